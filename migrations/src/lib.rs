@@ -1,0 +1,44 @@
+//! The database's schema, one file per step.
+
+mod m0001_ledger;
+mod m0002_products;
+mod record_table;
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
+};
+use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
+
+/// The advisory lock of those who migrate: services that start together do it one after another.
+const MIGRATION_LOCK: i64 = 0x6a65_746c_696e_6500;
+
+/// Applies the steps that are not applied yet, all or none, and says how many they were.
+pub async fn migrate(db: &DatabaseConnection) -> Result<usize, DbErr> {
+    let options = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    let tx = db.begin_with_options(options).await?;
+    if tx.get_database_backend() == DbBackend::Postgres {
+        tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+            .await?;
+    }
+    let pending = Migrator::get_pending_migrations(&tx).await?.len();
+    Migrator::up(&tx, None).await?;
+    tx.commit().await?;
+    Ok(pending)
+}
+
+/// All steps, in order.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m0001_ledger::Migration),
+            Box::new(m0002_products::Migration),
+        ]
+    }
+}

@@ -1,0 +1,30 @@
+//! The products dataset.
+
+use sea_orm_migration::{prelude::*, schema::*};
+
+use crate::record_table::{exact_decimal, record_table};
+
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let products = record_table("products")
+            .col(big_integer("id").primary_key())
+            .col(text("title"))
+            .col(exact_decimal(manager, "price"))
+            .col(text("category"))
+            .col(text("brand"))
+            .col(text("url"))
+            .col(text("description"))
+            .take();
+        manager.create_table(products).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager
+            .drop_table(Table::drop().table("products").take())
+            .await
+    }
+}

@@ -1,0 +1,128 @@
+//! Every request: its id, a line in the log, and its metrics.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use jetline_runtime::metrics::{API_REQUESTS, API_SECONDS};
+use metrics::{counter, histogram};
+use poem::{
+    Endpoint, PathPattern, Request, Response, Result,
+    http::{HeaderName, HeaderValue, Method},
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest request id that is taken from a caller.
+const MAX_ID_CHARS: usize = 128;
+
+/// Numbers the requests that bring no id.
+pub(crate) struct RequestIds {
+    process: u64,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    /// Ids that start with a number of this process alone.
+    pub(crate) fn new(process: u64) -> Self {
+        Self {
+            process,
+            next: AtomicU64::new(1),
+        }
+    }
+
+    fn of(&self, request: &Request) -> HeaderValue {
+        let brought = request.headers().get(REQUEST_ID);
+        if let Some(id) = brought.filter(|id| is_reasonable(id.as_bytes())) {
+            return id.clone();
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        HeaderValue::try_from(format!("{:016x}-{number}", self.process))
+            .unwrap_or(HeaderValue::from_static("-"))
+    }
+}
+
+/// Short, and nothing in it that could break a line of a log.
+fn is_reasonable(id: &[u8]) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte);
+    (1..=MAX_ID_CHARS).contains(&id.len()) && id.iter().all(allowed)
+}
+
+/// Answers a request through an endpoint that turns every error into a response.
+pub(crate) async fn observed<E: Endpoint<Output = Response>>(
+    endpoint: Arc<E>,
+    request: Request,
+    ids: Arc<RequestIds>,
+) -> Result<Response> {
+    let begin = Instant::now();
+    let id = ids.of(&request);
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let mut response = endpoint.call(request).await?;
+
+    let route = route(&response);
+    let status = response.status().as_u16();
+    let seconds = begin.elapsed().as_secs_f64();
+    tracing::info!(
+        request.id = id.to_str().unwrap_or_default(),
+        %method,
+        path,
+        status,
+        duration_ms = (seconds * 1e6).round() / 1e3,
+        "request answered",
+    );
+    histogram!(API_SECONDS, "route" => route.clone()).record(seconds);
+    let labels = [
+        ("method", known(&method).to_owned()),
+        ("route", route),
+        ("status", status.to_string()),
+    ];
+    counter!(API_REQUESTS, &labels).increment(1);
+    response.headers_mut().insert(REQUEST_ID, id);
+    Ok(response)
+}
+
+/// The pattern of the path, not the path: every value is another time series.
+fn route(response: &Response) -> String {
+    match response.data::<PathPattern>() {
+        Some(pattern) if !pattern.0.is_empty() => pattern.0.to_string(),
+        _ => "unknown".to_owned(),
+    }
+}
+
+/// A caller can invent methods, and each would be another time series.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn id_that_could_break_a_log_is_not_reasonable() {
+        assert!(is_reasonable(b"7f3a-22_x.1:2/3+4="));
+        for id in [&b""[..], b"a b", b"a\tb", b"a\"b", &[b'a'; 129]] {
+            assert!(!is_reasonable(id));
+        }
+    }
+
+    #[test]
+    fn generated_ids_differ() {
+        let ids = RequestIds::new(7);
+        let request = Request::default();
+        assert_ne!(ids.of(&request), ids.of(&request));
+    }
+}

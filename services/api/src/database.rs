@@ -1,0 +1,130 @@
+//! Statements with a time limit, and what their errors mean to a caller.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use jetline_runtime::settings::SecretUrl;
+use jetline_store::read;
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr, SqlxError};
+
+use crate::{ApiSettings, DatabaseSettings};
+
+/// A connection that was idle for so long is asked whether it still lives before it is used.
+const SUSPICIOUS_IDLE: Duration = Duration::from_secs(1);
+
+/// Opens a pool. PostgreSQL need not answer yet: while it is away the service is not ready, but it runs. The file of
+/// an SQLite database must be there.
+pub async fn connect(
+    settings: &DatabaseSettings,
+    api: &ApiSettings,
+) -> anyhow::Result<DatabaseConnection> {
+    let url: &SecretUrl = settings.url()?;
+    let mut options = ConnectOptions::new(url.expose());
+    options
+        .max_connections(settings.database_connections.get())
+        .connect_timeout(statement_limit(api.request_timeout))
+        .acquire_timeout(statement_limit(api.request_timeout))
+        .test_before_acquire_if_idle_for(SUSPICIOUS_IDLE)
+        .set_application_name("jetline-api")
+        .connect_lazy(true)
+        .sqlx_logging(false)
+        // Rows are always looked up by key. A plan made while a table was small must not stay a scan of it.
+        .map_sqlx_postgres_opts(|options| options.options([("enable_seqscan", "off")]));
+    Database::connect(options)
+        .await
+        .with_context(|| format!("cannot open the database {url}"))
+}
+
+/// How long a statement may take, so that a request can wait for one in flight and for its own.
+pub(crate) fn statement_limit(request_timeout: Duration) -> Duration {
+    request_timeout / 2
+}
+
+/// The database as the endpoints see it.
+#[derive(Clone)]
+pub(crate) struct Reads {
+    connection: DatabaseConnection,
+    limit: Duration,
+}
+
+impl Reads {
+    pub(crate) fn new(connection: DatabaseConnection, limit: Duration) -> Self {
+        Self { connection, limit }
+    }
+
+    pub(crate) fn connection(&self) -> &DatabaseConnection {
+        &self.connection
+    }
+
+    /// Whether the database answers and has the tables.
+    pub(crate) async fn ready(&self) -> Result<(), String> {
+        let answer = self.ask(read::ready(&self.connection)).await;
+        answer.map_err(|error| match error {
+            Error::Away => error.to_string(),
+            Error::Failed => {
+                "the database cannot be read: has `jetline-migrate` been run?".to_owned()
+            }
+        })
+    }
+
+    /// The result of a statement, or why there is none within the limit. Failures are logged here, once for all who wait.
+    pub(crate) async fn ask<T>(
+        &self,
+        statement: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, Error> {
+        let error = match tokio::time::timeout(self.limit, statement).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) if is_away(&error) => {
+                tracing::warn!(%error, "database is away");
+                Error::Away
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, "statement failed");
+                Error::Failed
+            }
+            Err(_) => {
+                tracing::warn!(limit = ?self.limit, "database does not answer in time");
+                Error::Away
+            }
+        };
+        Err(error)
+    }
+}
+
+/// Why the database gave no answer; the log has the details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Error {
+    /// Waiting helps.
+    #[error("the database does not answer")]
+    Away,
+    /// Waiting does not help.
+    #[error("the database refused the statement")]
+    Failed,
+}
+
+/// Whether the same statement may succeed a little later.
+fn is_away(error: &DbErr) -> bool {
+    match error {
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
+        DbErr::Query(RuntimeErr::SqlxError(error)) | DbErr::Exec(RuntimeErr::SqlxError(error)) => {
+            match error.as_ref() {
+                SqlxError::Io(_)
+                | SqlxError::Tls(_)
+                | SqlxError::PoolTimedOut
+                | SqlxError::PoolClosed
+                | SqlxError::WorkerCrashed => true,
+                SqlxError::Database(error) => error.code().is_some_and(|code| passes(&code)),
+                _ => false,
+            }
+        }
+        _ => false,
+    }
+}
+
+/// Broken connections, too many of them, a server that starts or stops, a replica's conflict with recovery; in SQLite, a
+/// locked database.
+fn passes(code: &str) -> bool {
+    code.starts_with("08")
+        || code.starts_with("57P")
+        || matches!(code, "53300" | "40001" | "5" | "6")
+}

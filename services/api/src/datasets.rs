@@ -1,0 +1,78 @@
+//! The endpoints of all datasets in the registry, as one API.
+
+use std::collections::HashMap;
+
+use jetline_records::{Record, registry};
+use jetline_runtime::Shutdown;
+use poem::{endpoint::BoxEndpoint, http::Method};
+use poem_openapi::{
+    OpenApi,
+    registry::{MetaApi, Registry},
+};
+
+use crate::{database::Reads, records::RecordApi};
+
+/// Routes by path and method, as poem-openapi collects them.
+type Routes = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
+
+/// Serves every dataset under its name.
+pub(crate) struct Datasets {
+    pub(crate) reads: Reads,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl OpenApi for Datasets {
+    fn meta() -> Vec<MetaApi> {
+        let mut described = Described(Vec::new());
+        registry::register(&mut described);
+        described.0
+    }
+
+    fn register(types: &mut Registry) {
+        registry::register(&mut Typed(types));
+    }
+
+    fn add_routes(self, routes: &mut Routes) {
+        let datasets = self;
+        registry::register(&mut Routed { datasets, routes });
+    }
+}
+
+struct Described(Vec<MetaApi>);
+
+impl registry::Registry for Described {
+    fn add<R: Record>(&mut self) {
+        let mut apis = RecordApi::<R>::meta();
+        let operations = apis
+            .iter_mut()
+            .flat_map(|api| &mut api.paths)
+            .flat_map(|path| &mut path.operations);
+        for operation in operations {
+            operation.tags.push(R::NAME);
+            // An operation's id must be unique and 'static. The document is made a few times in a process's life.
+            let verb = operation.operation_id.unwrap_or_default();
+            operation.operation_id = Some(format!("{verb}_{}", R::NAME).leak());
+        }
+        self.0.append(&mut apis);
+    }
+}
+
+struct Typed<'a>(&'a mut Registry);
+
+impl registry::Registry for Typed<'_> {
+    fn add<R: Record>(&mut self) {
+        <RecordApi<R> as OpenApi>::register(self.0);
+    }
+}
+
+struct Routed<'a> {
+    datasets: Datasets,
+    routes: &'a mut Routes,
+}
+
+impl registry::Registry for Routed<'_> {
+    fn add<R: Record>(&mut self) {
+        let Datasets { reads, shutdown } = &self.datasets;
+        RecordApi::<R>::new(reads.clone(), shutdown).add_routes(self.routes);
+    }
+}

@@ -1,0 +1,79 @@
+//! What a single request may cost, and that a crash in one is not the end of the others.
+
+use std::{any::Any, sync::Arc, time::Duration};
+
+use poem::{
+    Endpoint, IntoResponse, Request, Response, Result, http::StatusCode, middleware::PanicHandler,
+};
+
+use crate::problem::{self, Problem};
+
+/// The limits of a request.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) time: Duration,
+    pub(crate) body_bytes: u64,
+}
+
+/// Answers a request within the limits, or says which one it broke.
+pub(crate) async fn limited<E: Endpoint<Output = Response>>(
+    endpoint: Arc<E>,
+    request: Request,
+    limits: Limits,
+) -> Result<Response> {
+    // A body of unknown length is never read by any endpoint.
+    let length = request.header("content-length").unwrap_or("0").parse();
+    if length.map_or(true, |length: u64| length > limits.body_bytes) {
+        let detail = format!("the body is longer than {} bytes", limits.body_bytes);
+        return Ok(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response());
+    }
+    let Ok(answer) = tokio::time::timeout(limits.time, endpoint.call(request)).await else {
+        let detail = format!("the request took longer than {:?}", limits.time);
+        return Ok(Problem::new(StatusCode::REQUEST_TIMEOUT, detail).into_response());
+    };
+    answer
+}
+
+/// Answers 500 for an endpoint that crashed.
+#[derive(Clone)]
+pub(crate) struct Crashed;
+
+impl PanicHandler for Crashed {
+    type Response = Response;
+
+    fn get_response(&self, _crash: Box<dyn Any + Send + 'static>) -> Response {
+        tracing::error!("an endpoint crashed");
+        problem::internal().into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::{EndpointExt, endpoint::make, middleware::CatchPanic, test::TestClient};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn request_that_takes_too_long_is_ended() {
+        let limits = Limits {
+            time: Duration::from_secs(10),
+            body_bytes: 0,
+        };
+        let endless = make(|_| std::future::pending::<Response>())
+            .map_to_response()
+            .around(move |endpoint, request| limited(endpoint, request, limits));
+        let answer = TestClient::new(endless).get("/").send().await;
+        answer.assert_status(StatusCode::REQUEST_TIMEOUT);
+        answer.assert_content_type(problem::PROBLEM_JSON);
+    }
+
+    #[tokio::test]
+    async fn crash_is_answered_without_its_words() {
+        let crashing = make(async |_| -> Response { panic!("geheim") })
+            .with(CatchPanic::new().with_handler(Crashed));
+        let answer = TestClient::new(crashing).get("/").send().await;
+        answer.assert_status(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = answer.0.into_body().into_string().await.unwrap();
+        assert!(!body.contains("geheim"), "{body}");
+    }
+}

@@ -1,0 +1,45 @@
+//! The whole API as one document.
+
+use poem_openapi::{ApiResponse, OpenApi, OpenApiService, Tags};
+
+use crate::{datasets::Datasets, objects::ObjectApi, rejects::RejectApi};
+
+/// The sections of the document besides the datasets' own.
+#[derive(Tags)]
+pub(crate) enum Sections {
+    /// What was read and what became of it.
+    #[oai(rename = "ingestion")]
+    Ingestion,
+}
+
+/// All endpoints.
+pub(crate) type Endpoints = (Datasets, ObjectApi, RejectApi, StartPage);
+
+/// The endpoints with their description.
+pub(crate) fn service(endpoints: Endpoints) -> OpenApiService<Endpoints, ()> {
+    OpenApiService::new(endpoints, "Jetline", env!("CARGO_PKG_VERSION"))
+        .description("Records by id, and what became of every object and line.")
+}
+
+/// Shows whoever comes without a path the way.
+pub(crate) struct StartPage;
+
+#[derive(ApiResponse)]
+enum SeeOther {
+    /// The documentation.
+    #[oai(status = 303)]
+    At(
+        /// Where it is.
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+#[OpenApi]
+impl StartPage {
+    #[expect(clippy::unused_async, reason = "endpoints are async")]
+    #[oai(path = "/", method = "get", hidden = true)]
+    async fn start(&self) -> SeeOther {
+        SeeOther::At("/docs".to_owned())
+    }
+}

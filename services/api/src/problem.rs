@@ -1,0 +1,172 @@
+//! Errors as `application/problem+json` (RFC 9457).
+
+use poem::{
+    Error, IntoResponse, PathPattern, Response,
+    error::{MethodNotAllowedError, NotFoundError},
+    http::{HeaderValue, StatusCode, header},
+};
+use poem_openapi::{
+    ApiResponse, Object,
+    error::ParsePathError,
+    payload::Payload,
+    registry::{MetaSchemaRef, Registry},
+    types::Type,
+};
+use serde::Serialize;
+
+use crate::database;
+
+/// The content type of all errors.
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// After how many seconds to ask again when the database is away.
+const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// What went wrong.
+#[derive(Clone, Debug, Object, Serialize)]
+pub(crate) struct Problem {
+    /// Always `about:blank`: the status says which kind of problem it is.
+    #[serde(rename = "type")]
+    #[oai(rename = "type")]
+    kind: String,
+    /// The status in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What exactly was wrong, and with which parameter.
+    detail: String,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank".to_owned(),
+            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status);
+        Response::builder()
+            .status(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+            .content_type(PROBLEM_JSON)
+            .body(serde_json::to_string(&self).unwrap_or_default())
+    }
+}
+
+/// A [`Problem`] as a documented body.
+#[derive(Debug)]
+pub(crate) struct ProblemJson(Problem);
+
+impl Payload for ProblemJson {
+    const CONTENT_TYPE: &'static str = PROBLEM_JSON;
+
+    fn schema_ref() -> MetaSchemaRef {
+        Problem::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        Problem::register(registry);
+    }
+}
+
+impl IntoResponse for ProblemJson {
+    fn into_response(self) -> Response {
+        self.0.into_response()
+    }
+}
+
+/// The failures that every endpoint has.
+#[derive(ApiResponse)]
+pub(crate) enum Failure {
+    /// A parameter is missing or wrong.
+    #[oai(status = 400)]
+    BadRequest(ProblemJson),
+    /// Something that the log tells more about.
+    #[oai(status = 500)]
+    Internal(ProblemJson),
+    /// The database does not answer.
+    #[oai(status = 503)]
+    Unavailable(
+        ProblemJson,
+        /// After how many seconds to ask again.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
+}
+
+impl Failure {
+    /// A parameter that cannot be accepted, and why.
+    pub(crate) fn parameter(name: &str, reason: &str) -> Self {
+        let detail = format!("parameter `{name}` {reason}");
+        Self::BadRequest(ProblemJson(Problem::new(StatusCode::BAD_REQUEST, detail)))
+    }
+
+    pub(crate) fn internal() -> Self {
+        Self::Internal(ProblemJson(internal()))
+    }
+}
+
+impl From<database::Error> for Failure {
+    fn from(error: database::Error) -> Self {
+        match error {
+            database::Error::Away => {
+                let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+                Self::Unavailable(ProblemJson(problem), RETRY_AFTER_SECONDS)
+            }
+            database::Error::Failed => Self::internal(),
+        }
+    }
+}
+
+/// Nothing there.
+pub(crate) fn not_found(detail: impl Into<String>) -> ProblemJson {
+    ProblemJson(Problem::new(StatusCode::NOT_FOUND, detail))
+}
+
+pub(crate) fn internal() -> Problem {
+    let detail = "the request failed; the service's log tells more under its request id";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+}
+
+/// Whatever the framework refused, as a problem that still knows its route.
+pub(crate) fn of_error(error: Error) -> Response {
+    let route = error.data::<PathPattern>().cloned();
+    let mut response = response(error);
+    if let Some(route) = route {
+        response.set_data(route);
+    }
+    response
+}
+
+fn response(error: Error) -> Response {
+    if error.is::<MethodNotAllowedError>() {
+        let detail = "only GET and HEAD are answered here";
+        let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).into_response();
+        let allowed = HeaderValue::from_static("GET, HEAD");
+        response.headers_mut().insert(header::ALLOW, allowed);
+        return response;
+    }
+    if error.is::<NotFoundError>() {
+        let detail = "there is nothing at this path; /docs lists what there is";
+        return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
+    }
+    if let Some(error) = error.downcast_ref::<ParsePathError>() {
+        // The framework numbers path parameters; there is one at most, and it is an id.
+        let detail = format!("failed to parse parameter `id`: {}", error.reason);
+        return Problem::new(StatusCode::BAD_REQUEST, detail).into_response();
+    }
+    if error.is_from_response() {
+        return error.into_response();
+    }
+    let status = error.status();
+    if status.is_server_error() {
+        tracing::error!(%error, "request failed");
+        return internal().into_response();
+    }
+    Problem::new(status, error.to_string()).into_response()
+}

@@ -1,0 +1,161 @@
+//! The endpoints of one dataset.
+
+use std::{collections::HashMap, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use jetline_records::{Key, Record, RecordId};
+use jetline_runtime::Shutdown;
+use jetline_store::read::records::{self, Found};
+use poem_openapi::{
+    ApiResponse, OpenApi,
+    param::{Header, Path, Query},
+};
+
+use crate::{
+    database::Reads,
+    entity_tag,
+    json::SerdeJson,
+    lookup::Lookup,
+    problem::{Failure, ProblemJson, not_found},
+};
+
+/// Ids in one request, at most.
+const MAX_IDS: usize = 100;
+
+/// Every use of a stored copy is to be checked; with the tag that costs a 304.
+const CACHE_CONTROL: &str = "no-cache";
+
+/// Serves the records of a dataset.
+pub(crate) struct RecordApi<R: Record> {
+    lookup: Lookup<R>,
+    reads: Reads,
+}
+
+#[derive(ApiResponse)]
+enum GetRecord<R: Record> {
+    /// The record.
+    #[oai(status = 200)]
+    Found(
+        SerdeJson<R>,
+        /// The record's fingerprint.
+        #[oai(header = "ETag")]
+        String,
+        /// When the record came to say this.
+        #[oai(header = "Last-Modified")]
+        String,
+        /// The tag is to be checked before a stored copy is used.
+        #[oai(header = "Cache-Control")]
+        String,
+    ),
+    /// The caller has it already.
+    #[oai(status = 304)]
+    NotModified(
+        /// The record's fingerprint.
+        #[oai(header = "ETag")]
+        String,
+        /// The tag is to be checked before a stored copy is used.
+        #[oai(header = "Cache-Control")]
+        String,
+    ),
+    /// No record has this id.
+    #[oai(status = 404)]
+    NotFound(ProblemJson),
+}
+
+impl<R: Record> RecordApi<R> {
+    pub(crate) fn new(reads: Reads, shutdown: &Shutdown) -> Self {
+        Self {
+            lookup: Lookup::start(&reads, shutdown),
+            reads,
+        }
+    }
+}
+
+#[OpenApi(prefix_path = R::NAME)]
+impl<R: Record> RecordApi<R> {
+    /// One record.
+    #[oai(path = "/:id", method = "get", operation_id = "get")]
+    async fn get(
+        &self,
+        /// The record's id.
+        id: Path<R::Id>,
+        /// Tags that the caller has; when the record's is among them, the answer is 304.
+        #[oai(name = "If-None-Match")]
+        if_none_match: Header<Option<String>>,
+    ) -> Result<GetRecord<R>, Failure> {
+        let key = id.0.key();
+        let found = if is_possible(&key) {
+            self.lookup.find(id.0).await?
+        } else {
+            None
+        };
+        let Some(found) = found else {
+            let detail = format!("no record of {} has the id {key}", R::NAME);
+            return Ok(GetRecord::NotFound(not_found(detail)));
+        };
+        respond(&found, if_none_match.0.as_deref())
+    }
+
+    /// Several records.
+    ///
+    /// Those that exist, in the order asked for.
+    #[oai(path = "/", method = "get", operation_id = "list")]
+    async fn list(
+        &self,
+        /// The records' ids, 1 to 100 of them: `?id=1&id=2`.
+        id: Query<Vec<R::Id>>,
+    ) -> Result<SerdeJson<Vec<R>>, Failure> {
+        let asked: Vec<Key> = id.0.iter().map(RecordId::key).collect();
+        match asked.len() {
+            0 => {
+                return Err(Failure::parameter(
+                    "id",
+                    "is missing: ask for ids as in ?id=1&id=2",
+                ));
+            }
+            1..=MAX_IDS => {}
+            more => {
+                let reason =
+                    format!("is given {more} times; at most {MAX_IDS} can be asked for at once");
+                return Err(Failure::parameter("id", &reason));
+            }
+        }
+        let mut ids = id.0;
+        ids.retain(|id| is_possible(&id.key()));
+        let statement = records::find::<R>(self.reads.connection(), &ids);
+        let found = self.reads.ask(statement).await?;
+        let found: HashMap<Key, R> = found
+            .into_iter()
+            .map(|found| (found.record.id().key(), found.record))
+            .collect();
+        let records: Vec<&R> = asked.iter().filter_map(|key| found.get(key)).collect();
+        SerdeJson::new(&records)
+    }
+}
+
+/// Whether the database can be asked for it: PostgreSQL refuses a text with U+0000, and no record has one.
+fn is_possible(key: &Key) -> bool {
+    !matches!(key, Key::Text(text) if text.contains('\0'))
+}
+
+fn respond<R: Record>(
+    found: &Arc<Found<R>>,
+    if_none_match: Option<&str>,
+) -> Result<GetRecord<R>, Failure> {
+    let tag = entity_tag::of(found.fingerprint);
+    let caching = CACHE_CONTROL.to_owned();
+    if if_none_match.is_some_and(|header| entity_tag::matches(header, &tag)) {
+        return Ok(GetRecord::NotModified(tag, caching));
+    }
+    let body = SerdeJson::new(&found.record)?;
+    Ok(GetRecord::Found(
+        body,
+        tag,
+        http_date(found.updated_at),
+        caching,
+    ))
+}
+
+fn http_date(time: DateTime<Utc>) -> String {
+    time.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}

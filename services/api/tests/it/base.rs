@@ -1,0 +1,219 @@
+//! An API over a database of the test's own.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use jetline_api::{ApiSettings, App, auth::Users};
+use jetline_migrations::Migrator;
+use jetline_records::{Fingerprint, products};
+use jetline_runtime::{PrometheusHandle, Shutdown};
+use jetline_testkit::postgres::Database;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use poem::{
+    Response,
+    endpoint::BoxEndpoint,
+    test::{TestClient, TestResponse},
+};
+use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, Statement, Value};
+use sea_orm_migration::MigratorTrait;
+use serde_json::value::RawValue;
+use tempfile::TempDir;
+
+/// A client of an API, with its database.
+#[derive(Clone)]
+pub(crate) struct Base {
+    pub(crate) db: DatabaseConnection,
+    client: Arc<TestClient<BoxEndpoint<'static, Response>>>,
+    _sqlite: Arc<Option<TempDir>>,
+    _postgres: Arc<Option<Database>>,
+}
+
+impl Base {
+    pub(crate) async fn sqlite() -> Self {
+        Self::guarded(None).await
+    }
+
+    /// With users who may read.
+    pub(crate) async fn guarded(users: Option<Users>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("test.db");
+        let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", file.display()));
+        options.sqlx_logging(false);
+        let db = sea_orm::Database::connect(options).await.unwrap();
+        Migrator::up(&db, None).await.unwrap();
+        Self {
+            client: client(db.clone(), users),
+            db,
+            _sqlite: Arc::new(Some(directory)),
+            _postgres: Arc::new(None),
+        }
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        let database = Database::create("api").await;
+        let db = database.connect().await;
+        Self {
+            client: client(db.clone(), None),
+            db,
+            _sqlite: Arc::new(None),
+            _postgres: Arc::new(Some(database)),
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.get_with(path, &[]).await
+    }
+
+    pub(crate) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.client.get(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::of(request.send().await).await
+    }
+
+    pub(crate) fn client(&self) -> &TestClient<BoxEndpoint<'static, Response>> {
+        &self.client
+    }
+
+    /// Stores a product whose line is this JSON, as a writer does, and returns its fingerprint.
+    pub(crate) async fn store(&self, id: i64, price: &str, at: DateTime<Utc>) -> Fingerprint {
+        let product = product(id, price);
+        let fingerprint = Fingerprint::of(&product).unwrap();
+        let price = match self.db.get_database_backend() {
+            DbBackend::Sqlite => Value::from(product.price.to_string()),
+            _ => product.price.into(),
+        };
+        let values = [
+            id.into(),
+            product.title.into(),
+            price,
+            fingerprint.as_bytes().to_vec().into(),
+            at.into(),
+        ];
+        self.execute(
+            "INSERT INTO products \
+             (id, title, price, category, brand, url, description, fingerprint, position, updated_at) \
+             VALUES ($1, $2, $3, 'c', 'b', 'u', 'd', $4, 1, $5)",
+            values,
+        )
+        .await;
+        fingerprint
+    }
+
+    pub(crate) async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Value>) {
+        let backend = self.db.get_database_backend();
+        let statement = Statement::from_sql_and_values(backend, sql, values);
+        self.db.execute_raw(statement).await.unwrap();
+    }
+}
+
+pub(crate) fn product(id: i64, price: &str) -> products::Model {
+    products::Model {
+        id,
+        title: format!("title {id}"),
+        price: price.parse().unwrap(),
+        category: "c".to_owned(),
+        brand: "b".to_owned(),
+        url: "u".to_owned(),
+        description: "d".to_owned(),
+    }
+}
+
+pub(crate) fn settings() -> ApiSettings {
+    ApiSettings {
+        listen: ([127, 0, 0, 1], 0).into(),
+        request_timeout: Duration::from_mins(1),
+        max_body_bytes: 1_000,
+        users_file: None,
+    }
+}
+
+pub(crate) fn metrics() -> PrometheusHandle {
+    PrometheusBuilder::new().build_recorder().handle()
+}
+
+fn client(
+    db: DatabaseConnection,
+    users: Option<Users>,
+) -> Arc<TestClient<BoxEndpoint<'static, Response>>> {
+    Arc::new(client_with(db, users, &settings()))
+}
+
+pub(crate) fn client_with(
+    db: DatabaseConnection,
+    users: Option<Users>,
+    settings: &ApiSettings,
+) -> TestClient<BoxEndpoint<'static, Response>> {
+    let app = App {
+        db,
+        metrics: metrics(),
+        users,
+        shutdown: Shutdown::new(),
+    };
+    TestClient::new(app.endpoint(settings, &mut rand::rng()))
+}
+
+/// What came back.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+    headers: poem::http::HeaderMap,
+}
+
+impl Answer {
+    pub(crate) async fn of(response: TestResponse) -> Self {
+        let response = response.0;
+        Self {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body: response.into_body().into_string().await.unwrap(),
+        }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    /// The text of a field, digit by digit.
+    pub(crate) fn raw(&self, field: &str) -> String {
+        let fields: std::collections::HashMap<String, Box<RawValue>> =
+            serde_json::from_str(&self.body).unwrap();
+        fields[field].get().to_owned()
+    }
+
+    /// One field of every entry of a list.
+    pub(crate) fn column(&self, field: &str) -> Vec<serde_json::Value> {
+        let json = self.json();
+        let entries = json.as_array().unwrap_or_else(|| panic!("no list: {json}"));
+        entries.iter().map(|entry| entry[field].clone()).collect()
+    }
+
+    /// The detail of a problem that has this status.
+    pub(crate) fn problem(&self, status: u16) -> String {
+        let json = self.json();
+        assert_eq!(self.status, status, "{json}");
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json"),
+            "{json}"
+        );
+        assert_eq!(json["status"], status, "{json}");
+        assert!(
+            json["title"].is_string() && json["type"].is_string(),
+            "{json}"
+        );
+        json["detail"].as_str().unwrap().to_owned()
+    }
+
+    /// Where the list goes on.
+    pub(crate) fn next(&self) -> Option<String> {
+        let link = self.header("link")?;
+        let path = link.strip_prefix('<')?.strip_suffix(">; rel=\"next\"")?;
+        Some(path.to_owned())
+    }
+}

@@ -1,0 +1,89 @@
+//! The program itself.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Command, Stdio},
+};
+
+use jetline_api::auth::Users;
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jetline-api"));
+    command
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn sigterm_ends_the_service_in_good_order() {
+    let mut service = program()
+        .env("DATABASE_URL", "postgres://127.0.0.1:1/away")
+        .args(["--listen", "127.0.0.1:0"])
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(service.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("api is served") {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended");
+    }
+    let address = line.trim().rsplit_once("address=").unwrap().1;
+    let mut connection = TcpStream::connect(address).unwrap();
+    connection
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
+        .unwrap();
+    let mut answer = [0; 15];
+    connection.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+
+    let kill = Command::new("kill").arg(service.id().to_string()).status();
+    assert!(kill.unwrap().success());
+    // It logs on; nobody listening would break its pipe.
+    log.read_to_string(&mut line).unwrap();
+    assert!(service.wait().unwrap().success(), "{line}");
+}
+
+#[test]
+fn service_without_a_database_names_the_variable() {
+    let output = program().output().unwrap();
+    assert!(!output.status.success());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("DATABASE_URL is not set"), "{error}");
+}
+
+#[test]
+fn help_does_not_show_what_is_set() {
+    let url = "postgres://ann:geheim@db/x";
+    let output = program()
+        .env("DATABASE_URL", url)
+        .env("DATABASE_READ_URL", url)
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    assert!(help.contains("--database-read-url"), "{help}");
+    assert!(!help.contains("geheim"), "{help}");
+}
+
+#[test]
+fn hashed_password_is_a_line_for_the_file_of_users() {
+    let mut hashing = program()
+        .args(["hash-password", "ann"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    hashing
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"geheim\n")
+        .unwrap();
+    let output = hashing.wait_with_output().unwrap();
+    let line = String::from_utf8(output.stdout).unwrap();
+    assert!(line.starts_with("ann:$argon2id$"), "{line}");
+    assert!(Users::parse(&line).is_ok(), "{line}");
+}

@@ -1,0 +1,66 @@
+//! Concurrent reads go into common statements, and nobody gets another's record.
+
+use chrono::Utc;
+use futures::future::join_all;
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+use crate::base::Base;
+
+#[tokio::test]
+async fn everybody_gets_the_record_asked_for() {
+    for base in [Base::sqlite().await, Base::postgres().await] {
+        let ids = || (0..300).map(|n| n % 60);
+        for id in (0..60).filter(|id| id % 3 != 0) {
+            base.store(id, "1", Utc::now()).await;
+        }
+        let asks = ids().map(|id| {
+            let base = base.clone();
+            async move { base.get(&format!("/products/{id}")).await }
+        });
+        for (id, answer) in ids().zip(join_all(asks).await) {
+            if id % 3 == 0 {
+                let detail = answer.problem(404);
+                assert!(detail.ends_with(&format!(" {id}")), "{detail}");
+            } else {
+                assert_eq!((answer.status, &answer.json()["id"]), (200, &id.into()));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_waits_goes_into_one_statement() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    // The runtime of this test has one thread, which is this one.
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let base = Base::sqlite().await;
+    let asks = (0..256).map(|id| {
+        let base = base.clone();
+        async move { base.get(&format!("/products/{id}")).await }
+    });
+    join_all(asks).await;
+    let text = recorder.handle().render();
+    let of = |name: &str| -> u32 {
+        let mut lines = text.lines();
+        let start = format!("{name}{{dataset=\"products\"}} ");
+        let line = lines.find_map(|line| line.strip_prefix(&start));
+        line.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
+    };
+    assert_eq!(of("jetline_api_batch_ids_sum"), 256);
+    assert!(of("jetline_api_batch_ids_count") < 16, "{text}");
+}
+
+#[tokio::test]
+async fn failure_reaches_everybody_and_is_over_with_its_cause() {
+    let base = Base::sqlite().await;
+    base.store(1, "1", Utc::now()).await;
+    base.execute("ALTER TABLE products RENAME TO hidden", [])
+        .await;
+    let asks = (0..50).map(|_| base.get("/products/1"));
+    for answer in join_all(asks).await {
+        answer.problem(500);
+    }
+    base.execute("ALTER TABLE hidden RENAME TO products", [])
+        .await;
+    assert_eq!(base.get("/products/1").await.status, 200);
+}

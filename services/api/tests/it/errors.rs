@@ -1,0 +1,109 @@
+//! Whatever goes wrong is a problem, and a request id leads to the log.
+
+use crate::base::{Answer, Base};
+
+#[tokio::test]
+async fn path_that_is_none_is_a_problem() {
+    let base = Base::sqlite().await;
+    for path in ["/nothing", "/products/1/2", "/objects/1/lines"] {
+        assert!(
+            base.get(path).await.problem(404).contains("/docs"),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn method_that_is_not_answered_is_a_problem_that_tells_the_ones_that_are() {
+    let base = Base::sqlite().await;
+    for path in ["/products/1", "/objects", "/healthz", "/openapi.json"] {
+        let answer = Answer::of(base.client().post(path).send().await).await;
+        assert_eq!(answer.problem(405), "only GET and HEAD are answered here");
+        assert_eq!(answer.header("allow"), Some("GET, HEAD"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn body_that_is_too_long_is_a_problem() {
+    let base = Base::sqlite().await;
+    let request = base
+        .client()
+        .get("/objects")
+        .header("content-length", "1001");
+    let answer = Answer::of(request.send().await).await;
+    assert_eq!(answer.problem(413), "the body is longer than 1000 bytes");
+}
+
+#[tokio::test]
+async fn database_that_is_away_makes_the_service_unready_but_not_dead() {
+    let base = Base::sqlite().await;
+    assert_eq!(base.get("/readyz").await.status, 200);
+    base.db.clone().close().await.unwrap();
+    assert_eq!(base.get("/healthz").await.status, 200);
+    let detail = base.get("/readyz").await.problem(503);
+    assert_eq!(detail, "the database does not answer");
+    for path in [
+        "/products/1",
+        "/products?id=1",
+        "/objects",
+        "/objects/1",
+        "/rejects",
+    ] {
+        let answer = base.get(path).await;
+        assert_eq!(
+            answer.problem(503),
+            "the database does not answer",
+            "{path}"
+        );
+        assert_eq!(answer.header("retry-after"), Some("1"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn database_without_tables_is_not_ready_and_the_reason_says_what_to_do() {
+    let base = Base::sqlite().await;
+    base.execute("DROP TABLE objects", []).await;
+    let detail = base.get("/readyz").await.problem(503);
+    assert!(detail.contains("jetline-migrate"), "{detail}");
+}
+
+#[tokio::test]
+async fn statement_that_fails_is_told_without_its_details() {
+    let base = Base::sqlite().await;
+    base.execute("DROP TABLE products", []).await;
+    base.execute("DROP TABLE chunks", []).await;
+    for path in ["/products/1", "/products?id=1", "/objects"] {
+        let detail = base.get(path).await.problem(500);
+        assert!(detail.contains("request id"), "{path}: {detail}");
+        assert!(!detail.contains("table"), "{path}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn request_id_comes_back_and_is_made_when_it_is_missing_or_unreasonable() {
+    let base = Base::sqlite().await;
+    let id = async |brought: &str| {
+        let answer = base
+            .get_with("/nothing", &[("x-request-id", brought)])
+            .await;
+        answer.header("x-request-id").unwrap().to_owned()
+    };
+    assert_eq!(id("7f-a.b_c").await, "7f-a.b_c");
+    let made = id("two words").await;
+    assert_ne!(made, "two words");
+    assert_ne!(made, id(&"x".repeat(129)).await);
+    assert!(base.get("/healthz").await.header("x-request-id").is_some());
+}
+
+#[tokio::test]
+async fn whoever_comes_without_a_path_is_shown_the_documentation() {
+    let base = Base::sqlite().await;
+    let answer = base.get("/").await;
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (303, Some("/docs"))
+    );
+    let docs = base.get("/docs").await;
+    assert_eq!(docs.status, 200);
+    assert!(docs.body.contains("/products/{id}"));
+}

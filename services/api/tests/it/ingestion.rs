@@ -1,0 +1,173 @@
+//! Objects and rejected lines.
+
+use sea_orm::Value;
+use serde_json::json;
+
+use crate::base::Base;
+
+async fn object(base: &Base, id: i64, state: &str) {
+    base.execute(
+        "INSERT INTO objects (id, registration, dataset, root, key, etag, size, last_modified, \
+         chunk_bytes, max_line_bytes, state, total_bytes, folded_bytes, inserted, updated, unchanged, \
+         superseded, rejected, registered_at) VALUES ($1, 'r', 'products', 's3://bucket', $2, 'e', 1000, \
+         $3, 1, 1, $4, 5000, 100, 1, 2, 3, 4, 5, $3)",
+        [
+            id.into(),
+            format!("{id}.jsonl").into(),
+            Value::from("2026-11-21T12:00:00Z".parse::<chrono::DateTime<chrono::Utc>>().unwrap()),
+            state.into(),
+        ],
+    )
+    .await;
+}
+
+async fn chunk(base: &Base, object: i64, start: i64, state: &str) {
+    let at: chrono::DateTime<chrono::Utc> = "2026-11-21T12:00:00Z".parse().unwrap();
+    base.execute(
+        "INSERT INTO chunks (object_id, start_offset, end_offset, first_line, line_count, state, inserted, \
+         committed_at) VALUES ($1, $2, $3, 1, 1, $4, 10, $5)",
+        [object.into(), start.into(), (start + 10).into(), state.into(), at.into()],
+    )
+    .await;
+}
+
+async fn reject(base: &Base, object: i64, line: i64, raw: &[u8]) {
+    base.execute(
+        "INSERT INTO rejected_lines (object_id, line, byte_offset, reason, message, raw) \
+         VALUES ($1, $2, 17, 'invalid_json', 'expected value', $3)",
+        [object.into(), line.into(), raw.to_vec().into()],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn object_shows_its_counts_and_progress() {
+    for base in [Base::sqlite().await, Base::postgres().await] {
+        object(&base, 1, "loading").await;
+        chunk(&base, 1, 100, "committed").await;
+        chunk(&base, 1, 110, "forgotten").await;
+        chunk(&base, 1, 120, "dead").await;
+        let answer = base.get("/objects/1").await;
+        let expected = json!({
+            "id": 1,
+            "uri": "s3://bucket/1.jsonl",
+            "etag": "e",
+            "dataset": "products",
+            "state": "loading",
+            "error": null,
+            "bytes": 1000,
+            "total_bytes": 5000,
+            "committed_bytes": 110,
+            "lines": 35,
+            "inserted": 21,
+            "updated": 2,
+            "unchanged": 3,
+            "superseded": 4,
+            "rejected": 5,
+            "registered_at": "2026-11-21T12:00:00Z",
+            "done_at": null,
+        });
+        assert_eq!(answer.json(), expected);
+        assert_eq!(base.get("/objects").await.json(), json!([expected]));
+    }
+}
+
+#[tokio::test]
+async fn object_that_is_not_there_is_a_problem() {
+    let base = Base::sqlite().await;
+    assert_eq!(
+        base.get("/objects/7").await.problem(404),
+        "there is no object 7"
+    );
+    assert!(base.get("/objects/x").await.problem(400).contains("`id`"));
+}
+
+#[tokio::test]
+async fn objects_are_paged_by_links_that_keep_the_filter() {
+    let base = Base::sqlite().await;
+    for id in 1..=7 {
+        object(&base, id, if id == 4 { "failed" } else { "done" }).await;
+    }
+    let mut path = Some("/objects?state=done&dataset=products&limit=2".to_owned());
+    let mut pages = Vec::new();
+    while let Some(page) = path {
+        let answer = base.get(&page).await;
+        pages.push(answer.column("id"));
+        path = answer.next();
+    }
+    assert_eq!(json!(pages), json!([[1, 2], [3, 5], [6, 7]]));
+    assert_eq!(base.get("/objects").await.column("id").len(), 7);
+    assert_eq!(base.get("/objects?state=failed").await.column("id"), [4]);
+}
+
+#[tokio::test]
+async fn parameter_that_cannot_be_accepted_is_named() {
+    let base = Base::sqlite().await;
+    for (path, name) in [
+        ("/objects?limit=0", "`limit`"),
+        ("/objects?limit=1001", "`limit`"),
+        ("/objects?limit=x", "`limit`"),
+        ("/objects?after=x", "`after`"),
+        ("/objects?state=asleep", "`state`"),
+        ("/objects?dataset=nothing", "`dataset`"),
+        ("/rejects?limit=1001", "`limit`"),
+        ("/rejects?object=x", "`object`"),
+        ("/rejects?after=1", "`after`"),
+    ] {
+        let detail = base.get(path).await.problem(400);
+        assert!(detail.contains(name), "{path}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn rejected_line_shows_where_it_stands_and_what_it_says() {
+    for base in [Base::sqlite().await, Base::postgres().await] {
+        reject(&base, 1, 3, b"nonsense").await;
+        let answer = base.get("/rejects").await;
+        let expected = json!([{
+            "object_id": 1,
+            "line": 3,
+            "offset": 17,
+            "reason": "invalid_json",
+            "message": "expected value",
+            "raw": "nonsense",
+        }]);
+        assert_eq!(answer.json(), expected);
+    }
+}
+
+#[tokio::test]
+async fn rejected_line_that_is_not_utf8_comes_in_base64_too() {
+    let base = Base::sqlite().await;
+    reject(&base, 1, 3, b"a\xff\x00").await;
+    let reject = &base.get("/rejects").await.json()[0];
+    assert_eq!(reject["raw"], "a\u{fffd}\u{0}");
+    assert_eq!(reject["raw_base64"], "Yf8A");
+}
+
+#[tokio::test]
+async fn rejected_lines_are_paged_over_the_objects_and_within_one() {
+    let base = Base::sqlite().await;
+    for (object, line) in [(1, 5), (1, 50), (2, 1), (2, 2), (2, 3)] {
+        reject(&base, object, line, b"x").await;
+    }
+    let pages = async |first: &str| {
+        let mut path = Some(first.to_owned());
+        let mut lines = Vec::new();
+        while let Some(page) = path {
+            let answer = base.get(&page).await;
+            lines.push(answer.column("line"));
+            path = answer.next();
+        }
+        json!(lines)
+    };
+    assert_eq!(
+        pages("/rejects?limit=2").await,
+        json!([[5, 50], [1, 2], [3]])
+    );
+    assert_eq!(
+        pages("/rejects?object=2&limit=2").await,
+        json!([[1, 2], [3]])
+    );
+    assert_eq!(pages("/rejects?object=9").await, json!([[]]));
+}

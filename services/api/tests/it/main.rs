@@ -1,0 +1,13 @@
+//! The API over real databases.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod auth;
+mod base;
+mod binary;
+mod coalescing;
+mod document;
+mod errors;
+mod ingestion;
+mod records;
+mod serving;

@@ -1,0 +1,140 @@
+//! Records by id.
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
+use crate::base::{Base, product};
+
+fn noon() -> DateTime<Utc> {
+    "2026-11-21T12:00:00.25Z".parse().unwrap()
+}
+
+#[tokio::test]
+async fn record_comes_as_its_line_said() {
+    for base in [Base::sqlite().await, Base::postgres().await] {
+        let fingerprint = base.store(151_000, "7072.16", noon()).await;
+        let answer = base.get("/products/151000").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(
+            answer.body,
+            serde_json::to_string(&product(151_000, "7072.16")).unwrap()
+        );
+        assert_eq!(answer.raw("price"), "7072.16");
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(
+            answer.header("etag"),
+            Some(format!("\"{fingerprint}\"").as_str())
+        );
+        assert_eq!(
+            answer.header("last-modified"),
+            Some("Sat, 21 Nov 2026 12:00:00 GMT")
+        );
+    }
+}
+
+#[tokio::test]
+async fn price_beyond_floats_comes_out_digit_by_digit() {
+    for base in [Base::sqlite().await, Base::postgres().await] {
+        let price = "12345678901234567890.12345678";
+        base.store(1, price, noon()).await;
+        assert_eq!(base.get("/products/1").await.raw("price"), price);
+        let list = base.get("/products?id=1").await;
+        assert!(
+            list.body.contains(&format!("\"price\":{price},")),
+            "{}",
+            list.body
+        );
+    }
+}
+
+#[tokio::test]
+async fn record_that_the_caller_has_is_not_sent_again() {
+    let base = Base::sqlite().await;
+    let tag = format!("\"{}\"", base.store(1, "1", noon()).await);
+    for header in [
+        tag.clone(),
+        format!("W/{tag}"),
+        format!("\"other\", {tag}"),
+        "*".to_owned(),
+    ] {
+        let answer = base
+            .get_with("/products/1", &[("if-none-match", &header)])
+            .await;
+        assert_eq!((answer.status, answer.body.as_str()), (304, ""), "{header}");
+        assert_eq!(answer.header("etag"), Some(tag.as_str()));
+    }
+    let answer = base
+        .get_with("/products/1", &[("if-none-match", "\"other\"")])
+        .await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn head_is_answered_as_get_without_the_body() {
+    let base = Base::sqlite().await;
+    base.store(1, "1", noon()).await;
+    let response = base.client().head("/products/1").send().await;
+    response.assert_status_is_ok();
+    response.assert_header_exist("etag");
+    let length = base.get("/products/1").await.body.len().to_string();
+    response.assert_header("content-length", length);
+    response.assert_text("").await;
+}
+
+#[tokio::test]
+async fn record_that_is_not_there_is_a_problem() {
+    let base = Base::sqlite().await;
+    let detail = base.get("/products/7").await.problem(404);
+    assert_eq!(detail, "no record of products has the id 7");
+}
+
+#[tokio::test]
+async fn id_that_is_none_is_told_by_the_name_of_its_parameter() {
+    let base = Base::sqlite().await;
+    for path in [
+        "/products/abc",
+        "/products/1.5",
+        "/products/9223372036854775808",
+        "/products?id=x",
+    ] {
+        let detail = base.get(path).await.problem(400);
+        assert!(detail.contains("`id`"), "{path}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn several_records_come_in_the_order_asked_for() {
+    for base in [Base::sqlite().await, Base::postgres().await] {
+        for id in [1, 2, 3] {
+            base.store(id, "1", noon()).await;
+        }
+        let answer = base.get("/products?id=3&id=9&id=1&id=2").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.column("id"), [3, 1, 2]);
+        assert_eq!(base.get("/products?id=8&id=9").await.json(), json!([]));
+    }
+}
+
+#[tokio::test]
+async fn one_to_a_hundred_records_can_be_asked_for() {
+    let base = Base::sqlite().await;
+    let query = |ids: u32| {
+        (0..ids)
+            .map(|id| format!("id={id}"))
+            .collect::<Vec<_>>()
+            .join("&")
+    };
+
+    let answer = base.get(&format!("/products?{}", query(100))).await;
+    assert_eq!(answer.status, 200);
+    let detail = base
+        .get(&format!("/products?{}", query(101)))
+        .await
+        .problem(400);
+    assert!(
+        detail.contains("`id` is given 101 times; at most 100"),
+        "{detail}"
+    );
+    let detail = base.get("/products").await.problem(400);
+    assert!(detail.contains("`id` is missing"), "{detail}");
+}

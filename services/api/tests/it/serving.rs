@@ -1,0 +1,159 @@
+//! The API on a port.
+
+use std::time::Duration;
+
+use clap::Parser;
+use jetline_api::{DatabaseSettings, bind, connect};
+use jetline_runtime::{Shutdown, settings::SecretUrl};
+use jetline_testkit::postgres::{Database, PostgresServer};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::base::{Answer, Base, client_with, metrics, settings};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+fn database(url: Option<&str>, read_url: Option<&str>) -> DatabaseSettings {
+    let mut settings = Cli::parse_from(["test"]).database;
+    settings.database_url = url.map(|url| SecretUrl::from(url.to_owned()));
+    settings.database_read_url = read_url.map(|url| SecretUrl::from(url.to_owned()));
+    settings
+}
+
+#[tokio::test]
+async fn requests_are_answered_on_the_port_until_the_soft_shutdown() {
+    let base = Base::sqlite().await;
+    let shutdown = Shutdown::new();
+    let api = bind(&settings(), base.db.clone(), metrics(), shutdown.clone())
+        .await
+        .unwrap();
+    let address = api.address();
+    let serving = tokio::spawn(api.serve());
+
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    let request = "GET /healthz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    connection.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 OK"), "{response}");
+
+    shutdown.soft.cancel();
+    serving.await.unwrap().unwrap();
+    assert!(shutdown.drained().await);
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn hard_shutdown_does_not_wait_for_connections() {
+    let base = Base::sqlite().await;
+    let shutdown = Shutdown::new();
+    let api = bind(&settings(), base.db.clone(), metrics(), shutdown.clone())
+        .await
+        .unwrap();
+    let mut half = TcpStream::connect(api.address()).await.unwrap();
+    half.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
+    let serving = tokio::spawn(api.serve());
+    shutdown.hard.cancel();
+    serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn port_that_is_taken_is_told_with_its_setting() {
+    let base = Base::sqlite().await;
+    let bind = async |settings| bind(&settings, base.db.clone(), metrics(), Shutdown::new()).await;
+    let first = bind(settings()).await.unwrap();
+    let mut taken = settings();
+    taken.listen = first.address();
+    let error = format!("{:#}", bind(taken).await.err().unwrap());
+    assert!(
+        error.contains("LISTEN") && error.contains(&first.address().to_string()),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn file_of_users_that_is_not_there_is_told_with_its_setting() {
+    let base = Base::sqlite().await;
+    let mut settings = settings();
+    settings.users_file = Some("/nowhere/users".into());
+    let bound = bind(&settings, base.db.clone(), metrics(), Shutdown::new()).await;
+    let error = format!("{:#}", bound.err().unwrap());
+    assert!(error.contains("/nowhere/users (USERS_FILE)"), "{error}");
+}
+
+#[test]
+fn replica_is_read_when_there_is_one_and_a_missing_database_is_told_by_its_variable() {
+    let url = |settings: &DatabaseSettings| {
+        let url = settings.url().map(SecretUrl::expose);
+        url.map(str::to_owned).map_err(|error| format!("{error:#}"))
+    };
+    let (main, replica) = (Some("postgres://main/db"), Some("postgres://replica/db"));
+    assert_eq!(
+        url(&database(main, replica)).as_deref(),
+        Ok("postgres://replica/db")
+    );
+    assert_eq!(
+        url(&database(main, None)).as_deref(),
+        Ok("postgres://main/db")
+    );
+    assert!(
+        url(&database(None, None))
+            .unwrap_err()
+            .contains("DATABASE_URL is not set")
+    );
+    let wrong = url(&database(Some("mysql://ann:geheim@db/x"), None)).unwrap_err();
+    assert!(
+        wrong.contains("DATABASE_URL") && !wrong.contains("geheim"),
+        "{wrong}"
+    );
+}
+
+#[tokio::test]
+async fn service_starts_while_its_database_is_away_and_answers_that_it_is() {
+    let url = "postgres://ann:geheim@127.0.0.1:1/none";
+    let mut api = settings();
+    api.request_timeout = Duration::from_secs(2);
+    let db = connect(&database(Some(url), None), &api).await.unwrap();
+    let client = client_with(db, None, &api);
+    let answer = Answer::of(client.get("/readyz").send().await).await;
+    let detail = answer.problem(503);
+    assert!(!detail.contains("geheim"), "{detail}");
+}
+
+#[tokio::test]
+async fn database_that_comes_back_is_read_again() {
+    let mut server = PostgresServer::start().unwrap();
+    let url = Database::create_on(&server).await.url();
+    let settings_of_database = database(Some(&url), None);
+    let connections = settings_of_database.database_connections.get();
+    let mut api = settings();
+    api.request_timeout = Duration::from_secs(2);
+    let db = connect(&settings_of_database, &api).await.unwrap();
+    let client = client_with(db, None, &api);
+    let status = async || {
+        client
+            .get("/products?id=1")
+            .send()
+            .await
+            .0
+            .status()
+            .as_u16()
+    };
+    assert_eq!(status().await, 200);
+
+    server.stop().unwrap();
+    assert_eq!(status().await, 503);
+    server.start_again().unwrap();
+    let mut answers = Vec::new();
+    // Each connection of before may fail once.
+    for _ in 0..=connections {
+        answers.push(status().await);
+    }
+    assert_eq!(answers.last(), Some(&200), "{answers:?}");
+}

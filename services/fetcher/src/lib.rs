@@ -1,0 +1,237 @@
+//! The fetcher: lists its sources, reads what is new, and publishes it as chunks of whole lines, in these steps:
+//!
+//! list → register in the ledger → lease → read ([`decode`], [`split`]) → publish → settle or read again what was lost.
+//!
+//! What is committed is never read again, whoever crashes; what is not committed is read again, whatever the queue loses.
+
+pub mod decode;
+mod progress;
+mod publish;
+mod reader;
+mod reading;
+mod report;
+mod settings;
+mod sources;
+pub mod split;
+mod supervise;
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use jetline_queue::Queue;
+use jetline_records::ObjectId;
+use jetline_runtime::{Backoff, Shutdown};
+use jetline_store::Ledger;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{progress::Progress, reader::Reader, supervise::Supervisor};
+pub use crate::{
+    report::Report,
+    settings::FetcherSettings,
+    sources::{RegisterError, Sources},
+};
+
+/// How often the ledger is asked how far the objects are.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Fetches until every object is done, or, when it watches its sources, until the shutdown.
+pub async fn run(
+    settings: &FetcherSettings,
+    sources: Sources,
+    queue: Arc<dyn Queue>,
+    ledger: Ledger,
+    seed: u64,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Report> {
+    settings.check(queue.max_body_bytes())?;
+    let stop = shutdown.soft.child_token();
+    let mut run = Run {
+        settings: settings.clone(),
+        sources: Arc::new(sources),
+        queue,
+        ledger,
+        randomness: StdRng::seed_from_u64(seed),
+        registered: Arc::new(Notify::new()),
+        list_again: Arc::default(),
+        wanted: BTreeSet::new(),
+        listed: 0,
+    };
+    let begin = Instant::now();
+    if stop
+        .run_until_cancelled(run.register())
+        .await
+        .transpose()?
+        .is_some()
+        && run.has_work()
+    {
+        let mut readers = run.spawn_readers(&stop);
+        let looked = run.look_on(&stop, &mut readers).await;
+        stop.cancel();
+        while let Some(reader) = readers.join_next().await {
+            reader
+                .context("a reader crashed")?
+                .context("the queue does not take the chunks")?;
+        }
+        looked?;
+    }
+    let wanted: Vec<ObjectId> = run.wanted.into_iter().collect();
+    let report = Report::read(&run.ledger, run.listed, &wanted, begin.elapsed());
+    report.await.context("cannot read how the objects ended")
+}
+
+struct Run {
+    settings: FetcherSettings,
+    sources: Arc<Sources>,
+    queue: Arc<dyn Queue>,
+    ledger: Ledger,
+    randomness: StdRng,
+    registered: Arc<Notify>,
+    list_again: Arc<AtomicBool>,
+    /// The objects that this run is about.
+    wanted: BTreeSet<ObjectId>,
+    listed: usize,
+}
+
+impl Run {
+    fn has_work(&self) -> bool {
+        self.settings.watch.is_some() || !self.wanted.is_empty()
+    }
+
+    /// Lists the sources and registers what is new, trying again as long as that may help.
+    async fn register(&mut self) -> anyhow::Result<()> {
+        let first = Duration::from_millis(200);
+        let mut backoff = Backoff::new(first, Duration::from_secs(10), self.randomness.random());
+        loop {
+            match self.register_once().await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_passing() => {
+                    let delay = backoff.next_delay();
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        ?delay,
+                        "the sources are listed again"
+                    );
+                    tokio::time::sleep(delay).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn register_once(&mut self) -> Result<(), RegisterError> {
+        let (listed, new) = self
+            .sources
+            .register(&self.settings, &self.ledger, &mut self.randomness)
+            .await?;
+        self.listed = listed;
+        self.wanted
+            .extend(self.ledger.open(&self.sources.roots()).await?);
+        if new > 0 {
+            tracing::info!(listed, new, "object versions were registered");
+            self.registered.notify_waiters();
+        }
+        Ok(())
+    }
+
+    fn spawn_readers(&mut self, stop: &CancellationToken) -> JoinSet<Result<(), reading::Error>> {
+        let mut readers = JoinSet::new();
+        for _ in 0..self.settings.fetch_objects.get() {
+            let reader = Reader {
+                ledger: self.ledger.clone(),
+                queue: self.queue.clone(),
+                sources: self.sources.clone(),
+                settings: self.settings.clone(),
+                owner: format!("{:016x}", self.randomness.random::<u64>()),
+                seed: self.randomness.random(),
+                registered: self.registered.clone(),
+                list_again: self.list_again.clone(),
+            };
+            readers.spawn(reader.run(stop.clone()));
+        }
+        readers
+    }
+
+    /// Looks on until the shutdown, or until every object has ended; or until a reader has.
+    async fn look_on(
+        &mut self,
+        stop: &CancellationToken,
+        readers: &mut JoinSet<Result<(), reading::Error>>,
+    ) -> anyhow::Result<()> {
+        let patience = self.settings.reconcile_after;
+        let randomness = StdRng::from_rng(&mut self.randomness);
+        let mut supervisor = Supervisor::new(
+            self.ledger.clone(),
+            self.queue.clone(),
+            patience,
+            randomness,
+        );
+        let mut progress = Progress::on_terminal();
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next_list = self.settings.watch.map(|watch| Instant::now() + watch);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(reader) = readers.join_next() => {
+                    reader.context("a reader crashed")?.context("the queue does not take the chunks")?;
+                    break;
+                }
+                _ = looks.tick() => {}
+            }
+            if let Err(error) = supervisor.look().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the ledger cannot be read, looking on"
+                );
+                continue;
+            }
+            let due = next_list.is_some_and(|at| at <= Instant::now());
+            if self.list_again.swap(false, Ordering::AcqRel) || due {
+                self.register_again().await;
+                next_list = self.settings.watch.map(|watch| Instant::now() + watch);
+            }
+            if let Some(progress) = &mut progress {
+                progress.draw(&self.ledger).await;
+            }
+            if self.settings.watch.is_none() && self.has_ended().await {
+                break;
+            }
+        }
+        if let Some(progress) = &mut progress {
+            progress.clear();
+        }
+        Ok(())
+    }
+
+    /// In the middle of a run no error of a source is fatal: the other sources go on, and it is listed again.
+    async fn register_again(&mut self) {
+        if let Err(error) = self.register_once().await {
+            self.list_again.store(
+                self.settings.watch.is_none() && error.is_passing(),
+                Ordering::Release,
+            );
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the sources could not be listed"
+            );
+        }
+    }
+
+    async fn has_ended(&self) -> bool {
+        let open = self.ledger.open(&self.sources.roots()).await;
+        open.is_ok_and(|open| open.is_empty())
+    }
+}

@@ -1,0 +1,335 @@
+//! One object from its source into the queue: exactly what of it is not committed.
+
+use std::{num::NonZeroUsize, ops::ControlFlow, sync::Arc, time::Duration};
+
+use futures::{StreamExt, TryStreamExt};
+use jetline_queue::{Chunk, Queue};
+use jetline_records::ObjectId;
+use jetline_runtime::{
+    Backoff,
+    metrics::{READ_BYTES, RETRIES},
+};
+use jetline_source::{ByteStream, ObjectVersion, Source};
+use jetline_store::{
+    Ledger,
+    entities::objects,
+    ledger::{Gap, Reading},
+};
+
+use crate::{
+    decode::{DecodeError, Format, decode},
+    publish::Publisher,
+    split::{Cut, Limits, Splitter, TooManyLines},
+};
+
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+
+/// The settled watermark is read again after so many chunks.
+const SETTLED_EVERY: u32 = 64;
+
+/// Why a reading was broken off. What was published stays published.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The ledger could not be read.
+    #[error(transparent)]
+    Ledger(#[from] jetline_store::Error),
+    /// The queue refuses the chunks.
+    #[error(transparent)]
+    Queue(#[from] jetline_queue::Error),
+}
+
+/// Why an object's content ends before its end.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Content(#[from] DecodeError),
+    #[error(transparent)]
+    TooManyLines(#[from] TooManyLines),
+    #[error(transparent)]
+    Off(#[from] Error),
+}
+
+/// The reading of one object.
+pub(crate) struct ObjectReading {
+    ledger: Ledger,
+    source: Arc<dyn Source>,
+    object: objects::Model,
+    version: ObjectVersion,
+    publisher: Publisher,
+    template: Chunk,
+    backoff: Backoff,
+    until_settled: u32,
+}
+
+/// Where the next chunk starts.
+#[derive(Clone, Copy)]
+struct At {
+    offset: u64,
+    line: u32,
+}
+
+impl ObjectReading {
+    pub(crate) fn new(
+        ledger: Ledger,
+        source: Arc<dyn Source>,
+        queue: Arc<dyn Queue>,
+        window: NonZeroUsize,
+        object: objects::Model,
+        id: ObjectId,
+        seed: u64,
+    ) -> Self {
+        let owner = object.lease_owner.clone().unwrap_or_default();
+        Self {
+            ledger,
+            source,
+            version: ObjectVersion {
+                root: object.root.clone(),
+                key: object.key.clone(),
+                etag: object.etag.clone(),
+                size: object.size.cast_unsigned(),
+                last_modified: object.last_modified,
+            },
+            publisher: Publisher::new(queue, window, seed),
+            template: Chunk {
+                object: id,
+                registration: object.registration.clone(),
+                dataset: object.dataset.clone(),
+                start: 0,
+                end: 0,
+                first_line: 0,
+                lines: 0,
+                oversized: false,
+                settled: ObjectId::default(),
+                reading: format!("{owner}.{}", object.readings),
+                body: bytes::Bytes::new(),
+            },
+            object,
+            backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY, seed),
+            until_settled: 0,
+        }
+    }
+
+    /// Reads and publishes what is missing. When it returns, the queue has taken everything.
+    pub(crate) async fn run(&mut self) -> Result<Reading, Error> {
+        let total = self.object.total_bytes.map(i64::cast_unsigned);
+        let lines = self.object.total_lines.unwrap_or_default().cast_unsigned();
+        let mut reading = Reading::Complete {
+            bytes: total.unwrap_or_default(),
+            lines,
+            error: None,
+        };
+        for gap in self.ledger.gaps(self.template.object, total).await? {
+            match self.close(gap).await? {
+                ControlFlow::Continue(at) => {
+                    if gap.end.is_none() {
+                        reading = complete(at, None);
+                    }
+                }
+                ControlFlow::Break(ended) => {
+                    reading = ended;
+                    break;
+                }
+            }
+        }
+        self.publisher.flush().await?;
+        Ok(reading)
+    }
+
+    /// Publishes a gap, however often the source fails on the way; or says how the reading ends with it.
+    async fn close(&mut self, gap: Gap) -> Result<ControlFlow<Reading, At>, Error> {
+        let mut at = At {
+            offset: gap.start,
+            line: gap.first_line,
+        };
+        loop {
+            let broken = match self.read(gap, &mut at).await {
+                Ok(()) => return Ok(ControlFlow::Continue(at)),
+                Err(Broken::Off(error)) => return Err(error),
+                Err(broken) => broken,
+            };
+            if !is_passing(&broken) {
+                return Ok(ControlFlow::Break(self.ended(gap, at, &broken)));
+            }
+            let delay = self.backoff.next_delay();
+            metrics::counter!(RETRIES, "part" => "source").increment(1);
+            tracing::warn!(
+                error = &broken as &dyn std::error::Error,
+                ?delay,
+                "reading goes on where it was broken off"
+            );
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// How the reading ends with something that does not pass.
+    ///
+    /// Damage is at the same place whenever the object is read: what is before it can be completed. An object that is
+    /// gone is complete only if nothing behind that place was ever published.
+    fn ended(&self, gap: Gap, at: At, broken: &Broken) -> Reading {
+        let error = with_causes(broken);
+        tracing::error!(
+            object.key = self.object.key,
+            error,
+            "the object cannot be read to its end"
+        );
+        let again_the_same = !matches!(broken, Broken::Content(DecodeError::Source(_)));
+        if gap.end.is_none() && (again_the_same || self.object.readings <= 1) {
+            complete(at, Some(error))
+        } else {
+            Reading::Unreadable { error }
+        }
+    }
+
+    async fn read(&mut self, gap: Gap, at: &mut At) -> Result<(), Broken> {
+        let limits = Limits {
+            chunk_bytes: limit(self.object.chunk_bytes),
+            max_line_bytes: limit(self.object.max_line_bytes),
+        };
+        let mut splitter = Splitter::new(limits, at.offset, at.line);
+        let mut content = self.content(gap, at.offset).await?;
+        let broken = loop {
+            match content.try_next().await {
+                Ok(Some(block)) => splitter.push(block),
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            }
+            while let Some(cut) = splitter.cut()? {
+                if gap.end.is_some_and(|end| cut.start >= end) {
+                    return Ok(());
+                }
+                self.publish(cut, at).await?;
+            }
+        };
+        splitter.finish();
+        while let Some(cut) = splitter.cut()? {
+            let inside = gap.end.is_none_or(|end| cut.start < end);
+            let whole = if broken.is_some() {
+                whole_lines(cut)
+            } else {
+                Some(cut)
+            };
+            match whole {
+                Some(cut) if inside => self.publish(cut, at).await?,
+                _ => break,
+            }
+        }
+        match broken {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The content from an offset on, at least as far as the gap goes.
+    async fn content(
+        &mut self,
+        gap: Gap,
+        from: u64,
+    ) -> Result<futures::stream::BoxStream<'static, Result<bytes::Bytes, DecodeError>>, Broken>
+    {
+        let key = self.version.key.clone();
+        if from == 0 {
+            return Ok(decode(&key, self.stored(0..self.version.size)).boxed());
+        }
+        let head = 0..self.version.size.min(Format::HEAD as u64);
+        let head = self
+            .stored(head)
+            .try_fold(Vec::new(), |mut head, block| async move {
+                head.extend_from_slice(&block);
+                Ok(head)
+            });
+        let head = head.await.map_err(DecodeError::Source)?;
+        if Format::detect(&key, &head)? == Format::Plain {
+            let end = gap.end.unwrap_or(self.version.size);
+            let stored = self.stored(from..end);
+            return Ok(stored.map_err(DecodeError::Source).boxed());
+        }
+        let mut skip = from;
+        let content = decode(&key, self.stored(0..self.version.size)).map_ok(move |mut block| {
+            let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(block.len());
+            skip -= skipped as u64;
+            block.split_off(skipped)
+        });
+        Ok(content.boxed())
+    }
+
+    fn stored(&self, range: std::ops::Range<u64>) -> ByteStream {
+        let blocks = self.source.read(&self.version, range);
+        let counted = blocks.inspect_ok(|block| {
+            metrics::counter!(READ_BYTES).increment(block.len() as u64);
+        });
+        counted.boxed()
+    }
+
+    async fn publish(&mut self, cut: Cut, at: &mut At) -> Result<(), Error> {
+        if self.until_settled == 0 {
+            // What the ledger says now and no later: never beyond the object itself, which is not settled.
+            self.template.settled = self.ledger.settled().await?.min(self.template.object);
+            self.until_settled = SETTLED_EVERY;
+        }
+        self.until_settled -= 1;
+        *at = At {
+            offset: cut.end,
+            line: cut.first_line.wrapping_add(cut.lines),
+        };
+        let chunk = Chunk {
+            start: cut.start,
+            end: cut.end,
+            first_line: cut.first_line,
+            lines: cut.lines,
+            oversized: cut.oversized,
+            body: cut.body,
+            ..self.template.clone()
+        };
+        Ok(self.publisher.publish(chunk).await?)
+    }
+}
+
+fn complete(at: At, error: Option<String>) -> Reading {
+    Reading::Complete {
+        bytes: at.offset,
+        // The line behind the last possible one has no number.
+        lines: u64::from(at.line.wrapping_sub(1)),
+        error,
+    }
+}
+
+fn limit(bytes: i64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+fn is_passing(broken: &Broken) -> bool {
+    matches!(
+        broken,
+        Broken::Content(DecodeError::Source(
+            jetline_source::Error::Unavailable { .. }
+        ))
+    )
+}
+
+/// Before damage, what has no newline yet is not a line.
+fn whole_lines(mut cut: Cut) -> Option<Cut> {
+    if cut.oversized {
+        return None;
+    }
+    let whole = memchr::memrchr(b'\n', &cut.body)? + 1;
+    if whole < cut.body.len() {
+        cut.lines -= 1;
+        cut.end = cut.start + whole as u64;
+        cut.body.truncate(whole);
+    }
+    Some(cut)
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,116 @@
+//! The parts, embedded or real, and how they go together.
+
+use std::{num::NonZeroUsize, sync::Arc};
+
+use anyhow::{Context, bail};
+use jetline_dedup::{Dedup, WithoutStore};
+use jetline_fetcher::{FetcherSettings, Sources};
+use jetline_migrations::migrate;
+use jetline_queue::{InProcess, JetStream, Queue};
+use jetline_records::Mode;
+use jetline_runtime::{Shutdown, settings::required};
+use jetline_store::{Ledger, address, connect};
+use jetline_writer::{DedupMode, WriterSettings};
+use sea_orm::DatabaseConnection;
+use tokio::task::JoinHandle;
+
+use crate::settings::Cli;
+
+/// How many bytes of lines may be between the fetcher and the writer of one process.
+const IN_PROCESS_BYTES: u32 = 16 << 20;
+
+/// Everything that the three services work on.
+pub(crate) struct Parts {
+    pub(crate) db: DatabaseConnection,
+    pub(crate) ledger: Ledger,
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) sources: Sources,
+    pub(crate) fetcher: FetcherSettings,
+    writer: WriterSettings,
+    dedup: Arc<dyn Dedup>,
+}
+
+impl Parts {
+    pub(crate) async fn connect(cli: &Cli) -> anyhow::Result<Self> {
+        let sources = Sources::open(&cli.fetcher, &cli.s3).await?;
+        let db = connect_database(cli).await?;
+        let mut parts = Self {
+            ledger: Ledger::new(db.clone(), chrono::Utc::now),
+            db,
+            queue: connect_queue(cli).await?,
+            sources,
+            fetcher: cli.fetcher.clone(),
+            writer: cli.writer.clone(),
+            dedup: connect_dedup(cli).await?,
+        };
+        if parts.dedup.mode() == Mode::InOrder {
+            // Commits stand in the order of the lines only while one reader feeds one worker.
+            parts.fetcher.fetch_objects = NonZeroUsize::MIN;
+            parts.writer.writer_workers = NonZeroUsize::MIN;
+        }
+        Ok(parts)
+    }
+
+    /// Starts writing; it ends with the shutdown.
+    pub(crate) fn spawn_writer(
+        &self,
+        shutdown: &Shutdown,
+    ) -> JoinHandle<Result<(), jetline_writer::Error>> {
+        let (settings, shutdown) = (self.writer.clone(), shutdown.clone());
+        let (queue, dedup, ledger) = (self.queue.clone(), self.dedup.clone(), self.ledger.clone());
+        tokio::spawn(async move {
+            jetline_writer::run(&settings, queue, dedup, ledger, rand::random(), &shutdown).await
+        })
+    }
+}
+
+async fn connect_database(cli: &Cli) -> anyhow::Result<DatabaseConnection> {
+    let url = required(
+        cli.database.database_url.clone(),
+        "DATABASE_URL",
+        "the database",
+    )?;
+    let connections = cli.database.database_connections;
+    let db = cli
+        .startup
+        .connect(
+            "the database (DATABASE_URL)",
+            jetline_store::Error::is_passing,
+            || connect(&url, connections),
+        )
+        .await?;
+    migrate(&db)
+        .await
+        .with_context(|| format!("cannot migrate {}", address(&url)))?;
+    Ok(db)
+}
+
+async fn connect_queue(cli: &Cli) -> anyhow::Result<Arc<dyn Queue>> {
+    let Some(url) = &cli.queue.nats_url else {
+        return Ok(Arc::new(InProcess::new(IN_PROCESS_BYTES)));
+    };
+    let queue = cli
+        .startup
+        .connect(
+            "the queue (NATS_URL)",
+            jetline_queue::Error::is_passing,
+            || JetStream::connect(url, &cli.queue),
+        )
+        .await?;
+    Ok(Arc::new(queue))
+}
+
+/// A queue of this process keeps the order of the lines and has one writer, which needs no dedup store. A real queue does
+/// not, and other writers may share it.
+async fn connect_dedup(cli: &Cli) -> anyhow::Result<Arc<dyn Dedup>> {
+    let chosen = cli.dedup.redis.redis_url.is_some() || cli.dedup.dedup == DedupMode::Off;
+    if chosen {
+        return cli.dedup.connect(&cli.startup).await;
+    }
+    if cli.queue.nats_url.is_some() {
+        bail!(
+            "NATS_URL is set and REDIS_URL is not: writers that share a queue need a dedup store, or DEDUP=off for all of them"
+        );
+    }
+    Ok(Arc::new(WithoutStore::in_order()))
+}

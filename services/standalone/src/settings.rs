@@ -1,0 +1,58 @@
+//! What can be set: everything that can be set for the services, and with defaults for all that they cannot do without.
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+use jetline_api::ApiSettings;
+use jetline_fetcher::FetcherSettings;
+use jetline_queue::JetStreamConfig;
+use jetline_runtime::{LifecycleSettings, StartupSettings, TelemetrySettings};
+use jetline_source::S3Config;
+use jetline_store::DatabaseSettings;
+use jetline_writer::{DedupSettings, WriterSettings};
+
+/// Loads JSON Lines files into a database, completely and provably so, and serves every record by id.
+///
+/// Without any setting it loads ./samples into a SQLite database, ./jetline.db, and serves it on
+/// http://127.0.0.1:8080. It uses a real part as soon as its address is given: s3:// sources, NATS_URL, REDIS_URL,
+/// DATABASE_URL. Started again, it reads only what is new.
+#[derive(Parser)]
+#[command(name = "jetline", version)]
+pub(crate) struct Cli {
+    /// End when everything is loaded; the exit status is 0 only if all of it was committed
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) exit: bool,
+
+    #[command(flatten)]
+    pub(crate) fetcher: FetcherSettings,
+    #[command(flatten)]
+    pub(crate) s3: S3Config,
+    #[command(flatten)]
+    pub(crate) queue: JetStreamConfig,
+    #[command(flatten)]
+    pub(crate) writer: WriterSettings,
+    #[command(flatten)]
+    pub(crate) dedup: DedupSettings,
+    #[command(flatten)]
+    pub(crate) database: DatabaseSettings,
+    #[command(flatten)]
+    pub(crate) api: ApiSettings,
+    #[command(flatten)]
+    pub(crate) startup: StartupSettings,
+    #[command(flatten)]
+    pub(crate) lifecycle: LifecycleSettings,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetrySettings,
+}
+
+impl Cli {
+    /// The settings, from flags and environment; ends the process where they are wrong.
+    pub(crate) fn from_args() -> Self {
+        let command = Self::command()
+            .mut_arg("source", |source| source.default_value("./samples"))
+            .mut_arg("database_url", |url| {
+                url.default_value("sqlite://jetline.db")
+            })
+            // The summary and the progress bars are what is read here.
+            .mut_arg("log", |log| log.default_value("warn"));
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+}

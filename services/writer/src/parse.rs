@@ -1,0 +1,252 @@
+//! From a chunk's bytes to records: every line parsed, the last line of each id kept.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use bytes::Bytes;
+use jetline_queue::Chunk;
+use jetline_records::{Dataset, Key, Position, Rank, Reason, Rejection, Row};
+use jetline_store::{ChunkEntry, RejectedLine};
+
+/// UTF-8's byte order mark, which some programs put before the first line.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A chunk whose lines are parsed.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// Which chunk.
+    pub entry: ChunkEntry,
+    /// The winning record of each id.
+    pub records: Vec<Record>,
+    /// How many lines lost against another line of the chunk.
+    pub superseded: u64,
+    /// The lines that were not taken.
+    pub rejected: Vec<RejectedLine>,
+}
+
+/// A valid line.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What it says.
+    pub row: Row,
+    /// Where it stands.
+    pub position: Position,
+}
+
+impl Record {
+    /// What decides between it and another line of the same id.
+    #[must_use]
+    pub fn rank(&self) -> Rank {
+        Rank {
+            version: self.row.version,
+            position: self.position,
+        }
+    }
+}
+
+/// Parses a chunk. `refused` holds lines, by number, that the database did not accept: they are rejected.
+#[must_use]
+pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &HashMap<u32, Rejection>) -> Parsed {
+    let mut lines = Lines {
+        parsed: Parsed {
+            entry: entry(chunk),
+            records: Vec::with_capacity(chunk.lines as usize),
+            superseded: 0,
+            rejected: Vec::new(),
+        },
+        winners: HashMap::with_capacity(chunk.lines as usize),
+    };
+    if chunk.oversized {
+        lines.reject_oversized(chunk);
+        return lines.parsed;
+    }
+    let (mut offset, mut number) = (0, chunk.first_line);
+    while offset < chunk.body.len() {
+        let rest = &chunk.body[offset..];
+        let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let at = chunk.start + offset as u64;
+        let line = chunk.body.slice(offset..offset + length);
+        match refused.get(&number) {
+            Some(rejection) => lines.reject(number, at, &line, rejection.clone()),
+            None => lines.take(number, at, &line, dataset),
+        }
+        offset += length + 1;
+        number = number.saturating_add(1);
+    }
+    lines.parsed
+}
+
+/// The ledger's side of a chunk.
+#[must_use]
+pub fn entry(chunk: &Chunk) -> ChunkEntry {
+    ChunkEntry {
+        object: chunk.object,
+        registration: chunk.registration.clone(),
+        start: chunk.start,
+        end: chunk.end,
+        first_line: chunk.first_line,
+        lines: chunk.lines,
+    }
+}
+
+struct Lines {
+    parsed: Parsed,
+    winners: HashMap<Key, usize>,
+}
+
+impl Lines {
+    fn take(&mut self, number: u32, offset: u64, line: &Bytes, dataset: &Dataset) {
+        let mut text = line.strip_suffix(b"\r").unwrap_or(line);
+        if offset == 0 {
+            text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+        }
+        if text.trim_ascii().is_empty() {
+            return;
+        }
+        match (dataset.parse)(text) {
+            Ok(row) => self.keep_winner(Record {
+                row,
+                position: Position::new(self.parsed.entry.object, number),
+            }),
+            Err(rejection) => self.reject(number, offset, text, rejection),
+        }
+    }
+
+    fn keep_winner(&mut self, record: Record) {
+        match self.winners.entry(record.row.key.clone()) {
+            Entry::Vacant(first) => {
+                first.insert(self.parsed.records.len());
+                self.parsed.records.push(record);
+            }
+            Entry::Occupied(other) => {
+                self.parsed.superseded += 1;
+                let other = &mut self.parsed.records[*other.get()];
+                if record.rank() > other.rank() {
+                    *other = record;
+                }
+            }
+        }
+    }
+
+    fn reject(&mut self, line: u32, offset: u64, raw: &[u8], rejection: Rejection) {
+        self.parsed.rejected.push(RejectedLine {
+            line,
+            offset,
+            rejection,
+            raw: raw.to_vec(),
+        });
+    }
+
+    fn reject_oversized(&mut self, chunk: &Chunk) {
+        let message = format!(
+            "the line has {} bytes, more than the limit (MAX_LINE_BYTES); its first {} are kept",
+            chunk.end - chunk.start,
+            chunk.body.len()
+        );
+        let rejection = Rejection::new(Reason::LineTooLong, message);
+        self.reject(chunk.first_line, chunk.start, &chunk.body, rejection);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jetline_records::{ObjectId, registry};
+
+    use super::*;
+
+    fn product(id: i64, title: &str) -> String {
+        format!(
+            r#"{{"id":{id},"title":"{title}","price":1,"category":"c","brand":"b","url":"u","description":"d"}}"#
+        )
+    }
+
+    fn chunk(start: u64, body: &str) -> Chunk {
+        Chunk {
+            object: ObjectId::new(3).unwrap(),
+            registration: String::new(),
+            dataset: "products".into(),
+            start,
+            end: start + body.len() as u64,
+            first_line: 10,
+            lines: u32::try_from(body.lines().count()).unwrap(),
+            oversized: false,
+            settled: ObjectId::default(),
+            reading: String::new(),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        }
+    }
+
+    fn parse_with(chunk: &Chunk, refused: &HashMap<u32, Rejection>) -> Parsed {
+        parse(chunk, &registry::datasets()[0], refused)
+    }
+
+    fn parsed(chunk: &Chunk) -> Parsed {
+        parse_with(chunk, &HashMap::new())
+    }
+
+    #[test]
+    fn last_line_of_an_id_wins_and_the_others_are_superseded() {
+        let body = [product(1, "a"), product(2, "b"), product(1, "c")].join("\n");
+        let parsed = parsed(&chunk(0, &body));
+        let lines: Vec<_> = parsed
+            .records
+            .iter()
+            .map(|record| record.position.line())
+            .collect();
+        assert_eq!((lines, parsed.superseded), (vec![12, 11], 1));
+    }
+
+    #[test]
+    fn rejected_line_stands_with_its_number_offset_and_text() {
+        let body = format!("{}\n\nnonsense\r\n{}", product(1, "a"), product(2, "b"));
+        let parsed = parsed(&chunk(1000, &body));
+        assert_eq!(parsed.records.len(), 2);
+        let [line] = &parsed.rejected[..] else {
+            panic!("{:?}", parsed.rejected)
+        };
+        assert_eq!(line.line, 12);
+        assert_eq!(line.offset, 1000 + body.find("nonsense").unwrap() as u64);
+        assert_eq!(line.raw, b"nonsense");
+    }
+
+    #[test]
+    fn carriage_returns_blank_lines_and_a_byte_order_mark_are_no_fault() {
+        let body = format!(
+            "\u{feff}{}\r\n  \t\r\n\n{}\r\n",
+            product(1, "a"),
+            product(2, "b")
+        );
+        let parsed = parsed(&chunk(0, &body));
+        assert_eq!((parsed.records.len(), parsed.rejected.len()), (2, 0));
+    }
+
+    #[test]
+    fn byte_order_mark_elsewhere_is_not_json() {
+        let body = format!("{}\n\u{feff}{}", product(1, "a"), product(2, "b"));
+        assert_eq!(parsed(&chunk(0, &body)).rejected.len(), 1);
+    }
+
+    #[test]
+    fn oversized_line_is_rejected_with_its_beginning() {
+        let mut chunk = chunk(50, "{\"id\":1,\"tit");
+        (chunk.oversized, chunk.end, chunk.lines) = (true, 5_000_000, 1);
+        let parsed = parsed(&chunk);
+        let [line] = &parsed.rejected[..] else {
+            panic!("{:?}", parsed.rejected)
+        };
+        assert_eq!(
+            (line.line, line.offset, line.rejection.reason),
+            (10, 50, Reason::LineTooLong)
+        );
+        assert_eq!(line.raw, b"{\"id\":1,\"tit");
+    }
+
+    #[test]
+    fn earlier_line_wins_where_the_database_refused_the_later() {
+        let body = [product(1, "a"), product(1, "b")].join("\n");
+        let refused = Rejection::new(Reason::RefusedByDatabase, "no");
+        let parsed = parse_with(&chunk(0, &body), &HashMap::from([(11, refused.clone())]));
+        assert_eq!(parsed.records[0].position.line(), 10);
+        assert_eq!(parsed.superseded, 0);
+        assert_eq!(parsed.rejected[0].rejection, refused);
+    }
+}

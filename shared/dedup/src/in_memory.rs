@@ -1,0 +1,98 @@
+//! The adapter for one process: the port's table in its plainest form, which the others are compared with.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use jetline_records::{EpochId, Fingerprint, Key, Mode, ObjectId, Rank, Verdict};
+
+use crate::{Claim, Claimed, Dedup, Error};
+
+/// Entries in this process: for writers that are tasks of one process, and for tests.
+#[derive(Debug, Default)]
+pub struct InMemory {
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    epoch: Option<EpochId>,
+    entries: BTreeMap<EpochId, BTreeMap<(String, Key), Entry>>,
+}
+
+type Entry = (Rank, Fingerprint);
+
+impl InMemory {
+    /// Loses all that is held, as a server does that restarts empty.
+    pub fn lose(&self) {
+        *self.held() = Held::default();
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        // A thread that panicked left whole entries behind.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Dedup for InMemory {
+    fn mode(&self) -> Mode {
+        Mode::Shared
+    }
+
+    async fn claim(
+        &self,
+        epoch: &EpochId,
+        trusted: ObjectId,
+        dataset: &str,
+        claims: &[Claim],
+    ) -> Result<Claimed, Error> {
+        let mut held = self.held();
+        if held.epoch.as_ref() != Some(epoch) {
+            return Ok(Claimed::Lost);
+        }
+        let entries = held.entries.entry(*epoch).or_default();
+        let verdicts = claims.iter().map(|claim| {
+            let id = (dataset.to_owned(), claim.key.clone());
+            let verdict = judge(entries.get(&id), claim, trusted);
+            if verdict != Verdict::Superseded {
+                entries.insert(id, (claim.rank, claim.fingerprint));
+            }
+            verdict
+        });
+        Ok(Claimed::Verdicts(verdicts.collect()))
+    }
+
+    async fn begin(&self, epoch: &EpochId) -> Result<(), Error> {
+        let mut held = self.held();
+        held.epoch = Some(*epoch);
+        held.entries.entry(*epoch).or_default();
+        Ok(())
+    }
+
+    async fn epochs(&self) -> Result<Vec<EpochId>, Error> {
+        Ok(self.held().entries.keys().copied().collect())
+    }
+
+    async fn forget(&self, ended: &[EpochId]) -> Result<u64, Error> {
+        let mut held = self.held();
+        held.epoch = held.epoch.filter(|epoch| !ended.contains(epoch));
+        let removed = ended.iter().filter_map(|epoch| held.entries.remove(epoch));
+        Ok(removed.map(|entries| entries.len() as u64).sum())
+    }
+}
+
+fn judge(held: Option<&Entry>, claim: &Claim, trusted: ObjectId) -> Verdict {
+    match held {
+        None => Verdict::WriteIfChanged,
+        Some((rank, _)) if *rank > claim.rank => Verdict::Superseded,
+        Some((rank, fingerprint))
+            if *fingerprint == claim.fingerprint && rank.position.object() < trusted =>
+        {
+            Verdict::Unchanged
+        }
+        Some(_) => Verdict::Write,
+    }
+}

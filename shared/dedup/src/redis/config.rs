@@ -1,0 +1,92 @@
+//! Settings of the Redis adapter.
+
+use std::{fmt, time::Duration};
+
+use clap::Args;
+use url::Url;
+
+/// Which Redis holds the entries, and where in it.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Dedup")]
+pub struct RedisConfig {
+    /// Redis that all writers share, as in `redis://user:password@host:6379/0`: remembers what was seen of a record.
+    ///
+    /// Redis 7.0 or later, one primary with or without replicas; Redis Cluster is not supported. What it holds may be
+    /// lost at any time, but nothing may be evicted from it: leave `maxmemory-policy` at `noeviction`.
+    #[arg(long, env, value_name = "URL", hide_env_values = true)]
+    pub redis_url: Option<Url>,
+
+    /// What its keys begin with; deployments that share a Redis need different ones.
+    #[arg(long, env, value_name = "TEXT", default_value = "jetline")]
+    pub redis_prefix: String,
+
+    /// How long Redis may take to connect or to answer before the call counts as failed and is tried again.
+    #[arg(long, env, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "5s")]
+    pub redis_timeout: Duration,
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self {
+            redis_url: None,
+            redis_prefix: "jetline".to_owned(),
+            redis_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("redis_url", &self.redis_url.as_ref().map(address))
+            .field("redis_prefix", &self.redis_prefix)
+            .field("redis_timeout", &self.redis_timeout)
+            .finish()
+    }
+}
+
+/// A URL without its user, password and query, for errors and logs.
+pub(super) fn address(url: &Url) -> String {
+    let mut url = url.clone();
+    // These fail for URLs that cannot have a user: then there is none to remove.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        redis: RedisConfig,
+    }
+
+    #[test]
+    fn defaults_of_flags_and_of_code_agree() {
+        let flags = Flags::parse_from(["jetline"]).redis;
+        let code = RedisConfig::default();
+        assert_eq!(flags.redis_prefix, code.redis_prefix);
+        assert_eq!(flags.redis_timeout, code.redis_timeout);
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        let config = RedisConfig {
+            redis_url: Some("redis://user:secret@cache:6379/3?x=secret".parse().unwrap()),
+            ..RedisConfig::default()
+        };
+        let shown = format!("{config:?}");
+        assert!(shown.contains("redis://cache:6379/3"), "{shown}");
+        assert!(
+            !shown.contains("user") && !shown.contains("secret"),
+            "{shown}"
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! The adapter for Redis.
+
+mod config;
+mod failure;
+mod layout;
+mod script;
+mod server;
+mod sweep;
+
+use async_trait::async_trait;
+pub use config::RedisConfig;
+use jetline_records::{EpochId, Mode, ObjectId};
+use layout::Keys;
+use redis::{
+    Client, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+    cmd,
+    io::tcp::TcpSettings,
+};
+use script::ClaimScript;
+use url::Url;
+
+use crate::{Claim, Claimed, Dedup, Error};
+
+const NO_CLUSTER: &str = "Redis Cluster is not supported, as a claim is one step over many keys: \
+    REDIS_URL must name one primary";
+
+/// Entries in a Redis that all writers share.
+///
+/// A claim is one Lua script over the ids of a chunk, called by its digest in one round trip. How a loss is noticed:
+///
+/// - The digest belongs to the epoch, and the script is loaded only when the epoch begins: a server that does not know
+///   it has restarted, from a snapshot or empty, or is another one.
+/// - `FLUSHALL` leaves scripts alone, but takes the epoch's key with it.
+/// - A primary that was a replica for a while may have taken back entries. It has another replication history
+///   (`master_replid`), which the epoch's key names. The history also changes when a first replica is attached, and
+///   when the last one has been away for `repl-backlog-ttl`: that costs a new epoch and nothing else.
+///
+/// What goes unnoticed is the loss of single keys: evicted, or deleted by hand.
+///
+/// Redis Cluster is not supported.
+#[derive(Clone)]
+pub struct Redis {
+    connection: ConnectionManager,
+    keys: Keys,
+    url: String,
+}
+
+impl Redis {
+    /// Connects to a server, and sees to it that it can hold claims.
+    pub async fn connect(url: &Url, config: &RedisConfig) -> Result<Self, Error> {
+        let address = config::address(url);
+        let mut connection = open(url, config)
+            .await
+            .map_err(|error| failure::failure("connect", &address, error))?;
+        let objection = server::objection(&mut connection, &address)
+            .await
+            .map_err(|error| failure::failure("connect", &address, error))?;
+        if let Some(reason) = objection {
+            return Err(Error::Refused {
+                action: "hold claims",
+                url: address,
+                reason,
+            });
+        }
+        Ok(Self {
+            connection,
+            keys: Keys::new(&config.redis_prefix),
+            url: address,
+        })
+    }
+
+    fn failure(&self, action: &'static str, error: RedisError) -> Error {
+        failure::failure(action, &self.url, error)
+    }
+}
+
+async fn open(url: &Url, config: &RedisConfig) -> Result<ConnectionManager, RedisError> {
+    let socket = TcpSettings::default().set_nodelay(true);
+    // A peer that went away without a word is given up after as long as one that does not answer.
+    #[cfg(target_os = "linux")]
+    let socket = socket.set_user_timeout(config.redis_timeout);
+    let client = Client::open(url.clone().into_connection_info()?.set_tcp_settings(socket))?;
+    let patience = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(config.redis_timeout))
+        .set_response_timeout(Some(config.redis_timeout))
+        // Whoever waits for Redis tries again and says so; nothing is gained by waiting here in silence.
+        .set_number_of_retries(0);
+    ConnectionManager::new_with_config(client, patience).await
+}
+
+#[async_trait]
+impl Dedup for Redis {
+    fn mode(&self) -> Mode {
+        Mode::Shared
+    }
+
+    async fn claim(
+        &self,
+        epoch: &EpochId,
+        trusted: ObjectId,
+        dataset: &str,
+        claims: &[Claim],
+    ) -> Result<Claimed, Error> {
+        let script = ClaimScript::of(*epoch);
+        let (command, order) = script.claim(&self.keys, trusted, dataset, claims);
+        let answer: Result<Option<Vec<u8>>, _> =
+            command.query_async(&mut self.connection.clone()).await;
+        match answer {
+            Ok(Some(verdicts)) => script::verdicts(&verdicts, &order)
+                .map(Claimed::Verdicts)
+                .map_err(|error| self.failure("claim", error)),
+            Ok(None) => Ok(Claimed::Lost),
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                Ok(Claimed::Lost)
+            }
+            Err(error) => Err(self.failure("claim", error)),
+        }
+    }
+
+    async fn begin(&self, epoch: &EpochId) -> Result<(), Error> {
+        let script = ClaimScript::of(*epoch);
+        let mut connection = self.connection.clone();
+        let begun = async {
+            cmd("SCRIPT")
+                .arg("LOAD")
+                .arg(script.text())
+                .exec_async(&mut connection)
+                .await?;
+            // A server that restarts in between forgets the script, one that does not get here has no key of the
+            // epoch: either way its claims are lost.
+            script.begin(&self.keys).exec_async(&mut connection).await
+        };
+        begun
+            .await
+            .map_err(|error| self.failure("begin an epoch", error))
+    }
+
+    async fn epochs(&self) -> Result<Vec<EpochId>, Error> {
+        let listed = sweep::epochs(&mut self.connection.clone(), &self.keys).await;
+        listed.map_err(|error| self.failure("list epochs", error))
+    }
+
+    async fn forget(&self, ended: &[EpochId]) -> Result<u64, Error> {
+        let mut keys = 0;
+        for epoch in ended {
+            keys += sweep::forget(&mut self.connection.clone(), &self.keys, *epoch)
+                .await
+                .map_err(|error| self.failure("forget an epoch", error))?;
+        }
+        Ok(keys)
+    }
+}

@@ -1,0 +1,109 @@
+//! Calls of the claim script: what it is given and what it answers.
+
+use jetline_records::{EpochId, ObjectId, Verdict};
+use redis::{Cmd, ErrorKind, RedisError, Script};
+
+use super::layout::{Bucket, Keys, entry, field};
+use crate::Claim;
+
+/// The most claims of one bucket that the script takes at once; Lua's stack holds a few thousand values.
+const GROUP: usize = 1_000;
+
+/// The claim script of one epoch.
+pub(super) struct ClaimScript {
+    epoch: EpochId,
+    text: String,
+    digest: String,
+}
+
+impl ClaimScript {
+    pub(super) fn of(epoch: EpochId) -> Self {
+        let text = include_str!("claim.lua").replace("EPOCH_ID", &epoch.to_string());
+        let digest = Script::new(&text).get_hash().to_owned();
+        Self {
+            epoch,
+            text,
+            digest,
+        }
+    }
+
+    /// What is loaded when the epoch begins, and never else.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The call that makes the epoch the one that claims must be of.
+    pub(super) fn begin(&self, keys: &Keys) -> Cmd {
+        let mut command = self.call(2);
+        command.arg(keys.epoch()).arg(keys.epochs());
+        command
+    }
+
+    /// The call that judges claims, and which claim each of its verdicts is for.
+    pub(super) fn claim(
+        &self,
+        keys: &Keys,
+        trusted: ObjectId,
+        dataset: &str,
+        claims: &[Claim],
+    ) -> (Cmd, Vec<usize>) {
+        let mut placed: Vec<(Bucket, usize)> = claims
+            .iter()
+            .enumerate()
+            .map(|(index, claim)| (Bucket::of(&claim.key), index))
+            .collect();
+        placed.sort_unstable();
+        let groups: Vec<&[(Bucket, usize)]> = placed
+            .chunk_by(|(one, _), (other, _)| one == other)
+            .flat_map(|bucket| bucket.chunks(GROUP))
+            .collect();
+
+        let mut command = self.call(1 + groups.len());
+        command.arg(keys.epoch());
+        for group in &groups {
+            command.arg(keys.bucket(self.epoch, dataset, group[0].0));
+        }
+        let sizes: Vec<u8> = groups
+            .iter()
+            .filter_map(|group| u16::try_from(group.len()).ok())
+            .flat_map(u16::to_be_bytes)
+            .collect();
+        command.arg(trusted.get()).arg(sizes);
+        for (_, index) in &placed {
+            let claim = &claims[*index];
+            command.arg(field(&claim.key)).arg(entry(claim));
+        }
+        (
+            command,
+            placed.into_iter().map(|(_, index)| index).collect(),
+        )
+    }
+
+    fn call(&self, keys: usize) -> Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&self.digest).arg(keys);
+        command
+    }
+}
+
+/// The verdicts of an answer, in the order of the claims.
+pub(super) fn verdicts(answer: &[u8], order: &[usize]) -> Result<Vec<Verdict>, RedisError> {
+    let mut verdicts = vec![Verdict::Write; order.len()];
+    if answer.len() != order.len() {
+        return Err(unexpected("another number of verdicts than of claims"));
+    }
+    for (letter, index) in answer.iter().zip(order) {
+        verdicts[*index] = match letter {
+            b'w' => Verdict::Write,
+            b'c' => Verdict::WriteIfChanged,
+            b'u' => Verdict::Unchanged,
+            b's' => Verdict::Superseded,
+            _ => return Err(unexpected("an unknown verdict")),
+        };
+    }
+    Ok(verdicts)
+}
+
+fn unexpected(what: &'static str) -> RedisError {
+    RedisError::from((ErrorKind::UnexpectedReturnType, what))
+}

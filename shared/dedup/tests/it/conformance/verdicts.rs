@@ -1,0 +1,152 @@
+//! What a claim is told, as the table of the port says it.
+
+use jetline_records::{
+    Key, Mode,
+    Verdict::{self, Superseded, Unchanged, Write, WriteIfChanged},
+};
+
+use super::{Writers, claim, judged, versioned};
+
+/// Claims one record again and again: (content, object, line, trusted object) and the verdict on it.
+async fn story(writers: &Writers, steps: &[(u8, i64, u32, i64, Verdict)]) {
+    let epoch = writers.begin().await;
+    for (step, (content, number, line, trusted, verdict)) in steps.iter().enumerate() {
+        let claims = [claim(Key::Int(7), *content, *number, *line)];
+        let verdicts = judged(writers.one(), &epoch, *trusted, &claims).await;
+        assert_eq!(verdicts, [*verdict], "step {step}");
+    }
+}
+
+pub(crate) async fn mode_is_shared(writers: &Writers) {
+    assert_eq!(writers.one().mode(), Mode::Shared);
+}
+
+pub(crate) async fn first_line_is_written_if_changed(writers: &Writers) {
+    story(writers, &[(b'a', 1, 1, 0, WriteIfChanged)]).await;
+    story(writers, &[(b'a', 1, 1, 9, WriteIfChanged)]).await;
+}
+
+pub(crate) async fn lower_rank_is_superseded_and_not_noted(writers: &Writers) {
+    story(
+        writers,
+        &[
+            (b'a', 2, 5, 0, WriteIfChanged),
+            (b'b', 2, 4, 9, Superseded),
+            (b'a', 1, 9, 9, Superseded),
+            (b'b', 2, 4, 9, Superseded),
+            (b'a', 2, 6, 9, Unchanged),
+        ],
+    )
+    .await;
+}
+
+pub(crate) async fn same_content_is_unchanged_only_below_the_trusted_object(writers: &Writers) {
+    story(
+        writers,
+        &[
+            (b'a', 3, 1, 0, WriteIfChanged),
+            (b'a', 3, 2, 0, Write),
+            (b'a', 3, 3, 3, Write),
+            (b'a', 3, 4, 4, Unchanged),
+        ],
+    )
+    .await;
+}
+
+pub(crate) async fn unchanged_line_raises_the_rank(writers: &Writers) {
+    story(
+        writers,
+        &[
+            (b'a', 1, 1, 0, WriteIfChanged),
+            (b'a', 2, 8, 2, Unchanged),
+            (b'b', 2, 7, 2, Superseded),
+            // The entry is of object 2 now, which is not trusted.
+            (b'a', 2, 9, 2, Write),
+        ],
+    )
+    .await;
+}
+
+pub(crate) async fn other_content_is_written_even_when_the_entry_is_trusted(writers: &Writers) {
+    story(
+        writers,
+        &[
+            (b'a', 1, 1, 0, WriteIfChanged),
+            (b'b', 2, 1, 9, Write),
+            (b'a', 3, 1, 9, Write),
+            (b'a', 4, 1, 9, Unchanged),
+        ],
+    )
+    .await;
+}
+
+pub(crate) async fn redelivered_line_is_not_superseded_by_itself(writers: &Writers) {
+    story(
+        writers,
+        &[
+            (b'a', 1, 1, 0, WriteIfChanged),
+            (b'a', 1, 1, 0, Write),
+            (b'a', 1, 1, 1, Write),
+            (b'a', 1, 1, 2, Unchanged),
+            (b'b', 1, 1, 2, Write),
+        ],
+    )
+    .await;
+}
+
+pub(crate) async fn position_decides_down_to_its_last_bit(writers: &Writers) {
+    const LAST: i64 = i32::MAX as i64;
+    story(
+        writers,
+        &[
+            (b'a', LAST - 1, u32::MAX, 0, WriteIfChanged),
+            (b'b', LAST, 0, 0, Write),
+            (b'c', LAST - 1, u32::MAX, 0, Superseded),
+            (b'c', LAST, u32::MAX - 1, 0, Write),
+            (b'd', LAST, u32::MAX - 2, 0, Superseded),
+            (b'd', LAST, u32::MAX, 0, Write),
+            (b'e', LAST, u32::MAX - 1, 0, Superseded),
+            (b'd', LAST, u32::MAX, LAST, Write),
+        ],
+    )
+    .await;
+}
+
+pub(crate) async fn version_decides_before_the_position(writers: &Writers) {
+    let epoch = writers.begin().await;
+    let claim = |version, object, line| [versioned(Key::Int(7), b'a', version, object, line)];
+    for (claims, verdict) in [
+        (claim(1 << 53, 5, 5), WriteIfChanged),
+        (claim((1 << 53) + 1, 1, 1), Write),
+        (claim(1 << 53, 9, 9), Superseded),
+        (claim((1 << 53) + 1, 1, 2), Write),
+        (claim((1 << 53) + 1, 1, 1), Superseded),
+        (claim(i64::MAX, 1, 1), Write),
+        (claim(i64::MAX - 1, 9, 9), Superseded),
+    ] {
+        assert_eq!(judged(writers.one(), &epoch, 0, &claims).await, [verdict]);
+    }
+    let trusted = judged(writers.one(), &epoch, 2, &claim(i64::MAX, 3, 1)).await;
+    assert_eq!(trusted, [Unchanged]);
+}
+
+pub(crate) async fn version_zero_is_between_negative_and_positive_versions(writers: &Writers) {
+    let epoch = writers.begin().await;
+    for (version, verdict) in [
+        (i64::MIN, WriteIfChanged),
+        (i64::MIN + 1, Write),
+        (i64::MIN, Superseded),
+        (-1, Write),
+        (0, Write),
+        (-1, Superseded),
+        (1, Write),
+        (0, Superseded),
+        (i64::MIN, Superseded),
+        (i64::MAX, Write),
+        (1, Superseded),
+    ] {
+        let claims = [versioned(Key::Int(7), b'a', version, 1, 1)];
+        let verdicts = judged(writers.one(), &epoch, 0, &claims).await;
+        assert_eq!(verdicts, [verdict], "version {version}");
+    }
+}

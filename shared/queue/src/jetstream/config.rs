@@ -1,0 +1,114 @@
+//! The settings of the `JetStream` queue.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use clap::{Args, value_parser};
+use url::Url;
+
+use super::link::without_credentials;
+
+/// How to reach NATS, and how its stream is made. All services of one installation use the same values.
+#[derive(Args, Clone)]
+pub struct JetStreamConfig {
+    /// NATS server, 2.9 or later, started with --jetstream: `nats://host:4222` or `tls://host:4222`
+    ///
+    /// A user and password, or a token, may stand before the host, percent-encoded. The other servers of a cluster
+    /// are learnt from this one.
+    #[arg(long, env = "NATS_URL", value_name = "URL", hide_env_values = true)]
+    pub nats_url: Option<Url>,
+
+    /// Credentials file for NATS, as `nsc generate creds` writes it
+    #[arg(long, env = "NATS_CREDENTIALS", value_name = "FILE")]
+    pub nats_credentials: Option<PathBuf>,
+
+    /// Stream that holds the chunks; created when it is missing, updated when it differs
+    #[arg(long, env = "NATS_STREAM", value_name = "NAME", default_value = "JETLINE", value_parser = name)]
+    pub nats_stream: String,
+
+    /// Size of the stream, in bytes, at which fetchers wait for writers
+    #[arg(long, env = "NATS_MAX_BYTES", value_name = "BYTES", default_value_t = 1 << 30,
+        value_parser = value_parser!(i64).range(1..))]
+    pub nats_max_bytes: i64,
+
+    /// How long a writer may be silent about a chunk before another one gets it
+    #[arg(long, env = "NATS_ACK_WAIT", value_name = "DURATION", default_value = "30s", value_parser = ack_wait)]
+    pub nats_ack_wait: Duration,
+
+    /// Copies of the stream in a NATS cluster
+    #[arg(long, env = "NATS_REPLICAS", value_name = "COUNT", default_value_t = 1,
+        value_parser = value_parser!(u8).range(1..=5))]
+    pub nats_replicas: u8,
+}
+
+impl fmt::Debug for JetStreamConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.nats_url.as_ref().map(without_credentials);
+        f.debug_struct("JetStreamConfig")
+            .field("nats_url", &url.as_ref().map(Url::as_str))
+            .field("nats_credentials", &self.nats_credentials)
+            .field("nats_stream", &self.nats_stream)
+            .field("nats_max_bytes", &self.nats_max_bytes)
+            .field("nats_ack_wait", &self.nats_ack_wait)
+            .field("nats_replicas", &self.nats_replicas)
+            .finish()
+    }
+}
+
+/// A stream's name is a token of its subjects.
+fn name(text: &str) -> Result<String, String> {
+    if super::message::is_token(text) {
+        return Ok(text.to_owned());
+    }
+    Err("letters, digits, `-` and `_` only, 255 at most".to_owned())
+}
+
+fn ack_wait(text: &str) -> Result<Duration, String> {
+    let wait = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if wait < Duration::from_secs(1) {
+        return Err("must be a second or more".to_owned());
+    }
+    Ok(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        queue: JetStreamConfig,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<JetStreamConfig, String> {
+        Cli::try_parse_from([&["jetline"], arguments].concat())
+            .map(|cli| cli.queue)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn password_is_not_shown() {
+        let config = parse(&["--nats-url", "nats://ann:secret@host:4222"]).unwrap();
+        let shown = format!("{config:?}");
+        assert!(shown.contains("nats://host:4222"), "{shown}");
+        assert!(
+            !shown.contains("secret") && !shown.contains("ann"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn setting_that_cannot_work_is_refused_with_its_name() {
+        for (flag, value) in [
+            ("--nats-stream", "a.b"),
+            ("--nats-ack-wait", "10ms"),
+            ("--nats-replicas", "6"),
+            ("--nats-max-bytes", "0"),
+        ] {
+            let error = parse(&[flag, value]).unwrap_err();
+            assert!(error.contains(flag), "{error}");
+        }
+    }
+}

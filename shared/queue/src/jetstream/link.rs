@@ -1,0 +1,177 @@
+//! The connection to the server, and whether it stands.
+//!
+//! Once it stood, async-nats brings it back by itself. Whoever waits for an answer has to know that it was lost,
+//! because what the server owed us on the old connection never comes.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, connection::State};
+use percent_encoding::percent_decode_str;
+use tokio::{sync::watch, time::timeout};
+use tracing::{debug, info, warn};
+use url::Url;
+
+use super::JetStreamConfig;
+use crate::Error;
+
+/// Commands that wait in the client while it reconnects. The chunks among them are memory, so they are few.
+const WAITING_COMMANDS: usize = 128;
+
+/// A connection that is silent for twice as long is given up.
+const PING: Duration = Duration::from_secs(10);
+
+/// A client with the news of its connection.
+pub(super) struct Link {
+    pub(super) client: Client,
+    /// The server, without credentials.
+    pub(super) url: String,
+    /// How often the connection was lost; changes also when it is back.
+    losses: watch::Receiver<u64>,
+}
+
+impl Link {
+    /// Connects.
+    pub(super) async fn open(url: &Url, config: &JetStreamConfig) -> Result<Self, Error> {
+        let plain = without_credentials(url);
+        let (sender, losses) = watch::channel(0);
+        let options = authenticated(ConnectOptions::new(), url, config)
+            .await?
+            .name("jetline")
+            .client_capacity(WAITING_COMMANDS)
+            .ping_interval(PING)
+            .event_callback(report(plain.to_string(), Arc::new(sender)));
+        let url = plain.to_string();
+        match options.connect(plain.as_str()).await {
+            Ok(client) => Ok(Self {
+                client,
+                url,
+                losses,
+            }),
+            Err(error) => Err(match error.kind() {
+                ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                    refused(
+                        url,
+                        "wrong credentials: check NATS_URL and NATS_CREDENTIALS",
+                    )
+                }
+                ConnectErrorKind::ServerParse => {
+                    refused(url, "NATS_URL must begin with nats:// or tls://")
+                }
+                _ => Error::Unavailable {
+                    action: "connect",
+                    url,
+                    source: error.into(),
+                },
+            }),
+        }
+    }
+
+    /// How often the connection was lost.
+    pub(super) fn losses(&self) -> u64 {
+        *self.losses.borrow()
+    }
+
+    /// Returns as soon as the connection was lost more than `known` times.
+    pub(super) async fn lost(&self, known: u64) {
+        // An error means that the client has ended, which is a loss as well.
+        let _ = self.losses.clone().wait_for(|losses| *losses > known).await;
+    }
+
+    /// Whether the connection stands at this moment.
+    pub(super) fn check(&self, action: &'static str) -> Result<(), Error> {
+        if self.losses.has_changed().is_err() {
+            return Err(Error::Closed);
+        }
+        if self.client.connection_state() == State::Connected {
+            return Ok(());
+        }
+        Err(self.unavailable(
+            action,
+            "the connection is lost, and is being made again".into(),
+        ))
+    }
+
+    /// Waits until the connection stands.
+    pub(super) async fn connected(&self) -> Result<(), Error> {
+        let mut losses = self.losses.clone();
+        while self.client.connection_state() != State::Connected {
+            // async-nats drops events when too many come at once: the state is looked at again in any case.
+            if let Ok(Err(_)) = timeout(Duration::from_secs(1), losses.changed()).await {
+                return Err(Error::Closed);
+            }
+        }
+        Ok(())
+    }
+
+    /// The error for something that waiting may help.
+    pub(super) fn unavailable(
+        &self,
+        action: &'static str,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    ) -> Error {
+        Error::Unavailable {
+            action,
+            url: self.url.clone(),
+            source,
+        }
+    }
+}
+
+/// The URL as it may be shown.
+pub(super) fn without_credentials(url: &Url) -> Url {
+    let mut plain = url.clone();
+    // An error means that such a URL cannot have credentials.
+    let _ = plain.set_password(None);
+    let _ = plain.set_username("");
+    plain
+}
+
+/// Takes the credentials out of the URL: async-nats writes its addresses to the log, and does not decode them.
+async fn authenticated(
+    options: ConnectOptions,
+    url: &Url,
+    config: &JetStreamConfig,
+) -> Result<ConnectOptions, Error> {
+    let decode = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    if let Some(file) = &config.nats_credentials {
+        return options.credentials_file(file).await.map_err(|error| {
+            let reason = format!("NATS_CREDENTIALS: cannot read {}: {error}", file.display());
+            refused(without_credentials(url).to_string(), &reason)
+        });
+    }
+    Ok(match (url.username(), url.password()) {
+        ("", None) => options,
+        (token, None) => options.token(decode(token)),
+        (user, Some(password)) => options.user_and_password(decode(user), decode(password)),
+    })
+}
+
+fn refused(url: String, reason: &str) -> Error {
+    Error::Refused {
+        action: "connect",
+        url,
+        reason: reason.to_owned(),
+    }
+}
+
+/// Logs what happens to the connection and counts its losses.
+fn report(
+    url: String,
+    losses: Arc<watch::Sender<u64>>,
+) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync {
+    move |event| {
+        match event {
+            Event::Connected => {
+                info!(url, "queue connected");
+                losses.send_modify(|_| ());
+            }
+            Event::Disconnected => {
+                warn!(url, "queue disconnected");
+                losses.send_modify(|losses| *losses += 1);
+            }
+            Event::ClientError(error) => debug!(url, %error, "queue not reached"),
+            other => warn!(url, event = %other, "queue says"),
+        }
+        std::future::ready(())
+    }
+}

@@ -1,0 +1,193 @@
+//! A chunk as a NATS message: the body is the lines themselves, everything else stands in headers.
+
+use std::{fmt::Display, str::FromStr};
+
+use async_nats::HeaderMap;
+use jetline_records::ObjectId;
+
+use crate::{Chunk, Error};
+
+const OBJECT: &str = "Jetline-Object";
+const REGISTRATION: &str = "Jetline-Registration";
+const DATASET: &str = "Jetline-Dataset";
+const START: &str = "Jetline-Start";
+const END: &str = "Jetline-End";
+const FIRST_LINE: &str = "Jetline-First-Line";
+const LINES: &str = "Jetline-Lines";
+const SETTLED: &str = "Jetline-Settled";
+const READING: &str = "Jetline-Reading";
+/// Only there when the chunk is one line beyond the limit.
+const OVERSIZED: &str = "Jetline-Oversized";
+
+/// What the headers of a chunk may take of a message's size limit.
+pub(super) const HEADER_ROOM: usize = 4096;
+
+/// Whether a name can be a token of a subject and the value of a header.
+pub(super) fn is_token(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !name.is_empty() && name.len() <= 255 && name.bytes().all(allowed)
+}
+
+/// The subject of all chunks in a stream.
+pub(super) fn every_subject(stream: &str) -> String {
+    format!("{stream}.chunks.>")
+}
+
+/// The subject of a chunk.
+pub(super) fn subject(stream: &str, chunk: &Chunk) -> String {
+    format!("{stream}.chunks.{}.{}", chunk.dataset, chunk.object)
+}
+
+/// The subjects of an object's chunks.
+pub(super) fn subjects_of(stream: &str, object: ObjectId) -> String {
+    format!("{stream}.chunks.*.{object}")
+}
+
+/// The headers of a chunk.
+pub(super) fn headers(chunk: &Chunk) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    // The stream drops what it has seen under this id: a repeated publication, but not another reading of the object.
+    let id = format!("{}:{}:{}", chunk.object, chunk.start, chunk.reading);
+    headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
+    headers.insert(OBJECT, chunk.object.to_string());
+    headers.insert(REGISTRATION, chunk.registration.as_str());
+    headers.insert(DATASET, chunk.dataset.as_str());
+    headers.insert(START, chunk.start.to_string());
+    headers.insert(END, chunk.end.to_string());
+    headers.insert(FIRST_LINE, chunk.first_line.to_string());
+    headers.insert(LINES, chunk.lines.to_string());
+    headers.insert(SETTLED, chunk.settled.to_string());
+    headers.insert(READING, chunk.reading.as_str());
+    if chunk.oversized {
+        headers.insert(OVERSIZED, "true");
+    }
+    headers
+}
+
+/// The chunk that a message carries.
+pub(super) fn chunk(message: async_nats::Message) -> Result<Chunk, Error> {
+    let headers = Headers {
+        subject: &message.subject,
+        map: message.headers.as_ref(),
+    };
+    Ok(Chunk {
+        object: headers.object(OBJECT)?,
+        registration: headers.text(REGISTRATION)?.to_owned(),
+        dataset: headers.text(DATASET)?.to_owned(),
+        start: headers.parsed(START)?,
+        end: headers.parsed(END)?,
+        first_line: headers.parsed(FIRST_LINE)?,
+        lines: headers.parsed(LINES)?,
+        oversized: headers.get(OVERSIZED) == Some("true"),
+        settled: headers.object(SETTLED)?,
+        reading: headers.text(READING)?.to_owned(),
+        body: message.payload,
+    })
+}
+
+struct Headers<'a> {
+    subject: &'a str,
+    map: Option<&'a HeaderMap>,
+}
+
+impl<'a> Headers<'a> {
+    fn get(&self, name: &str) -> Option<&'a str> {
+        Some(self.map?.get(name)?.as_str())
+    }
+
+    fn text(&self, name: &str) -> Result<&'a str, Error> {
+        self.get(name)
+            .ok_or_else(|| self.malformed(format!("{name} is missing")))
+    }
+
+    fn parsed<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Error> {
+        let text = self.text(name)?;
+        text.parse()
+            .map_err(|error| self.malformed(format!("{name} is `{text}`: {error}")))
+    }
+
+    fn object(&self, name: &str) -> Result<ObjectId, Error> {
+        let number = self.parsed(name)?;
+        ObjectId::new(number)
+            .ok_or_else(|| self.malformed(format!("{name} is {number}, which is no object")))
+    }
+
+    fn malformed(&self, reason: String) -> Error {
+        Error::Malformed {
+            subject: self.subject.to_owned(),
+            reason,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn example() -> Chunk {
+        Chunk {
+            object: ObjectId::MAX,
+            dataset: "d".repeat(255),
+            start: u64::MAX - 1,
+            end: u64::MAX,
+            first_line: u32::MAX,
+            lines: u32::MAX,
+            oversized: true,
+            settled: ObjectId::MAX,
+            registration: "g".repeat(255),
+            reading: "r".repeat(255),
+            body: Bytes::from_static(b"{}\n"),
+        }
+    }
+
+    fn message(headers: Option<HeaderMap>) -> async_nats::Message {
+        async_nats::Message {
+            subject: "JETLINE.chunks.products.7".into(),
+            reply: None,
+            payload: Bytes::from_static(b"{}\n"),
+            headers,
+            status: None,
+            description: None,
+            length: 0,
+        }
+    }
+
+    #[test]
+    fn chunk_comes_back_from_its_message() {
+        let chunk = example();
+        assert_eq!(super::chunk(message(Some(headers(&chunk)))).unwrap(), chunk);
+        let chunk = Chunk {
+            oversized: false,
+            ..chunk
+        };
+        assert_eq!(super::chunk(message(Some(headers(&chunk)))).unwrap(), chunk);
+    }
+
+    #[test]
+    fn longest_headers_fit_their_room() {
+        let bytes: usize = headers(&example())
+            .iter()
+            .map(|(name, values)| name.to_string().len() + values[0].as_str().len() + 4)
+            .sum();
+        assert!(bytes + "NATS/1.0\r\n\r\n".len() <= HEADER_ROOM, "{bytes}");
+    }
+
+    #[test]
+    fn malformed_message_is_explained() {
+        let mut wrong = headers(&example());
+        wrong.insert(LINES, "many");
+        let mut beyond = headers(&example());
+        beyond.insert(OBJECT, "-1");
+        for (headers, reason) in [
+            (None, "Jetline-Object is missing"),
+            (Some(wrong), "Jetline-Lines is `many`: invalid digit"),
+            (Some(beyond), "Jetline-Object is -1, which is no object"),
+        ] {
+            let error = chunk(message(headers)).unwrap_err().to_string();
+            assert!(error.contains("JETLINE.chunks.products.7"), "{error}");
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Chunks in a `JetStream` stream: one work queue, one durable pull consumer, explicit acknowledgements.
+//!
+//! The subject of a chunk is `STREAM.chunks.DATASET.OBJECT`. The stream and the consumer are made at the start, and
+//! again when they are gone: a server that came back empty costs only what it held.
+
+mod acker;
+mod broker;
+mod config;
+mod consumer;
+mod failure;
+mod link;
+mod message;
+mod pull;
+
+use std::sync::Arc;
+
+use async_nats::jetstream::context::PublishErrorKind;
+use async_trait::async_trait;
+pub use config::JetStreamConfig;
+use jetline_records::ObjectId;
+use tokio::sync::Mutex;
+use tracing::warn;
+use url::Url;
+
+use self::{broker::Broker, link::Link, pull::Puller};
+use crate::{Chunk, Delivery, Error, PublishAck, Queue};
+
+/// The queue in NATS.
+///
+/// [`Queue::publish`] answers [`Error::Unavailable`] at once while the connection is lost; [`Queue::receive`] waits
+/// for it. An acknowledgement is sent, but the server's answer to it is not awaited.
+pub struct JetStream {
+    broker: Arc<Broker>,
+    puller: Mutex<Puller>,
+}
+
+impl JetStream {
+    /// Connects, and makes the stream and its consumer as configured.
+    pub async fn connect(url: &Url, config: &JetStreamConfig) -> Result<Self, Error> {
+        let link = Link::open(url, config).await?;
+        let broker = Arc::new(Broker::new(link, config.clone()));
+        broker.ensure().await?;
+        let puller = Mutex::new(Puller::new(Arc::clone(&broker)));
+        Ok(Self { broker, puller })
+    }
+}
+
+#[async_trait]
+impl Queue for JetStream {
+    async fn publish(&self, chunk: Chunk) -> Result<PublishAck, Error> {
+        const ACTION: &str = "publish a chunk";
+        let broker = Arc::clone(&self.broker);
+        // Without a connection the client would hold the chunk, and the caller's next attempt as well.
+        broker.link.check(ACTION)?;
+        if let Err(reason) = acceptable(&chunk, self.max_body_bytes()) {
+            return Err(failure::refused(&broker.link, ACTION, &reason));
+        }
+        let losses = broker.link.losses();
+        let subject = message::subject(&broker.config.nats_stream, &chunk);
+        let headers = message::headers(&chunk);
+        let sent = broker
+            .context
+            .publish_with_headers(subject, headers, chunk.body)
+            .await
+            .map_err(|error| failure::of_publish(&broker.link, error))?;
+        Ok(Box::pin(async move {
+            let answer = tokio::select! {
+                answer = sent.into_future() => answer,
+                () = broker.link.lost(losses) => {
+                    let reason = "the connection was lost before the answer";
+                    return Err(broker.link.unavailable(ACTION, reason.into()));
+                }
+            };
+            let Err(error) = answer else {
+                return Ok(());
+            };
+            if error.kind() == PublishErrorKind::StreamNotFound && broker.ensure().await? {
+                warn!(stream = broker.config.nats_stream, "stream was gone");
+            }
+            Err(failure::of_publish(&broker.link, error))
+        }))
+    }
+
+    async fn receive(&self, max: usize) -> Result<Vec<Delivery>, Error> {
+        self.puller.lock().await.receive(max).await
+    }
+
+    async fn pending(&self, object: ObjectId) -> Result<u64, Error> {
+        self.broker.messages_of(object).await
+    }
+
+    fn max_body_bytes(&self) -> usize {
+        let payload = self.broker.link.client.max_payload();
+        payload.saturating_sub(message::HEADER_ROOM)
+    }
+}
+
+/// Whether a chunk can be a message.
+fn acceptable(chunk: &Chunk, max_body_bytes: usize) -> Result<(), String> {
+    let bytes = chunk.body.len();
+    if bytes > max_body_bytes {
+        return Err(format!(
+            "its body of {bytes} bytes is over the server's max_payload: make chunks smaller"
+        ));
+    }
+    for (what, name) in [("dataset", &chunk.dataset), ("reading", &chunk.reading)] {
+        if !message::is_token(name) {
+            return Err(format!(
+                "its {what} is `{name}`: letters, digits, `-` and `_` only"
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! Chunks, queues and patience.
+
+use std::{future::Future, time::Duration};
+
+use bytes::Bytes;
+use clap::Parser;
+use jetline_queue::{Chunk, Delivery, Error, InProcess, JetStream, JetStreamConfig, Queue};
+use jetline_records::ObjectId;
+use jetline_testkit::nats;
+use tokio::time::{Instant, sleep, timeout};
+use url::Url;
+
+/// How long anything may take that has to happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A queue of each kind, empty.
+pub(crate) async fn queues(name: &str) -> Vec<(&'static str, Box<dyn Queue>)> {
+    let jetstream = jetstream(&nats::shared(), &settings(name)).await;
+    vec![
+        ("in process", Box::new(InProcess::new(8 << 20))),
+        ("jetstream", Box::new(jetstream)),
+    ]
+}
+
+/// Settings with a stream of one's own and the shortest acknowledgement wait.
+pub(crate) fn settings(name: &str) -> JetStreamConfig {
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        queue: JetStreamConfig,
+    }
+    let stream = nats::unique_stream(name);
+    let arguments = ["--nats-ack-wait", "1s", "--nats-max-bytes", "20000000"];
+    Cli::parse_from([&["it", "--nats-stream", stream.as_str()], &arguments[..]].concat()).queue
+}
+
+pub(crate) async fn jetstream(url: &Url, settings: &JetStreamConfig) -> JetStream {
+    JetStream::connect(url, settings).await.unwrap()
+}
+
+pub(crate) fn object(number: i64) -> ObjectId {
+    ObjectId::new(number).unwrap()
+}
+
+/// The chunk of one line at an offset of object 7.
+pub(crate) fn chunk(start: u64) -> Chunk {
+    Chunk {
+        object: object(7),
+        dataset: "products".to_owned(),
+        start,
+        end: start + 1,
+        first_line: 1 + u32::try_from(start).unwrap(),
+        lines: 1,
+        oversized: false,
+        settled: object(6),
+        registration: "registration".to_owned(),
+        reading: "first".to_owned(),
+        body: Bytes::from(format!("{{\"id\":{start}}}\n")),
+    }
+}
+
+/// Publishes and waits until the queue has taken it.
+pub(crate) async fn publish(queue: &dyn Queue, chunk: Chunk) {
+    queue.publish(chunk).await.unwrap().await.unwrap();
+}
+
+/// Publishes as a fetcher does: again as long as waiting may help.
+pub(crate) async fn publish_at_last(queue: &dyn Queue, chunk: Chunk) {
+    eventually("the chunk is published", async || {
+        let sent = match queue.publish(chunk.clone()).await {
+            Ok(sent) => sent.await,
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(()) => true,
+            Err(Error::Full | Error::Unavailable { .. }) => false,
+            Err(error) => panic!("{error}"),
+        }
+    })
+    .await;
+}
+
+/// Receives exactly so many deliveries, as a writer does: again as long as waiting may help.
+pub(crate) async fn receive(queue: &dyn Queue, count: usize) -> Vec<Delivery> {
+    let mut received = Vec::new();
+    while received.len() < count {
+        match within(queue.receive(count - received.len())).await {
+            Ok(deliveries) => received.extend(deliveries),
+            Err(Error::Unavailable { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    received
+}
+
+pub(crate) async fn receive_one(queue: &dyn Queue) -> Delivery {
+    receive(queue, 1).await.remove(0)
+}
+
+/// Waits for the count, which follows acknowledgements a moment later.
+pub(crate) async fn await_pending(queue: &dyn Queue, number: i64, count: u64) {
+    eventually("the count of pending chunks is right", async || {
+        queue.pending(object(number)).await.ok() == Some(count)
+    })
+    .await;
+}
+
+pub(crate) fn starts(deliveries: &[Delivery]) -> Vec<u64> {
+    deliveries
+        .iter()
+        .map(|delivery| delivery.chunk.start)
+        .collect()
+}
+
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future)
+        .await
+        .expect("it did not happen in time")
+}
+
+pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let begin = Instant::now();
+    while !holds().await {
+        assert!(begin.elapsed() < PATIENCE, "not in time: {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,84 @@
+//! A server that is killed: with and without what it held.
+
+use jetline_queue::{Error, Queue};
+use jetline_testkit::nats::NatsServer;
+
+use crate::fixtures::{
+    await_pending, chunk, eventually, jetstream, object, publish, publish_at_last, receive_one,
+    settings,
+};
+
+#[tokio::test]
+async fn restarted_server_gives_out_what_it_held() {
+    let mut server = NatsServer::start().unwrap();
+    let queue = jetstream(&server.url(), &settings("restart")).await;
+    publish(&queue, chunk(0)).await;
+    let before = server.pid();
+    server.restart().unwrap();
+    assert_ne!(server.pid(), before);
+
+    assert_eq!(receive_one(&queue).await.chunk, chunk(0));
+    publish_at_last(&queue, chunk(1)).await;
+    await_pending(&queue, 7, 2).await;
+}
+
+#[tokio::test]
+async fn empty_server_is_made_ready_by_the_publisher() {
+    let mut server = NatsServer::start().unwrap();
+    let queue = jetstream(&server.url(), &settings("publisher")).await;
+    publish(&queue, chunk(0)).await;
+    server.wipe_and_restart().unwrap();
+
+    publish_at_last(&queue, chunk(1)).await;
+    assert_eq!(queue.pending(object(7)).await.unwrap(), 1);
+    assert_eq!(receive_one(&queue).await.chunk, chunk(1));
+}
+
+#[tokio::test]
+async fn empty_server_is_made_ready_by_a_waiting_receiver() {
+    let mut server = NatsServer::start().unwrap();
+    let url = server.url();
+    let config = settings("receiver");
+    let receiver = jetstream(&url, &config).await;
+    let chunk_of_receiver = tokio::spawn(async move { receive_one(&receiver).await.chunk });
+    server.wipe_and_restart().unwrap();
+
+    let client = async_nats::connect(url.as_str()).await.unwrap();
+    let admin = async_nats::jetstream::new(client);
+    eventually("the receiver has made the stream", async || {
+        admin.get_stream(&config.nats_stream).await.is_ok()
+    })
+    .await;
+    let publisher = jetstream(&url, &config).await;
+    publish(&publisher, chunk(0)).await;
+    assert_eq!(
+        crate::fixtures::within(chunk_of_receiver).await.unwrap(),
+        chunk(0)
+    );
+}
+
+#[tokio::test]
+async fn publisher_learns_that_the_server_is_away() {
+    let mut server = NatsServer::start().unwrap();
+    let queue = jetstream(&server.url(), &settings("away")).await;
+    publish(&queue, chunk(0)).await;
+    let delivery = receive_one(&queue).await;
+    server.stop();
+    eventually("publishing fails", async || {
+        let Err(error) = queue.publish(chunk(1)).await else {
+            return false;
+        };
+        assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+        true
+    })
+    .await;
+    let error = delivery.progress().await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    let error = queue.pending(object(7)).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+
+    // Waits in the client for the server to come back.
+    delivery.ack().await.unwrap();
+    server.restart().unwrap();
+    await_pending(&queue, 7, 0).await;
+}

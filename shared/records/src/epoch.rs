@@ -1,0 +1,125 @@
+//! A stretch of time in which the dedup store has lost nothing.
+
+use std::{fmt, str::FromStr};
+
+use rand::RngCore;
+
+use crate::ObjectId;
+
+/// A random id: a counter in a restored database would give a number twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EpochId([u8; 8]);
+
+impl EpochId {
+    /// A new id.
+    pub fn random(randomness: &mut impl RngCore) -> Self {
+        let mut id = [0; 8];
+        randomness.fill_bytes(&mut id);
+        Self(id)
+    }
+}
+
+impl fmt::Display for EpochId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for EpochId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EpochId({self})")
+    }
+}
+
+impl FromStr for EpochId {
+    type Err = InvalidEpochId;
+
+    fn from_str(hex: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidEpochId(hex.to_owned());
+        if hex.len() != 16 || !hex.is_ascii() {
+            return Err(invalid());
+        }
+        let mut id = [0; 8];
+        for (byte, digits) in id.iter_mut().zip(hex.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| invalid())?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| invalid())?;
+        }
+        Ok(Self(id))
+    }
+}
+
+/// Not sixteen hexadecimal digits.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not an epoch id: 16 hexadecimal digits")]
+pub struct InvalidEpochId(String);
+
+/// How writers decide what to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Through a store that all writers share.
+    Shared,
+    /// Not at all: every record is written. Exact, only slower.
+    Off,
+    /// One writer commits in order and needs no claims; another such writer ends its epoch, and thereby it.
+    InOrder,
+}
+
+impl Mode {
+    /// The word in the ledger.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Off => "off",
+            Self::InOrder => "in_order",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Mode {
+    type Err = InvalidMode;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        [Self::Shared, Self::Off, Self::InOrder]
+            .into_iter()
+            .find(|mode| mode.as_str() == word)
+            .ok_or_else(|| InvalidMode(word.to_owned()))
+    }
+}
+
+/// Not a mode of dedup.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a mode of dedup: shared, off or in_order")]
+pub struct InvalidMode(String);
+
+/// An epoch as the ledger holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// Its id.
+    pub id: EpochId,
+    /// Where it began: every object below was settled before. Their late duplicates claim nothing.
+    pub base: ObjectId,
+    /// Every object that was registered when it began is below this one. Until they are settled again, the table may
+    /// be ahead of the entries and none is trusted for *unchanged*.
+    pub recovery: ObjectId,
+    /// How its writers decide.
+    pub mode: Mode,
+}
+
+impl Epoch {
+    /// How far entries are trusted, when everything below `settled` is settled: up to there, or not at all.
+    #[must_use]
+    pub fn trusted(&self, settled: ObjectId) -> ObjectId {
+        if settled >= self.recovery {
+            settled
+        } else {
+            ObjectId::default()
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! From the bytes of one line to a row that the database can hold.
+
+use sea_orm::Value;
+use serde_json::error::Category;
+
+use crate::{Fingerprint, Key, Reason, Record, RecordId, Rejection, Row, row};
+
+/// The longest text id, in bytes: what PostgreSQL's index can hold, with room to spare.
+pub const MAX_ID_BYTES: usize = 1024;
+
+/// Parses and validates a line. Whatever passes can be stored as it is.
+pub fn parse<R: Record>(line: &[u8]) -> Result<Row, Rejection> {
+    let text = std::str::from_utf8(line).map_err(|error| not_utf8(&error))?;
+    object_only(text)?;
+    let record: R = serde_json::from_str(text).map_err(|error| not_a_record::<R>(text, &error))?;
+    record.validate()?;
+    let key = record.id().key();
+    if let Key::Text(id) = &key
+        && id.len() > MAX_ID_BYTES
+    {
+        return Err(Rejection::new(
+            Reason::OutOfRange,
+            format!("{} is longer than {MAX_ID_BYTES} bytes", R::ID_COLUMN),
+        ));
+    }
+    let version = record.version();
+    let fingerprint = Fingerprint::of(&record)
+        .map_err(|error| Rejection::new(Reason::InvalidValue, error.to_string()))?;
+    let values = row::values(record);
+    if values.iter().any(holds_nul) {
+        let message = "a text holds the character U+0000";
+        return Err(Rejection::new(Reason::NulCharacter, message));
+    }
+    Ok(Row {
+        key,
+        version,
+        fingerprint,
+        values,
+    })
+}
+
+/// serde would take an array of values for a struct: a record is an object, with its fields named.
+fn object_only(text: &str) -> Result<(), Rejection> {
+    if !text.trim_ascii_start().starts_with('[') {
+        return Ok(());
+    }
+    Err(match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        Ok(_) => Rejection::new(
+            Reason::WrongType,
+            "invalid type: sequence, expected an object",
+        ),
+        Err(error) => Rejection::new(Reason::InvalidJson, error.to_string()),
+    })
+}
+
+fn holds_nul(value: &Value) -> bool {
+    matches!(value, Value::String(Some(text)) if text.contains('\0'))
+}
+
+fn not_utf8(error: &std::str::Utf8Error) -> Rejection {
+    let message = format!("not UTF-8 at byte {} of the line", error.valid_up_to());
+    Rejection::new(Reason::InvalidUtf8, message)
+}
+
+/// Reads the line once more, to name the field: only a rejected line pays for it.
+fn not_a_record<R: Record>(text: &str, error: &serde_json::Error) -> Rejection {
+    let reason = reason(error);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let message = match serde_path_to_error::deserialize::<_, R>(&mut deserializer) {
+        Err(error) if error.path().iter().len() > 0 => {
+            format!("{}: {}", error.path(), error.inner())
+        }
+        _ => error.to_string(),
+    };
+    Rejection::new(reason, message)
+}
+
+/// serde's errors have no codes, only words; the tests below hold the ones that are relied on.
+fn reason(error: &serde_json::Error) -> Reason {
+    if error.classify() != Category::Data {
+        let out_of_range = error.to_string().starts_with("number out of range");
+        return if out_of_range {
+            Reason::OutOfRange
+        } else {
+            Reason::InvalidJson
+        };
+    }
+    let words = error.to_string();
+    let starts = |prefix| words.starts_with(prefix);
+    if starts("missing field") {
+        Reason::MissingField
+    } else if starts("duplicate field") {
+        Reason::DuplicateField
+    } else if starts("number out of range") || starts("invalid value: integer") {
+        Reason::OutOfRange
+    } else if starts("invalid type") {
+        Reason::WrongType
+    } else {
+        Reason::InvalidValue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::products;
+
+    const GOOD: &str = r#"{"id":1,"title":"t","price":7072.16,"category":"c","brand":"b","url":"u","description":"d"}"#;
+
+    fn rejection(line: impl AsRef<[u8]>) -> (Reason, String) {
+        let rejection = parse::<products::Model>(line.as_ref()).unwrap_err();
+        (rejection.reason, rejection.message)
+    }
+
+    fn with(field: &str, value: &str) -> String {
+        let mut line: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(GOOD).unwrap();
+        line.remove(field);
+        let rest = serde_json::to_string(&line).unwrap();
+        format!(r#"{{"{field}":{value},{}"#, &rest[1..])
+    }
+
+    #[test]
+    fn valid_line_becomes_a_row_in_column_order() {
+        let row = parse::<products::Model>(GOOD.as_bytes()).unwrap();
+        assert_eq!(row.key, Key::Int(1));
+        assert_eq!(row.values.len(), 7);
+        assert_eq!(row.values[1], Value::from("t"));
+    }
+
+    #[test]
+    fn fingerprint_does_not_see_spelling() {
+        let spaced = GOOD.replace(':', " : ").replace("7072.16", "7072.160");
+        let parse = |line: &str| parse::<products::Model>(line.as_bytes()).unwrap();
+        assert_eq!(parse(GOOD), parse(&spaced));
+    }
+
+    #[test]
+    fn every_kind_of_bad_line_has_its_reason() {
+        let lines: [(String, Reason); 22] = [
+            ("nonsense".into(), Reason::InvalidJson),
+            (r#"{"id":1"#.into(), Reason::InvalidJson),
+            (format!("{GOOD} {GOOD}"), Reason::InvalidJson),
+            (with("title", r#""\ud800""#), Reason::InvalidJson),
+            ("[]".into(), Reason::WrongType),
+            (r#"[1,"t",7,"c","b","u","d"]"#.into(), Reason::WrongType),
+            ("[1".into(), Reason::InvalidJson),
+            ("17".into(), Reason::WrongType),
+            ("null".into(), Reason::WrongType),
+            (r#"{"id":1}"#.into(), Reason::MissingField),
+            (
+                GOOD.replace("\"id\":1", "\"id\":1,\"id\":2"),
+                Reason::DuplicateField,
+            ),
+            (with("id", r#""1""#), Reason::WrongType),
+            (with("id", "1.5"), Reason::WrongType),
+            (with("id", "9223372036854775808"), Reason::OutOfRange),
+            (with("id", "0"), Reason::OutOfRange),
+            (with("price", r#""7""#), Reason::WrongType),
+            (with("price", "1e40"), Reason::OutOfRange),
+            (with("price", "1e999"), Reason::OutOfRange),
+            (with("price", "-0.01"), Reason::OutOfRange),
+            (with("title", "\"\""), Reason::InvalidValue),
+            (with("brand", "\"  \""), Reason::InvalidValue),
+            (with("title", r#""a\u0000b""#), Reason::NulCharacter),
+        ];
+        for (line, reason) in lines {
+            assert_eq!(rejection(&line).0, reason, "{line}: {}", rejection(&line).1);
+        }
+    }
+
+    #[test]
+    fn not_utf8_is_told_with_its_place_even_in_a_field_that_is_ignored() {
+        let line = [b"{\"x\":\"", &[0xff][..], b"\",", &GOOD.as_bytes()[1..]].concat();
+        let (reason, message) = rejection(line);
+        assert_eq!(reason, Reason::InvalidUtf8);
+        assert!(message.contains("byte 6"), "{message}");
+    }
+
+    #[test]
+    fn message_names_the_field() {
+        let (_, message) = rejection(with("price", "\"7\""));
+        assert!(
+            message.starts_with("price: invalid type: string"),
+            "{message}"
+        );
+        let (_, message) = rejection(with("price", "-1"));
+        assert_eq!(message, "price must not be below 0");
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored() {
+        let line = GOOD.replace("\"id\":1", "\"id\":1,\"colour\":\"red\"");
+        assert_eq!(
+            parse::<products::Model>(line.as_bytes()),
+            parse::<products::Model>(GOOD.as_bytes())
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! Where a line stands among all lines ever read, as one sortable number.
+
+use std::fmt;
+
+/// The number an object version got when it was registered: 1, 2, 3, … in (last-modified, key) order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId(u32);
+
+impl ObjectId {
+    /// The largest object number: with it a position still fits a signed 64-bit column.
+    pub const MAX: Self = Self(i32::MAX as u32);
+
+    /// The object with this number, or nothing where it does not fit 31 bits.
+    pub fn new(number: i64) -> Option<Self> {
+        u32::try_from(number)
+            .ok()
+            .map(Self)
+            .filter(|id| *id <= Self::MAX)
+    }
+
+    /// The number as the database holds it.
+    #[must_use]
+    pub const fn get(self) -> i64 {
+        self.0 as i64
+    }
+
+    /// The object registered after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// (object, line number) as one number: `object << 32 | line`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(i64);
+
+impl Position {
+    /// The position of a line, counted from 1, in an object.
+    #[must_use]
+    pub const fn new(object: ObjectId, line: u32) -> Self {
+        Self(object.get() << 32 | line as i64)
+    }
+
+    /// The number as the database holds it.
+    #[must_use]
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    /// The object's number.
+    #[must_use]
+    pub const fn object(self) -> ObjectId {
+        ObjectId((self.0 >> 32) as u32)
+    }
+
+    /// The line's number in its object, from 1.
+    #[must_use]
+    pub const fn line(self) -> u32 {
+        (self.0 & 0xffff_ffff) as u32
+    }
+}
+
+/// What decides between two lines with one id: the record's version, then the position. The higher rank wins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rank {
+    /// The record's version; 0 in datasets without versions.
+    pub version: i64,
+    /// Where the line stands.
+    pub position: Position,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn position_orders_by_object_then_line_and_gives_both_back() {
+        let object = |n| ObjectId::new(n).unwrap();
+        let early = Position::new(object(1), u32::MAX);
+        let late = Position::new(object(2), 1);
+        assert!(early < late);
+        assert_eq!((late.object(), late.line()), (object(2), 1));
+        assert_eq!(early.line(), u32::MAX);
+        assert!(Position::new(ObjectId::MAX, u32::MAX).get() > 0);
+    }
+
+    #[test]
+    fn object_number_beyond_31_bits_is_refused() {
+        assert_eq!(ObjectId::new(i64::from(i32::MAX)), Some(ObjectId::MAX));
+        assert_eq!(ObjectId::new(i64::from(i32::MAX) + 1), None);
+        assert_eq!(ObjectId::new(-1), None);
+    }
+
+    #[test]
+    fn version_outranks_position() {
+        let rank = |version, line| Rank {
+            version,
+            position: Position::new(ObjectId::default(), line),
+        };
+        assert!(rank(2, 1) > rank(1, 9));
+        assert!(rank(2, 2) > rank(2, 1));
+    }
+}

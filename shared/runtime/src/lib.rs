@@ -1,0 +1,18 @@
+//! What every service's process needs: settings, logs, metrics, shutdown, and the endpoints that watch it.
+//!
+//! Nothing here knows of records, chunks or databases.
+
+pub mod backoff;
+pub mod lifecycle;
+pub mod metrics;
+pub mod observe;
+pub mod settings;
+pub mod startup;
+pub mod telemetry;
+
+pub use backoff::Backoff;
+pub use lifecycle::{LifecycleSettings, Shutdown};
+pub use metrics_exporter_prometheus::PrometheusHandle;
+pub use observe::ObserveSettings;
+pub use startup::StartupSettings;
+pub use telemetry::TelemetrySettings;

@@ -1,0 +1,115 @@
+//! The names of all metrics, and the recorder that holds them.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::Shutdown;
+
+/// Lines committed; labels `dataset` and `outcome`: inserted, updated, unchanged, superseded, rejected.
+pub const LINES: &str = "jetline_lines_total";
+/// Rejected lines; labels `dataset` and `reason`.
+pub const REJECTS: &str = "jetline_rejected_lines_total";
+/// Bytes read from the source, as stored.
+pub const READ_BYTES: &str = "jetline_read_bytes_total";
+/// Bytes of lines in committed chunks.
+pub const COMMITTED_BYTES: &str = "jetline_committed_bytes_total";
+/// Objects that ended; label `state`: done, failed.
+pub const OBJECTS: &str = "jetline_objects_total";
+/// Chunks that the queue took from the fetcher.
+pub const CHUNKS_PUBLISHED: &str = "jetline_chunks_published_total";
+/// Chunks committed.
+pub const CHUNKS_COMMITTED: &str = "jetline_chunks_committed_total";
+/// Chunks that were delivered though they were committed already.
+pub const CHUNKS_REPEATED: &str = "jetline_chunks_repeated_total";
+/// Chunks that a writer holds.
+pub const CHUNKS_IN_FLIGHT: &str = "jetline_chunks_in_flight";
+/// From the delivery of a chunk to its commit, in seconds.
+pub const CHUNK_SECONDS: &str = "jetline_chunk_seconds";
+/// Attempts that failed and are repeated; label `part`: source, queue, dedup, database.
+pub const RETRIES: &str = "jetline_retries_total";
+/// Epochs of dedup begun by this process.
+pub const EPOCHS: &str = "jetline_epochs_total";
+/// Requests answered; labels `method`, `route` and `status`.
+pub const API_REQUESTS: &str = "jetline_api_requests_total";
+/// From a request's head to its response, in seconds; label `route`.
+pub const API_SECONDS: &str = "jetline_api_request_seconds";
+/// Ids that one statement asked for; label `dataset`.
+pub const API_BATCH_IDS: &str = "jetline_api_batch_ids";
+
+const SECONDS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+const IDS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// How often the recorder sorts new samples in; without it they would pile up while nobody asks for `/metrics`.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Starts recording, once per process, until the hard shutdown. To be called in a tokio runtime.
+pub fn install(shutdown: &Shutdown) -> anyhow::Result<PrometheusHandle> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_ids".to_owned()), &IDS)?
+        .install_recorder()
+        .context("cannot start recording metrics")?;
+    describe();
+    tokio::spawn(upkeep(handle.clone(), shutdown.clone()));
+    Ok(handle)
+}
+
+async fn upkeep(handle: PrometheusHandle, shutdown: Shutdown) {
+    let mut interval = tokio::time::interval(UPKEEP);
+    while shutdown
+        .hard
+        .run_until_cancelled(interval.tick())
+        .await
+        .is_some()
+    {
+        handle.run_upkeep();
+    }
+}
+
+fn describe() {
+    describe_counter!(LINES, "Lines committed, by dataset and outcome");
+    describe_counter!(REJECTS, "Rejected lines, by dataset and reason");
+    describe_counter!(
+        READ_BYTES,
+        Unit::Bytes,
+        "Bytes read from the source, as stored"
+    );
+    describe_counter!(
+        COMMITTED_BYTES,
+        Unit::Bytes,
+        "Bytes of lines in committed chunks"
+    );
+    describe_counter!(OBJECTS, "Objects that ended, by state");
+    describe_counter!(CHUNKS_PUBLISHED, "Chunks that the queue took");
+    describe_counter!(CHUNKS_COMMITTED, "Chunks committed");
+    describe_counter!(
+        CHUNKS_REPEATED,
+        "Chunks delivered though they were committed already"
+    );
+    describe_gauge!(CHUNKS_IN_FLIGHT, "Chunks that a writer holds");
+    describe_histogram!(
+        CHUNK_SECONDS,
+        Unit::Seconds,
+        "From the delivery of a chunk to its commit"
+    );
+    describe_counter!(RETRIES, "Attempts that failed and are repeated, by part");
+    describe_counter!(EPOCHS, "Epochs of dedup begun by this process");
+    describe_counter!(
+        API_REQUESTS,
+        "Requests answered, by method, route and status"
+    );
+    describe_histogram!(
+        API_SECONDS,
+        Unit::Seconds,
+        "From a request's head to its response, by route"
+    );
+    describe_histogram!(
+        API_BATCH_IDS,
+        "Ids that one statement asked for, by dataset"
+    );
+}

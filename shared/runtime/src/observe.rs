@@ -1,0 +1,160 @@
+//! The endpoints that watch a process: `/healthz`, `/readyz` and `/metrics`.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use clap::Args;
+use metrics_exporter_prometheus::PrometheusHandle;
+use poem::{
+    Endpoint, EndpointExt, IntoResponse, Response, Route, Server,
+    endpoint::make,
+    http::StatusCode,
+    listener::{Acceptor, Listener, TcpListener},
+};
+
+use crate::Shutdown;
+
+/// How long a readiness check may take; after that the process is not ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where a process without an API of its own is watched.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Observation")]
+pub struct ObserveSettings {
+    /// Address of `/healthz`, `/readyz` and `/metrics`, as in `0.0.0.0:9090`; not served when not set.
+    #[arg(long, env, value_name = "ADDRESS")]
+    pub observe_listen: Option<SocketAddr>,
+}
+
+/// Serves the three endpoints until the soft shutdown. `ready` tells why the process is not ready.
+pub async fn serve<F, Fut>(
+    listen: SocketAddr,
+    ready: F,
+    metrics: PrometheusHandle,
+    shutdown: Shutdown,
+) -> anyhow::Result<()>
+where
+    F: Fn() -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), String>> + Send + 'static,
+{
+    let acceptor = TcpListener::bind(listen)
+        .into_acceptor()
+        .await
+        .with_context(|| format!("cannot listen on {listen} (OBSERVE_LISTEN)"))?;
+    for address in acceptor.local_addr() {
+        tracing::info!(%address, "metrics and health are served");
+    }
+    let serving = Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(
+        routes(ready, metrics),
+        shutdown.soft.cancelled(),
+        None,
+    );
+    tokio::select! {
+        result = serving => result.context("cannot serve metrics and health"),
+        () = shutdown.hard.cancelled() => Ok(()),
+    }
+}
+
+/// The three endpoints as routes.
+pub fn routes<F, Fut>(ready: F, metrics: PrometheusHandle) -> Route
+where
+    F: Fn() -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), String>> + Send + 'static,
+{
+    Route::new()
+        .at("/healthz", poem::get(healthz()))
+        .at("/readyz", poem::get(readyz(ready)))
+        .at("/metrics", poem::get(exposition(metrics)))
+}
+
+/// Says that the process is alive: 200 whatever the state of other parts.
+#[must_use]
+pub fn healthz() -> impl Endpoint + 'static {
+    make(async |_| "alive\n")
+}
+
+/// Says whether the process can do its work: 200, or 503 with the reason within a bounded time.
+pub fn readyz<F, Fut>(ready: F) -> impl Endpoint + 'static
+where
+    F: Fn() -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), String>> + Send + 'static,
+{
+    let ready = Arc::new(ready);
+    make(move |_| {
+        let ready = ready.clone();
+        async move {
+            let checked = tokio::time::timeout(READY_TIMEOUT, ready()).await;
+            match checked {
+                Ok(Ok(())) => "ready\n".into_response(),
+                Ok(Err(reason)) => not_ready(&reason),
+                Err(_) => not_ready(&format!("no answer within {READY_TIMEOUT:?}")),
+            }
+        }
+    })
+    .map_to_response()
+}
+
+fn not_ready(reason: &str) -> Response {
+    let problem = serde_json::json!({
+        "type": "about:blank",
+        "title": "Service Unavailable",
+        "status": 503,
+        "detail": reason,
+    });
+    Response::builder()
+        .status(StatusCode::SERVICE_UNAVAILABLE)
+        .content_type("application/problem+json")
+        .body(problem.to_string())
+}
+
+/// Shows what was recorded, in Prometheus' text format.
+#[must_use]
+pub fn exposition(metrics: PrometheusHandle) -> impl Endpoint + 'static {
+    make(move |_| {
+        let text = metrics.render();
+        async move { text.with_content_type("text/plain; version=0.0.4; charset=utf-8") }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use poem::test::TestClient;
+
+    use super::*;
+
+    fn client<F, Fut>(ready: F) -> TestClient<Route>
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        TestClient::new(routes(ready, recorder.handle()))
+    }
+
+    #[tokio::test]
+    async fn process_that_can_work_is_alive_ready_and_measured() {
+        let client = client(async || Ok(()));
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            client.get(path).send().await.assert_status_is_ok();
+        }
+    }
+
+    #[tokio::test]
+    async fn process_that_cannot_work_is_alive_and_says_why_it_is_not_ready() {
+        let client = client(async || Err("the database is away".to_owned()));
+        client.get("/healthz").send().await.assert_status_is_ok();
+        let response = client.get("/readyz").send().await;
+        response.assert_status(StatusCode::SERVICE_UNAVAILABLE);
+        response.assert_content_type("application/problem+json");
+        let body = response.0.into_body().into_string().await.unwrap();
+        assert!(body.contains("the database is away"), "{body}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readiness_that_hangs_is_answered_all_the_same() {
+        let client = client(std::future::pending::<Result<(), String>>);
+        let response = client.get("/readyz").send().await;
+        response.assert_status(StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

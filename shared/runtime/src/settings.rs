@@ -1,0 +1,143 @@
+//! Types and parsers of settings.
+//!
+//! A URL with a password is a [`SecretUrl`]: clap would print an invalid value in its error, and the value of an
+//! environment variable in `--help` (declare such settings with `hide_env_values = true`).
+
+use std::{fmt, time::Duration};
+
+use anyhow::Context;
+use url::Url;
+
+/// The value of a setting that a service cannot do without.
+pub fn required<T>(value: Option<T>, variable: &str, purpose: &str) -> anyhow::Result<T> {
+    value.with_context(|| format!("{variable} is not set: it names {purpose}"))
+}
+
+/// Reads a duration such as `250ms`, `30s` or `2m 30s`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; a duration is written as 250ms, 30s or 2m"))
+}
+
+/// Reads a number of bytes such as `512`, `256KiB` or `1GiB`; KB, MB and GB are powers of 1,000.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic() || unit == ' ');
+    let unit = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        unit => {
+            return Err(format!(
+                "{unit:?} is not a unit: B, KiB, MiB, GiB, KB, MB or GB"
+            ));
+        }
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "a size is a whole number and a unit, as in 256KiB".to_owned())?;
+    number
+        .checked_mul(unit)
+        .ok_or_else(|| "the size does not fit 64 bits".to_owned())
+}
+
+/// A URL without what could be secret: the user, the password, the query.
+#[must_use]
+pub fn redacted(url: &Url) -> String {
+    let mut url = url.clone();
+    // Setting these fails for URLs that cannot have them.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
+}
+
+/// A URL that may hold a password: neither `Debug` nor `Display` shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(String);
+
+impl SecretUrl {
+    /// The URL, checked; the error names the variable that it was set by, and does not show the value.
+    pub fn parse(&self, variable: &str) -> anyhow::Result<Url> {
+        Url::parse(&self.0).with_context(|| format!("{variable} is not a URL"))
+    }
+
+    /// The URL as it was given, with its secrets.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for SecretUrl {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Url::parse(&self.0) {
+            Ok(url) => f.write_str(&redacted(&url)),
+            Err(_) => f.write_str("(not a URL)"),
+        }
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_binary_and_decimal_units() {
+        assert_eq!(bytes("512"), Ok(512));
+        assert_eq!(bytes("256KiB"), Ok(256 * 1024));
+        assert_eq!(bytes("1 gib"), Ok(1 << 30));
+        assert_eq!(bytes("5MB"), Ok(5_000_000));
+    }
+
+    #[test]
+    fn sizes_that_are_none_are_refused() {
+        for text in ["", "KiB", "1.5MiB", "-1", "1 parsec", "99999999TiB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_for_people() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(duration("10").unwrap_err().contains("30s"));
+    }
+
+    #[test]
+    fn secrets_of_a_url_are_not_shown() {
+        let url = SecretUrl::from("postgres://ann:geheim@db:5432/shop?password=geheim".to_owned());
+        assert_eq!(
+            format!("{url} {url:?}"),
+            "postgres://db:5432/shop postgres://db:5432/shop"
+        );
+        assert!(url.expose().contains("geheim"));
+    }
+
+    #[test]
+    fn url_that_is_none_is_told_by_its_variable_alone() {
+        let url = SecretUrl::from("ann:geheim@db".to_owned());
+        let url = SecretUrl::from(format!("//{}", url.expose()));
+        let error = format!("{:#}", url.parse("DATABASE_URL").unwrap_err());
+        assert!(error.contains("DATABASE_URL"), "{error}");
+        assert!(!error.contains("geheim"), "{error}");
+        assert!(!url.to_string().contains("geheim"));
+    }
+}

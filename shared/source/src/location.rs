@@ -1,0 +1,226 @@
+//! What a user gives as a source: `[DATASET=]s3://bucket/prefix/*.jsonl`, or a local path.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use url::Url;
+
+use crate::Pattern;
+
+/// Objects to read, and the dataset that they are, when it is said.
+///
+/// In S3, a text without wildcards is a prefix, or a key where there is one of exactly that name. Locally it is a file,
+/// or a directory that is read with all below it.
+#[derive(Clone, Debug)]
+pub struct Location {
+    /// What the lines are.
+    pub dataset: Option<String>,
+    pub(crate) place: Place,
+    text: String,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    S3 {
+        bucket: String,
+        keys: Pattern,
+    },
+    /// `files` is relative to `path`, which is a single file or a directory.
+    Local {
+        path: PathBuf,
+        files: Pattern,
+    },
+}
+
+impl FromStr for Location {
+    type Err = InvalidLocation;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (dataset, place) = dataset(text)?;
+        let place = if let Some(rest) = place.strip_prefix("s3://") {
+            s3(rest)?
+        } else if place.starts_with("file:") {
+            local(&file_url(place)?)?
+        } else if let Some((scheme, _)) = place.split_once("://") {
+            return Err(InvalidLocation(format!("{scheme}:// is not known")));
+        } else {
+            local(place)?
+        };
+        Ok(Self {
+            dataset,
+            place,
+            text: text.to_owned(),
+        })
+    }
+}
+
+/// `products=…`: a word before the first `=`. A path of which the first name holds one is written `./a=b`.
+fn dataset(text: &str) -> Result<(Option<String>, &str), InvalidLocation> {
+    let Some((word, place)) = text.split_once('=') else {
+        return Ok((None, text));
+    };
+    if word.is_empty() {
+        return Err(InvalidLocation("the dataset before = is empty".into()));
+    }
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if word.chars().all(is_word) {
+        Ok((Some(word.to_owned()), place))
+    } else {
+        Ok((None, text))
+    }
+}
+
+fn s3(rest: &str) -> Result<Place, InvalidLocation> {
+    let (bucket, keys) = rest.split_once('/').unwrap_or((rest, ""));
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if !(3..=63).contains(&bucket.len()) || !bucket.chars().all(is_allowed) {
+        // The text is not repeated: it may be a URL with credentials.
+        return Err(InvalidLocation(
+            "s3:// must be followed by a bucket's name, which has 3 to 63 letters, digits, dots and hyphens; \
+             credentials and the endpoint are set by AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL"
+                .into(),
+        ));
+    }
+    Ok(Place::S3 {
+        bucket: bucket.to_owned(),
+        keys: glob(keys)?,
+    })
+}
+
+fn file_url(text: &str) -> Result<String, InvalidLocation> {
+    let wrong = |why: &str| InvalidLocation(format!("{why}; a file URL is written file:///path"));
+    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("? and # are written %3F and %23 in a file URL"));
+    }
+    let path = url
+        .to_file_path()
+        .map_err(|()| wrong("the file URL names another host"))?;
+    path.into_os_string()
+        .into_string()
+        .map_err(|_| wrong("the path is not UTF-8"))
+}
+
+fn local(text: &str) -> Result<Place, InvalidLocation> {
+    if text.is_empty() {
+        return Err(InvalidLocation("the path is empty".into()));
+    }
+    let pattern = glob(text)?;
+    if !pattern.is_glob() {
+        return Ok(Place::Local {
+            path: text.into(),
+            files: Pattern::all(),
+        });
+    }
+    let base = pattern.prefix().rfind('/').map_or(0, |slash| slash + 1);
+    let path = if base == 0 { "." } else { &text[..base] };
+    Ok(Place::Local {
+        path: path.into(),
+        files: glob(&text[base..])?,
+    })
+}
+
+fn glob(text: &str) -> Result<Pattern, InvalidLocation> {
+    Pattern::parse(text).map_err(|error| InvalidLocation(error.to_string()))
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Not a location.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0}; a source is written s3://bucket/prefix/*.jsonl, path/to/directory or products=path/to/file.jsonl"
+)]
+pub struct InvalidLocation(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Location {
+        text.parse().unwrap()
+    }
+
+    fn refusal(text: &str) -> String {
+        text.parse::<Location>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn s3_location_has_a_bucket_and_a_pattern() {
+        let location = parse("products=s3://shop/in/2024/*.jsonl.gz");
+        assert_eq!(location.dataset.as_deref(), Some("products"));
+        let Place::S3 { bucket, keys } = location.place else {
+            panic!("not S3");
+        };
+        assert_eq!(bucket, "shop");
+        assert_eq!(keys.prefix(), "in/2024/");
+    }
+
+    #[test]
+    fn local_glob_starts_at_the_last_directory_without_wildcards() {
+        let Place::Local { path, files } = parse("a/b/c-*/x.jsonl").place else {
+            panic!("not local");
+        };
+        assert_eq!((path, files.as_str()), ("a/b/".into(), "c-*/x.jsonl"));
+        let Place::Local { path, files } = parse("*.jsonl").place else {
+            panic!("not local");
+        };
+        assert_eq!((path, files.as_str()), (".".into(), "*.jsonl"));
+    }
+
+    #[test]
+    fn file_url_is_a_path() {
+        let Place::Local { path, .. } = parse("file:///tmp/my%20files/a.jsonl").place else {
+            panic!("not local");
+        };
+        assert_eq!(path, PathBuf::from("/tmp/my files/a.jsonl"));
+    }
+
+    #[test]
+    fn equals_sign_behind_a_slash_belongs_to_the_path() {
+        for text in ["s3://shop/date=2024/", "./date=2024", "in/date=2024"] {
+            assert_eq!(parse(text).dataset, None, "{text}");
+        }
+    }
+
+    #[test]
+    fn locations_are_shown_as_they_were_written() {
+        for text in [
+            "s3://shop/",
+            "products=s3://shop/in/*.gz",
+            "a/b",
+            "products=a/b/*.jsonl",
+        ] {
+            assert_eq!(parse(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn malformed_location_says_what_is_wrong_and_shows_an_example() {
+        for (text, reason) in [
+            ("", "path is empty"),
+            ("products=", "path is empty"),
+            ("=a/b", "dataset before = is empty"),
+            ("s3://", "bucket's name"),
+            ("s3://a/b", "3 to 63"),
+            ("s3://shop*/b", "bucket's name"),
+            ("gs://shop/b", "gs:// is not known"),
+            ("s3://shop/[a", "unclosed character class"),
+            ("file://host/a", "another host"),
+            ("file:///a?b", "%3F"),
+        ] {
+            let error = refusal(text);
+            assert!(error.contains(reason), "{text}: {error}");
+            assert!(error.contains("s3://bucket/prefix/*.jsonl"), "{error}");
+        }
+    }
+
+    #[test]
+    fn credentials_in_a_location_are_not_repeated() {
+        assert!(!refusal("s3://me:geheim@shop/x").contains("geheim"));
+        assert!(!refusal("https://me:geheim@shop/x").contains("geheim"));
+    }
+}

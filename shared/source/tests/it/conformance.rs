@@ -1,0 +1,262 @@
+//! What every source does.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::{StreamExt, TryStreamExt};
+use jetline_source::{Error, ObjectVersion, Source};
+
+/// A place with objects that a test may change. No adapter reads more than 1.5 MiB of an object ahead.
+pub(crate) trait Fixture {
+    /// Writes an object; an earlier one of that key becomes another version.
+    fn put(&self, key: &str, content: &[u8]);
+
+    /// Sets when an object was written.
+    fn set_last_modified(&self, key: &str, time: DateTime<Utc>);
+
+    fn delete(&self, key: &str);
+
+    /// A source of the keys that match.
+    async fn source(&self, pattern: &str) -> Arc<dyn Source>;
+
+    /// What comes of listing a place that does not exist.
+    async fn missing(&self) -> Error;
+}
+
+/// Runs the suite on `$fixture`, a new one for each test.
+macro_rules! conforms {
+    ($fixture:expr, $($test:ident),+ $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $test() {
+                crate::conformance::$test(&$fixture).await;
+            }
+        )+
+    };
+    ($fixture:expr) => {
+        crate::conformance::conforms!(
+            $fixture,
+            list_is_in_the_order_of_writing_and_then_of_keys,
+            list_has_every_key_however_many,
+            nested_keys_are_found,
+            hidden_keys_are_left_out,
+            glob_picks_keys,
+            exact_key_is_that_object_alone,
+            uri_is_root_and_key,
+            empty_place_has_no_objects,
+            overwritten_object_is_another_version,
+            empty_object_reads_as_nothing,
+            any_range_reads_as_those_bytes,
+            large_object_is_read_in_order_without_loss,
+            overwritten_while_read_is_changed,
+            deleted_while_read_is_gone,
+            missing_place_is_refused,
+        );
+    };
+}
+pub(crate) use conforms;
+
+pub(crate) async fn list_is_in_the_order_of_writing_and_then_of_keys(place: &impl Fixture) {
+    for (key, seconds) in [("d", 20), ("c", 10), ("b", 20), ("a", 30)] {
+        place.put(key, b"x");
+        place.set_last_modified(key, DateTime::from_timestamp(seconds, 0).unwrap());
+    }
+    assert_eq!(keys(place, "").await, ["c", "b", "d", "a"]);
+}
+
+pub(crate) async fn list_has_every_key_however_many(place: &impl Fixture) {
+    let all: Vec<String> = (0..2_500).map(|number| format!("{number:04}")).collect();
+    for key in &all {
+        place.put(key, b"x");
+        place.set_last_modified(key, DateTime::UNIX_EPOCH);
+    }
+    assert_eq!(keys(place, "").await, all);
+}
+
+pub(crate) async fn nested_keys_are_found(place: &impl Fixture) {
+    for key in ["a", "b/c", "b/d/e f", "b/ü"] {
+        place.put(key, b"x");
+    }
+    assert_eq!(sorted_keys(place, "").await, ["a", "b/c", "b/d/e f", "b/ü"]);
+    assert_eq!(sorted_keys(place, "b/d/").await.len(), 1);
+}
+
+pub(crate) async fn hidden_keys_are_left_out(place: &impl Fixture) {
+    for key in ["a", ".a", "_a", "b/.c", "b/_c", "_b/c", ".b/c", "b/c_"] {
+        place.put(key, b"x");
+    }
+    assert_eq!(sorted_keys(place, "").await, ["a", "b/c_"]);
+    assert_eq!(sorted_keys(place, "**").await, ["a", "b/c_"]);
+}
+
+pub(crate) async fn glob_picks_keys(place: &impl Fixture) {
+    for key in ["a.jsonl", "a.txt", "b/a.jsonl", "b/c/a.jsonl"] {
+        place.put(key, b"x");
+    }
+    assert_eq!(sorted_keys(place, "*.jsonl").await, ["a.jsonl"]);
+    assert_eq!(sorted_keys(place, "*/*.jsonl").await, ["b/a.jsonl"]);
+    assert_eq!(sorted_keys(place, "**/*.jsonl").await.len(), 3);
+    assert_eq!(sorted_keys(place, "*.{txt,gz}").await, ["a.txt"]);
+    assert_eq!(sorted_keys(place, "*.nothing").await, [""; 0]);
+}
+
+pub(crate) async fn exact_key_is_that_object_alone(place: &impl Fixture) {
+    for key in ["b/a.jsonl", "b/a.jsonl.old"] {
+        place.put(key, key.as_bytes());
+    }
+    let source = place.source("b/a.jsonl").await;
+    let objects = source.list().await.unwrap();
+    assert_eq!(objects.len(), 1);
+    assert!(objects[0].uri().ends_with("/b/a.jsonl"));
+    let read = all(source.read(&objects[0], 0..u64::MAX)).await.unwrap();
+    assert_eq!(read, b"b/a.jsonl");
+}
+
+pub(crate) async fn uri_is_root_and_key(place: &impl Fixture) {
+    place.put("b/c", b"x");
+    let source = place.source("").await;
+    let object = only(&*source).await;
+    assert_eq!(object.root, source.root());
+    assert_eq!(object.uri(), format!("{}/b/c", source.root()));
+    assert_eq!(object.size, 1);
+}
+
+pub(crate) async fn empty_place_has_no_objects(place: &impl Fixture) {
+    assert_eq!(keys(place, "").await, [""; 0]);
+}
+
+pub(crate) async fn overwritten_object_is_another_version(place: &impl Fixture) {
+    place.put("a", b"one");
+    let source = place.source("").await;
+    let (one, same) = (only(&*source).await, only(&*source).await);
+    assert_eq!(one, same);
+    place.put("a", b"two");
+    let two = only(&*source).await;
+    assert_ne!(one.etag, two.etag);
+    let read = all(source.read(&one, 0..3)).await;
+    assert!(matches!(read, Err(Error::Changed { uri }) if uri == one.uri()));
+    assert_eq!(all(source.read(&two, 0..3)).await.unwrap(), b"two");
+}
+
+pub(crate) async fn empty_object_reads_as_nothing(place: &impl Fixture) {
+    place.put("a", b"");
+    let source = place.source("").await;
+    let object = only(&*source).await;
+    assert_eq!(object.size, 0);
+    assert!(source.read(&object, 0..0).next().await.is_none());
+}
+
+pub(crate) async fn any_range_reads_as_those_bytes(place: &impl Fixture) {
+    let content = content(3 << 20);
+    place.put("a", &content);
+    let source = place.source("").await;
+    let object = only(&*source).await;
+    let size = object.size;
+    for range in [
+        0..1,
+        0..0,
+        5..5,
+        size - 1..size,
+        1_000_000..1_100_000,
+        12_345..size,
+    ] {
+        let read = all(source.read(&object, range.clone())).await.unwrap();
+        assert!(read == content[span(&range)], "{range:?}");
+    }
+}
+
+pub(crate) async fn large_object_is_read_in_order_without_loss(place: &impl Fixture) {
+    let content = content(6 << 20);
+    place.put("a", &content);
+    let source = place.source("").await;
+    let object = only(&*source).await;
+    let read = all(source.read(&object, 0..object.size)).await.unwrap();
+    assert!(read == content);
+}
+
+pub(crate) async fn overwritten_while_read_is_changed(place: &impl Fixture) {
+    let one = content(6 << 20);
+    place.put("a", &one);
+    let source = place.source("").await;
+    let object = only(&*source).await;
+    let mut stream = source.read(&object, 0..object.size);
+    let mut read = stream.next().await.unwrap().unwrap().to_vec();
+    place.put("a", &vec![b'2'; one.len()]);
+    let error = drain(&mut stream, &mut read).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Changed { uri } if *uri == object.uri()),
+        "{error}"
+    );
+    assert!(read.len() < one.len() && one.starts_with(&read));
+    assert!(stream.next().await.is_none());
+}
+
+pub(crate) async fn deleted_while_read_is_gone(place: &impl Fixture) {
+    let one = content(6 << 20);
+    place.put("a", &one);
+    let source = place.source("").await;
+    let object = only(&*source).await;
+    let mut stream = source.read(&object, 0..object.size);
+    let mut read = stream.next().await.unwrap().unwrap().to_vec();
+    place.delete("a");
+    let error = drain(&mut stream, &mut read).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Gone { uri } if *uri == object.uri()),
+        "{error}"
+    );
+    assert!(one.starts_with(&read));
+}
+
+pub(crate) async fn missing_place_is_refused(place: &impl Fixture) {
+    let error = place.missing().await;
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("nowhere") && text.contains("exist"), "{text}");
+}
+
+/// The only object of a source.
+pub(crate) async fn only(source: &dyn Source) -> ObjectVersion {
+    let mut objects = source.list().await.unwrap();
+    assert_eq!(objects.len(), 1, "{objects:?}");
+    objects.remove(0)
+}
+
+/// All that a stream has.
+pub(crate) async fn all(
+    stream: impl futures::Stream<Item = Result<Bytes, Error>>,
+) -> Result<Vec<u8>, Error> {
+    stream
+        .try_fold(Vec::new(), async |mut read, block| {
+            read.extend_from_slice(&block);
+            Ok(read)
+        })
+        .await
+}
+
+/// Bytes that differ from place to place.
+pub(crate) fn content(size: u32) -> Vec<u8> {
+    (0..size / 4).flat_map(u32::to_le_bytes).collect()
+}
+
+async fn drain(stream: &mut jetline_source::ByteStream, read: &mut Vec<u8>) -> Result<(), Error> {
+    while let Some(block) = stream.next().await {
+        read.extend_from_slice(&block?);
+    }
+    Ok(())
+}
+
+async fn keys(place: &impl Fixture, pattern: &str) -> Vec<String> {
+    let objects = place.source(pattern).await.list().await.unwrap();
+    objects.into_iter().map(|object| object.key).collect()
+}
+
+async fn sorted_keys(place: &impl Fixture, pattern: &str) -> Vec<String> {
+    let mut keys = keys(place, pattern).await;
+    keys.sort();
+    keys
+}
+
+fn span(range: &Range<u64>) -> Range<usize> {
+    usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()
+}

@@ -1,0 +1,129 @@
+//! A local directory.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::symlink,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use chrono::{DateTime, Utc};
+use jetline_source::{Error, Location, S3Config, Source, open};
+use tempfile::TempDir;
+
+use crate::conformance::{Fixture, all, conforms, only};
+
+struct Files {
+    directory: TempDir,
+    /// Each file is a second older than the next: file systems' own clocks are too coarse for a test.
+    clock: AtomicI64,
+}
+
+impl Files {
+    fn new() -> Self {
+        Self {
+            directory: TempDir::new().unwrap(),
+            clock: AtomicI64::new(1_000_000_000),
+        }
+    }
+
+    async fn open(&self, path: &str) -> Result<Arc<dyn Source>, Error> {
+        let location = format!("{}/{path}", self.directory.path().display());
+        let location: Location = location.parse().unwrap();
+        open(&location, &S3Config::default()).await
+    }
+}
+
+impl Fixture for Files {
+    fn put(&self, key: &str, content: &[u8]) {
+        let path = self.directory.path().join(key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+        let seconds = self.clock.fetch_add(1, Ordering::Relaxed);
+        self.set_last_modified(key, DateTime::from_timestamp(seconds, 0).unwrap());
+    }
+
+    fn set_last_modified(&self, key: &str, time: DateTime<Utc>) {
+        let file = File::options()
+            .append(true)
+            .open(self.directory.path().join(key));
+        file.unwrap().set_modified(time.into()).unwrap();
+    }
+
+    fn delete(&self, key: &str) {
+        fs::remove_file(self.directory.path().join(key)).unwrap();
+    }
+
+    async fn source(&self, pattern: &str) -> Arc<dyn Source> {
+        self.open(pattern).await.unwrap()
+    }
+
+    async fn missing(&self) -> Error {
+        self.open("nowhere/").await.err().unwrap()
+    }
+}
+
+conforms!(Files::new());
+
+#[tokio::test]
+async fn root_is_the_absolute_directory() {
+    let files = Files::new();
+    let source = files.open("../").await.unwrap();
+    let parent = files
+        .directory
+        .path()
+        .parent()
+        .unwrap()
+        .canonicalize()
+        .unwrap();
+    assert_eq!(source.root(), format!("file://{}", parent.display()));
+}
+
+#[tokio::test]
+async fn directory_that_vanishes_is_refused_by_name() {
+    let files = Files::new();
+    let source = files.open("").await.unwrap();
+    fs::remove_dir(files.directory.path()).unwrap();
+    let error = source.list().await.unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains(files.directory.path().to_str().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn glob_below_a_missing_directory_is_refused() {
+    let error = Files::new().open("nowhere/*.jsonl").await.err().unwrap();
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn replaced_file_of_the_same_size_and_time_is_changed() {
+    let files = Files::new();
+    files.put("a", b"one");
+    let source = files.source("").await;
+    let object = only(&*source).await;
+    files.put(".b", b"two");
+    files.set_last_modified(".b", object.last_modified);
+    let path = |name| files.directory.path().join(name);
+    fs::rename(path(".b"), path("a")).unwrap();
+    let read = all(source.read(&object, 0..3)).await;
+    assert!(matches!(read, Err(Error::Changed { .. })));
+}
+
+#[tokio::test]
+async fn links_to_files_are_followed_and_links_to_directories_are_not() {
+    let files = Files::new();
+    files.put("a", b"one");
+    let path = |name| files.directory.path().join(name);
+    symlink(path("a"), path("b")).unwrap();
+    symlink(files.directory.path(), path("c")).unwrap();
+    symlink(path("nowhere"), path("d")).unwrap();
+    let objects = files.source("").await.list().await.unwrap();
+    let keys: Vec<_> = objects.iter().map(|object| &object.key).collect();
+    assert_eq!(keys, ["a", "b"]);
+}

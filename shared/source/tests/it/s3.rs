@@ -1,0 +1,210 @@
+//! S3, over HTTP.
+
+use std::{num::NonZeroUsize, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use jetline_source::{Error, Location, S3Access, S3Config, Source, open};
+use jetline_testkit::{
+    process::free_port,
+    s3::{Fault, S3Server},
+};
+
+use crate::conformance::{Fixture, all, conforms, content, only};
+
+const PART: u64 = 256 << 10;
+
+struct Bucket {
+    server: S3Server,
+}
+
+impl Bucket {
+    fn new() -> Self {
+        let server = S3Server::start().unwrap();
+        server.create_bucket("shop");
+        Self { server }
+    }
+
+    fn config(&self) -> S3Config {
+        S3Config {
+            s3_part_size: PART,
+            s3_parallel_parts: NonZeroUsize::new(3).unwrap(),
+            access: Some(S3Access {
+                endpoint_url: self.server.endpoint(),
+                access_key_id: self.server.access_key().to_owned(),
+                secret_access_key: self.server.secret_key().to_owned(),
+            }),
+        }
+    }
+
+    async fn open(location: &str, config: S3Config) -> Arc<dyn Source> {
+        let location: Location = location.parse().unwrap();
+        open(&location, &config).await.unwrap()
+    }
+
+    /// A bucket with one object of several parts, its source and its content.
+    async fn with_object() -> (Self, Arc<dyn Source>, Vec<u8>) {
+        let bucket = Self::new();
+        let content = content(1 << 20);
+        bucket.put("a", &content);
+        let source = bucket.source("").await;
+        (bucket, source, content)
+    }
+}
+
+impl Fixture for Bucket {
+    fn put(&self, key: &str, content: &[u8]) {
+        self.server.put("shop", key, content.to_vec());
+    }
+
+    fn set_last_modified(&self, key: &str, time: DateTime<Utc>) {
+        self.server.set_last_modified("shop", key, time);
+    }
+
+    fn delete(&self, key: &str) {
+        self.server.delete("shop", key);
+    }
+
+    async fn source(&self, pattern: &str) -> Arc<dyn Source> {
+        Self::open(&format!("s3://shop/{pattern}"), self.config()).await
+    }
+
+    async fn missing(&self) -> Error {
+        let source = Self::open("s3://nowhere/", self.config()).await;
+        source.list().await.unwrap_err()
+    }
+}
+
+conforms!(Bucket::new());
+
+#[tokio::test]
+async fn list_of_many_keys_is_read_page_by_page_and_no_object_with_it() {
+    let bucket = Bucket::new();
+    for number in 0..2_001 {
+        bucket.put(&format!("in/{number}"), b"x");
+    }
+    bucket.put("out/1", b"x");
+    let objects = bucket.source("in/").await.list().await.unwrap();
+    assert_eq!(objects.len(), 2_001);
+    assert_eq!(bucket.server.lists(), 3);
+    assert_eq!(bucket.server.gets(), 0);
+}
+
+#[tokio::test]
+async fn placeholders_of_directories_are_left_out() {
+    let bucket = Bucket::new();
+    bucket.put("in/", b"");
+    bucket.put("in/a", b"x");
+    assert_eq!(only(&*bucket.source("in/").await).await.key, "in/a");
+}
+
+#[tokio::test]
+async fn empty_range_costs_no_request() {
+    let bucket = Bucket::new();
+    bucket.put("a", b"");
+    let source = bucket.source("").await;
+    let object = only(&*source).await;
+    assert_eq!(all(source.read(&object, 0..0)).await.unwrap(), b"");
+    assert_eq!(bucket.server.gets(), 0);
+}
+
+#[tokio::test]
+async fn object_is_read_in_parts() {
+    let (bucket, source, content) = Bucket::with_object().await;
+    let object = only(&*source).await;
+    assert!(all(source.read(&object, 0..object.size)).await.unwrap() == content);
+    assert_eq!(bucket.server.gets(), object.size / PART);
+}
+
+#[tokio::test]
+async fn body_that_breaks_off_is_resumed_where_it_broke() {
+    let (bucket, source, content) = Bucket::with_object().await;
+    let object = only(&*source).await;
+    bucket.server.fail_next_gets(4, &Fault::CutBody(100_000));
+    assert!(all(source.read(&object, 0..object.size)).await.unwrap() == content);
+    assert_eq!(bucket.server.gets(), object.size / PART + 4);
+}
+
+#[tokio::test]
+async fn body_that_always_breaks_off_is_unavailable() {
+    let (bucket, source, _) = Bucket::with_object().await;
+    let object = only(&*source).await;
+    bucket.server.fail_next_gets(1_000, &Fault::CutBody(0));
+    let error = all(source.read(&object, 0..100)).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    assert_eq!(bucket.server.gets(), 6);
+}
+
+#[tokio::test]
+async fn requests_that_fail_for_a_moment_are_repeated() {
+    let (bucket, source, content) = Bucket::with_object().await;
+    bucket.server.fail_next(1, &Fault::Status(500));
+    let object = only(&*source).await;
+    bucket.server.fail_next_gets(1, &Fault::Status(503));
+    assert!(all(source.read(&object, 0..object.size)).await.unwrap() == content);
+}
+
+#[tokio::test]
+async fn server_that_keeps_failing_is_unavailable() {
+    let (bucket, source, _) = Bucket::with_object().await;
+    let object = only(&*source).await;
+    bucket.server.fail_next(1_000, &Fault::Status(503));
+    let error = all(source.read(&object, 0..1)).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    let error = source.list().await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_refused_with_the_bucket_and_the_variables() {
+    let bucket = Bucket::new();
+    let keys = [
+        ("nobody", bucket.server.secret_key()),
+        (bucket.server.access_key(), "geheim"),
+    ];
+    for (id, secret) in keys {
+        let mut config = bucket.config();
+        let access = config.access.as_mut().unwrap();
+        access.access_key_id = id.to_owned();
+        access.secret_access_key = secret.to_owned();
+        let source = Bucket::open("s3://shop/in/", config).await;
+        let error = source.list().await.unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.starts_with("cannot list s3://shop/in/: "), "{text}");
+        assert!(text.contains("AWS_SECRET_ACCESS_KEY"), "{text}");
+        assert!(!text.contains("geheim"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn missing_bucket_is_refused_with_its_name_and_the_endpoint_setting() {
+    let text = Bucket::new().missing().await.to_string();
+    assert!(
+        text.starts_with("cannot list s3://nowhere/: NoSuchBucket"),
+        "{text}"
+    );
+    assert!(text.contains("AWS_ENDPOINT_URL"), "{text}");
+}
+
+#[tokio::test]
+async fn unreachable_endpoint_is_unavailable() {
+    let mut config = Bucket::new().config();
+    let port = free_port().unwrap();
+    config.access.as_mut().unwrap().endpoint_url = format!("http://127.0.0.1:{port}");
+    let source = Bucket::open("s3://shop/", config).await;
+    let error = source.list().await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn server_that_goes_away_in_the_middle_is_unavailable() {
+    let (bucket, source, content) = Bucket::with_object().await;
+    let object = only(&*source).await;
+    drop(bucket);
+    let error = all(source.read(&object, 0..object.size)).await.unwrap_err();
+    assert!(
+        matches!(error, Error::Unavailable { .. }),
+        "{error} {}",
+        content.len()
+    );
+}

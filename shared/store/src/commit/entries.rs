@@ -1,0 +1,208 @@
+//! The ledger entries of chunks: looked up before the rows are written, written with them.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use jetline_records::EpochId;
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, Set, Value,
+    sea_query::{Expr, ExprTrait, OnConflict},
+};
+
+use super::{ChunkEntry, ChunkRows, Counts};
+use crate::{
+    Error,
+    backend::{placeholders, query, server_started_at},
+    entities::{chunks, objects},
+};
+
+/// Whether chunks may be committed.
+pub(super) enum Check {
+    /// Not under this epoch.
+    EpochEnded,
+    /// These ones not at all: their object failed without them, or is another one.
+    Stale(Vec<ChunkEntry>),
+    /// Yes; with what the ledger knows of them.
+    Known(Known),
+}
+
+/// The entries that chunks have already, and the objects that are done.
+pub(super) struct Known {
+    entries: HashMap<(i64, i64), chunks::Model>,
+    done: HashSet<i64>,
+}
+
+impl Known {
+    pub(super) fn is_committed(&self, entry: &ChunkEntry) -> bool {
+        self.done.contains(&entry.object.get())
+            || self
+                .get(entry)
+                .is_some_and(|known| known.state == chunks::State::Committed)
+    }
+
+    /// What the first commit of a chunk did, where it is committed again because a new epoch began.
+    pub(super) fn first_counts(&self, entry: &ChunkEntry) -> Option<Counts> {
+        let first = self.get(entry)?;
+        let counts = Counts {
+            inserted: first.inserted.cast_unsigned(),
+            updated: first.updated.cast_unsigned(),
+            unchanged: first.unchanged.cast_unsigned(),
+            superseded: first.superseded.cast_unsigned(),
+            rejected: first.rejected.cast_unsigned(),
+        };
+        (counts.lines() > 0).then_some(counts)
+    }
+
+    fn get(&self, entry: &ChunkEntry) -> Option<&chunks::Model> {
+        self.entries.get(&key(entry))
+    }
+}
+
+fn key(entry: &ChunkEntry) -> (i64, i64) {
+    (entry.object.get(), entry.start.cast_signed())
+}
+
+#[derive(FromQueryResult)]
+struct ObjectRow {
+    epoch: String,
+    same_server: bool,
+    id: Option<i64>,
+    registration: Option<String>,
+    state: Option<objects::State>,
+}
+
+pub(super) async fn check(
+    tx: &impl ConnectionTrait,
+    epoch: EpochId,
+    chunks: &[ChunkRows],
+) -> Result<Check, Error> {
+    let mut ids: Vec<i64> = chunks
+        .iter()
+        .map(|chunk| chunk.entry.object.get())
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let sql = format!(
+        "SELECT e.id AS epoch, e.server_started_at = {} AS same_server, o.id AS id,
+             o.registration AS registration, o.state AS state
+         FROM epoch e LEFT JOIN objects o ON o.id IN ({})",
+        server_started_at(tx),
+        placeholders(1, ids.len())
+    );
+    let rows: Vec<ObjectRow> = query(
+        tx,
+        "check the epoch",
+        &sql,
+        ids.into_iter().map(Value::from),
+    )
+    .await?;
+    let in_force = rows
+        .first()
+        .is_some_and(|row| row.same_server && row.epoch == epoch.to_string());
+    if !in_force {
+        return Ok(Check::EpochEnded);
+    }
+    let objects: HashMap<i64, &ObjectRow> =
+        rows.iter().filter_map(|row| Some((row.id?, row))).collect();
+    let done = objects
+        .values()
+        .filter(|row| row.state == Some(objects::State::Done))
+        .filter_map(|row| row.id);
+    let known = Known {
+        entries: entries(tx, chunks).await?,
+        done: done.collect(),
+    };
+    let stale: Vec<ChunkEntry> = chunks
+        .iter()
+        .map(|chunk| &chunk.entry)
+        .filter(|entry| {
+            let object = objects.get(&entry.object.get());
+            let same =
+                object.filter(|row| row.registration.as_deref() == Some(&entry.registration));
+            same.is_none_or(|row| {
+                row.state == Some(objects::State::Failed) && !known.is_committed(entry)
+            })
+        })
+        .cloned()
+        .collect();
+    if stale.is_empty() {
+        Ok(Check::Known(known))
+    } else {
+        Ok(Check::Stale(stale))
+    }
+}
+
+async fn entries(
+    tx: &impl ConnectionTrait,
+    chunks: &[ChunkRows],
+) -> Result<HashMap<(i64, i64), chunks::Model>, Error> {
+    let any = chunks.iter().fold(Condition::any(), |any, chunk| {
+        let (object, start) = key(&chunk.entry);
+        any.add(
+            chunks::Column::ObjectId
+                .eq(object)
+                .and(chunks::Column::StartOffset.eq(start)),
+        )
+    });
+    let entries = chunks::Entity::find()
+        .filter(any)
+        .all(tx)
+        .await
+        .map_err(|error| Error::of("read ledger entries", error))?;
+    let by_key = entries
+        .into_iter()
+        .map(|entry| ((entry.object_id, entry.start_offset), entry));
+    Ok(by_key.collect())
+}
+
+/// Writes the entries; `false` when one of them was committed meanwhile.
+pub(super) async fn insert(
+    tx: &impl ConnectionTrait,
+    chunks: &[&ChunkRows],
+    counts: &[Counts],
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    if chunks.is_empty() {
+        return Ok(true);
+    }
+    let rows = chunks
+        .iter()
+        .zip(counts)
+        .map(|(chunk, counts)| row(&chunk.entry, counts, now));
+    let replace = OnConflict::columns([chunks::Column::ObjectId, chunks::Column::StartOffset])
+        .update_columns([
+            chunks::Column::State,
+            chunks::Column::Inserted,
+            chunks::Column::Updated,
+            chunks::Column::Unchanged,
+            chunks::Column::Superseded,
+            chunks::Column::Rejected,
+            chunks::Column::CommittedAt,
+        ])
+        .action_and_where(Expr::col((chunks::Entity, chunks::Column::State)).ne("committed"))
+        .to_owned();
+    let written = chunks::Entity::insert_many(rows)
+        .on_conflict(replace)
+        .exec_without_returning(tx)
+        .await
+        .map_err(|error| Error::of("write ledger entries", error))?;
+    Ok(written == chunks.len() as u64)
+}
+
+fn row(entry: &ChunkEntry, counts: &Counts, now: DateTime<Utc>) -> chunks::ActiveModel {
+    chunks::ActiveModel {
+        object_id: Set(entry.object.get()),
+        start_offset: Set(entry.start.cast_signed()),
+        end_offset: Set(entry.end.cast_signed()),
+        first_line: Set(entry.first_line.into()),
+        line_count: Set(entry.lines.into()),
+        state: Set(chunks::State::Committed),
+        attempts: Set(0),
+        inserted: Set(counts.inserted.cast_signed()),
+        updated: Set(counts.updated.cast_signed()),
+        unchanged: Set(counts.unchanged.cast_signed()),
+        superseded: Set(counts.superseded.cast_signed()),
+        rejected: Set(counts.rejected.cast_signed()),
+        committed_at: Set(now),
+    }
+}

@@ -1,0 +1,202 @@
+//! One transaction for the rows, the rejected lines and the ledger entries of one or several chunks.
+
+mod entries;
+mod rejects;
+mod upsert;
+
+use jetline_records::{EpochId, ObjectId, Position, Rejection, Row, Table};
+
+use crate::{
+    Error, Ledger,
+    backend::{self, Lock},
+    database,
+    ledger::{commit, epoch},
+};
+
+/// Which part of which object a chunk is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkEntry {
+    /// The object version.
+    pub object: ObjectId,
+    /// Its registration, which tells it from another object of the same number.
+    pub registration: String,
+    /// Offset of the first byte, decompressed.
+    pub start: u64,
+    /// Offset behind the last byte.
+    pub end: u64,
+    /// Number of the first line, from 1.
+    pub first_line: u32,
+    /// Lines, blank ones included.
+    pub lines: u32,
+}
+
+/// A chunk whose lines are parsed and judged.
+#[derive(Clone, Debug)]
+pub struct ChunkRows {
+    /// Which chunk.
+    pub entry: ChunkEntry,
+    /// The records to write: each id at most once in all chunks of a commit.
+    pub rows: Vec<Judged>,
+    /// Lines that need no row, because the row says so already.
+    pub unchanged: u64,
+    /// Lines that need no row, because a later line has the same id.
+    pub superseded: u64,
+    /// Lines that were not taken.
+    pub rejected: Vec<RejectedLine>,
+}
+
+/// A record to write.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The record.
+    pub row: Row,
+    /// Where its line stands.
+    pub position: Position,
+    /// Leave a row with the same content alone; otherwise it takes the new rank.
+    pub if_changed: bool,
+}
+
+/// A line that was not taken.
+#[derive(Clone, Debug)]
+pub struct RejectedLine {
+    /// The line's number, from 1.
+    pub line: u32,
+    /// Offset of its first byte, decompressed.
+    pub offset: u64,
+    /// Why.
+    pub rejection: Rejection,
+    /// The line as it was.
+    pub raw: Vec<u8>,
+}
+
+/// What became of the lines of a chunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Became rows.
+    pub inserted: u64,
+    /// Changed rows.
+    pub updated: u64,
+    /// The row said so already.
+    pub unchanged: u64,
+    /// A later line has the same id.
+    pub superseded: u64,
+    /// Stand in `rejected_lines`.
+    pub rejected: u64,
+}
+
+impl Counts {
+    /// All lines, blank ones left out.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        self.inserted + self.updated + self.unchanged + self.superseded + self.rejected
+    }
+}
+
+/// What a commit did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// One outcome per chunk, in their order.
+    Committed(Vec<ChunkOutcome>),
+    /// Nothing: another epoch is in force. Claim again.
+    EpochEnded,
+    /// Nothing: some of the chunks are stale. Commit the others without them, newly claimed.
+    Stale(Vec<ChunkEntry>),
+    /// Nothing: somebody else committed one of the chunks meanwhile. Commit again.
+    Raced,
+}
+
+/// What became of a chunk in a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChunkOutcome {
+    /// It is committed, with these counts.
+    Committed(Counts),
+    /// It was committed before: nothing was done.
+    AlreadyCommitted,
+}
+
+impl Ledger {
+    /// Commits chunks that were claimed under `epoch`, all of one table, in one transaction.
+    ///
+    /// [`Error::Data`] says that the database does not accept one of the values; nothing was committed. With `refused`,
+    /// some claimed records are not among the rows because it did not: the epoch ends with the commit, as their claims
+    /// stand in the dedup store, and `refused` is the id of the next one.
+    pub async fn commit(
+        &self,
+        epoch: EpochId,
+        table: &Table,
+        chunks: &[ChunkRows],
+        refused: Option<EpochId>,
+    ) -> Result<CommitOutcome, Error> {
+        let tx = database::begin(&self.db).await?;
+        let lock = match refused {
+            Some(_) => Lock::EpochExclusive,
+            None => Lock::EpochShared,
+        };
+        backend::lock(&tx, lock).await?;
+        let known = match entries::check(&tx, epoch, chunks).await? {
+            entries::Check::EpochEnded => return Ok(CommitOutcome::EpochEnded),
+            entries::Check::Stale(stale) => return Ok(CommitOutcome::Stale(stale)),
+            entries::Check::Known(known) => known,
+        };
+        let new: Vec<&ChunkRows> = chunks
+            .iter()
+            .filter(|chunk| !known.is_committed(&chunk.entry))
+            .collect();
+        let now = (self.now)();
+        let written = upsert::upsert(&tx, table, &new, now).await?;
+        rejects::insert(&tx, &new).await?;
+        let counts: Vec<Counts> = new
+            .iter()
+            .zip(written)
+            .map(|(chunk, written)| {
+                known
+                    .first_counts(&chunk.entry)
+                    .unwrap_or_else(|| counts(chunk, written))
+            })
+            .collect();
+        if !entries::insert(&tx, &new, &counts, now).await? {
+            return Ok(CommitOutcome::Raced);
+        }
+        if let Some(next) = refused {
+            epoch::end(&tx, next).await?;
+        }
+        commit(tx, "commit chunks").await?;
+        let mut counts = counts.into_iter();
+        let outcomes = chunks.iter().map(|chunk| {
+            let new = !known.is_committed(&chunk.entry);
+            new.then(|| counts.next())
+                .flatten()
+                .map_or(ChunkOutcome::AlreadyCommitted, ChunkOutcome::Committed)
+        });
+        Ok(CommitOutcome::Committed(outcomes.collect()))
+    }
+
+    /// What the database has against these rows, if anything; nothing stays.
+    pub async fn refusal(&self, table: &Table, chunk: &ChunkRows) -> Result<Option<String>, Error> {
+        let tx = database::begin(&self.db).await?;
+        match upsert::upsert(&tx, table, &[chunk], (self.now)()).await {
+            Ok(_) => Ok(None),
+            Err(Error::Data { source, .. }) => Ok(Some(source.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What an upsert did with the rows of one chunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Written {
+    inserted: u64,
+    updated: u64,
+    unchanged: u64,
+    superseded: u64,
+}
+
+fn counts(chunk: &ChunkRows, written: Written) -> Counts {
+    Counts {
+        inserted: written.inserted,
+        updated: written.updated,
+        unchanged: written.unchanged + chunk.unchanged,
+        superseded: written.superseded + chunk.superseded,
+        rejected: chunk.rejected.len() as u64,
+    }
+}

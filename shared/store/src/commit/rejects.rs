@@ -1,0 +1,46 @@
+//! Rejected lines, written with the chunk they stand in.
+
+use sea_orm::{ConnectionTrait, EntityTrait, Set, TryInsertResult, sea_query::OnConflict};
+
+use super::ChunkRows;
+use crate::{Error, entities::rejected_lines};
+
+/// How many rejected lines go into one statement.
+const BATCH: usize = 1000;
+
+pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[&ChunkRows]) -> Result<(), Error> {
+    let mut rows = Vec::new();
+    for chunk in chunks {
+        rows.extend(
+            chunk
+                .rejected
+                .iter()
+                .map(|line| rejected_lines::ActiveModel {
+                    object_id: Set(chunk.entry.object.get()),
+                    line: Set(line.line.into()),
+                    byte_offset: Set(line.offset.cast_signed()),
+                    reason: Set(line.rejection.reason.code().to_owned()),
+                    message: Set(line.rejection.message.clone()),
+                    raw: Set(line.raw.clone()),
+                }),
+        );
+    }
+    // A chunk that is committed again, in a new epoch, rejects the same lines again.
+    let already = OnConflict::columns([
+        rejected_lines::Column::ObjectId,
+        rejected_lines::Column::Line,
+    ])
+    .do_nothing()
+    .to_owned();
+    while !rows.is_empty() {
+        let batch: Vec<_> = rows.drain(..rows.len().min(BATCH)).collect();
+        let insert = rejected_lines::Entity::insert_many(batch).on_conflict(already.clone());
+        match insert.try_insert().exec_without_returning(tx).await {
+            Ok(
+                TryInsertResult::Inserted(_) | TryInsertResult::Conflicted | TryInsertResult::Empty,
+            ) => {}
+            Err(error) => return Err(Error::of("write rejected lines", error)),
+        }
+    }
+    Ok(())
+}

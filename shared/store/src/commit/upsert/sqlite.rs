@@ -1,0 +1,165 @@
+//! The upsert in SQLite, whose transaction is the only one that writes: what it reads first stays true.
+
+use std::{cmp::Ordering, collections::HashMap};
+
+use chrono::{DateTime, Utc};
+use jetline_records::{Fingerprint, IdType, Key, Table};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Value};
+
+use super::{Judged, Written, columns, on_conflict};
+use crate::{
+    Error,
+    backend::{execute, placeholders, query},
+};
+
+/// Parameters of one statement at most: far below SQLite's limit of 32,766, where its parser is still fast.
+const PARAMETERS: usize = 4000;
+
+/// Version and position.
+type RowRank = (i64, i64);
+
+struct Old {
+    key: Key,
+    rank: RowRank,
+    fingerprint: Fingerprint,
+}
+
+pub(super) async fn upsert(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    rows: &[(usize, &Judged)],
+    now: DateTime<Utc>,
+    written: &mut [Written],
+) -> Result<(), Error> {
+    let old = read(tx, table, rows).await?;
+    let mut write = Vec::with_capacity(rows.len());
+    for &(chunk, judged) in rows {
+        let counts = &mut written[chunk];
+        let Some(old) = old.get(&judged.row.key) else {
+            counts.inserted += 1;
+            write.push(judged);
+            continue;
+        };
+        let same = old.fingerprint == judged.row.fingerprint;
+        match old.rank.cmp(&(judged.row.version, judged.position.get())) {
+            Ordering::Greater => counts.superseded += 1,
+            Ordering::Equal => counts.unchanged += 1,
+            Ordering::Less if same => {
+                counts.unchanged += 1;
+                if !judged.if_changed {
+                    write.push(judged);
+                }
+            }
+            Ordering::Less => {
+                counts.updated += 1;
+                write.push(judged);
+            }
+        }
+    }
+    insert(tx, table, &write, now).await
+}
+
+async fn read(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    rows: &[(usize, &Judged)],
+) -> Result<HashMap<Key, Old>, Error> {
+    let mut old = HashMap::with_capacity(rows.len());
+    for batch in rows.chunks(PARAMETERS) {
+        let sql = format!(
+            "SELECT \"{id}\" AS id, \"position\", \"fingerprint\", {version} AS version
+             FROM \"{name}\" WHERE \"{id}\" IN ({keys})",
+            id = table.id,
+            name = table.name,
+            version = table
+                .version
+                .map_or("0".to_owned(), |column| format!("\"{column}\"")),
+            keys = placeholders(1, batch.len()),
+        );
+        let keys = batch
+            .iter()
+            .map(|(_, judged)| judged.row.key.clone().into());
+        let found: Vec<OldRow> = query(tx, "read rows", &sql, keys).await?;
+        for row in found {
+            let row = row
+                .with_key(table.id_type)
+                .map_err(|error| Error::of("read rows", error))?;
+            old.insert(row.key.clone(), row);
+        }
+    }
+    Ok(old)
+}
+
+async fn insert(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    rows: &[&Judged],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let columns = columns(table);
+    let names: Vec<String> = columns
+        .iter()
+        .map(|column| format!("\"{column}\""))
+        .collect();
+    for batch in rows.chunks(PARAMETERS / columns.len()) {
+        let tuples: Vec<String> = (0..batch.len())
+            .map(|row| format!("({})", placeholders(row * columns.len() + 1, columns.len())))
+            .collect();
+        let sql = format!(
+            "INSERT INTO \"{}\" ({}) VALUES {} {}",
+            table.name,
+            names.join(", "),
+            tuples.join(", "),
+            on_conflict(table)
+        );
+        let values = batch.iter().flat_map(|judged| {
+            let own = judged.row.values.iter().cloned();
+            let ours: [Value; 3] = [
+                judged.row.fingerprint.as_bytes().to_vec().into(),
+                judged.position.get().into(),
+                now.into(),
+            ];
+            own.chain(ours)
+        });
+        execute(tx, "upsert records", &sql, values).await?;
+    }
+    Ok(())
+}
+
+/// A row as it is read, before the type of its id is known.
+struct OldRow {
+    id: Result<i64, String>,
+    rank: RowRank,
+    fingerprint: Vec<u8>,
+}
+
+impl FromQueryResult for OldRow {
+    fn from_query_result(row: &QueryResult, _: &str) -> Result<Self, DbErr> {
+        let id = match row.try_get::<i64>("", "id") {
+            Ok(id) => Ok(id),
+            Err(_) => Err(row.try_get("", "id")?),
+        };
+        Ok(Self {
+            id,
+            rank: (row.try_get("", "version")?, row.try_get("", "position")?),
+            fingerprint: row.try_get("", "fingerprint")?,
+        })
+    }
+}
+
+impl OldRow {
+    fn with_key(self, id_type: IdType) -> Result<Old, DbErr> {
+        let key = match (self.id, id_type) {
+            (Ok(id), IdType::Int) => Key::Int(id),
+            (Ok(id), IdType::Text) => Key::Text(id.to_string()),
+            (Err(id), _) => Key::Text(id),
+        };
+        let fingerprint = Fingerprint::try_from(self.fingerprint.as_slice())
+            .map_err(|_| DbErr::Type("a fingerprint of another length than 16 bytes".to_owned()))?;
+        Ok(Old {
+            key,
+            rank: self.rank,
+            fingerprint,
+        })
+    }
+}

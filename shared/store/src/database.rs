@@ -1,0 +1,97 @@
+//! The connection to the database.
+
+use std::time::Duration;
+
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
+};
+
+use crate::{Error, backend::execute};
+
+/// How long a statement waits for a connection of the pool, and SQLite for its lock.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// Where the database is.
+#[derive(Clone, clap::Args)]
+#[command(next_help_heading = "Database")]
+pub struct DatabaseSettings {
+    /// The database: `postgres://user:password@host/name`, or `sqlite://file` for the embedded one
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+
+    /// How many connections to the database are kept open at most
+    #[arg(long, env = "DATABASE_CONNECTIONS", default_value = "8")]
+    pub database_connections: u32,
+}
+
+/// Connects, or says why not: [`Error::Unavailable`] is for trying again, [`Error::Refused`] is not.
+pub async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Error> {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .connect_timeout(WAIT)
+        .acquire_timeout(WAIT)
+        // A ping before each use costs more than the statement; a dead connection shows in the statement's error.
+        .test_before_acquire_if_idle_for(Duration::from_secs(30))
+        .sqlx_logging(false)
+        .map_sqlx_postgres_opts(|options| {
+            // Rows are always looked up by key. A plan made while a table was small must not stay a scan of it.
+            options.options([("enable_seqscan", "off")])
+        })
+        .map_sqlx_sqlite_opts(|options| {
+            // A crash of the machine may undo the last transactions, whole ones: rows and ledger together.
+            options
+                .create_if_missing(true)
+                .pragma("journal_mode", "WAL")
+                .pragma("synchronous", "NORMAL")
+                .busy_timeout(WAIT)
+        });
+    Database::connect(options)
+        .await
+        .map_err(|error| Error::of("connect", error))
+}
+
+/// Refuses a database that the migrations were not applied to.
+pub async fn check_schema(db: &DatabaseConnection) -> Result<(), Error> {
+    let sql = "SELECT COUNT(*) FROM epoch, objects, chunks, rejected_lines WHERE 1 = 0";
+    execute(db, "find the ledger's tables: run jetline-migrate", sql, [])
+        .await
+        .map(drop)
+}
+
+/// The address without user and password, for messages.
+#[must_use]
+pub fn address(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return "the database".to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    let path = path.split('?').next().unwrap_or(path);
+    format!("{scheme}://{host}{path}")
+}
+
+/// Starts a transaction that will write: SQLite takes its lock at once, so that it never has to give up half-way.
+pub(crate) async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, Error> {
+    let options = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    db.begin_with_options(options)
+        .await
+        .map_err(|error| Error::of("begin a transaction", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_holds_no_credentials() {
+        let url = "postgres://user:p@ss@db.example:5432/jetline?sslmode=require";
+        assert_eq!(address(url), "postgres://db.example:5432/jetline");
+        assert_eq!(address("sqlite://jetline.db"), "sqlite://jetline.db");
+        assert_eq!(address("nonsense"), "the database");
+    }
+}

@@ -1,0 +1,28 @@
+//! `rejected_lines`: every line that was not taken.
+
+use sea_orm::entity::prelude::*;
+
+/// A line that was not taken, and why.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "rejected_lines")]
+pub struct Model {
+    /// The object version.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub object_id: i64,
+    /// The line's number, from 1.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub line: i64,
+    /// Offset of its first byte, decompressed.
+    pub byte_offset: i64,
+    /// The stable code.
+    pub reason: String,
+    /// What was wrong, in words.
+    pub message: String,
+    /// The line as it was, without its newline; the beginning of it where it was too long.
+    pub raw: Vec<u8>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,196 @@
+//! The epoch that commits must be of.
+//!
+//! A new epoch begins when the dedup store has lost something, when the database was restored, and when claims were
+//! made that will never be committed. It begins in one transaction that nobody commits beside.
+
+use jetline_records::{Epoch, EpochId, Mode, ObjectId};
+use sea_orm::{ConnectionTrait, FromQueryResult};
+
+use super::{Ledger, commit, next_object, settled};
+use crate::{
+    Error,
+    backend::{execute, query, server_started_at},
+};
+
+/// The ledger's epoch, and whether it may still be committed under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CurrentEpoch {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Whether the database server is the one that it began on; a restored database may have taken back commits.
+    pub same_server: bool,
+}
+
+/// Why an epoch did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError<E> {
+    /// The ledger could not hold it.
+    #[error(transparent)]
+    Ledger(#[from] Error),
+    /// The dedup store could not hold it.
+    #[error(transparent)]
+    Dedup(E),
+}
+
+#[derive(FromQueryResult)]
+struct EpochRow {
+    id: String,
+    base: i64,
+    recovery: i64,
+    mode: String,
+    same_server: bool,
+}
+
+impl Ledger {
+    /// The epoch, if one ever began.
+    pub async fn epoch(&self) -> Result<Option<CurrentEpoch>, Error> {
+        current(&self.db).await
+    }
+
+    /// Begins the epoch `new`, unless somebody did so since the caller saw the epoch `seen`; returns the one in force.
+    ///
+    /// `activate` prepares the dedup store, while nobody commits. Where it fails, the epoch has not begun.
+    pub async fn begin_epoch<E>(
+        &self,
+        mode: Mode,
+        seen: Option<EpochId>,
+        new: EpochId,
+        activate: impl Future<Output = Result<(), E>>,
+    ) -> Result<Epoch, BeginError<E>> {
+        let tx = self.alone().await?;
+        if let Some(current) = current(&tx).await? {
+            may_follow(&tx, &current.epoch, mode, seen).await?;
+            let adopt = current.same_server
+                && current.epoch.mode == mode
+                && mode != Mode::InOrder
+                && seen != Some(current.epoch.id);
+            if adopt {
+                return Ok(current.epoch);
+            }
+        }
+        activate.await.map_err(BeginError::Dedup)?;
+        let epoch = replace(&tx, mode, new).await?;
+        if mode == Mode::InOrder {
+            start_over_in_order(&tx).await?;
+        }
+        commit(tx, "begin an epoch").await?;
+        Ok(epoch)
+    }
+
+    /// Ends the epoch `seen`, if it is still in force: claims were made under it that will never be committed.
+    ///
+    /// The dedup store does not know the new one, so that the next claim begins a proper one.
+    pub async fn end_epoch(&self, seen: EpochId, new: EpochId) -> Result<(), Error> {
+        let tx = self.alone().await?;
+        if current(&tx)
+            .await?
+            .is_some_and(|current| current.epoch.id == seen)
+        {
+            end(&tx, new).await?;
+        }
+        commit(tx, "end an epoch").await
+    }
+}
+
+/// Ends the epoch in force, if claims are made under it.
+pub(crate) async fn end(tx: &impl ConnectionTrait, new: EpochId) -> Result<(), Error> {
+    match current(tx).await? {
+        Some(current) if current.epoch.mode == Mode::Shared => {
+            replace(tx, Mode::Shared, new).await.map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) async fn current(db: &impl ConnectionTrait) -> Result<Option<CurrentEpoch>, Error> {
+    let sql = format!(
+        "SELECT id, base, recovery, mode, server_started_at = {} AS same_server FROM epoch",
+        server_started_at(db)
+    );
+    let rows: Vec<EpochRow> = query(db, "read the epoch", &sql, []).await?;
+    rows.first().map(EpochRow::read).transpose()
+}
+
+impl EpochRow {
+    fn read(&self) -> Result<CurrentEpoch, Error> {
+        let damaged = |what: &str| Error::Damaged(format!("the epoch's {what} cannot be read"));
+        Ok(CurrentEpoch {
+            epoch: Epoch {
+                id: self.id.parse().map_err(|_| damaged("id"))?,
+                base: ObjectId::new(self.base).ok_or_else(|| damaged("base"))?,
+                recovery: ObjectId::new(self.recovery).ok_or_else(|| damaged("recovery"))?,
+                mode: self.mode.parse().map_err(|_| damaged("mode"))?,
+            },
+            same_server: self.same_server,
+        })
+    }
+}
+
+/// The mode changes only where no claim of the old one can be open: when everything is settled, or after a process
+/// that was alone and finds its epoch ended. A process that ran in order does not take over from its successor.
+async fn may_follow(
+    tx: &impl ConnectionTrait,
+    current: &Epoch,
+    mode: Mode,
+    seen: Option<EpochId>,
+) -> Result<(), Error> {
+    let ousted = mode == Mode::InOrder && seen.is_some_and(|seen| seen != current.id);
+    let changes = current.mode != mode && current.mode != Mode::InOrder;
+    if ousted || (changes && settled(tx).await? != next_object(tx).await?) {
+        return Err(Error::OtherMode {
+            theirs: current.mode,
+            ours: mode,
+        });
+    }
+    Ok(())
+}
+
+/// Puts a new epoch in force. In shared mode, what is committed from its base on is to be claimed and committed again.
+async fn replace(tx: &impl ConnectionTrait, mode: Mode, new: EpochId) -> Result<Epoch, Error> {
+    let epoch = Epoch {
+        id: new,
+        base: settled(tx).await?,
+        recovery: next_object(tx).await?,
+        mode,
+    };
+    if mode == Mode::Shared {
+        forget(tx, epoch.base).await?;
+    }
+    let sql = format!(
+        "INSERT INTO epoch (slot, id, base, recovery, mode, server_started_at, began_at)
+         VALUES (1, $1, $2, $3, $4, {}, $5)
+         ON CONFLICT (slot) DO UPDATE SET id = excluded.id, base = excluded.base,
+             recovery = excluded.recovery, mode = excluded.mode,
+             server_started_at = excluded.server_started_at, began_at = excluded.began_at",
+        server_started_at(tx)
+    );
+    let values = [
+        new.to_string().into(),
+        epoch.base.get().into(),
+        epoch.recovery.get().into(),
+        mode.as_str().into(),
+        chrono::Utc::now().into(),
+    ];
+    execute(tx, "write the epoch", &sql, values).await?;
+    Ok(epoch)
+}
+
+/// Everything from `base` on is to be committed again. The counts stay: they say what the first commit did.
+async fn forget(tx: &impl ConnectionTrait, base: ObjectId) -> Result<(), Error> {
+    let chunks =
+        "UPDATE chunks SET state = 'forgotten' WHERE object_id >= $1 AND state = 'committed'";
+    execute(tx, "forget chunks", chunks, [base.get().into()]).await?;
+    let objects = "UPDATE objects SET state = 'loading', done_at = NULL
+         WHERE id >= $1 AND state IN ('done', 'failed')";
+    execute(tx, "reopen objects", objects, [base.get().into()])
+        .await
+        .map(drop)
+}
+
+/// A process that reads and commits in order is alone: what another one was reading is free, and what was published
+/// and not committed is lost with its queue. All of it is read again, in order.
+async fn start_over_in_order(tx: &impl ConnectionTrait) -> Result<(), Error> {
+    let sql = "UPDATE objects SET state = 'registered', lease_owner = NULL, lease_until = NULL
+         WHERE state IN ('reading', 'loading') AND NOT unreadable";
+    execute(tx, "reopen objects", sql, []).await.map(drop)
+}

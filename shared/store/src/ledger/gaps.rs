@@ -1,0 +1,116 @@
+//! What of an object is not committed yet.
+
+use jetline_records::ObjectId;
+use sea_orm::FromQueryResult;
+
+use super::Ledger;
+use crate::{Error, backend::query};
+
+/// A range of an object that no committed chunk covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Offset of its first byte, decompressed.
+    pub start: u64,
+    /// Offset behind its last byte; not known while the object was never read to the end.
+    pub end: Option<u64>,
+    /// Number of its first line.
+    pub first_line: u32,
+}
+
+#[derive(FromQueryResult)]
+struct Covered {
+    start_offset: i64,
+    end_offset: i64,
+    behind_line: i64,
+}
+
+impl Ledger {
+    /// The gaps of an object that has `total` bytes, in order.
+    pub async fn gaps(&self, object: ObjectId, total: Option<u64>) -> Result<Vec<Gap>, Error> {
+        let sql = "SELECT start_offset, end_offset, first_line + line_count AS behind_line
+             FROM chunks WHERE object_id = $1 AND state IN ('committed', 'dead')
+             ORDER BY start_offset";
+        let covered = query(
+            &self.db,
+            "read the chunks of an object",
+            sql,
+            [object.get().into()],
+        );
+        gaps(&covered.await?, total)
+    }
+}
+
+fn gaps(covered: &[Covered], total: Option<u64>) -> Result<Vec<Gap>, Error> {
+    let mut gaps = Vec::new();
+    let (mut at, mut line) = (0, 1);
+    for chunk in covered {
+        let start = chunk.start_offset.cast_unsigned();
+        if start < at {
+            let overlap = format!("two chunks overlap at byte {start}");
+            return Err(Error::Damaged(overlap));
+        }
+        if start > at {
+            gaps.push(Gap {
+                start: at,
+                end: Some(start),
+                first_line: line,
+            });
+        }
+        at = chunk.end_offset.cast_unsigned();
+        line = u32::try_from(chunk.behind_line)
+            .map_err(|_| Error::Damaged(format!("line number {}", chunk.behind_line)))?;
+    }
+    if total != Some(at) {
+        gaps.push(Gap {
+            start: at,
+            end: total,
+            first_line: line,
+        });
+    }
+    Ok(gaps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn covered(ranges: &[(i64, i64, i64)]) -> Vec<Covered> {
+        let covered = ranges
+            .iter()
+            .map(|&(start_offset, end_offset, behind_line)| Covered {
+                start_offset,
+                end_offset,
+                behind_line,
+            });
+        covered.collect()
+    }
+
+    #[test]
+    fn gaps_lie_before_between_and_behind_chunks() {
+        let gap = |start, end, first_line| Gap {
+            start,
+            end,
+            first_line,
+        };
+        let chunks = covered(&[(10, 20, 5), (20, 30, 9), (50, 60, 20)]);
+        let expected = [
+            gap(0, Some(10), 1),
+            gap(30, Some(50), 9),
+            gap(60, Some(70), 20),
+        ];
+        assert_eq!(gaps(&chunks, Some(70)).unwrap(), expected);
+        assert_eq!(gaps(&chunks, None).unwrap()[2], gap(60, None, 20));
+        assert_eq!(gaps(&chunks, Some(60)).unwrap(), expected[..2]);
+    }
+
+    #[test]
+    fn object_never_read_is_one_gap_and_an_empty_one_has_none() {
+        assert_eq!(gaps(&[], None).unwrap().len(), 1);
+        assert_eq!(gaps(&[], Some(0)).unwrap(), []);
+    }
+
+    #[test]
+    fn overlapping_chunks_are_damage() {
+        assert!(gaps(&covered(&[(0, 20, 5), (10, 30, 9)]), None).is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! The objects that are on their way.
+
+use jetline_records::ObjectId;
+use sea_orm::FromQueryResult;
+
+use super::Ledger;
+use crate::{
+    Error,
+    backend::{placeholders, query},
+};
+
+/// An object that was read to the end and is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loading {
+    /// Which.
+    pub object: ObjectId,
+    /// How much of it is committed, decompressed.
+    pub committed_bytes: u64,
+    /// Whether what is missing cannot be read any more.
+    pub unreadable: bool,
+}
+
+#[derive(FromQueryResult)]
+struct LoadingRow {
+    id: i64,
+    unreadable: bool,
+    committed_bytes: i64,
+}
+
+#[derive(FromQueryResult)]
+struct Id {
+    id: i64,
+}
+
+impl Ledger {
+    /// All objects that were read to the end and are not done.
+    pub async fn loading(&self) -> Result<Vec<Loading>, Error> {
+        let sql = "SELECT o.id, o.unreadable, CAST(COALESCE(SUM(c.end_offset - c.start_offset), 0) AS BIGINT)
+                 AS committed_bytes
+             FROM objects o LEFT JOIN chunks c ON c.object_id = o.id AND c.state = 'committed'
+             WHERE o.state = 'loading' GROUP BY o.id, o.unreadable ORDER BY o.id";
+        let rows: Vec<LoadingRow> = query(&self.db, "read the loading objects", sql, []).await?;
+        let loading = rows.into_iter().filter_map(|row| {
+            Some(Loading {
+                object: ObjectId::new(row.id)?,
+                committed_bytes: row.committed_bytes.cast_unsigned(),
+                unreadable: row.unreadable,
+            })
+        });
+        Ok(loading.collect())
+    }
+
+    /// The objects of these roots that are neither done nor failed, in order.
+    pub async fn open(&self, roots: &[String]) -> Result<Vec<ObjectId>, Error> {
+        if roots.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "SELECT id FROM objects WHERE state NOT IN ('done', 'failed') AND root IN ({}) ORDER BY id",
+            placeholders(1, roots.len())
+        );
+        let rows: Vec<Id> = query(
+            &self.db,
+            "read the open objects",
+            &sql,
+            roots.iter().map(Into::into),
+        )
+        .await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| ObjectId::new(row.id))
+            .collect())
+    }
+}

@@ -1,0 +1,92 @@
+//! What was read, what is committed, and what is missing.
+
+pub(crate) mod epoch;
+mod gaps;
+mod lease;
+mod loading;
+mod register;
+mod settle;
+mod suspect;
+
+use chrono::{DateTime, Utc};
+pub use epoch::{BeginError, CurrentEpoch};
+pub use gaps::Gap;
+use jetline_records::ObjectId;
+pub use lease::Reading;
+pub use loading::Loading;
+pub use register::NewObject;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction};
+pub use settle::Ended;
+pub use suspect::Suspicion;
+
+use crate::{
+    Error,
+    backend::{self, Lock},
+    database,
+};
+
+/// The ledger of one database.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    pub(crate) db: DatabaseConnection,
+    pub(crate) now: fn() -> DateTime<Utc>,
+}
+
+impl Ledger {
+    /// The ledger behind a connection; `now` stamps what is registered and committed.
+    #[must_use]
+    pub fn new(db: DatabaseConnection, now: fn() -> DateTime<Utc>) -> Self {
+        Self { db, now }
+    }
+
+    /// The connection.
+    #[must_use]
+    pub fn connection(&self) -> &DatabaseConnection {
+        &self.db
+    }
+
+    /// The first object that is not settled: every object below it is done or failed, and stays so.
+    pub async fn settled(&self) -> Result<ObjectId, Error> {
+        settled(&self.db).await
+    }
+
+    /// A transaction in which nobody commits and nobody changes the epoch.
+    async fn alone(&self) -> Result<DatabaseTransaction, Error> {
+        let tx = database::begin(&self.db).await?;
+        backend::lock(&tx, Lock::EpochExclusive).await?;
+        Ok(tx)
+    }
+}
+
+pub(crate) async fn commit(tx: DatabaseTransaction, action: &'static str) -> Result<(), Error> {
+    tx.commit().await.map_err(|error| Error::of(action, error))
+}
+
+#[derive(sea_orm::FromQueryResult)]
+struct Number {
+    number: i64,
+}
+
+async fn settled(db: &impl ConnectionTrait) -> Result<ObjectId, Error> {
+    let sql = "SELECT COALESCE(
+        (SELECT MIN(id) FROM objects WHERE state NOT IN ('done', 'failed')),
+        (SELECT MAX(id) + 1 FROM objects), 1) AS number";
+    number(db, "read the settled watermark", sql).await
+}
+
+/// The number behind the last registered object.
+async fn next_object(db: &impl ConnectionTrait) -> Result<ObjectId, Error> {
+    let sql = "SELECT COALESCE(MAX(id), 0) + 1 AS number FROM objects";
+    number(db, "read the last object", sql).await
+}
+
+async fn number(
+    db: &impl ConnectionTrait,
+    action: &'static str,
+    sql: &str,
+) -> Result<ObjectId, Error> {
+    let rows: Vec<Number> = backend::query(db, action, sql, []).await?;
+    rows.first()
+        .and_then(|row| ObjectId::new(row.number))
+        .ok_or_else(|| Error::Damaged("an object number is beyond 31 bits".to_owned()))
+}

@@ -1,0 +1,136 @@
+//! New object versions get their numbers.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, SubsecRound, Utc};
+use jetline_records::ObjectId;
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, Set};
+
+use super::{Ledger, commit, next_object};
+use crate::{
+    Error,
+    backend::{self, Lock},
+    database,
+    entities::objects,
+};
+
+/// How many keys or rows go into one statement.
+const BATCH: usize = 500;
+
+/// An object version as it was listed.
+#[derive(Clone, Debug)]
+pub struct NewObject {
+    /// Random; see [`objects::Model::registration`].
+    pub registration: String,
+    /// What its lines are.
+    pub dataset: String,
+    /// The source's root.
+    pub root: String,
+    /// The path below the root.
+    pub key: String,
+    /// What changes with the content.
+    pub etag: String,
+    /// Bytes, as stored.
+    pub size: u64,
+    /// When it was written.
+    pub last_modified: DateTime<Utc>,
+    /// About how many bytes a chunk of it has.
+    pub chunk_bytes: u64,
+    /// How many bytes a line of it may have.
+    pub max_line_bytes: u64,
+}
+
+type Version = (String, String, String, DateTime<Utc>, i64);
+
+impl NewObject {
+    fn version(&self) -> Version {
+        let modified = self.last_modified.trunc_subsecs(6);
+        (
+            self.root.clone(),
+            self.key.clone(),
+            self.etag.clone(),
+            modified,
+            self.size.cast_signed(),
+        )
+    }
+}
+
+impl Ledger {
+    /// Registers the object versions that the ledger does not know, in the order given, and returns how many they were.
+    pub async fn register(&self, listed: &[NewObject]) -> Result<usize, Error> {
+        if unknown(&self.db, listed).await?.is_empty() {
+            return Ok(0);
+        }
+        let tx = database::begin(&self.db).await?;
+        backend::lock(&tx, Lock::Registration).await?;
+        let new = unknown(&tx, listed).await?;
+        let mut id = next_object(&tx).await?;
+        for batch in new.chunks(BATCH) {
+            let mut rows = Vec::with_capacity(batch.len());
+            for object in batch {
+                rows.push(row(id, object, (self.now)()));
+                if id == ObjectId::MAX {
+                    let limit = "more than 2,147,483,647 object versions";
+                    return Err(Error::Damaged(limit.to_owned()));
+                }
+                id = id.next();
+            }
+            objects::Entity::insert_many(rows)
+                .exec_without_returning(&tx)
+                .await
+                .map_err(|error| Error::of("register objects", error))?;
+        }
+        commit(tx, "register objects").await?;
+        Ok(new.len())
+    }
+}
+
+async fn unknown<'a>(
+    db: &impl ConnectionTrait,
+    listed: &'a [NewObject],
+) -> Result<Vec<&'a NewObject>, Error> {
+    let mut known: HashSet<Version> = HashSet::new();
+    for batch in listed.chunks(BATCH) {
+        let keys = batch.iter().map(|object| object.key.as_str());
+        let roots: HashSet<&str> = batch.iter().map(|object| object.root.as_str()).collect();
+        let found: Vec<Version> = objects::Entity::find()
+            .select_only()
+            .columns([
+                objects::Column::Root,
+                objects::Column::Key,
+                objects::Column::Etag,
+                objects::Column::LastModified,
+                objects::Column::Size,
+            ])
+            .filter(objects::Column::Root.is_in(roots))
+            .filter(objects::Column::Key.is_in(keys))
+            .into_tuple()
+            .all(db)
+            .await
+            .map_err(|error| Error::of("read the known objects", error))?;
+        known.extend(found);
+    }
+    let new = listed
+        .iter()
+        .filter(|object| known.insert(object.version()));
+    Ok(new.collect())
+}
+
+fn row(id: ObjectId, object: &NewObject, now: DateTime<Utc>) -> objects::ActiveModel {
+    let (root, key, etag, last_modified, size) = object.version();
+    objects::ActiveModel {
+        id: Set(id.get()),
+        registration: Set(object.registration.clone()),
+        dataset: Set(object.dataset.clone()),
+        root: Set(root),
+        key: Set(key),
+        etag: Set(etag),
+        size: Set(size),
+        last_modified: Set(last_modified),
+        chunk_bytes: Set(object.chunk_bytes.cast_signed()),
+        max_line_bytes: Set(object.max_line_bytes.cast_signed()),
+        state: Set(objects::State::Registered),
+        registered_at: Set(now),
+        ..Default::default()
+    }
+}

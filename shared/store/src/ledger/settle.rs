@@ -1,0 +1,160 @@
+//! Objects end: done when their committed chunks tile them, failed when they were damaged or cannot be completed.
+
+use jetline_records::{EpochId, ObjectId};
+use sea_orm::{ConnectionTrait, FromQueryResult, Value};
+
+use super::{Ledger, commit, epoch, settled};
+use crate::{
+    Error,
+    backend::{execute, placeholders, query},
+};
+
+/// How many objects one statement ends.
+const BATCH: usize = 500;
+
+/// An object that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Which.
+    pub object: ObjectId,
+    /// Why it failed, if it did.
+    pub error: Option<String>,
+}
+
+/// An object whose chunks tile it.
+#[derive(FromQueryResult)]
+struct Tiled {
+    id: i64,
+    error: Option<String>,
+    total_lines: i64,
+    lines: i64,
+    dead: i64,
+}
+
+impl Ledger {
+    /// Ends every object whose chunks tile it, and folds the chunks of settled objects into their rows.
+    ///
+    /// An object with dead chunks ends only when everything below it is settled: until then its unchanged lines stand
+    /// in the dedup store alone. It ends the epoch, for which `new_epoch` is used.
+    pub async fn settle(&self, new_epoch: EpochId) -> Result<Vec<Ended>, Error> {
+        if tiled(&self.db).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let tx = self.alone().await?;
+        let mut ended = Vec::new();
+        let (dead, whole): (Vec<_>, Vec<_>) = tiled(&tx)
+            .await?
+            .into_iter()
+            .partition(|object| object.dead > 0);
+        for batch in whole.chunks(BATCH) {
+            self.end_whole(&tx, batch, &mut ended).await?;
+        }
+        for object in dead {
+            if settled(&tx).await?.get() == object.id {
+                let error = format!(
+                    "{} chunks crashed their writer too often and were given up",
+                    object.dead
+                );
+                self.end_failed(&tx, object.id, &error).await?;
+                epoch::end(&tx, new_epoch).await?;
+                ended.extend(as_ended(object.id, Some(error)));
+            }
+        }
+        fold(&tx).await?;
+        commit(tx, "settle objects").await?;
+        Ok(ended)
+    }
+
+    /// Ends an object that cannot be completed, if everything below it is settled; says whether it did.
+    ///
+    /// Claims of chunks that are lost now may stand in the dedup store: it ends the epoch, for which `new_epoch` is used.
+    pub async fn fail(&self, object: ObjectId, new_epoch: EpochId) -> Result<bool, Error> {
+        let tx = self.alone().await?;
+        if settled(&tx).await? != object {
+            return Ok(false);
+        }
+        let sql = "UPDATE objects SET state = 'failed', done_at = $1
+             WHERE id = $2 AND state = 'loading' AND unreadable";
+        let values = [(self.now)().into(), object.get().into()];
+        let failed = execute(&tx, "fail an object", sql, values).await? == 1;
+        if failed {
+            epoch::end(&tx, new_epoch).await?;
+            fold(&tx).await?;
+            commit(tx, "fail an object").await?;
+        }
+        Ok(failed)
+    }
+
+    async fn end_whole(
+        &self,
+        tx: &impl ConnectionTrait,
+        objects: &[Tiled],
+        ended: &mut Vec<Ended>,
+    ) -> Result<(), Error> {
+        let sql = format!(
+            "UPDATE objects SET done_at = $1,
+                 state = CASE WHEN error IS NULL THEN 'done' ELSE 'failed' END
+             WHERE id IN ({})",
+            placeholders(2, objects.len())
+        );
+        let mut values: Vec<Value> = vec![(self.now)().into()];
+        values.extend(objects.iter().map(|object| Value::from(object.id)));
+        execute(tx, "end objects", &sql, values).await?;
+        for object in objects {
+            let mut error = object.error.clone();
+            if object.lines != object.total_lines {
+                let (read, committed) = (object.total_lines, object.lines);
+                let differ = format!("{read} lines were read and {committed} were committed");
+                self.end_failed(tx, object.id, &differ).await?;
+                error = Some(differ);
+            }
+            ended.extend(as_ended(object.id, error));
+        }
+        Ok(())
+    }
+
+    async fn end_failed(
+        &self,
+        tx: &impl ConnectionTrait,
+        id: i64,
+        error: &str,
+    ) -> Result<(), Error> {
+        let sql = "UPDATE objects SET state = 'failed', error = $1, done_at = $2 WHERE id = $3";
+        let values = [error.into(), (self.now)().into(), id.into()];
+        execute(tx, "fail an object", sql, values).await.map(drop)
+    }
+}
+
+fn as_ended(id: i64, error: Option<String>) -> Option<Ended> {
+    ObjectId::new(id).map(|object| Ended { object, error })
+}
+
+/// Committed chunks never overlap, so that they tile an object as soon as they are as long.
+async fn tiled(db: &impl ConnectionTrait) -> Result<Vec<Tiled>, Error> {
+    let sql = "SELECT o.id, o.error, o.total_lines, CAST(COALESCE(SUM(c.line_count), 0) AS BIGINT) AS lines,
+             COALESCE(SUM(CASE WHEN c.state = 'dead' THEN 1 ELSE 0 END), 0) AS dead
+         FROM objects o LEFT JOIN chunks c ON c.object_id = o.id AND c.state IN ('committed', 'dead')
+         WHERE o.state = 'loading' AND o.total_bytes IS NOT NULL
+         GROUP BY o.id, o.error, o.total_lines, o.total_bytes
+         HAVING COALESCE(SUM(c.end_offset - c.start_offset), 0) = o.total_bytes
+         ORDER BY o.id";
+    query(db, "look for complete objects", sql, []).await
+}
+
+/// What is settled is never read again: its chunks become part of its row, which keeps the ledger small.
+async fn fold(tx: &impl ConnectionTrait) -> Result<(), Error> {
+    let settled = settled(tx).await?.get();
+    let sum = "UPDATE objects AS o SET inserted = o.inserted + c.inserted, updated = o.updated + c.updated,
+             unchanged = o.unchanged + c.unchanged, superseded = o.superseded + c.superseded,
+             rejected = o.rejected + c.rejected, folded_bytes = o.folded_bytes + c.bytes
+         FROM (SELECT object_id, SUM(inserted) AS inserted, SUM(updated) AS updated,
+                 SUM(unchanged) AS unchanged, SUM(superseded) AS superseded, SUM(rejected) AS rejected,
+                 SUM(CASE WHEN state = 'committed' THEN end_offset - start_offset ELSE 0 END) AS bytes
+             FROM chunks WHERE object_id < $1 GROUP BY object_id) AS c
+         WHERE c.object_id = o.id";
+    execute(tx, "fold chunks", sum, [settled.into()]).await?;
+    let delete = "DELETE FROM chunks WHERE object_id < $1";
+    execute(tx, "fold chunks", delete, [settled.into()])
+        .await
+        .map(drop)
+}

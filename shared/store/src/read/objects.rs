@@ -1,0 +1,144 @@
+//! Objects with their counts: what is folded into the object's row and what still stands in `chunks`, together.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ActiveEnum, ConnectionTrait, DbErr, FromQueryResult, Statement, Value};
+
+use crate::entities::objects::State;
+
+/// An object version, how far it is and what became of its lines.
+#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
+pub struct ObjectStatus {
+    /// The object sequence.
+    pub id: i64,
+    /// Its address.
+    pub uri: String,
+    /// What changes with the content.
+    pub etag: String,
+    /// What its lines are.
+    pub dataset: String,
+    /// How far it is.
+    pub state: State,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// Bytes, as stored.
+    pub bytes: i64,
+    /// Bytes, decompressed; known when it was read to the end.
+    pub total_bytes: Option<i64>,
+    /// Bytes, decompressed, that are committed.
+    pub committed_bytes: i64,
+    /// Lines that became rows.
+    pub inserted: i64,
+    /// … that changed rows.
+    pub updated: i64,
+    /// … whose rows said so already.
+    pub unchanged: i64,
+    /// … that a later line of the same id outdid.
+    pub superseded: i64,
+    /// … that stand in `rejected_lines`.
+    pub rejected: i64,
+    /// When it was first seen.
+    pub registered_at: DateTime<Utc>,
+    /// When it was done or failed.
+    pub done_at: Option<DateTime<Utc>>,
+}
+
+impl ObjectStatus {
+    /// The lines whose fate is known.
+    #[must_use]
+    pub const fn lines(&self) -> i64 {
+        self.inserted + self.updated + self.unchanged + self.superseded + self.rejected
+    }
+}
+
+/// Which objects.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only those that are so far.
+    pub state: Option<State>,
+    /// Only those of this dataset.
+    pub dataset: Option<String>,
+}
+
+/// Up to `limit` objects in the order of their ids, those behind `after`.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    filter: &Filter,
+    after: Option<i64>,
+    limit: u64,
+) -> Result<Vec<ObjectStatus>, DbErr> {
+    let mut page = Page::default();
+    page.only("state =", filter.state.map(|state| state.to_value().into()));
+    page.only("dataset =", filter.dataset.clone().map(Value::from));
+    page.only("id >", after.map(Value::from));
+    page.select(db, limit).await
+}
+
+/// One object.
+pub async fn find(db: &impl ConnectionTrait, id: i64) -> Result<Option<ObjectStatus>, DbErr> {
+    let mut page = Page::default();
+    page.only("id =", Some(id.into()));
+    Ok(page.select(db, 1).await?.pop())
+}
+
+/// The conditions of a page, and what they are bound to.
+#[derive(Default)]
+struct Page {
+    conditions: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Page {
+    fn only(&mut self, comparison: &str, value: Option<Value>) {
+        let Some(value) = value else { return };
+        self.values.push(value);
+        let condition = format!("{comparison} ${}", self.values.len());
+        self.conditions.push(condition);
+    }
+
+    async fn select(
+        mut self,
+        db: &impl ConnectionTrait,
+        limit: u64,
+    ) -> Result<Vec<ObjectStatus>, DbErr> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.values.push(limit.into());
+        let sql = statement(&self.conditions, self.values.len());
+        let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, self.values);
+        ObjectStatus::find_by_statement(statement).all(db).await
+    }
+}
+
+/// Chooses the page first and sums only its chunks up. The sums are cast because PostgreSQL makes `numeric` of them.
+fn statement(conditions: &[String], limit: usize) -> String {
+    let condition = match conditions {
+        [] => String::new(),
+        all => format!("WHERE {}", all.join(" AND ")),
+    };
+    let counts = ["inserted", "updated", "unchanged", "superseded", "rejected"];
+    let sums: String = counts
+        .map(|count| format!(", SUM({count}) AS {count}"))
+        .concat();
+    let totals: String = counts
+        .map(|count| format!(", {}", total(count, count)))
+        .concat();
+    format!(
+        "WITH page AS (SELECT * FROM objects {condition} ORDER BY id LIMIT ${limit}), \
+         open AS (SELECT object_id, \
+         SUM(CASE WHEN state = 'committed' THEN end_offset - start_offset ELSE 0 END) AS committed{sums} \
+         FROM chunks WHERE object_id IN (SELECT id FROM page) AND state IN ('committed', 'forgotten') \
+         GROUP BY object_id) \
+         SELECT page.id, page.root || '/' || page.key AS uri, page.etag, page.dataset, page.state, page.error, \
+         page.size AS bytes, page.total_bytes, page.registered_at, page.done_at, \
+         {} AS committed_bytes{totals} \
+         FROM page LEFT JOIN open ON open.object_id = page.id ORDER BY page.id",
+        sum("folded_bytes", "committed"),
+    )
+}
+
+fn total(folded: &str, open: &str) -> String {
+    format!("{} AS {folded}", sum(folded, open))
+}
+
+fn sum(folded: &str, open: &str) -> String {
+    format!("CAST(page.{folded} + COALESCE(open.{open}, 0) AS bigint)")
+}

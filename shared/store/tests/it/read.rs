@@ -1,0 +1,353 @@
+//! What the API reads, on both databases.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use chrono::{DateTime, SubsecRound, Utc};
+use jetline_migrations::Migrator;
+use jetline_records::{Fingerprint, Record, products};
+use jetline_store::{
+    entities::{chunks, objects, rejected_lines},
+    read::{self, objects::Filter, records, rejects::Cursor},
+};
+use jetline_testkit::postgres::Database;
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, Set, Statement,
+    Value,
+};
+use sea_orm_migration::MigratorTrait;
+use tempfile::TempDir;
+
+/// A database that lives as long as the test.
+struct Base {
+    db: DatabaseConnection,
+    _sqlite: Option<TempDir>,
+    _postgres: Option<Database>,
+}
+
+async fn both() -> [Base; 2] {
+    [sqlite().await, postgres().await]
+}
+
+async fn sqlite() -> Base {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("test.db");
+    let options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", file.display()));
+    let db = sea_orm::Database::connect(options).await.unwrap();
+    Migrator::up(&db, None).await.unwrap();
+    Base {
+        db,
+        _sqlite: Some(directory),
+        _postgres: None,
+    }
+}
+
+async fn postgres() -> Base {
+    let database = Database::create("read").await;
+    Base {
+        db: database.connect().await,
+        _sqlite: None,
+        _postgres: Some(database),
+    }
+}
+
+fn now() -> DateTime<Utc> {
+    Utc::now().trunc_subsecs(3)
+}
+
+fn product(id: i64, price: &str) -> products::Model {
+    products::Model {
+        id,
+        title: format!("title {id}"),
+        price: price.parse().unwrap(),
+        category: "c".to_owned(),
+        brand: "b".to_owned(),
+        url: "u".to_owned(),
+        description: "d".to_owned(),
+    }
+}
+
+async fn store(db: &DatabaseConnection, product: &products::Model, at: DateTime<Utc>) {
+    let price = match db.get_database_backend() {
+        DbBackend::Sqlite => Value::from(product.price.to_string()),
+        _ => product.price.into(),
+    };
+    let fingerprint = Fingerprint::of(product).unwrap().as_bytes().to_vec();
+    let values = [
+        product.id().into(),
+        product.title.clone().into(),
+        price,
+        fingerprint.into(),
+        at.into(),
+    ];
+    let sql = "INSERT INTO products \
+        (id, title, price, category, brand, url, description, fingerprint, position, updated_at) \
+        VALUES ($1, $2, $3, 'c', 'b', 'u', 'd', $4, 1, $5)";
+    let insert = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
+    db.execute_raw(insert).await.unwrap();
+}
+
+fn object(id: i64, state: objects::State) -> objects::ActiveModel {
+    objects::ActiveModel {
+        id: Set(id),
+        registration: Set("r".to_owned()),
+        dataset: Set("products".to_owned()),
+        root: Set("s3://bucket".to_owned()),
+        key: Set(format!("in/{id}.jsonl")),
+        etag: Set("e".to_owned()),
+        size: Set(1_000),
+        last_modified: Set(now()),
+        chunk_bytes: Set(100),
+        max_line_bytes: Set(50),
+        state: Set(state),
+        folded_bytes: Set(100),
+        inserted: Set(1),
+        updated: Set(2),
+        unchanged: Set(3),
+        superseded: Set(4),
+        rejected: Set(5),
+        registered_at: Set(now()),
+        ..Default::default()
+    }
+}
+
+fn chunk(object: i64, start: i64, state: chunks::State) -> chunks::ActiveModel {
+    chunks::ActiveModel {
+        object_id: Set(object),
+        start_offset: Set(start),
+        end_offset: Set(start + 10),
+        first_line: Set(1),
+        line_count: Set(5),
+        state: Set(state),
+        attempts: Set(0),
+        inserted: Set(10),
+        updated: Set(20),
+        unchanged: Set(30),
+        superseded: Set(40),
+        rejected: Set(50),
+        committed_at: Set(now()),
+    }
+}
+
+#[tokio::test]
+async fn database_with_tables_is_ready_and_one_without_is_not() {
+    for base in both().await {
+        read::ready(&base.db).await.unwrap();
+        base.db
+            .execute_unprepared("DROP TABLE objects")
+            .await
+            .unwrap();
+        assert!(read::ready(&base.db).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn records_are_found_by_their_ids_with_what_jetline_knows_of_them() {
+    for Base { db, .. } in &both().await {
+        let at = now();
+        let exact = product(2, "12345678901234567890.12345678");
+        store(db, &product(1, "7072.16"), at).await;
+        store(db, &exact, at).await;
+        store(db, &product(i64::MAX, "0"), at).await;
+
+        let mut found = records::find::<products::Model>(db, &[2, 2, 7, i64::MAX])
+            .await
+            .unwrap();
+        found.sort_by_key(|found| found.record.id);
+        let [second, last] = found.try_into().unwrap();
+        assert_eq!(second.fingerprint, Fingerprint::of(&exact).unwrap());
+        assert_eq!(second.record, exact);
+        assert_eq!(second.updated_at, at);
+        assert_eq!(last.record.id, i64::MAX);
+    }
+}
+
+#[tokio::test]
+async fn no_ids_find_no_records() {
+    for Base { db, .. } in &both().await {
+        let found = records::find::<products::Model>(db, &[]).await.unwrap();
+        assert!(found.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn counts_are_of_the_folded_the_committed_and_the_forgotten_chunks() {
+    for Base { db, .. } in &both().await {
+        objects::Entity::insert(object(1, objects::State::Reading))
+            .exec(db)
+            .await
+            .unwrap();
+        objects::Entity::insert(object(2, objects::State::Done))
+            .exec(db)
+            .await
+            .unwrap();
+        for (start, state) in [
+            (0, chunks::State::Committed),
+            (10, chunks::State::Forgotten),
+            (20, chunks::State::Suspect),
+            (30, chunks::State::Dead),
+            (40, chunks::State::Committed),
+        ] {
+            chunks::Entity::insert(chunk(1, start, state))
+                .exec(db)
+                .await
+                .unwrap();
+        }
+
+        let open = read::objects::find(db, 1).await.unwrap().unwrap();
+        assert_eq!(open.uri, "s3://bucket/in/1.jsonl");
+        assert_eq!((open.bytes, open.committed_bytes), (1_000, 120));
+        let counts = [
+            open.inserted,
+            open.updated,
+            open.unchanged,
+            open.superseded,
+            open.rejected,
+        ];
+        assert_eq!(counts, [31, 62, 93, 124, 155]);
+        assert_eq!(open.lines(), counts.iter().sum::<i64>());
+
+        let done = read::objects::find(db, 2).await.unwrap().unwrap();
+        assert_eq!((done.lines(), done.committed_bytes), (15, 100));
+        assert_eq!(read::objects::find(db, 3).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn objects_are_listed_in_order_by_state_dataset_and_page() {
+    for Base { db, .. } in &both().await {
+        for id in 1..=5 {
+            let state = [objects::State::Done, objects::State::Failed][usize::from(id % 2 == 1)];
+            objects::Entity::insert(object(id, state))
+                .exec(db)
+                .await
+                .unwrap();
+        }
+        let list = async |state, dataset: Option<&str>, after, limit| {
+            let filter = Filter {
+                state,
+                dataset: dataset.map(str::to_owned),
+            };
+            let found = read::objects::list(db, &filter, after, limit)
+                .await
+                .unwrap();
+            found.iter().map(|object| object.id).collect::<Vec<_>>()
+        };
+        assert_eq!(list(None, None, None, 10).await, [1, 2, 3, 4, 5]);
+        assert_eq!(list(None, None, Some(2), 2).await, [3, 4]);
+        assert_eq!(
+            list(Some(objects::State::Failed), None, Some(1), 10).await,
+            [3, 5]
+        );
+        assert_eq!(list(None, Some("products"), Some(4), 10).await, [5]);
+        assert!(list(None, Some("others"), None, 10).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn rejected_lines_are_listed_in_order_by_object_and_page() {
+    for Base { db, .. } in &both().await {
+        for (object_id, line) in [(2, 1), (1, 9), (1, 2)] {
+            let reject = rejected_lines::ActiveModel {
+                object_id: Set(object_id),
+                line: Set(line),
+                byte_offset: Set(7),
+                reason: Set("invalid_utf8".to_owned()),
+                message: Set("m".to_owned()),
+                raw: Set(vec![0xff, 0, b'a']),
+            };
+            rejected_lines::Entity::insert(reject)
+                .exec(db)
+                .await
+                .unwrap();
+        }
+        let list = async |object, after, limit| {
+            let found = read::rejects::list(db, object, after, limit).await.unwrap();
+            assert!(found.iter().all(|reject| reject.raw == [0xff, 0, b'a']));
+            found
+                .iter()
+                .map(|reject| (reject.object_id, reject.line))
+                .collect::<Vec<_>>()
+        };
+        let behind = |object_id, line| Some(Cursor { object_id, line });
+        assert_eq!(list(None, None, 10).await, [(1, 2), (1, 9), (2, 1)]);
+        assert_eq!(list(None, behind(1, 2), 1).await, [(1, 9)]);
+        assert_eq!(list(Some(1), behind(1, 2), 10).await, [(1, 9)]);
+        assert_eq!(list(Some(2), None, 10).await, [(2, 1)]);
+        assert!(list(Some(3), None, 10).await.is_empty());
+    }
+}
+
+/// A dataset whose ids are texts.
+mod cities {
+    use jetline_records::{Record, Violation};
+    use poem_openapi::Object;
+    use sea_orm::entity::prelude::{
+        ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait,
+        EnumIter, PrimaryKeyTrait,
+    };
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DeriveEntityModel, Object)]
+    #[sea_orm(table_name = "cities")]
+    #[oai(rename = "City")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        pub country: Option<String>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+
+    impl Record for Model {
+        type Table = Entity;
+        type Id = String;
+
+        const NAME: &'static str = "cities";
+
+        fn id(&self) -> String {
+            self.id.clone()
+        }
+
+        fn validate(&self) -> Result<(), Violation> {
+            Ok(())
+        }
+    }
+}
+
+#[tokio::test]
+async fn records_are_found_by_text_ids_whatever_is_in_them() {
+    for Base { db, .. } in &both().await {
+        let backend = db.get_database_backend();
+        let binary = if backend == DbBackend::Sqlite {
+            "blob"
+        } else {
+            "bytea"
+        };
+        let table = format!(
+            "CREATE TABLE cities (id text PRIMARY KEY, country text, fingerprint {binary}, updated_at {})",
+            if backend == DbBackend::Sqlite {
+                "text"
+            } else {
+                "timestamptz"
+            },
+        );
+        db.execute_unprepared(&table).await.unwrap();
+        let ids = ["a", "Zürich", "O'Hare \"1\"", "{x,y}", "", "\\"].map(str::to_owned);
+        for id in &ids {
+            let values = [id.clone().into(), vec![7_u8; 16].into(), now().into()];
+            let sql = "INSERT INTO cities VALUES ($1, NULL, $2, $3)";
+            let insert = Statement::from_sql_and_values(backend, sql, values);
+            db.execute_raw(insert).await.unwrap();
+        }
+        let asked = [&ids[..], &["b".to_owned()]].concat();
+        let found = records::find::<cities::Model>(db, &asked).await.unwrap();
+        let mut found: Vec<_> = found.into_iter().map(|found| found.record.id).collect();
+        let mut ids = ids.to_vec();
+        ids.sort();
+        found.sort();
+        assert_eq!(found, ids);
+    }
+}

@@ -1,0 +1,151 @@
+//! NATS for tests: a stream of one's own on the shared server, or a private server to restart and wipe.
+
+use std::{fs, path::Path, process::Command};
+
+use rand::distr::{Alphanumeric, SampleString};
+use tempfile::TempDir;
+use url::Url;
+
+use crate::process::{Process, free_port, program, server};
+
+/// The server that all tests share. Each keeps to a stream of its own.
+#[must_use]
+pub fn shared() -> Url {
+    address(&server("JETLINE_TEST_NATS"))
+}
+
+/// A stream name that no other test has.
+#[must_use]
+pub fn unique_stream(name: &str) -> String {
+    let random = Alphanumeric.sample_string(&mut rand::rng(), 12);
+    format!("TEST_{name}_{random}")
+}
+
+/// What a private server is started with.
+#[derive(Clone, Debug)]
+pub struct NatsOptions {
+    /// Whether it has `JetStream`.
+    pub jetstream: bool,
+    /// The largest message, in bytes, that it takes.
+    pub max_payload: usize,
+    /// The user and the password that it asks for.
+    pub user: Option<(String, String)>,
+}
+
+impl Default for NatsOptions {
+    fn default() -> Self {
+        Self {
+            jetstream: true,
+            max_payload: 1 << 20,
+            user: None,
+        }
+    }
+}
+
+/// A server of one test. It ends with its owner.
+pub struct NatsServer {
+    process: Process,
+    options: NatsOptions,
+    port: u16,
+    folder: TempDir,
+}
+
+impl NatsServer {
+    /// Starts an empty server with `JetStream`.
+    pub fn start() -> anyhow::Result<Self> {
+        Self::start_with(NatsOptions::default())
+    }
+
+    /// Starts an empty server with options.
+    pub fn start_with(options: NatsOptions) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let port = free_port()?;
+        fs::write(
+            folder.path().join("nats.conf"),
+            configuration(folder.path(), port, &options),
+        )?;
+        Ok(Self {
+            process: spawn(folder.path())?,
+            options,
+            port,
+            folder,
+        })
+    }
+
+    /// Its address, with the user and the password if it asks for them.
+    #[must_use]
+    pub fn url(&self) -> Url {
+        let user = match &self.options.user {
+            Some((user, password)) => format!("{user}:{password}@"),
+            None => String::new(),
+        };
+        address(&format!("nats://{user}127.0.0.1:{}", self.port))
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Crashes it, and starts it again with what it has stored.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.stop();
+        self.process = spawn(self.folder.path())?;
+        Ok(())
+    }
+
+    /// Crashes it, and starts it again with nothing.
+    pub fn wipe_and_restart(&mut self) -> anyhow::Result<()> {
+        self.stop();
+        let store = self.folder.path().join("store");
+        if store.exists() {
+            fs::remove_dir_all(store)?;
+        }
+        self.restart()
+    }
+
+    /// Crashes it.
+    pub fn stop(&mut self) {
+        self.process.kill();
+    }
+}
+
+fn address(url: &str) -> Url {
+    url.parse()
+        .unwrap_or_else(|error| panic!("{url} is not the URL of a NATS server: {error}"))
+}
+
+fn configuration(folder: &Path, port: u16, options: &NatsOptions) -> String {
+    let mut lines = vec![
+        format!("listen: \"127.0.0.1:{port}\""),
+        format!("max_payload: {}", options.max_payload),
+    ];
+    if options.jetstream {
+        let store = folder.join("store");
+        lines.push(format!(
+            "jetstream {{ store_dir: \"{}\" }}",
+            store.display()
+        ));
+    }
+    if let Some((user, password)) = &options.user {
+        let login = format!("user: \"{user}\", password: \"{password}\"");
+        lines.push(format!("authorization {{ {login} }}"));
+    }
+    lines.join("\n")
+}
+
+fn spawn(folder: &Path) -> anyhow::Result<Process> {
+    let log = folder.join("nats.log");
+    let mut command = Command::new(program("nats-server")?);
+    command.arg("--config").arg(folder.join("nats.conf"));
+    let mut process = Process::start(command, &log)?;
+    // Its own word rather than the port, which another process may have taken meanwhile.
+    let author = format!("[{}] ", process.id());
+    process.wait_until("is ready", || {
+        let log = fs::read_to_string(&log).unwrap_or_default();
+        let mut lines = log.lines();
+        lines.any(|line| line.starts_with(&author) && line.ends_with("Server is ready"))
+    })?;
+    Ok(process)
+}

@@ -1,0 +1,207 @@
+//! PostgreSQL: a server of its own for a test that crashes or restarts it, and a [`Database`] of its own for every test.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use tempfile::TempDir;
+
+use crate::process::{Process, Signal, free_port, program};
+
+mod account;
+mod database;
+
+use account::Account;
+pub use database::Database;
+
+const USER: &str = "jetline";
+
+/// How long a server may take to stop: it writes its buffers to the disk first.
+const STOP: Duration = Duration::from_mins(1);
+
+/// A PostgreSQL server in a temporary directory, on a port of 127.0.0.1. It keeps its port and its data when it is
+/// stopped and started; both go when it is dropped.
+pub struct PostgresServer {
+    // Before the directory: the server must be gone when its files go.
+    process: Option<Process>,
+    directory: TempDir,
+    account: Option<Account>,
+    port: u16,
+    url: String,
+    settings: Vec<String>,
+}
+
+impl PostgresServer {
+    /// Starts a server that loses nothing in a crash.
+    pub fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with settings of its own, as they stand in `postgresql.conf`, such as `("fsync", "off")`.
+    pub fn start_with(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let port = free_port()?;
+        let password = format!("{:016x}", rand::random::<u64>());
+        let mut server = Self {
+            process: None,
+            directory: tempfile::Builder::new()
+                .prefix("jetline-postgres-")
+                .tempdir()?,
+            account: Account::instead_of_root()?,
+            port,
+            url: format!("postgres://{USER}:{password}@127.0.0.1:{port}/postgres"),
+            settings: command_line(port, settings),
+        };
+        server.create_cluster(&password)?;
+        server.start_again()?;
+        Ok(server)
+    }
+
+    /// The superuser's URL of the database `postgres`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The port of 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process id of the postmaster, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
+    /// Where its data and its log are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What it has logged since it was first started.
+    #[must_use]
+    pub fn output(&self) -> String {
+        self.process
+            .as_ref()
+            .map(Process::output)
+            .unwrap_or_default()
+    }
+
+    /// Stops it in good order: clients are cut off, everything is written.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        self.end(Signal::INT)
+    }
+
+    /// Starts it after it was stopped or crashed, and waits until it takes connections.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        ensure!(self.process.is_none(), "PostgreSQL runs already");
+        let mut command = self.command("postgres")?;
+        command.arg("-D").arg(self.data()).args(&self.settings);
+        let mut process = Process::start(command, &self.directory.path().join("log"))?;
+        let status = self.data().join("postmaster.pid");
+        let pid = process.id().to_string();
+        process.wait_until("takes connections", || {
+            fs::read_to_string(&status).is_ok_and(|lines| is_ready(&lines, &pid))
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Stops it in good order and starts it again.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.stop()?;
+        self.start_again()
+    }
+
+    /// Ends it as a crash does, with nothing written that was not written, and starts it again: it recovers from its
+    /// log. This is PostgreSQL's immediate shutdown rather than SIGKILL, after which the next start would be refused
+    /// for as long as an orphaned backend lives.
+    pub fn crash(&mut self) -> anyhow::Result<()> {
+        self.end(Signal::QUIT)?;
+        self.start_again()
+    }
+
+    fn end(&mut self, signal: Signal) -> anyhow::Result<()> {
+        let mut process = self.process.take().context("PostgreSQL does not run")?;
+        process.signal(signal);
+        process.wait(STOP)?;
+        Ok(())
+    }
+
+    fn create_cluster(&self, password: &str) -> anyhow::Result<()> {
+        let password_file = self.directory.path().join("password");
+        fs::write(&password_file, password)?;
+        if let Some(account) = &self.account {
+            account.own(self.directory.path())?;
+            account.own(&password_file)?;
+        }
+        let mut initdb = self.command("initdb")?;
+        initdb
+            .args([
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-sync",
+            ])
+            .args(["--username", USER])
+            .arg("--pwfile")
+            .arg(&password_file)
+            .arg(self.data());
+        let output = initdb.output().context("cannot run initdb")?;
+        ensure!(
+            output.status.success(),
+            "initdb ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    }
+
+    /// A program of PostgreSQL, as the account that it runs as, in a directory that this account may be in.
+    fn command(&self, name: &str) -> anyhow::Result<Command> {
+        let mut command = Command::new(program(name)?);
+        command.current_dir(self.directory.path());
+        if let Some(account) = &self.account {
+            account.run(&mut command);
+        }
+        Ok(command)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+}
+
+impl Drop for PostgresServer {
+    /// Waits for the backends too, which SIGKILL would not do: they would write to a directory that is being removed.
+    fn drop(&mut self) {
+        let _ = self.end(Signal::QUIT);
+    }
+}
+
+fn command_line(port: u16, settings: &[(&str, &str)]) -> Vec<String> {
+    let port = port.to_string();
+    let ours = [
+        ("listen_addresses", "127.0.0.1"),
+        ("port", port.as_str()),
+        ("unix_socket_directories", ""),
+        ("max_connections", "250"),
+    ];
+    ours.iter()
+        .chain(settings)
+        .flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")])
+        .collect()
+}
+
+/// `postmaster.pid` holds the process id in its first line and, in its eighth, whether connections are taken. A port
+/// that listens is not enough: it does so before recovery is over.
+fn is_ready(lines: &str, pid: &str) -> bool {
+    let mut lines = lines.lines().map(str::trim);
+    lines.next() == Some(pid) && lines.nth(6) == Some("ready")
+}

@@ -1,0 +1,184 @@
+//! Redis for tests: a prefix of one's own on the shared server, or a private server to restart, wipe and fill.
+
+use std::{path::PathBuf, process::Command, thread, time::Duration};
+
+use anyhow::{Context, ensure};
+use rand::distr::{Alphanumeric, SampleString};
+use redis::{Client, Connection};
+use tempfile::TempDir;
+use url::Url;
+
+use crate::process::{Process, free_port, program, server};
+
+/// How often a server that listens is asked whether it is ready: for ten seconds in all.
+const ATTEMPTS: u32 = 500;
+
+/// The server that all tests share. Each keeps to a prefix of its own.
+#[must_use]
+pub fn shared() -> Url {
+    let url = server("JETLINE_TEST_REDIS");
+    url.parse()
+        .unwrap_or_else(|error| panic!("JETLINE_TEST_REDIS is not a URL: {error}"))
+}
+
+/// A key prefix that no other test has.
+#[must_use]
+pub fn unique_prefix(name: &str) -> String {
+    let random = Alphanumeric.sample_string(&mut rand::rng(), 12);
+    format!("test:{name}:{random}")
+}
+
+/// What a private server is started with.
+#[derive(Clone, Debug, Default)]
+pub struct RedisOptions {
+    /// The most memory, in bytes, that it may use; nothing is evicted.
+    pub max_memory: Option<u64>,
+    /// The password it asks for.
+    pub password: Option<String>,
+    /// Whether it is a node of a cluster.
+    pub cluster: bool,
+}
+
+/// A server of one test. It saves nothing by itself, and ends with its owner.
+pub struct RedisServer {
+    process: Process,
+    options: RedisOptions,
+    port: u16,
+    folder: TempDir,
+}
+
+impl RedisServer {
+    /// Starts an empty server.
+    pub fn start() -> anyhow::Result<Self> {
+        Self::start_with(RedisOptions::default())
+    }
+
+    /// Starts an empty server with options.
+    pub fn start_with(options: RedisOptions) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let port = free_port()?;
+        let server = Self {
+            process: spawn(&folder, port, &options)?,
+            options,
+            port,
+            folder,
+        };
+        server.wait()?;
+        Ok(server)
+    }
+
+    /// Its address, with the password if it has one.
+    #[must_use]
+    pub fn url(&self) -> Url {
+        let user = match &self.options.password {
+            Some(password) => format!(":{password}@"),
+            None => String::new(),
+        };
+        let url = format!("redis://{user}127.0.0.1:{}", self.port);
+        url.parse()
+            .unwrap_or_else(|error| panic!("{url} is not a URL: {error}"))
+    }
+
+    /// Crashes it, and starts it again from its last snapshot.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.process.kill();
+        self.process = spawn(&self.folder, self.port, &self.options)?;
+        self.wait()
+    }
+
+    /// Crashes it, and starts it again with nothing.
+    pub fn restart_empty(&mut self) -> anyhow::Result<()> {
+        self.process.kill();
+        let snapshot = self.snapshot();
+        if snapshot.exists() {
+            std::fs::remove_file(snapshot)?;
+        }
+        self.restart()
+    }
+
+    /// Crashes it.
+    pub fn stop(&mut self) {
+        self.process.kill();
+    }
+
+    /// Writes a snapshot.
+    pub fn save(&self) -> anyhow::Result<()> {
+        self.command(&["SAVE"])
+    }
+
+    /// Removes every key.
+    pub fn flush_all(&self) -> anyhow::Result<()> {
+        self.command(&["FLUSHALL"])
+    }
+
+    /// Sends any other command; an error it answers with is an error.
+    pub fn command(&self, words: &[&str]) -> anyhow::Result<()> {
+        redis::cmd(words[0])
+            .arg(&words[1..])
+            .exec(&mut self.connection()?)
+            .with_context(|| format!("{} failed", words[0]))
+    }
+
+    /// A connection for whatever else a test wants to do or see.
+    pub fn connection(&self) -> anyhow::Result<Connection> {
+        let connection = Client::open(self.url())?.get_connection()?;
+        Ok(connection)
+    }
+
+    fn snapshot(&self) -> PathBuf {
+        self.folder.path().join("dump.rdb")
+    }
+
+    /// Waits until it has loaded its snapshot and answers.
+    fn wait(&self) -> anyhow::Result<()> {
+        let mut answer = self.process_id();
+        for _ in 0..ATTEMPTS {
+            if answer.is_ok() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
+            answer = self.process_id();
+        }
+        let (asked, own) = (
+            answer.context("redis-server is not ready")?,
+            self.process.id(),
+        );
+        ensure!(
+            asked == own,
+            "port {} was taken by process {asked}",
+            self.port
+        );
+        Ok(())
+    }
+
+    fn process_id(&self) -> anyhow::Result<u32> {
+        let info: redis::InfoDict = redis::cmd("INFO").query(&mut self.connection()?)?;
+        ensure!(
+            info.get::<u8>("loading") == Some(0),
+            "redis-server is loading"
+        );
+        info.get("process_id").context("INFO names no process")
+    }
+}
+
+fn spawn(folder: &TempDir, port: u16, options: &RedisOptions) -> anyhow::Result<Process> {
+    let mut command = Command::new(program("redis-server")?);
+    command
+        .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .arg("--port")
+        .arg(port.to_string())
+        .arg("--dir")
+        .arg(folder.path());
+    if let Some(bytes) = options.max_memory {
+        command.arg("--maxmemory").arg(bytes.to_string());
+    }
+    if let Some(password) = &options.password {
+        command.arg("--requirepass").arg(password);
+    }
+    if options.cluster {
+        command.args(["--cluster-enabled", "yes"]);
+    }
+    let mut process = Process::start(command, &folder.path().join("redis.log"))?;
+    process.wait_for_port(port)?;
+    Ok(process)
+}

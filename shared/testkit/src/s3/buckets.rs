@@ -1,0 +1,84 @@
+//! What the endpoint holds: buckets of objects, in memory or in files.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write,
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use s3s::crypto::{Checksum, Md5};
+
+/// One object version.
+#[derive(Clone)]
+pub(super) struct Object {
+    pub(super) content: Content,
+    pub(super) size: u64,
+    pub(super) etag: String,
+    pub(super) last_modified: SystemTime,
+}
+
+#[derive(Clone)]
+pub(super) enum Content {
+    Memory(Bytes),
+    File(PathBuf),
+}
+
+impl Object {
+    pub(super) fn of_bytes(bytes: Bytes) -> Self {
+        let md5 = Md5::checksum(&bytes);
+        Self {
+            size: bytes.len() as u64,
+            etag: hex(&md5),
+            content: Content::Memory(bytes),
+            last_modified: SystemTime::now(),
+        }
+    }
+
+    /// The `ETag` tells files apart without reading them: gigabytes are served at once.
+    pub(super) fn of_file(path: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        Ok(Self {
+            content: Content::File(path.to_owned()),
+            size: metadata.len(),
+            etag: format!(
+                "{:016x}{:016x}",
+                metadata.ino(),
+                metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec()
+            ),
+            last_modified: metadata.modified()?,
+        })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a text does not fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// Objects by key.
+pub(super) type Bucket = BTreeMap<String, Object>;
+
+/// All buckets. Clones are the same buckets.
+#[derive(Clone, Default)]
+pub(super) struct Buckets(Arc<Mutex<HashMap<String, Bucket>>>);
+
+impl Buckets {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<String, Bucket>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an object, and makes the bucket when there is none.
+    pub(super) fn put(&self, bucket: &str, key: &str, object: Object) {
+        let mut buckets = self.lock();
+        let bucket = buckets.entry(bucket.to_owned()).or_default();
+        bucket.insert(key.to_owned(), object);
+    }
+}

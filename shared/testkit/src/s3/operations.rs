@@ -1,0 +1,232 @@
+//! The S3 operations that Jetline and the usual tools need.
+
+use std::ops::{Bound, Range};
+
+use futures::TryStreamExt;
+use s3s::{
+    S3, S3Request, S3Response, S3Result,
+    dto::{
+        CreateBucketInput, CreateBucketOutput, DeleteObjectInput, DeleteObjectOutput, ETag,
+        ETagCondition, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput,
+        HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output,
+        Object as ListedObject, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
+    },
+    s3_error,
+};
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt, AsyncSeekExt},
+};
+use tokio_util::io::ReaderStream;
+
+use super::buckets::{Bucket, Buckets, Content, Object};
+
+/// Keys in a page of a list, as in S3.
+const PAGE: usize = 1000;
+/// Bytes of a file that are read at once.
+const BLOCK: usize = 512 << 10;
+
+#[async_trait::async_trait]
+impl S3 for Buckets {
+    async fn create_bucket(
+        &self,
+        request: S3Request<CreateBucketInput>,
+    ) -> S3Result<S3Response<CreateBucketOutput>> {
+        let mut buckets = self.lock();
+        if buckets.contains_key(&request.input.bucket) {
+            return Err(s3_error!(BucketAlreadyOwnedByYou));
+        }
+        buckets.insert(request.input.bucket, Bucket::new());
+        Ok(S3Response::new(CreateBucketOutput::default()))
+    }
+
+    async fn head_bucket(
+        &self,
+        request: S3Request<HeadBucketInput>,
+    ) -> S3Result<S3Response<HeadBucketOutput>> {
+        if !self.lock().contains_key(&request.input.bucket) {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        Ok(S3Response::new(HeadBucketOutput::default()))
+    }
+
+    async fn put_object(
+        &self,
+        request: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
+        let input = request.input;
+        let mut bytes = Vec::new();
+        if let Some(mut body) = input.body {
+            let broken = |_| s3_error!(IncompleteBody);
+            while let Some(block) = body.try_next().await.map_err(broken)? {
+                bytes.extend_from_slice(&block);
+            }
+        }
+        if !self.lock().contains_key(&input.bucket) {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        let object = Object::of_bytes(bytes.into());
+        let output = PutObjectOutput {
+            e_tag: Some(ETag::Strong(object.etag.clone())),
+            ..Default::default()
+        };
+        self.put(&input.bucket, &input.key, object);
+        Ok(S3Response::new(output))
+    }
+
+    async fn delete_object(
+        &self,
+        request: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        let mut buckets = self.lock();
+        let bucket = buckets
+            .get_mut(&request.input.bucket)
+            .ok_or_else(|| s3_error!(NoSuchBucket))?;
+        bucket.remove(&request.input.key);
+        Ok(S3Response::new(DeleteObjectOutput::default()))
+    }
+
+    async fn head_object(
+        &self,
+        request: S3Request<HeadObjectInput>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
+        let input = request.input;
+        let object = self.object(&input.bucket, &input.key, input.if_match.as_ref())?;
+        Ok(S3Response::new(HeadObjectOutput {
+            content_length: Some(signed(object.size)?),
+            e_tag: Some(ETag::Strong(object.etag)),
+            last_modified: Some(Timestamp::from(object.last_modified)),
+            accept_ranges: Some("bytes".into()),
+            ..Default::default()
+        }))
+    }
+
+    async fn get_object(
+        &self,
+        request: S3Request<GetObjectInput>,
+    ) -> S3Result<S3Response<GetObjectOutput>> {
+        let input = request.input;
+        let object = self.object(&input.bucket, &input.key, input.if_match.as_ref())?;
+        let range = match input.range {
+            Some(range) => range.check(object.size)?,
+            None => 0..object.size,
+        };
+        let content_range = input.range.map(|_| {
+            let (first, last) = (range.start, range.end - 1);
+            format!("bytes {first}-{last}/{}", object.size)
+        });
+        Ok(S3Response::new(GetObjectOutput {
+            content_length: Some(signed(range.end - range.start)?),
+            body: Some(body(object.content, range).await?),
+            content_range,
+            e_tag: Some(ETag::Strong(object.etag)),
+            last_modified: Some(Timestamp::from(object.last_modified)),
+            accept_ranges: Some("bytes".into()),
+            ..Default::default()
+        }))
+    }
+
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let input = request.input;
+        if input.delimiter.is_some() {
+            return Err(s3_error!(NotImplemented, "a delimiter is not supported"));
+        }
+        let prefix = input.prefix.clone().unwrap_or_default();
+        // The token is the last key of the page before.
+        let behind = input
+            .continuation_token
+            .as_ref()
+            .or(input.start_after.as_ref());
+        let from = match behind {
+            Some(key) => Bound::Excluded(key.max(&prefix).as_str()),
+            None => Bound::Included(prefix.as_str()),
+        };
+        let page = input
+            .max_keys
+            .map_or(PAGE, |keys| usize::try_from(keys).unwrap_or(0).min(PAGE));
+        let buckets = self.lock();
+        let bucket = buckets
+            .get(&input.bucket)
+            .ok_or_else(|| s3_error!(NoSuchBucket))?;
+        let mut below = bucket
+            .range::<str, _>((from, Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(&prefix))
+            .peekable();
+        let mut contents = Vec::new();
+        while contents.len() < page
+            && let Some((key, object)) = below.next()
+        {
+            contents.push(listed(key, object)?);
+        }
+        let more = below.peek().is_some();
+        let last = contents.last().and_then(|object| object.key.clone());
+        Ok(S3Response::new(ListObjectsV2Output {
+            name: Some(input.bucket),
+            prefix: input.prefix,
+            max_keys: i32::try_from(page).ok(),
+            key_count: i32::try_from(contents.len()).ok(),
+            is_truncated: Some(more),
+            next_continuation_token: last.filter(|_| more),
+            continuation_token: input.continuation_token,
+            contents: Some(contents),
+            ..Default::default()
+        }))
+    }
+}
+
+impl Buckets {
+    fn object(
+        &self,
+        bucket: &str,
+        key: &str,
+        condition: Option<&ETagCondition>,
+    ) -> S3Result<Object> {
+        let buckets = self.lock();
+        let bucket = buckets.get(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
+        let object = bucket.get(key).ok_or_else(|| s3_error!(NoSuchKey))?;
+        let wanted = condition.and_then(ETagCondition::as_etag);
+        if wanted.is_some_and(|etag| etag.value() != object.etag) {
+            return Err(s3_error!(PreconditionFailed));
+        }
+        Ok(object.clone())
+    }
+}
+
+async fn body(content: Content, range: Range<u64>) -> S3Result<StreamingBlob> {
+    match content {
+        Content::Memory(bytes) => {
+            let within = |offset| usize::try_from(offset).map_err(s3s::S3Error::internal_error);
+            let slice = bytes.slice(within(range.start)?..within(range.end)?);
+            Ok(StreamingBlob::from(s3s::Body::from(slice)))
+        }
+        Content::File(path) => {
+            let mut file = File::open(path)
+                .await
+                .map_err(s3s::S3Error::internal_error)?;
+            file.seek(std::io::SeekFrom::Start(range.start))
+                .await
+                .map_err(s3s::S3Error::internal_error)?;
+            let slice = file.take(range.end - range.start);
+            Ok(StreamingBlob::wrap(ReaderStream::with_capacity(
+                slice, BLOCK,
+            )))
+        }
+    }
+}
+
+fn listed(key: &str, object: &Object) -> S3Result<ListedObject> {
+    Ok(ListedObject {
+        key: Some(key.to_owned()),
+        e_tag: Some(ETag::Strong(object.etag.clone())),
+        size: Some(signed(object.size)?),
+        last_modified: Some(Timestamp::from(object.last_modified)),
+        ..Default::default()
+    })
+}
+
+fn signed(size: u64) -> S3Result<i64> {
+    i64::try_from(size).map_err(s3s::S3Error::internal_error)
+}

@@ -1,0 +1,54 @@
+//! The developer's and CI's commands: `cargo xtask` lists them.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "these are commands for a terminal, their output is their result"
+)]
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+mod bench;
+mod catalogue;
+mod generate;
+mod install;
+mod lines;
+mod samples;
+mod servers;
+mod signals;
+mod test;
+
+/// The commands of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Test(test::Arguments),
+    Bench(bench::Arguments),
+    Generate(generate::Arguments),
+    Samples(samples::Arguments),
+}
+
+fn main() -> ExitCode {
+    run(Arguments::parse()).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.command {
+        None => Arguments::command().print_help()?,
+        Some(Command::Test(arguments)) => return test::run(&arguments),
+        Some(Command::Bench(arguments)) => bench::run(&arguments)?,
+        Some(Command::Generate(arguments)) => generate::run(&arguments)?,
+        Some(Command::Samples(arguments)) => samples::run(&arguments)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
