@@ -97,7 +97,13 @@ impl Reader {
             biased;
             () = stop.cancelled() => self.ledger.release(id, &self.owner).await?,
             () = self.keep_lease(id) => tracing::warn!(object = %id, "another fetcher took the object over"),
-            read = reading.run() => self.finish(id, read?).await?,
+            read = reading.run() => match read {
+                Ok(read) => self.finish(id, read).await?,
+                Err(error) => {
+                    self.ledger.release(id, &self.owner).await?;
+                    return Err(error);
+                }
+            },
         }
         Ok(())
     }

@@ -101,7 +101,7 @@ impl ObjectReading {
                 lines: 0,
                 oversized: false,
                 settled: ObjectId::default(),
-                reading: format!("{owner}.{}", object.readings),
+                reading: format!("{owner}-{}", object.readings),
                 body: bytes::Bytes::new(),
             },
             object,
@@ -201,18 +201,16 @@ impl ObjectReading {
                 self.publish(cut, at).await?;
             }
         };
-        splitter.finish();
+        // Before damage, what has no newline yet is not a line.
+        match broken {
+            Some(_) => splitter.break_off(),
+            None => splitter.finish(),
+        }
         while let Some(cut) = splitter.cut()? {
-            let inside = gap.end.is_none_or(|end| cut.start < end);
-            let whole = if broken.is_some() {
-                whole_lines(cut)
-            } else {
-                Some(cut)
-            };
-            match whole {
-                Some(cut) if inside => self.publish(cut, at).await?,
-                _ => break,
+            if gap.end.is_some_and(|end| cut.start >= end) {
+                break;
             }
+            self.publish(cut, at).await?;
         }
         match broken {
             Some(error) => Err(error.into()),
@@ -305,20 +303,6 @@ fn is_passing(broken: &Broken) -> bool {
             jetline_source::Error::Unavailable { .. }
         ))
     )
-}
-
-/// Before damage, what has no newline yet is not a line.
-fn whole_lines(mut cut: Cut) -> Option<Cut> {
-    if cut.oversized {
-        return None;
-    }
-    let whole = memchr::memrchr(b'\n', &cut.body)? + 1;
-    if whole < cut.body.len() {
-        cut.lines -= 1;
-        cut.end = cut.start + whole as u64;
-        cut.body.truncate(whole);
-    }
-    Some(cut)
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {

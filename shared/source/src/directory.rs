@@ -63,8 +63,7 @@ impl Directory {
         Ok(Self { path, root, files })
     }
 
-    fn walk(&self) -> Result<Vec<ObjectVersion>, Error> {
-        let mut objects = Vec::new();
+    fn list_files(&self) -> Result<Vec<ObjectVersion>, Error> {
         // A single file is not searched for.
         let exact = self.files.prefix();
         if !self.files.is_glob() && !exact.is_empty() {
@@ -72,43 +71,44 @@ impl Directory {
             let metadata = fs::metadata(&path).map_err(|error| failed("list", &path, error))?;
             return Ok(vec![self.version(exact.to_owned(), &metadata)]);
         }
-        let mut open = vec![(self.path.clone(), String::new(), 1)];
-        while let Some((path, prefix, depth)) = open.pop() {
-            let entries = match fs::read_dir(&path) {
-                // Removed since it was seen, unless it is the location itself.
-                Err(error) if depth > 1 && error.kind() == io::ErrorKind::NotFound => continue,
-                entries => entries.map_err(|error| failed("list", &path, error))?,
-            };
-            for entry in entries {
-                let entry = entry.map_err(|error| failed("list", &path, error))?;
-                let path = entry.path();
-                let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-                    return Err(refused("list", &path, "its name is not UTF-8"));
-                };
-                let key = format!("{prefix}{name}");
-                let kind = entry
-                    .file_type()
-                    .map_err(|error| failed("list", &path, error))?;
-                if kind.is_dir() {
-                    let deeper = self.files.max_segments().is_none_or(|most| depth < most);
-                    if deeper && !self.files.hides(&key) {
-                        open.push((path, format!("{key}/"), depth + 1));
-                    }
-                } else if self.files.matches(&key) {
-                    match fs::metadata(&path) {
-                        Ok(metadata) if metadata.is_file() => {
-                            objects.push(self.version(key, &metadata));
-                        }
-                        Ok(_) => {}
-                        // Removed since it was seen, or a link to nothing.
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                        Err(error) => return Err(failed("list", &path, error)),
-                    }
-                }
-            }
-        }
+        let mut objects = Vec::new();
+        self.walk(&self.path, "", 1, &mut objects)?;
         objects.sort_by(|a, b| (a.last_modified, &a.key).cmp(&(b.last_modified, &b.key)));
         Ok(objects)
+    }
+
+    /// What is removed while it is walked is left out, unless it is the location itself.
+    fn walk(
+        &self,
+        path: &Path,
+        prefix: &str,
+        depth: usize,
+        objects: &mut Vec<ObjectVersion>,
+    ) -> Result<(), Error> {
+        let entries = match fs::read_dir(path) {
+            Err(error) if depth > 1 && error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(|error| failed("list", path, error))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(|error| failed("list", path, error))?;
+            let path = entry.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                return Err(refused("list", &path, "its name is not UTF-8"));
+            };
+            let key = format!("{prefix}{name}");
+            let kind = entry.file_type();
+            if kind.map_err(|error| failed("list", &path, error))?.is_dir() {
+                let deeper = self.files.max_segments().is_none_or(|most| depth < most);
+                if deeper && !self.files.hides(&key) {
+                    self.walk(&path, &format!("{key}/"), depth + 1, objects)?;
+                }
+            } else if self.files.matches(&key)
+                && let Some(metadata) = file_metadata(&path)?
+            {
+                objects.push(self.version(key, &metadata));
+            }
+        }
+        Ok(())
     }
 
     fn version(&self, key: String, metadata: &Metadata) -> ObjectVersion {
@@ -130,7 +130,7 @@ impl Source for Directory {
 
     async fn list(&self) -> Result<Vec<ObjectVersion>, Error> {
         let directory = self.clone();
-        blocking(move || directory.walk()).await
+        blocking(move || directory.list_files()).await
     }
 
     fn read(&self, object: &ObjectVersion, range: Range<u64>) -> ByteStream {
@@ -206,6 +206,15 @@ impl Reading {
             },
             _ => failed("read", &self.path, error),
         }
+    }
+}
+
+/// `None` for what is no file (any more), such as a link to nothing.
+fn file_metadata(path: &Path) -> Result<Option<Metadata>, Error> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata).filter(Metadata::is_file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("list", path, error)),
     }
 }
 

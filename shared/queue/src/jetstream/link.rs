@@ -169,6 +169,7 @@ fn report(
                 warn!(url, "queue disconnected");
                 losses.send_modify(|losses| *losses += 1);
             }
+            Event::Closed => debug!(url, "queue connection closed"),
             Event::ClientError(error) => debug!(url, %error, "queue not reached"),
             other => warn!(url, event = %other, "queue says"),
         }

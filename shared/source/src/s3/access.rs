@@ -2,7 +2,10 @@
 
 use std::{env, fmt, time::Duration};
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, meta::region::RegionProviderChain};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableRegionProvider,
+    meta::region::RegionProviderChain, profile::ProfileFileRegionProvider,
+};
 use aws_sdk_s3::{
     Client,
     config::{
@@ -54,7 +57,7 @@ pub(super) async fn client(bucket: &str, access: Option<&S3Access>) -> Result<Cl
         (given(access), true)
     } else {
         let own_endpoint = endpoint_is_set(|name| env::var(name).ok()).map_err(refused)?;
-        let sdk = from_environment().await;
+        let sdk = from_environment(own_endpoint).await;
         credentials(&sdk).await.map_err(refused)?;
         let own_endpoint = own_endpoint || sdk.endpoint_url().is_some();
         (sdk, own_endpoint)
@@ -91,12 +94,21 @@ fn given(access: &S3Access) -> SdkConfig {
         .build()
 }
 
-async fn from_environment() -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest())
-        .http_client(https())
-        .region(RegionProviderChain::default_provider().or_else(REGION))
-        .load()
-        .await
+async fn from_environment(own_endpoint: bool) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https());
+    if own_endpoint {
+        // Without asking for the region of the machine: it may be none of AWS's, which takes seconds to find out.
+        let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+            .or_else(ProfileFileRegionProvider::new());
+        loader = loader.region(region.or_else(REGION));
+    }
+    let sdk = loader.load().await;
+    if sdk.region().is_some() {
+        return sdk;
+    }
+    sdk.into_builder()
+        .region(Region::from_static(REGION))
+        .build()
 }
 
 fn https() -> aws_sdk_s3::config::SharedHttpClient {

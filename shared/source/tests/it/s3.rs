@@ -208,3 +208,53 @@ async fn server_that_goes_away_in_the_middle_is_unavailable() {
         content.len()
     );
 }
+
+/// A process cannot change its own environment safely, so the test runs itself once more for each environment.
+#[tokio::test]
+async fn environment_is_read_as_every_aws_tool_reads_it() {
+    const RESULT: &str = "JETLINE_TEST_RESULT";
+    if let Ok(path) = std::env::var(RESULT) {
+        let location = "s3://shop/".parse().unwrap();
+        let result = match open(&location, &S3Config::default()).await {
+            Ok(source) => source.list().await.map(|objects| objects.len().to_string()),
+            Err(error) => Err(error),
+        };
+        let result = result.unwrap_or_else(|error| error.to_string());
+        return std::fs::write(path, result).unwrap();
+    }
+    let bucket = Bucket::new();
+    bucket.put("a", b"x");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("result");
+    let (endpoint, id) = (bucket.server.endpoint(), bucket.server.access_key());
+    let with_environment = |variables: &[(&str, &str)]| {
+        let name = "s3::environment_is_read_as_every_aws_tool_reads_it";
+        let run = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env_clear()
+            .env("HOME", directory.path())
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env(RESULT, &path)
+            .envs(variables.iter().copied())
+            .output();
+        assert!(run.unwrap().status.success());
+        std::fs::read_to_string(&path).unwrap()
+    };
+    let right = [
+        ("AWS_ENDPOINT_URL", endpoint.as_str()),
+        ("AWS_ACCESS_KEY_ID", id),
+        ("AWS_SECRET_ACCESS_KEY", bucket.server.secret_key()),
+    ];
+    assert_eq!(with_environment(&right), "1");
+    let without_keys = with_environment(&right[..1]);
+    assert!(
+        without_keys.contains("no credentials are set"),
+        "{without_keys}"
+    );
+    assert!(without_keys.contains("AWS_ACCESS_KEY_ID"), "{without_keys}");
+    let malformed = with_environment(&[&[("AWS_ENDPOINT_URL_S3", "nowhere")], &right[..]].concat());
+    assert!(
+        malformed.contains("AWS_ENDPOINT_URL_S3 is not a URL"),
+        "{malformed}"
+    );
+}
