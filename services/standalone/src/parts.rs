@@ -3,14 +3,15 @@
 use std::{num::NonZeroUsize, sync::Arc};
 
 use anyhow::{Context, bail};
+use jetline_connections::{DedupMode, connect_database, connect_queue};
 use jetline_dedup::{Dedup, WithoutStore};
 use jetline_fetcher::{FetcherSettings, Sources};
 use jetline_migrations::migrate;
-use jetline_queue::{InProcess, JetStream, Queue};
+use jetline_queue::{InProcess, Queue};
 use jetline_records::Mode;
-use jetline_runtime::{Shutdown, settings::required};
-use jetline_store::{Ledger, address, connect};
-use jetline_writer::{DedupMode, WriterSettings};
+use jetline_runtime::Shutdown;
+use jetline_store::Ledger;
+use jetline_writer::WriterSettings;
 use sea_orm::DatabaseConnection;
 use tokio::task::JoinHandle;
 
@@ -33,15 +34,15 @@ pub(crate) struct Parts {
 impl Parts {
     pub(crate) async fn connect(cli: &Cli) -> anyhow::Result<Self> {
         let sources = Sources::open(&cli.fetcher, &cli.s3).await?;
-        let db = connect_database(cli).await?;
+        let db = migrated_database(cli).await?;
         let mut parts = Self {
             ledger: Ledger::new(db.clone(), chrono::Utc::now),
             db,
-            queue: connect_queue(cli).await?,
+            queue: queue(cli).await?,
             sources,
             fetcher: cli.fetcher.clone(),
             writer: cli.writer.clone(),
-            dedup: connect_dedup(cli).await?,
+            dedup: dedup(cli).await?,
         };
         if parts.dedup.mode() == Mode::InOrder {
             // Commits stand in the order of the lines only while one reader feeds one worker.
@@ -64,45 +65,24 @@ impl Parts {
     }
 }
 
-async fn connect_database(cli: &Cli) -> anyhow::Result<DatabaseConnection> {
-    let url = required(
-        cli.database.database_url.clone(),
-        "DATABASE_URL",
-        "the database",
-    )?;
-    let connections = cli.database.database_connections;
-    let db = cli
-        .startup
-        .connect(
-            "the database (DATABASE_URL)",
-            jetline_store::Error::is_passing,
-            || connect(&url, connections),
-        )
-        .await?;
+async fn migrated_database(cli: &Cli) -> anyhow::Result<DatabaseConnection> {
+    let db = connect_database(&cli.database, &cli.startup).await?;
     migrate(&db)
         .await
-        .with_context(|| format!("cannot migrate {}", address(&url)))?;
+        .context("cannot bring the database's schema up to date (DATABASE_URL)")?;
     Ok(db)
 }
 
-async fn connect_queue(cli: &Cli) -> anyhow::Result<Arc<dyn Queue>> {
-    let Some(url) = &cli.queue.nats_url else {
+async fn queue(cli: &Cli) -> anyhow::Result<Arc<dyn Queue>> {
+    if cli.queue.nats_url.is_none() {
         return Ok(Arc::new(InProcess::new(IN_PROCESS_BYTES)));
-    };
-    let queue = cli
-        .startup
-        .connect(
-            "the queue (NATS_URL)",
-            jetline_queue::Error::is_passing,
-            || JetStream::connect(url, &cli.queue),
-        )
-        .await?;
-    Ok(Arc::new(queue))
+    }
+    connect_queue(&cli.queue, &cli.startup).await
 }
 
 /// A queue of this process keeps the order of the lines and has one writer, which needs no dedup store. A real queue does
 /// not, and other writers may share it.
-async fn connect_dedup(cli: &Cli) -> anyhow::Result<Arc<dyn Dedup>> {
+async fn dedup(cli: &Cli) -> anyhow::Result<Arc<dyn Dedup>> {
     let chosen = cli.dedup.redis.redis_url.is_some() || cli.dedup.dedup == DedupMode::Off;
     if chosen {
         return cli.dedup.connect(&cli.startup).await;

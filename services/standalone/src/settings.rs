@@ -2,12 +2,13 @@
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use jetline_api::ApiSettings;
+use jetline_connections::DedupSettings;
 use jetline_fetcher::FetcherSettings;
 use jetline_queue::JetStreamConfig;
 use jetline_runtime::{LifecycleSettings, StartupSettings, TelemetrySettings};
 use jetline_source::S3Config;
 use jetline_store::DatabaseSettings;
-use jetline_writer::{DedupSettings, WriterSettings};
+use jetline_writer::WriterSettings;
 
 /// Loads JSON Lines files into a database, completely and provably so, and serves every record by id.
 ///

@@ -7,7 +7,6 @@
 
 pub mod claim;
 pub mod commit;
-mod dedup;
 pub mod epochs;
 pub mod parse;
 mod settings;
@@ -15,7 +14,6 @@ mod worker;
 
 use std::sync::Arc;
 
-pub use dedup::{DedupMode, DedupSettings};
 use jetline_dedup::Dedup;
 use jetline_queue::Queue;
 use jetline_records::registry;

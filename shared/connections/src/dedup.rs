@@ -1,4 +1,4 @@
-//! Which dedup a writer uses.
+//! Which dedup the writers use.
 
 use std::sync::Arc;
 
