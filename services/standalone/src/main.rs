@@ -33,7 +33,7 @@ async fn run(cli: Cli, shutdown: &Shutdown) -> anyhow::Result<bool> {
     let api = jetline_api::bind(&cli.api, parts.db.clone(), metrics, shutdown.clone()).await?;
     let address = api.address();
     let serving = tokio::spawn(api.serve());
-    let writing = parts.spawn_writer(shutdown);
+    let writing = parts.spawn_writer(shutdown).await.context("the writer cannot begin")?;
 
     let fetching = jetline_fetcher::run(
         &parts.fetcher,

@@ -11,7 +11,7 @@ use jetline_queue::{InProcess, Queue};
 use jetline_records::Mode;
 use jetline_runtime::Shutdown;
 use jetline_store::Ledger;
-use jetline_writer::WriterSettings;
+use jetline_writer::{Writer, WriterSettings};
 use sea_orm::DatabaseConnection;
 use tokio::task::JoinHandle;
 
@@ -52,16 +52,16 @@ impl Parts {
         Ok(parts)
     }
 
-    /// Starts writing; it ends with the shutdown.
-    pub(crate) fn spawn_writer(
+    /// Starts writing, before anything is read; it ends with the shutdown.
+    pub(crate) async fn spawn_writer(
         &self,
         shutdown: &Shutdown,
-    ) -> JoinHandle<Result<(), jetline_writer::Error>> {
-        let (settings, shutdown) = (self.writer.clone(), shutdown.clone());
+    ) -> Result<JoinHandle<Result<(), jetline_writer::Error>>, jetline_writer::Error> {
         let (queue, dedup, ledger) = (self.queue.clone(), self.dedup.clone(), self.ledger.clone());
-        tokio::spawn(async move {
-            jetline_writer::run(&settings, queue, dedup, ledger, rand::random(), &shutdown).await
-        })
+        let writer = Writer::new(&self.writer, queue, dedup, ledger, rand::random());
+        writer.begin(shutdown).await?;
+        let shutdown = shutdown.clone();
+        Ok(tokio::spawn(async move { writer.run(&shutdown).await }))
     }
 }
 

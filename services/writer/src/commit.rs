@@ -15,6 +15,8 @@ use jetline_store::{
     ChunkEntry, ChunkOutcome, ChunkRows, CommitOutcome, Counts, Ledger, ledger::Suspicion,
 };
 
+use tokio::sync::RwLock;
+
 use crate::{
     claim::claim,
     epochs::{self, Epochs},
@@ -27,6 +29,8 @@ pub struct Committer {
     dedup: Arc<dyn Dedup>,
     epochs: Epochs,
     datasets: Vec<Dataset>,
+    /// Held shared by ordinary work and alone by suspicious work.
+    pub(crate) alone: RwLock<()>,
 }
 
 /// Why a step did not go through.
@@ -74,7 +78,14 @@ impl Committer {
             dedup,
             epochs,
             datasets,
+            alone: RwLock::new(()),
         }
+    }
+
+    /// Joins the epoch in force, or begins one.
+    pub async fn begin(&self) -> Result<(), Error> {
+        self.epochs.current().await?;
+        Ok(())
     }
 
     /// Parses chunks into one group per dataset. Chunks of a dataset that this writer does not know come back: another

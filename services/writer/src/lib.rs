@@ -29,13 +29,13 @@ use crate::{commit::Committer, epochs::Epochs, worker::Worker};
 pub enum Error {
     /// Another mode of dedup is in use, or another process took over.
     #[error(transparent)]
-    OtherMode(jetline_store::Error),
+    Ousted(jetline_store::Error),
     /// A worker panicked.
     #[error("a worker crashed")]
     Crashed(#[source] tokio::task::JoinError),
 }
 
-/// Consumes chunks until the shutdown; what is in flight then is finished first.
+/// Begins and consumes, until the shutdown.
 pub async fn run(
     settings: &WriterSettings,
     queue: Arc<dyn Queue>,
@@ -44,24 +44,63 @@ pub async fn run(
     seed: u64,
     shutdown: &Shutdown,
 ) -> Result<(), Error> {
-    let epochs = Epochs::new(ledger.clone(), dedup.clone(), seed);
-    let committer = Arc::new(Committer::new(ledger, dedup, epochs, registry::datasets()));
-    let alone = Arc::default();
-    let mut workers = JoinSet::new();
-    for number in 0..settings.writer_workers.get() {
-        let seed = seed.wrapping_add(number as u64);
-        let worker = Worker::new(
-            settings,
-            queue.clone(),
-            committer.clone(),
-            Arc::clone(&alone),
+    let writer = Writer::new(settings, queue, dedup, ledger, seed);
+    writer.begin(shutdown).await?;
+    writer.run(shutdown).await
+}
+
+/// A writer with its workers.
+pub struct Writer {
+    settings: WriterSettings,
+    queue: Arc<dyn Queue>,
+    committer: Arc<Committer>,
+    seed: u64,
+}
+
+impl Writer {
+    /// A writer that does nothing yet; `seed` makes the ids of epochs and spreads delays.
+    #[must_use]
+    pub fn new(
+        settings: &WriterSettings,
+        queue: Arc<dyn Queue>,
+        dedup: Arc<dyn Dedup>,
+        ledger: Ledger,
+        seed: u64,
+    ) -> Self {
+        let epochs = Epochs::new(ledger.clone(), dedup.clone(), seed);
+        let committer = Committer::new(ledger, dedup, epochs, registry::datasets());
+        Self {
+            settings: settings.clone(),
+            queue,
+            committer: Arc::new(committer),
             seed,
-        );
-        let shutdown = shutdown.clone();
-        workers.spawn(async move { worker.run(&shutdown).await });
+        }
     }
-    while let Some(ended) = workers.join_next().await {
-        ended.map_err(Error::Crashed)??;
+
+    /// Joins the epoch in force, or begins one, however long that takes.
+    ///
+    /// In order, this is also when what another process left unfinished is opened for reading again: no reading may
+    /// begin before.
+    pub async fn begin(&self, shutdown: &Shutdown) -> Result<(), Error> {
+        let begin = self.worker(0).begin();
+        shutdown.soft.run_until_cancelled(begin).await.unwrap_or(Ok(()))
     }
-    Ok(())
+
+    /// Consumes chunks until the shutdown; what is in flight then is finished first.
+    pub async fn run(&self, shutdown: &Shutdown) -> Result<(), Error> {
+        let mut workers = JoinSet::new();
+        for number in 0..self.settings.writer_workers.get() {
+            let (worker, shutdown) = (self.worker(number as u64), shutdown.clone());
+            workers.spawn(async move { worker.run(&shutdown).await });
+        }
+        while let Some(ended) = workers.join_next().await {
+            ended.map_err(Error::Crashed)??;
+        }
+        Ok(())
+    }
+
+    fn worker(&self, number: u64) -> Worker {
+        let (queue, committer) = (self.queue.clone(), self.committer.clone());
+        Worker::new(&self.settings, queue, committer, self.seed.wrapping_add(number))
+    }
 }

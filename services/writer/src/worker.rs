@@ -9,7 +9,7 @@ use jetline_runtime::{
     metrics::{CHUNK_SECONDS, CHUNKS_IN_FLIGHT, RETRIES},
 };
 use jetline_store::ledger::Suspicion;
-use tokio::{sync::RwLock, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     Error, WriterSettings,
@@ -26,8 +26,6 @@ const LONGEST_DELAY: Duration = Duration::from_secs(5);
 pub(crate) struct Worker {
     queue: Arc<dyn Queue>,
     committer: Arc<Committer>,
-    /// Held shared by ordinary work and alone by suspicious work, by all workers of this process.
-    alone: Arc<RwLock<()>>,
     settings: WriterSettings,
     backoff: Backoff,
 }
@@ -37,16 +35,23 @@ impl Worker {
         settings: &WriterSettings,
         queue: Arc<dyn Queue>,
         committer: Arc<Committer>,
-        alone: Arc<RwLock<()>>,
         seed: u64,
     ) -> Self {
         Self {
             queue,
             committer,
-            alone,
             settings: settings.clone(),
             backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY, seed),
         }
+    }
+
+    /// Joins the epoch in force, or begins one.
+    pub(crate) async fn begin(mut self) -> Result<(), Error> {
+        let committer = self.committer.clone();
+        while let Err(error) = committer.begin().await {
+            self.wait_or_end(error).await?;
+        }
+        Ok(())
     }
 
     /// Works until the shutdown. Soft: what is in flight is finished. Hard: it is dropped, and delivered again.
@@ -76,15 +81,15 @@ impl Worker {
         let (suspicious, ordinary): (Vec<_>, Vec<_>) = deliveries
             .into_iter()
             .partition(|delivery| delivery.attempt > SUSPICIOUS);
-        let alone = self.alone.clone();
+        let committer = self.committer.clone();
         if !ordinary.is_empty() {
-            let _shared = alone.read().await;
+            let _shared = committer.alone.read().await;
             self.process(ordinary).await?;
         }
         for delivery in suspicious {
             let every = self.settings.progress_every;
             let one = [delivery];
-            let _alone = with_progress(&one, every, alone.write()).await;
+            let _alone = with_progress(&one, every, committer.alone.write()).await;
             let [delivery] = one;
             if self.may_try(&delivery).await? {
                 self.process(vec![delivery]).await?;
@@ -165,8 +170,10 @@ impl Worker {
     /// Waits where waiting helps. Whatever else the database refuses is held as well: a chunk is never given up for it.
     async fn wait_or_end(&mut self, error: commit::Error) -> Result<(), Error> {
         match error {
-            commit::Error::Ledger(error @ jetline_store::Error::OtherMode { .. }) => {
-                return Err(Error::OtherMode(error));
+            commit::Error::Ledger(
+                error @ (jetline_store::Error::OtherMode { .. } | jetline_store::Error::TakenOver),
+            ) => {
+                return Err(Error::Ousted(error));
             }
             commit::Error::Ledger(error) => self.wait("database", &error).await,
             commit::Error::Dedup(error) => self.wait("dedup", &error).await,

@@ -35,6 +35,9 @@ pub enum Error {
     /// The ledger says something that it never should.
     #[error("the ledger is damaged: {0}")]
     Damaged(String),
+    /// Another process took over from one that reads and commits in order.
+    #[error("another process took this database over: only one may read and write it without REDIS_URL and NATS_URL")]
+    TakenOver,
     /// Another mode of dedup is in use.
     #[error(
         "the ledger says dedup mode {theirs}, this writer runs in mode {ours}: \

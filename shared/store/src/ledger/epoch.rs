@@ -134,9 +134,11 @@ async fn may_follow(
     mode: Mode,
     seen: Option<EpochId>,
 ) -> Result<(), Error> {
-    let ousted = mode == Mode::InOrder && seen.is_some_and(|seen| seen != current.id);
+    if mode == Mode::InOrder && seen.is_some_and(|seen| seen != current.id) {
+        return Err(Error::TakenOver);
+    }
     let changes = current.mode != mode && current.mode != Mode::InOrder;
-    if ousted || (changes && settled(tx).await? != next_object(tx).await?) {
+    if changes && settled(tx).await? != next_object(tx).await? {
         return Err(Error::OtherMode {
             theirs: current.mode,
             ours: mode,
