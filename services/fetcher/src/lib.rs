@@ -47,6 +47,9 @@ pub use crate::{
 /// How often the ledger is asked how far the objects are.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// The longest wait between two attempts to list the sources.
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+
 /// Fetches until every object is done, or, when it watches its sources, until the shutdown.
 pub async fn run(
     settings: &FetcherSettings,
@@ -110,15 +113,21 @@ impl Run {
         self.settings.watch.is_some() || !self.wanted.is_empty()
     }
 
-    /// Lists the sources and registers what is new, trying again as long as that may help.
+    /// Lists the sources and registers what is new, trying again as long as that may help. A source that is away is waited
+    /// for as any server is at start.
     async fn register(&mut self) -> anyhow::Result<()> {
         let first = Duration::from_millis(200);
-        let mut backoff = Backoff::new(first, Duration::from_secs(10), self.randomness.random());
+        let mut backoff = Backoff::new(first, LONGEST_DELAY, self.randomness.random());
+        let begin = Instant::now();
         loop {
             match self.register_once().await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_passing() => {
                     let delay = backoff.next_delay();
+                    let is_source = matches!(error, RegisterError::List { .. });
+                    if is_source && begin.elapsed() + delay > self.sources.patience() {
+                        return Err(error).context("cannot start without the sources (SOURCE)");
+                    }
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         ?delay,
@@ -182,6 +191,7 @@ impl Run {
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_list = self.settings.watch.map(|watch| Instant::now() + watch);
+        let mut backoff = Backoff::new(LOOK, LONGEST_DELAY, self.randomness.random());
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -198,15 +208,17 @@ impl Run {
                 );
                 continue;
             }
-            let due = next_list.is_some_and(|at| at <= Instant::now());
-            if self.list_again.swap(false, Ordering::AcqRel) || due {
-                self.register_again().await;
-                next_list = self.settings.watch.map(|watch| Instant::now() + watch);
+            if self.list_again.swap(false, Ordering::AcqRel) {
+                next_list = Some(Instant::now());
+            }
+            if next_list.is_some_and(|at| at <= Instant::now()) {
+                let delay = self.register_again(&mut backoff).await;
+                next_list = delay.map(|delay| Instant::now() + delay);
             }
             if let Some(progress) = &mut progress {
                 progress.draw(&self.ledger).await;
             }
-            if self.settings.watch.is_none() && self.has_ended().await {
+            if next_list.is_none() && self.has_ended().await {
                 break;
             }
         }
@@ -216,18 +228,20 @@ impl Run {
         Ok(())
     }
 
-    /// In the middle of a run no error of a source is fatal: the other sources go on, and it is listed again.
-    async fn register_again(&mut self) {
-        if let Err(error) = self.register_once().await {
-            self.list_again.store(
-                self.settings.watch.is_none() && error.is_passing(),
-                Ordering::Release,
-            );
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the sources could not be listed"
-            );
+    /// In the middle of a run no error of a source is fatal. Returns when the sources are to be listed next, if at all.
+    async fn register_again(&mut self, backoff: &mut Backoff) -> Option<Duration> {
+        let Err(error) = self.register_once().await else {
+            backoff.reset();
+            return self.settings.watch;
+        };
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the sources could not be listed"
+        );
+        if error.is_passing() {
+            return Some(backoff.next_delay());
         }
+        self.settings.watch
     }
 
     async fn has_ended(&self) -> bool {

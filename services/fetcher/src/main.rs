@@ -42,7 +42,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     telemetry::init(&cli.telemetry)?;
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
     let metrics = metrics::install(&shutdown)?;
-    let sources = Sources::open(&cli.fetcher, &cli.s3).await?;
+    let sources = Sources::open(&cli.fetcher, &cli.s3, &cli.startup).await?;
     let db = connect_ledger(&cli.database, &cli.startup).await?;
     let queue = connect_queue(&cli.queue, &cli.startup).await?;
     spawn_observation(cli.observe.observe_listen, db.clone(), metrics, &shutdown);

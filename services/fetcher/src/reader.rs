@@ -77,11 +77,10 @@ impl Reader {
         object: objects::Model,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let Some(id) = ObjectId::new(object.id) else {
-            return Ok(());
-        };
-        let Some(source) = self.sources.of(&object.root) else {
-            return Ok(());
+        let (Some(id), Some(source)) = (ObjectId::new(object.id), self.sources.of(&object.root))
+        else {
+            let unknown = format!("object {} at {} was leased", object.id, object.root);
+            return Err(jetline_store::Error::Damaged(unknown).into());
         };
         tracing::info!(object = %id, object.key = object.key, reading = object.readings, "reading begins");
         let mut reading = ObjectReading::new(
@@ -93,16 +92,18 @@ impl Reader {
             id,
             self.seed,
         );
+        let read = async {
+            let ended = reading.run().await?;
+            self.finish(id, ended).await;
+            Ok(())
+        };
         tokio::select! {
             biased;
             () = stop.cancelled() => self.ledger.release(id, &self.owner).await?,
             () = self.keep_lease(id) => tracing::warn!(object = %id, "another fetcher took the object over"),
-            read = reading.run() => match read {
-                Ok(read) => self.finish(id, read).await?,
-                Err(error) => {
-                    self.ledger.release(id, &self.owner).await?;
-                    return Err(error);
-                }
+            read = read => if let Err(error) = read {
+                self.ledger.release(id, &self.owner).await?;
+                return Err(error);
             },
         }
         Ok(())
@@ -130,14 +131,14 @@ impl Reader {
     }
 
     /// Notes how the reading ended, however long the database is away: what was published is not read again for it.
-    async fn finish(&self, object: ObjectId, reading: Reading) -> Result<(), Error> {
+    async fn finish(&self, object: ObjectId, reading: Reading) {
         let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY, self.seed);
         if !matches!(reading, Reading::Complete { error: None, .. }) {
             self.list_again.store(true, Ordering::Release);
         }
         loop {
             match self.ledger.finish(object, &self.owner, &reading).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => return,
                 Err(error) => tokio::time::sleep(waiting(&mut backoff, &error)).await,
             }
         }

@@ -2,7 +2,11 @@
 
 use std::{num::NonZeroUsize, ops::ControlFlow, sync::Arc, time::Duration};
 
-use futures::{StreamExt, TryStreamExt};
+use bytes::{Buf, Bytes};
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
 use jetline_queue::{Chunk, Queue};
 use jetline_records::ObjectId;
 use jetline_runtime::{
@@ -21,6 +25,9 @@ use crate::{
     publish::Publisher,
     split::{Cut, Limits, Splitter, TooManyLines},
 };
+
+/// Decoded bytes.
+type Content = BoxStream<'static, Result<Bytes, DecodeError>>;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
@@ -46,6 +53,8 @@ enum Broken {
     Content(#[from] DecodeError),
     #[error(transparent)]
     TooManyLines(#[from] TooManyLines),
+    #[error("content ends at byte {at}, but had {end} bytes when it was read before")]
+    Short { at: u64, end: u64 },
     #[error(transparent)]
     Off(#[from] Error),
 }
@@ -102,7 +111,7 @@ impl ObjectReading {
                 oversized: false,
                 settled: ObjectId::default(),
                 reading: format!("{owner}-{}", object.readings),
-                body: bytes::Bytes::new(),
+                body: Bytes::new(),
             },
             object,
             backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY, seed),
@@ -173,60 +182,66 @@ impl ObjectReading {
             error,
             "the object cannot be read to its end"
         );
-        let again_the_same = !matches!(broken, Broken::Content(DecodeError::Source(_)));
-        if gap.end.is_none() && (again_the_same || self.object.readings <= 1) {
+        if self.is_end(gap, broken) {
             complete(at, Some(error))
         } else {
             Reading::Unreadable { error }
         }
     }
 
+    /// Whether the object ends for good where it broke.
+    fn is_end(&self, gap: Gap, broken: &Broken) -> bool {
+        let again_the_same = !matches!(broken, Broken::Content(DecodeError::Source(_)));
+        let only_reading = self.object.readings <= 1 && !is_passing(broken);
+        gap.end.is_none() && (again_the_same || only_reading)
+    }
+
     async fn read(&mut self, gap: Gap, at: &mut At) -> Result<(), Broken> {
         let limits = Limits {
-            chunk_bytes: limit(self.object.chunk_bytes),
-            max_line_bytes: limit(self.object.max_line_bytes),
+            chunk_bytes: limit(self.object.chunk_bytes.cast_unsigned()),
+            max_line_bytes: limit(self.object.max_line_bytes.cast_unsigned()),
         };
         let mut splitter = Splitter::new(limits, at.offset, at.line);
         let mut content = self.content(gap, at.offset).await?;
-        let broken = loop {
-            match content.try_next().await {
-                Ok(Some(block)) => splitter.push(block),
-                Ok(None) => break None,
-                Err(error) => break Some(error),
-            }
-            while let Some(cut) = splitter.cut()? {
-                if gap.end.is_some_and(|end| cut.start >= end) {
-                    return Ok(());
+        loop {
+            let ended = match content.try_next().await {
+                Ok(Some(block)) => {
+                    splitter.push(block);
+                    None
                 }
+                Ok(None) => {
+                    splitter.finish();
+                    Some(Ok(()))
+                }
+                Err(error) => {
+                    let broken = error.into();
+                    // Whoever reads on must cut at the same places: the lines before the break are a chunk only where
+                    // nothing will ever follow them.
+                    if !self.is_end(gap, &broken) {
+                        return Err(broken);
+                    }
+                    splitter.break_off();
+                    Some(Err(broken))
+                }
+            };
+            while let Some(cut) = splitter.cut()? {
                 self.publish(cut, at).await?;
             }
-        };
-        // Before damage, what has no newline yet is not a line.
-        match broken {
-            Some(_) => splitter.break_off(),
-            None => splitter.finish(),
-        }
-        while let Some(cut) = splitter.cut()? {
-            if gap.end.is_some_and(|end| cut.start >= end) {
-                break;
+            match (ended, gap.end) {
+                (Some(Ok(())), Some(end)) if at.offset < end => {
+                    let at = at.offset;
+                    return Err(Broken::Short { at, end });
+                }
+                (Some(ended), _) => return ended,
+                (None, _) => {}
             }
-            self.publish(cut, at).await?;
-        }
-        match broken {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
         }
     }
 
-    /// The content from an offset on, at least as far as the gap goes.
-    async fn content(
-        &mut self,
-        gap: Gap,
-        from: u64,
-    ) -> Result<futures::stream::BoxStream<'static, Result<bytes::Bytes, DecodeError>>, Broken>
-    {
+    /// The content from an offset on, exactly as far as the gap goes.
+    async fn content(&mut self, gap: Gap, from: u64) -> Result<Content, Broken> {
         let key = self.version.key.clone();
-        if from == 0 {
+        if from == 0 && gap.end.is_none() {
             return Ok(decode(&key, self.stored(0..self.version.size)).boxed());
         }
         let head = 0..self.version.size.min(Format::HEAD as u64);
@@ -242,13 +257,8 @@ impl ObjectReading {
             let stored = self.stored(from..end);
             return Ok(stored.map_err(DecodeError::Source).boxed());
         }
-        let mut skip = from;
-        let content = decode(&key, self.stored(0..self.version.size)).map_ok(move |mut block| {
-            let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(block.len());
-            skip -= skipped as u64;
-            block.split_off(skipped)
-        });
-        Ok(content.boxed())
+        let content = decode(&key, self.stored(0..self.version.size)).boxed();
+        Ok(part(content, from, gap.end))
     }
 
     fn stored(&self, range: std::ops::Range<u64>) -> ByteStream {
@@ -266,6 +276,7 @@ impl ObjectReading {
             self.until_settled = SETTLED_EVERY;
         }
         self.until_settled -= 1;
+        self.backoff.reset();
         *at = At {
             offset: cut.end,
             line: cut.first_line.wrapping_add(cut.lines),
@@ -283,6 +294,25 @@ impl ObjectReading {
     }
 }
 
+/// The bytes of a content from one offset to another; what comes behind them is not decoded.
+fn part(content: Content, from: u64, end: Option<u64>) -> Content {
+    let left = end.map_or(u64::MAX, |end| end.saturating_sub(from));
+    stream::try_unfold((content, from, left), async |(mut content, skip, left)| {
+        if left == 0 {
+            return Ok(None);
+        }
+        let Some(mut block) = content.try_next().await? else {
+            return Ok(None);
+        };
+        let skipped = limit(skip).min(block.len());
+        block.advance(skipped);
+        block.truncate(limit(left));
+        let left = left - block.len() as u64;
+        Ok(Some((block, (content, skip - skipped as u64, left))))
+    })
+    .boxed()
+}
+
 fn complete(at: At, error: Option<String>) -> Reading {
     Reading::Complete {
         bytes: at.offset,
@@ -292,7 +322,7 @@ fn complete(at: At, error: Option<String>) -> Reading {
     }
 }
 
-fn limit(bytes: i64) -> usize {
+fn limit(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 

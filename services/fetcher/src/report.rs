@@ -94,6 +94,9 @@ fn counts(object: &ObjectStatus) -> [i64; 6] {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.listed == 0 && self.objects.is_empty() {
+            return f.write_str("Nothing to do: the sources hold no objects.");
+        }
         if self.objects.is_empty() {
             return write!(
                 f,

@@ -1,8 +1,9 @@
 //! The places objects come from, listed and registered.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
+use jetline_runtime::StartupSettings;
 use jetline_source::{Location, ObjectVersion, S3Config, Source};
 use jetline_store::{Ledger, ledger::NewObject};
 use rand::{Rng, RngCore};
@@ -10,7 +11,10 @@ use rand::{Rng, RngCore};
 use crate::FetcherSettings;
 
 /// All sources of a fetcher.
-pub struct Sources(Vec<Configured>);
+pub struct Sources {
+    all: Vec<Configured>,
+    patience: Duration,
+}
 
 struct Configured {
     source: Arc<dyn Source>,
@@ -20,13 +24,17 @@ struct Configured {
 
 impl Sources {
     /// Opens every source of the settings.
-    pub async fn open(settings: &FetcherSettings, s3: &S3Config) -> anyhow::Result<Self> {
-        let mut sources = Vec::new();
+    pub async fn open(
+        settings: &FetcherSettings,
+        s3: &S3Config,
+        startup: &StartupSettings,
+    ) -> anyhow::Result<Self> {
+        let mut all = Vec::new();
         for location in &settings.source {
             let source = jetline_source::open(location, s3)
                 .await
                 .with_context(|| format!("cannot open the source {location} (SOURCE)"))?;
-            sources.push(Configured {
+            all.push(Configured {
                 source,
                 dataset: location
                     .dataset
@@ -35,14 +43,20 @@ impl Sources {
                 location: location.clone(),
             });
         }
-        Ok(Self(sources))
+        let patience = startup.startup_patience;
+        Ok(Self { all, patience })
+    }
+
+    /// How long a source may be away when it is listed for the first time.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// The roots of the objects that can be read here.
     #[must_use]
     pub fn roots(&self) -> Vec<String> {
         let mut roots: Vec<String> = self
-            .0
+            .all
             .iter()
             .map(|one| one.source.root().to_owned())
             .collect();
@@ -54,7 +68,7 @@ impl Sources {
     /// The source that an object comes from.
     #[must_use]
     pub fn of(&self, root: &str) -> Option<&Arc<dyn Source>> {
-        self.0
+        self.all
             .iter()
             .map(|one| &one.source)
             .find(|source| source.root() == root)
@@ -68,7 +82,7 @@ impl Sources {
         randomness: &mut (impl RngCore + Send),
     ) -> Result<(usize, usize), RegisterError> {
         let mut listed: Vec<(ObjectVersion, &str)> = Vec::new();
-        for one in &self.0 {
+        for one in &self.all {
             let objects = one
                 .source
                 .list()

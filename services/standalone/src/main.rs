@@ -9,7 +9,7 @@ use anyhow::Context;
 use jetline_fetcher::Report;
 use jetline_records::products;
 use jetline_runtime::{Shutdown, metrics, telemetry};
-use sea_orm::EntityTrait;
+use sea_orm::{DatabaseConnection, EntityTrait};
 
 use crate::{parts::Parts, settings::Cli};
 
@@ -33,8 +33,14 @@ async fn run(cli: Cli, shutdown: &Shutdown) -> anyhow::Result<bool> {
     let api = jetline_api::bind(&cli.api, parts.db.clone(), metrics, shutdown.clone()).await?;
     let address = api.address();
     let serving = tokio::spawn(api.serve());
-    let writing = parts.spawn_writer(shutdown).await.context("the writer cannot begin")?;
+    let writing = parts
+        .spawn_writer(shutdown)
+        .await
+        .context("the writer cannot begin")?;
 
+    if parts.fetcher.watch.is_some() {
+        tell_urls(address, &parts.db).await;
+    }
     let fetching = jetline_fetcher::run(
         &parts.fetcher,
         parts.sources,
@@ -52,9 +58,10 @@ async fn run(cli: Cli, shutdown: &Shutdown) -> anyhow::Result<bool> {
     };
     let report = result.inspect_err(|_| shutdown.soft.cancel())?;
     let interrupted = shutdown.soft.is_cancelled();
-    let example = products::Entity::find().one(&parts.db).await;
-    let example = example.ok().flatten().map_or(1, |product| product.id);
-    tell(&report, address, interrupted, cli.exit, example);
+    tell(&report, interrupted);
+    if !interrupted && !cli.exit {
+        tell_urls(address, &parts.db).await;
+    }
     if cli.exit {
         shutdown.soft.cancel();
     }
@@ -62,21 +69,23 @@ async fn run(cli: Cli, shutdown: &Shutdown) -> anyhow::Result<bool> {
     Ok(report.is_complete() && (!interrupted || !cli.exit))
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "this is what a person at the terminal reads"
-)]
-fn tell(report: &Report, address: SocketAddr, interrupted: bool, exit: bool, example: i64) {
+#[expect(clippy::print_stdout, reason = "what a person at the terminal reads")]
+fn tell(report: &Report, interrupted: bool) {
     println!("{report}");
     if interrupted {
         println!("Interrupted: start again to go on where it was.");
-    } else if !exit {
-        println!(
-            "\nServing http://{address} until Ctrl-C. Try:\n  \
-             curl http://{address}/products/{example}\n  \
-             curl http://{address}/objects\n  \
-             curl http://{address}/rejects\n  \
-             http://{address}/docs in a browser"
-        );
     }
+}
+
+#[expect(clippy::print_stdout, reason = "what a person at the terminal reads")]
+async fn tell_urls(address: SocketAddr, db: &DatabaseConnection) {
+    println!("\nServing http://{address} until Ctrl-C. Try:");
+    if let Ok(Some(product)) = products::Entity::find().one(db).await {
+        println!("  curl http://{address}/products/{}", product.id);
+    }
+    println!(
+        "  curl http://{address}/objects\n  \
+         curl http://{address}/rejects\n  \
+         http://{address}/docs in a browser"
+    );
 }

@@ -33,7 +33,13 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) async fn connect(cli: &Cli) -> anyhow::Result<Self> {
-        let sources = Sources::open(&cli.fetcher, &cli.s3).await?;
+        if cli.queue.nats_url.is_some() && !has_dedup(cli) {
+            bail!(
+                "NATS_URL is set and REDIS_URL is not: writers that share a queue need a dedup store, \
+                 or DEDUP=off for all of them"
+            );
+        }
+        let sources = Sources::open(&cli.fetcher, &cli.s3, &cli.startup).await?;
         let db = migrated_database(cli).await?;
         let mut parts = Self {
             ledger: Ledger::new(db.clone(), chrono::Utc::now),
@@ -80,17 +86,14 @@ async fn queue(cli: &Cli) -> anyhow::Result<Arc<dyn Queue>> {
     connect_queue(&cli.queue, &cli.startup).await
 }
 
-/// A queue of this process keeps the order of the lines and has one writer, which needs no dedup store. A real queue does
-/// not, and other writers may share it.
+fn has_dedup(cli: &Cli) -> bool {
+    cli.dedup.redis.redis_url.is_some() || cli.dedup.dedup == DedupMode::Off
+}
+
+/// A queue of this process keeps the order of the lines and has one writer, which needs no dedup store.
 async fn dedup(cli: &Cli) -> anyhow::Result<Arc<dyn Dedup>> {
-    let chosen = cli.dedup.redis.redis_url.is_some() || cli.dedup.dedup == DedupMode::Off;
-    if chosen {
+    if has_dedup(cli) {
         return cli.dedup.connect(&cli.startup).await;
-    }
-    if cli.queue.nats_url.is_some() {
-        bail!(
-            "NATS_URL is set and REDIS_URL is not: writers that share a queue need a dedup store, or DEDUP=off for all of them"
-        );
     }
     Ok(Arc::new(WithoutStore::in_order()))
 }

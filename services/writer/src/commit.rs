@@ -7,17 +7,19 @@ use std::{collections::HashMap, sync::Arc};
 
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, Epoch, ObjectId, Reason, Rejection, Table};
+use jetline_records::{Dataset, Epoch, Mode, ObjectId, Reason, Rejection, Table};
 use jetline_runtime::metrics::{
     CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES, LINES, REJECTS,
 };
 use jetline_store::{
-    ChunkEntry, ChunkOutcome, ChunkRows, CommitOutcome, Counts, Ledger, ledger::Suspicion,
+    ChunkEntry, ChunkOutcome, ChunkRows, CommitOutcome, Counts, Judged, Ledger,
+    ledger::{Admission, Suspicion},
 };
 
 use tokio::sync::RwLock;
 
 use crate::{
+    admission::Admissions,
     claim::claim,
     epochs::{self, Epochs},
     parse::{self, Parsed},
@@ -28,6 +30,7 @@ pub struct Committer {
     ledger: Ledger,
     dedup: Arc<dyn Dedup>,
     epochs: Epochs,
+    admissions: Admissions,
     datasets: Vec<Dataset>,
     /// Held shared by ordinary work and alone by suspicious work.
     pub(crate) alone: RwLock<()>,
@@ -74,6 +77,7 @@ impl Committer {
         datasets: Vec<Dataset>,
     ) -> Self {
         Self {
+            admissions: Admissions::new(ledger.clone()),
             ledger,
             dedup,
             epochs,
@@ -88,18 +92,26 @@ impl Committer {
         Ok(())
     }
 
-    /// Parses chunks into one group per dataset. Chunks of a dataset that this writer does not know come back: another
-    /// writer may know it.
+    /// Whether this writer knows the dataset of a chunk; another one may, where versions are mixed.
     #[must_use]
-    pub fn parse(&self, chunks: Vec<Chunk>) -> (Vec<Group<'_>>, Vec<Chunk>) {
-        let (mut groups, mut unknown): (Vec<Group<'_>>, Vec<Chunk>) = (Vec::new(), Vec::new());
+    pub fn knows(&self, chunk: &Chunk) -> bool {
+        let known = self.dataset(&chunk.dataset).is_some();
+        if !known {
+            tracing::error!(
+                dataset = chunk.dataset,
+                object = %chunk.object,
+                "this writer does not know the dataset, it leaves the chunk to another one: update it"
+            );
+        }
+        known
+    }
+
+    /// Parses chunks of known datasets into one group per dataset.
+    #[must_use]
+    pub fn parse(&self, chunks: Vec<Chunk>) -> Vec<Group<'_>> {
+        let mut groups: Vec<Group<'_>> = Vec::new();
         for chunk in chunks {
-            let Some(dataset) = self
-                .datasets
-                .iter()
-                .find(|known| known.name == chunk.dataset)
-            else {
-                unknown.push(chunk);
+            let Some(dataset) = self.dataset(&chunk.dataset) else {
                 continue;
             };
             let group = groups
@@ -111,7 +123,11 @@ impl Committer {
             });
             groups[group].add(chunk);
         }
-        (groups, unknown)
+        groups
+    }
+
+    fn dataset(&self, name: &str) -> Option<&Dataset> {
+        self.datasets.iter().find(|known| known.name == name)
     }
 
     /// Notes that a chunk which was delivered suspiciously often is about to be tried alone.
@@ -125,6 +141,9 @@ impl Committer {
             return Ok(Step::Done);
         }
         let epoch = self.epochs.current().await?;
+        if !self.admit(&epoch, group).await? {
+            return Ok(Step::Again);
+        }
         let parsed: Vec<&Parsed> = group.items.iter().map(|item| &item.parsed).collect();
         let dataset = group.dataset.name;
         let Some(judged) = claim(&*self.dedup, &epoch, group.settled(), dataset, &parsed).await?
@@ -135,19 +154,39 @@ impl Committer {
         self.commit(&epoch, &judged, group).await
     }
 
+    /// Whether a group may be claimed as it is now.
+    async fn admit(&self, epoch: &Epoch, group: &mut Group<'_>) -> Result<bool, Error> {
+        let entries = group.items.iter().map(|item| &item.parsed.entry);
+        let entries: Vec<&ChunkEntry> = entries.collect();
+        match self.admissions.admit(epoch, &entries).await? {
+            Admission::All { with_refused } => {
+                for item in &mut group.items {
+                    if with_refused.contains(&item.chunk.object) {
+                        let refused = self.ledger.refused(&item.parsed.entry).await?;
+                        item.leave_out(refused, group.dataset);
+                    }
+                }
+                Ok(true)
+            }
+            Admission::Except(stale) => {
+                group.let_go(&stale);
+                Ok(false)
+            }
+            Admission::EpochEnded => {
+                self.epochs.after(epoch.id).await?;
+                Ok(false)
+            }
+        }
+    }
+
     async fn commit(
         &self,
         epoch: &Epoch,
         judged: &[ChunkRows],
         group: &mut Group<'_>,
     ) -> Result<Step, Error> {
-        let next = if group.has_refused() {
-            Some(self.epochs.next_id().await)
-        } else {
-            None
-        };
         let table = &group.dataset.table;
-        match self.ledger.commit(epoch.id, table, judged, next).await {
+        match self.ledger.commit(epoch.id, table, judged).await {
             Ok(CommitOutcome::Committed(outcomes)) => {
                 group.count(&outcomes);
                 Ok(Step::Done)
@@ -161,13 +200,14 @@ impl Committer {
                 self.let_go(epoch, group, &stale).await?;
                 Ok(Step::Again)
             }
-            Err(jetline_store::Error::Data { .. }) => self.find_refused(judged, group).await,
+            Err(error @ jetline_store::Error::Data { .. }) => {
+                self.reject_refused(epoch, group, error).await
+            }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Lets chunks go whose object failed without them, or is not the one they were cut from. What they claimed will
-    /// never be committed, which ends the epoch.
+    /// Lets chunks go whose object failed without them. What they claimed will never be committed, which ends the epoch.
     async fn let_go(
         &self,
         epoch: &Epoch,
@@ -179,37 +219,40 @@ impl Committer {
                 .end_epoch(epoch.id, self.epochs.next_id().await)
                 .await?;
         }
-        tracing::warn!(
-            chunks = stale.len(),
-            "chunks belong to no open object, they are let go"
-        );
-        group
-            .items
-            .retain(|item| !stale.contains(&item.parsed.entry));
+        group.let_go(stale);
         Ok(())
     }
 
-    /// Finds, in each chunk, the first line that the database does not accept: it is rejected.
-    async fn find_refused(
+    /// Rejects the lines that the database does not accept: all of them at once, as they end the epoch.
+    async fn reject_refused(
         &self,
-        judged: &[ChunkRows],
+        epoch: &Epoch,
         group: &mut Group<'_>,
+        error: jetline_store::Error,
     ) -> Result<Step, Error> {
-        let mut found = false;
-        for (rows, item) in judged.iter().zip(&mut group.items) {
-            if let Some((line, message)) = self.first_refused(&group.dataset.table, rows).await? {
-                found = true;
+        let mut refused = Vec::new();
+        for item in &mut group.items {
+            let table = &group.dataset.table;
+            let before = item.refused.len();
+            while let Some((line, message)) = self.first_refused(table, &item.rows()).await? {
                 let rejection = Rejection::new(Reason::RefusedByDatabase, message);
-                item.refused.insert(line, rejection);
-                item.parsed = parse::parse(&item.chunk, group.dataset, &item.refused);
+                item.leave_out(HashMap::from([(line, rejection)]), group.dataset);
+            }
+            if item.refused.len() > before {
+                refused.push(item.rows());
             }
         }
-        let several = group.items.len() > 1;
-        Ok(if !found && several {
-            Step::Split
-        } else {
-            Step::Again
-        })
+        if !refused.is_empty() {
+            if epoch.mode == Mode::Shared {
+                let next = self.epochs.next_id().await;
+                self.ledger.refuse(epoch.id, &refused, next).await?;
+            }
+            return Ok(Step::Again);
+        }
+        if group.items.len() > 1 {
+            return Ok(Step::Split);
+        }
+        Err(error.into())
     }
 
     /// Searches the shortest run of rows, from the first on, that is refused: its last row is at fault.
@@ -250,6 +293,35 @@ struct Item {
     refused: HashMap<u32, Rejection>,
 }
 
+impl Item {
+    /// Parses the chunk again without lines that the database refused.
+    fn leave_out(&mut self, refused: HashMap<u32, Rejection>, dataset: &Dataset) {
+        let before = self.refused.len();
+        self.refused.extend(refused);
+        if self.refused.len() > before {
+            self.parsed = parse::parse(&self.chunk, dataset, &self.refused);
+        }
+    }
+
+    /// Everything that the chunk could write, and the lines that the database refused.
+    fn rows(&self) -> ChunkRows {
+        let rows = self.parsed.records.iter().map(|record| Judged {
+            row: record.row.clone(),
+            position: record.position,
+            if_changed: false,
+        });
+        let rejected = self.parsed.rejected.iter();
+        let refused = rejected.filter(|line| self.refused.contains_key(&line.line));
+        ChunkRows {
+            entry: self.parsed.entry.clone(),
+            rows: rows.collect(),
+            unchanged: 0,
+            superseded: 0,
+            rejected: refused.cloned().collect(),
+        }
+    }
+}
+
 impl<'a> Group<'a> {
     fn new(dataset: &'a Dataset) -> Self {
         Self {
@@ -283,8 +355,13 @@ impl<'a> Group<'a> {
         settled.min().unwrap_or_default()
     }
 
-    fn has_refused(&self) -> bool {
-        self.items.iter().any(|item| !item.refused.is_empty())
+    fn let_go(&mut self, stale: &[ChunkEntry]) {
+        tracing::warn!(
+            chunks = stale.len(),
+            "chunks belong to no open object, they are let go"
+        );
+        self.items
+            .retain(|item| !stale.contains(&item.parsed.entry));
     }
 
     fn count(&mut self, outcomes: &[ChunkOutcome]) {

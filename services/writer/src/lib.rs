@@ -5,6 +5,7 @@
 //! Any number of writers run at the same time, each with several workers. A worker takes as many chunks as one
 //! transaction may hold and carries them through all steps; whatever is not there at the moment, it waits for.
 
+pub mod admission;
 pub mod claim;
 pub mod commit;
 pub mod epochs;

@@ -16,7 +16,7 @@ pub struct WriterSettings {
     #[arg(long, env, default_value = "8")]
     pub writer_chunks: NonZeroUsize,
 
-    /// How often a chunk may crash its writer until it is given up
+    /// How often a chunk that was delivered three times to no end is tried alone, until it is given up
     #[arg(long, env, default_value = "5")]
     pub max_deliver: u32,
 

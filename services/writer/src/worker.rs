@@ -1,6 +1,6 @@
 //! Takes chunks from the queue and carries them to their commit.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, iter, slice, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use jetline_queue::{Chunk, Delivery, Queue};
@@ -78,76 +78,70 @@ impl Worker {
     }
 
     async fn take(&mut self, deliveries: Vec<Delivery>) -> Result<(), Error> {
-        let (suspicious, ordinary): (Vec<_>, Vec<_>) = deliveries
+        let (committer, every) = (self.committer.clone(), self.settings.progress_every);
+        let known = deliveries
             .into_iter()
-            .partition(|delivery| delivery.attempt > SUSPICIOUS);
-        let committer = self.committer.clone();
+            .filter(|delivery| committer.knows(&delivery.chunk));
+        let (suspicious, ordinary): (Vec<_>, Vec<_>) =
+            known.partition(|delivery| delivery.attempt > SUSPICIOUS);
+        let mut suspicious = VecDeque::from(suspicious);
         if !ordinary.is_empty() {
-            let _shared = committer.alone.read().await;
-            self.process(ordinary).await?;
+            let work = async {
+                let _shared = committer.alone.read().await;
+                self.process(&ordinary).await
+            };
+            in_progress(ordinary.iter().chain(&suspicious), every, work).await?;
+            acknowledge(ordinary).await;
         }
-        for delivery in suspicious {
-            let every = self.settings.progress_every;
-            let one = [delivery];
-            let _alone = with_progress(&one, every, committer.alone.write()).await;
-            let [delivery] = one;
-            if self.may_try(&delivery).await? {
-                self.process(vec![delivery]).await?;
-            } else {
-                tracing::error!(
-                    object = %delivery.chunk.object,
-                    chunk.start = delivery.chunk.start,
-                    "a chunk crashed its writer too often and is given up"
-                );
-                acknowledge(vec![delivery]).await;
-            }
+        while let Some(delivery) = suspicious.pop_front() {
+            let work = async {
+                let _alone = committer.alone.write().await;
+                self.try_alone(&delivery).await
+            };
+            let waiting = iter::once(&delivery).chain(&suspicious);
+            in_progress(waiting, every, work).await?;
+            acknowledge(vec![delivery]).await;
         }
         Ok(())
     }
 
-    async fn may_try(&mut self, delivery: &Delivery) -> Result<bool, Error> {
+    async fn try_alone(&mut self, delivery: &Delivery) -> Result<(), Error> {
         let (committer, limit) = (self.committer.clone(), self.settings.max_deliver);
         loop {
             match committer.suspect(&delivery.chunk, limit).await {
-                Ok(suspicion) => return Ok(suspicion == Suspicion::Try),
+                Ok(Suspicion::Try) => return self.process(slice::from_ref(delivery)).await,
+                Ok(Suspicion::Dead) => break,
                 Err(error) => self.wait_or_end(error).await?,
             }
         }
-    }
-
-    async fn process(&mut self, deliveries: Vec<Delivery>) -> Result<(), Error> {
-        let begin = Instant::now();
-        metrics::gauge!(CHUNKS_IN_FLIGHT).increment(as_f64(deliveries.len()));
-        let chunks = deliveries.iter().map(|delivery| delivery.chunk.clone());
-        let every = self.settings.progress_every;
-        let committed = with_progress(&deliveries, every, self.commit(chunks.collect())).await;
-        metrics::gauge!(CHUNKS_IN_FLIGHT).decrement(as_f64(deliveries.len()));
-        metrics::histogram!(CHUNK_SECONDS).record(begin.elapsed());
-        let unknown = committed?;
-        let known = deliveries
-            .into_iter()
-            .filter(|delivery| !unknown.contains(&delivery.chunk));
-        acknowledge(known.collect()).await;
+        tracing::error!(
+            object = %delivery.chunk.object,
+            chunk.start = delivery.chunk.start,
+            "a chunk crashed its writer too often and is given up"
+        );
         Ok(())
     }
 
-    /// Commits chunks, however long it takes; returns those of unknown datasets.
-    async fn commit(&mut self, chunks: Vec<Chunk>) -> Result<Vec<Chunk>, Error> {
+    /// Commits the chunks of deliveries, however long it takes.
+    async fn process(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
+        let begin = Instant::now();
+        metrics::gauge!(CHUNKS_IN_FLIGHT).increment(as_f64(deliveries.len()));
+        let chunks = deliveries.iter().map(|delivery| delivery.chunk.clone());
+        let committed = self.commit(chunks.collect()).await;
+        metrics::gauge!(CHUNKS_IN_FLIGHT).decrement(as_f64(deliveries.len()));
+        metrics::histogram!(CHUNK_SECONDS).record(begin.elapsed());
+        committed
+    }
+
+    async fn commit(&mut self, chunks: Vec<Chunk>) -> Result<(), Error> {
         let committer = self.committer.clone();
-        let (mut groups, unknown) = committer.parse(chunks);
-        for chunk in &unknown {
-            tracing::error!(
-                dataset = chunk.dataset,
-                object = %chunk.object,
-                "this writer does not know the dataset, another one may: update it"
-            );
-        }
+        let mut groups = committer.parse(chunks);
         while let Some(mut group) = groups.pop() {
             if self.commit_group(&committer, &mut group).await? == Step::Split {
                 groups.extend(group.split());
             }
         }
-        Ok(unknown)
+        Ok(())
     }
 
     async fn commit_group(
@@ -197,19 +191,23 @@ impl Worker {
     }
 }
 
-/// Tells the queue, while something takes its time, that work on the deliveries goes on.
-async fn with_progress<F: Future>(deliveries: &[Delivery], every: Duration, work: F) -> F::Output {
+/// Tells the queue, while work takes its time, that it goes on.
+async fn in_progress<'a, F: Future>(
+    deliveries: impl Iterator<Item = &'a Delivery> + Clone,
+    every: Duration,
+    work: F,
+) -> F::Output {
     tokio::pin!(work);
     let mut ticks = tokio::time::interval_at(Instant::now() + every, every);
     loop {
         tokio::select! {
             biased;
             output = &mut work => return output,
-            _ = ticks.tick() => {
-                for error in join_all(deliveries.iter().map(Delivery::progress)).await.into_iter().filter_map(Result::err) {
-                    tracing::debug!(%error, "the queue was not told of progress");
-                }
-            }
+            _ = ticks.tick() => {}
+        }
+        let told = join_all(deliveries.clone().map(Delivery::progress)).await;
+        for error in told.into_iter().filter_map(Result::err) {
+            tracing::debug!(%error, "the queue was not told of progress");
         }
     }
 }

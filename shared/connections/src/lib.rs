@@ -7,7 +7,7 @@ mod dedup;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 pub use dedup::{DedupMode, DedupSettings};
 use jetline_queue::{JetStream, JetStreamConfig, Queue};
 use jetline_runtime::{PrometheusHandle, Shutdown, StartupSettings, observe, settings::required};
@@ -21,6 +21,13 @@ pub async fn connect_database(
 ) -> anyhow::Result<DatabaseConnection> {
     let purpose = "the database, as in postgres://user:password@host/name";
     let url = required(settings.database_url.as_deref(), "DATABASE_URL", purpose)?;
+    // The driver would repeat in its error what it cannot read, a password too.
+    ensure!(
+        ["postgres://", "postgresql://", "sqlite:"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme)),
+        "DATABASE_URL must begin with postgres:// or sqlite://"
+    );
     let connections = settings.database_connections;
     startup
         .connect(

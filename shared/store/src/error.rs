@@ -36,7 +36,9 @@ pub enum Error {
     #[error("the ledger is damaged: {0}")]
     Damaged(String),
     /// Another process took over from one that reads and commits in order.
-    #[error("another process took this database over: only one may read and write it without REDIS_URL and NATS_URL")]
+    #[error(
+        "another process took this database over: only one may read and write it without REDIS_URL and NATS_URL"
+    )]
     TakenOver,
     /// Another mode of dedup is in use.
     #[error(
@@ -114,8 +116,8 @@ fn postgres(code: &str) -> Class {
         "22" | "23" | "54" => Class::Data,
         // connection exception, insufficient resources, operator intervention, system error, transaction rollback
         "08" | "53" | "57" | "58" | "40" => Class::Unavailable,
-        // lock not available, read-only transaction (a standby that was not promoted yet)
-        _ if matches!(code, "55P03" | "25006") => Class::Unavailable,
+        // lock not available, read-only transaction (a standby that was not promoted yet), ended by a time limit
+        _ if matches!(code, "55P03" | "25006" | "25P03" | "25P04") => Class::Unavailable,
         _ => Class::Refused,
     }
 }

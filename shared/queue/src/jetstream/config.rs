@@ -9,6 +9,7 @@ use super::link::without_credentials;
 
 /// How to reach NATS, and how its stream is made. All services of one installation use the same values.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Queue")]
 pub struct JetStreamConfig {
     /// NATS server, 2.9 or later, started with --jetstream: `nats://host:4222` or `tls://host:4222`
     ///
@@ -25,9 +26,8 @@ pub struct JetStreamConfig {
     #[arg(long, env = "NATS_STREAM", value_name = "NAME", default_value = "JETLINE", value_parser = name)]
     pub nats_stream: String,
 
-    /// Size of the stream, in bytes, at which fetchers wait for writers
-    #[arg(long, env = "NATS_MAX_BYTES", value_name = "BYTES", default_value_t = 1 << 30,
-        value_parser = value_parser!(i64).range(1..))]
+    /// Size of the stream at which fetchers wait for writers
+    #[arg(long, env = "NATS_MAX_BYTES", value_name = "BYTES", default_value = "1GiB", value_parser = max_bytes)]
     pub nats_max_bytes: i64,
 
     /// How long a writer may be silent about a chunk before another one gets it
@@ -60,6 +60,14 @@ fn name(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("letters, digits, `-` and `_` only, 255 at most".to_owned())
+}
+
+fn max_bytes(text: &str) -> Result<i64, String> {
+    let bytes = jetline_runtime::settings::bytes(text)?;
+    match i64::try_from(bytes) {
+        Ok(bytes) if bytes > 0 => Ok(bytes),
+        _ => Err("must be above 0, and fit 63 bits".to_owned()),
+    }
 }
 
 fn ack_wait(text: &str) -> Result<Duration, String> {

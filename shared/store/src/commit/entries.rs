@@ -26,15 +26,23 @@ pub(super) enum Check {
     Known(Known),
 }
 
-/// The entries that chunks have already, and the objects that are done.
+/// The entries that chunks have already, and the objects of which every chunk is committed.
 pub(super) struct Known {
     entries: HashMap<(i64, i64), chunks::Model>,
-    done: HashSet<i64>,
+    complete: HashSet<i64>,
+    unread: Option<i64>,
 }
 
 impl Known {
+    /// Whether lines below this object may still be committed although the epoch is one of commits in order: a row that
+    /// says the same must then take the new rank, as they would otherwise outdo it.
+    pub(super) fn is_out_of_order(&self, entry: &ChunkEntry) -> bool {
+        self.unread
+            .is_some_and(|unread| unread < entry.object.get())
+    }
+
     pub(super) fn is_committed(&self, entry: &ChunkEntry) -> bool {
-        self.done.contains(&entry.object.get())
+        self.complete.contains(&entry.object.get())
             || self
                 .get(entry)
                 .is_some_and(|known| known.state == chunks::State::Committed)
@@ -69,6 +77,8 @@ struct ObjectRow {
     id: Option<i64>,
     registration: Option<String>,
     state: Option<objects::State>,
+    complete: Option<bool>,
+    unread: Option<i64>,
 }
 
 pub(super) async fn check(
@@ -84,7 +94,10 @@ pub(super) async fn check(
     ids.dedup();
     let sql = format!(
         "SELECT e.id AS epoch, e.server_started_at = {} AS same_server, o.id AS id,
-             o.registration AS registration, o.state AS state
+             o.registration AS registration, o.state AS state,
+             o.state = 'done' OR (o.state = 'failed' AND o.folded_bytes = o.total_bytes) AS complete,
+             CASE WHEN e.mode = 'in_order'
+                 THEN (SELECT MIN(id) FROM objects WHERE state IN ('registered', 'reading')) END AS unread
          FROM epoch e LEFT JOIN objects o ON o.id IN ({})",
         server_started_at(tx),
         placeholders(1, ids.len())
@@ -104,13 +117,14 @@ pub(super) async fn check(
     }
     let objects: HashMap<i64, &ObjectRow> =
         rows.iter().filter_map(|row| Some((row.id?, row))).collect();
-    let done = objects
+    let complete = objects
         .values()
-        .filter(|row| row.state == Some(objects::State::Done))
+        .filter(|row| row.complete == Some(true))
         .filter_map(|row| row.id);
     let known = Known {
         entries: entries(tx, chunks).await?,
-        done: done.collect(),
+        complete: complete.collect(),
+        unread: rows.first().and_then(|row| row.unread),
     };
     let stale: Vec<ChunkEntry> = chunks
         .iter()
@@ -165,9 +179,11 @@ pub(super) async fn insert(
     if chunks.is_empty() {
         return Ok(true);
     }
+    let mut chunks: Vec<_> = chunks.iter().zip(counts).collect();
+    // All writers write in one order, as they do for records.
+    chunks.sort_unstable_by_key(|(chunk, _)| key(&chunk.entry));
     let rows = chunks
         .iter()
-        .zip(counts)
         .map(|(chunk, counts)| row(&chunk.entry, counts, now));
     let replace = OnConflict::columns([chunks::Column::ObjectId, chunks::Column::StartOffset])
         .update_columns([

@@ -1,8 +1,11 @@
 //! One transaction for the rows, the rejected lines and the ledger entries of one or several chunks.
 
 mod entries;
+mod refused;
 mod rejects;
 mod upsert;
+
+use std::borrow::Cow;
 
 use jetline_records::{EpochId, ObjectId, Position, Rejection, Row, Table};
 
@@ -10,7 +13,7 @@ use crate::{
     Error, Ledger,
     backend::{self, Lock},
     database,
-    ledger::{commit, epoch},
+    ledger::commit,
 };
 
 /// Which part of which object a chunk is.
@@ -117,22 +120,18 @@ pub enum ChunkOutcome {
 impl Ledger {
     /// Commits chunks that were claimed under `epoch`, all of one table, in one transaction.
     ///
-    /// [`Error::Data`] says that the database does not accept one of the values; nothing was committed. With `refused`,
-    /// some claimed records are not among the rows because it did not: the epoch ends with the commit, as their claims
-    /// stand in the dedup store, and `refused` is the id of the next one.
+    /// [`Error::Data`] says that the database does not accept one of the values; nothing was committed.
     pub async fn commit(
         &self,
         epoch: EpochId,
         table: &Table,
         chunks: &[ChunkRows],
-        refused: Option<EpochId>,
     ) -> Result<CommitOutcome, Error> {
+        if chunks.is_empty() {
+            return Ok(CommitOutcome::Committed(Vec::new()));
+        }
         let tx = database::begin(&self.db).await?;
-        let lock = match refused {
-            Some(_) => Lock::EpochExclusive,
-            None => Lock::EpochShared,
-        };
-        backend::lock(&tx, lock).await?;
+        backend::lock(&tx, Lock::EpochShared).await?;
         let known = match entries::check(&tx, epoch, chunks).await? {
             entries::Check::EpochEnded => return Ok(CommitOutcome::EpochEnded),
             entries::Check::Stale(stale) => return Ok(CommitOutcome::Stale(stale)),
@@ -143,7 +142,7 @@ impl Ledger {
             .filter(|chunk| !known.is_committed(&chunk.entry))
             .collect();
         let now = (self.now)();
-        let written = upsert::upsert(&tx, table, &new, now).await?;
+        let written = upsert::upsert(&tx, table, &in_force(&new, &known), now).await?;
         rejects::insert(&tx, &new).await?;
         let counts: Vec<Counts> = new
             .iter()
@@ -156,9 +155,6 @@ impl Ledger {
             .collect();
         if !entries::insert(&tx, &new, &counts, now).await? {
             return Ok(CommitOutcome::Raced);
-        }
-        if let Some(next) = refused {
-            epoch::end(&tx, next).await?;
         }
         commit(tx, "commit chunks").await?;
         let mut counts = counts.into_iter();
@@ -174,12 +170,27 @@ impl Ledger {
     /// What the database has against these rows, if anything; nothing stays.
     pub async fn refusal(&self, table: &Table, chunk: &ChunkRows) -> Result<Option<String>, Error> {
         let tx = database::begin(&self.db).await?;
-        match upsert::upsert(&tx, table, &[chunk], (self.now)()).await {
+        match upsert::upsert(&tx, table, &[Cow::Borrowed(chunk)], (self.now)()).await {
             Ok(_) => Ok(None),
             Err(Error::Data { source, .. }) => Ok(Some(source.to_string())),
             Err(error) => Err(error),
         }
     }
+}
+
+/// The chunks with the verdicts that hold for them.
+fn in_force<'a>(chunks: &[&'a ChunkRows], known: &entries::Known) -> Vec<Cow<'a, ChunkRows>> {
+    let judged = chunks.iter().map(|&chunk| {
+        if !known.is_out_of_order(&chunk.entry) {
+            return Cow::Borrowed(chunk);
+        }
+        let mut chunk = chunk.clone();
+        for row in &mut chunk.rows {
+            row.if_changed = false;
+        }
+        Cow::Owned(chunk)
+    });
+    judged.collect()
 }
 
 /// What an upsert did with the rows of one chunk.

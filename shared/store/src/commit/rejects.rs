@@ -20,11 +20,14 @@ pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[&ChunkRows]) -> 
                     line: Set(line.line.into()),
                     byte_offset: Set(line.offset.cast_signed()),
                     reason: Set(line.rejection.reason.code().to_owned()),
-                    message: Set(line.rejection.message.clone()),
+                    // The message may quote the line, and no database text can hold U+0000.
+                    message: Set(line.rejection.message.replace('\0', "\u{fffd}")),
                     raw: Set(line.raw.clone()),
                 }),
         );
     }
+    // All writers write in one order, as they do for records.
+    rows.sort_unstable_by_key(|row| (row.object_id.clone().take(), row.line.clone().take()));
     // A chunk that is committed again, in a new epoch, rejects the same lines again.
     let already = OnConflict::columns([
         rejected_lines::Column::ObjectId,

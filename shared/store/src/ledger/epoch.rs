@@ -3,6 +3,7 @@
 //! A new epoch begins when the dedup store has lost something, when the database was restored, and when claims were
 //! made that will never be committed. It begins in one transaction that nobody commits beside.
 
+use chrono::{DateTime, Utc};
 use jetline_records::{Epoch, EpochId, Mode, ObjectId};
 use sea_orm::{ConnectionTrait, FromQueryResult};
 
@@ -69,7 +70,7 @@ impl Ledger {
             }
         }
         activate.await.map_err(BeginError::Dedup)?;
-        let epoch = replace(&tx, mode, new).await?;
+        let epoch = replace(&tx, mode, new, (self.now)()).await?;
         if mode == Mode::InOrder {
             start_over_in_order(&tx).await?;
         }
@@ -86,19 +87,23 @@ impl Ledger {
             .await?
             .is_some_and(|current| current.epoch.id == seen)
         {
-            end(&tx, new).await?;
+            end(&tx, new, (self.now)()).await?;
         }
         commit(tx, "end an epoch").await
     }
 }
 
-/// Ends the epoch in force, if claims are made under it.
-pub(crate) async fn end(tx: &impl ConnectionTrait, new: EpochId) -> Result<(), Error> {
+/// Ends the epoch in force, if claims are made under it; returns the one that follows.
+pub(crate) async fn end(
+    tx: &impl ConnectionTrait,
+    new: EpochId,
+    now: DateTime<Utc>,
+) -> Result<Option<Epoch>, Error> {
     match current(tx).await? {
         Some(current) if current.epoch.mode == Mode::Shared => {
-            replace(tx, Mode::Shared, new).await.map(drop)
+            replace(tx, Mode::Shared, new, now).await.map(Some)
         }
-        _ => Ok(()),
+        _ => Ok(None),
     }
 }
 
@@ -148,7 +153,12 @@ async fn may_follow(
 }
 
 /// Puts a new epoch in force. In shared mode, what is committed from its base on is to be claimed and committed again.
-async fn replace(tx: &impl ConnectionTrait, mode: Mode, new: EpochId) -> Result<Epoch, Error> {
+async fn replace(
+    tx: &impl ConnectionTrait,
+    mode: Mode,
+    new: EpochId,
+    now: DateTime<Utc>,
+) -> Result<Epoch, Error> {
     let epoch = Epoch {
         id: new,
         base: settled(tx).await?,
@@ -171,7 +181,7 @@ async fn replace(tx: &impl ConnectionTrait, mode: Mode, new: EpochId) -> Result<
         epoch.base.get().into(),
         epoch.recovery.get().into(),
         mode.as_str().into(),
-        chrono::Utc::now().into(),
+        now.into(),
     ];
     execute(tx, "write the epoch", &sql, values).await?;
     Ok(epoch)

@@ -60,6 +60,10 @@ fn gaps(covered: &[Covered], total: Option<u64>) -> Result<Vec<Gap>, Error> {
         line = u32::try_from(chunk.behind_line)
             .map_err(|_| Error::Damaged(format!("line number {}", chunk.behind_line)))?;
     }
+    if let Some(total) = total.filter(|total| *total < at) {
+        let beyond = format!("a chunk ends at byte {at} of an object of {total} bytes");
+        return Err(Error::Damaged(beyond));
+    }
     if total != Some(at) {
         gaps.push(Gap {
             start: at,
@@ -110,7 +114,8 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_chunks_are_damage() {
+    fn chunks_that_overlap_or_go_beyond_the_object_are_damage() {
         assert!(gaps(&covered(&[(0, 20, 5), (10, 30, 9)]), None).is_err());
+        assert!(gaps(&covered(&[(0, 20, 5)]), Some(19)).is_err());
     }
 }

@@ -32,7 +32,9 @@ pub enum Reading {
 }
 
 impl Ledger {
-    /// Takes the oldest object of these roots that nobody reads, for `term` at first.
+    /// Takes the oldest object of these roots that nobody else reads, for `term` at first.
+    ///
+    /// What `owner` has leased already it gets again: its reading was broken off, or the answer was lost.
     pub async fn lease(
         &self,
         owner: &str,
@@ -53,7 +55,8 @@ impl Ledger {
              SET state = 'reading', lease_owner = $1, lease_until = {now} + $2, readings = readings + 1
              WHERE id = (
                  SELECT id FROM objects
-                 WHERE (state = 'registered' OR (state = 'reading' AND lease_until < {now}))
+                 WHERE (state = 'registered'
+                     OR (state = 'reading' AND (lease_until < {now} OR lease_owner = $1)))
                      AND root IN ({roots_list})
                  ORDER BY id LIMIT 1 {skip})
              RETURNING *"

@@ -1,5 +1,6 @@
 //! What was read, what is committed, and what is missing.
 
+mod admit;
 pub(crate) mod epoch;
 mod gaps;
 mod lease;
@@ -8,6 +9,7 @@ mod register;
 mod settle;
 mod suspect;
 
+pub use admit::Admission;
 use chrono::{DateTime, Utc};
 pub use epoch::{BeginError, CurrentEpoch};
 pub use gaps::Gap;

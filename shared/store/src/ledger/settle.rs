@@ -37,7 +37,9 @@ impl Ledger {
     /// An object with dead chunks ends only when everything below it is settled: until then its unchanged lines stand
     /// in the dedup store alone. It ends the epoch, for which `new_epoch` is used.
     pub async fn settle(&self, new_epoch: EpochId) -> Result<Vec<Ended>, Error> {
-        if tiled(&self.db).await?.is_empty() {
+        let watermark = settled(&self.db).await?.get();
+        let may_end = |object: &Tiled| object.dead == 0 || object.id == watermark;
+        if !tiled(&self.db).await?.iter().any(may_end) {
             return Ok(Vec::new());
         }
         let tx = self.alone().await?;
@@ -49,6 +51,7 @@ impl Ledger {
         for batch in whole.chunks(BATCH) {
             self.end_whole(&tx, batch, &mut ended).await?;
         }
+        let whole = ended.len();
         for object in dead {
             if settled(&tx).await?.get() == object.id {
                 let error = format!(
@@ -56,9 +59,14 @@ impl Ledger {
                     object.dead
                 );
                 self.end_failed(&tx, object.id, &error).await?;
-                epoch::end(&tx, new_epoch).await?;
                 ended.extend(as_ended(object.id, Some(error)));
             }
+        }
+        if ended.len() > whole
+            && let Some(epoch) = epoch::end(&tx, new_epoch, (self.now)()).await?
+        {
+            // What lies beyond the new epoch's base is to be committed again.
+            ended.retain(|one| one.object < epoch.base);
         }
         fold(&tx).await?;
         commit(tx, "settle objects").await?;
@@ -78,7 +86,7 @@ impl Ledger {
         let values = [(self.now)().into(), object.get().into()];
         let failed = execute(&tx, "fail an object", sql, values).await? == 1;
         if failed {
-            epoch::end(&tx, new_epoch).await?;
+            epoch::end(&tx, new_epoch, (self.now)()).await?;
             fold(&tx).await?;
             commit(tx, "fail an object").await?;
         }

@@ -1,3 +1,23 @@
 //! The store against real databases.
 
+#[cfg(test)]
+mod base;
+#[cfg(test)]
+mod commits;
+#[cfg(test)]
+mod datasets;
+#[cfg(test)]
+mod ends;
+#[cfg(test)]
+mod epochs;
+#[cfg(test)]
+mod leases;
+#[cfg(test)]
+mod races;
 mod read;
+#[cfg(test)]
+mod registration;
+#[cfg(test)]
+mod repeats;
+#[cfg(test)]
+mod suspects;

@@ -5,6 +5,8 @@
 mod postgres;
 mod sqlite;
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use jetline_records::Table;
 use sea_orm::{ConnectionTrait, DbBackend};
@@ -16,7 +18,7 @@ use crate::Error;
 pub(super) async fn upsert(
     tx: &impl ConnectionTrait,
     table: &Table,
-    chunks: &[&ChunkRows],
+    chunks: &[Cow<'_, ChunkRows>],
     now: DateTime<Utc>,
 ) -> Result<Vec<Written>, Error> {
     let mut written = vec![Written::default(); chunks.len()];

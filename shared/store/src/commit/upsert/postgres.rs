@@ -98,7 +98,8 @@ fn array(values: Vec<Value>) -> Value {
 fn statement(table: &Table) -> String {
     let (name, id) = (table.name, table.id);
     let mut parameters = String::from("$2, $3, $4, $5");
-    let mut names = String::from("chunk, if_changed, \"fingerprint\", \"position\"");
+    // Names that no record's column has.
+    let mut names = String::from("\"#chunk\", \"#if_changed\", \"fingerprint\", \"position\"");
     let mut selected = Vec::new();
     let mut next = 6;
     for column in &table.columns {
@@ -108,10 +109,10 @@ fn statement(table: &Table) -> String {
         next += 1;
         if column.nullable {
             let _ = write!(parameters, ", ${next}");
-            let _ = write!(names, ", \"{column_name}_is_null\"");
+            let _ = write!(names, ", \"#{column_name}_is_null\"");
             next += 1;
             selected.push(format!(
-                "CASE WHEN NOT n.\"{column_name}_is_null\" THEN n.\"{column_name}\" END"
+                "CASE WHEN NOT n.\"#{column_name}_is_null\" THEN n.\"{column_name}\" END"
             ));
         } else {
             selected.push(format!("n.\"{column_name}\""));
@@ -136,16 +137,16 @@ fn statement(table: &Table) -> String {
              INSERT INTO \"{name}\" ({into})
              SELECT {selected} FROM n LEFT JOIN old ON old.\"{id}\" = n.\"{id}\"
              WHERE old.\"{id}\" IS NULL OR ({old_rank} < {new_rank}
-                 AND NOT (n.if_changed AND old.\"fingerprint\" = n.\"fingerprint\"))
+                 AND NOT (n.\"#if_changed\" AND old.\"fingerprint\" = n.\"fingerprint\"))
              ORDER BY n.\"{id}\"
              {on_conflict}
              RETURNING \"{id}\", (xmax = 0) AS inserted, \"updated_at\" = $1 AS changed),
          outcome AS (
-             SELECT n.chunk,
+             SELECT n.\"#chunk\" AS chunk,
                  COALESCE(new.inserted, FALSE) AS inserted,
                  NOT new.inserted AND new.changed AS updated,
                  NOT new.inserted AND NOT new.changed OR (new.\"{id}\" IS NULL AND ({old_rank} = {new_rank}
-                     OR ({old_rank} < {new_rank} AND n.if_changed AND old.\"fingerprint\" = n.\"fingerprint\")))
+                     OR ({old_rank} < {new_rank} AND n.\"#if_changed\" AND old.\"fingerprint\" = n.\"fingerprint\")))
                      AS unchanged
              FROM n LEFT JOIN old ON old.\"{id}\" = n.\"{id}\" LEFT JOIN new ON new.\"{id}\" = n.\"{id}\")
          SELECT chunk, COUNT(*) FILTER (WHERE inserted) AS inserted, COUNT(*) FILTER (WHERE updated) AS updated,

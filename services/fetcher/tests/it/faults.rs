@@ -1,0 +1,78 @@
+//! Sources that fail in the middle, for a while or for good.
+
+use std::time::Duration;
+
+use jetline_store::entities::objects::State;
+use jetline_testkit::s3::Fault;
+
+use crate::scene::{BUCKET, Scene, gzip, lines};
+
+const ROOMY: u32 = 1 << 20;
+
+#[tokio::test]
+async fn object_that_breaks_off_for_a_while_is_cut_at_the_same_places() {
+    let scene = Scene::new(ROOMY).await;
+    scene.s3.put(BUCKET, "a", lines(60));
+    // The first part, of 150 bytes, comes; the second one breaks off more often than the source tries.
+    scene.s3.fail_next_gets(1, &Fault::Delay(Duration::ZERO));
+    scene.s3.fail_next_gets(6, &Fault::CutBody(7));
+    scene.spawn_writer();
+    let report = scene.fetch().await;
+    assert!(report.is_complete(), "{report}");
+    let starts: Vec<_> = (0..6).map(|chunk| (1, chunk * 100)).collect();
+    assert_eq!(scene.starts(), starts);
+    assert_eq!(scene.content(1), lines(60));
+    // One part, six attempts at the next, a look at the object's head, and four parts behind the first chunk.
+    assert_eq!(scene.s3.gets(), 1 + 6 + 1 + 4);
+}
+
+#[tokio::test]
+async fn truncated_object_fails_and_keeps_its_complete_lines() {
+    let scene = Scene::new(ROOMY).await;
+    let content = lines(5_000);
+    let mut stored = gzip(&content).await;
+    stored.truncate(stored.len() / 2);
+    scene.s3.put(BUCKET, "a.gz", stored);
+    scene.spawn_writer();
+    let report = scene.fetch().await;
+    assert!(!report.is_complete());
+    let object = &report.objects[0];
+    assert_eq!(object.state, State::Failed);
+    let error = object.error.as_deref().unwrap();
+    assert!(error.contains("truncated"), "{error}");
+    let read = scene.content(1);
+    assert!(content.starts_with(&read) && read.ends_with(b"\n"));
+    assert!(object.lines() > 0 && object.lines() * 10 == i64::try_from(read.len()).unwrap());
+}
+
+#[tokio::test]
+async fn object_that_is_overwritten_fails_and_its_new_version_is_read() {
+    let mut scene = Scene::new(ROOMY).await;
+    scene.settings.reconcile_after = Duration::from_millis(100);
+    scene.s3.put(BUCKET, "a", lines(30));
+    scene.register().await;
+    scene.s3.put(BUCKET, "a", lines(20));
+    scene.spawn_writer();
+    let report = scene.fetch().await;
+    let states: Vec<_> = report.objects.iter().map(|object| object.state).collect();
+    assert_eq!(states, [State::Failed, State::Done]);
+    let error = report.objects[0].error.as_deref().unwrap();
+    assert!(error.contains("overwritten"), "{error}");
+    assert_eq!(scene.content(2), lines(20));
+}
+
+#[tokio::test]
+async fn lost_chunk_of_an_object_that_is_gone_fails_it() {
+    let scene = Scene::new(ROOMY).await;
+    scene.s3.put(BUCKET, "a", lines(30));
+    scene.register().await;
+    scene.commit(1, 100, 10).await;
+    scene.s3.delete(BUCKET, "a");
+    scene.spawn_writer();
+    let report = scene.fetch().await;
+    assert!(!report.is_complete());
+    let object = &report.objects[0];
+    assert_eq!((object.state, object.lines()), (State::Failed, 10));
+    let error = object.error.as_deref().unwrap();
+    assert!(error.contains("deleted"), "{error}");
+}

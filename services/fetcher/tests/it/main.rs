@@ -1,0 +1,10 @@
+//! The fetcher between an S3 endpoint, a queue and a ledger.
+
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod reading;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod scene;

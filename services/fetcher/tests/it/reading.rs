@@ -1,0 +1,181 @@
+//! What is read and published, and what is not.
+
+use std::time::Duration;
+
+use jetline_store::entities::objects::State;
+
+use crate::scene::{BUCKET, Scene, gzip, lines};
+
+const ROOMY: u32 = 1 << 20;
+
+fn starts(object: i64, starts: &[u64]) -> Vec<(i64, u64)> {
+    starts.iter().map(|start| (object, *start)).collect()
+}
+
+#[tokio::test]
+async fn every_line_is_published_once_and_a_second_run_reads_nothing() {
+    let scene = Scene::new(ROOMY).await;
+    scene.s3.put(BUCKET, "a", lines(25));
+    scene.s3.put(BUCKET, "b", lines(10));
+    scene.spawn_writer();
+    let report = scene.fetch().await;
+    assert!(report.is_complete());
+    assert_eq!((report.listed, report.objects.len()), (2, 2));
+    assert_eq!(scene.starts(), [(1, 0), (1, 100), (1, 200), (2, 0)]);
+    assert_eq!(scene.content(1), lines(25));
+    let object = &report.objects[0];
+    assert_eq!((object.lines(), object.total_bytes), (25, Some(250)));
+
+    let (gets, lists) = (scene.s3.gets(), scene.s3.lists());
+    let report = scene.fetch().await;
+    assert_eq!((report.listed, report.objects.len()), (2, 0));
+    assert!(report.to_string().starts_with("Nothing new"));
+    assert_eq!((scene.s3.gets(), scene.s3.lists()), (gets, lists + 1));
+}
+
+#[tokio::test]
+async fn no_objects_are_no_error() {
+    let scene = Scene::new(ROOMY).await;
+    let report = scene.fetch().await;
+    assert!(report.is_complete());
+    assert!(report.to_string().contains("no objects"));
+}
+
+#[tokio::test]
+async fn what_is_committed_is_not_read_again() {
+    let mut scene = Scene::new(ROOMY).await;
+    scene.settings.chunk_bytes = 100;
+    scene.s3.put(BUCKET, "a", lines(100));
+    scene.register().await;
+    for start in [0, 100, 200, 300, 500, 600, 700, 800] {
+        scene.commit(1, start, 10).await;
+    }
+    let gets = scene.s3.gets();
+    scene.spawn_writer();
+    assert!(scene.fetch().await.is_complete());
+    assert_eq!(scene.starts(), starts(1, &[400, 900]));
+    // For each gap one to see that it is not compressed, and one for its hundred bytes.
+    assert_eq!(scene.s3.gets() - gets, 4);
+}
+
+#[tokio::test]
+async fn compressed_object_is_gone_on_with_in_the_middle() {
+    let scene = Scene::new(ROOMY).await;
+    scene.s3.put(BUCKET, "a.gz", gzip(&lines(55)).await);
+    scene.register().await;
+    for start in [0, 100, 300] {
+        scene.commit(1, start, 10).await;
+    }
+    scene.spawn_writer();
+    assert!(scene.fetch().await.is_complete());
+    assert_eq!(scene.starts(), starts(1, &[200, 400, 500]));
+    let content = scene.content(1);
+    assert_eq!(content[..100], lines(55)[200..300]);
+    assert_eq!(content[100..], lines(55)[400..]);
+}
+
+#[tokio::test]
+async fn chunks_that_the_queue_lost_are_read_again_and_no_others() {
+    for key in ["a.jsonl", "a.gz"] {
+        let scene = Scene::new(ROOMY).await;
+        let content = match key {
+            "a.gz" => gzip(&lines(55)).await,
+            _ => lines(55),
+        };
+        scene.s3.put(BUCKET, key, content);
+        scene.queue.lose(&[100, 200, 500]);
+        scene.spawn_writer();
+        let report = scene.fetch().await;
+        assert!(report.is_complete(), "{report}");
+        let all = starts(1, &[0, 100, 200, 300, 400, 500]);
+        assert_eq!(scene.starts(), all);
+        assert_eq!(scene.content(1), lines(55));
+    }
+}
+
+#[tokio::test]
+async fn full_queue_slows_the_fetcher_down_and_costs_nothing() {
+    let scene = Scene::new(120).await;
+    scene.s3.put(BUCKET, "a", lines(300));
+    scene.queue.is_full(true);
+    let fetcher = scene.spawn_fetcher().await;
+    until(
+        &scene,
+        "SELECT COUNT(*) = 1 FROM objects WHERE state = 'reading'",
+    )
+    .await;
+    scene.queue.is_full(false);
+    scene.spawn_writer();
+    let report = fetcher.await.unwrap().unwrap();
+    assert!(report.is_complete());
+    assert_eq!(scene.starts().len(), 30);
+    assert_eq!(scene.content(1), lines(300));
+}
+
+#[tokio::test]
+async fn fetcher_whose_lease_is_lost_stops_reading() {
+    let mut scene = Scene::new(120).await;
+    scene.settings.lease = Duration::from_secs(1);
+    scene.s3.put(BUCKET, "a", lines(300));
+    scene.s3.put(BUCKET, "b", lines(10));
+    let fetcher = scene.spawn_fetcher().await;
+    // It has published a chunk, and waits for room for the next.
+    until(&scene, "SELECT state = 'reading' FROM objects WHERE id = 1").await;
+    run(
+        &scene,
+        "UPDATE objects SET lease_owner = 'other', lease_until = lease_until + 3600000 WHERE id = 1",
+    )
+    .await;
+    until(&scene, "SELECT state = 'reading' FROM objects WHERE id = 2").await;
+    scene.spawn_writer();
+    until(&scene, "SELECT state = 'done' FROM objects WHERE id = 2").await;
+    let first = scene
+        .starts()
+        .iter()
+        .filter(|(object, _)| *object == 1)
+        .count();
+    assert!(first <= 1, "{first}");
+    scene.shutdown.soft.cancel();
+    let report = fetcher.await.unwrap().unwrap();
+    assert!(!report.is_complete());
+}
+
+#[tokio::test]
+async fn new_objects_are_registered_while_it_watches() {
+    let mut scene = Scene::new(ROOMY).await;
+    scene.settings.watch = Some(Duration::from_millis(50));
+    scene.spawn_writer();
+    let fetcher = scene.spawn_fetcher().await;
+    for (number, key) in (1..).zip(["a", "b", "a"]) {
+        scene.s3.put(BUCKET, key, lines(number * 10));
+        let done = format!("SELECT COUNT(*) = {number} FROM objects WHERE state = 'done'");
+        until(&scene, &done).await;
+    }
+    scene.shutdown.soft.cancel();
+    let report = fetcher.await.unwrap().unwrap();
+    assert!(report.is_complete());
+    assert_eq!(report.objects.len(), 3);
+    let states = report.objects.iter().map(|object| object.state);
+    assert!(states.eq([State::Done; 3]));
+}
+
+/// Waits until a condition on the ledger holds.
+async fn until(scene: &Scene, sql: &str) {
+    while !holds(scene, sql).await {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn holds(scene: &Scene, sql: &str) -> bool {
+    use sea_orm::{ConnectionTrait, DbBackend, Statement};
+    let query = Statement::from_string(DbBackend::Sqlite, sql);
+    let row = scene.ledger.connection().query_one_raw(query).await;
+    let row = row.unwrap();
+    row.is_some_and(|row| row.try_get_by_index::<i64>(0).unwrap() == 1)
+}
+
+async fn run(scene: &Scene, sql: &str) {
+    use sea_orm::ConnectionTrait;
+    let db = scene.ledger.connection();
+    db.execute_unprepared(sql).await.unwrap();
+}

@@ -1,0 +1,55 @@
+//! Settings that contradict themselves are refused before anything is read.
+
+use std::time::Duration;
+
+use jetline_fetcher::FetcherSettings;
+
+use crate::scene::settings;
+
+fn refusal(change: impl FnOnce(&mut FetcherSettings)) -> String {
+    let mut settings = settings();
+    change(&mut settings);
+    settings.check(1_000).unwrap_err().to_string()
+}
+
+#[test]
+fn sensible_settings_are_accepted() {
+    settings().check(1_000).unwrap();
+    let mut tight = settings();
+    (tight.chunk_bytes, tight.max_line_bytes) = (1_000, 998);
+    tight.check(1_000).unwrap();
+}
+
+#[test]
+fn refusal_names_the_setting_and_says_what_to_do() {
+    let cases = [
+        (refusal(|all| all.source.clear()), "set --source or SOURCE"),
+        (
+            refusal(|all| all.source = vec!["nothing=s3://bucket".parse().unwrap()]),
+            "source nothing=s3://bucket: there is no such dataset; there are: products",
+        ),
+        (
+            refusal(|all| all.chunk_bytes = 0),
+            "CHUNK_BYTES must be above 0",
+        ),
+        (
+            refusal(|all| all.max_line_bytes = 0),
+            "MAX_LINE_BYTES must be above 0",
+        ),
+        (
+            refusal(|all| all.chunk_bytes = 1_001),
+            "CHUNK_BYTES is 1001 and the queue's messages hold 1000 bytes",
+        ),
+        (
+            refusal(|all| all.max_line_bytes = 999),
+            "MAX_LINE_BYTES is 999 and the queue's messages hold 1000 bytes",
+        ),
+        (
+            refusal(|all| all.lease = Duration::from_millis(999)),
+            "LEASE must be 1s or more",
+        ),
+    ];
+    for (refusal, expected) in cases {
+        assert!(refusal.contains(expected), "{refusal}");
+    }
+}

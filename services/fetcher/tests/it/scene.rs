@@ -1,0 +1,275 @@
+//! A bucket, a queue, a ledger, and a writer that commits whatever it gets. Lines have ten bytes, chunks ten lines.
+
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use chrono::Utc;
+use jetline_fetcher::{FetcherSettings, Report, Sources, run};
+use jetline_migrations::migrate;
+use jetline_queue::{Chunk, Delivery, Error, InProcess, PublishAck, Queue};
+use jetline_records::{Epoch, Mode, ObjectId, Table, products};
+use jetline_runtime::{Shutdown, StartupSettings};
+use jetline_source::{S3Access, S3Config};
+use jetline_store::{ChunkEntry, ChunkRows, Ledger, connect};
+use jetline_testkit::s3::S3Server;
+use rand::{SeedableRng, rngs::StdRng};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+pub(crate) const BUCKET: &str = "bucket";
+pub(crate) const CHUNK: u64 = 100;
+
+pub(crate) struct Scene {
+    pub(crate) s3: S3Server,
+    pub(crate) ledger: Ledger,
+    pub(crate) epoch: Epoch,
+    pub(crate) queue: Arc<LossyQueue>,
+    pub(crate) settings: FetcherSettings,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) received: Arc<Mutex<Vec<Chunk>>>,
+    part_size: u64,
+    _directory: TempDir,
+}
+
+impl Scene {
+    /// With a queue that takes so many bytes.
+    pub(crate) async fn new(capacity: u32) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("test.db").display());
+        let ledger = Ledger::new(connect(&url, 8).await.unwrap(), Utc::now);
+        migrate(ledger.connection()).await.unwrap();
+        let ready = async { Ok::<(), Infallible>(()) };
+        let new = "0000000000000001".parse().unwrap();
+        let epoch = ledger.begin_epoch(Mode::Shared, None, new, ready).await;
+        let s3 = S3Server::start().unwrap();
+        s3.create_bucket(BUCKET);
+        Self {
+            s3,
+            ledger,
+            epoch: epoch.unwrap(),
+            queue: Arc::new(LossyQueue::new(capacity)),
+            settings: settings(),
+            shutdown: Shutdown::new(),
+            received: Arc::default(),
+            part_size: 150,
+            _directory: directory,
+        }
+    }
+
+    pub(crate) async fn sources(&self) -> Sources {
+        let config = S3Config {
+            s3_part_size: self.part_size,
+            s3_parallel_parts: NonZeroUsize::MIN,
+            access: Some(S3Access {
+                endpoint_url: self.s3.endpoint(),
+                access_key_id: self.s3.access_key().to_owned(),
+                secret_access_key: self.s3.secret_key().to_owned(),
+            }),
+        };
+        let startup = StartupSettings {
+            startup_patience: Duration::from_secs(5),
+        };
+        let sources = Sources::open(&self.settings, &config, &startup);
+        sources.await.unwrap()
+    }
+
+    /// Registers what the bucket holds, as another fetcher would.
+    pub(crate) async fn register(&self) {
+        let sources = self.sources().await;
+        let mut randomness = StdRng::seed_from_u64(5);
+        let new = sources.register(&self.settings, &self.ledger, &mut randomness);
+        new.await.unwrap();
+    }
+
+    pub(crate) async fn fetch(&self) -> Report {
+        self.spawn_fetcher().await.await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn spawn_fetcher(&self) -> JoinHandle<anyhow::Result<Report>> {
+        let (settings, sources) = (self.settings.clone(), self.sources().await);
+        let (queue, ledger) = (self.queue.clone(), self.ledger.clone());
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move { run(&settings, sources, queue, ledger, 7, &shutdown).await })
+    }
+
+    /// Commits whatever comes, until the test ends, and checks what each chunk says of itself.
+    pub(crate) fn spawn_writer(&self) {
+        let (queue, ledger, epoch) = (self.queue.clone(), self.ledger.clone(), self.epoch.id);
+        let received = self.received.clone();
+        tokio::spawn(async move {
+            loop {
+                for delivery in queue.receive(3).await.unwrap() {
+                    let chunk = delivery.chunk.clone();
+                    let settled = ledger.settled().await.unwrap();
+                    assert!(chunk.settled <= settled && chunk.settled <= chunk.object);
+                    let table = Table::of::<products::Model>();
+                    let rows = [rows(&chunk)];
+                    let committed = ledger.commit(epoch, &table, &rows).await;
+                    committed.unwrap();
+                    received.lock().unwrap().push(chunk);
+                    delivery.ack().await.unwrap();
+                }
+            }
+        });
+    }
+
+    /// Commits a chunk that another fetcher published.
+    pub(crate) async fn commit(&self, object: i64, start: u64, lines: u32) {
+        let registration = self.registration(object).await;
+        let entry = ChunkEntry {
+            object: ObjectId::new(object).unwrap(),
+            registration,
+            start,
+            end: start + u64::from(lines) * 10,
+            first_line: u32::try_from(start / 10).unwrap() + 1,
+            lines,
+        };
+        let rows = [ChunkRows {
+            entry,
+            rows: Vec::new(),
+            unchanged: lines.into(),
+            superseded: 0,
+            rejected: Vec::new(),
+        }];
+        let table = Table::of::<products::Model>();
+        let committed = self.ledger.commit(self.epoch.id, &table, &rows);
+        committed.await.unwrap();
+    }
+
+    async fn registration(&self, object: i64) -> String {
+        use sea_orm::EntityTrait;
+        let found = jetline_store::entities::objects::Entity::find_by_id(object)
+            .one(self.ledger.connection())
+            .await;
+        found.unwrap().unwrap().registration
+    }
+
+    /// The chunks that were received, as object and start; each once.
+    pub(crate) fn starts(&self) -> Vec<(i64, u64)> {
+        let received = self.received.lock().unwrap();
+        let mut starts: Vec<_> = received
+            .iter()
+            .map(|chunk| (chunk.object.get(), chunk.start))
+            .collect();
+        starts.sort_unstable();
+        starts
+    }
+
+    /// What the received chunks of an object hold, together.
+    pub(crate) fn content(&self, object: i64) -> Vec<u8> {
+        let received = self.received.lock().unwrap();
+        let mut chunks: Vec<_> = received
+            .iter()
+            .filter(|chunk| chunk.object.get() == object)
+            .collect();
+        chunks.sort_by_key(|chunk| chunk.start);
+        chunks
+            .iter()
+            .flat_map(|chunk| chunk.body.to_vec())
+            .collect()
+    }
+}
+
+pub(crate) fn settings() -> FetcherSettings {
+    FetcherSettings {
+        source: vec![format!("s3://{BUCKET}").parse().unwrap()],
+        dataset: "products".to_owned(),
+        watch: None,
+        chunk_bytes: CHUNK,
+        max_line_bytes: 50,
+        fetch_objects: NonZeroUsize::MIN,
+        publish_window: NonZeroUsize::MIN.saturating_add(3),
+        lease: Duration::from_secs(30),
+        reconcile_after: Duration::from_millis(300),
+    }
+}
+
+/// So many lines of ten bytes.
+pub(crate) fn lines(count: u32) -> Vec<u8> {
+    (1..=count)
+        .flat_map(|line| format!("{line:09}\n").into_bytes())
+        .collect()
+}
+
+pub(crate) async fn gzip(content: &[u8]) -> Vec<u8> {
+    use tokio::io::AsyncReadExt;
+    let mut stored = Vec::new();
+    let mut encoder = async_compression::tokio::bufread::GzipEncoder::new(content);
+    encoder.read_to_end(&mut stored).await.unwrap();
+    stored
+}
+
+fn rows(chunk: &Chunk) -> ChunkRows {
+    ChunkRows {
+        entry: ChunkEntry {
+            object: chunk.object,
+            registration: chunk.registration.clone(),
+            start: chunk.start,
+            end: chunk.end,
+            first_line: chunk.first_line,
+            lines: chunk.lines,
+        },
+        rows: Vec::new(),
+        unchanged: chunk.lines.into(),
+        superseded: 0,
+        rejected: Vec::new(),
+    }
+}
+
+/// A queue that loses, once each, the chunks that it is told to.
+pub(crate) struct LossyQueue {
+    queue: InProcess,
+    lose: Mutex<HashSet<u64>>,
+    refuses: Mutex<bool>,
+}
+
+impl LossyQueue {
+    fn new(capacity: u32) -> Self {
+        Self {
+            queue: InProcess::new(capacity),
+            lose: Mutex::default(),
+            refuses: Mutex::default(),
+        }
+    }
+
+    /// Loses the chunks that start there.
+    pub(crate) fn lose(&self, starts: &[u64]) {
+        self.lose.lock().unwrap().extend(starts);
+    }
+
+    /// Says that it is full, until it does not.
+    pub(crate) fn is_full(&self, full: bool) {
+        *self.refuses.lock().unwrap() = full;
+    }
+}
+
+#[async_trait]
+impl Queue for LossyQueue {
+    async fn publish(&self, chunk: Chunk) -> Result<PublishAck, Error> {
+        if *self.refuses.lock().unwrap() {
+            return Ok(Box::pin(async { Err(Error::Full) }));
+        }
+        if self.lose.lock().unwrap().remove(&chunk.start) {
+            return Ok(Box::pin(async { Ok(()) }));
+        }
+        self.queue.publish(chunk).await
+    }
+
+    async fn receive(&self, max: usize) -> Result<Vec<Delivery>, Error> {
+        self.queue.receive(max).await
+    }
+
+    async fn pending(&self, object: ObjectId) -> Result<u64, Error> {
+        self.queue.pending(object).await
+    }
+
+    fn max_body_bytes(&self) -> usize {
+        self.queue.max_body_bytes()
+    }
+}

@@ -1,0 +1,213 @@
+//! Writers on real parts, and what they are given.
+
+use std::{
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use chrono::Utc;
+use jetline_dedup::{Dedup, Redis, RedisConfig};
+use jetline_queue::{Chunk, Queue};
+use jetline_records::{EpochId, ObjectId};
+use jetline_runtime::Shutdown;
+use jetline_store::{
+    Ledger,
+    entities::{chunks, objects},
+    ledger::{NewObject, Reading},
+};
+use jetline_testkit::{
+    postgres::Database,
+    redis::{shared, unique_prefix},
+};
+use jetline_writer::{Error, WriterSettings};
+use sea_orm::{ConnectionTrait, EntityTrait, Statement};
+use tokio::task::JoinHandle;
+use url::Url;
+
+/// How long anything may take that has to happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const ROOT: &str = "file:///files";
+const TERM: Duration = Duration::from_hours(1);
+
+pub(crate) async fn database(name: &str) -> (Database, Ledger) {
+    let database = Database::create(name).await;
+    let ledger = ledger(&database).await;
+    (database, ledger)
+}
+
+pub(crate) async fn ledger(database: &Database) -> Ledger {
+    let db = jetline_store::connect(&database.url(), 8).await.unwrap();
+    Ledger::new(db, Utc::now)
+}
+
+/// Entries of this test in the Redis of all tests.
+pub(crate) async fn dedup(name: &str) -> Arc<dyn Dedup> {
+    dedup_at(&shared(), &unique_prefix(name)).await
+}
+
+pub(crate) async fn dedup_at(url: &Url, prefix: &str) -> Arc<dyn Dedup> {
+    let config = RedisConfig {
+        redis_prefix: prefix.to_owned(),
+        ..RedisConfig::default()
+    };
+    Arc::new(Redis::connect(url, &config).await.unwrap())
+}
+
+/// A product as a line.
+pub(crate) fn product(id: i64, title: &str) -> String {
+    format!(
+        r#"{{"id":{id},"title":"{title}","price":1,"category":"c","brand":"b","url":"u","description":"d"}}"#
+    )
+}
+
+/// Registers an object of these chunks and reads it.
+pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> Vec<Chunk> {
+    let new = NewObject {
+        registration: format!("registration of {key}"),
+        dataset: "products".to_owned(),
+        root: ROOT.to_owned(),
+        key: key.to_owned(),
+        etag: "e".to_owned(),
+        size: 1,
+        last_modified: Utc::now(),
+        chunk_bytes: 1,
+        max_line_bytes: 1,
+    };
+    assert_eq!(ledger.register(&[new]).await.unwrap(), 1);
+    let leased = ledger.lease(key, &[ROOT.to_owned()], TERM).await.unwrap();
+    let object = ObjectId::new(leased.unwrap().id).unwrap();
+    let settled = ledger.settled().await.unwrap();
+    let (mut bytes, mut lines) = (0, 0);
+    let mut chunks = Vec::new();
+    for body in bodies {
+        let text: String = body.iter().map(|line| format!("{line}\n")).collect();
+        let (start, first_line) = (bytes, lines + 1);
+        bytes += text.len() as u64;
+        lines += u32::try_from(body.len()).unwrap();
+        chunks.push(Chunk {
+            object,
+            registration: format!("registration of {key}"),
+            dataset: "products".to_owned(),
+            start,
+            end: bytes,
+            first_line,
+            lines: lines + 1 - first_line,
+            oversized: false,
+            settled,
+            reading: "first".to_owned(),
+            body: Bytes::from(text),
+        });
+    }
+    let reading = Reading::Complete {
+        bytes,
+        lines: lines.into(),
+        error: None,
+    };
+    assert!(ledger.finish(object, key, &reading).await.unwrap());
+    chunks
+}
+
+pub(crate) async fn publish(queue: &dyn Queue, chunks: &[Chunk]) {
+    for chunk in chunks {
+        queue.publish(chunk.clone()).await.unwrap().await.unwrap();
+    }
+}
+
+/// A writer that runs.
+pub(crate) struct Running {
+    pub(crate) shutdown: Shutdown,
+    ended: JoinHandle<Result<(), Error>>,
+}
+
+impl Running {
+    pub(crate) fn start(queue: Arc<dyn Queue>, dedup: Arc<dyn Dedup>, ledger: &Ledger) -> Self {
+        let settings = WriterSettings {
+            writer_workers: NonZeroUsize::new(2).unwrap(),
+            writer_chunks: NonZeroUsize::new(4).unwrap(),
+            max_deliver: 2,
+            progress_every: Duration::from_millis(50),
+        };
+        let (ledger, shutdown) = (ledger.clone(), Shutdown::new());
+        let ending = shutdown.clone();
+        let ended = tokio::spawn(async move {
+            let seed = rand::random();
+            jetline_writer::run(&settings, queue, dedup, ledger, seed, &ending).await
+        });
+        Self { shutdown, ended }
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn ended(self) -> Result<(), Error> {
+        let ended = tokio::time::timeout(PATIENCE, self.ended).await;
+        ended.expect("the writer does not end").unwrap()
+    }
+
+    /// Ends it, when it has finished what it has in hand.
+    pub(crate) async fn stop(self) {
+        self.shutdown.soft.cancel();
+        self.ended().await.unwrap();
+    }
+}
+
+/// Waits until nothing of an object is in the queue.
+pub(crate) async fn drained(queue: &dyn Queue, object: ObjectId) {
+    eventually("everything is acknowledged", async || {
+        queue.pending(object).await.unwrap() == 0
+    })
+    .await;
+}
+
+pub(crate) async fn settle(ledger: &Ledger) {
+    ledger
+        .settle(EpochId::random(&mut rand::rng()))
+        .await
+        .unwrap();
+}
+
+pub(crate) async fn row_of(ledger: &Ledger, object: ObjectId) -> objects::Model {
+    let row = objects::Entity::find_by_id(object.get());
+    row.one(ledger.connection()).await.unwrap().unwrap()
+}
+
+pub(crate) async fn entries(ledger: &Ledger) -> Vec<chunks::Model> {
+    chunks::Entity::find()
+        .all(ledger.connection())
+        .await
+        .unwrap()
+}
+
+/// Titles by id, with the moment of the last change.
+pub(crate) async fn titles(ledger: &Ledger) -> BTreeMap<i64, (String, String)> {
+    let db = ledger.connection();
+    let sql = "SELECT id, title, updated_at::text FROM products";
+    let query = Statement::from_string(db.get_database_backend(), sql);
+    let rows = db.query_all_raw(query).await.unwrap();
+    let rows = rows.iter().map(|row| {
+        let values = (
+            row.try_get("", "title").unwrap(),
+            row.try_get("", "updated_at").unwrap(),
+        );
+        (row.try_get("", "id").unwrap(), values)
+    });
+    rows.collect()
+}
+
+pub(crate) async fn title(ledger: &Ledger, id: i64) -> Option<String> {
+    titles(ledger).await.remove(&id).map(|(title, _)| title)
+}
+
+pub(crate) async fn epoch(ledger: &Ledger) -> EpochId {
+    ledger.epoch().await.unwrap().unwrap().epoch.id
+}
+
+pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let begin = Instant::now();
+    while !holds().await {
+        assert!(begin.elapsed() < PATIENCE, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,147 @@
+//! The servers that schedules run on, one after another.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use jetline_dedup::{Dedup, InMemory, Redis, RedisConfig};
+use jetline_migrations::migrate;
+use jetline_store::Ledger;
+use jetline_testkit::{postgres::Database, redis::RedisServer};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
+
+use super::{
+    rule::{Rule, Tampered},
+    torn::Torn,
+};
+
+/// Everything that a backup of the database holds.
+const TABLES: [&str; 6] = [
+    "objects",
+    "chunks",
+    "rejected_lines",
+    "epoch",
+    "products",
+    "notes",
+];
+
+/// A database and a dedup store.
+pub(crate) struct Place {
+    pub(crate) ledger: Ledger,
+    pub(crate) store: Store,
+    _database: Option<Database>,
+}
+
+/// What claims are made at.
+pub(crate) enum Store {
+    Memory(Arc<InMemory>),
+    Redis(Arc<Redis>, RedisServer),
+    Torn(Arc<Torn>),
+}
+
+impl Store {
+    pub(crate) fn memory() -> Self {
+        Self::Memory(Arc::default())
+    }
+
+    pub(crate) async fn redis() -> Self {
+        let server = RedisServer::start().unwrap();
+        let config = RedisConfig::default();
+        let redis = Redis::connect(&server.url(), &config).await.unwrap();
+        Self::Redis(Arc::new(redis), server)
+    }
+
+    /// The store as writers use it, without a rule.
+    pub(crate) fn dedup(&self, without: Option<Rule>) -> Arc<dyn Dedup> {
+        let dedup: Arc<dyn Dedup> = match self {
+            Self::Memory(store) => store.clone(),
+            Self::Redis(store, _) => store.clone(),
+            Self::Torn(store) => store.clone(),
+        };
+        match without {
+            Some(rule) => Arc::new(Tampered::new(dedup, rule)),
+            None => dedup,
+        }
+    }
+
+    /// Loses all that it holds.
+    pub(crate) fn lose(&self) {
+        match self {
+            Self::Memory(store) => store.lose(),
+            Self::Redis(_, server) => server.flush_all().unwrap(),
+            Self::Torn(store) => store.lose(),
+        }
+    }
+}
+
+impl Place {
+    /// On a database in this process.
+    pub(crate) async fn sqlite(store: Store) -> Self {
+        let db = jetline_store::connect("sqlite::memory:", 1).await.unwrap();
+        migrate(&db).await.unwrap();
+        Self::new(db, store, None).await
+    }
+
+    pub(crate) async fn postgres(store: Store) -> Self {
+        let database = Database::create("order").await;
+        let db = jetline_store::connect(&database.url(), 4).await.unwrap();
+        Self::new(db, store, Some(database)).await
+    }
+
+    async fn new(db: DatabaseConnection, store: Store, database: Option<Database>) -> Self {
+        let (binary, time) = match db.get_database_backend() {
+            DbBackend::Sqlite => ("BLOB", "TEXT"),
+            _ => ("BYTEA", "TIMESTAMPTZ"),
+        };
+        let notes = format!(
+            "CREATE TABLE notes (id BIGINT PRIMARY KEY, text TEXT NOT NULL, version BIGINT NOT NULL,
+             fingerprint {binary} NOT NULL, position BIGINT NOT NULL, updated_at {time} NOT NULL)"
+        );
+        let place = Self {
+            ledger: Ledger::new(db, noon),
+            store,
+            _database: database,
+        };
+        place.sql(&notes).await;
+        for table in TABLES {
+            let copy = format!("CREATE TABLE saved_{table} AS SELECT * FROM {table}");
+            place.sql(&copy).await;
+        }
+        place
+    }
+
+    /// Empties everything for the next schedule.
+    pub(crate) async fn clear(&self) {
+        let deletes = TABLES.map(|table| format!("DELETE FROM {table};"));
+        self.sql(&deletes.concat()).await;
+        self.store.lose();
+    }
+
+    /// Sets the state of the database aside.
+    pub(crate) async fn back_up(&self) {
+        let copies = TABLES.map(|table| {
+            format!("DELETE FROM saved_{table}; INSERT INTO saved_{table} SELECT * FROM {table};")
+        });
+        self.sql(&copies.concat()).await;
+    }
+
+    /// Takes back everything since the backup, as a restored server does, which shows another start time.
+    pub(crate) async fn restore(&self, hide_restart: bool) {
+        let copies = TABLES.map(|table| {
+            format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM saved_{table};")
+        });
+        self.sql(&copies.concat()).await;
+        if !hide_restart {
+            self.sql("UPDATE epoch SET server_started_at = 'before the restore'")
+                .await;
+        }
+    }
+
+    pub(crate) async fn sql(&self, sql: &str) {
+        let db = self.ledger.connection();
+        db.execute_unprepared(sql).await.unwrap();
+    }
+}
+
+fn noon() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000, 0).unwrap()
+}

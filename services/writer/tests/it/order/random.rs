@@ -1,0 +1,216 @@
+//! Random schedules.
+
+use std::env;
+
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+
+use super::{
+    files::File,
+    place::{Place, Store},
+    rule::Rule,
+    torn::Torn,
+    world::World,
+};
+
+/// A schedule that did not end after so many steps is stuck.
+const STEPS: u32 = 3_000;
+
+#[tokio::test]
+async fn schedules_end_with_the_fold() {
+    let place = Place::sqlite(Store::memory()).await;
+    all_right(&place, 0, 600).await;
+}
+
+#[tokio::test]
+async fn schedules_on_redis_end_with_the_fold() {
+    let place = Place::sqlite(Store::redis().await).await;
+    all_right(&place, 1_000_000, 300).await;
+}
+
+#[tokio::test]
+async fn schedules_on_postgres_and_redis_end_with_the_fold() {
+    let place = Place::postgres(Store::redis().await).await;
+    all_right(&place, 2_000_000, 100).await;
+}
+
+#[tokio::test]
+async fn without_settled_positions_only_random_schedules_end_wrong() {
+    noticed(Rule::Settled, Store::memory(), 600).await;
+}
+
+#[tokio::test]
+async fn without_raised_positions_random_schedules_end_wrong() {
+    noticed(Rule::Strict, Store::memory(), 600).await;
+}
+
+#[tokio::test]
+async fn without_superseded_random_schedules_end_wrong() {
+    noticed(Rule::Superseded, Store::memory(), 2_000).await;
+}
+
+#[tokio::test]
+async fn without_an_atomic_claim_random_schedules_end_wrong() {
+    noticed(Rule::Atomic, Store::Torn(Torn::default().into()), 2_000).await;
+}
+
+async fn all_right(place: &Place, first: u64, runs: u64) {
+    if let Some(seed) = setting("ORDER_SEED") {
+        let ended = run(place, seed, None).await;
+        assert_eq!(ended, Ok(()), "ORDER_SEED={seed}");
+        return;
+    }
+    for seed in first..first + setting("ORDER_RUNS").unwrap_or(runs) {
+        if let Err(wrong) = run(place, seed, None).await {
+            panic!("ORDER_SEED={seed} ends wrong: {wrong}");
+        }
+    }
+}
+
+async fn noticed(without: Rule, store: Store, runs: u64) {
+    let place = Place::sqlite(store).await;
+    let (mut seed, runs) = (0, setting("ORDER_RUNS").unwrap_or(runs));
+    while run(&place, seed, Some(without)).await.is_ok() {
+        seed += 1;
+        assert!(
+            seed < runs,
+            "{runs} schedules ended right without the rule {without:?}"
+        );
+    }
+    eprintln!("without {without:?}: seed {seed}");
+}
+
+fn setting(name: &str) -> Option<u64> {
+    let value = env::var(name).ok()?;
+    Some(value.parse().unwrap())
+}
+
+async fn run(place: &Place, seed: u64, without: Option<Rule>) -> Result<(), String> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let versions = random.random_bool(0.2);
+    let ids = random.random_range(1..=2);
+    let files = (0..random.random_range(1..=3)).map(|_| File::random(&mut random, ids, versions));
+    let files = files.collect();
+    let world = World::new(place, files, versions, without, random.random()).await;
+    let mut schedule = Schedule {
+        faults: random.random_range(0..=4),
+        random,
+        world,
+    };
+    let ended = schedule.run().await;
+    ended.map_err(|wrong| {
+        let Schedule { world, .. } = &schedule;
+        format!(
+            "{wrong}\nfiles {:#?}\n{}",
+            world.files,
+            world.log.join("\n")
+        )
+    })
+}
+
+struct Schedule<'a> {
+    world: World<'a>,
+    random: StdRng,
+    /// How many more faults happen at most.
+    faults: u32,
+}
+
+impl Schedule<'_> {
+    async fn run(&mut self) -> Result<(), String> {
+        for _ in 0..STEPS {
+            if self.faults > 0 && self.random.random_bool(0.1) {
+                self.fault().await;
+            } else if self.world.queue.is_empty() && self.busy().is_empty() {
+                if !self.go_on().await {
+                    return self.world.faults().await;
+                }
+            } else if self.random.random_bool(0.15) {
+                self.fetch().await;
+            } else {
+                self.write().await;
+            }
+        }
+        Err("it does not end".to_owned())
+    }
+
+    /// A step of a fetcher.
+    async fn fetch(&mut self) {
+        match self.random.random_range(0..10) {
+            0..3 => {
+                let file = self.random.random_range(0..self.world.files.len());
+                self.world.register(file).await;
+            }
+            3..6 => {
+                let limit = self
+                    .random
+                    .random_bool(0.1)
+                    .then(|| self.random.random_range(0..3));
+                self.world.read(limit).await;
+            }
+            6..9 => self.world.settle().await,
+            _ => self.world.reconcile().await,
+        }
+    }
+
+    /// A step of a writer.
+    async fn write(&mut self) {
+        let (world, random) = (&mut self.world, &mut self.random);
+        let idle: Vec<usize> = (0..world.writers.len())
+            .filter(|writer| world.writers[*writer].is_idle())
+            .collect();
+        let receives = !world.queue.is_empty() && random.random_ratio(1, 3);
+        if let (true, Some(writer)) = (receives, idle.choose(random)) {
+            let message = random.random_range(0..world.queue.len());
+            world.receive(*writer, message);
+            if !world.queue.is_empty() && random.random_bool(0.2) {
+                let message = random.random_range(0..world.queue.len());
+                world.receive(*writer, message);
+            }
+            return;
+        }
+        let busy = self.busy();
+        if let Some(writer) = busy.choose(&mut self.random) {
+            self.world.advance(*writer).await;
+        }
+    }
+
+    fn busy(&self) -> Vec<usize> {
+        let writers = &self.world.writers;
+        (0..writers.len())
+            .filter(|writer| !writers[*writer].is_idle())
+            .collect()
+    }
+
+    /// When nothing is under way: whatever brings the schedule on; `false` when all is done.
+    async fn go_on(&mut self) -> bool {
+        self.world.settle().await;
+        if self.world.read(None).await {
+            return true;
+        }
+        let objects = self.world.objects().await;
+        if objects.len() < self.world.files.len() {
+            let file = self.random.random_range(0..self.world.files.len());
+            self.world.register(file).await;
+            return true;
+        }
+        self.world.reconcile().await;
+        self.world.read(None).await
+    }
+
+    async fn fault(&mut self) {
+        self.faults -= 1;
+        let busy = self.busy();
+        let writer = busy.choose(&mut self.random).copied();
+        match (self.random.random_range(0..10), writer) {
+            (0..2, Some(writer)) => self.world.crash(writer),
+            (2..4, Some(writer)) => self.world.duplicate(writer),
+            (4..7, _) => self.world.lose_store(),
+            (7, _) => self.world.lose_queue(),
+            (8, _) => {
+                self.faults += 1;
+                self.world.back_up().await;
+            }
+            (9, _) => self.world.restore().await,
+            _ => {}
+        }
+    }
+}

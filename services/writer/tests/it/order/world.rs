@@ -1,0 +1,373 @@
+//! One schedule: files, a queue, writers, and everything that can happen to them.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jetline_dedup::Dedup;
+use jetline_queue::Chunk;
+use jetline_records::{Dataset, EpochId, ObjectId, Registry, products};
+use jetline_store::{
+    entities::objects,
+    ledger::{NewObject, Reading},
+};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder, Statement};
+
+use super::{
+    files::{BROKEN, File, Line, Row, fold},
+    notes,
+    place::Place,
+    rule::Rule,
+    writer::{Message, Writer},
+};
+
+pub(crate) const WRITERS: usize = 3;
+
+const ROOT: &str = "file:///files";
+const FETCHER: &str = "fetcher";
+const TERM: Duration = Duration::from_hours(1);
+
+pub(crate) struct World<'a> {
+    place: &'a Place,
+    dataset: Dataset,
+    render: fn(&Line) -> String,
+    without: Option<Rule>,
+    pub(crate) files: Vec<File>,
+    pub(crate) queue: Vec<Message>,
+    pub(crate) writers: Vec<Writer>,
+    dedup: Arc<dyn Dedup>,
+    randomness: StdRng,
+    backed_up: bool,
+    /// What happened, for people.
+    pub(crate) log: Vec<String>,
+}
+
+impl<'a> World<'a> {
+    /// An empty database and nothing in the queue.
+    pub(crate) async fn new(
+        place: &'a Place,
+        files: Vec<File>,
+        versions: bool,
+        without: Option<Rule>,
+        seed: u64,
+    ) -> Self {
+        place.clear().await;
+        let mut datasets: Vec<Dataset> = Vec::new();
+        if versions {
+            datasets.add::<notes::Model>();
+        } else {
+            datasets.add::<products::Model>();
+        }
+        let dedup = place.store.dedup(without);
+        let mut world = Self {
+            place,
+            dataset: datasets.remove(0),
+            render: if versions { note } else { product },
+            without,
+            files,
+            queue: Vec::new(),
+            writers: Vec::new(),
+            dedup,
+            randomness: StdRng::seed_from_u64(seed),
+            backed_up: false,
+            log: Vec::new(),
+        };
+        for _ in 0..WRITERS {
+            let writer = world.new_writer();
+            world.writers.push(writer);
+        }
+        world
+    }
+
+    fn new_writer(&mut self) -> Writer {
+        let seed = self.randomness.random();
+        Writer::start(&self.place.ledger, &self.dedup, seed)
+    }
+
+    /// Lists a file; says whether it is new to the ledger.
+    pub(crate) async fn register(&mut self, file: usize) -> bool {
+        let object = NewObject {
+            registration: format!("{:016x}", self.randomness.random::<u64>()),
+            dataset: self.dataset.name.to_owned(),
+            root: ROOT.to_owned(),
+            key: file.to_string(),
+            etag: "e".to_owned(),
+            size: 1,
+            last_modified: chrono::DateTime::UNIX_EPOCH,
+            chunk_bytes: 1,
+            max_line_bytes: 1,
+        };
+        let new = self.place.ledger.register(&[object]).await.unwrap() == 1;
+        if new {
+            self.log.push(format!("register file {file}"));
+        }
+        new
+    }
+
+    /// Reads the oldest object that nobody reads, and publishes what is missing of it; with a limit, the fetcher dies after so
+    /// many chunks. Says whether there was one.
+    pub(crate) async fn read(&mut self, limit: Option<usize>) -> bool {
+        let ledger = &self.place.ledger;
+        let roots = [ROOT.to_owned()];
+        let Some(object) = ledger.lease(FETCHER, &roots, TERM).await.unwrap() else {
+            return false;
+        };
+        let id = ObjectId::new(object.id).unwrap();
+        let settled = ledger.settled().await.unwrap().min(id);
+        let total = object.total_bytes.map(i64::cast_unsigned);
+        let gaps = ledger.gaps(id, total).await.unwrap();
+        let file: usize = object.key.parse().unwrap();
+        self.log.push(format!(
+            "read file {file} as object {id}, up to {limit:?}, settled {settled}"
+        ));
+        let parts = self.files[file].parts(self.render);
+        let bytes = parts.last().unwrap().end;
+        let missing = parts.into_iter().enumerate().filter(|(_, part)| {
+            gaps.iter()
+                .any(|gap| gap.start <= part.start && gap.end.is_none_or(|end| part.start < end))
+        });
+        for (part, at) in missing.take(limit.unwrap_or(usize::MAX)) {
+            let chunk = Chunk {
+                object: id,
+                registration: object.registration.clone(),
+                dataset: self.dataset.name.to_owned(),
+                start: at.start,
+                end: at.end,
+                first_line: at.first_line,
+                lines: u32::try_from(self.files[file].chunks[part].len()).unwrap(),
+                oversized: false,
+                settled,
+                reading: String::new(),
+                body: at.body,
+            };
+            self.queue.push(Message { file, part, chunk });
+        }
+        if limit.is_some() {
+            ledger.release(id, FETCHER).await.unwrap();
+        } else {
+            let lines = self.files[file].lines();
+            let reading = Reading::Complete {
+                bytes,
+                lines,
+                error: None,
+            };
+            assert!(ledger.finish(id, FETCHER, &reading).await.unwrap());
+        }
+        true
+    }
+
+    /// Has objects read again of which nothing is under way.
+    pub(crate) async fn reconcile(&mut self) {
+        for one in self.place.ledger.loading().await.unwrap() {
+            let in_hand = self.writers.iter().flat_map(|writer| &writer.messages);
+            let mut under_way = self.queue.iter().chain(in_hand);
+            if !under_way.any(|message| message.chunk.object == one.object) {
+                self.reread(one.object).await;
+            }
+        }
+    }
+
+    /// Has an object read again, whatever is under way.
+    pub(crate) async fn reread(&mut self, object: ObjectId) {
+        if self.place.ledger.reread(object).await.unwrap() {
+            self.log.push(format!("have object {object} read again"));
+        }
+    }
+
+    pub(crate) async fn settle(&mut self) {
+        let next = EpochId::random(&mut self.randomness);
+        let ended = self.place.ledger.settle(next).await.unwrap();
+        if !ended.is_empty() {
+            self.log.push(format!("settle {ended:?}"));
+        }
+    }
+
+    /// A writer receives a message.
+    pub(crate) fn receive(&mut self, writer: usize, message: usize) {
+        let message = self.queue.remove(message);
+        self.log.push(format!(
+            "writer {writer} receives chunk {} of file {}, object {}",
+            message.part, message.file, message.chunk.object
+        ));
+        self.writers[writer].messages.push(message);
+    }
+
+    pub(crate) async fn advance(&mut self, writer: usize) {
+        let one = &mut self.writers[writer];
+        let before = one.stage();
+        one.advance(self.place, &self.dataset, self.without).await;
+        self.remember().await;
+        let after = self.writers[writer].stage();
+        self.log
+            .push(format!("writer {writer}: {before} to {after}"));
+    }
+
+    /// A writer receives a chunk of a file and claims it, in as many epochs as that takes.
+    pub(crate) async fn claim(&mut self, writer: usize, file: usize, part: usize) {
+        let mut messages = self.queue.iter();
+        let message = messages.position(|message| (message.file, message.part) == (file, part));
+        self.receive(writer, message.unwrap());
+        while self.writers[writer].stage() == "received" {
+            self.advance(writer).await;
+        }
+    }
+
+    /// A writer commits what it has claimed, or finds that it has to claim it again.
+    pub(crate) async fn commit(&mut self, writer: usize) {
+        while self.writers[writer].stage() == "claimed" {
+            self.advance(writer).await;
+        }
+        if self.writers[writer].stage() == "committed" {
+            self.advance(writer).await;
+        }
+    }
+
+    /// A writer carries a chunk of a file to its commit.
+    pub(crate) async fn load(&mut self, writer: usize, file: usize, part: usize) {
+        self.claim(writer, file, part).await;
+        while !self.writers[writer].is_idle() {
+            self.advance(writer).await;
+        }
+    }
+
+    /// Carries everything to its end, in order and without faults.
+    pub(crate) async fn finish(&mut self) {
+        for file in 0..self.files.len() {
+            self.register(file).await;
+        }
+        loop {
+            for writer in 0..WRITERS {
+                while !self.writers[writer].is_idle() {
+                    self.advance(writer).await;
+                }
+            }
+            if !self.queue.is_empty() {
+                self.receive(0, 0);
+                continue;
+            }
+            self.settle().await;
+            self.reconcile().await;
+            if !self.read(None).await {
+                return;
+            }
+        }
+    }
+
+    /// A writer dies: what it had in hand is delivered again.
+    pub(crate) fn crash(&mut self, writer: usize) {
+        self.log.push(format!("writer {writer} dies"));
+        let new = self.new_writer();
+        let dead = std::mem::replace(&mut self.writers[writer], new);
+        self.queue.extend(dead.messages);
+    }
+
+    /// What a writer has in hand is delivered to others as well.
+    pub(crate) fn duplicate(&mut self, writer: usize) {
+        self.log
+            .push(format!("what writer {writer} has is delivered again"));
+        let messages = self.writers[writer].messages.clone();
+        self.queue.extend(messages);
+    }
+
+    pub(crate) fn lose_store(&mut self) {
+        self.log.push("the dedup store loses everything".to_owned());
+        self.place.store.lose();
+    }
+
+    pub(crate) fn lose_queue(&mut self) {
+        self.log.push("the queue loses everything".to_owned());
+        self.queue.clear();
+    }
+
+    pub(crate) async fn back_up(&mut self) {
+        self.log.push("the database is backed up".to_owned());
+        self.place.back_up().await;
+        self.backed_up = true;
+    }
+
+    pub(crate) async fn restore(&mut self) {
+        if self.backed_up {
+            self.log.push("the database is restored".to_owned());
+            let hidden = self.without == Some(Rule::Restart);
+            self.place.restore(hidden).await;
+        }
+    }
+
+    /// After an epoch began: without the rule that it forgets, all is committed still.
+    async fn remember(&self) {
+        if self.without == Some(Rule::Forget) {
+            let sql = "UPDATE chunks SET state = 'committed' WHERE state = 'forgotten'";
+            self.place.sql(sql).await;
+        }
+    }
+
+    pub(crate) async fn objects(&self) -> Vec<objects::Model> {
+        let db = self.place.ledger.connection();
+        let all = objects::Entity::find().order_by_asc(objects::Column::Id);
+        all.all(db).await.unwrap()
+    }
+
+    /// What is wrong at the end: with the table, the counts, the rejected lines.
+    pub(crate) async fn faults(&self) -> Result<(), String> {
+        let objects = self.objects().await;
+        let in_order = objects.iter().map(|object| {
+            let file: usize = object.key.parse().unwrap();
+            &self.files[file]
+        });
+        let (expected, table) = (fold(in_order.clone()), self.table().await);
+        if table != expected {
+            return Err(format!("the table is {table:?}, the fold is {expected:?}"));
+        }
+        for (object, file) in objects.iter().zip(in_order) {
+            let broken = file.chunks.iter().flatten();
+            let broken = broken.filter(|line| line.content == BROKEN).count();
+            let counted = object.inserted
+                + object.updated
+                + object.unchanged
+                + object.superseded
+                + object.rejected;
+            let right = object.state == objects::State::Done
+                && counted.cast_unsigned() == file.lines()
+                && object.rejected == i64::try_from(broken).unwrap();
+            if !right {
+                return Err(format!("the counts do not add up: {object:?} of {file:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn table(&self) -> BTreeMap<i64, Row> {
+        let db = self.place.ledger.connection();
+        let sql = match self.dataset.table.version {
+            Some(_) => "SELECT id, text, version FROM notes",
+            None => "SELECT id, title AS text, CAST(0 AS BIGINT) AS version FROM products",
+        };
+        let query = Statement::from_string(db.get_database_backend(), sql);
+        let rows = db.query_all_raw(query).await.unwrap();
+        let rows = rows.iter().map(|row| {
+            let content = row.try_get("", "text").unwrap();
+            let version = row.try_get("", "version").unwrap();
+            (row.try_get("", "id").unwrap(), (content, version))
+        });
+        rows.collect()
+    }
+}
+
+fn product(line: &Line) -> String {
+    if line.content == BROKEN {
+        return "not json".to_owned();
+    }
+    format!(
+        r#"{{"id":{},"title":"{}","price":1,"category":"c","brand":"b","url":"u","description":"d"}}"#,
+        line.id, line.content
+    )
+}
+
+fn note(line: &Line) -> String {
+    if line.content == BROKEN {
+        return "not json".to_owned();
+    }
+    format!(
+        r#"{{"id":{},"text":"{}","version":{}}}"#,
+        line.id, line.content, line.version
+    )
+}

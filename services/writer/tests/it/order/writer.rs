@@ -1,0 +1,172 @@
+//! A writer process: its steps one by one, so that anything can happen between them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use jetline_dedup::Dedup;
+use jetline_queue::Chunk;
+use jetline_records::{Dataset, Epoch, EpochId, ObjectId};
+use jetline_store::{ChunkEntry, ChunkRows, CommitOutcome, Ledger, ledger::Admission};
+use jetline_writer::{admission::Admissions, claim::claim, epochs::Epochs, parse};
+
+use super::{
+    place::{Place, Store},
+    rule::Rule,
+    torn,
+};
+
+/// A chunk in the queue, and which chunk of which file it is.
+#[derive(Clone)]
+pub(crate) struct Message {
+    pub(crate) file: usize,
+    pub(crate) part: usize,
+    pub(crate) chunk: Chunk,
+}
+
+pub(crate) struct Writer {
+    ledger: Ledger,
+    dedup: Arc<dyn Dedup>,
+    epochs: Epochs,
+    admissions: Admissions,
+    /// What it has in hand.
+    pub(crate) messages: Vec<Message>,
+    stage: Stage,
+}
+
+enum Stage {
+    Received,
+    Claimed(EpochId, Vec<ChunkRows>, torn::Entries),
+    Committed,
+}
+
+impl Writer {
+    pub(crate) fn start(ledger: &Ledger, dedup: &Arc<dyn Dedup>, seed: u64) -> Self {
+        Self {
+            ledger: ledger.clone(),
+            dedup: dedup.clone(),
+            epochs: Epochs::new(ledger.clone(), dedup.clone(), seed),
+            admissions: Admissions::new(ledger.clone()),
+            messages: Vec::new(),
+            stage: Stage::Received,
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// How far it is with what it has in hand.
+    pub(crate) fn stage(&self) -> &'static str {
+        match self.stage {
+            Stage::Received if self.messages.is_empty() => "idle",
+            Stage::Received => "received",
+            Stage::Claimed(..) => "claimed",
+            Stage::Committed => "committed",
+        }
+    }
+
+    /// One step: claim, commit, or acknowledge; a claim or a commit that did not go through is made again by another step.
+    pub(crate) async fn advance(
+        &mut self,
+        place: &Place,
+        dataset: &Dataset,
+        without: Option<Rule>,
+    ) {
+        match std::mem::replace(&mut self.stage, Stage::Received) {
+            Stage::Received => self.claim(place, dataset, without).await,
+            Stage::Claimed(epoch, rows, unstored) => {
+                if let (Store::Torn(store), false) = (&place.store, unstored.is_empty()) {
+                    store.store(unstored);
+                    self.stage = Stage::Claimed(epoch, rows, Vec::new());
+                } else {
+                    self.commit(epoch, &rows, dataset, without).await;
+                }
+            }
+            Stage::Committed => self.messages.clear(),
+        }
+    }
+
+    async fn claim(&mut self, place: &Place, dataset: &Dataset, without: Option<Rule>) {
+        let mut epoch = self.current(without).await;
+        match without {
+            Some(Rule::Base) => epoch.base = ObjectId::default(),
+            Some(Rule::Recovery) => epoch.recovery = ObjectId::default(),
+            _ => {}
+        }
+        let chunks = self.messages.iter().map(|message| &message.chunk);
+        let settled = chunks.clone().map(|chunk| chunk.settled).min();
+        let parsed: Vec<_> = chunks
+            .map(|chunk| parse::parse(chunk, dataset, &HashMap::new()))
+            .collect();
+        let parsed: Vec<_> = parsed.iter().collect();
+        if without != Some(Rule::Registered) {
+            let entries: Vec<&ChunkEntry> = parsed.iter().map(|parsed| &parsed.entry).collect();
+            match self.admissions.admit(&epoch, &entries).await.unwrap() {
+                Admission::All { .. } => {}
+                Admission::Except(stale) => return self.let_go(&stale),
+                Admission::EpochEnded => return self.after(epoch.id, without).await,
+            }
+        }
+        let settled = settled.unwrap_or_default();
+        let claimed = claim(&*self.dedup, &epoch, settled, dataset.name, &parsed).await;
+        match claimed.unwrap() {
+            Some(rows) => {
+                let unstored = match &place.store {
+                    Store::Torn(store) => store.unstored(),
+                    _ => Vec::new(),
+                };
+                self.stage = Stage::Claimed(epoch.id, rows, unstored);
+            }
+            None => self.after(epoch.id, without).await,
+        }
+    }
+
+    async fn commit(
+        &mut self,
+        mut epoch: EpochId,
+        rows: &[ChunkRows],
+        dataset: &Dataset,
+        without: Option<Rule>,
+    ) {
+        let claimed_under = epoch;
+        if without == Some(Rule::Epoch) {
+            epoch = self.ledger.epoch().await.unwrap().unwrap().epoch.id;
+        }
+        let outcome = self.ledger.commit(epoch, &dataset.table, rows).await;
+        match outcome.unwrap() {
+            CommitOutcome::Committed(_) => self.stage = Stage::Committed,
+            CommitOutcome::Raced => {}
+            CommitOutcome::EpochEnded => self.after(claimed_under, without).await,
+            CommitOutcome::Stale(stale) => {
+                let next = self.epochs.next_id().await;
+                self.ledger.end_epoch(claimed_under, next).await.unwrap();
+                self.let_go(&stale);
+            }
+        }
+    }
+
+    fn let_go(&mut self, stale: &[ChunkEntry]) {
+        self.messages
+            .retain(|message| !stale.contains(&parse::entry(&message.chunk)));
+    }
+
+    async fn current(&mut self, without: Option<Rule>) -> Epoch {
+        self.count_epochs_in_the_database(without).await;
+        self.epochs.current().await.unwrap()
+    }
+
+    async fn after(&mut self, ended: EpochId, without: Option<Rule>) {
+        self.count_epochs_in_the_database(without).await;
+        self.epochs.after(ended).await.unwrap();
+    }
+
+    /// Without unique ids: the next one follows from the one that the database holds.
+    async fn count_epochs_in_the_database(&mut self, without: Option<Rule>) {
+        if without == Some(Rule::Unique) {
+            let current = self.ledger.epoch().await.unwrap();
+            let number = current.map_or(0, |current| {
+                u64::from_str_radix(&current.epoch.id.to_string(), 16).unwrap()
+            });
+            self.epochs = Epochs::new(self.ledger.clone(), self.dedup.clone(), number);
+        }
+    }
+}

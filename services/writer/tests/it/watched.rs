@@ -1,0 +1,177 @@
+//! Parts that show what a writer does with them, and hold it up where a test wants to do something meanwhile.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use async_trait::async_trait;
+use jetline_dedup::{Claim, Claimed, Dedup};
+use jetline_queue::{Acker, Chunk, Delivery, InProcess, PublishAck, Queue};
+use jetline_records::{EpochId, Key, Mode, ObjectId};
+use tokio::sync::Semaphore;
+
+/// A queue that counts how often it is told of progress.
+pub(crate) struct Watched {
+    inner: InProcess,
+    /// How often each chunk was delivered before, as it says.
+    earlier: u64,
+    progress: Arc<AtomicU64>,
+    received: AtomicU64,
+}
+
+impl Watched {
+    pub(crate) fn new() -> Arc<Self> {
+        Self::with_earlier_deliveries(0)
+    }
+
+    pub(crate) fn with_earlier_deliveries(earlier: u64) -> Arc<Self> {
+        Arc::new(Self {
+            inner: InProcess::new(1 << 20),
+            earlier,
+            progress: Arc::default(),
+            received: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress.load(Ordering::SeqCst)
+    }
+
+    /// How many chunks were received.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Queue for Watched {
+    async fn publish(&self, chunk: Chunk) -> Result<PublishAck, jetline_queue::Error> {
+        self.inner.publish(chunk).await
+    }
+
+    async fn receive(&self, max: usize) -> Result<Vec<Delivery>, jetline_queue::Error> {
+        let deliveries = self.inner.receive(max).await?;
+        self.received
+            .fetch_add(deliveries.len() as u64, Ordering::SeqCst);
+        let deliveries = deliveries.into_iter().map(|delivery| {
+            let (chunk, attempt) = (delivery.chunk.clone(), delivery.attempt + self.earlier);
+            let acker = WatchedAcker {
+                delivery: Mutex::new(Some(delivery)),
+                progress: self.progress.clone(),
+            };
+            Delivery::new(chunk, attempt, Box::new(acker))
+        });
+        Ok(deliveries.collect())
+    }
+
+    async fn pending(&self, object: ObjectId) -> Result<u64, jetline_queue::Error> {
+        self.inner.pending(object).await
+    }
+
+    fn max_body_bytes(&self) -> usize {
+        self.inner.max_body_bytes()
+    }
+}
+
+struct WatchedAcker {
+    delivery: Mutex<Option<Delivery>>,
+    progress: Arc<AtomicU64>,
+}
+
+impl WatchedAcker {
+    fn take(&self) -> Option<Delivery> {
+        self.delivery.lock().unwrap().take()
+    }
+}
+
+#[async_trait]
+impl Acker for WatchedAcker {
+    async fn ack(&self) -> Result<(), jetline_queue::Error> {
+        match self.take() {
+            Some(delivery) => delivery.ack().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn nak(&self) -> Result<(), jetline_queue::Error> {
+        match self.take() {
+            Some(delivery) => delivery.nak().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn progress(&self) -> Result<(), jetline_queue::Error> {
+        self.progress.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// A dedup store at which claims of one id wait, after they were judged, until the gate opens.
+pub(crate) struct Gated {
+    inner: Arc<dyn Dedup>,
+    id: i64,
+    gate: Semaphore,
+    log: Mutex<Vec<String>>,
+}
+
+impl Gated {
+    pub(crate) fn new(inner: Arc<dyn Dedup>, id: i64) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            id,
+            gate: Semaphore::new(0),
+            log: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn open(&self) {
+        self.gate.add_permits(Semaphore::MAX_PERMITS / 2);
+    }
+
+    /// What happened: `claim` and the ids, `through` where they went through the gate.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    fn note(&self, what: String) {
+        self.log.lock().unwrap().push(what);
+    }
+}
+
+#[async_trait]
+impl Dedup for Gated {
+    fn mode(&self) -> Mode {
+        self.inner.mode()
+    }
+
+    async fn claim(
+        &self,
+        epoch: &EpochId,
+        trusted: ObjectId,
+        dataset: &str,
+        claims: &[Claim],
+    ) -> Result<Claimed, jetline_dedup::Error> {
+        let claimed = self.inner.claim(epoch, trusted, dataset, claims).await?;
+        let mut ids: Vec<String> = claims.iter().map(|claim| claim.key.to_string()).collect();
+        ids.sort();
+        self.note(format!("claim {}", ids.join(" ")));
+        if claims.iter().any(|claim| claim.key == Key::Int(self.id)) {
+            drop(self.gate.acquire().await.unwrap());
+            self.note(format!("through {}", ids.join(" ")));
+        }
+        Ok(claimed)
+    }
+
+    async fn begin(&self, epoch: &EpochId) -> Result<(), jetline_dedup::Error> {
+        self.inner.begin(epoch).await
+    }
+
+    async fn epochs(&self) -> Result<Vec<EpochId>, jetline_dedup::Error> {
+        self.inner.epochs().await
+    }
+
+    async fn forget(&self, ended: &[EpochId]) -> Result<u64, jetline_dedup::Error> {
+        self.inner.forget(ended).await
+    }
+}

@@ -1,0 +1,266 @@
+//! What a writer does with a chunk, whatever happens to it or to the writer.
+
+use jetline_dedup::WithoutStore;
+use jetline_queue::{JetStream, JetStreamConfig, Queue};
+use jetline_records::registry;
+use jetline_store::{
+    Error as StoreError,
+    entities::{objects, rejected_lines},
+};
+use jetline_testkit::nats;
+use jetline_writer::{
+    Error,
+    commit::{Committer, Step},
+    epochs::Epochs,
+};
+use sea_orm::{ConnectionTrait, EntityTrait};
+use std::sync::Arc;
+
+use crate::{
+    fixtures::{
+        Running, database, dedup, drained, epoch, eventually, object, product, publish, row_of,
+        settle, title, titles,
+    },
+    watched::{Gated, Watched},
+};
+
+#[tokio::test]
+async fn redelivered_chunk_changes_nothing() {
+    let (_database, ledger) = database("redelivered").await;
+    let queue = Arc::new(jetstream("redelivered").await);
+    let dedup = dedup("redelivered").await;
+    let lines = [product(1, "a"), "nonsense".to_owned(), product(1, "b")];
+    let chunks = object(&ledger, "1", &[&lines, &[product(2, "c")]]).await;
+    let writer = Running::start(queue.clone(), dedup, &ledger);
+    publish(&*queue, &chunks).await;
+    drained(&*queue, chunks[0].object).await;
+    let before = titles(&ledger).await;
+    let mut again = chunks.clone();
+    again
+        .iter_mut()
+        .for_each(|chunk| chunk.reading = "second".to_owned());
+    publish(&*queue, &again).await;
+    drained(&*queue, chunks[0].object).await;
+    assert_eq!(titles(&ledger).await, before);
+    settle(&ledger).await;
+    publish(&*queue, &[again[0].clone(), again[1].clone()].map(third)).await;
+    drained(&*queue, chunks[0].object).await;
+    assert_eq!(titles(&ledger).await, before);
+    let row = row_of(&ledger, chunks[0].object).await;
+    assert_eq!(row.state, objects::State::Done);
+    assert_eq!(counts(&row), [2, 0, 0, 1, 1]);
+    writer.stop().await;
+}
+
+fn third(mut chunk: jetline_queue::Chunk) -> jetline_queue::Chunk {
+    chunk.reading = "third".to_owned();
+    chunk
+}
+
+fn counts(row: &objects::Model) -> [i64; 5] {
+    [
+        row.inserted,
+        row.updated,
+        row.unchanged,
+        row.superseded,
+        row.rejected,
+    ]
+}
+
+async fn jetstream(name: &str) -> JetStream {
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        queue: JetStreamConfig,
+    }
+    let stream = nats::unique_stream(name);
+    let cli: Cli = clap::Parser::parse_from(["it", "--nats-stream", &stream]);
+    JetStream::connect(&nats::shared(), &cli.queue)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn writer_that_dies_between_claim_and_commit_loses_nothing() {
+    let (_database, ledger) = database("claimed").await;
+    let (queue, dedup) = (Watched::new(), dedup("claimed").await);
+    let chunks = object(&ledger, "1", &[&[product(1, "a"), product(2, "b")]]).await;
+    let gated = Gated::new(dedup.clone(), 1);
+    let dying = Running::start(queue.clone(), gated.clone(), &ledger);
+    publish(&*queue, &chunks).await;
+    eventually("the chunk is claimed", async || {
+        gated.log() == ["claim 1 2"]
+    })
+    .await;
+    dying.shutdown.hard.cancel();
+    dying.ended().await.unwrap();
+    assert_eq!(titles(&ledger).await.len(), 0);
+    let writer = Running::start(queue.clone(), dedup, &ledger);
+    drained(&*queue, chunks[0].object).await;
+    writer.stop().await;
+    assert_eq!(title(&ledger, 1).await.as_deref(), Some("a"));
+    assert_eq!(title(&ledger, 2).await.as_deref(), Some("b"));
+}
+
+#[tokio::test]
+async fn writer_that_dies_between_commit_and_acknowledgement_changes_nothing() {
+    let (_database, ledger) = database("committed").await;
+    let (queue, dedup) = (Watched::new(), dedup("committed").await);
+    let chunks = object(&ledger, "1", &[&[product(1, "a")]]).await;
+    publish(&*queue, &chunks).await;
+    let delivered = queue.receive(1).await.unwrap();
+    let epochs = Epochs::new(ledger.clone(), dedup.clone(), 1);
+    let committer = Committer::new(ledger.clone(), dedup.clone(), epochs, registry::datasets());
+    let mut groups = committer.parse(chunks.clone());
+    while committer.advance(&mut groups[0]).await.unwrap() != Step::Done {}
+    let before = titles(&ledger).await;
+    assert_eq!(before.len(), 1);
+    drop(delivered);
+    let writer = Running::start(queue.clone(), dedup, &ledger);
+    drained(&*queue, chunks[0].object).await;
+    writer.stop().await;
+    assert_eq!(titles(&ledger).await, before);
+    settle(&ledger).await;
+    assert_eq!(
+        counts(&row_of(&ledger, chunks[0].object).await),
+        [1, 0, 0, 0, 0]
+    );
+}
+
+#[tokio::test]
+async fn value_that_only_the_database_refuses_costs_its_line_only() {
+    let (_database, ledger) = database("refused").await;
+    let check = "ALTER TABLE products ADD CHECK (title <> 'ugly')";
+    ledger.connection().execute_unprepared(check).await.unwrap();
+    let (queue, dedup) = (Watched::new(), dedup("refused").await);
+    let lines = [
+        product(1, "a"),
+        product(2, "ugly"),
+        product(3, "good"),
+        product(3, "ugly"),
+        product(4, "d"),
+    ];
+    let chunks = object(
+        &ledger,
+        "1",
+        &[&lines, &[product(5, "e")], &[product(4, "ugly")]],
+    )
+    .await;
+    publish(&*queue, &chunks).await;
+    let writer = Running::start(queue.clone(), dedup, &ledger);
+    drained(&*queue, chunks[0].object).await;
+    // A refusal ended an epoch: what was committed under it is read again.
+    let missing = ledger.gaps(chunks[0].object, Some(chunks[2].end)).await;
+    for gap in missing.unwrap() {
+        let again = chunks
+            .iter()
+            .filter(|chunk| gap.start <= chunk.start && Some(chunk.end) <= gap.end);
+        publish(&*queue, &again.cloned().collect::<Vec<_>>()).await;
+    }
+    drained(&*queue, chunks[0].object).await;
+    writer.stop().await;
+    let titles: Vec<_> = titles(&ledger).await.into_iter().collect();
+    let titles: Vec<_> = titles
+        .iter()
+        .map(|(id, (title, _))| (*id, title.as_str()))
+        .collect();
+    assert_eq!(titles, [(1, "a"), (3, "good"), (4, "d"), (5, "e")]);
+    let rejected = rejected_lines::Entity::find()
+        .all(ledger.connection())
+        .await
+        .unwrap();
+    let mut lines: Vec<_> = rejected
+        .iter()
+        .map(|line| (line.line, line.reason.as_str()))
+        .collect();
+    lines.sort_unstable();
+    let refused = "refused_by_database";
+    assert_eq!(lines, [(2, refused), (4, refused), (7, refused)]);
+    settle(&ledger).await;
+    let row = row_of(&ledger, chunks[0].object).await;
+    assert_eq!((row.state, row.rejected), (objects::State::Done, 3));
+    assert_eq!(counts(&row), [4, 0, 0, 0, 3]);
+}
+
+#[tokio::test]
+async fn chunk_of_a_failed_object_is_let_go_and_ends_the_epoch() {
+    let (_database, ledger) = database("failed").await;
+    let (queue, dedup) = (Watched::new(), dedup("failed").await);
+    let chunks = object(&ledger, "1", &[&[product(1, "a")], &[product(2, "b")]]).await;
+    let gated = Gated::new(dedup.clone(), 1);
+    let writer = Running::start(queue.clone(), gated.clone(), &ledger);
+    publish(&*queue, &chunks[..1]).await;
+    eventually("the chunk is claimed", async || gated.log() == ["claim 1"]).await;
+    let before = epoch(&ledger).await;
+    let fail = "UPDATE objects SET state = 'failed', error = 'gone'";
+    ledger.connection().execute_unprepared(fail).await.unwrap();
+    gated.open();
+    drained(&*queue, chunks[0].object).await;
+    writer.stop().await;
+    assert_eq!(titles(&ledger).await.len(), 0);
+    assert_ne!(epoch(&ledger).await, before);
+}
+
+#[tokio::test]
+async fn chunk_of_another_registration_is_let_go_and_claims_nothing() {
+    let (_database, ledger) = database("other").await;
+    let (queue, dedup) = (Watched::new(), dedup("other").await);
+    let gated = Gated::new(dedup.clone(), 0);
+    let chunks = object(&ledger, "1", &[&[product(1, "a")]]).await;
+    let mut stale = chunks.clone();
+    stale[0].registration = "taken back".to_owned();
+    let writer = Running::start(queue.clone(), gated.clone(), &ledger);
+    publish(&*queue, &stale).await;
+    drained(&*queue, chunks[0].object).await;
+    assert_eq!(gated.log(), Vec::<String>::new());
+    publish(&*queue, &chunks).await;
+    drained(&*queue, chunks[0].object).await;
+    writer.stop().await;
+    assert_eq!(title(&ledger, 1).await.as_deref(), Some("a"));
+}
+
+#[tokio::test]
+async fn writer_in_another_mode_refuses_until_everything_is_settled() {
+    let (_database, ledger) = database("mode").await;
+    let (queue, dedup) = (Watched::new(), dedup("mode").await);
+    let chunks = object(&ledger, "1", &[&[product(1, "a")]]).await;
+    publish(&*queue, &chunks).await;
+    let writer = Running::start(queue.clone(), dedup, &ledger);
+    drained(&*queue, chunks[0].object).await;
+    writer.stop().await;
+    let off = Running::start(queue.clone(), Arc::new(WithoutStore::off()), &ledger);
+    let refused = off.ended().await;
+    assert!(
+        matches!(refused, Err(Error::Ousted(StoreError::OtherMode { .. }))),
+        "{refused:?}"
+    );
+    settle(&ledger).await;
+    let off = Running::start(queue.clone(), Arc::new(WithoutStore::off()), &ledger);
+    let chunks = object(&ledger, "2", &[&[product(1, "b")]]).await;
+    publish(&*queue, &chunks).await;
+    drained(&*queue, chunks[0].object).await;
+    off.stop().await;
+    assert_eq!(title(&ledger, 1).await.as_deref(), Some("b"));
+}
+
+#[tokio::test]
+async fn second_writer_in_order_ends_the_first() {
+    let (_database, ledger) = database("in_order").await;
+    let (one, two) = (Watched::new(), Watched::new());
+    let first = Running::start(one.clone(), Arc::new(WithoutStore::in_order()), &ledger);
+    let chunks = object(&ledger, "1", &[&[product(1, "a")], &[product(1, "b")]]).await;
+    publish(&*one, &chunks[..1]).await;
+    drained(&*one, chunks[0].object).await;
+    let second = Running::start(two.clone(), Arc::new(WithoutStore::in_order()), &ledger);
+    publish(&*two, &chunks[1..]).await;
+    drained(&*two, chunks[0].object).await;
+    let late = object(&ledger, "2", &[&[product(2, "c")]]).await;
+    publish(&*one, &late).await;
+    let ousted = first.ended().await;
+    assert!(
+        matches!(ousted, Err(Error::Ousted(StoreError::TakenOver))),
+        "{ousted:?}"
+    );
+    second.stop().await;
+    assert_eq!(title(&ledger, 2).await, None);
+}

@@ -1,0 +1,84 @@
+//! Which chunks may be claimed.
+
+use std::collections::HashSet;
+
+use jetline_records::{EpochId, ObjectId, Reason};
+use sea_orm::{FromQueryResult, Value};
+
+use super::Ledger;
+use crate::{
+    ChunkEntry, Error,
+    backend::{placeholders, query, server_started_at},
+};
+
+/// Whether chunks may be claimed under an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// All of them.
+    All {
+        /// Objects with lines that the database did not accept: see [`Ledger::refused`].
+        with_refused: HashSet<ObjectId>,
+    },
+    /// All but these: their object is not registered, or another one has its number.
+    Except(Vec<ChunkEntry>),
+    /// None: another epoch is in force.
+    EpochEnded,
+}
+
+#[derive(FromQueryResult)]
+struct Registered {
+    epoch: String,
+    same_server: bool,
+    id: Option<i64>,
+    registration: Option<String>,
+    with_refused: bool,
+}
+
+impl Ledger {
+    /// Looks whether chunks are of objects as they are registered, while `epoch` is in force.
+    ///
+    /// A restored database gives numbers again. What a chunk of an object that it took back would claim stands above
+    /// lines of the object that has the number now, and they would be taken for superseded. A number is given again in
+    /// another epoch only: a chunk that may be claimed may be claimed as long as the epoch lasts.
+    pub async fn admit(&self, epoch: EpochId, chunks: &[&ChunkEntry]) -> Result<Admission, Error> {
+        let sql = format!(
+            "SELECT e.id AS epoch, e.server_started_at = {} AS same_server, o.id AS id,
+                 o.registration AS registration, EXISTS (SELECT 1 FROM rejected_lines r
+                     WHERE r.object_id = o.id AND r.reason = '{}') AS with_refused
+             FROM epoch e LEFT JOIN objects o ON o.id IN ({})",
+            server_started_at(&self.db),
+            Reason::RefusedByDatabase,
+            placeholders(1, chunks.len())
+        );
+        let ids = chunks.iter().map(|chunk| Value::from(chunk.object.get()));
+        let rows: Vec<Registered> = query(&self.db, "look up objects", &sql, ids).await?;
+        let in_force = rows
+            .first()
+            .is_some_and(|row| row.same_server && row.epoch == epoch.to_string());
+        if !in_force {
+            return Ok(Admission::EpochEnded);
+        }
+        let is_registered = |chunk: &ChunkEntry| {
+            let registration = Some(&chunk.registration);
+            let mut rows = rows.iter();
+            rows.any(|row| {
+                row.id == Some(chunk.object.get()) && row.registration.as_ref() == registration
+            })
+        };
+        let stale: Vec<ChunkEntry> = chunks
+            .iter()
+            .filter(|chunk| !is_registered(chunk))
+            .map(|chunk| ChunkEntry::clone(chunk))
+            .collect();
+        Ok(if stale.is_empty() {
+            let with_refused = rows.iter().filter(|row| row.with_refused);
+            Admission::All {
+                with_refused: with_refused
+                    .filter_map(|row| ObjectId::new(row.id?))
+                    .collect(),
+            }
+        } else {
+            Admission::Except(stale)
+        })
+    }
+}

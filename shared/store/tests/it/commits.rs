@@ -1,0 +1,259 @@
+//! What a commit does with rows, and what it counts.
+
+use jetline_records::{Position, Reason, Rejection, Table, products};
+use jetline_store::{
+    ChunkOutcome, CommitOutcome, Counts, Error, RejectedLine, entities::rejected_lines,
+};
+use sea_orm::{EntityTrait, QueryOrder};
+
+use crate::base::{AGAIN, Base, NOTHING, both, chunk, id, if_changed, unchanged};
+
+fn inserted(inserted: u64) -> Counts {
+    Counts {
+        inserted,
+        ..NOTHING
+    }
+}
+
+fn rejected(line: u32, message: &str, raw: &[u8]) -> RejectedLine {
+    RejectedLine {
+        line,
+        offset: u64::from(line - 1) * 10,
+        rejection: Rejection::new(Reason::InvalidUtf8, message),
+        raw: raw.to_owned(),
+    }
+}
+
+async fn rejects(base: &Base) -> Vec<rejected_lines::Model> {
+    let all = rejected_lines::Entity::find().order_by_asc(rejected_lines::Column::Line);
+    all.all(base.db()).await.unwrap()
+}
+
+#[tokio::test]
+async fn new_ids_are_inserted_and_other_contents_updated() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        let counts = base
+            .counts(&epoch, chunk(1, 0, &[(7, "a"), (3, "b"), (5, "c")]))
+            .await;
+        assert_eq!(counts, inserted(3));
+        let (title, before) = base.product(3).await.unwrap();
+        assert_eq!(title, "b");
+
+        let counts = base
+            .counts(&epoch, chunk(2, 0, &[(3, "b2"), (4, "d")]))
+            .await;
+        let expected = Counts {
+            inserted: 1,
+            updated: 1,
+            ..NOTHING
+        };
+        assert_eq!(counts, expected);
+        let (title, after) = base.product(3).await.unwrap();
+        assert_eq!(title, "b2");
+        assert!(after > before);
+        let position = Position::new(id(2), 1).get();
+        assert_eq!(base.position("products", 3).await, Some(position));
+    }
+}
+
+#[tokio::test]
+async fn row_that_says_the_same_takes_the_new_position_and_keeps_its_time() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
+        let before = base.product(1).await;
+        let counts = base.counts(&epoch, chunk(2, 0, &[(1, "a")])).await;
+        let expected = Counts {
+            unchanged: 1,
+            ..NOTHING
+        };
+        assert_eq!(counts, expected);
+        assert_eq!(base.product(1).await, before);
+        let position = Position::new(id(2), 1).get();
+        assert_eq!(base.position("products", 1).await, Some(position));
+    }
+}
+
+#[tokio::test]
+async fn row_that_says_the_same_is_left_alone_where_that_is_the_verdict() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        let first = if_changed(chunk(1, 0, &[(1, "a"), (2, "b")]));
+        assert_eq!(base.counts(&epoch, first).await, inserted(2));
+        let second = if_changed(chunk(2, 0, &[(1, "a"), (2, "b2"), (3, "c")]));
+        let expected = Counts {
+            inserted: 1,
+            updated: 1,
+            unchanged: 1,
+            ..NOTHING
+        };
+        assert_eq!(base.counts(&epoch, second).await, expected);
+        let position = |object, line| Some(Position::new(id(object), line).get());
+        assert_eq!(base.position("products", 1).await, position(1, 1));
+        assert_eq!(base.position("products", 2).await, position(2, 2));
+    }
+}
+
+#[tokio::test]
+async fn line_of_a_lower_position_is_superseded_whatever_the_verdict() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        base.counts(&epoch, chunk(2, 0, &[(1, "late"), (2, "late")]))
+            .await;
+        let before = base.product(1).await;
+        let expected = Counts {
+            superseded: 2,
+            ..NOTHING
+        };
+        let early = chunk(1, 0, &[(1, "early"), (2, "late")]);
+        assert_eq!(base.counts(&epoch, early).await, expected);
+        let early = if_changed(chunk(1, 2, &[(1, "early"), (2, "late")]));
+        assert_eq!(base.counts(&epoch, early).await, expected);
+        assert_eq!(base.product(1).await, before);
+        let position = Position::new(id(2), 1).get();
+        assert_eq!(base.position("products", 1).await, Some(position));
+    }
+}
+
+#[tokio::test]
+async fn line_that_is_the_row_already_is_unchanged() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
+        base.run("DELETE FROM chunks").await;
+        let expected = Counts {
+            unchanged: 1,
+            ..NOTHING
+        };
+        assert_eq!(
+            base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await,
+            expected
+        );
+        base.run("DELETE FROM chunks").await;
+        let same = if_changed(chunk(1, 0, &[(1, "a")]));
+        assert_eq!(base.counts(&epoch, same).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn all_lines_of_a_chunk_are_counted_in_its_entry() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        let mut mixed = chunk(1, 0, &[(1, "a"), (2, "b")]);
+        mixed.entry.lines = 10;
+        mixed.entry.end = 100;
+        mixed.unchanged = 3;
+        mixed.superseded = 4;
+        mixed.rejected = vec![rejected(5, "m", b"x")];
+        let expected = Counts {
+            inserted: 2,
+            updated: 0,
+            unchanged: 3,
+            superseded: 4,
+            rejected: 1,
+        };
+        assert_eq!(expected.lines(), 10);
+        assert_eq!(base.counts(&epoch, mixed).await, expected);
+        let status = base.status(1).await;
+        assert_eq!((status.lines(), status.committed_bytes), (10, 100));
+        assert_eq!((status.inserted, status.rejected), (2, 1));
+    }
+}
+
+#[tokio::test]
+async fn several_chunks_of_several_objects_are_one_commit() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(3).await;
+        base.counts(&epoch, chunk(2, 0, &[(1, "a")])).await;
+        let chunks = [
+            chunk(3, 0, &[(9, "i"), (1, "z")]),
+            chunk(2, 0, &[(1, "a")]),
+            chunk(1, 0, &[(8, "h"), (7, "g")]),
+            unchanged(2, 1, 4),
+            chunk(2, 5, &[(2, "b")]),
+        ];
+        let outcome = base.commit(&epoch, &chunks).await;
+        let committed = ChunkOutcome::Committed;
+        let first = Counts {
+            inserted: 1,
+            updated: 1,
+            ..NOTHING
+        };
+        let fourth = Counts {
+            unchanged: 4,
+            ..NOTHING
+        };
+        let expected = vec![
+            committed(first),
+            AGAIN,
+            committed(inserted(2)),
+            committed(fourth),
+            committed(inserted(1)),
+        ];
+        assert_eq!(outcome, CommitOutcome::Committed(expected));
+        assert_eq!(base.chunks().await.len(), 5);
+        assert_eq!(base.number("SELECT COUNT(*) FROM products").await, Some(5));
+    }
+}
+
+#[tokio::test]
+async fn commit_of_nothing_is_nothing() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        let outcome = base.commit(&epoch, &[]).await;
+        assert_eq!(outcome, CommitOutcome::Committed(Vec::new()));
+    }
+}
+
+#[tokio::test]
+async fn rejected_line_stands_as_it_was_whatever_its_bytes() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        let mut bad = chunk(1, 0, &[]);
+        bad.entry.lines = 2_500;
+        bad.entry.end = 25_000;
+        bad.rejected = (1..=2_500).map(|line| rejected(line, "m", b"")).collect();
+        bad.rejected[0] = rejected(1, "a \0 stands at column 2", &[0xff, 0, b'a', 0xc3]);
+        let counts = base.counts(&epoch, bad.clone()).await;
+        assert_eq!(counts.rejected, 2_500);
+        let rejects = rejects(&base).await;
+        assert_eq!(rejects.len(), 2_500);
+        assert_eq!(rejects[0].raw, [0xff, 0, b'a', 0xc3]);
+        assert_eq!(rejects[0].message, "a \u{fffd} stands at column 2");
+        assert_eq!(rejects[0].reason, "invalid_utf8");
+        assert_eq!((rejects[9].line, rejects[9].byte_offset), (10, 90));
+        // A commit in a new epoch finds them there.
+        base.run("UPDATE chunks SET state = 'forgotten'").await;
+        assert_eq!(base.counts(&epoch, bad).await.rejected, 2_500);
+    }
+}
+
+#[tokio::test]
+async fn value_that_the_database_does_not_accept_leaves_nothing() {
+    for base in both().await {
+        base.run("CREATE UNIQUE INDEX one_title ON products (title)")
+            .await;
+        let (base, epoch) = base.with_objects(1).await;
+        base.counts(&epoch, chunk(1, 0, &[(1, "taken")])).await;
+        let mut bad = chunk(1, 1, &[(2, "free"), (3, "taken")]);
+        bad.rejected = vec![rejected(9, "m", b"x")];
+        let table = Table::of::<products::Model>();
+
+        let refusal = base.ledger.refusal(&table, &bad).await.unwrap().unwrap();
+        assert!(refusal.to_lowercase().contains("unique"), "{refusal}");
+        assert_eq!(
+            base.ledger
+                .refusal(&table, &chunk(1, 1, &[(2, "free")]))
+                .await
+                .unwrap(),
+            None
+        );
+        let outcome = base.ledger.commit(epoch.id, &table, &[bad]).await;
+        assert!(matches!(outcome, Err(Error::Data { .. })), "{outcome:?}");
+
+        assert_eq!(base.number("SELECT COUNT(*) FROM products").await, Some(1));
+        assert_eq!(base.chunks().await.len(), 1);
+        assert_eq!(rejects(&base).await, []);
+    }
+}

@@ -1,0 +1,219 @@
+//! Datasets with text ids, versions and columns that may be empty; and how their rows are found.
+
+use jetline_records::{Decimal, Epoch, Record, Table, Violation, products};
+use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, Counts, connect};
+use poem_openapi::Object;
+use sea_orm::{
+    ConnectionTrait, DbBackend, EntityTrait,
+    entity::prelude::{
+        ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EnumIter,
+        PrimaryKeyTrait,
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use crate::base::{Base, NOTHING, both, chunk, entry, if_changed, judged, postgres};
+
+/// A place, with a column of a name that the upsert has use for as well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DeriveEntityModel, Object)]
+#[sea_orm(table_name = "places")]
+pub(crate) struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub name: String,
+    pub chunk: Option<String>,
+    pub people: Option<i64>,
+    pub height: Option<Decimal>,
+    pub capital: Option<bool>,
+    pub revision: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub(crate) enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl Record for Model {
+    type Table = Entity;
+    type Id = String;
+
+    const NAME: &'static str = "places";
+    const ID_COLUMN: &'static str = "name";
+    const VERSION_COLUMN: Option<&'static str> = Some("revision");
+
+    fn id(&self) -> String {
+        self.name.clone()
+    }
+
+    fn version(&self) -> i64 {
+        self.revision
+    }
+
+    fn validate(&self) -> Result<(), Violation> {
+        Ok(())
+    }
+}
+
+async fn create_places(base: &Base) {
+    let (binary, time, number) = match base.backend() {
+        DbBackend::Sqlite => ("blob", "text", "text"),
+        _ => ("bytea", "timestamptz", "numeric"),
+    };
+    base.run(&format!(
+        "CREATE TABLE places (name text PRIMARY KEY, chunk text, people bigint, height {number}, capital boolean,
+             revision bigint NOT NULL, fingerprint {binary} NOT NULL, position bigint NOT NULL,
+             updated_at {time} NOT NULL)"
+    ))
+    .await;
+}
+
+fn place(name: &str, revision: i64) -> Model {
+    Model {
+        name: name.to_owned(),
+        chunk: Some("text".to_owned()),
+        people: Some(-1),
+        height: Some("0.10".parse().unwrap()),
+        capital: Some(true),
+        revision,
+    }
+}
+
+fn bare(name: &str, revision: i64) -> Model {
+    Model {
+        chunk: None,
+        people: None,
+        height: None,
+        capital: None,
+        ..place(name, revision)
+    }
+}
+
+fn places(object: i64, places: &[Model]) -> ChunkRows {
+    let lines = u32::try_from(places.len()).unwrap();
+    let rows = (1..)
+        .zip(places)
+        .map(|(line, place)| judged(place, object, line));
+    ChunkRows {
+        entry: entry(object, 0, lines),
+        rows: rows.collect(),
+        ..chunk(object, 0, &[])
+    }
+}
+
+async fn counts(base: &Base, epoch: &Epoch, chunk: ChunkRows) -> Counts {
+    let table = Table::of::<Model>();
+    let outcome = base.ledger.commit(epoch.id, &table, &[chunk]).await;
+    let CommitOutcome::Committed(outcomes) = outcome.unwrap() else {
+        panic!("not committed");
+    };
+    let [ChunkOutcome::Committed(counts)] = outcomes[..] else {
+        panic!("{outcomes:?}");
+    };
+    counts
+}
+
+async fn stored(base: &Base, name: &str) -> Model {
+    let found = Entity::find_by_id(name.to_owned()).one(base.db()).await;
+    found.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn empty_columns_and_any_text_come_out_as_they_went_in() {
+    for base in both().await {
+        create_places(&base).await;
+        let (base, epoch) = base.with_objects(2).await;
+        let names = [
+            "a",
+            "Zürich",
+            "O'Hare \"1\"",
+            "{x,NULL}",
+            "",
+            "\\",
+            "🦀",
+            "12",
+        ];
+        let mut all: Vec<Model> = names.iter().map(|name| place(name, 1)).collect();
+        all[0] = bare("a", 1);
+        all[3] = Model {
+            chunk: Some(String::new()),
+            people: Some(i64::MIN),
+            ..bare("{x,NULL}", 1)
+        };
+        let inserted = counts(&base, &epoch, places(1, &all)).await;
+        assert_eq!(inserted.inserted, names.len() as u64);
+        for place in &all {
+            assert_eq!(&stored(&base, &place.name).await, place);
+        }
+        // Columns become empty and full, all of them empty in one statement too.
+        let swapped = [place("a", 2), bare("Zürich", 2)];
+        let changed = counts(&base, &epoch, places(2, &swapped)).await;
+        assert_eq!(changed.updated, 2);
+        for place in &swapped {
+            assert_eq!(&stored(&base, &place.name).await, place);
+        }
+    }
+}
+
+#[tokio::test]
+async fn columns_that_are_empty_in_every_row_are_fine() {
+    for base in both().await {
+        create_places(&base).await;
+        let (base, epoch) = base.with_objects(1).await;
+        let all = [bare("a", 1), bare("b", 1)];
+        assert_eq!(counts(&base, &epoch, places(1, &all)).await.inserted, 2);
+        assert_eq!(stored(&base, "b").await, all[1]);
+    }
+}
+
+#[tokio::test]
+async fn higher_version_wins_over_a_later_line() {
+    for base in both().await {
+        create_places(&base).await;
+        let (base, epoch) = base.with_objects(6).await;
+        counts(&base, &epoch, places(3, &[place("a", 5)])).await;
+        let superseded = Counts {
+            superseded: 1,
+            ..NOTHING
+        };
+        let later = counts(&base, &epoch, places(4, &[bare("a", 4)])).await;
+        assert_eq!(later, superseded);
+        let earlier = counts(&base, &epoch, places(2, &[bare("a", 5)])).await;
+        assert_eq!(earlier, superseded);
+        let unchanged = counts(&base, &epoch, if_changed(places(5, &[place("a", 5)]))).await;
+        assert_eq!(unchanged.unchanged, 1);
+        let higher = counts(&base, &epoch, if_changed(places(1, &[bare("a", 6)]))).await;
+        assert_eq!(higher.updated, 1);
+        assert_eq!(stored(&base, "a").await, bare("a", 6));
+        let negative = counts(&base, &epoch, places(6, &[place("b", i64::MIN)])).await;
+        assert_eq!(negative.inserted, 1);
+    }
+}
+
+#[tokio::test]
+async fn rows_are_looked_up_by_key_however_the_table_grows() {
+    let (base, epoch) = postgres().await.with_objects(1).await;
+    // One connection: what was prepared on an empty table is what runs on a full one.
+    let one = jetline_store::Ledger::new(connect(&base.url, 1).await.unwrap(), chrono::Utc::now);
+    let table = Table::of::<products::Model>();
+    for part in 0..12 {
+        let first = i64::from(part) * 250 + 1;
+        let ids: Vec<_> = (first..first + 500).map(|id| (id, "a")).collect();
+        let chunk = chunk(1, part * 500, &ids);
+        one.commit(epoch.id, &table, &[chunk]).await.unwrap();
+    }
+    let flush = "SELECT pg_stat_force_next_flush()";
+    one.connection().execute_unprepared(flush).await.unwrap();
+    let scans = |kind: &str| {
+        format!("SELECT {kind}::bigint FROM pg_stat_user_tables WHERE relname = 'products'")
+    };
+    assert_eq!(base.number(&scans("seq_scan")).await, Some(0));
+    assert!(base.number(&scans("idx_scan")).await.unwrap() >= 12 * 500);
+    let rows = base.number("SELECT COUNT(*) FROM products").await;
+    assert_eq!(rows, Some(3_250));
+}
+
+#[tokio::test]
+async fn server_compiles_no_statement() {
+    let base = postgres().await;
+    let jit = "SELECT COUNT(*) FROM pg_settings WHERE (name, setting) IN (('jit', 'off'), ('enable_seqscan', 'off'))";
+    assert_eq!(base.number(jit).await, Some(2));
+}

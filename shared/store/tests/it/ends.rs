@@ -1,0 +1,231 @@
+//! How objects end, and how their chunks become part of their rows.
+
+use jetline_records::Mode;
+use jetline_store::{
+    entities::{chunks, objects::State},
+    ledger::Ended,
+};
+
+use crate::base::{
+    Base, begin, both, chunk, complete, damaged, entry, epoch_id, id, read, register, unchanged,
+    unreadable, watermark,
+};
+
+async fn settle(base: &Base) -> Vec<Ended> {
+    base.ledger.settle(epoch_id(9)).await.unwrap()
+}
+
+fn done(object: i64) -> Ended {
+    Ended {
+        object: id(object),
+        error: None,
+    }
+}
+
+fn failed(object: i64, error: &str) -> Ended {
+    Ended {
+        object: id(object),
+        error: Some(error.to_owned()),
+    }
+}
+
+async fn epoch_in_force(base: &Base) -> jetline_records::Epoch {
+    base.ledger.epoch().await.unwrap().unwrap().epoch
+}
+
+/// A chunk that was given up.
+async fn give_up(base: &Base, object: i64, behind: u32, lines: u32) {
+    for _ in 0..2 {
+        let chunk = entry(object, behind, lines);
+        base.ledger.suspect(&chunk, 1).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn object_is_done_when_its_chunks_tile_it() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        base.counts(&epoch, chunk(1, 0, &[(1, "a"), (2, "b")]))
+            .await;
+        assert_eq!(settle(&base).await, []);
+        read(&base.ledger, &complete(3)).await;
+        assert_eq!(settle(&base).await, []);
+        assert_eq!(base.ledger.loading().await.unwrap()[0].committed_bytes, 20);
+        base.counts(&epoch, chunk(1, 2, &[(3, "c")])).await;
+        assert_eq!(settle(&base).await, [done(1)]);
+        let object = base.object(1).await;
+        assert_eq!((object.state, object.error), (State::Done, None));
+        assert!(object.done_at.is_some());
+        assert_eq!(watermark(&base.ledger).await, 2);
+        assert_eq!(settle(&base).await, []);
+        assert_eq!(epoch_in_force(&base).await, epoch);
+    }
+}
+
+#[tokio::test]
+async fn empty_object_is_done_as_soon_as_it_is_read() {
+    for base in both().await {
+        register(&base.ledger, 1).await;
+        read(&base.ledger, &complete(0)).await;
+        assert_eq!(settle(&base).await, [done(1)]);
+        assert_eq!(base.status(1).await.lines(), 0);
+        assert_eq!(watermark(&base.ledger).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn damaged_object_fails_and_keeps_what_was_read() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
+        read(&base.ledger, &damaged(1)).await;
+        assert_eq!(settle(&base).await, [failed(1, "gzip data is damaged")]);
+        let status = base.status(1).await;
+        assert_eq!((status.state, status.inserted), (State::Failed, 1));
+        assert_eq!(status.committed_bytes, 10);
+        assert!(base.product(1).await.is_some());
+        // Every claim was committed: the epoch goes on.
+        assert_eq!(epoch_in_force(&base).await, epoch);
+    }
+}
+
+#[tokio::test]
+async fn object_whose_lines_do_not_add_up_fails() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        let mut short = chunk(1, 0, &[(1, "a"), (2, "b")]);
+        short.entry.end = 30;
+        base.counts(&epoch, short).await;
+        read(&base.ledger, &complete(3)).await;
+        let differ = "3 lines were read and 2 were committed";
+        assert_eq!(settle(&base).await, [failed(1, differ)]);
+        let object = base.object(1).await;
+        assert_eq!((object.state, object.inserted), (State::Failed, 2));
+        assert_eq!(object.error.as_deref(), Some(differ));
+    }
+}
+
+#[tokio::test]
+async fn chunks_are_folded_into_their_object_below_the_watermark_only() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(3).await;
+        for object in [2, 3] {
+            let lines = [(object, "a"), (1, "z")];
+            base.counts(&epoch, chunk(object, 0, &lines)).await;
+            base.counts(&epoch, unchanged(object, 2, 2)).await;
+        }
+        read(&base.ledger, &complete(1)).await;
+        read(&base.ledger, &complete(4)).await;
+        assert_eq!(settle(&base).await, [done(2)]);
+        assert_eq!(base.chunks().await.len(), 4);
+        assert_eq!(base.object(2).await.inserted, 0);
+        assert_eq!(base.status(2).await.inserted, 2);
+        assert_eq!(watermark(&base.ledger).await, 1);
+
+        base.counts(&epoch, chunk(1, 0, &[(1, "y")])).await;
+        assert_eq!(settle(&base).await, [done(1)]);
+        let left = base.chunks().await;
+        assert!(left.iter().all(|chunk| chunk.object_id == 3) && left.len() == 2);
+        let folded = base.object(2).await;
+        assert_eq!((folded.inserted, folded.unchanged), (2, 2));
+        assert_eq!(folded.folded_bytes, 40);
+        let status = base.status(2).await;
+        assert_eq!((status.lines(), status.committed_bytes), (4, 40));
+        assert_eq!(base.object(1).await.superseded, 1);
+        assert_eq!(base.status(3).await.lines(), 4);
+    }
+}
+
+#[tokio::test]
+async fn dead_chunk_ends_its_object_at_the_watermark_only_and_the_epoch_with_it() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(3).await;
+        base.counts(&epoch, chunk(2, 0, &[(1, "a")])).await;
+        give_up(&base, 2, 1, 2).await;
+        base.counts(&epoch, chunk(3, 0, &[(1, "b")])).await;
+        let first = chunk(1, 0, &[(1, "z")]);
+        read(&base.ledger, &complete(1)).await;
+        read(&base.ledger, &complete(3)).await;
+        assert_eq!(base.ledger.gaps(id(2), Some(30)).await.unwrap(), []);
+        assert_eq!(settle(&base).await, []);
+        assert_eq!(base.object(2).await.state, State::Loading);
+        assert_eq!(epoch_in_force(&base).await, epoch);
+
+        base.counts(&epoch, first).await;
+        let given_up = "1 chunks crashed their writer too often and were given up";
+        assert_eq!(settle(&base).await, [done(1), failed(2, given_up)]);
+        let next = epoch_in_force(&base).await;
+        assert_eq!((next.id, next.base), (epoch_id(9), id(3)));
+        assert_eq!(base.status(2).await.committed_bytes, 10);
+        // What lies beyond is to be committed again.
+        let left = base.chunks().await;
+        assert_eq!((left.len(), left[0].object_id), (1, 3));
+        assert_eq!(left[0].state, chunks::State::Forgotten);
+    }
+}
+
+#[tokio::test]
+async fn objects_with_dead_chunks_end_together_and_done_ones_behind_them_are_open_again() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(4).await;
+        for object in [1, 2] {
+            base.counts(&epoch, chunk(object, 0, &[(object, "a")]))
+                .await;
+            give_up(&base, object, 1, 1).await;
+        }
+        base.counts(&epoch, chunk(4, 0, &[(4, "d")])).await;
+        for lines in [2, 2, 7, 1] {
+            read(&base.ledger, &complete(lines)).await;
+        }
+        let given_up = "1 chunks crashed their writer too often and were given up";
+        let ended = settle(&base).await;
+        assert_eq!(ended, [failed(1, given_up), failed(2, given_up)]);
+        assert_eq!(epoch_in_force(&base).await.base, id(3));
+        assert_eq!(base.status(2).await.committed_bytes, 10);
+        let reopened = base.object(4).await;
+        assert_eq!((reopened.state, reopened.done_at), (State::Loading, None));
+        assert_eq!(base.status(4).await.inserted, 1);
+    }
+}
+
+#[tokio::test]
+async fn unreadable_object_fails_at_the_watermark_only_and_ends_the_epoch() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(3).await;
+        let fail = async |object| base.ledger.fail(id(object), epoch_id(9)).await.unwrap();
+        base.counts(&epoch, chunk(2, 0, &[(1, "a")])).await;
+        read(&base.ledger, &complete(1)).await;
+        read(&base.ledger, &unreadable()).await;
+        assert!(!fail(2).await);
+        // Below it everything is settled now, and it can be completed: it does not fail.
+        assert!(!fail(1).await);
+        assert_eq!(epoch_in_force(&base).await, epoch);
+        base.counts(&epoch, chunk(1, 0, &[(1, "z")])).await;
+        assert_eq!(settle(&base).await, [done(1)]);
+        assert!(fail(2).await);
+        assert!(!fail(2).await);
+        assert!(!fail(3).await);
+        let object = base.object(2).await;
+        assert_eq!((object.state, object.inserted), (State::Failed, 1));
+        assert_eq!(object.error.as_deref(), Some("it was deleted"));
+        assert_eq!(base.chunks().await, []);
+        assert_eq!(epoch_in_force(&base).await.id, epoch_id(9));
+    }
+}
+
+#[tokio::test]
+async fn epoch_in_which_nobody_claims_does_not_end_with_an_object() {
+    for base in both().await {
+        register(&base.ledger, 2).await;
+        let epoch = begin(&base.ledger, Mode::Off, None, 1).await;
+        give_up(&base, 1, 0, 1).await;
+        read(&base.ledger, &complete(1)).await;
+        base.counts(&epoch, chunk(2, 0, &[(1, "a")])).await;
+        read(&base.ledger, &complete(1)).await;
+        let ended = settle(&base).await;
+        assert_eq!(ended.len(), 2);
+        assert_eq!(epoch_in_force(&base).await, epoch);
+        assert_eq!(base.object(2).await.state, State::Done);
+        assert_eq!(watermark(&base.ledger).await, 3);
+    }
+}

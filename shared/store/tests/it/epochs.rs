@@ -1,0 +1,214 @@
+//! Epochs begin, are joined, and end.
+
+use std::io;
+
+use jetline_records::{Epoch, EpochId, Mode};
+use jetline_store::{
+    CommitOutcome, Error,
+    entities::{chunks, objects::State},
+    ledger::BeginError,
+};
+
+use crate::base::{
+    Base, ROOT, again, begin, both, chunk, complete, epoch_id, id, if_changed, read, ready,
+    register,
+};
+
+async fn in_force(base: &Base) -> Option<Epoch> {
+    let current = base.ledger.epoch().await.unwrap()?;
+    assert!(current.same_server);
+    Some(current.epoch)
+}
+
+async fn refused(base: &Base, mode: Mode, seen: Option<EpochId>) -> Error {
+    match base
+        .ledger
+        .begin_epoch(mode, seen, epoch_id(99), ready())
+        .await
+    {
+        Err(BeginError::Ledger(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn first_epoch_begins_and_others_join_it() {
+    for base in both().await {
+        register(&base.ledger, 2).await;
+        assert_eq!(in_force(&base).await, None);
+        let first = begin(&base.ledger, Mode::Shared, None, 1).await;
+        assert_eq!((first.id, first.mode), (epoch_id(1), Mode::Shared));
+        assert_eq!((first.base, first.recovery), (id(1), id(3)));
+        assert_eq!(in_force(&base).await.as_ref(), Some(&first));
+        assert_eq!(begin(&base.ledger, Mode::Shared, None, 2).await, first);
+        let other = Some(epoch_id(77));
+        assert_eq!(begin(&base.ledger, Mode::Shared, other, 3).await, first);
+    }
+}
+
+#[tokio::test]
+async fn epoch_that_was_seen_is_followed_by_one_that_others_join() {
+    for base in both().await {
+        let (base, first) = base.with_objects(1).await;
+        let seen = Some(first.id);
+        let second = begin(&base.ledger, Mode::Shared, seen, 2).await;
+        assert_eq!(second.id, epoch_id(2));
+        assert_eq!(begin(&base.ledger, Mode::Shared, seen, 3).await, second);
+        assert_eq!(in_force(&base).await, Some(second));
+    }
+}
+
+#[tokio::test]
+async fn epoch_that_the_dedup_store_cannot_hold_has_not_begun() {
+    for base in both().await {
+        let (base, first) = base.with_objects(1).await;
+        base.counts(&first, chunk(1, 0, &[(1, "a")])).await;
+        let broken = async { Err(io::Error::other("away")) };
+        let began = base
+            .ledger
+            .begin_epoch(Mode::Shared, Some(first.id), epoch_id(2), broken);
+        assert!(matches!(began.await, Err(BeginError::Dedup(_))));
+        assert_eq!(in_force(&base).await.as_ref(), Some(&first));
+        assert_eq!(base.chunks().await[0].state, chunks::State::Committed);
+        // And nothing is locked.
+        assert_eq!(
+            base.commit(&first, &[chunk(1, 0, &[(1, "a")])]).await,
+            again()
+        );
+    }
+}
+
+#[tokio::test]
+async fn new_epoch_forgets_what_is_not_settled_and_keeps_its_counts() {
+    for base in both().await {
+        let (base, first) = base.with_objects(4).await;
+        for (object, title) in [(1, "a"), (2, "b"), (4, "d")] {
+            base.counts(&first, chunk(object, 0, &[(object, title)]))
+                .await;
+        }
+        for lines in [1, 5, 5, 1] {
+            read(&base.ledger, &complete(lines)).await;
+        }
+        assert_eq!(base.ledger.settle(epoch_id(9)).await.unwrap().len(), 2);
+        assert_eq!(base.object(4).await.state, State::Done);
+
+        let next = begin(&base.ledger, Mode::Shared, Some(first.id), 2).await;
+        assert_eq!((next.base, next.recovery), (id(2), id(5)));
+        assert_eq!(base.object(1).await.state, State::Done);
+        let reopened = base.object(4).await;
+        assert_eq!((reopened.state, reopened.done_at), (State::Loading, None));
+        let left = base.chunks().await;
+        let left = left.iter().map(|chunk| (chunk.object_id, chunk.state));
+        let forgotten = chunks::State::Forgotten;
+        assert_eq!(left.collect::<Vec<_>>(), [(2, forgotten), (4, forgotten)]);
+        assert_eq!(base.ledger.gaps(id(4), Some(10)).await.unwrap().len(), 1);
+        for object in [1, 2, 4] {
+            assert_eq!(base.status(object).await.inserted, 1);
+        }
+        // What was done is done again, and counted once.
+        base.counts(&next, chunk(4, 0, &[(4, "d")])).await;
+        assert_eq!(base.ledger.settle(epoch_id(9)).await.unwrap().len(), 1);
+        let status = base.status(4).await;
+        assert_eq!((status.state, status.inserted), (State::Done, 1));
+        assert_eq!(status.lines(), 1);
+    }
+}
+
+#[tokio::test]
+async fn epoch_is_ended_by_who_saw_it_only() {
+    for base in both().await {
+        let (base, first) = base.with_objects(1).await;
+        base.ledger
+            .end_epoch(epoch_id(77), epoch_id(2))
+            .await
+            .unwrap();
+        assert_eq!(in_force(&base).await, Some(first.clone()));
+        base.ledger.end_epoch(first.id, epoch_id(2)).await.unwrap();
+        assert_eq!(in_force(&base).await.unwrap().id, epoch_id(2));
+        let outcome = base.commit(&first, &[chunk(1, 0, &[(1, "a")])]).await;
+        assert_eq!(outcome, CommitOutcome::EpochEnded);
+    }
+}
+
+#[tokio::test]
+async fn mode_changes_only_when_everything_is_settled() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        for mode in [Mode::Off, Mode::InOrder] {
+            let error = refused(&base, mode, None).await;
+            assert!(
+                matches!(error, Error::OtherMode { theirs: Mode::Shared, ours } if ours == mode)
+            );
+        }
+        base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
+        read(&base.ledger, &complete(1)).await;
+        base.ledger.settle(epoch_id(9)).await.unwrap();
+        let off = begin(&base.ledger, Mode::Off, None, 2).await;
+        assert_eq!((off.mode, off.base), (Mode::Off, id(2)));
+        let outcome = base.commit(&epoch, &[chunk(1, 0, &[(1, "a")])]).await;
+        assert_eq!(outcome, CommitOutcome::EpochEnded);
+    }
+}
+
+#[tokio::test]
+async fn process_that_commits_in_order_starts_over_and_ousts_the_one_before() {
+    for base in both().await {
+        register(&base.ledger, 3).await;
+        let first = begin(&base.ledger, Mode::InOrder, None, 1).await;
+        base.counts(&first, chunk(1, 0, &[(1, "a")])).await;
+        read(&base.ledger, &complete(2)).await;
+        let term = std::time::Duration::from_secs(60);
+        let leased = base.ledger.lease("me", &[ROOT.to_owned()], term).await;
+        assert_eq!(leased.unwrap().unwrap().id, 2);
+
+        let second = begin(&base.ledger, Mode::InOrder, None, 2).await;
+        assert_eq!(second.id, epoch_id(2));
+        for object in [1, 2] {
+            let object = base.object(object).await;
+            assert_eq!(
+                (object.state, object.lease_owner),
+                (State::Registered, None)
+            );
+        }
+        // What is committed stays so.
+        assert_eq!(base.chunks().await[0].state, chunks::State::Committed);
+        let outcome = base.commit(&first, &[chunk(1, 1, &[(1, "b")])]).await;
+        assert_eq!(outcome, CommitOutcome::EpochEnded);
+        let error = refused(&base, Mode::InOrder, Some(first.id)).await;
+        assert!(matches!(error, Error::TakenOver), "{error:?}");
+        assert_eq!(in_force(&base).await, Some(second.clone()));
+        // Others may follow at once: what it committed is to be committed again.
+        let shared = begin(&base.ledger, Mode::Shared, None, 3).await;
+        assert_eq!((shared.mode, shared.base), (Mode::Shared, id(1)));
+        assert_eq!(base.chunks().await[0].state, chunks::State::Forgotten);
+    }
+}
+
+#[tokio::test]
+async fn row_is_not_left_alone_in_order_while_an_older_object_is_still_to_be_read() {
+    for base in both().await {
+        register(&base.ledger, 3).await;
+        let epoch = begin(&base.ledger, Mode::InOrder, None, 1).await;
+        // A, then B in lines that come late, and A again in a newer object.
+        base.counts(&epoch, if_changed(chunk(1, 0, &[(1, "A")])))
+            .await;
+        let newer = base
+            .counts(&epoch, if_changed(chunk(2, 0, &[(1, "A")])))
+            .await;
+        assert_eq!(newer.unchanged, 1);
+        let late = base
+            .counts(&epoch, if_changed(chunk(1, 1, &[(1, "B")])))
+            .await;
+        assert_eq!(late.superseded, 1);
+        assert_eq!(base.product(1).await.unwrap().0, "A");
+        // In order the row is left alone.
+        let position = base.position("products", 1).await;
+        read(&base.ledger, &complete(2)).await;
+        read(&base.ledger, &complete(1)).await;
+        let last = base
+            .counts(&epoch, if_changed(chunk(3, 0, &[(1, "A")])))
+            .await;
+        assert_eq!(last.unchanged, 1);
+        assert_eq!(base.position("products", 1).await, position);
+    }
+}

@@ -1,0 +1,190 @@
+//! Who reads what, and what is missing of it.
+
+use std::time::Duration;
+
+use jetline_store::{
+    entities::objects::{Model, State},
+    ledger::Gap,
+};
+
+use crate::base::{
+    Base, ROOT, both, chunk, complete, damaged, entry, id, read, register, unreadable,
+};
+
+const TERM: Duration = Duration::from_secs(60);
+
+async fn lease(base: &Base, owner: &str) -> Option<Model> {
+    let roots = [ROOT.to_owned(), "file:///other".to_owned()];
+    base.ledger.lease(owner, &roots, TERM).await.unwrap()
+}
+
+async fn leased(base: &Base, owner: &str) -> Option<i64> {
+    lease(base, owner).await.map(|object| object.id)
+}
+
+#[tokio::test]
+async fn oldest_object_that_nobody_reads_is_leased_first() {
+    for base in both().await {
+        register(&base.ledger, 2).await;
+        let first = lease(&base, "a").await.unwrap();
+        assert_eq!((first.id, first.readings), (1, 1));
+        assert_eq!((first.state, first.key.as_str()), (State::Reading, "1"));
+        assert_eq!(first.lease_owner.as_deref(), Some("a"));
+        assert_eq!(leased(&base, "b").await, Some(2));
+        assert_eq!(leased(&base, "c").await, None);
+    }
+}
+
+#[tokio::test]
+async fn only_objects_of_the_own_roots_are_leased() {
+    for base in both().await {
+        register(&base.ledger, 1).await;
+        let other = ["s3://other".to_owned()];
+        assert_eq!(base.ledger.lease("a", &other, TERM).await.unwrap(), None);
+        assert_eq!(base.ledger.lease("a", &[], TERM).await.unwrap(), None);
+        assert_eq!(base.ledger.open(&other).await.unwrap(), []);
+        assert_eq!(base.ledger.open(&[]).await.unwrap(), []);
+        assert_eq!(base.ledger.open(&[ROOT.to_owned()]).await.unwrap(), [id(1)]);
+    }
+}
+
+#[tokio::test]
+async fn lease_that_ran_out_is_taken_over_and_its_owner_notices() {
+    for base in both().await {
+        register(&base.ledger, 2).await;
+        assert_eq!(leased(&base, "a").await, Some(1));
+        base.run("UPDATE objects SET lease_until = lease_until - 61000 WHERE id = 1")
+            .await;
+        let taken_over = lease(&base, "b").await.unwrap();
+        assert_eq!((taken_over.id, taken_over.readings), (1, 2));
+        assert!(!base.ledger.renew(id(1), "a", TERM).await.unwrap());
+        assert!(!base.ledger.finish(id(1), "a", &complete(1)).await.unwrap());
+        base.ledger.release(id(1), "a").await.unwrap();
+        assert_eq!(base.object(1).await.lease_owner.as_deref(), Some("b"));
+        assert!(base.ledger.renew(id(1), "b", TERM).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn renewed_lease_does_not_run_out() {
+    for base in both().await {
+        register(&base.ledger, 1).await;
+        let until = lease(&base, "a").await.unwrap().lease_until;
+        let longer = TERM * 2;
+        assert!(base.ledger.renew(id(1), "a", longer).await.unwrap());
+        assert!(base.object(1).await.lease_until.unwrap() >= until.unwrap() + 60_000);
+        assert_eq!(leased(&base, "b").await, None);
+    }
+}
+
+#[tokio::test]
+async fn reader_whose_reading_was_broken_off_goes_on_with_the_same_object() {
+    for base in both().await {
+        register(&base.ledger, 2).await;
+        assert_eq!(leased(&base, "a").await, Some(1));
+        assert_eq!(leased(&base, "b").await, Some(2));
+        assert_eq!(leased(&base, "a").await, Some(1));
+        assert_eq!(base.object(1).await.readings, 2);
+    }
+}
+
+#[tokio::test]
+async fn released_object_is_free_at_once() {
+    for base in both().await {
+        register(&base.ledger, 1).await;
+        assert_eq!(leased(&base, "a").await, Some(1));
+        base.ledger.release(id(1), "a").await.unwrap();
+        assert_eq!(leased(&base, "b").await, Some(1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_two_fetchers_ever_hold_one_object() {
+    for base in both().await {
+        register(&base.ledger, 60).await;
+        let fetchers = (0..6).map(|number| {
+            let ledger = base.ledger.clone();
+            tokio::spawn(async move {
+                let (owner, roots) = (format!("f{number}"), [ROOT.to_owned()]);
+                let mut held = Vec::new();
+                while let Some(object) = ledger.lease(&owner, &roots, TERM).await.unwrap() {
+                    let ended = ledger.finish(id(object.id), &owner, &complete(1)).await;
+                    assert!(ended.unwrap());
+                    held.push(object.id);
+                }
+                held
+            })
+        });
+        let mut all = Vec::new();
+        for fetcher in fetchers.collect::<Vec<_>>() {
+            all.extend(fetcher.await.unwrap());
+        }
+        all.sort_unstable();
+        assert!(all.into_iter().eq(1..=60));
+    }
+}
+
+#[tokio::test]
+async fn reading_that_ends_notes_what_was_read() {
+    for base in both().await {
+        register(&base.ledger, 3).await;
+        read(&base.ledger, &complete(7)).await;
+        read(&base.ledger, &damaged(5)).await;
+        read(&base.ledger, &unreadable()).await;
+        let [whole, damaged, gone] = [1, 2, 3].map(|id| base.object(id));
+        let whole = whole.await;
+        assert_eq!((whole.total_bytes, whole.total_lines), (Some(70), Some(7)));
+        assert_eq!((whole.state, whole.error), (State::Loading, None));
+        assert_eq!((whole.lease_owner, whole.lease_until), (None, None));
+        let damaged = damaged.await;
+        assert_eq!(damaged.error.as_deref(), Some("gzip data is damaged"));
+        assert_eq!((damaged.total_bytes, damaged.unreadable), (Some(50), false));
+        let gone = gone.await;
+        assert_eq!((gone.total_bytes, gone.unreadable), (None, true));
+        let loading = base.ledger.loading().await.unwrap();
+        let loading = loading.iter().map(|one| (one.object, one.unreadable));
+        let expected = [(id(1), false), (id(2), false), (id(3), true)];
+        assert_eq!(loading.collect::<Vec<_>>(), expected);
+    }
+}
+
+#[tokio::test]
+async fn gaps_are_what_no_committed_chunk_covers() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        base.counts(&epoch, chunk(1, 1, &[(1, "a"), (2, "b")]))
+            .await;
+        base.counts(&epoch, chunk(1, 4, &[(3, "c")])).await;
+        base.counts(&epoch, chunk(2, 0, &[(4, "d")])).await;
+        // A suspected chunk is not committed.
+        let suspected = entry(1, 3, 1);
+        base.ledger.suspect(&suspected, 5).await.unwrap();
+        let gap = |start, end, first_line| Gap {
+            start,
+            end,
+            first_line,
+        };
+        let expected = [gap(0, Some(10), 1), gap(30, Some(40), 4), gap(50, None, 6)];
+        assert_eq!(base.ledger.gaps(id(1), None).await.unwrap(), expected);
+        let gaps = base.ledger.gaps(id(1), Some(50)).await.unwrap();
+        assert_eq!(gaps, expected[..2]);
+        let loading = base.ledger.loading().await.unwrap();
+        assert_eq!(loading, []);
+    }
+}
+
+#[tokio::test]
+async fn object_that_is_read_again_keeps_what_was_found_first() {
+    for base in both().await {
+        register(&base.ledger, 1).await;
+        assert!(!base.ledger.reread(id(1)).await.unwrap());
+        read(&base.ledger, &damaged(5)).await;
+        assert!(base.ledger.reread(id(1)).await.unwrap());
+        assert!(!base.ledger.reread(id(1)).await.unwrap());
+        assert_eq!(base.object(1).await.state, State::Registered);
+        read(&base.ledger, &complete(7)).await;
+        let object = base.object(1).await;
+        assert_eq!((object.total_bytes, object.readings), (Some(50), 2));
+        assert_eq!(object.error.as_deref(), Some("gzip data is damaged"));
+    }
+}

@@ -1,0 +1,170 @@
+//! Writers beside each other.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use jetline_records::{Epoch, Mode, Table, products};
+use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, Error, Ledger, connect};
+use sea_orm::{ConnectionTrait, TransactionTrait};
+
+use crate::base::{
+    Base, again, begin, both, chunk, complete, epoch_id, if_changed, postgres, read, sqlite,
+};
+
+type Outcome = Result<CommitOutcome, Error>;
+
+/// Commits in a task of its own.
+fn spawn(base: &Base, epoch: &Epoch, chunk: ChunkRows) -> tokio::task::JoinHandle<Outcome> {
+    let (ledger, epoch) = (base.ledger.clone(), epoch.id);
+    tokio::spawn(async move {
+        let table = Table::of::<products::Model>();
+        ledger.commit(epoch, &table, &[chunk]).await
+    })
+}
+
+fn is_first(outcome: &CommitOutcome) -> bool {
+    matches!(outcome, CommitOutcome::Committed(chunks) if matches!(chunks[..], [ChunkOutcome::Committed(_)]))
+}
+
+/// Waits until so many sessions wait for a lock.
+async fn until_waiting(base: &Base, sessions: i64) {
+    let waiting = "SELECT COUNT(*) FROM pg_stat_activity \
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while base.number(waiting).await != Some(sessions) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_writers_commits_a_chunk_and_the_other_finds_it_committed() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        for behind in 0..30 {
+            let chunk = chunk(1, behind, &[(i64::from(behind) + 1, "a")]);
+            let two = [(); 2].map(|()| spawn(&base, &epoch, chunk.clone()));
+            let mut first = 0;
+            for one in two {
+                let outcome = one.await.unwrap().unwrap();
+                if is_first(&outcome) {
+                    first += 1;
+                } else if outcome == CommitOutcome::Raced {
+                    assert_eq!(base.commit(&epoch, &[chunk.clone()]).await, again());
+                } else {
+                    assert_eq!(outcome, again());
+                }
+            }
+            assert_eq!(first, 1);
+        }
+        let status = base.status(1).await;
+        assert_eq!((status.inserted, status.lines()), (30, 30));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writer_that_is_outrun_behind_the_look_at_the_ledger_writes_nothing() {
+    let (base, epoch) = postgres().await.with_objects(1).await;
+    // Both writers look at the ledger, find nothing, and wait for this row.
+    let tx = base.db().begin().await.unwrap();
+    let insert = "INSERT INTO products VALUES ('', 1, now(), 5, 't', 1, 'c', 'b', 'u', 'd')";
+    tx.execute_unprepared(insert).await.unwrap();
+    let chunk = chunk(1, 0, &[(5, "a")]);
+    let two = [(); 2].map(|()| spawn(&base, &epoch, chunk.clone()));
+    until_waiting(&base, 2).await;
+    tx.rollback().await.unwrap();
+    let mut outcomes = Vec::new();
+    for one in two {
+        outcomes.push(one.await.unwrap().unwrap());
+    }
+    outcomes.sort_by_key(|outcome| !is_first(outcome));
+    assert!(is_first(&outcomes[0]), "{outcomes:?}");
+    assert_eq!(outcomes[1], CommitOutcome::Raced);
+    assert_eq!(base.commit(&epoch, &[chunk]).await, again());
+    assert_eq!(base.status(1).await.inserted, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_that_another_writer_raises_meanwhile_keeps_its_higher_rank() {
+    let (base, epoch) = postgres().await.with_objects(3).await;
+    base.counts(&epoch, chunk(1, 0, &[(5, "first")])).await;
+    let tx = base.db().begin().await.unwrap();
+    let raise = "UPDATE products SET position = 3::bigint << 32, title = 'last' WHERE id = 5";
+    tx.execute_unprepared(raise).await.unwrap();
+    let late = spawn(&base, &epoch, if_changed(chunk(2, 0, &[(5, "second")])));
+    until_waiting(&base, 1).await;
+    tx.commit().await.unwrap();
+    let CommitOutcome::Committed(outcomes) = late.await.unwrap().unwrap() else {
+        panic!("not committed");
+    };
+    let [ChunkOutcome::Committed(counts)] = outcomes[..] else {
+        panic!("{outcomes:?}");
+    };
+    assert_eq!((counts.superseded, counts.lines()), (1, 1));
+    assert_eq!(base.product(5).await.unwrap().0, "last");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_with_the_same_ids_in_opposite_order_never_wait_in_a_circle() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        let ids: Vec<(i64, &str)> = (1..=300).map(|id| (id, "a")).collect();
+        let opposite: Vec<_> = ids.iter().rev().copied().collect();
+        for round in 0..8 {
+            let chunks = [&ids, &opposite, &ids, &opposite];
+            let commits = (round * 4..).zip(chunks).map(|(part, ids)| {
+                let chunk = chunk(1, part * 300, ids);
+                spawn(&base, &epoch, chunk)
+            });
+            for commit in commits.collect::<Vec<_>>() {
+                let outcome = commit.await.unwrap().unwrap();
+                assert!(is_first(&outcome), "{outcome:?}");
+            }
+        }
+        let status = base.status(1).await;
+        assert_eq!((status.lines(), status.inserted), (8 * 4 * 300, 300));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn epoch_does_not_end_in_the_middle_of_a_commit() {
+    let (base, epoch) = postgres().await.with_objects(1).await;
+    let tx = base.db().begin().await.unwrap();
+    let insert = "INSERT INTO products VALUES ('', 1, now(), 5, 't', 1, 'c', 'b', 'u', 'd')";
+    tx.execute_unprepared(insert).await.unwrap();
+    let within = spawn(&base, &epoch, chunk(1, 0, &[(5, "a")]));
+    until_waiting(&base, 1).await;
+    let (ledger, seen) = (base.ledger.clone(), epoch.id);
+    let next = tokio::spawn(async move { begin(&ledger, Mode::Shared, Some(seen), 2).await });
+    until_waiting(&base, 2).await;
+    let behind = spawn(&base, &epoch, chunk(1, 1, &[(6, "b")]));
+    until_waiting(&base, 3).await;
+    tx.rollback().await.unwrap();
+    assert!(is_first(&within.await.unwrap().unwrap()));
+    assert_eq!(next.await.unwrap().id, epoch_id(2));
+    assert_eq!(behind.await.unwrap().unwrap(), CommitOutcome::EpochEnded);
+    assert_eq!(base.product(6).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_connections_write_to_one_file() {
+    let (base, epoch) = sqlite().await.with_objects(2).await;
+    let other = Ledger::new(connect(&base.url, 4).await.unwrap(), Utc::now);
+    read(&base.ledger, &complete(400)).await;
+    let looks = tokio::spawn(async move {
+        let mut ended = Vec::new();
+        while ended.is_empty() {
+            ended = other.settle(epoch_id(9)).await.unwrap();
+        }
+        ended.len()
+    });
+    let commits = (0..40).map(|part| {
+        let ids: Vec<_> = (0..10)
+            .map(|id| (i64::from(part * 7 + id) + 1, "a"))
+            .collect();
+        spawn(&base, &epoch, chunk(1, part * 10, &ids))
+    });
+    for commit in commits.collect::<Vec<_>>() {
+        assert!(is_first(&commit.await.unwrap().unwrap()));
+    }
+    assert_eq!(looks.await.unwrap(), 1);
+    assert_eq!(base.status(1).await.lines(), 400);
+}

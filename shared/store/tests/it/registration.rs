@@ -1,0 +1,125 @@
+//! Object versions get their numbers once, in the order in which they are listed.
+
+use chrono::TimeDelta;
+use jetline_store::{entities::objects, ledger::NewObject};
+use sea_orm::{EntityTrait, QueryOrder};
+
+use crate::base::{Base, both, listed, watermark};
+
+async fn keys(base: &Base) -> Vec<(i64, String)> {
+    let all = objects::Entity::find().order_by_asc(objects::Column::Id);
+    let all = all.all(base.db()).await.unwrap();
+    all.into_iter()
+        .map(|object| (object.id, object.key))
+        .collect()
+}
+
+fn numbered(keys: &[&str]) -> Vec<(i64, String)> {
+    (1..).zip(keys.iter().copied().map(str::to_owned)).collect()
+}
+
+#[tokio::test]
+async fn numbers_follow_the_order_of_the_list() {
+    for base in both().await {
+        assert_eq!(watermark(&base.ledger).await, 1);
+        let objects = [listed("b", 1), listed("a", 2), listed("c", 3)];
+        assert_eq!(base.ledger.register(&objects).await.unwrap(), 3);
+        assert_eq!(keys(&base).await, numbered(&["b", "a", "c"]));
+        let first = base.object(1).await;
+        assert_eq!(first.state, objects::State::Registered);
+        assert_eq!((first.size, first.chunk_bytes), (1_000, 100));
+        assert_eq!((first.registration.as_str(), first.readings), ("rb", 0));
+        assert_eq!(watermark(&base.ledger).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn known_versions_are_skipped_and_new_ones_come_behind() {
+    for base in both().await {
+        let first = [listed("a", 1), listed("b", 2)];
+        base.ledger.register(&first).await.unwrap();
+        assert_eq!(base.ledger.register(&first).await.unwrap(), 0);
+        let then = [
+            listed("0", 0),
+            listed("a", 1),
+            listed("b", 2),
+            listed("c", 3),
+        ];
+        assert_eq!(base.ledger.register(&then).await.unwrap(), 2);
+        assert_eq!(keys(&base).await, numbered(&["a", "b", "0", "c"]));
+        assert_eq!(base.ledger.register(&[]).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn another_content_time_root_or_size_is_another_version() {
+    for base in both().await {
+        let version = listed("a", 1);
+        let mut later = version.clone();
+        later.last_modified += TimeDelta::microseconds(1);
+        let changed = NewObject {
+            etag: "f".to_owned(),
+            ..version.clone()
+        };
+        let elsewhere = NewObject {
+            root: "s3://other".to_owned(),
+            ..version.clone()
+        };
+        let longer = NewObject {
+            size: 1_001,
+            ..version.clone()
+        };
+        // Databases hold microseconds.
+        let mut same = version.clone();
+        same.last_modified += TimeDelta::nanoseconds(1);
+        let all = [version, later, changed, elsewhere, longer, same];
+        assert_eq!(base.ledger.register(&all).await.unwrap(), 5);
+        assert_eq!(base.ledger.register(&all).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn object_that_is_listed_twice_is_registered_once() {
+    for base in both().await {
+        let twice = [listed("a", 1), listed("a", 1)];
+        assert_eq!(base.ledger.register(&twice).await.unwrap(), 1);
+    }
+}
+
+#[tokio::test]
+async fn thousands_of_objects_are_registered_at_once() {
+    for base in both().await {
+        let objects: Vec<_> = (0..2_300)
+            .map(|n| listed(&format!("{n:05}"), n / 2))
+            .collect();
+        assert_eq!(
+            base.ledger.register(&objects[..1_100]).await.unwrap(),
+            1_100
+        );
+        assert_eq!(base.ledger.register(&objects).await.unwrap(), 1_200);
+        let expected = (1..).zip(objects.iter().map(|one| one.key.clone()));
+        assert_eq!(keys(&base).await, expected.collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fetchers_that_register_at_the_same_time_give_each_object_one_number() {
+    for base in both().await {
+        let objects: Vec<_> = (0..600).map(|n| listed(&format!("{n:05}"), n)).collect();
+        let registrars = [0..400, 200..600, 100..500, 0..600].map(|part| {
+            let (ledger, objects) = (base.ledger.clone(), objects[part].to_vec());
+            tokio::spawn(async move { ledger.register(&objects).await.unwrap() })
+        });
+        let mut new = 0;
+        for registrar in registrars {
+            new += registrar.await.unwrap();
+        }
+        assert_eq!(new, 600);
+        let keys = keys(&base).await;
+        assert!(keys.iter().map(|(id, _)| *id).eq(1..=600));
+        let mut names: Vec<_> = keys.into_iter().map(|(_, key)| key).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 600);
+    }
+}

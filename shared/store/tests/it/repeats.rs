@@ -1,0 +1,155 @@
+//! Chunks that come again, too late, or for nothing.
+
+use jetline_records::Mode;
+use jetline_store::{CommitOutcome, Counts};
+
+use crate::base::{
+    AGAIN, NOTHING, again, begin, both, chunk, complete, damaged, entry, epoch_id, id, read,
+    unchanged, unreadable,
+};
+
+#[tokio::test]
+async fn chunk_that_comes_again_changes_nothing() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        base.counts(&epoch, chunk(1, 0, &[(1, "a"), (2, "b")]))
+            .await;
+        base.counts(&epoch, chunk(2, 0, &[(1, "a2")])).await;
+        let (before, product) = (base.chunks().await, base.product(1).await);
+        // It does not even matter what it says.
+        let chunk = chunk(1, 0, &[(1, "other"), (3, "new")]);
+        assert_eq!(base.commit(&epoch, &[chunk]).await, again());
+        assert_eq!(base.chunks().await, before);
+        assert_eq!(base.product(1).await, product);
+        assert_eq!(base.product(3).await, None);
+    }
+}
+
+#[tokio::test]
+async fn chunk_of_an_ended_epoch_is_not_committed() {
+    for base in both().await {
+        let (base, first) = base.with_objects(1).await;
+        let chunk = chunk(1, 0, &[(1, "a")]);
+        begin(&base.ledger, Mode::Shared, Some(first.id), 2).await;
+        let outcome = base.commit(&first, &[chunk]).await;
+        assert_eq!(outcome, CommitOutcome::EpochEnded);
+        assert_eq!(base.product(1).await, None);
+        assert_eq!(base.chunks().await, []);
+    }
+}
+
+#[tokio::test]
+async fn chunk_is_not_committed_before_any_epoch_or_on_another_server() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        let chunk = chunk(1, 0, &[(1, "a")]);
+        base.run("UPDATE epoch SET server_started_at = '2001-01-01'")
+            .await;
+        assert!(!base.ledger.epoch().await.unwrap().unwrap().same_server);
+        let outcome = base.commit(&epoch, std::slice::from_ref(&chunk)).await;
+        assert_eq!(outcome, CommitOutcome::EpochEnded);
+        // Whoever starts on another server begins anew.
+        let next = begin(&base.ledger, Mode::Shared, None, 2).await;
+        assert_eq!(next.id, epoch_id(2));
+        base.run("DELETE FROM epoch").await;
+        let outcome = base.commit(&next, &[chunk]).await;
+        assert_eq!(outcome, CommitOutcome::EpochEnded);
+    }
+}
+
+#[tokio::test]
+async fn chunks_of_no_open_object_are_stale_and_keep_the_others_back() {
+    for base in both().await {
+        let (base, _) = base.with_objects(2).await;
+        read(&base.ledger, &unreadable()).await;
+        assert!(base.ledger.fail(id(1), epoch_id(1)).await.unwrap());
+        let epoch = base.ledger.epoch().await.unwrap().unwrap().epoch;
+        let failed = chunk(1, 0, &[(1, "a")]);
+        let unknown = chunk(9, 0, &[(2, "b")]);
+        let mut restored = chunk(2, 0, &[(3, "c")]);
+        restored.entry.registration = "of another database".to_owned();
+        let open = chunk(2, 1, &[(4, "d")]);
+        let chunks = [
+            failed.clone(),
+            open.clone(),
+            unknown.clone(),
+            restored.clone(),
+        ];
+        let stale = vec![failed.entry, unknown.entry, restored.entry];
+        let outcome = base.commit(&epoch, &chunks).await;
+        assert_eq!(outcome, CommitOutcome::Stale(stale));
+        assert_eq!(base.chunks().await, []);
+        assert_eq!(base.product(4).await, None);
+        assert_eq!(base.counts(&epoch, open).await.inserted, 1);
+    }
+}
+
+#[tokio::test]
+async fn late_chunk_of_a_done_object_is_committed_already_even_after_folding() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(3).await;
+        let [first, second] = [chunk(1, 0, &[(1, "a")]), chunk(2, 0, &[(1, "b")])];
+        base.counts(&epoch, second.clone()).await;
+        read(&base.ledger, &complete(1)).await;
+        read(&base.ledger, &complete(1)).await;
+        base.ledger.settle(epoch_id(9)).await.unwrap();
+        // Done, but not folded: the first is not.
+        assert_eq!(base.chunks().await.len(), 1);
+        assert_eq!(base.commit(&epoch, &[second.clone()]).await, again());
+        base.counts(&epoch, first.clone()).await;
+        base.ledger.settle(epoch_id(9)).await.unwrap();
+        assert_eq!(base.chunks().await, []);
+        let both = base.commit(&epoch, &[first, second]).await;
+        assert_eq!(both, CommitOutcome::Committed(vec![AGAIN, AGAIN]));
+        assert_eq!(base.chunks().await, []);
+        assert_eq!(base.product(1).await.unwrap().0, "b");
+    }
+}
+
+#[tokio::test]
+async fn late_chunk_of_an_object_that_was_damaged_behind_it_is_committed_already() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        let chunk = chunk(1, 0, &[(1, "a")]);
+        base.counts(&epoch, chunk.clone()).await;
+        read(&base.ledger, &damaged(1)).await;
+        base.ledger.settle(epoch_id(9)).await.unwrap();
+        assert_eq!(base.chunks().await, []);
+        assert_eq!(base.commit(&epoch, &[chunk]).await, again());
+    }
+}
+
+#[tokio::test]
+async fn chunk_that_is_committed_again_in_a_new_epoch_keeps_its_first_counts() {
+    for base in both().await {
+        let (base, first) = base.with_objects(1).await;
+        let counts = base
+            .counts(&first, chunk(1, 0, &[(1, "a"), (2, "b")]))
+            .await;
+        assert_eq!(counts.inserted, 2);
+        let next = begin(&base.ledger, Mode::Shared, Some(first.id), 2).await;
+        assert_eq!(base.status(1).await.inserted, 2);
+        assert_eq!(base.status(1).await.committed_bytes, 0);
+        let expected = Counts {
+            inserted: 2,
+            ..NOTHING
+        };
+        assert_eq!(base.counts(&next, unchanged(1, 0, 2)).await, expected);
+        let status = base.status(1).await;
+        assert_eq!((status.inserted, status.lines()), (2, 2));
+        assert_eq!(status.committed_bytes, 20);
+    }
+}
+
+#[tokio::test]
+async fn chunk_of_blank_lines_is_committed_like_any_other() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        let mut blank = unchanged(1, 0, 3);
+        blank.unchanged = 0;
+        assert_eq!(base.counts(&epoch, blank.clone()).await, NOTHING);
+        assert_eq!(base.commit(&epoch, &[blank]).await, again());
+        assert_eq!(base.chunks().await[0].line_count, 3);
+        assert_eq!(entry(1, 0, 3).end, 30);
+    }
+}

@@ -1,0 +1,158 @@
+//! The microservices of one installation, as processes, and what they are connected to.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use chrono::{DateTime, Utc};
+use jetline_testkit::{
+    nats, postgres::Database, process::Process, process::free_port, redis, s3::S3Server,
+};
+use tempfile::TempDir;
+use url::Url;
+
+use crate::{
+    http,
+    ledger::Ledger,
+    oracle::MAX_LINE,
+    patience::{PATIENCE, until},
+    programs::program,
+};
+
+/// The bucket of every S3 server here: each test has a server of its own.
+pub(crate) const BUCKET: &str = "shop";
+
+/// An S3 server with a bucket, a database, a stream and a key prefix of one's own, and the settings that name them.
+pub(crate) struct Deployment {
+    pub(crate) s3: S3Server,
+    pub(crate) ledger: Ledger,
+    pub(crate) stream: String,
+    settings: Vec<(&'static str, String)>,
+    processes: AtomicUsize,
+    folder: TempDir,
+    _database: Database,
+}
+
+impl Deployment {
+    /// On the servers that all tests share.
+    pub(crate) async fn shared(name: &str) -> Self {
+        let database = Database::create(name).await;
+        Self::of(name, &nats::shared(), &redis::shared(), database).await
+    }
+
+    /// On servers that may be private.
+    pub(crate) async fn of(name: &str, nats: &Url, redis: &Url, database: Database) -> Self {
+        let s3 = S3Server::start().unwrap();
+        s3.create_bucket(BUCKET);
+        let stream = nats::unique_stream(name);
+        let settings = vec![
+            ("SOURCE", format!("s3://{BUCKET}")),
+            ("AWS_ENDPOINT_URL", s3.endpoint()),
+            ("AWS_ACCESS_KEY_ID", s3.access_key().to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", s3.secret_key().to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("DATABASE_URL", database.url()),
+            ("NATS_URL", nats.to_string()),
+            ("NATS_STREAM", stream.clone()),
+            ("NATS_MAX_BYTES", (64 << 20).to_string()),
+            ("NATS_ACK_WAIT", "2s".to_owned()),
+            ("REDIS_URL", redis.to_string()),
+            ("REDIS_PREFIX", redis::unique_prefix(name)),
+            ("CHUNK_BYTES", "1KiB".to_owned()),
+            ("MAX_LINE_BYTES", MAX_LINE.to_string()),
+            ("LEASE", "2s".to_owned()),
+            ("RECONCILE_AFTER", "1s".to_owned()),
+            ("PROGRESS_EVERY", "300ms".to_owned()),
+            ("WRITER_CHUNKS", "2".to_owned()),
+            ("WRITER_WORKERS", "2".to_owned()),
+        ];
+        Self {
+            s3,
+            ledger: Ledger::connect(&database.url()).await,
+            stream,
+            settings,
+            processes: AtomicUsize::new(0),
+            folder: tempfile::tempdir().unwrap(),
+            _database: database,
+        }
+    }
+
+    /// Another value for a setting; returns the one that it had.
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) -> String {
+        let before = self.unset(name);
+        self.settings.push((name, value.to_owned()));
+        before
+    }
+
+    /// No value for a setting; returns the one that it had.
+    pub(crate) fn unset(&mut self, name: &str) -> String {
+        let set = self.settings.iter().position(|(set, _)| *set == name);
+        set.map(|set| self.settings.remove(set).1)
+            .unwrap_or_default()
+    }
+
+    /// Puts an object that was written so many seconds after the first one could be.
+    pub(crate) fn put(&self, key: &str, second: i64, content: &[u8]) {
+        self.s3.put(BUCKET, key, content.to_vec());
+        let time = DateTime::<Utc>::from_timestamp(1_700_000_000 + second, 0).unwrap();
+        self.s3.set_last_modified(BUCKET, key, time);
+    }
+
+    /// Starts a program.
+    pub(crate) fn start(&self, name: &str) -> Process {
+        self.start_with(name, &[])
+    }
+
+    /// Starts a program with flags, which outdo the settings.
+    pub(crate) fn start_with(&self, name: &str, flags: &[&str]) -> Process {
+        let number = self.processes.fetch_add(1, Ordering::Relaxed);
+        let mut command = program(name);
+        command.current_dir(self.folder.path());
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command.args(flags);
+        let log = self.folder.path().join(format!("{name}-{number}.log"));
+        Process::start(command, &log).unwrap()
+    }
+
+    /// Starts some writers.
+    pub(crate) fn writers(&self, count: usize) -> Vec<Process> {
+        (0..count).map(|_| self.start("jetline-writer")).collect()
+    }
+
+    /// Starts a program that serves on the port that a flag names, and waits until it answers.
+    pub(crate) async fn serve(&self, name: &str, flag: &str) -> (Process, SocketAddr) {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
+        let process = self.start_with(name, &[flag, &address.to_string()]);
+        until("a service answers", async || {
+            http::try_get(address, "/healthz", &[]).filter(|answer| answer.status == 200)
+        })
+        .await;
+        (process, address)
+    }
+
+    /// Runs the fetcher's job to its end; says whether it was complete, and what it printed.
+    pub(crate) fn fetch(&self) -> (bool, String) {
+        finish(self.start("jetline-fetcher"))
+    }
+
+    /// Loads with a fetcher and a writer until the job is over.
+    pub(crate) fn load(&self) -> (bool, String) {
+        let _writers = self.writers(1);
+        self.fetch()
+    }
+
+    /// Waits until at least this share of the lines, in percent, has met its fate.
+    pub(crate) async fn reached(&self, percent: i64, of: i64) {
+        until("a part of the lines is committed", async || {
+            (self.ledger.lines().await * 100 >= of * percent).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Waits until a program has ended by itself; says whether it was content, and what it printed.
+pub(crate) fn finish(mut process: Process) -> (bool, String) {
+    let status = process.wait(PATIENCE).unwrap();
+    (status.success(), process.output())
+}

@@ -1,0 +1,156 @@
+//! Loading from S3 with several fetchers and writers, and what the API says of it.
+
+use crate::{
+    catalogue::{Compression, bad_lines, compress, line, lines, lines_with_bad_ones},
+    deployment::{Deployment, finish},
+    http::get,
+    oracle::{Expected, fold},
+};
+
+/// Objects of every kind, decompressed, in their order.
+async fn put_everything(deployment: &Deployment) -> Vec<Vec<u8>> {
+    let unix = lines_with_bad_ones(1, 900, 400, 40);
+    let windows = String::from_utf8(lines(2, 600, 400)).unwrap();
+    let windows = windows.replace('\n', "\r\n").into_bytes();
+    let mut unfinished = lines(3, 500, 400);
+    unfinished.pop();
+    let marked = ["\u{feff}".as_bytes(), &lines(4, 300, 400)].concat();
+    let blank = [
+        &b"\n\r\n  \n"[..],
+        &lines(5, 200, 400),
+        b"\n\n",
+        &bad_lines().join(&b'\n'),
+    ]
+    .concat();
+    let back_and_forth: String = (0..300)
+        .map(|turn| line(7, [0, 1, 0][turn % 3]) + "\n")
+        .collect();
+    let objects = vec![
+        ("a/unix.jsonl", unix, None),
+        ("b/windows.jsonl.gz", windows, Some(Compression::Gzip)),
+        (
+            "c/unfinished.jsonl.zst",
+            unfinished,
+            Some(Compression::Zstd),
+        ),
+        ("d/marked.jsonl.bz2", marked, Some(Compression::Bzip2)),
+        ("e/blank.jsonl", blank, None),
+        ("f/back-and-forth.jsonl", back_and_forth.into_bytes(), None),
+        (
+            "g/again.jsonl.gz",
+            lines(6, 400, 400),
+            Some(Compression::Gzip),
+        ),
+        ("h/empty.jsonl", Vec::new(), None),
+    ];
+    let mut contents = Vec::new();
+    for (second, (key, content, compression)) in (0..).zip(objects) {
+        let stored = match compression {
+            Some(compression) => compress(compression, &content).await,
+            None => content.clone(),
+        };
+        deployment.put(key, second, &stored);
+        contents.push(content);
+    }
+    contents
+}
+
+#[tokio::test]
+async fn many_writers_make_the_table_that_one_reader_would_and_nothing_is_read_twice() {
+    let deployment = Deployment::shared("load").await;
+    let mut contents = put_everything(&deployment).await;
+    let expected = fold(&contents);
+    let _writers = deployment.writers(4);
+    let fetchers = [
+        deployment.start("jetline-fetcher"),
+        deployment.start("jetline-fetcher"),
+    ];
+    for (complete, output) in fetchers.map(finish) {
+        assert!(complete, "{output}");
+    }
+    deployment.ledger.assert_holds(&expected).await;
+    assert!(expected.rejects.len() > 40);
+
+    let (gets, lists) = (deployment.s3.gets(), deployment.s3.lists());
+    let (complete, output) = deployment.fetch();
+    assert!(
+        complete && output.contains("Nothing new: all 8"),
+        "{output}"
+    );
+    assert_eq!(
+        (deployment.s3.gets(), deployment.s3.lists()),
+        (gets, lists + 1)
+    );
+
+    // The same key again is another version, and later than all others.
+    let overwritten = lines(9, 300, 500);
+    deployment.put("a/unix.jsonl", 100, &overwritten);
+    contents.push(overwritten);
+    let (complete, output) = deployment.fetch();
+    assert!(complete, "{output}");
+    deployment.ledger.assert_holds(&fold(&contents)).await;
+    assert_eq!(deployment.s3.gets(), gets + 1);
+}
+
+#[tokio::test]
+async fn migrated_by_its_program_loaded_and_served() {
+    let deployment = Deployment::shared("served").await;
+    deployment.ledger.remove_all_tables().await;
+    let (complete, output) = finish(deployment.start("jetline-migrate"));
+    assert!(complete, "{output}");
+    let content = lines_with_bad_ones(1, 300, 100, 10);
+    let expected = fold(&[&content]);
+    deployment.put("products.jsonl", 0, &content);
+    let (complete, output) = deployment.load();
+    assert!(complete, "{output}");
+    deployment.ledger.assert_holds(&expected).await;
+
+    let (_api, address) = deployment.serve("jetline-api", "--listen").await;
+    assert_eq!(get(address, "/readyz", &[]).status, 200);
+    serves_records(address, &expected);
+    serves_what_became_of_the_lines(address, &expected);
+    let document = get(address, "/openapi.json", &[]).json();
+    assert!(document["paths"]["/products/{id}"].is_object());
+}
+
+fn serves_records(address: std::net::SocketAddr, expected: &Expected) {
+    for product in expected.rows.values().take(10) {
+        let path = format!("/products/{}", product.id);
+        let answer = get(address, &path, &[]);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let record = answer.json();
+        assert_eq!(record["id"], product.id);
+        assert_eq!(record["title"], *product.title);
+        assert_eq!(record["price"].to_string(), product.price);
+        assert_eq!(record["brand"], *product.brand);
+        let tag = answer.header("etag").unwrap();
+        let same = get(address, &path, &[&format!("If-None-Match: {tag}")]);
+        assert_eq!((same.status, same.body.as_str()), (304, ""));
+    }
+    let missing = get(address, "/products/999999", &[]);
+    assert_eq!(missing.status, 404);
+    assert_eq!(
+        missing.header("content-type"),
+        Some("application/problem+json")
+    );
+}
+
+fn serves_what_became_of_the_lines(address: std::net::SocketAddr, expected: &Expected) {
+    let objects = get(address, "/objects", &[]).json();
+    let object = &objects[0];
+    assert_eq!(object["uri"], "s3://shop/products.jsonl", "{objects}");
+    assert_eq!(object["state"], "done");
+    assert_eq!(object["lines"], expected.total());
+    assert_eq!(object["rejected"], expected.rejects.len());
+    assert_eq!(object["inserted"], expected.rows.len());
+    let rejects = get(address, "/rejects?limit=1000", &[]).json();
+    let rejects = rejects.as_array().unwrap();
+    assert_eq!(rejects.len(), expected.rejects.len());
+    for (shown, reject) in rejects.iter().zip(&expected.rejects) {
+        assert_eq!(shown["object_id"], reject.object);
+        assert_eq!(shown["line"], reject.line);
+        assert_eq!(shown["offset"], reject.offset);
+        assert_eq!(shown["reason"], *reject.reason);
+        assert_eq!(shown["raw"], *String::from_utf8_lossy(&reject.raw));
+    }
+}

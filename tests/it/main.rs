@@ -1,0 +1,19 @@
+//! The programs as they are shipped, on real servers: every row, every rejected line and every count is compared with
+//! what one reader would get from the same files, whatever happens on the way.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod bad_objects;
+mod catalogue;
+mod changing_objects;
+mod deployment;
+mod faults;
+mod http;
+mod ledger;
+mod load;
+mod oracle;
+mod patience;
+mod programs;
+mod settings;
+mod standalone;
+mod startup;

@@ -1,0 +1,173 @@
+//! Settings that are missing, malformed or contradict each other, and the help that documents them.
+
+use std::process::Command;
+
+use crate::{
+    deployment::{Deployment, finish},
+    programs::program,
+};
+
+const PROGRAMS: [&str; 5] = [
+    "jetline",
+    "jetline-fetcher",
+    "jetline-writer",
+    "jetline-api",
+    "jetline-migrate",
+];
+
+fn refusal(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    assert!(!output.status.success(), "{command:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test]
+async fn setting_that_a_program_cannot_do_without_is_named() {
+    let mut deployment = Deployment::shared("missing").await;
+    for (setting, programs) in [
+        ("NATS_URL", &["jetline-fetcher", "jetline-writer"][..]),
+        ("REDIS_URL", &["jetline-writer"]),
+        (
+            "DATABASE_URL",
+            &[
+                "jetline-fetcher",
+                "jetline-writer",
+                "jetline-api",
+                "jetline-migrate",
+            ],
+        ),
+        ("SOURCE", &["jetline-fetcher"]),
+    ] {
+        let right = deployment.unset(setting);
+        for name in programs {
+            let (content, output) = finish(deployment.start(name));
+            assert!(
+                !content && output.contains(setting),
+                "{name} without {setting}: {output}"
+            );
+        }
+        deployment.set(setting, &right);
+    }
+    deployment.unset("REDIS_URL");
+    let (content, output) = finish(deployment.start("jetline"));
+    assert!(
+        !content && output.contains("REDIS_URL") && output.contains("DEDUP"),
+        "{output}"
+    );
+}
+
+#[tokio::test]
+async fn setting_that_cannot_be_is_named_and_not_repeated_where_it_is_secret() {
+    let mut deployment = Deployment::shared("malformed").await;
+    for (program, setting, value, words) in [
+        ("jetline-fetcher", "CHUNK_BYTES", "many", "--chunk-bytes"),
+        ("jetline-fetcher", "CHUNK_BYTES", "0", "CHUNK_BYTES"),
+        ("jetline-fetcher", "CHUNK_BYTES", "64MiB", "CHUNK_BYTES"),
+        (
+            "jetline-fetcher",
+            "MAX_LINE_BYTES",
+            "64MiB",
+            "MAX_LINE_BYTES",
+        ),
+        ("jetline-fetcher", "LEASE", "10", "--lease"),
+        ("jetline-fetcher", "LEASE", "10ms", "LEASE"),
+        ("jetline-fetcher", "FETCH_OBJECTS", "0", "--fetch-objects"),
+        ("jetline-fetcher", "SOURCE", "ftp://host/x", "--source"),
+        ("jetline-fetcher", "SOURCE", "shoes=s3://shop", "shoes"),
+        ("jetline-fetcher", "DATASET", "shoes", "--dataset"),
+        ("jetline-fetcher", "S3_PART_SIZE", "0", "--s3-part-size"),
+        (
+            "jetline-fetcher",
+            "AWS_ENDPOINT_URL",
+            "geheim",
+            "AWS_ENDPOINT_URL",
+        ),
+        ("jetline-fetcher", "NATS_STREAM", "a.b", "--nats-stream"),
+        ("jetline-writer", "WRITER_WORKERS", "0", "--writer-workers"),
+        ("jetline-writer", "DEDUP", "maybe", "--dedup"),
+        ("jetline-writer", "NATS_ACK_WAIT", "1ms", "--nats-ack-wait"),
+        ("jetline-writer", "LOG", "a=b=c", "LOG"),
+        ("jetline-writer", "DATABASE_URL", "geheim", "DATABASE_URL"),
+        (
+            "jetline-fetcher",
+            "DATABASE_URL",
+            "mysql://ann:geheim@db/x",
+            "DATABASE_URL",
+        ),
+        ("jetline-writer", "NATS_URL", "geheim", "--nats-url"),
+        (
+            "jetline-fetcher",
+            "NATS_URL",
+            "http://ann:geheim@127.0.0.1:1",
+            "NATS_URL",
+        ),
+        ("jetline-writer", "REDIS_URL", "geheim", "--redis-url"),
+        (
+            "jetline-writer",
+            "REDIS_URL",
+            "http://ann:geheim@127.0.0.1:1",
+            "REDIS_URL",
+        ),
+        ("jetline-api", "LISTEN", "everywhere", "--listen"),
+        ("jetline-api", "DATABASE_URL", "geheim", "DATABASE_URL"),
+        ("jetline-migrate", "DATABASE_URL", "geheim", "DATABASE_URL"),
+        ("jetline", "WATCH", "soon", "--watch"),
+    ] {
+        deployment.set("STARTUP_PATIENCE", "1s");
+        let right = deployment.set(setting, value);
+        let (content, output) = finish(deployment.start(program));
+        assert!(!content, "{program} with {setting}={value}: {output}");
+        assert!(
+            output.contains(words),
+            "{program} with {setting}={value}: {output}"
+        );
+        assert!(!output.contains("geheim"), "{setting}: {output}");
+        assert!(!output.contains("panicked"), "{setting}: {output}");
+        match right.as_str() {
+            "" => drop(deployment.unset(setting)),
+            right => drop(deployment.set(setting, right)),
+        }
+    }
+}
+
+#[test]
+fn help_documents_every_setting_and_shows_no_secret() {
+    for name in PROGRAMS {
+        let mut command = program(name);
+        command.arg("--help").env("COLUMNS", "100");
+        for url in ["DATABASE_URL", "NATS_URL", "REDIS_URL"] {
+            command.env(url, "scheme://ann:geheim@host/x");
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success());
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(!help.contains("geheim"), "{help}");
+        let lines: Vec<&str> = help.lines().map(str::trim).collect();
+        let mut flags = 0;
+        for (number, line) in lines.iter().enumerate() {
+            let Some(flag) = line.strip_prefix("--") else {
+                continue;
+            };
+            flags += 1;
+            let flag = flag.split(' ').next().unwrap();
+            assert!(lines[number + 1].len() > 10, "{name}: {flag}");
+            let variable = flag.to_uppercase().replace('-', "_");
+            let documented = help.contains(&format!("[env: {variable}"));
+            assert!(documented || flag == "exit", "{name}: {flag}");
+        }
+        assert!(flags > 3, "{help}");
+    }
+}
+
+#[test]
+fn unknown_flag_is_refused_with_the_usage() {
+    for name in PROGRAMS {
+        let mut command = program(name);
+        command.arg("--no-such-flag");
+        let error = refusal(command);
+        assert!(
+            error.contains("--no-such-flag") && error.contains("Usage"),
+            "{error}"
+        );
+    }
+}

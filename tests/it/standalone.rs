@@ -1,0 +1,225 @@
+//! `jetline` alone, on embedded parts: a directory, SQLite, one process.
+
+use std::{
+    fs::{self, File},
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use async_compression::tokio::bufread::GzipDecoder;
+use jetline_testkit::process::{Process, Signal, free_port};
+use sea_orm::{DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
+use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
+
+use crate::{
+    catalogue::lines_with_bad_ones,
+    deployment::finish,
+    http::{get, try_get},
+    ledger::{Ledger, Object},
+    oracle::{Expected, MAX_LINE, fold},
+    patience::{PATIENCE, until},
+    programs::program,
+};
+
+/// A working directory with the folder `samples`, in which the files were written one second after the other.
+struct Home {
+    folder: TempDir,
+    address: SocketAddr,
+}
+
+impl Home {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("samples")).unwrap();
+        Self {
+            folder,
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap())),
+        }
+    }
+
+    fn put(&self, name: &str, second: u64, content: &[u8]) {
+        let path = self.folder.path().join("samples").join(name);
+        fs::write(&path, content).unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + second);
+        File::open(path).unwrap().set_modified(time).unwrap();
+    }
+
+    /// Starts it with nothing set but its port, and the longest line as the expectation has it.
+    fn start(&self, flags: &[&str]) -> Process {
+        let mut command = program("jetline");
+        command
+            .current_dir(self.folder.path())
+            .env("LISTEN", self.address.to_string())
+            .env("MAX_LINE_BYTES", MAX_LINE.to_string())
+            .args(flags);
+        Process::start(command, &self.folder.path().join("log")).unwrap()
+    }
+
+    /// Its database, once there is one.
+    async fn ledger(&self) -> Ledger {
+        let file = self.folder.path().join("jetline.db");
+        until("the database is made and migrated", async || {
+            if !file.exists() {
+                return None;
+            }
+            let ledger = Ledger::connect(&format!("sqlite://{}", file.display())).await;
+            ledger.try_objects().await.ok().map(|_| ledger)
+        })
+        .await
+    }
+}
+
+fn samples() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    workspace.join("samples")
+}
+
+/// Copies the bundled samples; what must become of them.
+async fn put_samples(home: &Home) -> Expected {
+    let mut contents = Vec::new();
+    for (second, name) in [
+        "products-1.jsonl",
+        "products-2.jsonl.gz",
+        "products-3.jsonl",
+        "products-4.jsonl",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let stored = fs::read(samples().join(name)).unwrap();
+        home.put(name, second as u64, &stored);
+        let mut content = Vec::new();
+        if name.ends_with(".gz") {
+            let mut decoder = GzipDecoder::new(&stored[..]);
+            decoder.read_to_end(&mut content).await.unwrap();
+        } else {
+            content = stored;
+        }
+        contents.push(content);
+    }
+    fold(&contents)
+}
+
+#[tokio::test]
+async fn samples_are_loaded_by_default_and_read_once() {
+    let home = Home::new();
+    let expected = put_samples(&home).await;
+    assert_eq!((expected.total(), expected.rejects.len()), (10_000, 3));
+    let (complete, output) = finish(home.start(&["--exit"]));
+    assert!(complete, "{output}");
+    assert!(output.contains("10000"), "{output}");
+    home.ledger().await.assert_holds(&expected).await;
+    let (complete, output) = finish(home.start(&["--exit"]));
+    assert!(
+        complete && output.contains("Nothing new: all 4"),
+        "{output}"
+    );
+    home.ledger().await.assert_holds(&expected).await;
+}
+
+#[tokio::test]
+async fn api_is_served_until_sigint() {
+    let home = Home::new();
+    let expected = put_samples(&home).await;
+    let process = home.start(&[]);
+    until("it says where it serves", async || {
+        let told = format!("Serving http://{}", home.address);
+        process.output().contains(&told).then_some(())
+    })
+    .await;
+    let (id, product) = expected.rows.first_key_value().unwrap();
+    let answer = get(home.address, &format!("/products/{id}"), &[]);
+    assert_eq!(answer.json()["title"], *product.title);
+    let rejects = get(home.address, "/rejects", &[]).json();
+    assert_eq!(rejects.as_array().unwrap().len(), 3);
+    process.signal(Signal::INT);
+    let (content, output) = finish(process);
+    assert!(content, "{output}");
+    assert!(try_get(home.address, "/healthz", &[]).is_none());
+}
+
+/// A source of some thousand chunks, and what must become of it.
+fn put_many(home: &Home) -> Expected {
+    let contents: Vec<Vec<u8>> = (1..=2)
+        .map(|seed| lines_with_bad_ones(seed, 5000, 2000, 100))
+        .collect();
+    for (second, content) in (0..).zip(&contents) {
+        home.put(&format!("{second}.jsonl"), second, content);
+    }
+    fold(&contents)
+}
+
+/// Waits until some of the lines are committed, and holds what comes next.
+async fn hold_in_the_middle(ledger: &Ledger, expected: &Expected) -> DatabaseTransaction {
+    until("some of the lines are committed", async || {
+        let lines = ledger.try_objects().await.ok()?;
+        let lines: i64 = lines.iter().map(Object::lines).sum();
+        (lines * 5 > expected.total()).then_some(())
+    })
+    .await;
+    let options = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    let gate = until("the database is ours", async || {
+        ledger.0.begin_with_options(options.clone()).await.ok()
+    })
+    .await;
+    let committed = ledger.lines().await;
+    assert!(0 < committed && committed < expected.total(), "{committed}");
+    gate
+}
+
+const SMALL_CHUNKS: [&str; 3] = ["--exit", "--chunk-bytes", "1KiB"];
+
+#[tokio::test]
+async fn killed_in_the_middle_it_goes_on_where_it_was() {
+    let home = Home::new();
+    let expected = put_many(&home);
+    let mut process = home.start(&SMALL_CHUNKS);
+    let ledger = home.ledger().await;
+    let gate = hold_in_the_middle(&ledger, &expected).await;
+    process.signal(Signal::KILL);
+    assert_eq!(process.wait(PATIENCE).unwrap().signal(), Some(9));
+    gate.rollback().await.unwrap();
+    let (complete, output) = finish(home.start(&SMALL_CHUNKS));
+    assert!(complete, "{output}");
+    ledger.assert_holds(&expected).await;
+}
+
+#[tokio::test]
+async fn interrupted_in_the_middle_it_says_so_and_goes_on_where_it_was() {
+    let home = Home::new();
+    let expected = put_many(&home);
+    let process = home.start(&SMALL_CHUNKS);
+    let ledger = home.ledger().await;
+    let gate = hold_in_the_middle(&ledger, &expected).await;
+    process.signal(Signal::INT);
+    gate.rollback().await.unwrap();
+    let (complete, output) = finish(process);
+    assert!(!complete, "{output}");
+    assert!(output.contains("Interrupted"), "{output}");
+    assert!(ledger.lines().await < expected.total());
+    let (complete, output) = finish(home.start(&SMALL_CHUNKS));
+    assert!(complete, "{output}");
+    ledger.assert_holds(&expected).await;
+}
+
+#[tokio::test]
+async fn exit_status_says_whether_all_was_committed() {
+    let home = Home::new();
+    let good = lines_with_bad_ones(1, 50, 50, 10);
+    home.put("a.jsonl", 0, &good);
+    home.put("b.jsonl.gz", 1, b"nonsense");
+    let (complete, output) = finish(home.start(&["--exit"]));
+    assert!(!complete, "{output}");
+    assert!(
+        output.contains("b.jsonl.gz") && output.contains("failed"),
+        "{output}"
+    );
+    let ledger = home.ledger().await;
+    ledger.assert_agrees(&fold(&[&good[..], b""])).await;
+}
