@@ -1,6 +1,9 @@
 //! The products dataset.
 
-use sea_orm_migration::{prelude::*, schema::*};
+use sea_orm_migration::{
+    prelude::*,
+    schema::{big_integer, text},
+};
 
 use crate::record_table::{exact_decimal, record_table};
 

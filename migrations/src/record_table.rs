@@ -1,6 +1,9 @@
 //! What every dataset's table has.
 
-use sea_orm_migration::{prelude::*, schema::*};
+use sea_orm_migration::{
+    prelude::*,
+    schema::{big_integer, binary, text, timestamp_with_time_zone},
+};
 
 /// A dataset's table: its own columns go on top of `fingerprint`, `position` and `updated_at`.
 pub(crate) fn record_table(name: &'static str) -> TableCreateStatement {

@@ -33,9 +33,10 @@ impl Answer {
 pub(crate) fn try_get(address: SocketAddr, path: &str, headers: &[&str]) -> Option<Answer> {
     let mut connection = TcpStream::connect(address).ok()?;
     connection.set_read_timeout(Some(PATIENCE)).ok()?;
-    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-    let request =
-        format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close");
+    let request = [&[request.as_str()], headers, &["\r\n"]]
+        .concat()
+        .join("\r\n");
     connection.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer).ok()?;

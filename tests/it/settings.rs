@@ -94,14 +94,19 @@ async fn setting_that_cannot_be_is_named_and_not_repeated_where_it_is_secret() {
             "mysql://ann:geheim@db/x",
             "DATABASE_URL",
         ),
-        ("jetline-writer", "NATS_URL", "geheim", "--nats-url"),
+        (
+            "jetline-writer",
+            "NATS_URL",
+            "nats://ann:geheim@host:x",
+            "NATS_URL",
+        ),
         (
             "jetline-fetcher",
             "NATS_URL",
             "http://ann:geheim@127.0.0.1:1",
             "NATS_URL",
         ),
-        ("jetline-writer", "REDIS_URL", "geheim", "--redis-url"),
+        ("jetline-writer", "REDIS_URL", "geheim", "REDIS_URL"),
         (
             "jetline-writer",
             "REDIS_URL",

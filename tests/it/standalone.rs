@@ -92,7 +92,10 @@ async fn put_samples(home: &Home) -> Expected {
         let stored = fs::read(samples().join(name)).unwrap();
         home.put(name, second as u64, &stored);
         let mut content = Vec::new();
-        if name.ends_with(".gz") {
+        if Path::new(name)
+            .extension()
+            .is_some_and(|extension| extension == "gz")
+        {
             let mut decoder = GzipDecoder::new(&stored[..]);
             decoder.read_to_end(&mut content).await.unwrap();
         } else {
@@ -165,7 +168,7 @@ async fn hold_in_the_middle(ledger: &Ledger, expected: &Expected) -> DatabaseTra
         ..TransactionOptions::default()
     };
     let gate = until("the database is ours", async || {
-        ledger.0.begin_with_options(options.clone()).await.ok()
+        ledger.0.begin_with_options(options).await.ok()
     })
     .await;
     let committed = ledger.lines().await;

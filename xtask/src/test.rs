@@ -64,6 +64,14 @@ async fn cargo_test(
         // What a killed test leaves behind is in here, and goes with it.
         .env("TMPDIR", directory.path())
         .process_group(0);
+    // What cargo tells xtask about its package would, for the build scripts that look at it, be a change: they, and all
+    // that depends on them, would be built again each time.
+    for (name, _) in env::vars_os() {
+        let variable = name.to_string_lossy();
+        if variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     let mut cargo = command.spawn().context("cannot run cargo")?;
     // cargo leads a group of its own: the tests and the servers that they start are in it too.
     let group = Group::of(&cargo);

@@ -3,7 +3,7 @@
 //! What a failure asks for is decided here, once: the database or the dedup store is away — wait and try again; a value
 //! is not accepted — reject its line; the chunk belongs to nothing that is open — let it go.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
@@ -201,7 +201,8 @@ impl Committer {
                 Ok(Step::Again)
             }
             Err(error @ jetline_store::Error::Data { .. }) => {
-                self.reject_refused(epoch, group, error).await
+                // Rare, and large: not a part of every commit's future.
+                Box::pin(self.reject_refused(epoch, group, error)).await
             }
             Err(error) => Err(error.into()),
         }
@@ -236,7 +237,7 @@ impl Committer {
             let before = item.refused.len();
             while let Some((line, message)) = self.first_refused(table, &item.rows()).await? {
                 let rejection = Rejection::new(Reason::RefusedByDatabase, message);
-                item.leave_out(HashMap::from([(line, rejection)]), group.dataset);
+                item.leave_out(BTreeMap::from([(line, rejection)]), group.dataset);
             }
             if item.refused.len() > before {
                 refused.push(item.rows());
@@ -290,12 +291,12 @@ pub struct Group<'a> {
 struct Item {
     chunk: Chunk,
     parsed: Parsed,
-    refused: HashMap<u32, Rejection>,
+    refused: BTreeMap<u32, Rejection>,
 }
 
 impl Item {
     /// Parses the chunk again without lines that the database refused.
-    fn leave_out(&mut self, refused: HashMap<u32, Rejection>, dataset: &Dataset) {
+    fn leave_out(&mut self, refused: BTreeMap<u32, Rejection>, dataset: &Dataset) {
         let before = self.refused.len();
         self.refused.extend(refused);
         if self.refused.len() > before {
@@ -330,8 +331,13 @@ impl<'a> Group<'a> {
         }
     }
 
+    /// Adds a chunk, unless it is there: delivered twice, it is committed once.
     fn add(&mut self, chunk: Chunk) {
-        let refused = HashMap::new();
+        let entry = parse::entry(&chunk);
+        if self.items.iter().any(|item| item.parsed.entry == entry) {
+            return;
+        }
+        let refused = BTreeMap::new();
         self.items.push(Item {
             parsed: parse::parse(&chunk, self.dataset, &refused),
             chunk,

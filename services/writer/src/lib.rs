@@ -84,7 +84,11 @@ impl Writer {
     /// begin before.
     pub async fn begin(&self, shutdown: &Shutdown) -> Result<(), Error> {
         let begin = self.worker(0).begin();
-        shutdown.soft.run_until_cancelled(begin).await.unwrap_or(Ok(()))
+        shutdown
+            .soft
+            .run_until_cancelled(begin)
+            .await
+            .unwrap_or(Ok(()))
     }
 
     /// Consumes chunks until the shutdown; what is in flight then is finished first.
@@ -102,6 +106,11 @@ impl Writer {
 
     fn worker(&self, number: u64) -> Worker {
         let (queue, committer) = (self.queue.clone(), self.committer.clone());
-        Worker::new(&self.settings, queue, committer, self.seed.wrapping_add(number))
+        Worker::new(
+            &self.settings,
+            queue,
+            committer,
+            self.seed.wrapping_add(number),
+        )
     }
 }

@@ -1,6 +1,6 @@
 //! From a chunk's bytes to records: every line parsed, the last line of each id kept.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use bytes::Bytes;
 use jetline_queue::Chunk;
@@ -45,7 +45,7 @@ impl Record {
 
 /// Parses a chunk. `refused` holds lines, by number, that the database did not accept: they are rejected.
 #[must_use]
-pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &HashMap<u32, Rejection>) -> Parsed {
+pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection>) -> Parsed {
     let mut lines = Lines {
         parsed: Parsed {
             entry: entry(chunk),
@@ -175,12 +175,12 @@ mod tests {
         }
     }
 
-    fn parse_with(chunk: &Chunk, refused: &HashMap<u32, Rejection>) -> Parsed {
+    fn parse_with(chunk: &Chunk, refused: &BTreeMap<u32, Rejection>) -> Parsed {
         parse(chunk, &registry::datasets()[0], refused)
     }
 
     fn parsed(chunk: &Chunk) -> Parsed {
-        parse_with(chunk, &HashMap::new())
+        parse_with(chunk, &BTreeMap::new())
     }
 
     #[test]
@@ -244,7 +244,7 @@ mod tests {
     fn earlier_line_wins_where_the_database_refused_the_later() {
         let body = [product(1, "a"), product(1, "b")].join("\n");
         let refused = Rejection::new(Reason::RefusedByDatabase, "no");
-        let parsed = parse_with(&chunk(0, &body), &HashMap::from([(11, refused.clone())]));
+        let parsed = parse_with(&chunk(0, &body), &BTreeMap::from([(11, refused.clone())]));
         assert_eq!(parsed.records[0].position.line(), 10);
         assert_eq!(parsed.superseded, 0);
         assert_eq!(parsed.rejected[0].rejection, refused);

@@ -150,7 +150,7 @@ impl Worker {
         group: &mut Group<'_>,
     ) -> Result<Step, Error> {
         loop {
-            match committer.advance(group).await {
+            match Box::pin(committer.advance(group)).await {
                 Ok(Step::Again) => {}
                 Ok(step) => {
                     self.backoff.reset();

@@ -36,7 +36,8 @@ impl DedupSettings {
             return Ok(Arc::new(WithoutStore::off()));
         }
         let purpose = "the dedup store that all writers share; to do without one, set DEDUP=off for all of them";
-        let url = required(self.redis.redis_url.clone(), "REDIS_URL", purpose)?;
+        let url = required(self.redis.redis_url.as_ref(), "REDIS_URL", purpose)?;
+        let url = url.parse("REDIS_URL")?;
         let redis = startup
             .connect(
                 "the dedup store (REDIS_URL)",

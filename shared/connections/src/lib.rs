@@ -55,12 +55,12 @@ pub async fn connect_queue(
     startup: &StartupSettings,
 ) -> anyhow::Result<Arc<dyn Queue>> {
     let purpose = "the queue between fetchers and writers, as in nats://host:4222";
-    let url = required(config.nats_url.as_ref(), "NATS_URL", purpose)?;
+    let url = required(config.nats_url.as_ref(), "NATS_URL", purpose)?.parse("NATS_URL")?;
     let queue = startup
         .connect(
             "the queue (NATS_URL)",
             jetline_queue::Error::is_passing,
-            || JetStream::connect(url, config),
+            || JetStream::connect(&url, config),
         )
         .await?;
     Ok(Arc::new(queue))

@@ -57,13 +57,13 @@ impl Position {
     /// The object's number.
     #[must_use]
     pub const fn object(self) -> ObjectId {
-        ObjectId((self.0 >> 32) as u32)
+        ObjectId((self.0.cast_unsigned() >> 32) as u32)
     }
 
     /// The line's number in its object, from 1.
     #[must_use]
     pub const fn line(self) -> u32 {
-        (self.0 & 0xffff_ffff) as u32
+        (self.0.cast_unsigned() & 0xffff_ffff) as u32
     }
 }
 

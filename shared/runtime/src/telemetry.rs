@@ -11,7 +11,11 @@ use tracing_subscriber::{EnvFilter, fmt::Subscriber};
 #[command(next_help_heading = "Logs")]
 pub struct TelemetrySettings {
     /// What to log: a level, or levels by module as in `info,jetline_writer=debug`.
-    #[arg(long, env, default_value = "info,async_nats=warn,sqlx=warn,sea_orm_migration=warn")]
+    #[arg(
+        long,
+        env,
+        default_value = "info,async_nats=warn,sqlx=warn,sea_orm_migration=warn"
+    )]
     pub log: String,
 
     /// In which form.

@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 /// How long anything may take that has to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const ROOT: &str = "file:///files";
 const TERM: Duration = Duration::from_hours(1);
@@ -84,7 +84,7 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
     let (mut bytes, mut lines) = (0, 0);
     let mut chunks = Vec::new();
     for body in bodies {
-        let text: String = body.iter().map(|line| format!("{line}\n")).collect();
+        let text = body.join("\n") + "\n";
         let (start, first_line) = (bytes, lines + 1);
         bytes += text.len() as u64;
         lines += u32::try_from(body.len()).unwrap();

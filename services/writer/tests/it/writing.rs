@@ -1,7 +1,7 @@
 //! What a writer does with a chunk, whatever happens to it or to the writer.
 
 use jetline_dedup::WithoutStore;
-use jetline_queue::{JetStream, JetStreamConfig, Queue};
+use jetline_queue::{Chunk, JetStream, JetStreamConfig, Queue};
 use jetline_records::registry;
 use jetline_store::{
     Error as StoreError,
@@ -35,15 +35,11 @@ async fn redelivered_chunk_changes_nothing() {
     publish(&*queue, &chunks).await;
     drained(&*queue, chunks[0].object).await;
     let before = titles(&ledger).await;
-    let mut again = chunks.clone();
-    again
-        .iter_mut()
-        .for_each(|chunk| chunk.reading = "second".to_owned());
-    publish(&*queue, &again).await;
+    publish(&*queue, &read_again(&chunks, "second")).await;
     drained(&*queue, chunks[0].object).await;
     assert_eq!(titles(&ledger).await, before);
     settle(&ledger).await;
-    publish(&*queue, &[again[0].clone(), again[1].clone()].map(third)).await;
+    publish(&*queue, &read_again(&chunks, "third")).await;
     drained(&*queue, chunks[0].object).await;
     assert_eq!(titles(&ledger).await, before);
     let row = row_of(&ledger, chunks[0].object).await;
@@ -52,9 +48,12 @@ async fn redelivered_chunk_changes_nothing() {
     writer.stop().await;
 }
 
-fn third(mut chunk: jetline_queue::Chunk) -> jetline_queue::Chunk {
-    chunk.reading = "third".to_owned();
-    chunk
+fn read_again(chunks: &[Chunk], reading: &str) -> Vec<Chunk> {
+    let mut again = chunks.to_vec();
+    for chunk in &mut again {
+        reading.clone_into(&mut chunk.reading);
+    }
+    again
 }
 
 fn counts(row: &objects::Model) -> [i64; 5] {
@@ -78,6 +77,20 @@ async fn jetstream(name: &str) -> JetStream {
     JetStream::connect(&nats::shared(), &cli.queue)
         .await
         .unwrap()
+}
+
+#[tokio::test]
+async fn chunk_that_comes_twice_at_once_is_committed_once() {
+    let (_database, ledger) = database("twice").await;
+    let (queue, dedup) = (Watched::new(), dedup("twice").await);
+    let chunks = object(&ledger, "1", &[&[product(1, "a")]]).await;
+    publish(&*queue, &[chunks.clone(), chunks.clone()].concat()).await;
+    let writer = Running::start(queue.clone(), dedup, &ledger);
+    drained(&*queue, chunks[0].object).await;
+    writer.stop().await;
+    settle(&ledger).await;
+    let row = row_of(&ledger, chunks[0].object).await;
+    assert_eq!(counts(&row), [1, 0, 0, 0, 0]);
 }
 
 #[tokio::test]
@@ -208,7 +221,7 @@ async fn chunk_of_another_registration_is_let_go_and_claims_nothing() {
     let gated = Gated::new(dedup.clone(), 0);
     let chunks = object(&ledger, "1", &[&[product(1, "a")]]).await;
     let mut stale = chunks.clone();
-    stale[0].registration = "taken back".to_owned();
+    "taken back".clone_into(&mut stale[0].registration);
     let writer = Running::start(queue.clone(), gated.clone(), &ledger);
     publish(&*queue, &stale).await;
     drained(&*queue, chunks[0].object).await;

@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use clap::Args;
+use jetline_runtime::settings::SecretUrl;
 use url::Url;
 
 /// Which Redis holds the entries, and where in it.
@@ -14,7 +15,7 @@ pub struct RedisConfig {
     /// Redis 7.0 or later, one primary with or without replicas; Redis Cluster is not supported. What it holds may be
     /// lost at any time, but nothing may be evicted from it: leave `maxmemory-policy` at `noeviction`.
     #[arg(long, env, value_name = "URL", hide_env_values = true)]
-    pub redis_url: Option<Url>,
+    pub redis_url: Option<SecretUrl>,
 
     /// What its keys begin with; deployments that share a Redis need different ones.
     #[arg(long, env, value_name = "TEXT", default_value = "jetline")]
@@ -38,7 +39,7 @@ impl Default for RedisConfig {
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")
-            .field("redis_url", &self.redis_url.as_ref().map(address))
+            .field("redis_url", &self.redis_url)
             .field("redis_prefix", &self.redis_prefix)
             .field("redis_timeout", &self.redis_timeout)
             .finish()
@@ -79,7 +80,11 @@ mod tests {
     #[test]
     fn credentials_are_not_shown() {
         let config = RedisConfig {
-            redis_url: Some("redis://user:secret@cache:6379/3?x=secret".parse().unwrap()),
+            redis_url: Some(
+                "redis://user:secret@cache:6379/3?x=secret"
+                    .to_owned()
+                    .into(),
+            ),
             ..RedisConfig::default()
         };
         let shown = format!("{config:?}");

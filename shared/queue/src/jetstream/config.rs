@@ -3,9 +3,7 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use clap::{Args, value_parser};
-use url::Url;
-
-use super::link::without_credentials;
+use jetline_runtime::settings::SecretUrl;
 
 /// How to reach NATS, and how its stream is made. All services of one installation use the same values.
 #[derive(Args, Clone)]
@@ -16,7 +14,7 @@ pub struct JetStreamConfig {
     /// A user and password, or a token, may stand before the host, percent-encoded. The other servers of a cluster
     /// are learnt from this one.
     #[arg(long, env = "NATS_URL", value_name = "URL", hide_env_values = true)]
-    pub nats_url: Option<Url>,
+    pub nats_url: Option<SecretUrl>,
 
     /// Credentials file for NATS, as `nsc generate creds` writes it
     #[arg(long, env = "NATS_CREDENTIALS", value_name = "FILE")]
@@ -42,9 +40,8 @@ pub struct JetStreamConfig {
 
 impl fmt::Debug for JetStreamConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = self.nats_url.as_ref().map(without_credentials);
         f.debug_struct("JetStreamConfig")
-            .field("nats_url", &url.as_ref().map(Url::as_str))
+            .field("nats_url", &self.nats_url)
             .field("nats_credentials", &self.nats_credentials)
             .field("nats_stream", &self.nats_stream)
             .field("nats_max_bytes", &self.nats_max_bytes)

@@ -1,6 +1,6 @@
 //! Lines that the database did not accept, which their claims do not know.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use jetline_records::{EpochId, Reason, Rejection};
 use sea_orm::FromQueryResult;
@@ -45,7 +45,7 @@ impl Ledger {
     }
 
     /// The lines of a chunk, by number, that the database did not accept.
-    pub async fn refused(&self, chunk: &ChunkEntry) -> Result<HashMap<u32, Rejection>, Error> {
+    pub async fn refused(&self, chunk: &ChunkEntry) -> Result<BTreeMap<u32, Rejection>, Error> {
         let sql = "SELECT line, message FROM rejected_lines
              WHERE object_id = $1 AND line >= $2 AND line < $3 AND reason = $4";
         let first = i64::from(chunk.first_line);

@@ -198,7 +198,7 @@ pub(crate) fn unreadable() -> Reading {
 
 /// Leases the oldest object that nobody reads, and ends its reading.
 pub(crate) async fn read(ledger: &Ledger, reading: &Reading) -> ObjectId {
-    let term = std::time::Duration::from_secs(60);
+    let term = std::time::Duration::from_mins(1);
     let leased = ledger.lease("me", &[ROOT.to_owned()], term).await.unwrap();
     let object = id(leased.unwrap().id);
     assert!(ledger.finish(object, "me", reading).await.unwrap());

@@ -157,7 +157,7 @@ async fn process_that_commits_in_order_starts_over_and_ousts_the_one_before() {
         let first = begin(&base.ledger, Mode::InOrder, None, 1).await;
         base.counts(&first, chunk(1, 0, &[(1, "a")])).await;
         read(&base.ledger, &complete(2)).await;
-        let term = std::time::Duration::from_secs(60);
+        let term = std::time::Duration::from_mins(1);
         let leased = base.ledger.lease("me", &[ROOT.to_owned()], term).await;
         assert_eq!(leased.unwrap().unwrap().id, 2);
 

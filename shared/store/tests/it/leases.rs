@@ -11,7 +11,7 @@ use crate::base::{
     Base, ROOT, both, chunk, complete, damaged, entry, id, read, register, unreadable,
 };
 
-const TERM: Duration = Duration::from_secs(60);
+const TERM: Duration = Duration::from_mins(1);
 
 async fn lease(base: &Base, owner: &str) -> Option<Model> {
     let roots = [ROOT.to_owned(), "file:///other".to_owned()];

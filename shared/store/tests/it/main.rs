@@ -1,6 +1,8 @@
 //! The store against real databases.
 
 #[cfg(test)]
+mod admission;
+#[cfg(test)]
 mod base;
 #[cfg(test)]
 mod commits;

@@ -48,7 +48,10 @@ async fn one_of_two_writers_commits_a_chunk_and_the_other_finds_it_committed() {
                 if is_first(&outcome) {
                     first += 1;
                 } else if outcome == CommitOutcome::Raced {
-                    assert_eq!(base.commit(&epoch, &[chunk.clone()]).await, again());
+                    assert_eq!(
+                        base.commit(&epoch, std::slice::from_ref(&chunk)).await,
+                        again()
+                    );
                 } else {
                     assert_eq!(outcome, again());
                 }

@@ -95,7 +95,10 @@ async fn late_chunk_of_a_done_object_is_committed_already_even_after_folding() {
         base.ledger.settle(epoch_id(9)).await.unwrap();
         // Done, but not folded: the first is not.
         assert_eq!(base.chunks().await.len(), 1);
-        assert_eq!(base.commit(&epoch, &[second.clone()]).await, again());
+        assert_eq!(
+            base.commit(&epoch, std::slice::from_ref(&second)).await,
+            again()
+        );
         base.counts(&epoch, first.clone()).await;
         base.ledger.settle(epoch_id(9)).await.unwrap();
         assert_eq!(base.chunks().await, []);

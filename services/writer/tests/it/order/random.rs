@@ -18,19 +18,19 @@ const STEPS: u32 = 3_000;
 #[tokio::test]
 async fn schedules_end_with_the_fold() {
     let place = Place::sqlite(Store::memory()).await;
-    all_right(&place, 0, 600).await;
+    all_right(&place, 0, 2_500).await;
 }
 
 #[tokio::test]
 async fn schedules_on_redis_end_with_the_fold() {
     let place = Place::sqlite(Store::redis().await).await;
-    all_right(&place, 1_000_000, 300).await;
+    all_right(&place, 1_000_000, 900).await;
 }
 
 #[tokio::test]
 async fn schedules_on_postgres_and_redis_end_with_the_fold() {
     let place = Place::postgres(Store::redis().await).await;
-    all_right(&place, 2_000_000, 100).await;
+    all_right(&place, 2_000_000, 300).await;
 }
 
 #[tokio::test]

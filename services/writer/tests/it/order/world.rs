@@ -9,6 +9,7 @@ use jetline_store::{
     entities::objects,
     ledger::{NewObject, Reading},
 };
+use jetline_writer::parse;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder, Statement};
 
@@ -188,7 +189,11 @@ impl<'a> World<'a> {
             "writer {writer} receives chunk {} of file {}, object {}",
             message.part, message.file, message.chunk.object
         ));
-        self.writers[writer].messages.push(message);
+        let messages = &mut self.writers[writer].messages;
+        let is_same = |other: &Message| parse::entry(&other.chunk) == parse::entry(&message.chunk);
+        if !messages.iter().any(is_same) {
+            messages.push(message);
+        }
     }
 
     pub(crate) async fn advance(&mut self, writer: usize) {

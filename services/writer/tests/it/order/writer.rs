@@ -1,6 +1,6 @@
 //! A writer process: its steps one by one, so that anything can happen between them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
@@ -95,7 +95,7 @@ impl Writer {
         let chunks = self.messages.iter().map(|message| &message.chunk);
         let settled = chunks.clone().map(|chunk| chunk.settled).min();
         let parsed: Vec<_> = chunks
-            .map(|chunk| parse::parse(chunk, dataset, &HashMap::new()))
+            .map(|chunk| parse::parse(chunk, dataset, &BTreeMap::new()))
             .collect();
         let parsed: Vec<_> = parsed.iter().collect();
         if without != Some(Rule::Registered) {
