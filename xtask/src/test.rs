@@ -1,7 +1,7 @@
 //! `cargo xtask test`: the whole test suite against real servers, which end with it.
 
 use std::{
-    env, fs,
+    fs,
     os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     process::{ExitCode, ExitStatus},
     time::Duration,
@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{install, servers::Servers, signals::Signals};
+use crate::{cargo, install, servers::Servers, signals::Signals};
 
 /// How long the tests may take to end after Ctrl-C.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,7 +55,7 @@ async fn cargo_test(
     mut signals: Signals,
 ) -> anyhow::Result<ExitStatus> {
     let directory = temporary_directory()?;
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = Command::from(cargo::command());
     command
         .arg("test")
         .args(packages(&arguments.cargo))
@@ -64,14 +64,6 @@ async fn cargo_test(
         // What a killed test leaves behind is in here, and goes with it.
         .env("TMPDIR", directory.path())
         .process_group(0);
-    // What cargo tells xtask about its package would, for the build scripts that look at it, be a change: they, and all
-    // that depends on them, would be built again each time.
-    for (name, _) in env::vars_os() {
-        let variable = name.to_string_lossy();
-        if variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_") {
-            command.env_remove(&name);
-        }
-    }
     let mut cargo = command.spawn().context("cannot run cargo")?;
     // cargo leads a group of its own: the tests and the servers that they start are in it too.
     let group = Group::of(&cargo);

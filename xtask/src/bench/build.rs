@@ -2,13 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    env,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
+
+use crate::cargo;
 
 /// The names of the binaries.
 const BINARIES: [&str; 4] = [
@@ -25,7 +26,7 @@ impl Binaries {
     /// Builds them.
     pub(super) fn build() -> anyhow::Result<Self> {
         println!("building {}", BINARIES.join(", "));
-        let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        let output = cargo::command()
             .args(["build", "--release", "--workspace"])
             .args(BINARIES.iter().flat_map(|name| ["--bin", name]))
             .arg("--message-format=json-render-diagnostics")

@@ -95,7 +95,7 @@ impl Processes {
                 self.sample();
                 sampled = Some(Instant::now());
                 self.interrupt.check()?;
-                self.all_run()?;
+                self.others_run(pid)?;
             }
             thread::sleep(LOOK);
         }
@@ -106,8 +106,10 @@ impl Processes {
         Ok(())
     }
 
-    fn all_run(&self) -> anyhow::Result<()> {
-        let ended = |process: &&Watched| process.expected_to_run && has_ended(process.pid);
+    fn others_run(&self, pid: u32) -> anyhow::Result<()> {
+        let ended = |process: &&Watched| {
+            process.pid != pid && process.expected_to_run && has_ended(process.pid)
+        };
         if let Some(process) = self.watched.iter().find(ended) {
             bail!("{} ended in the middle of the work", process.name);
         }
