@@ -17,6 +17,7 @@ use jetline_writer::WriterSettings;
 /// DATABASE_URL. Started again, it reads only what is new.
 #[derive(Parser)]
 #[command(name = "jetline", version)]
+#[expect(clippy::doc_markdown, reason = "it is the text of --help")]
 pub(crate) struct Cli {
     /// End when everything is loaded; the exit status is 0 only if all of it was committed
     #[arg(long, conflicts_with = "watch")]
