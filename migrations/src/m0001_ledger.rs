@@ -96,6 +96,7 @@ fn chunks() -> TableCreateStatement {
         .col(integer("attempts").default(0))
         .take();
     counts(&mut table)
+        .col(big_integer("blank").default(0))
         .col(timestamp_with_time_zone("committed_at"))
         .primary_key(Index::create().col("object_id").col("start_offset"))
         .take()

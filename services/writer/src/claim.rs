@@ -85,6 +85,7 @@ fn unclaimed(epoch: &Epoch, chunks: &[&Parsed]) -> Vec<ChunkRows> {
         unchanged: 0,
         superseded: parsed.superseded + parsed.records.len() as u64,
         rejected: parsed.rejected.clone(),
+        blank: parsed.blank,
     });
     rows.collect()
 }

@@ -319,6 +319,7 @@ impl Item {
             unchanged: 0,
             superseded: 0,
             rejected: refused.cloned().collect(),
+            blank: 0,
         }
     }
 }

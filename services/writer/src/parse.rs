@@ -21,6 +21,8 @@ pub struct Parsed {
     pub superseded: u64,
     /// The lines that were not taken.
     pub rejected: Vec<RejectedLine>,
+    /// How many lines held nothing.
+    pub blank: u64,
 }
 
 /// A valid line.
@@ -52,6 +54,7 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
             records: Vec::with_capacity(chunk.lines as usize),
             superseded: 0,
             rejected: Vec::new(),
+            blank: 0,
         },
         winners: HashMap::with_capacity(chunk.lines as usize),
     };
@@ -100,6 +103,7 @@ impl Lines {
             text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         }
         if text.trim_ascii().is_empty() {
+            self.parsed.blank += 1;
             return;
         }
         match (dataset.parse)(text) {
@@ -217,6 +221,7 @@ mod tests {
         );
         let parsed = parsed(&chunk(0, &body));
         assert_eq!((parsed.records.len(), parsed.rejected.len()), (2, 0));
+        assert_eq!(parsed.blank, 2);
     }
 
     #[test]

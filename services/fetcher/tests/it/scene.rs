@@ -136,6 +136,7 @@ impl Scene {
             unchanged: lines.into(),
             superseded: 0,
             rejected: Vec::new(),
+            blank: 0,
         }];
         let table = Table::of::<products::Model>();
         let committed = self.ledger.commit(self.epoch.id, &table, &rows);
@@ -219,6 +220,7 @@ fn rows(chunk: &Chunk) -> ChunkRows {
         unchanged: chunk.lines.into(),
         superseded: 0,
         rejected: Vec::new(),
+        blank: 0,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use jetline_dedup::WithoutStore;
 use jetline_queue::{Chunk, JetStream, JetStreamConfig, Queue};
-use jetline_records::registry;
+use jetline_records::{Mode, registry};
 use jetline_store::{
     Error as StoreError,
     entities::{objects, rejected_lines},
@@ -249,6 +249,11 @@ async fn writer_in_another_mode_refuses_until_everything_is_settled() {
     );
     settle(&ledger).await;
     let off = Running::start(queue.clone(), Arc::new(WithoutStore::off()), &ledger);
+    eventually("dedup is off", async || {
+        let current = ledger.epoch().await.unwrap();
+        current.is_some_and(|current| current.epoch.mode == Mode::Off)
+    })
+    .await;
     let chunks = object(&ledger, "2", &[&[product(1, "b")]]).await;
     publish(&*queue, &chunks).await;
     drained(&*queue, chunks[0].object).await;

@@ -57,6 +57,7 @@ impl Known {
             unchanged: first.unchanged.cast_unsigned(),
             superseded: first.superseded.cast_unsigned(),
             rejected: first.rejected.cast_unsigned(),
+            blank: first.blank.cast_unsigned(),
         };
         (counts.lines() > 0).then_some(counts)
     }
@@ -193,6 +194,7 @@ pub(super) async fn insert(
             chunks::Column::Unchanged,
             chunks::Column::Superseded,
             chunks::Column::Rejected,
+            chunks::Column::Blank,
             chunks::Column::CommittedAt,
         ])
         .action_and_where(Expr::col((chunks::Entity, chunks::Column::State)).ne("committed"))
@@ -219,6 +221,7 @@ fn row(entry: &ChunkEntry, counts: &Counts, now: DateTime<Utc>) -> chunks::Activ
         unchanged: Set(counts.unchanged.cast_signed()),
         superseded: Set(counts.superseded.cast_signed()),
         rejected: Set(counts.rejected.cast_signed()),
+        blank: Set(counts.blank.cast_signed()),
         committed_at: Set(now),
     }
 }

@@ -46,6 +46,8 @@ pub struct ChunkRows {
     pub superseded: u64,
     /// Lines that were not taken.
     pub rejected: Vec<RejectedLine>,
+    /// Lines that hold nothing.
+    pub blank: u64,
 }
 
 /// A record to write.
@@ -85,6 +87,8 @@ pub struct Counts {
     pub superseded: u64,
     /// Stand in `rejected_lines`.
     pub rejected: u64,
+    /// Held nothing; not among the lines that are told.
+    pub blank: u64,
 }
 
 impl Counts {
@@ -209,5 +213,6 @@ fn counts(chunk: &ChunkRows, written: Written) -> Counts {
         unchanged: written.unchanged + chunk.unchanged,
         superseded: written.superseded + chunk.superseded,
         rejected: chunk.rejected.len() as u64,
+        blank: chunk.blank,
     }
 }

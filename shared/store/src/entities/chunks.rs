@@ -32,6 +32,8 @@ pub struct Model {
     pub superseded: i64,
     /// … that stand in `rejected_lines`.
     pub rejected: i64,
+    /// Lines that hold nothing: with the counts before they are as many as were read.
+    pub blank: i64,
     /// When it was committed.
     pub committed_at: DateTimeUtc,
 }

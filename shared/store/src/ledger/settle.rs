@@ -112,7 +112,7 @@ impl Ledger {
             let mut error = object.error.clone();
             if object.lines != object.total_lines {
                 let (read, committed) = (object.total_lines, object.lines);
-                let differ = format!("{read} lines were read and {committed} were committed");
+                let differ = format!("{read} lines were read and {committed} are accounted for");
                 self.end_failed(tx, object.id, &differ).await?;
                 error = Some(differ);
             }
@@ -137,9 +137,12 @@ fn as_ended(id: i64, error: Option<String>) -> Option<Ended> {
     ObjectId::new(id).map(|object| Ended { object, error })
 }
 
-/// Committed chunks never overlap, so that they tile an object as soon as they are as long.
+/// Committed chunks never overlap, so that they tile an object as soon as they are as long. Their lines are those that a
+/// writer accounted for, which is then compared with those that the fetcher read.
 async fn tiled(db: &impl ConnectionTrait) -> Result<Vec<Tiled>, Error> {
-    let sql = "SELECT o.id, o.error, o.total_lines, CAST(COALESCE(SUM(c.line_count), 0) AS BIGINT) AS lines,
+    let sql = "SELECT o.id, o.error, o.total_lines, CAST(COALESCE(SUM(CASE WHEN c.state = 'dead' THEN c.line_count
+                 ELSE c.inserted + c.updated + c.unchanged + c.superseded + c.rejected + c.blank END), 0) AS BIGINT)
+                 AS lines,
              COALESCE(SUM(CASE WHEN c.state = 'dead' THEN 1 ELSE 0 END), 0) AS dead
          FROM objects o LEFT JOIN chunks c ON c.object_id = o.id AND c.state IN ('committed', 'dead')
          WHERE o.state = 'loading' AND o.total_bytes IS NOT NULL

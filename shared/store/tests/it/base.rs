@@ -231,6 +231,7 @@ pub(crate) fn chunk(object: i64, behind: u32, products: &[(i64, &str)]) -> Chunk
         unchanged: 0,
         superseded: 0,
         rejected: Vec::new(),
+        blank: 0,
     }
 }
 
@@ -250,6 +251,7 @@ pub(crate) fn unchanged(object: i64, behind: u32, lines: u32) -> ChunkRows {
         unchanged: u64::from(lines),
         superseded: 0,
         rejected: Vec::new(),
+        blank: 0,
     }
 }
 
@@ -281,6 +283,7 @@ pub(crate) const NOTHING: Counts = Counts {
     unchanged: 0,
     superseded: 0,
     rejected: 0,
+    blank: 0,
 };
 
 /// The first object that may still change.

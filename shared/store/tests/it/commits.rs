@@ -152,6 +152,7 @@ async fn all_lines_of_a_chunk_are_counted_in_its_entry() {
             unchanged: 3,
             superseded: 4,
             rejected: 1,
+            blank: 0,
         };
         assert_eq!(expected.lines(), 10);
         assert_eq!(base.counts(&epoch, mixed).await, expected);

@@ -97,11 +97,28 @@ async fn object_whose_lines_do_not_add_up_fails() {
         short.entry.end = 30;
         base.counts(&epoch, short).await;
         read(&base.ledger, &complete(3)).await;
-        let differ = "3 lines were read and 2 were committed";
+        let differ = "3 lines were read and 2 are accounted for";
         assert_eq!(settle(&base).await, [failed(1, differ)]);
         let object = base.object(1).await;
         assert_eq!((object.state, object.inserted), (State::Failed, 2));
         assert_eq!(object.error.as_deref(), Some(differ));
+    }
+}
+
+#[tokio::test]
+async fn line_that_no_count_holds_is_noticed() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        let mut lost = chunk(1, 0, &[(1, "a"), (2, "b")]);
+        (lost.entry.end, lost.entry.lines) = (30, 3);
+        let mut blank = chunk(2, 0, &[(3, "c"), (4, "d")]);
+        (blank.entry.end, blank.entry.lines, blank.blank) = (30, 3, 1);
+        for chunk in [lost, blank] {
+            base.counts(&epoch, chunk).await;
+            read(&base.ledger, &complete(3)).await;
+        }
+        let differ = "3 lines were read and 2 are accounted for";
+        assert_eq!(settle(&base).await, [failed(1, differ), done(2)]);
     }
 }
 

@@ -124,6 +124,7 @@ fn chunk(object: i64, start: i64, state: chunks::State) -> chunks::ActiveModel {
         unchanged: Set(30),
         superseded: Set(40),
         rejected: Set(50),
+        blank: Set(0),
         committed_at: Set(now()),
     }
 }
