@@ -266,10 +266,19 @@ async fn second_writer_in_order_ends_the_first() {
     let (_database, ledger) = database("in_order").await;
     let (one, two) = (Watched::new(), Watched::new());
     let first = Running::start(one.clone(), Arc::new(WithoutStore::in_order()), &ledger);
+    eventually("the first one has begun", async || {
+        ledger.epoch().await.unwrap().is_some()
+    })
+    .await;
+    let begun = epoch(&ledger).await;
     let chunks = object(&ledger, "1", &[&[product(1, "a")], &[product(1, "b")]]).await;
     publish(&*one, &chunks[..1]).await;
     drained(&*one, chunks[0].object).await;
     let second = Running::start(two.clone(), Arc::new(WithoutStore::in_order()), &ledger);
+    eventually("the second one has begun", async || {
+        epoch(&ledger).await != begun
+    })
+    .await;
     publish(&*two, &chunks[1..]).await;
     drained(&*two, chunks[0].object).await;
     let late = object(&ledger, "2", &[&[product(2, "c")]]).await;
