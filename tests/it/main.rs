@@ -8,6 +8,7 @@ mod catalogue;
 mod changing_objects;
 mod deployment;
 mod faults;
+mod health;
 mod http;
 mod ledger;
 mod load;

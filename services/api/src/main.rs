@@ -4,11 +4,13 @@ use std::io::{Write, read_to_string, stdin, stdout};
 
 use clap::{Parser, Subcommand};
 use jetline_api::{ApiSettings, DatabaseSettings, auth::hash_password, run};
-use jetline_runtime::{LifecycleSettings, Shutdown, TelemetrySettings, metrics, telemetry};
+use jetline_runtime::{
+    LifecycleSettings, Shutdown, TelemetrySettings, healthcheck, metrics, settings, telemetry,
+};
 
 /// Serves every record by id, and what became of every object and line.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -24,6 +26,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Ask the service that runs with the same settings whether it is ready; exit status 0 if it is
+    Healthcheck,
     /// Reads a password from standard input and prints the user's line for the file of users.
     HashPassword {
         /// The user's name.
@@ -33,15 +37,21 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
-    if let Some(Command::HashPassword { name }) = cli.command {
-        let password = read_to_string(stdin())?;
-        let password = password.trim_end_matches(['\r', '\n']);
-        let line = hash_password(&name, password, &mut rand::rng())?;
-        return Ok(writeln!(stdout(), "{line}")?);
+    let cli: Cli = settings::parse();
+    match cli.command {
+        None => {}
+        Some(Command::Healthcheck) => return healthcheck(cli.api.listen).await,
+        Some(Command::HashPassword { name }) => return print_hash(&name),
     }
     telemetry::init(&cli.telemetry)?;
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
     let metrics = metrics::install(&shutdown)?;
     run(&cli.api, &cli.database, metrics, shutdown).await
+}
+
+fn print_hash(name: &str) -> anyhow::Result<()> {
+    let password = read_to_string(stdin())?;
+    let password = password.trim_end_matches(['\r', '\n']);
+    let line = hash_password(name, password, &mut rand::rng())?;
+    Ok(writeln!(stdout(), "{line}")?)
 }

@@ -1,14 +1,14 @@
 //! `jetline-fetcher`: reads what is new in its sources and publishes it.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser;
-use jetline_connections::{connect_ledger, connect_queue, spawn_observation};
+use jetline_connections::{Observation, connect_ledger, connect_queue};
 use jetline_fetcher::{FetcherSettings, Sources};
-use jetline_queue::JetStreamConfig;
+use jetline_queue::{JetStreamConfig, Queue};
 use jetline_runtime::{
-    LifecycleSettings, ObserveSettings, Shutdown, StartupSettings, TelemetrySettings, metrics,
-    telemetry,
+    HealthCommand, LifecycleSettings, ObserveSettings, Shutdown, StartupSettings,
+    TelemetrySettings, metrics, settings, telemetry,
 };
 use jetline_source::S3Config;
 use jetline_store::{DatabaseSettings, Ledger};
@@ -17,6 +17,8 @@ use jetline_store::{DatabaseSettings, Ledger};
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<HealthCommand>,
     #[command(flatten)]
     fetcher: FetcherSettings,
     #[command(flatten)]
@@ -38,15 +40,16 @@ struct Cli {
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "the summary is what the job prints")]
 async fn main() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
+    let cli: Cli = settings::parse();
+    if let Some(HealthCommand::Healthcheck) = cli.command {
+        return cli.observe.healthcheck().await.map(|()| ExitCode::SUCCESS);
+    }
     telemetry::init(&cli.telemetry)?;
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
     let metrics = metrics::install(&shutdown)?;
-    let sources = Sources::open(&cli.fetcher, &cli.s3, &cli.startup).await?;
-    let db = connect_ledger(&cli.database, &cli.startup).await?;
-    let queue = connect_queue(&cli.queue, &cli.startup).await?;
-    spawn_observation(cli.observe.observe_listen, db.clone(), metrics, &shutdown);
-    let ledger = Ledger::new(db, chrono::Utc::now);
+    let observation = Observation::start(&cli.observe, metrics, &shutdown).await?;
+    let (sources, ledger, queue) = shutdown.started(cli.connect()).await?;
+    observation.connected(ledger.connection().clone());
     let seed = rand::random();
     let report =
         jetline_fetcher::run(&cli.fetcher, sources, queue, ledger, seed, &shutdown).await?;
@@ -56,4 +59,13 @@ async fn main() -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+impl Cli {
+    async fn connect(&self) -> anyhow::Result<(Sources, Ledger, Arc<dyn Queue>)> {
+        let sources = Sources::open(&self.fetcher, &self.s3, &self.startup).await?;
+        let db = connect_ledger(&self.database, &self.startup).await?;
+        let queue = connect_queue(&self.queue, &self.startup).await?;
+        Ok((sources, Ledger::new(db, chrono::Utc::now), queue))
+    }
 }

@@ -4,7 +4,9 @@ use anyhow::Context;
 use clap::Parser;
 use jetline_connections::connect_database;
 use jetline_migrations::migrate;
-use jetline_runtime::{StartupSettings, TelemetrySettings, telemetry};
+use jetline_runtime::{
+    LifecycleSettings, Shutdown, StartupSettings, TelemetrySettings, settings, telemetry,
+};
 use jetline_store::DatabaseSettings;
 
 /// Brings the database's schema up to date, and ends.
@@ -16,17 +18,28 @@ struct Cli {
     #[command(flatten)]
     startup: StartupSettings,
     #[command(flatten)]
+    lifecycle: LifecycleSettings,
+    #[command(flatten)]
     telemetry: TelemetrySettings,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+    let cli: Cli = settings::parse();
     telemetry::init(&cli.telemetry)?;
-    let db = connect_database(&cli.database, &cli.startup).await?;
-    let applied = migrate(&db)
-        .await
-        .context("cannot bring the schema up to date (DATABASE_URL)")?;
+    // A program that is alone in a container gets no signal that it does not listen for.
+    let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
+    let applied = shutdown.started(cli.migrate()).await?;
     tracing::info!(applied, "the schema is up to date");
     Ok(())
+}
+
+impl Cli {
+    /// How many migrations were applied. Where it is broken off, the one at work is undone.
+    async fn migrate(&self) -> anyhow::Result<usize> {
+        let db = connect_database(&self.database, &self.startup).await?;
+        migrate(&db)
+            .await
+            .context("cannot bring the schema up to date (DATABASE_URL)")
+    }
 }

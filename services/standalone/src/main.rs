@@ -8,7 +8,7 @@ use std::{net::SocketAddr, process::ExitCode};
 use anyhow::Context;
 use jetline_fetcher::Report;
 use jetline_records::products;
-use jetline_runtime::{Shutdown, metrics, telemetry};
+use jetline_runtime::{HealthCommand, Shutdown, healthcheck, metrics, telemetry};
 use sea_orm::{DatabaseConnection, EntityTrait};
 
 use crate::{parts::Parts, settings::Cli};
@@ -16,6 +16,11 @@ use crate::{parts::Parts, settings::Cli};
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::from_args();
+    if let Some(HealthCommand::Healthcheck) = cli.command {
+        return healthcheck(cli.api.listen)
+            .await
+            .map(|()| ExitCode::SUCCESS);
+    }
     telemetry::init(&cli.telemetry)?;
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
     let complete = run(cli, &shutdown).await?;
@@ -29,7 +34,7 @@ async fn main() -> anyhow::Result<ExitCode> {
 /// Loads, then serves; says whether everything was committed.
 async fn run(cli: Cli, shutdown: &Shutdown) -> anyhow::Result<bool> {
     let metrics = metrics::install(shutdown)?;
-    let parts = Parts::connect(&cli).await?;
+    let parts = shutdown.started(Parts::connect(&cli)).await?;
     let api = jetline_api::bind(&cli.api, parts.db.clone(), metrics, shutdown.clone()).await?;
     let address = api.address();
     let serving = tokio::spawn(api.serve());

@@ -1,11 +1,13 @@
 //! What can be set: everything that can be set for the services, and with defaults for all that they cannot do without.
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, Parser};
 use jetline_api::ApiSettings;
 use jetline_connections::DedupSettings;
 use jetline_fetcher::FetcherSettings;
 use jetline_queue::JetStreamConfig;
-use jetline_runtime::{LifecycleSettings, StartupSettings, TelemetrySettings};
+use jetline_runtime::{
+    HealthCommand, LifecycleSettings, StartupSettings, TelemetrySettings, settings,
+};
 use jetline_source::S3Config;
 use jetline_store::DatabaseSettings;
 use jetline_writer::WriterSettings;
@@ -19,6 +21,9 @@ use jetline_writer::WriterSettings;
 #[command(name = "jetline", version)]
 #[expect(clippy::doc_markdown, reason = "it is the text of --help")]
 pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<HealthCommand>,
+
     /// End when everything is loaded; the exit status is 0 only if all of it was committed
     #[arg(long, conflicts_with = "watch")]
     pub(crate) exit: bool,
@@ -55,6 +60,6 @@ impl Cli {
             })
             // The summary and the progress bars are what is read here.
             .mut_arg("log", |log| log.default_value("warn"));
-        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+        settings::parse_as(command)
     }
 }

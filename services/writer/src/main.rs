@@ -1,11 +1,14 @@
 //! `jetline-writer`: consumes chunks and commits them.
 
+use std::sync::Arc;
+
 use clap::Parser;
-use jetline_connections::{DedupSettings, connect_ledger, connect_queue, spawn_observation};
-use jetline_queue::JetStreamConfig;
+use jetline_connections::{DedupSettings, Observation, connect_ledger, connect_queue};
+use jetline_dedup::Dedup;
+use jetline_queue::{JetStreamConfig, Queue};
 use jetline_runtime::{
-    LifecycleSettings, ObserveSettings, Shutdown, StartupSettings, TelemetrySettings, metrics,
-    telemetry,
+    HealthCommand, LifecycleSettings, ObserveSettings, Shutdown, StartupSettings,
+    TelemetrySettings, metrics, settings, telemetry,
 };
 use jetline_store::{DatabaseSettings, Ledger};
 use jetline_writer::WriterSettings;
@@ -14,6 +17,8 @@ use jetline_writer::WriterSettings;
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<HealthCommand>,
     #[command(flatten)]
     writer: WriterSettings,
     #[command(flatten)]
@@ -34,16 +39,26 @@ struct Cli {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+    let cli: Cli = settings::parse();
+    if let Some(HealthCommand::Healthcheck) = cli.command {
+        return cli.observe.healthcheck().await;
+    }
     telemetry::init(&cli.telemetry)?;
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
     let metrics = metrics::install(&shutdown)?;
-    let db = connect_ledger(&cli.database, &cli.startup).await?;
-    let queue = connect_queue(&cli.queue, &cli.startup).await?;
-    let dedup = cli.dedup.connect(&cli.startup).await?;
-    spawn_observation(cli.observe.observe_listen, db.clone(), metrics, &shutdown);
-    let ledger = Ledger::new(db, chrono::Utc::now);
+    let observation = Observation::start(&cli.observe, metrics, &shutdown).await?;
+    let (ledger, queue, dedup) = shutdown.started(cli.connect()).await?;
+    observation.connected(ledger.connection().clone());
     jetline_writer::run(&cli.writer, queue, dedup, ledger, rand::random(), &shutdown).await?;
     tracing::info!("the writer ends");
     Ok(())
+}
+
+impl Cli {
+    async fn connect(&self) -> anyhow::Result<(Ledger, Arc<dyn Queue>, Arc<dyn Dedup>)> {
+        let db = connect_ledger(&self.database, &self.startup).await?;
+        let queue = connect_queue(&self.queue, &self.startup).await?;
+        let dedup = self.dedup.connect(&self.startup).await?;
+        Ok((Ledger::new(db, chrono::Utc::now), queue, dedup))
+    }
 }

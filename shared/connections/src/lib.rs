@@ -4,14 +4,16 @@
 //! ends the start with an error that names it; nothing is ever replaced by an embedded part.
 
 mod dedup;
+mod observation;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 pub use dedup::{DedupMode, DedupSettings};
 use jetline_queue::{JetStream, JetStreamConfig, Queue};
-use jetline_runtime::{PrometheusHandle, Shutdown, StartupSettings, observe, settings::required};
+use jetline_runtime::{StartupSettings, settings::required};
 use jetline_store::{DatabaseSettings, address, database};
+pub use observation::Observation;
 use sea_orm::DatabaseConnection;
 
 /// Connects to the database of `DATABASE_URL`.
@@ -64,30 +66,4 @@ pub async fn connect_queue(
         )
         .await?;
     Ok(Arc::new(queue))
-}
-
-/// Serves health and metrics in the background, where an address is given; ready is who reaches the database.
-pub fn spawn_observation(
-    listen: Option<SocketAddr>,
-    db: DatabaseConnection,
-    metrics: PrometheusHandle,
-    shutdown: &Shutdown,
-) {
-    let Some(listen) = listen else {
-        return;
-    };
-    let ready = move || {
-        let db = db.clone();
-        async move { db.ping().await.map_err(|error| error.to_string()) }
-    };
-    let stop = shutdown.clone();
-    tokio::spawn(async move {
-        if let Err(error) = observe::serve(listen, ready, metrics, stop.clone()).await {
-            tracing::error!(
-                error = format!("{error:#}"),
-                "health and metrics cannot be served, the process ends"
-            );
-            stop.soft.cancel();
-        }
-    });
 }

@@ -3,6 +3,7 @@
 //! Nothing here knows of records, chunks or databases.
 
 pub mod backoff;
+pub mod healthcheck;
 pub mod lifecycle;
 pub mod metrics;
 pub mod observe;
@@ -11,6 +12,7 @@ pub mod startup;
 pub mod telemetry;
 
 pub use backoff::Backoff;
+pub use healthcheck::{HealthCommand, healthcheck};
 pub use lifecycle::{LifecycleSettings, Shutdown};
 pub use metrics_exporter_prometheus::PrometheusHandle;
 pub use observe::ObserveSettings;

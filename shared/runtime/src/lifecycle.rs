@@ -57,6 +57,19 @@ impl Shutdown {
         Ok(shutdown)
     }
 
+    /// What the start of a service results in; an error where it is asked to end before it has started.
+    pub fn started<T>(
+        &self,
+        start: impl Future<Output = anyhow::Result<T>>,
+    ) -> impl Future<Output = anyhow::Result<T>> {
+        // Connecting to everything is a large future, and needed once.
+        let start = Box::pin(start);
+        async move {
+            let started = self.soft.run_until_cancelled(start).await;
+            started.unwrap_or_else(|| Err(anyhow::anyhow!("asked to end before it had started")))
+        }
+    }
+
     /// Waits until every tracked task has ended, or the shutdown became hard; says whether all had ended.
     ///
     /// Returns only when the tasks have ended by themselves or because `soft` was cancelled: it cancels nothing.

@@ -9,10 +9,10 @@ use poem::{
     Endpoint, EndpointExt, IntoResponse, Response, Route, Server,
     endpoint::make,
     http::StatusCode,
-    listener::{Acceptor, Listener, TcpListener},
+    listener::{Acceptor, Listener, TcpAcceptor, TcpListener},
 };
 
-use crate::Shutdown;
+use crate::{Shutdown, healthcheck::healthcheck, settings::required};
 
 /// How long a readiness check may take; after that the process is not ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,32 +26,62 @@ pub struct ObserveSettings {
     pub observe_listen: Option<SocketAddr>,
 }
 
-/// Serves the three endpoints until the soft shutdown. `ready` tells why the process is not ready.
-pub async fn serve<F, Fut>(
-    listen: SocketAddr,
-    ready: F,
-    metrics: PrometheusHandle,
-    shutdown: Shutdown,
-) -> anyhow::Result<()>
-where
-    F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), String>> + Send + 'static,
-{
+impl ObserveSettings {
+    /// Asks the process that serves on the address whether it is ready.
+    pub async fn healthcheck(&self) -> anyhow::Result<()> {
+        let purpose = "where the process to ask is watched";
+        healthcheck(required(self.observe_listen, "OBSERVE_LISTEN", purpose)?).await
+    }
+}
+
+/// Listens, so that a port that is taken is found out before anything else is done.
+pub async fn bind(listen: SocketAddr) -> anyhow::Result<Bound> {
     let acceptor = TcpListener::bind(listen)
         .into_acceptor()
         .await
         .with_context(|| format!("cannot listen on {listen} (OBSERVE_LISTEN)"))?;
-    for address in acceptor.local_addr() {
-        tracing::info!(%address, "metrics and health are served");
+    let address = acceptor
+        .local_addr()
+        .first()
+        .and_then(|address| address.as_socket_addr().copied())
+        .context("the listener has no address")?;
+    Ok(Bound { acceptor, address })
+}
+
+/// The port of the three endpoints, not serving yet.
+pub struct Bound {
+    acceptor: TcpAcceptor,
+    address: SocketAddr,
+}
+
+impl Bound {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
-    let serving = Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(
-        routes(ready, metrics),
-        shutdown.soft.cancelled(),
-        None,
-    );
-    tokio::select! {
-        result = serving => result.context("cannot serve metrics and health"),
-        () = shutdown.hard.cancelled() => Ok(()),
+
+    /// Serves the three endpoints until the soft shutdown. `ready` tells why the process is not ready.
+    pub async fn serve<F, Fut>(
+        self,
+        ready: F,
+        metrics: PrometheusHandle,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<()>
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        tracing::info!(address = %self.address, "metrics and health are served");
+        let serving = Server::new_with_acceptor(self.acceptor).run_with_graceful_shutdown(
+            routes(ready, metrics),
+            shutdown.soft.cancelled(),
+            None,
+        );
+        tokio::select! {
+            result = serving => result.context("cannot serve metrics and health"),
+            () = shutdown.hard.cancelled() => Ok(()),
+        }
     }
 }
 

@@ -3,10 +3,33 @@
 //! A URL with a password is a [`SecretUrl`]: clap would print an invalid value in its error, and the value of an
 //! environment variable in `--help` (declare such settings with `hide_env_values = true`).
 
-use std::{fmt, time::Duration};
+use std::{env, ffi::OsStr, fmt, time::Duration};
 
 use anyhow::Context;
+use clap::{Arg, Command, CommandFactory, FromArgMatches, builder::Resettable};
 use url::Url;
+
+/// The settings of this process, from its flags and its environment; ends the process where they are malformed.
+#[must_use]
+pub fn parse<Cli: CommandFactory + FromArgMatches>() -> Cli {
+    parse_as(Cli::command())
+}
+
+/// The settings of this process, as `command`, which is `Cli`'s with other defaults, reads them.
+#[must_use]
+pub fn parse_as<Cli: FromArgMatches>(command: Command) -> Cli {
+    let is_empty = |name: &_| env::var_os(name).is_some_and(|value| value.is_empty());
+    let matches = without_variables(command, is_empty).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// A variable that is set to nothing is not set: `NAME=${NAME:-}` in a compose file says just that.
+fn without_variables(command: Command, is_empty: impl Fn(&OsStr) -> bool) -> Command {
+    command.mut_args(|arg: Arg| match arg.get_env() {
+        Some(name) if is_empty(name) => arg.env(Resettable::Reset),
+        _ => arg,
+    })
+}
 
 /// The value of a setting that a service cannot do without.
 pub fn required<T>(value: Option<T>, variable: &str, purpose: &str) -> anyhow::Result<T> {
@@ -98,7 +121,26 @@ impl fmt::Debug for SecretUrl {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[test]
+    fn variable_that_is_set_to_nothing_is_not_set() {
+        #[derive(Parser)]
+        struct Cli {
+            /// Every test process has it, and it is no number.
+            #[arg(long, env = "PATH", default_value = "7")]
+            number: u32,
+        }
+        let number = |command: Command| {
+            let matches = command.try_get_matches_from(["test"]);
+            matches.and_then(|matches| Ok(Cli::from_arg_matches(&matches)?.number))
+        };
+        assert!(number(without_variables(Cli::command(), |_| false)).is_err());
+        let ignored = without_variables(Cli::command(), |name| name == "PATH");
+        assert_eq!(number(ignored).unwrap(), 7);
+    }
 
     #[test]
     fn sizes_have_binary_and_decimal_units() {

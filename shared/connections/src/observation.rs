@@ -1,0 +1,48 @@
+//! Watching a process from its start on: alive at once, ready when it is connected and as long as the database answers.
+
+use std::sync::{Arc, OnceLock};
+
+use jetline_runtime::{ObserveSettings, PrometheusHandle, Shutdown, observe};
+use sea_orm::DatabaseConnection;
+
+/// Health and metrics of a process, served in the background where an address is given.
+pub struct Observation {
+    database: Arc<OnceLock<DatabaseConnection>>,
+}
+
+impl Observation {
+    /// Begins to serve, before anything is connected.
+    pub async fn start(
+        settings: &ObserveSettings,
+        metrics: PrometheusHandle,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        let database = Arc::new(OnceLock::new());
+        if let Some(listen) = settings.observe_listen {
+            let bound = observe::bind(listen).await?;
+            let (watched, shutdown) = (database.clone(), shutdown.clone());
+            tokio::spawn(async move {
+                let ready = move || ready(watched.clone());
+                if let Err(error) = bound.serve(ready, metrics, shutdown.clone()).await {
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        "health and metrics cannot be served, the process ends"
+                    );
+                    shutdown.soft.cancel();
+                }
+            });
+        }
+        Ok(Self { database })
+    }
+
+    /// Everything is connected; from now on the process is ready while its database answers.
+    pub fn connected(&self, database: DatabaseConnection) {
+        // Only the first call counts: a process connects once.
+        self.database.get_or_init(|| database);
+    }
+}
+
+async fn ready(database: Arc<OnceLock<DatabaseConnection>>) -> Result<(), String> {
+    let database = database.get().ok_or("starting: not connected yet")?;
+    database.ping().await.map_err(|error| error.to_string())
+}
