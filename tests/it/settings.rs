@@ -87,6 +87,18 @@ async fn setting_that_cannot_be_is_named_and_not_repeated_where_it_is_secret() {
         ("jetline-writer", "DEDUP", "maybe", "--dedup"),
         ("jetline-writer", "NATS_ACK_WAIT", "1ms", "--nats-ack-wait"),
         ("jetline-writer", "LOG", "a=b=c", "LOG"),
+        (
+            "jetline-writer",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "geheim",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
+        (
+            "jetline-api",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "grpc://ann:geheim@127.0.0.1:4317",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
         ("jetline-writer", "DATABASE_URL", "geheim", "DATABASE_URL"),
         (
             "jetline-fetcher",

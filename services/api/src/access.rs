@@ -1,4 +1,4 @@
-//! Every request: its id, a line in the log, and its metrics.
+//! Every request: its id, a line in the log, its metrics, and its span where traces are on.
 
 use std::{
     sync::{
@@ -8,14 +8,21 @@ use std::{
     time::Instant,
 };
 
-use jetline_runtime::metrics::{API_REQUESTS, API_SECONDS};
+use jetline_runtime::{
+    metrics::{API_REQUESTS, API_SECONDS},
+    telemetry::{Span, SpanKind, TraceContext},
+};
 use metrics::{counter, histogram};
 use poem::{
     Endpoint, PathPattern, Request, Response, Result,
     http::{HeaderName, HeaderValue, Method},
 };
+use tracing::field;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The route of what is not served.
+const UNKNOWN: &str = "unknown";
 
 /// The longest request id that is taken from a caller.
 const MAX_ID_CHARS: usize = 128;
@@ -62,17 +69,21 @@ pub(crate) async fn observed<E: Endpoint<Output = Response>>(
     let id = ids.of(&request);
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    let span = Span::begin(SpanKind::Server, known(&method), caller(&request));
+    let trace = span.context();
     let mut response = endpoint.call(request).await?;
 
     let route = route(&response);
     let status = response.status().as_u16();
     let seconds = begin.elapsed().as_secs_f64();
+    end(span, &method, &path, &route, status);
     tracing::info!(
         request.id = id.to_str().unwrap_or_default(),
         %method,
         path,
         status,
         duration_ms = (seconds * 1e6).round() / 1e3,
+        trace_id = trace.map(|trace| field::display(trace.trace_id())),
         "request answered",
     );
     histogram!(API_SECONDS, "route" => route.clone()).record(seconds);
@@ -86,11 +97,34 @@ pub(crate) async fn observed<E: Endpoint<Output = Response>>(
     Ok(response)
 }
 
+/// The caller's place in its trace, of which the request is a part then.
+fn caller(request: &Request) -> Option<TraceContext> {
+    let header = request.headers().get(TraceContext::HEADER)?;
+    TraceContext::parse(header.to_str().ok()?)
+}
+
+/// Ends the span as OpenTelemetry's conventions for HTTP servers say: an error of the caller's is none of the server's.
+fn end(span: Span, method: &Method, path: &str, route: &str, status: u16) {
+    if route != UNKNOWN {
+        span.rename(format!("{} {route}", known(method)));
+        span.set("http.route", route.to_owned());
+    }
+    span.set("http.request.method", known(method));
+    span.set("http.response.status_code", i64::from(status));
+    span.set("url.path", path.to_owned());
+    if status < 500 {
+        span.end();
+    } else {
+        span.set("error.type", status.to_string());
+        span.fail(String::new());
+    }
+}
+
 /// The pattern of the path, not the path: every value is another time series.
 fn route(response: &Response) -> String {
     match response.data::<PathPattern>() {
         Some(pattern) if !pattern.0.is_empty() => pattern.0.to_string(),
-        _ => "unknown".to_owned(),
+        _ => UNKNOWN.to_owned(),
     }
 }
 
@@ -117,6 +151,18 @@ mod tests {
         for id in [&b""[..], b"a b", b"a\tb", b"a\"b", &[b'a'; 129]] {
             assert!(!is_reasonable(id));
         }
+    }
+
+    #[test]
+    fn caller_is_known_by_its_header_and_a_malformed_one_is_not_taken() {
+        let of = |header: &str| {
+            let request = Request::builder().header("traceparent", header);
+            caller(&request.finish()).map(|caller| caller.to_string())
+        };
+        let header = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
+        assert_eq!(of(header).as_deref(), Some(header));
+        assert_eq!(of("00-nonsense"), None);
+        assert_eq!(caller(&Request::default()), None);
     }
 
     #[test]

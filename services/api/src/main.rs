@@ -43,7 +43,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Command::Healthcheck) => return healthcheck(cli.api.listen).await,
         Some(Command::HashPassword { name }) => return print_hash(&name),
     }
-    telemetry::init(&cli.telemetry)?;
+    let _telemetry = telemetry::init(&cli.telemetry, env!("CARGO_BIN_NAME"))?;
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
     let metrics = metrics::install(&shutdown)?;
     run(&cli.api, &cli.database, metrics, shutdown).await

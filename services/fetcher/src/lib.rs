@@ -184,6 +184,7 @@ impl Run {
         let mut supervisor = Supervisor::new(
             self.ledger.clone(),
             self.queue.clone(),
+            self.sources.roots(),
             patience,
             randomness,
         );

@@ -1,17 +1,23 @@
 //! One object from its source into the queue: exactly what of it is not committed.
 
-use std::{num::NonZeroUsize, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    ops::ControlFlow,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::{Buf, Bytes};
 use futures::{
     StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
-use jetline_queue::{Chunk, Queue};
+use jetline_queue::{Chunk, Destination, Queue};
 use jetline_records::ObjectId;
 use jetline_runtime::{
     Backoff,
     metrics::{READ_BYTES, RETRIES},
+    telemetry::{Span, SpanKind},
 };
 use jetline_source::{ByteStream, ObjectVersion, Source};
 use jetline_store::{
@@ -22,7 +28,7 @@ use jetline_store::{
 
 use crate::{
     decode::{DecodeError, Format, decode},
-    publish::Publisher,
+    publish::{Publication, Publisher},
     split::{Cut, Limits, Splitter, TooManyLines},
 };
 
@@ -66,7 +72,12 @@ pub(crate) struct ObjectReading {
     object: objects::Model,
     version: ObjectVersion,
     publisher: Publisher,
+    destination: Destination,
     template: Chunk,
+    /// When reading towards the next chunk began.
+    began: SystemTime,
+    /// How often the source failed since then.
+    failures: u32,
     backoff: Backoff,
     until_settled: u32,
 }
@@ -99,6 +110,7 @@ impl ObjectReading {
                 size: object.size.cast_unsigned(),
                 last_modified: object.last_modified,
             },
+            destination: queue.destination(),
             publisher: Publisher::new(queue, window, seed),
             template: Chunk {
                 object: id,
@@ -111,8 +123,11 @@ impl ObjectReading {
                 oversized: false,
                 settled: ObjectId::default(),
                 reading: format!("{owner}-{}", object.readings),
+                trace: None,
                 body: Bytes::new(),
             },
+            began: SystemTime::now(),
+            failures: 0,
             object,
             backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY, seed),
             until_settled: 0,
@@ -151,6 +166,7 @@ impl ObjectReading {
             offset: gap.start,
             line: gap.first_line,
         };
+        self.began = SystemTime::now();
         loop {
             let broken = match self.read(gap, &mut at).await {
                 Ok(()) => return Ok(ControlFlow::Continue(at)),
@@ -162,7 +178,10 @@ impl ObjectReading {
             }
             let delay = self.backoff.next_delay();
             metrics::counter!(RETRIES, "part" => "source").increment(1);
+            self.failures += 1;
             tracing::warn!(
+                object = %self.template.object,
+                object.key = self.object.key,
                 error = &broken as &dyn std::error::Error,
                 ?delay,
                 "reading goes on where it was broken off"
@@ -178,6 +197,7 @@ impl ObjectReading {
     fn ended(&self, gap: Gap, at: At, broken: &Broken) -> Reading {
         let error = with_causes(broken);
         tracing::error!(
+            object = %self.template.object,
             object.key = self.object.key,
             error,
             "the object cannot be read to its end"
@@ -290,7 +310,23 @@ impl ObjectReading {
             body: cut.body,
             ..self.template.clone()
         };
-        Ok(self.publisher.publish(chunk).await?)
+        let publication = self.publication(chunk);
+        self.publisher.publish(publication).await?;
+        self.began = SystemTime::now();
+        Ok(())
+    }
+
+    /// Begins the chunk's trace, in which the reading that led to it has its part.
+    fn publication(&mut self, mut chunk: Chunk) -> Publication {
+        let span = self.destination.publishing(&chunk, self.began);
+        chunk.trace = span.context();
+        let read = Span::begin_at(SpanKind::Internal, "read", chunk.trace, self.began);
+        read.set("jetline.object.key", self.version.key.clone());
+        read.set("jetline.object.etag", self.version.etag.clone());
+        let failures = std::mem::take(&mut self.failures);
+        read.set("jetline.read.retries", i64::from(failures));
+        read.end();
+        Publication { chunk, span }
     }
 }
 

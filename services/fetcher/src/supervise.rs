@@ -4,18 +4,22 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jetline_queue::Queue;
 use jetline_records::{EpochId, ObjectId};
-use jetline_runtime::metrics::OBJECTS;
+use jetline_runtime::metrics::{OBJECTS, OBJECTS_LOADING, RETRIES};
 use jetline_store::{Error, Ledger, ledger::Loading};
 use rand::rngs::StdRng;
 use tokio::time::Instant;
+
+const COUNT_EVERY: Duration = Duration::from_secs(2);
 
 /// Watches the objects that are read to the end and not done.
 pub(crate) struct Supervisor {
     ledger: Ledger,
     queue: Arc<dyn Queue>,
+    roots: Vec<String>,
     patience: Duration,
     randomness: StdRng,
     quiet: HashMap<ObjectId, Quiet>,
+    counted: Option<Instant>,
 }
 
 /// Since when nothing of an object was committed.
@@ -25,25 +29,42 @@ struct Quiet {
 }
 
 impl Supervisor {
+    /// A supervisor; what it shows of the objects of `roots` is what their fetcher has left to do.
     pub(crate) fn new(
         ledger: Ledger,
         queue: Arc<dyn Queue>,
+        roots: Vec<String>,
         patience: Duration,
         randomness: StdRng,
     ) -> Self {
+        count_from_zero();
         Self {
             ledger,
             queue,
+            roots,
             patience,
             randomness,
             quiet: HashMap::new(),
+            counted: None,
         }
     }
 
     /// Looks once.
     pub(crate) async fn look(&mut self) -> Result<(), Error> {
         self.settle().await?;
-        self.reconcile().await
+        self.reconcile().await?;
+        self.count().await
+    }
+
+    /// Shows how many objects have not ended; now and then, as nothing but a graph depends on it.
+    async fn count(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        if self.counted.is_none_or(|at| now - at >= COUNT_EVERY) {
+            let open = self.ledger.open(&self.roots).await?;
+            metrics::gauge!(OBJECTS_LOADING).set(as_f64(open.len()));
+            self.counted = Some(now);
+        }
+        Ok(())
     }
 
     async fn settle(&mut self) -> Result<(), Error> {
@@ -114,4 +135,19 @@ impl Supervisor {
         self.quiet.remove(&object);
         Ok(())
     }
+}
+
+/// A counter that is not there before its first event hides that event from whoever looks for a rise.
+fn count_from_zero() {
+    for state in ["done", "failed"] {
+        metrics::counter!(OBJECTS, "state" => state).increment(0);
+    }
+    for part in ["source", "queue"] {
+        metrics::counter!(RETRIES, "part" => part).increment(0);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn as_f64(count: usize) -> f64 {
+    count as f64
 }

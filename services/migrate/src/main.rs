@@ -26,7 +26,7 @@ struct Cli {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli: Cli = settings::parse();
-    telemetry::init(&cli.telemetry)?;
+    let _telemetry = telemetry::init(&cli.telemetry, env!("CARGO_BIN_NAME"))?;
     // A program that is alone in a container gets no signal that it does not listen for.
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
     let applied = shutdown.started(cli.migrate()).await?;

@@ -21,7 +21,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             .await
             .map(|()| ExitCode::SUCCESS);
     }
-    telemetry::init(&cli.telemetry)?;
+    let _telemetry = telemetry::init(&cli.telemetry, env!("CARGO_BIN_NAME"))?;
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
     let complete = run(cli, &shutdown).await?;
     Ok(if complete {

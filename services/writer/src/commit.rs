@@ -7,22 +7,26 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, Epoch, Mode, ObjectId, Reason, Rejection, Table};
-use jetline_runtime::metrics::{
-    CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES, LINES, REJECTS,
+use jetline_records::{Dataset, Epoch, Mode, Reason, Rejection, Table};
+use jetline_runtime::{
+    metrics::{CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES},
+    telemetry::SpanKind,
 };
 use jetline_store::{
-    ChunkEntry, ChunkOutcome, ChunkRows, CommitOutcome, Counts, Judged, Ledger,
+    ChunkEntry, ChunkRows, CommitOutcome, Counts, Ledger,
     ledger::{Admission, Suspicion},
 };
 
 use tokio::sync::RwLock;
 
+pub use crate::group::Group;
 use crate::{
     admission::Admissions,
     claim::claim,
     epochs::{self, Epochs},
+    group::count_lines,
     parse::{self, Parsed},
+    stage::{self, Stage},
 };
 
 /// Commits chunks: any number at the same time.
@@ -76,6 +80,7 @@ impl Committer {
         epochs: Epochs,
         datasets: Vec<Dataset>,
     ) -> Self {
+        count_from_zero(&datasets);
         Self {
             admissions: Admissions::new(ledger.clone()),
             ledger,
@@ -97,11 +102,12 @@ impl Committer {
     pub fn knows(&self, chunk: &Chunk) -> bool {
         let known = self.dataset(&chunk.dataset).is_some();
         if !known {
-            tracing::error!(
-                dataset = chunk.dataset,
-                object = %chunk.object,
-                "this writer does not know the dataset, it leaves the chunk to another one: update it"
-            );
+            chunk.log_span().in_scope(|| {
+                tracing::error!(
+                    dataset = chunk.dataset,
+                    "this writer does not know the dataset, it leaves the chunk to another one: update it"
+                );
+            });
         }
         known
     }
@@ -144,14 +150,36 @@ impl Committer {
         if !self.admit(&epoch, group).await? {
             return Ok(Step::Again);
         }
-        let parsed: Vec<&Parsed> = group.items.iter().map(|item| &item.parsed).collect();
-        let dataset = group.dataset.name;
-        let Some(judged) = claim(&*self.dedup, &epoch, group.settled(), dataset, &parsed).await?
-        else {
+        let Some(judged) = self.claim(&epoch, group).await? else {
             self.epochs.after(epoch.id).await?;
             return Ok(Step::Again);
         };
         self.commit(&epoch, &judged, group).await
+    }
+
+    async fn claim(
+        &self,
+        epoch: &Epoch,
+        group: &Group<'_>,
+    ) -> Result<Option<Vec<ChunkRows>>, Error> {
+        let is_asked = epoch.mode == Mode::Shared;
+        let kind = if is_asked {
+            SpanKind::Client
+        } else {
+            SpanKind::Internal
+        };
+        let stage = Stage::begin(&kind, "claim", group.chunks());
+        if is_asked {
+            stage.set("db.system.name", "redis");
+        }
+        let parsed: Vec<&Parsed> = group.items.iter().map(|item| &item.parsed).collect();
+        let dataset = group.dataset.name;
+        let claimed = claim(&*self.dedup, epoch, group.settled(), dataset, &parsed).await;
+        if let Ok(judged) = &claimed {
+            stage.set("jetline.claim.lost", judged.is_none());
+        }
+        stage.end_with(&claimed);
+        Ok(claimed?)
     }
 
     /// Whether a group may be claimed as it is now.
@@ -186,7 +214,17 @@ impl Committer {
         group: &mut Group<'_>,
     ) -> Result<Step, Error> {
         let table = &group.dataset.table;
-        match self.ledger.commit(epoch.id, table, judged).await {
+        let shared = Stage::begin(&SpanKind::Client, "commit", group.chunks());
+        shared.set("db.system.name", self.ledger.system());
+        shared.set("db.collection.name", group.dataset.name);
+        let rows = judged.iter().map(|chunk| chunk.rows.len()).sum();
+        shared.set("jetline.group.rows", stage::count(rows));
+        let committed = self.ledger.commit(epoch.id, table, judged).await;
+        if let Ok(outcome) = &committed {
+            shared.set("jetline.commit.outcome", name(outcome));
+        }
+        shared.end_with(&committed);
+        match committed {
             Ok(CommitOutcome::Committed(outcomes)) => {
                 group.count(&outcomes);
                 Ok(Step::Done)
@@ -282,119 +320,21 @@ impl Committer {
     }
 }
 
-/// The chunks of one dataset on their way to one commit.
-pub struct Group<'a> {
-    dataset: &'a Dataset,
-    items: Vec<Item>,
-}
-
-struct Item {
-    chunk: Chunk,
-    parsed: Parsed,
-    refused: BTreeMap<u32, Rejection>,
-}
-
-impl Item {
-    /// Parses the chunk again without lines that the database refused.
-    fn leave_out(&mut self, refused: BTreeMap<u32, Rejection>, dataset: &Dataset) {
-        let before = self.refused.len();
-        self.refused.extend(refused);
-        if self.refused.len() > before {
-            self.parsed = parse::parse(&self.chunk, dataset, &self.refused);
-        }
-    }
-
-    /// Everything that the chunk could write, and the lines that the database refused.
-    fn rows(&self) -> ChunkRows {
-        let rows = self.parsed.records.iter().map(|record| Judged {
-            row: record.row.clone(),
-            position: record.position,
-            if_changed: false,
-        });
-        let rejected = self.parsed.rejected.iter();
-        let refused = rejected.filter(|line| self.refused.contains_key(&line.line));
-        ChunkRows {
-            entry: self.parsed.entry.clone(),
-            rows: rows.collect(),
-            unchanged: 0,
-            superseded: 0,
-            rejected: refused.cloned().collect(),
-            blank: 0,
-        }
+fn name(outcome: &CommitOutcome) -> &'static str {
+    match outcome {
+        CommitOutcome::Committed(_) => "committed",
+        CommitOutcome::Raced => "raced",
+        CommitOutcome::EpochEnded => "epoch_ended",
+        CommitOutcome::Stale(_) => "stale",
     }
 }
 
-impl<'a> Group<'a> {
-    fn new(dataset: &'a Dataset) -> Self {
-        Self {
-            dataset,
-            items: Vec::new(),
-        }
+/// A counter that is not there before its first event hides that event from whoever looks for a rise.
+fn count_from_zero(datasets: &[Dataset]) {
+    for counter in [CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES] {
+        metrics::counter!(counter).increment(0);
     }
-
-    /// Adds a chunk, unless it is there: delivered twice, it is committed once.
-    fn add(&mut self, chunk: Chunk) {
-        let entry = parse::entry(&chunk);
-        if self.items.iter().any(|item| item.parsed.entry == entry) {
-            return;
-        }
-        let refused = BTreeMap::new();
-        self.items.push(Item {
-            parsed: parse::parse(&chunk, self.dataset, &refused),
-            chunk,
-            refused,
-        });
-    }
-
-    /// One group per chunk.
-    #[must_use]
-    pub fn split(self) -> Vec<Self> {
-        let alone = self.items.into_iter().map(|item| Self {
-            dataset: self.dataset,
-            items: vec![item],
-        });
-        alone.collect()
-    }
-
-    /// What was settled when the first of the chunks was published.
-    fn settled(&self) -> ObjectId {
-        let settled = self.items.iter().map(|item| item.chunk.settled);
-        settled.min().unwrap_or_default()
-    }
-
-    fn let_go(&mut self, stale: &[ChunkEntry]) {
-        tracing::warn!(
-            chunks = stale.len(),
-            "chunks belong to no open object, they are let go"
-        );
-        self.items
-            .retain(|item| !stale.contains(&item.parsed.entry));
-    }
-
-    fn count(&mut self, outcomes: &[ChunkOutcome]) {
-        for (item, outcome) in self.items.drain(..).zip(outcomes) {
-            match outcome {
-                ChunkOutcome::Committed(counts) => count(self.dataset.name, &item.parsed, counts),
-                ChunkOutcome::AlreadyCommitted => metrics::counter!(CHUNKS_REPEATED).increment(1),
-            }
-        }
-    }
-}
-
-fn count(dataset: &'static str, chunk: &Parsed, counts: &Counts) {
-    metrics::counter!(CHUNKS_COMMITTED).increment(1);
-    metrics::counter!(COMMITTED_BYTES).increment(chunk.entry.end - chunk.entry.start);
-    for (outcome, lines) in [
-        ("inserted", counts.inserted),
-        ("updated", counts.updated),
-        ("unchanged", counts.unchanged),
-        ("superseded", counts.superseded),
-        ("rejected", counts.rejected),
-    ] {
-        metrics::counter!(LINES, "dataset" => dataset, "outcome" => outcome).increment(lines);
-    }
-    for line in &chunk.rejected {
-        let reason = line.rejection.reason.code();
-        metrics::counter!(REJECTS, "dataset" => dataset, "reason" => reason).increment(1);
+    for dataset in datasets {
+        count_lines(dataset.name, &Counts::default());
     }
 }

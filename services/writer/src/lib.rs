@@ -9,8 +9,10 @@ pub mod admission;
 pub mod claim;
 pub mod commit;
 pub mod epochs;
+mod group;
 pub mod parse;
 mod settings;
+mod stage;
 mod worker;
 
 use std::sync::Arc;

@@ -43,7 +43,7 @@ async fn main() -> anyhow::Result<()> {
     if let Some(HealthCommand::Healthcheck) = cli.command {
         return cli.observe.healthcheck().await;
     }
-    telemetry::init(&cli.telemetry)?;
+    let _telemetry = telemetry::init(&cli.telemetry, env!("CARGO_BIN_NAME"))?;
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
     let metrics = metrics::install(&shutdown)?;
     let observation = Observation::start(&cli.observe, metrics, &shutdown).await?;

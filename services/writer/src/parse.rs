@@ -175,6 +175,7 @@ mod tests {
             oversized: false,
             settled: ObjectId::default(),
             reading: String::new(),
+            trace: None,
             body: Bytes::copy_from_slice(body.as_bytes()),
         }
     }

@@ -3,17 +3,21 @@
 use std::{collections::VecDeque, iter, slice, sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use jetline_queue::{Chunk, Delivery, Queue};
+use jetline_queue::{Chunk, Delivery, Destination, Queue};
 use jetline_runtime::{
     Backoff, Shutdown,
-    metrics::{CHUNK_SECONDS, CHUNKS_IN_FLIGHT, RETRIES},
+    metrics::{CHUNK_SECONDS, CHUNKS_IN_FLIGHT, EPOCHS, RETRIES},
+    telemetry::Span,
 };
-use jetline_store::ledger::Suspicion;
+use jetline_store::{ChunkEntry, ledger::Suspicion};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::{
     Error, WriterSettings,
     commit::{self, Committer, Group, Step},
+    group::Outcome,
+    parse,
 };
 
 /// A chunk that was delivered more often than this may be what crashes its writers: it is tried alone.
@@ -25,9 +29,30 @@ const LONGEST_DELAY: Duration = Duration::from_secs(5);
 /// One of a writer's workers.
 pub(crate) struct Worker {
     queue: Arc<dyn Queue>,
+    destination: Destination,
     committer: Arc<Committer>,
     settings: WriterSettings,
     backoff: Backoff,
+}
+
+/// A delivery and the span of its processing, which is over with the acknowledgement.
+struct Taken {
+    delivery: Delivery,
+    span: Span,
+}
+
+impl Taken {
+    fn chunk(&self) -> &Chunk {
+        &self.delivery.chunk
+    }
+
+    /// The chunk, for steps that stand below its processing.
+    fn chunk_below(&self) -> Chunk {
+        Chunk {
+            trace: self.span.context(),
+            ..self.chunk().clone()
+        }
+    }
 }
 
 impl Worker {
@@ -37,7 +62,9 @@ impl Worker {
         committer: Arc<Committer>,
         seed: u64,
     ) -> Self {
+        count_from_zero();
         Self {
+            destination: queue.destination(),
             queue,
             committer,
             settings: settings.clone(),
@@ -49,7 +76,7 @@ impl Worker {
     pub(crate) async fn begin(mut self) -> Result<(), Error> {
         let committer = self.committer.clone();
         while let Err(error) = committer.begin().await {
-            self.wait_or_end(error).await?;
+            self.wait_or_end(error, &[]).await?;
         }
         Ok(())
     }
@@ -72,7 +99,7 @@ impl Worker {
                     }
                 }
                 Err(jetline_queue::Error::Closed) => return Ok(()),
-                Err(error) => self.wait("queue", &error).await,
+                Err(error) => self.wait("queue", &error, &[]).await,
             }
         }
     }
@@ -82,8 +109,12 @@ impl Worker {
         let known = deliveries
             .into_iter()
             .filter(|delivery| committer.knows(&delivery.chunk));
+        let taken = known.map(|delivery| Taken {
+            span: self.destination.processing(&delivery),
+            delivery,
+        });
         let (suspicious, ordinary): (Vec<_>, Vec<_>) =
-            known.partition(|delivery| delivery.attempt > SUSPICIOUS);
+            taken.partition(|taken| taken.delivery.attempt > SUSPICIOUS);
         let mut suspicious = VecDeque::from(suspicious);
         if !ordinary.is_empty() {
             let work = async {
@@ -93,51 +124,57 @@ impl Worker {
             in_progress(ordinary.iter().chain(&suspicious), every, work).await?;
             acknowledge(ordinary).await;
         }
-        while let Some(delivery) = suspicious.pop_front() {
+        while let Some(taken) = suspicious.pop_front() {
             let work = async {
                 let _alone = committer.alone.write().await;
-                self.try_alone(&delivery).await
+                self.try_alone(&taken).await
             };
-            let waiting = iter::once(&delivery).chain(&suspicious);
+            let waiting = iter::once(&taken).chain(&suspicious);
             in_progress(waiting, every, work).await?;
-            acknowledge(vec![delivery]).await;
+            acknowledge(vec![taken]).await;
         }
         Ok(())
     }
 
-    async fn try_alone(&mut self, delivery: &Delivery) -> Result<(), Error> {
+    async fn try_alone(&mut self, taken: &Taken) -> Result<(), Error> {
         let (committer, limit) = (self.committer.clone(), self.settings.max_deliver);
+        let alone = slice::from_ref(taken);
         loop {
-            match committer.suspect(&delivery.chunk, limit).await {
-                Ok(Suspicion::Try) => return self.process(slice::from_ref(delivery)).await,
+            match committer.suspect(taken.chunk(), limit).await {
+                Ok(Suspicion::Try) => return self.process(alone).await,
                 Ok(Suspicion::Dead) => break,
-                Err(error) => self.wait_or_end(error).await?,
+                Err(error) => self.wait_or_end(error, alone).await?,
             }
         }
-        tracing::error!(
-            object = %delivery.chunk.object,
-            chunk.start = delivery.chunk.start,
-            "a chunk crashed its writer too often and is given up"
-        );
+        Outcome::Dead.describe(&taken.span);
+        taken.chunk().log_span().in_scope(|| {
+            tracing::error!("the chunk crashed its writer too often and is given up");
+        });
         Ok(())
     }
 
     /// Commits the chunks of deliveries, however long it takes.
-    async fn process(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
+    async fn process(&mut self, taken: &[Taken]) -> Result<(), Error> {
         let begin = Instant::now();
-        metrics::gauge!(CHUNKS_IN_FLIGHT).increment(as_f64(deliveries.len()));
-        let chunks = deliveries.iter().map(|delivery| delivery.chunk.clone());
-        let committed = self.commit(chunks.collect()).await;
-        metrics::gauge!(CHUNKS_IN_FLIGHT).decrement(as_f64(deliveries.len()));
+        metrics::gauge!(CHUNKS_IN_FLIGHT).increment(as_f64(taken.len()));
+        // What is logged on the way is about all of them; the first one stands for them.
+        let first = taken.first().map(|first| first.chunk().log_span());
+        let committed = self.commit(taken);
+        let committed = committed
+            .instrument(first.unwrap_or_else(tracing::Span::none))
+            .await;
+        metrics::gauge!(CHUNKS_IN_FLIGHT).decrement(as_f64(taken.len()));
         metrics::histogram!(CHUNK_SECONDS).record(begin.elapsed());
         committed
     }
 
-    async fn commit(&mut self, chunks: Vec<Chunk>) -> Result<(), Error> {
+    async fn commit(&mut self, taken: &[Taken]) -> Result<(), Error> {
         let committer = self.committer.clone();
-        let mut groups = committer.parse(chunks);
+        let mut groups = committer.parse(taken.iter().map(Taken::chunk_below).collect());
         while let Some(mut group) = groups.pop() {
-            if self.commit_group(&committer, &mut group).await? == Step::Split {
+            let step = self.commit_group(&committer, &mut group, taken).await?;
+            note(&group.take_ended(), taken);
+            if step == Step::Split {
                 groups.extend(group.split());
             }
         }
@@ -148,6 +185,7 @@ impl Worker {
         &mut self,
         committer: &Committer,
         group: &mut Group<'_>,
+        taken: &[Taken],
     ) -> Result<Step, Error> {
         loop {
             match Box::pin(committer.advance(group)).await {
@@ -156,21 +194,21 @@ impl Worker {
                     self.backoff.reset();
                     return Ok(step);
                 }
-                Err(error) => self.wait_or_end(error).await?,
+                Err(error) => self.wait_or_end(error, taken).await?,
             }
         }
     }
 
     /// Waits where waiting helps. Whatever else the database refuses is held as well: a chunk is never given up for it.
-    async fn wait_or_end(&mut self, error: commit::Error) -> Result<(), Error> {
+    async fn wait_or_end(&mut self, error: commit::Error, taken: &[Taken]) -> Result<(), Error> {
         match error {
             commit::Error::Ledger(
                 error @ (jetline_store::Error::OtherMode { .. } | jetline_store::Error::TakenOver),
             ) => {
                 return Err(Error::Ousted(error));
             }
-            commit::Error::Ledger(error) => self.wait("database", &error).await,
-            commit::Error::Dedup(error) => self.wait("dedup", &error).await,
+            commit::Error::Ledger(error) => self.wait("database", &error, taken).await,
+            commit::Error::Dedup(error) => self.wait("dedup", &error, taken).await,
         }
         Ok(())
     }
@@ -179,11 +217,19 @@ impl Worker {
         &mut self,
         part: &'static str,
         error: &(dyn std::error::Error + Send + Sync + 'static),
+        taken: &[Taken],
     ) {
         let delay = self.backoff.next_delay();
         metrics::counter!(RETRIES, "part" => part).increment(1);
+        for taken in taken {
+            let error = error.to_string();
+            taken
+                .span
+                .event("retry", [("part", part.into()), ("error", error.into())]);
+        }
         tracing::warn!(
             error = error as &dyn std::error::Error,
+            chunks = taken.len(),
             ?delay,
             "the writer waits and tries again"
         );
@@ -191,9 +237,19 @@ impl Worker {
     }
 }
 
+/// Tells in their traces what became of chunks; one that was delivered twice has two.
+fn note(ended: &[(ChunkEntry, Outcome)], taken: &[Taken]) {
+    for taken in taken {
+        let entry = parse::entry(taken.chunk());
+        if let Some((_, outcome)) = ended.iter().find(|(ended, _)| *ended == entry) {
+            outcome.describe(&taken.span);
+        }
+    }
+}
+
 /// Tells the queue, while work takes its time, that it goes on.
 async fn in_progress<'a, F: Future>(
-    deliveries: impl Iterator<Item = &'a Delivery> + Clone,
+    taken: impl Iterator<Item = &'a Taken> + Clone,
     every: Duration,
     work: F,
 ) -> F::Output {
@@ -205,7 +261,7 @@ async fn in_progress<'a, F: Future>(
             output = &mut work => return output,
             _ = ticks.tick() => {}
         }
-        let told = join_all(deliveries.clone().map(Delivery::progress)).await;
+        let told = join_all(taken.clone().map(|taken| taken.delivery.progress())).await;
         for error in told.into_iter().filter_map(Result::err) {
             tracing::debug!(%error, "the queue was not told of progress");
         }
@@ -213,11 +269,26 @@ async fn in_progress<'a, F: Future>(
 }
 
 /// A lost acknowledgement does no harm: the chunk comes again and is found committed.
-async fn acknowledge(deliveries: Vec<Delivery>) {
-    let acks = deliveries.into_iter().map(Delivery::ack);
-    for error in join_all(acks).await.into_iter().filter_map(Result::err) {
-        tracing::debug!(%error, "a chunk was not acknowledged, it will be delivered again");
+async fn acknowledge(taken: Vec<Taken>) {
+    let acks = taken.into_iter().map(async |Taken { delivery, span }| {
+        if let Err(error) = delivery.ack().await {
+            tracing::debug!(%error, "a chunk was not acknowledged, it will be delivered again");
+            span.event(
+                "lost acknowledgement",
+                [("error", error.to_string().into())],
+            );
+        }
+        span.end();
+    });
+    join_all(acks).await;
+}
+
+/// A counter that is not there before its first event hides that event from whoever looks for a rise.
+fn count_from_zero() {
+    for part in ["queue", "dedup", "database"] {
+        metrics::counter!(RETRIES, "part" => part).increment(0);
     }
+    metrics::counter!(EPOCHS).increment(0);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a handful of chunks")]

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use jetline_records::ObjectId;
+use jetline_runtime::telemetry::TraceContext;
 
 /// A run of whole lines of one object version, identified by (object, start).
 ///
@@ -29,6 +30,22 @@ pub struct Chunk {
     pub settled: ObjectId,
     /// One reading of an object by one fetcher: another reading is another publication, not a repetition.
     pub reading: String,
+    /// The span that published it, where traces are on.
+    pub trace: Option<TraceContext>,
     /// The lines themselves.
     pub body: Bytes,
+}
+
+impl Chunk {
+    /// What every line logged inside says: which chunk it is about, and in which trace that is.
+    #[must_use]
+    pub fn log_span(&self) -> tracing::Span {
+        // Of the level that every filter of levels passes: it is the lines inside that have one.
+        tracing::error_span!(
+            "chunk",
+            object = %self.object,
+            chunk.start = self.start,
+            trace_id = self.trace.map(|trace| tracing::field::display(trace.trace_id())),
+        )
+    }
 }

@@ -13,7 +13,7 @@ use futures::future;
 use jetline_records::ObjectId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::{Acker, Chunk, Delivery, Error, PublishAck, Queue};
+use crate::{Acker, Chunk, Delivery, Destination, Error, PublishAck, Queue};
 
 /// The queue of the standalone service.
 ///
@@ -84,6 +84,13 @@ impl Queue for InProcess {
 
     fn max_body_bytes(&self) -> usize {
         self.capacity as usize
+    }
+
+    fn destination(&self) -> Destination {
+        Destination {
+            system: "in_process",
+            name: "chunks".to_owned(),
+        }
     }
 }
 

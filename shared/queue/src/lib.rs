@@ -7,6 +7,7 @@
 mod chunk;
 mod in_process;
 mod jetstream;
+mod trace;
 
 use async_trait::async_trait;
 pub use chunk::Chunk;
@@ -14,6 +15,7 @@ use futures::future::BoxFuture;
 pub use in_process::InProcess;
 use jetline_records::ObjectId;
 pub use jetstream::{JetStream, JetStreamConfig};
+pub use trace::Destination;
 
 /// Carries chunks from fetchers to writers, each at least once as long as nothing is lost.
 #[async_trait]
@@ -35,6 +37,9 @@ pub trait Queue: Send + Sync {
 
     /// The longest body, in bytes, that a chunk may have.
     fn max_body_bytes(&self) -> usize;
+
+    /// What traces call it.
+    fn destination(&self) -> Destination;
 }
 
 /// Resolves when the queue has taken a chunk.

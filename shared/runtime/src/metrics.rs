@@ -24,6 +24,10 @@ pub const CHUNKS_PUBLISHED: &str = "jetline_chunks_published_total";
 pub const CHUNKS_COMMITTED: &str = "jetline_chunks_committed_total";
 /// Chunks that were delivered though they were committed already.
 pub const CHUNKS_REPEATED: &str = "jetline_chunks_repeated_total";
+/// Chunks that the queue holds; label `state`: waiting, `in_flight`. The same from every process that consumes.
+pub const QUEUE_CHUNKS: &str = "jetline_queue_chunks";
+/// Objects of a fetcher's sources that are registered and have not ended.
+pub const OBJECTS_LOADING: &str = "jetline_objects_loading";
 /// Chunks that a writer holds.
 pub const CHUNKS_IN_FLIGHT: &str = "jetline_chunks_in_flight";
 /// From the delivery of a chunk to its commit, in seconds.
@@ -90,6 +94,11 @@ fn describe() {
     describe_counter!(
         CHUNKS_REPEATED,
         "Chunks delivered though they were committed already"
+    );
+    describe_gauge!(QUEUE_CHUNKS, "Chunks that the queue holds, by state");
+    describe_gauge!(
+        OBJECTS_LOADING,
+        "Objects of the sources that are registered and have not ended"
     );
     describe_gauge!(CHUNKS_IN_FLIGHT, "Chunks that a writer holds");
     describe_histogram!(

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use chrono::Utc;
 use jetline_fetcher::{FetcherSettings, Report, Sources, run};
 use jetline_migrations::migrate;
-use jetline_queue::{Chunk, Delivery, Error, InProcess, PublishAck, Queue};
+use jetline_queue::{Chunk, Delivery, Destination, Error, InProcess, PublishAck, Queue};
 use jetline_records::{Epoch, Mode, ObjectId, Table, products};
 use jetline_runtime::{Shutdown, StartupSettings};
 use jetline_source::{S3Access, S3Config};
@@ -273,5 +273,9 @@ impl Queue for LossyQueue {
 
     fn max_body_bytes(&self) -> usize {
         self.queue.max_body_bytes()
+    }
+
+    fn destination(&self) -> Destination {
+        self.queue.destination()
     }
 }

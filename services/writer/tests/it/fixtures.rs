@@ -99,6 +99,7 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
             oversized: false,
             settled,
             reading: "first".to_owned(),
+            trace: None,
             body: Bytes::from(text),
         });
     }

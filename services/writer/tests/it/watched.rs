@@ -7,7 +7,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use jetline_dedup::{Claim, Claimed, Dedup};
-use jetline_queue::{Acker, Chunk, Delivery, InProcess, PublishAck, Queue};
+use jetline_queue::{Acker, Chunk, Delivery, Destination, InProcess, PublishAck, Queue};
 use jetline_records::{EpochId, Key, Mode, ObjectId};
 use tokio::sync::Semaphore;
 
@@ -71,6 +71,10 @@ impl Queue for Watched {
 
     fn max_body_bytes(&self) -> usize {
         self.inner.max_body_bytes()
+    }
+
+    fn destination(&self) -> Destination {
+        self.inner.destination()
     }
 }
 

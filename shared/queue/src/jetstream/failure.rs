@@ -11,6 +11,9 @@ use crate::Error;
 /// The code that the server gives to all that "cannot be done at the moment".
 const UNAVAILABLE: usize = 503;
 
+/// What is told of a chunk that the server neither took nor refused.
+const SILENT: &str = "no acknowledgement in time: if this goes on, look at the server's log, its disk may be full";
+
 /// Whether a stream or a consumer does not exist.
 pub(super) fn is_missing(error: &jetstream::Error) -> bool {
     matches!(
@@ -62,6 +65,8 @@ pub(super) fn of_publish(link: &Link, error: PublishError) -> Error {
     }
     match error.kind() {
         PublishErrorKind::MaxPayloadExceeded => refused(link, ACTION, &error.to_string()),
+        // A server that cannot write says so in its own log alone.
+        PublishErrorKind::TimedOut => link.unavailable(ACTION, SILENT.into()),
         _ => link.unavailable(ACTION, error.into()),
     }
 }

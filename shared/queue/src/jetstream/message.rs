@@ -4,6 +4,7 @@ use std::{fmt::Display, str::FromStr};
 
 use async_nats::HeaderMap;
 use jetline_records::ObjectId;
+use jetline_runtime::telemetry::TraceContext;
 
 use crate::{Chunk, Error};
 
@@ -61,6 +62,9 @@ pub(super) fn headers(chunk: &Chunk) -> HeaderMap {
     if chunk.oversized {
         headers.insert(OVERSIZED, "true");
     }
+    if let Some(trace) = chunk.trace {
+        headers.insert(TraceContext::HEADER, trace.to_string());
+    }
     headers
 }
 
@@ -81,6 +85,9 @@ pub(super) fn chunk(message: async_nats::Message) -> Result<Chunk, Error> {
         oversized: headers.get(OVERSIZED) == Some("true"),
         settled: headers.object(SETTLED)?,
         reading: headers.text(READING)?.to_owned(),
+        trace: headers
+            .get(TraceContext::HEADER)
+            .and_then(TraceContext::parse),
         body: message.payload,
     })
 }
@@ -126,6 +133,8 @@ mod tests {
 
     use super::*;
 
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
+
     fn example() -> Chunk {
         Chunk {
             object: ObjectId::MAX,
@@ -138,6 +147,7 @@ mod tests {
             settled: ObjectId::MAX,
             registration: "g".repeat(255),
             reading: "r".repeat(255),
+            trace: TraceContext::parse(TRACE),
             body: Bytes::from_static(b"{}\n"),
         }
     }
@@ -160,9 +170,34 @@ mod tests {
         assert_eq!(super::chunk(message(Some(headers(&chunk)))).unwrap(), chunk);
         let chunk = Chunk {
             oversized: false,
+            trace: None,
             ..chunk
         };
         assert_eq!(super::chunk(message(Some(headers(&chunk)))).unwrap(), chunk);
+    }
+
+    #[test]
+    fn trace_stands_in_the_header_of_the_specification_and_only_while_there_is_one() {
+        let mut chunk = example();
+        let header = |chunk: &Chunk| Some(headers(chunk).get("traceparent")?.to_string());
+        assert_eq!(header(&chunk).as_deref(), Some(TRACE));
+        chunk.trace = None;
+        assert_eq!(header(&chunk), None);
+    }
+
+    #[test]
+    fn malformed_trace_of_another_publisher_costs_nothing_but_the_trace() {
+        let chunk = example();
+        let mut headers = headers(&chunk);
+        headers.insert(TraceContext::HEADER, "00-nonsense");
+        let received = super::chunk(message(Some(headers))).unwrap();
+        assert_eq!(
+            received,
+            Chunk {
+                trace: None,
+                ..chunk
+            }
+        );
     }
 
     #[test]

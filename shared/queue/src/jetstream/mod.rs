@@ -8,6 +8,7 @@ mod broker;
 mod config;
 mod consumer;
 mod failure;
+mod gauge;
 mod link;
 mod message;
 mod pull;
@@ -23,7 +24,7 @@ use tracing::warn;
 use url::Url;
 
 use self::{broker::Broker, link::Link, pull::Puller};
-use crate::{Chunk, Delivery, Error, PublishAck, Queue};
+use crate::{Chunk, Delivery, Destination, Error, PublishAck, Queue};
 
 /// The queue in NATS.
 ///
@@ -92,6 +93,13 @@ impl Queue for JetStream {
     fn max_body_bytes(&self) -> usize {
         let payload = self.broker.link.client.max_payload();
         payload.saturating_sub(message::HEADER_ROOM)
+    }
+
+    fn destination(&self) -> Destination {
+        Destination {
+            system: "nats",
+            name: self.broker.config.nats_stream.clone(),
+        }
     }
 }
 

@@ -21,7 +21,9 @@ use tracing::warn;
 use super::{
     acker,
     broker::{ANSWER, Broker},
-    consumer, message,
+    consumer,
+    gauge::Gauge,
+    message,
 };
 use crate::{Delivery, Error};
 
@@ -46,6 +48,8 @@ pub(super) struct Puller {
     suspicion: Option<u64>,
     /// Whether the server refused the last pull request.
     refused: bool,
+    /// There once something was asked for: who only publishes does not show what writers have to do.
+    gauge: Option<Gauge>,
 }
 
 impl Puller {
@@ -57,12 +61,14 @@ impl Puller {
             wait: false,
             suspicion: None,
             refused: false,
+            gauge: None,
         }
     }
 
     /// Waits for at least one delivery and returns up to `max`.
     pub(super) async fn receive(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
         let max = max.max(1);
+        self.gauge.get_or_insert_with(|| Gauge::start(&self.broker));
         while self.ready.is_empty() || self.open.is_some() {
             if self.open.is_none() {
                 self.open = Some(Pull::open(&self.broker, self.wait, max).await?);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use clap::Parser;
 use jetline_queue::{Chunk, Delivery, Error, InProcess, JetStream, JetStreamConfig, Queue};
 use jetline_records::ObjectId;
+use jetline_runtime::telemetry::TraceContext;
 use jetline_testkit::nats;
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
@@ -55,6 +56,7 @@ pub(crate) fn chunk(start: u64) -> Chunk {
         settled: object(6),
         registration: "registration".to_owned(),
         reading: "first".to_owned(),
+        trace: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"),
         body: Bytes::from(format!("{{\"id\":{start}}}\n")),
     }
 }

@@ -17,7 +17,7 @@ use jetline_records::ObjectId;
 pub use lease::Reading;
 pub use loading::Loading;
 pub use register::NewObject;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend};
 pub use settle::Ended;
 pub use suspect::Suspicion;
 
@@ -45,6 +45,16 @@ impl Ledger {
     #[must_use]
     pub fn connection(&self) -> &DatabaseConnection {
         &self.db
+    }
+
+    /// The database system, as OpenTelemetry's conventions for databases call it.
+    #[must_use]
+    pub fn system(&self) -> &'static str {
+        match self.db.get_database_backend() {
+            DbBackend::Postgres => "postgresql",
+            DbBackend::Sqlite => "sqlite",
+            _ => "other_sql",
+        }
     }
 
     /// The first object that is not settled: every object below it is done or failed, and stays so.

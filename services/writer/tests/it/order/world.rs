@@ -138,6 +138,7 @@ impl<'a> World<'a> {
                 oversized: false,
                 settled,
                 reading: String::new(),
+                trace: None,
                 body: at.body,
             };
             self.queue.push(Message { file, part, chunk });

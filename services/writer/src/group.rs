@@ -1,0 +1,196 @@
+//! Chunks that are committed together.
+
+use std::collections::BTreeMap;
+
+use jetline_queue::Chunk;
+use jetline_records::{Dataset, ObjectId, Rejection};
+use jetline_runtime::{
+    metrics::{CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES, LINES, REJECTS},
+    telemetry::{Span, SpanKind},
+};
+use jetline_store::{ChunkEntry, ChunkOutcome, ChunkRows, Counts, Judged};
+
+use crate::parse::{self, Parsed};
+
+/// The chunks of one dataset on their way to one commit.
+pub struct Group<'a> {
+    pub(crate) dataset: &'a Dataset,
+    pub(crate) items: Vec<Item>,
+    ended: Vec<(ChunkEntry, Outcome)>,
+}
+
+pub(crate) struct Item {
+    pub(crate) chunk: Chunk,
+    pub(crate) parsed: Parsed,
+    pub(crate) refused: BTreeMap<u32, Rejection>,
+}
+
+impl Item {
+    /// Parses the chunk again without lines that the database refused.
+    pub(crate) fn leave_out(&mut self, refused: BTreeMap<u32, Rejection>, dataset: &Dataset) {
+        let before = self.refused.len();
+        self.refused.extend(refused);
+        if self.refused.len() > before {
+            self.parsed = parse::parse(&self.chunk, dataset, &self.refused);
+        }
+    }
+
+    /// Everything that the chunk could write, and the lines that the database refused.
+    pub(crate) fn rows(&self) -> ChunkRows {
+        let rows = self.parsed.records.iter().map(|record| Judged {
+            row: record.row.clone(),
+            position: record.position,
+            if_changed: false,
+        });
+        let rejected = self.parsed.rejected.iter();
+        let refused = rejected.filter(|line| self.refused.contains_key(&line.line));
+        ChunkRows {
+            entry: self.parsed.entry.clone(),
+            rows: rows.collect(),
+            unchanged: 0,
+            superseded: 0,
+            rejected: refused.cloned().collect(),
+            blank: 0,
+        }
+    }
+}
+
+impl<'a> Group<'a> {
+    pub(crate) fn new(dataset: &'a Dataset) -> Self {
+        Self {
+            dataset,
+            items: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+
+    /// Adds a chunk, unless it is there: delivered twice, it is committed once.
+    pub(crate) fn add(&mut self, chunk: Chunk) {
+        let entry = parse::entry(&chunk);
+        if self.items.iter().any(|item| item.parsed.entry == entry) {
+            return;
+        }
+        let refused = BTreeMap::new();
+        let step = Span::begin(SpanKind::Internal, "parse", chunk.trace);
+        let parsed = parse::parse(&chunk, self.dataset, &refused);
+        step.end();
+        self.items.push(Item {
+            chunk,
+            parsed,
+            refused,
+        });
+    }
+
+    /// One group per chunk.
+    #[must_use]
+    pub fn split(self) -> Vec<Self> {
+        let alone = self.items.into_iter().map(|item| Self {
+            items: vec![item],
+            ..Self::new(self.dataset)
+        });
+        alone.collect()
+    }
+
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = &Chunk> {
+        self.items.iter().map(|item| &item.chunk)
+    }
+
+    /// What was settled when the first of the chunks was published.
+    pub(crate) fn settled(&self) -> ObjectId {
+        let settled = self.chunks().map(|chunk| chunk.settled);
+        settled.min().unwrap_or_default()
+    }
+
+    pub(crate) fn let_go(&mut self, stale: &[ChunkEntry]) {
+        let gone = self
+            .items
+            .extract_if(.., |item| stale.contains(&item.parsed.entry));
+        for item in gone {
+            item.chunk.log_span().in_scope(|| {
+                tracing::warn!("the chunk belongs to no open object, it is let go");
+            });
+            self.ended.push((item.parsed.entry, Outcome::LetGo));
+        }
+    }
+
+    pub(crate) fn count(&mut self, outcomes: &[ChunkOutcome]) {
+        for (item, outcome) in self.items.drain(..).zip(outcomes) {
+            let outcome = match outcome {
+                ChunkOutcome::Committed(counts) => {
+                    count(self.dataset.name, &item.parsed, counts);
+                    Outcome::Committed(*counts)
+                }
+                ChunkOutcome::AlreadyCommitted => {
+                    metrics::counter!(CHUNKS_REPEATED).increment(1);
+                    Outcome::Repeated
+                }
+            };
+            self.ended.push((item.parsed.entry, outcome));
+        }
+    }
+
+    /// What became of the chunks that are no longer on their way, since the last call.
+    pub(crate) fn take_ended(&mut self) -> Vec<(ChunkEntry, Outcome)> {
+        std::mem::take(&mut self.ended)
+    }
+}
+
+/// What became of a chunk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outcome {
+    Committed(Counts),
+    /// It was committed before.
+    Repeated,
+    /// Its object is not open.
+    LetGo,
+    /// It crashed its writers too often.
+    Dead,
+}
+
+impl Outcome {
+    /// Tells it in a trace.
+    pub(crate) fn describe(&self, span: &Span) {
+        let name = match self {
+            Self::Committed(_) => "committed",
+            Self::Repeated => "repeated",
+            Self::LetGo => "let_go",
+            Self::Dead => "dead",
+        };
+        span.set("jetline.outcome", name);
+        let Self::Committed(counts) = self else {
+            return;
+        };
+        for (name, lines) in [
+            ("jetline.lines.inserted", counts.inserted),
+            ("jetline.lines.updated", counts.updated),
+            ("jetline.lines.unchanged", counts.unchanged),
+            ("jetline.lines.superseded", counts.superseded),
+            ("jetline.lines.rejected", counts.rejected),
+        ] {
+            span.set(name, lines.cast_signed());
+        }
+    }
+}
+
+fn count(dataset: &'static str, chunk: &Parsed, counts: &Counts) {
+    metrics::counter!(CHUNKS_COMMITTED).increment(1);
+    metrics::counter!(COMMITTED_BYTES).increment(chunk.entry.end - chunk.entry.start);
+    count_lines(dataset, counts);
+    for line in &chunk.rejected {
+        let reason = line.rejection.reason.code();
+        metrics::counter!(REJECTS, "dataset" => dataset, "reason" => reason).increment(1);
+    }
+}
+
+/// Adds to what became of a dataset's lines; zeros make the counters appear.
+pub(crate) fn count_lines(dataset: &'static str, counts: &Counts) {
+    for (outcome, lines) in [
+        ("inserted", counts.inserted),
+        ("updated", counts.updated),
+        ("unchanged", counts.unchanged),
+        ("superseded", counts.superseded),
+        ("rejected", counts.rejected),
+    ] {
+        metrics::counter!(LINES, "dataset" => dataset, "outcome" => outcome).increment(lines);
+    }
+}

@@ -1,0 +1,140 @@
+//! Traces on their way to a collector: OTLP over HTTP, with protobuf.
+//!
+//! A thread of the SDK holds back up to 2,048 spans and sends them in batches; what is beyond that, because the
+//! collector is away or slow, is dropped. Whoever ends a span never waits for it.
+
+use std::{env, time::Duration};
+
+use anyhow::{Context, ensure};
+use opentelemetry::{KeyValue, global};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::{
+    Resource,
+    resource::{EnvResourceDetector, TelemetryResourceDetector},
+    trace::SdkTracerProvider,
+};
+use url::Url;
+
+use super::collector::Collector;
+use crate::settings::SecretUrl;
+
+pub(super) const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
+
+/// How long the end of the process may wait until the last spans are sent.
+const FLUSH: Duration = Duration::from_secs(3);
+
+/// Sends what is held back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Export(SdkTracerProvider);
+
+impl Export {
+    /// Makes every span from now on go to the collector. To be called once, in a tokio runtime.
+    pub(super) fn start(endpoint: &SecretUrl, program: &'static str) -> anyhow::Result<Self> {
+        let base = base_url(endpoint)?;
+        check_protocol(env::var(PROTOCOL).ok().as_deref())?;
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .with_http_client(Collector::new(&base)?)
+            .with_endpoint(signal_url(&base))
+            .with_protocol(Protocol::HttpBinary)
+            .build()
+            .context("cannot export traces")?;
+        let provider = SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            .with_resource(resource(program))
+            .build();
+        global::set_tracer_provider(provider.clone());
+        Ok(Self(provider))
+    }
+}
+
+impl Drop for Export {
+    /// Blocks this thread, but no other: the spans are sent by those of the runtime.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.shutdown_with_timeout(FLUSH) {
+            tracing::warn!(%error, "the last spans were not sent");
+        }
+    }
+}
+
+fn base_url(endpoint: &SecretUrl) -> anyhow::Result<Url> {
+    let url = endpoint.parse(ENDPOINT)?;
+    ensure!(
+        matches!(url.scheme(), "http" | "https") && url.has_host(),
+        "{ENDPOINT} does not begin with http:// or https:// and a host"
+    );
+    Ok(url)
+}
+
+/// The variable is that of many programs; what it asks for may be something that this one cannot do.
+fn check_protocol(protocol: Option<&str>) -> anyhow::Result<()> {
+    ensure!(
+        matches!(protocol, None | Some("" | "http/protobuf")),
+        "{PROTOCOL} is not http/protobuf, which is all that is built in"
+    );
+    Ok(())
+}
+
+/// Where a collector takes traces, below the address of the collector.
+fn signal_url(base: &Url) -> String {
+    let mut url = base.clone();
+    let path = format!("{}/v1/traces", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    url.into()
+}
+
+/// What the spans say of this process; the environment outdoes what we know.
+fn resource(program: &'static str) -> Resource {
+    let instance = format!("{:016x}", rand::random::<u64>());
+    let resource = Resource::builder_empty()
+        .with_service_name(program)
+        .with_attributes([
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            KeyValue::new("service.instance.id", instance),
+        ])
+        .with_detector(Box::new(TelemetryResourceDetector))
+        .with_detector(Box::new(EnvResourceDetector::new()));
+    match env::var(SERVICE_NAME) {
+        Ok(name) if !name.is_empty() => resource.with_service_name(name).build(),
+        _ => resource.build(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(endpoint: &str) -> Result<Url, String> {
+        base_url(&endpoint.to_owned().into()).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn traces_have_their_place_below_the_collector() {
+        for (endpoint, url) in [
+            ("http://host:4318", "http://host:4318/v1/traces"),
+            ("https://host/otlp/", "https://host/otlp/v1/traces"),
+        ] {
+            assert_eq!(signal_url(&base(endpoint).unwrap()), url);
+        }
+    }
+
+    #[test]
+    fn endpoint_that_cannot_be_is_told_by_its_variable_alone() {
+        for endpoint in ["geheim", "host:4318", "grpc://geheim@host", "http://", ""] {
+            let error = base(endpoint).unwrap_err();
+            assert!(error.contains(ENDPOINT), "{endpoint}: {error}");
+            assert!(!error.contains("geheim"), "{error}");
+        }
+    }
+
+    #[test]
+    fn protocol_that_is_not_built_in_is_refused() {
+        for protocol in [None, Some(""), Some("http/protobuf")] {
+            assert!(check_protocol(protocol).is_ok());
+        }
+        let error = check_protocol(Some("grpc")).unwrap_err().to_string();
+        assert!(error.contains(PROTOCOL), "{error}");
+    }
+}

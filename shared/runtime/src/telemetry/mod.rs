@@ -1,0 +1,82 @@
+//! Logs, to standard error, so that standard output stays free for what a command prints; and traces, to a collector.
+
+mod collector;
+mod context;
+mod export;
+mod span;
+
+use std::io::{self, IsTerminal};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+pub use context::TraceContext;
+pub use span::{Span, SpanKind, Value};
+use tracing_subscriber::{EnvFilter, fmt::Subscriber};
+
+use self::export::Export;
+use crate::settings::SecretUrl;
+
+/// What is logged, and in which form; and where traces go.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Logs and traces")]
+pub struct TelemetrySettings {
+    /// What to log: a level, or levels by module as in `info,jetline_writer=debug`.
+    #[arg(
+        long,
+        env,
+        default_value = "info,async_nats=warn,poem=warn,sqlx=warn,sea_orm_migration=warn"
+    )]
+    pub log: String,
+
+    /// In which form.
+    #[arg(long, env, value_enum, default_value_t = LogFormat::Pretty)]
+    pub log_format: LogFormat,
+
+    /// Collector of OpenTelemetry traces, which takes OTLP over HTTP, as in `http://host:4318`; no traces when not set
+    ///
+    /// `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER` and
+    /// `OTEL_TRACES_SAMPLER_ARG` are read as every OpenTelemetry SDK reads them.
+    #[arg(long, env, value_name = "URL", hide_env_values = true)]
+    pub otel_exporter_otlp_endpoint: Option<SecretUrl>,
+}
+
+/// The form of the logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people, in colour on a terminal.
+    Pretty,
+    /// One JSON object per line, for machines.
+    Json,
+}
+
+/// Sends the last spans when it is dropped, which takes a few seconds at most: to be kept until the process ends.
+#[must_use]
+#[derive(Debug)]
+pub struct Telemetry {
+    _export: Option<Export>,
+}
+
+/// Starts logging, and traces of `program` where a collector is set; to be called once, before anything else logs.
+pub fn init(settings: &TelemetrySettings, program: &'static str) -> anyhow::Result<Telemetry> {
+    start_logs(settings)?;
+    let export = settings
+        .otel_exporter_otlp_endpoint
+        .as_ref()
+        .map(|endpoint| Export::start(endpoint, program));
+    Ok(Telemetry {
+        _export: export.transpose()?,
+    })
+}
+
+fn start_logs(settings: &TelemetrySettings) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&settings.log)
+        .with_context(|| format!("LOG is not a filter: {:?}", settings.log))?;
+    let subscriber = Subscriber::builder()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    let started = match settings.log_format {
+        LogFormat::Pretty => subscriber.with_ansi(io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
+}

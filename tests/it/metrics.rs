@@ -1,0 +1,59 @@
+//! Metrics that alerts and graphs rely on: there from the start, and true while something is on its way.
+
+use std::{net::SocketAddr, ops::RangeBounds};
+
+use crate::{catalogue::lines, deployment::Deployment, http::get, patience::until};
+
+const LOADING: &str = "jetline_objects_loading";
+const WAITING: &str = r#"jetline_queue_chunks{state="waiting"}"#;
+const IN_FLIGHT: &str = r#"jetline_queue_chunks{state="in_flight"}"#;
+
+/// The value of a metric, written with its labels as Prometheus is shown it.
+fn value(address: SocketAddr, metric: &str) -> Option<u64> {
+    let shown = get(address, "/metrics", &[]).body;
+    let mut lines = shown.lines().filter_map(|line| line.rsplit_once(' '));
+    let (_, value) = lines.find(|(name, _)| *name == metric)?;
+    value.parse().ok()
+}
+
+async fn becomes(address: SocketAddr, metric: &str, wanted: impl RangeBounds<u64>) {
+    until(metric, async || {
+        value(address, metric).filter(|value| wanted.contains(value))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn queue_and_objects_are_counted_while_they_wait_and_failures_before_the_first() {
+    let mut deployment = Deployment::shared("metrics").await;
+    deployment.set("WATCH", "1h");
+    deployment.put("a.jsonl", 0, &lines(1, 200, 60));
+    let (_writer, writer) = deployment.serve("jetline-writer", "--observe-listen").await;
+    becomes(writer, WAITING, 0..=0).await;
+    let gate = deployment.ledger.close_products().await;
+    let flag = "--observe-listen";
+    let (_fetcher, fetcher) = deployment.serve("jetline-fetcher", flag).await;
+    becomes(fetcher, LOADING, 1..=1).await;
+    // Two workers hold up to two chunks each.
+    becomes(writer, IN_FLIGHT, 1..=4).await;
+    becomes(writer, WAITING, 5..).await;
+
+    gate.rollback().await.unwrap();
+    becomes(fetcher, LOADING, 0..=0).await;
+    becomes(writer, IN_FLIGHT, 0..=0).await;
+    becomes(writer, WAITING, 0..=0).await;
+    for (address, counter) in [
+        (fetcher, r#"jetline_objects_total{state="failed"}"#),
+        (fetcher, r#"jetline_retries_total{part="source"}"#),
+        (writer, r#"jetline_retries_total{part="database"}"#),
+        (
+            writer,
+            r#"jetline_lines_total{dataset="products",outcome="rejected"}"#,
+        ),
+        (writer, "jetline_chunks_repeated_total"),
+    ] {
+        assert_eq!(value(address, counter), Some(0), "{counter}");
+    }
+    let done = r#"jetline_objects_total{state="done"}"#;
+    assert_eq!(value(fetcher, done), Some(1));
+}
