@@ -3,12 +3,16 @@
 
 use std::time::Duration;
 
-use jetline_testkit::{process::free_port, s3::Fault};
+use jetline_testkit::{
+    process::{Signal, free_port},
+    s3::Fault,
+};
 
 use crate::{
     catalogue::{Compression, compress, line, lines, lines_with_bad_ones},
     deployment::{BUCKET, Deployment, finish},
     oracle::fold,
+    patience::until,
 };
 
 #[tokio::test]
@@ -140,6 +144,40 @@ async fn bucket_that_does_not_exist_is_named() {
         "SOURCE",
         "the bucket does not exist",
     ] {
+        assert!(output.contains(words), "{output}");
+    }
+}
+
+#[tokio::test]
+async fn bucket_that_is_made_later_is_waited_for_by_a_fetcher_that_watches() {
+    let mut deployment = Deployment::shared("later").await;
+    deployment.set("SOURCE", "s3://later");
+    deployment.set("WATCH", "1s");
+    let (_writers, fetcher) = (deployment.writers(1), deployment.start("jetline-fetcher"));
+    until("the fetcher says that the bucket is missing", async || {
+        let output = fetcher.output();
+        output.contains("the bucket does not exist").then_some(())
+    })
+    .await;
+    let content = lines(1, 50, 20);
+    deployment.s3.create_bucket("later");
+    deployment.s3.put("later", "a.jsonl", content.clone());
+    until("the object is loaded", async || {
+        let objects = deployment.ledger.objects().await;
+        objects.first().filter(|object| object.state == "done")?;
+        Some(())
+    })
+    .await;
+    fetcher.signal(Signal::TERM);
+    let (complete, output) = finish(fetcher);
+    assert!(complete, "{output}");
+    deployment.ledger.assert_holds(&fold(&[&content])).await;
+
+    deployment.set("SOURCE", "s3://never");
+    deployment.set("STARTUP_PATIENCE", "1s");
+    let (complete, output) = deployment.fetch();
+    assert!(!complete, "{output}");
+    for words in ["cannot start without the sources (SOURCE)", "s3://never"] {
         assert!(output.contains(words), "{output}");
     }
 }

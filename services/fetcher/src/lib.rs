@@ -114,15 +114,16 @@ impl Run {
     }
 
     /// Lists the sources and registers what is new, trying again as long as that may help. A source that is away is waited
-    /// for as any server is at start.
+    /// for as any server is at start; one that does not exist is too, where the sources are watched.
     async fn register(&mut self) -> anyhow::Result<()> {
         let first = Duration::from_millis(200);
         let mut backoff = Backoff::new(first, LONGEST_DELAY, self.randomness.random());
         let begin = Instant::now();
+        let watches = self.settings.watch.is_some();
         loop {
             match self.register_once().await {
                 Ok(()) => return Ok(()),
-                Err(error) if error.is_passing() => {
+                Err(error) if error.is_passing() || (watches && error.is_absent()) => {
                     let delay = backoff.next_delay();
                     let is_source = matches!(error, RegisterError::List { .. });
                     if is_source && begin.elapsed() + delay > self.sources.patience() {

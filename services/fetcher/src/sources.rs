@@ -135,6 +135,18 @@ pub enum RegisterError {
 }
 
 impl RegisterError {
+    /// Whether a source does not exist, which may change.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        matches!(
+            self,
+            Self::List {
+                source: jetline_source::Error::Absent { .. },
+                ..
+            }
+        )
+    }
+
     /// Whether trying again may help.
     #[must_use]
     pub fn is_passing(&self) -> bool {

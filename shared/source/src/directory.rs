@@ -247,7 +247,10 @@ fn last_modified(metadata: &Metadata) -> DateTime<Utc> {
 
 fn failed(action: &'static str, path: &Path, error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::NotFound => refused(action, path, "it does not exist"),
+        io::ErrorKind::NotFound => Error::Absent {
+            uri: format!("file://{}", path.display()),
+            reason: "it does not exist".to_owned(),
+        },
         io::ErrorKind::NotADirectory => refused(action, path, "it is not a directory"),
         io::ErrorKind::PermissionDenied => refused(
             action,

@@ -20,7 +20,7 @@ pub use location::{InvalidLocation, Location};
 pub use pattern::Pattern;
 pub use s3::{S3, S3Access, S3Config};
 
-/// Opens a location with its adapter. [`Error::Refused`] when it is a local one that does not exist.
+/// Opens a location with its adapter. [`Error::Absent`] when it is a local one that does not exist.
 pub async fn open(location: &Location, config: &S3Config) -> Result<Arc<dyn Source>, Error> {
     Ok(match &location.place {
         Place::S3 { bucket, keys } => Arc::new(S3::connect(bucket, keys.clone(), config).await?),
@@ -89,7 +89,15 @@ pub enum Error {
         /// The object's address.
         uri: String,
     },
-    /// The place does not exist, or may not be read with these credentials; waiting does not help.
+    /// The place does not exist; somebody may be about to make it.
+    #[error("cannot list {uri}: {reason}")]
+    Absent {
+        /// The place's address.
+        uri: String,
+        /// What is missing and which setting to look at.
+        reason: String,
+    },
+    /// The place may not be read with these credentials, or is none that can be read; waiting does not help.
     #[error("cannot {action} {uri}: {reason}")]
     Refused {
         /// `list` or `read`.

@@ -13,10 +13,13 @@ const KEYS: &str = "look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SES
 const BUCKET: &str = "look at the bucket's name and at AWS_ENDPOINT_URL";
 const REGION: &str = "look at AWS_REGION and AWS_ENDPOINT_URL";
 
+const NO_SUCH_BUCKET: &str = "NoSuchBucket";
+
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 pub(super) fn listing(uri: String, error: SdkError<ListObjectsV2Error, HttpResponse>) -> Error {
     match refusal(&error) {
+        Some(reason) if error.code() == Some(NO_SUCH_BUCKET) => Error::Absent { uri, reason },
         Some(reason) => Error::Refused {
             action: "list",
             uri,
@@ -71,13 +74,13 @@ fn refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option
     let code = answer.err().code().unwrap_or("no code");
     let advice = match (status, code) {
         (408 | 429 | 500.., _) | (_, "RequestTimeout" | "SlowDown") => return None,
-        (_, "NoSuchBucket" | "InvalidBucketName") => BUCKET,
+        (_, NO_SUCH_BUCKET | "InvalidBucketName") => BUCKET,
         (300..=399, _) | (_, "AuthorizationHeaderMalformed") => REGION,
         (401 | 403, _) | (_, "ExpiredToken" | "InvalidToken") => KEYS,
         _ => BUCKET,
     };
     let message = match code {
-        "NoSuchBucket" => "the bucket does not exist",
+        NO_SUCH_BUCKET => "the bucket does not exist",
         _ => answer.err().message().unwrap_or_default(),
     };
     let space = if message.is_empty() { "" } else { ", " };

@@ -51,7 +51,7 @@ macro_rules! conforms {
             large_object_is_read_in_order_without_loss,
             overwritten_while_read_is_changed,
             deleted_while_read_is_gone,
-            missing_place_is_refused,
+            missing_place_is_absent,
         );
     };
 }
@@ -208,9 +208,9 @@ pub(crate) async fn deleted_while_read_is_gone(place: &impl Fixture) {
     assert!(one.starts_with(&read));
 }
 
-pub(crate) async fn missing_place_is_refused(place: &impl Fixture) {
+pub(crate) async fn missing_place_is_absent(place: &impl Fixture) {
     let error = place.missing().await;
-    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    assert!(matches!(error, Error::Absent { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains("nowhere") && text.contains("exist"), "{text}");
 }

@@ -82,12 +82,12 @@ async fn root_is_the_absolute_directory() {
 }
 
 #[tokio::test]
-async fn directory_that_vanishes_is_refused_by_name() {
+async fn directory_that_vanishes_is_absent_by_name() {
     let files = Files::new();
     let source = files.open("").await.unwrap();
     fs::remove_dir(files.directory.path()).unwrap();
     let error = source.list().await.unwrap_err();
-    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    assert!(matches!(error, Error::Absent { .. }), "{error}");
     assert!(
         error
             .to_string()
@@ -96,9 +96,9 @@ async fn directory_that_vanishes_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn glob_below_a_missing_directory_is_refused() {
+async fn glob_below_a_missing_directory_is_absent() {
     let error = Files::new().open("nowhere/*.jsonl").await.err().unwrap();
-    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    assert!(matches!(error, Error::Absent { .. }), "{error}");
 }
 
 #[tokio::test]
