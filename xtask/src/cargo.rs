@@ -1,6 +1,8 @@
 //! The cargo that runs xtask.
 
-use std::{env, process::Command};
+use std::{env, path::PathBuf, process::Command};
+
+use anyhow::Context;
 
 /// A call of it, as from a shell.
 ///
@@ -15,4 +17,12 @@ pub(crate) fn command() -> Command {
         }
     }
     command
+}
+
+/// Where it puts what it builds, this program included.
+pub(crate) fn target_directory() -> anyhow::Result<PathBuf> {
+    let this = env::current_exe().context("cannot tell where this program is")?;
+    let target = this.ancestors().nth(2);
+    let target = target.context("this program is not in a target directory")?;
+    Ok(target.to_owned())
 }

@@ -15,6 +15,7 @@ mod catalogue;
 mod generate;
 mod install;
 mod lines;
+mod rules;
 mod samples;
 mod servers;
 mod signals;
@@ -34,6 +35,7 @@ enum Command {
     Bench(bench::Arguments),
     Generate(generate::Arguments),
     Samples(samples::Arguments),
+    Rules(rules::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +52,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Bench(arguments)) => bench::run(&arguments)?,
         Some(Command::Generate(arguments)) => generate::run(&arguments)?,
         Some(Command::Samples(arguments)) => samples::run(&arguments)?,
+        Some(Command::Rules(arguments)) => rules::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }

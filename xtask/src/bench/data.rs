@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::Context;
 
-use super::{Arguments, target_directory};
+use super::Arguments;
+use crate::cargo::target_directory;
 use crate::generate;
 
 /// Files of lines.

@@ -1,15 +1,11 @@
 //! `cargo xtask bench`: speed and memory on real servers, beside what PostgreSQL's own tools reach in the same run.
 
 use std::{
-    env,
     num::{NonZeroU64, NonZeroUsize},
-    path::PathBuf,
     thread::available_parallelism,
 };
 
-use anyhow::Context;
-
-use crate::{install, signals::Interrupt};
+use crate::{cargo, install, signals::Interrupt};
 
 mod build;
 mod data;
@@ -74,21 +70,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Benchmark::Load => load::run(arguments, &interrupt)?,
     };
     println!("\n{report}");
-    let file = report.write_json(&target_directory()?.join("bench"))?;
+    let file = report.write_json(&cargo::target_directory()?.join("bench"))?;
     println!("as JSON: {}", file.display());
     Ok(())
 }
-
-/// Where cargo builds: this program stands two directories below.
-fn target_directory() -> anyhow::Result<PathBuf> {
-    let this = env::current_exe().context("cannot tell where this program is")?;
-    let target = this
-        .ancestors()
-        .nth(2)
-        .context("this program is not in a target directory")?;
-    Ok(target.to_owned())
-}
-
 fn cores() -> usize {
     available_parallelism().map_or(1, NonZeroUsize::get)
 }
