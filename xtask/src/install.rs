@@ -36,7 +36,6 @@ pub(crate) fn missing_servers() -> anyhow::Result<()> {
             self::packages(&missing, |(_, _, brew)| brew).join(" "),
         );
     }
-    println!("installing {}", packages.join(", "));
     install(&packages)?;
     let missing = self::missing();
     ensure!(
@@ -65,7 +64,8 @@ fn programs(missing: &[Needed]) -> String {
     packages(missing, |(program, ..)| program).join(", ")
 }
 
-fn can_install() -> bool {
+/// Whether Debian's packages can be installed here.
+pub(crate) fn can_install() -> bool {
     rustix::process::geteuid().is_root()
         && Path::new("/etc/debian_version").exists()
         && program("apt-get").is_ok()
@@ -77,7 +77,9 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Whether the packages create a cluster: not with this file.
 const CLUSTER: &str = "/etc/postgresql-common/createcluster.conf";
 
-fn install(packages: &[&str]) -> anyhow::Result<()> {
+/// Installs packages of Debian; none of them starts a server.
+pub(crate) fn install(packages: &[&str]) -> anyhow::Result<()> {
+    println!("installing {}", packages.join(", "));
     let no_services = TemporaryFile::create(POLICY, "#!/bin/sh\nexit 101\n", 0o755)?;
     let no_cluster = TemporaryFile::create(CLUSTER, "create_main_cluster = false\n", 0o644)?;
     apt_get(&["update"])?;

@@ -12,6 +12,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 mod bench;
 mod cargo;
 mod catalogue;
+mod deploy;
 mod generate;
 mod install;
 mod lines;
@@ -36,6 +37,7 @@ enum Command {
     Generate(generate::Arguments),
     Samples(samples::Arguments),
     Rules(rules::Arguments),
+    CheckDeploy(deploy::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +55,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Generate(arguments)) => generate::run(&arguments)?,
         Some(Command::Samples(arguments)) => samples::run(&arguments)?,
         Some(Command::Rules(arguments)) => rules::run(&arguments)?,
+        Some(Command::CheckDeploy(arguments)) => deploy::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }
