@@ -1,0 +1,39 @@
+# All programs in one image: docker build --tag jetline .
+
+FROM rust:1-slim-trixie AS manifests
+WORKDIR /build
+COPY . .
+# What the dependencies are built from. It stays the same when only our code changes, and so does the layer after it.
+RUN find . -name '*.rs' ! -name main.rs ! -name lib.rs ! -path '*/src/bin/*' -delete \
+ && find . -name lib.rs -exec truncate --size 0 {} + \
+ && find . -name '*.rs' ! -name lib.rs -exec sh -c 'for file; do echo "fn main() { }" >"$file"; done' sh {} + \
+ && rm -r samples
+
+FROM rust:1-slim-trixie AS build
+WORKDIR /build
+ENV PROGRAMS="-p jetline -p jetline-fetcher -p jetline-writer -p jetline-api -p jetline-migrate"
+COPY --from=manifests /build .
+RUN cargo build --release --locked --bins $PROGRAMS
+COPY . .
+# Cargo takes what is older than its last build for built.
+RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + \
+ && cargo build --release --locked --bins $PROGRAMS \
+ && for program in jetline jetline-fetcher jetline-writer jetline-api jetline-migrate; do \
+        install -D "target/release/$program" "/programs/$program" && strip "/programs/$program" || exit 1; \
+    done
+
+FROM debian:trixie-slim
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends ca-certificates \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
+ && useradd --uid 10001 --no-create-home --home-dir /var/lib/jetline --shell /usr/sbin/nologin jetline \
+ && install --directory --owner jetline --group jetline /var/lib/jetline
+COPY --from=build /programs /usr/local/bin
+COPY samples /usr/share/jetline/samples
+# Inside a container the loopback address is nobody's.
+ENV LISTEN=0.0.0.0:8080 OBSERVE_LISTEN=0.0.0.0:9090
+USER 10001
+WORKDIR /var/lib/jetline
+EXPOSE 8080 9090
+STOPSIGNAL SIGTERM
+CMD ["jetline", "--source", "/usr/share/jetline/samples"]
