@@ -12,7 +12,8 @@ use crate::Error;
 const UNAVAILABLE: usize = 503;
 
 /// What is told of a chunk that the server neither took nor refused.
-const SILENT: &str = "no acknowledgement in time: if this goes on, look at the server's log, its disk may be full";
+const SILENT: &str =
+    "no acknowledgement in time: if this goes on, look at the server's log, its disk may be full";
 
 /// Whether a stream or a consumer does not exist.
 pub(super) fn is_missing(error: &jetstream::Error) -> bool {
