@@ -19,6 +19,7 @@ mod paging;
 mod problem;
 mod records;
 mod rejects;
+mod sections;
 mod server;
 mod settings;
 

@@ -12,9 +12,9 @@ use serde::Serialize;
 use crate::{
     database::Reads,
     json::SerdeJson,
-    openapi::Sections,
     paging::{Listing, Page, default_limit},
     problem::{Failure, ProblemJson, not_found},
+    sections::Sections,
 };
 
 /// Serves the ledger's objects.

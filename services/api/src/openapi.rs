@@ -1,16 +1,8 @@
 //! The whole API as one document.
 
-use poem_openapi::{ApiResponse, OpenApi, OpenApiService, Tags};
+use poem_openapi::{ApiResponse, OpenApi, OpenApiService};
 
 use crate::{datasets::Datasets, objects::ObjectApi, rejects::RejectApi};
-
-/// The sections of the document besides the datasets' own.
-#[derive(Tags)]
-pub(crate) enum Sections {
-    /// What was read and what became of it.
-    #[oai(rename = "ingestion")]
-    Ingestion,
-}
 
 /// All endpoints.
 pub(crate) type Endpoints = (Datasets, ObjectApi, RejectApi, StartPage);

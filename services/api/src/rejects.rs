@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use crate::{
     database::Reads,
-    openapi::Sections,
     paging::{Listing, Page, default_limit},
     problem::Failure,
+    sections::Sections,
 };
 
 /// Serves the rejected lines.

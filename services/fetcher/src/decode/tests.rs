@@ -1,0 +1,199 @@
+use async_compression::tokio::bufread::{BzEncoder, GzipEncoder, ZstdEncoder};
+use tokio::io::AsyncReadExt;
+
+use super::*;
+
+const NAMES: [(Format, &str); 3] = [
+    (Format::Gzip, "a.gz"),
+    (Format::Zstd, "a.zst"),
+    (Format::Bzip2, "a.bz2"),
+];
+
+async fn encoded(format: Format, content: &[u8]) -> Vec<u8> {
+    let mut stored = Vec::new();
+    let mut encoder: Pin<Box<dyn AsyncRead + '_>> = match format {
+        Format::Plain => Box::pin(content),
+        Format::Gzip => Box::pin(GzipEncoder::new(content)),
+        Format::Zstd => Box::pin(ZstdEncoder::new(content)),
+        Format::Bzip2 => Box::pin(BzEncoder::new(content)),
+    };
+    encoder.read_to_end(&mut stored).await.unwrap();
+    stored
+}
+
+fn lines() -> Vec<u8> {
+    (0..200_000)
+        .flat_map(|line| format!("{{\"id\":{line}}}\n").into_bytes())
+        .collect()
+}
+
+/// What came, and the error at the end if there was one.
+async fn decoded(
+    key: &str,
+    stored: &[u8],
+    block: usize,
+    end: Option<jetline_source::Error>,
+) -> (Vec<u8>, Option<DecodeError>) {
+    let blocks: Vec<_> = stored
+        .chunks(block)
+        .map(Bytes::copy_from_slice)
+        .map(Ok)
+        .collect();
+    let stored = stream::iter(blocks.into_iter().chain(end.map(Err))).boxed();
+    let mut content = Box::pin(decode(key, stored));
+    let mut read = Vec::new();
+    while let Some(block) = content.next().await {
+        match block {
+            Ok(block) => read.extend_from_slice(&block),
+            Err(error) => {
+                assert!(content.next().await.is_none());
+                return (read, Some(error));
+            }
+        }
+    }
+    (read, None)
+}
+
+#[tokio::test]
+async fn extension_and_first_bytes_both_tell_the_format() {
+    let lines = lines();
+    for (format, name) in NAMES {
+        let stored = encoded(format, &lines).await;
+        for (key, block) in [(name, 1 << 16), ("a.jsonl", 1 << 16), ("a", 1_001)] {
+            let (read, error) = decoded(key, &stored, block, None).await;
+            assert!(read == lines && error.is_none(), "{format} {key} {error:?}");
+        }
+    }
+    assert_eq!(decoded("a.jsonl", &lines, 77, None).await.0, lines);
+}
+
+#[tokio::test]
+async fn blocks_may_be_single_bytes() {
+    for (format, name) in NAMES {
+        let stored = encoded(format, b"one\ntwo\n").await;
+        assert_eq!(decoded(name, &stored, 1, None).await.0, b"one\ntwo\n");
+        assert_eq!(decoded("a", &stored, 1, None).await.0, b"one\ntwo\n");
+    }
+}
+
+#[tokio::test]
+async fn several_members_are_one_content() {
+    for (format, name) in NAMES {
+        let mut stored = encoded(format, b"one\n").await;
+        stored.extend(encoded(format, b"").await);
+        stored.extend(encoded(format, b"two\n").await);
+        for block in [1, 7, 1 << 16] {
+            let (read, error) = decoded(name, &stored, block, None).await;
+            assert!(error.is_none(), "{format} {error:?}");
+            assert_eq!(read, b"one\ntwo\n", "{format} {block}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn skippable_frame_at_the_front_is_zstd() {
+    let mut stored = vec![0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9];
+    stored.extend(encoded(Format::Zstd, b"one\n").await);
+    assert_eq!(decoded("a.zst", &stored, 3, None).await.0, b"one\n");
+}
+
+#[tokio::test]
+async fn empty_object_is_fine_whatever_its_extension() {
+    for name in ["a", "a.jsonl", "a.gz", "a.zst", "a.bz2"] {
+        let (read, error) = decoded(name, b"", 1, None).await;
+        assert!(read.is_empty() && error.is_none(), "{name} {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn extension_that_lies_is_an_error() {
+    for (format, name) in NAMES {
+        let (read, error) = decoded(name, b"{\"id\":1}\n", 4, None).await;
+        let message = error.unwrap().to_string();
+        let extension = format.extension();
+        assert!(read.is_empty());
+        assert_eq!(
+            message,
+            format!("object is not {format} data although its name ends in {extension}")
+        );
+    }
+}
+
+#[tokio::test]
+async fn text_that_begins_like_bzip2_is_text() {
+    assert_eq!(
+        decoded("a", b"BZh9 text\n", 4, None).await.0,
+        b"BZh9 text\n"
+    );
+}
+
+#[tokio::test]
+async fn truncated_object_gives_what_is_complete_and_then_the_error() {
+    let lines = lines();
+    for (format, name) in NAMES {
+        let stored = encoded(format, &lines).await;
+        let half = &stored[..stored.len() / 2];
+        let (read, error) = decoded(name, half, 4_000, None).await;
+        assert!(
+            matches!(error, Some(DecodeError::Truncated { .. })),
+            "{format} {error:?}"
+        );
+        assert!(
+            lines.starts_with(&read) && read.len() > lines.len() / 4,
+            "{format}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn object_of_a_few_bytes_is_truncated() {
+    for (format, name) in NAMES {
+        let stored = encoded(format, b"one\n").await;
+        for length in 1..stored.len() {
+            let (_, error) = decoded(name, &stored[..length], 1, None).await;
+            assert!(
+                matches!(error, Some(DecodeError::Truncated { .. })),
+                "{format} {length} {error:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn damaged_object_gives_what_is_complete_and_then_the_error() {
+    let lines = lines();
+    for (format, name) in NAMES {
+        let mut stored = encoded(format, &lines).await;
+        let middle = stored.len() / 2;
+        // All of the rest: zstd without checksums does not notice every wrong byte.
+        let noise = (0..).map(|number: u32| number.wrapping_mul(0x9e37_79b1).to_be_bytes()[0]);
+        stored.truncate(middle);
+        stored.extend(noise.take(middle));
+        let (read, error) = decoded(name, &stored, 4_000, None).await;
+        assert!(
+            matches!(error, Some(DecodeError::Damaged { .. })),
+            "{format} {error:?}"
+        );
+        assert!(read.len() > lines.len() / 4, "{format}");
+    }
+}
+
+#[tokio::test]
+async fn error_of_the_source_stays_what_it_is() {
+    let gone = || {
+        Some(jetline_source::Error::Gone {
+            uri: "s3://shop/a".into(),
+        })
+    };
+    for (format, name) in [(Format::Plain, "a"), NAMES[0], NAMES[1], NAMES[2]] {
+        let stored = encoded(format, &lines()).await;
+        let (_, error) = decoded(name, &stored[..50_000.min(stored.len() / 2)], 999, gone()).await;
+        assert!(
+            matches!(
+                error,
+                Some(DecodeError::Source(jetline_source::Error::Gone { .. }))
+            ),
+            "{format} {error:?}"
+        );
+    }
+}

@@ -1,0 +1,236 @@
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+
+const SMALL: Limits = Limits {
+    chunk_bytes: 10,
+    max_line_bytes: 20,
+};
+
+/// The rule, in the shortest words: on all bytes at once.
+fn cuts_by_rule(content: &[u8], limits: Limits) -> Vec<Cut> {
+    let mut cuts: Vec<Cut> = Vec::new();
+    let (mut start, mut number) = (0, 1);
+    for line in content.split_inclusive(|&byte| byte == b'\n') {
+        let bare = line.strip_suffix(b"\n").unwrap_or(line);
+        let oversized = bare.len() > limits.max_line_bytes;
+        let body = if oversized {
+            &bare[..bare.len().min(OVERSIZED_BODY)]
+        } else {
+            line
+        };
+        let end = start + line.len() as u64;
+        match cuts.last_mut() {
+            Some(last)
+                if !last.oversized
+                    && !oversized
+                    && last.body.len() + line.len() <= limits.chunk_bytes =>
+            {
+                last.body = [&last.body, line].concat().into();
+                last.end = end;
+                last.lines += 1;
+            }
+            _ => cuts.push(Cut {
+                start,
+                end,
+                first_line: number,
+                lines: 1,
+                oversized,
+                body: Bytes::copy_from_slice(body),
+            }),
+        }
+        start = end;
+        number += 1;
+    }
+    cuts
+}
+
+/// Pushes blocks of these lengths, again and again, and takes cuts after each.
+fn cuts(splitter: Splitter, content: &[u8], lengths: &[usize]) -> Vec<Cut> {
+    let (mut splitter, mut cuts, mut content) = (splitter, Vec::new(), content);
+    let mut lengths = lengths.iter().cycle();
+    while !content.is_empty() {
+        let (block, rest) = content.split_at(content.len().min(*lengths.next().unwrap()));
+        content = rest;
+        splitter.push(Bytes::copy_from_slice(block));
+        cuts.extend(std::iter::from_fn(|| splitter.cut().unwrap()));
+    }
+    splitter.finish();
+    cuts.extend(std::iter::from_fn(|| splitter.cut().unwrap()));
+    cuts
+}
+
+fn split(content: &[u8], limits: Limits) -> Vec<Cut> {
+    let cuts = cuts(Splitter::new(limits, 0, 1), content, &[7]);
+    assert_eq!(cuts, cuts_by_rule(content, limits));
+    cuts
+}
+
+fn bodies(cuts: &[Cut]) -> Vec<&str> {
+    cuts.iter()
+        .map(|cut| std::str::from_utf8(&cut.body).unwrap())
+        .collect()
+}
+
+#[test]
+fn chunk_takes_as_many_whole_lines_as_fit() {
+    let cuts = split(b"1234\n678\n1234\n6789\n1\n", SMALL);
+    assert_eq!(bodies(&cuts), ["1234\n678\n", "1234\n6789\n", "1\n"]);
+    assert_eq!((cuts[1].start, cuts[1].end), (9, 19));
+    assert_eq!((cuts[1].first_line, cuts[1].lines), (3, 2));
+}
+
+#[test]
+fn long_line_stands_alone() {
+    let cuts = split(b"1\n2345678901234\n2\n", SMALL);
+    assert_eq!(bodies(&cuts), ["1\n", "2345678901234\n", "2\n"]);
+    assert!(cuts.iter().all(|cut| !cut.oversized));
+}
+
+#[test]
+fn last_line_may_lack_its_newline() {
+    assert_eq!(bodies(&split(b"1\n2", SMALL)), ["1\n2"]);
+    assert_eq!(bodies(&split(b"1234\n67890", SMALL)), ["1234\n67890"]);
+    assert_eq!(bodies(&split(b"1234\n678901", SMALL)), ["1234\n", "678901"]);
+    assert_eq!(bodies(&split(b"12345678901234567890", SMALL)).len(), 1);
+}
+
+#[test]
+fn nothing_is_no_chunk_and_newlines_are_lines() {
+    assert_eq!(split(b"", SMALL), []);
+    let cuts = split(b"\n\n\n", SMALL);
+    assert_eq!((cuts.len(), cuts[0].lines), (1, 3));
+}
+
+#[test]
+fn carriage_returns_and_byte_order_marks_stay() {
+    let cuts = split("\u{feff}1\r\n2\r\n".as_bytes(), SMALL);
+    assert_eq!(bodies(&cuts), ["\u{feff}1\r\n2\r\n"]);
+}
+
+#[test]
+fn line_beyond_the_limit_is_shortened_and_its_neighbours_stay() {
+    let long = "x".repeat(10_000);
+    let cuts = split(format!("1\n{long}\n2\n{long}").as_bytes(), SMALL);
+    assert_eq!(
+        bodies(&cuts),
+        ["1\n", &long[..4_096], "2\n", &long[..4_096]]
+    );
+    assert_eq!((cuts[1].start, cuts[1].end), (2, 10_003));
+    assert_eq!(cuts[2].first_line, 3);
+    assert_eq!((cuts[3].start, cuts[3].end), (10_005, 20_005));
+    assert!(cuts[1].oversized && cuts[3].oversized);
+}
+
+#[test]
+fn limit_counts_the_line_without_its_newline() {
+    let fits = "x".repeat(20) + "\n";
+    assert!(!split(fits.as_bytes(), SMALL)[0].oversized);
+    let cuts = split(format!("x{fits}").as_bytes(), SMALL);
+    assert!(cuts[0].oversized);
+    assert_eq!((cuts[0].body.len(), cuts[0].end), (21, 22));
+}
+
+#[test]
+fn line_within_a_chunk_but_beyond_the_limit_stands_alone() {
+    let limits = Limits {
+        chunk_bytes: 100,
+        max_line_bytes: 3,
+    };
+    let cuts = split(b"1\n2\n1234\n3\n", limits);
+    assert_eq!(bodies(&cuts), ["1\n2\n", "1234", "3\n"]);
+}
+
+#[test]
+fn damaged_content_keeps_its_whole_lines_only() {
+    for (content, kept) in [("1\n2\n345", "1\n2\n"), ("123", ""), ("", "")] {
+        let mut splitter = Splitter::new(SMALL, 0, 1);
+        splitter.push(content.into());
+        splitter.break_off();
+        let cut = splitter.cut().unwrap();
+        assert_eq!(cut.map_or(Bytes::new(), |cut| cut.body), kept);
+        assert_eq!(splitter.cut(), Ok(None));
+    }
+    let mut splitter = Splitter::new(SMALL, 0, 1);
+    splitter.push("x".repeat(100).into());
+    splitter.break_off();
+    assert_eq!(splitter.cut(), Ok(None));
+}
+
+#[test]
+fn line_of_any_length_takes_bounded_memory() {
+    let mut splitter = Splitter::new(SMALL, 0, 1);
+    for _ in 0..1_000 {
+        splitter.push(Bytes::from_static(&[b'x'; 1_000]));
+        assert_eq!(splitter.cut(), Ok(None));
+        assert!(splitter.waiting.is_empty() && splitter.held.is_empty());
+    }
+    splitter.finish();
+    let cut = splitter.cut().unwrap().unwrap();
+    assert_eq!((cut.end, cut.body.len()), (1_000_000, OVERSIZED_BODY));
+}
+
+#[test]
+fn chunk_within_a_block_is_not_copied() {
+    let block = Bytes::from_static(b"1234\n678\n1234\n6789\n");
+    let mut splitter = Splitter::new(SMALL, 0, 1);
+    splitter.push(block.clone());
+    let cut = splitter.cut().unwrap().unwrap();
+    assert_eq!(cut.body.as_ptr(), block.as_ptr());
+}
+
+#[test]
+fn more_lines_than_can_be_numbered_are_an_error() {
+    let mut splitter = Splitter::new(SMALL, 0, u32::MAX - 1);
+    splitter.push("123456789\n123456789\n123456789\n".into());
+    splitter.finish();
+    assert!(splitter.cut().unwrap().is_some());
+    assert_eq!(splitter.cut().unwrap().unwrap().first_line, u32::MAX);
+    assert_eq!(splitter.cut(), Err(TooManyLines));
+    assert_eq!(splitter.cut(), Err(TooManyLines));
+}
+
+prop_compose! {
+    fn limits()(chunk_bytes in 0_usize..60, max_line_bytes in 0_usize..60) -> Limits {
+        Limits { chunk_bytes, max_line_bytes }
+    }
+}
+
+/// Lines of lengths about the limits, and now and then of one beyond the kept beginning.
+fn content() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![1 => Just(b'\n'), 12 => any::<u8>()];
+    let short = vec(byte, 0..300);
+    let long = prop_oneof![6 => Just(0), 1 => 4_000_usize..9_000];
+    (short.clone(), long, short)
+        .prop_map(|(before, long, after)| [before, vec![b'x'; long], after].concat())
+}
+
+proptest! {
+    #[test]
+    fn cuts_follow_the_rule_whatever_the_blocks(
+        content in content(),
+        limits in limits(),
+        lengths in vec(1_usize..90, 1..9),
+    ) {
+        let cuts = cuts(Splitter::new(limits, 0, 1), &content, &lengths);
+        prop_assert_eq!(&cuts, &cuts_by_rule(&content, limits));
+        if cuts.iter().all(|cut| !cut.oversized) {
+            let bodies: Vec<_> = cuts.iter().map(|cut| cut.body.clone()).collect();
+            prop_assert_eq!(bodies.concat(), content);
+        }
+    }
+
+    #[test]
+    fn whoever_starts_at_a_cut_cuts_at_the_same_places(
+        content in content(),
+        limits in limits(),
+        lengths in vec(1_usize..90, 1..9),
+    ) {
+        let all = cuts(Splitter::new(limits, 0, 1), &content, &lengths);
+        for (index, cut) in all.iter().enumerate().step_by(1 + all.len() / 20) {
+            let splitter = Splitter::new(limits, cut.start, cut.first_line);
+            let rest = &content[usize::try_from(cut.start).unwrap()..];
+            prop_assert_eq!(&cuts(splitter, rest, &[97])[..], &all[index..]);
+        }
+    }
+}
