@@ -98,6 +98,14 @@ mod example {
         with("Deployment", &place, value)
     }
 
+    /// Asserts that a problem has these words.
+    pub(super) fn reported(problems: &[String], words: &str) {
+        assert!(
+            problems.iter().any(|problem| problem.contains(words)),
+            "{words}: {problems:?}"
+        );
+    }
+
     #[test]
     fn example_keeps_all_rules() {
         let facts = crate::deploy::facts::tests::facts();

@@ -118,14 +118,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::deploy::rules::example::{with, with_container};
+    use crate::deploy::rules::example::{self, with, with_container};
 
     fn reported(objects: &Objects, words: &str) {
-        let problems = problems(objects);
-        assert!(
-            problems.iter().any(|problem| problem.contains(words)),
-            "{words}: {problems:?}"
-        );
+        example::reported(&problems(objects), words);
     }
 
     #[test]

@@ -105,14 +105,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::deploy::{facts::tests::facts, rules::example::with};
+    use crate::deploy::{
+        facts::tests::facts,
+        rules::example::{self, with},
+    };
 
     fn reported(objects: &Objects, words: &str) {
-        let problems = problems(objects, &facts());
-        assert!(
-            problems.iter().any(|problem| problem.contains(words)),
-            "{words}: {problems:?}"
-        );
+        example::reported(&problems(objects, &facts()), words);
     }
 
     fn with_trigger(field: &str, value: Value) -> Objects {

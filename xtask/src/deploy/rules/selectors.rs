@@ -155,11 +155,7 @@ mod tests {
     use crate::deploy::rules::example::{self, with};
 
     fn reported(objects: &Objects, words: &str) {
-        let problems = problems(objects);
-        assert!(
-            problems.iter().any(|problem| problem.contains(words)),
-            "{words}: {problems:?}"
-        );
+        example::reported(&problems(objects), words);
     }
 
     fn and(object: Value) -> Objects {
