@@ -12,15 +12,16 @@ RUN find . -name '*.rs' ! -name main.rs ! -name lib.rs ! -path '*/src/bin/*' -de
 FROM rust:1-slim-trixie AS build
 WORKDIR /build
 ENV PROGRAMS="-p jetline -p jetline-fetcher -p jetline-writer -p jetline-api -p jetline-migrate"
+# Messages of a crash name their place without either.
+ENV CARGO_PROFILE_RELEASE_DEBUG=none CARGO_PROFILE_RELEASE_STRIP=symbols
 COPY --from=manifests /build .
 RUN cargo build --release --locked --bins $PROGRAMS
 COPY . .
 # Cargo takes what is older than its last build for built.
 RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + \
  && cargo build --release --locked --bins $PROGRAMS \
- && for program in jetline jetline-fetcher jetline-writer jetline-api jetline-migrate; do \
-        install -D "target/release/$program" "/programs/$program" && strip "/programs/$program" || exit 1; \
-    done
+ && cd target/release \
+ && install -D --target-directory /programs jetline jetline-fetcher jetline-writer jetline-api jetline-migrate
 
 FROM debian:trixie-slim
 RUN apt-get update \
