@@ -66,11 +66,15 @@ async fn service_is_well_from_its_start_until_its_database_is_away() {
         assert!(words.contains("not ready (503"), "{name}: {words}");
     }
     postgres.start_again().unwrap();
-    for (name, flag, at, _) in &started {
+    for (name, flag, at, process) in &started {
         until("the service is well again", async || {
             healthcheck(&deployment, name, flag, *at).0.then_some(())
         })
         .await;
+        let log = process.output();
+        let asked = log.lines().filter(|line| line.contains("/readyz"));
+        let routine = asked.filter(|line| line.contains("status=200")).count();
+        assert_eq!(routine, 0, "{name} logs that nothing is wrong: {log}");
     }
 }
 

@@ -17,7 +17,7 @@ use poem::{
     Endpoint, PathPattern, Request, Response, Result,
     http::{HeaderName, HeaderValue, Method},
 };
-use tracing::field;
+use tracing::{Level, field};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -77,15 +77,25 @@ pub(crate) async fn observed<E: Endpoint<Output = Response>>(
     let status = response.status().as_u16();
     let seconds = begin.elapsed().as_secs_f64();
     end(span, &method, &path, &route, status);
-    tracing::info!(
-        request.id = id.to_str().unwrap_or_default(),
-        %method,
-        path,
-        status,
-        duration_ms = (seconds * 1e6).round() / 1e3,
-        trace_id = trace.map(|trace| field::display(trace.trace_id())),
-        "request answered",
-    );
+    macro_rules! log {
+        ($level:expr) => {
+            tracing::event!(
+                $level,
+                request.id = id.to_str().unwrap_or_default(),
+                %method,
+                path,
+                status,
+                duration_ms = (seconds * 1e6).round() / 1e3,
+                trace_id = trace.map(|trace| field::display(trace.trace_id())),
+                "request answered",
+            )
+        };
+    }
+    if is_routine(&path, status) {
+        log!(Level::DEBUG);
+    } else {
+        log!(Level::INFO);
+    }
     histogram!(API_SECONDS, "route" => route.clone()).record(seconds);
     let labels = [
         ("method", known(&method).to_owned()),
@@ -95,6 +105,11 @@ pub(crate) async fn observed<E: Endpoint<Output = Response>>(
     counter!(API_REQUESTS, &labels).increment(1);
     response.headers_mut().insert(REQUEST_ID, id);
     Ok(response)
+}
+
+/// Whether somebody who watches asks every few seconds, and all is well.
+fn is_routine(path: &str, status: u16) -> bool {
+    status < 400 && matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
 /// The caller's place in its trace, of which the request is a part then.
