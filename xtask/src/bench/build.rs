@@ -12,18 +12,35 @@ use serde_json::Value;
 use crate::cargo;
 
 /// The names of the binaries.
-const BINARIES: [&str; 4] = [
+const BINARIES: [&str; 6] = [
+    "jetline",
     "jetline-migrate",
     "jetline-fetcher",
     "jetline-writer",
+    "jetline-api",
     "s3-files",
 ];
 
-/// Release builds, by name.
+/// Programs by name.
 pub(super) struct Binaries(BTreeMap<String, PathBuf>);
 
 impl Binaries {
-    /// Builds them.
+    /// Those that somebody has built and put into a directory.
+    pub(super) fn from_directory(directory: &Path) -> anyhow::Result<Self> {
+        let path = |name: &str| {
+            let path = directory.join(name);
+            ensure!(path.is_file(), "{} is missing", path.display());
+            Ok((name.to_owned(), path))
+        };
+        Ok(Self(
+            BINARIES
+                .into_iter()
+                .map(path)
+                .collect::<anyhow::Result<_>>()?,
+        ))
+    }
+
+    /// Builds them, as they are released.
     pub(super) fn build() -> anyhow::Result<Self> {
         println!("building {}", BINARIES.join(", "));
         let output = cargo::command()

@@ -1,72 +1,45 @@
 //! `load`: new data into an empty database.
 
 use super::{
-    Arguments, Side,
-    build::Binaries,
-    cores,
+    Bench,
     data::Data,
     postgres,
-    report::{Report, Run},
-    services, yardstick,
+    report::Report,
+    services::{self, Job},
+    turns::{Side, in_turns},
+    yardstick,
 };
-use crate::signals::Interrupt;
 
-pub(super) fn run(arguments: &Arguments, interrupt: &Interrupt) -> anyhow::Result<Report> {
-    let wanted = |side| arguments.only.is_none_or(|only| only == side);
-    let data = Data::get(arguments)?;
-    let binaries = wanted(Side::Jetline).then(Binaries::build).transpose()?;
-    let (mut ours, mut by_hand) = (Vec::new(), Vec::new());
-    for number in 1..=arguments.runs.get() {
-        if let Some(binaries) = &binaries {
-            let run = services::load(&data, binaries, arguments.writers.get(), interrupt)?;
-            progress(number, "jetline", &data, &run);
-            ours.push(run);
-        }
-        if wanted(Side::Psql) {
-            let run = yardstick::load(&data, interrupt)?;
-            progress(number, "psql", &data, &run);
-            by_hand.push(run);
-        }
-    }
-    let sides = [("jetline", ours), ("psql", by_hand)];
+/// What stands before the keys of one day after the other.
+const DAYS: [&str; 2] = ["first-day", "second-day"];
+
+pub(super) fn run(bench: &Bench) -> anyhow::Result<Report> {
+    let data = bench.data()?;
+    let what = format!("{}, into an empty table", data.describe());
+    compare(bench, what, &[&data])
+}
+
+/// Loads the files of a day, or of two, by both sides; those of the last day are measured.
+pub(super) fn compare(bench: &Bench, what: String, days: &[&Data]) -> anyhow::Result<Report> {
+    let job = |(data, prefix)| Job {
+        data,
+        prefix,
+        writers: bench.arguments.writers.get(),
+    };
+    let jobs: Vec<Job> = days.iter().copied().zip(DAYS).map(job).collect();
+    let sides = vec![
+        Side::jetline("jetline", || services::load(bench, &jobs)).beside("psql"),
+        Side::yardstick("psql", || yardstick::load(days, &bench.interrupt)),
+    ];
     Ok(Report {
-        name: "load",
-        conditions: conditions(arguments, &data),
-        lines: data.lines,
-        sides: sides
-            .into_iter()
-            .filter(|(_, runs)| !runs.is_empty())
-            .collect(),
+        unit: "line",
+        conditions: vec![
+            what,
+            bench.services(),
+            yardstick::DESCRIPTION.to_owned(),
+            postgres::describe(),
+            bench.turns(),
+        ],
+        cases: in_turns(bench, sides)?,
     })
-}
-
-fn progress(number: usize, side: &str, data: &Data, run: &Run) {
-    let seconds = run.time.as_secs_f64();
-    println!(
-        "run {number}, {side}: {} lines in {seconds:.2} s",
-        data.lines
-    );
-}
-
-fn conditions(arguments: &Arguments, data: &Data) -> Vec<String> {
-    let settings: Vec<String> = postgres::SETTINGS
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    vec![
-        format!(
-            "{} lines, {} ids, {} MB in {} files, seed {}, into an empty table",
-            data.lines,
-            data.ids,
-            data.bytes / 1_000_000,
-            arguments.files,
-            arguments.seed
-        ),
-        format!("jetline: 1 fetcher, {} writers, NATS, Redis and S3 over HTTP; with the start of the services", arguments.writers),
-        "psql: COPY of the lines into a temporary table, one INSERT … SELECT DISTINCT ON … ON CONFLICT DO UPDATE".to_owned(),
-        format!("PostgreSQL, fresh for every run: {}", settings.join(", ")),
-        format!("{} cores for everything together; {} runs of each, in turns", cores(), arguments.runs),
-        "memory: peak resident set, of the largest where there are several; postgres: all its processes, shared memory once"
-            .to_owned(),
-    ]
 }

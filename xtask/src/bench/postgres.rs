@@ -9,13 +9,22 @@ use anyhow::{Context, ensure};
 use jetline_testkit::{postgres::PostgresServer, process::program};
 
 /// Safe for data, and with room: a default installation's log would force a checkpoint every few seconds.
-pub(super) const SETTINGS: &[(&str, &str)] = &[
+const SETTINGS: &[(&str, &str)] = &[
     ("fsync", "on"),
     ("synchronous_commit", "on"),
     ("shared_buffers", "256MB"),
     ("max_wal_size", "16GB"),
     ("checkpoint_timeout", "30min"),
 ];
+
+/// The settings, for the conditions of a report.
+pub(super) fn describe() -> String {
+    let settings: Vec<String> = SETTINGS
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    format!("PostgreSQL, fresh for every run: {}", settings.join(", "))
+}
 
 /// A server with one database, `bench`.
 pub(super) struct Postgres {
@@ -52,13 +61,29 @@ impl Postgres {
         query(&self.url, "CHECKPOINT").map(drop)
     }
 
-    /// How many rows `products` has.
-    pub(super) fn products(&self) -> anyhow::Result<u64> {
-        let count = query(&self.url, "SELECT count(*) FROM products")?;
-        count
+    /// Leaves the tables as autovacuum does in time, which it may start in the middle of a measurement.
+    pub(super) fn vacuum(&self) -> anyhow::Result<()> {
+        query(&self.url, "VACUUM (ANALYZE)").map(drop)
+    }
+
+    /// Makes sure that `products` has as many rows as there are ids.
+    pub(super) fn check_products(&self, ids: u64) -> anyhow::Result<()> {
+        let rows = self.number("SELECT count(*) FROM products")?;
+        ensure!(rows == ids, "{rows} rows for {ids} ids");
+        Ok(())
+    }
+
+    /// How many bytes of its log were written so far.
+    pub(super) fn wal(&self) -> anyhow::Result<u64> {
+        self.number("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint")
+    }
+
+    fn number(&self, sql: &str) -> anyhow::Result<u64> {
+        let answer = query(&self.url, sql)?;
+        answer
             .trim()
             .parse()
-            .with_context(|| format!("{count:?} is not a number"))
+            .with_context(|| format!("{answer:?} is not a number"))
     }
 
     /// A psql that runs a script and stops at the first error.

@@ -6,9 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use jetline_testkit::process::Process;
 
 use crate::signals::Interrupt;
+
+/// How long any piece of work may take: that of ten gigabytes takes minutes.
+const PATIENCE: Duration = Duration::from_hours(1);
+
+/// How long a process may take to be gone once it has ended.
+const GONE: Duration = Duration::from_secs(30);
 
 /// Between two looks at CPU and memory of everything.
 const SAMPLE: Duration = Duration::from_millis(200);
@@ -89,8 +96,10 @@ impl Processes {
     /// Samples all until one of them has ended that its parent does not wait for yet. Fails when another one ends
     /// before it: it would be waited for in vain.
     pub(super) fn until_ended(&mut self, pid: u32) -> anyhow::Result<()> {
+        let begin = Instant::now();
         let mut sampled = None::<Instant>;
         while !has_ended(pid) {
+            ensure!(begin.elapsed() < PATIENCE, "not done after {PATIENCE:?}");
             if sampled.is_none_or(|at| at.elapsed() >= SAMPLE) {
                 self.sample();
                 sampled = Some(Instant::now());
@@ -103,6 +112,19 @@ impl Processes {
         for process in self.watched.iter_mut().filter(|process| process.pid == pid) {
             process.expected_to_run = false;
         }
+        Ok(())
+    }
+
+    /// The same for a process of ours, which is to end well.
+    pub(super) fn until_done(&mut self, name: &str, process: &mut Process) -> anyhow::Result<()> {
+        self.until_ended(process.id())
+            .with_context(|| format!("{name}: {}", end_of_log(process)))?;
+        let status = process.wait(GONE)?;
+        ensure!(
+            status.success(),
+            "{name} ended with {status}: {}",
+            end_of_log(process)
+        );
         Ok(())
     }
 
@@ -137,6 +159,13 @@ impl Processes {
         }
         usage
     }
+}
+
+/// The last lines that it wrote.
+pub(super) fn end_of_log(process: &Process) -> String {
+    let log = process.output();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(10)..].join("\n")
 }
 
 /// A process that has ended stays a zombie, whose CPU can still be read, until its parent waits for it.

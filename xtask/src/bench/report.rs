@@ -1,8 +1,8 @@
-//! Medians with their extremes, as a table and as JSON.
+//! The result of a benchmark, and what it says as JSON.
 
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,242 +10,226 @@ use std::{
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
-use super::processes::Usage;
+use super::{figures::Spread, processes::Usage};
 
 /// One measurement.
 pub(super) struct Run {
     /// From the start of the work until it is committed.
     pub(super) time: Duration,
+    /// How many lines or requests that were; none where nothing was to be done.
+    pub(super) work: Option<u64>,
+    /// Whatever else was measured, by what it is and in which unit.
+    pub(super) figures: BTreeMap<&'static str, f64>,
     pub(super) processes: BTreeMap<String, Usage>,
 }
 
-/// A benchmark's result: sides that did the same work, the first compared with the others.
+/// The same thing, measured several times.
+pub(super) struct Case {
+    pub(super) name: String,
+    /// The case that did the same work another way, in the same run.
+    pub(super) beside: Option<String>,
+    pub(super) runs: Vec<Run>,
+}
+
+/// A benchmark's result.
 pub(super) struct Report {
-    pub(super) name: &'static str,
-    /// What was done, on what: one line each.
+    /// What work is counted in: `line`, `request`.
+    pub(super) unit: &'static str,
+    /// What was done, on what: one sentence each.
     pub(super) conditions: Vec<String>,
-    pub(super) lines: u64,
-    pub(super) sides: Vec<(&'static str, Vec<Run>)>,
+    pub(super) cases: Vec<Case>,
 }
 
-/// The middle of several figures, and the range that they are in.
-#[derive(Clone, Copy)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
-}
-
-impl Spread {
-    fn of(figures: impl Iterator<Item = f64>) -> Self {
-        let mut figures: Vec<f64> = figures.collect();
-        figures.sort_by(f64::total_cmp);
-        let at = |index: usize| figures.get(index).copied().unwrap_or(f64::NAN);
-        let count = figures.len();
-        Self {
-            median: f64::midpoint(at(count.saturating_sub(1) / 2), at(count / 2)),
-            min: at(0),
-            max: at(count.saturating_sub(1)),
-        }
+impl Run {
+    /// Work per second.
+    fn rate(&self) -> Option<f64> {
+        Some(number(self.work?) / self.time.as_secs_f64())
     }
 
-    fn json(self) -> Value {
-        json!({ "median": self.median, "min": self.min, "max": self.max })
+    /// How many times as fast it was as another run.
+    fn times_as_fast_as(&self, other: &Self) -> f64 {
+        match (self.rate(), other.rate()) {
+            (Some(ours), Some(theirs)) => ours / theirs,
+            _ => other.time.as_secs_f64() / self.time.as_secs_f64(),
+        }
     }
 }
 
 impl Report {
-    fn rate(&self, runs: &[Run]) -> Spread {
-        Spread::of(
-            runs.iter()
-                .map(|run| self.lines_as_number() / run.time.as_secs_f64()),
-        )
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 lines")]
-    fn lines_as_number(&self) -> f64 {
-        self.lines as f64
-    }
-
-    /// How many times faster the first side was, run by run, than another.
-    fn ratio(&self, other: &[Run]) -> Spread {
-        let first = self.sides.first().map_or(&[][..], |(_, runs)| runs);
-        let pairs = first.iter().zip(other);
-        Spread::of(pairs.map(|(ours, theirs)| theirs.time.as_secs_f64() / ours.time.as_secs_f64()))
-    }
-
-    /// Writes it into the directory, as `NAME.json`.
-    pub(super) fn write_json(&self, directory: &Path) -> anyhow::Result<PathBuf> {
-        let file = directory.join(format!("{}.json", self.name));
-        fs::create_dir_all(directory)
-            .and_then(|()| fs::write(&file, format!("{:#}\n", self.json())))
-            .with_context(|| format!("cannot write {}", file.display()))?;
-        Ok(file)
-    }
-
-    fn json(&self) -> Value {
-        let sides: Map<String, Value> = self
-            .sides
-            .iter()
-            .map(|(name, runs)| ((*name).to_owned(), self.side_json(runs)))
-            .collect();
-        let mut report = json!({
-            "benchmark": self.name,
-            "conditions": self.conditions,
-            "lines": self.lines,
-            "sides": sides,
-        });
-        for (name, runs) in self.sides.iter().skip(1) {
-            report["times_as_fast_as"][*name] = self.ratio(runs).json();
-        }
-        report
-    }
-
-    fn side_json(&self, runs: &[Run]) -> Value {
-        let processes: Map<String, Value> = names(runs)
-            .map(|name| {
-                let figures = json!({
-                    "cpu_seconds": cpu(runs, name).json(),
-                    "peak_mib": peak(runs, name).json(),
-                });
-                (name.to_owned(), figures)
-            })
-            .collect();
+    /// Everything about it, with the machine that it was measured on.
+    pub(super) fn json(&self, name: &str, environment: &Value) -> Value {
+        let cases: Vec<Value> = self.cases.iter().map(|case| self.case(case)).collect();
         json!({
-            "runs": runs.len(),
-            "seconds": Spread::of(runs.iter().map(|run| run.time.as_secs_f64())).json(),
-            "lines_per_second": self.rate(runs).json(),
-            "processes": processes,
+            "benchmark": name,
+            "unit": self.unit,
+            "conditions": self.conditions,
+            "environment": environment,
+            "cases": cases,
         })
     }
-}
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "benchmark {}", self.name)?;
-        for condition in &self.conditions {
-            writeln!(f, "  {condition}")?;
+    fn case(&self, case: &Case) -> Value {
+        let runs = &case.runs;
+        let mut json = json!({
+            "name": case.name,
+            "runs": runs.len(),
+            "seconds": spread(runs, |run| Some(run.time.as_secs_f64())),
+            "rate": spread(runs, Run::rate),
+            "figures": object(runs, |run| run.figures.keys().copied(), |name| {
+                spread(runs, |run| run.figures.get(name).copied())
+            }),
+            "processes": object(runs, |run| run.processes.keys().map(String::as_str), |name| {
+                process(runs, name)
+            }),
+        });
+        if let Some(yardstick) = self.yardstick(case) {
+            json["beside"] = json!({
+                "case": yardstick.name,
+                "times_as_fast": times_as_fast(case, yardstick).map(Spread::json),
+            });
         }
-        writeln!(
-            f,
-            "\n{:<24}{:>12}{:>12}{:>12}",
-            "lines/s", "median", "min", "max"
-        )?;
-        for (name, runs) in &self.sides {
-            let Spread { median, min, max } = self.rate(runs);
-            writeln!(f, "{name:<24}{median:>12.0}{min:>12.0}{max:>12.0}")?;
-        }
-        for (name, runs) in self.sides.iter().skip(1) {
-            let Spread { median, min, max } = self.ratio(runs);
-            let label = format!("times as fast as {name}");
-            writeln!(f, "{label:<24}{median:>12.2}{min:>12.2}{max:>12.2}")?;
-        }
-        for (name, runs) in &self.sides {
-            self.write_processes(f, name, runs)?;
-        }
-        Ok(())
+        json
+    }
+
+    fn yardstick(&self, case: &Case) -> Option<&Case> {
+        let name = case.beside.as_ref()?;
+        self.cases.iter().find(|case| &case.name == name)
     }
 }
 
-impl Report {
-    fn write_processes(&self, f: &mut fmt::Formatter<'_>, side: &str, runs: &[Run]) -> fmt::Result {
-        writeln!(
-            f,
-            "\n{side:<24}{:>12}{:>12}{:>12}",
-            "CPU s", "µs a line", "peak MiB"
-        )?;
-        let mut sum = 0.0;
-        for name in names(runs) {
-            let (cpu, peak) = (cpu(runs, name).median, peak(runs, name).max);
-            let each = cpu * 1e6 / self.lines_as_number();
-            writeln!(f, "  {name:<22}{cpu:>12.2}{each:>12.2}{peak:>12.0}")?;
-            sum += cpu;
-        }
-        let each = sum * 1e6 / self.lines_as_number();
-        writeln!(f, "  {:<22}{sum:>12.2}{each:>12.2}", "in all")
-    }
+/// Run by run: a machine that drifts is the same for both.
+fn times_as_fast(case: &Case, yardstick: &Case) -> Option<Spread> {
+    let pairs = case.runs.iter().zip(&yardstick.runs);
+    Spread::of(pairs.map(|(ours, theirs)| ours.times_as_fast_as(theirs)))
 }
 
-fn names(runs: &[Run]) -> impl Iterator<Item = &str> {
-    runs.first()
-        .into_iter()
-        .flat_map(|run| run.processes.keys().map(String::as_str))
+fn object<'a, N: Iterator<Item = &'a str>>(
+    runs: &'a [Run],
+    names: impl Fn(&'a Run) -> N,
+    value: impl Fn(&str) -> Value,
+) -> Map<String, Value> {
+    runs.iter()
+        .flat_map(names)
+        .map(|name| (name.to_owned(), value(name)))
+        .collect()
 }
 
-fn cpu(runs: &[Run], name: &str) -> Spread {
-    figures(runs, name, |usage| usage.cpu.as_secs_f64())
+fn process(runs: &[Run], name: &str) -> Value {
+    let used = |run: &Run| run.processes.get(name).copied();
+    let micros = |run: &Run| Some(used(run)?.cpu.as_secs_f64() * 1e6 / number(run.work?));
+    json!({
+        "cpu_seconds": spread(runs, |run| Some(used(run)?.cpu.as_secs_f64())),
+        // The same as CPU seconds per million.
+        "cpu_micros_each": spread(runs, micros),
+        "peak_mb": spread(runs, |run| Some(megabytes(used(run)?.peak_bytes))),
+    })
 }
 
+/// Null when no run has the figure.
+fn spread(runs: &[Run], figure: impl Fn(&Run) -> Option<f64>) -> Value {
+    Spread::of(runs.iter().filter_map(figure)).map_or(Value::Null, Spread::json)
+}
+
+/// The figure that both sides of a load have.
+pub(super) const WAL: &str = "WAL, MB";
+
+/// Millions of bytes.
+pub(super) fn megabytes(bytes: u64) -> f64 {
+    number(bytes) / 1e6
+}
+
+/// For rates and averages.
 #[expect(
     clippy::cast_precision_loss,
-    reason = "a process has less than 2^52 bytes"
+    reason = "no benchmark counts as many as 2^52 lines or bytes"
 )]
-fn peak(runs: &[Run], name: &str) -> Spread {
-    figures(runs, name, |usage| usage.peak_bytes as f64 / 1_048_576.0)
+pub(super) fn number(count: u64) -> f64 {
+    count as f64
 }
 
-fn figures(runs: &[Run], name: &str, figure: fn(&Usage) -> f64) -> Spread {
-    Spread::of(
-        runs.iter()
-            .filter_map(|run| run.processes.get(name))
-            .map(figure),
-    )
+/// Where the JSON of a benchmark is written to and read from.
+pub(super) fn file(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.json"))
+}
+
+/// Writes the JSON of a benchmark.
+pub(super) fn write(directory: &Path, name: &str, report: &Value) -> anyhow::Result<PathBuf> {
+    let file = file(directory, name);
+    fs::create_dir_all(directory)
+        .and_then(|()| fs::write(&file, format!("{report:#}\n")))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn run(seconds: u64) -> Run {
         let usage = Usage {
             cpu: Duration::from_secs(2),
-            peak_bytes: 64 << 20,
+            peak_bytes: 64_000_000,
         };
         Run {
             time: Duration::from_secs(seconds),
+            work: Some(1000),
+            figures: [("WAL, MB", number(seconds))].into(),
             processes: [("writer".to_owned(), usage)].into(),
         }
     }
 
-    fn report() -> Report {
-        Report {
-            name: "load",
-            conditions: vec!["on paper".to_owned()],
-            lines: 1000,
-            sides: vec![
-                ("jetline", vec![run(2), run(1), run(4)]),
-                ("psql", vec![run(4), run(4), run(4)]),
-            ],
+    fn case(name: &str, seconds: [u64; 3]) -> Case {
+        Case {
+            name: name.to_owned(),
+            beside: None,
+            runs: seconds.into_iter().map(run).collect(),
         }
     }
 
-    #[test]
-    fn median_is_the_middle_of_any_number_of_figures() {
-        let median = |figures: &[f64]| Spread::of(figures.iter().copied()).median;
-        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
-        assert!((median(&[4.0, 1.0]) - 2.5).abs() < 1e-9);
-        assert!(median(&[]).is_nan());
+    /// A report on paper.
+    pub(in super::super) fn example() -> Value {
+        let ours = Case {
+            beside: Some("psql".to_owned()),
+            ..case("jetline", [2, 1, 4])
+        };
+        let report = Report {
+            unit: "line",
+            conditions: vec!["on paper".to_owned()],
+            cases: vec![ours, case("psql", [4, 4, 4])],
+        };
+        report.json("load", &json!({ "commit": "abc" }))
     }
 
     #[test]
-    fn report_compares_the_first_side_with_the_others_run_by_run() {
-        let json = report().json();
-        assert_eq!(
-            json["sides"]["jetline"]["lines_per_second"]["median"],
-            500.0
-        );
-        assert_eq!(json["times_as_fast_as"]["psql"]["median"], 2.0);
-        assert_eq!(json["times_as_fast_as"]["psql"]["max"], 4.0);
-        assert_eq!(
-            json["sides"]["psql"]["processes"]["writer"]["peak_mib"]["max"],
-            64.0
-        );
+    fn case_is_compared_with_its_yardstick_run_by_run() {
+        let report = example();
+        let [ours, theirs] = [0, 1].map(|at| &report["cases"][at]);
+        assert_eq!(ours["rate"]["median"], 500.0);
+        assert_eq!(ours["beside"]["times_as_fast"]["median"], 2.0);
+        assert_eq!(ours["beside"]["times_as_fast"]["max"], 4.0);
+        assert_eq!(ours["figures"]["WAL, MB"]["max"], 4.0);
+        assert!(theirs.get("beside").is_none());
+        let writer = &theirs["processes"]["writer"];
+        assert_eq!(writer["peak_mb"]["max"], 64.0);
+        assert_eq!(writer["cpu_micros_each"]["median"], 2000.0);
     }
 
     #[test]
-    fn table_shows_every_process() {
-        let table = report().to_string();
-        assert!(table.contains("times as fast as psql"), "{table}");
-        assert_eq!(table.matches("  writer").count(), 2, "{table}");
+    fn without_work_times_are_compared() {
+        let nothing = |seconds| Run {
+            work: None,
+            ..run(seconds)
+        };
+        assert!((nothing(1).times_as_fast_as(&run(8)) - 8.0).abs() < 1e-9);
+        assert_eq!(nothing(1).rate(), None);
+    }
+
+    #[test]
+    fn json_is_found_where_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path(), "load", &example()).unwrap();
+        assert_eq!(path, file(folder.path(), "load"));
+        let text = fs::read_to_string(path).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), example());
     }
 }

@@ -10,127 +10,128 @@ use std::{
 use anyhow::{Context, anyhow, ensure};
 use jetline_testkit::{
     nats::NatsServer,
-    process::{Process, Signal, free_port},
+    process::{Process, Signal},
     redis::RedisServer,
 };
 
 use super::{
-    build::Binaries,
+    Bench,
     data::Data,
+    endpoint::{CREDENTIALS, Endpoint, Requests},
     postgres::Postgres,
-    processes::{Processes, Scope, children},
-    report::Run,
+    processes::{Processes, Scope, children, end_of_log},
+    report::{Run, WAL, megabytes, number},
 };
-use crate::signals::Interrupt;
 
 /// How long a process may take to end.
 pub(super) const STOP: Duration = Duration::from_secs(30);
 
-const BUCKET: &str = "bench";
-
-/// What the S3 endpoint asks for and the services bring.
-const CREDENTIALS: [(&str, &str); 2] = [
-    ("AWS_ACCESS_KEY_ID", "bench"),
-    ("AWS_SECRET_ACCESS_KEY", "bench-secret"),
-];
-
-/// Loads the data with one fetcher and some writers into fresh servers.
-pub(super) fn load(
-    data: &Data,
-    binaries: &Binaries,
-    writers: usize,
-    interrupt: &Interrupt,
-) -> anyhow::Result<Run> {
-    let servers = Servers::start(data, binaries)?;
-    servers.migrate()?;
-    servers.postgres.settle()?;
-    let mut processes = servers.watched(interrupt)?;
-
-    let begin = Instant::now();
-    let mut running = Vec::new();
-    for number in 1..=writers {
-        let writer = servers.service("jetline-writer", &format!("writer-{number}"))?;
-        processes.watch_new("jetline-writer", writer.id());
-        running.push(writer);
-    }
-    let mut fetcher = servers.service("jetline-fetcher", "fetcher")?;
-    processes.watch_new("jetline-fetcher", fetcher.id());
-    processes.until_ended(fetcher.id()).map_err(|error| {
-        let logs: Vec<_> = running.iter().chain([&fetcher]).map(end_of_log).collect();
-        anyhow!("{error}\n{}", logs.join("\n"))
-    })?;
-    let time = begin.elapsed();
-
-    let status = fetcher.wait(STOP)?;
-    ensure!(
-        status.success(),
-        "the fetcher ended with {status}: {}",
-        fetcher.output()
-    );
-    for writer in &mut running {
-        end(writer, &mut processes)?;
-    }
-    let rows = servers.postgres.products()?;
-    ensure!(rows == data.ids, "{rows} rows for {} ids", data.ids);
-    Ok(Run {
-        time,
-        processes: processes.usage(),
-    })
+/// What the fetcher is to fetch, and how many writers take it.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    pub(super) data: &'a Data,
+    /// What stands before the keys: the same files under another prefix are other objects.
+    pub(super) prefix: &'a str,
+    pub(super) writers: usize,
 }
 
-/// The last lines that it wrote.
-fn end_of_log(process: &Process) -> String {
-    let log = process.output();
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(10)..].join("\n")
-}
-
-/// Measured to its end: what it still does after the last commit is part of the work.
-fn end(writer: &mut Process, processes: &mut Processes) -> anyhow::Result<()> {
-    writer.signal(Signal::TERM);
-    processes.until_ended(writer.id())?;
-    let status = writer.wait(STOP)?;
-    ensure!(
-        status.success(),
-        "a writer ended with {status}: {}",
-        writer.output()
-    );
-    Ok(())
-}
-
-/// Real servers, and where the services find them.
-struct Servers<'a> {
-    binaries: &'a Binaries,
-    postgres: Postgres,
+/// Real servers, and a database that the services can use.
+pub(super) struct Servers<'a> {
+    bench: &'a Bench<'a>,
+    pub(super) postgres: Postgres,
     nats: NatsServer,
-    redis: RedisServer,
-    s3: Process,
-    s3_port: u16,
-    logs: tempfile::TempDir,
+    pub(super) redis: RedisServer,
+}
+
+/// Does jobs one after the other on fresh servers; measures the last of them.
+pub(super) fn load(bench: &Bench, jobs: &[Job]) -> anyhow::Result<Run> {
+    let servers = Servers::start(bench)?;
+    let (last, before) = jobs.split_last().context("no job")?;
+    for job in before {
+        servers.run(job)?;
+        servers.postgres.vacuum()?;
+    }
+    servers.run(last)
 }
 
 impl<'a> Servers<'a> {
-    fn start(data: &Data, binaries: &'a Binaries) -> anyhow::Result<Self> {
-        let logs = tempfile::tempdir()?;
-        let s3_port = free_port()?;
-        Ok(Self {
+    pub(super) fn start(bench: &'a Bench<'a>) -> anyhow::Result<Self> {
+        let servers = Self {
+            bench,
             postgres: Postgres::start()?,
             nats: NatsServer::start()?,
             redis: RedisServer::start()?,
-            s3: s3(binaries, &data.directory, s3_port, logs.path())?,
-            s3_port,
-            binaries,
-            logs,
+        };
+        servers.migrate()?;
+        Ok(servers)
+    }
+
+    /// Does a job, from the start of the services until all is committed; then they end.
+    pub(super) fn run(&self, job: &Job) -> anyhow::Result<Run> {
+        let logs = tempfile::tempdir()?;
+        let (binaries, files) = (self.bench.binaries()?, &job.data.directory);
+        let endpoint = Endpoint::start(binaries, files, job.prefix, &logs.path().join("s3"))?;
+        self.postgres.settle()?;
+        let wal = self.postgres.wal()?;
+        let mut processes = self.watched()?;
+        processes.watch("s3-files", endpoint.pid(), Scope::Alone)?;
+
+        let begin = Instant::now();
+        let mut writers = Vec::new();
+        for number in 1..=job.writers {
+            let log = logs.path().join(format!("writer-{number}"));
+            let writer = Process::start(self.command("jetline-writer")?, &log)?;
+            processes.watch_new("jetline-writer", writer.id());
+            writers.push(writer);
+        }
+        self.fetch(&endpoint, logs.path(), &mut processes)
+            .map_err(|error| {
+                let logs: Vec<_> = writers.iter().map(end_of_log).collect();
+                anyhow!("{error:#}\n{}", logs.join("\n"))
+            })?;
+        let time = begin.elapsed();
+
+        // Measured to their end: what they still do after the last commit is part of the work.
+        for writer in &mut writers {
+            writer.signal(Signal::TERM);
+            processes.until_done("a writer", writer)?;
+        }
+        self.postgres.check_products(job.data.ids)?;
+        let Requests { lists, gets } = endpoint.end()?;
+        let figures = [
+            (WAL, megabytes(self.postgres.wal()? - wal)),
+            ("lists", number(lists)),
+            ("GETs", number(gets)),
+        ];
+        Ok(Run {
+            time,
+            work: Some(job.data.lines),
+            figures: figures.into(),
+            processes: processes.usage(),
         })
     }
 
-    fn watched(&self, interrupt: &Interrupt) -> anyhow::Result<Processes> {
-        let mut processes = Processes::new(interrupt);
+    fn fetch(
+        &self,
+        endpoint: &Endpoint,
+        logs: &Path,
+        processes: &mut Processes,
+    ) -> anyhow::Result<()> {
+        let mut command = self.command("jetline-fetcher")?;
+        command
+            .env("SOURCE", endpoint.source())
+            .env("AWS_ENDPOINT_URL", endpoint.url());
+        let mut fetcher = Process::start(command, &logs.join("fetcher"))?;
+        processes.watch_new("jetline-fetcher", fetcher.id());
+        processes.until_done("the fetcher", &mut fetcher)
+    }
+
+    /// The servers, watched from here on.
+    fn watched(&self) -> anyhow::Result<Processes> {
+        let mut processes = Processes::new(&self.bench.interrupt);
         processes.watch("postgres", self.postgres.pid()?, Scope::WithChildren)?;
-        for name in ["nats-server", "redis-server"] {
-            processes.watch(name, child(name)?, Scope::Alone)?;
-        }
-        processes.watch("s3-files", self.s3.id(), Scope::Alone)?;
+        processes.watch("nats-server", self.nats.pid(), Scope::Alone)?;
+        processes.watch("redis-server", child("redis-server")?, Scope::Alone)?;
         Ok(processes)
     }
 
@@ -145,38 +146,17 @@ impl<'a> Servers<'a> {
         Ok(())
     }
 
-    fn service(&self, binary: &str, log: &str) -> anyhow::Result<Process> {
-        Process::start(self.command(binary)?, &self.logs.path().join(log))
-    }
-
     /// A service with its settings: every one that any of them needs, in one place.
-    fn command(&self, binary: &str) -> anyhow::Result<Command> {
-        let mut command = Command::new(self.binaries.path(binary)?);
+    pub(super) fn command(&self, binary: &str) -> anyhow::Result<Command> {
+        let mut command = Command::new(self.bench.binaries()?.path(binary)?);
         command
-            .env("SOURCE", format!("s3://{BUCKET}/"))
             .env("NATS_URL", self.nats.url().to_string())
             .env("REDIS_URL", self.redis.url().to_string())
             .env("DATABASE_URL", self.postgres.url())
-            .env(
-                "AWS_ENDPOINT_URL",
-                format!("http://127.0.0.1:{}", self.s3_port),
-            )
             .env("AWS_REGION", "us-east-1")
             .envs(CREDENTIALS);
         Ok(command)
     }
-}
-
-fn s3(binaries: &Binaries, directory: &Path, port: u16, logs: &Path) -> anyhow::Result<Process> {
-    let mut command = Command::new(binaries.path("s3-files")?);
-    command
-        .args(["--listen", &format!("127.0.0.1:{port}")])
-        .args(["--bucket", BUCKET])
-        .arg(directory)
-        .envs(CREDENTIALS);
-    let mut process = Process::start(command, &logs.join("s3"))?;
-    process.wait_for_port(port)?;
-    Ok(process)
 }
 
 /// The process id of a server that was started from here.

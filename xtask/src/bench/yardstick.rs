@@ -12,7 +12,7 @@ use super::{
     data::Data,
     postgres::Postgres,
     processes::{Processes, Scope},
-    report::Run,
+    report::{Run, WAL, megabytes},
 };
 use crate::signals::Interrupt;
 
@@ -36,42 +36,54 @@ ON CONFLICT (id) DO UPDATE SET title = excluded.title, price = excluded.price, c
     brand = excluded.brand, url = excluded.url, description = excluded.description;
 ";
 
-/// Loads the data into a fresh server.
-pub(super) fn load(data: &Data, interrupt: &Interrupt) -> anyhow::Result<Run> {
-    let directory = tempfile::tempdir()?;
-    let (prepare, load) = (
-        directory.path().join("prepare.sql"),
-        directory.path().join("load.sql"),
-    );
-    fs::write(&prepare, PREPARE)?;
-    fs::write(&load, script(data)?)?;
+/// For the conditions of a report.
+pub(super) const DESCRIPTION: &str = "psql: COPY of the lines into a temporary table, \
+    one INSERT … SELECT DISTINCT ON … ON CONFLICT DO UPDATE";
 
+/// Loads files into a fresh server; measures the last of them, if there are several.
+pub(super) fn load(days: &[&Data], interrupt: &Interrupt) -> anyhow::Result<Run> {
+    let directory = tempfile::tempdir()?;
     let postgres = Postgres::start()?;
+    let prepare = directory.path().join("prepare.sql");
+    fs::write(&prepare, PREPARE)?;
     let status = postgres
         .psql(&prepare)?
         .status()
         .context("cannot run psql")?;
     ensure!(status.success(), "psql ended with {status}");
+
+    let (last, before) = days.split_last().context("no data")?;
+    for data in before {
+        day(&postgres, data, directory.path(), interrupt)?;
+        postgres.vacuum()?;
+    }
+    day(&postgres, last, directory.path(), interrupt)
+}
+
+fn day(
+    postgres: &Postgres,
+    data: &Data,
+    directory: &Path,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Run> {
+    let load = directory.join("load.sql");
+    fs::write(&load, script(data)?)?;
     postgres.settle()?;
+    let wal = postgres.wal()?;
 
     let mut processes = Processes::new(interrupt);
     processes.watch("postgres", postgres.pid()?, Scope::WithChildren)?;
     let begin = Instant::now();
-    let mut psql = Process::start(postgres.psql(&load)?, &directory.path().join("log"))?;
+    let mut psql = Process::start(postgres.psql(&load)?, &directory.join("log"))?;
     processes.watch_new("psql", psql.id());
-    processes.until_ended(psql.id())?;
+    processes.until_done("psql", &mut psql)?;
     let time = begin.elapsed();
-    let status = psql.wait(super::services::STOP)?;
-    ensure!(
-        status.success(),
-        "psql ended with {status}: {}",
-        psql.output()
-    );
 
-    let rows = postgres.products()?;
-    ensure!(rows == data.ids, "{rows} rows for {} ids", data.ids);
+    postgres.check_products(data.ids)?;
     Ok(Run {
         time,
+        work: Some(data.lines),
+        figures: [(WAL, megabytes(postgres.wal()? - wal))].into(),
         processes: processes.usage(),
     })
 }

@@ -1,4 +1,5 @@
-//! Serves the files of a directory as one S3 bucket: for benchmarks, and for trying things out.
+//! Serves the files of a directory as one S3 bucket: for benchmarks, and for trying things out. At its end it says what
+//! it served.
 
 use std::{
     fs,
@@ -52,9 +53,12 @@ async fn main() -> anyhow::Result<()> {
         config.bucket
     );
     tokio::select! {
-        ended = endpoint.serve(listener) => ended,
-        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+        ended = endpoint.clone().serve(listener) => ended?,
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
+    let (lists, gets) = (endpoint.lists(), endpoint.gets());
+    eprintln!("served {lists} lists and {gets} gets");
+    Ok(())
 }
 
 fn put_files(

@@ -66,6 +66,18 @@ impl Endpoint {
         Ok(())
     }
 
+    /// How many reads of objects were asked for.
+    #[must_use]
+    pub fn gets(&self) -> u64 {
+        self.traffic.gets()
+    }
+
+    /// How many pages of lists were asked for.
+    #[must_use]
+    pub fn lists(&self) -> u64 {
+        self.traffic.lists()
+    }
+
     /// Answers whoever connects, for ever. Dropping the future closes all connections of its runtime's tasks.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
         let mut connections = tokio::task::JoinSet::new();
@@ -191,13 +203,13 @@ impl S3Server {
     /// How many reads of objects were asked for.
     #[must_use]
     pub fn gets(&self) -> u64 {
-        self.endpoint.traffic.gets()
+        self.endpoint.gets()
     }
 
     /// How many pages of lists were asked for.
     #[must_use]
     pub fn lists(&self) -> u64 {
-        self.endpoint.traffic.lists()
+        self.endpoint.lists()
     }
 }
 
