@@ -3,15 +3,17 @@
 
 use std::time::Duration;
 
+use jetline_oracle::{
+    catalogue::{Compression, compress, line, lines, lines_with_bad_ones},
+    fold,
+};
 use jetline_testkit::{
     process::{Signal, free_port},
     s3::Fault,
 };
 
 use crate::{
-    catalogue::{Compression, compress, line, lines, lines_with_bad_ones},
     deployment::{BUCKET, Deployment, finish},
-    oracle::fold,
     patience::until,
 };
 

@@ -1,13 +1,12 @@
 //! Objects that change while they are read: what was read of the old version stays, and the new one is loaded in the
 //! same run.
 
+use jetline_oracle::{catalogue::lines, fold};
 use jetline_testkit::process::Process;
 
 use crate::{
-    catalogue::lines,
     deployment::{BUCKET, Deployment, finish},
     ledger::Object,
-    oracle::fold,
     patience::until,
 };
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use jetline_oracle::MAX_LINE;
 use jetline_testkit::{
     nats, postgres::Database, process::Process, process::free_port, redis, s3::S3Server,
 };
@@ -15,7 +16,6 @@ use url::Url;
 use crate::{
     http,
     ledger::Ledger,
-    oracle::MAX_LINE,
     patience::{PATIENCE, until},
     programs::program,
 };
@@ -44,6 +44,17 @@ impl Deployment {
     /// On servers that may be private.
     pub(crate) async fn of(name: &str, nats: &Url, redis: &Url, database: Database) -> Self {
         let s3 = S3Server::start().unwrap();
+        Self::with(name, nats, redis, database, s3).await
+    }
+
+    /// On servers that may be private, that of S3 too.
+    pub(crate) async fn with(
+        name: &str,
+        nats: &Url,
+        redis: &Url,
+        database: Database,
+        s3: S3Server,
+    ) -> Self {
         s3.create_bucket(BUCKET);
         let stream = nats::unique_stream(name);
         let settings = vec![

@@ -4,6 +4,7 @@
 use std::os::unix::process::ExitStatusExt;
 
 use async_nats::jetstream;
+use jetline_oracle::{Expected, catalogue::lines_with_bad_ones, fold};
 use jetline_testkit::{
     nats::{self, NatsServer},
     postgres::{Database, PostgresServer},
@@ -14,11 +15,9 @@ use sea_orm::DatabaseTransaction;
 use url::Url;
 
 use crate::{
-    catalogue::lines_with_bad_ones,
     deployment::{Deployment, finish},
     http::get,
     ledger::Object,
-    oracle::{Expected, fold},
     patience::{PATIENCE, until},
 };
 

@@ -7,7 +7,7 @@ use sea_orm::{
     TransactionTrait,
 };
 
-use crate::oracle::{Expected, Product, Reject};
+use jetline_oracle::{Expected, Product, Reject};
 
 /// An object of the ledger.
 #[derive(Clone, Debug, FromQueryResult)]
@@ -122,6 +122,20 @@ impl Ledger {
         self.0.execute_unprepared(sql).await.unwrap();
     }
 
+    /// Runs statements.
+    pub(crate) async fn run(&self, sql: &str) {
+        self.0.execute_unprepared(sql).await.unwrap();
+    }
+
+    /// Asserts that every object is done and rows, rejects and counts are as they must be after a replay, which finds rows
+    /// where the first commit made them.
+    pub(crate) async fn assert_replayed(&self, expected: &Expected) {
+        for object in self.objects().await {
+            assert_eq!(object.state, "done", "{object:?}");
+        }
+        self.assert_accounted_for(expected).await;
+    }
+
     /// Asserts that rows, rejects and counts are as they must be, and that every object is done.
     pub(crate) async fn assert_holds(&self, expected: &Expected) {
         for object in self.objects().await {
@@ -132,6 +146,13 @@ impl Ledger {
 
     /// The same where objects have failed.
     pub(crate) async fn assert_agrees(&self, expected: &Expected) {
+        self.assert_accounted_for(expected).await;
+        let objects = self.objects().await;
+        let inserted: i64 = objects.iter().map(|object| object.inserted).sum();
+        assert_eq!(usize::try_from(inserted).unwrap(), expected.rows.len());
+    }
+
+    async fn assert_accounted_for(&self, expected: &Expected) {
         self.assert_rows(&expected.rows).await;
         self.assert_rejects(&expected.rejects).await;
         let objects = self.objects().await;
@@ -142,11 +163,9 @@ impl Ledger {
             .map(|object| object.total_lines.unwrap_or(0))
             .collect();
         assert_eq!(all_lines, expected.all_lines, "{objects:?}");
-        let inserted: i64 = objects.iter().map(|object| object.inserted).sum();
-        assert_eq!(usize::try_from(inserted).unwrap(), expected.rows.len());
     }
 
-    async fn assert_rows(&self, expected: &BTreeMap<i64, Product>) {
+    pub(crate) async fn assert_rows(&self, expected: &BTreeMap<i64, Product>) {
         let sql = "SELECT id, title, CAST(price AS TEXT) AS price, category, brand, url, description FROM products";
         let rows: Vec<Row> = self.read(sql).await.unwrap();
         let rows: BTreeMap<i64, Product> = rows.into_iter().map(Row::product).collect();
@@ -173,7 +192,7 @@ impl Ledger {
         }
     }
 
-    async fn read<T: FromQueryResult>(&self, sql: &str) -> Result<Vec<T>, DbErr> {
+    pub(crate) async fn read<T: FromQueryResult>(&self, sql: &str) -> Result<Vec<T>, DbErr> {
         let statement = Statement::from_string(self.0.get_database_backend(), sql);
         T::find_by_statement(statement).all(&self.0).await
     }

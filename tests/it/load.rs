@@ -1,10 +1,14 @@
 //! Loading from S3 with several fetchers and writers, and what the API says of it.
 
-use crate::{
+use jetline_oracle::{
+    Expected,
     catalogue::{Compression, bad_lines, compress, line, lines, lines_with_bad_ones},
+    fold,
+};
+
+use crate::{
     deployment::{Deployment, finish},
     http::get,
-    oracle::{Expected, fold},
 };
 
 /// Objects of every kind, decompressed, in their order.

@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bad_objects;
-mod catalogue;
 mod changing_objects;
 mod collector;
 mod deployment;
@@ -14,10 +13,12 @@ mod http;
 mod ledger;
 mod load;
 mod metrics;
-mod oracle;
 mod patience;
+mod poison;
 mod programs;
+mod replays;
 mod settings;
 mod standalone;
 mod startup;
+mod tls;
 mod traces;

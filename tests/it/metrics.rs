@@ -2,14 +2,16 @@
 
 use std::{net::SocketAddr, ops::RangeBounds};
 
-use crate::{catalogue::lines, deployment::Deployment, http::get, patience::until};
+use jetline_oracle::catalogue::lines;
+
+use crate::{deployment::Deployment, http::get, patience::until};
 
 const LOADING: &str = "jetline_objects_loading";
 const WAITING: &str = r#"jetline_queue_chunks{state="waiting"}"#;
 const IN_FLIGHT: &str = r#"jetline_queue_chunks{state="in_flight"}"#;
 
 /// The value of a metric, written with its labels as Prometheus is shown it.
-fn value(address: SocketAddr, metric: &str) -> Option<u64> {
+pub(crate) fn value(address: SocketAddr, metric: &str) -> Option<u64> {
     let shown = get(address, "/metrics", &[]).body;
     let mut lines = shown.lines().filter_map(|line| line.rsplit_once(' '));
     let (_, value) = lines.find(|(name, _)| *name == metric)?;

@@ -9,17 +9,20 @@ use std::{
 };
 
 use async_compression::tokio::bufread::GzipDecoder;
+use jetline_oracle::{
+    Expected, MAX_LINE,
+    catalogue::{lines, lines_with_bad_ones},
+    fold,
+};
 use jetline_testkit::process::{Process, Signal, free_port};
 use sea_orm::{DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 
 use crate::{
-    catalogue::lines_with_bad_ones,
     deployment::finish,
     http::{get, try_get},
     ledger::{Ledger, Object},
-    oracle::{Expected, MAX_LINE, fold},
     patience::{PATIENCE, until},
     programs::program,
 };
@@ -225,4 +228,27 @@ async fn exit_status_says_whether_all_was_committed() {
     );
     let ledger = home.ledger().await;
     ledger.assert_agrees(&fold(&[&good[..], b""])).await;
+}
+
+#[tokio::test]
+async fn lines_that_were_too_long_are_replayed_with_a_higher_limit() {
+    let home = Home::new();
+    let whole = lines_with_bad_ones(1, 200, 50, 20);
+    let contents = [&whole[..], &lines(2, 100, 80)];
+    for (second, content) in (0..).zip(contents) {
+        home.put(&format!("{second}.jsonl"), second, content);
+    }
+    let (complete, output) = finish(home.start(&["--exit", "--max-line-bytes", "170"]));
+    assert!(complete, "{output}");
+    let ledger = home.ledger().await;
+    let rejected = ledger.objects().await[1].rejected;
+    assert!(rejected > 0);
+
+    let replay = ["--max-line-bytes", "2048", "replay", "--rejects"];
+    let (content, output) =
+        finish(home.start(&[&replay[..], &["--reason", "line_too_long"]].concat()));
+    assert!(content && output.contains("2 objects"), "{output}");
+    let (complete, output) = finish(home.start(&["--exit"]));
+    assert!(complete, "{output}");
+    ledger.assert_replayed(&fold(&contents)).await;
 }

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use jetline_oracle::{catalogue::lines, fold};
 use jetline_testkit::{
     nats::NatsServer,
     postgres::{Database, PostgresServer},
@@ -11,9 +12,7 @@ use jetline_testkit::{
 use tokio::net::TcpListener;
 
 use crate::{
-    catalogue::lines,
     deployment::{Deployment, finish},
-    oracle::fold,
     patience::until,
 };
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_nats::jetstream::{self, stream::Stream};
+use jetline_oracle::{catalogue::lines, fold};
 use jetline_testkit::{
     nats,
     process::{Process, Signal, free_port},
@@ -14,11 +15,9 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::Value;
 
 use crate::{
-    catalogue::lines,
     collector::{Collector, Seen},
     deployment::{Deployment, finish},
     http::get,
-    oracle::fold,
     patience::{PATIENCE, until},
 };
 

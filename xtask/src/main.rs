@@ -12,6 +12,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 mod bench;
 mod cargo;
 mod catalogue;
+mod deny;
 mod deploy;
 mod generate;
 mod install;
@@ -38,6 +39,7 @@ enum Command {
     Samples(samples::Arguments),
     Rules(rules::Arguments),
     CheckDeploy(deploy::Arguments),
+    Deny(deny::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +58,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Samples(arguments)) => samples::run(&arguments)?,
         Some(Command::Rules(arguments)) => rules::run(&arguments)?,
         Some(Command::CheckDeploy(arguments)) => deploy::run(&arguments)?,
+        Some(Command::Deny(arguments)) => deny::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jetline_runtime::settings::SecretUrl;
-use jetline_store::read;
+use jetline_store::{read, tls};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr, SqlxError};
 
 use crate::{ApiSettings, DatabaseSettings};
@@ -19,6 +19,7 @@ pub async fn connect(
     api: &ApiSettings,
 ) -> anyhow::Result<DatabaseConnection> {
     let url: &SecretUrl = settings.url()?;
+    tls::check(url.expose())?;
     let mut options = ConnectOptions::new(url.expose());
     options
         .max_connections(settings.database_connections.get())
@@ -75,7 +76,11 @@ impl Reads {
         let error = match tokio::time::timeout(self.limit, statement).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) if is_away(&error) => {
-                tracing::warn!(%error, "database is away");
+                if let Some(error) = tls::refusal(&error) {
+                    tracing::error!(%error, "database is not spoken to");
+                } else {
+                    tracing::warn!(%error, "database is away");
+                }
                 Error::Away
             }
             Ok(Err(error)) => {

@@ -41,7 +41,7 @@ impl<T: Type> Payload for SerdeJson<T> {
     }
 
     fn register(registry: &mut Registry) {
-        T::register(registry);
+        register::<T>(registry);
     }
 }
 
@@ -71,6 +71,23 @@ impl<T: Type> ApiResponse for SerdeJson<T> {
     }
 
     fn register(registry: &mut Registry) {
-        T::register(registry);
+        register::<T>(registry);
+    }
+}
+
+/// Documents a type as serde writes it: what is nothing is null, where the framework would leave it out.
+fn register<T: Type>(registry: &mut Registry) {
+    T::register(registry);
+    for schema in registry.schemas.values_mut() {
+        let required = &schema.required;
+        let optional = schema
+            .properties
+            .iter_mut()
+            .filter(|(name, _)| !required.contains(name));
+        for (_, property) in optional {
+            if let MetaSchemaRef::Inline(property) = property {
+                property.nullable = true;
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@ mod access;
 mod app;
 pub mod auth;
 mod database;
+mod dataset_name;
 mod datasets;
 mod entity_tag;
 mod head;

@@ -1,7 +1,6 @@
 //! What became of the objects.
 
 use chrono::{DateTime, Utc};
-use jetline_records::registry::datasets;
 use jetline_store::{entities::objects::State, read::objects};
 use poem_openapi::{
     ApiResponse, Enum, Object, OpenApi,
@@ -11,6 +10,7 @@ use serde::Serialize;
 
 use crate::{
     database::Reads,
+    dataset_name::DatasetName,
     json::SerdeJson,
     paging::{Listing, Page, default_limit},
     problem::{Failure, ProblemJson, not_found},
@@ -100,7 +100,7 @@ impl ObjectApi {
         /// Only those that are so far.
         state: Query<Option<ObjectState>>,
         /// Only those of this dataset.
-        dataset: Query<Option<String>>,
+        dataset: Query<Option<DatasetName>>,
         /// Only those behind this number.
         after: Query<Option<i64>>,
         /// How many.
@@ -110,17 +110,15 @@ impl ObjectApi {
         )]
         limit: Query<u64>,
     ) -> Result<Page<View>, Failure> {
-        if let Some(name) = &dataset.0 {
-            must_be_a_dataset(name)?;
-        }
+        let dataset = dataset.0.map(|name| name.0);
         let filter = objects::Filter {
             state: state.0.map(State::from),
-            dataset: dataset.0.clone(),
+            dataset: dataset.clone(),
         };
         let statement = objects::list(self.reads.connection(), &filter, after.0, limit.0 + 1);
         let found = self.reads.ask(statement).await?;
         let state = state.0.map(|state| ("state", state.word()));
-        let dataset = dataset.0.map(|name| ("dataset", name));
+        let dataset = dataset.map(|name| ("dataset", name));
         let listing = Listing {
             path: "/objects",
             filter: state.into_iter().chain(dataset).collect(),
@@ -146,15 +144,6 @@ impl ObjectApi {
             )))),
         }
     }
-}
-
-fn must_be_a_dataset(name: &str) -> Result<(), Failure> {
-    let names: Vec<_> = datasets().iter().map(|dataset| dataset.name).collect();
-    if names.contains(&name) {
-        return Ok(());
-    }
-    let reason = format!("names no dataset; there is {}", names.join(", "));
-    Err(Failure::parameter("dataset", &reason))
 }
 
 impl From<objects::ObjectStatus> for View {

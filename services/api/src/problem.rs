@@ -82,14 +82,32 @@ impl IntoResponse for ProblemJson {
 
 /// The failures that every endpoint has.
 #[derive(ApiResponse)]
+#[expect(
+    dead_code,
+    reason = "some are answered before an endpoint is reached, and documented here"
+)]
 pub(crate) enum Failure {
     /// A parameter is missing or wrong.
     #[oai(status = 400)]
     BadRequest(ProblemJson),
+    /// A user and a password are needed; only where users are configured.
+    #[oai(status = 401)]
+    Unauthorized(
+        ProblemJson,
+        /// How to send them: HTTP Basic.
+        #[oai(header = "WWW-Authenticate")]
+        String,
+    ),
+    /// The request took too long.
+    #[oai(status = 408)]
+    TooSlow(ProblemJson),
+    /// The body is too long. None is needed.
+    #[oai(status = 413)]
+    TooLong(ProblemJson),
     /// Something that the log tells more about.
     #[oai(status = 500)]
     Internal(ProblemJson),
-    /// The database does not answer.
+    /// The database does not answer, or too many passwords are being verified.
     #[oai(status = 503)]
     Unavailable(
         ProblemJson,

@@ -50,6 +50,7 @@ impl RejectApi {
         /// Only those of the object with this number.
         object: Query<Option<i64>>,
         /// Only those behind this place: `OBJECT.LINE`.
+        #[oai(validator(pattern = r"^[0-9]{1,18}\.[0-9]{1,18}$"))]
         after: Query<Option<String>>,
         /// How many.
         #[oai(

@@ -1,20 +1,15 @@
 //! The API on a port.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
-use anyhow::Context;
-use jetline_runtime::{PrometheusHandle, Shutdown};
-use poem::{
-    Response, Server,
-    endpoint::BoxEndpoint,
-    listener::{Acceptor, Listener, TcpAcceptor, TcpListener},
+use jetline_runtime::{
+    ConnectionLimits, PrometheusHandle, Shutdown,
+    serving::{self, Listening},
 };
+use poem::{Response, endpoint::BoxEndpoint};
 use sea_orm::DatabaseConnection;
 
 use crate::{ApiSettings, App, auth::Users};
-
-/// How long a connection may say nothing before it is closed.
-const IDLE: Duration = Duration::from_secs(75);
 
 /// Listens and answers until the soft shutdown; requests in flight are finished, but not beyond the hard one.
 pub async fn serve(
@@ -23,7 +18,8 @@ pub async fn serve(
     metrics: PrometheusHandle,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    bind(settings, db, metrics, shutdown).await?.serve().await
+    bind(settings, db, metrics, shutdown).await?.serve().await;
+    Ok(())
 }
 
 /// Listens, so that the address is known; answers when [`Bound::serve`] is called.
@@ -33,21 +29,13 @@ pub async fn bind(
     metrics: PrometheusHandle,
     shutdown: Shutdown,
 ) -> anyhow::Result<Bound> {
+    let limits = settings.connection_limits()?;
     let users = settings
         .users_file
         .as_deref()
         .map(Users::read)
         .transpose()?;
-    let listen = settings.listen;
-    let acceptor = TcpListener::bind(listen)
-        .into_acceptor()
-        .await
-        .with_context(|| format!("cannot listen on {listen} (LISTEN)"))?;
-    let address = acceptor
-        .local_addr()
-        .first()
-        .and_then(|address| address.as_socket_addr().copied())
-        .context("the listener has no address")?;
+    let listening = serving::listen(settings.listen, "LISTEN").await?;
     let app = App {
         db,
         metrics,
@@ -55,8 +43,8 @@ pub async fn bind(
         shutdown: shutdown.clone(),
     };
     Ok(Bound {
-        acceptor,
-        address,
+        listening,
+        limits,
         app: app.endpoint(settings, &mut rand::rng()),
         shutdown,
     })
@@ -64,8 +52,8 @@ pub async fn bind(
 
 /// The API with its port, not serving yet.
 pub struct Bound {
-    acceptor: TcpAcceptor,
-    address: SocketAddr,
+    listening: Listening,
+    limits: ConnectionLimits,
     app: BoxEndpoint<'static, Response>,
     shutdown: Shutdown,
 }
@@ -74,18 +62,14 @@ impl Bound {
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listening.address()
     }
 
     /// Answers until the soft shutdown.
-    pub async fn serve(self) -> anyhow::Result<()> {
-        tracing::info!(address = %self.address, "api is served");
-        let serving = Server::new_with_acceptor(self.acceptor)
-            .idle_timeout(IDLE)
-            .run_with_graceful_shutdown(self.app, self.shutdown.soft.cancelled(), None);
-        tokio::select! {
-            result = serving => result.context("cannot serve the api"),
-            () = self.shutdown.hard.cancelled() => Ok(()),
-        }
+    pub async fn serve(self) {
+        tracing::info!(address = %self.address(), "api is served");
+        self.listening
+            .serve(self.app, self.limits, &self.shutdown)
+            .await;
     }
 }

@@ -2,9 +2,12 @@
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
-use anyhow::{Context, bail};
-use clap::Args;
-use jetline_runtime::settings::{self, SecretUrl};
+use anyhow::{Context, bail, ensure};
+use clap::{Args, value_parser};
+use jetline_runtime::{
+    ConnectionLimits,
+    settings::{self, SecretUrl},
+};
 
 /// How the API answers.
 #[derive(Args, Clone, Debug)]
@@ -22,11 +25,55 @@ pub struct ApiSettings {
     #[arg(long, env, value_name = "BYTES", value_parser = settings::bytes, default_value = "64KiB")]
     pub max_body_bytes: u64,
 
+    /// The longest head of a request: its first line and its headers, of which there are 100 at most.
+    #[arg(long, env, value_name = "BYTES", value_parser = header_bytes, default_value = "32KiB")]
+    pub max_header_bytes: usize,
+
+    /// How long a client may take over the head of a request, until its connection is cut.
+    #[arg(long, env, value_name = "DURATION", value_parser = settings::duration, default_value = "10s")]
+    pub header_timeout: Duration,
+
+    /// How long a connection may stay open between two requests; longer than a proxy in front keeps it.
+    #[arg(long, env, value_name = "DURATION", value_parser = settings::duration, default_value = "75s")]
+    pub idle_timeout: Duration,
+
+    /// Open connections at most; more of them wait until others end.
+    #[arg(long, env, value_name = "NUMBER", default_value = "1024", value_parser = value_parser!(u16).range(1..))]
+    pub api_connections: u16,
+
     /// File of users, one `name:hash` a line as `jetline-api hash-password NAME` prints it.
     ///
     /// When set, everything but /healthz and /readyz asks for a user and a password (HTTP Basic), /metrics too.
     #[arg(long, env, value_name = "FILE")]
     pub users_file: Option<PathBuf>,
+}
+
+impl ApiSettings {
+    /// What clients are limited to, checked.
+    pub(crate) fn connection_limits(&self) -> anyhow::Result<ConnectionLimits> {
+        ensure!(
+            self.header_timeout <= self.idle_timeout,
+            "HEADER_TIMEOUT, {:?}, is longer than IDLE_TIMEOUT, {:?}, which would end a head before it",
+            self.header_timeout,
+            self.idle_timeout
+        );
+        Ok(ConnectionLimits {
+            connections: self.api_connections.into(),
+            header_bytes: self.max_header_bytes,
+            header_time: self.header_timeout,
+            idle_time: self.idle_timeout,
+            stall_time: self.request_timeout,
+        })
+    }
+}
+
+/// A head that no request fits in, or that no machine has room for, is a mistake.
+fn header_bytes(text: &str) -> Result<usize, String> {
+    let bytes = settings::bytes(text)?;
+    usize::try_from(bytes)
+        .ok()
+        .filter(|bytes| (1 << 10..=1 << 20).contains(bytes))
+        .ok_or_else(|| "must be from 1KiB to 1MiB".to_owned())
 }
 
 /// Where the API reads.

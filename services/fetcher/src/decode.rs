@@ -1,8 +1,10 @@
 //! Compressed objects, decompressed as they come.
 //!
 //! The name says what an object is, and its first bytes must agree; a name that says nothing is not believed either:
-//! the first bytes decide. Memory is bounded by the format's window, whatever the object's size. What can be decoded
-//! before damage comes before the error.
+//! the first bytes decide. Memory is bounded by the format's window, whatever the object's size. What was decoded before
+//! damage comes before the error, and ends at the same place however the object is read.
+
+mod blocks;
 
 use std::{collections::VecDeque, fmt, io, pin::Pin};
 
@@ -13,8 +15,8 @@ use jetline_source::ByteStream;
 use tokio::io::AsyncRead;
 use tokio_util::io::{ReaderStream, StreamReader};
 
-/// Bytes that are decoded at once.
-const BLOCK: usize = 256 << 10;
+/// The most bytes that are decoded at once: the longest block of what was compressed.
+pub const BLOCK: usize = 256 << 10;
 
 /// How an object is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,14 +139,12 @@ fn content(
     format: Format,
     stored: ByteStream,
 ) -> Pin<Box<dyn Stream<Item = Result<Bytes, DecodeError>> + Send>> {
-    let reader = StreamReader::new(stored.map_err(io::Error::other));
+    if format == Format::Plain {
+        return stored.map_err(DecodeError::Source).boxed();
+    }
+    let reader = StreamReader::new(Box::pin(blocks::equal(stored)));
     let decoder: Pin<Box<dyn AsyncRead + Send>> = match format {
-        Format::Plain => {
-            return reader
-                .into_inner()
-                .map_err(move |error| damage(format, error))
-                .boxed();
-        }
+        Format::Plain => Box::pin(reader),
         Format::Gzip => {
             let mut decoder = GzipDecoder::new(reader);
             decoder.multiple_members(true);

@@ -9,6 +9,7 @@ mod progress;
 mod publish;
 mod reader;
 mod reading;
+mod replay;
 mod report;
 mod settings;
 mod sources;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{progress::Progress, reader::Reader, supervise::Supervisor};
 pub use crate::{
+    replay::{ReplaySettings, Replayed, replay},
     report::Report,
     settings::FetcherSettings,
     sources::{RegisterError, Sources},
@@ -180,13 +182,12 @@ impl Run {
         stop: &CancellationToken,
         readers: &mut JoinSet<Result<(), reading::Error>>,
     ) -> anyhow::Result<()> {
-        let patience = self.settings.reconcile_after;
         let randomness = StdRng::from_rng(&mut self.randomness);
         let mut supervisor = Supervisor::new(
             self.ledger.clone(),
             self.queue.clone(),
             self.sources.roots(),
-            patience,
+            &self.settings,
             randomness,
         );
         let mut progress = Progress::on_terminal();

@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use jetline_connections::{Observation, connect_ledger, connect_queue};
-use jetline_fetcher::{FetcherSettings, Sources};
+use jetline_fetcher::{FetcherSettings, ReplaySettings, Replayed, Sources, replay};
 use jetline_queue::{JetStreamConfig, Queue};
 use jetline_runtime::{
     HealthCommand, LifecycleSettings, ObserveSettings, Shutdown, StartupSettings,
@@ -18,7 +18,7 @@ use jetline_store::{DatabaseSettings, Ledger};
 #[command(version)]
 struct Cli {
     #[command(subcommand)]
-    command: Option<HealthCommand>,
+    command: Option<Command>,
     #[command(flatten)]
     fetcher: FetcherSettings,
     #[command(flatten)]
@@ -37,15 +37,27 @@ struct Cli {
     telemetry: TelemetrySettings,
 }
 
+#[derive(clap::Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Health(HealthCommand),
+    /// Have objects read again, from one of them on, after the cause of a failure or of rejections is gone
+    Replay(ReplaySettings),
+}
+
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "the summary is what the job prints")]
 async fn main() -> anyhow::Result<ExitCode> {
     let cli: Cli = settings::parse();
-    if let Some(HealthCommand::Healthcheck) = cli.command {
+    if let Some(Command::Health(HealthCommand::Healthcheck)) = cli.command {
         return cli.observe.healthcheck().await.map(|()| ExitCode::SUCCESS);
     }
     let _telemetry = telemetry::init(&cli.telemetry, env!("CARGO_BIN_NAME"))?;
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
+    if let Some(Command::Replay(which)) = &cli.command {
+        println!("{}", shutdown.started(cli.replay(which)).await?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let metrics = metrics::install(&shutdown)?;
     let observation = Observation::start(&cli.observe, metrics, &shutdown).await?;
     let (sources, ledger, queue) = shutdown.started(cli.connect()).await?;
@@ -62,6 +74,13 @@ async fn main() -> anyhow::Result<ExitCode> {
 }
 
 impl Cli {
+    async fn replay(&self, which: &ReplaySettings) -> anyhow::Result<Replayed> {
+        let sources = Sources::open(&self.fetcher, &self.s3, &self.startup).await?;
+        let db = connect_ledger(&self.database, &self.startup).await?;
+        let ledger = Ledger::new(db, chrono::Utc::now);
+        replay(which, &self.fetcher, &sources, &ledger, rand::random()).await
+    }
+
     async fn connect(&self) -> anyhow::Result<(Sources, Ledger, Arc<dyn Queue>)> {
         let sources = Sources::open(&self.fetcher, &self.s3, &self.startup).await?;
         let db = connect_ledger(&self.database, &self.startup).await?;

@@ -100,7 +100,7 @@ impl Reader {
         tokio::select! {
             biased;
             () = stop.cancelled() => self.ledger.release(id, &self.owner).await?,
-            () = self.keep_lease(id) => tracing::warn!(object = %id, "another fetcher took the object over"),
+            () = self.keep_lease(id) => tracing::warn!(object = %id, "the object was taken from its reader: it ended or is replayed, or another fetcher has it"),
             read = read => if let Err(error) = read {
                 self.ledger.release(id, &self.owner).await?;
                 return Err(error);

@@ -47,6 +47,10 @@ pub struct FetcherSettings {
     /// again
     #[arg(long, env, value_name = "DURATION", value_parser = settings::duration, default_value = "10s")]
     pub reconcile_after: Duration,
+
+    /// How many lines of an object may be rejected; with more, it fails and is not read any further
+    #[arg(long, env, value_name = "LINES")]
+    pub max_rejects: Option<u64>,
 }
 
 fn dataset(name: &str) -> Result<String, String> {

@@ -47,6 +47,15 @@ impl Sources {
         Ok(Self { all, patience })
     }
 
+    /// The same places, each with something around it.
+    #[must_use]
+    pub fn map<S: Source + 'static>(mut self, around: impl Fn(Arc<dyn Source>) -> Arc<S>) -> Self {
+        for one in &mut self.all {
+            one.source = around(one.source.clone());
+        }
+        self
+    }
+
     /// How long a source may be away when it is listed for the first time.
     pub(crate) fn patience(&self) -> Duration {
         self.patience
@@ -74,14 +83,9 @@ impl Sources {
             .find(|source| source.root() == root)
     }
 
-    /// Lists every source and registers what is new; returns how many objects there are and how many of them are new.
-    pub async fn register(
-        &self,
-        settings: &FetcherSettings,
-        ledger: &Ledger,
-        randomness: &mut (impl RngCore + Send),
-    ) -> Result<(usize, usize), RegisterError> {
-        let mut listed: Vec<(ObjectVersion, &str)> = Vec::new();
+    /// Every object version that the sources hold now, with its dataset.
+    pub(crate) async fn list(&self) -> Result<Vec<(ObjectVersion, &str)>, RegisterError> {
+        let mut listed = Vec::new();
         for one in &self.all {
             let objects = one
                 .source
@@ -97,6 +101,17 @@ impl Sources {
                     .map(|object| (object, one.dataset.as_str())),
             );
         }
+        Ok(listed)
+    }
+
+    /// Lists every source and registers what is new; returns how many objects there are and how many of them are new.
+    pub async fn register(
+        &self,
+        settings: &FetcherSettings,
+        ledger: &Ledger,
+        randomness: &mut (impl RngCore + Send),
+    ) -> Result<(usize, usize), RegisterError> {
+        let mut listed = self.list().await?;
         // One order over all sources: it decides which of two lines is the later.
         listed.sort_by(|(a, _), (b, _)| (a.last_modified, &a.key).cmp(&(b.last_modified, &b.key)));
         let objects: Vec<NewObject> = listed

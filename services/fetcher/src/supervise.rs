@@ -9,6 +9,8 @@ use jetline_store::{Error, Ledger, ledger::Loading};
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
+use crate::FetcherSettings;
+
 const COUNT_EVERY: Duration = Duration::from_secs(2);
 
 /// Watches the objects that are read to the end and not done.
@@ -17,6 +19,7 @@ pub(crate) struct Supervisor {
     queue: Arc<dyn Queue>,
     roots: Vec<String>,
     patience: Duration,
+    max_rejects: Option<u64>,
     randomness: StdRng,
     quiet: HashMap<ObjectId, Quiet>,
     counted: Option<Instant>,
@@ -34,7 +37,7 @@ impl Supervisor {
         ledger: Ledger,
         queue: Arc<dyn Queue>,
         roots: Vec<String>,
-        patience: Duration,
+        settings: &FetcherSettings,
         randomness: StdRng,
     ) -> Self {
         count_from_zero();
@@ -42,7 +45,8 @@ impl Supervisor {
             ledger,
             queue,
             roots,
-            patience,
+            patience: settings.reconcile_after,
+            max_rejects: settings.max_rejects,
             randomness,
             quiet: HashMap::new(),
             counted: None,
@@ -69,7 +73,7 @@ impl Supervisor {
 
     async fn settle(&mut self) -> Result<(), Error> {
         let next = EpochId::random(&mut self.randomness);
-        for ended in self.ledger.settle(next).await? {
+        for ended in self.ledger.settle(next, self.max_rejects).await? {
             if let Some(error) = &ended.error {
                 metrics::counter!(OBJECTS, "state" => "failed").increment(1);
                 tracing::error!(object = %ended.object, error, "the object failed");

@@ -11,18 +11,26 @@ use jetline_records::products;
 use jetline_runtime::{HealthCommand, Shutdown, healthcheck, metrics, telemetry};
 use sea_orm::{DatabaseConnection, EntityTrait};
 
-use crate::{parts::Parts, settings::Cli};
+use crate::{
+    parts::{Parts, replay},
+    settings::{Cli, Command},
+};
 
 #[tokio::main]
+#[expect(clippy::print_stdout, reason = "what a person at the terminal reads")]
 async fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::from_args();
-    if let Some(HealthCommand::Healthcheck) = cli.command {
+    if let Some(Command::Health(HealthCommand::Healthcheck)) = cli.command {
         return healthcheck(cli.api.listen)
             .await
             .map(|()| ExitCode::SUCCESS);
     }
     let _telemetry = telemetry::init(&cli.telemetry, env!("CARGO_BIN_NAME"))?;
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
+    if let Some(Command::Replay(which)) = &cli.command {
+        println!("{}", shutdown.started(replay(&cli, which)).await?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let complete = run(cli, &shutdown).await?;
     Ok(if complete {
         ExitCode::SUCCESS
@@ -70,7 +78,7 @@ async fn run(cli: Cli, shutdown: &Shutdown) -> anyhow::Result<bool> {
     if cli.exit {
         shutdown.soft.cancel();
     }
-    serving.await.context("the api crashed")??;
+    serving.await.context("the api crashed")?;
     Ok(report.is_complete() && (!interrupted || !cli.exit))
 }
 

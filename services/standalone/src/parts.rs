@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, sync::Arc};
 use anyhow::{Context, bail};
 use jetline_connections::{DedupMode, connect_database, connect_queue};
 use jetline_dedup::{Dedup, WithoutStore};
-use jetline_fetcher::{FetcherSettings, Sources};
+use jetline_fetcher::{FetcherSettings, ReplaySettings, Replayed, Sources};
 use jetline_migrations::migrate;
 use jetline_queue::{InProcess, Queue};
 use jetline_records::Mode;
@@ -69,6 +69,13 @@ impl Parts {
         let shutdown = shutdown.clone();
         Ok(tokio::spawn(async move { writer.run(&shutdown).await }))
     }
+}
+
+/// Has objects read again by whoever loads next.
+pub(crate) async fn replay(cli: &Cli, which: &ReplaySettings) -> anyhow::Result<Replayed> {
+    let sources = Sources::open(&cli.fetcher, &cli.s3, &cli.startup).await?;
+    let ledger = Ledger::new(migrated_database(cli).await?, chrono::Utc::now);
+    jetline_fetcher::replay(which, &cli.fetcher, &sources, &ledger, rand::random()).await
 }
 
 async fn migrated_database(cli: &Cli) -> anyhow::Result<DatabaseConnection> {

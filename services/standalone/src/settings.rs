@@ -3,7 +3,7 @@
 use clap::{CommandFactory, Parser};
 use jetline_api::ApiSettings;
 use jetline_connections::DedupSettings;
-use jetline_fetcher::FetcherSettings;
+use jetline_fetcher::{FetcherSettings, ReplaySettings};
 use jetline_queue::JetStreamConfig;
 use jetline_runtime::{
     HealthCommand, LifecycleSettings, StartupSettings, TelemetrySettings, settings,
@@ -22,7 +22,7 @@ use jetline_writer::WriterSettings;
 #[expect(clippy::doc_markdown, reason = "it is the text of --help")]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    pub(crate) command: Option<HealthCommand>,
+    pub(crate) command: Option<Command>,
 
     /// End when everything is loaded; the exit status is 0 only if all of it was committed
     #[arg(long, conflicts_with = "watch")]
@@ -48,6 +48,14 @@ pub(crate) struct Cli {
     pub(crate) lifecycle: LifecycleSettings,
     #[command(flatten)]
     pub(crate) telemetry: TelemetrySettings,
+}
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Health(HealthCommand),
+    /// Have objects read again, from one of them on, after the cause of a failure or of rejections is gone
+    Replay(ReplaySettings),
 }
 
 impl Cli {

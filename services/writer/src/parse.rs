@@ -48,15 +48,17 @@ impl Record {
 /// Parses a chunk. `refused` holds lines, by number, that the database did not accept: they are rejected.
 #[must_use]
 pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection>) -> Parsed {
+    // What it says of itself may be wrong: its bytes are more than its lines.
+    let expected = (chunk.lines as usize).min(chunk.body.len());
     let mut lines = Lines {
         parsed: Parsed {
             entry: entry(chunk),
-            records: Vec::with_capacity(chunk.lines as usize),
+            records: Vec::with_capacity(expected),
             superseded: 0,
             rejected: Vec::new(),
             blank: 0,
         },
-        winners: HashMap::with_capacity(chunk.lines as usize),
+        winners: HashMap::with_capacity(expected),
     };
     if chunk.oversized {
         lines.reject_oversized(chunk);
@@ -98,10 +100,7 @@ struct Lines {
 
 impl Lines {
     fn take(&mut self, number: u32, offset: u64, line: &Bytes, dataset: &Dataset) {
-        let mut text = line.strip_suffix(b"\r").unwrap_or(line);
-        if offset == 0 {
-            text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-        }
+        let text = text(line, offset);
         if text.trim_ascii().is_empty() {
             self.parsed.blank += 1;
             return;
@@ -147,7 +146,26 @@ impl Lines {
             chunk.body.len()
         );
         let rejection = Rejection::new(Reason::LineTooLong, message);
-        self.reject(chunk.first_line, chunk.start, &chunk.body, rejection);
+        // A line that is only just too long is kept whole, and then its end is no part of it either.
+        let is_whole = chunk.body.len() as u64 + 1 >= chunk.end - chunk.start;
+        let raw = if is_whole {
+            text(&chunk.body, chunk.start)
+        } else {
+            unmarked(&chunk.body, chunk.start)
+        };
+        self.reject(chunk.first_line, chunk.start, raw, rejection);
+    }
+}
+
+/// What a line says, without the end of Windows and the mark at the beginning of an object.
+fn text(line: &[u8], offset: u64) -> &[u8] {
+    unmarked(line.strip_suffix(b"\r").unwrap_or(line), offset)
+}
+
+fn unmarked(text: &[u8], offset: u64) -> &[u8] {
+    match text.strip_prefix(BYTE_ORDER_MARK) {
+        Some(unmarked) if offset == 0 => unmarked,
+        _ => text,
     }
 }
 
@@ -244,6 +262,27 @@ mod tests {
             (10, 50, Reason::LineTooLong)
         );
         assert_eq!(line.raw, b"{\"id\":1,\"tit");
+    }
+
+    #[test]
+    fn oversized_line_that_is_kept_whole_has_no_end_of_windows() {
+        let raw = |start, end, body: &str| {
+            let mut chunk = chunk(start, body);
+            (chunk.oversized, chunk.end, chunk.lines) = (true, end, 1);
+            parsed(&chunk).rejected[0].raw.clone()
+        };
+        assert_eq!(raw(50, 54, "{7\r"), b"{7");
+        assert_eq!(raw(50, 53, "{7\r"), b"{7");
+        assert_eq!(raw(0, 7, "\u{feff}{7\r"), b"{7");
+        assert_eq!(raw(50, 90, "{7\r"), b"{7\r");
+        assert_eq!(raw(0, 90, "\u{feff}{7\r"), b"{7\r");
+    }
+
+    #[test]
+    fn number_of_lines_that_is_not_true_takes_no_memory() {
+        let mut chunk = chunk(0, &product(1, "a"));
+        chunk.lines = u32::MAX;
+        assert_eq!(parsed(&chunk).records.len(), 1);
     }
 
     #[test]

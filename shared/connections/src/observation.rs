@@ -20,17 +20,9 @@ impl Observation {
         let database = Arc::new(OnceLock::new());
         if let Some(listen) = settings.observe_listen {
             let bound = observe::bind(listen).await?;
-            let (watched, shutdown) = (database.clone(), shutdown.clone());
-            tokio::spawn(async move {
-                let ready = move || ready(watched.clone());
-                if let Err(error) = bound.serve(ready, metrics, shutdown.clone()).await {
-                    tracing::error!(
-                        error = format!("{error:#}"),
-                        "health and metrics cannot be served, the process ends"
-                    );
-                    shutdown.soft.cancel();
-                }
-            });
+            let watched = database.clone();
+            let ready = move || ready(watched.clone());
+            tokio::spawn(bound.serve(ready, metrics, shutdown.clone()));
         }
         Ok(Self { database })
     }

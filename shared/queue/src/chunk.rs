@@ -6,7 +6,8 @@ use jetline_runtime::telemetry::TraceContext;
 
 /// A run of whole lines of one object version, identified by (object, start).
 ///
-/// Offsets are bytes of the decompressed object. A line beyond the limit is a chunk of its own, whose body is cut.
+/// Offsets are bytes of the decompressed object, and fit 63 bits; lines have numbers of 32 bits. A line beyond the limit
+/// is a chunk of its own, whose body is cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
     /// The object version.

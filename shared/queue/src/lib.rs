@@ -14,6 +14,9 @@ pub use chunk::Chunk;
 use futures::future::BoxFuture;
 pub use in_process::InProcess;
 use jetline_records::ObjectId;
+// For what must hold for every message, whoever wrote it: tests/properties.
+#[doc(hidden)]
+pub use jetstream::message;
 pub use jetstream::{JetStream, JetStreamConfig};
 pub use trace::Destination;
 

@@ -1,6 +1,6 @@
 //! Why a line was not taken.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// The stable code of a rejection; what it is called here is what the database and the API show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +28,20 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason there is.
+    pub const ALL: [Self; 10] = [
+        Self::InvalidJson,
+        Self::InvalidUtf8,
+        Self::WrongType,
+        Self::MissingField,
+        Self::DuplicateField,
+        Self::OutOfRange,
+        Self::InvalidValue,
+        Self::NulCharacter,
+        Self::LineTooLong,
+        Self::RefusedByDatabase,
+    ];
+
     /// The code, in snake case.
     #[must_use]
     pub const fn code(self) -> &'static str {
@@ -50,6 +64,26 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())
     }
+}
+
+impl FromStr for Reason {
+    type Err = UnknownReason;
+
+    fn from_str(code: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|reason| reason.code() == code)
+            .ok_or_else(|| UnknownReason {
+                code: code.to_owned(),
+            })
+    }
+}
+
+/// Not the code of a reason.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no reason {code:?}; there are: {}", Reason::ALL.map(Reason::code).join(", "))]
+pub struct UnknownReason {
+    code: String,
 }
 
 /// A reason with what exactly was wrong, in words.

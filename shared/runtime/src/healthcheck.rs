@@ -94,7 +94,7 @@ mod tests {
         let serving = tokio::spawn(bound.serve(ready, metrics, shutdown.clone()));
         let checked = healthcheck(address).await;
         shutdown.soft.cancel();
-        serving.await.unwrap().unwrap();
+        serving.await.unwrap();
         checked.map_err(|error| format!("{error:#}"))
     }
 

@@ -7,14 +7,17 @@ pub mod healthcheck;
 pub mod lifecycle;
 pub mod metrics;
 pub mod observe;
+pub mod serving;
 pub mod settings;
 pub mod startup;
 pub mod telemetry;
+pub mod tls;
 
 pub use backoff::Backoff;
 pub use healthcheck::{HealthCommand, healthcheck};
 pub use lifecycle::{LifecycleSettings, Shutdown};
 pub use metrics_exporter_prometheus::PrometheusHandle;
 pub use observe::ObserveSettings;
+pub use serving::ConnectionLimits;
 pub use startup::StartupSettings;
 pub use telemetry::TelemetrySettings;

@@ -2,20 +2,30 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::Context;
 use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
 use poem::{
-    Endpoint, EndpointExt, IntoResponse, Response, Route, Server,
-    endpoint::make,
-    http::StatusCode,
-    listener::{Acceptor, Listener, TcpAcceptor, TcpListener},
+    Endpoint, EndpointExt, IntoResponse, Response, Route, endpoint::make, http::StatusCode,
 };
 
-use crate::{Shutdown, healthcheck::healthcheck, settings::required};
+use crate::{
+    ConnectionLimits, Shutdown,
+    healthcheck::healthcheck,
+    serving::{self, Listening},
+    settings::required,
+};
 
 /// How long a readiness check may take; after that the process is not ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What is asked here is asked by few, briefly.
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    connections: 64,
+    header_bytes: 16 << 10,
+    header_time: Duration::from_secs(10),
+    idle_time: Duration::from_secs(75),
+    stall_time: Duration::from_secs(10),
+};
 
 /// Where a process without an API of its own is watched.
 #[derive(Args, Clone, Debug)]
@@ -36,52 +46,31 @@ impl ObserveSettings {
 
 /// Listens, so that a port that is taken is found out before anything else is done.
 pub async fn bind(listen: SocketAddr) -> anyhow::Result<Bound> {
-    let acceptor = TcpListener::bind(listen)
-        .into_acceptor()
-        .await
-        .with_context(|| format!("cannot listen on {listen} (OBSERVE_LISTEN)"))?;
-    let address = acceptor
-        .local_addr()
-        .first()
-        .and_then(|address| address.as_socket_addr().copied())
-        .context("the listener has no address")?;
-    Ok(Bound { acceptor, address })
+    let listening = serving::listen(listen, "OBSERVE_LISTEN").await?;
+    Ok(Bound { listening })
 }
 
 /// The port of the three endpoints, not serving yet.
 pub struct Bound {
-    acceptor: TcpAcceptor,
-    address: SocketAddr,
+    listening: Listening,
 }
 
 impl Bound {
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listening.address()
     }
 
     /// Serves the three endpoints until the soft shutdown. `ready` tells why the process is not ready.
-    pub async fn serve<F, Fut>(
-        self,
-        ready: F,
-        metrics: PrometheusHandle,
-        shutdown: Shutdown,
-    ) -> anyhow::Result<()>
+    pub async fn serve<F, Fut>(self, ready: F, metrics: PrometheusHandle, shutdown: Shutdown)
     where
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
-        tracing::info!(address = %self.address, "metrics and health are served");
-        let serving = Server::new_with_acceptor(self.acceptor).run_with_graceful_shutdown(
-            routes(ready, metrics),
-            shutdown.soft.cancelled(),
-            None,
-        );
-        tokio::select! {
-            result = serving => result.context("cannot serve metrics and health"),
-            () = shutdown.hard.cancelled() => Ok(()),
-        }
+        tracing::info!(address = %self.address(), "metrics and health are served");
+        let routes = routes(ready, metrics);
+        self.listening.serve(routes, LIMITS, &shutdown).await;
     }
 }
 

@@ -7,7 +7,7 @@ use sea_orm::{
     TransactionOptions, TransactionTrait,
 };
 
-use crate::{Error, backend::execute};
+use crate::{Error, backend::execute, tls};
 
 /// How long a statement waits for a connection of the pool, and SQLite for its lock.
 const WAIT: Duration = Duration::from_secs(10);
@@ -27,6 +27,7 @@ pub struct DatabaseSettings {
 
 /// Connects, or says why not: [`Error::Unavailable`] is for trying again, [`Error::Refused`] is not.
 pub async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Error> {
+    tls::check(url)?;
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -56,7 +57,7 @@ pub async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, 
         });
     Database::connect(options)
         .await
-        .map_err(|error| Error::of("connect", error))
+        .map_err(|error| tls::refusal(&error).unwrap_or_else(|| Error::of("connect", error)))
 }
 
 /// Refuses a database that the migrations were not applied to.

@@ -32,6 +32,14 @@ pub enum Error {
         #[source]
         source: DbErr,
     },
+    /// There is no connection that is as safe as it was asked to be.
+    #[error(
+        "cannot connect to the database over TLS: {reason}; look at sslmode and sslrootcert in its URL"
+    )]
+    Unsafe {
+        /// What is wrong with the server or the setting.
+        reason: String,
+    },
     /// The ledger says something that it never should.
     #[error("the ledger is damaged: {0}")]
     Damaged(String),

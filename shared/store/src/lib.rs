@@ -11,6 +11,7 @@ pub mod entities;
 mod error;
 pub mod ledger;
 pub mod read;
+pub mod tls;
 
 pub use commit::{
     ChunkEntry, ChunkOutcome, ChunkRows, CommitOutcome, Counts, Judged, RejectedLine,

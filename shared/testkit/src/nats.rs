@@ -1,12 +1,20 @@
 //! NATS for tests: a stream of one's own on the shared server, or a private server to restart and wipe.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use rand::distr::{Alphanumeric, SampleString};
 use tempfile::TempDir;
 use url::Url;
 
-use crate::process::{Process, free_port, program, server};
+use crate::{
+    process::{Process, free_port, program, server},
+    tls::ServerTls,
+};
 
 /// The server that all tests share. Each keeps to a stream of its own.
 #[must_use]
@@ -30,6 +38,12 @@ pub struct NatsOptions {
     pub max_payload: usize,
     /// The user and the password that it asks for.
     pub user: Option<(String, String)>,
+    /// Whether it serves its own figures over HTTP.
+    pub monitoring: bool,
+    /// The folder of its streams, which it makes; a temporary one if there is none.
+    pub store: Option<PathBuf>,
+    /// The certificate with which it speaks TLS, and nothing else.
+    pub tls: Option<ServerTls>,
 }
 
 impl Default for NatsOptions {
@@ -38,6 +52,9 @@ impl Default for NatsOptions {
             jetstream: true,
             max_payload: 1 << 20,
             user: None,
+            monitoring: false,
+            store: None,
+            tls: None,
         }
     }
 }
@@ -47,6 +64,7 @@ pub struct NatsServer {
     process: Process,
     options: NatsOptions,
     port: u16,
+    monitoring: Option<u16>,
     folder: TempDir,
 }
 
@@ -60,14 +78,16 @@ impl NatsServer {
     pub fn start_with(options: NatsOptions) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = free_port()?;
+        let monitoring = options.monitoring.then(free_port).transpose()?;
         fs::write(
             folder.path().join("nats.conf"),
-            configuration(folder.path(), port, &options),
+            configuration(folder.path(), port, monitoring, &options)?,
         )?;
         Ok(Self {
             process: spawn(folder.path())?,
             options,
             port,
+            monitoring,
             folder,
         })
     }
@@ -79,7 +99,19 @@ impl NatsServer {
             Some((user, password)) => format!("{user}:{password}@"),
             None => String::new(),
         };
-        address(&format!("nats://{user}127.0.0.1:{}", self.port))
+        let scheme = if self.options.tls.is_some() {
+            "tls"
+        } else {
+            "nats"
+        };
+        address(&format!("{scheme}://{user}127.0.0.1:{}", self.port))
+    }
+
+    /// Where it serves its own figures, such as `/varz`, when it was asked to.
+    #[must_use]
+    pub fn monitoring(&self) -> Option<SocketAddr> {
+        self.monitoring
+            .map(|port| (Ipv4Addr::LOCALHOST, port).into())
     }
 
     /// Its process id.
@@ -98,7 +130,7 @@ impl NatsServer {
     /// Crashes it, and starts it again with nothing.
     pub fn wipe_and_restart(&mut self) -> anyhow::Result<()> {
         self.stop();
-        let store = self.folder.path().join("store");
+        let store = store(self.folder.path(), &self.options);
         if store.exists() {
             fs::remove_dir_all(store)?;
         }
@@ -116,13 +148,18 @@ fn address(url: &str) -> Url {
         .unwrap_or_else(|error| panic!("{url} is not the URL of a NATS server: {error}"))
 }
 
-fn configuration(folder: &Path, port: u16, options: &NatsOptions) -> String {
+fn configuration(
+    folder: &Path,
+    port: u16,
+    monitoring: Option<u16>,
+    options: &NatsOptions,
+) -> anyhow::Result<String> {
     let mut lines = vec![
         format!("listen: \"127.0.0.1:{port}\""),
         format!("max_payload: {}", options.max_payload),
     ];
     if options.jetstream {
-        let store = folder.join("store");
+        let store = store(folder, options);
         lines.push(format!(
             "jetstream {{ store_dir: \"{}\" }}",
             store.display()
@@ -132,7 +169,24 @@ fn configuration(folder: &Path, port: u16, options: &NatsOptions) -> String {
         let login = format!("user: \"{user}\", password: \"{password}\"");
         lines.push(format!("authorization {{ {login} }}"));
     }
-    lines.join("\n")
+    if let Some(port) = monitoring {
+        lines.push(format!("http: \"127.0.0.1:{port}\""));
+    }
+    if let Some(tls) = &options.tls {
+        let files = tls.write(folder)?;
+        let [certificate, key, authority] = [&files.certificate, &files.key, &files.authority]
+            .map(|file| format!("\"{}\"", file.display()));
+        lines.push(format!(
+            "tls {{ cert_file: {certificate}, key_file: {key}, ca_file: {authority}, verify: {} }}",
+            tls.ask_clients
+        ));
+    }
+    Ok(lines.join("\n"))
+}
+
+fn store(folder: &Path, options: &NatsOptions) -> PathBuf {
+    let own = || folder.join("store");
+    options.store.clone().unwrap_or_else(own)
 }
 
 fn spawn(folder: &Path) -> anyhow::Result<Process> {

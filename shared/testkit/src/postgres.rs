@@ -1,7 +1,8 @@
 //! PostgreSQL: a server of its own for a test that crashes or restarts it, and a [`Database`] of its own for every test.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -10,10 +11,14 @@ use std::{
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
-use crate::process::{Process, Signal, free_port, program};
+use crate::{
+    process::{Process, Signal, free_port, program},
+    tls::ServerTls,
+};
 
 mod account;
 mod database;
+pub mod statements;
 
 use account::Account;
 pub use database::Database;
@@ -43,6 +48,15 @@ impl PostgresServer {
 
     /// Starts a server with settings of its own, as they stand in `postgresql.conf`, such as `("fsync", "off")`.
     pub fn start_with(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::start_as(settings, None)
+    }
+
+    /// Starts a server that speaks TLS, and nothing else. Its URL asks for no verification.
+    pub fn start_with_tls(tls: &ServerTls) -> anyhow::Result<Self> {
+        Self::start_as(&[], Some(tls))
+    }
+
+    fn start_as(settings: &[(&str, &str)], tls: Option<&ServerTls>) -> anyhow::Result<Self> {
         let port = free_port()?;
         let password = format!("{:016x}", rand::random::<u64>());
         let mut server = Self {
@@ -56,6 +70,9 @@ impl PostgresServer {
             settings: command_line(port, settings),
         };
         server.create_cluster(&password)?;
+        if let Some(tls) = tls {
+            server.speak_tls(tls)?;
+        }
         server.start_again()?;
         Ok(server)
     }
@@ -119,12 +136,16 @@ impl PostgresServer {
         self.start_again()
     }
 
-    /// Ends it as a crash does, with nothing written that was not written, and starts it again: it recovers from its
-    /// log. This is PostgreSQL's immediate shutdown rather than SIGKILL, after which the next start would be refused
-    /// for as long as an orphaned backend lives.
+    /// Ends it as a crash does, and starts it again: it recovers from its log.
     pub fn crash(&mut self) -> anyhow::Result<()> {
-        self.end(Signal::QUIT)?;
+        self.stop_at_once()?;
         self.start_again()
+    }
+
+    /// Ends it as a crash does, with nothing written that was not written. This is PostgreSQL's immediate shutdown
+    /// rather than SIGKILL, after which the next start would be refused for as long as an orphaned backend lives.
+    pub fn stop_at_once(&mut self) -> anyhow::Result<()> {
+        self.end(Signal::QUIT)
     }
 
     fn end(&mut self, signal: Signal) -> anyhow::Result<()> {
@@ -160,6 +181,32 @@ impl PostgresServer {
             output.status,
             String::from_utf8_lossy(&output.stderr)
         );
+        Ok(())
+    }
+
+    fn speak_tls(&mut self, tls: &ServerTls) -> anyhow::Result<()> {
+        let files = tls.write(self.directory.path())?;
+        // It takes no key that others could read.
+        fs::set_permissions(&files.key, Permissions::from_mode(0o600))?;
+        let clients = if tls.ask_clients {
+            " clientcert=verify-ca"
+        } else {
+            ""
+        };
+        let rule = format!("hostssl all all 127.0.0.1/32 scram-sha-256{clients}\n");
+        fs::write(self.data().join("pg_hba.conf"), rule)?;
+        for (name, file) in [
+            ("ssl_cert_file", &files.certificate),
+            ("ssl_key_file", &files.key),
+            ("ssl_ca_file", &files.authority),
+        ] {
+            if let Some(account) = &self.account {
+                account.own(file)?;
+            }
+            let setting = format!("{name}={}", file.display());
+            self.settings.extend(["-c".to_owned(), setting]);
+        }
+        self.settings.extend(["-c".to_owned(), "ssl=on".to_owned()]);
         Ok(())
     }
 

@@ -52,9 +52,14 @@ pub fn server(variable: &str) -> String {
 /// It lies below the ports that connections are made from: such a port stays free while its server restarts, and no
 /// client that tries again meanwhile can end up connected to itself.
 pub fn free_port() -> anyhow::Result<u16> {
+    Ok(listen_on_free_port()?.local_addr()?.port())
+}
+
+/// The same for a server within this process, which nobody can take the port from.
+pub(crate) fn listen_on_free_port() -> anyhow::Result<TcpListener> {
     (0..1000)
         .map(|_| rand::random_range(15_000..32_000))
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
         .context("no free port between 15000 and 32000")
 }
 
@@ -127,6 +132,11 @@ impl Process {
     /// Sends a signal; a process that has ended by itself takes none.
     pub fn signal(&self, signal: Signal) {
         let _ = kill_process(Pid::from_child(&self.child), signal);
+    }
+
+    /// How it has ended, if it has.
+    pub fn try_wait(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// Waits until it has ended by itself.

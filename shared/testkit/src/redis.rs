@@ -4,11 +4,14 @@ use std::{path::PathBuf, process::Command, thread, time::Duration};
 
 use anyhow::{Context, ensure};
 use rand::distr::{Alphanumeric, SampleString};
-use redis::{Client, Connection};
+use redis::{Client, ClientTlsConfig, Connection, TlsCertificates};
 use tempfile::TempDir;
 use url::Url;
 
-use crate::process::{Process, free_port, program, server};
+use crate::{
+    process::{Process, free_port, program, server},
+    tls::ServerTls,
+};
 
 /// How often a server that listens is asked whether it is ready: for ten seconds in all.
 const ATTEMPTS: u32 = 500;
@@ -37,12 +40,14 @@ pub struct RedisOptions {
     pub password: Option<String>,
     /// Whether it is a node of a cluster.
     pub cluster: bool,
+    /// The certificate with which it speaks TLS, and nothing else.
+    pub tls: Option<ServerTls>,
 }
 
 /// A server of one test. It saves nothing by itself, and ends with its owner.
 pub struct RedisServer {
     process: Process,
-    options: RedisOptions,
+    options: Box<RedisOptions>,
     port: u16,
     folder: TempDir,
 }
@@ -59,7 +64,7 @@ impl RedisServer {
         let port = free_port()?;
         let server = Self {
             process: spawn(&folder, port, &options)?,
-            options,
+            options: Box::new(options),
             port,
             folder,
         };
@@ -74,9 +79,20 @@ impl RedisServer {
             Some(password) => format!(":{password}@"),
             None => String::new(),
         };
-        let url = format!("redis://{user}127.0.0.1:{}", self.port);
+        let scheme = if self.options.tls.is_some() {
+            "rediss"
+        } else {
+            "redis"
+        };
+        let url = format!("{scheme}://{user}127.0.0.1:{}", self.port);
         url.parse()
             .unwrap_or_else(|error| panic!("{url} is not a URL: {error}"))
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// Crashes it, and starts it again from its last snapshot.
@@ -121,8 +137,18 @@ impl RedisServer {
 
     /// A connection for whatever else a test wants to do or see.
     pub fn connection(&self) -> anyhow::Result<Connection> {
-        let connection = Client::open(self.url())?.get_connection()?;
-        Ok(connection)
+        let Some(tls) = &self.options.tls else {
+            return Ok(Client::open(self.url())?.get_connection()?);
+        };
+        let client_tls = ClientTlsConfig {
+            client_cert: tls.certificate.clone().into_bytes(),
+            client_key: tls.key.clone().into_bytes(),
+        };
+        let certificates = TlsCertificates {
+            client_tls: tls.ask_clients.then_some(client_tls),
+            root_cert: Some(tls.authority.clone().into_bytes()),
+        };
+        Ok(Client::build_with_tls(self.url(), certificates)?.get_connection()?)
     }
 
     fn snapshot(&self) -> PathBuf {
@@ -165,10 +191,25 @@ fn spawn(folder: &TempDir, port: u16, options: &RedisOptions) -> anyhow::Result<
     let mut command = Command::new(program("redis-server")?);
     command
         .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .arg("--port")
+        .arg(if options.tls.is_some() {
+            "--tls-port"
+        } else {
+            "--port"
+        })
         .arg(port.to_string())
         .arg("--dir")
         .arg(folder.path());
+    if let Some(tls) = &options.tls {
+        let files = tls.write(folder.path())?;
+        let ask = if tls.ask_clients { "yes" } else { "no" };
+        command
+            .args(["--port", "0", "--tls-auth-clients", ask, "--tls-cert-file"])
+            .arg(files.certificate)
+            .arg("--tls-key-file")
+            .arg(files.key)
+            .arg("--tls-ca-cert-file")
+            .arg(files.authority);
+    }
     if let Some(bytes) = options.max_memory {
         command.arg("--maxmemory").arg(bytes.to_string());
     }

@@ -1,6 +1,7 @@
 //! Lets users in, and nobody else.
 //!
-//! A password that was right a moment ago is recognised by a keyed hash, because Argon2 takes tens of milliseconds.
+//! Argon2 takes tens of milliseconds and megabytes, so a password that was right a moment ago is recognised by a keyed
+//! hash, few passwords are verified at once, and few wait for that. Whoever is not let in gets one and the same answer.
 
 use std::{
     collections::HashMap,
@@ -23,12 +24,16 @@ use tokio::{sync::Semaphore, time::Instant};
 use super::Users;
 use crate::problem::Problem;
 
-/// How long a right password is remembered.
+/// How long a right password is remembered after its last use. The users do not change while the process runs.
 const MEMORY: Duration = Duration::from_mins(1);
 /// How many of them.
 const REMEMBERED: usize = 1024;
 /// Passwords that are verified at once: each takes 19 MiB and a core.
 const VERIFICATIONS: usize = 2;
+/// Passwords that wait to be verified; with more of them, nobody would be answered in time.
+const WAITING: usize = 256;
+/// After how many seconds to ask again when so many wait.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// What anybody may ask: whether the service is alive and ready.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
@@ -37,54 +42,75 @@ type Digest = [u8; 32];
 /// Decides who may pass.
 pub(crate) struct Gate {
     users: Users,
-    key: Digest,
+    key: [u8; 64],
     remembered: Mutex<HashMap<Digest, Instant>>,
     verifications: Arc<Semaphore>,
+    /// Places of those that wait or are verified.
+    waiting: Semaphore,
+}
+
+/// What becomes of a request at the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Admitted,
+    Refused,
+    /// Too many wait already. That does not depend on who asks.
+    Crowded,
 }
 
 impl Gate {
     pub(crate) fn new(users: Users, randomness: &mut impl RngCore) -> Arc<Self> {
-        let mut key = [0; 32];
+        let mut key = [0; 64];
         randomness.fill_bytes(&mut key);
         Arc::new(Self {
             users,
             key,
             remembered: Mutex::default(),
             verifications: Arc::new(Semaphore::new(VERIFICATIONS)),
+            waiting: Semaphore::new(WAITING),
         })
     }
 
-    async fn admits(self: &Arc<Self>, request: &Request) -> bool {
+    async fn verdict(self: &Arc<Self>, request: &Request) -> Verdict {
         let Some(credentials) = credentials(request) else {
-            return false;
+            return Verdict::Refused;
         };
-        let Some(digest) = self.digest(&credentials) else {
-            return false;
-        };
+        let digest = self.digest(b"credentials", &credentials);
         if self.remembers(&digest) {
-            return true;
+            return Verdict::Admitted;
         }
-        let right = self.verify(credentials).await;
-        if right {
-            self.remember(digest);
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return Verdict::Crowded;
+        };
+        if self.verify(credentials, digest).await {
+            Verdict::Admitted
+        } else {
+            Verdict::Refused
         }
-        right
     }
 
-    fn digest(&self, credentials: &[u8]) -> Option<Digest> {
-        let mut mac = Blake2bMac::<U32>::new_from_slice(&self.key).ok()?;
-        mac.update(credentials);
-        Some(mac.finalize_fixed().into())
+    fn digest(&self, purpose: &[u8], of: &[u8]) -> Digest {
+        Blake2bMac::<U32>::new(&self.key.into())
+            .chain(purpose)
+            .chain([0])
+            .chain(of)
+            .finalize_fixed()
+            .into()
     }
 
     fn remembers(&self, digest: &Digest) -> bool {
-        let remembered = self
+        let mut remembered = self
             .remembered
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        remembered
-            .get(digest)
-            .is_some_and(|since| since.elapsed() < MEMORY)
+        let Some(used) = remembered.get_mut(digest) else {
+            return false;
+        };
+        if used.elapsed() >= MEMORY {
+            return false;
+        }
+        *used = Instant::now();
+        true
     }
 
     fn remember(&self, digest: Digest) {
@@ -93,26 +119,44 @@ impl Gate {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= REMEMBERED {
-            remembered.retain(|_, since| since.elapsed() < MEMORY);
+            remembered.retain(|_, used| used.elapsed() < MEMORY);
         }
         if remembered.len() < REMEMBERED {
             remembered.insert(digest, Instant::now());
         }
     }
 
-    async fn verify(self: &Arc<Self>, credentials: Vec<u8>) -> bool {
+    async fn verify(self: &Arc<Self>, credentials: Vec<u8>, digest: Digest) -> bool {
         let Ok(turn) = self.verifications.clone().acquire_owned().await else {
             return false;
         };
+        // Whoever opens many connections at once has waited for the first of them.
+        if self.remembers(&digest) {
+            return true;
+        }
         let gate = self.clone();
         let verified = tokio::task::spawn_blocking(move || {
             // Held until it is done, also when the caller has gone.
             let _turn = turn;
-            let colon = credentials.iter().position(|byte| *byte == b':')?;
-            let name = std::str::from_utf8(&credentials[..colon]).ok()?;
-            Some(gate.users.verify(name, &credentials[colon + 1..]))
+            let right = gate.is_right(&credentials);
+            if right {
+                gate.remember(digest);
+            }
+            right
         });
-        matches!(verified.await, Ok(Some(true)))
+        verified.await.unwrap_or(false)
+    }
+
+    fn is_right(&self, credentials: &[u8]) -> bool {
+        let Some(colon) = credentials.iter().position(|byte| *byte == b':') else {
+            return false;
+        };
+        let Ok(name) = std::str::from_utf8(&credentials[..colon]) else {
+            return false;
+        };
+        let digest = self.digest(b"name", name.as_bytes());
+        let lot = digest.first_chunk().copied().map_or(0, u64::from_le_bytes);
+        self.users.verify(name, &credentials[colon + 1..], lot)
     }
 }
 
@@ -134,20 +178,40 @@ pub(crate) async fn guarded<E: Endpoint<Output = Response>>(
     let Some(gate) = gate else {
         return endpoint.call(request).await;
     };
-    if OPEN.contains(&request.uri().path()) || gate.admits(&request).await {
+    if OPEN.contains(&request.uri().path()) {
         return endpoint.call(request).await;
     }
+    match gate.verdict(&request).await {
+        Verdict::Admitted => endpoint.call(request).await,
+        Verdict::Refused => Ok(refusal()),
+        Verdict::Crowded => Ok(crowded()),
+    }
+}
+
+/// The same whatever was wrong, so that nobody learns who is a user.
+fn refusal() -> Response {
     let detail = "this needs a user and a password";
     let mut response = Problem::new(StatusCode::UNAUTHORIZED, detail).into_response();
     let challenge = HeaderValue::from_static("Basic realm=\"jetline\", charset=\"UTF-8\"");
     response
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, challenge);
-    Ok(response)
+    response
+}
+
+fn crowded() -> Response {
+    let detail = "too many passwords are being verified";
+    let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, RETRY_AFTER);
+    response
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
     use crate::auth::hash_password;
 
@@ -164,16 +228,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn right_password_is_remembered_for_a_while_and_a_wrong_one_never() {
+    async fn right_password_is_remembered_while_it_is_used_and_a_wrong_one_never() {
         let gate = gate();
-        assert!(!gate.admits(&request("ann:two")).await);
+        let wrong = gate.verdict(&request("ann:two")).await;
+        assert_eq!(wrong, Verdict::Refused);
         assert!(gate.remembered.lock().unwrap().is_empty());
 
-        assert!(gate.admits(&request("ann:one")).await);
-        let digest = gate.digest(b"ann:one").unwrap();
-        assert!(gate.remembers(&digest));
-        assert!(!gate.remembers(&gate.digest(b"ann:two").unwrap()));
-
+        let right = gate.verdict(&request("ann:one")).await;
+        assert_eq!(right, Verdict::Admitted);
+        let digest = gate.digest(b"credentials", b"ann:one");
+        assert!(!gate.remembers(&gate.digest(b"credentials", b"ann:two")));
+        for _ in 0..3 {
+            tokio::time::advance(MEMORY / 2).await;
+            assert!(gate.remembers(&digest));
+        }
         tokio::time::advance(MEMORY).await;
         assert!(!gate.remembers(&digest));
     }
@@ -183,8 +251,50 @@ mod tests {
         let gate = gate();
         for header in ["", "Basic", "Basic %%%", "Bearer ann:one", "Basic YW5u"] {
             let request = Request::builder().header("authorization", header).finish();
-            assert!(!gate.admits(&request).await, "{header}");
+            let verdict = gate.verdict(&request).await;
+            assert_eq!(verdict, Verdict::Refused, "{header}");
         }
-        assert!(!gate.admits(&Request::default()).await);
+        assert_eq!(gate.verdict(&Request::default()).await, Verdict::Refused);
+    }
+
+    #[tokio::test]
+    async fn few_passwords_wait_and_whoever_is_known_need_not() {
+        let gate = gate();
+        assert_eq!(gate.verdict(&request("ann:one")).await, Verdict::Admitted);
+        let verifications = gate.verifications.acquire_many(2).await.unwrap();
+        let mut waiting: Vec<_> = (0..WAITING)
+            .map(|number| {
+                let (gate, request) = (gate.clone(), request(&format!("eve:{number}")));
+                Box::pin(async move { gate.verdict(&request).await })
+            })
+            .collect();
+        for verdict in &mut waiting {
+            assert!(futures::poll!(verdict).is_pending());
+        }
+        for credentials in ["eve:more", "ann:two"] {
+            let request = request(credentials);
+            let verdict = gate.verdict(&request).now_or_never();
+            assert_eq!(verdict, Some(Verdict::Crowded));
+        }
+        let known = request("ann:one");
+        let verdict = gate.verdict(&known).now_or_never();
+        assert_eq!(verdict, Some(Verdict::Admitted));
+        // Whoever does not wait any more leaves the place to others.
+        waiting.clear();
+        drop(verifications);
+        assert_eq!(gate.verdict(&request("eve:more")).await, Verdict::Refused);
+    }
+
+    #[tokio::test]
+    async fn connections_that_waited_for_the_same_password_do_not_verify_it_again() {
+        let gate = gate();
+        let verifications = gate.verifications.clone().acquire_many_owned(2).await;
+        let request = request("ann:two");
+        let mut waiting = Box::pin(gate.verdict(&request));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        // As if it had been right in another connection: verified, it would be wrong.
+        gate.remember(gate.digest(b"credentials", b"ann:two"));
+        drop(verifications);
+        assert_eq!(waiting.await, Verdict::Admitted);
     }
 }

@@ -1,8 +1,8 @@
 //! Users and their hashed passwords.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use argon2::{
     Argon2, PasswordHash, PasswordVerifier,
     password_hash::{PasswordHasher, SaltString},
@@ -12,9 +12,7 @@ use rand::RngCore;
 /// Who may read: names and Argon2 hashes.
 #[derive(Clone)]
 pub struct Users {
-    hashes: HashMap<String, String>,
-    /// What the password of an unknown user is compared with, so that it takes as long.
-    decoy: String,
+    hashes: BTreeMap<String, String>,
 }
 
 impl Users {
@@ -27,7 +25,7 @@ impl Users {
 
     /// Reads the lines of such a file.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let mut hashes = HashMap::new();
+        let mut hashes = BTreeMap::new();
         for (index, line) in text.lines().map(str::trim).enumerate() {
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -40,20 +38,28 @@ impl Users {
                 index + 1
             );
         }
-        let Some(decoy) = hashes.values().next().cloned() else {
-            bail!("no users in it: nobody could read");
-        };
-        Ok(Self { hashes, decoy })
+        ensure!(!hashes.is_empty(), "no users in it: nobody could read");
+        Ok(Self { hashes })
     }
 
-    /// Whether this is a user with this password. Slow on purpose, and as slow for unknown users.
-    pub(crate) fn verify(&self, name: &str, password: &[u8]) -> bool {
-        let known = self.hashes.get(name);
-        let hash = known.unwrap_or(&self.decoy);
+    /// Whether this is a user with this password. Slow on purpose, and as slow for unknown users. `lot` is a number
+    /// that belongs to the name and that nobody outside can know.
+    pub(crate) fn verify(&self, name: &str, password: &[u8], lot: u64) -> bool {
+        let hash = self.hash(name, lot);
+        // The digests are compared in constant time, whatever the hash.
         let right = PasswordHash::new(hash)
             .and_then(|hash| Argon2::default().verify_password(password, &hash))
             .is_ok();
-        right && known.is_some()
+        right & self.hashes.contains_key(name)
+    }
+
+    /// The hash that a password is compared with: for an unknown user, that of some user, always the same one. Hashes
+    /// may differ in what they cost, and then a cost that no user has, or that changes, would tell who is none.
+    fn hash(&self, name: &str, lot: u64) -> &str {
+        let drawn = usize::try_from(lot % self.hashes.len() as u64).unwrap_or_default();
+        let decoy = self.hashes.values().nth(drawn);
+        let hash = self.hashes.get(name).or(decoy);
+        hash.map_or("", String::as_str)
     }
 }
 
@@ -107,14 +113,25 @@ mod tests {
             line("bob", "two:2")
         );
         let users = Users::parse(&text).unwrap();
-        assert!(users.verify("ann", b"one"));
-        assert!(users.verify("bob", b"two:2"));
+        assert!(users.verify("ann", b"one", 0));
+        assert!(users.verify("bob", b"two:2", 0));
         for (name, password) in [("ann", "two:2"), ("ann", ""), ("eve", "one"), ("", "one")] {
-            assert!(
-                !users.verify(name, password.as_bytes()),
-                "{name} {password}"
-            );
+            for lot in 0..2 {
+                let right = users.verify(name, password.as_bytes(), lot);
+                assert!(!right, "{name} {password}");
+            }
         }
+    }
+
+    #[test]
+    fn unknown_user_costs_what_some_user_costs_and_always_the_same() {
+        let cheap = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAA";
+        let users = Users::parse(&format!("{}\nbob:{cheap}\n", line("ann", "one"))).unwrap();
+        let dear = users.hash("ann", 1).to_owned();
+        assert!(dear.contains("$m=19456,"), "{dear}");
+        assert_eq!(users.hash("bob", 0), cheap);
+        assert_eq!(users.hash("eve", 6), dear);
+        assert_eq!(users.hash("eve", 7), cheap);
     }
 
     #[test]

@@ -52,3 +52,30 @@ async fn everything_but_health_and_readiness_asks_for_a_user() {
         assert_eq!(base.get(path).await.status, 200, "{path}");
     }
 }
+
+#[tokio::test]
+async fn whatever_is_wrong_with_the_credentials_the_answer_is_the_same() {
+    let base = guarded().await;
+    let id = ("x-request-id", "same");
+    let without = base.get_with("/objects", &[id]).await;
+    without.problem(401);
+    for header in [
+        basic("ann:wrong").as_str(),
+        &basic("eve:open: sesame"),
+        &basic(":"),
+        &basic("ann"),
+        &basic("\u{fffd}:x"),
+        "Basic",
+        "Basic %%%",
+        "Basic /w==",
+        "Bearer open",
+        "",
+    ] {
+        let answer = base
+            .get_with("/objects", &[("authorization", header), id])
+            .await;
+        assert_eq!(answer.status, 401, "{header}");
+        assert_eq!(answer.headers(), without.headers(), "{header}");
+        assert_eq!(answer.body, without.body, "{header}");
+    }
+}

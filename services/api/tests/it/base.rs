@@ -125,6 +125,10 @@ pub(crate) fn settings() -> ApiSettings {
         listen: ([127, 0, 0, 1], 0).into(),
         request_timeout: Duration::from_mins(1),
         max_body_bytes: 1_000,
+        max_header_bytes: 2_000,
+        header_timeout: Duration::from_mins(1),
+        idle_timeout: Duration::from_mins(1),
+        api_connections: 100,
         users_file: None,
     }
 }
@@ -173,6 +177,10 @@ impl Answer {
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn headers(&self) -> &poem::http::HeaderMap {
+        &self.headers
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {

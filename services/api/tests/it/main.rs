@@ -9,5 +9,7 @@ mod coalescing;
 mod document;
 mod errors;
 mod ingestion;
+mod limits;
 mod records;
 mod serving;
+mod socket;

@@ -44,7 +44,7 @@ async fn requests_are_answered_on_the_port_until_the_soft_shutdown() {
     assert!(response.starts_with("HTTP/1.1 200 OK"), "{response}");
 
     shutdown.soft.cancel();
-    serving.await.unwrap().unwrap();
+    serving.await.unwrap();
     assert!(shutdown.drained().await);
     assert!(TcpStream::connect(address).await.is_err());
 }
@@ -60,7 +60,7 @@ async fn hard_shutdown_does_not_wait_for_connections() {
     half.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
     let serving = tokio::spawn(api.serve());
     shutdown.hard.cancel();
-    serving.await.unwrap().unwrap();
+    serving.await.unwrap();
 }
 
 #[tokio::test]

@@ -159,22 +159,41 @@ async fn object_of_a_few_bytes_is_truncated() {
     }
 }
 
+/// So many of the last bytes, not single ones: zstd without checksums does not notice every wrong byte.
+fn replace_with_noise(stored: &mut Vec<u8>, bytes: usize) {
+    let noise = (0..).map(|number: u32| number.wrapping_mul(0x9e37_79b1).to_be_bytes()[0]);
+    stored.truncate(stored.len() - bytes);
+    stored.extend(noise.take(bytes));
+}
+
 #[tokio::test]
 async fn damaged_object_gives_what_is_complete_and_then_the_error() {
     let lines = lines();
     for (format, name) in NAMES {
         let mut stored = encoded(format, &lines).await;
-        let middle = stored.len() / 2;
-        // All of the rest: zstd without checksums does not notice every wrong byte.
-        let noise = (0..).map(|number: u32| number.wrapping_mul(0x9e37_79b1).to_be_bytes()[0]);
-        stored.truncate(middle);
-        stored.extend(noise.take(middle));
+        let half = stored.len().div_ceil(2);
+        replace_with_noise(&mut stored, half);
         let (read, error) = decoded(name, &stored, 4_000, None).await;
         assert!(
             matches!(error, Some(DecodeError::Damaged { .. })),
             "{format} {error:?}"
         );
         assert!(read.len() > lines.len() / 4, "{format}");
+    }
+}
+
+#[tokio::test]
+async fn damage_is_at_the_same_place_whatever_the_blocks() {
+    let lines = lines();
+    for (format, name) in NAMES {
+        let mut stored = encoded(format, &lines).await;
+        replace_with_noise(&mut stored, 20_000);
+        let (expected, error) = decoded(name, &stored, 1 << 20, None).await;
+        assert!(error.is_some() && !expected.is_empty(), "{format}");
+        for block in [999, 1 << 14, 70_001] {
+            let (read, _) = decoded(name, &stored, block, None).await;
+            assert!(read == expected, "{format} {block}: {}", read.len());
+        }
     }
 }
 

@@ -188,6 +188,7 @@ pub(crate) fn settings() -> FetcherSettings {
         publish_window: NonZeroUsize::MIN.saturating_add(3),
         lease: Duration::from_secs(30),
         reconcile_after: Duration::from_millis(300),
+        max_rejects: None,
     }
 }
 

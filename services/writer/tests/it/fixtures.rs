@@ -67,7 +67,7 @@ pub(crate) fn product(id: i64, title: &str) -> String {
 /// Registers an object of these chunks and reads it.
 pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> Vec<Chunk> {
     let new = NewObject {
-        registration: format!("registration of {key}"),
+        registration: format!("registration-of-{key}"),
         dataset: "products".to_owned(),
         root: ROOT.to_owned(),
         key: key.to_owned(),
@@ -90,7 +90,7 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
         lines += u32::try_from(body.len()).unwrap();
         chunks.push(Chunk {
             object,
-            registration: format!("registration of {key}"),
+            registration: format!("registration-of-{key}"),
             dataset: "products".to_owned(),
             start,
             end: bytes,
@@ -164,7 +164,7 @@ pub(crate) async fn drained(queue: &dyn Queue, object: ObjectId) {
 
 pub(crate) async fn settle(ledger: &Ledger) {
     ledger
-        .settle(EpochId::random(&mut rand::rng()))
+        .settle(EpochId::random(&mut rand::rng()), None)
         .await
         .unwrap();
 }

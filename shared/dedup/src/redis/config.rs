@@ -1,6 +1,6 @@
 //! Settings of the Redis adapter.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use clap::Args;
 use jetline_runtime::settings::SecretUrl;
@@ -10,12 +10,25 @@ use url::Url;
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Dedup")]
 pub struct RedisConfig {
-    /// Redis that all writers share, as in `redis://user:password@host:6379/0`: remembers what was seen of a record.
+    /// Redis that all writers share, as in `redis://user:password@host:6379/0`, or `rediss://` with TLS: remembers what
+    /// was seen of a record.
     ///
     /// Redis 7.0 or later, one primary with or without replicas; Redis Cluster is not supported. What it holds may be
     /// lost at any time, but nothing may be evicted from it: leave `maxmemory-policy` at `noeviction`.
     #[arg(long, env, value_name = "URL", hide_env_values = true)]
     pub redis_url: Option<SecretUrl>,
+
+    /// The CA of Redis's certificate, in PEM, where the machine does not trust it.
+    #[arg(long, env, value_name = "FILE")]
+    pub redis_ca_file: Option<PathBuf>,
+
+    /// Certificate of this program, in PEM, where Redis asks for one.
+    #[arg(long, env, value_name = "FILE", requires = "redis_key_file")]
+    pub redis_cert_file: Option<PathBuf>,
+
+    /// The certificate's private key, in PEM.
+    #[arg(long, env, value_name = "FILE", requires = "redis_cert_file")]
+    pub redis_key_file: Option<PathBuf>,
 
     /// What its keys begin with; deployments that share a Redis need different ones.
     #[arg(long, env, value_name = "TEXT", default_value = "jetline")]
@@ -30,6 +43,9 @@ impl Default for RedisConfig {
     fn default() -> Self {
         Self {
             redis_url: None,
+            redis_ca_file: None,
+            redis_cert_file: None,
+            redis_key_file: None,
             redis_prefix: "jetline".to_owned(),
             redis_timeout: Duration::from_secs(5),
         }
@@ -40,6 +56,9 @@ impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")
             .field("redis_url", &self.redis_url)
+            .field("redis_ca_file", &self.redis_ca_file)
+            .field("redis_cert_file", &self.redis_cert_file)
+            .field("redis_key_file", &self.redis_key_file)
             .field("redis_prefix", &self.redis_prefix)
             .field("redis_timeout", &self.redis_timeout)
             .finish()

@@ -7,6 +7,14 @@ use crate::Error;
 /// The port's error for one of Redis, which happened while doing `action` at `url`.
 pub(super) fn failure(action: &'static str, url: &str, error: RedisError) -> Error {
     let url = url.to_owned();
+    if let Some(reason) = jetline_runtime::tls::refusal(&error) {
+        let reason = format!("{reason}; {}", super::tls::ADVICE);
+        return Error::Refused {
+            action,
+            url,
+            reason,
+        };
+    }
     match refusal(&error) {
         Some(advice) => Error::Refused {
             action,

@@ -6,13 +6,14 @@ mod layout;
 mod script;
 mod server;
 mod sweep;
+mod tls;
 
 use async_trait::async_trait;
 pub use config::RedisConfig;
 use jetline_records::{EpochId, Mode, ObjectId};
 use layout::Keys;
 use redis::{
-    Client, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind,
+    Client, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind, TlsCertificates,
     aio::{ConnectionManager, ConnectionManagerConfig},
     cmd,
     io::tcp::TcpSettings,
@@ -50,7 +51,12 @@ impl Redis {
     /// Connects to a server, and sees to it that it can hold claims.
     pub async fn connect(url: &Url, config: &RedisConfig) -> Result<Self, Error> {
         let address = config::address(url);
-        let mut connection = open(url, config)
+        let certificates = tls::certificates(url, config).map_err(|reason| Error::Refused {
+            action: "connect",
+            url: address.clone(),
+            reason,
+        })?;
+        let mut connection = open(url, config, certificates)
             .await
             .map_err(|error| failure::failure("connect", &address, error))?;
         let objection = server::objection(&mut connection, &address)
@@ -75,12 +81,20 @@ impl Redis {
     }
 }
 
-async fn open(url: &Url, config: &RedisConfig) -> Result<ConnectionManager, RedisError> {
+async fn open(
+    url: &Url,
+    config: &RedisConfig,
+    certificates: Option<TlsCertificates>,
+) -> Result<ConnectionManager, RedisError> {
     let socket = TcpSettings::default().set_nodelay(true);
     // A peer that went away without a word is given up after as long as one that does not answer.
     #[cfg(target_os = "linux")]
     let socket = socket.set_user_timeout(config.redis_timeout);
-    let client = Client::open(url.clone().into_connection_info()?.set_tcp_settings(socket))?;
+    let address = url.clone().into_connection_info()?.set_tcp_settings(socket);
+    let client = match certificates {
+        Some(certificates) => Client::build_with_tls(address, certificates)?,
+        None => Client::open(address)?,
+    };
     let patience = ConnectionManagerConfig::new()
         .set_connection_timeout(Some(config.redis_timeout))
         .set_response_timeout(Some(config.redis_timeout))

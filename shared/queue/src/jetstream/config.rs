@@ -20,6 +20,28 @@ pub struct JetStreamConfig {
     #[arg(long, env = "NATS_CREDENTIALS", value_name = "FILE")]
     pub nats_credentials: Option<PathBuf>,
 
+    /// The CA of NATS's certificate, in PEM, where the machine does not trust it; the connection must be TLS then
+    #[arg(long, env = "NATS_CA_FILE", value_name = "FILE")]
+    pub nats_ca_file: Option<PathBuf>,
+
+    /// Certificate of this program, in PEM, where NATS asks for one
+    #[arg(
+        long,
+        env = "NATS_CERT_FILE",
+        value_name = "FILE",
+        requires = "nats_key_file"
+    )]
+    pub nats_cert_file: Option<PathBuf>,
+
+    /// The certificate's private key, in PEM
+    #[arg(
+        long,
+        env = "NATS_KEY_FILE",
+        value_name = "FILE",
+        requires = "nats_cert_file"
+    )]
+    pub nats_key_file: Option<PathBuf>,
+
     /// Stream that holds the chunks; created when it is missing, updated when it differs
     #[arg(long, env = "NATS_STREAM", value_name = "NAME", default_value = "JETLINE", value_parser = name)]
     pub nats_stream: String,
@@ -43,6 +65,9 @@ impl fmt::Debug for JetStreamConfig {
         f.debug_struct("JetStreamConfig")
             .field("nats_url", &self.nats_url)
             .field("nats_credentials", &self.nats_credentials)
+            .field("nats_ca_file", &self.nats_ca_file)
+            .field("nats_cert_file", &self.nats_cert_file)
+            .field("nats_key_file", &self.nats_key_file)
             .field("nats_stream", &self.nats_stream)
             .field("nats_max_bytes", &self.nats_max_bytes)
             .field("nats_ack_wait", &self.nats_ack_wait)

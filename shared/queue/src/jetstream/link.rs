@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, connection::State};
+use jetline_runtime::tls;
 use percent_encoding::percent_decode_str;
 use tokio::{sync::watch, time::timeout};
 use tracing::{debug, info, warn};
@@ -13,6 +14,9 @@ use url::Url;
 
 use super::JetStreamConfig;
 use crate::Error;
+
+/// Which settings TLS depends on.
+const TLS_ADVICE: &str = "look at NATS_URL, NATS_CA_FILE and NATS_CERT_FILE";
 
 /// Commands that wait in the client while it reconnects. The chunks among them are memory, so they are few.
 const WAITING_COMMANDS: usize = 128;
@@ -34,7 +38,9 @@ impl Link {
     pub(super) async fn open(url: &Url, config: &JetStreamConfig) -> Result<Self, Error> {
         let plain = without_credentials(url);
         let (sender, losses) = watch::channel(0);
-        let options = authenticated(ConnectOptions::new(), url, config)
+        let options = secured(ConnectOptions::new(), url, config)
+            .map_err(|reason| refused(plain.to_string(), &reason))?;
+        let options = authenticated(options, url, config)
             .await?
             .name("jetline")
             .client_capacity(WAITING_COMMANDS)
@@ -48,6 +54,10 @@ impl Link {
                 losses,
             }),
             Err(error) => Err(match error.kind() {
+                _ if let Some(reason) = tls::refusal(&error) => {
+                    refused(url, &format!("{reason}; {TLS_ADVICE}"))
+                }
+                ConnectErrorKind::Tls => refused(url, &format!("{error}; {TLS_ADVICE}")),
                 ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
                     refused(
                         url,
@@ -124,6 +134,29 @@ pub(super) fn without_credentials(url: &Url) -> Url {
     let _ = plain.set_password(None);
     let _ = plain.set_username("");
     plain
+}
+
+/// Where TLS is asked for, by the scheme or by certificates, there is no connection without it: the servers of a cluster
+/// that are learnt from the first one come without a scheme.
+fn secured(
+    mut options: ConnectOptions,
+    url: &Url,
+    config: &JetStreamConfig,
+) -> Result<ConnectOptions, String> {
+    let (ca, identity) = (&config.nats_ca_file, &config.nats_cert_file);
+    if url.scheme() == "tls" || ca.is_some() || identity.is_some() {
+        options = options.require_tls(true);
+    }
+    if let Some(file) = ca {
+        tls::certificates(file, "NATS_CA_FILE")?;
+        options = options.add_root_certificates(file.clone());
+    }
+    if let (Some(file), Some(key)) = (identity, &config.nats_key_file) {
+        tls::certificates(file, "NATS_CERT_FILE")?;
+        tls::read(key, "NATS_KEY_FILE")?;
+        options = options.add_client_certificate(file.clone(), key.clone());
+    }
+    Ok(options)
 }
 
 /// Takes the credentials out of the URL: async-nats writes its addresses to the log, and does not decode them.

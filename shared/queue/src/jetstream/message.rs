@@ -21,12 +21,48 @@ const READING: &str = "Jetline-Reading";
 const OVERSIZED: &str = "Jetline-Oversized";
 
 /// What the headers of a chunk may take of a message's size limit.
-pub(super) const HEADER_ROOM: usize = 4096;
+pub const HEADER_ROOM: usize = 4096;
 
 /// Whether a name can be a token of a subject and the value of a header.
 pub(super) fn is_token(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     !name.is_empty() && name.len() <= 255 && name.bytes().all(allowed)
+}
+
+/// Whether a chunk can be a message.
+pub fn acceptable(chunk: &Chunk, max_body_bytes: usize) -> Result<(), String> {
+    let bytes = chunk.body.len();
+    if bytes > max_body_bytes {
+        return Err(format!(
+            "its body of {bytes} bytes is over the server's max_payload: make chunks smaller"
+        ));
+    }
+    for (what, name) in [
+        ("dataset", &chunk.dataset),
+        ("reading", &chunk.reading),
+        ("registration", &chunk.registration),
+    ] {
+        if !is_token(name) {
+            return Err(format!(
+                "its {what} is `{name}`: letters, digits, `-` and `_` only"
+            ));
+        }
+    }
+    countable(chunk)
+}
+
+/// Whether the ledger can hold a chunk's place: offsets of 63 bits in their order, and line numbers from 1 to `u32::MAX`.
+fn countable(chunk: &Chunk) -> Result<(), String> {
+    let Chunk { start, end, .. } = chunk;
+    if start > end || i64::try_from(*end).is_err() {
+        return Err(format!("{START} is {start} and {END} is {end}"));
+    }
+    let (first, lines) = (chunk.first_line, chunk.lines);
+    // The line behind the last one needs no number.
+    if first == 0 || u64::from(first) + u64::from(lines) > u64::from(u32::MAX) + 1 {
+        return Err(format!("{FIRST_LINE} is {first} and {LINES} is {lines}"));
+    }
+    Ok(())
 }
 
 /// The subject of all chunks in a stream.
@@ -35,7 +71,7 @@ pub(super) fn every_subject(stream: &str) -> String {
 }
 
 /// The subject of a chunk.
-pub(super) fn subject(stream: &str, chunk: &Chunk) -> String {
+pub fn subject(stream: &str, chunk: &Chunk) -> String {
     format!("{stream}.chunks.{}.{}", chunk.dataset, chunk.object)
 }
 
@@ -45,7 +81,7 @@ pub(super) fn subjects_of(stream: &str, object: ObjectId) -> String {
 }
 
 /// The headers of a chunk.
-pub(super) fn headers(chunk: &Chunk) -> HeaderMap {
+pub fn headers(chunk: &Chunk) -> HeaderMap {
     let mut headers = HeaderMap::new();
     // The stream drops what it has seen under this id: a repeated publication, but not another reading of the object.
     let id = format!("{}:{}:{}", chunk.object, chunk.start, chunk.reading);
@@ -69,12 +105,12 @@ pub(super) fn headers(chunk: &Chunk) -> HeaderMap {
 }
 
 /// The chunk that a message carries.
-pub(super) fn chunk(message: async_nats::Message) -> Result<Chunk, Error> {
+pub fn chunk(message: async_nats::Message) -> Result<Chunk, Error> {
     let headers = Headers {
         subject: &message.subject,
         map: message.headers.as_ref(),
     };
-    Ok(Chunk {
+    let chunk = Chunk {
         object: headers.object(OBJECT)?,
         registration: headers.text(REGISTRATION)?.to_owned(),
         dataset: headers.text(DATASET)?.to_owned(),
@@ -89,7 +125,9 @@ pub(super) fn chunk(message: async_nats::Message) -> Result<Chunk, Error> {
             .get(TraceContext::HEADER)
             .and_then(TraceContext::parse),
         body: message.payload,
-    })
+    };
+    countable(&chunk).map_err(|reason| headers.malformed(reason))?;
+    Ok(chunk)
 }
 
 struct Headers<'a> {
@@ -135,14 +173,17 @@ mod tests {
 
     const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
 
+    /// The last offset that the ledger can hold.
+    const LAST: u64 = i64::MAX as u64;
+
     fn example() -> Chunk {
         Chunk {
             object: ObjectId::MAX,
             dataset: "d".repeat(255),
-            start: u64::MAX - 1,
-            end: u64::MAX,
+            start: LAST - 1,
+            end: LAST,
             first_line: u32::MAX,
-            lines: u32::MAX,
+            lines: 1,
             oversized: true,
             settled: ObjectId::MAX,
             registration: "g".repeat(255),
@@ -210,12 +251,44 @@ mod tests {
     }
 
     #[test]
+    fn chunk_that_no_message_can_carry_is_told_before_it_is_sent() {
+        type Change = fn(&mut Chunk);
+        assert_eq!(acceptable(&example(), 3), Ok(()));
+        let changes: [(Change, &str); 4] = [
+            (|chunk| chunk.registration = "a\r\nb".into(), "registration"),
+            (|chunk| chunk.dataset.clear(), "dataset"),
+            (|chunk| chunk.reading.push('.'), "reading"),
+            (|chunk| chunk.end = 0, "Jetline-End is 0"),
+        ];
+        for (change, words) in changes {
+            let mut chunk = example();
+            change(&mut chunk);
+            let reason = acceptable(&chunk, 3).unwrap_err();
+            assert!(reason.contains(words), "{reason}");
+        }
+        assert!(
+            acceptable(&example(), 2)
+                .unwrap_err()
+                .contains("max_payload")
+        );
+    }
+
+    #[test]
     fn malformed_message_is_explained() {
         let mut wrong = headers(&example());
         wrong.insert(LINES, "many");
         let mut beyond = headers(&example());
         beyond.insert(OBJECT, "-1");
+        let with = |change: fn(&mut Chunk)| {
+            let mut chunk = example();
+            change(&mut chunk);
+            Some(headers(&chunk))
+        };
         for (headers, reason) in [
+            (with(|chunk| chunk.start = LAST + 1), "Jetline-Start is"),
+            (with(|chunk| chunk.end = LAST + 1), "Jetline-End is"),
+            (with(|chunk| chunk.first_line = 0), "First-Line is 0"),
+            (with(|chunk| chunk.lines = 2), "Jetline-Lines is 2"),
             (None, "Jetline-Object is missing"),
             (Some(wrong), "Jetline-Lines is `many`: invalid digit"),
             (Some(beyond), "Jetline-Object is -1, which is no object"),

@@ -10,7 +10,8 @@ mod consumer;
 mod failure;
 mod gauge;
 mod link;
-mod message;
+#[doc(hidden)]
+pub mod message;
 mod pull;
 
 use std::sync::Arc;
@@ -19,11 +20,18 @@ use async_nats::jetstream::context::PublishErrorKind;
 use async_trait::async_trait;
 pub use config::JetStreamConfig;
 use jetline_records::ObjectId;
-use tokio::sync::Mutex;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout_at},
+};
 use tracing::warn;
 use url::Url;
 
-use self::{broker::Broker, link::Link, pull::Puller};
+use self::{
+    broker::{ANSWER, Broker},
+    link::Link,
+    pull::Puller,
+};
 use crate::{Chunk, Delivery, Destination, Error, PublishAck, Queue};
 
 /// The queue in NATS.
@@ -53,7 +61,7 @@ impl Queue for JetStream {
         let broker = Arc::clone(&self.broker);
         // Without a connection the client would hold the chunk, and the caller's next attempt as well.
         broker.link.check(ACTION)?;
-        if let Err(reason) = acceptable(&chunk, self.max_body_bytes()) {
+        if let Err(reason) = message::acceptable(&chunk, self.max_body_bytes()) {
             return Err(failure::refused(&broker.link, ACTION, &reason));
         }
         let losses = broker.link.losses();
@@ -64,18 +72,26 @@ impl Queue for JetStream {
             .publish_with_headers(subject, headers, chunk.body)
             .await
             .map_err(|error| failure::of_publish(&broker.link, error))?;
+        // From now on, not from when somebody waits: answers that are lost together are given up together, however many.
+        let answer = timeout_at(Instant::now() + ANSWER, sent.into_future());
         Ok(Box::pin(async move {
             let answer = tokio::select! {
-                answer = sent.into_future() => answer,
+                answer = answer => answer,
                 () = broker.link.lost(losses) => {
                     let reason = "the connection was lost before the answer";
                     return Err(broker.link.unavailable(ACTION, reason.into()));
                 }
             };
-            let Err(error) = answer else {
-                return Ok(());
+            let error = match answer {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => error,
+                Err(_) => PublishErrorKind::TimedOut.into(),
             };
-            if error.kind() == PublishErrorKind::StreamNotFound && broker.ensure().await? {
+            let may_be_gone = matches!(
+                error.kind(),
+                PublishErrorKind::StreamNotFound | PublishErrorKind::TimedOut
+            );
+            if may_be_gone && broker.ensure().await? {
                 warn!(stream = broker.config.nats_stream, "stream was gone");
             }
             Err(failure::of_publish(&broker.link, error))
@@ -101,22 +117,4 @@ impl Queue for JetStream {
             name: self.broker.config.nats_stream.clone(),
         }
     }
-}
-
-/// Whether a chunk can be a message.
-fn acceptable(chunk: &Chunk, max_body_bytes: usize) -> Result<(), String> {
-    let bytes = chunk.body.len();
-    if bytes > max_body_bytes {
-        return Err(format!(
-            "its body of {bytes} bytes is over the server's max_payload: make chunks smaller"
-        ));
-    }
-    for (what, name) in [("dataset", &chunk.dataset), ("reading", &chunk.reading)] {
-        if !message::is_token(name) {
-            return Err(format!(
-                "its {what} is `{name}`: letters, digits, `-` and `_` only"
-            ));
-        }
-    }
-    Ok(())
 }

@@ -17,10 +17,10 @@ async fn every_field_survives_the_trip() {
         let plain = chunk(0);
         let oversized = Chunk {
             object: ObjectId::MAX,
-            start: u64::MAX - 1,
-            end: u64::MAX,
+            start: i64::MAX as u64 - 1,
+            end: i64::MAX as u64,
             first_line: u32::MAX,
-            lines: u32::MAX,
+            lines: 1,
             oversized: true,
             settled: object(0),
             ..chunk(1)

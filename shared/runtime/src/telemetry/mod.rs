@@ -73,6 +73,9 @@ fn start_logs(settings: &TelemetrySettings) -> anyhow::Result<()> {
         .with_context(|| format!("LOG is not a filter: {:?}", settings.log))?;
     let subscriber = Subscriber::builder()
         .with_env_filter(filter)
+        // A line that cannot be written, on a disk that is full, would be told on standard error, which panics where
+        // that cannot be written either: no service ends for its log.
+        .log_internal_errors(false)
         .with_writer(io::stderr);
     let started = match settings.log_format {
         LogFormat::Pretty => subscriber.with_ansi(io::stderr().is_terminal()).try_init(),

@@ -1,6 +1,6 @@
 //! Credentials, region, endpoint and TLS.
 
-use std::{env, fmt, time::Duration};
+use std::{env, fmt, path::PathBuf, time::Duration};
 
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableRegionProvider,
@@ -9,11 +9,12 @@ use aws_config::{
 use aws_sdk_s3::{
     Client,
     config::{
-        Builder, Credentials, ProvideCredentials, ResponseChecksumValidation,
+        Builder, Credentials, ProvideCredentials, ResponseChecksumValidation, SharedHttpClient,
         timeout::TimeoutConfig,
     },
 };
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use jetline_runtime::tls;
 use url::Url;
 
 use crate::Error;
@@ -24,6 +25,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(30);
 /// What is used when nothing sets a region: S3-compatible servers take any.
 const REGION: &str = "us-east-1";
+/// The variable that names a file of CAs to trust instead of the machine's.
+pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 /// The variables that name another server than AWS's.
 const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
 
@@ -57,7 +60,8 @@ pub(super) async fn client(bucket: &str, access: Option<&S3Access>) -> Result<Cl
         (given(access), true)
     } else {
         let own_endpoint = endpoint_is_set(|name| env::var(name).ok()).map_err(refused)?;
-        let sdk = from_environment(own_endpoint).await;
+        let http = https(trust().map_err(refused)?);
+        let sdk = from_environment(own_endpoint, http).await;
         credentials(&sdk).await.map_err(refused)?;
         let own_endpoint = own_endpoint || sdk.endpoint_url().is_some();
         (sdk, own_endpoint)
@@ -87,15 +91,15 @@ fn given(access: &S3Access) -> SdkConfig {
     );
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
-        .http_client(https())
+        .http_client(https(TrustStore::default()))
         .region(Region::from_static(REGION))
         .endpoint_url(&access.endpoint_url)
         .credentials_provider(aws_sdk_s3::config::SharedCredentialsProvider::new(keys))
         .build()
 }
 
-async fn from_environment(own_endpoint: bool) -> SdkConfig {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https());
+async fn from_environment(own_endpoint: bool, http: SharedHttpClient) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
     if own_endpoint {
         // Without asking for the region of the machine: it may be none of AWS's, which takes seconds to find out.
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
@@ -111,10 +115,23 @@ async fn from_environment(own_endpoint: bool) -> SdkConfig {
         .build()
 }
 
-fn https() -> aws_sdk_s3::config::SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https()
+/// The CAs of `AWS_CA_BUNDLE`, as every AWS tool takes them, or those that the machine trusts.
+fn trust() -> Result<TrustStore, String> {
+    let Some(file) = env::var_os(CA_BUNDLE).filter(|file| !file.is_empty()) else {
+        return Ok(TrustStore::default());
+    };
+    let bundle = tls::certificates(&PathBuf::from(file), CA_BUNDLE)?;
+    Ok(TrustStore::empty().with_pem_certificate(bundle))
+}
+
+fn https(trust: TrustStore) -> SharedHttpClient {
+    let provider = Provider::Rustls(CryptoMode::Ring);
+    let builder = aws_smithy_http_client::Builder::new().tls_provider(provider);
+    match TlsContext::builder().with_trust_store(trust).build() {
+        Ok(context) => builder.tls_context(context).build_https(),
+        // It has no way to fail; and without a context, the machine's trust is what counts.
+        Err(_) => builder.build_https(),
+    }
 }
 
 /// The SDK would take a malformed URL for none, and send the request to AWS.

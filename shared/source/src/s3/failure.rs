@@ -7,6 +7,7 @@ use aws_sdk_s3::{
 };
 use tokio::task::JoinError;
 
+use super::access::CA_BUNDLE;
 use crate::Error;
 
 const KEYS: &str = "look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN";
@@ -18,6 +19,14 @@ const NO_SUCH_BUCKET: &str = "NoSuchBucket";
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 pub(super) fn listing(uri: String, error: SdkError<ListObjectsV2Error, HttpResponse>) -> Error {
+    if let Some(reason) = jetline_runtime::tls::refusal(&error) {
+        let reason = format!("{reason}: look at AWS_ENDPOINT_URL and {CA_BUNDLE}");
+        return Error::Refused {
+            action: "list",
+            uri,
+            reason,
+        };
+    }
     match refusal(&error) {
         Some(reason) if error.code() == Some(NO_SUCH_BUCKET) => Error::Absent { uri, reason },
         Some(reason) => Error::Refused {

@@ -1,7 +1,7 @@
 //! The epoch that commits must be of.
 //!
-//! A new epoch begins when the dedup store has lost something, when the database was restored, and when claims were
-//! made that will never be committed. It begins in one transaction that nobody commits beside.
+//! A new epoch begins when the dedup store has lost something, when the database was restored, when objects are replayed,
+//! and when claims were made that will never be committed. It begins in one transaction that nobody commits beside.
 
 use chrono::{DateTime, Utc};
 use jetline_records::{Epoch, EpochId, Mode, ObjectId};
@@ -18,7 +18,8 @@ use crate::{
 pub struct CurrentEpoch {
     /// The epoch.
     pub epoch: Epoch,
-    /// Whether the database server is the one that it began on; a restored database may have taken back commits.
+    /// Whether the database server is the one that it began on, and nothing is replayed since: commits may have been taken
+    /// back.
     pub same_server: bool,
 }
 
@@ -105,6 +106,13 @@ pub(crate) async fn end(
         }
         _ => Ok(None),
     }
+}
+
+/// Ends the epoch in force, in any mode, as a restart of the database does: nobody commits under it or joins it. Whoever
+/// commits next begins another one, whose base and recovery mark are those of that moment.
+pub(crate) async fn outdate(tx: &impl ConnectionTrait) -> Result<(), Error> {
+    let sql = "UPDATE epoch SET server_started_at = 'before a replay'";
+    execute(tx, "end the epoch", sql, []).await.map(drop)
 }
 
 pub(crate) async fn current(db: &impl ConnectionTrait) -> Result<Option<CurrentEpoch>, Error> {

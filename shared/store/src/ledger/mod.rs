@@ -3,9 +3,11 @@
 mod admit;
 pub(crate) mod epoch;
 mod gaps;
+mod hopeless;
 mod lease;
 mod loading;
 mod register;
+mod replay;
 mod settle;
 mod suspect;
 
@@ -17,6 +19,7 @@ use jetline_records::ObjectId;
 pub use lease::Reading;
 pub use loading::Loading;
 pub use register::NewObject;
+pub use replay::{Replay, ReplayOutcome, Replayed, Stored};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend};
 pub use settle::Ended;
 pub use suspect::Suspicion;
@@ -57,7 +60,8 @@ impl Ledger {
         }
     }
 
-    /// The first object that is not settled: every object below it is done or failed, and stays so.
+    /// The first object that is not settled: every object below it is done or failed, and stays so
+    /// unless it is replayed.
     pub async fn settled(&self) -> Result<ObjectId, Error> {
         settled(&self.db).await
     }

@@ -1,9 +1,14 @@
-//! Objects end: done when their committed chunks tile them, failed when they were damaged or cannot be completed.
+//! Objects end: done when their committed chunks tile them, failed when they were damaged, cannot be completed, or have
+//! too many rejected lines.
 
 use jetline_records::{EpochId, ObjectId};
 use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 
-use super::{Ledger, commit, epoch, settled};
+use super::{
+    Ledger, commit, epoch,
+    hopeless::{hopeless, too_many},
+    settled,
+};
 use crate::{
     Error,
     backend::{execute, placeholders, query},
@@ -28,18 +33,28 @@ struct Tiled {
     error: Option<String>,
     total_lines: i64,
     lines: i64,
+    rejected: i64,
     dead: i64,
+}
+
+/// An object that ends failed, and the epoch with it, when everything below it is settled.
+struct Failing {
+    id: i64,
+    error: String,
 }
 
 impl Ledger {
     /// Ends every object whose chunks tile it, and folds the chunks of settled objects into their rows.
     ///
     /// An object with dead chunks ends only when everything below it is settled: until then its unchanged lines stand
-    /// in the dedup store alone. It ends the epoch, for which `new_epoch` is used.
-    pub async fn settle(&self, new_epoch: EpochId) -> Result<Vec<Ended>, Error> {
-        let watermark = settled(&self.db).await?.get();
-        let may_end = |object: &Tiled| object.dead == 0 || object.id == watermark;
-        if !tiled(&self.db).await?.iter().any(may_end) {
+    /// in the dedup store alone. So does one that is broken off with more than `max_rejects` rejected lines. It ends the
+    /// epoch, for which `new_epoch` is used.
+    pub async fn settle(
+        &self,
+        new_epoch: EpochId,
+        max_rejects: Option<u64>,
+    ) -> Result<Vec<Ended>, Error> {
+        if !something_ends(&self.db, max_rejects).await? {
             return Ok(Vec::new());
         }
         let tx = self.alone().await?;
@@ -49,17 +64,13 @@ impl Ledger {
             .into_iter()
             .partition(|object| object.dead > 0);
         for batch in whole.chunks(BATCH) {
-            self.end_whole(&tx, batch, &mut ended).await?;
+            self.end_whole(&tx, batch, max_rejects, &mut ended).await?;
         }
         let whole = ended.len();
-        for object in dead {
-            if settled(&tx).await?.get() == object.id {
-                let error = format!(
-                    "{} chunks crashed their writer too often and were given up",
-                    object.dead
-                );
-                self.end_failed(&tx, object.id, &error).await?;
-                ended.extend(as_ended(object.id, Some(error)));
+        for Failing { id, error } in failing(&tx, &dead, max_rejects).await? {
+            if settled(&tx).await?.get() == id {
+                self.end_failed(&tx, id, &error).await?;
+                ended.extend(as_ended(id, Some(error)));
             }
         }
         if ended.len() > whole
@@ -97,6 +108,7 @@ impl Ledger {
         &self,
         tx: &impl ConnectionTrait,
         objects: &[Tiled],
+        max_rejects: Option<u64>,
         ended: &mut Vec<Ended>,
     ) -> Result<(), Error> {
         let sql = format!(
@@ -115,6 +127,13 @@ impl Ledger {
                 let differ = format!("{read} lines were read and {committed} are accounted for");
                 self.end_failed(tx, object.id, &differ).await?;
                 error = Some(differ);
+            } else if error.is_none()
+                && let Some(limit) =
+                    max_rejects.filter(|limit| object.rejected.cast_unsigned() > *limit)
+            {
+                let many = too_many(tx, object.id, limit).await?;
+                self.end_failed(tx, object.id, &many).await?;
+                error = Some(many);
             }
             ended.extend(as_ended(object.id, error));
         }
@@ -127,7 +146,9 @@ impl Ledger {
         id: i64,
         error: &str,
     ) -> Result<(), Error> {
-        let sql = "UPDATE objects SET state = 'failed', error = $1, done_at = $2 WHERE id = $3";
+        let sql = "UPDATE objects SET state = 'failed', error = $1, done_at = $2,
+                 lease_owner = NULL, lease_until = NULL
+             WHERE id = $3";
         let values = [error.into(), (self.now)().into(), id.into()];
         execute(tx, "fail an object", sql, values).await.map(drop)
     }
@@ -137,12 +158,46 @@ fn as_ended(id: i64, error: Option<String>) -> Option<Ended> {
     ObjectId::new(id).map(|object| Ended { object, error })
 }
 
+async fn something_ends(
+    db: &impl ConnectionTrait,
+    max_rejects: Option<u64>,
+) -> Result<bool, Error> {
+    let watermark = settled(db).await?.get();
+    let mut tiled = tiled(db).await?.into_iter();
+    Ok(
+        tiled.any(|object| object.dead == 0 || object.id == watermark)
+            || hopeless(db, max_rejects).await?.contains(&watermark),
+    )
+}
+
+async fn failing(
+    tx: &impl ConnectionTrait,
+    dead: &[Tiled],
+    max_rejects: Option<u64>,
+) -> Result<Vec<Failing>, Error> {
+    let dead = dead.iter().map(|object| Failing {
+        id: object.id,
+        error: format!(
+            "{} chunks crashed their writer too often and were given up",
+            object.dead
+        ),
+    });
+    let mut failing: Vec<Failing> = dead.collect();
+    for id in hopeless(tx, max_rejects).await? {
+        let error = too_many(tx, id, max_rejects.unwrap_or_default()).await?;
+        failing.push(Failing { id, error });
+    }
+    failing.sort_by_key(|object| object.id);
+    Ok(failing)
+}
+
 /// Committed chunks never overlap, so that they tile an object as soon as they are as long. Their lines are those that a
 /// writer accounted for, which is then compared with those that the fetcher read.
 async fn tiled(db: &impl ConnectionTrait) -> Result<Vec<Tiled>, Error> {
     let sql = "SELECT o.id, o.error, o.total_lines, CAST(COALESCE(SUM(CASE WHEN c.state = 'dead' THEN c.line_count
                  ELSE c.inserted + c.updated + c.unchanged + c.superseded + c.rejected + c.blank END), 0) AS BIGINT)
                  AS lines,
+             CAST(COALESCE(SUM(c.rejected), 0) AS BIGINT) AS rejected,
              COALESCE(SUM(CASE WHEN c.state = 'dead' THEN 1 ELSE 0 END), 0) AS dead
          FROM objects o LEFT JOIN chunks c ON c.object_id = o.id AND c.state IN ('committed', 'dead')
          WHERE o.state = 'loading' AND o.total_bytes IS NOT NULL

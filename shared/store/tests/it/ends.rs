@@ -12,7 +12,7 @@ use crate::base::{
 };
 
 async fn settle(base: &Base) -> Vec<Ended> {
-    base.ledger.settle(epoch_id(9)).await.unwrap()
+    base.ledger.settle(epoch_id(9), None).await.unwrap()
 }
 
 fn done(object: i64) -> Ended {

@@ -89,7 +89,10 @@ async fn new_epoch_forgets_what_is_not_settled_and_keeps_its_counts() {
         for lines in [1, 5, 5, 1] {
             read(&base.ledger, &complete(lines)).await;
         }
-        assert_eq!(base.ledger.settle(epoch_id(9)).await.unwrap().len(), 2);
+        assert_eq!(
+            base.ledger.settle(epoch_id(9), None).await.unwrap().len(),
+            2
+        );
         assert_eq!(base.object(4).await.state, State::Done);
 
         let next = begin(&base.ledger, Mode::Shared, Some(first.id), 2).await;
@@ -107,7 +110,10 @@ async fn new_epoch_forgets_what_is_not_settled_and_keeps_its_counts() {
         }
         // What was done is done again, and counted once.
         base.counts(&next, chunk(4, 0, &[(4, "d")])).await;
-        assert_eq!(base.ledger.settle(epoch_id(9)).await.unwrap().len(), 1);
+        assert_eq!(
+            base.ledger.settle(epoch_id(9), None).await.unwrap().len(),
+            1
+        );
         let status = base.status(4).await;
         assert_eq!((status.state, status.inserted), (State::Done, 1));
         assert_eq!(status.lines(), 1);
@@ -142,7 +148,7 @@ async fn mode_changes_only_when_everything_is_settled() {
         }
         base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
         read(&base.ledger, &complete(1)).await;
-        base.ledger.settle(epoch_id(9)).await.unwrap();
+        base.ledger.settle(epoch_id(9), None).await.unwrap();
         let off = begin(&base.ledger, Mode::Off, None, 2).await;
         assert_eq!((off.mode, off.base), (Mode::Off, id(2)));
         let outcome = base.commit(&epoch, &[chunk(1, 0, &[(1, "a")])]).await;

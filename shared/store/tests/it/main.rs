@@ -13,6 +13,8 @@ mod ends;
 #[cfg(test)]
 mod epochs;
 #[cfg(test)]
+mod hopeless;
+#[cfg(test)]
 mod leases;
 #[cfg(test)]
 mod races;
@@ -21,5 +23,7 @@ mod read;
 mod registration;
 #[cfg(test)]
 mod repeats;
+#[cfg(test)]
+mod replay;
 #[cfg(test)]
 mod suspects;

@@ -155,7 +155,7 @@ async fn many_connections_write_to_one_file() {
     let looks = tokio::spawn(async move {
         let mut ended = Vec::new();
         while ended.is_empty() {
-            ended = other.settle(epoch_id(9)).await.unwrap();
+            ended = other.settle(epoch_id(9), None).await.unwrap();
         }
         ended.len()
     });

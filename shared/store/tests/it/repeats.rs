@@ -92,7 +92,7 @@ async fn late_chunk_of_a_done_object_is_committed_already_even_after_folding() {
         base.counts(&epoch, second.clone()).await;
         read(&base.ledger, &complete(1)).await;
         read(&base.ledger, &complete(1)).await;
-        base.ledger.settle(epoch_id(9)).await.unwrap();
+        base.ledger.settle(epoch_id(9), None).await.unwrap();
         // Done, but not folded: the first is not.
         assert_eq!(base.chunks().await.len(), 1);
         assert_eq!(
@@ -100,7 +100,7 @@ async fn late_chunk_of_a_done_object_is_committed_already_even_after_folding() {
             again()
         );
         base.counts(&epoch, first.clone()).await;
-        base.ledger.settle(epoch_id(9)).await.unwrap();
+        base.ledger.settle(epoch_id(9), None).await.unwrap();
         assert_eq!(base.chunks().await, []);
         let both = base.commit(&epoch, &[first, second]).await;
         assert_eq!(both, CommitOutcome::Committed(vec![AGAIN, AGAIN]));
@@ -116,7 +116,7 @@ async fn late_chunk_of_an_object_that_was_damaged_behind_it_is_committed_already
         let chunk = chunk(1, 0, &[(1, "a")]);
         base.counts(&epoch, chunk.clone()).await;
         read(&base.ledger, &damaged(1)).await;
-        base.ledger.settle(epoch_id(9)).await.unwrap();
+        base.ledger.settle(epoch_id(9), None).await.unwrap();
         assert_eq!(base.chunks().await, []);
         assert_eq!(base.commit(&epoch, &[chunk]).await, again());
     }

@@ -65,7 +65,7 @@ async fn chunk_of_an_object_that_ended_or_is_another_one_leaves_no_suspicion() {
         let (base, epoch) = base.with_objects(2).await;
         base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
         read(&base.ledger, &complete(1)).await;
-        base.ledger.settle(epoch_id(9)).await.unwrap();
+        base.ledger.settle(epoch_id(9), None).await.unwrap();
         let mut restored = entry(2, 0, 1);
         restored.registration = "of another database".to_owned();
         for chunk in [entry(1, 0, 1), restored, entry(7, 0, 1)] {

@@ -25,7 +25,12 @@ pub struct Database {
 impl Database {
     /// Creates one on the server of `JETLINE_TEST_POSTGRES`. The hint becomes part of its name.
     pub async fn create(name_hint: &str) -> Self {
-        let mut database = Self::copy_template(&server("JETLINE_TEST_POSTGRES"), name_hint).await;
+        Self::create_at(&server("JETLINE_TEST_POSTGRES"), name_hint).await
+    }
+
+    /// Creates one on the server of a superuser's URL.
+    pub async fn create_at(server: &str, name_hint: &str) -> Self {
+        let mut database = Self::copy_template(server, name_hint).await;
         database.drop_it = true;
         database
     }
@@ -33,6 +38,11 @@ impl Database {
     /// Creates one on a private server, and leaves it there.
     pub async fn create_on(server: &PostgresServer) -> Self {
         Self::copy_template(server.url(), "private").await
+    }
+
+    /// The same, with parameters that its URL has to have, such as `sslcert=…&sslkey=…`.
+    pub async fn create_on_as(server: &PostgresServer, parameters: &str) -> Self {
+        Self::copy_template(&format!("{}?{parameters}", server.url()), "private").await
     }
 
     async fn copy_template(server: &str, name_hint: &str) -> Self {
@@ -56,6 +66,12 @@ impl Database {
             name,
             drop_it: false,
         }
+    }
+
+    /// Its name on its server.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Where it is, with user and password.

@@ -13,6 +13,8 @@ use std::{
 use bytes::Bytes;
 use s3s::crypto::{Checksum, Md5};
 
+use super::changes::Changes;
+
 /// One object version.
 #[derive(Clone)]
 pub(super) struct Object {
@@ -66,13 +68,16 @@ fn hex(bytes: &[u8]) -> String {
 /// Objects by key.
 pub(super) type Bucket = BTreeMap<String, Object>;
 
-/// All buckets. Clones are the same buckets.
+/// All buckets, and the changes that are to happen to them. Clones are the same buckets.
 #[derive(Clone, Default)]
-pub(super) struct Buckets(Arc<Mutex<HashMap<String, Bucket>>>);
+pub(super) struct Buckets {
+    objects: Arc<Mutex<HashMap<String, Bucket>>>,
+    pub(super) changes: Changes,
+}
 
 impl Buckets {
     pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<String, Bucket>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts an object, and makes the bucket when there is none.
@@ -80,5 +85,11 @@ impl Buckets {
         let mut buckets = self.lock();
         let bucket = buckets.entry(bucket.to_owned()).or_default();
         bucket.insert(key.to_owned(), object);
+    }
+    /// Removes an object, if there is one.
+    pub(super) fn remove(&self, bucket: &str, key: &str) {
+        if let Some(bucket) = self.lock().get_mut(bucket) {
+            bucket.remove(key);
+        }
     }
 }

@@ -6,20 +6,55 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, future, stream};
+use bytes::Bytes;
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, future, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::{Method, StatusCode, body::Frame};
 use s3s::{Body, HttpError, HttpRequest, HttpResponse, S3Error, S3ErrorCode, service::S3Service};
+use tokio_util::sync::CancellationToken;
 
 /// What goes wrong with a request.
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// It is answered with this status (500 or 503) and nothing is done.
     Status(u16),
-    /// The connection breaks after this many bytes of the answer's body.
+    /// The connection ends, in good order, after this many bytes of the answer's body, of which the header promised more.
     CutBody(usize),
     /// The answer comes this much later.
     Delay(Duration),
+    /// The connection is reset; nothing is answered and nothing is done.
+    Reset,
+    /// The answer's body comes in blocks of at most this many bytes, with a pause before each.
+    Trickle {
+        /// Bytes in a block; zero counts as one.
+        block: usize,
+        /// The pause.
+        every: Duration,
+    },
+}
+
+/// How many faults have fallen on requests, by kind. One that found nothing to spoil does not count, such as a cut behind
+/// the end of a body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fired {
+    /// [`Fault::Status`].
+    pub status: u64,
+    /// [`Fault::CutBody`].
+    pub cut_body: u64,
+    /// [`Fault::Delay`].
+    pub delay: u64,
+    /// [`Fault::Reset`].
+    pub reset: u64,
+    /// [`Fault::Trickle`].
+    pub trickle: u64,
+}
+
+impl Fired {
+    /// Of all kinds.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.status + self.cut_body + self.delay + self.reset + self.trickle
+    }
 }
 
 /// What the requests are, as far as tests count them.
@@ -38,6 +73,7 @@ pub(super) struct Traffic(Arc<Mutex<State>>);
 struct State {
     gets: u64,
     lists: u64,
+    fired: Fired,
     /// In order; with `true`, for reads of objects only.
     faults: VecDeque<(Fault, bool)>,
 }
@@ -51,24 +87,46 @@ impl Traffic {
         self.lock().lists
     }
 
+    pub(super) fn fired(&self) -> Fired {
+        self.lock().fired
+    }
+
     pub(super) fn fail_next(&self, requests: usize, fault: &Fault, only_gets: bool) {
         let faults = std::iter::repeat_n((fault.clone(), only_gets), requests);
         self.lock().faults.extend(faults);
     }
 
-    /// Serves a request, or does what is ordered for it.
+    pub(super) fn forget_faults(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// Serves a request, or does what is ordered for it. To reset the connection is the caller's part.
     pub(super) async fn serve(
         self,
         service: S3Service,
         request: HttpRequest,
+        reset: CancellationToken,
     ) -> Result<HttpResponse, HttpError> {
         match self.note(operation(&request)) {
             None => service.call(request).await,
-            Some(Fault::Status(status)) => refuse(status),
-            Some(Fault::CutBody(length)) => Ok(cut(service.call(request).await?, length)),
+            Some(Fault::Status(status)) => {
+                self.lock().fired.status += 1;
+                refuse(status)
+            }
+            Some(Fault::CutBody(length)) => Ok(self.cut(service.call(request).await?, length)),
             Some(Fault::Delay(delay)) => {
+                self.lock().fired.delay += 1;
                 tokio::time::sleep(delay).await;
                 service.call(request).await
+            }
+            Some(Fault::Reset) => {
+                self.lock().fired.reset += 1;
+                reset.cancel();
+                future::pending().await
+            }
+            Some(Fault::Trickle { block, every }) => {
+                let answer = service.call(request).await?;
+                Ok(self.trickle(answer, block.max(1), every))
             }
         }
     }
@@ -83,6 +141,50 @@ impl Traffic {
         let is_meant = |(_, only_gets): &(Fault, bool)| !only_gets || operation == Operation::Get;
         let next = state.faults.iter().position(is_meant)?;
         state.faults.remove(next).map(|(fault, _)| fault)
+    }
+
+    /// The header still promises the whole length.
+    fn cut(self, answer: HttpResponse, length: usize) -> HttpResponse {
+        answer.map(|body| {
+            let kept = body.into_data_stream().scan(length, |left, block| {
+                let kept = (*left > 0).then(|| {
+                    block.map(|mut block| {
+                        block.truncate(*left);
+                        *left -= block.len();
+                        Frame::data(block)
+                    })
+                });
+                future::ready(kept)
+            });
+            let broken = stream::once(async move {
+                // Lets the connection send what it has: the header at least.
+                tokio::task::yield_now().await;
+                self.lock().fired.cut_body += 1;
+                Err("cut on order".into())
+            });
+            Body::http_body_unsync(StreamBody::new(kept.chain(broken)))
+        })
+    }
+
+    fn trickle(self, answer: HttpResponse, block: usize, every: Duration) -> HttpResponse {
+        answer.map(|body| {
+            let blocks = body.into_data_stream().flat_map(move |bytes| {
+                let pieces = match bytes {
+                    Ok(bytes) => pieces(bytes, block).map(Ok).left_stream(),
+                    error => stream::iter([error]).right_stream(),
+                };
+                pieces.map_ok(Frame::data)
+            });
+            let mut counted = false;
+            let slow = blocks.then(move |piece| {
+                if !counted {
+                    counted = true;
+                    self.lock().fired.trickle += 1;
+                }
+                tokio::time::sleep(every).map(|()| piece)
+            });
+            Body::http_body_unsync(StreamBody::new(slow))
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -113,24 +215,9 @@ fn refuse(status: u16) -> Result<HttpResponse, HttpError> {
         .map_err(|error| HttpError::new(error.into()))
 }
 
-/// The header still promises the whole length.
-fn cut(answer: HttpResponse, length: usize) -> HttpResponse {
-    answer.map(|body| {
-        let kept = body.into_data_stream().scan(length, |left, block| {
-            let kept = (*left > 0).then(|| {
-                block.map(|mut block| {
-                    block.truncate(*left);
-                    *left -= block.len();
-                    Frame::data(block)
-                })
-            });
-            future::ready(kept)
-        });
-        let broken = stream::once(async {
-            // Lets the connection send what it has: the header at least.
-            tokio::task::yield_now().await;
-            Err("cut on order".into())
-        });
-        Body::http_body_unsync(StreamBody::new(kept.chain(broken)))
-    })
+fn pieces(mut bytes: Bytes, length: usize) -> impl Stream<Item = Bytes> {
+    stream::iter(std::iter::from_fn(move || {
+        let piece = bytes.split_to(length.min(bytes.len()));
+        (!piece.is_empty()).then_some(piece)
+    }))
 }

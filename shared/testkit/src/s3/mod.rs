@@ -4,28 +4,34 @@
 //! are; nothing is hashed when it is read.
 
 mod buckets;
+mod changes;
 mod faults;
 mod operations;
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{self, SocketAddr},
     path::Path,
-    thread,
+    sync::Arc,
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use buckets::{Buckets, Object};
 use bytes::Bytes;
+pub use changes::{Change, Moment};
 use chrono::{DateTime, Utc};
-pub use faults::Fault;
 use faults::Traffic;
+pub use faults::{Fault, Fired};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use s3s::{
     auth::SimpleAuth,
     service::{S3Service, S3ServiceBuilder},
 };
-use tokio::{net::TcpListener, runtime, sync::oneshot};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+use tokio_util::sync::CancellationToken;
+
+use crate::{background::Background, process::listen_on_free_port, tls::ServerTls};
 
 /// The keys of every server here.
 const ACCESS_KEY: &str = "jetline-test";
@@ -80,70 +86,108 @@ impl Endpoint {
 
     /// Answers whoever connects, for ever. Dropping the future closes all connections of its runtime's tasks.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
+        self.serve_with(listener, None).await
+    }
+
+    async fn serve_with(
+        self,
+        listener: TcpListener,
+        tls: Option<TlsAcceptor>,
+    ) -> anyhow::Result<()> {
         let mut connections = tokio::task::JoinSet::new();
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            let endpoint = self.clone();
-            let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-                let traffic = endpoint.traffic.clone();
-                traffic.serve(endpoint.service.clone(), request.map(s3s::Body::from))
-            });
-            connections.spawn(async move {
-                // An error is a client that went away, or a fault on order.
-                let _ = http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-            });
+            connections.spawn(self.clone().answer(stream, tls.clone()));
             while connections.try_join_next().is_some() {}
+        }
+    }
+
+    async fn answer(self, mut stream: TcpStream, tls: Option<TlsAcceptor>) {
+        let reset = CancellationToken::new();
+        let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+            let traffic = self.traffic.clone();
+            let request = request.map(s3s::Body::from);
+            traffic.serve(self.service.clone(), request, reset.clone())
+        });
+        let serving = async {
+            let http = http1::Builder::new();
+            // An error is a client that went away or trusts nobody, or a fault on order.
+            let _ = match tls {
+                None => {
+                    http.serve_connection(TokioIo::new(&mut stream), service)
+                        .await
+                }
+                Some(tls) => match tls.accept(&mut stream).await {
+                    Ok(stream) => http.serve_connection(TokioIo::new(stream), service).await,
+                    Err(_) => Ok(()),
+                },
+            };
+        };
+        tokio::select! {
+            biased;
+            () = reset.cancelled() => {
+                // An error means that the client has gone.
+                let _ = stream.set_zero_linger();
+            }
+            () = serving => {}
         }
     }
 }
 
-/// A running endpoint on a free port, with a thread of its own. It stops when it is dropped.
+/// An endpoint on a port of 127.0.0.1, with a thread of its own. It keeps its port and what it holds when it is stopped
+/// and started; it stops when it is dropped.
 pub struct S3Server {
     endpoint: Endpoint,
+    scheme: &'static str,
+    tls: Option<TlsAcceptor>,
     address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
+    serving: Option<Background>,
 }
 
 impl S3Server {
     /// Starts one without buckets.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_as(None)
+    }
+
+    /// Starts one without buckets that speaks TLS, and nothing else. Certificates of clients are not asked for.
+    pub fn start_with_tls(tls: &ServerTls) -> anyhow::Result<Self> {
+        Self::start_as(Some(tls.config()?))
+    }
+
+    fn start_as(tls: Option<Arc<ServerConfig>>) -> anyhow::Result<Self> {
         let endpoint = Endpoint::new(ACCESS_KEY, SECRET_KEY);
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (stop, stopped) = oneshot::channel();
-        let serving = endpoint.clone();
-        let thread = thread::spawn(move || {
-            runtime.block_on(async {
-                let Ok(listener) = TcpListener::from_std(listener) else {
-                    return;
-                };
-                tokio::select! {
-                    _ = serving.serve(listener) => {}
-                    _ = stopped => {}
-                }
-            });
-            runtime.shutdown_background();
-        });
+        let listener = listen_on_free_port()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let tls = tls.map(TlsAcceptor::from);
         Ok(Self {
+            address: listener.local_addr()?,
+            serving: Some(serve(&endpoint, listener, tls.clone())?),
             endpoint,
-            address,
-            stop: Some(stop),
-            thread: Some(thread),
+            scheme,
+            tls,
         })
+    }
+
+    /// Goes away: connections break, new ones are refused.
+    pub fn stop(&mut self) {
+        self.serving = None;
+    }
+
+    /// Comes back after it was stopped, with what it holds.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        ensure!(self.serving.is_none(), "the endpoint runs already");
+        let listener = net::TcpListener::bind(self.address)
+            .with_context(|| format!("cannot listen on {} again", self.address))?;
+        self.serving = Some(serve(&self.endpoint, listener, self.tls.clone())?);
+        Ok(())
     }
 
     /// Its URL: what `AWS_ENDPOINT_URL` is set to.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// What `AWS_ACCESS_KEY_ID` is set to.
@@ -176,9 +220,12 @@ impl S3Server {
 
     /// Removes an object.
     pub fn delete(&self, bucket: &str, key: &str) {
-        if let Some(bucket) = self.endpoint.buckets.lock().get_mut(bucket) {
-            bucket.remove(key);
-        }
+        self.endpoint.buckets.remove(bucket, key);
+    }
+
+    /// Removes a bucket with everything in it.
+    pub fn delete_bucket(&self, bucket: &str) {
+        self.endpoint.buckets.lock().remove(bucket);
     }
 
     /// Sets when an object was written; lists show it in milliseconds.
@@ -190,6 +237,11 @@ impl S3Server {
         object.expect("there is such an object").last_modified = time.into();
     }
 
+    /// Lets nothing go wrong any more.
+    pub fn forget_faults(&self) {
+        self.endpoint.traffic.forget_faults();
+    }
+
     /// Lets the next requests, of any kind, go wrong.
     pub fn fail_next(&self, requests: usize, fault: &Fault) {
         self.endpoint.traffic.fail_next(requests, fault, false);
@@ -198,6 +250,24 @@ impl S3Server {
     /// Lets the next reads of objects go wrong.
     pub fn fail_next_gets(&self, requests: usize, fault: &Fault) {
         self.endpoint.traffic.fail_next(requests, fault, true);
+    }
+
+    /// How many faults have fallen on requests.
+    #[must_use]
+    pub fn fired(&self) -> Fired {
+        self.endpoint.traffic.fired()
+    }
+
+    /// Changes an object while it is being read: in the nth read of it from now on, counted from one. Reads that break
+    /// off on order before they look at the object do not count.
+    pub fn change_in_get(&self, nth: usize, moment: Moment, change: Change) {
+        self.endpoint.buckets.changes.plan(nth, moment, change);
+    }
+
+    /// How many changes are planned that have not happened yet.
+    #[must_use]
+    pub fn planned_changes(&self) -> usize {
+        self.endpoint.buckets.changes.planned()
     }
 
     /// How many reads of objects were asked for.
@@ -213,12 +283,12 @@ impl S3Server {
     }
 }
 
-impl Drop for S3Server {
-    fn drop(&mut self) {
-        self.stop.take();
-        if let Some(thread) = self.thread.take() {
-            // It panics only after a panic of its own, which the test has seen by then.
-            let _ = thread.join();
-        }
-    }
+/// Serves on a thread that ends, with its connections, when what this returns is dropped.
+fn serve(
+    endpoint: &Endpoint,
+    listener: net::TcpListener,
+    tls: Option<TlsAcceptor>,
+) -> anyhow::Result<Background> {
+    let endpoint = endpoint.clone();
+    Background::start_on(listener, |listener| endpoint.serve_with(listener, tls))
 }

@@ -39,6 +39,8 @@ needed! {
         Rule::Unique, &[&["A", "B", "A"]], number_given_twice;
     without_admission_a_chunk_that_the_database_took_back_outdoes_another_object:
         Rule::Registered, &[&["AAA"], &["B"]], number_of_another_object;
+    without_what_is_behind_it_a_replayed_line_outdoes_a_later_one_that_needed_no_row:
+        Rule::Behind, &[&["A"], &["B"], &["A"]], replay_below_an_unchanged_line;
 }
 
 async fn needed(
@@ -160,4 +162,23 @@ async fn number_of_another_object(world: &mut World<'_>) {
     world.load(TWO, 1, 0).await;
     world.lose_queue();
     world.settle().await;
+}
+
+/// B crashes its writers and is given up, so that the last A leaves the row of the first one alone: only the entry says
+/// that it came after B. Then the entries are lost, and B can be committed.
+async fn replay_below_an_unchanged_line(world: &mut World<'_>) {
+    world.register(0).await;
+    world.read(None).await;
+    world.load(ONE, 0, 0).await;
+    world.settle().await;
+    world.register(1).await;
+    world.read(None).await;
+    world.give_up_chunk(1, 0).await;
+    world.settle().await;
+    world.register(2).await;
+    world.read(None).await;
+    world.load(ONE, 2, 0).await;
+    world.settle().await;
+    world.lose_store();
+    world.replay(2).await;
 }

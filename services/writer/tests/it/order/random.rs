@@ -2,6 +2,7 @@
 
 use std::env;
 
+use jetline_store::entities::objects::State;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
@@ -193,14 +194,27 @@ impl Schedule<'_> {
             return true;
         }
         self.world.reconcile().await;
-        self.world.read(None).await
+        self.world.read(None).await || self.replay_failed().await
+    }
+
+    /// The cause of a failure is gone.
+    async fn replay_failed(&mut self) -> bool {
+        let objects = self.world.objects().await;
+        let mut failed = objects
+            .iter()
+            .filter(|object| object.state == State::Failed);
+        let Some(oldest) = failed.next() else {
+            return false;
+        };
+        self.world.replay(oldest.id).await;
+        true
     }
 
     async fn fault(&mut self) {
         self.faults -= 1;
         let busy = self.busy();
         let writer = busy.choose(&mut self.random).copied();
-        match (self.random.random_range(0..10), writer) {
+        match (self.random.random_range(0..14), writer) {
             (0..2, Some(writer)) => self.world.crash(writer),
             (2..4, Some(writer)) => self.world.duplicate(writer),
             (4..7, _) => self.world.lose_store(),
@@ -210,6 +224,16 @@ impl Schedule<'_> {
                 self.world.back_up().await;
             }
             (9, _) => self.world.restore().await,
+            (10 | 11, _) if !self.world.queue.is_empty() => {
+                let message = self.random.random_range(0..self.world.queue.len());
+                self.world.give_up(message).await;
+            }
+            (12.., _) => {
+                let objects = self.world.objects().await;
+                if let Some(object) = objects.choose(&mut self.random) {
+                    self.world.replay(object.id).await;
+                }
+            }
             _ => {}
         }
     }

@@ -34,6 +34,8 @@ pub(crate) enum Rule {
     Unique,
     /// A chunk whose object is not registered any more claims nothing.
     Registered,
+    /// A replay reads again whatever was registered after the object, too.
+    Behind,
 }
 
 /// A dedup store without a rule.

@@ -28,15 +28,15 @@ const FETCHER: &str = "fetcher";
 const TERM: Duration = Duration::from_hours(1);
 
 pub(crate) struct World<'a> {
-    place: &'a Place,
+    pub(super) place: &'a Place,
     dataset: Dataset,
     render: fn(&Line) -> String,
-    without: Option<Rule>,
+    pub(super) without: Option<Rule>,
     pub(crate) files: Vec<File>,
     pub(crate) queue: Vec<Message>,
     pub(crate) writers: Vec<Writer>,
     dedup: Arc<dyn Dedup>,
-    randomness: StdRng,
+    pub(super) randomness: StdRng,
     backed_up: bool,
     /// What happened, for people.
     pub(crate) log: Vec<String>,
@@ -177,7 +177,7 @@ impl<'a> World<'a> {
 
     pub(crate) async fn settle(&mut self) {
         let next = EpochId::random(&mut self.randomness);
-        let ended = self.place.ledger.settle(next).await.unwrap();
+        let ended = self.place.ledger.settle(next, None).await.unwrap();
         if !ended.is_empty() {
             self.log.push(format!("settle {ended:?}"));
         }

@@ -7,10 +7,11 @@ use async_compression::tokio::bufread::{BzEncoder, GzipEncoder, ZstdEncoder};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::oracle::MAX_LINE;
+use crate::MAX_LINE;
 
 /// A product's line, without its newline.
-pub(crate) fn line(id: i64, content: u32) -> String {
+#[must_use]
+pub fn line(id: i64, content: u32) -> String {
     format!(
         r#"{{"id":{id},"title":"Item {id}, state {content}","price":{}.{:02},"category":"things","brand":"Brøndby","url":"https://shop.example.com/{id}","description":"As it is in state {content}: \"good\"."}}"#,
         id % 90 + i64::from(content),
@@ -19,7 +20,8 @@ pub(crate) fn line(id: i64, content: u32) -> String {
 }
 
 /// Lines of ids up to `ids`, each in one of four states.
-pub(crate) fn lines(seed: u64, count: usize, ids: i64) -> Vec<u8> {
+#[must_use]
+pub fn lines(seed: u64, count: usize, ids: i64) -> Vec<u8> {
     let mut randomness = StdRng::seed_from_u64(seed);
     let mut content = Vec::new();
     for _ in 0..count {
@@ -34,7 +36,8 @@ pub(crate) fn lines(seed: u64, count: usize, ids: i64) -> Vec<u8> {
 }
 
 /// The same with a bad line after every so many.
-pub(crate) fn lines_with_bad_ones(seed: u64, count: usize, ids: i64, every: usize) -> Vec<u8> {
+#[must_use]
+pub fn lines_with_bad_ones(seed: u64, count: usize, ids: i64, every: usize) -> Vec<u8> {
     let bad = bad_lines();
     let mut bad = bad.iter().cycle();
     let mut content = Vec::new();
@@ -52,7 +55,8 @@ pub(crate) fn lines_with_bad_ones(seed: u64, count: usize, ids: i64, every: usiz
 }
 
 /// One line of every kind that is not taken.
-pub(crate) fn bad_lines() -> Vec<Vec<u8>> {
+#[must_use]
+pub fn bad_lines() -> Vec<Vec<u8>> {
     let good = line(7, 1);
     let with = |field: &str, value: &str| {
         let mut object: serde_json::Map<String, serde_json::Value> =
@@ -88,15 +92,15 @@ pub(crate) fn bad_lines() -> Vec<Vec<u8>> {
 
 /// How an object is stored.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Compression {
+pub enum Compression {
     Gzip,
     Zstd,
     Bzip2,
 }
 
 /// Compresses, as the usual programs do.
-pub(crate) async fn compress(compression: Compression, content: &[u8]) -> Vec<u8> {
-    let mut encoder: Pin<Box<dyn AsyncRead + '_>> = match compression {
+pub async fn compress(compression: Compression, content: &[u8]) -> Vec<u8> {
+    let mut encoder: Pin<Box<dyn AsyncRead + Send + '_>> = match compression {
         Compression::Gzip => Box::pin(GzipEncoder::new(content)),
         Compression::Zstd => Box::pin(ZstdEncoder::new(content)),
         Compression::Bzip2 => Box::pin(BzEncoder::new(content)),

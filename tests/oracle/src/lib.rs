@@ -1,6 +1,13 @@
 //! What must come out: a fold over the objects in order, line by line, the last line wins. Nothing here is shared with
 //! the programs.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what holds an object's lines in memory counts them in 64 bits, and JSON that was read is read again"
+)]
+
+pub mod catalogue;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -13,47 +20,47 @@ use serde::{
 use serde_json::Value;
 
 /// The longest line that the tests' settings allow, in bytes.
-pub(crate) const MAX_LINE: usize = 2048;
+pub const MAX_LINE: usize = 2048;
 
 /// How much of a longer line is kept, in bytes.
 const KEPT: usize = 4096;
 
 /// A row of the table: all columns of a record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Product {
-    pub(crate) id: i64,
-    pub(crate) title: String,
-    pub(crate) price: String,
-    pub(crate) category: String,
-    pub(crate) brand: String,
-    pub(crate) url: String,
-    pub(crate) description: String,
+pub struct Product {
+    pub id: i64,
+    pub title: String,
+    pub price: String,
+    pub category: String,
+    pub brand: String,
+    pub url: String,
+    pub description: String,
 }
 
 /// A line that is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Reject {
+pub struct Reject {
     /// The object's place in the order, from 1: the number that an empty ledger gives it.
-    pub(crate) object: i64,
-    pub(crate) line: i64,
-    pub(crate) offset: i64,
-    pub(crate) reason: String,
-    pub(crate) raw: Vec<u8>,
+    pub object: i64,
+    pub line: i64,
+    pub offset: i64,
+    pub reason: String,
+    pub raw: Vec<u8>,
 }
 
 /// What must stand in the database at the end.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Expected {
-    pub(crate) rows: BTreeMap<i64, Product>,
-    pub(crate) rejects: BTreeSet<Reject>,
+pub struct Expected {
+    pub rows: BTreeMap<i64, Product>,
+    pub rejects: BTreeSet<Reject>,
     /// Per object, the lines that are not blank.
-    pub(crate) lines: Vec<i64>,
+    pub lines: Vec<i64>,
     /// Per object, all lines.
-    pub(crate) all_lines: Vec<i64>,
+    pub all_lines: Vec<i64>,
 }
 
 /// Folds decompressed objects in their order.
-pub(crate) fn fold<T: AsRef<[u8]>>(objects: &[T]) -> Expected {
+pub fn fold<T: AsRef<[u8]>>(objects: &[T]) -> Expected {
     let mut expected = Expected::default();
     for object in objects {
         expected.add(object.as_ref());
@@ -63,21 +70,24 @@ pub(crate) fn fold<T: AsRef<[u8]>>(objects: &[T]) -> Expected {
 
 impl Expected {
     /// How many lines there are that are not blank.
-    pub(crate) fn total(&self) -> i64 {
+    #[must_use]
+    pub fn total(&self) -> i64 {
         self.lines.iter().sum()
     }
 
-    fn add(&mut self, content: &[u8]) {
+    /// Folds one more object, decompressed.
+    pub fn add(&mut self, content: &[u8]) {
         let object = i64::try_from(self.lines.len()).unwrap() + 1;
         let (mut offset, mut number, mut taken) = (0, 0, 0);
         for with_newline in content.split_inclusive(|byte| *byte == b'\n') {
             number += 1;
             let line = with_newline.strip_suffix(b"\n").unwrap_or(with_newline);
             let is_long = line.len() > MAX_LINE;
-            let mut text = line.strip_suffix(b"\r").unwrap_or(line);
-            if offset == 0 {
-                text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
-            }
+            let unmarked = |text| match <[u8]>::strip_prefix(text, "\u{feff}".as_bytes()) {
+                Some(unmarked) if offset == 0 => unmarked,
+                _ => text,
+            };
+            let text = unmarked(line.strip_suffix(b"\r").unwrap_or(line));
             let judged = if is_long {
                 Err("line_too_long")
             } else {
@@ -95,7 +105,11 @@ impl Expected {
                             line: number,
                             offset: i64::try_from(offset).unwrap(),
                             reason: reason.to_owned(),
-                            raw: text[..text.len().min(KEPT)].to_vec(),
+                            raw: if line.len() > KEPT {
+                                unmarked(&line[..KEPT]).to_vec()
+                            } else {
+                                text.to_vec()
+                            },
                         });
                     }
                 }

@@ -1,0 +1,103 @@
+//! TLS to PostgreSQL, which its URL asks for: `?sslmode=verify-full&sslrootcert=ca.pem`.
+//!
+//! Only `verify-ca` and `verify-full` look at the server's certificate. `require` encrypts for whoever answers, `prefer`,
+//! which is the default, does so where the server can, and `allow` and `disable` never do.
+
+use std::{path::Path, str::FromStr};
+
+use jetline_runtime::tls;
+use sea_orm::{
+    DbErr, RuntimeErr, SqlxError,
+    sqlx::postgres::{PgConnectOptions, PgSslMode},
+};
+use url::Url;
+
+use crate::Error;
+
+/// The parameters that name a file, in both spellings that the driver knows.
+const ROOTS: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
+const CERTIFICATES: [&str; 2] = ["sslcert", "ssl-cert"];
+const KEYS: [&str; 2] = ["sslkey", "ssl-key"];
+
+/// Refuses a URL that names a CA which would not be looked at, or a file that cannot be read.
+pub fn check(url: &str) -> Result<(), Error> {
+    let Ok(parsed) = Url::parse(url) else {
+        // The driver refuses it, in words of its own.
+        return Ok(());
+    };
+    if !matches!(parsed.scheme(), "postgres" | "postgresql") {
+        return Ok(());
+    }
+    // An empty value is one that the driver takes for a file all the same.
+    for (name, value) in parsed.query_pairs() {
+        let (name, file) = (name.as_ref(), Path::new(value.as_ref()));
+        let checked = if ROOTS.contains(&name) {
+            must_verify(url, name).and_then(|()| tls::certificates(file, name).map(drop))
+        } else if CERTIFICATES.contains(&name) {
+            tls::certificates(file, name).map(drop)
+        } else if KEYS.contains(&name) {
+            tls::read(file, name).map(drop)
+        } else {
+            Ok(())
+        };
+        checked.map_err(|reason| Error::Unsafe { reason })?;
+    }
+    Ok(())
+}
+
+/// The mode may also come from `PGSSLMODE`, which the driver reads.
+fn must_verify(url: &str, name: &str) -> Result<(), String> {
+    let Ok(options) = PgConnectOptions::from_str(url) else {
+        return Ok(());
+    };
+    match options.get_ssl_mode() {
+        PgSslMode::VerifyCa | PgSslMode::VerifyFull => Ok(()),
+        _ => Err(format!(
+            "{name} is set, but sslmode is neither verify-full nor verify-ca, which alone verify the server"
+        )),
+    }
+}
+
+/// The error for a handshake that failed for a reason that waiting does not cure.
+#[must_use]
+pub fn refusal(error: &DbErr) -> Option<Error> {
+    let (DbErr::Conn(RuntimeErr::SqlxError(error))
+    | DbErr::Query(RuntimeErr::SqlxError(error))
+    | DbErr::Exec(RuntimeErr::SqlxError(error))) = error
+    else {
+        return None;
+    };
+    let reason = match error.as_ref() {
+        SqlxError::Tls(error) => error.to_string(),
+        error => tls::refusal(error)?,
+    };
+    Some(Error::Unsafe { reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authority_that_nobody_would_look_at_is_refused() {
+        let refused = |query: &str| {
+            let url = format!("postgres://ann:geheim@db/shop?{query}");
+            check(&url).err().map(|error| error.to_string())
+        };
+        assert_eq!(refused(""), None);
+        assert_eq!(refused("sslmode=require"), None);
+        for query in ["sslrootcert=ca.pem", "sslmode=require&ssl-ca=ca.pem"] {
+            let error = refused(query).unwrap();
+            assert!(error.contains("verify-full"), "{error}");
+        }
+        for query in [
+            "sslmode=verify-full&sslrootcert=/no/ca.pem",
+            "sslmode=verify-ca&sslcert=/no/ca.pem",
+            "sslkey=/no/ca.pem",
+        ] {
+            let error = refused(query).unwrap();
+            assert!(error.contains("cannot read /no/ca.pem"), "{error}");
+            assert!(!error.contains("geheim"), "{error}");
+        }
+    }
+}

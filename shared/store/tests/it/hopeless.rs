@@ -1,0 +1,130 @@
+//! Objects with too many rejected lines end early.
+
+use jetline_records::{Mode, Reason, Rejection};
+use jetline_store::{
+    ChunkRows, CommitOutcome, RejectedLine, entities::objects::State, ledger::Ended,
+};
+
+use crate::base::{Base, ROOT, begin, both, chunk, complete, epoch_id, id, read, watermark};
+
+const REASON: &str = "more than 2 lines were rejected (MAX_REJECTS); first: line 1, byte 0: missing_field: no id; \
+                      mend the cause, then replay it";
+
+/// A chunk of three lines that are all rejected.
+fn rejected(object: i64, behind: u32) -> ChunkRows {
+    let mut rejected = chunk(object, behind, &[]);
+    rejected.entry.lines = 3;
+    rejected.entry.end += 30;
+    rejected.rejected = (behind + 1..=behind + 3)
+        .map(|line| RejectedLine {
+            line,
+            offset: u64::from(line - 1) * 10,
+            rejection: Rejection::new(Reason::MissingField, "no id"),
+            raw: b"{}".to_vec(),
+        })
+        .collect();
+    rejected
+}
+
+async fn settle(base: &Base, limit: u64) -> Vec<Ended> {
+    let ended = base.ledger.settle(epoch_id(9), Some(limit)).await;
+    ended.unwrap()
+}
+
+fn failed(object: i64) -> Ended {
+    Ended {
+        object: id(object),
+        error: Some(REASON.to_owned()),
+    }
+}
+
+#[tokio::test]
+async fn object_that_is_being_read_ends_with_the_epoch_and_its_reader_loses_it() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        let term = std::time::Duration::from_mins(1);
+        let roots = [ROOT.to_owned()];
+        base.ledger
+            .lease("me", &roots, term)
+            .await
+            .unwrap()
+            .unwrap();
+        base.counts(&epoch, rejected(1, 0)).await;
+        base.counts(&epoch, chunk(1, 5, &[(5, "kept")])).await;
+        assert_eq!(settle(&base, 3).await, []);
+        assert_eq!(settle(&base, 2).await, [failed(1)]);
+        assert!(!base.ledger.renew(id(1), "me", term).await.unwrap());
+        assert!(!base.ledger.finish(id(1), "me", &complete(9)).await.unwrap());
+        let status = base.status(1).await;
+        assert_eq!(
+            (status.state, status.error.as_deref()),
+            (State::Failed, Some(REASON))
+        );
+        assert_eq!((status.rejected, status.lines()), (3, 4));
+        assert!(base.product(5).await.is_some());
+        assert_eq!(watermark(&base.ledger).await, 2);
+
+        // What is still in the queue is let go.
+        let late = chunk(1, 6, &[(6, "late")]);
+        assert_eq!(
+            base.commit(&epoch, std::slice::from_ref(&late)).await,
+            CommitOutcome::EpochEnded
+        );
+        let next = begin(&base.ledger, Mode::Shared, Some(epoch_id(9)), 2).await;
+        let entry = late.entry.clone();
+        assert_eq!(
+            base.commit(&next, &[late]).await,
+            CommitOutcome::Stale(vec![entry])
+        );
+        assert_eq!(settle(&base, 2).await, []);
+    }
+}
+
+#[tokio::test]
+async fn object_in_the_middle_ends_only_when_everything_below_it_has() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        base.counts(&epoch, rejected(2, 0)).await;
+        assert_eq!(settle(&base, 2).await, []);
+        read(&base.ledger, &complete(0)).await;
+        let done = Ended {
+            object: id(1),
+            error: None,
+        };
+        assert_eq!(settle(&base, 2).await, [done, failed(2)]);
+    }
+}
+
+#[tokio::test]
+async fn object_that_is_complete_fails_wherever_it_is() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        let term = std::time::Duration::from_mins(1);
+        let roots = [ROOT.to_owned()];
+        base.ledger
+            .lease("other", &roots, term)
+            .await
+            .unwrap()
+            .unwrap();
+        base.counts(&epoch, rejected(2, 0)).await;
+        read(&base.ledger, &complete(3)).await;
+        assert_eq!(settle(&base, 2).await, [failed(2)]);
+        // Every claim of it was committed: the epoch goes on.
+        assert_eq!(base.ledger.epoch().await.unwrap().unwrap().epoch, epoch);
+        assert_eq!(base.object(2).await.error.as_deref(), Some(REASON));
+    }
+}
+
+#[tokio::test]
+async fn object_that_waits_to_be_committed_again_is_not_broken_off() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        base.counts(&epoch, rejected(1, 0)).await;
+        base.counts(&epoch, chunk(1, 3, &[(5, "kept")])).await;
+        let next = begin(&base.ledger, Mode::Shared, Some(epoch.id), 2).await;
+        base.counts(&next, rejected(1, 0)).await;
+        assert_eq!(settle(&base, 2).await, []);
+        base.counts(&next, chunk(1, 3, &[(5, "kept")])).await;
+        assert_eq!(settle(&base, 2).await, [failed(1)]);
+    }
+}

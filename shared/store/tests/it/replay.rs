@@ -1,0 +1,213 @@
+//! Objects are read again from one of them on.
+
+use std::collections::HashSet;
+
+use jetline_records::{Mode, Reason, Rejection};
+use jetline_store::{
+    CommitOutcome, RejectedLine,
+    entities::objects::State,
+    ledger::{Replay, ReplayOutcome, Stored},
+};
+
+use crate::base::{
+    Base, ROOT, begin, both, chunk, complete, epoch_id, id, read, register, watermark,
+};
+
+/// All objects but these are where they were.
+fn stored(count: i64, gone: &[i64]) -> HashSet<Stored> {
+    let there = (1..=count).filter(|number| !gone.contains(number));
+    there
+        .map(|number| Stored {
+            root: ROOT.to_owned(),
+            key: number.to_string(),
+            etag: "e".to_owned(),
+        })
+        .collect()
+}
+
+fn replay(from: i64, stored: &HashSet<Stored>) -> Replay<'_> {
+    Replay {
+        from: id(from),
+        stored,
+        registration: "again",
+        max_line_bytes: 70,
+    }
+}
+
+fn opened(outcome: &ReplayOutcome) -> Vec<i64> {
+    match outcome {
+        ReplayOutcome::Opened(objects) => objects.iter().map(|one| one.object).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Three objects of a line each, all of them done and folded; the second one has a rejected line as well.
+async fn three_done(base: Base) -> (Base, jetline_records::Epoch) {
+    let (base, epoch) = base.with_objects(3).await;
+    for object in 1..=3 {
+        let mut chunk = chunk(object, 0, &[(object, "a")]);
+        if object == 2 {
+            chunk.entry.end += 10;
+            chunk.entry.lines += 1;
+            chunk.rejected.push(RejectedLine {
+                line: 2,
+                offset: 10,
+                rejection: Rejection::new(Reason::InvalidJson, "no"),
+                raw: b"?".to_vec(),
+            });
+        }
+        let lines = chunk.entry.lines;
+        base.counts(&epoch, chunk).await;
+        read(&base.ledger, &complete(lines.into())).await;
+    }
+    base.ledger.settle(epoch_id(9), None).await.unwrap();
+    assert_eq!(
+        (watermark(&base.ledger).await, base.chunks().await),
+        (4, vec![])
+    );
+    (base, epoch)
+}
+
+#[tokio::test]
+async fn object_and_everything_behind_it_is_open_as_on_its_first_day() {
+    for base in both().await {
+        let (base, _) = three_done(base).await;
+        let stored = stored(3, &[]);
+        let plan = base.ledger.replay_plan(&replay(2, &stored)).await.unwrap();
+        assert_eq!(
+            (opened(&plan), watermark(&base.ledger).await),
+            (vec![2, 3], 4)
+        );
+        let outcome = base.ledger.replay(&replay(2, &stored)).await.unwrap();
+        assert_eq!(outcome, plan);
+        assert_eq!(watermark(&base.ledger).await, 2);
+        assert_eq!(base.object(1).await.state, State::Done);
+        for number in [2, 3] {
+            let (object, status) = (base.object(number).await, base.status(number).await);
+            assert_eq!(
+                (object.state, object.total_bytes),
+                (State::Registered, None)
+            );
+            assert_eq!((object.done_at, object.error), (None, None));
+            assert_eq!((status.lines(), status.committed_bytes), (0, 0));
+            // The queue may remember the chunks of the first reading by their names.
+            assert_eq!((object.readings, object.max_line_bytes), (1, 70));
+        }
+        assert_eq!(base.ledger.oldest_rejected(None).await.unwrap(), None);
+        // The rows stay until they are committed again.
+        assert!(base.product(3).await.is_some());
+    }
+}
+
+#[tokio::test]
+async fn nobody_commits_under_the_epoch_before_a_replay_or_joins_it() {
+    for base in both().await {
+        let (base, epoch) = three_done(base).await;
+        let stored = stored(3, &[]);
+        base.ledger.replay(&replay(2, &stored)).await.unwrap();
+        let late = [chunk(3, 0, &[(3, "b")])];
+        assert_eq!(base.commit(&epoch, &late).await, CommitOutcome::EpochEnded);
+        let next = begin(&base.ledger, Mode::Shared, None, 2).await;
+        assert_eq!(
+            (next.id, next.base, next.recovery),
+            (epoch_id(2), id(2), id(4))
+        );
+        // It was published before the replay.
+        let entry = late[0].entry.clone();
+        assert_eq!(
+            base.commit(&next, &late).await,
+            CommitOutcome::Stale(vec![entry])
+        );
+        let mut again = chunk(3, 0, &[(3, "b")]);
+        again.entry.registration = "again".to_owned();
+        assert_eq!(base.counts(&next, again).await.unchanged, 1);
+    }
+}
+
+#[tokio::test]
+async fn process_that_reads_in_order_goes_on_after_a_replay() {
+    for base in both().await {
+        register(&base.ledger, 2).await;
+        let first = begin(&base.ledger, Mode::InOrder, None, 1).await;
+        base.ledger
+            .replay(&replay(1, &stored(2, &[])))
+            .await
+            .unwrap();
+        let late = [chunk(1, 0, &[(1, "a")])];
+        assert_eq!(base.commit(&first, &late).await, CommitOutcome::EpochEnded);
+        let second = begin(&base.ledger, Mode::InOrder, Some(first.id), 2).await;
+        assert_eq!(second.id, epoch_id(2));
+    }
+}
+
+#[tokio::test]
+async fn reader_in_the_middle_of_a_replayed_object_has_lost_it() {
+    for base in both().await {
+        register(&base.ledger, 1).await;
+        let term = std::time::Duration::from_mins(1);
+        let roots = [ROOT.to_owned()];
+        base.ledger
+            .lease("me", &roots, term)
+            .await
+            .unwrap()
+            .unwrap();
+        base.ledger
+            .replay(&replay(1, &stored(1, &[])))
+            .await
+            .unwrap();
+        assert!(!base.ledger.renew(id(1), "me", term).await.unwrap());
+        assert!(!base.ledger.finish(id(1), "me", &complete(3)).await.unwrap());
+        let object = base.object(1).await;
+        assert_eq!(
+            (object.state, object.total_bytes),
+            (State::Registered, None)
+        );
+        let other = base
+            .ledger
+            .lease("other", &roots, term)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!((other.readings, other.registration.as_str()), (2, "again"));
+    }
+}
+
+#[tokio::test]
+async fn object_that_is_gone_refuses_the_replay_unless_nothing_of_it_was_committed() {
+    for base in both().await {
+        let (base, _) = three_done(base).await;
+        register(&base.ledger, 4).await;
+        read(&base.ledger, &complete(0)).await;
+        base.ledger.settle(epoch_id(9), None).await.unwrap();
+        let before = base.object(2).await;
+        let outcome = base.ledger.replay(&replay(2, &stored(4, &[3, 4]))).await;
+        let ReplayOutcome::Missing(missing) = outcome.unwrap() else {
+            panic!("it was not refused");
+        };
+        assert_eq!(
+            (missing.len(), missing[0].uri.as_str()),
+            (1, "s3://bucket/3")
+        );
+        assert_eq!(base.object(2).await, before);
+        assert!(base.ledger.epoch().await.unwrap().unwrap().same_server);
+
+        let outcome = base.ledger.replay(&replay(2, &stored(4, &[1, 4]))).await;
+        assert_eq!(opened(&outcome.unwrap()), [2, 3]);
+        assert_eq!(base.object(4).await.state, State::Done);
+        let outcome = base.ledger.replay(&replay(4, &stored(4, &[4]))).await;
+        assert!(matches!(outcome.unwrap(), ReplayOutcome::Missing(_)));
+        let outcome = base.ledger.replay(&replay(5, &stored(4, &[]))).await;
+        assert_eq!(outcome.unwrap(), ReplayOutcome::Unknown);
+    }
+}
+
+#[tokio::test]
+async fn oldest_object_with_rejected_lines_is_found_by_reason() {
+    for base in both().await {
+        let (base, _) = three_done(base).await;
+        let oldest = async |reason| base.ledger.oldest_rejected(reason).await.unwrap();
+        assert_eq!(oldest(None).await, Some(id(2)));
+        assert_eq!(oldest(Some(Reason::InvalidJson)).await, Some(id(2)));
+        assert_eq!(oldest(Some(Reason::LineTooLong)).await, None);
+    }
+}

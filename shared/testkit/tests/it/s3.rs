@@ -1,0 +1,228 @@
+//! Faults and changes of the S3 endpoint, as they look on the wire.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use aws_sdk_s3::{
+    Client,
+    config::{BehaviorVersion, Config, Credentials, Region},
+    presigning::PresigningConfig,
+};
+use jetline_testkit::s3::{Change, Fault, Fired, Moment, S3Server};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Scene {
+    server: S3Server,
+    client: Client,
+}
+
+impl Scene {
+    /// An endpoint with the objects `a` and `b`.
+    fn start() -> Self {
+        let server = S3Server::start().unwrap();
+        server.put("shop", "a", "0123456789");
+        server.put("shop", "b", "b");
+        let keys = Credentials::new(server.access_key(), server.secret_key(), None, None, "test");
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-east-1"))
+            .endpoint_url(server.endpoint())
+            .force_path_style(true)
+            .credentials_provider(keys)
+            .build();
+        Self {
+            server,
+            client: Client::from_conf(config),
+        }
+    }
+
+    /// Asks for an object, on a connection of its own.
+    async fn ask(&self, key: &str, etag: Option<&str>) -> TcpStream {
+        let request = self.client.get_object().bucket("shop").key(key);
+        let valid = PresigningConfig::expires_in(Duration::from_mins(5)).unwrap();
+        let request = request.set_if_match(etag.map(str::to_owned));
+        let request = request.presigned(valid).await.unwrap();
+        let address = self.server.endpoint().replace("http://", "");
+        let target = request.uri().split_once(&address).unwrap().1;
+        let mut head = format!("GET {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+        for (name, value) in request.headers() {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+        stream
+    }
+
+    /// The status, and the text of the body.
+    async fn get(&self, key: &str) -> (u16, String) {
+        let answer = answer(&mut self.ask(key, None).await);
+        (answer.status, String::from_utf8(answer.body).unwrap())
+    }
+
+    async fn assert_content(&self, key: &str, content: &str) {
+        assert_eq!(self.get(key).await, (200, content.to_owned()));
+    }
+}
+
+struct Answer {
+    status: u16,
+    promised: Option<usize>,
+    etag: Option<String>,
+    body: Vec<u8>,
+}
+
+/// An answer whose connection ends in good order.
+fn answer(stream: &mut TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    let body = bytes.split_off(end.unwrap() + 4);
+    let head = String::from_utf8(bytes).unwrap().to_lowercase();
+    let field = |name: &str| {
+        let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+        lines
+            .find(|(field, _)| *field == name)
+            .map(|(_, value)| value.to_owned())
+    };
+    Answer {
+        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+        promised: field("content-length").map(|length| length.parse().unwrap()),
+        etag: field("etag"),
+        body,
+    }
+}
+
+#[tokio::test]
+async fn reset_answers_nothing() {
+    let scene = Scene::start();
+    scene.server.fail_next_gets(2, &Fault::Reset);
+    for fired in 1..=2 {
+        let mut stream = scene.ask("a", None).await;
+        let error = stream.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        assert_eq!(scene.server.fired().reset, fired);
+    }
+    scene.assert_content("a", "0123456789").await;
+    assert_eq!(scene.server.gets(), 3);
+}
+
+#[tokio::test]
+async fn trickling_body_is_whole_and_takes_its_time() {
+    let scene = Scene::start();
+    let every = Duration::from_millis(30);
+    let trickle = Fault::Trickle { block: 4, every };
+    scene.server.fail_next_gets(1, &trickle);
+    let begin = Instant::now();
+    scene.assert_content("a", "0123456789").await;
+    assert!(begin.elapsed() >= 3 * every, "{:?}", begin.elapsed());
+    assert_eq!(scene.server.fired().trickle, 1);
+}
+
+#[tokio::test]
+async fn cut_body_ends_in_good_order_before_what_was_promised() {
+    let scene = Scene::start();
+    scene.server.fail_next_gets(1, &Fault::CutBody(4));
+    let answer = answer(&mut scene.ask("a", None).await);
+    assert_eq!((answer.status, answer.promised), (200, Some(10)));
+    assert_eq!(answer.body, b"0123");
+    assert_eq!(scene.server.fired().cut_body, 1);
+}
+
+#[tokio::test]
+async fn faults_that_fell_on_something_are_counted() {
+    let scene = Scene::start();
+    scene.server.fail_next(1, &Fault::Status(503));
+    assert_eq!(scene.get("a").await.0, 503);
+    scene.server.fail_next(1, &Fault::Delay(Duration::ZERO));
+    scene.assert_content("a", "0123456789").await;
+    // The body ends before.
+    scene.server.fail_next(1, &Fault::CutBody(100));
+    scene.assert_content("a", "0123456789").await;
+    let expected = Fired {
+        status: 1,
+        delay: 1,
+        ..Fired::default()
+    };
+    assert_eq!(scene.server.fired(), expected);
+    assert_eq!(expected.all(), 2);
+}
+
+#[tokio::test]
+async fn object_is_overwritten_when_its_second_read_arrives() {
+    let scene = Scene::start();
+    let change = Change::overwrite("shop", "a", "new");
+    scene.server.change_in_get(2, Moment::Arrival, change);
+    let first = answer(&mut scene.ask("a", None).await);
+    assert_eq!(first.body, b"0123456789");
+    scene.assert_content("b", "b").await;
+    assert_eq!(scene.server.planned_changes(), 1);
+
+    let second = answer(&mut scene.ask("a", first.etag.as_deref()).await);
+    assert_eq!(second.status, 412);
+    assert_eq!(scene.server.planned_changes(), 0);
+    scene.assert_content("a", "new").await;
+}
+
+#[tokio::test]
+async fn object_is_deleted_when_its_read_arrives() {
+    let scene = Scene::start();
+    let change = Change::delete("shop", "a");
+    scene.server.change_in_get(1, Moment::Arrival, change);
+    assert_eq!(scene.get("a").await.0, 404);
+    scene.assert_content("b", "b").await;
+}
+
+#[tokio::test]
+async fn object_changes_in_the_middle_of_an_answer_that_goes_on_unchanged() {
+    let scene = Scene::start();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // More than fits into the buffers between the endpoint and its client.
+    let length = 128 << 20;
+    file.as_file().set_len(length as u64).unwrap();
+    scene.server.put_file("shop", "a", file.path()).unwrap();
+    let change = Change::overwrite("shop", "a", "new");
+    let moment = Moment::Body(length - 100);
+    scene.server.change_in_get(1, moment, change);
+
+    let mut reading = scene.ask("a", None).await;
+    reading.read_exact(&mut [0; 1000]).unwrap();
+    assert_eq!(scene.server.planned_changes(), 1);
+    let rest = answer_length(&mut reading);
+    assert!(rest > length - 1000 && rest < length, "{rest}");
+    assert_eq!(scene.server.planned_changes(), 0);
+    scene.assert_content("a", "new").await;
+}
+
+fn answer_length(stream: &mut TcpStream) -> usize {
+    let length = std::io::copy(stream, &mut std::io::sink()).unwrap();
+    usize::try_from(length).unwrap()
+}
+
+#[tokio::test]
+async fn changes_of_a_body_happen_in_their_order_and_though_it_ends_before() {
+    let scene = Scene::start();
+    for (moment, content) in [(100, "third"), (5, "second"), (0, "first")] {
+        let change = Change::overwrite("shop", "a", content);
+        scene.server.change_in_get(1, Moment::Body(moment), change);
+    }
+    scene.assert_content("a", "0123456789").await;
+    scene.assert_content("a", "third").await;
+    assert_eq!(scene.server.planned_changes(), 0);
+}
+
+#[tokio::test]
+async fn change_of_a_body_happens_though_its_connection_breaks() {
+    let scene = Scene::start();
+    let change = Change::delete("shop", "a");
+    scene.server.change_in_get(1, Moment::Body(8), change);
+    scene.server.fail_next_gets(1, &Fault::CutBody(3));
+    let cut = answer(&mut scene.ask("a", None).await);
+    assert_eq!(cut.body, b"012");
+    assert_eq!(scene.get("a").await.0, 404);
+}

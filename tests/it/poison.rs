@@ -1,0 +1,166 @@
+//! A chunk that kills its writer every time: it is given up, costs no other, and comes back when it is replayed after the
+//! cause is gone.
+
+use jetline_oracle::{
+    catalogue::{line, lines},
+    fold,
+};
+use jetline_testkit::process::Signal;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, FromQueryResult, TransactionTrait};
+
+use crate::{
+    deployment::{Deployment, finish},
+    http::get,
+    ledger::Ledger,
+    metrics::value,
+    patience::until,
+};
+
+/// The record that writers do not survive.
+const POISON: i64 = 4242;
+
+const FAILED: &str = r#"jetline_objects_total{state="failed"}"#;
+
+/// Whoever writes the record waits for a lock that the test holds, and is killed there.
+struct Trap {
+    ledger: Ledger,
+    lock: DatabaseTransaction,
+}
+
+#[derive(FromQueryResult)]
+struct Caught {
+    pid: i32,
+}
+
+impl Trap {
+    async fn set(ledger: &Ledger) -> Self {
+        let sql = format!(
+            "CREATE FUNCTION trap() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN PERFORM pg_advisory_xact_lock({POISON}); RETURN NEW; END $$;
+             CREATE TRIGGER trap BEFORE INSERT ON products FOR EACH ROW
+             WHEN (NEW.id = {POISON}) EXECUTE FUNCTION trap()"
+        );
+        ledger.run(&sql).await;
+        let lock = ledger.0.begin().await.unwrap();
+        let sql = format!("SELECT pg_advisory_xact_lock({POISON})");
+        lock.execute_unprepared(&sql).await.unwrap();
+        Self {
+            ledger: ledger.clone(),
+            lock,
+        }
+    }
+
+    /// The connection that waits in it.
+    async fn caught(&self) -> Option<i32> {
+        let sql = format!(
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = {POISON} AND NOT granted"
+        );
+        let caught: Vec<Caught> = self.ledger.read(&sql).await.unwrap();
+        Some(caught.first()?.pid)
+    }
+
+    /// What the server notices when the process is gone.
+    async fn free(&self, pid: i32) {
+        let sql = format!("SELECT pg_terminate_backend({pid})");
+        self.ledger.run(&sql).await;
+        until("the trap is empty", async || {
+            self.caught().await.is_none().then_some(())
+        })
+        .await;
+    }
+
+    async fn remove(self) {
+        self.lock.rollback().await.unwrap();
+        self.ledger.run("DROP TRIGGER trap ON products").await;
+    }
+}
+
+#[tokio::test]
+async fn chunk_that_kills_its_writers_is_given_up_alone_and_comes_back_when_it_is_replayed() {
+    let mut deployment = Deployment::shared("poison").await;
+    for (name, setting) in [
+        ("NATS_ACK_WAIT", "1s"),
+        ("MAX_DELIVER", "2"),
+        ("WRITER_WORKERS", "1"),
+        ("FETCH_OBJECTS", "1"),
+    ] {
+        deployment.set(name, setting);
+    }
+    // The last object says again what the first one does, of which nothing is left but the position of the row: the
+    // poisoned one, committed later, must not outdo it.
+    let first = lines(1, 30, 20);
+    let poisoned = format!("{}\n{}\n{}\n", line(1, 9), line(POISON, 0), line(2, 9));
+    let last = [&first[..], &lines(2, 40, 60)].concat();
+    deployment.put("a.jsonl", 0, &first);
+    let (complete, output) = deployment.load();
+    assert!(complete, "{output}");
+    deployment.put("b.jsonl", 1, poisoned.as_bytes());
+    deployment.put("c.jsonl", 2, &last);
+
+    let trap = Trap::set(&deployment.ledger).await;
+    deployment.set("WATCH", "1h");
+    let (fetcher, metrics) = deployment
+        .serve("jetline-fetcher", "--observe-listen")
+        .await;
+    let killed = kill_until_it_is_given_up(&deployment, &trap).await;
+    // Three times among others, and twice alone.
+    assert_eq!(killed, 5);
+    let _writer = deployment.start("jetline-writer");
+    until("the object behind it is done", async || {
+        let objects = deployment.ledger.objects().await;
+        (objects[2].state == "done").then_some(())
+    })
+    .await;
+
+    let (_api, api) = deployment.serve("jetline-api", "--listen").await;
+    let object = get(api, "/objects/2", &[]).json();
+    assert_eq!(
+        (&object["state"], &object["lines"]),
+        (&"failed".into(), &0.into())
+    );
+    let given_up = "1 chunks crashed their writer too often and were given up";
+    assert_eq!(object["error"], given_up);
+    until("the failure is counted", async || {
+        value(metrics, FAILED).filter(|failed| *failed == 1)
+    })
+    .await;
+    let without = fold(&[&first[..], b"", &last]);
+    deployment.ledger.assert_rows(&without.rows).await;
+    fetcher.signal(Signal::TERM);
+    let (_, output) = finish(fetcher);
+    assert!(output.contains(given_up), "{output}");
+
+    trap.remove().await;
+    deployment.unset("WATCH");
+    let (replayed, output) =
+        finish(deployment.start_with("jetline-fetcher", &["replay", "--object", "2"]));
+    assert!(replayed && output.contains("2 objects"), "{output}");
+    let (complete, output) = deployment.fetch();
+    assert!(complete, "{output}");
+    assert!(
+        output.contains("b.jsonl") && output.contains("c.jsonl"),
+        "{output}"
+    );
+    let whole = fold(&[&first[..], poisoned.as_bytes(), &last]);
+    deployment.ledger.assert_replayed(&whole).await;
+}
+
+/// Kills every writer that touches the record, until nobody does any more; returns how many those were.
+async fn kill_until_it_is_given_up(deployment: &Deployment, trap: &Trap) -> usize {
+    for killed in 0.. {
+        let mut writer = deployment.start("jetline-writer");
+        let caught = until("a writer is caught, or the chunk given up", async || {
+            if let Some(pid) = trap.caught().await {
+                return Some(Some(pid));
+            }
+            let objects = deployment.ledger.objects().await;
+            objects.get(1)?.error.as_ref().map(|_| None)
+        });
+        let Some(pid) = caught.await else {
+            return killed;
+        };
+        writer.kill();
+        trap.free(pid).await;
+    }
+    unreachable!("the loop has no end of its own");
+}

@@ -1,0 +1,135 @@
+//! Messages of a stream, whoever wrote them, and the chunks that they carry.
+
+use std::collections::BTreeMap;
+
+use arbitrary::{Arbitrary, Result, Unstructured};
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Message};
+use bytes::Bytes;
+use jetline_queue::{Chunk, message};
+use jetline_records::{ObjectId, registry};
+use jetline_runtime::telemetry::TraceContext;
+use jetline_writer::parse;
+
+/// A message is a chunk or is explained; a chunk comes back from its message; and the lines of every chunk are accounted
+/// for.
+///
+/// The input is taken twice: as the text of a message, which is headers, an empty line and a body; and as what a chunk is
+/// made of.
+pub fn holds(input: &[u8]) {
+    let (headers, body) = text(input);
+    match message::chunk(received(headers, body)) {
+        Ok(chunk) => {
+            lines_add_up(&chunk);
+            comes_back(&chunk);
+        }
+        Err(error) => assert!(error.to_string().contains("Jetline-"), "{error}"),
+    }
+    if let Ok(chunk) = chunk(&mut Unstructured::new(input)) {
+        comes_back(&chunk);
+    }
+}
+
+fn text(input: &[u8]) -> (HeaderMap, Bytes) {
+    let end = input.windows(2).position(|pair| pair == b"\n\n");
+    let (head, body) = match end {
+        Some(end) => (&input[..end], &input[end + 2..]),
+        None => (input, &[][..]),
+    };
+    let headers = String::from_utf8_lossy(head);
+    let headers = headers.lines().filter_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let name: HeaderName = name.parse().ok()?;
+        let value: HeaderValue = value.trim().parse().ok()?;
+        Some((name, value))
+    });
+    (headers.collect(), Bytes::copy_from_slice(body))
+}
+
+fn chunk(input: &mut Unstructured) -> Result<Chunk> {
+    let mut name = || -> Result<String> {
+        let length = usize::from(u8::arbitrary(input)? % 20);
+        let name = input.bytes(length.min(input.len()))?;
+        Ok(String::from_utf8_lossy(name).into_owned())
+    };
+    let (registration, dataset, reading) = (name()?, name()?, name()?);
+    let object = |number: i32| ObjectId::new(number.into()).unwrap_or_default();
+    Ok(Chunk {
+        registration,
+        dataset,
+        reading,
+        object: object(input.arbitrary()?),
+        settled: object(input.arbitrary()?),
+        start: input.arbitrary()?,
+        end: input.arbitrary()?,
+        first_line: input.arbitrary()?,
+        lines: input.arbitrary()?,
+        oversized: input.arbitrary()?,
+        trace: trace(input)?,
+        body: Bytes::copy_from_slice(input.bytes(input.len())?),
+    })
+}
+
+fn trace(input: &mut Unstructured) -> Result<Option<TraceContext>> {
+    let (trace, span, flags): (u128, u64, u8) = input.arbitrary()?;
+    let header = format!("00-{trace:032x}-{span:016x}-{flags:02x}");
+    Ok(TraceContext::parse(&header))
+}
+
+/// Only of what may be sent: a message of another writer may name its dataset as it likes.
+fn comes_back(chunk: &Chunk) {
+    if message::acceptable(chunk, usize::MAX).is_err() {
+        return;
+    }
+    let headers = message::headers(chunk);
+    travels(&headers);
+    let subject = message::subject("JETLINE", chunk);
+    assert_eq!(subject.split('.').count(), 4, "{subject}");
+    let again = message::chunk(received(headers, chunk.body.clone()));
+    let again = again.expect("it is a chunk");
+    assert_eq!(&again, chunk);
+    lines_add_up(&again);
+}
+
+/// A header's value is trimmed on its way, and all of them have room.
+fn travels(headers: &HeaderMap) {
+    let mut bytes = "NATS/1.0\r\n\r\n".len();
+    for (name, values) in headers.iter() {
+        let [value] = &values[..] else {
+            panic!("{name} stands twice");
+        };
+        let value = value.as_str();
+        assert!(value.bytes().all(|byte| byte.is_ascii_graphic()), "{value}");
+        bytes += name.to_string().len() + value.len() + ": \r\n".len();
+    }
+    assert!(bytes <= message::HEADER_ROOM);
+}
+
+fn lines_add_up(chunk: &Chunk) {
+    let dataset = &registry::datasets()[0];
+    let parsed = parse::parse(chunk, dataset, &BTreeMap::new());
+    let kept = parsed.records.len() + parsed.rejected.len();
+    let accounted = kept as u64 + parsed.superseded + parsed.blank;
+    let lines = if chunk.oversized {
+        1
+    } else {
+        chunk.body.split_inclusive(|byte| *byte == b'\n').count() as u64
+    };
+    assert_eq!(accounted, lines);
+    for line in &parsed.rejected {
+        let behind = line.offset + line.raw.len() as u64;
+        let end = chunk.start + chunk.body.len() as u64;
+        assert!(line.offset >= chunk.start && behind <= end);
+    }
+}
+
+fn received(headers: HeaderMap, payload: Bytes) -> Message {
+    Message {
+        subject: "JETLINE.chunks.products.7".into(),
+        reply: None,
+        payload,
+        headers: Some(headers),
+        status: None,
+        description: None,
+        length: 0,
+    }
+}

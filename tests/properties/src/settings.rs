@@ -1,0 +1,77 @@
+//! What users write: sources with wildcards, sizes, durations and addresses.
+
+use jetline_runtime::settings::{self, SecretUrl};
+use jetline_source::{Location, Pattern};
+use url::Url;
+
+/// Each is read or refused with a reason; what is read is what was written; and no secret is shown.
+///
+/// The first line of the input is what is written, the second a key.
+pub fn holds(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    let (text, key) = text.split_once('\n').unwrap_or((text, "in/2024/a.jsonl"));
+    location(text);
+    pattern(text, key);
+    size(text);
+    duration(text);
+    secret(text);
+}
+
+fn location(text: &str) {
+    match text.parse::<Location>() {
+        Ok(location) => {
+            assert_eq!(location.to_string(), text);
+            if let Some(dataset) = location.dataset {
+                assert!(text.starts_with(&format!("{dataset}=")), "{dataset}");
+            }
+        }
+        Err(error) => assert!(error.to_string().contains("s3://bucket/"), "{error}"),
+    }
+}
+
+fn pattern(text: &str, key: &str) {
+    let Ok(pattern) = Pattern::parse(text) else {
+        return;
+    };
+    assert_eq!(pattern.as_str(), text);
+    assert!(text.starts_with(pattern.prefix()));
+    assert_eq!(pattern.is_glob(), pattern.prefix().len() < text.len());
+    let matches = pattern.matches(key);
+    assert!(!matches || (key.starts_with(pattern.prefix()) && !key.ends_with('/')));
+    // Without wildcards every name belongs that is longer than the prefix, unless it is hidden.
+    if !pattern.is_glob() && !text.ends_with('/') {
+        assert!(text.is_empty() || pattern.matches(text), "{text}");
+        assert!(pattern.matches(&format!("{text}x")), "{text}");
+    }
+}
+
+fn size(text: &str) {
+    let Ok(bytes) = settings::bytes(text) else {
+        return;
+    };
+    assert_eq!(settings::bytes(&bytes.to_string()), Ok(bytes));
+    let digits = text.trim_start_matches('+').trim_start_matches('0');
+    let digits = digits.chars().take_while(char::is_ascii_digit).count();
+    assert!(bytes.to_string().len() >= digits, "{text} is {bytes}");
+}
+
+fn duration(text: &str) {
+    if let Ok(duration) = settings::duration(text) {
+        let written = humantime::format_duration(duration).to_string();
+        assert_eq!(settings::duration(&written), Ok(duration), "{written}");
+    }
+}
+
+fn secret(text: &str) {
+    let shown = SecretUrl::from(text.to_owned());
+    assert_eq!(shown.expose(), text);
+    let shown = shown.to_string();
+    let Ok(url) = Url::parse(&shown) else {
+        assert_eq!(shown, "(not a URL)");
+        return;
+    };
+    assert!(url.username().is_empty() && url.password().is_none());
+    assert!(url.query().is_none() && url.fragment().is_none(), "{shown}");
+}
