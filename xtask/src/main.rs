@@ -12,6 +12,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 mod bench;
 mod cargo;
 mod catalogue;
+mod chaos;
 mod deny;
 mod deploy;
 mod generate;
@@ -35,6 +36,7 @@ struct Arguments {
 enum Command {
     Test(test::Arguments),
     Bench(bench::Arguments),
+    Chaos(chaos::Arguments),
     Generate(generate::Arguments),
     Samples(samples::Arguments),
     Rules(rules::Arguments),
@@ -53,6 +55,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         None => Arguments::command().print_help()?,
         Some(Command::Test(arguments)) => return test::run(&arguments),
+        Some(Command::Chaos(arguments)) => return chaos::run(&arguments),
         Some(Command::Bench(arguments)) => bench::run(&arguments)?,
         Some(Command::Generate(arguments)) => generate::run(&arguments)?,
         Some(Command::Samples(arguments)) => samples::run(&arguments)?,

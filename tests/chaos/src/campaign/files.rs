@@ -1,0 +1,119 @@
+//! Random files: few ids, many changes and changes back, lines of every kind that is not taken, several formats.
+
+use jetline_oracle::{
+    MAX_LINE,
+    catalogue::{Compression, bad_lines, compress, line},
+};
+use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
+
+/// An object as the source shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct File {
+    pub(crate) key: String,
+    pub(crate) content: Vec<u8>,
+    pub(crate) compression: Option<Compression>,
+}
+
+/// What files are made of.
+pub(crate) struct Mixture {
+    pub(crate) ids: i64,
+    pub(crate) contents: u32,
+    pub(crate) lines: usize,
+}
+
+impl Mixture {
+    pub(crate) fn random(random: &mut StdRng) -> Self {
+        Self {
+            ids: *[1, 3, 10, 40, 200].choose(random).unwrap_or(&10),
+            contents: random.random_range(2..=4),
+            lines: random.random_range(60..500),
+        }
+    }
+
+    /// A file of this mixture.
+    pub(crate) fn file(&self, number: usize, random: &mut StdRng) -> File {
+        let mut content = Vec::new();
+        if random.random_bool(0.1) {
+            content.extend_from_slice("\u{feff}".as_bytes());
+        }
+        let end: &[u8] = if random.random_bool(0.2) {
+            b"\r\n"
+        } else {
+            b"\n"
+        };
+        let bad = bad_lines();
+        let lines = if random.random_bool(0.05) {
+            0
+        } else {
+            self.lines
+        };
+        for _ in 0..lines {
+            match random.random_range(0..100) {
+                0..4 => content.extend(bad.choose(random).into_iter().flatten()),
+                4 => {}
+                5 => content.extend(long(random.random_range(1..=self.ids)).bytes()),
+                _ => content.extend(self.line(random).bytes()),
+            }
+            content.extend_from_slice(end);
+        }
+        if random.random_bool(0.2) && content.ends_with(end) {
+            content.truncate(content.len() - end.len());
+        }
+        let compression = match random.random_range(0..8) {
+            0 => Some(Compression::Gzip),
+            1 => Some(Compression::Zstd),
+            2 => Some(Compression::Bzip2),
+            _ => None,
+        };
+        File {
+            key: key(number, compression),
+            content,
+            compression,
+        }
+    }
+
+    /// A file with each id once: whatever became of files before it, the table is the same afterwards.
+    pub(crate) fn of_all_ids(&self, key: &str, random: &mut StdRng) -> File {
+        let lines = (1..=self.ids).map(|id| line(id, random.random_range(0..self.contents)) + "\n");
+        File {
+            key: key.to_owned(),
+            content: lines.collect::<String>().into_bytes(),
+            compression: None,
+        }
+    }
+
+    fn line(&self, random: &mut StdRng) -> String {
+        let id = random.random_range(1..=self.ids);
+        line(id, random.random_range(0..self.contents))
+    }
+}
+
+impl File {
+    /// As it is stored.
+    pub(crate) async fn stored(&self) -> Vec<u8> {
+        match self.compression {
+            Some(compression) => compress(compression, &self.content).await,
+            None => self.content.clone(),
+        }
+    }
+}
+
+fn key(number: usize, compression: Option<Compression>) -> String {
+    let ending = match compression {
+        Some(Compression::Gzip) => ".gz",
+        Some(Compression::Zstd) => ".zst",
+        Some(Compression::Bzip2) => ".bz2",
+        None => "",
+    };
+    format!("{number}.jsonl{ending}")
+}
+
+/// A good line that is almost as long as the limit.
+fn long(id: i64) -> String {
+    let short = line(id, 9);
+    let room = MAX_LINE - 2 - short.len();
+    short.replace(
+        "As it is",
+        &format!("As {} it is", "very ".repeat(room / 5 - 1)),
+    )
+}

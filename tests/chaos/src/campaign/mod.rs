@@ -1,0 +1,172 @@
+//! Random runs: what is loaded, by how many, and what goes wrong is made from a number each.
+
+mod fault;
+mod files;
+mod injector;
+mod lane;
+mod plan;
+mod ports;
+mod run;
+mod service;
+mod statements;
+mod step;
+mod tally;
+mod verdict;
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use anyhow::Context;
+use tokio::{sync::mpsc, task::JoinSet};
+
+use self::{lane::Lane, plan::Plan, run::Outcome, tally::Tally};
+
+/// Random runs with faults, each compared with the oracle.
+#[derive(clap::Args)]
+pub(crate) struct Campaign {
+    /// How many runs
+    #[arg(long, default_value = "80")]
+    runs: u64,
+
+    /// The first run's number; the others follow. A run is repeated with its number and `--runs 1`
+    #[arg(long, default_value = "0")]
+    seed: u64,
+
+    /// How many runs go on at the same time, each on servers of its own
+    #[arg(long, default_value = "4")]
+    lanes: usize,
+
+    /// Fail when a step or a kind of fault was left out
+    #[arg(long)]
+    complete: bool,
+
+    /// End with the first run that ends wrong
+    #[arg(long)]
+    fail_fast: bool,
+
+    /// Print the plan of each run
+    #[arg(long)]
+    verbose: bool,
+
+    /// Write the sums as JSON
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Runs it.
+pub(crate) fn run(arguments: &Campaign) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Runtime::new()?.block_on(campaign(arguments))
+}
+
+async fn campaign(arguments: &Campaign) -> anyhow::Result<ExitCode> {
+    let begin = Instant::now();
+    let next = Arc::new(AtomicU64::new(arguments.seed));
+    let end = arguments.seed + arguments.runs;
+    let (tell, mut told) = mpsc::channel(16);
+    let mut lanes = JoinSet::new();
+    for _ in 0..arguments.lanes.min(usize::try_from(arguments.runs)?) {
+        let (next, tell, verbose) = (next.clone(), tell.clone(), arguments.verbose);
+        lanes.spawn(async move {
+            let lane = Arc::new(tokio::task::spawn_blocking(Lane::start).await??);
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= end {
+                    return anyhow::Ok(());
+                }
+                let outcome = one(&lane, seed, verbose).await?;
+                tell.send((seed, outcome)).await?;
+            }
+        });
+    }
+    drop(tell);
+    let mut tally = Tally::default();
+    while let Some((seed, outcome)) = told.recv().await {
+        tally.add(seed, &outcome);
+        report(seed, &outcome, tally.runs, arguments.runs);
+        if arguments.fail_fast && !tally.failures.is_empty() {
+            lanes.abort_all();
+            return conclude(&tally, arguments, begin);
+        }
+    }
+    while let Some(lane) = lanes.join_next().await {
+        lane??;
+    }
+    println!("\n{}", tally.markdown());
+    conclude(&tally, arguments, begin)
+}
+
+async fn one(lane: &Arc<Lane>, seed: u64, verbose: bool) -> anyhow::Result<Outcome> {
+    let plan = Plan::of(seed);
+    if verbose {
+        println!("run {seed}: {}", describe(&plan));
+    }
+    let folder = tempfile::tempdir()?;
+    run::run(lane, plan, folder.path())
+        .await
+        .with_context(|| format!("run {seed} could not be done"))
+}
+
+fn describe(plan: &Plan) -> String {
+    format!(
+        "{:?}, {} files, {} fetchers, {} writers of {} workers, dedup {}, drain {}, {:?}",
+        plan.mode,
+        plan.files.len(),
+        plan.fetchers,
+        plan.writers,
+        plan.workers,
+        plan.dedup,
+        plan.drain,
+        plan.faults
+    )
+}
+
+fn report(seed: u64, outcome: &Outcome, done: u64, of: u64) {
+    let verdict = &outcome.verdict;
+    if verdict.is_good() {
+        if done.is_multiple_of(20) {
+            println!("{done} of {of} runs");
+        }
+        return;
+    }
+    println!(
+        "run {seed} ends wrong: {} lost, {} doubled, {} wrong; once more with --seed {seed} --runs 1",
+        verdict.lost, verdict.doubled, verdict.wrong
+    );
+    println!("  faults that happened: {:?}", outcome.fired);
+    for finding in &verdict.findings {
+        println!("  {finding}");
+    }
+}
+
+fn conclude(tally: &Tally, arguments: &Campaign, begin: Instant) -> anyhow::Result<ExitCode> {
+    if let Some(file) = &arguments.out {
+        fs::write(file, serde_json::to_vec_pretty(tally)?)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let missed = tally.missed();
+    println!(
+        "{} runs, {} faults, {} lines compared, {} runs ended wrong, in {:.0?}",
+        tally.runs,
+        tally.faults,
+        tally.lines,
+        tally.failures.len(),
+        begin.elapsed()
+    );
+    if arguments.complete && !missed.is_empty() {
+        println!("never happened: {}", missed.join(", "));
+    }
+    let is_well = tally.failures.is_empty() && (missed.is_empty() || !arguments.complete);
+    Ok(if is_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,369 @@
+//! One run: services are started, broken and started again, until everything is loaded; then the oracle is asked.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use jetline_testkit::{postgres::Database, process::Signal};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::{
+    fault::{Blow, Fault},
+    files::File,
+    injector::{Injector, Instance, Request},
+    lane::Lane,
+    plan::{Mode, Plan},
+    service::{ACK_WAIT, BUCKET, End, Service, Site},
+    step::{Role, Step},
+    verdict::{self, Verdict},
+};
+
+/// A run in which nothing was published or committed for so long hangs; on a busy machine others are only slow.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Between two looks at the services: a process gives no sign when it ends.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// An instance that ends by itself so often does not come to anything.
+const STARTS: usize = 250;
+
+/// When the files were written: the first of them, in seconds since 1970.
+const WRITTEN: i64 = 1_700_000_000;
+
+/// What came of a run.
+pub(crate) struct Outcome {
+    pub(crate) planned: Vec<Fault>,
+    pub(crate) fired: Vec<Fault>,
+    pub(crate) mode: Mode,
+    pub(crate) verdict: Verdict,
+    pub(crate) steps: std::collections::BTreeMap<Step, u32>,
+}
+
+/// Runs a plan on the servers of a lane.
+pub(crate) async fn run(lane: &Arc<Lane>, plan: Plan, folder: &Path) -> anyhow::Result<Outcome> {
+    let postgres = lane.postgres();
+    let seed = plan.seed;
+    let database = {
+        let server = tokio::task::spawn_blocking(move || {
+            let postgres = postgres
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            postgres.url().to_owned()
+        });
+        Database::create_at(&server.await?, "chaos").await
+    };
+    put_files(lane, &plan).await;
+    let (blows, requests) = mpsc::channel(16);
+    let site = Arc::new(Site {
+        injector: Injector::new(&plan.faults, blows),
+        lane: lane.clone(),
+        database: database.name().to_owned(),
+        stream: format!("CHAOS_{seed}"),
+        prefix: format!("chaos-{seed}"),
+        folder: folder.to_owned(),
+        plan,
+    });
+    let mut run = Run {
+        random: StdRng::seed_from_u64(!seed),
+        requests,
+        services: Vec::new(),
+        started: 0,
+        failures: Vec::new(),
+        later: JoinSet::new(),
+        progress: 0,
+        moved: Instant::now(),
+        site,
+    };
+    let verdict = run.load_and_compare().await;
+    lane.calm();
+    run.later.shutdown().await;
+    run.services.clear();
+    lane.clean_up(&run.site.stream, &bucket(&run.site.plan))
+        .await?;
+    Ok(Outcome {
+        planned: run.site.plan.faults.clone(),
+        fired: run.site.injector.fired(),
+        mode: run.site.plan.mode,
+        verdict: verdict?,
+        steps: run.site.injector.begun(),
+    })
+}
+
+struct Run {
+    site: Arc<Site>,
+    random: StdRng,
+    requests: mpsc::Receiver<Request>,
+    services: Vec<Service>,
+    started: usize,
+    /// Ends with an error that are not themselves wrong: a server was away at the start.
+    failures: Vec<String>,
+    later: JoinSet<anyhow::Result<()>>,
+    /// How often something was published, read or committed, and when that was last seen to grow.
+    progress: u32,
+    moved: Instant,
+}
+
+impl Run {
+    async fn load_and_compare(&mut self) -> anyhow::Result<Verdict> {
+        for _ in 0..self.site.plan.writers {
+            self.start(Role::Writer).await?;
+        }
+        for _ in 0..self.site.plan.fetchers {
+            self.start(Role::Fetcher).await?;
+        }
+        let mut stuck = self.until_fetchers_end().await?;
+        // The next run of the job: what came after the last listing, and whatever is open still.
+        if stuck.is_none() {
+            self.start(Role::Fetcher).await?;
+            stuck = self.until_fetchers_end().await?;
+        }
+        if stuck.is_none() && self.site.plan.drain {
+            stuck = self.until_drained().await?;
+        }
+        if stuck.is_none() {
+            stuck = self.stop_writers().await?;
+        }
+        let url = self.site.lane.database(&self.site.database);
+        let mut verdict = Verdict::default();
+        if let Some(stuck) = stuck {
+            verdict.wrong(stuck);
+            for line in self.standing(&url).await? {
+                verdict.find(&line);
+            }
+        }
+        while let Some(healed) = self.later.join_next().await {
+            healed??;
+        }
+        verdict::compare(&url, &self.site.plan, &mut verdict).await?;
+        if let Some(panicked) = self.failures.iter().find(|end| end.contains("panicked")) {
+            verdict.wrong(panicked.clone());
+        }
+        Ok(verdict)
+    }
+
+    async fn standing(&self, url: &str) -> anyhow::Result<Vec<String>> {
+        let mut lines = verdict::standing(url).await?;
+        lines.extend(self.site.lane.stream_standing(&self.site.stream).await?);
+        for service in &self.services {
+            lines.push(format!("{:?} {:?} runs", service.role, service.instance));
+            lines.extend(service.last_words());
+        }
+        lines.push(format!("steps taken: {:?}", self.site.injector.begun()));
+        Ok(lines)
+    }
+
+    async fn start(&mut self, role: Role) -> anyhow::Result<()> {
+        let instance = Instance(self.started);
+        self.started += 1;
+        let service = Service::start(&self.site, role, instance).await?;
+        self.services.push(service);
+        Ok(())
+    }
+
+    /// Goes on until no fetcher is left; says so when it takes too long.
+    async fn until_fetchers_end(&mut self) -> anyhow::Result<Option<String>> {
+        self.until("everything is loaded", |run| {
+            let mut services = run.services.iter();
+            Ok(!services.any(|service| service.role == Role::Fetcher))
+        })
+        .await
+    }
+
+    /// Waits for late deliveries of what is committed.
+    async fn until_drained(&mut self) -> anyhow::Result<Option<String>> {
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            let lane = self.site.lane.clone();
+            if lane.messages(&self.site.stream).await? == 0 {
+                return Ok(None);
+            }
+            let next = Instant::now() + LOOK_AGAIN * 5;
+            let waited = self.until("", |_| Ok(Instant::now() >= next)).await?;
+            if waited.is_some() {
+                return Ok(waited);
+            }
+        }
+        Ok(Some("the stream is never empty".to_owned()))
+    }
+
+    async fn stop_writers(&mut self) -> anyhow::Result<Option<String>> {
+        for service in &self.services {
+            service.stop();
+        }
+        let mut looks = interval(LOOK_AGAIN);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            tokio::select! {
+                Some(request) = self.requests.recv() => self.strike(request).await?,
+                _ = looks.tick() => {}
+            }
+            let mut left = Vec::new();
+            for mut service in self.services.drain(..) {
+                match service.end()? {
+                    None => left.push(service),
+                    Some(End::Failed(error)) => self.failures.push(error),
+                    Some(End::Crashed | End::Well) => {}
+                }
+            }
+            self.services = left;
+            if self.services.is_empty() {
+                return Ok(None);
+            }
+        }
+        Ok(Some("a writer does not end".to_owned()))
+    }
+
+    /// Breaks and starts again until something holds; says so when that takes too long.
+    async fn until(
+        &mut self,
+        what: &str,
+        mut holds: impl FnMut(&Self) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<Option<String>> {
+        let mut looks = interval(LOOK_AGAIN);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !holds(self)? {
+            tokio::select! {
+                Some(request) = self.requests.recv() => self.strike(request).await?,
+                _ = looks.tick() => {}
+            }
+            self.replace_ended().await?;
+            let progress = self.site.injector.progress();
+            if progress != self.progress {
+                (self.progress, self.moved) = (progress, Instant::now());
+            }
+            if self.moved.elapsed() > PATIENCE {
+                let last = self.failures.last();
+                return Ok(Some(format!(
+                    "waited in vain until {what}; the last failure: {last:?}"
+                )));
+            }
+            anyhow::ensure!(
+                self.failures.len() < STARTS,
+                "nothing comes of it: {:?}",
+                self.failures.last()
+            );
+        }
+        Ok(None)
+    }
+
+    /// Starts again what has crashed or failed.
+    async fn replace_ended(&mut self) -> anyhow::Result<()> {
+        let mut ended = Vec::new();
+        for number in (0..self.services.len()).rev() {
+            if let Some(end) = self.services[number].end()? {
+                let service = self.services.swap_remove(number);
+                ended.push((service.role, end));
+            }
+        }
+        for (role, end) in ended {
+            match end {
+                End::Well if role == Role::Fetcher => continue,
+                End::Well => self
+                    .failures
+                    .push("a writer ended without being asked".to_owned()),
+                End::Failed(error) => {
+                    tracing::debug!(error, "a service failed");
+                    self.failures.push(error);
+                }
+                End::Crashed => {}
+            }
+            // As fast as a supervisor is.
+            sleep(Duration::from_millis(self.random.random_range(0..150))).await;
+            self.start(role).await?;
+        }
+        Ok(())
+    }
+
+    async fn strike(&mut self, request: Request) -> anyhow::Result<()> {
+        let Request { blow, by, broken } = request;
+        tracing::debug!(?blow, "something breaks");
+        match blow {
+            Blow::AllKilled => self.services.iter_mut().for_each(Service::crash),
+            Blow::Stopped => self.stop_for_a_while(by),
+            Blow::BackendsTerminated => {
+                let url = self.site.lane.database(&self.site.database);
+                terminate_backends(&url).await?;
+            }
+            Blow::ObjectOverwritten | Blow::ObjectDeleted => self.change(blow).await?,
+            _ => {
+                let lane = self.site.lane.clone();
+                lane.strike(blow, &self.site.stream, &mut self.later)
+                    .await
+                    .with_context(|| format!("cannot do it: {}", blow.name()))?;
+            }
+        }
+        // The step may be gone meanwhile.
+        let _ = broken.send(());
+        Ok(())
+    }
+
+    fn stop_for_a_while(&mut self, by: Instance) {
+        let Some(service) = self.services.iter().find(|service| service.instance == by) else {
+            return;
+        };
+        service.signal(Signal::STOP);
+        let Some(pid) = service.pid() else { return };
+        self.later.spawn(async move {
+            sleep(ACK_WAIT * 2).await;
+            // It may have ended: then there is nobody to go on.
+            let _ = rustix::process::kill_process(pid, Signal::CONT);
+            Ok(())
+        });
+    }
+
+    async fn change(&self, blow: Blow) -> anyhow::Result<()> {
+        let plan = &self.site.plan;
+        let changing = plan
+            .changing
+            .as_ref()
+            .context("a plan without a changing object")?;
+        let bucket = bucket(plan);
+        if blow == Blow::ObjectDeleted {
+            self.site.lane.s3.delete(&bucket, &changing.new.key);
+        } else {
+            put(&self.site.lane, &bucket, &changing.new, plan.files.len()).await;
+        }
+        Ok(())
+    }
+}
+
+fn bucket(plan: &Plan) -> String {
+    format!("{BUCKET}-{}", plan.seed)
+}
+
+async fn put_files(lane: &Lane, plan: &Plan) {
+    let bucket = bucket(plan);
+    lane.s3.create_bucket(&bucket);
+    for (number, file) in plan.files.iter().enumerate() {
+        put(lane, &bucket, file, number).await;
+    }
+}
+
+async fn put(lane: &Lane, bucket: &str, file: &File, number: usize) {
+    lane.s3.put(bucket, &file.key, file.stored().await);
+    let second = WRITTEN + i64::try_from(number).unwrap_or_default();
+    if let Some(time) = chrono::DateTime::from_timestamp(second, 0) {
+        lane.s3.set_last_modified(bucket, &file.key, time);
+    }
+}
+
+async fn terminate_backends(url: &str) -> anyhow::Result<()> {
+    use sea_orm::ConnectionTrait;
+    let mut options = sea_orm::ConnectOptions::new(url);
+    options.max_connections(1).sqlx_logging(false);
+    let db = sea_orm::Database::connect(options).await?;
+    let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    db.execute_unprepared(sql).await?;
+    db.close().await?;
+    Ok(())
+}

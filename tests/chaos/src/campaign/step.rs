@@ -1,0 +1,132 @@
+//! The steps of fetchers and writers. Before and after each of them there is a place where something can go wrong.
+
+use serde::{Deserialize, Serialize};
+
+/// Who takes a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Role {
+    Fetcher,
+    Writer,
+}
+
+/// How a step is taken, and with that, how a fault is put beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// A call of a port, in the hands of a decorator.
+    Port,
+    /// A statement with all of these words, in the hands of a proxy before PostgreSQL.
+    Statement(&'static [&'static str]),
+    /// The COMMIT of a transaction in which the statement of another step was executed.
+    CommitAfter(Step),
+}
+
+macro_rules! steps {
+    ($($step:ident: $role:ident, $name:literal, $via:expr;)*) => {
+        /// A step; its name is what reports call it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub(crate) enum Step { $($step),* }
+
+        impl Step {
+            pub(crate) const ALL: &[Self] = &[$(Self::$step),*];
+
+            pub(crate) fn name(self) -> &'static str {
+                match self { $(Self::$step => $name),* }
+            }
+
+            pub(crate) fn role(self) -> Role {
+                match self { $(Self::$step => Role::$role),* }
+            }
+
+            pub(crate) fn via(self) -> Via {
+                match self { $(Self::$step => $via),* }
+            }
+        }
+    };
+}
+
+steps! {
+    List: Fetcher, "list", Via::Port;
+    Register: Fetcher, "register", Via::Statement(&["INSERT INTO \"objects\""]);
+    CommitRegister: Fetcher, "register: commit", Via::CommitAfter(Step::Register);
+    Lease: Fetcher, "lease", Via::Statement(&["UPDATE objects", "SKIP LOCKED"]);
+    Renew: Fetcher, "renew the lease", Via::Statement(&["UPDATE objects SET lease_until"]);
+    Gaps: Fetcher, "look for gaps", Via::Statement(&["SELECT start_offset, end_offset"]);
+    Read: Fetcher, "read", Via::Port;
+    Publish: Fetcher, "publish", Via::Port;
+    Published: Fetcher, "wait until published", Via::Port;
+    Finish: Fetcher, "note the end of a reading", Via::Statement(&["UPDATE objects SET state = 'loading', lease_owner"]);
+    Loading: Fetcher, "look at loading objects", Via::Statement(&["AS committed_bytes"]);
+    Done: Fetcher, "end objects", Via::Statement(&["UPDATE objects SET done_at"]);
+    Fold: Fetcher, "fold chunks", Via::Statement(&["UPDATE objects AS o SET inserted"]);
+    Unfold: Fetcher, "remove folded chunks", Via::Statement(&["DELETE FROM chunks"]);
+    CommitEnds: Fetcher, "end objects: commit", Via::CommitAfter(Step::Done);
+    Pending: Fetcher, "ask what is pending", Via::Port;
+    Reread: Fetcher, "have it read again", Via::Statement(&["UPDATE objects SET state = 'registered' WHERE id"]);
+    SeeEpoch: Writer, "look at the epoch", Via::Statement(&["SELECT id, base, recovery"]);
+    BeginStore: Writer, "begin an epoch in the dedup store", Via::Port;
+    BeginEpoch: Writer, "begin an epoch", Via::Statement(&["INSERT INTO epoch"]);
+    Forget: Writer, "forget chunks", Via::Statement(&["UPDATE chunks SET state = 'forgotten'"]);
+    CommitEpoch: Writer, "begin an epoch: commit", Via::CommitAfter(Step::BeginEpoch);
+    ListEpochs: Writer, "list old epochs", Via::Port;
+    Sweep: Writer, "remove old epochs", Via::Port;
+    Receive: Writer, "receive", Via::Port;
+    Suspect: Writer, "note a suspect", Via::Statement(&["INSERT INTO chunks", "'suspect'"]);
+    Admit: Writer, "admit", Via::Statement(&["with_refused"]);
+    Claim: Writer, "claim", Via::Port;
+    Check: Writer, "check the epoch", Via::Statement(&["AS same_server", "AS complete"]);
+    Known: Writer, "look up ledger entries", Via::Statement(&["FROM \"chunks\""]);
+    Rows: Writer, "upsert rows", Via::Statement(&["AS MATERIALIZED (SELECT * FROM unnest"]);
+    Rejects: Writer, "insert rejected lines", Via::Statement(&["INSERT INTO \"rejected_lines\""]);
+    Entries: Writer, "insert ledger entries", Via::Statement(&["INSERT INTO \"chunks\""]);
+    CommitChunks: Writer, "commit", Via::CommitAfter(Step::Entries);
+    Progress: Writer, "tell of progress", Via::Port;
+    Ack: Writer, "ack", Via::Port;
+}
+
+impl Step {
+    /// The step that a statement is, if it is one.
+    pub(crate) fn of_statement(sql: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|step| match step.via() {
+            Via::Statement(words) => words.iter().all(|word| sql.contains(word)),
+            _ => false,
+        })
+    }
+
+    /// The step that the end of a transaction is, after the last step that was taken in it.
+    pub(crate) fn of_commit(last: Self) -> Option<Self> {
+        let ends = |step: &Self| match step.via() {
+            Via::CommitAfter(Self::Done) => {
+                matches!(last, Self::Done | Self::Fold | Self::Unfold)
+            }
+            Via::CommitAfter(Self::BeginEpoch) => matches!(last, Self::BeginEpoch | Self::Forget),
+            Via::CommitAfter(step) => step == last,
+            _ => false,
+        };
+        Self::ALL.iter().copied().find(ends)
+    }
+
+    pub(crate) fn is_port(self) -> bool {
+        self.via() == Via::Port
+    }
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statement_is_the_step_that_it_belongs_to() {
+        let ends = "UPDATE objects SET done_at = $1, state = 'done'";
+        assert_eq!(Step::of_statement(ends), Some(Step::Done));
+        assert_eq!(Step::of_statement("SELECT 1"), None);
+        assert_eq!(Step::of_commit(Step::Fold), Some(Step::CommitEnds));
+        assert_eq!(Step::of_commit(Step::Entries), Some(Step::CommitChunks));
+        assert_eq!(Step::of_commit(Step::Admit), None);
+    }
+}

@@ -1,0 +1,124 @@
+//! The database from outside: what stands in it, how large it is, and who is connected.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, FromQueryResult, Statement};
+use serde::Serialize;
+use tokio::time::Instant;
+
+/// How long the database may take for a sample: it may be away.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two looks at the ledger: there is no event to wait for.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The name under which this program's own connections are told from those of the installation.
+const NAME: &str = "jetline-chaos";
+
+/// A database that is looked at.
+pub(super) struct Ledger(DatabaseConnection);
+
+/// How much stands in the ledger, and who is connected.
+#[derive(Clone, Copy, Debug, FromQueryResult, Serialize)]
+pub(super) struct LedgerSample {
+    /// Connections of the installation.
+    pub(super) connections: i64,
+    /// Rows of `objects`, and how many of them are done or failed.
+    pub(super) objects: i64,
+    pub(super) done: i64,
+    pub(super) failed: i64,
+    /// The first object that is not settled.
+    pub(super) settled: i64,
+    /// Rows of `chunks`, and how many of them were given up.
+    pub(super) chunks: i64,
+    pub(super) dead: i64,
+    pub(super) rejected_lines: i64,
+    /// Tables with their indexes and what stands outside of their rows.
+    pub(super) objects_bytes: i64,
+    pub(super) chunks_bytes: i64,
+    pub(super) rejected_lines_bytes: i64,
+    pub(super) products_bytes: i64,
+}
+
+const SAMPLE: &str = "
+    SELECT (SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()
+            AND backend_type = 'client backend' AND application_name <> 'jetline-chaos') AS connections,
+        (SELECT COUNT(*) FROM objects) AS objects,
+        (SELECT COUNT(*) FROM objects WHERE state = 'done') AS done,
+        (SELECT COUNT(*) FROM objects WHERE state = 'failed') AS failed,
+        COALESCE((SELECT MIN(id) FROM objects WHERE state NOT IN ('done', 'failed')),
+            (SELECT MAX(id) + 1 FROM objects), 1) AS settled,
+        (SELECT COUNT(*) FROM chunks) AS chunks,
+        (SELECT COUNT(*) FROM chunks WHERE state = 'dead') AS dead,
+        (SELECT COUNT(*) FROM rejected_lines) AS rejected_lines,
+        pg_total_relation_size('objects') AS objects_bytes,
+        pg_total_relation_size('chunks') AS chunks_bytes,
+        pg_total_relation_size('rejected_lines') AS rejected_lines_bytes,
+        pg_total_relation_size('products') AS products_bytes";
+
+impl Ledger {
+    /// Of a database that answers.
+    pub(super) async fn connect(url: &str) -> anyhow::Result<Self> {
+        let mut options = ConnectOptions::new(url);
+        options
+            .max_connections(2)
+            .connect_timeout(PATIENCE)
+            .acquire_timeout(PATIENCE)
+            .sqlx_logging(false)
+            .map_sqlx_postgres_opts(|options| options.application_name(NAME));
+        let database = Database::connect(options).await;
+        Ok(Self(database.context("cannot look into the database")?))
+    }
+
+    /// How things stand.
+    pub(super) async fn sample(&self) -> anyhow::Result<LedgerSample> {
+        let samples = tokio::time::timeout(PATIENCE, self.rows(SAMPLE)).await;
+        let samples = samples.context("the database does not answer")??;
+        samples.into_iter().next().context("no row of a sample")
+    }
+
+    /// Waits until every one of so many objects has ended; says how they stand then, or nothing when that takes too
+    /// long.
+    pub(super) async fn until_ended(
+        &self,
+        objects: u64,
+        patience: Duration,
+    ) -> Option<LedgerSample> {
+        let ended = |sample: &LedgerSample| sample.done + sample.failed == objects.cast_signed();
+        self.until(ended, patience).await
+    }
+
+    /// Waits until some object is on its way.
+    pub(super) async fn until_busy(&self, patience: Duration) -> Option<LedgerSample> {
+        let busy = |sample: &LedgerSample| sample.done + sample.failed < sample.objects;
+        self.until(busy, patience).await
+    }
+
+    async fn until(
+        &self,
+        condition: impl Fn(&LedgerSample) -> bool,
+        patience: Duration,
+    ) -> Option<LedgerSample> {
+        let end = Instant::now() + patience;
+        while Instant::now() < end {
+            // It may be back for a moment only, or not yet: then there is no answer, and it is asked again.
+            if let Ok(sample) = self.sample().await
+                && condition(&sample)
+            {
+                return Some(sample);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        None
+    }
+
+    /// Rows of a statement.
+    pub(super) async fn rows<T: FromQueryResult>(&self, sql: &str) -> anyhow::Result<Vec<T>> {
+        let statement = Statement::from_string(self.0.get_database_backend(), sql);
+        T::find_by_statement(statement)
+            .all(&self.0)
+            .await
+            .with_context(|| format!("cannot ask the database: {sql}"))
+    }
+}

@@ -1,0 +1,283 @@
+//! A server is away for a long time while the load goes on; then it returns, and everything must be as if it had not.
+
+use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+
+use anyhow::Context;
+use jetline_runtime::settings;
+use serde::Serialize;
+use tokio::time::sleep;
+
+use super::{
+    deployment::{Deployment, Part},
+    feed::Feed,
+    reads::{Readers, Reads},
+    report::{self, Bound, Outcome, mebibytes, memory, shown, table},
+    run::{Ended, Run, unless_told_to_end},
+    sample::{Phase, Timed, points},
+    slope,
+    watch::Watch,
+};
+
+/// Between two samples.
+const SAMPLE: Duration = Duration::from_secs(5);
+
+/// How many objects come at once right before the server goes: it goes in the middle of work.
+const BURST: u64 = 10;
+
+/// How long it may take until some of them are on their way.
+const BUSY: Duration = Duration::from_secs(30);
+
+/// How long the API is asked after everything is done.
+const LAST_READS: Duration = Duration::from_secs(5);
+
+/// How much a program may grow while a server is away, in MiB.
+const GROWTH: f64 = 64.0;
+
+/// Takes a server away from a running installation for a long time, and compares what comes out in the end
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Which server is away
+    #[arg(long)]
+    part: Part,
+
+    /// How long objects come before it goes
+    #[arg(long, value_name = "DURATION", value_parser = settings::duration, default_value = "1m")]
+    warm_up: Duration,
+
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Serialize)]
+struct OutageReport {
+    part: Part,
+    away_seconds: f64,
+    every_seconds: f64,
+    seed: u64,
+    objects_put_while_away: u64,
+    seconds_from_return_to_done: f64,
+    outcome: Outcome,
+    programs: BTreeMap<String, Memory>,
+    reads: BTreeMap<&'static str, Reads>,
+    bounds: Vec<Bound>,
+    samples: Vec<Timed>,
+}
+
+/// Resident memory of a program, in bytes.
+#[derive(Serialize)]
+struct Memory {
+    pid: u32,
+    before: f64,
+    peak_while_away: f64,
+    growth_while_away: f64,
+    /// Over the second half of the time, per minute.
+    slope_while_away: f64,
+    peak_after_return: f64,
+}
+
+/// Runs it to its end.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    unless_told_to_end(outage(arguments))
+}
+
+async fn outage(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let mut scene = Scene::start(arguments).await?;
+    scene.warm_up().await?;
+    scene.deployment.take_away(arguments.part)?;
+    let objects_put_while_away = scene.away().await?;
+    scene.deployment.bring_back(arguments.part)?;
+    let ended = scene.back().await?;
+    let report = scene.report(&ended, objects_put_while_away).await?;
+    scene.deployment.end()?;
+    report::finish(
+        &report,
+        &report.markdown(),
+        &report.bounds,
+        &arguments.run.out,
+    )
+}
+
+/// An outage that goes on.
+struct Scene<'a> {
+    arguments: &'a Arguments,
+    deployment: Deployment,
+    programs: BTreeMap<String, u32>,
+    feed: Feed,
+    watch: Watch,
+    readers: Readers,
+    reads: BTreeMap<&'static str, Reads>,
+}
+
+impl<'a> Scene<'a> {
+    async fn start(arguments: &'a Arguments) -> anyhow::Result<Self> {
+        let run = &arguments.run;
+        let deployment = run.start().await?;
+        Ok(Self {
+            arguments,
+            programs: deployment.programs(),
+            feed: run.feed(),
+            watch: Watch::new(SAMPLE),
+            readers: Readers::start(deployment.api, run.seed),
+            reads: BTreeMap::new(),
+            deployment,
+        })
+    }
+
+    /// Loads for a while, until there is work that the outage interrupts.
+    async fn warm_up(&mut self) -> anyhow::Result<()> {
+        let deployment = &self.deployment;
+        let load = self.feed.run_for(&deployment.s3, self.arguments.warm_up);
+        self.watch.during(Phase::WarmUp, deployment, load).await?;
+        self.feed.burst(&deployment.s3, BURST).await?;
+        let busy = deployment.ledger.until_busy(BUSY).await;
+        busy.context("no object is on its way, nothing would be in the middle of its work")?;
+        self.watch.sample(Phase::WarmUp, deployment).await?;
+        self.reads.insert("before", self.readers.take());
+        Ok(())
+    }
+
+    /// Objects go on to come, unless they have nowhere to go; says how many came.
+    async fn away(&mut self) -> anyhow::Result<u64> {
+        let time = self.arguments.run.duration;
+        let before = self.feed.count();
+        let load = async {
+            if self.arguments.part == Part::S3 {
+                sleep(time).await;
+                return Ok(());
+            }
+            self.feed.run_for(&self.deployment.s3, time).await
+        };
+        self.watch
+            .during(Phase::Away, &self.deployment, load)
+            .await?;
+        self.reads.insert("away", self.readers.take());
+        Ok(self.feed.count() - before)
+    }
+
+    /// Waits until all is done; then the API is asked for a while more.
+    async fn back(&mut self) -> anyhow::Result<Ended> {
+        let (run, deployment) = (&self.arguments.run, &self.deployment);
+        let ended = async { Ok(run.until_ended(deployment, &self.feed).await) };
+        let ended = self.watch.during(Phase::Back, deployment, ended).await?;
+        self.reads.insert("back", self.readers.take());
+        let last_reads = async {
+            sleep(LAST_READS).await;
+            Ok(())
+        };
+        let last = self.watch.during(Phase::RestAfter, deployment, last_reads);
+        last.await?;
+        self.reads.insert("after", self.readers.take());
+        Ok(ended)
+    }
+
+    async fn report(
+        &self,
+        ended: &Ended,
+        objects_put_while_away: u64,
+    ) -> anyhow::Result<OutageReport> {
+        let (part, run) = (self.arguments.part, &self.arguments.run);
+        let outcome = ended.outcome(&self.deployment, &self.feed).await?;
+        let mut programs = BTreeMap::new();
+        for (name, pid) in &self.programs {
+            let memory = Memory::of(*pid, name, &self.watch.samples)?;
+            programs.insert(name.clone(), memory);
+        }
+        let mut bounds = outcome.bounds();
+        bounds.push(ended.bound(run));
+        bounds.extend(programs.iter().map(|(name, memory)| memory.bound(name)));
+        bounds.extend(bounds_of_reads(part, &self.reads));
+        Ok(OutageReport {
+            part,
+            away_seconds: run.duration.as_secs_f64(),
+            every_seconds: run.every.as_secs_f64(),
+            seed: run.seed,
+            objects_put_while_away,
+            seconds_from_return_to_done: ended.seconds,
+            outcome,
+            programs,
+            reads: self.reads.clone(),
+            bounds,
+            samples: self.watch.samples.clone(),
+        })
+    }
+}
+
+/// The API needs the database alone, and needs nothing else to be well again once that has returned.
+fn bounds_of_reads(part: Part, reads: &BTreeMap<&'static str, Reads>) -> Vec<Bound> {
+    reads
+        .iter()
+        .filter(|(phase, _)| part != Part::Postgres || matches!(**phase, "before" | "after"))
+        .map(|(phase, reads)| {
+            Bound::none(&format!("errors of the API, {phase}"), reads.error_count())
+        })
+        .collect()
+}
+
+impl Memory {
+    fn of(pid: u32, name: &str, samples: &[Timed]) -> anyhow::Result<Self> {
+        let of = |phase| points(samples, &[phase], name, |process| process.rss_bytes);
+        let peak = |points: &[(f64, f64)]| points.iter().map(|point| point.1).fold(0.0, f64::max);
+        let (away, back) = (of(Phase::Away), of(Phase::Back));
+        let before = of(Phase::WarmUp);
+        let before = before.last().context("no sample before")?.1;
+        let second_half = &away[away.len() / 2..];
+        Ok(Self {
+            pid,
+            before,
+            peak_while_away: peak(&away),
+            growth_while_away: peak(&away) - before,
+            slope_while_away: slope::per_minute(second_half)
+                .context("too few samples while the server was away: take longer")?,
+            peak_after_return: peak(&back),
+        })
+    }
+
+    fn bound(&self, name: &str) -> Bound {
+        let growth = mebibytes(self.growth_while_away);
+        let what = format!("growth of {name} while the server was away");
+        Bound::at_most(&what, growth, GROWTH, "MiB")
+    }
+}
+
+impl OutageReport {
+    fn markdown(&self) -> String {
+        let programs = self.programs.iter().map(|(name, program)| {
+            vec![
+                name.clone(),
+                memory(program.before),
+                memory(program.peak_while_away),
+                memory(program.growth_while_away),
+                format!("{:.3}", mebibytes(program.slope_while_away)),
+                memory(program.peak_after_return),
+            ]
+        });
+        let reads = self.reads.iter().map(|(phase, reads)| {
+            vec![
+                (*phase).to_owned(),
+                reads.answered.to_string(),
+                reads.error_count().to_string(),
+            ]
+        });
+        format!(
+            "## {:?} away for {} s\n\nAn object every {} s, {} of them meanwhile. All done {} s after it returned. {}\n\n{}\n{}",
+            self.part,
+            shown(self.away_seconds),
+            shown(self.every_seconds),
+            self.objects_put_while_away,
+            shown(self.seconds_from_return_to_done),
+            self.outcome.sentence(),
+            table(
+                &[
+                    "RSS, MiB",
+                    "before",
+                    "peak, away",
+                    "growth",
+                    "slope per minute",
+                    "peak, back"
+                ],
+                programs
+            ),
+            table(&["API", "answered", "errors"], reads),
+        )
+    }
+}

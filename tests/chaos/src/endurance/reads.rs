@@ -1,0 +1,106 @@
+//! A steady load of requests on the API.
+
+use std::{
+    collections::BTreeMap,
+    mem,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use serde::Serialize;
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{http, lines::IDS};
+
+/// Between two requests.
+const PACE: Duration = Duration::from_millis(100);
+
+/// How many requests may wait for their answers; while so many do, none is made.
+const IN_FLIGHT: usize = 16;
+
+/// What became of requests.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Reads {
+    /// With what was asked for, or with the word that there is none.
+    pub(super) answered: u64,
+    /// With anything else, by what it was.
+    pub(super) errors: BTreeMap<String, u64>,
+}
+
+impl Reads {
+    pub(super) fn error_count(&self) -> u64 {
+        self.errors.values().sum()
+    }
+}
+
+/// Requests that are made until this is dropped.
+pub(super) struct Readers {
+    reads: Arc<Mutex<Reads>>,
+    _requests: JoinSet<()>,
+}
+
+impl Readers {
+    pub(super) fn start(api: SocketAddr, seed: u64) -> Self {
+        let reads = Arc::<Mutex<Reads>>::default();
+        let mut requests = JoinSet::new();
+        requests.spawn(ask_on(api, StdRng::seed_from_u64(seed), reads.clone()));
+        Self {
+            reads,
+            _requests: requests,
+        }
+    }
+
+    /// What became of the requests since this was last asked.
+    pub(super) fn take(&self) -> Reads {
+        mem::take(&mut *lock(&self.reads))
+    }
+}
+
+async fn ask_on(api: SocketAddr, mut randomness: StdRng, reads: Arc<Mutex<Reads>>) {
+    let mut ticks = interval(PACE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut in_flight = JoinSet::new();
+    loop {
+        ticks.tick().await;
+        while in_flight.try_join_next().is_some() {}
+        if in_flight.len() < IN_FLIGHT {
+            let (path, reads) = (path(&mut randomness), reads.clone());
+            in_flight.spawn(async move { note(http::get(api, &path).await, &reads) });
+        }
+    }
+}
+
+fn path(randomness: &mut StdRng) -> String {
+    let mut id = || randomness.random_range(1..=IDS);
+    let (one, other) = (id(), id());
+    match randomness.random_range(0..6) {
+        0 => format!("/products?id={one}&id={other}"),
+        1 => "/objects?limit=20".to_owned(),
+        2 => "/rejects?limit=20".to_owned(),
+        _ => format!("/products/{one}"),
+    }
+}
+
+fn note(answer: anyhow::Result<http::Answer>, reads: &Mutex<Reads>) {
+    let mut reads = lock(reads);
+    let error = match answer {
+        Ok(http::Answer {
+            status: 200 | 404, ..
+        }) => {
+            reads.answered += 1;
+            return;
+        }
+        Ok(answer) => answer.status.to_string(),
+        Err(error) => format!("{error:#}"),
+    };
+    *reads.errors.entry(error).or_default() += 1;
+}
+
+fn lock(reads: &Mutex<Reads>) -> MutexGuard<'_, Reads> {
+    reads.lock().unwrap_or_else(PoisonError::into_inner)
+}

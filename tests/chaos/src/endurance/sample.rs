@@ -1,0 +1,101 @@
+//! How everything stood at one moment.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{
+    ledger::LedgerSample,
+    procfs::ProcessSample,
+    servers::{NatsSample, RedisSample},
+};
+
+/// Which part of a run a sample is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Phase {
+    WarmUp,
+    /// All is done and nobody asks for anything, before the part that is measured.
+    RestBefore,
+    Load,
+    Away,
+    Back,
+    /// The same after it.
+    RestAfter,
+}
+
+/// Everything at one moment; a server that is away has no part in it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Sample {
+    /// By name: our programs and the servers.
+    pub(super) processes: BTreeMap<String, ProcessSample>,
+    pub(super) ledger: Option<LedgerSample>,
+    pub(super) nats: Option<NatsSample>,
+    pub(super) redis: Option<RedisSample>,
+}
+
+/// A sample and when it was taken.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Timed {
+    pub(super) seconds: f64,
+    pub(super) phase: Phase,
+    #[serde(flatten)]
+    pub(super) sample: Sample,
+}
+
+/// What a process has at the samples of some phases, as (seconds, value).
+pub(super) fn points(
+    samples: &[Timed],
+    phases: &[Phase],
+    process: &str,
+    value: fn(&ProcessSample) -> u64,
+) -> Vec<(f64, f64)> {
+    let of_phases = samples.iter().filter(|timed| phases.contains(&timed.phase));
+    let points = of_phases.filter_map(|timed| {
+        let process = timed.sample.processes.get(process)?;
+        Some((timed.seconds, as_f64(value(process))))
+    });
+    points.collect()
+}
+
+/// A number of bytes or of things as the reports hold it.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub(super) fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_of_one_process_in_the_phases_asked_for() {
+        let process = |rss_bytes| ProcessSample {
+            rss_bytes,
+            anonymous_bytes: 0,
+            fds: 0,
+            threads: 0,
+        };
+        let timed = |seconds, phase, name: &str, rss_bytes| Timed {
+            seconds,
+            phase,
+            sample: Sample {
+                processes: [(name.to_owned(), process(rss_bytes))].into(),
+                ledger: None,
+                nats: None,
+                redis: None,
+            },
+        };
+        let samples = [
+            timed(1.0, Phase::WarmUp, "api", 1),
+            timed(2.0, Phase::Load, "api", 2),
+            timed(3.0, Phase::Load, "fetcher", 3),
+            timed(4.0, Phase::Load, "api", 4),
+        ];
+        let rss = |process: &ProcessSample| process.rss_bytes;
+        assert_eq!(
+            points(&samples, &[Phase::Load], "api", rss),
+            [(2.0, 2.0), (4.0, 4.0)]
+        );
+    }
+}

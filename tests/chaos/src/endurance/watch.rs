@@ -1,0 +1,81 @@
+//! Samples that are taken while something else goes on.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::{
+    deployment::{BUCKET, Deployment},
+    lines,
+    sample::{Phase, Sample, Timed},
+};
+
+/// The samples of a run.
+pub(super) struct Watch {
+    begin: Instant,
+    every: Duration,
+    /// The number of the first object that is still in S3.
+    oldest: u64,
+    pub(super) samples: Vec<Timed>,
+}
+
+impl Watch {
+    /// One sample each time.
+    pub(super) fn new(every: Duration) -> Self {
+        Self {
+            begin: Instant::now(),
+            every,
+            oldest: 1,
+            samples: Vec::new(),
+        }
+    }
+
+    /// Does some work and takes samples of the phase meanwhile. Fails when a program ends.
+    pub(super) async fn during<T>(
+        &mut self,
+        phase: Phase,
+        deployment: &Deployment,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let mut ticks = tokio::time::interval(self.every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let look_on = async {
+            loop {
+                ticks.tick().await;
+                if let Err(error) = self.sample(phase, deployment).await {
+                    break error;
+                }
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            error = look_on => Err(error),
+        }
+    }
+
+    /// Takes one sample.
+    pub(super) async fn sample(
+        &mut self,
+        phase: Phase,
+        deployment: &Deployment,
+    ) -> anyhow::Result<Sample> {
+        let sample = deployment.sample().await?;
+        if let Some(ledger) = &sample.ledger {
+            self.forget_below(ledger.settled.cast_unsigned(), deployment);
+        }
+        self.samples.push(Timed {
+            seconds: self.begin.elapsed().as_secs_f64(),
+            phase,
+            sample: sample.clone(),
+        });
+        Ok(sample)
+    }
+
+    /// What is settled is never read again. Its objects leave S3, as they do where a lifecycle rule removes them.
+    fn forget_below(&mut self, settled: u64, deployment: &Deployment) {
+        for number in self.oldest..settled {
+            deployment.s3.delete(BUCKET, &lines::key(number));
+        }
+        self.oldest = self.oldest.max(settled);
+    }
+}

@@ -1,0 +1,46 @@
+//! Breaks a running pipeline in every way that can be thought of, and compares what comes out with the oracle.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "these are commands for a terminal, their output is their result"
+)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod campaign;
+mod endurance;
+mod programs;
+
+/// Breaks a running pipeline, and compares what comes out with the oracle.
+#[derive(Parser)]
+#[command(name = "cargo xtask chaos", bin_name = "cargo xtask chaos")]
+#[command(args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    campaign: campaign::Campaign,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Outage(endurance::outage::Arguments),
+    Soak(endurance::soak::Arguments),
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let arguments = Arguments::parse();
+    match arguments.command {
+        None => campaign::run(&arguments.campaign),
+        Some(Command::Outage(arguments)) => endurance::outage::run(&arguments),
+        Some(Command::Soak(arguments)) => endurance::soak::run(&arguments),
+    }
+}
