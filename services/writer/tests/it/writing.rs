@@ -233,6 +233,16 @@ async fn chunk_of_another_registration_is_let_go_and_claims_nothing() {
 }
 
 #[tokio::test]
+async fn writer_that_is_started_again_begins_no_epoch_a_second_time() {
+    let (_database, ledger) = database("ids").await;
+    let dedup = dedup("ids").await;
+    let [before, after] = [1, 2].map(|seed| Epochs::new(ledger.clone(), dedup.clone(), seed));
+    let first = before.current().await.unwrap();
+    let next = after.after(first.id).await.unwrap();
+    assert_ne!(next.id, first.id);
+}
+
+#[tokio::test]
 async fn writer_in_another_mode_refuses_until_everything_is_settled() {
     let (_database, ledger) = database("mode").await;
     let (queue, dedup) = (Watched::new(), dedup("mode").await);

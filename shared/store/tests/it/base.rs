@@ -13,7 +13,7 @@ use jetline_store::{
     ledger::{NewObject, Reading},
     read::objects::{ObjectStatus, find},
 };
-use jetline_testkit::postgres::Database;
+use jetline_testkit::postgres::{Database, PostgresServer};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QueryOrder, Statement};
 use tempfile::TempDir;
 
@@ -45,6 +45,12 @@ pub(crate) async fn postgres() -> Base {
     Base::connect(database.url(), None, Some(database)).await
 }
 
+/// On a server of the test's own.
+pub(crate) async fn postgres_on(server: &PostgresServer) -> Base {
+    let database = Database::create_on(server).await;
+    Base::connect(database.url(), None, Some(database)).await
+}
+
 impl Base {
     async fn connect(url: String, sqlite: Option<TempDir>, postgres: Option<Database>) -> Self {
         Self {
@@ -52,6 +58,14 @@ impl Base {
             url,
             _sqlite: sqlite,
             _postgres: postgres,
+        }
+    }
+
+    /// The same database, after its server was away.
+    pub(crate) async fn connected_again(self) -> Self {
+        Self {
+            ledger: Ledger::new(connect(&self.url, 8).await.unwrap(), Utc::now),
+            ..self
         }
     }
 

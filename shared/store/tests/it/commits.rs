@@ -1,12 +1,14 @@
 //! What a commit does with rows, and what it counts.
 
+use std::slice;
+
 use jetline_records::{Position, Reason, Rejection, Table, products};
 use jetline_store::{
     ChunkOutcome, CommitOutcome, Counts, Error, RejectedLine, entities::rejected_lines,
 };
 use sea_orm::{EntityTrait, QueryOrder};
 
-use crate::base::{AGAIN, Base, NOTHING, both, chunk, id, if_changed, unchanged};
+use crate::base::{AGAIN, Base, NOTHING, both, chunk, id, if_changed, postgres, unchanged};
 
 fn inserted(inserted: u64) -> Counts {
     Counts {
@@ -256,5 +258,38 @@ async fn value_that_the_database_does_not_accept_leaves_nothing() {
         assert_eq!(base.number("SELECT COUNT(*) FROM products").await, Some(1));
         assert_eq!(base.chunks().await.len(), 1);
         assert_eq!(rejects(&base).await, []);
+    }
+}
+
+/// One of the tables refuses, in the last moment, to commit what it was given.
+#[tokio::test]
+async fn commit_that_one_table_refuses_leaves_nothing_in_the_others() {
+    let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN RAISE serialization_failure; END'";
+    let tables = ["products", "rejected_lines", "chunks"];
+    for refusing in tables {
+        let (base, epoch) = postgres().await.with_objects(1).await;
+        let mut lines = chunk(1, 0, &[(1, "a")]);
+        lines.rejected = vec![rejected(2, "m", b"x")];
+        base.run(refuse).await;
+        base.run(&format!(
+            "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON {refusing} DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION refuse()"
+        ))
+        .await;
+        let products = Table::of::<products::Model>();
+        let refused = base
+            .ledger
+            .commit(epoch.id, &products, slice::from_ref(&lines))
+            .await;
+        assert!(refused.is_err(), "{refusing}: {refused:?}");
+        for table in tables {
+            let count = base.number(&format!("SELECT COUNT(*) FROM {table}")).await;
+            assert_eq!(count, Some(0), "{table}, although {refusing} refused");
+        }
+        base.run(&format!("DROP TRIGGER refuse ON {refusing}"))
+            .await;
+        let again = base.counts(&epoch, lines).await;
+        assert_eq!((again.inserted, again.rejected, again.lines()), (1, 1, 2));
     }
 }

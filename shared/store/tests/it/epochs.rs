@@ -6,12 +6,13 @@ use jetline_records::{Epoch, EpochId, Mode};
 use jetline_store::{
     CommitOutcome, Error,
     entities::{chunks, objects::State},
-    ledger::BeginError,
+    ledger::{Admission, BeginError},
 };
+use jetline_testkit::postgres::PostgresServer;
 
 use crate::base::{
-    Base, ROOT, again, begin, both, chunk, complete, epoch_id, id, if_changed, read, ready,
-    register,
+    Base, ROOT, again, begin, both, chunk, complete, entry, epoch_id, id, if_changed, postgres_on,
+    read, ready, register,
 };
 
 async fn in_force(base: &Base) -> Option<Epoch> {
@@ -217,4 +218,21 @@ async fn row_is_not_left_alone_in_order_while_an_older_object_is_still_to_be_rea
         assert_eq!(last.unchanged, 1);
         assert_eq!(base.position("products", 1).await, position);
     }
+}
+
+/// As it is after a restore or a failover: commits may have been taken back.
+#[tokio::test]
+async fn server_that_was_started_again_ends_the_epoch() {
+    let mut server = PostgresServer::start_with(&[("fsync", "off")]).unwrap();
+    let (base, epoch) = postgres_on(&server).await.with_objects(1).await;
+    server.restart().unwrap();
+    let base = base.connected_again().await;
+    assert!(!base.ledger.epoch().await.unwrap().unwrap().same_server);
+    let admitted = base.ledger.admit(epoch.id, &[&entry(1, 0, 1)]).await;
+    assert_eq!(admitted.unwrap(), Admission::EpochEnded);
+    let outcome = base.commit(&epoch, &[chunk(1, 0, &[(1, "a")])]).await;
+    assert_eq!(outcome, CommitOutcome::EpochEnded);
+    let next = begin(&base.ledger, Mode::Shared, None, 2).await;
+    assert_eq!(next.id, epoch_id(2));
+    assert_eq!(in_force(&base).await, Some(next));
 }
