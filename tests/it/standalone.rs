@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::{Duration, SystemTime},
 };
 
@@ -50,15 +51,19 @@ impl Home {
         File::open(path).unwrap().set_modified(time).unwrap();
     }
 
-    /// Starts it with nothing set but its port, and the longest line as the expectation has it.
-    fn start(&self, flags: &[&str]) -> Process {
+    /// It, with nothing set but its port, and the longest line as the expectation has it.
+    fn command(&self, flags: &[&str]) -> Command {
         let mut command = program("jetline");
         command
             .current_dir(self.folder.path())
             .env("LISTEN", self.address.to_string())
             .env("MAX_LINE_BYTES", MAX_LINE.to_string())
             .args(flags);
-        Process::start(command, &self.folder.path().join("log")).unwrap()
+        command
+    }
+
+    fn start(&self, flags: &[&str]) -> Process {
+        Process::start(self.command(flags), &self.folder.path().join("log")).unwrap()
     }
 
     /// Its database, once there is one.
@@ -251,4 +256,20 @@ async fn lines_that_were_too_long_are_replayed_with_a_higher_limit() {
     let (complete, output) = finish(home.start(&["--exit"]));
     assert!(complete, "{output}");
     ledger.assert_replayed(&fold(&contents)).await;
+}
+
+#[tokio::test]
+async fn log_that_cannot_be_written_costs_nothing_but_the_log() {
+    let home = Home::new();
+    let expected = put_samples(&home).await;
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut command = home.command(&["--exit"]);
+    command
+        .env("LOG", "info")
+        .stdout(Stdio::null())
+        .stderr(full);
+    let ended = tokio::process::Command::from(command).status();
+    let status = tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    assert!(status.unwrap().success());
+    home.ledger().await.assert_holds(&expected).await;
 }
