@@ -1,12 +1,11 @@
 //! Objects that change while they are read: what was read of the old version stays, and the new one is loaded in the
 //! same run.
 
-use jetline_oracle::{catalogue::lines, fold};
+use jetline_oracle::{catalogue::lines, fold, standing::Object};
 use jetline_testkit::process::Process;
 
 use crate::{
     deployment::{BUCKET, Deployment, finish},
-    ledger::Object,
     patience::until,
 };
 

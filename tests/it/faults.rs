@@ -4,7 +4,7 @@
 use std::os::unix::process::ExitStatusExt;
 
 use async_nats::jetstream;
-use jetline_oracle::{Expected, catalogue::lines_with_bad_ones, fold};
+use jetline_oracle::{Expected, catalogue::lines_with_bad_ones, fold, standing::Object};
 use jetline_testkit::{
     nats::{self, NatsServer},
     postgres::{Database, PostgresServer},
@@ -17,7 +17,6 @@ use url::Url;
 use crate::{
     deployment::{Deployment, finish},
     http::get,
-    ledger::Object,
     patience::{PATIENCE, until},
 };
 

@@ -14,6 +14,7 @@ use jetline_oracle::{
     Expected, MAX_LINE,
     catalogue::{lines, lines_with_bad_ones},
     fold,
+    standing::Object,
 };
 use jetline_testkit::process::{Process, Signal, free_port};
 use sea_orm::{DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
@@ -23,7 +24,7 @@ use tokio::io::AsyncReadExt;
 use crate::{
     deployment::finish,
     http::{get, try_get},
-    ledger::{Ledger, Object},
+    ledger::Ledger,
     patience::{PATIENCE, until},
     programs::program,
 };

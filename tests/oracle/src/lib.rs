@@ -7,12 +7,14 @@
 )]
 
 pub mod catalogue;
+pub mod standing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
 };
 
+use sea_orm::FromQueryResult;
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
@@ -26,7 +28,7 @@ pub const MAX_LINE: usize = 2048;
 const KEPT: usize = 4096;
 
 /// A row of the table: all columns of a record.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, FromQueryResult)]
 pub struct Product {
     pub id: i64,
     pub title: String,

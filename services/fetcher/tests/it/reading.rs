@@ -1,10 +1,10 @@
 //! What is read and published, and what is not.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jetline_store::entities::objects::State;
 
-use crate::scene::{BUCKET, Scene, gzip, lines};
+use crate::scene::{BUCKET, PATIENCE, Scene, ended, gzip, lines};
 
 const ROOMY: u32 = 1 << 20;
 
@@ -106,7 +106,7 @@ async fn full_queue_slows_the_fetcher_down_and_costs_nothing() {
     .await;
     scene.queue.is_full(false);
     scene.spawn_writer();
-    let report = fetcher.await.unwrap().unwrap();
+    let report = ended(fetcher).await;
     assert!(report.is_complete());
     assert_eq!(scene.starts().len(), 30);
     assert_eq!(scene.content(1), lines(300));
@@ -136,7 +136,7 @@ async fn fetcher_whose_lease_is_lost_stops_reading() {
         .count();
     assert!(first <= 1, "{first}");
     scene.shutdown.soft.cancel();
-    let report = fetcher.await.unwrap().unwrap();
+    let report = ended(fetcher).await;
     assert!(!report.is_complete());
 }
 
@@ -152,7 +152,7 @@ async fn new_objects_are_registered_while_it_watches() {
         until(&scene, &done).await;
     }
     scene.shutdown.soft.cancel();
-    let report = fetcher.await.unwrap().unwrap();
+    let report = ended(fetcher).await;
     assert!(report.is_complete());
     assert_eq!(report.objects.len(), 3);
     let states = report.objects.iter().map(|object| object.state);
@@ -161,7 +161,9 @@ async fn new_objects_are_registered_while_it_watches() {
 
 /// Waits until a condition on the ledger holds.
 async fn until(scene: &Scene, sql: &str) {
+    let end = Instant::now() + PATIENCE;
     while !holds(scene, sql).await {
+        assert!(Instant::now() < end, "waited in vain until: {sql}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -37,6 +37,15 @@ pub(crate) struct Scene {
     _directory: TempDir,
 }
 
+/// How long a fetcher may take here: one that waits for ever is wrong.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What a fetcher reports when it ends.
+pub(crate) async fn ended(fetcher: JoinHandle<anyhow::Result<Report>>) -> Report {
+    let ended = tokio::time::timeout(PATIENCE, fetcher).await;
+    ended.expect("the fetcher does not end").unwrap().unwrap()
+}
+
 impl Scene {
     /// With a queue that takes so many bytes.
     pub(crate) async fn new(capacity: u32) -> Self {
@@ -88,7 +97,7 @@ impl Scene {
     }
 
     pub(crate) async fn fetch(&self) -> Report {
-        self.spawn_fetcher().await.await.unwrap().unwrap()
+        ended(self.spawn_fetcher().await).await
     }
 
     pub(crate) async fn spawn_fetcher(&self) -> JoinHandle<anyhow::Result<Report>> {

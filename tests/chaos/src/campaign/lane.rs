@@ -7,6 +7,8 @@ use std::{
 };
 
 use anyhow::Context;
+use async_nats::jetstream::{self, ErrorCode, context::GetStreamErrorKind, stream::Stream};
+use futures::TryStreamExt;
 use jetline_testkit::{
     disk::SmallDisk,
     nats::{NatsOptions, NatsServer},
@@ -25,6 +27,9 @@ use super::{
 
 /// How long a network is bad: longer than the services wait for an answer.
 const BAD_WEATHER: Duration = Duration::from_millis(1300);
+
+/// How long NATS may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The size of the disk that NATS has, in bytes.
 const DISK: u64 = 128 << 20;
@@ -138,20 +143,24 @@ impl Lane {
         self.s3.forget_faults();
     }
 
+    /// Counts the faults that network trouble has caused so far, where it is trouble of the network.
+    pub(crate) fn met_by(&self, blow: Blow) -> Option<u64> {
+        match blow {
+            Blow::Network(role, part, _) => Some(self.link(role, part).faults()),
+            _ => None,
+        }
+    }
+
     /// How many messages a stream holds; none where there is no such stream.
     pub(crate) async fn messages(&self, stream: &str) -> anyhow::Result<u64> {
-        let client = async_nats::connect(self.urls.nats.as_str()).await?;
-        let stream = async_nats::jetstream::new(client).get_stream(stream).await;
+        let stream = self.stream(&self.jetstream().await?, stream).await?;
         Ok(stream.map_or(0, |stream| stream.cached_info().state.messages))
     }
 
     /// What NATS says of a stream and its consumers.
     pub(crate) async fn stream_standing(&self, stream: &str) -> anyhow::Result<Vec<String>> {
-        use futures::TryStreamExt;
-        let client = async_nats::connect(self.urls.nats.as_str()).await?;
-        let stream = match async_nats::jetstream::new(client).get_stream(stream).await {
-            Ok(stream) => stream,
-            Err(error) => return Ok(vec![format!("no stream: {error}")]),
+        let Some(stream) = self.stream(&self.jetstream().await?, stream).await? else {
+            return Ok(vec!["there is no stream".to_owned()]);
         };
         let mut lines = vec![format!("stream: {:?}", stream.cached_info().state)];
         let consumers: Vec<_> = stream.consumers().try_collect().await?;
@@ -265,19 +274,16 @@ impl Lane {
         self.s3.fail_next_gets(times, &fault);
     }
 
-    async fn delete_stream(&self, stream: &str) -> anyhow::Result<()> {
-        let client = async_nats::connect(self.urls.nats.as_str()).await?;
-        // An error is a stream that is not there yet.
-        let _ = async_nats::jetstream::new(client)
-            .delete_stream(stream)
-            .await;
+    async fn delete_stream(&self, name: &str) -> anyhow::Result<()> {
+        let jetstream = self.jetstream().await?;
+        if self.stream(&jetstream, name).await?.is_some() {
+            jetstream.delete_stream(name).await?;
+        }
         Ok(())
     }
 
     async fn delete_consumers(&self, stream: &str) -> anyhow::Result<()> {
-        use futures::TryStreamExt;
-        let client = async_nats::connect(self.urls.nats.as_str()).await?;
-        let Ok(stream) = async_nats::jetstream::new(client).get_stream(stream).await else {
+        let Some(stream) = self.stream(&self.jetstream().await?, stream).await? else {
             return Ok(());
         };
         let names: Vec<String> = stream.consumer_names().try_collect().await?;
@@ -285,6 +291,32 @@ impl Lane {
             stream.delete_consumer(&name).await?;
         }
         Ok(())
+    }
+
+    /// JetStream, asked with patience: on a busy machine it is slow.
+    async fn jetstream(&self) -> anyhow::Result<jetstream::Context> {
+        let client = async_nats::connect(self.urls.nats.as_str()).await?;
+        let mut jetstream = jetstream::new(client);
+        jetstream.set_timeout(PATIENCE);
+        Ok(jetstream)
+    }
+
+    async fn stream(
+        &self,
+        jetstream: &jetstream::Context,
+        name: &str,
+    ) -> anyhow::Result<Option<Stream>> {
+        match jetstream.get_stream(name).await {
+            Ok(stream) => Ok(Some(stream)),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(answer)
+                    if answer.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                {
+                    Ok(None)
+                }
+                _ => Err(error).with_context(|| format!("cannot ask NATS for {name}")),
+            },
+        }
     }
 
     fn link(&self, role: Role, part: Part) -> &Proxy {

@@ -1,5 +1,6 @@
 //! Random runs: what is loaded, by how many, and what goes wrong is made from a number each.
 
+mod assembly;
 mod fault;
 mod files;
 mod injector;

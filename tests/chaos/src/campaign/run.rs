@@ -16,12 +16,13 @@ use tokio::{
 };
 
 use super::{
-    fault::{Blow, Fault},
+    assembly::{ACK_WAIT, BUCKET, Site},
+    fault::{Blow, Fault, Kind},
     files::File,
     injector::{Injector, Instance, Request},
     lane::Lane,
     plan::{Mode, Plan},
-    service::{ACK_WAIT, BUCKET, End, Service, Site},
+    service::{End, Service},
     step::{Role, Step},
     verdict::{self, Verdict},
 };
@@ -78,6 +79,7 @@ pub(crate) async fn run(lane: &Arc<Lane>, plan: Plan, folder: &Path) -> anyhow::
         started: 0,
         failures: Vec::new(),
         later: JoinSet::new(),
+        network: Vec::new(),
         progress: 0,
         moved: Instant::now(),
         site,
@@ -90,7 +92,7 @@ pub(crate) async fn run(lane: &Arc<Lane>, plan: Plan, folder: &Path) -> anyhow::
         .await?;
     Ok(Outcome {
         planned: run.site.plan.faults.clone(),
-        fired: run.site.injector.fired(),
+        fired: run.fired(),
         mode: run.site.plan.mode,
         verdict: verdict?,
         steps: run.site.injector.begun(),
@@ -106,6 +108,8 @@ struct Run {
     /// Ends with an error that are not themselves wrong: a server was away at the start.
     failures: Vec<String>,
     later: JoinSet<anyhow::Result<()>>,
+    /// The trouble that the network was given, and what its link had met before.
+    network: Vec<(Blow, u64)>,
     /// How often something was published, read or committed, and when that was last seen to grow.
     progress: u32,
     moved: Instant,
@@ -181,8 +185,7 @@ impl Run {
     async fn until_drained(&mut self) -> anyhow::Result<Option<String>> {
         let begin = Instant::now();
         while begin.elapsed() < PATIENCE {
-            let lane = self.site.lane.clone();
-            if lane.messages(&self.site.stream).await? == 0 {
+            if self.site.lane.messages(&self.site.stream).await? == 0 {
                 return Ok(None);
             }
             let next = Instant::now() + LOOK_AGAIN * 5;
@@ -296,6 +299,8 @@ impl Run {
             Blow::ObjectOverwritten | Blow::ObjectDeleted => self.change(blow).await?,
             _ => {
                 let lane = self.site.lane.clone();
+                self.network
+                    .extend(lane.met_by(blow).map(|met| (blow, met)));
                 lane.strike(blow, &self.site.stream, &mut self.later)
                     .await
                     .with_context(|| format!("cannot do it: {}", blow.name()))?;
@@ -304,6 +309,22 @@ impl Run {
         // The step may be gone meanwhile.
         let _ = broken.send(());
         Ok(())
+    }
+
+    /// The faults that have happened. Trouble of a network counts where it met a connection, a byte or a caller.
+    fn fired(&self) -> Vec<Fault> {
+        let mut fired = self.site.injector.fired();
+        for (blow, before) in &self.network {
+            if self.site.lane.met_by(*blow) <= Some(*before) {
+                let place = fired
+                    .iter()
+                    .position(|fault| fault.kind == Kind::Blow(*blow));
+                if let Some(place) = place {
+                    fired.remove(place);
+                }
+            }
+        }
+        fired
     }
 
     fn stop_for_a_while(&mut self, by: Instance) {

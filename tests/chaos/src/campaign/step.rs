@@ -9,6 +9,15 @@ pub(crate) enum Role {
     Writer,
 }
 
+impl Role {
+    pub(crate) fn program(self) -> &'static str {
+        match self {
+            Self::Fetcher => "jetline-fetcher",
+            Self::Writer => "jetline-writer",
+        }
+    }
+}
+
 /// How a step is taken, and with that, how a fault is put beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Via {

@@ -1,10 +1,13 @@
 //! What stands in the database at the end of a run, compared with the oracle: row by row, reject by reject, count by
 //! count.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use jetline_oracle::{Expected, Product, Reject, fold};
-use sea_orm::{ConnectOptions, DatabaseConnection, FromQueryResult, Statement};
+use jetline_oracle::{
+    Expected, fold,
+    standing::{Difference, Kind, Object, Standing},
+};
+use sea_orm::{ConnectOptions, DatabaseConnection, DbErr, FromQueryResult, Statement};
 use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
@@ -35,6 +38,18 @@ impl Verdict {
         self.lost + self.doubled + self.wrong == 0
     }
 
+    fn add(&mut self, differences: impl IntoIterator<Item = Difference>) {
+        for Difference { kind, lines, what } in differences {
+            let count = match kind {
+                Kind::Lost => &mut self.lost,
+                Kind::Doubled => &mut self.doubled,
+                Kind::Wrong => &mut self.wrong,
+            };
+            *count += lines;
+            self.find(&what);
+        }
+    }
+
     pub(crate) fn wrong(&mut self, what: impl Into<String>) {
         self.wrong += 1;
         self.find(&what.into());
@@ -47,45 +62,6 @@ impl Verdict {
     }
 }
 
-#[derive(Clone, Debug, FromQueryResult)]
-struct Object {
-    key: String,
-    state: String,
-    error: Option<String>,
-    total_lines: Option<i64>,
-    inserted: i64,
-    updated: i64,
-    unchanged: i64,
-    superseded: i64,
-    rejected: i64,
-}
-
-impl Object {
-    fn lines(&self) -> i64 {
-        self.inserted + self.updated + self.unchanged + self.superseded + self.rejected
-    }
-}
-
-#[derive(FromQueryResult)]
-struct Row {
-    id: i64,
-    title: String,
-    price: String,
-    category: String,
-    brand: String,
-    url: String,
-    description: String,
-}
-
-#[derive(FromQueryResult)]
-struct RejectedLine {
-    object_id: i64,
-    line: i64,
-    byte_offset: i64,
-    reason: String,
-    raw: Vec<u8>,
-}
-
 #[derive(FromQueryResult)]
 struct Number {
     number: i64,
@@ -93,11 +69,9 @@ struct Number {
 
 /// Compares a database with what the plan's files must become.
 pub(crate) async fn compare(url: &str, plan: &Plan, verdict: &mut Verdict) -> anyhow::Result<()> {
-    let mut options = ConnectOptions::new(url);
-    options.max_connections(1).sqlx_logging(false);
-    let db = sea_orm::Database::connect(options).await?;
-    let objects = objects(&db).await?;
-    let Some(expected) = expected(plan, &objects, verdict) else {
+    let db = connect(url).await?;
+    let standing = Standing::read(&db).await?;
+    let Some(expected) = expected(plan, &standing.objects, verdict) else {
         return Ok(());
     };
     verdict.lines = expected
@@ -105,17 +79,10 @@ pub(crate) async fn compare(url: &str, plan: &Plan, verdict: &mut Verdict) -> an
         .iter()
         .map(|lines| lines.unsigned_abs())
         .sum();
-    let rows = rows(&db).await?;
-    compare_rows(&rows, &expected.rows, verdict);
-    compare_objects(&objects, &expected, plan, verdict);
-    compare_rejects(&rejects(&db).await?, &expected, &objects, verdict);
-    let inserted: i64 = objects.iter().map(|object| object.inserted).sum();
-    if usize::try_from(inserted).ok() != Some(rows.len()) {
-        verdict.wrong(format!(
-            "{inserted} lines count as inserted, of {} rows",
-            rows.len()
-        ));
-    }
+    let is_changed = |object: &Object| is_changed(object, plan);
+    verdict.add(standing.not_done(is_changed));
+    verdict.add(standing.not_accounted_for(&expected, is_changed));
+    verdict.add(standing.not_inserted());
     let deadlocks = deadlocks(&db).await?;
     if deadlocks > 0 {
         verdict.wrong(format!("the writers were in {deadlocks} deadlocks"));
@@ -145,137 +112,21 @@ fn expected(plan: &Plan, objects: &[Object], verdict: &mut Verdict) -> Option<Ex
         }
     }
     if !missing.is_empty() {
-        verdict.lost += missing.len() as u64;
-        verdict.find(&format!("never registered: {missing:?}"));
+        verdict.add([Difference {
+            kind: Kind::Lost,
+            lines: missing.len() as u64,
+            what: format!("never registered: {missing:?}"),
+        }]);
         return None;
     }
     Some(fold(&contents))
 }
 
-fn compare_rows(
-    rows: &BTreeMap<i64, Product>,
-    expected: &BTreeMap<i64, Product>,
-    verdict: &mut Verdict,
-) {
-    for (id, product) in expected {
-        match rows.get(id) {
-            None => {
-                verdict.lost += 1;
-                verdict.find(&format!("row {id} is missing"));
-            }
-            Some(row) if row != product => {
-                verdict.wrong(format!("row {id} is {row:?} and must be {product:?}"));
-            }
-            Some(_) => {}
-        }
-    }
-    for id in rows.keys().filter(|id| !expected.contains_key(id)) {
-        verdict.wrong(format!("no line says row {id}"));
-    }
-}
-
-fn compare_objects(objects: &[Object], expected: &Expected, plan: &Plan, verdict: &mut Verdict) {
-    for ((object, lines), all) in objects.iter().zip(&expected.lines).zip(&expected.all_lines) {
-        if is_changed(object, plan) {
-            // A part of it was read: which, nobody can say.
-            if object.lines() > *lines || object.error.is_none() {
-                verdict.doubled += 1;
-                verdict.find(&format!("{object:?} has {lines} lines"));
-            }
-            continue;
-        }
-        if object.state != "done" {
-            verdict.wrong(format!("not done: {object:?}"));
-        }
-        let missing = lines - object.lines();
-        verdict.lost += missing.max(0).unsigned_abs();
-        verdict.doubled += missing.min(0).unsigned_abs();
-        if missing != 0 || object.total_lines != Some(*all) {
-            verdict.wrong(format!(
-                "{object:?} has {lines} lines, {all} with blank ones"
-            ));
-        }
-    }
-}
-
+/// Whether an object was overwritten or deleted while it was read: then a part of it was read.
 fn is_changed(object: &Object, plan: &Plan) -> bool {
     let changing = plan.changing.as_ref();
     object.state == "failed"
         && changing.is_some_and(|changing| plan.files[changing.file].key == object.key)
-}
-
-fn compare_rejects(
-    rejects: &BTreeMap<Reject, u64>,
-    expected: &Expected,
-    objects: &[Object],
-    verdict: &mut Verdict,
-) {
-    for (reject, times) in rejects {
-        verdict.doubled += times - 1;
-        if !expected.rejects.contains(reject) {
-            verdict.wrong(format!("rejected, and must not be: {reject:?}"));
-        }
-    }
-    let may_miss = |reject: &Reject| {
-        let object = usize::try_from(reject.object - 1)
-            .ok()
-            .and_then(|n| objects.get(n));
-        object.is_some_and(|object| object.state == "failed")
-    };
-    for reject in &expected.rejects {
-        if !rejects.contains_key(reject) && !may_miss(reject) {
-            verdict.lost += 1;
-            verdict.find(&format!("not rejected: {reject:?}"));
-        }
-    }
-}
-
-async fn objects(db: &DatabaseConnection) -> anyhow::Result<Vec<Object>> {
-    let counts = ["inserted", "updated", "unchanged", "superseded", "rejected"].map(|count| {
-        format!(
-            ", CAST(o.{count} + COALESCE((SELECT SUM(c.{count}) FROM chunks c \
-             WHERE c.object_id = o.id AND c.state <> 'suspect'), 0) AS BIGINT) AS {count}"
-        )
-    });
-    let sql = format!(
-        "SELECT key, state, error, total_lines{} FROM objects o ORDER BY id",
-        counts.concat()
-    );
-    read(db, &sql).await
-}
-
-async fn rows(db: &DatabaseConnection) -> anyhow::Result<BTreeMap<i64, Product>> {
-    let sql = "SELECT id, title, CAST(price AS TEXT) AS price, category, brand, url, description FROM products";
-    let rows: Vec<Row> = read(db, sql).await?;
-    let products = rows.into_iter().map(|row| {
-        let product = Product {
-            id: row.id,
-            title: row.title,
-            price: row.price,
-            category: row.category,
-            brand: row.brand,
-            url: row.url,
-            description: row.description,
-        };
-        (row.id, product)
-    });
-    Ok(products.collect())
-}
-
-async fn rejects(db: &DatabaseConnection) -> anyhow::Result<BTreeMap<Reject, u64>> {
-    let lines: Vec<RejectedLine> = read(db, "SELECT * FROM rejected_lines").await?;
-    let mut rejects = BTreeMap::new();
-    for line in lines {
-        let reject = Reject {
-            object: line.object_id,
-            line: line.line,
-            offset: line.byte_offset,
-            reason: line.reason,
-            raw: line.raw,
-        };
-        *rejects.entry(reject).or_default() += 1;
-    }
-    Ok(rejects)
 }
 
 async fn deadlocks(db: &DatabaseConnection) -> anyhow::Result<i64> {
@@ -290,9 +141,7 @@ pub(crate) async fn standing(url: &str) -> anyhow::Result<Vec<String>> {
     struct Line {
         line: String,
     }
-    let mut options = ConnectOptions::new(url);
-    options.max_connections(1).sqlx_logging(false);
-    let db = sea_orm::Database::connect(options).await?;
+    let db = connect(url).await?;
     let sql = "SELECT concat_ws(' ', 'object', o.id, o.key, o.state, 'readings', o.readings, 'lease', o.lease_owner,
              'bytes', o.total_bytes, 'chunks', (SELECT count(*) FROM chunks c WHERE c.object_id = o.id)) AS line
          FROM objects o
@@ -303,6 +152,12 @@ pub(crate) async fn standing(url: &str) -> anyhow::Result<Vec<String>> {
     let lines: Vec<Line> = read(&db, sql).await?;
     db.close().await?;
     Ok(lines.into_iter().map(|row| row.line).collect())
+}
+
+async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(1).sqlx_logging(false);
+    sea_orm::Database::connect(options).await
 }
 
 async fn read<T: FromQueryResult>(db: &DatabaseConnection, sql: &str) -> anyhow::Result<Vec<T>> {

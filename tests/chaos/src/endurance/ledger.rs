@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use jetline_oracle::{
+    Expected,
+    standing::{Difference, Standing},
+};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, FromQueryResult, Statement};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -113,8 +117,14 @@ impl Ledger {
         None
     }
 
-    /// Rows of a statement.
-    pub(super) async fn rows<T: FromQueryResult>(&self, sql: &str) -> anyhow::Result<Vec<T>> {
+    /// Where the database is not what the fold says: nothing when all is well.
+    pub(super) async fn differences(&self, expected: &Expected) -> anyhow::Result<Vec<String>> {
+        let standing = Standing::read(&self.0).await?;
+        let differences = standing.differences(expected);
+        Ok(differences.iter().map(Difference::to_string).collect())
+    }
+
+    async fn rows<T: FromQueryResult>(&self, sql: &str) -> anyhow::Result<Vec<T>> {
         let statement = Statement::from_string(self.0.get_database_backend(), sql);
         T::find_by_statement(statement)
             .all(&self.0)

@@ -3,7 +3,6 @@
 //! They look for what short tests cannot show: growth, leaks, and work that is given up. Every number that is to hold
 //! is a [`report::Bound`]; a run whose bounds do not all hold fails, and its report is written all the same.
 
-mod comparison;
 mod deployment;
 mod feed;
 mod http;

@@ -13,7 +13,6 @@ use tokio::{
 use crate::programs;
 
 use super::{
-    comparison,
     deployment::Deployment,
     feed::Feed,
     ledger::LedgerSample,
@@ -103,10 +102,7 @@ impl Ended {
         feed: &Feed,
     ) -> anyhow::Result<Outcome> {
         let (ledger, differences) = match self.ledger {
-            Some(ledger) => (
-                ledger,
-                comparison::differences(&deployment.ledger, &feed.expected).await?,
-            ),
+            Some(ledger) => (ledger, deployment.ledger.differences(&feed.expected).await?),
             None => (deployment.ledger.sample().await?, Vec::new()),
         };
         Ok(Outcome::new(&feed.expected, ledger, differences))

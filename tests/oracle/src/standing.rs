@@ -1,0 +1,463 @@
+//! What stands in a database, and where it differs from what must.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use sea_orm::{DatabaseConnection, DbErr, FromQueryResult, Statement};
+
+use crate::{Expected, Product, Reject};
+
+/// So much of a rejected line is told, in characters.
+const TOLD: usize = 80;
+
+/// An object of the ledger, with the counts of its chunks.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct Object {
+    pub id: i64,
+    pub key: String,
+    pub state: String,
+    pub error: Option<String>,
+    pub readings: i64,
+    pub total_lines: Option<i64>,
+    pub inserted: i64,
+    pub updated: i64,
+    pub unchanged: i64,
+    pub superseded: i64,
+    pub rejected: i64,
+}
+
+impl Object {
+    /// All objects in the order of their numbers.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn all(db: &DatabaseConnection) -> Result<Vec<Self>, DbErr> {
+        let counts = ["inserted", "updated", "unchanged", "superseded", "rejected"].map(|count| {
+            format!(
+                ", CAST(o.{count} + COALESCE((SELECT SUM(c.{count}) FROM chunks c \
+                 WHERE c.object_id = o.id AND c.state <> 'suspect'), 0) AS BIGINT) AS {count}"
+            )
+        });
+        let sql = format!(
+            "SELECT id, key, state, error, readings, total_lines{} FROM objects o ORDER BY id",
+            counts.concat()
+        );
+        read(db, &sql).await
+    }
+
+    /// The lines whose fate is known.
+    #[must_use]
+    pub fn lines(&self) -> i64 {
+        self.inserted + self.updated + self.unchanged + self.superseded + self.rejected
+    }
+}
+
+/// All that stands in a database.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    pub objects: Vec<Object>,
+    pub rows: BTreeMap<i64, Product>,
+    /// Each with the message that came with it.
+    pub rejects: Vec<(Reject, String)>,
+}
+
+/// What is not as it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    pub kind: Kind,
+    /// How many lines it is about.
+    pub lines: u64,
+    /// In words.
+    pub what: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A row, a rejected line or counted lines are missing.
+    Lost,
+    /// Something stands there or was counted twice.
+    Doubled,
+    /// Something says what no line says.
+    Wrong,
+}
+
+impl Difference {
+    /// One about one line.
+    pub fn new(kind: Kind, what: impl Into<String>) -> Self {
+        let what = what.into();
+        Self {
+            kind,
+            lines: 1,
+            what,
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Lost => "lost",
+            Kind::Doubled => "doubled",
+            Kind::Wrong => "wrong",
+        };
+        write!(f, "{kind}: {}", self.what)
+    }
+}
+
+impl Standing {
+    /// Reads the tables one after the other: nobody must be writing.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn read(db: &DatabaseConnection) -> Result<Self, DbErr> {
+        let products = "SELECT id, title, CAST(price AS TEXT) AS price, category, brand, url, description FROM products";
+        let products: Vec<Product> = read(db, products).await?;
+        let rejects =
+            "SELECT object_id, line, byte_offset, reason, message, raw FROM rejected_lines";
+        let rejects: Vec<RejectedLine> = read(db, rejects).await?;
+        Ok(Self {
+            objects: Object::all(db).await?,
+            rows: products.into_iter().map(|row| (row.id, row)).collect(),
+            rejects: rejects.into_iter().map(RejectedLine::told).collect(),
+        })
+    }
+
+    /// All that must hold of a load whose objects are all done.
+    #[must_use]
+    pub fn differences(&self, expected: &Expected) -> Vec<Difference> {
+        let mut differences = self.not_done(|_| false);
+        differences.extend(self.not_accounted_for(expected, |_| false));
+        differences.extend(self.not_inserted());
+        differences
+    }
+
+    /// Objects that are not done, but for those that may be so.
+    pub fn not_done(&self, may_be_so: impl Fn(&Object) -> bool) -> Vec<Difference> {
+        let open = self
+            .objects
+            .iter()
+            .filter(|object| object.state != "done" && !may_be_so(object));
+        open.map(|object| Difference::new(Kind::Wrong, format!("not done: {object:?}")))
+            .collect()
+    }
+
+    /// Rows, rejected lines and the counts of objects where they are not what the fold says. Of an object that was read in
+    /// part nobody can say which lines those were: it may have fewer, and must say why.
+    pub fn not_accounted_for(
+        &self,
+        expected: &Expected,
+        is_read_in_part: impl Fn(&Object) -> bool,
+    ) -> Vec<Difference> {
+        let (part, whole): (Vec<&Object>, Vec<&Object>) = self
+            .objects
+            .iter()
+            .partition(|object| is_read_in_part(object));
+        let mut differences = self.wrong_rows(&expected.rows);
+        differences.extend(wrong_counts(&whole, expected));
+        differences.extend(wrong_parts(&part, expected));
+        if self.objects.len() != expected.lines.len() {
+            let (found, must_be) = (self.objects.len(), expected.lines.len());
+            let what = format!("{found} objects instead of {must_be}");
+            differences.push(Difference::new(Kind::Wrong, what));
+        }
+        let part: BTreeSet<i64> = part.iter().map(|object| object.id).collect();
+        differences.extend(self.wrong_rejects(&expected.rejects, &part));
+        differences
+    }
+
+    /// Every row was inserted once. After a replay that does not hold: it finds the rows that the first reading made.
+    #[must_use]
+    pub fn not_inserted(&self) -> Option<Difference> {
+        let inserted: i64 = self.objects.iter().map(|object| object.inserted).sum();
+        let rows = self.rows.len();
+        let what = format!("{inserted} lines count as inserted, of {rows} rows");
+        (usize::try_from(inserted) != Ok(rows)).then(|| Difference::new(Kind::Wrong, what))
+    }
+
+    /// Rows that are missing, say something else than they must, or must not be.
+    #[must_use]
+    pub fn wrong_rows(&self, expected: &BTreeMap<i64, Product>) -> Vec<Difference> {
+        let ids: BTreeSet<&i64> = self.rows.keys().chain(expected.keys()).collect();
+        let pairs = ids
+            .into_iter()
+            .map(|id| (id, self.rows.get(id), expected.get(id)));
+        let wrong = pairs.filter(|(_, row, must_be)| row != must_be);
+        wrong
+            .map(|(id, row, must_be)| match (row, must_be) {
+                (None, _) => Difference::new(Kind::Lost, format!("row {id} is missing")),
+                (Some(row), None) => Difference::new(Kind::Wrong, format!("no line says {row:?}")),
+                (Some(row), Some(must_be)) => {
+                    let what = format!("row {id} is {row:?} and must be {must_be:?}");
+                    Difference::new(Kind::Wrong, what)
+                }
+            })
+            .collect()
+    }
+
+    fn wrong_rejects(
+        &self,
+        expected: &BTreeSet<Reject>,
+        read_in_part: &BTreeSet<i64>,
+    ) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        let mut found = BTreeSet::new();
+        for (reject, message) in &self.rejects {
+            let mut tell = |kind, what| {
+                differences.push(Difference::new(kind, format!("{what}: {}", told(reject))));
+            };
+            if !found.insert(reject) {
+                tell(Kind::Doubled, "rejected twice");
+            } else if !expected.contains(reject) {
+                tell(Kind::Wrong, "rejected, and must not be");
+            }
+            if message.is_empty() {
+                tell(Kind::Wrong, "rejected without a message");
+            }
+        }
+        let missing = expected
+            .iter()
+            .filter(|reject| !found.contains(reject) && !read_in_part.contains(&reject.object));
+        let missing = missing
+            .map(|reject| Difference::new(Kind::Lost, format!("not rejected: {}", told(reject))));
+        differences.extend(missing);
+        differences
+    }
+}
+
+fn wrong_counts(objects: &[&Object], expected: &Expected) -> Vec<Difference> {
+    let mut rejected: BTreeMap<i64, i64> = BTreeMap::new();
+    for reject in &expected.rejects {
+        *rejected.entry(reject.object).or_default() += 1;
+    }
+    let mut differences = Vec::new();
+    for object in objects {
+        let Some((lines, all_lines)) = of(object, expected) else {
+            let what = format!("there is no such object: {object:?}");
+            differences.push(Difference::new(Kind::Wrong, what));
+            continue;
+        };
+        let rejected = rejected.get(&object.id).copied().unwrap_or_default();
+        let what =
+            format!("{object:?} has {lines} lines, {all_lines} with blank ones, {rejected} bad");
+        let missing = lines - object.lines();
+        let is_told =
+            object.total_lines.unwrap_or_default() == all_lines && object.rejected == rejected;
+        let kind = match missing {
+            0 if is_told => continue,
+            0 => Kind::Wrong,
+            1.. => Kind::Lost,
+            _ => Kind::Doubled,
+        };
+        let lines = missing.unsigned_abs().max(1);
+        differences.push(Difference { kind, lines, what });
+    }
+    differences
+}
+
+fn wrong_parts(objects: &[&Object], expected: &Expected) -> Vec<Difference> {
+    let has_too_much =
+        |object: &Object| of(object, expected).is_none_or(|(lines, _)| object.lines() > lines);
+    let doubled = objects.iter().filter(|object| has_too_much(object));
+    let doubled = doubled.map(|object| {
+        let what = format!("more lines than its object has: {object:?}");
+        Difference::new(Kind::Doubled, what)
+    });
+    let silent = objects.iter().filter(|object| object.error.is_none());
+    let silent = silent.map(|object| {
+        let what = format!("read in part without a reason: {object:?}");
+        Difference::new(Kind::Wrong, what)
+    });
+    doubled.chain(silent).collect()
+}
+
+/// The lines of an object, without blank ones and with them.
+fn of(object: &Object, expected: &Expected) -> Option<(i64, i64)> {
+    let place = usize::try_from(object.id.checked_sub(1)?).ok()?;
+    Some((*expected.lines.get(place)?, *expected.all_lines.get(place)?))
+}
+
+fn told(reject: &Reject) -> String {
+    let raw = String::from_utf8_lossy(&reject.raw);
+    let raw: String = raw.chars().take(TOLD).collect();
+    let Reject {
+        object,
+        line,
+        offset,
+        reason,
+        ..
+    } = reject;
+    let bytes = reject.raw.len();
+    format!("object {object}, line {line} at {offset}, {reason}, {bytes} bytes: {raw}")
+}
+
+#[derive(FromQueryResult)]
+struct RejectedLine {
+    object_id: i64,
+    line: i64,
+    byte_offset: i64,
+    reason: String,
+    message: String,
+    raw: Vec<u8>,
+}
+
+impl RejectedLine {
+    fn told(self) -> (Reject, String) {
+        let reject = Reject {
+            object: self.object_id,
+            line: self.line,
+            offset: self.byte_offset,
+            reason: self.reason,
+            raw: self.raw,
+        };
+        (reject, self.message)
+    }
+}
+
+async fn read<T: FromQueryResult>(db: &DatabaseConnection, sql: &str) -> Result<Vec<T>, DbErr> {
+    let statement = Statement::from_string(db.get_database_backend(), sql);
+    T::find_by_statement(statement).all(db).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fold;
+
+    fn expected() -> Expected {
+        fold(&[
+            "{\"id\":1,\"title\":\"t\",\"price\":1,\"category\":\"c\",\"brand\":\"b\",\"url\":\"\",\"description\":\"\"}\nnonsense",
+        ])
+    }
+
+    fn standing() -> Standing {
+        let expected = expected();
+        let object = Object {
+            id: 1,
+            key: "a.jsonl".to_owned(),
+            state: "done".to_owned(),
+            error: None,
+            readings: 0,
+            total_lines: Some(2),
+            inserted: 1,
+            updated: 0,
+            unchanged: 0,
+            superseded: 0,
+            rejected: 1,
+        };
+        let rejects = expected.rejects.into_iter();
+        Standing {
+            objects: vec![object],
+            rows: expected.rows,
+            rejects: rejects.map(|reject| (reject, "why".to_owned())).collect(),
+        }
+    }
+
+    /// What is told when something was changed.
+    fn kinds(change: impl FnOnce(&mut Standing)) -> Vec<Kind> {
+        let mut standing = standing();
+        change(&mut standing);
+        let differences = standing.differences(&expected());
+        differences
+            .iter()
+            .map(|difference| difference.kind)
+            .collect()
+    }
+
+    fn kinds_of_object(change: impl FnOnce(&mut Object)) -> Vec<Kind> {
+        kinds(|standing| change(&mut standing.objects[0]))
+    }
+
+    #[test]
+    fn nothing_is_told_of_what_is_as_it_must_be() {
+        assert_eq!(kinds(|_| {}), []);
+    }
+
+    #[test]
+    fn every_count_of_an_object_is_compared() {
+        assert_eq!(
+            kinds_of_object(|object| object.state = "failed".to_owned()),
+            [Kind::Wrong]
+        );
+        assert_eq!(
+            kinds_of_object(|object| object.updated = 1),
+            [Kind::Doubled]
+        );
+        assert_eq!(
+            kinds_of_object(|object| object.inserted = 0),
+            [Kind::Lost, Kind::Wrong]
+        );
+        assert_eq!(
+            kinds_of_object(|object| (object.rejected, object.updated) = (0, 1)),
+            [Kind::Wrong]
+        );
+        assert_eq!(
+            kinds_of_object(|object| object.total_lines = None),
+            [Kind::Wrong]
+        );
+        assert_eq!(kinds_of_object(|object| object.id = 2), [Kind::Wrong]);
+        let again = |standing: &mut Standing| {
+            let object = standing.objects[0].clone();
+            standing.objects.push(Object {
+                id: 2,
+                inserted: 0,
+                ..object
+            });
+        };
+        assert_eq!(kinds(again), [Kind::Wrong, Kind::Wrong]);
+    }
+
+    #[test]
+    fn object_read_in_part_may_have_fewer_lines_but_needs_a_reason() {
+        let told = |error: Option<&str>, updated| {
+            let mut standing = standing();
+            standing.rejects.clear();
+            let object = &mut standing.objects[0];
+            (object.rejected, object.updated) = (0, updated);
+            object.error = error.map(str::to_owned);
+            let differences = standing.not_accounted_for(&expected(), |_| true);
+            let kinds = differences.iter().map(|difference| difference.kind);
+            kinds.collect::<Vec<_>>()
+        };
+        assert_eq!(told(None, 0), [Kind::Wrong]);
+        assert_eq!(told(Some("was deleted"), 0), []);
+        assert_eq!(told(Some("was deleted"), 2), [Kind::Doubled]);
+    }
+
+    #[test]
+    fn rows_are_compared_both_ways() {
+        assert_eq!(
+            kinds(|standing| standing.rows.clear()),
+            [Kind::Lost, Kind::Wrong]
+        );
+        let title = |standing: &mut Standing| {
+            for row in standing.rows.values_mut() {
+                row.title.push('u');
+            }
+        };
+        assert_eq!(kinds(title), [Kind::Wrong]);
+        let more = |standing: &mut Standing| {
+            let row = standing.rows[&1].clone();
+            standing.rows.insert(2, Product { id: 2, ..row });
+        };
+        assert_eq!(kinds(more), [Kind::Wrong, Kind::Wrong]);
+    }
+
+    #[test]
+    fn rejects_are_compared_with_their_places() {
+        assert_eq!(kinds(|standing| standing.rejects.clear()), [Kind::Lost]);
+        assert_eq!(
+            kinds(|standing| standing.rejects[0].0.offset += 1),
+            [Kind::Wrong, Kind::Lost]
+        );
+        assert_eq!(
+            kinds(|standing| standing.rejects.extend(standing.rejects.clone())),
+            [Kind::Doubled]
+        );
+        assert_eq!(
+            kinds(|standing| standing.rejects[0].1.clear()),
+            [Kind::Wrong]
+        );
+    }
+}
