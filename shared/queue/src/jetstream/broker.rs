@@ -1,6 +1,13 @@
 //! The stream and its consumer on the server: made, kept as configured, and asked about.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        self, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::jetstream::{
     self,
@@ -11,7 +18,10 @@ use async_nats::jetstream::{
 use jetline_records::ObjectId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
-use tokio::sync::Mutex;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
 use tracing::{info, warn};
 
 use super::{JetStreamConfig, consumer, failure, link::Link, message};
@@ -23,6 +33,13 @@ pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// The stream forgets the ids of messages after this time: long enough for a publication that is tried again.
 const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 
+/// A server whose stream has lost its files says that it cannot store, for ever: after so long it gets a new one.
+const STORE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a stream that was deleted is not made again. Servers remove its files after they have said that it is gone,
+/// and some with them those of a stream of the same name that was made meanwhile.
+const REMOVAL: Duration = Duration::from_secs(1);
+
 /// What the server answered: what was asked for, or its own error.
 type Answer<T> = Result<T, jetstream::Error>;
 
@@ -33,6 +50,10 @@ pub(super) struct Broker {
     pub(super) config: JetStreamConfig,
     /// Held while the stream or the consumer is made, so that many who miss it make it once.
     making: Mutex<()>,
+    /// Whether the stream was seen: one that is missing then was deleted.
+    seen: AtomicBool,
+    /// Since when the stream has stored nothing of what was published.
+    failing: sync::Mutex<Option<Instant>>,
 }
 
 /// What the stream and its consumer hold.
@@ -56,6 +77,8 @@ impl Broker {
             context,
             config,
             making: Mutex::new(()),
+            seen: AtomicBool::new(false),
+            failing: sync::Mutex::new(None),
         }
     }
 
@@ -73,6 +96,49 @@ impl Broker {
         self.delete_consumer().await?;
         self.ensure_consumer().await?;
         Ok(())
+    }
+
+    /// Deletes the stream and makes it again; what it held is lost.
+    pub(super) async fn replace_stream(&self) -> Result<(), Error> {
+        const ACTION: &str = "delete the stream";
+        {
+            let _making = self.making.lock().await;
+            let subject = self.stream_subject("DELETE");
+            match self
+                .call::<stream::DeleteStatus>(ACTION, subject, &json!({}))
+                .await?
+            {
+                Err(error) if !failure::is_missing(&error) => {
+                    return Err(failure::of_answer(&self.link, ACTION, &error));
+                }
+                _ => {}
+            }
+        }
+        self.ensure().await?;
+        Ok(())
+    }
+
+    /// The stream has stored a message.
+    pub(super) fn stored(&self) {
+        *self.failing() = None;
+    }
+
+    /// The stream could not store a message. One that has not for a while is replaced.
+    pub(super) async fn not_stored(&self) -> Result<(), Error> {
+        {
+            let mut failing = self.failing();
+            let since = *failing.get_or_insert_with(Instant::now);
+            if since.elapsed() < STORE_PATIENCE {
+                return Ok(());
+            }
+            *failing = None;
+        }
+        warn!("stream does not store what is published and is replaced");
+        self.replace_stream().await
+    }
+
+    fn failing(&self) -> sync::MutexGuard<'_, Option<Instant>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the stream and its consumer hold, or nothing where one of them is missing.
@@ -120,7 +186,12 @@ impl Broker {
     async fn ensure_stream(&self) -> Result<bool, Error> {
         const ACTION: &str = "make the stream";
         let name = &self.config.nats_stream;
-        let existing = self.stream_info().await?.map(|info| info.config);
+        let mut existing = self.stream_info().await?.map(|info| info.config);
+        if existing.is_none() && self.seen.load(Ordering::Acquire) {
+            sleep(REMOVAL).await;
+            existing = self.stream_info().await?.map(|info| info.config);
+        }
+        self.seen.store(true, Ordering::Release);
         let wanted = self.stream_config(existing.clone().unwrap_or_default());
         let subject = match &existing {
             Some(existing) if *existing == wanted => return Ok(false),

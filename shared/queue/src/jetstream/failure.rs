@@ -53,11 +53,22 @@ pub(super) fn of_answer(link: &Link, action: &'static str, error: &jetstream::Er
     }
 }
 
+/// Whether the server could not store a message, for another reason than a limit.
+pub(super) fn is_of_store(error: &PublishError) -> bool {
+    answer(error).is_some_and(|answer| {
+        answer.error_code() == ErrorCode::STREAM_STORE_FAILED && !is_full(answer)
+    })
+}
+
+/// What the server answered to a chunk that it did not take.
+fn answer(error: &PublishError) -> Option<&jetstream::Error> {
+    std::error::Error::source(error).and_then(|source| source.downcast_ref())
+}
+
 /// The error for a chunk that was not taken.
 pub(super) fn of_publish(link: &Link, error: PublishError) -> Error {
     const ACTION: &str = "publish a chunk";
-    let answer = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
-    if let Some(answer) = answer {
+    if let Some(answer) = answer(&error) {
         return if is_full(answer) {
             Error::Full
         } else {

@@ -83,7 +83,10 @@ impl Queue for JetStream {
                 }
             };
             let error = match answer {
-                Ok(Ok(_)) => return Ok(()),
+                Ok(Ok(_)) => {
+                    broker.stored();
+                    return Ok(());
+                }
                 Ok(Err(error)) => error,
                 Err(_) => PublishErrorKind::TimedOut.into(),
             };
@@ -93,6 +96,9 @@ impl Queue for JetStream {
             );
             if may_be_gone && broker.ensure().await? {
                 warn!(stream = broker.config.nats_stream, "stream was gone");
+            }
+            if failure::is_of_store(&error) {
+                broker.not_stored().await?;
             }
             Err(failure::of_publish(&broker.link, error))
         }))

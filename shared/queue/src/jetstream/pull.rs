@@ -20,7 +20,7 @@ use tracing::warn;
 
 use super::{
     acker,
-    broker::{ANSWER, Broker},
+    broker::{ANSWER, Broker, Holdings},
     consumer,
     gauge::Gauge,
     message,
@@ -44,8 +44,7 @@ pub(super) struct Puller {
     open: Option<Pull>,
     /// Whether the next pull request waits, because nothing was there.
     wait: bool,
-    /// The consumer's deliveries when it last brought nothing although it could have.
-    suspicion: Option<u64>,
+    idle: Idle,
     /// Whether the server refused the last pull request.
     refused: bool,
     /// There once something was asked for: who only publishes does not show what writers have to do.
@@ -59,7 +58,7 @@ impl Puller {
             ready: VecDeque::new(),
             open: None,
             wait: false,
-            suspicion: None,
+            idle: Idle::default(),
             refused: false,
             gauge: None,
         }
@@ -109,7 +108,7 @@ impl Puller {
 
     async fn take(&mut self, message: Message) {
         self.wait = false;
-        self.suspicion = None;
+        self.idle = Idle::default();
         self.refused = false;
         let delivered = message.info().map(|info| info.delivered);
         let attempt = delivered.map_or(1, |count| count.max(1).unsigned_abs());
@@ -127,38 +126,23 @@ impl Puller {
         }
     }
 
-    /// Nothing came: waits next time, or, after having waited, looks whether the consumer is stuck.
+    /// Nothing came: waits next time, or, after having waited, looks whether something is stuck.
     async fn look(&mut self) -> Result<(), Error> {
         self.refused = false;
         self.wait = !self.wait;
         if self.wait {
             return Ok(());
         }
-        let Some(holdings) = self.broker.holdings().await? else {
-            return self.make().await;
-        };
-        if holdings.messages == 0 || holdings.in_flight > 0 {
-            self.suspicion = None;
-            return Ok(());
-        }
-        // A message may have come in this moment: only twice the same is a stuck consumer.
-        if self.suspicion.replace(holdings.deliveries) == Some(holdings.deliveries) {
-            self.suspicion = None;
-            warn!(
-                messages = holdings.messages,
-                "consumer is stuck and is replaced"
-            );
-            self.broker.replace_consumer().await?;
-        }
-        Ok(())
+        self.replace_what_is_stuck().await
     }
 
-    /// No answer at all: the consumer is missing, or the server is slow.
+    /// No answer at all: the consumer is missing, something is stuck, or the server is slow.
     async fn ask(&mut self) -> Result<(), Error> {
         if self.broker.ensure().await? {
             self.open = None;
             return Ok(());
         }
+        self.replace_what_is_stuck().await?;
         let Some(pull) = &mut self.open else {
             return Ok(());
         };
@@ -172,11 +156,76 @@ impl Puller {
         Err(self.broker.link.unavailable(ACTION, reason))
     }
 
+    /// Replaces the consumer, and where that does not help the stream: a server that lost the stream's files takes messages
+    /// and cannot deliver them, and nothing but a new stream cures it. What it held is read again.
+    async fn replace_what_is_stuck(&mut self) -> Result<(), Error> {
+        let Some(holdings) = self.broker.holdings().await? else {
+            return self.make().await;
+        };
+        let messages = holdings.messages;
+        match self.idle.look(holdings) {
+            Stuck::No => return Ok(()),
+            Stuck::Consumer => {
+                warn!(messages, "consumer is stuck and is replaced");
+                self.broker.replace_consumer().await?;
+            }
+            Stuck::Stream => {
+                warn!(
+                    messages,
+                    "stream does not give out what it holds and is replaced"
+                );
+                self.broker.replace_stream().await?;
+            }
+        }
+        self.open = None;
+        Ok(())
+    }
+
     async fn make(&mut self) -> Result<(), Error> {
         self.wait = false;
-        self.suspicion = None;
         self.broker.link.connected().await?;
         self.broker.ensure().await.map(|_| ())
+    }
+}
+
+/// How long the consumer has brought nothing although it could have.
+#[derive(Default)]
+struct Idle {
+    /// At so many looks in a row.
+    looks: u32,
+    /// The consumer's deliveries at the last of them.
+    deliveries: u64,
+}
+
+/// What is to be replaced.
+#[derive(Debug, PartialEq, Eq)]
+enum Stuck {
+    No,
+    Consumer,
+    Stream,
+}
+
+impl Idle {
+    /// A message may have come in the moment of a look: only two of them show that something is stuck.
+    fn look(&mut self, now: Holdings) -> Stuck {
+        if now.messages == 0 || now.in_flight > 0 {
+            *self = Self::default();
+            return Stuck::No;
+        }
+        // A consumer that was replaced counts from zero.
+        if now.deliveries != self.deliveries && now.deliveries > 0 {
+            self.looks = 0;
+        }
+        self.deliveries = now.deliveries;
+        self.looks += 1;
+        match self.looks {
+            2 => Stuck::Consumer,
+            4 => {
+                *self = Self::default();
+                Stuck::Stream
+            }
+            _ => Stuck::No,
+        }
     }
 }
 
@@ -266,5 +315,38 @@ impl Pull {
                 Some(status) => return Ok(Event::Refusal(format!("{status} {description}"))),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holdings(messages: u64, in_flight: usize, deliveries: u64) -> Holdings {
+        Holdings {
+            messages,
+            in_flight,
+            deliveries,
+        }
+    }
+
+    #[test]
+    fn consumer_is_replaced_first_and_then_the_stream() {
+        let mut idle = Idle::default();
+        assert_eq!(idle.look(holdings(9, 0, 7)), Stuck::No);
+        assert_eq!(idle.look(holdings(9, 0, 7)), Stuck::Consumer);
+        assert_eq!(idle.look(holdings(9, 0, 0)), Stuck::No);
+        assert_eq!(idle.look(holdings(9, 0, 0)), Stuck::Stream);
+        assert_eq!(idle.look(holdings(9, 0, 0)), Stuck::No);
+    }
+
+    #[test]
+    fn nothing_is_stuck_where_others_receive_or_nothing_is_there() {
+        let mut idle = Idle::default();
+        for between in [holdings(9, 1, 7), holdings(0, 0, 7), holdings(9, 0, 8)] {
+            assert_eq!(idle.look(holdings(9, 0, 7)), Stuck::No);
+            assert_eq!(idle.look(between), Stuck::No);
+        }
+        assert_eq!(idle.look(holdings(9, 0, 9)), Stuck::No);
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use async_nats::jetstream::{self, consumer::pull, stream};
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::{StreamExt, future::join_all};
 use jetline_queue::{Chunk, Error, JetStreamConfig, Queue};
 use jetline_testkit::nats;
 
@@ -204,6 +204,27 @@ async fn deleted_stream_is_made_again_by_publisher_and_receiver() {
         .await;
         publish_at_last(&queue, chunk(2)).await;
     });
+}
+
+/// Somebody else listens on the subject, so that nobody answers that there is no stream.
+#[tokio::test]
+async fn publisher_that_gets_no_answer_makes_the_stream_that_is_gone() {
+    let config = settings("silent");
+    let queue = jetstream(&nats::shared(), &config).await;
+    let admin = admin().await;
+    let client = async_nats::connect(nats::shared().as_str()).await.unwrap();
+    let subjects = format!("{}.chunks.>", config.nats_stream);
+    let mut listener = client.subscribe(subjects).await.unwrap();
+    client.flush().await.unwrap();
+    admin.delete_stream(&config.nats_stream).await.unwrap();
+
+    let sent = queue.publish(chunk(0)).await.unwrap();
+    within(listener.next()).await.unwrap();
+    let error = within(sent).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    assert!(admin.get_stream(&config.nats_stream).await.is_ok());
+    publish(&queue, chunk(0)).await;
+    assert_eq!(receive_one(&queue).await.chunk, chunk(0));
 }
 
 /// Waits until a pull request waits at the consumer.

@@ -1,11 +1,14 @@
 //! A server that is killed: with and without what it held.
 
+use std::{fs, time::Duration};
+
 use jetline_queue::{Error, Queue};
-use jetline_testkit::nats::NatsServer;
+use jetline_testkit::nats::{NatsOptions, NatsServer};
+use tokio::time::{sleep, timeout};
 
 use crate::fixtures::{
-    await_pending, chunk, eventually, jetstream, object, publish, publish_at_last, receive_one,
-    settings,
+    PATIENCE, await_pending, chunk, eventually, jetstream, object, publish, publish_at_last,
+    receive_one, settings, starts,
 };
 
 #[tokio::test]
@@ -55,6 +58,43 @@ async fn empty_server_is_made_ready_by_a_waiting_receiver() {
         crate::fixtures::within(chunk_of_receiver).await.unwrap(),
         chunk(0)
     );
+}
+
+/// So does a server whose disk was lost, or that removed the files of a new stream with those of the one before.
+#[tokio::test]
+async fn stream_whose_files_are_gone_is_replaced() {
+    let store = tempfile::tempdir().unwrap();
+    let options = NatsOptions {
+        store: Some(store.path().to_owned()),
+        ..NatsOptions::default()
+    };
+    let server = NatsServer::start_with(options).unwrap();
+    let config = settings("files");
+    let queue = jetstream(&server.url(), &config).await;
+    publish(&queue, chunk(0)).await;
+    let streams = store.path().join("jetstream/$G/streams");
+    fs::remove_dir_all(streams.join(&config.nats_stream)).unwrap();
+    let received = async {
+        loop {
+            // An error says that the server is silent: whoever receives tries again.
+            let Ok(received) = queue.receive(1).await else {
+                continue;
+            };
+            if starts(&received) == [1] {
+                break;
+            }
+        }
+    };
+    let published = async {
+        loop {
+            publish_at_last(&queue, chunk(1)).await;
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        received = timeout(PATIENCE * 4, received) => received.expect("nothing is delivered any more"),
+        () = published => {}
+    }
 }
 
 #[tokio::test]

@@ -30,6 +30,9 @@ use super::{
 /// A run in which nothing was published or committed for so long hangs; on a busy machine others are only slow.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// A run that takes so long hangs, even if something is tried all the time: others take seconds.
+const LONGEST: Duration = Duration::from_mins(8);
+
 /// Between two looks at the services: a process gives no sign when it ends.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -82,6 +85,7 @@ pub(crate) async fn run(lane: &Arc<Lane>, plan: Plan, folder: &Path) -> anyhow::
         network: Vec::new(),
         progress: 0,
         moved: Instant::now(),
+        begun: Instant::now(),
         site,
     };
     let verdict = run.load_and_compare().await;
@@ -113,6 +117,7 @@ struct Run {
     /// How often something was published, read or committed, and when that was last seen to grow.
     progress: u32,
     moved: Instant,
+    begun: Instant,
 }
 
 impl Run {
@@ -243,7 +248,7 @@ impl Run {
             if progress != self.progress {
                 (self.progress, self.moved) = (progress, Instant::now());
             }
-            if self.moved.elapsed() > PATIENCE {
+            if self.moved.elapsed() > PATIENCE || self.begun.elapsed() > LONGEST {
                 let last = self.failures.last();
                 return Ok(Some(format!(
                     "waited in vain until {what}; the last failure: {last:?}"
