@@ -1,6 +1,6 @@
 //! The upsert in SQLite, whose transaction is the only one that writes: what it reads first stays true.
 
-use std::{cmp::Ordering, collections::HashMap};
+use std::{cmp::Ordering, collections::HashMap, iter};
 
 use chrono::{DateTime, Utc};
 use jetline_records::{Fingerprint, IdType, Key, Table};
@@ -9,10 +9,10 @@ use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Value};
 use super::{Judged, Written, columns, on_conflict};
 use crate::{
     Error,
-    backend::{execute, placeholders, query},
+    backend::{execute, query},
 };
 
-/// Parameters of one statement at most: far below SQLite's limit of 32,766, where its parser is still fast.
+/// Parameters of one statement at most; SQLite's limit is 32,766.
 const PARAMETERS: usize = 4000;
 
 /// Version and position.
@@ -65,7 +65,7 @@ async fn read(
     rows: &[(usize, &Judged)],
 ) -> Result<HashMap<Key, Old>, Error> {
     let mut old = HashMap::with_capacity(rows.len());
-    for batch in rows.chunks(PARAMETERS) {
+    for batch in batches(rows, PARAMETERS) {
         let sql = format!(
             "SELECT \"{id}\" AS id, \"position\", \"fingerprint\", {version} AS version
              FROM \"{name}\" WHERE \"{id}\" IN ({keys})",
@@ -74,7 +74,7 @@ async fn read(
             version = table
                 .version
                 .map_or("0".to_owned(), |column| format!("\"{column}\"")),
-            keys = placeholders(1, batch.len()),
+            keys = parameters(batch.len()),
         );
         let keys = batch
             .iter()
@@ -90,6 +90,22 @@ async fn read(
     Ok(old)
 }
 
+/// Rows in batches of up to `most`, whose sizes are powers of two: of few different statements, each is prepared once.
+fn batches<T>(rows: &[T], most: usize) -> impl Iterator<Item = &[T]> {
+    let mut rest = rows;
+    iter::from_fn(move || {
+        let size = rest.len().min(most).checked_ilog2()?;
+        let (batch, behind) = rest.split_at(1 << size);
+        rest = behind;
+        Some(batch)
+    })
+}
+
+/// So many parameters without names: SQLite looks a name up among all that came before it.
+fn parameters(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}
+
 async fn insert(
     tx: &impl ConnectionTrait,
     table: &Table,
@@ -101,10 +117,9 @@ async fn insert(
         .iter()
         .map(|column| format!("\"{column}\""))
         .collect();
-    for batch in rows.chunks(PARAMETERS / columns.len()) {
-        let tuples: Vec<String> = (0..batch.len())
-            .map(|row| format!("({})", placeholders(row * columns.len() + 1, columns.len())))
-            .collect();
+    for batch in batches(rows, PARAMETERS / columns.len()) {
+        let tuple = format!("({})", parameters(columns.len()));
+        let tuples = vec![tuple; batch.len()];
         let sql = format!(
             "INSERT INTO \"{}\" ({}) VALUES {} {}",
             table.name,
@@ -161,5 +176,24 @@ impl OldRow {
             rank: self.rank,
             fingerprint,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_hold_every_row_once_and_have_few_sizes() {
+        let sizes = |rows: usize, most| {
+            let rows: Vec<usize> = (0..rows).collect();
+            let all: Vec<usize> = batches(&rows, most).flatten().copied().collect();
+            assert_eq!(all, rows);
+            batches(&rows, most).map(<[usize]>::len).collect::<Vec<_>>()
+        };
+        assert!(sizes(0, 300).is_empty());
+        assert_eq!(sizes(1, 300), [1]);
+        assert_eq!(sizes(700, 300), [256, 256, 128, 32, 16, 8, 4]);
+        assert_eq!(sizes(3, 1), [1, 1, 1]);
     }
 }
