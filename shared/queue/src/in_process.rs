@@ -78,8 +78,13 @@ impl Queue for InProcess {
     }
 
     async fn pending(&self, object: ObjectId) -> Result<u64, Error> {
+        Ok(self.shared.state().pending_of(object))
+    }
+
+    async fn pending_of_each(&self, objects: &[ObjectId]) -> Result<Vec<u64>, Error> {
         let state = self.shared.state();
-        Ok(state.pending.get(&object).copied().unwrap_or_default())
+        let each = objects.iter().map(|object| state.pending_of(*object));
+        Ok(each.collect())
     }
 
     fn max_body_bytes(&self) -> usize {
@@ -114,6 +119,12 @@ struct State {
     waiting: BTreeMap<u64, Held>,
     /// Waiting or in flight.
     pending: HashMap<ObjectId, u64>,
+}
+
+impl State {
+    fn pending_of(&self, object: ObjectId) -> u64 {
+        self.pending.get(&object).copied().unwrap_or_default()
+    }
 }
 
 impl Shared {

@@ -38,6 +38,9 @@ pub trait Queue: Send + Sync {
     /// How many chunks of an object are published and not acknowledged: waiting or in flight.
     async fn pending(&self, object: ObjectId) -> Result<u64, Error>;
 
+    /// The same of each of several objects, at little more than the cost of one.
+    async fn pending_of_each(&self, objects: &[ObjectId]) -> Result<Vec<u64>, Error>;
+
     /// The longest body, in bytes, that a chunk may have.
     fn max_body_bytes(&self) -> usize;
 

@@ -281,6 +281,10 @@ impl Queue for LossyQueue {
         self.queue.pending(object).await
     }
 
+    async fn pending_of_each(&self, objects: &[ObjectId]) -> Result<Vec<u64>, Error> {
+        self.queue.pending_of_each(objects).await
+    }
+
     fn max_body_bytes(&self) -> usize {
         self.queue.max_body_bytes()
     }

@@ -69,6 +69,13 @@ impl Queue for Watched {
         self.inner.pending(object).await
     }
 
+    async fn pending_of_each(
+        &self,
+        objects: &[ObjectId],
+    ) -> Result<Vec<u64>, jetline_queue::Error> {
+        self.inner.pending_of_each(objects).await
+    }
+
     fn max_body_bytes(&self) -> usize {
         self.inner.max_body_bytes()
     }

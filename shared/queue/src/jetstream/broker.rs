@@ -67,6 +67,12 @@ pub(super) struct Holdings {
     pub(super) deliveries: u64,
 }
 
+/// Subjects with the number of their messages, out of `total`.
+struct Subjects {
+    subjects: HashMap<String, u64>,
+    total: usize,
+}
+
 impl Broker {
     pub(super) fn new(link: Link, config: JetStreamConfig) -> Self {
         let context = ContextBuilder::new()
@@ -162,25 +168,56 @@ impl Broker {
 
     /// How many messages of an object the stream holds; a stream that is missing holds none.
     pub(super) async fn messages_of(&self, object: ObjectId) -> Result<u64, Error> {
-        #[derive(Deserialize)]
+        let filter = message::subjects_of(&self.config.nats_stream, object);
+        let page = self.subjects(&filter, 0).await?;
+        Ok(page.subjects.values().sum())
+    }
+
+    /// How many messages of each object the stream holds; those it holds none of are left out.
+    pub(super) async fn messages(&self) -> Result<HashMap<ObjectId, u64>, Error> {
+        let filter = message::every_subject(&self.config.nats_stream);
+        let mut messages = HashMap::new();
+        let mut seen = 0;
+        loop {
+            let page = self.subjects(&filter, seen).await?;
+            for (subject, count) in &page.subjects {
+                if let Some(object) = message::object_of(subject) {
+                    *messages.entry(object).or_default() += count;
+                }
+            }
+            seen += page.subjects.len();
+            if page.subjects.is_empty() || seen >= page.total {
+                return Ok(messages);
+            }
+        }
+    }
+
+    /// The subjects of messages that the stream holds, from one of them on: as many as the server tells at once.
+    async fn subjects(&self, filter: &str, offset: usize) -> Result<Subjects, Error> {
+        #[derive(Default, Deserialize)]
         struct Info {
+            #[serde(default)]
+            total: usize,
             state: State,
         }
-        #[derive(Deserialize)]
+        #[derive(Default, Deserialize)]
         struct State {
             #[serde(default)]
             subjects: Option<HashMap<String, u64>>,
         }
-        const ACTION: &str = "count the messages of an object";
+        const ACTION: &str = "count the messages of objects";
 
-        let filter = message::subjects_of(&self.config.nats_stream, object);
-        let request = json!({ "subjects_filter": filter });
+        let request = json!({ "subjects_filter": filter, "offset": offset });
         let subject = self.stream_subject("INFO");
-        match self.call::<Info>(ACTION, subject, &request).await? {
-            Ok(info) => Ok(info.state.subjects.unwrap_or_default().values().sum()),
-            Err(error) if failure::is_missing(&error) => Ok(0),
-            Err(error) => Err(failure::of_answer(&self.link, ACTION, &error)),
-        }
+        let info = match self.call::<Info>(ACTION, subject, &request).await? {
+            Ok(info) => info,
+            Err(error) if failure::is_missing(&error) => Info::default(),
+            Err(error) => return Err(failure::of_answer(&self.link, ACTION, &error)),
+        };
+        Ok(Subjects {
+            subjects: info.state.subjects.unwrap_or_default(),
+            total: info.total,
+        })
     }
 
     async fn ensure_stream(&self) -> Result<bool, Error> {

@@ -80,6 +80,12 @@ pub(super) fn subjects_of(stream: &str, object: ObjectId) -> String {
     format!("{stream}.chunks.*.{object}")
 }
 
+/// The object whose chunks have a subject.
+pub(super) fn object_of(subject: &str) -> Option<ObjectId> {
+    let (_, object) = subject.rsplit_once('.')?;
+    ObjectId::new(object.parse().ok()?)
+}
+
 /// The headers of a chunk.
 pub fn headers(chunk: &Chunk) -> HeaderMap {
     let mut headers = HeaderMap::new();

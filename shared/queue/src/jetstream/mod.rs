@@ -34,6 +34,9 @@ use self::{
 };
 use crate::{Chunk, Delivery, Destination, Error, PublishAck, Queue};
 
+/// From so many objects on it is cheaper to have the server count the messages of all.
+const ASK_FOR_ALL: usize = 4;
+
 /// The queue in NATS.
 ///
 /// [`Queue::publish`] answers [`Error::Unavailable`] at once while the connection is lost; [`Queue::receive`] waits
@@ -110,6 +113,20 @@ impl Queue for JetStream {
 
     async fn pending(&self, object: ObjectId) -> Result<u64, Error> {
         self.broker.messages_of(object).await
+    }
+
+    async fn pending_of_each(&self, objects: &[ObjectId]) -> Result<Vec<u64>, Error> {
+        let mut pending = Vec::with_capacity(objects.len());
+        if objects.len() < ASK_FOR_ALL {
+            for object in objects {
+                pending.push(self.broker.messages_of(*object).await?);
+            }
+            return Ok(pending);
+        }
+        let all = self.broker.messages().await?;
+        let each = objects.iter().map(|object| all.get(object).copied());
+        pending.extend(each.map(Option::unwrap_or_default));
+        Ok(pending)
     }
 
     fn max_body_bytes(&self) -> usize {

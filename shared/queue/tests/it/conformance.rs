@@ -170,6 +170,16 @@ async fn pending_counts_what_waits_and_what_is_in_flight() {
         assert_eq!(queue.pending(object(7)).await.unwrap(), 2, "{name}");
         assert_eq!(queue.pending(object(77)).await.unwrap(), 1, "{name}");
         assert_eq!(queue.pending(object(8)).await.unwrap(), 0, "{name}");
+        for objects in [&[7, 8, 77][..], &[77, 8, 9, 7, 10]] {
+            let ids: Vec<ObjectId> = objects.iter().map(|number| object(*number)).collect();
+            let each = queue.pending_of_each(&ids).await.unwrap();
+            let expected = objects.iter().map(|number| match number {
+                7 => 2,
+                77 => 1,
+                _ => 0,
+            });
+            assert_eq!(each, expected.collect::<Vec<u64>>(), "{name}");
+        }
     }
 }
 

@@ -195,6 +195,14 @@ impl Queue for BrokenQueue {
         self.breaker.take(Step::Pending, queue_error, pending).await
     }
 
+    async fn pending_of_each(
+        &self,
+        objects: &[ObjectId],
+    ) -> Result<Vec<u64>, jetline_queue::Error> {
+        let pending = || self.inner.pending_of_each(objects);
+        self.breaker.take(Step::Pending, queue_error, pending).await
+    }
+
     fn max_body_bytes(&self) -> usize {
         self.inner.max_body_bytes()
     }
