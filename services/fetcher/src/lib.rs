@@ -4,6 +4,7 @@
 //!
 //! What is committed is never read again, whoever crashes; what is not committed is read again, whatever the queue loses.
 
+mod ahead;
 pub mod decode;
 mod progress;
 mod publish;
@@ -15,6 +16,7 @@ mod settings;
 mod sources;
 pub mod split;
 mod supervise;
+mod watermark;
 
 use std::{
     collections::BTreeSet,
@@ -48,6 +50,10 @@ pub use crate::{
 
 /// How often the ledger is asked how far the objects are.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// Where there are so many that the answer takes long: how many times as long until it is asked again, and how long at most.
+const REST: u32 = 2;
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// The longest wait between two attempts to list the sources.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
@@ -204,7 +210,10 @@ impl Run {
                 }
                 _ = looks.tick() => {}
             }
-            if let Err(error) = supervisor.look().await {
+            let began = Instant::now();
+            let looked = supervisor.look().await;
+            looks.reset_after((began.elapsed() * REST).clamp(LOOK, LONGEST_REST));
+            if let Err(error) = looked {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "the ledger cannot be read, looking on"
@@ -248,7 +257,7 @@ impl Run {
     }
 
     async fn has_ended(&self) -> bool {
-        let open = self.ledger.open(&self.sources.roots()).await;
-        open.is_ok_and(|open| open.is_empty())
+        let ended = self.ledger.has_ended(&self.sources.roots()).await;
+        ended.unwrap_or(false)
     }
 }

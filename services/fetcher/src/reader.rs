@@ -1,4 +1,7 @@
-//! Leases objects and reads them, one after another.
+//! Leases objects and reads them, one after another: a large one alone, small ones as a batch.
+//!
+//! What a small object costs is what is done for each one, so the ledger is asked and told once for a batch, and the next
+//! objects are read while the queue has not yet taken the chunks of the last.
 
 use std::{
     sync::{
@@ -8,17 +11,22 @@ use std::{
     time::Duration,
 };
 
+use futures::StreamExt;
 use jetline_queue::Queue;
 use jetline_records::ObjectId;
 use jetline_runtime::Backoff;
+use jetline_source::ObjectVersion;
 use jetline_store::{Ledger, entities::objects, ledger::Reading};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     FetcherSettings,
+    ahead::{self, Leased, Turn},
+    publish::Publisher,
     reading::{Error, ObjectReading},
     sources::Sources,
+    watermark::Watermark,
 };
 
 /// How often a reader without work looks for some: another fetcher's leases end without a sign.
@@ -47,12 +55,9 @@ impl Reader {
         let roots = self.sources.roots();
         let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY, self.seed);
         while !stop.is_cancelled() {
-            let wait = match self
-                .ledger
-                .lease(&self.owner, &roots, self.settings.lease)
-                .await
-            {
-                Ok(Some(object)) => match self.read_leased(object, &stop).await {
+            let wait = match self.lease(&roots).await {
+                Ok(leased) if leased.is_empty() => IDLE,
+                Ok(leased) => match self.read_leased(leased, &stop).await {
                     Ok(()) => {
                         backoff.reset();
                         continue;
@@ -60,7 +65,6 @@ impl Reader {
                     Err(Error::Queue(error)) => return Err(Error::Queue(error)),
                     Err(Error::Ledger(error)) => waiting(&mut backoff, &error),
                 },
-                Ok(None) => IDLE,
                 Err(error) => waiting(&mut backoff, &error),
             };
             tokio::select! {
@@ -72,75 +76,134 @@ impl Reader {
         Ok(())
     }
 
-    async fn read_leased(
-        &self,
-        object: objects::Model,
-        stop: &CancellationToken,
-    ) -> Result<(), Error> {
+    async fn lease(&self, roots: &[String]) -> Result<Vec<Leased>, jetline_store::Error> {
+        let batch = ahead::batch(self.settings.fetch_batch.get());
+        let objects = self
+            .ledger
+            .lease_batch(&self.owner, roots, self.settings.lease, batch)
+            .await?;
+        objects
+            .into_iter()
+            .map(|object| self.leased(object))
+            .collect()
+    }
+
+    fn leased(&self, object: objects::Model) -> Result<Leased, jetline_store::Error> {
         let (Some(id), Some(source)) = (ObjectId::new(object.id), self.sources.of(&object.root))
         else {
             let unknown = format!("object {} at {} was leased", object.id, object.root);
-            return Err(jetline_store::Error::Damaged(unknown).into());
+            return Err(jetline_store::Error::Damaged(unknown));
         };
-        tracing::info!(object = %id, object.key = object.key, reading = object.readings, "reading begins");
-        let mut reading = ObjectReading::new(
-            self.ledger.clone(),
-            source.clone(),
-            self.queue.clone(),
-            self.settings.publish_window,
-            object,
+        Ok(Leased {
             id,
-            self.seed,
-        );
-        let read = async {
-            let ended = reading.run().await?;
-            self.finish(id, ended).await;
-            Ok(())
-        };
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => self.ledger.release(id, &self.owner).await?,
-            () = self.keep_lease(id) => tracing::warn!(object = %id, "the object was taken from its reader: it ended or is replayed, or another fetcher has it"),
-            read = read => if let Err(error) = read {
-                self.ledger.release(id, &self.owner).await?;
-                return Err(error);
+            version: ObjectVersion {
+                root: object.root.clone(),
+                key: object.key.clone(),
+                etag: object.etag.clone(),
+                size: object.size.cast_unsigned(),
+                last_modified: object.last_modified,
             },
-        }
-        Ok(())
+            source: source.clone(),
+            object,
+        })
     }
 
-    /// Renews the lease for as long as it can be; returns when somebody else has it.
-    async fn keep_lease(&self, object: ObjectId) {
+    /// Reads objects to their ends, or until it is stopped or somebody else has one of them. What is not finished then is
+    /// anybody's at once.
+    async fn read_leased(
+        &self,
+        leased: Vec<Leased>,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let objects: Vec<ObjectId> = leased.iter().map(|leased| leased.id).collect();
+        let read = tokio::select! {
+            biased;
+            () = stop.cancelled() => None,
+            () = self.keep_leases(&objects) => None,
+            read = self.read_batch(leased) => Some(read),
+        };
+        match read {
+            Some(Ok(())) => Ok(()),
+            broken_off => {
+                self.ledger.release_batch(&objects, &self.owner).await?;
+                broken_off.unwrap_or(Ok(()))
+            }
+        }
+    }
+
+    /// Renews leases for as long as they can be; returns when somebody else has one of the objects.
+    async fn keep_leases(&self, objects: &[ObjectId]) {
         let mut ticks = tokio::time::interval(self.settings.lease / 3);
         ticks.tick().await;
         loop {
             ticks.tick().await;
-            match self
+            let kept = self
                 .ledger
-                .renew(object, &self.owner, self.settings.lease)
-                .await
-            {
-                Ok(true) => {}
-                Ok(false) => return,
+                .renew_batch(objects, &self.owner, self.settings.lease);
+            match kept.await {
+                Ok(kept) => {
+                    let mut objects = objects.iter();
+                    if let Some(object) = objects.find(|object| !kept.contains(object)) {
+                        tracing::warn!(%object, "the object was taken from its reader: it ended or is replayed, or another fetcher has it");
+                        return;
+                    }
+                }
                 Err(error) => tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "the lease was not renewed"
+                    "the leases were not renewed"
                 ),
             }
         }
     }
 
-    /// Notes how the reading ended, however long the database is away: what was published is not read again for it.
-    async fn finish(&self, object: ObjectId, reading: Reading) {
+    /// Reads objects in their order. They are finished together, when the queue has taken all of them.
+    async fn read_batch(&self, leased: Vec<Leased>) -> Result<(), Error> {
+        let totals: Vec<_> = leased
+            .iter()
+            .map(|leased| {
+                let total = leased.object.total_bytes;
+                (leased.id, total.map(i64::cast_unsigned))
+            })
+            .collect();
+        let gaps = self.ledger.gaps_of_batch(&totals).await?;
+        let window = self.settings.publish_window;
+        let mut publisher = Publisher::new(self.queue.clone(), window, self.seed);
+        let mut watermark = Watermark::new(self.ledger.clone());
+        let mut turns = std::pin::pin!(ahead::turns(leased.into_iter().zip(gaps).collect()));
+        let (mut ended, mut damaged) = (Vec::new(), None);
+        while let Some(Turn {
+            leased,
+            gaps,
+            stored,
+        }) = turns.next().await
+        {
+            let (id, key) = (leased.id, &leased.object.key);
+            tracing::info!(object = %id, object.key = key, reading = leased.object.readings, "reading begins");
+            match gaps {
+                Ok(gaps) => {
+                    let destination = self.queue.destination();
+                    let mut reading = ObjectReading::new(leased, stored, destination, self.seed);
+                    let reading = reading.run(&gaps, &mut publisher, &mut watermark);
+                    ended.push((id, reading.await?));
+                }
+                // It keeps its neighbours from nothing.
+                Err(error) => damaged = Some(error),
+            }
+        }
+        publisher.flush().await?;
+        self.finish(&ended).await;
+        damaged.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Notes how readings ended, however long the database is away: what was published is not read again for it.
+    async fn finish(&self, ended: &[(ObjectId, Reading)]) {
         let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY, self.seed);
-        if !matches!(reading, Reading::Complete { error: None, .. }) {
+        let is_whole = |reading: &Reading| matches!(reading, Reading::Complete { error: None, .. });
+        if !ended.iter().all(|(_, reading)| is_whole(reading)) {
             self.list_again.store(true, Ordering::Release);
         }
-        loop {
-            match self.ledger.finish(object, &self.owner, &reading).await {
-                Ok(_) => return,
-                Err(error) => tokio::time::sleep(waiting(&mut backoff, &error)).await,
-            }
+        while let Err(error) = self.ledger.finish_batch(ended, &self.owner).await {
+            tokio::time::sleep(waiting(&mut backoff, &error)).await;
         }
     }
 }

@@ -1,9 +1,7 @@
 //! One object from its source into the queue: exactly what of it is not committed.
 
 use std::{
-    num::NonZeroUsize,
     ops::ControlFlow,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -12,24 +10,22 @@ use futures::{
     StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
-use jetline_queue::{Chunk, Destination, Queue};
+use jetline_queue::{Chunk, Destination};
 use jetline_records::ObjectId;
 use jetline_runtime::{
     Backoff,
     metrics::{READ_BYTES, RETRIES},
     telemetry::{Span, SpanKind},
 };
-use jetline_source::{ByteStream, ObjectVersion, Source};
-use jetline_store::{
-    Ledger,
-    entities::objects,
-    ledger::{Gap, Reading},
-};
+use jetline_source::ByteStream;
+use jetline_store::ledger::{Gap, Reading};
 
 use crate::{
+    ahead::Leased,
     decode::{DecodeError, Format, decode},
     publish::{Publication, Publisher},
     split::{Cut, Limits, Splitter, TooManyLines},
+    watermark::Watermark,
 };
 
 /// Decoded bytes.
@@ -37,9 +33,6 @@ type Content = BoxStream<'static, Result<Bytes, DecodeError>>;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
-
-/// The settled watermark is read again after so many chunks.
-const SETTLED_EVERY: u32 = 64;
 
 /// Why a reading was broken off. What was published stays published.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +60,9 @@ enum Broken {
 
 /// The reading of one object.
 pub(crate) struct ObjectReading {
-    ledger: Ledger,
-    source: Arc<dyn Source>,
-    object: objects::Model,
-    version: ObjectVersion,
-    publisher: Publisher,
+    leased: Leased,
+    /// What is stored, where it was read ahead.
+    ahead: Option<ByteStream>,
     destination: Destination,
     template: Chunk,
     /// When reading towards the next chunk began.
@@ -79,7 +70,12 @@ pub(crate) struct ObjectReading {
     /// How often the source failed since then.
     failures: u32,
     backoff: Backoff,
-    until_settled: u32,
+}
+
+/// Where chunks go, and the watermark they take along.
+struct Way<'a> {
+    publisher: &'a mut Publisher,
+    watermark: &'a mut Watermark,
 }
 
 /// Where the next chunk starts.
@@ -91,29 +87,16 @@ struct At {
 
 impl ObjectReading {
     pub(crate) fn new(
-        ledger: Ledger,
-        source: Arc<dyn Source>,
-        queue: Arc<dyn Queue>,
-        window: NonZeroUsize,
-        object: objects::Model,
-        id: ObjectId,
+        leased: Leased,
+        ahead: Option<ByteStream>,
+        destination: Destination,
         seed: u64,
     ) -> Self {
-        let owner = object.lease_owner.clone().unwrap_or_default();
+        let object = &leased.object;
+        let owner = object.lease_owner.as_deref().unwrap_or_default();
         Self {
-            ledger,
-            source,
-            version: ObjectVersion {
-                root: object.root.clone(),
-                key: object.key.clone(),
-                etag: object.etag.clone(),
-                size: object.size.cast_unsigned(),
-                last_modified: object.last_modified,
-            },
-            destination: queue.destination(),
-            publisher: Publisher::new(queue, window, seed),
             template: Chunk {
-                object: id,
+                object: leased.id,
                 registration: object.registration.clone(),
                 dataset: object.dataset.clone(),
                 start: 0,
@@ -126,49 +109,58 @@ impl ObjectReading {
                 trace: None,
                 body: Bytes::new(),
             },
+            leased,
+            ahead,
+            destination,
             began: SystemTime::now(),
             failures: 0,
-            object,
             backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY, seed),
-            until_settled: 0,
         }
     }
 
-    /// Reads and publishes what is missing. When it returns, the queue has taken everything.
-    pub(crate) async fn run(&mut self) -> Result<Reading, Error> {
-        let total = self.object.total_bytes.map(i64::cast_unsigned);
-        let lines = self.object.total_lines.unwrap_or_default().cast_unsigned();
+    /// Reads and publishes what is missing. When it returns, the publisher may still wait for the queue to take it.
+    pub(crate) async fn run(
+        &mut self,
+        gaps: &[Gap],
+        publisher: &mut Publisher,
+        watermark: &mut Watermark,
+    ) -> Result<Reading, Error> {
+        let mut way = Way {
+            publisher,
+            watermark,
+        };
+        let object = &self.leased.object;
         let mut reading = Reading::Complete {
-            bytes: total.unwrap_or_default(),
-            lines,
+            bytes: object.total_bytes.unwrap_or_default().cast_unsigned(),
+            lines: object.total_lines.unwrap_or_default().cast_unsigned(),
             error: None,
         };
-        for gap in self.ledger.gaps(self.template.object, total).await? {
-            match self.close(gap).await? {
+        for gap in gaps {
+            match self.close(*gap, &mut way).await? {
                 ControlFlow::Continue(at) => {
                     if gap.end.is_none() {
                         reading = complete(at, None);
                     }
                 }
-                ControlFlow::Break(ended) => {
-                    reading = ended;
-                    break;
-                }
+                ControlFlow::Break(ended) => return Ok(ended),
             }
         }
-        self.publisher.flush().await?;
         Ok(reading)
     }
 
     /// Publishes a gap, however often the source fails on the way; or says how the reading ends with it.
-    async fn close(&mut self, gap: Gap) -> Result<ControlFlow<Reading, At>, Error> {
+    async fn close(
+        &mut self,
+        gap: Gap,
+        way: &mut Way<'_>,
+    ) -> Result<ControlFlow<Reading, At>, Error> {
         let mut at = At {
             offset: gap.start,
             line: gap.first_line,
         };
         self.began = SystemTime::now();
         loop {
-            let broken = match self.read(gap, &mut at).await {
+            let broken = match self.read(gap, &mut at, way).await {
                 Ok(()) => return Ok(ControlFlow::Continue(at)),
                 Err(Broken::Off(error)) => return Err(error),
                 Err(broken) => broken,
@@ -181,7 +173,7 @@ impl ObjectReading {
             self.failures += 1;
             tracing::warn!(
                 object = %self.template.object,
-                object.key = self.object.key,
+                object.key = self.leased.object.key,
                 error = &broken as &dyn std::error::Error,
                 ?delay,
                 "reading goes on where it was broken off"
@@ -198,7 +190,7 @@ impl ObjectReading {
         let error = with_causes(broken);
         tracing::error!(
             object = %self.template.object,
-            object.key = self.object.key,
+            object.key = self.leased.object.key,
             error,
             "the object cannot be read to its end"
         );
@@ -212,14 +204,14 @@ impl ObjectReading {
     /// Whether the object ends for good where it broke.
     fn is_end(&self, gap: Gap, broken: &Broken) -> bool {
         let again_the_same = !matches!(broken, Broken::Content(DecodeError::Source(_)));
-        let only_reading = self.object.readings <= 1 && !is_passing(broken);
+        let only_reading = self.leased.object.readings <= 1 && !is_passing(broken);
         gap.end.is_none() && (again_the_same || only_reading)
     }
 
-    async fn read(&mut self, gap: Gap, at: &mut At) -> Result<(), Broken> {
+    async fn read(&mut self, gap: Gap, at: &mut At, way: &mut Way<'_>) -> Result<(), Broken> {
         let limits = Limits {
-            chunk_bytes: limit(self.object.chunk_bytes.cast_unsigned()),
-            max_line_bytes: limit(self.object.max_line_bytes.cast_unsigned()),
+            chunk_bytes: limit(self.leased.object.chunk_bytes.cast_unsigned()),
+            max_line_bytes: limit(self.leased.object.max_line_bytes.cast_unsigned()),
         };
         let mut splitter = Splitter::new(limits, at.offset, at.line);
         let mut content = self.content(gap, at.offset).await?;
@@ -245,7 +237,7 @@ impl ObjectReading {
                 }
             };
             while let Some(cut) = splitter.cut()? {
-                self.publish(cut, at).await?;
+                self.publish(cut, at, way).await?;
             }
             match (ended, gap.end) {
                 (Some(Ok(())), Some(end)) if at.offset < end => {
@@ -260,11 +252,15 @@ impl ObjectReading {
 
     /// The content from an offset on, exactly as far as the gap goes.
     async fn content(&mut self, gap: Gap, from: u64) -> Result<Content, Broken> {
-        let key = self.version.key.clone();
+        let key = self.leased.version.key.clone();
         if from == 0 && gap.end.is_none() {
-            return Ok(decode(&key, self.stored(0..self.version.size)).boxed());
+            let stored = match self.ahead.take() {
+                Some(ahead) => counted(ahead),
+                None => self.stored(0..self.leased.version.size),
+            };
+            return Ok(decode(&key, stored).boxed());
         }
-        let head = 0..self.version.size.min(Format::HEAD as u64);
+        let head = 0..self.leased.version.size.min(Format::HEAD as u64);
         let head = self
             .stored(head)
             .try_fold(Vec::new(), |mut head, block| async move {
@@ -273,29 +269,20 @@ impl ObjectReading {
             });
         let head = head.await.map_err(DecodeError::Source)?;
         if Format::detect(&key, &head)? == Format::Plain {
-            let end = gap.end.unwrap_or(self.version.size);
+            let end = gap.end.unwrap_or(self.leased.version.size);
             let stored = self.stored(from..end);
             return Ok(stored.map_err(DecodeError::Source).boxed());
         }
-        let content = decode(&key, self.stored(0..self.version.size)).boxed();
+        let content = decode(&key, self.stored(0..self.leased.version.size)).boxed();
         Ok(part(content, from, gap.end))
     }
 
     fn stored(&self, range: std::ops::Range<u64>) -> ByteStream {
-        let blocks = self.source.read(&self.version, range);
-        let counted = blocks.inspect_ok(|block| {
-            metrics::counter!(READ_BYTES).increment(block.len() as u64);
-        });
-        counted.boxed()
+        counted(self.leased.source.read(&self.leased.version, range))
     }
 
-    async fn publish(&mut self, cut: Cut, at: &mut At) -> Result<(), Error> {
-        if self.until_settled == 0 {
-            // What the ledger says now and no later: never beyond the object itself, which is not settled.
-            self.template.settled = self.ledger.settled().await?.min(self.template.object);
-            self.until_settled = SETTLED_EVERY;
-        }
-        self.until_settled -= 1;
+    async fn publish(&mut self, cut: Cut, at: &mut At, way: &mut Way<'_>) -> Result<(), Error> {
+        self.template.settled = way.watermark.below(self.leased.id).await?;
         self.backoff.reset();
         *at = At {
             offset: cut.end,
@@ -311,7 +298,7 @@ impl ObjectReading {
             ..self.template.clone()
         };
         let publication = self.publication(chunk);
-        self.publisher.publish(publication).await?;
+        way.publisher.publish(publication).await?;
         self.began = SystemTime::now();
         Ok(())
     }
@@ -321,13 +308,20 @@ impl ObjectReading {
         let span = self.destination.publishing(&chunk, self.began);
         chunk.trace = span.context();
         let read = Span::begin_at(SpanKind::Internal, "read", chunk.trace, self.began);
-        read.set("jetline.object.key", self.version.key.clone());
-        read.set("jetline.object.etag", self.version.etag.clone());
+        read.set("jetline.object.key", self.leased.version.key.clone());
+        read.set("jetline.object.etag", self.leased.version.etag.clone());
         let failures = std::mem::take(&mut self.failures);
         read.set("jetline.read.retries", i64::from(failures));
         read.end();
         Publication { chunk, span }
     }
+}
+
+fn counted(blocks: ByteStream) -> ByteStream {
+    let counted = blocks.inspect_ok(|block| {
+        metrics::counter!(READ_BYTES).increment(block.len() as u64);
+    });
+    counted.boxed()
 }
 
 /// The bytes of a content from one offset to another; what comes behind them is not decoded.

@@ -35,7 +35,11 @@ pub struct FetcherSettings {
     #[arg(long, env, default_value = "2")]
     pub fetch_objects: NonZeroUsize,
 
-    /// How many chunks of an object may wait for the queue's acknowledgement
+    /// How many objects are leased at once at most, as long as they are small: together up to 4 MiB
+    #[arg(long, env, default_value = "64")]
+    pub fetch_batch: NonZeroUsize,
+
+    /// How many chunks of an object, or of objects that are leased at once, may wait for the queue's acknowledgement
     #[arg(long, env, default_value = "32")]
     pub publish_window: NonZeroUsize,
 

@@ -1,6 +1,10 @@
 //! Ends objects that are complete, and has read again what the queue has lost.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use jetline_queue::Queue;
 use jetline_records::{EpochId, ObjectId};
@@ -13,6 +17,12 @@ use crate::FetcherSettings;
 
 const COUNT_EVERY: Duration = Duration::from_secs(2);
 
+/// How often, in the time for which objects must be quiet to have lost chunks, they are looked at.
+const LOOKS_IN_PATIENCE: u32 = 10;
+
+/// How many objects one statement has read again.
+const BATCH: usize = 500;
+
 /// Watches the objects that are read to the end and not done.
 pub(crate) struct Supervisor {
     ledger: Ledger,
@@ -23,6 +33,7 @@ pub(crate) struct Supervisor {
     randomness: StdRng,
     quiet: HashMap<ObjectId, Quiet>,
     counted: Option<Instant>,
+    reconciled: Option<Instant>,
 }
 
 /// Since when nothing of an object was committed.
@@ -50,6 +61,7 @@ impl Supervisor {
             randomness,
             quiet: HashMap::new(),
             counted: None,
+            reconciled: None,
         }
     }
 
@@ -64,8 +76,8 @@ impl Supervisor {
     async fn count(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         if self.counted.is_none_or(|at| now - at >= COUNT_EVERY) {
-            let open = self.ledger.open(&self.roots).await?;
-            metrics::gauge!(OBJECTS_LOADING).set(as_f64(open.len()));
+            let open = self.ledger.count_open(&self.roots).await?;
+            metrics::gauge!(OBJECTS_LOADING).set(as_f64(open));
             self.counted = Some(now);
         }
         Ok(())
@@ -88,24 +100,44 @@ impl Supervisor {
     /// An object of which the queue holds nothing, and nothing was committed for a while, has lost chunks: they are read
     /// again, or, where that is not possible, it ends.
     async fn reconcile(&mut self) -> Result<(), Error> {
+        let (now, every) = (Instant::now(), self.patience / LOOKS_IN_PATIENCE);
+        if self.reconciled.is_some_and(|at| now - at < every) {
+            return Ok(());
+        }
         let loading = self.ledger.loading().await?;
-        self.quiet
-            .retain(|object, _| loading.iter().any(|one| one.object == *object));
-        for one in loading {
-            if !self.was_quiet(&one) {
-                continue;
+        self.reconciled = Some(now);
+        let objects: HashSet<ObjectId> = loading.iter().map(|one| one.object).collect();
+        self.quiet.retain(|object, _| objects.contains(object));
+        let quiet: Vec<Loading> = loading
+            .into_iter()
+            .filter(|one| self.was_quiet(one))
+            .collect();
+        if quiet.is_empty() {
+            return Ok(());
+        }
+        let objects: Vec<ObjectId> = quiet.iter().map(|one| one.object).collect();
+        let pending = match self.queue.pending_of_each(&objects).await {
+            Ok(pending) => pending,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the queue does not say what it holds"
+                );
+                return Ok(());
             }
-            match self.queue.pending(one.object).await {
-                Ok(0) => self.restore(&one).await?,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "the queue does not say what it holds"
-                    );
-                    return Ok(());
-                }
-            }
+        };
+        let lost = quiet
+            .iter()
+            .zip(pending)
+            .filter(|(_, pending)| *pending == 0);
+        let (gone, lost): (Vec<_>, Vec<_>) =
+            lost.map(|(one, _)| one).partition(|one| one.unreadable);
+        for one in gone {
+            self.fail(one.object).await?;
+        }
+        let lost: Vec<ObjectId> = lost.iter().map(|one| one.object).collect();
+        for batch in lost.chunks(BATCH) {
+            self.reread(batch).await?;
         }
         Ok(())
     }
@@ -125,18 +157,23 @@ impl Supervisor {
         now - quiet.since >= self.patience
     }
 
-    async fn restore(&mut self, loading: &Loading) -> Result<(), Error> {
-        let object = loading.object;
-        if loading.unreadable {
-            let next = EpochId::random(&mut self.randomness);
-            if self.ledger.fail(object, next).await? {
-                metrics::counter!(OBJECTS, "state" => "failed").increment(1);
-                tracing::error!(%object, "the object failed: what is missing of it cannot be read any more");
-            }
-        } else if self.ledger.reread(object).await? {
-            tracing::warn!(%object, "chunks were lost on their way, what is missing is read again");
+    async fn fail(&mut self, object: ObjectId) -> Result<(), Error> {
+        let next = EpochId::random(&mut self.randomness);
+        if self.ledger.fail(object, next).await? {
+            metrics::counter!(OBJECTS, "state" => "failed").increment(1);
+            tracing::error!(%object, "the object failed: what is missing of it cannot be read any more");
         }
         self.quiet.remove(&object);
+        Ok(())
+    }
+
+    async fn reread(&mut self, objects: &[ObjectId]) -> Result<(), Error> {
+        for object in self.ledger.reread_batch(objects).await? {
+            tracing::warn!(%object, "chunks were lost on their way, what is missing is read again");
+        }
+        for object in objects {
+            self.quiet.remove(object);
+        }
         Ok(())
     }
 }
@@ -152,6 +189,6 @@ fn count_from_zero() {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn as_f64(count: usize) -> f64 {
+fn as_f64(count: u64) -> f64 {
     count as f64
 }

@@ -76,3 +76,35 @@ async fn lost_chunk_of_an_object_that_is_gone_fails_it() {
     let error = object.error.as_deref().unwrap();
     assert!(error.contains("deleted"), "{error}");
 }
+
+#[tokio::test]
+async fn object_that_is_gone_costs_those_that_are_read_with_it_nothing() {
+    let mut scene = Scene::new(ROOMY).await;
+    scene.settings.reconcile_after = Duration::from_secs(1);
+    for key in ["a", "b", "c"] {
+        scene.s3.put(BUCKET, key, lines(30));
+    }
+    scene.register().await;
+    scene.s3.delete(BUCKET, "b");
+    scene.spawn_writer();
+    let report = scene.fetch().await;
+    let states: Vec<_> = report.objects.iter().map(|object| object.state).collect();
+    assert_eq!(states, [State::Done, State::Failed, State::Done]);
+    assert_eq!(scene.content(3), lines(30));
+}
+
+#[tokio::test]
+async fn objects_that_break_off_while_they_are_read_ahead_are_read_on() {
+    let scene = Scene::new(ROOMY).await;
+    for key in ["a", "b", "c"] {
+        scene.s3.put(BUCKET, key, lines(30));
+    }
+    // More often than the source tries for all of them together.
+    scene.s3.fail_next_gets(20, &Fault::CutBody(7));
+    scene.spawn_writer();
+    let report = scene.fetch().await;
+    assert!(report.is_complete(), "{report}");
+    for object in 1..=3 {
+        assert_eq!(scene.content(object), lines(30));
+    }
+}

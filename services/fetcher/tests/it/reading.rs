@@ -34,6 +34,30 @@ async fn every_line_is_published_once_and_a_second_run_reads_nothing() {
 }
 
 #[tokio::test]
+async fn small_objects_are_read_together_and_published_in_their_order() {
+    let scene = Scene::new(ROOMY).await;
+    let all: Vec<i64> = (1..=10).collect();
+    for number in &all {
+        let lines = lines(u32::try_from(*number).unwrap() * 3);
+        scene.s3.put(BUCKET, &format!("{number:02}"), lines);
+    }
+    scene.spawn_writer();
+    assert!(scene.fetch().await.is_complete());
+    let published: Vec<_> = {
+        let received = scene.received.lock().unwrap();
+        let received = received.iter();
+        received.map(|chunk| (chunk.object, chunk.start)).collect()
+    };
+    assert!(published.is_sorted(), "{published:?}");
+    for number in all {
+        let lines = lines(u32::try_from(number).unwrap() * 3);
+        assert_eq!(scene.content(number), lines);
+    }
+    // A part has 150 bytes: each is asked for once.
+    assert_eq!(scene.s3.gets(), 5 + 2 * 5);
+}
+
+#[tokio::test]
 async fn no_objects_are_no_error() {
     let scene = Scene::new(ROOMY).await;
     let report = scene.fetch().await;

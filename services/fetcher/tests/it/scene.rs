@@ -194,6 +194,7 @@ pub(crate) fn settings() -> FetcherSettings {
         chunk_bytes: CHUNK,
         max_line_bytes: 50,
         fetch_objects: NonZeroUsize::MIN,
+        fetch_batch: NonZeroUsize::MIN.saturating_add(3),
         publish_window: NonZeroUsize::MIN.saturating_add(3),
         lease: Duration::from_secs(30),
         reconcile_after: Duration::from_millis(300),

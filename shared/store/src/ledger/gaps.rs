@@ -1,10 +1,13 @@
 //! What of an object is not committed yet.
 
 use jetline_records::ObjectId;
-use sea_orm::FromQueryResult;
+use sea_orm::{FromQueryResult, Value};
 
 use super::Ledger;
-use crate::{Error, backend::query};
+use crate::{
+    Error,
+    backend::{placeholders, query},
+};
 
 /// A range of an object that no committed chunk covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,7 @@ pub struct Gap {
 
 #[derive(FromQueryResult)]
 struct Covered {
+    object_id: i64,
     start_offset: i64,
     end_offset: i64,
     behind_line: i64,
@@ -27,16 +31,37 @@ struct Covered {
 impl Ledger {
     /// The gaps of an object that has `total` bytes, in order.
     pub async fn gaps(&self, object: ObjectId, total: Option<u64>) -> Result<Vec<Gap>, Error> {
-        let sql = "SELECT start_offset, end_offset, first_line + line_count AS behind_line
-             FROM chunks WHERE object_id = $1 AND state IN ('committed', 'dead')
-             ORDER BY start_offset";
-        let covered = query(
-            &self.db,
-            "read the chunks of an object",
-            sql,
-            [object.get().into()],
+        gaps(&self.covered(&[object]).await?, total)
+    }
+
+    /// The gaps of objects that have so many bytes each: those of each object in order, or how its chunks are damaged.
+    pub async fn gaps_of_batch(
+        &self,
+        objects: &[(ObjectId, Option<u64>)],
+    ) -> Result<Vec<Result<Vec<Gap>, Error>>, Error> {
+        let ids: Vec<ObjectId> = objects.iter().map(|(object, _)| *object).collect();
+        let covered = self.covered(&ids).await?;
+        let each = objects.iter().map(|(object, total)| {
+            let from = covered.partition_point(|chunk| chunk.object_id < object.get());
+            let to = covered.partition_point(|chunk| chunk.object_id <= object.get());
+            gaps(&covered[from..to], *total)
+        });
+        Ok(each.collect())
+    }
+
+    /// The chunks of objects that need not be read, in order.
+    async fn covered(&self, objects: &[ObjectId]) -> Result<Vec<Covered>, Error> {
+        if objects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "SELECT start_offset, end_offset, object_id, first_line + line_count AS behind_line
+             FROM chunks WHERE object_id IN ({}) AND state IN ('committed', 'dead')
+             ORDER BY object_id, start_offset",
+            placeholders(1, objects.len())
         );
-        gaps(&covered.await?, total)
+        let ids = objects.iter().map(|object| Value::from(object.get()));
+        query(&self.db, "read the chunks of objects", &sql, ids).await
     }
 }
 
@@ -82,6 +107,7 @@ mod tests {
         let covered = ranges
             .iter()
             .map(|&(start_offset, end_offset, behind_line)| Covered {
+                object_id: 1,
                 start_offset,
                 end_offset,
                 behind_line,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jetline_records::ObjectId;
-use sea_orm::{DbBackend, FromQueryResult};
+use sea_orm::{DbBackend, FromQueryResult, Value};
 
 use super::Ledger;
 use crate::{
@@ -31,40 +31,105 @@ pub enum Reading {
     },
 }
 
+/// How much is leased at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Objects at most.
+    pub objects: usize,
+    /// Bytes, as stored, that they have together at most; one object may have more alone.
+    pub bytes: u64,
+}
+
+impl Reading {
+    /// Bytes, lines, error, and whether what is missing is unreadable.
+    fn values(&self) -> [Value; 4] {
+        match self {
+            Self::Complete {
+                bytes,
+                lines,
+                error,
+            } => [
+                bytes.cast_signed().into(),
+                lines.cast_signed().into(),
+                error.clone().into(),
+                false.into(),
+            ],
+            Self::Unreadable { error } => [
+                None::<i64>.into(),
+                None::<i64>.into(),
+                Some(error.clone()).into(),
+                true.into(),
+            ],
+        }
+    }
+}
+
 impl Ledger {
-    /// Takes the oldest object of these roots that nobody else reads, for `term` at first.
-    ///
-    /// What `owner` has leased already it gets again: its reading was broken off, or the answer was lost.
+    /// Takes the oldest object of these roots that nobody else reads, for `term` at first: see
+    /// [`lease_batch`](Self::lease_batch).
     pub async fn lease(
         &self,
         owner: &str,
         roots: &[String],
         term: Duration,
     ) -> Result<Option<objects::Model>, Error> {
+        let one = Batch {
+            objects: 1,
+            bytes: 0,
+        };
+        let leased = self.lease_batch(owner, roots, term, one).await?;
+        Ok(leased.into_iter().next())
+    }
+
+    /// Takes the oldest objects of these roots that nobody else reads, for `term` at first, in their order.
+    ///
+    /// What `owner` has leased already it gets again: its reading was broken off, or the answer was lost.
+    pub async fn lease_batch(
+        &self,
+        owner: &str,
+        roots: &[String],
+        term: Duration,
+        batch: Batch,
+    ) -> Result<Vec<objects::Model>, Error> {
         if roots.is_empty() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let now = milliseconds(&self.db);
-        let roots_list = placeholders(3, roots.len());
+        let roots_list = placeholders(5, roots.len());
         let skip = match self.db.get_database_backend() {
             DbBackend::Postgres => "FOR UPDATE SKIP LOCKED",
             _ => "",
         };
+        // Materialized, so that no plan chooses twice and locks more than it takes.
         let sql = format!(
-            "UPDATE objects
-             SET state = 'reading', lease_owner = $1, lease_until = {now} + $2, readings = readings + 1
-             WHERE id = (
-                 SELECT id FROM objects
+            "WITH free AS MATERIALIZED (
+                 SELECT id, size FROM objects
                  WHERE (state = 'registered'
                      OR (state = 'reading' AND (lease_until < {now} OR lease_owner = $1)))
                      AND root IN ({roots_list})
-                 ORDER BY id LIMIT 1 {skip})
+                 ORDER BY id LIMIT $3 {skip}),
+             taken AS MATERIALIZED (
+                 SELECT id FROM (SELECT id, SUM(size) OVER (ORDER BY id) AS bytes,
+                     ROW_NUMBER() OVER (ORDER BY id) AS place FROM free) AS ordered
+                 WHERE bytes <= $4 OR place = 1)
+             UPDATE objects
+             SET state = 'reading', lease_owner = $1, lease_until = {now} + $2, readings = readings + 1
+             WHERE id IN (SELECT id FROM taken)
              RETURNING *"
         );
-        let mut values = vec![owner.into(), term_ms(term).into()];
+        let most = i64::try_from(batch.objects).unwrap_or(i64::MAX);
+        let bytes = i64::try_from(batch.bytes).unwrap_or(i64::MAX);
+        let mut values = vec![
+            owner.into(),
+            term_ms(term).into(),
+            most.into(),
+            bytes.into(),
+        ];
         values.extend(roots.iter().map(Into::into));
-        let rows: Vec<Leased> = query(&self.db, "lease an object", &sql, values).await?;
-        Ok(rows.into_iter().next().map(|row| row.0))
+        let rows: Vec<Leased> = query(&self.db, "lease objects", &sql, values).await?;
+        let mut leased: Vec<_> = rows.into_iter().map(|row| row.0).collect();
+        leased.sort_unstable_by_key(|object| object.id);
+        Ok(leased)
     }
 
     /// Keeps a lease for another `term`; `false` when somebody else has it.
@@ -74,21 +139,50 @@ impl Ledger {
         owner: &str,
         term: Duration,
     ) -> Result<bool, Error> {
+        let kept = self.renew_batch(&[object], owner, term).await?;
+        Ok(kept == [object])
+    }
+
+    /// Keeps leases for another `term`; returns those that nobody else has.
+    pub async fn renew_batch(
+        &self,
+        objects: &[ObjectId],
+        owner: &str,
+        term: Duration,
+    ) -> Result<Vec<ObjectId>, Error> {
+        if objects.is_empty() {
+            return Ok(Vec::new());
+        }
         let sql = format!(
             "UPDATE objects SET lease_until = {} + $1
-             WHERE id = $2 AND lease_owner = $3 AND state = 'reading'",
-            milliseconds(&self.db)
+             WHERE id IN ({}) AND lease_owner = $2 AND state = 'reading' RETURNING id",
+            milliseconds(&self.db),
+            placeholders(3, objects.len())
         );
-        let values = [term_ms(term).into(), object.get().into(), owner.into()];
-        Ok(execute(&self.db, "renew a lease", &sql, values).await? == 1)
+        let mut values = vec![term_ms(term).into(), owner.into()];
+        values.extend(objects.iter().map(|object| Value::from(object.get())));
+        let kept: Vec<Id> = query(&self.db, "renew leases", &sql, values).await?;
+        Ok(ids(kept))
     }
 
     /// Gives up an object that was not read to the end: anybody may read it at once.
     pub async fn release(&self, object: ObjectId, owner: &str) -> Result<(), Error> {
-        let sql = "UPDATE objects SET state = 'registered', lease_owner = NULL, lease_until = NULL
-             WHERE id = $1 AND lease_owner = $2 AND state = 'reading'";
-        let values = [object.get().into(), owner.into()];
-        execute(&self.db, "release a lease", sql, values)
+        self.release_batch(&[object], owner).await
+    }
+
+    /// Gives up objects that were not read to the end. One whose reading is finished is not touched.
+    pub async fn release_batch(&self, objects: &[ObjectId], owner: &str) -> Result<(), Error> {
+        if objects.is_empty() {
+            return Ok(());
+        }
+        let sql = format!(
+            "UPDATE objects SET state = 'registered', lease_owner = NULL, lease_until = NULL
+             WHERE id IN ({}) AND lease_owner = $1 AND state = 'reading'",
+            placeholders(2, objects.len())
+        );
+        let mut values = vec![Value::from(owner)];
+        values.extend(objects.iter().map(|object| Value::from(object.get())));
+        execute(&self.db, "release leases", &sql, values)
             .await
             .map(drop)
     }
@@ -100,50 +194,72 @@ impl Ledger {
         owner: &str,
         reading: &Reading,
     ) -> Result<bool, Error> {
-        let (bytes, lines, error, unreadable) = match reading {
-            Reading::Complete {
-                bytes,
-                lines,
-                error,
-            } => (
-                Some(bytes.cast_signed()),
-                Some(lines.cast_signed()),
-                error.clone(),
-                false,
-            ),
-            Reading::Unreadable { error } => (None, None, Some(error.clone()), true),
-        };
-        let sql = "UPDATE objects SET state = 'loading', lease_owner = NULL, lease_until = NULL,
-                 total_bytes = COALESCE(total_bytes, $1), total_lines = COALESCE(total_lines, $2),
-                 error = COALESCE(error, $3), unreadable = $4
-             WHERE id = $5 AND lease_owner = $6 AND state = 'reading'";
-        let values = [
-            bytes.into(),
-            lines.into(),
-            error.into(),
-            unreadable.into(),
-            object.get().into(),
-            owner.into(),
-        ];
-        Ok(execute(&self.db, "finish a reading", sql, values).await? == 1)
+        let one = [(object, reading.clone())];
+        Ok(self.finish_batch(&one, owner).await? == 1)
     }
 
-    /// Has what is missing of an object read again.
-    pub async fn reread(&self, object: ObjectId) -> Result<bool, Error> {
-        let sql = "UPDATE objects SET state = 'registered' WHERE id = $1 AND state = 'loading'";
-        Ok(execute(
-            &self.db,
-            "have an object read again",
-            sql,
-            [object.get().into()],
-        )
-        .await?
-            == 1)
+    /// Notes how readings ended, and ends their leases; returns how many of them nobody else has.
+    pub async fn finish_batch(
+        &self,
+        readings: &[(ObjectId, Reading)],
+        owner: &str,
+    ) -> Result<u64, Error> {
+        if readings.is_empty() {
+            return Ok(0);
+        }
+        let rows: Vec<String> = (0..readings.len())
+            .map(|row| format!("({})", placeholders(2 + row * 5, 5)))
+            .collect();
+        let sql = format!(
+            "WITH ended (id, bytes, lines, error, unreadable) AS (VALUES {})
+             UPDATE objects SET state = 'loading', lease_owner = NULL, lease_until = NULL,
+                 total_bytes = COALESCE(objects.total_bytes, ended.bytes),
+                 total_lines = COALESCE(objects.total_lines, ended.lines),
+                 error = COALESCE(objects.error, ended.error), unreadable = ended.unreadable
+             FROM ended
+             WHERE objects.id = ended.id AND objects.lease_owner = $1 AND objects.state = 'reading'",
+            rows.join(", ")
+        );
+        let mut values = vec![Value::from(owner)];
+        for (object, reading) in readings {
+            values.push(object.get().into());
+            values.extend(reading.values());
+        }
+        execute(&self.db, "finish readings", &sql, values).await
     }
+
+    /// Has what is missing of an object read again; `false` when it is not waiting for its chunks.
+    pub async fn reread(&self, object: ObjectId) -> Result<bool, Error> {
+        Ok(self.reread_batch(&[object]).await? == [object])
+    }
+
+    /// Has what is missing of objects read again; returns those that were waiting for their chunks.
+    pub async fn reread_batch(&self, objects: &[ObjectId]) -> Result<Vec<ObjectId>, Error> {
+        if objects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "UPDATE objects SET state = 'registered' WHERE id IN ({}) AND state = 'loading' RETURNING id",
+            placeholders(1, objects.len())
+        );
+        let values = objects.iter().map(|object| Value::from(object.get()));
+        let reopened = query(&self.db, "have objects read again", &sql, values).await?;
+        Ok(ids(reopened))
+    }
+}
+
+fn ids(rows: Vec<Id>) -> Vec<ObjectId> {
+    let ids = rows.into_iter().filter_map(|row| ObjectId::new(row.id));
+    ids.collect()
 }
 
 fn term_ms(term: Duration) -> i64 {
     i64::try_from(term.as_millis()).unwrap_or(i64::MAX / 2)
+}
+
+#[derive(FromQueryResult)]
+struct Id {
+    id: i64,
 }
 
 struct Leased(objects::Model);

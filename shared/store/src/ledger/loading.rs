@@ -1,9 +1,9 @@
 //! The objects that are on their way.
 
 use jetline_records::ObjectId;
-use sea_orm::FromQueryResult;
+use sea_orm::{FromQueryResult, Value};
 
-use super::Ledger;
+use super::{Ledger, Number};
 use crate::{
     Error,
     backend::{placeholders, query},
@@ -55,20 +55,62 @@ impl Ledger {
         if roots.is_empty() {
             return Ok(Vec::new());
         }
-        let sql = format!(
-            "SELECT id FROM objects WHERE state NOT IN ('done', 'failed') AND root IN ({}) ORDER BY id",
-            placeholders(1, roots.len())
-        );
-        let rows: Vec<Id> = query(
-            &self.db,
-            "read the open objects",
-            &sql,
-            roots.iter().map(Into::into),
-        )
-        .await?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| ObjectId::new(row.id))
-            .collect())
+        let sql = format!("SELECT id {} ORDER BY id", of_open(roots));
+        let roots = roots.iter().map(Value::from);
+        let rows: Vec<Id> = query(&self.db, "read the open objects", &sql, roots).await?;
+        Ok(ids(rows))
     }
+
+    /// How many objects of these roots are neither done nor failed.
+    pub async fn count_open(&self, roots: &[String]) -> Result<u64, Error> {
+        if roots.is_empty() {
+            return Ok(0);
+        }
+        let sql = format!("SELECT COUNT(*) AS number {}", of_open(roots));
+        let roots = roots.iter().map(Value::from);
+        let rows: Vec<Number> = query(&self.db, "count the open objects", &sql, roots).await?;
+        Ok(rows.first().map_or(0, |row| row.number.cast_unsigned()))
+    }
+
+    /// The objects of these roots from one number on, in order.
+    pub async fn registered_since(
+        &self,
+        since: ObjectId,
+        roots: &[String],
+    ) -> Result<Vec<ObjectId>, Error> {
+        if roots.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "SELECT id FROM objects WHERE id >= $1 AND root IN ({}) ORDER BY id",
+            placeholders(2, roots.len())
+        );
+        let mut values = vec![Value::from(since.get())];
+        values.extend(roots.iter().map(Value::from));
+        let rows: Vec<Id> = query(&self.db, "read the registered objects", &sql, values).await?;
+        Ok(ids(rows))
+    }
+
+    /// Whether every object of these roots is done or failed.
+    pub async fn has_ended(&self, roots: &[String]) -> Result<bool, Error> {
+        if roots.is_empty() {
+            return Ok(true);
+        }
+        let sql = format!("SELECT id {} ORDER BY id LIMIT 1", of_open(roots));
+        let roots = roots.iter().map(Value::from);
+        let rows: Vec<Id> = query(&self.db, "look for open objects", &sql, roots).await?;
+        Ok(rows.is_empty())
+    }
+}
+
+fn ids(rows: Vec<Id>) -> Vec<ObjectId> {
+    let ids = rows.into_iter().filter_map(|row| ObjectId::new(row.id));
+    ids.collect()
+}
+
+fn of_open(roots: &[String]) -> String {
+    format!(
+        "FROM objects WHERE state NOT IN ('done', 'failed') AND root IN ({})",
+        placeholders(1, roots.len())
+    )
 }

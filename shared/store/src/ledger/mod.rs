@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 pub use epoch::{BeginError, CurrentEpoch};
 pub use gaps::Gap;
 use jetline_records::ObjectId;
-pub use lease::Reading;
+pub use lease::{Batch, Reading};
 pub use loading::Loading;
 pub use register::NewObject;
 pub use replay::{Replay, ReplayOutcome, Replayed, Stored};
@@ -64,6 +64,11 @@ impl Ledger {
     /// unless it is replayed.
     pub async fn settled(&self) -> Result<ObjectId, Error> {
         settled(&self.db).await
+    }
+
+    /// The number that the next object gets which is registered.
+    pub async fn next(&self) -> Result<ObjectId, Error> {
+        next_object(&self.db).await
     }
 
     /// A transaction in which nobody commits and nobody changes the epoch.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jetline_store::{
     entities::objects::{Model, State},
-    ledger::Gap,
+    ledger::{Batch, Gap},
 };
 
 use crate::base::{
@@ -32,6 +32,100 @@ async fn oldest_object_that_nobody_reads_is_leased_first() {
         assert_eq!(first.lease_owner.as_deref(), Some("a"));
         assert_eq!(leased(&base, "b").await, Some(2));
         assert_eq!(leased(&base, "c").await, None);
+    }
+}
+
+async fn leased_together(base: &Base, owner: &str, objects: usize, bytes: u64) -> Vec<i64> {
+    let batch = Batch { objects, bytes };
+    let roots = [ROOT.to_owned()];
+    let leased = base.ledger.lease_batch(owner, &roots, TERM, batch).await;
+    leased.unwrap().iter().map(|object| object.id).collect()
+}
+
+#[tokio::test]
+async fn as_many_objects_are_leased_together_as_there_may_be_and_as_the_bytes_allow() {
+    for base in both().await {
+        register(&base.ledger, 9).await;
+        base.run("UPDATE objects SET size = 10").await;
+        base.run("UPDATE objects SET size = 100 WHERE id IN (4, 8)")
+            .await;
+        assert_eq!(leased_together(&base, "a", 2, 1000).await, [1, 2]);
+        // The fourth would be too much.
+        assert_eq!(leased_together(&base, "b", 5, 109).await, [3]);
+        // One object may have more bytes alone.
+        assert_eq!(leased_together(&base, "c", 5, 50).await, [4]);
+        assert_eq!(leased_together(&base, "d", 5, 120).await, [5, 6]);
+        assert_eq!(leased_together(&base, "e", 5, 110).await, [7, 8]);
+        assert_eq!(leased_together(&base, "f", 5, 110).await, [9]);
+        assert!(leased_together(&base, "g", 5, 110).await.is_empty());
+        // What was leased is leased again.
+        assert_eq!(leased_together(&base, "a", 5, 110).await, [1, 2]);
+    }
+}
+
+#[tokio::test]
+async fn leases_of_several_objects_are_renewed_ended_and_given_up_one_by_one() {
+    for base in both().await {
+        register(&base.ledger, 4).await;
+        assert_eq!(leased_together(&base, "a", 4, 1000).await, [1, 2, 3, 4]);
+        base.run("UPDATE objects SET lease_owner = 'b' WHERE id = 2")
+            .await;
+        let all = [1, 2, 3, 4].map(id);
+        let kept = base.ledger.renew_batch(&all, "a", TERM).await.unwrap();
+        assert_eq!(kept.len(), 3);
+        assert!(!kept.contains(&id(2)));
+        let readings = [
+            (id(1), complete(7)),
+            (id(2), complete(8)),
+            (id(3), unreadable()),
+        ];
+        let finished = base.ledger.finish_batch(&readings, "a").await;
+        assert_eq!(finished.unwrap(), 2);
+        base.ledger.release_batch(&all, "a").await.unwrap();
+        let mut states = Vec::new();
+        for id in 1..=4 {
+            states.push(base.object(id).await.state);
+        }
+        let expected = [
+            State::Loading,
+            State::Reading,
+            State::Loading,
+            State::Registered,
+        ];
+        assert_eq!(states, expected);
+        let whole = base.object(1).await;
+        assert_eq!((whole.total_bytes, whole.total_lines), (Some(70), Some(7)));
+        assert_eq!((whole.error, whole.unreadable), (None, false));
+        let gone = base.object(3).await;
+        assert_eq!((gone.total_bytes, gone.unreadable), (None, true));
+        assert!(gone.error.is_some());
+        assert_eq!(base.object(2).await.total_bytes, None);
+    }
+}
+
+#[tokio::test]
+async fn open_objects_are_counted_and_all_of_the_own_roots_have_ended_without_them() {
+    for base in both().await {
+        register(&base.ledger, 3).await;
+        let own = [ROOT.to_owned()];
+        let other = ["s3://other".to_owned()];
+        assert_eq!(base.ledger.count_open(&own).await.unwrap(), 3);
+        assert!(!base.ledger.has_ended(&own).await.unwrap());
+        for roots in [&other[..], &[]] {
+            assert_eq!(base.ledger.count_open(roots).await.unwrap(), 0);
+            assert!(base.ledger.has_ended(roots).await.unwrap());
+            let since = base.ledger.registered_since(id(1), roots).await;
+            assert_eq!(since.unwrap(), []);
+        }
+        base.run("UPDATE objects SET state = 'done' WHERE id < 3")
+            .await;
+        assert_eq!(base.ledger.count_open(&own).await.unwrap(), 1);
+        base.run("UPDATE objects SET state = 'failed' WHERE id = 3")
+            .await;
+        assert!(base.ledger.has_ended(&own).await.unwrap());
+        let since = base.ledger.registered_since(id(2), &own).await;
+        assert_eq!(since.unwrap(), [id(2), id(3)]);
+        assert_eq!(base.ledger.next().await.unwrap(), id(4));
     }
 }
 
@@ -168,6 +262,11 @@ async fn gaps_are_what_no_committed_chunk_covers() {
         assert_eq!(base.ledger.gaps(id(1), None).await.unwrap(), expected);
         let gaps = base.ledger.gaps(id(1), Some(50)).await.unwrap();
         assert_eq!(gaps, expected[..2]);
+        let together = [(id(2), None), (id(1), Some(50)), (id(1), Some(40))];
+        let together = base.ledger.gaps_of_batch(&together).await.unwrap();
+        assert_eq!(*together[0].as_ref().unwrap(), [gap(10, None, 2)]);
+        assert_eq!(*together[1].as_ref().unwrap(), expected[..2]);
+        assert!(together[2].is_err());
         let loading = base.ledger.loading().await.unwrap();
         assert_eq!(loading, []);
     }
