@@ -77,7 +77,9 @@ pub async fn run(
         randomness: StdRng::seed_from_u64(seed),
         registered: Arc::new(Notify::new()),
         list_again: Arc::default(),
-        wanted: BTreeSet::new(),
+        since: None,
+        before: BTreeSet::new(),
+        has_open: false,
         listed: 0,
     };
     let begin = Instant::now();
@@ -98,9 +100,9 @@ pub async fn run(
         }
         looked?;
     }
-    let wanted: Vec<ObjectId> = run.wanted.into_iter().collect();
-    let report = Report::read(&run.ledger, run.listed, &wanted, begin.elapsed());
-    report.await.context("cannot read how the objects ended")
+    run.report(begin.elapsed())
+        .await
+        .context("cannot read how the objects ended")
 }
 
 struct Run {
@@ -111,14 +113,18 @@ struct Run {
     randomness: StdRng,
     registered: Arc<Notify>,
     list_again: Arc<AtomicBool>,
-    /// The objects that this run is about.
-    wanted: BTreeSet<ObjectId>,
+    /// What the run is about is what is registered since it began, from this object on, and these before it, that were
+    /// open then or are replayed. So nothing grows while it watches.
+    since: Option<ObjectId>,
+    before: BTreeSet<ObjectId>,
+    /// Whether anything was open when the sources were listed.
+    has_open: bool,
     listed: usize,
 }
 
 impl Run {
     fn has_work(&self) -> bool {
-        self.settings.watch.is_some() || !self.wanted.is_empty()
+        self.settings.watch.is_some() || self.has_open
     }
 
     /// Lists the sources and registers what is new, trying again as long as that may help. A source that is away is waited
@@ -150,13 +156,21 @@ impl Run {
     }
 
     async fn register_once(&mut self) -> Result<(), RegisterError> {
+        // Before anything is registered, also by an attempt whose answer is lost.
+        let since = match self.since {
+            Some(since) => since,
+            None => self.ledger.next().await?,
+        };
+        self.since = Some(since);
         let (listed, new) = self
             .sources
             .register(&self.settings, &self.ledger, &mut self.randomness)
             .await?;
         self.listed = listed;
-        self.wanted
-            .extend(self.ledger.open(&self.sources.roots()).await?);
+        let open = self.ledger.open(&self.sources.roots()).await?;
+        self.has_open = !open.is_empty();
+        let before = open.into_iter().filter(|object| *object < since);
+        self.before.extend(before);
         if new > 0 {
             tracing::info!(listed, new, "object versions were registered");
             self.registered.notify_waiters();
@@ -254,6 +268,15 @@ impl Run {
             return Some(backoff.next_delay());
         }
         self.settings.watch
+    }
+
+    async fn report(self, elapsed: Duration) -> Result<Report, jetline_store::Error> {
+        let mut objects: Vec<ObjectId> = self.before.into_iter().collect();
+        if let Some(since) = self.since {
+            let roots = self.sources.roots();
+            objects.extend(self.ledger.registered_since(since, &roots).await?);
+        }
+        Report::read(&self.ledger, self.listed, &objects, elapsed).await
     }
 
     async fn has_ended(&self) -> bool {

@@ -183,6 +183,22 @@ async fn new_objects_are_registered_while_it_watches() {
     assert!(states.eq([State::Done; 3]));
 }
 
+#[tokio::test]
+async fn what_another_fetcher_registers_in_the_meantime_is_reported_too() {
+    let mut scene = Scene::new(ROOMY).await;
+    scene.settings.watch = Some(Duration::from_hours(1));
+    scene.s3.put(BUCKET, "a", lines(10));
+    scene.spawn_writer();
+    let fetcher = scene.spawn_fetcher().await;
+    let done = |count| format!("SELECT COUNT(*) = {count} FROM objects WHERE state = 'done'");
+    until(&scene, &done(1)).await;
+    scene.s3.put(BUCKET, "b", lines(10));
+    scene.register().await;
+    until(&scene, &done(2)).await;
+    scene.shutdown.soft.cancel();
+    assert_eq!(ended(fetcher).await.objects.len(), 2);
+}
+
 /// Waits until a condition on the ledger holds.
 async fn until(scene: &Scene, sql: &str) {
     let end = Instant::now() + PATIENCE;
