@@ -1,0 +1,58 @@
+//! Chunks to messages and back.
+
+use std::hint::black_box;
+
+use bytes::Bytes;
+use criterion::Criterion;
+use jetline_queue::{Chunk, message};
+use jetline_records::ObjectId;
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let chunk = chunk();
+    let mut group = criterion.benchmark_group("message");
+    group.bench_function("encode", |bencher| {
+        bencher.iter(|| {
+            let subject = message::subject("jetline", black_box(&chunk));
+            (subject, message::headers(&chunk))
+        });
+    });
+    group.bench_function("decode", |bencher| {
+        bencher.iter_batched(
+            || encoded(&chunk),
+            message::chunk,
+            criterion::BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+    criterion.final_summary();
+}
+
+fn chunk() -> Chunk {
+    Chunk {
+        object: ObjectId::MAX,
+        registration: "0123456789abcdef".to_owned(),
+        dataset: "products".to_owned(),
+        start: 1 << 32,
+        end: (1 << 32) + (256 << 10),
+        first_line: 8_000_000,
+        lines: 480,
+        oversized: false,
+        settled: ObjectId::default(),
+        reading: "0123456789abcdef-1".to_owned(),
+        trace: None,
+        body: vec![b'x'; 256 << 10].into(),
+    }
+}
+
+fn encoded(chunk: &Chunk) -> async_nats::Message {
+    async_nats::Message {
+        subject: message::subject("jetline", chunk).into(),
+        reply: None,
+        payload: Bytes::clone(&chunk.body),
+        headers: Some(message::headers(chunk)),
+        status: None,
+        description: None,
+        length: chunk.body.len(),
+    }
+}
