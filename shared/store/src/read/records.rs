@@ -7,6 +7,9 @@ use sea_orm::{
     sea_query::ArrayType,
 };
 
+/// How PostgreSQL is asked for several ids.
+pub(super) const ANY: &str = "= ANY($1)";
+
 /// A record as its row says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found<R> {
@@ -41,21 +44,25 @@ pub async fn find<R: Record>(
     let keys = ids.iter().map(RecordId::key);
     let (condition, bound) = match backend {
         DbBackend::Sqlite => ("IN (SELECT value FROM json_each($1))", json(keys)?),
-        _ => ("= ANY($1)", array(table.id_type, keys)),
+        _ => (ANY, array(table.id_type, keys)),
     };
+    let statement = Statement::from_sql_and_values(backend, sql(&table, condition), [bound]);
+    Found::find_by_statement(statement).all(db).await
+}
+
+/// The text of the statement.
+pub(super) fn sql(table: &Table, condition: &str) -> String {
     let columns: Vec<String> = table
         .columns
         .iter()
         .map(|column| format!("{:?}", column.name))
         .collect();
-    let sql = format!(
+    format!(
         "SELECT {}, fingerprint, updated_at FROM {:?} WHERE {:?} {condition}",
         columns.join(", "),
         table.name,
         table.id
-    );
-    let statement = Statement::from_sql_and_values(backend, sql, [bound]);
-    Found::find_by_statement(statement).all(db).await
+    )
 }
 
 fn array(id_type: IdType, keys: impl Iterator<Item = Key>) -> Value {
