@@ -8,16 +8,14 @@ use std::{
     time::Instant,
 };
 
-use jetline_runtime::{
-    metrics::{API_REQUESTS, API_SECONDS},
-    telemetry::{Span, SpanKind, TraceContext},
-};
-use metrics::{counter, histogram};
+use jetline_runtime::telemetry::{Span, SpanKind, TraceContext};
 use poem::{
     Endpoint, PathPattern, Request, Response, Result,
     http::{HeaderName, HeaderValue, Method},
 };
 use tracing::{Level, field};
+
+use crate::series::{Kind, Series};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -27,22 +25,24 @@ const UNKNOWN: &str = "unknown";
 /// The longest request id that is taken from a caller.
 const MAX_ID_CHARS: usize = 128;
 
-/// Numbers the requests that bring no id.
-pub(crate) struct RequestIds {
+/// Numbers the requests that bring no id, and counts all.
+pub(crate) struct Requests {
     process: u64,
     next: AtomicU64,
+    series: Series,
 }
 
-impl RequestIds {
+impl Requests {
     /// Ids that start with a number of this process alone.
     pub(crate) fn new(process: u64) -> Self {
         Self {
             process,
             next: AtomicU64::new(1),
+            series: Series::default(),
         }
     }
 
-    fn of(&self, request: &Request) -> HeaderValue {
+    fn id(&self, request: &Request) -> HeaderValue {
         let brought = request.headers().get(REQUEST_ID);
         if let Some(id) = brought.filter(|id| is_reasonable(id.as_bytes())) {
             return id.clone();
@@ -63,12 +63,13 @@ fn is_reasonable(id: &[u8]) -> bool {
 pub(crate) async fn observed<E: Endpoint<Output = Response>>(
     endpoint: Arc<E>,
     request: Request,
-    ids: Arc<RequestIds>,
+    requests: Arc<Requests>,
 ) -> Result<Response> {
     let begin = Instant::now();
-    let id = ids.of(&request);
+    let id = requests.id(&request);
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    let uri = request.uri().clone();
+    let path = uri.path();
     let span = Span::begin(SpanKind::Server, known(&method), caller(&request));
     let trace = span.context();
     let mut response = endpoint.call(request).await?;
@@ -76,7 +77,7 @@ pub(crate) async fn observed<E: Endpoint<Output = Response>>(
     let route = route(&response);
     let status = response.status().as_u16();
     let seconds = begin.elapsed().as_secs_f64();
-    end(span, &method, &path, &route, status);
+    end(span, &method, path, &route, status);
     macro_rules! log {
         ($level:expr) => {
             tracing::event!(
@@ -91,18 +92,17 @@ pub(crate) async fn observed<E: Endpoint<Output = Response>>(
             )
         };
     }
-    if is_routine(&path, status) {
+    if is_routine(path, status) {
         log!(Level::DEBUG);
     } else {
         log!(Level::INFO);
     }
-    histogram!(API_SECONDS, "route" => route.clone()).record(seconds);
-    let labels = [
-        ("method", known(&method).to_owned()),
-        ("route", route),
-        ("status", status.to_string()),
-    ];
-    counter!(API_REQUESTS, &labels).increment(1);
+    let kind = Kind {
+        method: known(&method),
+        route,
+        status,
+    };
+    requests.series.count(&kind, seconds);
     response.headers_mut().insert(REQUEST_ID, id);
     Ok(response)
 }
@@ -120,6 +120,9 @@ fn caller(request: &Request) -> Option<TraceContext> {
 
 /// Ends the span as OpenTelemetry's conventions for HTTP servers say: an error of the caller's is none of the server's.
 fn end(span: Span, method: &Method, path: &str, route: &str, status: u16) {
+    if !span.is_kept() {
+        return span.end();
+    }
     if route != UNKNOWN {
         span.rename(format!("{} {route}", known(method)));
         span.set("http.route", route.to_owned());
@@ -136,10 +139,10 @@ fn end(span: Span, method: &Method, path: &str, route: &str, status: u16) {
 }
 
 /// The pattern of the path, not the path: every value is another time series.
-fn route(response: &Response) -> String {
+fn route(response: &Response) -> Arc<str> {
     match response.data::<PathPattern>() {
-        Some(pattern) if !pattern.0.is_empty() => pattern.0.to_string(),
-        _ => UNKNOWN.to_owned(),
+        Some(pattern) if !pattern.0.is_empty() => pattern.0.clone(),
+        _ => UNKNOWN.into(),
     }
 }
 
@@ -182,8 +185,8 @@ mod tests {
 
     #[test]
     fn generated_ids_differ() {
-        let ids = RequestIds::new(7);
+        let requests = Requests::new(7);
         let request = Request::default();
-        assert_ne!(ids.of(&request), ids.of(&request));
+        assert_ne!(requests.id(&request), requests.id(&request));
     }
 }

@@ -9,7 +9,7 @@ use sea_orm::DatabaseConnection;
 
 use crate::{
     ApiSettings,
-    access::{RequestIds, observed},
+    access::{Requests, observed},
     auth::{Gate, Users, guarded},
     database::{Reads, statement_limit},
     datasets::Datasets,
@@ -44,7 +44,7 @@ impl App {
             time: settings.request_timeout,
             body_bytes: settings.max_body_bytes,
         };
-        let ids = Arc::new(RequestIds::new(randomness.next_u64()));
+        let requests = Arc::new(Requests::new(randomness.next_u64()));
         let gate = self.users.clone().map(|users| Gate::new(users, randomness));
         self.routes(statement_limit(settings.request_timeout))
             .around(headed)
@@ -52,7 +52,7 @@ impl App {
             .around(move |endpoint, request| guarded(endpoint, request, gate.clone()))
             .around(move |endpoint, request| limited(endpoint, request, limits))
             .catch_all_error(async |error| problem::of_error(error))
-            .around(move |endpoint, request| observed(endpoint, request, ids.clone()))
+            .around(move |endpoint, request| observed(endpoint, request, requests.clone()))
             .boxed()
     }
 

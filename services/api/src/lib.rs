@@ -21,6 +21,7 @@ mod problem;
 mod records;
 mod rejects;
 mod sections;
+mod series;
 mod server;
 mod settings;
 

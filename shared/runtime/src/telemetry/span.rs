@@ -80,6 +80,12 @@ impl Span {
         })
     }
 
+    /// Whether anybody will see what is set on it: not while traces are off, or where it is not sampled.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.open().is_recording()
+    }
+
     /// Sets an attribute.
     pub fn set(&self, name: &'static str, value: impl Into<Value>) {
         self.open().set_attribute(KeyValue::new(name, value));
