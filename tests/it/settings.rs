@@ -127,6 +127,7 @@ async fn setting_that_cannot_be_is_named_and_not_repeated_where_it_is_secret() {
         ),
         ("jetline-api", "LISTEN", "everywhere", "--listen"),
         ("jetline-api", "API_CONNECTIONS", "0", "--api-connections"),
+        ("jetline-api", "CACHE_TIME", "1100ms", "--cache-time"),
         (
             "jetline-api",
             "MAX_HEADER_BYTES",

@@ -1,6 +1,6 @@
 //! All endpoints with everything around them.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use jetline_runtime::{PrometheusHandle, Shutdown, observe};
 use poem::{EndpointExt, Response, Route, endpoint::BoxEndpoint, get, middleware::CatchPanic};
@@ -46,7 +46,7 @@ impl App {
         };
         let requests = Arc::new(Requests::new(randomness.next_u64()));
         let gate = self.users.clone().map(|users| Gate::new(users, randomness));
-        self.routes(statement_limit(settings.request_timeout))
+        self.routes(settings)
             .around(headed)
             .with(CatchPanic::new().with_handler(Crashed))
             .around(move |endpoint, request| guarded(endpoint, request, gate.clone()))
@@ -56,10 +56,11 @@ impl App {
             .boxed()
     }
 
-    fn routes(self, statement_limit: Duration) -> Route {
-        let reads = Reads::new(self.db, statement_limit);
+    fn routes(self, settings: &ApiSettings) -> Route {
+        let reads = Reads::new(self.db, statement_limit(settings.request_timeout));
         let datasets = Datasets {
             reads: reads.clone(),
+            cache: (settings.cache_time, settings.cache_bytes),
             shutdown: self.shutdown,
         };
         let objects = ObjectApi {

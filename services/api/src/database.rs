@@ -1,11 +1,23 @@
 //! Statements with a time limit, and what their errors mean to a caller.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Context;
+use jetline_records::Record;
 use jetline_runtime::settings::SecretUrl;
-use jetline_store::{read, tls};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr, SqlxError};
+use jetline_store::{
+    read::{self, Finder},
+    tls,
+};
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqlxError,
+};
 
 use crate::{ApiSettings, DatabaseSettings};
 
@@ -46,11 +58,35 @@ pub(crate) fn statement_limit(request_timeout: Duration) -> Duration {
 pub(crate) struct Reads {
     connection: DatabaseConnection,
     limit: Duration,
+    /// Connections that finders may still keep for themselves: half of all, and two are left, so that nobody else waits
+    /// for one in vain.
+    kept: Arc<AtomicU32>,
 }
 
 impl Reads {
     pub(crate) fn new(connection: DatabaseConnection, limit: Duration) -> Self {
-        Self { connection, limit }
+        let connections = match connection.get_database_backend() {
+            DbBackend::Postgres => connection
+                .get_postgres_connection_pool()
+                .options()
+                .get_max_connections(),
+            _ => 0,
+        };
+        Self {
+            connection,
+            limit,
+            kept: Arc::new(AtomicU32::new(
+                (connections / 2).min(connections.saturating_sub(2)),
+            )),
+        }
+    }
+
+    /// Finds records again and again.
+    pub(crate) fn finder<R: Record>(&self) -> Finder<R> {
+        let left = |left: u32| left.checked_sub(1);
+        let order = Ordering::Relaxed;
+        let keeps = self.kept.fetch_update(order, order, left).is_ok();
+        Finder::new(self.connection.clone(), keeps)
     }
 
     pub(crate) fn connection(&self) -> &DatabaseConnection {

@@ -1,6 +1,6 @@
 //! The endpoints of all datasets in the registry, as one API.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use jetline_records::{Record, registry};
 use jetline_runtime::Shutdown;
@@ -9,8 +9,9 @@ use poem_openapi::{
     OpenApi,
     registry::{MetaApi, Registry},
 };
+use tokio::time::Instant;
 
-use crate::{database::Reads, records::RecordApi};
+use crate::{database::Reads, lookup::Recent, records::RecordApi};
 
 /// Routes by path and method, as poem-openapi collects them.
 type Routes = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
@@ -18,6 +19,8 @@ type Routes = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
 /// Serves every dataset under its name.
 pub(crate) struct Datasets {
     pub(crate) reads: Reads,
+    /// How long a record is given after it was read, and the memory for those that are, of each dataset.
+    pub(crate) cache: (Duration, usize),
     pub(crate) shutdown: Shutdown,
 }
 
@@ -72,7 +75,12 @@ struct Routed<'a> {
 
 impl registry::Registry for Routed<'_> {
     fn add<R: Record>(&mut self) {
-        let Datasets { reads, shutdown } = &self.datasets;
-        RecordApi::<R>::new(reads.clone(), shutdown).add_routes(self.routes);
+        let Datasets {
+            reads,
+            cache: (time, bytes),
+            shutdown,
+        } = &self.datasets;
+        let recent = Recent::new(*time, *bytes, Instant::now());
+        RecordApi::<R>::new(reads.clone(), recent, shutdown).add_routes(self.routes);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use bytes::Bytes;
 use poem::{IntoResponse, Response};
 use poem_openapi::{
     ApiResponse,
@@ -15,7 +16,7 @@ use crate::problem::Failure;
 
 /// A `T` as serde writes it. poem-openapi's own JSON takes numbers through binary floats.
 pub(crate) struct SerdeJson<T> {
-    body: Vec<u8>,
+    body: Bytes,
     of: PhantomData<fn() -> T>,
 }
 
@@ -26,10 +27,15 @@ impl<T> SerdeJson<T> {
             tracing::error!(%error, "cannot write a body");
             Failure::internal()
         })?;
-        Ok(Self {
+        Ok(Self::written(body.into()))
+    }
+
+    /// What serde has written of a `T` before.
+    pub(crate) fn written(body: Bytes) -> Self {
+        Self {
             body,
             of: PhantomData,
-        })
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Serves every record by id, and what became of every object and line.
 //!
 //! It only reads, from any PostgreSQL or SQLite database that the migrations were applied to, a replica included, and
-//! holds no state: it scales by being started again. A dataset that stands in the registry has its endpoints here.
+//! holds no state but what it read within the last second: it scales by being started again. A dataset that stands in
+//! the registry has its endpoints here.
 
 mod access;
 mod app;
 pub mod auth;
+mod cache;
 mod database;
 mod dataset_name;
 mod datasets;
@@ -20,6 +22,7 @@ mod paging;
 mod problem;
 mod records;
 mod rejects;
+mod rendered;
 mod sections;
 mod series;
 mod server;

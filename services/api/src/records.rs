@@ -1,11 +1,10 @@
 //! The endpoints of one dataset.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use jetline_records::{Key, Record, RecordId};
 use jetline_runtime::Shutdown;
-use jetline_store::read::records::{self, Found};
+use jetline_store::read::records;
 use poem_openapi::{
     ApiResponse, OpenApi,
     param::{Header, Path, Query},
@@ -15,8 +14,9 @@ use crate::{
     database::Reads,
     entity_tag,
     json::SerdeJson,
-    lookup::Lookup,
+    lookup::{Lookup, Recent},
     problem::{Failure, ProblemJson, not_found},
+    rendered::Rendered,
 };
 
 /// Ids in one request, at most.
@@ -63,9 +63,9 @@ enum GetRecord<R: Record> {
 }
 
 impl<R: Record> RecordApi<R> {
-    pub(crate) fn new(reads: Reads, shutdown: &Shutdown) -> Self {
+    pub(crate) fn new(reads: Reads, recent: Recent, shutdown: &Shutdown) -> Self {
         Self {
-            lookup: Lookup::start(&reads, shutdown),
+            lookup: Lookup::start(&reads, recent, shutdown),
             reads,
         }
     }
@@ -93,7 +93,7 @@ impl<R: Record> RecordApi<R> {
             let detail = format!("no record of {} has the id {key}", R::NAME);
             return Ok(GetRecord::NotFound(not_found(detail)));
         };
-        respond(&found, if_none_match.0.as_deref())
+        Ok(respond(&found, if_none_match.0.as_deref()))
     }
 
     /// Several records.
@@ -138,24 +138,12 @@ fn is_possible(key: &Key) -> bool {
     !matches!(key, Key::Text(text) if text.contains('\0'))
 }
 
-fn respond<R: Record>(
-    found: &Arc<Found<R>>,
-    if_none_match: Option<&str>,
-) -> Result<GetRecord<R>, Failure> {
-    let tag = entity_tag::of(found.fingerprint);
+fn respond<R: Record>(record: &Rendered, if_none_match: Option<&str>) -> GetRecord<R> {
+    let tag = record.tag.clone();
     let caching = CACHE_CONTROL.to_owned();
     if if_none_match.is_some_and(|header| entity_tag::matches(header, &tag)) {
-        return Ok(GetRecord::NotModified(tag, caching));
+        return GetRecord::NotModified(tag, caching);
     }
-    let body = SerdeJson::new(&found.record)?;
-    Ok(GetRecord::Found(
-        body,
-        tag,
-        http_date(found.updated_at),
-        caching,
-    ))
-}
-
-fn http_date(time: DateTime<Utc>) -> String {
-    time.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    let body = SerdeJson::written(record.body.clone());
+    GetRecord::Found(body, tag, record.modified.clone(), caching)
 }

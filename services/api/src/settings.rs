@@ -9,6 +9,9 @@ use jetline_runtime::{
     settings::{self, SecretUrl},
 };
 
+/// How old an answer may be: what a writer has committed is read by everybody this much later.
+const MAX_CACHE_TIME: Duration = Duration::from_secs(1);
+
 /// How the API answers.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "API")]
@@ -40,6 +43,15 @@ pub struct ApiSettings {
     /// Open connections at most; more of them wait until others end.
     #[arg(long, env, value_name = "NUMBER", default_value = "1024", value_parser = value_parser!(u16).range(1..))]
     pub api_connections: u16,
+
+    /// How long a record that was read is given to whoever asks for it by its id, counted from the question to the
+    /// database: no answer is older. 1s at most; 0s asks the database every time.
+    #[arg(long, env, value_name = "DURATION", value_parser = cache_time, default_value = "500ms")]
+    pub cache_time: Duration,
+
+    /// Memory for such records, of each dataset; those that were read last stay.
+    #[arg(long, env, value_name = "BYTES", value_parser = cache_bytes, default_value = "32MiB")]
+    pub cache_bytes: usize,
 
     /// File of users, one `name:hash` a line as `jetline-api hash-password NAME` prints it.
     ///
@@ -74,6 +86,20 @@ fn header_bytes(text: &str) -> Result<usize, String> {
         .ok()
         .filter(|bytes| (1 << 10..=1 << 20).contains(bytes))
         .ok_or_else(|| "must be from 1KiB to 1MiB".to_owned())
+}
+
+/// What was committed a second ago is what everybody gets.
+fn cache_time(text: &str) -> Result<Duration, String> {
+    let time = settings::duration(text)?;
+    if time > MAX_CACHE_TIME {
+        return Err("must be 1s at most: nobody is to get what was replaced longer ago".to_owned());
+    }
+    Ok(time)
+}
+
+fn cache_bytes(text: &str) -> Result<usize, String> {
+    let bytes = settings::bytes(text)?;
+    usize::try_from(bytes).map_err(|_| "is more than this machine can address".to_owned())
 }
 
 /// Where the API reads.

@@ -30,11 +30,19 @@ pub(crate) struct Base {
 
 impl Base {
     pub(crate) async fn sqlite() -> Self {
-        Self::guarded(None).await
+        Self::sqlite_with(&settings()).await
+    }
+
+    pub(crate) async fn sqlite_with(settings: &ApiSettings) -> Self {
+        Self::on_sqlite(None, settings).await
     }
 
     /// With users who may read.
     pub(crate) async fn guarded(users: Option<Users>) -> Self {
+        Self::on_sqlite(users, &settings()).await
+    }
+
+    async fn on_sqlite(users: Option<Users>, settings: &ApiSettings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("test.db");
         let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", file.display()));
@@ -42,7 +50,7 @@ impl Base {
         let db = sea_orm::Database::connect(options).await.unwrap();
         Migrator::up(&db, None).await.unwrap();
         Self {
-            client: client(db.clone(), users),
+            client: Arc::new(client_with(db.clone(), users, settings)),
             db,
             _sqlite: Arc::new(Some(directory)),
             _postgres: Arc::new(None),
@@ -50,10 +58,14 @@ impl Base {
     }
 
     pub(crate) async fn postgres() -> Self {
+        Self::postgres_with(&settings()).await
+    }
+
+    pub(crate) async fn postgres_with(settings: &ApiSettings) -> Self {
         let database = Database::create("api").await;
         let db = database.connect().await;
         Self {
-            client: client(db.clone(), None),
+            client: Arc::new(client_with(db.clone(), None, settings)),
             db,
             _sqlite: Arc::new(None),
             _postgres: Arc::new(Some(database)),
@@ -129,19 +141,14 @@ pub(crate) fn settings() -> ApiSettings {
         header_timeout: Duration::from_mins(1),
         idle_timeout: Duration::from_mins(1),
         api_connections: 100,
+        cache_time: Duration::ZERO,
+        cache_bytes: 1 << 20,
         users_file: None,
     }
 }
 
 pub(crate) fn metrics() -> PrometheusHandle {
     PrometheusBuilder::new().build_recorder().handle()
-}
-
-fn client(
-    db: DatabaseConnection,
-    users: Option<Users>,
-) -> Arc<TestClient<BoxEndpoint<'static, Response>>> {
-    Arc::new(client_with(db, users, &settings()))
 }
 
 pub(crate) fn client_with(

@@ -8,6 +8,7 @@ mod binary;
 mod coalescing;
 mod document;
 mod errors;
+mod freshness;
 mod ingestion;
 mod limits;
 mod records;

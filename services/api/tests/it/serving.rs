@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Parser;
+use futures::future::join_all;
 use jetline_api::{DatabaseSettings, bind, connect};
 use jetline_runtime::{Shutdown, settings::SecretUrl};
 use jetline_testkit::postgres::{Database, PostgresServer};
@@ -136,24 +137,44 @@ async fn database_that_comes_back_is_read_again() {
     api.request_timeout = Duration::from_secs(2);
     let db = connect(&settings_of_database, &api).await.unwrap();
     let client = client_with(db, None, &api);
-    let status = async || {
-        client
-            .get("/products?id=1")
-            .send()
-            .await
-            .0
-            .status()
-            .as_u16()
-    };
-    assert_eq!(status().await, 200);
+    let status = async |path: &str| client.get(path).send().await.0.status().as_u16();
+    // Nothing is there. One reader of single ids has kept its connection.
+    let there = [("/products?id=1", 200), ("/products/1", 404)];
+    for (path, expected) in there {
+        assert_eq!(status(path).await, expected, "{path}");
+    }
 
     server.stop().unwrap();
-    assert_eq!(status().await, 503);
-    server.start_again().unwrap();
-    let mut answers = Vec::new();
-    // Each connection of before may fail once.
-    for _ in 0..=connections {
-        answers.push(status().await);
+    for (path, _) in there {
+        assert_eq!(status(path).await, 503, "{path}");
     }
-    assert_eq!(answers.last(), Some(&200), "{answers:?}");
+    server.start_again().unwrap();
+    for (path, expected) in there {
+        let mut answers = Vec::new();
+        // Each connection of before may fail once.
+        for _ in 0..=connections {
+            answers.push(status(path).await);
+        }
+        assert_eq!(answers.last(), Some(&expected), "{path}: {answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn readers_of_single_ids_leave_connections_for_everybody_else() {
+    for connections in [1, 2, 4] {
+        let database_of_test = Database::create("api_connections").await;
+        let mut settings_of_database = database(Some(&database_of_test.url()), None);
+        settings_of_database.database_connections = connections.try_into().unwrap();
+        let db = connect(&settings_of_database, &settings()).await.unwrap();
+        let client = client_with(db, None, &settings());
+        let status = async |path: String| client.get(path).send().await.0.status().as_u16();
+        let single = (0..300).map(|id| status(format!("/products/{id}")));
+        for status in join_all(single).await {
+            assert_eq!(status, 404);
+        }
+        let others = (0..20).map(|_| status("/objects".to_owned()));
+        for status in join_all(others).await {
+            assert_eq!(status, 200);
+        }
+    }
 }
