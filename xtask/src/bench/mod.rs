@@ -18,6 +18,7 @@ mod embedded;
 mod endpoint;
 mod environment;
 mod figures;
+mod freshness;
 mod large_object;
 mod load;
 mod next_day;

@@ -86,6 +86,11 @@ impl Postgres {
             .with_context(|| format!("{answer:?} is not a number"))
     }
 
+    /// A psql that runs what it reads.
+    pub(super) fn session(&self) -> anyhow::Result<Command> {
+        psql(&self.url)
+    }
+
     /// A psql that runs a script and stops at the first error.
     pub(super) fn psql(&self, script: &Path) -> anyhow::Result<Command> {
         let mut command = psql(&self.url)?;
