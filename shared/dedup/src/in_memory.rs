@@ -22,7 +22,13 @@ struct Held {
     entries: BTreeMap<EpochId, BTreeMap<(String, Key), Entry>>,
 }
 
-type Entry = (Rank, Fingerprint);
+#[derive(Debug)]
+struct Entry {
+    rank: Rank,
+    fingerprint: Fingerprint,
+    /// Its line was unchanged: the row said so already.
+    is_stored: bool,
+}
 
 impl InMemory {
     /// Loses all that is held, as a server does that restarts empty.
@@ -58,7 +64,12 @@ impl Dedup for InMemory {
             let id = (dataset.to_owned(), claim.key.clone());
             let verdict = judge(entries.get(&id), claim, trusted);
             if verdict != Verdict::Superseded {
-                entries.insert(id, (claim.rank, claim.fingerprint));
+                let entry = Entry {
+                    rank: claim.rank,
+                    fingerprint: claim.fingerprint,
+                    is_stored: verdict == Verdict::Unchanged,
+                };
+                entries.insert(id, entry);
             }
             verdict
         });
@@ -85,14 +96,15 @@ impl Dedup for InMemory {
 }
 
 fn judge(held: Option<&Entry>, claim: &Claim, trusted: ObjectId) -> Verdict {
-    match held {
-        None => Verdict::WriteIfChanged,
-        Some((rank, _)) if *rank > claim.rank => Verdict::Superseded,
-        Some((rank, fingerprint))
-            if *fingerprint == claim.fingerprint && rank.position.object() < trusted =>
-        {
-            Verdict::Unchanged
-        }
-        Some(_) => Verdict::Write,
+    let Some(held) = held else {
+        return Verdict::WriteIfChanged;
+    };
+    let is_stored = held.is_stored || held.rank.position.object() < trusted;
+    if held.rank > claim.rank {
+        Verdict::Superseded
+    } else if held.fingerprint == claim.fingerprint && is_stored {
+        Verdict::Unchanged
+    } else {
+        Verdict::Write
     }
 }

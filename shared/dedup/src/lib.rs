@@ -33,8 +33,11 @@ pub trait Dedup: Send + Sync {
     /// | --- | --- | --- |
     /// | nothing | [`Verdict::WriteIfChanged`] | fingerprint and rank |
     /// | a higher rank | [`Verdict::Superseded`] | nothing |
-    /// | the same fingerprint, of an object below `trusted` | [`Verdict::Unchanged`] | the higher rank |
+    /// | the same fingerprint, *stored* or of an object below `trusted` | [`Verdict::Unchanged`] | the higher rank, *stored* |
     /// | anything else | [`Verdict::Write`] | fingerprint and rank |
+    ///
+    /// What is *stored* stands in the row, whether the line that says it again is committed or not: it was said by a line
+    /// that is, and no line with another content was claimed between the two.
     ///
     /// [`Claimed::Lost`] says that entries of this epoch may be missing: nothing was judged or noted.
     /// The verdicts come in the order of the claims.

@@ -22,10 +22,17 @@ local function begin()
   return ''
 end
 
+-- Stands behind an entry, whose length is a multiple of eight without it, when the row holds this content already.
+local STORED = '!'
+
+local function is_stored(entry)
+  return #entry % 8 ~= 0
+end
+
 -- Object, line, fingerprint, and the two words of the version, which stands in front unless it is 0. Numbers are
 -- doubles here and strings compare by locale: a rank compares word by word.
 local function decode(entry)
-  if #entry == 24 then
+  if #entry < 32 then
     local object, line, fingerprint = struct.unpack('>I4I4c16', entry)
     return object, line, fingerprint, 0x80000000, 0
   end
@@ -33,9 +40,10 @@ local function decode(entry)
   return object, line, fingerprint, high, low
 end
 
+-- The verdict, and the entry to note, if any.
 local function judge(held, claimed, trusted)
   if not held then
-    return WRITE_IF_CHANGED
+    return WRITE_IF_CHANGED, claimed
   end
   local object, line, fingerprint, high, low = decode(held)
   local new_object, new_line, new_fingerprint, new_high, new_low = decode(claimed)
@@ -50,11 +58,11 @@ local function judge(held, claimed, trusted)
     higher = line > new_line
   end
   if higher then
-    return SUPERSEDED
-  elseif fingerprint == new_fingerprint and object < trusted then
-    return UNCHANGED
+    return SUPERSEDED, nil
+  elseif fingerprint == new_fingerprint and (is_stored(held) or object < trusted) then
+    return UNCHANGED, claimed .. STORED
   end
-  return WRITE
+  return WRITE, claimed
 end
 
 -- KEYS: the epoch's key, then a hash per group. ARGV: the first object that is not trusted, how many claims each
@@ -75,11 +83,10 @@ local function claim()
     local held = redis.call('HMGET', KEYS[group], unpack(fields))
     local write, n = { KEYS[group] }, 1
     for i = 1, size do
-      local claimed = ARGV[at + 2 * i - 1]
-      local verdict = judge(held[i], claimed, trusted)
+      local verdict, noted = judge(held[i], ARGV[at + 2 * i - 1], trusted)
       verdicts[#verdicts + 1] = verdict
-      if verdict ~= SUPERSEDED then
-        write[n + 1], write[n + 2] = fields[i], claimed
+      if noted then
+        write[n + 1], write[n + 2] = fields[i], noted
         n = n + 2
       end
     end

@@ -107,7 +107,8 @@ pub(super) fn field(key: &Key) -> String {
     }
 }
 
-/// What is held of a record: the version unless it is 0, the position, the fingerprint.
+/// What is held of a record: the version unless it is 0, the position, the fingerprint. The script puts a byte behind it
+/// when the row holds this content already.
 pub(super) fn entry(claim: &Claim) -> Vec<u8> {
     let Rank { version, position } = claim.rank;
     let mut entry = Vec::with_capacity(32);

@@ -40,6 +40,11 @@ async fn without_settled_positions_only_random_schedules_end_wrong() {
 }
 
 #[tokio::test]
+async fn without_settled_content_only_as_stored_random_schedules_end_wrong() {
+    noticed(Rule::Stored, Store::memory(), 600).await;
+}
+
+#[tokio::test]
 async fn without_raised_positions_random_schedules_end_wrong() {
     noticed(Rule::Strict, Store::memory(), 600).await;
 }

@@ -14,6 +14,8 @@ use jetline_records::{EpochId, Mode, ObjectId, Verdict};
 pub(crate) enum Rule {
     /// An equal entry is trusted at a settled position only.
     Settled,
+    /// Only what a settled line said is stored: an equal line that is written is not yet.
+    Stored,
     /// A write raises the position of an equal row.
     Strict,
     /// A commit is of the epoch in force.
@@ -81,6 +83,12 @@ impl Dedup for Tampered {
         let claim = |trusted, claims| self.inner.claim(epoch, trusted, dataset, claims);
         match self.without {
             Rule::Settled => claim(ObjectId::MAX, claims).await,
+            Rule::Stored => {
+                let judged = claim(trusted, claims).await?;
+                // Whatever is noted now counts as settled, which makes it stored for the next claim.
+                claim(ObjectId::MAX, claims).await?;
+                Ok(judged)
+            }
             Rule::Superseded => claim(trusted, &self.outranking(claims)).await,
             Rule::Strict => Ok(match claim(trusted, claims).await? {
                 Claimed::Verdicts(verdicts) => {

@@ -25,6 +25,8 @@ macro_rules! shared_store_conforms {
             lower_rank_is_superseded_and_not_noted,
             same_content_is_unchanged_only_below_the_trusted_object,
             unchanged_line_raises_the_rank,
+            content_that_is_stored_stays_unchanged_until_another_comes,
+            stored_content_keeps_its_rank_to_the_last_bit,
             other_content_is_written_even_when_the_entry_is_trusted,
             redelivered_line_is_not_superseded_by_itself,
             position_decides_down_to_its_last_bit,

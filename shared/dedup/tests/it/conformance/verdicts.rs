@@ -60,11 +60,51 @@ pub(crate) async fn unchanged_line_raises_the_rank(writers: &Writers) {
             (b'a', 1, 1, 0, WriteIfChanged),
             (b'a', 2, 8, 2, Unchanged),
             (b'b', 2, 7, 2, Superseded),
-            // The entry is of object 2 now, which is not trusted.
-            (b'a', 2, 9, 2, Write),
+            (b'b', 2, 9, 2, Write),
         ],
     )
     .await;
+}
+
+pub(crate) async fn content_that_is_stored_stays_unchanged_until_another_comes(writers: &Writers) {
+    story(
+        writers,
+        &[
+            (b'a', 1, 1, 0, WriteIfChanged),
+            (b'a', 2, 2, 2, Unchanged),
+            // Neither 2 nor 3 is trusted, but what they say was stored before they came.
+            (b'a', 2, 2, 2, Unchanged),
+            (b'a', 3, 1, 2, Unchanged),
+            (b'a', 3, 2, 0, Unchanged),
+            (b'b', 3, 3, 2, Write),
+            (b'b', 3, 4, 2, Write),
+            (b'a', 3, 5, 3, Write),
+            (b'a', 3, 6, 3, Write),
+        ],
+    )
+    .await;
+}
+
+pub(crate) async fn stored_content_keeps_its_rank_to_the_last_bit(writers: &Writers) {
+    const LAST: i64 = i32::MAX as i64;
+    for version in [0, -1, i64::MIN, i64::MAX] {
+        let epoch = writers.begin().await;
+        let claim =
+            |content, object, line| [versioned(Key::Int(7), content, version, object, line)];
+        for (claims, trusted, verdict) in [
+            (claim(b'a', LAST - 1, u32::MAX), 0, WriteIfChanged),
+            (claim(b'a', LAST, u32::MAX - 1), LAST, Unchanged),
+            (claim(b'b', LAST, u32::MAX - 2), LAST, Superseded),
+            (claim(b'a', LAST - 1, u32::MAX), LAST, Superseded),
+            (claim(b'a', LAST, u32::MAX), 0, Unchanged),
+            (claim(b'b', LAST, u32::MAX - 1), LAST, Superseded),
+            (claim(b'b', LAST, u32::MAX), LAST, Write),
+            (claim(b'b', LAST, u32::MAX), LAST, Write),
+        ] {
+            let verdicts = judged(writers.one(), &epoch, trusted, &claims).await;
+            assert_eq!(verdicts, [verdict], "version {version}");
+        }
+    }
 }
 
 pub(crate) async fn other_content_is_written_even_when_the_entry_is_trusted(writers: &Writers) {
