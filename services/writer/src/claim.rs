@@ -10,13 +10,15 @@ use crate::parse::Parsed;
 
 /// Judges the records of chunks, all of one dataset, in one claim; nothing where entries of the epoch were lost.
 ///
+/// Once they are judged, the chunks have given their records away: they are large, and move on without a copy.
+///
 /// `settled` is what was settled when the oldest of the chunks was published.
 pub async fn claim(
     dedup: &dyn Dedup,
     epoch: &Epoch,
     settled: ObjectId,
     dataset: &str,
-    chunks: &[&Parsed],
+    chunks: &mut [&mut Parsed],
 ) -> Result<Option<Vec<ChunkRows>>, Error> {
     let winners = winners(epoch, chunks);
     let claims: Vec<Claim> = winners
@@ -35,30 +37,27 @@ pub async fn claim(
         Claimed::Verdicts(verdicts) => verdicts,
         Claimed::Lost => return Ok(None),
     };
-    let mut judged = unclaimed(epoch, chunks);
+    let mut judged: Vec<Vec<Option<Verdict>>> = chunks
+        .iter()
+        .map(|chunk| vec![None; chunk.records.len()])
+        .collect();
     for ((chunk, record), verdict) in winners.into_iter().zip(verdicts) {
-        let record = &chunks[chunk].records[record];
-        let rows = &mut judged[chunk];
-        rows.superseded -= 1;
-        match verdict {
-            Verdict::Unchanged => rows.unchanged += 1,
-            Verdict::Superseded => rows.superseded += 1,
-            Verdict::Write | Verdict::WriteIfChanged => rows.rows.push(Judged {
-                row: record.row.clone(),
-                position: record.position,
-                if_changed: verdict == Verdict::WriteIfChanged,
-            }),
-        }
+        judged[chunk][record] = Some(verdict);
     }
-    Ok(Some(judged))
+    let rows = chunks.iter_mut().zip(judged);
+    Ok(Some(
+        rows.map(|(chunk, verdicts)| rows_of(chunk, &verdicts))
+            .collect(),
+    ))
 }
 
 /// The highest line of each id over all chunks, as (chunk, record).
 ///
 /// A chunk below the epoch's base was committed before it began: it claims nothing, as the entry that it would leave
 /// behind could be older than the row.
-fn winners(epoch: &Epoch, chunks: &[&Parsed]) -> Vec<(usize, usize)> {
-    let mut winners: HashMap<&Key, (usize, usize)> = HashMap::new();
+fn winners(epoch: &Epoch, chunks: &[&mut Parsed]) -> Vec<(usize, usize)> {
+    let records = chunks.iter().map(|chunk| chunk.records.len()).sum();
+    let mut winners: HashMap<&Key, (usize, usize)> = HashMap::with_capacity(records);
     for (chunk, parsed) in chunks.iter().enumerate() {
         if parsed.entry.object < epoch.base {
             continue;
@@ -73,19 +72,26 @@ fn winners(epoch: &Epoch, chunks: &[&Parsed]) -> Vec<(usize, usize)> {
     winners.into_values().collect()
 }
 
-/// The chunks before any of their records was judged: all superseded.
-fn unclaimed(epoch: &Epoch, chunks: &[&Parsed]) -> Vec<ChunkRows> {
-    let rows = chunks.iter().map(|parsed| ChunkRows {
-        entry: parsed.entry.clone(),
-        rows: Vec::with_capacity(if parsed.entry.object < epoch.base {
-            0
-        } else {
-            parsed.records.len()
-        }),
+/// A chunk with its records as they were judged; those that claimed nothing are superseded.
+fn rows_of(chunk: &mut Parsed, verdicts: &[Option<Verdict>]) -> ChunkRows {
+    let mut rows = ChunkRows {
+        entry: chunk.entry.clone(),
+        rows: Vec::with_capacity(verdicts.len()),
         unchanged: 0,
-        superseded: parsed.superseded + parsed.records.len() as u64,
-        rejected: parsed.rejected.clone(),
-        blank: parsed.blank,
-    });
-    rows.collect()
+        superseded: chunk.superseded,
+        rejected: chunk.rejected.clone(),
+        blank: chunk.blank,
+    };
+    for (record, verdict) in chunk.take_records().into_iter().zip(verdicts) {
+        match verdict {
+            Some(Verdict::Unchanged) => rows.unchanged += 1,
+            Some(Verdict::Superseded) | None => rows.superseded += 1,
+            Some(verdict) => rows.rows.push(Judged {
+                row: record.row,
+                position: record.position,
+                if_changed: *verdict == Verdict::WriteIfChanged,
+            }),
+        }
+    }
+    rows
 }

@@ -13,7 +13,7 @@ use jetline_runtime::{
     telemetry::SpanKind,
 };
 use jetline_store::{
-    ChunkEntry, ChunkRows, CommitOutcome, Counts, Ledger,
+    ChunkEntry, ChunkRows, CommitOutcome, Counts, Judged, Ledger,
     ledger::{Admission, Suspicion},
 };
 
@@ -146,6 +146,7 @@ impl Committer {
         if group.items.is_empty() {
             return Ok(Step::Done);
         }
+        group.restore();
         let epoch = self.epochs.current().await?;
         if !self.admit(&epoch, group).await? {
             return Ok(Step::Again);
@@ -154,13 +155,13 @@ impl Committer {
             self.epochs.after(epoch.id).await?;
             return Ok(Step::Again);
         };
-        self.commit(&epoch, &judged, group).await
+        self.commit(&epoch, judged, group).await
     }
 
     async fn claim(
         &self,
         epoch: &Epoch,
-        group: &Group<'_>,
+        group: &mut Group<'_>,
     ) -> Result<Option<Vec<ChunkRows>>, Error> {
         let is_asked = epoch.mode == Mode::Shared;
         let kind = if is_asked {
@@ -172,9 +173,10 @@ impl Committer {
         if is_asked {
             stage.set("db.system.name", "redis");
         }
-        let parsed: Vec<&Parsed> = group.items.iter().map(|item| &item.parsed).collect();
-        let dataset = group.dataset.name;
-        let claimed = claim(&*self.dedup, epoch, group.settled(), dataset, &parsed).await;
+        let (settled, dataset) = (group.settled(), group.dataset.name);
+        let parsed = group.items.iter_mut().map(|item| &mut item.parsed);
+        let mut parsed: Vec<&mut Parsed> = parsed.collect();
+        let claimed = claim(&*self.dedup, epoch, settled, dataset, &mut parsed).await;
         if let Ok(judged) = &claimed {
             stage.set("jetline.claim.lost", judged.is_none());
         }
@@ -210,7 +212,7 @@ impl Committer {
     async fn commit(
         &self,
         epoch: &Epoch,
-        judged: &[ChunkRows],
+        judged: Vec<ChunkRows>,
         group: &mut Group<'_>,
     ) -> Result<Step, Error> {
         let table = &group.dataset.table;
@@ -270,10 +272,11 @@ impl Committer {
         error: jetline_store::Error,
     ) -> Result<Step, Error> {
         let mut refused = Vec::new();
+        group.restore();
         for item in &mut group.items {
             let table = &group.dataset.table;
             let before = item.refused.len();
-            while let Some((line, message)) = self.first_refused(table, &item.rows()).await? {
+            while let Some((line, message)) = self.first_refused(table, &item.rows().rows).await? {
                 let rejection = Rejection::new(Reason::RefusedByDatabase, message);
                 item.leave_out(BTreeMap::from([(line, rejection)]), group.dataset);
             }
@@ -298,24 +301,20 @@ impl Committer {
     async fn first_refused(
         &self,
         table: &Table,
-        rows: &ChunkRows,
+        rows: &[Judged],
     ) -> Result<Option<(u32, String)>, Error> {
-        let first = |count: usize| ChunkRows {
-            rows: rows.rows[..count].to_vec(),
-            ..rows.clone()
-        };
-        let Some(mut message) = self.ledger.refusal(table, rows).await? else {
+        let Some(mut message) = self.ledger.refusal(table, rows.to_vec()).await? else {
             return Ok(None);
         };
-        let (mut accepted, mut refused) = (0, rows.rows.len());
+        let (mut accepted, mut refused) = (0, rows.len());
         while accepted + 1 < refused {
             let middle = usize::midpoint(accepted, refused);
-            match self.ledger.refusal(table, &first(middle)).await? {
+            match self.ledger.refusal(table, rows[..middle].to_vec()).await? {
                 Some(words) => (refused, message) = (middle, words),
                 None => accepted = middle,
             }
         }
-        let row = refused.checked_sub(1).and_then(|last| rows.rows.get(last));
+        let row = refused.checked_sub(1).and_then(|last| rows.get(last));
         Ok(row.map(|row| (row.position.line(), message)))
     }
 }

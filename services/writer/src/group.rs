@@ -35,6 +35,13 @@ impl Item {
         }
     }
 
+    /// Parses the chunk again if a claim took its records, which were not committed then.
+    fn restore(&mut self, dataset: &Dataset) {
+        if self.parsed.is_spent {
+            self.parsed = parse::parse(&self.chunk, dataset, &self.refused);
+        }
+    }
+
     /// Everything that the chunk could write, and the lines that the database refused.
     pub(crate) fn rows(&self) -> ChunkRows {
         let rows = self.parsed.records.iter().map(|record| Judged {
@@ -89,6 +96,13 @@ impl<'a> Group<'a> {
             ..Self::new(self.dataset)
         });
         alone.collect()
+    }
+
+    /// Sees to it that all records are there.
+    pub(crate) fn restore(&mut self) {
+        for item in &mut self.items {
+            item.restore(self.dataset);
+        }
     }
 
     pub(crate) fn chunks(&self) -> impl Iterator<Item = &Chunk> {

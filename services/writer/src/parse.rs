@@ -1,6 +1,9 @@
 //! From a chunk's bytes to records: every line parsed, the last line of each id kept.
 
-use std::collections::{BTreeMap, HashMap, hash_map::Entry};
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    mem,
+};
 
 use bytes::Bytes;
 use jetline_queue::Chunk;
@@ -23,6 +26,16 @@ pub struct Parsed {
     pub rejected: Vec<RejectedLine>,
     /// How many lines held nothing.
     pub blank: u64,
+    /// Whether the records were given away.
+    pub is_spent: bool,
+}
+
+impl Parsed {
+    /// Gives the records away: to have them again, the chunk is parsed again.
+    pub(crate) fn take_records(&mut self) -> Vec<Record> {
+        self.is_spent = true;
+        mem::take(&mut self.records)
+    }
 }
 
 /// A valid line.
@@ -57,6 +70,7 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
             superseded: 0,
             rejected: Vec::new(),
             blank: 0,
+            is_spent: false,
         },
         winners: HashMap::with_capacity(expected),
     };

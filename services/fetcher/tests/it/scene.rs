@@ -118,8 +118,8 @@ impl Scene {
                     let settled = ledger.settled().await.unwrap();
                     assert!(chunk.settled <= settled && chunk.settled <= chunk.object);
                     let table = Table::of::<products::Model>();
-                    let rows = [rows(&chunk)];
-                    let committed = ledger.commit(epoch, &table, &rows).await;
+                    let rows = vec![rows(&chunk)];
+                    let committed = ledger.commit(epoch, &table, rows).await;
                     committed.unwrap();
                     received.lock().unwrap().push(chunk);
                     delivery.ack().await.unwrap();
@@ -139,7 +139,7 @@ impl Scene {
             first_line: u32::try_from(start / 10).unwrap() + 1,
             lines,
         };
-        let rows = [ChunkRows {
+        let rows = vec![ChunkRows {
             entry,
             rows: Vec::new(),
             unchanged: lines.into(),
@@ -148,7 +148,7 @@ impl Scene {
             blank: 0,
         }];
         let table = Table::of::<products::Model>();
-        let committed = self.ledger.commit(self.epoch.id, &table, &rows);
+        let committed = self.ledger.commit(self.epoch.id, &table, rows);
         committed.await.unwrap();
     }
 

@@ -16,6 +16,8 @@
 //! | integers, each far from the next | 152 |
 //! | texts of twelve characters: 1, 10, 75 million | 117, 55, 44 |
 //!
+//! A record that was unchanged once takes a byte more.
+//!
 //! More buckets would serve few text ids worse. With fewer, hashes would stop being flat at fewer ids: now at about a
 //! hundred million, beyond which `hash-max-listpack-entries` should be raised on the server. A text id longer than 64
 //! bytes is held all the same, in a hash that is not flat.

@@ -5,7 +5,7 @@ mod refused;
 mod rejects;
 mod upsert;
 
-use std::borrow::Cow;
+use std::mem;
 
 use jetline_records::{EpochId, ObjectId, Position, Rejection, Row, Table};
 
@@ -129,24 +129,29 @@ impl Ledger {
         &self,
         epoch: EpochId,
         table: &Table,
-        chunks: &[ChunkRows],
+        chunks: Vec<ChunkRows>,
     ) -> Result<CommitOutcome, Error> {
         if chunks.is_empty() {
             return Ok(CommitOutcome::Committed(Vec::new()));
         }
         let tx = database::begin(&self.db).await?;
         backend::lock(&tx, Lock::EpochShared).await?;
-        let known = match entries::check(&tx, epoch, chunks).await? {
+        let known = match entries::check(&tx, epoch, &chunks).await? {
             entries::Check::EpochEnded => return Ok(CommitOutcome::EpochEnded),
             entries::Check::Stale(stale) => return Ok(CommitOutcome::Stale(stale)),
             entries::Check::Known(known) => known,
         };
-        let new: Vec<&ChunkRows> = chunks
+        let committed: Vec<bool> = chunks
             .iter()
-            .filter(|chunk| !known.is_committed(&chunk.entry))
+            .map(|chunk| known.is_committed(&chunk.entry))
             .collect();
+        let mut new = chunks;
+        new.retain(|chunk| !known.is_committed(&chunk.entry));
+        let rows = new.iter_mut().map(|chunk| in_force(chunk, &known));
+        let rows: Vec<Vec<Judged>> = rows.collect();
+        let new: Vec<&ChunkRows> = new.iter().collect();
         let now = (self.now)();
-        let written = upsert::upsert(&tx, table, &in_force(&new, &known), now).await?;
+        let written = upsert::upsert(&tx, table, rows, now).await?;
         rejects::insert(&tx, &new).await?;
         let counts: Vec<Counts> = new
             .iter()
@@ -162,8 +167,8 @@ impl Ledger {
         }
         commit(tx, "commit chunks").await?;
         let mut counts = counts.into_iter();
-        let outcomes = chunks.iter().map(|chunk| {
-            let new = !known.is_committed(&chunk.entry);
+        let outcomes = committed.into_iter().map(|committed| {
+            let new = !committed;
             new.then(|| counts.next())
                 .flatten()
                 .map_or(ChunkOutcome::AlreadyCommitted, ChunkOutcome::Committed)
@@ -172,9 +177,9 @@ impl Ledger {
     }
 
     /// What the database has against these rows, if anything; nothing stays.
-    pub async fn refusal(&self, table: &Table, chunk: &ChunkRows) -> Result<Option<String>, Error> {
+    pub async fn refusal(&self, table: &Table, rows: Vec<Judged>) -> Result<Option<String>, Error> {
         let tx = database::begin(&self.db).await?;
-        match upsert::upsert(&tx, table, &[Cow::Borrowed(chunk)], (self.now)()).await {
+        match upsert::upsert(&tx, table, vec![rows], (self.now)()).await {
             Ok(_) => Ok(None),
             Err(Error::Data { source, .. }) => Ok(Some(source.to_string())),
             Err(error) => Err(error),
@@ -182,19 +187,15 @@ impl Ledger {
     }
 }
 
-/// The chunks with the verdicts that hold for them.
-fn in_force<'a>(chunks: &[&'a ChunkRows], known: &entries::Known) -> Vec<Cow<'a, ChunkRows>> {
-    let judged = chunks.iter().map(|&chunk| {
-        if !known.is_out_of_order(&chunk.entry) {
-            return Cow::Borrowed(chunk);
-        }
-        let mut chunk = chunk.clone();
-        for row in &mut chunk.rows {
+/// Takes the rows out of a chunk, with the verdicts that hold for them.
+fn in_force(chunk: &mut ChunkRows, known: &entries::Known) -> Vec<Judged> {
+    let mut rows = mem::take(&mut chunk.rows);
+    if known.is_out_of_order(&chunk.entry) {
+        for row in &mut rows {
             row.if_changed = false;
         }
-        Cow::Owned(chunk)
-    });
-    judged.collect()
+    }
+    rows
 }
 
 /// What an upsert did with the rows of one chunk.

@@ -127,7 +127,7 @@ impl Base {
     /// Commits products under an epoch.
     pub(crate) async fn commit(&self, epoch: &Epoch, chunks: &[ChunkRows]) -> CommitOutcome {
         let table = Table::of::<products::Model>();
-        let outcome = self.ledger.commit(epoch.id, &table, chunks).await;
+        let outcome = self.ledger.commit(epoch.id, &table, chunks.to_vec()).await;
         outcome.unwrap()
     }
 

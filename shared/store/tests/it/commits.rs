@@ -1,7 +1,5 @@
 //! What a commit does with rows, and what it counts.
 
-use std::slice;
-
 use jetline_records::{Position, Reason, Rejection, Table, products};
 use jetline_store::{
     ChunkOutcome, CommitOutcome, Counts, Error, RejectedLine, entities::rejected_lines,
@@ -243,16 +241,21 @@ async fn value_that_the_database_does_not_accept_leaves_nothing() {
         bad.rejected = vec![rejected(9, "m", b"x")];
         let table = Table::of::<products::Model>();
 
-        let refusal = base.ledger.refusal(&table, &bad).await.unwrap().unwrap();
+        let refusal = base
+            .ledger
+            .refusal(&table, bad.rows.clone())
+            .await
+            .unwrap()
+            .unwrap();
         assert!(refusal.to_lowercase().contains("unique"), "{refusal}");
         assert_eq!(
             base.ledger
-                .refusal(&table, &chunk(1, 1, &[(2, "free")]))
+                .refusal(&table, chunk(1, 1, &[(2, "free")]).rows)
                 .await
                 .unwrap(),
             None
         );
-        let outcome = base.ledger.commit(epoch.id, &table, &[bad]).await;
+        let outcome = base.ledger.commit(epoch.id, &table, vec![bad]).await;
         assert!(matches!(outcome, Err(Error::Data { .. })), "{outcome:?}");
 
         assert_eq!(base.number("SELECT COUNT(*) FROM products").await, Some(1));
@@ -280,7 +283,7 @@ async fn commit_that_one_table_refuses_leaves_nothing_in_the_others() {
         let products = Table::of::<products::Model>();
         let refused = base
             .ledger
-            .commit(epoch.id, &products, slice::from_ref(&lines))
+            .commit(epoch.id, &products, vec![lines.clone()])
             .await;
         assert!(refused.is_err(), "{refusing}: {refused:?}");
         for table in tables {

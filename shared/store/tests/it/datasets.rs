@@ -101,7 +101,7 @@ fn places(object: i64, places: &[Model]) -> ChunkRows {
 
 async fn counts(base: &Base, epoch: &Epoch, chunk: ChunkRows) -> Counts {
     let table = Table::of::<Model>();
-    let outcome = base.ledger.commit(epoch.id, &table, &[chunk]).await;
+    let outcome = base.ledger.commit(epoch.id, &table, vec![chunk]).await;
     let CommitOutcome::Committed(outcomes) = outcome.unwrap() else {
         panic!("not committed");
     };
@@ -198,7 +198,7 @@ async fn rows_are_looked_up_by_key_however_the_table_grows() {
         let first = i64::from(part) * 250 + 1;
         let ids: Vec<_> = (first..first + 500).map(|id| (id, "a")).collect();
         let chunk = chunk(1, part * 500, &ids);
-        one.commit(epoch.id, &table, &[chunk]).await.unwrap();
+        one.commit(epoch.id, &table, vec![chunk]).await.unwrap();
     }
     let flush = "SELECT pg_stat_force_next_flush()";
     one.connection().execute_unprepared(flush).await.unwrap();

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use jetline_records::{Epoch, Mode, Table, products};
-use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, Error, Ledger, connect};
+use jetline_records::{Epoch, Mode, Position, Table, products};
+use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, Counts, Error, Ledger, connect};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 
 use crate::base::{
-    Base, again, begin, both, chunk, complete, epoch_id, if_changed, postgres, read, sqlite,
+    Base, NOTHING, again, begin, both, chunk, complete, epoch_id, id, if_changed, postgres, read,
+    sqlite,
 };
 
 type Outcome = Result<CommitOutcome, Error>;
@@ -18,7 +19,7 @@ fn spawn(base: &Base, epoch: &Epoch, chunk: ChunkRows) -> tokio::task::JoinHandl
     let (ledger, epoch) = (base.ledger.clone(), epoch.id);
     tokio::spawn(async move {
         let table = Table::of::<products::Model>();
-        ledger.commit(epoch, &table, &[chunk]).await
+        ledger.commit(epoch, &table, vec![chunk]).await
     })
 }
 
@@ -103,6 +104,55 @@ async fn row_that_another_writer_raises_meanwhile_keeps_its_higher_rank() {
     };
     assert_eq!((counts.superseded, counts.lines()), (1, 1));
     assert_eq!(base.product(5).await.unwrap().0, "last");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_another_writer_inserts_meanwhile_are_counted_as_what_became_of_them() {
+    let (base, epoch) = postgres().await.with_objects(3).await;
+    let chunks = [
+        chunk(2, 0, &[(5, "same"), (7, "low")]),
+        chunk(2, 2, &[(6, "new"), (8, "only")]),
+    ];
+    let tx = base.db().begin().await.unwrap();
+    let same = chunks[0].rows[0].row.fingerprint;
+    for (fingerprint, object, id, title) in [
+        (same.to_string(), 1, 5, "same"),
+        ("01".repeat(16), 1, 6, "old"),
+        ("02".repeat(16), 3, 7, "high"),
+    ] {
+        let insert = format!(
+            "INSERT INTO products VALUES ('\\x{fingerprint}', {object}::bigint << 32, '2020-01-01', {id}, '{title}',
+                 7072.16, 'c', 'b', 'u', 'd')"
+        );
+        tx.execute_unprepared(&insert).await.unwrap();
+    }
+    let (ledger, judged) = (base.ledger.clone(), chunks.to_vec());
+    let meanwhile = tokio::spawn(async move {
+        let table = Table::of::<products::Model>();
+        ledger.commit(epoch.id, &table, judged).await
+    });
+    // It has looked, and found none of them.
+    until_waiting(&base, 1).await;
+    tx.commit().await.unwrap();
+    let first = Counts {
+        unchanged: 1,
+        superseded: 1,
+        ..NOTHING
+    };
+    let second = Counts {
+        inserted: 1,
+        updated: 1,
+        ..NOTHING
+    };
+    let committed = [first, second].map(ChunkOutcome::Committed).to_vec();
+    let outcome = meanwhile.await.unwrap().unwrap();
+    assert_eq!(outcome, CommitOutcome::Committed(committed));
+    let position = |line| Some(Position::new(id(2), line).get());
+    assert_eq!(base.position("products", 5).await, position(1));
+    assert_eq!(base.position("products", 6).await, position(3));
+    assert_eq!(base.product(7).await.unwrap().0, "high");
+    let (_, kept) = base.product(5).await.unwrap();
+    assert_eq!(kept.to_rfc3339(), "2020-01-01T00:00:00+00:00");
 }
 
 #[tokio::test(flavor = "multi_thread")]

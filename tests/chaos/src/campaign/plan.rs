@@ -243,6 +243,7 @@ fn nth(step: Step, random: &mut StdRng) -> u32 {
         | Step::Claim
         | Step::Check
         | Step::Known
+        | Step::Look
         | Step::Rows
         | Step::Entries
         | Step::CommitChunks => random.random_range(1..=8),

@@ -84,7 +84,8 @@ steps! {
     Claim: Writer, "claim", Via::Port;
     Check: Writer, "check the epoch", Via::Statement(&["AS same_server", "AS complete"]);
     Known: Writer, "look up ledger entries", Via::Statement(&["FROM \"chunks\""]);
-    Rows: Writer, "upsert rows", Via::Statement(&["AS MATERIALIZED (SELECT * FROM unnest"]);
+    Look: Writer, "look rows up", Via::Statement(&["WITH ORDINALITY AS n"]);
+    Rows: Writer, "upsert rows", Via::Statement(&["WITH new AS (", "AS raised"]);
     Rejects: Writer, "insert rejected lines", Via::Statement(&["INSERT INTO \"rejected_lines\""]);
     Entries: Writer, "insert ledger entries", Via::Statement(&["INSERT INTO \"chunks\""]);
     CommitChunks: Writer, "commit", Via::CommitAfter(Step::Entries);

@@ -78,7 +78,7 @@ impl Writer {
                     store.store(unstored);
                     self.stage = Stage::Claimed(epoch, rows, Vec::new());
                 } else {
-                    self.commit(epoch, &rows, dataset, without).await;
+                    self.commit(epoch, rows, dataset, without).await;
                 }
             }
             Stage::Committed => self.messages.clear(),
@@ -94,10 +94,10 @@ impl Writer {
         }
         let chunks = self.messages.iter().map(|message| &message.chunk);
         let settled = chunks.clone().map(|chunk| chunk.settled).min();
-        let parsed: Vec<_> = chunks
+        let mut parsed: Vec<_> = chunks
             .map(|chunk| parse::parse(chunk, dataset, &BTreeMap::new()))
             .collect();
-        let parsed: Vec<_> = parsed.iter().collect();
+        let mut parsed: Vec<_> = parsed.iter_mut().collect();
         if without != Some(Rule::Registered) {
             let entries: Vec<&ChunkEntry> = parsed.iter().map(|parsed| &parsed.entry).collect();
             match self.admissions.admit(&epoch, &entries).await.unwrap() {
@@ -107,7 +107,7 @@ impl Writer {
             }
         }
         let settled = settled.unwrap_or_default();
-        let claimed = claim(&*self.dedup, &epoch, settled, dataset.name, &parsed).await;
+        let claimed = claim(&*self.dedup, &epoch, settled, dataset.name, &mut parsed).await;
         match claimed.unwrap() {
             Some(rows) => {
                 let unstored = match &place.store {
@@ -123,7 +123,7 @@ impl Writer {
     async fn commit(
         &mut self,
         mut epoch: EpochId,
-        rows: &[ChunkRows],
+        rows: Vec<ChunkRows>,
         dataset: &Dataset,
         without: Option<Rule>,
     ) {

@@ -2,29 +2,28 @@
 //!
 //! `updated_at` changes with the content only: a row that merely takes a new rank keeps it.
 
+mod change;
 mod postgres;
 mod sqlite;
 
-use std::borrow::Cow;
-
 use chrono::{DateTime, Utc};
-use jetline_records::Table;
-use sea_orm::{ConnectionTrait, DbBackend};
+use jetline_records::{Fingerprint, Table};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr};
 
-use super::{ChunkRows, Judged, Written};
+use super::{Judged, Written};
 use crate::Error;
 
-/// Writes the rows of the chunks, and says what it did for each chunk.
+/// Writes the rows of each chunk, and says what it did for each chunk.
 pub(super) async fn upsert(
     tx: &impl ConnectionTrait,
     table: &Table,
-    chunks: &[Cow<'_, ChunkRows>],
+    chunks: Vec<Vec<Judged>>,
     now: DateTime<Utc>,
 ) -> Result<Vec<Written>, Error> {
     let mut written = vec![Written::default(); chunks.len()];
-    let mut rows: Vec<(usize, &Judged)> = Vec::new();
-    for (chunk, judged) in chunks.iter().enumerate() {
-        rows.extend(judged.rows.iter().map(|row| (chunk, row)));
+    let mut rows: Vec<(usize, Judged)> = Vec::with_capacity(chunks.iter().map(Vec::len).sum());
+    for (chunk, judged) in chunks.into_iter().enumerate() {
+        rows.extend(judged.into_iter().map(|row| (chunk, row)));
     }
     if rows.is_empty() {
         return Ok(written);
@@ -32,8 +31,8 @@ pub(super) async fn upsert(
     // All writers lock rows in one order, so that they never wait for each other in a circle.
     rows.sort_unstable_by(|(_, a), (_, b)| a.row.key.cmp(&b.row.key));
     match tx.get_database_backend() {
-        DbBackend::Sqlite => sqlite::upsert(tx, table, &rows, now, &mut written).await?,
-        _ => postgres::upsert(tx, table, &rows, now, &mut written).await?,
+        DbBackend::Sqlite => sqlite::upsert(tx, table, rows, now, &mut written).await?,
+        _ => postgres::upsert(tx, table, rows, now, &mut written).await?,
     }
     Ok(written)
 }
@@ -43,6 +42,12 @@ fn columns(table: &Table) -> Vec<&'static str> {
     let own = table.columns.iter().map(|column| column.name);
     own.chain(["fingerprint", "position", "updated_at"])
         .collect()
+}
+
+/// A fingerprint as it is read from the database.
+fn fingerprint(bytes: &[u8]) -> Result<Fingerprint, DbErr> {
+    Fingerprint::try_from(bytes)
+        .map_err(|_| DbErr::Type("a fingerprint of another length than 16 bytes".to_owned()))
 }
 
 /// A row's rank as an SQL expression; `of` is a table or an alias.

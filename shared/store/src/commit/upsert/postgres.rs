@@ -1,78 +1,155 @@
-//! The upsert in PostgreSQL: one statement of a fixed text, with one array per column.
+//! The upsert in PostgreSQL: two statements of a fixed text, with one array per column.
+//!
+//! The first looks at the rows there are, by their ids alone: a record that needs no writing never travels to the
+//! server, and its row is spared its lock and its WAL. The second writes the others. What it is told may be out of date by
+//! then: its own guard decides where somebody else wrote in between, and its answer is what counts.
 
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _};
 
 use chrono::{DateTime, Utc};
 use jetline_records::Table;
-use sea_orm::{ConnectionTrait, FromQueryResult, Value};
+use sea_orm::{ConnectionTrait, FromQueryResult, Value, sea_query::ArrayType};
 
-use super::{Judged, Written, columns, on_conflict, rank};
+use super::{
+    Judged, Written,
+    change::{Change, Old},
+    fingerprint, on_conflict,
+};
 use crate::{Error, backend::query};
-
-#[derive(FromQueryResult)]
-struct ChunkRow {
-    chunk: i32,
-    inserted: i64,
-    updated: i64,
-    unchanged: i64,
-    superseded: i64,
-}
 
 pub(super) async fn upsert(
     tx: &impl ConnectionTrait,
     table: &Table,
-    rows: &[(usize, &Judged)],
+    rows: Vec<(usize, Judged)>,
     now: DateTime<Utc>,
     written: &mut [Written],
 ) -> Result<(), Error> {
-    let sql = statement(table);
-    let counts: Vec<ChunkRow> = query(tx, "upsert records", &sql, arrays(table, rows, now)).await?;
-    for row in counts {
-        let chunk = usize::try_from(row.chunk)
-            .ok()
-            .and_then(|chunk| written.get_mut(chunk));
-        if let Some(written) = chunk {
-            *written = Written {
-                inserted: row.inserted.cast_unsigned(),
-                updated: row.updated.cast_unsigned(),
-                unchanged: row.unchanged.cast_unsigned(),
-                superseded: row.superseded.cast_unsigned(),
-            };
+    let old = look_up(tx, table, &rows).await?;
+    let mut write = Vec::with_capacity(rows.len());
+    for ((chunk, judged), old) in rows.into_iter().zip(&old) {
+        match Change::of(old.as_ref(), &judged) {
+            Change::Superseded => written[chunk].superseded += 1,
+            Change::Nothing => written[chunk].unchanged += 1,
+            Change::Insert | Change::Update | Change::Raise => write.push((chunk, judged)),
         }
+    }
+    if write.is_empty() {
+        return Ok(());
+    }
+    let mut chunks: HashMap<i64, usize> = write
+        .iter()
+        .map(|(chunk, judged)| (judged.position.get(), *chunk))
+        .collect();
+    for done in insert(tx, table, write, now).await? {
+        let mut note = |positions: Option<Vec<i64>>, count: fn(&mut Written) -> &mut u64| {
+            for position in positions.into_iter().flatten() {
+                if let Some(chunk) = chunks.remove(&position) {
+                    *count(&mut written[chunk]) += 1;
+                }
+            }
+        };
+        note(done.inserted, |written| &mut written.inserted);
+        note(done.updated, |written| &mut written.updated);
+        note(done.raised, |written| &mut written.unchanged);
+    }
+    for chunk in chunks.into_values() {
+        written[chunk].superseded += 1;
     }
     Ok(())
 }
 
-/// The parameters of [`statement`]: the time, the chunk and the verdict of each row, then its columns. An array cannot
-/// hold NULL, so that a column that may goes with a second array that says where.
-fn arrays(table: &Table, rows: &[(usize, &Judged)], now: DateTime<Utc>) -> Vec<Value> {
-    let each = |value: &dyn Fn(usize, &Judged) -> Value| {
-        array(
-            rows.iter()
-                .map(|(chunk, judged)| value(*chunk, judged))
-                .collect(),
-        )
-    };
-    let mut values = vec![
-        now.into(),
-        each(&|chunk, _| i32::try_from(chunk).unwrap_or(i32::MAX).into()),
-        each(&|_, judged| judged.if_changed.into()),
-        each(&|_, judged| judged.row.fingerprint.as_bytes().to_vec().into()),
-        each(&|_, judged| judged.position.get().into()),
-    ];
-    for (index, column) in table.columns.iter().enumerate() {
+/// A row that there is, by the place of its id among those that were asked for, from 1.
+#[derive(FromQueryResult)]
+struct Found {
+    place: i64,
+    fingerprint: Vec<u8>,
+    position: i64,
+    version: i64,
+}
+
+/// The rows that there are, in the order of the records.
+async fn look_up(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    rows: &[(usize, Judged)],
+) -> Result<Vec<Option<Old>>, Error> {
+    let ids = array(rows.iter().map(|(_, judged)| judged.row.key.clone().into()));
+    let found: Vec<Found> = query(tx, "read rows", &look_up_statement(table), [ids]).await?;
+    let mut old: Vec<Option<Old>> = rows.iter().map(|_| None).collect();
+    for row in found {
+        let place = usize::try_from(row.place - 1).ok();
+        if let Some(old) = place.and_then(|place| old.get_mut(place)) {
+            *old = Some(Old {
+                rank: (row.version, row.position),
+                fingerprint: fingerprint(&row.fingerprint)
+                    .map_err(|error| Error::of("read rows", error))?,
+            });
+        }
+    }
+    Ok(old)
+}
+
+/// Row by row through the primary key: `LATERAL … LIMIT 1` leaves the planner no other way, whatever it thinks of the
+/// table's size.
+fn look_up_statement(table: &Table) -> String {
+    let version = table
+        .version
+        .map_or("0::bigint".to_owned(), |version| format!("t.\"{version}\""));
+    format!(
+        "SELECT n.place, p.* FROM unnest($1) WITH ORDINALITY AS n (id, place) CROSS JOIN LATERAL (
+             SELECT t.\"fingerprint\", t.\"position\", {version} AS version FROM \"{name}\" t
+             WHERE t.\"{id}\" = n.id LIMIT 1) p",
+        name = table.name,
+        id = table.id,
+    )
+}
+
+/// What was done, by the positions of the lines; those that are missing met a row of a higher rank.
+#[derive(FromQueryResult)]
+struct Done {
+    inserted: Option<Vec<i64>>,
+    updated: Option<Vec<i64>>,
+    raised: Option<Vec<i64>>,
+}
+
+async fn insert(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    rows: Vec<(usize, Judged)>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Done>, Error> {
+    let values = arrays(table, rows, now);
+    query(tx, "upsert records", &statement(table), values).await
+}
+
+/// The parameters of [`statement`]: the time, then the columns. An array cannot hold NULL, so that a column that may goes
+/// with a second array that says where.
+///
+/// The values are moved, not copied: they are nearly all that a record takes.
+fn arrays(table: &Table, rows: Vec<(usize, Judged)>, now: DateTime<Utc>) -> Vec<Value> {
+    let column = || Vec::<Value>::with_capacity(rows.len());
+    let (mut fingerprints, mut positions) = (column(), column());
+    let mut columns: Vec<Vec<Value>> = table.columns.iter().map(|_| column()).collect();
+    for (_, Judged { row, position, .. }) in rows {
+        fingerprints.push(row.fingerprint.as_bytes().to_vec().into());
+        positions.push(position.get().into());
+        for (column, value) in columns.iter_mut().zip(row.values) {
+            column.push(value);
+        }
+    }
+    let mut values = vec![now.into(), array(fingerprints), array(positions)];
+    for (column, mut of_rows) in table.columns.iter().zip(columns) {
         if column.nullable {
-            values.push(each(&|_, judged| {
-                let value = &judged.row.values[index];
-                if is_null(value) {
-                    value.dummy_value()
-                } else {
-                    value.clone()
+            let is_null: Vec<bool> = of_rows.iter().map(is_null).collect();
+            for (value, is_null) in of_rows.iter_mut().zip(&is_null) {
+                if *is_null {
+                    *value = value.dummy_value();
                 }
-            }));
-            values.push(each(&|_, judged| is_null(&judged.row.values[index]).into()));
+            }
+            values.push(array(of_rows));
+            values.push(array(is_null.into_iter().map(Value::from)));
         } else {
-            values.push(each(&|_, judged| judged.row.values[index].clone()));
+            values.push(array(of_rows));
         }
     }
     values
@@ -82,81 +159,48 @@ fn is_null(value: &Value) -> bool {
     *value == value.as_null()
 }
 
-fn array(values: Vec<Value>) -> Value {
-    let element = values
-        .first()
-        .map_or(sea_orm::sea_query::ArrayType::Bool, Value::array_type);
+fn array(values: impl IntoIterator<Item = Value>) -> Value {
+    let values: Vec<Value> = values.into_iter().collect();
+    let element = values.first().map_or(ArrayType::Bool, Value::array_type);
     Value::Array(element, Some(Box::new(values)))
 }
 
-/// One statement that looks at the rows there are, writes what is to be written, and counts per chunk.
+/// Writes the rows in the order in which they come, which is that of their ids.
 ///
-/// - `old` is looked up row by row through the primary key: `LATERAL … LIMIT 1` leaves the planner no other way, whatever
-///   it thinks of the table's size.
-/// - Rows that need no writing are left out before the upsert: that spares them their lock and their WAL. The guard of
-///   the upsert itself decides where somebody else wrote in between.
+/// `unnest` stands in the list of what is selected, where PostgreSQL goes through all arrays at once; in a `FROM` it would
+/// first copy each of them to a store of its own. Nothing in the plan sorts or joins, so that the order stays.
 fn statement(table: &Table) -> String {
-    let (name, id) = (table.name, table.id);
-    let mut parameters = String::from("$2, $3, $4, $5");
-    // Names that no record's column has.
-    let mut names = String::from("\"#chunk\", \"#if_changed\", \"fingerprint\", \"position\"");
-    let mut selected = Vec::new();
-    let mut next = 6;
+    let mut unnested = String::from("unnest($2) AS \"fingerprint\", unnest($3) AS \"position\"");
+    let mut selected = String::from("n.\"fingerprint\", n.\"position\", $1");
+    let mut into = String::from("\"fingerprint\", \"position\", \"updated_at\"");
+    let mut next = 4;
     for column in &table.columns {
-        let column_name = column.name;
-        let _ = write!(parameters, ", ${next}");
-        let _ = write!(names, ", \"{column_name}\"");
+        let name = column.name;
+        let _ = write!(unnested, ", unnest(${next}) AS \"{name}\"");
+        let _ = write!(into, ", \"{name}\"");
         next += 1;
         if column.nullable {
-            let _ = write!(parameters, ", ${next}");
-            let _ = write!(names, ", \"#{column_name}_is_null\"");
+            // A name that no record's column has.
+            let _ = write!(unnested, ", unnest(${next}) AS \"#{name}_is_null\"");
+            let _ = write!(
+                selected,
+                ", CASE WHEN NOT n.\"#{name}_is_null\" THEN n.\"{name}\" END"
+            );
             next += 1;
-            selected.push(format!(
-                "CASE WHEN NOT n.\"#{column_name}_is_null\" THEN n.\"{column_name}\" END"
-            ));
         } else {
-            selected.push(format!("n.\"{column_name}\""));
+            let _ = write!(selected, ", n.\"{name}\"");
         }
     }
-    selected.extend(["n.\"fingerprint\"", "n.\"position\"", "$1"].map(str::to_owned));
-    let into: Vec<String> = columns(table)
-        .iter()
-        .map(|column| format!("\"{column}\""))
-        .collect();
-    let version = table
-        .version
-        .map(|version| format!(", t.\"{version}\""))
-        .unwrap_or_default();
     format!(
-        "WITH n AS MATERIALIZED (SELECT * FROM unnest({parameters}) AS n ({names})),
-         old AS MATERIALIZED (
-             SELECT n.\"{id}\", p.* FROM n CROSS JOIN LATERAL (
-                 SELECT t.\"fingerprint\", t.\"position\"{version} FROM \"{name}\" t
-                 WHERE t.\"{id}\" = n.\"{id}\" LIMIT 1) p),
-         new AS (
-             INSERT INTO \"{name}\" ({into})
-             SELECT {selected} FROM n LEFT JOIN old ON old.\"{id}\" = n.\"{id}\"
-             WHERE old.\"{id}\" IS NULL OR ({old_rank} < {new_rank}
-                 AND NOT (n.\"#if_changed\" AND old.\"fingerprint\" = n.\"fingerprint\"))
-             ORDER BY n.\"{id}\"
+        "WITH new AS (
+             INSERT INTO \"{name}\" ({into}) SELECT {selected} FROM (SELECT {unnested}) n
              {on_conflict}
-             RETURNING \"{id}\", (xmax = 0) AS inserted, \"updated_at\" = $1 AS changed),
-         outcome AS (
-             SELECT n.\"#chunk\" AS chunk,
-                 COALESCE(new.inserted, FALSE) AS inserted,
-                 NOT new.inserted AND new.changed AS updated,
-                 NOT new.inserted AND NOT new.changed OR (new.\"{id}\" IS NULL AND ({old_rank} = {new_rank}
-                     OR ({old_rank} < {new_rank} AND n.\"#if_changed\" AND old.\"fingerprint\" = n.\"fingerprint\")))
-                     AS unchanged
-             FROM n LEFT JOIN old ON old.\"{id}\" = n.\"{id}\" LEFT JOIN new ON new.\"{id}\" = n.\"{id}\")
-         SELECT chunk, COUNT(*) FILTER (WHERE inserted) AS inserted, COUNT(*) FILTER (WHERE updated) AS updated,
-             COUNT(*) FILTER (WHERE unchanged) AS unchanged,
-             COUNT(*) FILTER (WHERE (inserted OR updated OR unchanged) IS NOT TRUE) AS superseded
-         FROM outcome GROUP BY chunk",
-        into = into.join(", "),
-        selected = selected.join(", "),
-        old_rank = rank(table, "old"),
-        new_rank = rank(table, "n"),
+             RETURNING \"position\", xmax = 0 AS inserted, \"updated_at\" = $1 AS changed)
+         SELECT array_agg(\"position\") FILTER (WHERE inserted) AS inserted,
+             array_agg(\"position\") FILTER (WHERE NOT inserted AND changed) AS updated,
+             array_agg(\"position\") FILTER (WHERE NOT inserted AND NOT changed) AS raised
+         FROM new",
+        name = table.name,
         on_conflict = on_conflict(table),
     )
 }

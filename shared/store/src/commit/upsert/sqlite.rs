@@ -1,12 +1,16 @@
 //! The upsert in SQLite, whose transaction is the only one that writes: what it reads first stays true.
 
-use std::{cmp::Ordering, collections::HashMap, iter};
+use std::{collections::HashMap, iter};
 
 use chrono::{DateTime, Utc};
-use jetline_records::{Fingerprint, IdType, Key, Table};
+use jetline_records::{IdType, Key, Table};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Value};
 
-use super::{Judged, Written, columns, on_conflict};
+use super::{
+    Judged, Written,
+    change::{Change, Old},
+    columns, fingerprint, on_conflict,
+};
 use crate::{
     Error,
     backend::{execute, query},
@@ -15,57 +19,45 @@ use crate::{
 /// Parameters of one statement at most; SQLite's limit is 32,766.
 const PARAMETERS: usize = 4000;
 
-/// Version and position.
-type RowRank = (i64, i64);
-
-struct Old {
-    key: Key,
-    rank: RowRank,
-    fingerprint: Fingerprint,
-}
-
 pub(super) async fn upsert(
     tx: &impl ConnectionTrait,
     table: &Table,
-    rows: &[(usize, &Judged)],
+    rows: Vec<(usize, Judged)>,
     now: DateTime<Utc>,
     written: &mut [Written],
 ) -> Result<(), Error> {
-    let old = read(tx, table, rows).await?;
+    let old = read(tx, table, &rows).await?;
     let mut write = Vec::with_capacity(rows.len());
-    for &(chunk, judged) in rows {
+    for (chunk, judged) in rows {
         let counts = &mut written[chunk];
-        let Some(old) = old.get(&judged.row.key) else {
-            counts.inserted += 1;
-            write.push(judged);
-            continue;
-        };
-        let same = old.fingerprint == judged.row.fingerprint;
-        match old.rank.cmp(&(judged.row.version, judged.position.get())) {
-            Ordering::Greater => counts.superseded += 1,
-            Ordering::Equal => counts.unchanged += 1,
-            Ordering::Less if same => {
+        match Change::of(old.get(&judged.row.key), &judged) {
+            Change::Superseded => {
+                counts.superseded += 1;
+                continue;
+            }
+            Change::Nothing => {
                 counts.unchanged += 1;
-                if !judged.if_changed {
-                    write.push(judged);
-                }
+                continue;
             }
-            Ordering::Less => {
-                counts.updated += 1;
-                write.push(judged);
-            }
+            Change::Insert => counts.inserted += 1,
+            Change::Update => counts.updated += 1,
+            Change::Raise => counts.unchanged += 1,
         }
+        write.push(judged);
     }
-    insert(tx, table, &write, now).await
+    insert(tx, table, write, now).await
 }
 
 async fn read(
     tx: &impl ConnectionTrait,
     table: &Table,
-    rows: &[(usize, &Judged)],
+    rows: &[(usize, Judged)],
 ) -> Result<HashMap<Key, Old>, Error> {
     let mut old = HashMap::with_capacity(rows.len());
-    for batch in batches(rows, PARAMETERS) {
+    let mut rest = rows;
+    for size in batches(rows.len(), PARAMETERS) {
+        let (batch, behind) = rest.split_at(size);
+        rest = behind;
         let sql = format!(
             "SELECT \"{id}\" AS id, \"position\", \"fingerprint\", {version} AS version
              FROM \"{name}\" WHERE \"{id}\" IN ({keys})",
@@ -81,23 +73,22 @@ async fn read(
             .map(|(_, judged)| judged.row.key.clone().into());
         let found: Vec<OldRow> = query(tx, "read rows", &sql, keys).await?;
         for row in found {
-            let row = row
+            let (key, row) = row
                 .with_key(table.id_type)
                 .map_err(|error| Error::of("read rows", error))?;
-            old.insert(row.key.clone(), row);
+            old.insert(key, row);
         }
     }
     Ok(old)
 }
 
-/// Rows in batches of up to `most`, whose sizes are powers of two: of few different statements, each is prepared once.
-fn batches<T>(rows: &[T], most: usize) -> impl Iterator<Item = &[T]> {
+/// The sizes of batches of up to `most` rows: powers of two, so that of few different statements each is prepared once.
+fn batches(rows: usize, most: usize) -> impl Iterator<Item = usize> {
     let mut rest = rows;
     iter::from_fn(move || {
-        let size = rest.len().min(most).checked_ilog2()?;
-        let (batch, behind) = rest.split_at(1 << size);
-        rest = behind;
-        Some(batch)
+        let size = 1 << rest.min(most).checked_ilog2()?;
+        rest -= size;
+        Some(size)
     })
 }
 
@@ -109,7 +100,7 @@ fn parameters(count: usize) -> String {
 async fn insert(
     tx: &impl ConnectionTrait,
     table: &Table,
-    rows: &[&Judged],
+    rows: Vec<Judged>,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let columns = columns(table);
@@ -117,9 +108,10 @@ async fn insert(
         .iter()
         .map(|column| format!("\"{column}\""))
         .collect();
-    for batch in batches(rows, PARAMETERS / columns.len()) {
+    let mut rows = rows.into_iter();
+    for size in batches(rows.len(), PARAMETERS / columns.len()) {
         let tuple = format!("({})", parameters(columns.len()));
-        let tuples = vec![tuple; batch.len()];
+        let tuples = vec![tuple; size];
         let sql = format!(
             "INSERT INTO \"{}\" ({}) VALUES {} {}",
             table.name,
@@ -127,8 +119,8 @@ async fn insert(
             tuples.join(", "),
             on_conflict(table)
         );
-        let values = batch.iter().flat_map(|judged| {
-            let own = judged.row.values.iter().cloned();
+        let values = rows.by_ref().take(size).flat_map(|judged| {
+            let own = judged.row.values.into_iter();
             let ours: [Value; 3] = [
                 judged.row.fingerprint.as_bytes().to_vec().into(),
                 judged.position.get().into(),
@@ -144,7 +136,7 @@ async fn insert(
 /// A row as it is read, before the type of its id is known.
 struct OldRow {
     id: Result<i64, String>,
-    rank: RowRank,
+    rank: (i64, i64),
     fingerprint: Vec<u8>,
 }
 
@@ -163,19 +155,17 @@ impl FromQueryResult for OldRow {
 }
 
 impl OldRow {
-    fn with_key(self, id_type: IdType) -> Result<Old, DbErr> {
+    fn with_key(self, id_type: IdType) -> Result<(Key, Old), DbErr> {
         let key = match (self.id, id_type) {
             (Ok(id), IdType::Int) => Key::Int(id),
             (Ok(id), IdType::Text) => Key::Text(id.to_string()),
             (Err(id), _) => Key::Text(id),
         };
-        let fingerprint = Fingerprint::try_from(self.fingerprint.as_slice())
-            .map_err(|_| DbErr::Type("a fingerprint of another length than 16 bytes".to_owned()))?;
-        Ok(Old {
-            key,
+        let old = Old {
             rank: self.rank,
-            fingerprint,
-        })
+            fingerprint: fingerprint(&self.fingerprint)?,
+        };
+        Ok((key, old))
     }
 }
 
@@ -185,12 +175,7 @@ mod tests {
 
     #[test]
     fn batches_hold_every_row_once_and_have_few_sizes() {
-        let sizes = |rows: usize, most| {
-            let rows: Vec<usize> = (0..rows).collect();
-            let all: Vec<usize> = batches(&rows, most).flatten().copied().collect();
-            assert_eq!(all, rows);
-            batches(&rows, most).map(<[usize]>::len).collect::<Vec<_>>()
-        };
+        let sizes = |rows, most| batches(rows, most).collect::<Vec<_>>();
         assert!(sizes(0, 300).is_empty());
         assert_eq!(sizes(1, 300), [1]);
         assert_eq!(sizes(700, 300), [256, 256, 128, 32, 16, 8, 4]);
