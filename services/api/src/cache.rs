@@ -4,67 +4,41 @@
 //! given for a limited time after that question was *asked*, not after it was answered, so whoever asks later than that
 //! after a commit gets what was committed.
 
-use std::{
-    collections::{HashMap, hash_map::RandomState},
-    hash::BuildHasher,
-    mem,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use jetline_records::Key;
+use moka::ops::compute::Op;
 use tokio::time::Instant;
 
-/// Parts with a lock each, so that threads seldom meet at one.
-const SHARDS: usize = 16;
-
-/// What an entry takes besides its key and its answer: its place in the map, which grows by doubling, and two allocations.
-const ENTRY_BYTES: usize = 256;
+/// What an entry takes besides its id and its answer: its place in the table, and what the cache knows of its use.
+const ENTRY_BYTES: usize = 512;
 
 /// Answers by key, in bounded memory.
 pub(crate) struct Cache<T> {
     time: Duration,
-    /// Of a generation of a shard.
-    bytes: usize,
-    shards: Box<[Mutex<Shard<T>>]>,
-    hasher: RandomState,
+    entries: moka::sync::Cache<Key, Entry<T>>,
 }
 
-/// Two generations: when the young one is full, or as old as any entry may become, it takes the place of the old one, which
-/// is forgotten as a whole. That costs nothing for each entry, and what is asked for now is never forgotten before
-/// what was asked for long ago.
-struct Shard<T> {
-    young: Generation<T>,
-    old: Generation<T>,
-    begin: Instant,
-}
-
-struct Generation<T> {
-    entries: HashMap<Key, Entry<T>>,
-    bytes: usize,
-}
-
+#[derive(Clone)]
 struct Entry<T> {
     answer: T,
+    /// Memory of the answer.
+    bytes: usize,
     asked: Instant,
 }
 
-impl<T: Clone> Cache<T> {
+impl<T: Clone + Send + Sync + 'static> Cache<T> {
     /// Gives answers for `time` after they were asked for, never if that is 0, and takes up to `bytes` of memory.
-    pub(crate) fn new(time: Duration, bytes: usize, now: Instant) -> Self {
-        let shard = || {
-            Mutex::new(Shard {
-                young: Generation::new(),
-                old: Generation::new(),
-                begin: now,
-            })
+    pub(crate) fn new(time: Duration, bytes: usize) -> Self {
+        let size = |key: &Key, entry: &Entry<T>| {
+            u32::try_from(of_key(key) + entry.bytes + ENTRY_BYTES).unwrap_or(u32::MAX)
         };
-        Self {
-            time,
-            bytes: bytes / SHARDS / 2,
-            shards: (0..SHARDS).map(|_| shard()).collect(),
-            hasher: RandomState::new(),
-        }
+        let entries = moka::sync::Cache::builder()
+            .max_capacity(bytes as u64)
+            .weigher(size)
+            .time_to_live(time)
+            .build();
+        Self { time, entries }
     }
 
     /// The answer for the key, unless it is too old `now`.
@@ -72,57 +46,25 @@ impl<T: Clone> Cache<T> {
         if self.time.is_zero() {
             return None;
         }
-        let shard = self.shard(key);
-        let entry = shard.entry(key)?;
+        let entry = self.entries.get(key)?;
         let is_fresh = now.saturating_duration_since(entry.asked) < self.time;
-        is_fresh.then(|| entry.answer.clone())
+        is_fresh.then_some(entry.answer)
     }
 
     /// Keeps an answer of `bytes` to a question that the database was asked at `asked`; a later one stays.
-    pub(crate) fn put(&self, key: Key, answer: T, bytes: usize, asked: Instant, now: Instant) {
-        let bytes = bytes + of_key(&key) + ENTRY_BYTES;
-        if self.time.is_zero() || bytes > self.bytes {
+    pub(crate) fn put(&self, key: Key, answer: T, bytes: usize, asked: Instant) {
+        if self.time.is_zero() {
             return;
         }
-        let mut shard = self.shard(&key);
-        if shard.entry(&key).is_some_and(|entry| entry.asked > asked) {
-            return;
-        }
-        let age = now.saturating_duration_since(shard.begin);
-        if shard.young.bytes + bytes > self.bytes || age >= self.time {
-            shard.old = mem::replace(&mut shard.young, Generation::new());
-            shard.begin = now;
-        }
-        // An entry that is replaced counts until its generation is forgotten: the sum is never too small.
-        shard.young.bytes += bytes;
-        shard.young.entries.insert(key, Entry { answer, asked });
-    }
-
-    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard<T>> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "any bits of a hash will do"
-        )]
-        let at = self.hasher.hash_one(key) as usize % self.shards.len();
-        self.shards[at]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<T> Shard<T> {
-    fn entry(&self, key: &Key) -> Option<&Entry<T>> {
-        let young = self.young.entries.get(key);
-        young.or_else(|| self.old.entries.get(key))
-    }
-}
-
-impl<T> Generation<T> {
-    fn new() -> Self {
-        Self {
-            entries: HashMap::new(),
-            bytes: 0,
-        }
+        let new = Entry {
+            answer,
+            bytes,
+            asked,
+        };
+        self.entries.entry(key).and_compute_with(|old| match old {
+            Some(old) if old.value().asked > asked => Op::Nop,
+            _ => Op::Put(new),
+        });
     }
 }
 
@@ -138,23 +80,27 @@ fn of_key(key: &Key) -> usize {
 mod tests {
     use super::*;
 
-    const TIME: Duration = Duration::from_millis(500);
+    const TIME: Duration = Duration::from_mins(10);
 
     fn cache(bytes: usize) -> (Cache<u64>, Instant) {
-        let now = Instant::now();
-        (Cache::new(TIME, bytes, now), now)
+        (Cache::new(TIME, bytes), Instant::now())
+    }
+
+    fn kept(cache: &Cache<u64>) -> usize {
+        cache.entries.run_pending_tasks();
+        cache.entries.iter().count()
     }
 
     #[test]
     fn answer_is_given_until_its_question_is_too_old() {
         let (cache, asked) = cache(1 << 20);
         let key = Key::Int(1);
-        // The database took almost all of the time over it.
-        let answered = asked + TIME - Duration::from_millis(1);
-        cache.put(key.clone(), 7, 0, asked, answered);
-        assert_eq!(cache.get(&key, answered), Some(7));
+        cache.put(key.clone(), 7, 0, asked);
+        // The database may have taken almost all of the time over it.
+        let late = asked + TIME - Duration::from_millis(1);
+        assert_eq!(cache.get(&key, late), Some(7));
         assert_eq!(cache.get(&key, asked + TIME), None);
-        assert_eq!(cache.get(&Key::Int(2), answered), None);
+        assert_eq!(cache.get(&Key::Int(2), asked), None);
     }
 
     #[test]
@@ -162,65 +108,42 @@ mod tests {
         let (cache, first) = cache(1 << 20);
         let key = Key::Int(1);
         let second = first + Duration::from_millis(1);
-        cache.put(key.clone(), 2, 0, second, second);
-        cache.put(key.clone(), 1, 0, first, second);
+        cache.put(key.clone(), 2, 0, second);
+        cache.put(key.clone(), 1, 0, first);
         assert_eq!(cache.get(&key, second), Some(2));
         let third = second + Duration::from_millis(1);
-        cache.put(key.clone(), 3, 0, third, third);
+        cache.put(key.clone(), 3, 0, third);
         assert_eq!(cache.get(&key, third), Some(3));
     }
 
     #[test]
     fn nothing_is_kept_where_no_time_is_given() {
         let now = Instant::now();
-        let cache = Cache::new(Duration::ZERO, 1 << 20, now);
-        cache.put(Key::Int(1), 7, 0, now, now);
+        let cache = Cache::new(Duration::ZERO, 1 << 20);
+        cache.put(Key::Int(1), 7, 0, now);
         assert_eq!(cache.get(&Key::Int(1), now), None);
+        assert_eq!(kept(&cache), 0);
     }
 
     #[test]
-    fn memory_is_bounded_and_the_latest_stay() {
+    fn memory_is_bounded() {
         let bytes = 1 << 20;
         let (cache, now) = cache(bytes);
-        let answer_bytes = 1000;
-        let ids = 10_000;
-        for id in 0..ids {
-            cache.put(Key::Int(id), 7, answer_bytes, now, now);
+        for id in 0..10_000 {
+            cache.put(Key::Int(id), 7, 1000, now);
         }
-        let kept: Vec<i64> = (0..ids)
-            .filter(|id| cache.get(&Key::Int(*id), now).is_some())
-            .collect();
-        assert!(kept.len() * (answer_bytes + ENTRY_BYTES) <= bytes);
-        assert!(kept.len() * (answer_bytes + ENTRY_BYTES) > bytes / 3);
-        assert_eq!(kept.last(), Some(&(ids - 1)));
-        cache.put(Key::Int(ids), 7, bytes, now, now);
-        assert_eq!(cache.get(&Key::Int(ids), now), None);
+        let kept = kept(&cache);
+        assert!(kept * 1000 <= bytes, "{kept}");
+        assert!(kept * (1000 + ENTRY_BYTES) > bytes / 2, "{kept}");
     }
 
     #[test]
     fn ids_that_are_long_count_as_well() {
         let bytes = 1 << 20;
         let (cache, now) = cache(bytes);
-        let key = |id: usize| Key::Text(format!("{id:010000}"));
         for id in 0..1000 {
-            cache.put(key(id), 7, 0, now, now);
+            cache.put(Key::Text(format!("{id:010000}")), 7, 0, now);
         }
-        let kept = (0..1000).filter(|id| cache.get(&key(*id), now).is_some());
-        assert!(kept.count() * 10_000 <= bytes);
-    }
-
-    #[test]
-    fn what_is_put_again_does_not_pile_up() {
-        let (cache, mut now) = cache(1 << 20);
-        for _ in 0..100_000 {
-            now += Duration::from_millis(1);
-            cache.put(Key::Int(1), 7, 1000, now, now);
-            assert_eq!(cache.get(&Key::Int(1), now), Some(7));
-        }
-        let entries = cache.shards.iter().map(|shard| {
-            let shard = shard.lock().unwrap();
-            shard.young.entries.len() + shard.old.entries.len()
-        });
-        assert!(entries.sum::<usize>() <= 2);
+        assert!(kept(&cache) * 10_000 <= bytes);
     }
 }

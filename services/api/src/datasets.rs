@@ -9,7 +9,6 @@ use poem_openapi::{
     OpenApi,
     registry::{MetaApi, Registry},
 };
-use tokio::time::Instant;
 
 use crate::{database::Reads, lookup::Recent, records::RecordApi};
 
@@ -80,7 +79,7 @@ impl registry::Registry for Routed<'_> {
             cache: (time, bytes),
             shutdown,
         } = &self.datasets;
-        let recent = Recent::new(*time, *bytes, Instant::now());
+        let recent = Recent::new(*time, *bytes);
         RecordApi::<R>::new(reads.clone(), recent, shutdown).add_routes(self.routes);
     }
 }

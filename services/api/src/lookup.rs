@@ -145,11 +145,10 @@ impl<R: Record> Reader<R> {
         let found = self.reads.ask(self.finder.find(&ids)).await;
         let rendered = found.and_then(|found| rendered(&found));
         if let Ok(rendered) = &rendered {
-            let now = Instant::now();
             for key in keys {
                 let outcome = rendered.get(key).cloned();
                 let bytes = outcome.as_ref().map_or(0, |record| record.bytes());
-                self.recent.put(key.clone(), outcome, bytes, asked, now);
+                self.recent.put(key.clone(), outcome, bytes, asked);
             }
         }
         for ask in asks {
