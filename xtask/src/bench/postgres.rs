@@ -8,13 +8,15 @@ use std::{
 use anyhow::{Context, ensure};
 use jetline_testkit::{postgres::PostgresServer, process::program};
 
-/// Safe for data, and with room: a default installation's log would force a checkpoint every few seconds.
+/// Safe for data, and with room: a default installation's log would force a checkpoint every few seconds. Images of pages,
+/// the first change of each after a checkpoint, are compressed as compose.yaml has it.
 const SETTINGS: &[(&str, &str)] = &[
     ("fsync", "on"),
     ("synchronous_commit", "on"),
     ("shared_buffers", "256MB"),
     ("max_wal_size", "16GB"),
     ("checkpoint_timeout", "30min"),
+    ("wal_compression", "lz4"),
 ];
 
 /// The settings, for the conditions of a report.
