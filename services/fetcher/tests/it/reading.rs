@@ -1,6 +1,9 @@
 //! What is read and published, and what is not.
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
 
 use jetline_store::entities::objects::State;
 
@@ -138,30 +141,36 @@ async fn full_queue_slows_the_fetcher_down_and_costs_nothing() {
 
 #[tokio::test]
 async fn fetcher_whose_lease_is_lost_stops_reading() {
-    let mut scene = Scene::new(120).await;
-    scene.settings.lease = Duration::from_secs(1);
-    scene.s3.put(BUCKET, "a", lines(300));
-    scene.s3.put(BUCKET, "b", lines(10));
-    let fetcher = scene.spawn_fetcher().await;
-    // It has published a chunk, and waits for room for the next.
-    until(&scene, "SELECT state = 'reading' FROM objects WHERE id = 1").await;
-    run(
-        &scene,
-        "UPDATE objects SET lease_owner = 'other', lease_until = lease_until + 3600000 WHERE id = 1",
-    )
-    .await;
-    until(&scene, "SELECT state = 'reading' FROM objects WHERE id = 2").await;
-    scene.spawn_writer();
-    until(&scene, "SELECT state = 'done' FROM objects WHERE id = 2").await;
-    let first = scene
-        .starts()
-        .iter()
-        .filter(|(object, _)| *object == 1)
-        .count();
-    assert!(first <= 1, "{first}");
-    scene.shutdown.soft.cancel();
-    let report = ended(fetcher).await;
-    assert!(!report.is_complete());
+    // The other object is read behind it, or was leased with it: then its reading begins again.
+    for (batch, readings) in [(1, 1), (2, 2)] {
+        let mut scene = Scene::new(120).await;
+        scene.settings.lease = Duration::from_secs(1);
+        scene.settings.fetch_batch = NonZeroUsize::new(batch).unwrap();
+        scene.s3.put(BUCKET, "a", lines(300));
+        scene.s3.put(BUCKET, "b", lines(10));
+        let fetcher = scene.spawn_fetcher().await;
+        // It has published a chunk, and waits for room for the next.
+        until(&scene, "SELECT state = 'reading' FROM objects WHERE id = 1").await;
+        run(
+            &scene,
+            "UPDATE objects SET lease_owner = 'other', lease_until = lease_until + 3600000 WHERE id = 1",
+        )
+        .await;
+        let reading =
+            format!("SELECT readings = {readings} FROM objects WHERE id = 2 AND state = 'reading'");
+        until(&scene, &reading).await;
+        scene.spawn_writer();
+        until(&scene, "SELECT state = 'done' FROM objects WHERE id = 2").await;
+        let first = scene
+            .starts()
+            .iter()
+            .filter(|(object, _)| *object == 1)
+            .count();
+        assert!(first <= 1, "{first}");
+        scene.shutdown.soft.cancel();
+        let report = ended(fetcher).await;
+        assert!(!report.is_complete());
+    }
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ async fn as_many_objects_are_leased_together_as_there_may_be_and_as_the_bytes_al
         assert_eq!(leased_together(&base, "b", 5, 109).await, [3]);
         // One object may have more bytes alone.
         assert_eq!(leased_together(&base, "c", 5, 50).await, [4]);
-        assert_eq!(leased_together(&base, "d", 5, 120).await, [5, 6]);
+        assert_eq!(leased_together(&base, "d", 2, 120).await, [5, 6]);
         assert_eq!(leased_together(&base, "e", 5, 110).await, [7, 8]);
         assert_eq!(leased_together(&base, "f", 5, 110).await, [9]);
         assert!(leased_together(&base, "g", 5, 110).await.is_empty());
@@ -67,7 +67,7 @@ async fn as_many_objects_are_leased_together_as_there_may_be_and_as_the_bytes_al
 async fn leases_of_several_objects_are_renewed_ended_and_given_up_one_by_one() {
     for base in both().await {
         register(&base.ledger, 4).await;
-        assert_eq!(leased_together(&base, "a", 4, 1000).await, [1, 2, 3, 4]);
+        assert_eq!(leased_together(&base, "a", 4, 4000).await, [1, 2, 3, 4]);
         base.run("UPDATE objects SET lease_owner = 'b' WHERE id = 2")
             .await;
         let all = [1, 2, 3, 4].map(id);
