@@ -49,7 +49,7 @@ pub struct ApiSettings {
     #[arg(long, env, value_name = "DURATION", value_parser = cache_time, default_value = "500ms")]
     pub cache_time: Duration,
 
-    /// Memory for such records, of each dataset; those that were read last stay.
+    /// Memory for such records, of each dataset; those that are asked for most stay.
     #[arg(long, env, value_name = "BYTES", value_parser = cache_bytes, default_value = "32MiB")]
     pub cache_bytes: usize,
 
