@@ -15,7 +15,7 @@ pub struct Fingerprint([u8; 16]);
 impl Fingerprint {
     /// The fingerprint of a record.
     pub fn of(record: &impl Serialize) -> Result<Self, serde_json::Error> {
-        // Written out first: hashing as many small pieces as JSON has takes longer.
+        // Written out first: one call of the hash instead of one for each of the small pieces that JSON is written in.
         let mut form = Vec::with_capacity(USUAL_BYTES);
         serde_json::to_writer(&mut form, record)?;
         Ok(Self(xxh3_128(&form).to_be_bytes()))
