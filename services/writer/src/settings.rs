@@ -9,11 +9,11 @@ use jetline_runtime::settings;
 #[command(next_help_heading = "Writer")]
 pub struct WriterSettings {
     /// How many transactions a writer works on at the same time
-    #[arg(long, env, default_value = "4")]
+    #[arg(long, env, default_value = "2")]
     pub writer_workers: NonZeroUsize,
 
     /// How many chunks go into one transaction at most
-    #[arg(long, env, default_value = "8")]
+    #[arg(long, env, default_value = "16")]
     pub writer_chunks: NonZeroUsize,
 
     /// How often a chunk that was delivered three times to no end is tried alone, until it is given up

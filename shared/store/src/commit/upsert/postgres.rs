@@ -17,6 +17,10 @@ use super::{
 };
 use crate::{Error, backend::query};
 
+/// Rows of one statement at most. A statement holds its rows several times over, here and in the server, which beyond a
+/// few thousand costs memory and saves no time any more.
+const ROWS: usize = 2000;
+
 pub(super) async fn upsert(
     tx: &impl ConnectionTrait,
     table: &Table,
@@ -40,7 +44,13 @@ pub(super) async fn upsert(
         .iter()
         .map(|(chunk, judged)| (judged.position.get(), *chunk))
         .collect();
-    for done in insert(tx, table, write, now).await? {
+    let mut done = Vec::new();
+    while !write.is_empty() {
+        let behind = write.split_off(ROWS.min(write.len()));
+        done.extend(insert(tx, table, write, now).await?);
+        write = behind;
+    }
+    for done in done {
         let mut note = |positions: Option<Vec<i64>>, count: fn(&mut Written) -> &mut u64| {
             for position in positions.into_iter().flatten() {
                 if let Some(chunk) = chunks.remove(&position) {
