@@ -51,11 +51,10 @@ impl Parts {
             dedup: dedup(cli).await?,
         };
         if parts.dedup.mode() == Mode::InOrder {
-            // Commits stand in the order of the lines only while one reader feeds one worker; and an unchanged row may be
-            // left alone only while no object before its own is still being read.
+            // Chunks come in the order of the lines only while one reader sends them; and an unchanged row may be left
+            // alone only while no object before its own is still being read.
             parts.fetcher.fetch_objects = NonZeroUsize::MIN;
             parts.fetcher.fetch_batch = NonZeroUsize::MIN;
-            parts.writer.writer_workers = NonZeroUsize::MIN;
         }
         Ok(parts)
     }

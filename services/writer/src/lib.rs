@@ -3,7 +3,8 @@
 //! delivery → [`parse`] → [`claim`] → [`commit`] (rows and ledger entry in one transaction) → ack.
 //!
 //! Any number of writers run at the same time, each with several workers. A worker takes as many chunks as one
-//! transaction may hold and carries them through all steps; whatever is not there at the moment, it waits for.
+//! transaction may hold and carries them through all steps; whatever is not there at the moment, it waits for. Where
+//! commits must stand in the order of the lines, workers take turns at it: one parses while another one commits.
 
 pub mod admission;
 pub mod claim;
@@ -13,19 +14,20 @@ mod group;
 pub mod parse;
 mod settings;
 mod stage;
+mod turns;
 mod worker;
 
 use std::sync::Arc;
 
 use jetline_dedup::Dedup;
 use jetline_queue::Queue;
-use jetline_records::registry;
+use jetline_records::{Mode, registry};
 use jetline_runtime::Shutdown;
 use jetline_store::Ledger;
 pub use settings::WriterSettings;
 use tokio::task::JoinSet;
 
-use crate::{commit::Committer, epochs::Epochs, worker::Worker};
+use crate::{commit::Committer, epochs::Epochs, turns::Turns, worker::Worker};
 
 /// Why a writer ends by itself.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +59,7 @@ pub struct Writer {
     settings: WriterSettings,
     queue: Arc<dyn Queue>,
     committer: Arc<Committer>,
+    turns: Turns,
     seed: u64,
 }
 
@@ -70,12 +73,17 @@ impl Writer {
         ledger: Ledger,
         seed: u64,
     ) -> Self {
+        let turns = match dedup.mode() {
+            Mode::InOrder => Turns::in_order(),
+            _ => Turns::free(),
+        };
         let epochs = Epochs::new(ledger.clone(), dedup.clone(), seed);
         let committer = Committer::new(ledger, dedup, epochs, registry::datasets());
         Self {
             settings: settings.clone(),
             queue,
             committer: Arc::new(committer),
+            turns,
             seed,
         }
     }
@@ -112,6 +120,7 @@ impl Writer {
             &self.settings,
             queue,
             committer,
+            self.turns.clone(),
             self.seed.wrapping_add(number),
         )
     }

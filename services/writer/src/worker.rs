@@ -1,6 +1,6 @@
 //! Takes chunks from the queue and carries them to their commit.
 
-use std::{collections::VecDeque, iter, slice, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future, iter, slice, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use jetline_queue::{Chunk, Delivery, Destination, Queue};
@@ -18,6 +18,7 @@ use crate::{
     commit::{self, Committer, Group, Step},
     group::Outcome,
     parse,
+    turns::{Turn, Turns},
 };
 
 /// A chunk that was delivered more often than this may be what crashes its writers: it is tried alone.
@@ -31,6 +32,7 @@ pub(crate) struct Worker {
     queue: Arc<dyn Queue>,
     destination: Destination,
     committer: Arc<Committer>,
+    turns: Turns,
     settings: WriterSettings,
     backoff: Backoff,
 }
@@ -60,6 +62,7 @@ impl Worker {
         settings: &WriterSettings,
         queue: Arc<dyn Queue>,
         committer: Arc<Committer>,
+        turns: Turns,
         seed: u64,
     ) -> Self {
         count_from_zero();
@@ -67,6 +70,7 @@ impl Worker {
             destination: queue.destination(),
             queue,
             committer,
+            turns,
             settings: settings.clone(),
             backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY, seed),
         }
@@ -84,15 +88,14 @@ impl Worker {
     /// Works until the shutdown. Soft: what is in flight is finished. Hard: it is dropped, and delivered again.
     pub(crate) async fn run(mut self, shutdown: &Shutdown) -> Result<(), Error> {
         loop {
-            let max = self.settings.writer_chunks.get();
             let received = tokio::select! {
                 biased;
                 () = shutdown.soft.cancelled() => return Ok(()),
-                received = self.queue.receive(max) => received,
+                received = self.receive() => received,
             };
             match received {
-                Ok(deliveries) => {
-                    let work = self.take(deliveries);
+                Ok((deliveries, turn)) => {
+                    let work = self.take(deliveries, turn);
                     match shutdown.hard.run_until_cancelled(work).await {
                         Some(result) => result?,
                         None => return Ok(()),
@@ -104,7 +107,14 @@ impl Worker {
         }
     }
 
-    async fn take(&mut self, deliveries: Vec<Delivery>) -> Result<(), Error> {
+    async fn receive(&self) -> Result<(Vec<Delivery>, Turn), jetline_queue::Error> {
+        let _receiving = self.turns.receiving().await;
+        let max = self.settings.writer_chunks.get();
+        let deliveries = self.queue.receive(max).await?;
+        Ok((deliveries, self.turns.give()))
+    }
+
+    async fn take(&mut self, deliveries: Vec<Delivery>, turn: Turn) -> Result<(), Error> {
         let (committer, every) = (self.committer.clone(), self.settings.progress_every);
         let known = deliveries
             .into_iter()
@@ -117,15 +127,17 @@ impl Worker {
             taken.partition(|taken| taken.delivery.attempt > SUSPICIOUS);
         let mut suspicious = VecDeque::from(suspicious);
         if !ordinary.is_empty() {
-            let work = async {
-                let _shared = committer.alone.read().await;
-                self.process(&ordinary).await
+            let permit = async {
+                turn.come().await;
+                committer.alone.read().await
             };
+            let work = self.process(&ordinary, permit);
             in_progress(ordinary.iter().chain(&suspicious), every, work).await?;
             acknowledge(ordinary).await;
         }
         while let Some(taken) = suspicious.pop_front() {
             let work = async {
+                turn.come().await;
                 let _alone = committer.alone.write().await;
                 self.try_alone(&taken).await
             };
@@ -133,6 +145,7 @@ impl Worker {
             in_progress(waiting, every, work).await?;
             acknowledge(vec![taken]).await;
         }
+        turn.end();
         Ok(())
     }
 
@@ -141,7 +154,7 @@ impl Worker {
         let alone = slice::from_ref(taken);
         loop {
             match committer.suspect(taken.chunk(), limit).await {
-                Ok(Suspicion::Try) => return self.process(alone).await,
+                Ok(Suspicion::Try) => return self.process(alone, future::ready(())).await,
                 Ok(Suspicion::Dead) => break,
                 Err(error) => self.wait_or_end(error, alone).await?,
             }
@@ -153,13 +166,18 @@ impl Worker {
         Ok(())
     }
 
-    /// Commits the chunks of deliveries, however long it takes.
-    async fn process(&mut self, taken: &[Taken]) -> Result<(), Error> {
+    /// Parses the chunks of deliveries, and commits them once `permit` is there, however long it takes; it is held
+    /// meanwhile.
+    async fn process<G>(
+        &mut self,
+        taken: &[Taken],
+        permit: impl Future<Output = G>,
+    ) -> Result<(), Error> {
         let begin = Instant::now();
         metrics::gauge!(CHUNKS_IN_FLIGHT).increment(as_f64(taken.len()));
         // What is logged on the way is about all of them; the first one stands for them.
         let first = taken.first().map(|first| first.chunk().log_span());
-        let committed = self.commit(taken);
+        let committed = self.commit(taken, permit);
         let committed = committed
             .instrument(first.unwrap_or_else(tracing::Span::none))
             .await;
@@ -168,9 +186,14 @@ impl Worker {
         committed
     }
 
-    async fn commit(&mut self, taken: &[Taken]) -> Result<(), Error> {
+    async fn commit<G>(
+        &mut self,
+        taken: &[Taken],
+        permit: impl Future<Output = G>,
+    ) -> Result<(), Error> {
         let committer = self.committer.clone();
         let mut groups = committer.parse(taken.iter().map(Taken::chunk_below).collect());
+        let _permit = permit.await;
         while let Some(mut group) = groups.pop() {
             let step = self.commit_group(&committer, &mut group, taken).await?;
             note(&group.take_ended(), taken);

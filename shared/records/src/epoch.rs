@@ -60,7 +60,7 @@ pub enum Mode {
     Shared,
     /// Not at all: every record is written. Exact, only slower.
     Off,
-    /// One writer commits in order and needs no claims; another such writer ends its epoch, and thereby it.
+    /// One writer commits in the order of the lines and needs no claims; another such writer ends its epoch, and thereby it.
     InOrder,
 }
 

@@ -53,6 +53,10 @@ pub async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, 
                 .create_if_missing(true)
                 .pragma("journal_mode", "WAL")
                 .pragma("synchronous", "NORMAL")
+                // A transaction writes about 4 MiB. By default the log is written back after each of those, and
+                // rows that come again are mostly read from the file.
+                .pragma("wal_autocheckpoint", "8192")
+                .pragma("cache_size", "-32768")
                 .busy_timeout(WAIT)
         });
     Database::connect(options)

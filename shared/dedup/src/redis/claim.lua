@@ -5,6 +5,8 @@
 -- has not restarted since the epoch began.
 local EPOCH = 'EPOCH_ID'
 
+local call, unpack_bytes = redis.call, struct.unpack
+
 local WRITE, WRITE_IF_CHANGED, UNCHANGED, SUPERSEDED = 'w', 'c', 'u', 's'
 
 -- What the epoch's key holds while nothing was lost: the epoch, and the replication history that it began in. The
@@ -17,8 +19,8 @@ end
 
 -- KEYS: the epoch's key, the set of epochs.
 local function begin()
-  redis.call('SADD', KEYS[2], EPOCH)
-  redis.call('SET', KEYS[1], mark())
+  call('SADD', KEYS[2], EPOCH)
+  call('SET', KEYS[1], mark())
   return ''
 end
 
@@ -33,31 +35,38 @@ end
 -- doubles here and strings compare by locale: a rank compares word by word.
 local function decode(entry)
   if #entry < 32 then
-    local object, line, fingerprint = struct.unpack('>I4I4c16', entry)
+    local object, line, fingerprint = unpack_bytes('>I4I4c16', entry)
     return object, line, fingerprint, 0x80000000, 0
   end
-  local high, low, object, line, fingerprint = struct.unpack('>I4I4I4I4c16', entry)
+  local high, low, object, line, fingerprint = unpack_bytes('>I4I4I4I4c16', entry)
   return object, line, fingerprint, high, low
+end
+
+-- Whether a rank is higher than another one; the words of the versions are nil where neither has one.
+local function is_higher(high, low, object, line, new_high, new_low, new_object, new_line)
+  if high ~= new_high then
+    return high > new_high
+  elseif low ~= new_low then
+    return low > new_low
+  elseif object ~= new_object then
+    return object > new_object
+  end
+  return line > new_line
 end
 
 -- The verdict, and the entry to note, if any.
 local function judge(held, claimed, trusted)
-  if not held then
-    return WRITE_IF_CHANGED, claimed
-  end
-  local object, line, fingerprint, high, low = decode(held)
-  local new_object, new_line, new_fingerprint, new_high, new_low = decode(claimed)
-  local higher
-  if high ~= new_high then
-    higher = high > new_high
-  elseif low ~= new_low then
-    higher = low > new_low
-  elseif object ~= new_object then
-    higher = object > new_object
+  local object, line, fingerprint, high, low
+  local new_object, new_line, new_fingerprint, new_high, new_low
+  if #held < 32 and #claimed < 32 then
+    -- Nearly always. A call less for each counts here.
+    object, line, fingerprint = unpack_bytes('>I4I4c16', held)
+    new_object, new_line, new_fingerprint = unpack_bytes('>I4I4c16', claimed)
   else
-    higher = line > new_line
+    object, line, fingerprint, high, low = decode(held)
+    new_object, new_line, new_fingerprint, new_high, new_low = decode(claimed)
   end
-  if higher then
+  if is_higher(high, low, object, line, new_high, new_low, new_object, new_line) then
     return SUPERSEDED, nil
   elseif fingerprint == new_fingerprint and (is_stored(held) or object < trusted) then
     return UNCHANGED, claimed .. STORED
@@ -66,27 +75,29 @@ local function judge(held, claimed, trusted)
 end
 
 -- KEYS: the epoch's key, then a hash per group. ARGV: the first object that is not trusted, how many claims each
--- group has (two bytes), then the field and the entry of each claim. One verdict per claim; nil when entries were
--- lost. All is read before anything is written, so that an error leaves no half of it.
+-- group has (two bytes), then the fields of each group's claims, followed by their entries. One verdict per claim; nil
+-- when entries were lost. All is read before anything is written, so that an error leaves no half of it.
 local function claim()
-  if redis.call('GET', KEYS[1]) ~= mark() then
+  if call('GET', KEYS[1]) ~= mark() then
     return false
   end
-  local trusted, sizes = tonumber(ARGV[1]), ARGV[2]
-  local verdicts, writes, at = {}, {}, 3
-  for group = 2, #KEYS do
-    local size = struct.unpack('>I2', sizes, 2 * group - 3)
-    local fields = {}
+  local keys, args = KEYS, ARGV
+  local trusted, sizes = tonumber(args[1]), args[2]
+  local verdicts, claims, writes, at = {}, 0, {}, 3
+  for group = 2, #keys do
+    local size = unpack_bytes('>I2', sizes, 2 * group - 3)
+    local held = call('HMGET', keys[group], unpack(args, at, at + size - 1))
+    local write, n = { keys[group] }, 1
     for i = 1, size do
-      fields[i] = ARGV[at + 2 * i - 2]
-    end
-    local held = redis.call('HMGET', KEYS[group], unpack(fields))
-    local write, n = { KEYS[group] }, 1
-    for i = 1, size do
-      local verdict, noted = judge(held[i], ARGV[at + 2 * i - 1], trusted)
-      verdicts[#verdicts + 1] = verdict
+      local claimed = args[at + size + i - 1]
+      local verdict, noted = WRITE_IF_CHANGED, claimed
+      if held[i] then
+        verdict, noted = judge(held[i], claimed, trusted)
+      end
+      claims = claims + 1
+      verdicts[claims] = verdict
       if noted then
-        write[n + 1], write[n + 2] = fields[i], noted
+        write[n + 1], write[n + 2] = args[at + i - 1], noted
         n = n + 2
       end
     end
@@ -96,7 +107,7 @@ local function claim()
     at = at + 2 * size
   end
   for _, write in ipairs(writes) do
-    redis.call('HSET', unpack(write))
+    call('HSET', unpack(write))
   end
   return table.concat(verdicts)
 end

@@ -69,9 +69,14 @@ impl ClaimScript {
             .flat_map(u16::to_be_bytes)
             .collect();
         command.arg(trusted.get()).arg(sizes);
-        for (_, index) in &placed {
-            let claim = &claims[*index];
-            command.arg(field(&claim.key)).arg(entry(claim));
+        for group in groups {
+            let claims = || group.iter().map(|(_, index)| &claims[*index]);
+            for claim in claims() {
+                command.arg(field(&claim.key));
+            }
+            for claim in claims() {
+                command.arg(entry(claim));
+            }
         }
         (
             command,

@@ -2,7 +2,8 @@
 
 use std::cmp::Ordering;
 
-use jetline_records::Fingerprint;
+use jetline_records::{Fingerprint, IdType, Key};
+use sea_orm::{DbErr, FromQueryResult, QueryResult};
 
 use super::Judged;
 
@@ -11,6 +12,44 @@ pub(super) struct Old {
     /// Its version and position.
     pub(super) rank: (i64, i64),
     pub(super) fingerprint: Fingerprint,
+}
+
+/// A row as it is read, before the type of its id is known.
+pub(super) struct OldRow {
+    id: Result<i64, String>,
+    rank: (i64, i64),
+    fingerprint: Vec<u8>,
+}
+
+impl FromQueryResult for OldRow {
+    fn from_query_result(row: &QueryResult, _: &str) -> Result<Self, DbErr> {
+        let id = match row.try_get::<i64>("", "id") {
+            Ok(id) => Ok(id),
+            Err(_) => Err(row.try_get("", "id")?),
+        };
+        Ok(Self {
+            id,
+            rank: (row.try_get("", "version")?, row.try_get("", "position")?),
+            fingerprint: row.try_get("", "fingerprint")?,
+        })
+    }
+}
+
+impl OldRow {
+    pub(super) fn with_key(self, id_type: IdType) -> Result<(Key, Old), DbErr> {
+        let key = match (self.id, id_type) {
+            (Ok(id), IdType::Int) => Key::Int(id),
+            (Ok(id), IdType::Text) => Key::Text(id.to_string()),
+            (Err(id), _) => Key::Text(id),
+        };
+        let old = Old {
+            rank: self.rank,
+            fingerprint: Fingerprint::try_from(&self.fingerprint[..]).map_err(|_| {
+                DbErr::Type("a fingerprint of another length than 16 bytes".to_owned())
+            })?,
+        };
+        Ok((key, old))
+    }
 }
 
 /// What a record does.

@@ -7,8 +7,8 @@ mod postgres;
 mod sqlite;
 
 use chrono::{DateTime, Utc};
-use jetline_records::{Fingerprint, Table};
-use sea_orm::{ConnectionTrait, DbBackend, DbErr};
+use jetline_records::Table;
+use sea_orm::{ConnectionTrait, DbBackend};
 
 use super::{Judged, Written};
 use crate::Error;
@@ -42,12 +42,6 @@ fn columns(table: &Table) -> Vec<&'static str> {
     let own = table.columns.iter().map(|column| column.name);
     own.chain(["fingerprint", "position", "updated_at"])
         .collect()
-}
-
-/// A fingerprint as it is read from the database.
-fn fingerprint(bytes: &[u8]) -> Result<Fingerprint, DbErr> {
-    Fingerprint::try_from(bytes)
-        .map_err(|_| DbErr::Type("a fingerprint of another length than 16 bytes".to_owned()))
 }
 
 /// A row's rank as an SQL expression; `of` is a table or an alias.

@@ -12,8 +12,8 @@ use sea_orm::{ConnectionTrait, FromQueryResult, Value, sea_query::ArrayType};
 
 use super::{
     Judged, Written,
-    change::{Change, Old},
-    fingerprint, on_conflict,
+    change::{Change, Old, OldRow},
+    on_conflict,
 };
 use crate::{Error, backend::query};
 
@@ -68,50 +68,33 @@ pub(super) async fn upsert(
     Ok(())
 }
 
-/// A row that there is, by the place of its id among those that were asked for, from 1.
-#[derive(FromQueryResult)]
-struct Found {
-    place: i64,
-    fingerprint: Vec<u8>,
-    position: i64,
-    version: i64,
-}
-
-/// The rows that there are, in the order of the records.
+/// The rows that there are, in the order of the records, which is that of their ids.
 async fn look_up(
     tx: &impl ConnectionTrait,
     table: &Table,
     rows: &[(usize, Judged)],
 ) -> Result<Vec<Option<Old>>, Error> {
+    let version = table
+        .version
+        .map_or("0::bigint".to_owned(), |version| format!("\"{version}\""));
+    let sql = format!(
+        "SELECT \"{id}\" AS id, \"fingerprint\", \"position\", {version} AS version
+         FROM \"{name}\" WHERE \"{id}\" = ANY($1)",
+        name = table.name,
+        id = table.id,
+    );
     let ids = array(rows.iter().map(|(_, judged)| judged.row.key.clone().into()));
-    let found: Vec<Found> = query(tx, "read rows", &look_up_statement(table), [ids]).await?;
+    let found: Vec<OldRow> = query(tx, "read rows", &sql, [ids]).await?;
     let mut old: Vec<Option<Old>> = rows.iter().map(|_| None).collect();
     for row in found {
-        let place = usize::try_from(row.place - 1).ok();
-        if let Some(old) = place.and_then(|place| old.get_mut(place)) {
-            *old = Some(Old {
-                rank: (row.version, row.position),
-                fingerprint: fingerprint(&row.fingerprint)
-                    .map_err(|error| Error::of("read rows", error))?,
-            });
+        let (key, row) = row
+            .with_key(table.id_type)
+            .map_err(|error| Error::of("read rows", error))?;
+        if let Ok(place) = rows.binary_search_by(|(_, judged)| judged.row.key.cmp(&key)) {
+            old[place] = Some(row);
         }
     }
     Ok(old)
-}
-
-/// Row by row through the primary key: `LATERAL … LIMIT 1` leaves the planner no other way, whatever it thinks of the
-/// table's size.
-fn look_up_statement(table: &Table) -> String {
-    let version = table
-        .version
-        .map_or("0::bigint".to_owned(), |version| format!("t.\"{version}\""));
-    format!(
-        "SELECT n.place, p.* FROM unnest($1) WITH ORDINALITY AS n (id, place) CROSS JOIN LATERAL (
-             SELECT t.\"fingerprint\", t.\"position\", {version} AS version FROM \"{name}\" t
-             WHERE t.\"{id}\" = n.id LIMIT 1) p",
-        name = table.name,
-        id = table.id,
-    )
 }
 
 /// What was done, by the positions of the lines; those that are missing met a row of a higher rank.

@@ -3,13 +3,13 @@
 use std::{collections::HashMap, iter};
 
 use chrono::{DateTime, Utc};
-use jetline_records::{IdType, Key, Table};
-use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Value};
+use jetline_records::{Key, Table};
+use sea_orm::{ConnectionTrait, Value};
 
 use super::{
     Judged, Written,
-    change::{Change, Old},
-    columns, fingerprint, on_conflict,
+    change::{Change, Old, OldRow},
+    columns, on_conflict,
 };
 use crate::{
     Error,
@@ -131,42 +131,6 @@ async fn insert(
         execute(tx, "upsert records", &sql, values).await?;
     }
     Ok(())
-}
-
-/// A row as it is read, before the type of its id is known.
-struct OldRow {
-    id: Result<i64, String>,
-    rank: (i64, i64),
-    fingerprint: Vec<u8>,
-}
-
-impl FromQueryResult for OldRow {
-    fn from_query_result(row: &QueryResult, _: &str) -> Result<Self, DbErr> {
-        let id = match row.try_get::<i64>("", "id") {
-            Ok(id) => Ok(id),
-            Err(_) => Err(row.try_get("", "id")?),
-        };
-        Ok(Self {
-            id,
-            rank: (row.try_get("", "version")?, row.try_get("", "position")?),
-            fingerprint: row.try_get("", "fingerprint")?,
-        })
-    }
-}
-
-impl OldRow {
-    fn with_key(self, id_type: IdType) -> Result<(Key, Old), DbErr> {
-        let key = match (self.id, id_type) {
-            (Ok(id), IdType::Int) => Key::Int(id),
-            (Ok(id), IdType::Text) => Key::Text(id.to_string()),
-            (Err(id), _) => Key::Text(id),
-        };
-        let old = Old {
-            rank: self.rank,
-            fingerprint: fingerprint(&self.fingerprint)?,
-        };
-        Ok((key, old))
-    }
 }
 
 #[cfg(test)]
