@@ -63,8 +63,8 @@ pub(crate) struct Arguments {
     /// Seed of the lines.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Writers at the same time.
-    #[arg(long, default_value = "4")]
+    /// Writers at the same time: one for each of two cores.
+    #[arg(long, default_value = "2")]
     writers: NonZeroUsize,
     /// How often all sides are measured, in turns.
     #[arg(long, default_value = "3")]

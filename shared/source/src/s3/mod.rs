@@ -26,8 +26,8 @@ use crate::{ByteStream, Error, ObjectVersion, Pattern, Source};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "S3")]
 pub struct S3Config {
-    /// How much one request for a range of an object asks for, such as 8MiB.
-    #[arg(long, env, value_name = "SIZE", value_parser = part_size, default_value = "8MiB")]
+    /// How much one request for a range of an object asks for, such as 4MiB.
+    #[arg(long, env, value_name = "SIZE", value_parser = part_size, default_value = "4MiB")]
     pub s3_part_size: u64,
     /// How many ranges of an object are in flight at a time.
     #[arg(long, env, value_name = "NUMBER", default_value = "4")]
@@ -41,7 +41,7 @@ pub struct S3Config {
 impl Default for S3Config {
     fn default() -> Self {
         Self {
-            s3_part_size: 8 << 20,
+            s3_part_size: 4 << 20,
             s3_parallel_parts: NonZeroUsize::MIN.saturating_add(3),
             access: None,
         }
