@@ -16,7 +16,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("shared_buffers", "256MB"),
     ("max_wal_size", "16GB"),
     ("checkpoint_timeout", "30min"),
-    ("wal_compression", "lz4"),
+    ("wal_compression", "zstd"),
 ];
 
 /// The settings, for the conditions of a report.
