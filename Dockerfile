@@ -10,6 +10,10 @@ RUN find . -name '*.rs' ! -name main.rs ! -name lib.rs ! -path '*/src/bin/*' -de
  && rm -r samples
 
 FROM rust:1-slim-trixie AS build
+# For jemalloc.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends make \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 WORKDIR /build
 ENV PROGRAMS="-p jetline -p jetline-fetcher -p jetline-writer -p jetline-api -p jetline-migrate"
 # Messages of a crash name their place without either.

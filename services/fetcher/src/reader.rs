@@ -80,7 +80,7 @@ impl Reader {
         let batch = ahead::batch(self.settings.fetch_batch.get());
         let objects = self
             .ledger
-            .lease_batch(&self.owner, roots, self.settings.lease, batch)
+            .lease(&self.owner, roots, self.settings.lease, batch)
             .await?;
         objects
             .into_iter()
@@ -125,7 +125,7 @@ impl Reader {
         match read {
             Some(Ok(())) => Ok(()),
             broken_off => {
-                self.ledger.release_batch(&objects, &self.owner).await?;
+                self.ledger.release(&objects, &self.owner).await?;
                 broken_off.unwrap_or(Ok(()))
             }
         }
@@ -137,9 +137,7 @@ impl Reader {
         ticks.tick().await;
         loop {
             ticks.tick().await;
-            let kept = self
-                .ledger
-                .renew_batch(objects, &self.owner, self.settings.lease);
+            let kept = self.ledger.renew(objects, &self.owner, self.settings.lease);
             match kept.await {
                 Ok(kept) => {
                     let mut objects = objects.iter();
@@ -202,7 +200,7 @@ impl Reader {
         if !ended.iter().all(|(_, reading)| is_whole(reading)) {
             self.list_again.store(true, Ordering::Release);
         }
-        while let Err(error) = self.ledger.finish_batch(ended, &self.owner).await {
+        while let Err(error) = self.ledger.finish(ended, &self.owner).await {
             tokio::time::sleep(waiting(&mut backoff, &error)).await;
         }
     }

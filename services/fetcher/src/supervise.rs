@@ -168,7 +168,7 @@ impl Supervisor {
     }
 
     async fn reread(&mut self, objects: &[ObjectId]) -> Result<(), Error> {
-        for object in self.ledger.reread_batch(objects).await? {
+        for object in self.ledger.reread(objects).await? {
             tracing::warn!(%object, "chunks were lost on their way, what is missing is read again");
         }
         for object in objects {

@@ -16,7 +16,7 @@ use jetline_runtime::Shutdown;
 use jetline_store::{
     Ledger,
     entities::{chunks, objects},
-    ledger::{NewObject, Reading},
+    ledger::{Batch, NewObject, Reading},
 };
 use jetline_testkit::{
     postgres::Database,
@@ -32,6 +32,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 const ROOT: &str = "file:///files";
 const TERM: Duration = Duration::from_hours(1);
+const ONE: Batch = Batch {
+    objects: 1,
+    bytes: 0,
+};
 
 pub(crate) async fn database(name: &str) -> (Database, Ledger) {
     let database = Database::create(name).await;
@@ -78,8 +82,8 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
         max_line_bytes: 1,
     };
     assert_eq!(ledger.register(&[new]).await.unwrap(), 1);
-    let leased = ledger.lease(key, &[ROOT.to_owned()], TERM).await.unwrap();
-    let object = ObjectId::new(leased.unwrap().id).unwrap();
+    let leased = ledger.lease(key, &[ROOT.to_owned()], TERM, ONE).await;
+    let object = ObjectId::new(leased.unwrap()[0].id).unwrap();
     let settled = ledger.settled().await.unwrap();
     let (mut bytes, mut lines) = (0, 0);
     let mut chunks = Vec::new();
@@ -108,7 +112,7 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
         lines: lines.into(),
         error: None,
     };
-    assert!(ledger.finish(object, key, &reading).await.unwrap());
+    assert_eq!(ledger.finish(&[(object, reading)], key).await.unwrap(), 1);
     chunks
 }
 

@@ -1,7 +1,7 @@
 //! What a writer does with a chunk, whatever happens to it or to the writer.
 
 use jetline_dedup::WithoutStore;
-use jetline_queue::{Chunk, JetStream, JetStreamConfig, Queue};
+use jetline_queue::{Chunk, InProcess, JetStream, JetStreamConfig, Queue};
 use jetline_records::{Mode, registry};
 use jetline_store::{
     Error as StoreError,
@@ -269,6 +269,29 @@ async fn writer_in_another_mode_refuses_until_everything_is_settled() {
     drained(&*queue, chunks[0].object).await;
     off.stop().await;
     assert_eq!(title(&ledger, 1).await.as_deref(), Some("b"));
+}
+
+/// An unchanged row is left where it is, which is right only while nothing below it is on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_in_order_commit_in_the_order_in_which_they_received() {
+    let (_database, ledger) = database("turns").await;
+    let queue = Arc::new(InProcess::new(16 << 20));
+    // Three takes of four chunks. The second takes long to parse, so that the worker of the first has the third in
+    // hand before.
+    let small = |id| vec![product(id, "other")];
+    let mut bodies: Vec<_> = (2..14).map(small).collect();
+    bodies[0] = vec![product(1, "a")];
+    bodies[4] = (100..20_000).map(|id| product(id, "other")).collect();
+    bodies[5] = vec![product(1, "b")];
+    bodies[8] = vec![product(1, "a")];
+    let bodies: Vec<&[String]> = bodies.iter().map(Vec::as_slice).collect();
+    let chunks = object(&ledger, "1", &bodies).await;
+    publish(&*queue, &chunks).await;
+    let dedup = Arc::new(WithoutStore::in_order());
+    let writer = Running::start(queue.clone(), dedup, &ledger);
+    drained(&*queue, chunks[0].object).await;
+    assert_eq!(title(&ledger, 1).await.as_deref(), Some("a"));
+    writer.stop().await;
 }
 
 #[tokio::test]

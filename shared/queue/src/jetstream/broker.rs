@@ -40,6 +40,10 @@ const STORE_PATIENCE: Duration = Duration::from_secs(10);
 /// and some with them those of a stream of the same name that was made meanwhile.
 const REMOVAL: Duration = Duration::from_secs(1);
 
+/// How often, and how long after each other, it is looked whether a stream that somebody else was making is there.
+const LOOKS: u32 = 10;
+const LOOK: Duration = Duration::from_millis(100);
+
 /// What the server answered: what was asked for, or its own error.
 type Answer<T> = Result<T, jetstream::Error>;
 
@@ -229,15 +233,25 @@ impl Broker {
             existing = self.stream_info().await?.map(|info| info.config);
         }
         self.seen.store(true, Ordering::Release);
-        let wanted = self.stream_config(existing.clone().unwrap_or_default());
-        let subject = match &existing {
-            Some(existing) if *existing == wanted => return Ok(false),
-            Some(_) => self.stream_subject("UPDATE"),
-            None => self.stream_subject("CREATE"),
-        };
-        self.call::<stream::Info>(ACTION, subject, &wanted)
-            .await?
-            .map_err(|error| failure::of_answer(&self.link, ACTION, &error))?;
+        let mut looks = 0;
+        loop {
+            let wanted = self.stream_config(existing.clone().unwrap_or_default());
+            let subject = match &existing {
+                Some(existing) if *existing == wanted => return Ok(false),
+                Some(_) => self.stream_subject("UPDATE"),
+                None => self.stream_subject("CREATE"),
+            };
+            match self.call::<stream::Info>(ACTION, subject, &wanted).await? {
+                Ok(_) => break,
+                // Whoever makes it at this moment may not have it ready yet.
+                Err(error) if existing.is_none() && looks < LOOKS && failure::is_taken(&error) => {
+                    looks += 1;
+                    sleep(LOOK).await;
+                    existing = self.stream_info().await?.map(|info| info.config);
+                }
+                Err(error) => return Err(failure::of_answer(&self.link, ACTION, &error)),
+            }
+        }
         info!(
             stream = name,
             missing = existing.is_none(),

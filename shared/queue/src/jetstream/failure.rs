@@ -23,6 +23,14 @@ pub(super) fn is_missing(error: &jetstream::Error) -> bool {
     )
 }
 
+/// Whether a stream cannot be made because there is one already, or one is being made.
+pub(super) fn is_taken(error: &jetstream::Error) -> bool {
+    matches!(
+        error.error_code(),
+        ErrorCode::STREAM_NAME_EXIST | ErrorCode::STREAM_SUBJECT_OVERLAP
+    )
+}
+
 /// The server has no `JetStream`.
 pub(super) fn no_jetstream(link: &Link, action: &'static str) -> Error {
     refused(

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use async_nats::jetstream::{self, consumer::pull, stream};
 use bytes::Bytes;
 use futures::{StreamExt, future::join_all};
-use jetline_queue::{Chunk, Error, JetStreamConfig, Queue};
+use jetline_queue::{Chunk, Error, JetStream, JetStreamConfig, Queue};
 use jetline_testkit::nats;
 
 use crate::fixtures::{
@@ -128,6 +128,20 @@ async fn existing_stream_and_consumer_are_updated_and_keep_their_messages() {
     assert_eq!(receive_one(&queue).await.chunk, chunk(0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_start_together_make_one_stream() {
+    for round in 0..20 {
+        let config = settings(&format!("together{round}"));
+        let start = |config: JetStreamConfig| async move {
+            JetStream::connect(&nats::shared(), &config).await.map(drop)
+        };
+        let starts = (0..6).map(|_| tokio::spawn(start(config.clone())));
+        for started in join_all(starts.collect::<Vec<_>>()).await {
+            started.unwrap().unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn stream_of_another_kind_is_refused_with_the_reason() {
     let config = settings("foreign");
@@ -137,7 +151,7 @@ async fn stream_of_another_kind_is_refused_with_the_reason() {
         ..stream::Config::default()
     };
     admin().await.create_stream(foreign).await.unwrap();
-    let error = jetline_queue::JetStream::connect(&nats::shared(), &config)
+    let error = JetStream::connect(&nats::shared(), &config)
         .await
         .err()
         .unwrap();

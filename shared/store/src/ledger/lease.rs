@@ -65,26 +65,10 @@ impl Reading {
 }
 
 impl Ledger {
-    /// Takes the oldest object of these roots that nobody else reads, for `term` at first: see
-    /// [`lease_batch`](Self::lease_batch).
-    pub async fn lease(
-        &self,
-        owner: &str,
-        roots: &[String],
-        term: Duration,
-    ) -> Result<Option<objects::Model>, Error> {
-        let one = Batch {
-            objects: 1,
-            bytes: 0,
-        };
-        let leased = self.lease_batch(owner, roots, term, one).await?;
-        Ok(leased.into_iter().next())
-    }
-
     /// Takes the oldest objects of these roots that nobody else reads, for `term` at first, in their order.
     ///
     /// What `owner` has leased already it gets again: its reading was broken off, or the answer was lost.
-    pub async fn lease_batch(
+    pub async fn lease(
         &self,
         owner: &str,
         roots: &[String],
@@ -132,19 +116,8 @@ impl Ledger {
         Ok(leased)
     }
 
-    /// Keeps a lease for another `term`; `false` when somebody else has it.
-    pub async fn renew(
-        &self,
-        object: ObjectId,
-        owner: &str,
-        term: Duration,
-    ) -> Result<bool, Error> {
-        let kept = self.renew_batch(&[object], owner, term).await?;
-        Ok(kept == [object])
-    }
-
     /// Keeps leases for another `term`; returns those that nobody else has.
-    pub async fn renew_batch(
+    pub async fn renew(
         &self,
         objects: &[ObjectId],
         owner: &str,
@@ -165,13 +138,8 @@ impl Ledger {
         Ok(ids(kept))
     }
 
-    /// Gives up an object that was not read to the end: anybody may read it at once.
-    pub async fn release(&self, object: ObjectId, owner: &str) -> Result<(), Error> {
-        self.release_batch(&[object], owner).await
-    }
-
-    /// Gives up objects that were not read to the end. One whose reading is finished is not touched.
-    pub async fn release_batch(&self, objects: &[ObjectId], owner: &str) -> Result<(), Error> {
+    /// Gives up objects that were not read to the end: anybody may read them at once. One whose reading is finished is not touched.
+    pub async fn release(&self, objects: &[ObjectId], owner: &str) -> Result<(), Error> {
         if objects.is_empty() {
             return Ok(());
         }
@@ -187,19 +155,8 @@ impl Ledger {
             .map(drop)
     }
 
-    /// Notes how a reading ended, and ends its lease; `false` when somebody else has it.
-    pub async fn finish(
-        &self,
-        object: ObjectId,
-        owner: &str,
-        reading: &Reading,
-    ) -> Result<bool, Error> {
-        let one = [(object, reading.clone())];
-        Ok(self.finish_batch(&one, owner).await? == 1)
-    }
-
     /// Notes how readings ended, and ends their leases; returns how many of them nobody else has.
-    pub async fn finish_batch(
+    pub async fn finish(
         &self,
         readings: &[(ObjectId, Reading)],
         owner: &str,
@@ -228,13 +185,8 @@ impl Ledger {
         execute(&self.db, "finish readings", &sql, values).await
     }
 
-    /// Has what is missing of an object read again; `false` when it is not waiting for its chunks.
-    pub async fn reread(&self, object: ObjectId) -> Result<bool, Error> {
-        Ok(self.reread_batch(&[object]).await? == [object])
-    }
-
     /// Has what is missing of objects read again; returns those that were waiting for their chunks.
-    pub async fn reread_batch(&self, objects: &[ObjectId]) -> Result<Vec<ObjectId>, Error> {
+    pub async fn reread(&self, objects: &[ObjectId]) -> Result<Vec<ObjectId>, Error> {
         if objects.is_empty() {
             return Ok(Vec::new());
         }

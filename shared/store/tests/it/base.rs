@@ -1,6 +1,6 @@
 //! Databases of both kinds, and what goes into them: objects of lines that have ten bytes each.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use chrono::{DateTime, Utc};
 use jetline_migrations::migrate;
@@ -10,7 +10,7 @@ use jetline_records::{
 use jetline_store::{
     ChunkEntry, ChunkOutcome, ChunkRows, CommitOutcome, Counts, Judged, Ledger, connect,
     entities::{chunks, objects},
-    ledger::{NewObject, Reading},
+    ledger::{Batch, NewObject, Reading},
     read::objects::{ObjectStatus, find},
 };
 use jetline_testkit::postgres::{Database, PostgresServer};
@@ -19,6 +19,13 @@ use tempfile::TempDir;
 
 pub(crate) const ROOT: &str = "s3://bucket";
 pub(crate) const LINE: u64 = 10;
+/// How long objects are leased.
+pub(crate) const TERM: Duration = Duration::from_mins(1);
+/// The oldest object alone.
+pub(crate) const ONE: Batch = Batch {
+    objects: 1,
+    bytes: 0,
+};
 
 /// A database that lives as long as the test.
 pub(crate) struct Base {
@@ -210,12 +217,17 @@ pub(crate) fn unreadable() -> Reading {
     }
 }
 
+/// Leases the oldest object that nobody reads.
+pub(crate) async fn lease(ledger: &Ledger, owner: &str) -> Option<objects::Model> {
+    let leased = ledger.lease(owner, &[ROOT.to_owned()], TERM, ONE).await;
+    leased.unwrap().pop()
+}
+
 /// Leases the oldest object that nobody reads, and ends its reading.
 pub(crate) async fn read(ledger: &Ledger, reading: &Reading) -> ObjectId {
-    let term = std::time::Duration::from_mins(1);
-    let leased = ledger.lease("me", &[ROOT.to_owned()], term).await.unwrap();
-    let object = id(leased.unwrap().id);
-    assert!(ledger.finish(object, "me", reading).await.unwrap());
+    let object = id(lease(ledger, "me").await.unwrap().id);
+    let readings = [(object, reading.clone())];
+    assert_eq!(ledger.finish(&readings, "me").await.unwrap(), 1);
     object
 }
 

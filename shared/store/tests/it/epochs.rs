@@ -11,7 +11,7 @@ use jetline_store::{
 use jetline_testkit::postgres::PostgresServer;
 
 use crate::base::{
-    Base, ROOT, again, begin, both, chunk, complete, entry, epoch_id, id, if_changed, postgres_on,
+    Base, again, begin, both, chunk, complete, entry, epoch_id, id, if_changed, lease, postgres_on,
     read, ready, register,
 };
 
@@ -164,9 +164,7 @@ async fn process_that_commits_in_order_starts_over_and_ousts_the_one_before() {
         let first = begin(&base.ledger, Mode::InOrder, None, 1).await;
         base.counts(&first, chunk(1, 0, &[(1, "a")])).await;
         read(&base.ledger, &complete(2)).await;
-        let term = std::time::Duration::from_mins(1);
-        let leased = base.ledger.lease("me", &[ROOT.to_owned()], term).await;
-        assert_eq!(leased.unwrap().unwrap().id, 2);
+        assert_eq!(lease(&base.ledger, "me").await.unwrap().id, 2);
 
         let second = begin(&base.ledger, Mode::InOrder, None, 2).await;
         assert_eq!(second.id, epoch_id(2));

@@ -5,7 +5,7 @@ use jetline_store::{
     ChunkRows, CommitOutcome, RejectedLine, entities::objects::State, ledger::Ended,
 };
 
-use crate::base::{Base, ROOT, begin, both, chunk, complete, epoch_id, id, read, watermark};
+use crate::base::{Base, TERM, begin, both, chunk, complete, epoch_id, id, lease, read, watermark};
 
 const REASON: &str = "more than 2 lines were rejected (MAX_REJECTS); first: line 1, byte 0: missing_field: no id; \
                       mend the cause, then replay it";
@@ -42,19 +42,15 @@ fn failed(object: i64) -> Ended {
 async fn object_that_is_being_read_ends_with_the_epoch_and_its_reader_loses_it() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
-        let term = std::time::Duration::from_mins(1);
-        let roots = [ROOT.to_owned()];
-        base.ledger
-            .lease("me", &roots, term)
-            .await
-            .unwrap()
-            .unwrap();
+        lease(&base.ledger, "me").await.unwrap();
         base.counts(&epoch, rejected(1, 0)).await;
         base.counts(&epoch, chunk(1, 5, &[(5, "kept")])).await;
         assert_eq!(settle(&base, 3).await, []);
         assert_eq!(settle(&base, 2).await, [failed(1)]);
-        assert!(!base.ledger.renew(id(1), "me", term).await.unwrap());
-        assert!(!base.ledger.finish(id(1), "me", &complete(9)).await.unwrap());
+        let kept = base.ledger.renew(&[id(1)], "me", TERM).await;
+        assert_eq!(kept.unwrap(), []);
+        let finished = base.ledger.finish(&[(id(1), complete(9))], "me").await;
+        assert_eq!(finished.unwrap(), 0);
         let status = base.status(1).await;
         assert_eq!(
             (status.state, status.error.as_deref()),
@@ -99,13 +95,7 @@ async fn object_in_the_middle_ends_only_when_everything_below_it_has() {
 async fn object_that_is_complete_fails_wherever_it_is() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
-        let term = std::time::Duration::from_mins(1);
-        let roots = [ROOT.to_owned()];
-        base.ledger
-            .lease("other", &roots, term)
-            .await
-            .unwrap()
-            .unwrap();
+        lease(&base.ledger, "other").await.unwrap();
         base.counts(&epoch, rejected(2, 0)).await;
         read(&base.ledger, &complete(3)).await;
         assert_eq!(settle(&base, 2).await, [failed(2)]);

@@ -1,21 +1,18 @@
 //! Who reads what, and what is missing of it.
 
-use std::time::Duration;
-
 use jetline_store::{
     entities::objects::{Model, State},
     ledger::{Batch, Gap},
 };
 
 use crate::base::{
-    Base, ROOT, both, chunk, complete, damaged, entry, id, read, register, unreadable,
+    Base, ONE, ROOT, TERM, both, chunk, complete, damaged, entry, id, read, register, unreadable,
 };
-
-const TERM: Duration = Duration::from_mins(1);
 
 async fn lease(base: &Base, owner: &str) -> Option<Model> {
     let roots = [ROOT.to_owned(), "file:///other".to_owned()];
-    base.ledger.lease(owner, &roots, TERM).await.unwrap()
+    let leased = base.ledger.lease(owner, &roots, TERM, ONE).await;
+    leased.unwrap().pop()
 }
 
 async fn leased(base: &Base, owner: &str) -> Option<i64> {
@@ -38,7 +35,7 @@ async fn oldest_object_that_nobody_reads_is_leased_first() {
 async fn leased_together(base: &Base, owner: &str, objects: usize, bytes: u64) -> Vec<i64> {
     let batch = Batch { objects, bytes };
     let roots = [ROOT.to_owned()];
-    let leased = base.ledger.lease_batch(owner, &roots, TERM, batch).await;
+    let leased = base.ledger.lease(owner, &roots, TERM, batch).await;
     leased.unwrap().iter().map(|object| object.id).collect()
 }
 
@@ -71,7 +68,7 @@ async fn leases_of_several_objects_are_renewed_ended_and_given_up_one_by_one() {
         base.run("UPDATE objects SET lease_owner = 'b' WHERE id = 2")
             .await;
         let all = [1, 2, 3, 4].map(id);
-        let kept = base.ledger.renew_batch(&all, "a", TERM).await.unwrap();
+        let kept = base.ledger.renew(&all, "a", TERM).await.unwrap();
         assert_eq!(kept.len(), 3);
         assert!(!kept.contains(&id(2)));
         let readings = [
@@ -79,9 +76,9 @@ async fn leases_of_several_objects_are_renewed_ended_and_given_up_one_by_one() {
             (id(2), complete(8)),
             (id(3), unreadable()),
         ];
-        let finished = base.ledger.finish_batch(&readings, "a").await;
+        let finished = base.ledger.finish(&readings, "a").await;
         assert_eq!(finished.unwrap(), 2);
-        base.ledger.release_batch(&all, "a").await.unwrap();
+        base.ledger.release(&all, "a").await.unwrap();
         let mut states = Vec::new();
         for id in 1..=4 {
             states.push(base.object(id).await.state);
@@ -134,8 +131,10 @@ async fn only_objects_of_the_own_roots_are_leased() {
     for base in both().await {
         register(&base.ledger, 1).await;
         let other = ["s3://other".to_owned()];
-        assert_eq!(base.ledger.lease("a", &other, TERM).await.unwrap(), None);
-        assert_eq!(base.ledger.lease("a", &[], TERM).await.unwrap(), None);
+        for roots in [&other[..], &[]] {
+            let leased = base.ledger.lease("a", roots, TERM, ONE).await;
+            assert_eq!(leased.unwrap(), []);
+        }
         assert_eq!(base.ledger.open(&other).await.unwrap(), []);
         assert_eq!(base.ledger.open(&[]).await.unwrap(), []);
         assert_eq!(base.ledger.open(&[ROOT.to_owned()]).await.unwrap(), [id(1)]);
@@ -151,11 +150,14 @@ async fn lease_that_ran_out_is_taken_over_and_its_owner_notices() {
             .await;
         let taken_over = lease(&base, "b").await.unwrap();
         assert_eq!((taken_over.id, taken_over.readings), (1, 2));
-        assert!(!base.ledger.renew(id(1), "a", TERM).await.unwrap());
-        assert!(!base.ledger.finish(id(1), "a", &complete(1)).await.unwrap());
-        base.ledger.release(id(1), "a").await.unwrap();
+        let kept = base.ledger.renew(&[id(1)], "a", TERM).await;
+        assert_eq!(kept.unwrap(), []);
+        let finished = base.ledger.finish(&[(id(1), complete(1))], "a").await;
+        assert_eq!(finished.unwrap(), 0);
+        base.ledger.release(&[id(1)], "a").await.unwrap();
         assert_eq!(base.object(1).await.lease_owner.as_deref(), Some("b"));
-        assert!(base.ledger.renew(id(1), "b", TERM).await.unwrap());
+        let kept = base.ledger.renew(&[id(1)], "b", TERM).await;
+        assert_eq!(kept.unwrap(), [id(1)]);
     }
 }
 
@@ -165,7 +167,8 @@ async fn renewed_lease_does_not_run_out() {
         register(&base.ledger, 1).await;
         let until = lease(&base, "a").await.unwrap().lease_until;
         let longer = TERM * 2;
-        assert!(base.ledger.renew(id(1), "a", longer).await.unwrap());
+        let kept = base.ledger.renew(&[id(1)], "a", longer).await;
+        assert_eq!(kept.unwrap(), [id(1)]);
         assert!(base.object(1).await.lease_until.unwrap() >= until.unwrap() + 60_000);
         assert_eq!(leased(&base, "b").await, None);
     }
@@ -187,7 +190,7 @@ async fn released_object_is_free_at_once() {
     for base in both().await {
         register(&base.ledger, 1).await;
         assert_eq!(leased(&base, "a").await, Some(1));
-        base.ledger.release(id(1), "a").await.unwrap();
+        base.ledger.release(&[id(1)], "a").await.unwrap();
         assert_eq!(leased(&base, "b").await, Some(1));
     }
 }
@@ -201,9 +204,10 @@ async fn no_two_fetchers_ever_hold_one_object() {
             tokio::spawn(async move {
                 let (owner, roots) = (format!("f{number}"), [ROOT.to_owned()]);
                 let mut held = Vec::new();
-                while let Some(object) = ledger.lease(&owner, &roots, TERM).await.unwrap() {
-                    let ended = ledger.finish(id(object.id), &owner, &complete(1)).await;
-                    assert!(ended.unwrap());
+                let lease = || ledger.lease(&owner, &roots, TERM, ONE);
+                while let Some(object) = lease().await.unwrap().pop() {
+                    let reading = [(id(object.id), complete(1))];
+                    assert_eq!(ledger.finish(&reading, &owner).await.unwrap(), 1);
                     held.push(object.id);
                 }
                 held
@@ -276,10 +280,10 @@ async fn gaps_are_what_no_committed_chunk_covers() {
 async fn object_that_is_read_again_keeps_what_was_found_first() {
     for base in both().await {
         register(&base.ledger, 1).await;
-        assert!(!base.ledger.reread(id(1)).await.unwrap());
+        assert_eq!(base.ledger.reread(&[id(1)]).await.unwrap(), []);
         read(&base.ledger, &damaged(5)).await;
-        assert!(base.ledger.reread(id(1)).await.unwrap());
-        assert!(!base.ledger.reread(id(1)).await.unwrap());
+        assert_eq!(base.ledger.reread(&[id(1)]).await.unwrap(), [id(1)]);
+        assert_eq!(base.ledger.reread(&[id(1)]).await.unwrap(), []);
         assert_eq!(base.object(1).await.state, State::Registered);
         read(&base.ledger, &complete(7)).await;
         let object = base.object(1).await;

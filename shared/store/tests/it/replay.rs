@@ -10,7 +10,7 @@ use jetline_store::{
 };
 
 use crate::base::{
-    Base, ROOT, begin, both, chunk, complete, epoch_id, id, read, register, watermark,
+    Base, ROOT, TERM, begin, both, chunk, complete, epoch_id, id, lease, read, register, watermark,
 };
 
 /// All objects but these are where they were.
@@ -144,30 +144,21 @@ async fn process_that_reads_in_order_goes_on_after_a_replay() {
 async fn reader_in_the_middle_of_a_replayed_object_has_lost_it() {
     for base in both().await {
         register(&base.ledger, 1).await;
-        let term = std::time::Duration::from_mins(1);
-        let roots = [ROOT.to_owned()];
-        base.ledger
-            .lease("me", &roots, term)
-            .await
-            .unwrap()
-            .unwrap();
+        lease(&base.ledger, "me").await.unwrap();
         base.ledger
             .replay(&replay(1, &stored(1, &[])))
             .await
             .unwrap();
-        assert!(!base.ledger.renew(id(1), "me", term).await.unwrap());
-        assert!(!base.ledger.finish(id(1), "me", &complete(3)).await.unwrap());
+        let kept = base.ledger.renew(&[id(1)], "me", TERM).await;
+        assert_eq!(kept.unwrap(), []);
+        let finished = base.ledger.finish(&[(id(1), complete(3))], "me").await;
+        assert_eq!(finished.unwrap(), 0);
         let object = base.object(1).await;
         assert_eq!(
             (object.state, object.total_bytes),
             (State::Registered, None)
         );
-        let other = base
-            .ledger
-            .lease("other", &roots, term)
-            .await
-            .unwrap()
-            .unwrap();
+        let other = lease(&base.ledger, "other").await.unwrap();
         assert_eq!((other.readings, other.registration.as_str()), (2, "again"));
     }
 }

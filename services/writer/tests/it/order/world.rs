@@ -7,7 +7,7 @@ use jetline_queue::Chunk;
 use jetline_records::{Dataset, EpochId, ObjectId, Registry, products};
 use jetline_store::{
     entities::objects,
-    ledger::{NewObject, Reading},
+    ledger::{Batch, NewObject, Reading},
 };
 use jetline_writer::parse;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -26,6 +26,10 @@ pub(crate) const WRITERS: usize = 3;
 const ROOT: &str = "file:///files";
 const FETCHER: &str = "fetcher";
 const TERM: Duration = Duration::from_hours(1);
+const ONE: Batch = Batch {
+    objects: 1,
+    bytes: 0,
+};
 
 pub(crate) struct World<'a> {
     pub(super) place: &'a Place,
@@ -109,7 +113,8 @@ impl<'a> World<'a> {
     pub(crate) async fn read(&mut self, limit: Option<usize>) -> bool {
         let ledger = &self.place.ledger;
         let roots = [ROOT.to_owned()];
-        let Some(object) = ledger.lease(FETCHER, &roots, TERM).await.unwrap() else {
+        let leased = ledger.lease(FETCHER, &roots, TERM, ONE).await.unwrap();
+        let Some(object) = leased.into_iter().next() else {
             return false;
         };
         let id = ObjectId::new(object.id).unwrap();
@@ -144,7 +149,7 @@ impl<'a> World<'a> {
             self.queue.push(Message { file, part, chunk });
         }
         if limit.is_some() {
-            ledger.release(id, FETCHER).await.unwrap();
+            ledger.release(&[id], FETCHER).await.unwrap();
         } else {
             let lines = self.files[file].lines();
             let reading = Reading::Complete {
@@ -152,7 +157,8 @@ impl<'a> World<'a> {
                 lines,
                 error: None,
             };
-            assert!(ledger.finish(id, FETCHER, &reading).await.unwrap());
+            let finished = ledger.finish(&[(id, reading)], FETCHER).await;
+            assert_eq!(finished.unwrap(), 1);
         }
         true
     }
@@ -170,7 +176,7 @@ impl<'a> World<'a> {
 
     /// Has an object read again, whatever is under way.
     pub(crate) async fn reread(&mut self, object: ObjectId) {
-        if self.place.ledger.reread(object).await.unwrap() {
+        if self.place.ledger.reread(&[object]).await.unwrap() == [object] {
             self.log.push(format!("have object {object} read again"));
         }
     }
