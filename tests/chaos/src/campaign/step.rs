@@ -84,7 +84,7 @@ steps! {
     Claim: Writer, "claim", Via::Port;
     Check: Writer, "check the epoch", Via::Statement(&["AS same_server", "AS complete"]);
     Known: Writer, "look up ledger entries", Via::Statement(&["FROM \"chunks\""]);
-    Look: Writer, "look rows up", Via::Statement(&["WITH ORDINALITY AS n"]);
+    Look: Writer, "look rows up", Via::Statement(&["AS version", "= ANY($1)"]);
     Rows: Writer, "upsert rows", Via::Statement(&["WITH new AS (", "AS raised"]);
     Rejects: Writer, "insert rejected lines", Via::Statement(&["INSERT INTO \"rejected_lines\""]);
     Entries: Writer, "insert ledger entries", Via::Statement(&["INSERT INTO \"chunks\""]);
