@@ -1,4 +1,4 @@
-//! The upsert in PostgreSQL: two statements of a fixed text, with one array per column.
+//! The upsert in PostgreSQL: two statements of a fixed text, with one array per column; the second for so many rows at once.
 //!
 //! The first looks at the rows there are, by their ids alone: a record that needs no writing never travels to the
 //! server, and its row is spared its lock and its WAL. The second writes the others. What it is told may be out of date by
@@ -69,6 +69,9 @@ pub(super) async fn upsert(
 }
 
 /// The rows that there are, in the order of the records, which is that of their ids.
+///
+/// That the plan goes through the primary key, whatever it thinks of the table's size, rests on our connections
+/// (`enable_seqscan` in `database.rs`).
 async fn look_up(
     tx: &impl ConnectionTrait,
     table: &Table,
