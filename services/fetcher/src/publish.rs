@@ -10,15 +10,35 @@ use jetline_runtime::{
     metrics::{CHUNKS_PUBLISHED, RETRIES},
     telemetry::Span,
 };
+use tokio::time::{Instant, sleep};
 
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
+/// A full queue works, and is soon less full: writers must not run dry before the fetcher looks again, which sends a
+/// whole chunk.
+const LONGEST_DELAY_WHILE_FULL: Duration = Duration::from_secs(1);
+
+/// How often the log says that the queue is full.
+const TELL: Duration = Duration::from_secs(5);
+
 pub(crate) struct Publisher {
     queue: Arc<dyn Queue>,
     window: NonZeroUsize,
-    waiting: VecDeque<(Publication, PublishAck)>,
-    backoff: Backoff,
+    waiting: VecDeque<Waiting>,
+    away: Backoff,
+    full: Backoff,
+    /// When the last wait for the queue was over.
+    waited: Option<Instant>,
+    /// When the log last said that the queue is full.
+    told: Option<Instant>,
+}
+
+/// A chunk on its way.
+struct Waiting {
+    publication: Publication,
+    ack: PublishAck,
+    sent: Instant,
 }
 
 /// A chunk and the span that is over when the queue has taken it.
@@ -33,7 +53,10 @@ impl Publisher {
             queue,
             window,
             waiting: VecDeque::with_capacity(window.get()),
-            backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY, seed),
+            away: Backoff::new(FIRST_DELAY, LONGEST_DELAY, seed),
+            full: Backoff::new(FIRST_DELAY, LONGEST_DELAY_WHILE_FULL, seed),
+            waited: None,
+            told: None,
         }
     }
 
@@ -42,8 +65,8 @@ impl Publisher {
         while self.waiting.len() >= self.window.get() {
             self.settle_oldest().await?;
         }
-        let ack = self.send(&publication).await?;
-        self.waiting.push_back((publication, ack));
+        let waiting = self.send(publication).await?;
+        self.waiting.push_back(waiting);
         Ok(())
     }
 
@@ -56,45 +79,190 @@ impl Publisher {
     }
 
     async fn settle_oldest(&mut self) -> Result<(), Error> {
-        let Some((publication, mut ack)) = self.waiting.pop_front() else {
+        let Some(mut oldest) = self.waiting.pop_front() else {
             return Ok(());
         };
-        while let Err(error) = ack.await {
-            self.wait(error, &publication).await?;
-            ack = self.send(&publication).await?;
+        while let Err(error) = oldest.ack.await {
+            self.wait(error, &oldest.publication, oldest.sent).await?;
+            oldest = self.send(oldest.publication).await?;
         }
-        publication.span.end();
-        self.backoff.reset();
+        oldest.publication.span.end();
+        self.away.reset();
+        self.full.reset();
         metrics::counter!(CHUNKS_PUBLISHED).increment(1);
         Ok(())
     }
 
-    async fn send(&mut self, publication: &Publication) -> Result<PublishAck, Error> {
+    async fn send(&mut self, publication: Publication) -> Result<Waiting, Error> {
         loop {
+            let sent = Instant::now();
             match self.queue.publish(publication.chunk.clone()).await {
-                Ok(ack) => return Ok(ack),
-                Err(error) => self.wait(error, publication).await?,
+                Ok(ack) => {
+                    return Ok(Waiting {
+                        publication,
+                        ack,
+                        sent,
+                    });
+                }
+                Err(error) => self.wait(error, &publication, sent).await?,
             }
         }
     }
 
-    async fn wait(&mut self, error: Error, publication: &Publication) -> Result<(), Error> {
+    /// Waits before a chunk is sent again that was sent then and not taken.
+    async fn wait(
+        &mut self,
+        error: Error,
+        publication: &Publication,
+        sent: Instant,
+    ) -> Result<(), Error> {
         let Publication { chunk, span } = publication;
         if !error.is_passing() {
             span.event("refusal", [("error", error.to_string().into())]);
             return Err(error);
         }
-        let delay = self.backoff.next_delay();
         metrics::counter!(RETRIES, "part" => "queue").increment(1);
         span.event("retry", [("error", error.to_string().into())]);
-        chunk.log_span().in_scope(|| {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                ?delay,
-                "the fetcher waits for the queue"
-            );
-        });
-        tokio::time::sleep(delay).await;
+        if self.waited.is_some_and(|waited| sent < waited) {
+            // The wait for one of those that were sent together is the wait for all.
+            return Ok(());
+        }
+        let full = matches!(error, Error::Full);
+        let backoff = if full { &mut self.full } else { &mut self.away };
+        let delay = backoff.next_delay();
+        if !full || self.told.is_none_or(|told| told.elapsed() >= TELL) {
+            self.told = full.then(Instant::now).or(self.told);
+            chunk.log_span().in_scope(|| {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    ?delay,
+                    "the fetcher waits for the queue"
+                );
+            });
+        }
+        sleep(delay).await;
+        self.waited = Some(Instant::now());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Mutex, time::SystemTime};
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use jetline_queue::{Delivery, Destination};
+    use jetline_records::ObjectId;
+    use jetline_runtime::telemetry::SpanKind;
+
+    use super::*;
+
+    /// A queue that holds so many chunks, and is emptied every so often.
+    struct Small {
+        room: usize,
+        every: Duration,
+        begin: Instant,
+        held: Mutex<(u128, usize)>,
+    }
+
+    impl Small {
+        fn new(room: usize, every: Duration) -> Arc<Self> {
+            Arc::new(Self {
+                room,
+                every,
+                begin: Instant::now(),
+                held: Mutex::default(),
+            })
+        }
+    }
+
+    #[async_trait]
+    impl Queue for Small {
+        async fn publish(&self, _: Chunk) -> Result<PublishAck, Error> {
+            let period = self.begin.elapsed().as_millis() / self.every.as_millis();
+            let mut held = self.held.lock().unwrap();
+            if held.0 < period {
+                *held = (period, 0);
+            }
+            // Nobody consumes in the first period.
+            if period == 0 || held.1 == self.room {
+                return Ok(Box::pin(async { Err(Error::Full) }));
+            }
+            held.1 += 1;
+            Ok(Box::pin(async { Ok(()) }))
+        }
+
+        async fn receive(&self, _: usize) -> Result<Vec<Delivery>, Error> {
+            unreachable!("nobody receives")
+        }
+
+        async fn pending(&self, _: ObjectId) -> Result<u64, Error> {
+            unreachable!("nobody asks")
+        }
+
+        async fn pending_of_each(&self, _: &[ObjectId]) -> Result<Vec<u64>, Error> {
+            unreachable!("nobody asks")
+        }
+
+        fn max_body_bytes(&self) -> usize {
+            1
+        }
+
+        fn destination(&self) -> Destination {
+            Destination {
+                system: "test",
+                name: "small".to_owned(),
+            }
+        }
+    }
+
+    fn publication() -> Publication {
+        Publication {
+            chunk: Chunk {
+                object: ObjectId::MAX,
+                registration: String::new(),
+                dataset: String::new(),
+                start: 0,
+                end: 1,
+                first_line: 1,
+                lines: 1,
+                oversized: false,
+                settled: ObjectId::MAX,
+                reading: String::new(),
+                trace: None,
+                body: Bytes::new(),
+            },
+            span: Span::begin_at(SpanKind::Producer, String::new(), None, SystemTime::now()),
+        }
+    }
+
+    const WINDOW: usize = 64;
+
+    /// How long so many chunks take.
+    async fn publish(queue: Arc<Small>, count: usize) -> Duration {
+        let begin = Instant::now();
+        let window = NonZeroUsize::new(WINDOW).unwrap();
+        let mut publisher = Publisher::new(queue, window, 1);
+        for _ in 0..count {
+            publisher.publish(publication()).await.unwrap();
+        }
+        publisher.flush().await.unwrap();
+        begin.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn queue_that_was_full_for_long_is_used_as_soon_as_it_has_room() {
+        let full = Duration::from_mins(10);
+        let taken = publish(Small::new(WINDOW, full), WINDOW).await;
+        assert!(taken <= full + LONGEST_DELAY_WHILE_FULL, "{taken:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_that_were_refused_together_wait_once() {
+        let every = Duration::from_millis(250);
+        // A wait of its own for each of the window would take ten times as long as the queue needs for them.
+        let taken = publish(Small::new(WINDOW, every), WINDOW * 20).await;
+        assert!(taken < every * 40, "{taken:?}");
     }
 }
