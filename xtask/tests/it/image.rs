@@ -14,7 +14,8 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 #[test]
 fn every_target_survives_the_cut_of_the_dependency_layer() {
     let context = tempfile::tempdir().unwrap();
-    copy(context.path());
+    let ignored = fs::read_to_string(format!("{ROOT}/.dockerignore")).unwrap();
+    copy(Path::new(""), context.path(), &Ignored::parse(&ignored));
     let dockerfile = fs::read_to_string(format!("{ROOT}/Dockerfile")).unwrap();
     done(
         Command::new("sh")
@@ -41,26 +42,21 @@ fn host() -> String {
     host.unwrap().to_owned()
 }
 
-/// Copies what the build context holds.
-fn copy(to: &Path) {
-    let files = done(
-        Command::new("git")
-            .args(["ls-files", "-z", "--cached", "--others"])
-            .arg("--exclude-standard")
-            .current_dir(ROOT),
-    );
-    let ignored = fs::read_to_string(format!("{ROOT}/.dockerignore")).unwrap();
-    let ignored = Ignored::parse(&ignored);
-    let files = String::from_utf8(files.stdout).unwrap();
-    let from = Path::new(ROOT);
-    for file in files.split_terminator('\0') {
-        // What is deleted and not committed yet is listed, too.
-        if ignored.holds(Path::new(file)) || !from.join(file).exists() {
-            continue;
+/// Copies what the build context holds of a folder.
+fn copy(folder: &Path, to: &Path, ignored: &Ignored) {
+    for entry in fs::read_dir(Path::new(ROOT).join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let place = folder.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            // Ignored, too, and large.
+            if !place.ends_with("target") && !place.ends_with(".git") {
+                copy(&place, to, ignored);
+            }
+        } else if !ignored.holds(&place) {
+            let to = to.join(&place);
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(entry.path(), to).unwrap();
         }
-        let to = to.join(file);
-        fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(from.join(file), to).unwrap();
     }
 }
 
