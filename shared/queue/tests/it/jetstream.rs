@@ -160,6 +160,23 @@ async fn stream_of_another_kind_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
+async fn stream_of_another_name_that_takes_our_chunks_is_refused_with_the_reason() {
+    let config = settings("overlap");
+    let foreign = stream::Config {
+        name: format!("{}-foreign", config.nats_stream),
+        subjects: vec![format!("{}.>", config.nats_stream)],
+        ..stream::Config::default()
+    };
+    admin().await.create_stream(foreign).await.unwrap();
+    let error = JetStream::connect(&nats::shared(), &config)
+        .await
+        .err()
+        .unwrap();
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("make the stream"), "{error}");
+}
+
+#[tokio::test]
 async fn consumer_that_delivers_nothing_is_replaced() {
     let config = settings("stuck");
     let queue = jetstream(&nats::shared(), &config).await;

@@ -138,7 +138,8 @@ impl Ledger {
         Ok(ids(kept))
     }
 
-    /// Gives up objects that were not read to the end: anybody may read them at once. One whose reading is finished is not touched.
+    /// Gives up objects that were not read to the end: anybody may read them at once. One whose reading is finished is not
+    /// touched.
     pub async fn release(&self, objects: &[ObjectId], owner: &str) -> Result<(), Error> {
         if objects.is_empty() {
             return Ok(());

@@ -1,4 +1,5 @@
-//! The upsert in PostgreSQL: two statements of a fixed text, with one array per column; the second for so many rows at once.
+//! The upsert in PostgreSQL: two statements of a fixed text, with one array per column; the second for so many rows at
+//! once.
 //!
 //! The first looks at the rows there are, by their ids alone: a record that needs no writing never travels to the
 //! server, and its row is spared its lock and its WAL. The second writes the others. What it is told may be out of date by
