@@ -25,7 +25,7 @@ const TELL: Duration = Duration::from_secs(5);
 pub(crate) struct Publisher {
     queue: Arc<dyn Queue>,
     window: NonZeroUsize,
-    waiting: VecDeque<Waiting>,
+    in_flight: VecDeque<InFlight>,
     away: Backoff,
     full: Backoff,
     /// When the last wait for the queue was over.
@@ -34,8 +34,8 @@ pub(crate) struct Publisher {
     told: Option<Instant>,
 }
 
-/// A chunk on its way.
-struct Waiting {
+/// A chunk that was sent and is not acknowledged yet.
+struct InFlight {
     publication: Publication,
     ack: PublishAck,
     sent: Instant,
@@ -52,7 +52,7 @@ impl Publisher {
         Self {
             queue,
             window,
-            waiting: VecDeque::with_capacity(window.get()),
+            in_flight: VecDeque::with_capacity(window.get()),
             away: Backoff::new(FIRST_DELAY, LONGEST_DELAY, seed),
             full: Backoff::new(FIRST_DELAY, LONGEST_DELAY_WHILE_FULL, seed),
             waited: None,
@@ -62,24 +62,24 @@ impl Publisher {
 
     /// Sends a chunk, after waiting for the oldest ones where the window is full. An error says that waiting will not help.
     pub(crate) async fn publish(&mut self, publication: Publication) -> Result<(), Error> {
-        while self.waiting.len() >= self.window.get() {
+        while self.in_flight.len() >= self.window.get() {
             self.settle_oldest().await?;
         }
-        let waiting = self.send(publication).await?;
-        self.waiting.push_back(waiting);
+        let sent = self.send(publication).await?;
+        self.in_flight.push_back(sent);
         Ok(())
     }
 
     /// Waits until the queue has taken everything.
     pub(crate) async fn flush(&mut self) -> Result<(), Error> {
-        while !self.waiting.is_empty() {
+        while !self.in_flight.is_empty() {
             self.settle_oldest().await?;
         }
         Ok(())
     }
 
     async fn settle_oldest(&mut self) -> Result<(), Error> {
-        let Some(mut oldest) = self.waiting.pop_front() else {
+        let Some(mut oldest) = self.in_flight.pop_front() else {
             return Ok(());
         };
         while let Err(error) = oldest.ack.await {
@@ -93,12 +93,12 @@ impl Publisher {
         Ok(())
     }
 
-    async fn send(&mut self, publication: Publication) -> Result<Waiting, Error> {
+    async fn send(&mut self, publication: Publication) -> Result<InFlight, Error> {
         loop {
             let sent = Instant::now();
             match self.queue.publish(publication.chunk.clone()).await {
                 Ok(ack) => {
-                    return Ok(Waiting {
+                    return Ok(InFlight {
                         publication,
                         ack,
                         sent,
@@ -130,8 +130,7 @@ impl Publisher {
         let full = matches!(error, Error::Full);
         let backoff = if full { &mut self.full } else { &mut self.away };
         let delay = backoff.next_delay();
-        if !full || self.told.is_none_or(|told| told.elapsed() >= TELL) {
-            self.told = full.then(Instant::now).or(self.told);
+        if !full || self.is_time_to_tell() {
             chunk.log_span().in_scope(|| {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -143,6 +142,15 @@ impl Publisher {
         sleep(delay).await;
         self.waited = Some(Instant::now());
         Ok(())
+    }
+
+    /// Whether the log has not said for a while that the queue is full; it does now.
+    fn is_time_to_tell(&mut self) -> bool {
+        let due = self.told.is_none_or(|told| told.elapsed() >= TELL);
+        if due {
+            self.told = Some(Instant::now());
+        }
+        due
     }
 }
 
@@ -264,5 +272,15 @@ mod tests {
         // A wait of its own for each of the window would take ten times as long as the queue needs for them.
         let taken = publish(Small::new(WINDOW, every), WINDOW * 20).await;
         assert!(taken < every * 40, "{taken:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn log_says_every_few_seconds_that_the_queue_is_full() {
+        let queue = Small::new(WINDOW, TELL);
+        let mut publisher = Publisher::new(queue, NonZeroUsize::MIN, 1);
+        assert!(publisher.is_time_to_tell());
+        assert!(!publisher.is_time_to_tell());
+        sleep(TELL).await;
+        assert!(publisher.is_time_to_tell());
     }
 }
