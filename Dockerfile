@@ -7,7 +7,7 @@ COPY . .
 RUN find . -name '*.rs' ! -name main.rs ! -name lib.rs ! -path '*/src/bin/*' ! -path '*/benches/*' -delete \
  && find . -name lib.rs -exec truncate --size 0 {} + \
  && find . -name '*.rs' ! -name lib.rs -exec sh -c 'for file; do echo "fn main() { }" >"$file"; done' sh {} + \
- && rm -r samples
+ && rm -r deploy samples
 
 FROM rust:1-slim-trixie AS build
 # For jemalloc.
@@ -34,6 +34,7 @@ RUN apt-get update \
  && useradd --uid 10001 --no-create-home --home-dir /var/lib/jetline --shell /usr/sbin/nologin jetline \
  && install --directory --owner jetline --group jetline /var/lib/jetline
 COPY --from=build /programs /usr/local/bin
+COPY --chmod=755 deploy/image/entrypoint /usr/local/bin/jetline-entrypoint
 COPY samples /usr/share/jetline/samples
 # Inside a container the loopback address is nobody's.
 ENV LISTEN=0.0.0.0:8080 OBSERVE_LISTEN=0.0.0.0:9090
@@ -41,4 +42,16 @@ USER 10001
 WORKDIR /var/lib/jetline
 EXPOSE 8080 9090
 STOPSIGNAL SIGTERM
-CMD ["jetline", "--source", "/usr/share/jetline/samples"]
+# `jetline` and the api are asked on the one port, fetcher and writer on the other.
+HEALTHCHECK --interval=5s --timeout=10s --start-period=60s --retries=3 \
+  CMD ["sh", "-c", "jetline healthcheck || jetline-fetcher healthcheck"]
+ENTRYPOINT ["jetline-entrypoint"]
+CMD ["--source", "/usr/share/jetline/samples"]
+# Last, for they differ from build to build: docker build --build-arg VERSION=1.2.3 --build-arg REVISION=$(git rev-parse HEAD)
+ARG VERSION=local
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Jetline" \
+      org.opencontainers.image.description="Loads JSON Lines from S3 into PostgreSQL and serves every record by id" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"

@@ -2,6 +2,11 @@
 
 mod m0001_ledger;
 mod m0002_products;
+mod m0003_outdone;
+mod m0004_refusals;
+mod m0005_dismissed;
+mod m0006_chunk_lines;
+mod m0007_identity;
 mod record_table;
 
 use sea_orm::{
@@ -39,6 +44,11 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m0001_ledger::Migration),
             Box::new(m0002_products::Migration),
+            Box::new(m0003_outdone::Migration),
+            Box::new(m0004_refusals::Migration),
+            Box::new(m0005_dismissed::Migration),
+            Box::new(m0006_chunk_lines::Migration),
+            Box::new(m0007_identity::Migration),
         ]
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    process::Command,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -118,12 +119,18 @@ impl Deployment {
     /// Starts a program with flags, which outdo the settings.
     pub(crate) fn start_with(&self, name: &str, flags: &[&str]) -> Process {
         let number = self.processes.fetch_add(1, Ordering::Relaxed);
-        let mut command = program(name);
-        command.current_dir(self.folder.path());
-        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        let mut command = self.command(name);
         command.args(flags);
         let log = self.folder.path().join(format!("{name}-{number}.log"));
         Process::start(command, &log).unwrap()
+    }
+
+    /// A program with the settings.
+    pub(crate) fn command(&self, name: &str) -> Command {
+        let mut command = program(name);
+        command.current_dir(self.folder.path());
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     /// Starts some writers.

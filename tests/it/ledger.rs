@@ -46,7 +46,12 @@ impl Ledger {
 
     /// The id of the epoch in force, empty before the first.
     pub(crate) async fn epoch(&self) -> String {
-        let found: Vec<Text> = self.read("SELECT id AS text FROM epoch").await.unwrap();
+        self.texts("SELECT id AS text FROM epoch").await.concat()
+    }
+
+    /// The texts that a query finds, as `text`.
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
+        let found: Vec<Text> = self.read(sql).await.unwrap();
         found.into_iter().map(|row| row.text).collect()
     }
 

@@ -16,13 +16,16 @@ use jetline_oracle::{
     fold,
     standing::Object,
 };
-use jetline_testkit::process::{Process, Signal, free_port};
+use jetline_testkit::{
+    process::{Process, Signal, free_port},
+    s3::{Fault, S3Server},
+};
 use sea_orm::{DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 
 use crate::{
-    deployment::finish,
+    deployment::{BUCKET, finish},
     http::{get, try_get},
     ledger::Ledger,
     patience::{PATIENCE, until},
@@ -30,13 +33,13 @@ use crate::{
 };
 
 /// A working directory with the folder `samples`, in which the files were written one second after the other.
-struct Home {
-    folder: TempDir,
-    address: SocketAddr,
+pub(crate) struct Home {
+    pub(crate) folder: TempDir,
+    pub(crate) address: SocketAddr,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("samples")).unwrap();
         Self {
@@ -45,7 +48,7 @@ impl Home {
         }
     }
 
-    fn put(&self, name: &str, second: u64, content: &[u8]) {
+    pub(crate) fn put(&self, name: &str, second: u64, content: &[u8]) {
         let path = self.folder.path().join("samples").join(name);
         fs::write(&path, content).unwrap();
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + second);
@@ -53,7 +56,7 @@ impl Home {
     }
 
     /// It, with nothing set but its port, and the longest line as the expectation has it.
-    fn command(&self, flags: &[&str]) -> Command {
+    pub(crate) fn command(&self, flags: &[&str]) -> Command {
         let mut command = program("jetline");
         command
             .current_dir(self.folder.path())
@@ -63,12 +66,12 @@ impl Home {
         command
     }
 
-    fn start(&self, flags: &[&str]) -> Process {
+    pub(crate) fn start(&self, flags: &[&str]) -> Process {
         Process::start(self.command(flags), &self.folder.path().join("log")).unwrap()
     }
 
     /// Its database, once there is one.
-    async fn ledger(&self) -> Ledger {
+    pub(crate) async fn ledger(&self) -> Ledger {
         let file = self.folder.path().join("jetline.db");
         until("the database is made and migrated", async || {
             if !file.exists() {
@@ -87,7 +90,7 @@ fn samples() -> PathBuf {
 }
 
 /// Copies the bundled samples; what must become of them.
-async fn put_samples(home: &Home) -> Expected {
+pub(crate) async fn put_samples(home: &Home) -> Expected {
     let mut contents = Vec::new();
     for (second, name) in [
         "products-1.jsonl",
@@ -154,7 +157,7 @@ async fn api_is_served_until_sigint() {
 }
 
 /// A source of some thousand chunks, and what must become of it.
-fn put_many(home: &Home) -> Expected {
+pub(crate) fn put_many(home: &Home) -> Expected {
     let contents: Vec<Vec<u8>> = (1..=2)
         .map(|seed| lines_with_bad_ones(seed, 5000, 2000, 100))
         .collect();
@@ -165,7 +168,10 @@ fn put_many(home: &Home) -> Expected {
 }
 
 /// Waits until some of the lines are committed, and holds what comes next.
-async fn hold_in_the_middle(ledger: &Ledger, expected: &Expected) -> DatabaseTransaction {
+pub(crate) async fn hold_in_the_middle(
+    ledger: &Ledger,
+    expected: &Expected,
+) -> DatabaseTransaction {
     until("some of the lines are committed", async || {
         let lines = ledger.try_objects().await.ok()?;
         let lines: i64 = lines.iter().map(Object::lines).sum();
@@ -185,7 +191,7 @@ async fn hold_in_the_middle(ledger: &Ledger, expected: &Expected) -> DatabaseTra
     gate
 }
 
-const SMALL_CHUNKS: [&str; 3] = ["--exit", "--chunk-bytes", "1KiB"];
+pub(crate) const SMALL_CHUNKS: [&str; 3] = ["--exit", "--chunk-bytes", "1KiB"];
 
 #[tokio::test]
 async fn killed_in_the_middle_it_goes_on_where_it_was() {
@@ -218,6 +224,120 @@ async fn interrupted_in_the_middle_it_says_so_and_goes_on_where_it_was() {
     let (complete, output) = finish(home.start(&SMALL_CHUNKS));
     assert!(complete, "{output}");
     ledger.assert_holds(&expected).await;
+}
+
+#[tokio::test]
+async fn interrupted_while_there_is_nothing_to_write_it_reports_what_the_ledger_says() {
+    let home = Home::new();
+    let s3 = S3Server::start().unwrap();
+    s3.create_bucket(BUCKET);
+    s3.put(BUCKET, "a.jsonl", lines(1, 10, 10));
+    s3.fail_next_gets(100, &Fault::Delay(Duration::from_hours(1)));
+    let mut command = home.command(&["--exit", "--source", &format!("s3://{BUCKET}")]);
+    command
+        .env("AWS_ENDPOINT_URL", s3.endpoint())
+        .env("AWS_ACCESS_KEY_ID", s3.access_key())
+        .env("AWS_SECRET_ACCESS_KEY", s3.secret_key())
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    let process = Process::start(command, &home.folder.path().join("log")).unwrap();
+    let ledger = home.ledger().await;
+    until("the object is being read", async || {
+        let objects = ledger.try_objects().await.ok()?;
+        objects.first().filter(|object| object.state == "reading")?;
+        Some(())
+    })
+    .await;
+    process.signal(Signal::INT);
+    let (complete, output) = finish(process);
+    assert!(!complete, "{output}");
+    assert!(
+        output.contains("a.jsonl") && output.contains("Interrupted"),
+        "{output}"
+    );
+    assert!(!output.contains("Nothing to do"), "{output}");
+}
+
+#[tokio::test]
+async fn object_that_failed_counts_until_it_is_dismissed_or_replayed() {
+    let home = Home::new();
+    let good = lines_with_bad_ones(1, 50, 50, 10);
+    home.put("a.jsonl", 0, &good);
+    home.put("b.jsonl", 1, b"id,title\na1,t\na2,u\n");
+    let (complete, output) = finish(home.start(&["--exit"]));
+    assert!(!complete, "{output}");
+    for words in [
+        "  rejected: 3 invalid_json; first: line 1, invalid_json: ",
+        "object 2 failed: none of its lines was taken (3 rejected); it looks like CSV",
+        "replay --object NUMBER",
+    ] {
+        assert!(output.contains(words), "{words}: {output}");
+    }
+    let ledger = home.ledger().await;
+    let expected = fold(&[&good[..], b"id,title\na1,t\na2,u\n"]);
+    ledger.assert_agrees(&expected).await;
+
+    let (complete, output) = finish(home.start(&["--exit"]));
+    assert!(!complete, "{output}");
+    for words in [
+        "Nothing new: all 2 objects are known",
+        "Known objects that failed: 1",
+        "object 2 (b.jsonl): none of its lines was taken",
+        "dismiss NUMBER",
+    ] {
+        assert!(output.contains(words), "{words}: {output}");
+    }
+    let (content, output) = finish(home.start(&["dismiss", "1"]));
+    assert!(!content && output.contains("object 1 is done"), "{output}");
+    let (content, output) = finish(home.start(&["dismiss", "7"]));
+    assert!(
+        !content && output.contains("there is no object 7"),
+        "{output}"
+    );
+    let (content, output) = finish(home.start(&["dismiss", "2"]));
+    assert!(
+        content && output.contains("Object 2 is dismissed"),
+        "{output}"
+    );
+    let (complete, output) = finish(home.start(&["--exit"]));
+    // What it printed stands behind what the runs before it printed. The log stands there too: the test reads the database.
+    let last = output.lines().rfind(|line| !line.contains(" WARN "));
+    let last = last.unwrap_or_default();
+    assert!(complete && last.ends_with("were not read."), "{output}");
+
+    let (content, output) = finish(home.start(&["replay", "--object", "2"]));
+    assert!(content, "{output}");
+    let (complete, output) = finish(home.start(&["--exit"]));
+    assert!(!complete, "{output}");
+    assert_eq!(output.matches("object 2 failed: ").count(), 2, "{output}");
+    ledger.assert_agrees(&expected).await;
+}
+
+#[tokio::test]
+async fn rows_that_others_changed_are_written_again_by_a_replay_that_rewrites() {
+    let home = Home::new();
+    let contents = [lines(1, 200, 50), lines(2, 100, 80)];
+    for (second, content) in (0..).zip(&contents) {
+        home.put(&format!("{second}.jsonl"), second, content);
+    }
+    let (complete, output) = finish(home.start(&["--exit"]));
+    assert!(complete, "{output}");
+    let ledger = home.ledger().await;
+    let expected = fold(&contents);
+    ledger.assert_holds(&expected).await;
+    ledger.run("UPDATE products SET title = 'not ours'").await;
+
+    let replay = async |flags: &[&str]| {
+        let flags = [&["replay", "--object", "1"], flags].concat();
+        let (content, output) = finish(home.start(&flags));
+        assert!(content, "{output}");
+        let (complete, output) = finish(home.start(&["--exit"]));
+        assert!(complete, "{output}");
+    };
+    replay(&[]).await;
+    let sql = "SELECT title AS text FROM products WHERE title = 'not ours'";
+    assert!(!ledger.texts(sql).await.is_empty());
+    replay(&["--rewrite"]).await;
+    ledger.assert_replayed(&expected).await;
 }
 
 #[tokio::test]

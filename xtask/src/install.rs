@@ -18,6 +18,7 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("initdb", "postgresql", "postgresql"),
     ("postgres", "postgresql", "postgresql"),
     ("psql", "postgresql", "postgresql"),
+    ("pgbouncer", "pgbouncer", "pgbouncer"),
 ];
 
 /// Installs what is missing, or says what to install.
@@ -146,7 +147,7 @@ mod tests {
     fn every_package_is_named_once() {
         assert_eq!(
             packages(NEEDED, |(_, debian, _)| debian),
-            ["nats-server", "redis-server", "postgresql"]
+            ["nats-server", "redis-server", "postgresql", "pgbouncer"]
         );
     }
 

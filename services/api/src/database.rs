@@ -11,10 +11,7 @@ use std::{
 use anyhow::Context;
 use jetline_records::Record;
 use jetline_runtime::settings::SecretUrl;
-use jetline_store::{
-    read::{self, Finder},
-    tls,
-};
+use jetline_store::{database, pooler, read::Finder, tls};
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqlxError,
 };
@@ -24,6 +21,9 @@ use crate::{ApiSettings, DatabaseSettings};
 /// A connection that was idle for so long is asked whether it still lives before it is used.
 const SUSPICIOUS_IDLE: Duration = Duration::from_secs(1);
 
+/// How many rows a connection to SQLite reads before they are asked for.
+const ROW_BUFFER: usize = 4;
+
 /// Opens a pool. PostgreSQL need not answer yet: while it is away the service is not ready, but it runs. The file of
 /// an SQLite database must be there.
 pub async fn connect(
@@ -31,8 +31,8 @@ pub async fn connect(
     api: &ApiSettings,
 ) -> anyhow::Result<DatabaseConnection> {
     let url: &SecretUrl = settings.url()?;
-    tls::check(url.expose())?;
-    let mut options = ConnectOptions::new(url.expose());
+    let checked = database::checked(url.expose()).with_context(|| format!("the database {url}"))?;
+    let mut options = ConnectOptions::new(checked);
     options
         .max_connections(settings.database_connections.get())
         .connect_timeout(statement_limit(api.request_timeout))
@@ -41,6 +41,8 @@ pub async fn connect(
         .set_application_name("jetline-api")
         .connect_lazy(true)
         .sqlx_logging(false)
+        // Rows wait here while others are written as JSON, and each may be a large one.
+        .map_sqlx_sqlite_opts(|options| options.row_buffer_size(ROW_BUFFER))
         // Rows are always looked up by key. A plan made while a table was small must not stay a scan of it.
         .map_sqlx_postgres_opts(|options| options.options([("enable_seqscan", "off")]));
     Database::connect(options)
@@ -93,43 +95,52 @@ impl Reads {
         &self.connection
     }
 
-    /// Whether the database answers and has the tables.
-    pub(crate) async fn ready(&self) -> Result<(), String> {
-        let answer = self.ask(read::ready(&self.connection)).await;
-        answer.map_err(|error| match error {
-            Error::Away => error.to_string(),
-            Error::Failed => {
-                "the database cannot be read: has `jetline-migrate` been run?".to_owned()
-            }
-        })
-    }
-
     /// The result of a statement, or why there is none within the limit. Failures are logged here, once for all who wait.
     pub(crate) async fn ask<T>(
         &self,
         statement: impl Future<Output = Result<T, DbErr>>,
     ) -> Result<T, Error> {
-        let error = match tokio::time::timeout(self.limit, statement).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) if is_away(&error) => {
-                if let Some(error) = tls::refusal(&error) {
-                    tracing::error!(%error, "database is not spoken to");
-                } else {
-                    tracing::warn!(%error, "database is away");
-                }
-                Error::Away
-            }
-            Ok(Err(error)) => {
-                tracing::error!(%error, "statement failed");
-                Error::Failed
-            }
-            Err(_) => {
-                tracing::warn!(limit = ?self.limit, "database does not answer in time");
-                Error::Away
-            }
+        let Ok(answer) = tokio::time::timeout(self.limit, statement).await else {
+            tracing::warn!(limit = ?self.limit, "database does not answer in time");
+            return Err(Error::Away);
         };
-        Err(error)
+        told(answer)
     }
+}
+
+/// What the database said, where that is not what was asked for: the log has the details.
+pub(crate) fn told<T>(answer: Result<T, DbErr>) -> Result<T, Error> {
+    let error = match answer {
+        Ok(answer) => return Ok(answer),
+        Err(error) => error,
+    };
+    if let Some(refusal) = pooler::refusal(&error) {
+        tracing::error!(error = %refusal, "statement failed");
+        return Err(Error::Failed);
+    }
+    if let Some(error) = tls::refusal(&error) {
+        tracing::error!(%error, "database is not spoken to");
+        return Err(Error::Away);
+    }
+    if is_away(&error) {
+        tracing::warn!(%error, "database is away");
+        return Err(Error::Away);
+    }
+    tracing::error!(%error, "statement failed");
+    Err(Error::Failed)
+}
+
+/// Why the connections that the database gives cannot be used, for whoever asks whether requests are answered.
+pub(crate) fn refused(error: &jetline_store::Error) -> String {
+    if error.is_passing() {
+        tracing::warn!(error = error as &dyn std::error::Error, "database is away");
+        return Error::Away.to_string();
+    }
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        "database is not spoken to"
+    );
+    error.to_string()
 }
 
 /// Why the database gave no answer; the log has the details.
@@ -141,6 +152,9 @@ pub(crate) enum Error {
     /// Waiting does not help.
     #[error("the database refused the statement")]
     Failed,
+    /// It was not asked, or for nothing: waiting helps.
+    #[error("too many large answers are being sent")]
+    Busy,
 }
 
 /// Whether the same statement may succeed a little later.

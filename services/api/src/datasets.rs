@@ -10,7 +10,7 @@ use poem_openapi::{
     registry::{MetaApi, Registry},
 };
 
-use crate::{database::Reads, lookup::Recent, records::RecordApi};
+use crate::{answers::Answers, database::Reads, lookup::Recent, records::RecordApi};
 
 /// Routes by path and method, as poem-openapi collects them.
 type Routes = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
@@ -18,6 +18,7 @@ type Routes = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
 /// Serves every dataset under its name.
 pub(crate) struct Datasets {
     pub(crate) reads: Reads,
+    pub(crate) answers: Answers,
     /// How long a record is given after it was read, and the memory for those that are, of each dataset.
     pub(crate) cache: (Duration, usize),
     pub(crate) shutdown: Shutdown,
@@ -76,10 +77,12 @@ impl registry::Registry for Routed<'_> {
     fn add<R: Record>(&mut self) {
         let Datasets {
             reads,
+            answers,
             cache: (time, bytes),
             shutdown,
         } = &self.datasets;
         let recent = Recent::new(*time, *bytes);
-        RecordApi::<R>::new(reads.clone(), recent, shutdown).add_routes(self.routes);
+        RecordApi::<R>::new(reads.clone(), answers.clone(), recent, shutdown)
+            .add_routes(self.routes);
     }
 }

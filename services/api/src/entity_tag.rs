@@ -7,16 +7,40 @@ pub(crate) fn of(fingerprint: Fingerprint) -> String {
     format!("\"{fingerprint}\"")
 }
 
-/// Whether the value of `If-None-Match` says that the caller has it: a list of tags, weak or strong, or `*`.
-pub(crate) fn matches(if_none_match: &str, tag: &str) -> bool {
-    if_none_match.split(',').map(str::trim).any(|candidate| {
-        candidate == "*" || candidate.strip_prefix("W/").unwrap_or(candidate) == tag
+/// Whether the lines of `If-None-Match` say that the caller has it. Together they are one list of tags, weak or strong, or
+/// `*` alone.
+pub(crate) fn matches(lines: &[String], tag: &str) -> bool {
+    match lines {
+        [line] if line.trim() == "*" => true,
+        lines => lines
+            .iter()
+            .flat_map(|line| tags(line))
+            .any(|had| had == tag),
+    }
+}
+
+/// The tags of a line, without what makes them weak. A tag may hold commas, so they are told apart by their quotes.
+fn tags(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        let begin = rest.find('"')?;
+        let end = begin + 2 + rest[begin + 1..].find('"')?;
+        let between = rest[..begin].trim_matches([' ', '\t', ',']);
+        let tag = &rest[begin..end];
+        rest = &rest[end..];
+        // What is no tag ends the list.
+        matches!(between, "" | "W/").then_some(tag)
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn has(lines: &[&str]) -> bool {
+        let lines: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
+        matches(&lines, "\"a\"")
+    }
 
     #[test]
     fn tag_is_found_in_every_form_that_clients_send() {
@@ -25,13 +49,31 @@ mod tests {
             "W/\"a\"",
             "\"b\", \"a\"",
             "\"b\",W/\"a\"",
+            "\"b,c\" , ,\t\"a\"",
             "*",
             " \"a\" ",
         ] {
-            assert!(matches(header, "\"a\""), "{header}");
+            assert!(has(&[header]), "{header}");
         }
-        for header in ["", "a", "\"b\"", "\"aa\"", "w/\"a\""] {
-            assert!(!matches(header, "\"a\""), "{header}");
+        for header in [
+            "",
+            "a",
+            "\"b\"",
+            "\"aa\"",
+            "w/\"a\"",
+            "\"b,*,c\"",
+            "\"a",
+            "b \"a\"",
+        ] {
+            assert!(!has(&[header]), "{header}");
         }
+    }
+
+    #[test]
+    fn list_on_several_lines_is_one_list() {
+        assert!(has(&["\"b\"", "\"a\""]));
+        assert!(has(&["\"b\", \"c\"", "", "W/\"a\", \"d\""]));
+        assert!(!has(&["\"b\"", "\"c\""]));
+        assert!(!has(&[]));
     }
 }

@@ -1,4 +1,4 @@
-//! HEAD: what GET answers, without the body but with its length.
+//! HEAD: what GET answers, without the body but with its length, where that is known.
 
 use std::sync::Arc;
 
@@ -7,6 +7,8 @@ use poem::{
     error::InternalServerError,
     http::{HeaderValue, Method, StatusCode, header},
 };
+
+use crate::json::Length;
 
 /// Answers HEAD through GET. The framework would do so too, and say that the length is 0.
 pub(crate) async fn headed<E: Endpoint<Output = Response>>(
@@ -18,7 +20,12 @@ pub(crate) async fn headed<E: Endpoint<Output = Response>>(
     }
     request.set_method(Method::GET);
     let mut response = endpoint.call(request).await?;
-    let body = response.take_body().into_bytes().await;
+    let body = response.take_body();
+    if response.data() == Some(&Length::Unknown) {
+        // Nobody makes it only to see how long it is.
+        return Ok(response);
+    }
+    let body = body.into_bytes().await;
     if response.status() == StatusCode::OK {
         let length = body.map_err(InternalServerError)?.len();
         let headers = response.headers_mut();

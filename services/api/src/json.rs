@@ -1,9 +1,10 @@
 //! Bodies that serde writes: documented as any other type, but numbers come out digit by digit.
 
-use std::marker::PhantomData;
+use std::{io, marker::PhantomData};
 
 use bytes::Bytes;
-use poem::{IntoResponse, Response};
+use futures::Stream;
+use poem::{Body, IntoResponse, Response};
 use poem_openapi::{
     ApiResponse,
     payload::Payload,
@@ -12,28 +13,52 @@ use poem_openapi::{
 };
 use serde::Serialize;
 
-use crate::problem::Failure;
+use crate::database::Error;
 
 /// A `T` as serde writes it. poem-openapi's own JSON takes numbers through binary floats.
 pub(crate) struct SerdeJson<T> {
-    body: Bytes,
+    body: Body,
+    length: Length,
     of: PhantomData<fn() -> T>,
+}
+
+/// Whether it is known how long a body will be, as a response's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// All of it is there.
+    Known,
+    /// It is made while it is sent.
+    Unknown,
+}
+
+/// What `write` makes, or the failure of it, which the log tells.
+pub(crate) fn written<T>(write: impl FnOnce() -> serde_json::Result<T>) -> Result<T, Error> {
+    write().map_err(|error| {
+        tracing::error!(%error, "cannot write a body");
+        Error::Failed
+    })
 }
 
 impl<T> SerdeJson<T> {
     /// Writes a value that looks like a `T`, such as a reference to one.
-    pub(crate) fn new(value: &impl Serialize) -> Result<Self, Failure> {
-        let body = serde_json::to_vec(value).map_err(|error| {
-            tracing::error!(%error, "cannot write a body");
-            Failure::internal()
-        })?;
-        Ok(Self::written(body.into()))
+    pub(crate) fn new(value: &impl Serialize) -> Result<Self, Error> {
+        Ok(Self::written(written(|| serde_json::to_vec(value))?.into()))
     }
 
     /// What serde has written of a `T` before.
     pub(crate) fn written(body: Bytes) -> Self {
         Self {
-            body,
+            body: body.into(),
+            length: Length::Known,
+            of: PhantomData,
+        }
+    }
+
+    /// What serde will have written of a `T` in the end. An error breaks the answer off.
+    pub(crate) fn streamed(body: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Self {
+        Self {
+            body: Body::from_bytes_stream(body),
+            length: Length::Unknown,
             of: PhantomData,
         }
     }
@@ -53,9 +78,11 @@ impl<T: Type> Payload for SerdeJson<T> {
 
 impl<T: Type> IntoResponse for SerdeJson<T> {
     fn into_response(self) -> Response {
-        Response::builder()
+        let mut response = Response::builder()
             .content_type(Self::CONTENT_TYPE)
-            .body(self.body)
+            .body(self.body);
+        response.set_data(self.length);
+        response
     }
 }
 

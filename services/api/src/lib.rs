@@ -5,6 +5,7 @@
 //! the registry has its endpoints here.
 
 mod access;
+mod answers;
 mod app;
 pub mod auth;
 mod cache;
@@ -19,7 +20,9 @@ mod lookup;
 mod objects;
 mod openapi;
 mod paging;
+mod parts;
 mod problem;
+mod readiness;
 mod records;
 mod rejects;
 mod rendered;
@@ -33,7 +36,15 @@ pub use database::connect;
 pub use server::{Bound, bind, serve};
 pub use settings::{ApiSettings, DatabaseSettings};
 
+use std::time::Duration;
+
+use anyhow::Context;
 use jetline_runtime::{PrometheusHandle, Shutdown};
+use jetline_store::pooler;
+use sea_orm::DatabaseConnection;
+
+/// After so long a database that did not answer at the start is asked again what stands before it.
+const CHECK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The service: opens the database, answers until the soft shutdown, and waits for what is in flight.
 pub async fn run(
@@ -43,7 +54,25 @@ pub async fn run(
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let db = connect(database, settings).await?;
-    serve(settings, db, metrics, shutdown.clone()).await?;
+    let refused = refused(db.clone());
+    let served = tokio::select! {
+        served = serve(settings, db.clone(), metrics, shutdown.clone()) => served,
+        refusal = refused => Err(refusal).context("cannot start"),
+    };
+    shutdown.soft.cancel();
     shutdown.drained().await;
-    Ok(())
+    jetline_store::database::close(&db).await;
+    served
+}
+
+/// Ends when the database is behind a pooler that cannot be worked with: no waiting cures that. Whatever else is wrong may be
+/// mended while the service runs, which says that it is not ready.
+async fn refused(db: DatabaseConnection) -> jetline_store::Error {
+    loop {
+        match pooler::check(&db).await {
+            Err(error @ jetline_store::Error::Pooler { .. }) => return error,
+            Err(_) => tokio::time::sleep(CHECK_AGAIN).await,
+            Ok(()) => std::future::pending().await,
+        }
+    }
 }

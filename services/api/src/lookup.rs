@@ -1,7 +1,8 @@
 //! Reads that coalesce: what waits while a statement is in flight goes into the next one.
 //!
 //! No timer is involved: a lone request is read at once, and the more wait, the larger the statements become. What was
-//! read is given to whoever asks for it within the cache's time; of those who wait for the same id, one is read.
+//! read is given to whoever asks for it within the cache's time, unless it is large; of those who wait for the same id, one
+//! is read.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    answers::Answers,
     cache::Cache,
     database::{Error, Reads},
     rendered::Rendered,
@@ -55,7 +57,12 @@ struct Ask<R: Record> {
 
 impl<R: Record> Lookup<R> {
     /// Starts the readers; they end with the lookup, or with the hard shutdown.
-    pub(crate) fn start(reads: &Reads, recent: Recent, shutdown: &Shutdown) -> Self {
+    pub(crate) fn start(
+        reads: &Reads,
+        answers: &Answers,
+        recent: Recent,
+        shutdown: &Shutdown,
+    ) -> Self {
         let (asks, waiting) = mpsc::channel(WAITING);
         let waiting = Arc::new(Mutex::new(waiting));
         let recent = Arc::new(recent);
@@ -64,6 +71,7 @@ impl<R: Record> Lookup<R> {
                 asks: waiting.clone(),
                 finder: reads.finder(),
                 reads: reads.clone(),
+                answers: answers.clone(),
                 recent: recent.clone(),
             };
             let hard = shutdown.hard.clone();
@@ -94,6 +102,7 @@ struct Reader<R: Record> {
     asks: Arc<Mutex<mpsc::Receiver<Ask<R>>>>,
     finder: Finder<R>,
     reads: Reads,
+    answers: Answers,
     recent: Arc<Recent>,
 }
 
@@ -142,22 +151,28 @@ impl<R: Record> Reader<R> {
         }
         #[expect(clippy::cast_precision_loss, reason = "at most MAX_IDS")]
         histogram!(API_BATCH_IDS, "dataset" => R::NAME).record(ids.len() as f64);
-        let found = self.reads.ask(self.finder.find(&ids)).await;
-        let rendered = found.and_then(|found| rendered(&found));
-        if let Ok(rendered) = &rendered {
-            for key in keys {
-                let outcome = rendered.get(key).cloned();
+        // One row after another: what is large is refused before there is too much of it.
+        let mut found = HashMap::new();
+        let render = |record: Found<R>| {
+            let rendered = Rendered::of(&record, &self.answers).map(Arc::new);
+            found.insert(record.record.id().key(), rendered);
+        };
+        let failure = self.reads.ask(self.finder.find(&ids, render)).await.err();
+        let outcome = |key: &Key| match failure {
+            Some(error) => Err(error),
+            None => found.get(key).cloned().transpose(),
+        };
+        for key in keys {
+            if let Ok(outcome) = outcome(key)
+                && outcome.as_ref().is_none_or(|record| record.is_small())
+            {
                 let bytes = outcome.as_ref().map_or(0, |record| record.bytes());
                 self.recent.put(key.clone(), outcome, bytes, asked);
             }
         }
         for ask in asks {
-            let outcome = match &rendered {
-                Ok(rendered) => Ok(rendered.get(&ask.key).cloned()),
-                Err(error) => Err(*error),
-            };
             // Who does not wait any more does not want it.
-            let _ = ask.reply.send(outcome);
+            let _ = ask.reply.send(outcome(&ask.key));
         }
     }
 
@@ -175,14 +190,4 @@ impl<R: Record> Reader<R> {
         }
         open
     }
-}
-
-fn rendered<R: Record>(found: &[Found<R>]) -> Result<HashMap<Key, Arc<Rendered>>, Error> {
-    let records = found
-        .iter()
-        .map(|found| Ok((found.record.id().key(), Arc::new(Rendered::of(found)?))));
-    records.collect::<serde_json::Result<_>>().map_err(|error| {
-        tracing::error!(%error, dataset = R::NAME, "cannot write a body");
-        Error::Failed
-    })
 }

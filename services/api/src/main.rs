@@ -1,11 +1,12 @@
 //! `jetline-api`: serves records by id, and what became of every object and line.
 
-use std::io::{Write, read_to_string, stdin, stdout};
+use std::io::{read_to_string, stdin};
 
 use clap::{Parser, Subcommand};
 use jetline_api::{ApiSettings, DatabaseSettings, auth::hash_password, run};
 use jetline_runtime::{
-    LifecycleSettings, Shutdown, TelemetrySettings, healthcheck, metrics, settings, telemetry,
+    LifecycleSettings, Shutdown, TelemetrySettings, healthcheck, metrics, output, settings,
+    telemetry,
 };
 
 /// Serves every record by id, and what became of every object and line.
@@ -53,5 +54,5 @@ fn print_hash(name: &str) -> anyhow::Result<()> {
     let password = read_to_string(stdin())?;
     let password = password.trim_end_matches(['\r', '\n']);
     let line = hash_password(name, password, &mut rand::rng())?;
-    Ok(writeln!(stdout(), "{line}")?)
+    output::print(line)
 }

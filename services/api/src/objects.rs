@@ -9,6 +9,7 @@ use poem_openapi::{
 use serde::Serialize;
 
 use crate::{
+    answers::{Answers, PART_BYTES},
     database::Reads,
     dataset_name::DatasetName,
     json::SerdeJson,
@@ -20,6 +21,7 @@ use crate::{
 /// Serves the ledger's objects.
 pub(crate) struct ObjectApi {
     pub(crate) reads: Reads,
+    pub(crate) answers: Answers,
 }
 
 /// An object version, how far it is, and what became of its lines.
@@ -38,8 +40,10 @@ struct View {
     dataset: String,
     /// How far it is.
     state: ObjectState,
-    /// Why it failed.
+    /// Why it failed, or cannot be read yet.
     error: Option<String>,
+    /// Whether its failure was dismissed: runs do not count it any more.
+    dismissed: bool,
     /// Bytes, as stored.
     bytes: i64,
     /// Bytes, decompressed; known when it was read to the end.
@@ -114,9 +118,14 @@ impl ObjectApi {
         let filter = objects::Filter {
             state: state.0.map(State::from),
             dataset: dataset.clone(),
+            ..objects::Filter::default()
         };
-        let statement = objects::list(self.reads.connection(), &filter, after.0, limit.0 + 1);
-        let found = self.reads.ask(statement).await?;
+        let memory = self.answers.reserve(PART_BYTES).await?;
+        let more = limit.0 + 1;
+        let statement = objects::list(self.reads.connection(), &filter, after.0, more);
+        let mut found = self.reads.ask(statement).await?;
+        let goes_on = found.len() as u64 == more;
+        found.truncate(usize::try_from(limit.0).unwrap_or(usize::MAX));
         let state = state.0.map(|state| ("state", state.word()));
         let dataset = dataset.map(|name| ("dataset", name));
         let listing = Listing {
@@ -124,8 +133,9 @@ impl ObjectApi {
             filter: state.into_iter().chain(dataset).collect(),
             limit: limit.0,
             entries: found.into_iter().map(View::from).collect(),
+            goes_on,
         };
-        listing.page(|object| object.id.to_string())
+        listing.page(memory, |object| object.id.to_string())
     }
 
     /// One object.
@@ -156,6 +166,7 @@ impl From<objects::ObjectStatus> for View {
             dataset: object.dataset,
             state: object.state.into(),
             error: object.error,
+            dismissed: object.dismissed,
             bytes: object.bytes,
             total_bytes: object.total_bytes,
             committed_bytes: object.committed_bytes,

@@ -107,7 +107,7 @@ pub(crate) enum Failure {
     /// Something that the log tells more about.
     #[oai(status = 500)]
     Internal(ProblemJson),
-    /// The database does not answer, or too many passwords are being verified.
+    /// The database does not answer, or too many passwords are being verified, or too many large answers are being sent.
     #[oai(status = 503)]
     Unavailable(
         ProblemJson,
@@ -132,7 +132,7 @@ impl Failure {
 impl From<database::Error> for Failure {
     fn from(error: database::Error) -> Self {
         match error {
-            database::Error::Away => {
+            database::Error::Away | database::Error::Busy => {
                 let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
                 Self::Unavailable(ProblemJson(problem), RETRY_AFTER_SECONDS)
             }
@@ -154,14 +154,24 @@ pub(crate) fn internal() -> Problem {
 /// Whatever the framework refused, as a problem that still knows its route.
 pub(crate) fn of_error(error: Error) -> Response {
     let route = error.data::<PathPattern>().cloned();
-    let mut response = response(error);
+    let mut response = response(error, route.as_ref());
     if let Some(route) = route {
         response.set_data(route);
     }
     response
 }
 
-fn response(error: Error) -> Response {
+/// The name of a path's parameter. The framework numbers them; all that there is besides ids is a rejected line's place.
+fn path_parameter(route: Option<&PathPattern>, numbered: &str) -> &'static str {
+    let is_reject = route.is_some_and(|route| route.0.starts_with("/rejects/"));
+    match (is_reject, numbered) {
+        (true, "param0") => "object",
+        (true, _) => "line",
+        (false, _) => "id",
+    }
+}
+
+fn response(error: Error, route: Option<&PathPattern>) -> Response {
     if error.is::<MethodNotAllowedError>() {
         let detail = "only GET and HEAD are answered here";
         let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).into_response();
@@ -174,8 +184,8 @@ fn response(error: Error) -> Response {
         return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
     }
     if let Some(error) = error.downcast_ref::<ParsePathError>() {
-        // The framework numbers path parameters; there is one at most, and it is an id.
-        let detail = format!("failed to parse parameter `id`: {}", error.reason);
+        let name = path_parameter(route, error.name);
+        let detail = format!("failed to parse parameter `{name}`: {}", error.reason);
         return Problem::new(StatusCode::BAD_REQUEST, detail).into_response();
     }
     if error.is_from_response() {

@@ -1,20 +1,19 @@
 //! The endpoints of one dataset.
 
-use std::collections::HashMap;
-
 use jetline_records::{Key, Record, RecordId};
 use jetline_runtime::Shutdown;
-use jetline_store::read::records;
 use poem_openapi::{
     ApiResponse, OpenApi,
     param::{Header, Path, Query},
 };
 
 use crate::{
+    answers::Answers,
     database::Reads,
     entity_tag,
     json::SerdeJson,
     lookup::{Lookup, Recent},
+    parts,
     problem::{Failure, ProblemJson, not_found},
     rendered::Rendered,
 };
@@ -29,6 +28,7 @@ const CACHE_CONTROL: &str = "no-cache";
 pub(crate) struct RecordApi<R: Record> {
     lookup: Lookup<R>,
     reads: Reads,
+    answers: Answers,
 }
 
 #[derive(ApiResponse)]
@@ -63,10 +63,11 @@ enum GetRecord<R: Record> {
 }
 
 impl<R: Record> RecordApi<R> {
-    pub(crate) fn new(reads: Reads, recent: Recent, shutdown: &Shutdown) -> Self {
+    pub(crate) fn new(reads: Reads, answers: Answers, recent: Recent, shutdown: &Shutdown) -> Self {
         Self {
-            lookup: Lookup::start(&reads, recent, shutdown),
+            lookup: Lookup::start(&reads, &answers, recent, shutdown),
             reads,
+            answers,
         }
     }
 }
@@ -81,7 +82,7 @@ impl<R: Record> RecordApi<R> {
         id: Path<R::Id>,
         /// Tags that the caller has; when the record's is among them, the answer is 304.
         #[oai(name = "If-None-Match")]
-        if_none_match: Header<Option<String>>,
+        if_none_match: Header<Option<Vec<String>>>,
     ) -> Result<GetRecord<R>, Failure> {
         let key = id.0.key();
         let found = if is_possible(&key) {
@@ -93,7 +94,7 @@ impl<R: Record> RecordApi<R> {
             let detail = format!("no record of {} has the id {key}", R::NAME);
             return Ok(GetRecord::NotFound(not_found(detail)));
         };
-        Ok(respond(&found, if_none_match.0.as_deref()))
+        Ok(respond(&found, &if_none_match.0.unwrap_or_default()))
     }
 
     /// Several records.
@@ -105,8 +106,7 @@ impl<R: Record> RecordApi<R> {
         /// The records' ids, 1 to 100 of them: `?id=1&id=2`.
         id: Query<Vec<R::Id>>,
     ) -> Result<SerdeJson<Vec<R>>, Failure> {
-        let asked: Vec<Key> = id.0.iter().map(RecordId::key).collect();
-        match asked.len() {
+        match id.0.len() {
             0 => {
                 return Err(Failure::parameter(
                     "id",
@@ -122,14 +122,7 @@ impl<R: Record> RecordApi<R> {
         }
         let mut ids = id.0;
         ids.retain(|id| is_possible(&id.key()));
-        let statement = records::find::<R>(self.reads.connection(), &ids);
-        let found = self.reads.ask(statement).await?;
-        let found: HashMap<Key, R> = found
-            .into_iter()
-            .map(|found| (found.record.id().key(), found.record))
-            .collect();
-        let records: Vec<&R> = asked.iter().filter_map(|key| found.get(key)).collect();
-        SerdeJson::new(&records)
+        parts::answer(&self.reads, &self.answers, ids).await
     }
 }
 
@@ -138,10 +131,10 @@ fn is_possible(key: &Key) -> bool {
     !matches!(key, Key::Text(text) if text.contains('\0'))
 }
 
-fn respond<R: Record>(record: &Rendered, if_none_match: Option<&str>) -> GetRecord<R> {
+fn respond<R: Record>(record: &Rendered, if_none_match: &[String]) -> GetRecord<R> {
     let tag = record.tag.clone();
     let caching = CACHE_CONTROL.to_owned();
-    if if_none_match.is_some_and(|header| entity_tag::matches(header, &tag)) {
+    if entity_tag::matches(if_none_match, &tag) {
         return GetRecord::NotModified(tag, caching);
     }
     let body = SerdeJson::written(record.body.clone());

@@ -5,7 +5,12 @@ use chrono::{DateTime, Utc};
 use jetline_records::Record;
 use jetline_store::read::records::Found;
 
-use crate::entity_tag;
+use crate::{
+    answers::{self, Answers},
+    database::Error,
+    entity_tag,
+    json::written,
+};
 
 /// What the answer to a request for one record consists of.
 pub(crate) struct Rendered {
@@ -16,14 +21,19 @@ pub(crate) struct Rendered {
 }
 
 impl Rendered {
-    pub(crate) fn of<R: Record>(found: &Found<R>) -> serde_json::Result<Self> {
-        let body = serde_json::to_vec(&found.record)?;
+    /// Refuses a large record where there is no memory to send it from.
+    pub(crate) fn of<R: Record>(found: &Found<R>, answers: &Answers) -> Result<Self, Error> {
+        let body = written(|| serde_json::to_vec(&found.record))?;
         Ok(Self {
-            // No larger than it is, for it may stay for a moment.
-            body: body.into_boxed_slice().into(),
+            body: answers.count(body)?,
             tag: entity_tag::of(found.fingerprint),
             modified: http_date(found.updated_at),
         })
+    }
+
+    /// Whether it may be kept for others: a large one would take the place of thousands, and that of other answers.
+    pub(crate) fn is_small(&self) -> bool {
+        answers::is_small(&self.body)
     }
 
     /// Memory that its texts take.

@@ -9,6 +9,8 @@ use jetline_runtime::{
     settings::{self, SecretUrl},
 };
 
+use crate::answers::PART_BYTES;
+
 /// How old an answer may be: what a writer has committed is read by everybody this much later.
 const MAX_CACHE_TIME: Duration = Duration::from_secs(1);
 
@@ -53,6 +55,11 @@ pub struct ApiSettings {
     #[arg(long, env, value_name = "BYTES", value_parser = cache_bytes, default_value = "32MiB")]
     pub cache_bytes: usize,
 
+    /// Memory for answers that are being sent, those of all clients together; small ones, up to 16 KiB, are not counted. When
+    /// it is full, more answers wait for half of the time that a request may take, and are then refused.
+    #[arg(long, env, value_name = "BYTES", value_parser = answer_bytes, default_value = "64MiB")]
+    pub answer_bytes: usize,
+
     /// File of users, one `name:hash` a line as `jetline-api hash-password NAME` prints it.
     ///
     /// When set, everything but /healthz and /readyz asks for a user and a password (HTTP Basic), /metrics too.
@@ -95,6 +102,15 @@ fn cache_time(text: &str) -> Result<Duration, String> {
         return Err("must be 1s at most: nobody is to get what was replaced longer ago".to_owned());
     }
     Ok(time)
+}
+
+/// Less than a page has would let nobody read beside another.
+fn answer_bytes(text: &str) -> Result<usize, String> {
+    let bytes = cache_bytes(text)?;
+    if bytes < PART_BYTES {
+        return Err("must be 1MiB at least: a page of a list has as much".to_owned());
+    }
+    Ok(bytes)
 }
 
 fn cache_bytes(text: &str) -> Result<usize, String> {

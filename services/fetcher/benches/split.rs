@@ -8,6 +8,7 @@ use jetline_fetcher::split::{Limits, Splitter};
 
 const LIMITS: Limits = Limits {
     chunk_bytes: 256 << 10,
+    chunk_lines: 4096,
     max_line_bytes: 512 << 10,
 };
 const CONTENT: usize = 8 << 20;

@@ -5,15 +5,16 @@
 //! damage comes before the error, and ends at the same place however the object is read.
 
 mod blocks;
+mod foreign;
+mod members;
 
 use std::{collections::VecDeque, fmt, io, pin::Pin};
 
-use async_compression::tokio::bufread::{BzDecoder, GzipDecoder, ZstdDecoder};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use jetline_source::ByteStream;
-use tokio::io::AsyncRead;
-use tokio_util::io::{ReaderStream, StreamReader};
+
+use self::members::Trailing;
 
 /// The most bytes that are decoded at once: the longest block of what was compressed.
 pub const BLOCK: usize = 256 << 10;
@@ -107,16 +108,52 @@ impl fmt::Display for Format {
     }
 }
 
-/// The object's content, from its stored bytes. After an error nothing comes.
+/// The binary logarithm of the largest window of Zstandard data that is decoded unless more is allowed: 128 MiB, as
+/// zstd itself takes.
+pub const WINDOW_LOG: u32 = 27;
+
+/// The object's content, from its stored bytes. After an error nothing comes. `window_log` bounds the memory that
+/// Zstandard data may ask for.
 pub fn decode(
     key: &str,
     stored: ByteStream,
+    window_log: u32,
 ) -> impl Stream<Item = Result<Bytes, DecodeError>> + Send + use<> {
     let key = key.to_owned();
     stream::once(async move {
         let (head, stored) = peek(stored).await?;
         let format = Format::detect(&key, &head)?;
-        Ok::<_, DecodeError>(content(format, stored))
+        Ok::<_, DecodeError>(content(format, stored, window_log))
+    })
+    .try_flatten()
+}
+
+/// The content as it is, or an error where its first bytes are those of something that is no lines of JSON. It is the same
+/// for whoever reads: it depends on the bytes alone.
+pub fn lines<C>(mut content: C) -> impl Stream<Item = C::Item> + Send + use<C>
+where
+    C: Stream<Item = Result<Bytes, DecodeError>> + Send + Unpin,
+{
+    stream::once(async move {
+        let mut head = Vec::with_capacity(foreign::HEAD);
+        let mut blocks = VecDeque::new();
+        while head.len() < foreign::HEAD
+            && let Some(block) = content.next().await
+        {
+            let is_last = block.is_err();
+            if let Ok(block) = &block {
+                let missing = foreign::HEAD - head.len();
+                head.extend_from_slice(&block[..missing.min(block.len())]);
+            }
+            blocks.push_back(block);
+            if is_last {
+                break;
+            }
+        }
+        match foreign::form(&head) {
+            Some(form) => Err(DecodeError::Foreign { form }),
+            None => Ok(stream::iter(blocks).chain(content)),
+        }
     })
     .try_flatten()
 }
@@ -138,40 +175,32 @@ async fn peek(mut stored: ByteStream) -> Result<(Vec<u8>, ByteStream), DecodeErr
 fn content(
     format: Format,
     stored: ByteStream,
+    window_log: u32,
 ) -> Pin<Box<dyn Stream<Item = Result<Bytes, DecodeError>> + Send>> {
     if format == Format::Plain {
         return stored.map_err(DecodeError::Source).boxed();
     }
-    let reader = StreamReader::new(Box::pin(blocks::equal(stored)));
-    let decoder: Pin<Box<dyn AsyncRead + Send>> = match format {
-        Format::Plain => Box::pin(reader),
-        Format::Gzip => {
-            let mut decoder = GzipDecoder::new(reader);
-            decoder.multiple_members(true);
-            Box::pin(decoder)
-        }
-        Format::Zstd => {
-            let mut decoder = ZstdDecoder::new(reader);
-            decoder.multiple_members(true);
-            Box::pin(decoder)
-        }
-        Format::Bzip2 => {
-            let mut decoder = BzDecoder::new(reader);
-            decoder.multiple_members(true);
-            Box::pin(decoder)
-        }
-    };
-    ReaderStream::with_capacity(decoder, BLOCK)
-        .map_err(move |error| damage(format, error))
+    members::decoded(format, blocks::equal(stored), window_log)
+        .map_err(move |error| damage(format, error, window_log))
         .boxed()
 }
 
 /// Tells what the source says from what the decoder says.
-fn damage(format: Format, error: io::Error) -> DecodeError {
-    match error.downcast::<jetline_source::Error>() {
-        Ok(error) => DecodeError::Source(error),
+fn damage(format: Format, error: io::Error, window_log: u32) -> DecodeError {
+    let error = match error.downcast::<jetline_source::Error>() {
+        Ok(error) => return DecodeError::Source(error),
+        Err(error) => error,
+    };
+    match error.downcast::<Trailing>() {
+        Ok(Trailing(at)) => DecodeError::Trailing { format, at },
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             DecodeError::Truncated { format }
+        }
+        // The decoder has no code for it, only these words.
+        Err(error) if format == Format::Zstd && error.to_string().contains("too much memory") => {
+            DecodeError::Window {
+                mib: (1_u64 << window_log) >> 20,
+            }
         }
         Err(source) => DecodeError::Damaged { format, source },
     }
@@ -189,11 +218,37 @@ pub enum DecodeError {
         /// What the name says.
         format: Format,
     },
+    /// It is no lines of JSON.
+    #[error("object is not JSON Lines: its content begins like {form}")]
+    Foreign {
+        /// What it looks like.
+        form: String,
+    },
     /// It ends in the middle.
     #[error("{format} data ends too early: the object is truncated")]
     Truncated {
         /// What it is.
         format: Format,
+    },
+    /// It goes on behind its end with something else.
+    #[error(
+        "the {format} data is followed by other bytes, from byte {at} of the object on, that are neither {format} \
+         data nor zeros"
+    )]
+    Trailing {
+        /// What it is.
+        format: Format,
+        /// Where the other bytes begin, as stored.
+        at: u64,
+    },
+    /// It takes more memory than is allowed; nothing says that it is damaged.
+    #[error(
+        "zstd data has a window of more than {mib} MiB, as zstd --long makes it: allow more memory with ZSTD_WINDOW, \
+         up to 2GiB"
+    )]
+    Window {
+        /// What is allowed.
+        mib: u64,
     },
     /// It cannot be decoded from some point on.
     #[error("{format} data is damaged")]

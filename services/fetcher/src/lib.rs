@@ -5,27 +5,25 @@
 //! What is committed is never read again, whoever crashes; what is not committed is read again, whatever the queue loses.
 
 mod ahead;
+mod broken;
+mod changing;
 pub mod decode;
+mod dismiss;
 mod progress;
 mod publish;
 mod reader;
 mod reading;
+mod refusal;
 mod replay;
 mod report;
 mod settings;
 mod sources;
 pub mod split;
 mod supervise;
+mod terminal;
 mod watermark;
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use jetline_queue::Queue;
@@ -40,13 +38,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{progress::Progress, reader::Reader, supervise::Supervisor};
 pub use crate::{
+    dismiss::{DismissSettings, Dismissed, dismiss},
     replay::{ReplaySettings, Replayed, replay},
     report::Report,
     settings::FetcherSettings,
-    sources::{RegisterError, Sources},
+    sources::{RegisterError, Registered, Sources},
 };
+use crate::{progress::Progress, reader::Reader, supervise::Supervisor};
 
 /// How often the ledger is asked how far the objects are.
 const LOOK: Duration = Duration::from_millis(200);
@@ -76,20 +75,16 @@ pub async fn run(
         ledger,
         randomness: StdRng::seed_from_u64(seed),
         registered: Arc::new(Notify::new()),
-        list_again: Arc::default(),
         since: None,
         before: BTreeSet::new(),
         has_open: false,
-        listed: 0,
+        listed: None,
     };
     let begin = Instant::now();
-    if stop
-        .run_until_cancelled(run.register())
-        .await
-        .transpose()?
-        .is_some()
-        && run.has_work()
-    {
+    let registered = stop.run_until_cancelled(run.register()).await.transpose()?;
+    if registered.is_some() && !run.has_work() {
+        run.refuse_nothing()?;
+    } else if registered.is_some() {
         let mut readers = run.spawn_readers(&stop);
         let looked = run.look_on(&stop, &mut readers).await;
         stop.cancel();
@@ -112,19 +107,34 @@ struct Run {
     ledger: Ledger,
     randomness: StdRng,
     registered: Arc<Notify>,
-    list_again: Arc<AtomicBool>,
     /// What the run is about is what is registered since it began, from this object on, and these before it, that were
     /// open then or are replayed. So nothing grows while it watches.
     since: Option<ObjectId>,
     before: BTreeSet<ObjectId>,
     /// Whether anything was open when the sources were listed.
     has_open: bool,
-    listed: usize,
+    /// What the sources held when they were last listed, if they were.
+    listed: Option<Registered>,
 }
 
 impl Run {
     fn has_work(&self) -> bool {
         self.settings.watch.is_some() || self.has_open
+    }
+
+    /// Where there is nothing at all under the names that were given, they are wrong.
+    fn refuse_nothing(&self) -> anyhow::Result<()> {
+        if let Some(Registered {
+            listed: 0, missing, ..
+        }) = &self.listed
+        {
+            anyhow::ensure!(
+                missing.is_empty(),
+                "there is nothing to read: no object matches {} (SOURCE)",
+                missing.join(", ")
+            );
+        }
+        Ok(())
     }
 
     /// Lists the sources and registers what is new, trying again as long as that may help. A source that is away is waited
@@ -157,16 +167,20 @@ impl Run {
 
     async fn register_once(&mut self) -> Result<(), RegisterError> {
         // Before anything is registered, also by an attempt whose answer is lost.
-        let since = match self.since {
-            Some(since) => since,
-            None => self.ledger.next().await?,
+        let since = if let Some(since) = self.since {
+            since
+        } else {
+            // What refused them may be mended since the run before.
+            self.ledger.retry_refused(&self.sources.roots()).await?;
+            self.ledger.next().await?
         };
         self.since = Some(since);
-        let (listed, new) = self
+        let registered = self
             .sources
             .register(&self.settings, &self.ledger, &mut self.randomness)
             .await?;
-        self.listed = listed;
+        let Registered { listed, new, .. } = registered;
+        self.listed = Some(registered);
         let open = self.ledger.open(&self.sources.roots()).await?;
         self.has_open = !open.is_empty();
         let before = open.into_iter().filter(|object| *object < since);
@@ -178,7 +192,7 @@ impl Run {
         Ok(())
     }
 
-    fn spawn_readers(&mut self, stop: &CancellationToken) -> JoinSet<Result<(), reading::Error>> {
+    fn spawn_readers(&mut self, stop: &CancellationToken) -> JoinSet<Result<(), broken::Error>> {
         let mut readers = JoinSet::new();
         for _ in 0..self.settings.fetch_objects.get() {
             let reader = Reader {
@@ -189,7 +203,6 @@ impl Run {
                 owner: format!("{:016x}", self.randomness.random::<u64>()),
                 seed: self.randomness.random(),
                 registered: self.registered.clone(),
-                list_again: self.list_again.clone(),
             };
             readers.spawn(reader.run(stop.clone()));
         }
@@ -200,7 +213,7 @@ impl Run {
     async fn look_on(
         &mut self,
         stop: &CancellationToken,
-        readers: &mut JoinSet<Result<(), reading::Error>>,
+        readers: &mut JoinSet<Result<(), broken::Error>>,
     ) -> anyhow::Result<()> {
         let randomness = StdRng::from_rng(&mut self.randomness);
         let mut supervisor = Supervisor::new(
@@ -234,17 +247,19 @@ impl Run {
                 );
                 continue;
             }
-            if self.list_again.swap(false, Ordering::AcqRel) {
-                next_list = Some(Instant::now());
-            }
-            if next_list.is_some_and(|at| at <= Instant::now()) {
+            let due = self.sources.changing.due();
+            let next = [next_list, due].into_iter().flatten().min();
+            if next.is_some_and(|at| at <= Instant::now()) {
+                let began = Instant::now();
                 let delay = self.register_again(&mut backoff).await;
+                self.sources.changing.listed(began);
                 next_list = delay.map(|delay| Instant::now() + delay);
             }
             if let Some(progress) = &mut progress {
                 progress.draw(&self.ledger).await;
             }
-            if next_list.is_none() && self.has_ended().await {
+            let due = self.sources.changing.due();
+            if next_list.or(due).is_none() && self.has_ended(&supervisor).await {
                 break;
             }
         }
@@ -267,7 +282,8 @@ impl Run {
         if error.is_passing() {
             return Some(backoff.next_delay());
         }
-        self.settings.watch
+        let watch = self.settings.watch?;
+        Some(backoff.next_delay().max(watch))
     }
 
     async fn report(self, elapsed: Duration) -> Result<Report, jetline_store::Error> {
@@ -276,11 +292,28 @@ impl Run {
             let roots = self.sources.roots();
             objects.extend(self.ledger.registered_since(since, &roots).await?);
         }
-        Report::read(&self.ledger, self.listed, &objects, elapsed).await
+        let listed = self.listed.as_ref();
+        let mut report = Report::read(&self.ledger, listed, &objects, elapsed).await?;
+        if let Some(listed) = listed {
+            report.left_out = listed.left_out.clone();
+            if self.settings.watch.is_none() {
+                report.missing.clone_from(&listed.missing);
+            }
+        }
+        Ok(report)
     }
 
-    async fn has_ended(&self) -> bool {
-        let ended = self.ledger.has_ended(&self.sources.roots()).await;
-        ended.unwrap_or(false)
+    /// Whether every object has ended, or cannot end in this run: it was refused, or waits for one that was.
+    async fn has_ended(&self, supervisor: &Supervisor) -> bool {
+        let roots = self.sources.roots();
+        if self.ledger.has_ended(&roots).await.unwrap_or(false) {
+            return true;
+        }
+        let unended = self.ledger.unended_behind_refused(&roots).await;
+        let unended = unended.unwrap_or_default();
+        !unended.is_empty()
+            && unended.iter().all(|object| {
+                object.refused || object.dead || supervisor.waits_for_others(object.object)
+            })
     }
 }

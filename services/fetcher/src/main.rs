@@ -1,14 +1,18 @@
 //! `jetline-fetcher`: reads what is new in its sources and publishes it.
 
-use std::{process::ExitCode, sync::Arc};
+use std::process::ExitCode;
 
 use clap::Parser;
-use jetline_connections::{Observation, connect_ledger, connect_queue};
-use jetline_fetcher::{FetcherSettings, ReplaySettings, Replayed, Sources, replay};
-use jetline_queue::{JetStreamConfig, Queue};
+use jetline_connections::{
+    DatabaseConnection, Observation, connect_queue, own_database, with_ledger,
+};
+use jetline_fetcher::{
+    DismissSettings, FetcherSettings, ReplaySettings, Report, Sources, dismiss, replay,
+};
+use jetline_queue::JetStreamConfig;
 use jetline_runtime::{
     HealthCommand, LifecycleSettings, ObserveSettings, Shutdown, StartupSettings,
-    TelemetrySettings, metrics, settings, telemetry,
+    TelemetrySettings, metrics, output, settings, telemetry,
 };
 use jetline_source::S3Config;
 use jetline_store::{DatabaseSettings, Ledger};
@@ -43,10 +47,11 @@ enum Command {
     Health(HealthCommand),
     /// Have objects read again, from one of them on, after the cause of a failure or of rejections is gone
     Replay(ReplaySettings),
+    /// Count a failed object no more, and end one that stays open because it may not be read
+    Dismiss(DismissSettings),
 }
 
 #[tokio::main]
-#[expect(clippy::print_stdout, reason = "the summary is what the job prints")]
 async fn main() -> anyhow::Result<ExitCode> {
     let cli: Cli = settings::parse();
     if let Some(Command::Health(HealthCommand::Healthcheck)) = cli.command {
@@ -55,17 +60,15 @@ async fn main() -> anyhow::Result<ExitCode> {
     let _telemetry = telemetry::init(&cli.telemetry, env!("CARGO_BIN_NAME"))?;
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
     if let Some(Command::Replay(which)) = &cli.command {
-        println!("{}", shutdown.started(cli.replay(which)).await?);
+        cli.replay(which, &shutdown).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let metrics = metrics::install(&shutdown)?;
-    let observation = Observation::start(&cli.observe, metrics, &shutdown).await?;
-    let (sources, ledger, queue) = shutdown.started(cli.connect()).await?;
-    observation.connected(ledger.connection().clone());
-    let seed = rand::random();
-    let report =
-        jetline_fetcher::run(&cli.fetcher, sources, queue, ledger, seed, &shutdown).await?;
-    println!("{report}");
+    if let Some(Command::Dismiss(which)) = &cli.command {
+        cli.dismiss(which, &shutdown).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report = cli.fetch(&shutdown).await?;
+    output::print(&report)?;
     Ok(if report.is_complete() {
         ExitCode::SUCCESS
     } else {
@@ -74,17 +77,44 @@ async fn main() -> anyhow::Result<ExitCode> {
 }
 
 impl Cli {
-    async fn replay(&self, which: &ReplaySettings) -> anyhow::Result<Replayed> {
-        let sources = Sources::open(&self.fetcher, &self.s3, &self.startup).await?;
-        let db = connect_ledger(&self.database, &self.startup).await?;
-        let ledger = Ledger::new(db, chrono::Utc::now);
-        replay(which, &self.fetcher, &sources, &ledger, rand::random()).await
+    async fn replay(&self, which: &ReplaySettings, shutdown: &Shutdown) -> anyhow::Result<()> {
+        let sources = shutdown.started(self.sources()).await?;
+        let replay = async |db: DatabaseConnection| {
+            let ledger = Ledger::new(db, chrono::Utc::now);
+            let seed = rand::random();
+            let replaying = replay(which, &self.fetcher, &sources, &ledger, seed);
+            shutdown.started(replaying).await
+        };
+        let replayed = with_ledger(&self.database, &self.startup, shutdown, replay).await?;
+        output::print(replayed)
     }
 
-    async fn connect(&self) -> anyhow::Result<(Sources, Ledger, Arc<dyn Queue>)> {
-        let sources = Sources::open(&self.fetcher, &self.s3, &self.startup).await?;
-        let db = connect_ledger(&self.database, &self.startup).await?;
-        let queue = connect_queue(&self.queue, &self.startup).await?;
-        Ok((sources, Ledger::new(db, chrono::Utc::now), queue))
+    async fn dismiss(&self, which: &DismissSettings, shutdown: &Shutdown) -> anyhow::Result<()> {
+        let dismiss = async |db: DatabaseConnection| {
+            let ledger = Ledger::new(db, chrono::Utc::now);
+            let dismissing = dismiss(which, &ledger, rand::random());
+            shutdown.started(dismissing).await
+        };
+        let dismissed = with_ledger(&self.database, &self.startup, shutdown, dismiss).await?;
+        output::print(dismissed)
+    }
+
+    async fn fetch(&self, shutdown: &Shutdown) -> anyhow::Result<Report> {
+        let metrics = metrics::install(shutdown)?;
+        let observation = Observation::start(&self.observe, metrics, shutdown).await?;
+        let sources = shutdown.started(self.sources()).await?;
+        let fetch = async |db: DatabaseConnection| {
+            let (ledger, seed) = (Ledger::new(db.clone(), chrono::Utc::now), rand::random());
+            let connecting = connect_queue(&self.queue, &self.startup, &ledger);
+            let queue = shutdown.started(connecting).await?;
+            observation.connected(db);
+            jetline_fetcher::run(&self.fetcher, sources, queue, ledger, seed, shutdown).await
+        };
+        with_ledger(&self.database, &self.startup, shutdown, fetch).await
+    }
+
+    async fn sources(&self) -> anyhow::Result<Sources> {
+        let own = own_database(&self.database);
+        Sources::open(&self.fetcher, &self.s3, &self.startup, &own).await
     }
 }

@@ -9,6 +9,8 @@ use jetline_store::{
     read::objects::{self, Filter, ObjectStatus},
 };
 
+use crate::terminal::name;
+
 /// How many objects are shown at once.
 const SHOWN: u64 = 8;
 
@@ -55,7 +57,7 @@ impl Progress {
 
     fn bar(&mut self, object: &ObjectStatus) {
         let bar = self.shown.entry(object.id).or_insert_with(|| {
-            let name = object.uri.rsplit('/').next().unwrap_or_default().to_owned();
+            let name = name(&object.uri);
             let bar = self.bars.add(ProgressBar::no_length()).with_message(name);
             if let Ok(style) = ProgressStyle::with_template(
                 "{msg:30!} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}",

@@ -3,28 +3,27 @@
 //! What a small object costs is what is done for each one, so the ledger is asked and told once for a batch, and the next
 //! objects are read while the queue has not yet taken the chunks of the last.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use jetline_queue::Queue;
 use jetline_records::ObjectId;
 use jetline_runtime::Backoff;
 use jetline_source::ObjectVersion;
-use jetline_store::{Ledger, entities::objects, ledger::Reading};
+use jetline_store::{
+    Ledger,
+    entities::objects,
+    ledger::{Reading, Refusal},
+};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     FetcherSettings,
     ahead::{self, Leased, Turn},
+    broken::Error,
     publish::Publisher,
-    reading::{Error, ObjectReading},
+    reading::{ObjectReading, Outcome},
     sources::Sources,
     watermark::Watermark,
 };
@@ -45,8 +44,13 @@ pub(crate) struct Reader {
     pub(crate) seed: u64,
     /// Rings when objects were registered.
     pub(crate) registered: Arc<Notify>,
-    /// Set when an object could not be read to its end: there may be a new version of it to register.
-    pub(crate) list_again: Arc<AtomicBool>,
+}
+
+/// How the readings of a batch ended.
+#[derive(Default)]
+struct Ended {
+    read: Vec<(ObjectId, Reading)>,
+    refused: Vec<Refusal>,
 }
 
 impl Reader {
@@ -168,21 +172,29 @@ impl Reader {
         let mut publisher = Publisher::new(self.queue.clone(), window, self.seed);
         let mut watermark = Watermark::new(self.ledger.clone());
         let mut turns = std::pin::pin!(ahead::turns(leased.into_iter().zip(gaps).collect()));
-        let (mut ended, mut damaged) = (Vec::new(), None);
+        let (mut ended, mut damaged) = (Ended::default(), None);
         while let Some(Turn {
             leased,
             gaps,
             stored,
         }) = turns.next().await
         {
-            let (id, key) = (leased.id, &leased.object.key);
+            let (id, key, uri) = (leased.id, &leased.object.key, leased.version.uri());
             tracing::info!(object = %id, object.key = key, reading = leased.object.readings, "reading begins");
             match gaps {
                 Ok(gaps) => {
                     let destination = self.queue.destination();
-                    let mut reading = ObjectReading::new(leased, stored, destination, self.seed);
+                    let window_log = self.settings.window_log();
+                    let mut reading =
+                        ObjectReading::new(leased, stored, destination, self.seed, window_log);
                     let reading = reading.run(&gaps, &mut publisher, &mut watermark);
-                    ended.push((id, reading.await?));
+                    match reading.await? {
+                        Outcome::Refused(refusal) => ended.refused.push(refusal),
+                        Outcome::Read(reading) => {
+                            self.note(&uri, &reading);
+                            ended.read.push((id, reading));
+                        }
+                    }
                 }
                 // It keeps its neighbours from nothing.
                 Err(error) => damaged = Some(error),
@@ -193,14 +205,22 @@ impl Reader {
         damaged.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Notes how readings ended, however long the database is away: what was published is not read again for it.
-    async fn finish(&self, ended: &[(ObjectId, Reading)]) {
-        let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY, self.seed);
-        let is_whole = |reading: &Reading| matches!(reading, Reading::Complete { error: None, .. });
-        if !ended.iter().all(|(_, reading)| is_whole(reading)) {
-            self.list_again.store(true, Ordering::Release);
+    /// Where an object could not be read to its end, there may be a new version of it to register.
+    fn note(&self, uri: &str, reading: &Reading) {
+        if matches!(reading, Reading::Complete { error: None, .. }) {
+            self.sources.changing.read(uri);
+        } else {
+            self.sources.changing.failed(uri, self.seed);
         }
-        while let Err(error) = self.ledger.finish(ended, &self.owner).await {
+    }
+
+    /// Notes how readings ended, however long the database is away: what was published is not read again for it.
+    async fn finish(&self, ended: &Ended) {
+        let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY, self.seed);
+        while let Err(error) = self.ledger.finish(&ended.read, &self.owner).await {
+            tokio::time::sleep(waiting(&mut backoff, &error)).await;
+        }
+        while let Err(error) = self.ledger.note_refusals(&ended.refused, &self.owner).await {
             tokio::time::sleep(waiting(&mut backoff, &error)).await;
         }
     }

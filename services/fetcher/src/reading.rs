@@ -18,13 +18,15 @@ use jetline_runtime::{
     telemetry::{Span, SpanKind},
 };
 use jetline_source::ByteStream;
-use jetline_store::ledger::{Gap, Reading};
+use jetline_store::ledger::{Gap, Reading, Refusal};
 
 use crate::{
     ahead::Leased,
-    decode::{DecodeError, Format, decode},
+    broken::{Broken, Error, with_causes},
+    decode::{DecodeError, Format, decode, lines},
     publish::{Publication, Publisher},
-    split::{Cut, Limits, Splitter, TooManyLines},
+    refusal,
+    split::{Cut, Limits, Splitter},
     watermark::Watermark,
 };
 
@@ -33,30 +35,6 @@ type Content = BoxStream<'static, Result<Bytes, DecodeError>>;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
-
-/// Why a reading was broken off. What was published stays published.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    /// The ledger could not be read.
-    #[error(transparent)]
-    Ledger(#[from] jetline_store::Error),
-    /// The queue refuses the chunks.
-    #[error(transparent)]
-    Queue(#[from] jetline_queue::Error),
-}
-
-/// Why an object's content ends before its end.
-#[derive(Debug, thiserror::Error)]
-enum Broken {
-    #[error(transparent)]
-    Content(#[from] DecodeError),
-    #[error(transparent)]
-    TooManyLines(#[from] TooManyLines),
-    #[error("content ends at byte {at}, but had {end} bytes when it was read before")]
-    Short { at: u64, end: u64 },
-    #[error(transparent)]
-    Off(#[from] Error),
-}
 
 /// The reading of one object.
 pub(crate) struct ObjectReading {
@@ -70,6 +48,16 @@ pub(crate) struct ObjectReading {
     /// How often the source failed since then.
     failures: u32,
     backoff: Backoff,
+    seed: u64,
+    window_log: u32,
+}
+
+/// How the reading of an object ended.
+pub(crate) enum Outcome {
+    /// It was read as far as it can be.
+    Read(Reading),
+    /// It could not be read, for a reason that is not the object's.
+    Refused(Refusal),
 }
 
 /// Where chunks go, and the watermark they take along.
@@ -91,6 +79,7 @@ impl ObjectReading {
         ahead: Option<ByteStream>,
         destination: Destination,
         seed: u64,
+        window_log: u32,
     ) -> Self {
         let object = &leased.object;
         let owner = object.lease_owner.as_deref().unwrap_or_default();
@@ -115,6 +104,8 @@ impl ObjectReading {
             began: SystemTime::now(),
             failures: 0,
             backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY, seed),
+            seed,
+            window_log,
         }
     }
 
@@ -124,7 +115,7 @@ impl ObjectReading {
         gaps: &[Gap],
         publisher: &mut Publisher,
         watermark: &mut Watermark,
-    ) -> Result<Reading, Error> {
+    ) -> Result<Outcome, Error> {
         let mut way = Way {
             publisher,
             watermark,
@@ -145,7 +136,7 @@ impl ObjectReading {
                 ControlFlow::Break(ended) => return Ok(ended),
             }
         }
-        Ok(reading)
+        Ok(Outcome::Read(reading))
     }
 
     /// Publishes a gap, however often the source fails on the way; or says how the reading ends with it.
@@ -153,7 +144,7 @@ impl ObjectReading {
         &mut self,
         gap: Gap,
         way: &mut Way<'_>,
-    ) -> Result<ControlFlow<Reading, At>, Error> {
+    ) -> Result<ControlFlow<Outcome, At>, Error> {
         let mut at = At {
             offset: gap.start,
             line: gap.first_line,
@@ -165,8 +156,12 @@ impl ObjectReading {
                 Err(Broken::Off(error)) => return Err(error),
                 Err(broken) => broken,
             };
-            if !is_passing(&broken) {
-                return Ok(ControlFlow::Break(self.ended(gap, at, &broken)));
+            if broken.is_refusal() {
+                return Ok(ControlFlow::Break(Outcome::Refused(self.refused(&broken))));
+            }
+            if !broken.is_passing() {
+                let ended = self.ended(gap, at, &broken);
+                return Ok(ControlFlow::Break(Outcome::Read(ended)));
             }
             let delay = self.backoff.next_delay();
             metrics::counter!(RETRIES, "part" => "source").increment(1);
@@ -180,6 +175,25 @@ impl ObjectReading {
             );
             tokio::time::sleep(delay).await;
         }
+    }
+
+    /// The object stays open, and is tried again later.
+    fn refused(&self, broken: &Broken) -> Refusal {
+        let refusals = self.leased.object.refusals.cast_unsigned();
+        let refusal = Refusal {
+            object: self.leased.id,
+            reason: with_causes(broken),
+            delay: refusal::delay(refusals, self.seed),
+        };
+        metrics::counter!(RETRIES, "part" => "source").increment(1);
+        tracing::warn!(
+            object = %refusal.object,
+            object.key = self.leased.object.key,
+            error = refusal.reason,
+            delay = ?refusal.delay,
+            "the object cannot be read now and stays open"
+        );
+        refusal
     }
 
     /// How the reading ends with something that does not pass.
@@ -203,14 +217,23 @@ impl ObjectReading {
 
     /// Whether the object ends for good where it broke.
     fn is_end(&self, gap: Gap, broken: &Broken) -> bool {
+        if broken.is_refusal() || broken.is_passing() {
+            return false;
+        }
         let again_the_same = !matches!(broken, Broken::Content(DecodeError::Source(_)));
-        let only_reading = self.leased.object.readings <= 1 && !is_passing(broken);
+        let only_reading = self.leased.object.readings <= 1;
         gap.end.is_none() && (again_the_same || only_reading)
     }
 
     async fn read(&mut self, gap: Gap, at: &mut At, way: &mut Way<'_>) -> Result<(), Broken> {
         let limits = Limits {
             chunk_bytes: limit(self.leased.object.chunk_bytes.cast_unsigned()),
+            // An object that was registered before there was this limit has none.
+            chunk_lines: self
+                .leased
+                .object
+                .chunk_lines
+                .map_or(u32::MAX, |lines| u32::try_from(lines).unwrap_or(u32::MAX)),
             max_line_bytes: limit(self.leased.object.max_line_bytes.cast_unsigned()),
         };
         let mut splitter = Splitter::new(limits, at.offset, at.line);
@@ -258,7 +281,7 @@ impl ObjectReading {
                 Some(ahead) => counted(ahead),
                 None => self.stored(0..self.leased.version.size),
             };
-            return Ok(decode(&key, stored).boxed());
+            return Ok(lines(decode(&key, stored, self.window_log).boxed()).boxed());
         }
         let head = 0..self.leased.version.size.min(Format::HEAD as u64);
         let head = self
@@ -273,8 +296,9 @@ impl ObjectReading {
             let stored = self.stored(from..end);
             return Ok(stored.map_err(DecodeError::Source).boxed());
         }
-        let content = decode(&key, self.stored(0..self.leased.version.size)).boxed();
-        Ok(part(content, from, gap.end))
+        let stored = self.stored(0..self.leased.version.size);
+        let content = decode(&key, stored, self.window_log).boxed();
+        Ok(part(lines(content).boxed(), from, gap.end))
     }
 
     fn stored(&self, range: std::ops::Range<u64>) -> ByteStream {
@@ -354,26 +378,4 @@ fn complete(at: At, error: Option<String>) -> Reading {
 
 fn limit(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-fn is_passing(broken: &Broken) -> bool {
-    matches!(
-        broken,
-        Broken::Content(DecodeError::Source(
-            jetline_source::Error::Unavailable { .. }
-        ))
-    )
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
 }

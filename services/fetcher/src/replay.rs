@@ -9,7 +9,7 @@ use jetline_store::{
     ledger::{self, Replay, ReplayOutcome, Stored},
 };
 
-use crate::{FetcherSettings, Sources};
+use crate::{FetcherSettings, Sources, terminal::Escaped};
 
 /// Which objects are read again.
 #[derive(Clone, Debug, clap::Args)]
@@ -30,6 +30,10 @@ pub struct ReplaySettings {
     /// Only rejected lines of this reason count, as `/rejects` shows it
     #[arg(long, value_name = "CODE", requires = "rejects")]
     pub reason: Option<Reason>,
+
+    /// Write every row, also where it seems to say the same already: mends what others wrote into the dataset's table
+    #[arg(long)]
+    pub rewrite: bool,
 
     /// Only say what would be read again
     #[arg(long)]
@@ -53,6 +57,7 @@ pub async fn replay(
     ledger: &Ledger,
     registration: u64,
 ) -> anyhow::Result<Replayed> {
+    settings.check_limits()?;
     let dry_run = which.dry_run;
     let Some(from) = first(which, ledger).await? else {
         let objects = Vec::new();
@@ -60,6 +65,7 @@ pub async fn replay(
     };
     let listed = sources.list().await.context("cannot replay")?;
     let stored: HashSet<Stored> = listed
+        .objects
         .into_iter()
         .map(|(object, _)| Stored {
             root: object.root,
@@ -71,7 +77,10 @@ pub async fn replay(
         from,
         stored: &stored,
         registration: &format!("{registration:016x}"),
+        chunk_bytes: settings.chunk_bytes,
+        chunk_lines: settings.chunk_lines,
         max_line_bytes: settings.max_line_bytes,
+        rewrite: which.rewrite,
     };
     let outcome = if dry_run {
         ledger.replay_plan(&replay).await?
@@ -104,7 +113,8 @@ impl fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, object) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { ", " };
-            write!(f, "{separator}object {} ({})", object.object, object.uri)?;
+            let uri = Escaped(&object.uri);
+            write!(f, "{separator}object {} ({uri})", object.object)?;
         }
         Ok(())
     }
@@ -116,7 +126,7 @@ impl fmt::Display for Replayed {
             return f.write_str("Nothing to replay: no such line was rejected.");
         }
         for object in &self.objects {
-            writeln!(f, "{:>10}  {}", object.object, object.uri)?;
+            writeln!(f, "{:>10}  {}", object.object, Escaped(&object.uri))?;
         }
         let (count, bytes) = (
             self.objects.len(),

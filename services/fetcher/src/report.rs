@@ -1,148 +1,151 @@
-//! The summary: what became of every object and every line.
+//! The summary: what became of every object and every line, as the ledger says.
 
-use std::{fmt, time::Duration};
+mod summary;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use jetline_records::ObjectId;
+use jetline_source::LeftOut;
 use jetline_store::{
     Error, Ledger,
     entities::objects::State,
-    read::objects::{self, ObjectStatus},
+    read::{
+        objects::{self, Filter, ObjectStatus},
+        rejects::{self, Rejects},
+    },
 };
+
+use crate::Registered;
 
 /// How many objects are asked for at once.
 const PAGE: u64 = 1000;
 
+/// How many objects are shown that had failed before the run.
+const SHOWN: usize = 10;
+
 /// What a run did.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
+    /// Whether the sources were listed at all, before the run was interrupted.
+    pub is_listed: bool,
     /// How many objects the sources hold.
     pub listed: usize,
     /// The objects that were open when the run began or were new, in their order.
     pub objects: Vec<ObjectStatus>,
+    /// How many of the other listed ones have failed and are not dismissed.
+    pub failed_before: usize,
     /// How long it took.
     pub elapsed: Duration,
+    /// Entries of the sources that should have been read and cannot be.
+    pub left_out: LeftOut,
+    /// The locations of which nothing is there.
+    pub missing: Vec<String>,
+    /// The first of those that had failed before.
+    first_failed: Vec<ObjectStatus>,
+    /// What of the objects was rejected.
+    rejects: HashMap<i64, Rejects>,
 }
 
 impl Report {
     /// Reads how the objects ended.
     pub(crate) async fn read(
         ledger: &Ledger,
-        listed: usize,
+        registered: Option<&Registered>,
         wanted: &[ObjectId],
         elapsed: Duration,
     ) -> Result<Self, Error> {
         let mut report = Self {
-            listed,
+            is_listed: registered.is_some(),
+            listed: registered.map_or(0, |registered| registered.listed),
             elapsed,
             ..Self::default()
         };
-        let Some(first) = wanted.first() else {
-            return Ok(report);
-        };
-        let mut after = Some(first.get() - 1);
-        while let Some(behind) = after {
-            let filter = objects::Filter::default();
-            let page = objects::list(ledger.connection(), &filter, Some(behind), PAGE)
-                .await
-                .map_err(|error| Error::reading("read the objects", error))?;
-            after = page.last().map(|object| object.id);
-            report.objects.extend(page.into_iter().filter(|object| {
-                ObjectId::new(object.id).is_some_and(|id| wanted.binary_search(&id).is_ok())
-            }));
+        report.read_objects(ledger, wanted).await?;
+        if let Some(registered) = registered {
+            let before: BTreeSet<ObjectId> = registered
+                .failed
+                .iter()
+                .filter(|object| wanted.binary_search(object).is_err())
+                .copied()
+                .collect();
+            report.read_failed(ledger, &before).await?;
         }
         Ok(report)
     }
 
-    /// Whether every object is done.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.objects
-            .iter()
-            .all(|object| object.state == State::Done)
-    }
-
-    fn sum(&self, count: impl Fn(&ObjectStatus) -> i64) -> i64 {
-        self.objects.iter().map(count).sum()
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    fn rate(&self) -> f64 {
-        let lines = self.sum(ObjectStatus::lines) as f64;
-        lines / self.elapsed.as_secs_f64().max(0.001)
-    }
-}
-
-const COUNTS: [&str; 6] = [
-    "lines",
-    "inserted",
-    "updated",
-    "unchanged",
-    "superseded",
-    "rejected",
-];
-
-fn counts(object: &ObjectStatus) -> [i64; 6] {
-    [
-        object.lines(),
-        object.inserted,
-        object.updated,
-        object.unchanged,
-        object.superseded,
-        object.rejected,
-    ]
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.listed == 0 && self.objects.is_empty() {
-            return f.write_str("Nothing to do: the sources hold no objects.");
-        }
-        if self.objects.is_empty() {
-            return write!(
-                f,
-                "Nothing new: all {} objects are known and were not read.",
-                self.listed
-            );
-        }
-        let name =
-            |object: &ObjectStatus| object.uri.rsplit('/').next().unwrap_or_default().to_owned();
-        let width = self
-            .objects
-            .iter()
-            .map(|object| name(object).len())
-            .max()
-            .unwrap_or(0)
-            .max(6);
-        write!(f, "{:width$}  {:7}", "object", "state")?;
-        for count in COUNTS {
-            write!(f, "  {count:>10}")?;
-        }
-        for object in &self.objects {
-            let state = format!("{:?}", object.state).to_lowercase();
-            write!(f, "\n{:width$}  {state:7}", name(object))?;
-            for count in counts(object) {
-                write!(f, "  {count:>10}")?;
-            }
-            if let Some(error) = &object.error {
-                write!(f, "\n  {error}")?;
-            }
-        }
-        write!(f, "\n{:width$}  {:7}", "in all", "")?;
-        for index in 0..COUNTS.len() {
-            write!(f, "  {:>10}", self.sum(|object| counts(object)[index]))?;
-        }
-        let known = self.listed.saturating_sub(self.objects.len());
-        write!(
-            f,
-            "\n{:.0} lines per second, {} in all",
-            self.rate(),
-            humantime::format_duration(Duration::from_millis(
-                u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX)
-            ))
-        )?;
-        if known > 0 {
-            write!(f, "; {known} objects were known and not read")?;
+    async fn read_objects(&mut self, ledger: &Ledger, wanted: &[ObjectId]) -> Result<(), Error> {
+        let mut after = wanted.first().map(|first| first.get() - 1);
+        while let Some(page) = page(ledger, &Filter::default(), &mut after).await? {
+            let page = page.into_iter().filter(|object| {
+                ObjectId::new(object.id).is_some_and(|id| wanted.binary_search(&id).is_ok())
+            });
+            let page: Vec<ObjectStatus> = page.collect();
+            let rejected = page.iter().filter(|object| object.rejected > 0);
+            let rejected: Vec<i64> = rejected.map(|object| object.id).collect();
+            let rejects = rejects::of_each(ledger.connection(), &rejected).await;
+            self.rejects
+                .extend(rejects.map_err(|error| Error::reading("read the rejected lines", error))?);
+            self.objects.extend(page);
         }
         Ok(())
     }
+
+    /// Reads what of the objects that had failed before the run still has, and is not dismissed.
+    async fn read_failed(
+        &mut self,
+        ledger: &Ledger,
+        before: &BTreeSet<ObjectId>,
+    ) -> Result<(), Error> {
+        let failed = Filter {
+            state: Some(State::Failed),
+            dismissed: Some(false),
+            ..Filter::default()
+        };
+        let mut after = before.first().map(|first| first.get() - 1);
+        while let Some(page) = page(ledger, &failed, &mut after).await? {
+            for object in page {
+                if ObjectId::new(object.id).is_some_and(|id| before.contains(&id)) {
+                    self.failed_before += 1;
+                    if self.first_failed.len() < SHOWN {
+                        self.first_failed.push(object);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every object is done, or somebody has dismissed it, and nothing was left out or missing.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let is_whole = self.left_out.count() == 0 && self.missing.is_empty();
+        self.is_listed && is_whole && self.failed_before == 0 && self.objects.iter().all(is_settled)
+    }
+}
+
+fn is_settled(object: &ObjectStatus) -> bool {
+    match object.state {
+        State::Done => true,
+        State::Failed => object.dismissed,
+        State::Registered | State::Reading | State::Loading => false,
+    }
+}
+
+/// The next page of objects, those behind `after`, which it moves on; nothing when there are no more.
+async fn page(
+    ledger: &Ledger,
+    filter: &Filter,
+    after: &mut Option<i64>,
+) -> Result<Option<Vec<ObjectStatus>>, Error> {
+    let Some(behind) = *after else {
+        return Ok(None);
+    };
+    let page = objects::list(ledger.connection(), filter, Some(behind), PAGE)
+        .await
+        .map_err(|error| Error::reading("read the objects", error))?;
+    *after = page.last().map(|object| object.id);
+    Ok(Some(page))
 }

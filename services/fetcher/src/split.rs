@@ -17,6 +17,9 @@ pub const OVERSIZED_BODY: usize = 4 << 10;
 pub struct Limits {
     /// A chunk takes as many whole lines as fit in this many bytes, newlines included; a longer line stands alone.
     pub chunk_bytes: usize,
+    /// A chunk takes this many lines at most, blank ones included, and one at least: what becomes of a line takes memory,
+    /// however short it is.
+    pub chunk_lines: u32,
     /// The longest line, in bytes without its newline; of a longer one only the beginning is kept.
     pub max_line_bytes: usize,
 }
@@ -133,7 +136,12 @@ impl Splitter {
                 return self.cut_oversized();
             }
             match self.look() {
-                Some(Verdict::Take) => self.take_line(),
+                Some(Verdict::Take) => {
+                    self.take_line();
+                    if self.lines >= self.limits.chunk_lines {
+                        return self.cut_lines();
+                    }
+                }
                 Some(Verdict::TakeAlone) => {
                     self.take_line();
                     return self.cut_lines();

@@ -32,6 +32,8 @@ pub(crate) struct Supervisor {
     max_rejects: Option<u64>,
     randomness: StdRng,
     quiet: HashMap<ObjectId, Quiet>,
+    /// Objects that cannot be completed, of which the queue holds nothing: they end when everything below them has.
+    waiting: HashSet<ObjectId>,
     counted: Option<Instant>,
     reconciled: Option<Instant>,
 }
@@ -60,9 +62,15 @@ impl Supervisor {
             max_rejects: settings.max_rejects,
             randomness,
             quiet: HashMap::new(),
+            waiting: HashSet::new(),
             counted: None,
             reconciled: None,
         }
+    }
+
+    /// Whether an object ends as soon as everything below it has, and not before.
+    pub(crate) fn waits_for_others(&self, object: ObjectId) -> bool {
+        self.waiting.contains(&object)
     }
 
     /// Looks once.
@@ -108,6 +116,7 @@ impl Supervisor {
         self.reconciled = Some(now);
         let objects: HashSet<ObjectId> = loading.iter().map(|one| one.object).collect();
         self.quiet.retain(|object, _| objects.contains(object));
+        self.waiting.retain(|object| objects.contains(object));
         let quiet: Vec<Loading> = loading
             .into_iter()
             .filter(|one| self.was_quiet(one))
@@ -162,6 +171,8 @@ impl Supervisor {
         if self.ledger.fail(object, next).await? {
             metrics::counter!(OBJECTS, "state" => "failed").increment(1);
             tracing::error!(%object, "the object failed: what is missing of it cannot be read any more");
+        } else {
+            self.waiting.insert(object);
         }
         self.quiet.remove(&object);
         Ok(())

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::Parser;
-use jetline_connections::connect_database;
+use jetline_connections::{DatabaseConnection, with_database};
 use jetline_migrations::migrate;
 use jetline_runtime::{
     LifecycleSettings, Shutdown, StartupSettings, TelemetrySettings, settings, telemetry,
@@ -29,17 +29,15 @@ async fn main() -> anyhow::Result<()> {
     let _telemetry = telemetry::init(&cli.telemetry, env!("CARGO_BIN_NAME"))?;
     // A program that is alone in a container gets no signal that it does not listen for.
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
-    let applied = shutdown.started(cli.migrate()).await?;
+    let migrate = async |db: DatabaseConnection| shutdown.started(up_to_date(&db)).await;
+    let applied = with_database(&cli.database, &cli.startup, &shutdown, migrate).await?;
     tracing::info!(applied, "the schema is up to date");
     Ok(())
 }
 
-impl Cli {
-    /// How many migrations were applied. Where it is broken off, the one at work is undone.
-    async fn migrate(&self) -> anyhow::Result<usize> {
-        let db = connect_database(&self.database, &self.startup).await?;
-        migrate(&db)
-            .await
-            .context("cannot bring the schema up to date (DATABASE_URL)")
-    }
+/// How many migrations were applied. Where it is broken off, the one at work is undone.
+async fn up_to_date(db: &DatabaseConnection) -> anyhow::Result<usize> {
+    migrate(db)
+        .await
+        .context("cannot bring the schema up to date (DATABASE_URL)")
 }

@@ -1,23 +1,25 @@
 //! `jetline`: fetcher, writer and API in one process, on embedded parts or on the real ones whose addresses are set.
 
+mod load;
 mod parts;
 mod settings;
+mod terminal;
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::process::ExitCode;
 
-use anyhow::Context;
-use jetline_fetcher::Report;
-use jetline_records::products;
-use jetline_runtime::{HealthCommand, Shutdown, healthcheck, metrics, telemetry};
-use sea_orm::{DatabaseConnection, EntityTrait};
+use jetline_connections::with_database;
+use jetline_fetcher::{DismissSettings, ReplaySettings};
+use jetline_runtime::{HealthCommand, Shutdown, healthcheck, output, telemetry};
+use jetline_store::Ledger;
+use sea_orm::DatabaseConnection;
 
 use crate::{
-    parts::{Parts, replay},
+    load::load,
+    parts::{sources, up_to_date},
     settings::{Cli, Command},
 };
 
 #[tokio::main]
-#[expect(clippy::print_stdout, reason = "what a person at the terminal reads")]
 async fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::from_args();
     if let Some(Command::Health(HealthCommand::Healthcheck)) = cli.command {
@@ -28,10 +30,16 @@ async fn main() -> anyhow::Result<ExitCode> {
     let _telemetry = telemetry::init(&cli.telemetry, env!("CARGO_BIN_NAME"))?;
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
     if let Some(Command::Replay(which)) = &cli.command {
-        println!("{}", shutdown.started(replay(&cli, which)).await?);
+        replay(&cli, which, &shutdown).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let complete = run(cli, &shutdown).await?;
+    if let Some(Command::Dismiss(which)) = &cli.command {
+        dismiss(&cli, which, &shutdown).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let sources = shutdown.started(sources(&cli)).await?;
+    let load = async |db| load(&cli, sources, db, &shutdown).await;
+    let complete = with_database(&cli.database, &cli.startup, &shutdown, load).await?;
     Ok(if complete {
         ExitCode::SUCCESS
     } else {
@@ -39,66 +47,29 @@ async fn main() -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Loads, then serves; says whether everything was committed.
-async fn run(cli: Cli, shutdown: &Shutdown) -> anyhow::Result<bool> {
-    let metrics = metrics::install(shutdown)?;
-    let parts = shutdown.started(Parts::connect(&cli)).await?;
-    let api = jetline_api::bind(&cli.api, parts.db.clone(), metrics, shutdown.clone()).await?;
-    let address = api.address();
-    let serving = tokio::spawn(api.serve());
-    let writing = parts
-        .spawn_writer(shutdown)
-        .await
-        .context("the writer cannot begin")?;
-
-    if parts.fetcher.watch.is_some() {
-        tell_urls(address, &parts.db).await;
-    }
-    let fetching = jetline_fetcher::run(
-        &parts.fetcher,
-        parts.sources,
-        parts.queue,
-        parts.ledger,
-        rand::random(),
-        shutdown,
-    );
-    let result = tokio::select! {
-        result = fetching => result,
-        result = writing => match result.context("the writer crashed")? {
-            Ok(()) => Ok(Report::default()),
-            Err(error) => Err(error).context("the writer ended"),
-        },
+/// Has objects read again by whoever loads next.
+async fn replay(cli: &Cli, which: &ReplaySettings, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let sources = shutdown.started(sources(cli)).await?;
+    let replay = async |db: DatabaseConnection| {
+        let replaying = async {
+            up_to_date(&db).await?;
+            let ledger = Ledger::new(db, chrono::Utc::now);
+            jetline_fetcher::replay(which, &cli.fetcher, &sources, &ledger, rand::random()).await
+        };
+        shutdown.started(replaying).await
     };
-    let report = result.inspect_err(|_| shutdown.soft.cancel())?;
-    let interrupted = shutdown.soft.is_cancelled();
-    tell(&report, interrupted);
-    if !interrupted && !cli.exit {
-        tell_urls(address, &parts.db).await;
-    }
-    if cli.exit {
-        shutdown.soft.cancel();
-    }
-    serving.await.context("the api crashed")?;
-    Ok(report.is_complete() && (!interrupted || !cli.exit))
+    output::print(with_database(&cli.database, &cli.startup, shutdown, replay).await?)
 }
 
-#[expect(clippy::print_stdout, reason = "what a person at the terminal reads")]
-fn tell(report: &Report, interrupted: bool) {
-    println!("{report}");
-    if interrupted {
-        println!("Interrupted: start again to go on where it was.");
-    }
-}
-
-#[expect(clippy::print_stdout, reason = "what a person at the terminal reads")]
-async fn tell_urls(address: SocketAddr, db: &DatabaseConnection) {
-    println!("\nServing http://{address} until Ctrl-C. Try:");
-    if let Ok(Some(product)) = products::Entity::find().one(db).await {
-        println!("  curl http://{address}/products/{}", product.id);
-    }
-    println!(
-        "  curl http://{address}/objects\n  \
-         curl http://{address}/rejects\n  \
-         http://{address}/docs in a browser"
-    );
+/// Counts a failed object no more.
+async fn dismiss(cli: &Cli, which: &DismissSettings, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let dismiss = async |db: DatabaseConnection| {
+        let dismissing = async {
+            up_to_date(&db).await?;
+            let ledger = Ledger::new(db, chrono::Utc::now);
+            jetline_fetcher::dismiss(which, &ledger, rand::random()).await
+        };
+        shutdown.started(dismissing).await
+    };
+    output::print(with_database(&cli.database, &cli.startup, shutdown, dismiss).await?)
 }

@@ -3,9 +3,9 @@
 use std::{num::NonZeroUsize, sync::Arc};
 
 use anyhow::{Context, bail};
-use jetline_connections::{DedupMode, connect_database, connect_queue};
+use jetline_connections::{DedupMode, connect_queue, own_database};
 use jetline_dedup::{Dedup, WithoutStore};
-use jetline_fetcher::{FetcherSettings, ReplaySettings, Replayed, Sources};
+use jetline_fetcher::{FetcherSettings, Sources};
 use jetline_migrations::migrate;
 use jetline_queue::{InProcess, Queue};
 use jetline_records::Mode;
@@ -22,7 +22,6 @@ const IN_PROCESS_BYTES: u32 = 16 << 20;
 
 /// Everything that the three services work on.
 pub(crate) struct Parts {
-    pub(crate) db: DatabaseConnection,
     pub(crate) ledger: Ledger,
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) sources: Sources,
@@ -32,19 +31,23 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    pub(crate) async fn connect(cli: &Cli) -> anyhow::Result<Self> {
+    /// Puts them together, with a database whose schema is up to date then.
+    pub(crate) async fn connect(
+        cli: &Cli,
+        sources: Sources,
+        db: DatabaseConnection,
+    ) -> anyhow::Result<Self> {
         if cli.queue.nats_url.is_some() && !has_dedup(cli) {
             bail!(
                 "NATS_URL is set and REDIS_URL is not: writers that share a queue need a dedup store, \
                  or DEDUP=off for all of them"
             );
         }
-        let sources = Sources::open(&cli.fetcher, &cli.s3, &cli.startup).await?;
-        let db = migrated_database(cli).await?;
+        up_to_date(&db).await?;
+        let ledger = Ledger::new(db, chrono::Utc::now);
         let mut parts = Self {
-            ledger: Ledger::new(db.clone(), chrono::Utc::now),
-            db,
-            queue: queue(cli).await?,
+            queue: queue(cli, &ledger).await?,
+            ledger,
             sources,
             fetcher: cli.fetcher.clone(),
             writer: cli.writer.clone(),
@@ -67,31 +70,30 @@ impl Parts {
         let (queue, dedup, ledger) = (self.queue.clone(), self.dedup.clone(), self.ledger.clone());
         let writer = Writer::new(&self.writer, queue, dedup, ledger, rand::random());
         writer.begin(shutdown).await?;
-        let shutdown = shutdown.clone();
-        Ok(tokio::spawn(async move { writer.run(&shutdown).await }))
+        let (shutdown, tasks) = (shutdown.clone(), shutdown.tasks.clone());
+        Ok(tasks.spawn(async move { writer.run(&shutdown).await }))
     }
 }
 
-/// Has objects read again by whoever loads next.
-pub(crate) async fn replay(cli: &Cli, which: &ReplaySettings) -> anyhow::Result<Replayed> {
-    let sources = Sources::open(&cli.fetcher, &cli.s3, &cli.startup).await?;
-    let ledger = Ledger::new(migrated_database(cli).await?, chrono::Utc::now);
-    jetline_fetcher::replay(which, &cli.fetcher, &sources, &ledger, rand::random()).await
+/// The sources, of which the database itself is no part.
+pub(crate) async fn sources(cli: &Cli) -> anyhow::Result<Sources> {
+    let own = own_database(&cli.database);
+    Sources::open(&cli.fetcher, &cli.s3, &cli.startup, &own).await
 }
 
-async fn migrated_database(cli: &Cli) -> anyhow::Result<DatabaseConnection> {
-    let db = connect_database(&cli.database, &cli.startup).await?;
-    migrate(&db)
+/// Applies the migrations that are missing.
+pub(crate) async fn up_to_date(db: &DatabaseConnection) -> anyhow::Result<()> {
+    migrate(db)
         .await
-        .context("cannot bring the database's schema up to date (DATABASE_URL)")?;
-    Ok(db)
+        .map(drop)
+        .context("cannot bring the database's schema up to date (DATABASE_URL)")
 }
 
-async fn queue(cli: &Cli) -> anyhow::Result<Arc<dyn Queue>> {
+async fn queue(cli: &Cli, ledger: &Ledger) -> anyhow::Result<Arc<dyn Queue>> {
     if cli.queue.nats_url.is_none() {
         return Ok(Arc::new(InProcess::new(IN_PROCESS_BYTES)));
     }
-    connect_queue(&cli.queue, &cli.startup).await
+    connect_queue(&cli.queue, &cli.startup, ledger).await
 }
 
 fn has_dedup(cli: &Cli) -> bool {

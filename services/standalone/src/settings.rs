@@ -3,7 +3,7 @@
 use clap::{CommandFactory, Parser};
 use jetline_api::ApiSettings;
 use jetline_connections::DedupSettings;
-use jetline_fetcher::{FetcherSettings, ReplaySettings};
+use jetline_fetcher::{DismissSettings, FetcherSettings, ReplaySettings};
 use jetline_queue::JetStreamConfig;
 use jetline_runtime::{
     HealthCommand, LifecycleSettings, StartupSettings, TelemetrySettings, settings,
@@ -24,7 +24,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
-    /// End when everything is loaded; the exit status is 0 only if all of it was committed
+    /// End when everything is loaded, without serving anything; the exit status is 0 only if all of it was committed
     #[arg(long, conflicts_with = "watch")]
     pub(crate) exit: bool,
 
@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Health(HealthCommand),
     /// Have objects read again, from one of them on, after the cause of a failure or of rejections is gone
     Replay(ReplaySettings),
+    /// Count a failed object no more, and end one that stays open because it may not be read
+    Dismiss(DismissSettings),
 }
 
 impl Cli {

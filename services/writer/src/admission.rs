@@ -3,7 +3,7 @@
 //! They come from before the database was restored. Their claims would never be committed, and stand above lines of
 //! the object that has the number now.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use jetline_records::{Epoch, EpochId, Mode, ObjectId};
 use jetline_store::{ChunkEntry, Error, Ledger, ledger::Admission};
@@ -21,23 +21,21 @@ pub struct Admissions {
 #[derive(Default)]
 struct Known {
     epoch: Option<EpochId>,
-    /// Whether the database refused lines of an object, by object and registration.
-    objects: HashMap<(ObjectId, String), bool>,
+    /// Objects and their registrations.
+    objects: HashSet<(ObjectId, String)>,
 }
 
 impl Known {
     fn holds(&self, epoch: EpochId, chunk: &ChunkEntry) -> bool {
-        self.epoch == Some(epoch) && self.objects.contains_key(&key(chunk))
+        self.epoch == Some(epoch) && self.objects.contains(&key(chunk))
     }
 
-    fn add(&mut self, epoch: EpochId, chunks: &[&ChunkEntry], with_refused: &HashSet<ObjectId>) {
+    fn add(&mut self, epoch: EpochId, chunks: &[&ChunkEntry]) {
         if self.epoch != Some(epoch) || self.objects.len() > KNOWN {
             self.epoch = Some(epoch);
             self.objects.clear();
         }
-        let objects = chunks.iter();
-        self.objects
-            .extend(objects.map(|chunk| (key(chunk), with_refused.contains(&chunk.object))));
+        self.objects.extend(chunks.iter().map(|chunk| key(chunk)));
     }
 }
 
@@ -58,9 +56,7 @@ impl Admissions {
     /// Whether chunks may be claimed under an epoch. Where claims leave nothing behind, all may.
     pub async fn admit(&self, epoch: &Epoch, chunks: &[&ChunkEntry]) -> Result<Admission, Error> {
         if epoch.mode != Mode::Shared {
-            return Ok(Admission::All {
-                with_refused: HashSet::new(),
-            });
+            return Ok(Admission::All);
         }
         let mut known = self.known.lock().await;
         let new: Vec<&ChunkEntry> = chunks
@@ -70,15 +66,10 @@ impl Admissions {
             .collect();
         if !new.is_empty() {
             match self.ledger.admit(epoch.id, &new).await? {
-                Admission::All { with_refused } => known.add(epoch.id, &new, &with_refused),
+                Admission::All => known.add(epoch.id, &new),
                 other => return Ok(other),
             }
         }
-        let with_refused = chunks
-            .iter()
-            .filter(|chunk| known.objects.get(&key(chunk)) == Some(&true));
-        Ok(Admission::All {
-            with_refused: with_refused.map(|chunk| chunk.object).collect(),
-        })
+        Ok(Admission::All)
     }
 }

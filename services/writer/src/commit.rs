@@ -3,17 +3,17 @@
 //! What a failure asks for is decided here, once: the database or the dedup store is away — wait and try again; a value
 //! is not accepted — reject its line; the chunk belongs to nothing that is open — let it go.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, Epoch, Mode, Reason, Rejection, Table};
+use jetline_records::{Dataset, Epoch, Mode};
 use jetline_runtime::{
     metrics::{CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES},
     telemetry::SpanKind,
 };
 use jetline_store::{
-    ChunkEntry, ChunkRows, CommitOutcome, Counts, Judged, Ledger,
+    ChunkEntry, ChunkRows, CommitOutcome, Counts, Ledger,
     ledger::{Admission, Suspicion},
 };
 
@@ -22,7 +22,7 @@ use tokio::sync::RwLock;
 pub use crate::group::Group;
 use crate::{
     admission::Admissions,
-    claim::claim,
+    claim::{claim, write_through},
     epochs::{self, Epochs},
     group::count_lines,
     parse::{self, Parsed},
@@ -91,8 +91,11 @@ impl Committer {
         }
     }
 
-    /// Joins the epoch in force, or begins one.
+    /// Sees to it that the tables can be written, and joins the epoch in force or begins one.
     pub async fn begin(&self) -> Result<(), Error> {
+        for dataset in &self.datasets {
+            self.ledger.check_table(&dataset.table).await?;
+        }
         self.epochs.current().await?;
         Ok(())
     }
@@ -163,7 +166,7 @@ impl Committer {
         epoch: &Epoch,
         group: &mut Group<'_>,
     ) -> Result<Option<Vec<ChunkRows>>, Error> {
-        let is_asked = epoch.mode == Mode::Shared;
+        let is_asked = epoch.claims(group.dataset.name);
         let kind = if is_asked {
             SpanKind::Client
         } else {
@@ -176,7 +179,11 @@ impl Committer {
         let (settled, dataset) = (group.settled(), group.dataset.name);
         let parsed = group.items.iter_mut().map(|item| &mut item.parsed);
         let mut parsed: Vec<&mut Parsed> = parsed.collect();
-        let claimed = claim(&*self.dedup, epoch, settled, dataset, &mut parsed).await;
+        let claimed = if epoch.mode == Mode::Shared && !is_asked {
+            Ok(Some(write_through(epoch, &mut parsed)))
+        } else {
+            claim(&*self.dedup, epoch, settled, dataset, &mut parsed).await
+        };
         if let Ok(judged) = &claimed {
             stage.set("jetline.claim.lost", judged.is_none());
         }
@@ -189,15 +196,7 @@ impl Committer {
         let entries = group.items.iter().map(|item| &item.parsed.entry);
         let entries: Vec<&ChunkEntry> = entries.collect();
         match self.admissions.admit(epoch, &entries).await? {
-            Admission::All { with_refused } => {
-                for item in &mut group.items {
-                    if with_refused.contains(&item.chunk.object) {
-                        let refused = self.ledger.refused(&item.parsed.entry).await?;
-                        item.leave_out(refused, group.dataset);
-                    }
-                }
-                Ok(true)
-            }
+            Admission::All => Ok(true),
             Admission::Except(stale) => {
                 group.let_go(&stale);
                 Ok(false)
@@ -240,9 +239,12 @@ impl Committer {
                 self.let_go(epoch, group, &stale).await?;
                 Ok(Step::Again)
             }
-            Err(error @ jetline_store::Error::Data { .. }) => {
+            Ok(CommitOutcome::Suppressed) => {
+                Box::pin(self.reject_refused(epoch, group, None)).await
+            }
+            Err(error) if error.may_be_of_a_row() => {
                 // Rare, and large: not a part of every commit's future.
-                Box::pin(self.reject_refused(epoch, group, error)).await
+                Box::pin(self.reject_refused(epoch, group, Some(error))).await
             }
             Err(error) => Err(error.into()),
         }
@@ -264,58 +266,51 @@ impl Committer {
         Ok(())
     }
 
-    /// Rejects the lines that the database does not accept: all of them at once, as they end the epoch.
+    /// Leaves out the lines that the database does not accept, until it accepts the rest: a line that stands in for a
+    /// refused one may be refused as well. They are rejected with their chunks' commit.
+    ///
+    /// Lines that were claimed under an epoch in which the dataset is claimed will never be committed, which ends it. From
+    /// then on nothing of the dataset is claimed, so that later refusals end none.
     async fn reject_refused(
         &self,
         epoch: &Epoch,
         group: &mut Group<'_>,
-        error: jetline_store::Error,
+        error: Option<jetline_store::Error>,
     ) -> Result<Step, Error> {
-        let mut refused = Vec::new();
         group.restore();
-        for item in &mut group.items {
-            let table = &group.dataset.table;
-            let before = item.refused.len();
-            while let Some((line, message)) = self.first_refused(table, &item.rows().rows).await? {
-                let rejection = Rejection::new(Reason::RefusedByDatabase, message);
-                item.leave_out(BTreeMap::from([(line, rejection)]), group.dataset);
+        let (dataset, table) = (group.dataset.name, &group.dataset.table);
+        let mut rows = group.latest(|_| true);
+        let mut any = false;
+        loop {
+            let refused = self.ledger.refused(table, rows).await?;
+            if refused.is_empty() {
+                break;
             }
-            if item.refused.len() > before {
-                refused.push(item.rows());
-            }
+            any = true;
+            let ids = group.leave_out(refused);
+            rows = group.latest(|id| ids.contains(id));
         }
-        if !refused.is_empty() {
-            if epoch.mode == Mode::Shared {
+        if any {
+            if epoch.claims(dataset) {
                 let next = self.epochs.next_id().await;
-                self.ledger.refuse(epoch.id, &refused, next).await?;
+                if self.ledger.write_through(dataset, next).await? {
+                    tracing::warn!(
+                        dataset,
+                        "the database refused a record: from now on the records of this dataset are written without \
+                         dedup, until a replay"
+                    );
+                }
             }
             return Ok(Step::Again);
         }
         if group.items.len() > 1 {
             return Ok(Step::Split);
         }
-        Err(error.into())
-    }
-
-    /// Searches the shortest run of rows, from the first on, that is refused: its last row is at fault.
-    async fn first_refused(
-        &self,
-        table: &Table,
-        rows: &[Judged],
-    ) -> Result<Option<(u32, String)>, Error> {
-        let Some(mut message) = self.ledger.refusal(table, rows.to_vec()).await? else {
-            return Ok(None);
-        };
-        let (mut accepted, mut refused) = (0, rows.len());
-        while accepted + 1 < refused {
-            let middle = usize::midpoint(accepted, refused);
-            match self.ledger.refusal(table, rows[..middle].to_vec()).await? {
-                Some(words) => (refused, message) = (middle, words),
-                None => accepted = middle,
-            }
+        match error {
+            Some(error) => Err(error.into()),
+            // A row that was suppressed then is not now.
+            None => Ok(Step::Again),
         }
-        let row = refused.checked_sub(1).and_then(|last| rows.get(last));
-        Ok(row.map(|row| (row.position.line(), message)))
     }
 }
 
@@ -324,6 +319,7 @@ fn name(outcome: &CommitOutcome) -> &'static str {
         CommitOutcome::Committed(_) => "committed",
         CommitOutcome::Raced => "raced",
         CommitOutcome::EpochEnded => "epoch_ended",
+        CommitOutcome::Suppressed => "suppressed",
         CommitOutcome::Stale(_) => "stale",
     }
 }

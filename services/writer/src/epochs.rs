@@ -9,10 +9,13 @@ use jetline_store::{Ledger, ledger::BeginError};
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::Mutex;
 
+use crate::contention::Contention;
+
 /// The epoch in force as this process knows it; one for all its workers.
 pub struct Epochs {
     ledger: Ledger,
     dedup: Arc<dyn Dedup>,
+    contention: Contention,
     state: Mutex<State>,
 }
 
@@ -33,6 +36,7 @@ impl Epochs {
             randomness: StdRng::seed_from_u64(seed),
         };
         Self {
+            contention: Contention::new(ledger.clone(), dedup.clone()),
             ledger,
             dedup,
             state: Mutex::new(state),
@@ -65,11 +69,15 @@ impl Epochs {
     async fn begin(&self, state: &mut State, seen: Option<EpochId>) -> Result<Epoch, Error> {
         let new = EpochId::random(&mut state.randomness);
         let mode = self.dedup.mode();
+        let approached = self.contention.approach(seen).await;
         let activate = async { self.dedup.begin(&new).await };
         let epoch = self.ledger.begin_epoch(mode, seen, new, activate).await?;
         if epoch.id == new {
             metrics::counter!(EPOCHS).increment(1);
             tracing::info!(epoch = %epoch.id, base = %epoch.base, %mode, "an epoch begins");
+            if let Some(approached) = approached {
+                self.contention.note(new, approached).await;
+            }
         }
         state.current = Some(epoch.clone());
         if mode == Mode::Shared

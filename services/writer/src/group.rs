@@ -1,14 +1,14 @@
 //! Chunks that are committed together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, ObjectId, Rejection};
+use jetline_records::{Dataset, Key, ObjectId, Position, Rejection};
 use jetline_runtime::{
     metrics::{CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES, LINES, REJECTS},
     telemetry::{Span, SpanKind},
 };
-use jetline_store::{ChunkEntry, ChunkOutcome, ChunkRows, Counts, Judged};
+use jetline_store::{ChunkEntry, ChunkOutcome, Counts, Judged, Refused};
 
 use crate::parse::{self, Parsed};
 
@@ -27,10 +27,9 @@ pub(crate) struct Item {
 
 impl Item {
     /// Parses the chunk again without lines that the database refused.
-    pub(crate) fn leave_out(&mut self, refused: BTreeMap<u32, Rejection>, dataset: &Dataset) {
-        let before = self.refused.len();
-        self.refused.extend(refused);
-        if self.refused.len() > before {
+    fn leave_out(&mut self, refused: BTreeMap<u32, Rejection>, dataset: &Dataset) {
+        if !refused.is_empty() {
+            self.refused.extend(refused);
             self.parsed = parse::parse(&self.chunk, dataset, &self.refused);
         }
     }
@@ -42,23 +41,15 @@ impl Item {
         }
     }
 
-    /// Everything that the chunk could write, and the lines that the database refused.
-    pub(crate) fn rows(&self) -> ChunkRows {
-        let rows = self.parsed.records.iter().map(|record| Judged {
+    /// Everything that the chunk could write, of all ids or of some.
+    pub(crate) fn rows(&self, of: impl Fn(&Key) -> bool) -> impl Iterator<Item = Judged> {
+        let records = self.parsed.records.iter();
+        let records = records.filter(move |record| of(&record.row.key));
+        records.map(|record| Judged {
             row: record.row.clone(),
             position: record.position,
             if_changed: false,
-        });
-        let rejected = self.parsed.rejected.iter();
-        let refused = rejected.filter(|line| self.refused.contains_key(&line.line));
-        ChunkRows {
-            entry: self.parsed.entry.clone(),
-            rows: rows.collect(),
-            unchanged: 0,
-            superseded: 0,
-            rejected: refused.cloned().collect(),
-            blank: 0,
-        }
+        })
     }
 }
 
@@ -103,6 +94,45 @@ impl<'a> Group<'a> {
         for item in &mut self.items {
             item.restore(self.dataset);
         }
+    }
+
+    /// The latest line of each id over all chunks, as it would be written: of all ids, or of some.
+    pub(crate) fn latest(&self, of: impl Fn(&Key) -> bool) -> Vec<Judged> {
+        let mut latest: HashMap<Key, Judged> = HashMap::new();
+        for judged in self.items.iter().flat_map(|item| item.rows(&of)) {
+            let rank = |judged: &Judged| (judged.row.version, judged.position);
+            match latest.entry(judged.row.key.clone()) {
+                Entry::Vacant(first) => drop(first.insert(judged)),
+                Entry::Occupied(mut other) if rank(&judged) > rank(other.get()) => {
+                    other.insert(judged);
+                }
+                Entry::Occupied(_) => {}
+            }
+        }
+        latest.into_values().collect()
+    }
+
+    /// Leaves out lines that the database refused; the lines that these outdid stand in for them. Returns the ids.
+    pub(crate) fn leave_out(&mut self, refused: Vec<Refused>) -> HashSet<Key> {
+        let mut by_chunk: HashMap<usize, BTreeMap<u32, Rejection>> = HashMap::new();
+        let mut refused: HashMap<Position, Rejection> = refused
+            .into_iter()
+            .map(|refused| (refused.position, refused.rejection))
+            .collect();
+        let mut keys = HashSet::new();
+        for (number, item) in self.items.iter().enumerate() {
+            for record in &item.parsed.records {
+                if let Some(rejection) = refused.remove(&record.position) {
+                    keys.insert(record.row.key.clone());
+                    let of_chunk = by_chunk.entry(number).or_default();
+                    of_chunk.insert(record.position.line(), rejection);
+                }
+            }
+        }
+        for (number, refused) in by_chunk {
+            self.items[number].leave_out(refused, self.dataset);
+        }
+        keys
     }
 
     pub(crate) fn chunks(&self) -> impl Iterator<Item = &Chunk> {

@@ -9,9 +9,11 @@
 pub mod admission;
 pub mod claim;
 pub mod commit;
+mod contention;
 pub mod epochs;
 mod group;
 pub mod parse;
+mod parts;
 mod settings;
 mod stage;
 mod turns;
@@ -35,6 +37,9 @@ pub enum Error {
     /// Another mode of dedup is in use, or another process took over.
     #[error(transparent)]
     Ousted(jetline_store::Error),
+    /// The table of a dataset cannot be written.
+    #[error(transparent)]
+    Table(jetline_store::Error),
     /// A worker panicked.
     #[error("a worker crashed")]
     Crashed(#[source] tokio::task::JoinError),

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use clap::Parser;
-use jetline_connections::{DedupSettings, Observation, connect_ledger, connect_queue};
+use jetline_connections::{
+    DatabaseConnection, DedupSettings, Observation, connect_queue, with_ledger,
+};
 use jetline_dedup::Dedup;
 use jetline_queue::{JetStreamConfig, Queue};
 use jetline_runtime::{
@@ -47,18 +49,21 @@ async fn main() -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
     let metrics = metrics::install(&shutdown)?;
     let observation = Observation::start(&cli.observe, metrics, &shutdown).await?;
-    let (ledger, queue, dedup) = shutdown.started(cli.connect()).await?;
-    observation.connected(ledger.connection().clone());
-    jetline_writer::run(&cli.writer, queue, dedup, ledger, rand::random(), &shutdown).await?;
-    tracing::info!("the writer ends");
-    Ok(())
+    let write = async |db: DatabaseConnection| {
+        let ledger = Ledger::new(db.clone(), chrono::Utc::now);
+        let (queue, dedup) = shutdown.started(cli.connect(&ledger)).await?;
+        observation.connected(db);
+        jetline_writer::run(&cli.writer, queue, dedup, ledger, rand::random(), &shutdown).await?;
+        tracing::info!("the writer ends");
+        Ok(())
+    };
+    with_ledger(&cli.database, &cli.startup, &shutdown, write).await
 }
 
 impl Cli {
-    async fn connect(&self) -> anyhow::Result<(Ledger, Arc<dyn Queue>, Arc<dyn Dedup>)> {
-        let db = connect_ledger(&self.database, &self.startup).await?;
-        let queue = connect_queue(&self.queue, &self.startup).await?;
+    async fn connect(&self, ledger: &Ledger) -> anyhow::Result<(Arc<dyn Queue>, Arc<dyn Dedup>)> {
+        let queue = connect_queue(&self.queue, &self.startup, ledger).await?;
         let dedup = self.dedup.connect(&self.startup).await?;
-        Ok((Ledger::new(db, chrono::Utc::now), queue, dedup))
+        Ok((queue, dedup))
     }
 }

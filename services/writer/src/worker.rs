@@ -18,6 +18,7 @@ use crate::{
     commit::{self, Committer, Group, Step},
     group::Outcome,
     parse,
+    parts::first_part,
     turns::{Turn, Turns},
 };
 
@@ -79,10 +80,15 @@ impl Worker {
     /// Joins the epoch in force, or begins one.
     pub(crate) async fn begin(mut self) -> Result<(), Error> {
         let committer = self.committer.clone();
-        while let Err(error) = committer.begin().await {
-            self.wait_or_end(error, &[]).await?;
+        loop {
+            match committer.begin().await {
+                Ok(()) => return Ok(()),
+                Err(commit::Error::Ledger(error @ jetline_store::Error::ForeignColumn { .. })) => {
+                    return Err(Error::Table(error));
+                }
+                Err(error) => self.wait_or_end(error, &[]).await?,
+            }
         }
-        Ok(())
     }
 
     /// Works until the shutdown. Soft: what is in flight is finished. Hard: it is dropped, and delivered again.
@@ -192,16 +198,26 @@ impl Worker {
         permit: impl Future<Output = G>,
     ) -> Result<(), Error> {
         let committer = self.committer.clone();
-        let mut groups = committer.parse(taken.iter().map(Taken::chunk_below).collect());
+        let parse = |part: &[Taken]| committer.parse(part.iter().map(Taken::chunk_below).collect());
+        // The usual batch is one part, which is parsed while the permit is waited for.
+        let (part, mut rest) = next_part(taken);
+        let mut groups = parse(part);
         let _permit = permit.await;
-        while let Some(mut group) = groups.pop() {
-            let step = self.commit_group(&committer, &mut group, taken).await?;
-            note(&group.take_ended(), taken);
-            if step == Step::Split {
-                groups.extend(group.split());
+        loop {
+            while let Some(mut group) = groups.pop() {
+                let step = self.commit_group(&committer, &mut group, taken).await?;
+                note(&group.take_ended(), taken);
+                if step == Step::Split {
+                    groups.extend(group.split());
+                }
             }
+            if rest.is_empty() {
+                return Ok(());
+            }
+            let part;
+            (part, rest) = next_part(rest);
+            groups = parse(part);
         }
-        Ok(())
     }
 
     async fn commit_group(
@@ -260,6 +276,11 @@ impl Worker {
     }
 }
 
+/// Deliveries that are parsed and committed together, and those behind them.
+fn next_part(taken: &[Taken]) -> (&[Taken], &[Taken]) {
+    taken.split_at(first_part(taken.iter().map(Taken::chunk)))
+}
+
 /// Tells in their traces what became of chunks; one that was delivered twice has two.
 fn note(ended: &[(ChunkEntry, Outcome)], taken: &[Taken]) {
     for taken in taken {
@@ -293,16 +314,18 @@ async fn in_progress<'a, F: Future>(
 
 /// A lost acknowledgement does no harm: the chunk comes again and is found committed.
 async fn acknowledge(taken: Vec<Taken>) {
-    let acks = taken.into_iter().map(async |Taken { delivery, span }| {
-        if let Err(error) = delivery.ack().await {
-            tracing::debug!(%error, "a chunk was not acknowledged, it will be delivered again");
-            span.event(
-                "lost acknowledgement",
-                [("error", error.to_string().into())],
-            );
-        }
-        span.end();
-    });
+    let acks = taken
+        .into_iter()
+        .map(|Taken { delivery, span }| async move {
+            if let Err(error) = delivery.ack().await {
+                tracing::debug!(%error, "a chunk was not acknowledged, it will be delivered again");
+                span.event(
+                    "lost acknowledgement",
+                    [("error", error.to_string().into())],
+                );
+            }
+            span.end();
+        });
     join_all(acks).await;
 }
 

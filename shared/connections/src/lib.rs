@@ -8,61 +8,86 @@ mod observation;
 
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 pub use dedup::{DedupMode, DedupSettings};
 use jetline_queue::{JetStream, JetStreamConfig, Queue};
-use jetline_runtime::{StartupSettings, settings::required};
-use jetline_store::{DatabaseSettings, address, database};
+use jetline_runtime::{Shutdown, StartupSettings, settings::required};
+use jetline_source::OwnDatabase;
+use jetline_store::{DatabaseSettings, Ledger, database};
 pub use observation::Observation;
-use sea_orm::DatabaseConnection;
+pub use sea_orm::DatabaseConnection;
 
-/// Connects to the database of `DATABASE_URL`.
-pub async fn connect_database(
+/// Works on the database of `DATABASE_URL`, and closes it however the work ends, when the rest of the service has ended too.
+pub async fn with_database<T>(
+    settings: &DatabaseSettings,
+    startup: &StartupSettings,
+    shutdown: &Shutdown,
+    work: impl AsyncFnOnce(DatabaseConnection) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let connecting = connect_database(settings, startup);
+    let db = shutdown.started(connecting).await?;
+    let worked = Box::pin(work(db.clone())).await;
+    shutdown.soft.cancel();
+    shutdown.drained().await;
+    database::close(&db).await;
+    worked
+}
+
+/// The same with a database to which the migrations must have been applied.
+pub async fn with_ledger<T>(
+    settings: &DatabaseSettings,
+    startup: &StartupSettings,
+    shutdown: &Shutdown,
+    work: impl AsyncFnOnce(DatabaseConnection) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let checked = async |db| {
+        let checking = async { Ok(database::check_schema(&db).await?) };
+        shutdown.started(checking).await?;
+        work(db).await
+    };
+    with_database(settings, startup, shutdown, checked).await
+}
+
+/// The files of the database of `DATABASE_URL`, which no source may take for objects.
+#[must_use]
+pub fn own_database(settings: &DatabaseSettings) -> OwnDatabase {
+    let url = settings.database_url.as_ref();
+    OwnDatabase::new(url.and_then(|url| database::file(url.expose())))
+}
+
+async fn connect_database(
     settings: &DatabaseSettings,
     startup: &StartupSettings,
 ) -> anyhow::Result<DatabaseConnection> {
     let purpose = "the database, as in postgres://user:password@host/name";
-    let url = required(settings.database_url.as_deref(), "DATABASE_URL", purpose)?;
-    // The driver would repeat in its error what it cannot read, a password too.
-    ensure!(
-        ["postgres://", "postgresql://", "sqlite:"]
-            .iter()
-            .any(|scheme| url.starts_with(scheme)),
-        "DATABASE_URL must begin with postgres:// or sqlite://"
-    );
+    let url = required(settings.database_url.as_ref(), "DATABASE_URL", purpose)?;
+    let checked = database::checked(url.expose()).context("DATABASE_URL is malformed")?;
     let connections = settings.database_connections;
     startup
         .connect(
             "the database (DATABASE_URL)",
             jetline_store::Error::is_passing,
-            || database::connect(url, connections),
+            || database::connect(&checked, connections),
         )
         .await
-        .with_context(|| format!("no connection to {}", address(url)))
+        .with_context(|| format!("no connection to {url}"))
 }
 
-/// Connects to the database of `DATABASE_URL`, to which the migrations must have been applied.
-pub async fn connect_ledger(
-    settings: &DatabaseSettings,
-    startup: &StartupSettings,
-) -> anyhow::Result<DatabaseConnection> {
-    let db = connect_database(settings, startup).await?;
-    database::check_schema(&db).await?;
-    Ok(db)
-}
-
-/// Connects to the queue of `NATS_URL`.
+/// Connects to the queue of `NATS_URL`, for the chunks of a ledger.
 pub async fn connect_queue(
     config: &JetStreamConfig,
     startup: &StartupSettings,
+    ledger: &Ledger,
 ) -> anyhow::Result<Arc<dyn Queue>> {
     let purpose = "the queue between fetchers and writers, as in nats://host:4222";
-    let url = required(config.nats_url.as_ref(), "NATS_URL", purpose)?.parse("NATS_URL")?;
+    let servers = required(config.nats_url.as_ref(), "NATS_URL", purpose)?.parse();
+    let servers = servers.map_err(anyhow::Error::msg)?;
+    let identity = ledger.identity().await?;
     let queue = startup
         .connect(
             "the queue (NATS_URL)",
             jetline_queue::Error::is_passing,
-            || JetStream::connect(&url, config),
+            || JetStream::connect(&servers, config, Some(identity.clone())),
         )
         .await?;
     Ok(Arc::new(queue))

@@ -63,7 +63,7 @@ impl Dedup for InMemory {
         let verdicts = claims.iter().map(|claim| {
             let id = (dataset.to_owned(), claim.key.clone());
             let verdict = judge(entries.get(&id), claim, trusted);
-            if verdict != Verdict::Superseded {
+            if !matches!(verdict, Verdict::Superseded(_)) {
                 let entry = Entry {
                     rank: claim.rank,
                     fingerprint: claim.fingerprint,
@@ -101,7 +101,7 @@ fn judge(held: Option<&Entry>, claim: &Claim, trusted: ObjectId) -> Verdict {
     };
     let is_stored = held.is_stored || held.rank.position.object() < trusted;
     if held.rank > claim.rank {
-        Verdict::Superseded
+        Verdict::Superseded(held.rank.position)
     } else if held.fingerprint == claim.fingerprint && is_stored {
         Verdict::Unchanged
     } else {

@@ -11,12 +11,14 @@
 //! | [`WithoutStore`] | off, in order | dedup switched off; one writer that commits in order |
 
 mod in_memory;
+mod place;
 mod redis;
 mod without_store;
 
 use async_trait::async_trait;
 pub use in_memory::InMemory;
-use jetline_records::{EpochId, Fingerprint, Key, Mode, ObjectId, Rank, Verdict};
+use jetline_records::{EpochId, Fingerprint, Key, LedgerIdentity, Mode, ObjectId, Rank, Verdict};
+pub use place::Place;
 pub use without_store::WithoutStore;
 
 pub use crate::redis::{Redis, RedisConfig};
@@ -32,7 +34,7 @@ pub trait Dedup: Send + Sync {
     /// | what is held for the id | verdict | noted |
     /// | --- | --- | --- |
     /// | nothing | [`Verdict::WriteIfChanged`] | fingerprint and rank |
-    /// | a higher rank | [`Verdict::Superseded`] | nothing |
+    /// | a higher rank | [`Verdict::Superseded`], with the position of that line | nothing |
     /// | the same fingerprint, *stored* or of an object below `trusted` | [`Verdict::Unchanged`] | the higher rank, *stored* |
     /// | anything else | [`Verdict::Write`] | fingerprint and rank |
     ///
@@ -51,6 +53,18 @@ pub trait Dedup: Send + Sync {
 
     /// Makes room for an epoch, empty. Claims under any other epoch are lost from here on.
     async fn begin(&self, epoch: &EpochId) -> Result<(), Error>;
+
+    /// Which store this is and whose epoch began there last; none where claims leave nothing behind.
+    ///
+    /// Nothing depends on it but what the log says, and how soon an epoch begins anew.
+    async fn place(&self) -> Result<Option<Place>, Error> {
+        Ok(None)
+    }
+
+    /// Says in the store whose epoch begins.
+    async fn sign(&self, _ledger: &LedgerIdentity) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// The epochs of which something is still held.
     async fn epochs(&self) -> Result<Vec<EpochId>, Error>;

@@ -13,7 +13,11 @@ use sea_orm::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
 
-/// A decimal of up to 28 significant digits. Trailing zeros do not count: 7072.10 is 7072.1.
+use crate::number::Number;
+
+/// An exact decimal: a whole number below 2^96 (28 digits, and some of 29), divided by up to 10^28.
+///
+/// How it is spelled does not count: 7072.10 and 70721e-1 are 7072.1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Decimal(rust_decimal::Decimal);
 
@@ -34,19 +38,26 @@ impl fmt::Display for Decimal {
 impl FromStr for Decimal {
     type Err = rust_decimal::Error;
 
-    /// Reads a JSON number; a number that 28 digits cannot hold is an error, never rounded.
+    /// Reads a JSON number in any spelling; a number that is not exact in the range is an error, never rounded.
     fn from_str(token: &str) -> Result<Self, Self::Err> {
-        let Some(at) = token.find(['e', 'E']) else {
-            return rust_decimal::Decimal::from_str_exact(token).map(Self::from);
-        };
-        let (digits, exponent) = (&token[..at], &token[at + 1..]);
-        rust_decimal::Decimal::from_str_exact(digits)?;
-        let exact = rust_decimal::Decimal::from_scientific(&format!("{digits}e{exponent}"))?;
-        if exact.is_zero() && digits.bytes().any(|digit| matches!(digit, b'1'..=b'9')) {
-            return Err(rust_decimal::Error::Underflow);
-        }
-        Ok(exact.into())
+        // The usual spelling first, as it is the fastest to read.
+        rust_decimal::Decimal::from_str_exact(token)
+            .or_else(|error| Number::read(token).map_or(Err(error), exact))
+            .map(Self::from)
     }
+}
+
+/// A number that is spelled unusually: with an exponent, or with more digits than it needs.
+fn exact(number: Number) -> Result<rust_decimal::Decimal, rust_decimal::Error> {
+    let (coefficient, scale) =
+        number
+            .scaled(rust_decimal::Decimal::MAX_SCALE)
+            .ok_or(if number.has_fraction() {
+                rust_decimal::Error::Underflow
+            } else {
+                rust_decimal::Error::ExceedsMaximumPossibleValue
+            })?;
+    rust_decimal::Decimal::try_from_i128_with_scale(coefficient, scale)
 }
 
 impl From<rust_decimal::Decimal> for Decimal {
@@ -175,6 +186,8 @@ impl ToJSON for Decimal {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{prop_assert_eq, proptest};
+
     use super::*;
 
     fn through_serde(token: &str) -> Result<String, String> {
@@ -198,10 +211,68 @@ mod tests {
     }
 
     #[test]
+    fn number_that_is_exact_is_taken_in_every_spelling() {
+        let zeros = "0".repeat(100_000);
+        let largest = rust_decimal::Decimal::MAX.to_string();
+        let smallest = format!("0.{}1", "0".repeat(27));
+        for (token, form) in [
+            (&*format!("19.99{zeros}"), "19.99"),
+            (&format!("-1.{zeros}"), "-1"),
+            ("0e999999999999999999999", "0"),
+            ("0.0e-40", "0"),
+            (&format!("0.{zeros}"), "0"),
+            (&format!("1{zeros}e-100000"), "1"),
+            (&format!("0.{zeros}1e100000"), "0.1"),
+            ("1.0E-0000000000000000000000028", &smallest),
+            ("10e-29", &smallest),
+            ("1e28", "10000000000000000000000000000"),
+            (&format!("{largest}.{zeros}"), &largest),
+            (&format!("0.{largest}e29"), &largest),
+        ] {
+            let read = through_serde(token);
+            assert_eq!(read.as_deref(), Ok(form), "{token:.40}");
+        }
+    }
+
+    #[test]
     fn number_that_does_not_fit_is_refused_not_rounded() {
-        for token in ["1e40", "1e-40", "0.12345678901234567890123456789012345"] {
+        let nines = "9".repeat(100_000);
+        for token in [
+            "1e40",
+            "1e-40",
+            "1e29",
+            "1e-29",
+            "15e-29",
+            "1e999999999999999999999",
+            "1e-999999999999999999999",
+            "0.12345678901234567890123456789012345",
+            "79228162514264337593543950336",
+            "79228162514264337593543950335.1",
+            "-79228162514264337593543950336",
+            &nines,
+            &format!("0.{nines}"),
+        ] {
             let error = through_serde(token).unwrap_err();
-            assert!(error.contains("out of range"), "{token}: {error}");
+            assert!(error.contains("out of range"), "{token:.40}: {error:.99}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn spelling_does_not_change_the_number(
+            coefficient in -(1_i128 << 96) + 1..1_i128 << 96,
+            scale in 0_u32..29,
+            count in 0_usize..60,
+        ) {
+            let plain = Decimal::from(rust_decimal::Decimal::from_i128_with_scale(coefficient, scale));
+            let zeros = "0".repeat(count);
+            for spelling in [
+                format!("{coefficient}{zeros}e-{}", count + scale as usize),
+                format!("{coefficient}.0{zeros}E-{scale}"),
+                format!("{plain}e0"),
+            ] {
+                prop_assert_eq!(spelling.parse(), Ok(plain), "{}", spelling);
+            }
         }
     }
 

@@ -110,9 +110,18 @@ pub struct Epoch {
     pub recovery: ObjectId,
     /// How its writers decide.
     pub mode: Mode,
+    /// The datasets, by name, of which every record is written without a claim, as in [`Mode::Off`]: the database refused
+    /// one of them, and may refuse more that would be claimed.
+    pub write_through: Vec<String>,
 }
 
 impl Epoch {
+    /// Whether the records of a dataset are claimed before they are written.
+    #[must_use]
+    pub fn claims(&self, dataset: &str) -> bool {
+        self.mode == Mode::Shared && !self.write_through.iter().any(|name| name == dataset)
+    }
+
     /// How far entries are trusted, when everything below `settled` is settled: up to there, or not at all.
     #[must_use]
     pub fn trusted(&self, settled: ObjectId) -> ObjectId {

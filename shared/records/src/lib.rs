@@ -6,7 +6,10 @@
 pub mod decimal;
 mod epoch;
 pub mod fingerprint;
+mod integer;
 mod key;
+mod ledger;
+mod number;
 pub mod parse;
 pub mod position;
 pub mod products;
@@ -20,6 +23,7 @@ pub use decimal::Decimal;
 pub use epoch::{Epoch, EpochId, Mode};
 pub use fingerprint::Fingerprint;
 pub use key::{IdType, Key, RecordId};
+pub use ledger::LedgerIdentity;
 pub use position::{ObjectId, Position, Rank};
 pub use record::{Record, Violation, check};
 pub use registry::{Dataset, Registry};

@@ -1,9 +1,15 @@
 //! From the bytes of one line to a row that the database can hold.
 
-use sea_orm::Value;
+use std::borrow::Cow;
+
+use sea_orm::{EntityTrait, Iterable, Value};
 use serde_json::error::Category;
 
-use crate::{Fingerprint, Key, Reason, Record, RecordId, Rejection, Row, row};
+use crate::{
+    Fingerprint, Key, Reason, Record, RecordId, Rejection, Row,
+    integer::{self, Misread},
+    row,
+};
 
 /// The longest text id, in bytes: what PostgreSQL's index can hold, with room to spare.
 pub const MAX_ID_BYTES: usize = 1024;
@@ -12,7 +18,7 @@ pub const MAX_ID_BYTES: usize = 1024;
 pub fn parse<R: Record>(line: &[u8]) -> Result<Row, Rejection> {
     let text = std::str::from_utf8(line).map_err(|error| not_utf8(&error))?;
     object_only(text)?;
-    let record: R = serde_json::from_str(text).map_err(|error| not_a_record::<R>(text, &error))?;
+    let record: R = record(text)?;
     record.validate()?;
     let key = record.id().key();
     if let Key::Text(id) = &key
@@ -39,6 +45,38 @@ pub fn parse<R: Record>(line: &[u8]) -> Result<Row, Rejection> {
     })
 }
 
+/// Reads a record, without validating it. Numbers may be spelled in every way that JSON allows.
+pub fn record<R: Record>(text: &str) -> Result<R, Rejection> {
+    serde_json::from_str(text).or_else(|error| reread(text, error))
+}
+
+/// Reads a record in which integers may be spelled unusually: only such a line, or a rejected one, pays for it.
+fn reread<R: Record>(line: &str, mut error: serde_json::Error) -> Result<R, Rejection> {
+    let mut text = Cow::Borrowed(line);
+    // One integer after another; a record has no more of them than columns.
+    for _ in <R::Table as EntityTrait>::Column::iter() {
+        let respelled = match integer::misread(&text, &error) {
+            Some(Misread::Integer(respelled)) => respelled,
+            Some(Misread::Other(reason, words)) => {
+                let field = field::<R>(&text).unwrap_or_default();
+                return Err(Rejection::new(reason, field + &words));
+            }
+            None => break,
+        };
+        error = match serde_json::from_str(&respelled) {
+            Ok(record) => return Ok(record),
+            Err(error) => error,
+        };
+        text = Cow::Owned(respelled);
+    }
+    let mut rejection = not_a_record::<R>(&text, &error);
+    // Behind an integer that is respelled, the place is no place of the line.
+    if let (Cow::Owned(_), Some(at)) = (&text, rejection.message.rfind(" at line ")) {
+        rejection.message.truncate(at);
+    }
+    Err(rejection)
+}
+
 /// serde would take an array of values for a struct: a record is an object, with its fields named.
 fn object_only(text: &str) -> Result<(), Rejection> {
     if !text.trim_ascii_start().starts_with('[') {
@@ -62,17 +100,17 @@ fn not_utf8(error: &std::str::Utf8Error) -> Rejection {
     Rejection::new(Reason::InvalidUtf8, message)
 }
 
-/// Reads the line once more, to name the field: only a rejected line pays for it.
 fn not_a_record<R: Record>(text: &str, error: &serde_json::Error) -> Rejection {
-    let reason = reason(error);
+    let field = field::<R>(text).unwrap_or_default();
+    Rejection::new(reason(error), format!("{field}{error}"))
+}
+
+/// Reads the line once more, to name the field that is at fault: only a rejected line pays for it.
+fn field<R: Record>(text: &str) -> Option<String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let message = match serde_path_to_error::deserialize::<_, R>(&mut deserializer) {
-        Err(error) if error.path().iter().len() > 0 => {
-            format!("{}: {}", error.path(), error.inner())
-        }
-        _ => error.to_string(),
-    };
-    Rejection::new(reason, message)
+    let error = serde_path_to_error::deserialize::<_, R>(&mut deserializer).err()?;
+    let is_known = error.path().iter().len() > 0;
+    is_known.then(|| format!("{}: ", error.path()))
 }
 
 /// serde's errors have no codes, only words; the tests below hold the ones that are relied on.
@@ -136,8 +174,84 @@ mod tests {
     }
 
     #[test]
+    fn integer_is_taken_in_every_spelling() {
+        let parse = |line: &str| parse::<products::Model>(line.as_bytes());
+        let zeros = "0".repeat(1000);
+        for id in ["1.0", "10e-1", "0.1E1", "1e0", &format!("1{zeros}e-1000")] {
+            assert_eq!(parse(&with("id", id)), parse(GOOD), "{id}");
+        }
+        let largest = parse(&with("id", "9223372036854775807.0")).unwrap();
+        assert_eq!(largest.key, Key::Int(i64::MAX));
+    }
+
+    #[test]
+    fn integer_that_is_none_is_quoted_as_it_stands_in_the_line() {
+        let (_, message) = rejection(with("id", "1.00000000000000000000001"));
+        assert_eq!(
+            message,
+            "id: invalid type: number with a fraction 1.00000000000000000000001, expected i64 at line 1 column 31"
+        );
+        let (_, message) = rejection(with("id", "18446744073709551616"));
+        assert_eq!(
+            message,
+            "id: number out of range: 18446744073709551616, expected i64 at line 1 column 26"
+        );
+        // The number is right in a line that has another fault: what is told of that is not a place in another text.
+        let line = GOOD.replace("\"id\":1,\"title\":\"t\"", "\"id\":1e2,\"title\":7");
+        let (reason, message) = rejection(&line);
+        assert_eq!(reason, Reason::WrongType);
+        assert_eq!(
+            message,
+            "title: invalid type: integer `7`, expected a string"
+        );
+    }
+
+    #[test]
+    fn hostile_line_has_a_reason_and_a_short_message() {
+        let long = 200_000;
+        let nested = |open: &str, close: &str| open.repeat(long) + &close.repeat(long);
+        let names: Vec<String> = (0..50_000).map(|name| format!("\"{name}\":0,")).collect();
+        let names = names.concat();
+        for (line, reason) in [
+            (nested("[", "]"), Reason::WrongType),
+            (nested("[", ""), Reason::InvalidJson),
+            (with("title", &nested("[", "]")), Reason::WrongType),
+            (with("price", &nested("[", "]")), Reason::WrongType),
+            (with("price", &nested("{\"a\":[", "]}")), Reason::WrongType),
+            (
+                with("id", &format!("\"{}\"", "\\u0001".repeat(long))),
+                Reason::WrongType,
+            ),
+            (
+                with("id", &format!("1.{}", "1".repeat(long))),
+                Reason::WrongType,
+            ),
+            (with("price", &"1".repeat(long)), Reason::OutOfRange),
+            (
+                with("price", &format!("1e-{}", "1".repeat(long))),
+                Reason::OutOfRange,
+            ),
+            (
+                GOOD.replace('{', &format!("{{{}", "\"id\":1.0,".repeat(long))),
+                Reason::DuplicateField,
+            ),
+            (format!("{{{names}\"id\":1.5"), Reason::WrongType),
+            (
+                format!("{{\"{}\":nothing}}", "\u{1f600}".repeat(long)),
+                Reason::InvalidJson,
+            ),
+        ] {
+            let rejection = parse::<products::Model>(line.as_bytes()).unwrap_err();
+            assert_eq!(rejection.reason, reason, "{line:.40}: {rejection:.200}");
+            assert!(rejection.message.capacity() <= 1024, "{line:.40}");
+        }
+        let ignored = GOOD.replace('{', &format!("{{{names}\"deep\":{},", nested("[", "]")));
+        assert!(parse::<products::Model>(ignored.as_bytes()).is_ok());
+    }
+
+    #[test]
     fn every_kind_of_bad_line_has_its_reason() {
-        let lines: [(String, Reason); 22] = [
+        let lines: [(String, Reason); 35] = [
             ("nonsense".into(), Reason::InvalidJson),
             (r#"{"id":1"#.into(), Reason::InvalidJson),
             (format!("{GOOD} {GOOD}"), Reason::InvalidJson),
@@ -154,7 +268,23 @@ mod tests {
             ),
             (with("id", r#""1""#), Reason::WrongType),
             (with("id", "1.5"), Reason::WrongType),
+            (with("id", "1.00000000000000000000001"), Reason::WrongType),
+            (with("id", "1e-999999999"), Reason::WrongType),
             (with("id", "9223372036854775808"), Reason::OutOfRange),
+            (with("id", "18446744073709551615"), Reason::OutOfRange),
+            (with("id", "18446744073709551616"), Reason::OutOfRange),
+            (with("id", "-9223372036854775809"), Reason::OutOfRange),
+            (with("id", "9223372036854775808.0"), Reason::OutOfRange),
+            (with("id", "1e19"), Reason::OutOfRange),
+            (with("id", "1e400"), Reason::OutOfRange),
+            (with("id", "1e999999999"), Reason::OutOfRange),
+            (with("id", &"9".repeat(100_000)), Reason::OutOfRange),
+            (with("id", "-0"), Reason::OutOfRange),
+            (with("title", "1e30"), Reason::WrongType),
+            (
+                GOOD.replace("\"id\":1", "\"id\":1.0,\"id\":1.0"),
+                Reason::DuplicateField,
+            ),
             (with("id", "0"), Reason::OutOfRange),
             (with("price", r#""7""#), Reason::WrongType),
             (with("price", "1e40"), Reason::OutOfRange),

@@ -54,6 +54,15 @@ impl Position {
         self.0
     }
 
+    /// The position of this number, or nothing where no line has it.
+    #[must_use]
+    pub const fn from_number(number: i64) -> Option<Self> {
+        if number < 0 {
+            return None;
+        }
+        Some(Self(number))
+    }
+
     /// The object's number.
     #[must_use]
     pub const fn object(self) -> ObjectId {

@@ -25,11 +25,13 @@ pub enum Reason {
     LineTooLong,
     /// The database refused the record.
     RefusedByDatabase,
+    /// The database took the record without an error, and the row is not there: a trigger left it out.
+    SuppressedByDatabase,
 }
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::InvalidJson,
         Self::InvalidUtf8,
         Self::WrongType,
@@ -40,6 +42,7 @@ impl Reason {
         Self::NulCharacter,
         Self::LineTooLong,
         Self::RefusedByDatabase,
+        Self::SuppressedByDatabase,
     ];
 
     /// The code, in snake case.
@@ -56,6 +59,7 @@ impl Reason {
             Self::NulCharacter => "nul_character",
             Self::LineTooLong => "line_too_long",
             Self::RefusedByDatabase => "refused_by_database",
+            Self::SuppressedByDatabase => "suppressed_by_database",
         }
     }
 }
@@ -96,12 +100,35 @@ pub struct Rejection {
     pub message: String,
 }
 
+/// How long a message can be, in bytes: it may quote the line, which is kept by itself.
+const MAX_MESSAGE_BYTES: usize = 1024;
+
 impl Rejection {
-    /// A rejection for a reason, with its explanation.
+    /// A rejection for a reason, with its explanation; a long one is cut.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
+        let mut message = message.into();
+        if message.len() > MAX_MESSAGE_BYTES {
+            let end = message.floor_char_boundary(MAX_MESSAGE_BYTES - CUT.len());
+            message.truncate(end);
+            message.push_str(CUT);
+            // What was cut can be as long as the line, several times over.
+            message.shrink_to_fit();
         }
+        Self { reason, message }
+    }
+}
+
+/// Stands where a message was cut.
+const CUT: &str = "…";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_message_is_cut_between_characters() {
+        let message = |text: &str| Rejection::new(Reason::WrongType, text).message;
+        assert_eq!(message(&"x".repeat(1024)), "x".repeat(1024));
+        assert_eq!(message(&"ö".repeat(513)), "ö".repeat(510) + "…");
     }
 }

@@ -1,5 +1,7 @@
 //! What dedup says of a record before the database is asked.
 
+use crate::Position;
+
 /// What to do with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
@@ -9,6 +11,6 @@ pub enum Verdict {
     WriteIfChanged,
     /// The row says so already: nothing to write.
     Unchanged,
-    /// A later line was seen: nothing to write.
-    Superseded,
+    /// A line of a higher rank was claimed, which stands here: nothing to write, once that line is committed.
+    Superseded(Position),
 }

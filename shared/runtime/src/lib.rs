@@ -7,6 +7,7 @@ pub mod healthcheck;
 pub mod lifecycle;
 pub mod metrics;
 pub mod observe;
+pub mod output;
 pub mod serving;
 pub mod settings;
 pub mod startup;

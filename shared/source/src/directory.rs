@@ -2,27 +2,32 @@
 //!
 //! A file's version is its size, its modification time and its inode. It is looked at again behind every block, so that
 //! no byte of a file that was written to or replaced in between is taken for the version that was listed. Links to
-//! files are followed, links to directories are not.
+//! files are followed; links to directories are not, and are told.
+
+mod reading;
+mod walk;
 
 use std::{
-    fs::{self, File, Metadata},
+    fs::{self, Metadata},
     io,
     ops::Range,
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use tokio::task;
 
-use crate::{ByteStream, Error, ObjectVersion, Pattern, Source};
+use self::reading::Reading;
+use crate::{ByteStream, Error, Listing, ObjectVersion, OwnDatabase, Pattern, Source};
 
 /// Bytes that are read at once.
 const BLOCK: u64 = 1 << 20;
+
+const NO_PERMISSION: &str = "this user may not read it: look at its permissions";
 
 /// A directory's files, or a single file.
 #[derive(Clone, Debug)]
@@ -30,6 +35,14 @@ pub struct Directory {
     path: PathBuf,
     root: String,
     files: Pattern,
+    is_file: bool,
+    own: OwnDatabase,
+}
+
+/// Whether there is anything of this name, a link to nothing included.
+pub(crate) async fn exists(path: &Path) -> Result<bool, Error> {
+    let path = path.to_owned();
+    blocking(move || Ok(path.symlink_metadata().is_ok())).await
 }
 
 impl Directory {
@@ -37,17 +50,20 @@ impl Directory {
     pub async fn open(path: &Path, files: Pattern) -> Result<Self, Error> {
         let path = path.to_owned();
         blocking(move || {
-            let found = fs::canonicalize(&path).map(|found| (found.is_dir(), found));
-            let (is_directory, found) = found.map_err(|error| failed("list", &path, error))?;
-            if is_directory {
-                return Self::at(found, files);
+            let metadata = fs::metadata(&path).map_err(|error| failed("list", &path, error))?;
+            if !metadata.is_dir() && !metadata.is_file() {
+                return Err(refused("list", &path, &irregular(&metadata)));
+            }
+            let found = fs::canonicalize(&path).map_err(|error| failed("list", &path, error))?;
+            if metadata.is_dir() {
+                return Self::at(found, files, false);
             }
             match (
                 found.parent(),
                 found.file_name().and_then(|name| name.to_str()),
             ) {
                 (Some(parent), Some(name)) if !files.is_glob() => {
-                    Self::at(parent.to_owned(), Pattern::exact(name))
+                    Self::at(parent.to_owned(), Pattern::exact(name), true)
                 }
                 _ => Err(refused("list", &path, "it is not a directory")),
             }
@@ -55,60 +71,45 @@ impl Directory {
         .await
     }
 
-    fn at(path: PathBuf, files: Pattern) -> Result<Self, Error> {
+    fn at(path: PathBuf, files: Pattern, is_file: bool) -> Result<Self, Error> {
         let Some(text) = path.to_str() else {
             return Err(refused("list", &path, "its name is not UTF-8"));
         };
         let root = format!("file://{}", text.trim_end_matches('/'));
-        Ok(Self { path, root, files })
+        Ok(Self {
+            path,
+            root,
+            files,
+            is_file,
+            own: OwnDatabase::default(),
+        })
     }
 
-    fn list_files(&self) -> Result<Vec<ObjectVersion>, Error> {
-        // A single file is not searched for.
-        let exact = self.files.prefix();
-        if !self.files.is_glob() && !exact.is_empty() {
-            let path = self.path.join(exact);
-            let metadata = fs::metadata(&path).map_err(|error| failed("list", &path, error))?;
-            return Ok(vec![self.version(exact.to_owned(), &metadata)]);
-        }
-        let mut objects = Vec::new();
-        self.walk(&self.path, "", 1, &mut objects)?;
-        objects.sort_by(|a, b| (a.last_modified, &a.key).cmp(&(b.last_modified, &b.key)));
-        Ok(objects)
+    /// The same without the files of a database.
+    #[must_use]
+    pub fn without(mut self, own: OwnDatabase) -> Self {
+        self.own = own;
+        self
     }
 
-    /// What is removed while it is walked is left out, unless it is the location itself.
-    fn walk(
-        &self,
-        path: &Path,
-        prefix: &str,
-        depth: usize,
-        objects: &mut Vec<ObjectVersion>,
-    ) -> Result<(), Error> {
-        let entries = match fs::read_dir(path) {
-            Err(error) if depth > 1 && error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries.map_err(|error| failed("list", path, error))?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(|error| failed("list", path, error))?;
-            let path = entry.path();
-            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-                return Err(refused("list", &path, "its name is not UTF-8"));
-            };
-            let key = format!("{prefix}{name}");
-            let kind = entry.file_type();
-            if kind.map_err(|error| failed("list", &path, error))?.is_dir() {
-                let deeper = self.files.max_segments().is_none_or(|most| depth < most);
-                if deeper && !self.files.hides(&key) {
-                    self.walk(&path, &format!("{key}/"), depth + 1, objects)?;
-                }
-            } else if self.files.matches(&key)
-                && let Some(metadata) = file_metadata(&path)?
-            {
-                objects.push(self.version(key, &metadata));
-            }
+    fn list_files(&self) -> Result<Listing, Error> {
+        if !self.is_file {
+            return walk::walk(self);
         }
-        Ok(())
+        let name = self.files.prefix();
+        let path = self.path.join(name);
+        let metadata = fs::metadata(&path).map_err(|error| failed("list", &path, error))?;
+        if !metadata.is_file() {
+            return Err(refused("list", &path, &irregular(&metadata)));
+        }
+        if self.own.files().hold(&path, &metadata) {
+            let reason = "it is a file of the database that is loaded into (DATABASE_URL)";
+            return Err(refused("list", &path, reason));
+        }
+        Ok(Listing {
+            objects: vec![self.version(name.to_owned(), &metadata)],
+            ..Listing::default()
+        })
     }
 
     fn version(&self, key: String, metadata: &Metadata) -> ObjectVersion {
@@ -128,7 +129,7 @@ impl Source for Directory {
         &self.root
     }
 
-    async fn list(&self) -> Result<Vec<ObjectVersion>, Error> {
+    async fn list(&self) -> Result<Listing, Error> {
         let directory = self.clone();
         blocking(move || directory.list_files()).await
     }
@@ -136,11 +137,17 @@ impl Source for Directory {
     fn read(&self, object: &ObjectVersion, range: Range<u64>) -> ByteStream {
         let reading = Reading {
             path: self.path.join(&object.key),
+            root: self.path.clone(),
             etag: object.etag.clone(),
             uri: object.uri(),
         };
         let reading = Arc::new(reading);
         let end = range.end.min(object.size);
+        if object.size == 0 {
+            return stream::once(blocking(move || reading.check_empty()))
+                .filter_map(async |checked| checked.err().map(Err))
+                .boxed();
+        }
         stream::try_unfold((None, range.start), move |(file, offset)| {
             let reading = reading.clone();
             async move {
@@ -161,61 +168,17 @@ impl Source for Directory {
     }
 }
 
-/// One version of a file while it is read.
-struct Reading {
-    path: PathBuf,
-    etag: String,
-    uri: String,
-}
-
-impl Reading {
-    fn open(&self) -> Result<File, Error> {
-        let file = File::open(&self.path).map_err(|error| self.failed(error))?;
-        self.check()?;
-        Ok(file)
-    }
-
-    fn block(&self, file: &File, offset: u64, length: u64) -> Result<Bytes, Error> {
-        let length =
-            usize::try_from(length).map_err(|error| self.failed(io::Error::other(error)))?;
-        let mut block = vec![0; length];
-        let read = file.read_exact_at(&mut block, offset);
-        // Asked behind the read: whatever was read then is of the version that is there now.
-        self.check()?;
-        match read {
-            Ok(()) => Ok(block.into()),
-            Err(error) => Err(self.failed(error)),
-        }
-    }
-
-    /// Whether the path still leads to this version.
-    fn check(&self) -> Result<(), Error> {
-        let now = fs::metadata(&self.path).map_err(|error| self.failed(error))?;
-        if etag(&now) == self.etag {
-            Ok(())
-        } else {
-            let uri = self.uri.clone();
-            Err(Error::Changed { uri })
-        }
-    }
-
-    fn failed(&self, error: io::Error) -> Error {
-        match error.kind() {
-            io::ErrorKind::NotFound => Error::Gone {
-                uri: self.uri.clone(),
-            },
-            _ => failed("read", &self.path, error),
-        }
-    }
-}
-
-/// `None` for what is no file (any more), such as a link to nothing.
-fn file_metadata(path: &Path) -> Result<Option<Metadata>, Error> {
-    match fs::metadata(path) {
-        Ok(metadata) => Ok(Some(metadata).filter(Metadata::is_file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed("list", path, error)),
-    }
+/// Why something can be no object.
+fn irregular(metadata: &Metadata) -> String {
+    let kind = metadata.file_type();
+    let what = if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    format!("it is not a regular file but {what}")
 }
 
 async fn blocking<T: Send + 'static>(
@@ -252,11 +215,11 @@ fn failed(action: &'static str, path: &Path, error: io::Error) -> Error {
             reason: "it does not exist".to_owned(),
         },
         io::ErrorKind::NotADirectory => refused(action, path, "it is not a directory"),
-        io::ErrorKind::PermissionDenied => refused(
-            action,
-            path,
-            "this user may not read it: look at its permissions",
-        ),
+        io::ErrorKind::PermissionDenied => refused(action, path, NO_PERMISSION),
+        io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => {
+            refused(action, path, &error.to_string())
+        }
+        _ if walk::is_loop(&error) => refused(action, path, walk::LOOP),
         _ => Error::Unavailable {
             action,
             uri: format!("file://{}", path.display()),

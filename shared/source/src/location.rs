@@ -4,12 +4,13 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use url::Url;
 
-use crate::Pattern;
+use crate::{Pattern, pattern};
 
 /// Objects to read, and the dataset that they are, when it is said.
 ///
 /// In S3, a text without wildcards is a prefix, or a key where there is one of exactly that name. Locally it is a file,
-/// or a directory that is read with all below it.
+/// or a directory that is read with all below it. What exists under exactly the name that is written is meant, also where
+/// the name has wildcards in it.
 #[derive(Clone, Debug)]
 pub struct Location {
     /// What the lines are.
@@ -26,6 +27,8 @@ pub(crate) enum Place {
     },
     /// `files` is relative to `path`, which is a single file or a directory.
     Local {
+        /// What is meant instead, if it exists.
+        literal: Option<PathBuf>,
         path: PathBuf,
         files: Pattern,
     },
@@ -104,17 +107,27 @@ fn local(text: &str) -> Result<Place, InvalidLocation> {
     if text.is_empty() {
         return Err(InvalidLocation("the path is empty".into()));
     }
-    let pattern = glob(text)?;
-    if !pattern.is_glob() {
+    let path = PathBuf::from(text);
+    let pattern = match glob(text) {
+        Ok(pattern) => pattern,
+        // A file that is there needs no pattern.
+        Err(_) if path.symlink_metadata().is_ok() => Pattern::exact(text),
+        Err(error) => return Err(error),
+    };
+    let literal = (pattern.is_glob() || pattern.prefix() != text).then(|| path.clone());
+    let Some(base) = pattern::base(text).filter(|_| pattern.is_glob()) else {
         return Ok(Place::Local {
-            path: text.into(),
+            literal,
+            path: pattern.prefix().into(),
             files: Pattern::all(),
         });
-    }
-    let base = pattern.prefix().rfind('/').map_or(0, |slash| slash + 1);
-    let path = if base == 0 { "." } else { &text[..base] };
+    };
+    let directory = Pattern::parse(&text[..base]).map(|base| base.prefix().to_owned());
+    let directory = directory.unwrap_or_default();
+    let here = directory.is_empty();
     Ok(Place::Local {
-        path: path.into(),
+        literal,
+        path: if here { "." } else { &directory }.into(),
         files: glob(&text[base..])?,
     })
 }
@@ -161,14 +174,18 @@ mod tests {
 
     #[test]
     fn local_glob_starts_at_the_last_directory_without_wildcards() {
-        let Place::Local { path, files } = parse("a/b/c-*/x.jsonl").place else {
+        let Place::Local { path, files, .. } = parse("a/b/c-*/x.jsonl").place else {
             panic!("not local");
         };
         assert_eq!((path, files.as_str()), ("a/b/".into(), "c-*/x.jsonl"));
-        let Place::Local { path, files } = parse("*.jsonl").place else {
+        let Place::Local { path, files, .. } = parse("*.jsonl").place else {
             panic!("not local");
         };
         assert_eq!((path, files.as_str()), (".".into(), "*.jsonl"));
+        let Place::Local { path, files, .. } = parse(r"a\[1]/*.jsonl").place else {
+            panic!("not local");
+        };
+        assert_eq!((path, files.as_str()), ("a[1]/".into(), "*.jsonl"));
     }
 
     #[test]

@@ -5,23 +5,43 @@ use globset::{Glob, GlobBuilder, GlobMatcher};
 /// What makes a text a glob.
 const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
 
-/// A literal prefix and, when the text has wildcards, the glob as a whole: `*` stays within a segment, `**` does not.
+/// A literal prefix and, when the text has wildcards, the glob as a whole: `*` stays within a segment, `**` does not. A
+/// backslash takes the meaning from the character behind it.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: String,
     prefix: String,
     glob: Option<GlobMatcher>,
+    /// The text, where it is not the prefix: something may have exactly this name.
+    literal: Option<String>,
+}
+
+/// How well a key is what a text means. What exists under exactly the name is meant before what matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fit {
+    /// It matches the pattern, or begins with the prefix.
+    Matches,
+    /// It lies below what has the text as its name, although that has wildcards in it.
+    Below,
+    /// It is the text.
+    Exact,
 }
 
 impl Pattern {
-    /// Reads `path/to/`, `path/to/key` or `path/*/part-?.{jsonl,jsonl.gz}`.
+    /// Reads `path/to/`, `path/to/key` or `path/*/part-?.{jsonl,jsonl.gz}`. A glob that ends in `/` means everything
+    /// below.
     pub fn parse(text: &str) -> Result<Self, globset::Error> {
-        let literal = text.find(WILDCARDS).unwrap_or(text.len());
-        let glob = (literal < text.len()).then(|| compile(text)).transpose()?;
+        let (prefix, is_glob) = unescaped(text);
+        let all_below = if text.ends_with('/') { "**" } else { "" };
+        let glob = is_glob
+            .then(|| compile(&format!("{text}{all_below}")))
+            .transpose()?;
+        let has_other_name = is_glob || prefix != text;
         Ok(Self {
             text: text.to_owned(),
-            prefix: text[..literal].to_owned(),
+            prefix,
             glob: glob.map(|glob| glob.compile_matcher()),
+            literal: has_other_name.then(|| text.to_owned()),
         })
     }
 
@@ -38,13 +58,23 @@ impl Pattern {
             text: text.to_owned(),
             prefix: text.to_owned(),
             glob: None,
+            literal: None,
         }
     }
 
-    /// What all keys that belong begin with.
+    /// What all keys that match begin with.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// What all keys that match begin with, and also those that have exactly the text as their name.
+    pub(crate) fn listing_prefix(&self) -> &str {
+        let Some(literal) = &self.literal else {
+            return &self.prefix;
+        };
+        let special = |c| c == '\\' || WILDCARDS.contains(&c);
+        &literal[..literal.find(special).unwrap_or(literal.len())]
     }
 
     /// The pattern as it was written.
@@ -61,7 +91,7 @@ impl Pattern {
 
     /// How many segments a key may have, where that is limited.
     pub(crate) fn max_segments(&self) -> Option<usize> {
-        let deep = self.glob.is_none() || self.text.contains("**");
+        let deep = self.glob.is_none() || self.text.contains("**") || self.text.ends_with('/');
         (!deep).then(|| self.text.matches('/').count() + 1)
     }
 
@@ -72,6 +102,22 @@ impl Pattern {
             && !key.ends_with('/')
             && !self.hides(key)
             && self.glob.as_ref().is_none_or(|glob| glob.is_match(key))
+    }
+
+    /// Whether a key belongs, and how well.
+    pub(crate) fn fit(&self, key: &str) -> Option<Fit> {
+        if let Some(literal) = &self.literal {
+            let name = Self::exact(literal);
+            let rest = key.strip_prefix(literal);
+            let is_below = rest.is_some_and(|rest| literal.ends_with('/') || rest.starts_with('/'));
+            if rest == Some("") || is_below {
+                let fit = if is_below { Fit::Below } else { Fit::Exact };
+                return name.matches(key).then_some(fit);
+            }
+        }
+        let is_exact = self.glob.is_none() && key == self.prefix;
+        let fit = if is_exact { Fit::Exact } else { Fit::Matches };
+        self.matches(key).then_some(fit)
     }
 
     /// Whether a segment that begins behind the prefix starts with `.` or `_`. What the prefix names itself is wanted.
@@ -85,8 +131,40 @@ impl Pattern {
     }
 }
 
+/// A text up to its first wildcard, without its backslashes; and whether there is a wildcard.
+fn unescaped(text: &str) -> (String, bool) {
+    let mut literal = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => literal.push(characters.next().unwrap_or('\\')),
+            wildcard if WILDCARDS.contains(&wildcard) => return (literal, true),
+            character => literal.push(character),
+        }
+    }
+    (literal, false)
+}
+
+/// Where the last directory without wildcards ends in a text, if there are wildcards.
+pub(crate) fn base(text: &str) -> Option<usize> {
+    let mut base = 0;
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '\\' => drop(characters.next()),
+            '/' => base = at + 1,
+            wildcard if WILDCARDS.contains(&wildcard) => return Some(base),
+            _ => {}
+        }
+    }
+    None
+}
+
 fn compile(text: &str) -> Result<Glob, globset::Error> {
-    GlobBuilder::new(text).literal_separator(true).build()
+    GlobBuilder::new(text)
+        .literal_separator(true)
+        .backslash_escape(true)
+        .build()
 }
 
 #[cfg(test)]
@@ -111,6 +189,50 @@ mod tests {
     fn prefix_ends_before_the_first_wildcard() {
         assert_eq!(Pattern::parse("a/b-*/c").unwrap().prefix(), "a/b-");
         assert_eq!(Pattern::parse("a/b/c").unwrap().prefix(), "a/b/c");
+    }
+
+    #[test]
+    fn glob_that_ends_in_a_slash_means_everything_below() {
+        let keys = ["in/2024-1/a", "in/2024-2/b/c", "in/2024-3", "in/2024-4/_d"];
+        assert_eq!(matched("in/2024-*/", &keys), keys[..2]);
+        let pattern = Pattern::parse("in/2024-*/").unwrap();
+        assert_eq!(pattern.max_segments(), None);
+    }
+
+    #[test]
+    fn backslash_takes_the_meaning_from_a_wildcard() {
+        let keys = ["a[1].x", "a1.x", "a*", "ab"];
+        assert_eq!(matched(r"a\[1\].x", &keys), ["a[1].x"]);
+        assert_eq!(matched(r"a\[*", &keys), ["a[1].x"]);
+        assert_eq!(matched("a[1].x", &keys), ["a1.x"]);
+        assert_eq!(matched(r"a\*", &keys), ["a*"]);
+        assert!(!Pattern::parse(r"a\*").unwrap().is_glob());
+        assert_eq!(Pattern::parse(r"a\[b/*").unwrap().prefix(), "a[b/");
+    }
+
+    #[test]
+    fn what_has_exactly_the_name_fits_better_than_what_matches() {
+        let fit = |pattern, key| Pattern::parse(pattern).unwrap().fit(key);
+        assert_eq!(fit("a[1].x", "a[1].x"), Some(Fit::Exact));
+        assert_eq!(fit("a[1].x", "a1.x"), Some(Fit::Matches));
+        assert_eq!(fit("br[1]/", "br[1]/a/b"), Some(Fit::Below));
+        assert_eq!(fit("q?r", "q?r/a"), Some(Fit::Below));
+        assert_eq!(fit("q?r", "q?r/_a"), None);
+        assert_eq!(fit(r"a\b", r"a\b"), Some(Fit::Exact));
+        assert_eq!(fit("a/b", "a/b"), Some(Fit::Exact));
+        assert_eq!(fit("a/b", "a/b.old"), Some(Fit::Matches));
+        assert!(Fit::Exact > Fit::Below && Fit::Below > Fit::Matches);
+        assert_eq!(
+            Pattern::parse(r"in/a\[1]*").unwrap().listing_prefix(),
+            "in/a"
+        );
+    }
+
+    #[test]
+    fn base_is_the_last_directory_without_wildcards() {
+        assert_eq!(base("a/b/c-*/x"), Some(4));
+        assert_eq!(base(r"a\[/b*"), Some(4));
+        assert_eq!(base("a/b"), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Where PostgreSQL and SQLite say the same thing in other words.
 
+use jetline_records::Table;
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
 use crate::Error;
@@ -50,6 +51,22 @@ pub(crate) fn milliseconds(db: &impl ConnectionTrait) -> &'static str {
         DbBackend::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
         _ => "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
     }
+}
+
+/// Whether policies say which rows may be written.
+pub(crate) async fn has_row_security(
+    db: &impl ConnectionTrait,
+    table: &Table,
+) -> Result<bool, Error> {
+    if db.get_database_backend() == DbBackend::Sqlite {
+        return Ok(false);
+    }
+    let sql = "SELECT 1 AS one FROM pg_class WHERE oid = to_regclass($1) AND relrowsecurity";
+    let name = format!("\"{}\"", table.name);
+    let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, [name.into()]);
+    let found = db.query_all_raw(statement).await;
+    let found = found.map_err(|error| Error::of("read the table's policies", error))?;
+    Ok(!found.is_empty())
 }
 
 /// `$1, $2, …` from `first` on.

@@ -1,13 +1,21 @@
 //! The connection to the database.
 
+mod file;
+mod url;
+
 use std::time::Duration;
 
+use jetline_runtime::settings::SecretUrl;
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
+    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 
-use crate::{Error, backend::execute, tls};
+pub use self::{
+    file::close,
+    url::{checked, file},
+};
+use crate::{Error, backend::execute, pooler, tls};
 
 /// How long a statement waits for a connection of the pool, and SQLite for its lock.
 const WAIT: Duration = Duration::from_secs(10);
@@ -18,16 +26,16 @@ const WAIT: Duration = Duration::from_secs(10);
 pub struct DatabaseSettings {
     /// The database: `postgres://user:password@host/name`, or `sqlite://file` for the embedded one
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
+    pub database_url: Option<SecretUrl>,
 
     /// How many connections to the database are kept open at most
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value = "8", value_parser = clap::value_parser!(u32).range(1..))]
     pub database_connections: u32,
 }
 
-/// Connects, or says why not: [`Error::Unavailable`] is for trying again, [`Error::Refused`] is not.
+/// Connects, or says why not: [`Error::Unavailable`] is for trying again, everything else is not.
 pub async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Error> {
-    tls::check(url)?;
+    let url = &checked(url)?;
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -58,10 +66,24 @@ pub async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, 
                 .pragma("wal_autocheckpoint", "8192")
                 .pragma("cache_size", "-32768")
                 .busy_timeout(WAIT)
-        });
-    Database::connect(options)
-        .await
-        .map_err(|error| tls::refusal(&error).unwrap_or_else(|| Error::of("connect", error)))
+        })
+        .map_sqlx_sqlite_pool_opts(file::without_open_transactions);
+    let connected = Database::connect(options).await;
+    let db = connected.map_err(|error| not_connected(url, error))?;
+    if db.get_database_backend() == DbBackend::Sqlite {
+        file::check(&db, url).await?;
+    } else {
+        pooler::check(&db).await?;
+        pooler::check_options(&db).await?;
+    }
+    Ok(db)
+}
+
+fn not_connected(url: &str, error: DbErr) -> Error {
+    if let Some(refusal) = tls::refusal(&error).or_else(|| pooler::refusal(&error)) {
+        return refusal;
+    }
+    file::refusal(url, error).unwrap_or_else(|error| Error::of("connect", error))
 }
 
 /// Refuses a database that the migrations were not applied to.
@@ -70,21 +92,6 @@ pub async fn check_schema(db: &DatabaseConnection) -> Result<(), Error> {
     execute(db, "find the ledger's tables: run jetline-migrate", sql, [])
         .await
         .map(drop)
-}
-
-/// The address without user and password, for messages.
-#[must_use]
-pub fn address(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return "the database".to_owned();
-    };
-    let place = rest.split('?').next().unwrap_or(rest);
-    // A password may hold any of these characters, written wrongly: what is behind the last @ is none.
-    let public = match rest.rsplit_once('@') {
-        Some((_, behind)) if scheme != "sqlite" => behind.split('?').next().unwrap_or(behind),
-        _ => place,
-    };
-    format!("{scheme}://{public}")
 }
 
 /// Starts a transaction that will write: SQLite takes its lock at once, so that it never has to give up half-way.
@@ -96,22 +103,4 @@ pub(crate) async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction
     db.begin_with_options(options)
         .await
         .map_err(|error| Error::of("begin a transaction", error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn address_holds_no_credentials() {
-        let url = "postgres://user:p@ss@db.example:5432/jetline?sslmode=require";
-        assert_eq!(address(url), "postgres://db.example:5432/jetline");
-        let url = "postgres://user:p/s?s@db.example/jetline?sslmode=require";
-        assert_eq!(address(url), "postgres://db.example/jetline");
-        assert_eq!(
-            address("sqlite://jetline.db?mode=rwc"),
-            "sqlite://jetline.db"
-        );
-        assert_eq!(address("nonsense"), "the database");
-    }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong with the database, and what is to be done about it.
 
 use sea_orm::{DbErr, RuntimeErr, SqlxError};
+use sqlx::error::DatabaseError;
 
 /// An error of the database, sorted by what helps.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,17 @@ pub enum Error {
         #[source]
         source: DbErr,
     },
+    /// A column of a dataset's table is not ours, and no row can be written without a value for it.
+    #[error(
+        "the table {table} has a column {column} that is NOT NULL without a default and that no record has: \
+         give it a default, allow NULL, or drop it"
+    )]
+    ForeignColumn {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: String,
+    },
     /// There is no connection that is as safe as it was asked to be.
     #[error(
         "cannot connect to the database over TLS: {reason}; look at sslmode and sslrootcert in its URL"
@@ -39,6 +51,26 @@ pub enum Error {
     Unsafe {
         /// What is wrong with the server or the setting.
         reason: String,
+    },
+    /// Its address is none.
+    #[error("the database's URL cannot be used: {0}")]
+    Url(String),
+    /// The file of an SQLite database is none, or may not be written.
+    #[error("the database file {path} cannot be used: {reason}")]
+    File {
+        /// Where it is.
+        path: String,
+        /// What is wrong with it, and what to look at.
+        reason: &'static str,
+        /// What SQLite said.
+        #[source]
+        source: DbErr,
+    },
+    /// What stands between us and the database cannot be worked through.
+    #[error("the connection pooler cannot be used: {reason}; docs/pgbouncer.md tells more")]
+    Pooler {
+        /// What is wrong with it, and what helps.
+        reason: &'static str,
     },
     /// The ledger says something that it never should.
     #[error("the ledger is damaged: {0}")]
@@ -72,6 +104,46 @@ impl Error {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
+    }
+
+    /// Whether a row may be at fault: the database gave an answer, and it is not about its own state or the connection.
+    #[must_use]
+    pub fn may_be_of_a_row(&self) -> bool {
+        matches!(self, Self::Data { .. } | Self::Refused { .. }) && self.answer().is_some()
+    }
+
+    /// Whether the table, or the rights on it, may be at fault, in whatever a trigger does: a syntax error or a missing right.
+    pub(crate) fn may_be_of_the_table(&self) -> bool {
+        self.answer()
+            .and_then(DatabaseError::code)
+            .is_some_and(|code| code.len() == 5 && code.starts_with("42"))
+    }
+
+    /// What the database said, with its SQLSTATE where it has such.
+    pub(crate) fn database_message(&self) -> String {
+        let Some(answer) = self.answer() else {
+            return self.to_string();
+        };
+        match answer.code() {
+            Some(code) if code.len() == 5 => format!("SQLSTATE {code}: {}", answer.message()),
+            _ => answer.message().to_owned(),
+        }
+    }
+
+    fn answer(&self) -> Option<&dyn DatabaseError> {
+        let (Self::Unavailable { source, .. }
+        | Self::Data { source, .. }
+        | Self::Refused { source, .. }) = self
+        else {
+            return None;
+        };
+        let (DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error)) = source else {
+            return None;
+        };
+        match error {
+            RuntimeErr::SqlxError(error) => error.as_database_error(),
+            RuntimeErr::Internal(_) => None,
+        }
     }
 
     /// Sorts an error of a statement.
@@ -132,13 +204,28 @@ fn postgres(code: &str) -> Class {
 
 /// By primary result code.
 fn sqlite(code: &str) -> Class {
-    match code.parse::<u32>().map(|code| code & 0xff) {
+    match primary(code) {
         // busy, locked, interrupt, I/O error, full, protocol
-        Ok(5 | 6 | 9 | 10 | 13 | 15) => Class::Unavailable,
+        Some(5 | 6 | 9 | 10 | 13 | 15) => Class::Unavailable,
         // too big, constraint, mismatch
-        Ok(18..=20) => Class::Data,
+        Some(18..=20) => Class::Data,
         _ => Class::Refused,
     }
+}
+
+/// SQLite's primary result code, where an error of it has one.
+pub(crate) fn sqlite_code(error: &DbErr) -> Option<u32> {
+    let (DbErr::Conn(RuntimeErr::SqlxError(error))
+    | DbErr::Exec(RuntimeErr::SqlxError(error))
+    | DbErr::Query(RuntimeErr::SqlxError(error))) = error
+    else {
+        return None;
+    };
+    primary(&error.as_database_error()?.code()?)
+}
+
+fn primary(code: &str) -> Option<u32> {
+    code.parse::<u32>().ok().map(|code| code & 0xff)
 }
 
 #[cfg(test)]

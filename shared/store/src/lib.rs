@@ -10,12 +10,14 @@ pub mod database;
 pub mod entities;
 mod error;
 pub mod ledger;
+pub mod pooler;
 pub mod read;
 pub mod tls;
 
 pub use commit::{
-    ChunkEntry, ChunkOutcome, ChunkRows, CommitOutcome, Counts, Judged, RejectedLine,
+    ChunkEntry, ChunkOutcome, ChunkRows, CommitOutcome, Counts, Judged, OutdoneBy, Refused,
+    RejectedLine,
 };
-pub use database::{DatabaseSettings, address, connect};
+pub use database::{DatabaseSettings, connect};
 pub use error::Error;
 pub use ledger::Ledger;

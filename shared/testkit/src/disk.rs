@@ -25,6 +25,7 @@ const HOLD: &str = "mount -t tmpfs -o size=$1 tmpfs \"$2\" && echo mounted && ex
 pub struct SmallDisk {
     holder: Child,
     folder: PathBuf,
+    place: PathBuf,
     _mount_point: TempDir,
 }
 
@@ -42,6 +43,7 @@ impl SmallDisk {
         let root = PathBuf::from(format!("/proc/{}/root", holder.id()));
         Ok(Self {
             folder: root.join(place.strip_prefix("/")?),
+            place,
             holder,
             _mount_point: mount_point,
         })
@@ -51,6 +53,29 @@ impl SmallDisk {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Where it is for a command that [`SmallDisk::enter`] takes there.
+    #[must_use]
+    pub fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// The same command with the same environment in the mount namespace of the disk, in its root directory: SQLite follows
+    /// the link in `/proc` by its text, which leads elsewhere.
+    #[must_use]
+    pub fn enter(&self, command: &Command) -> Command {
+        let mut entered = Command::new("nsenter");
+        entered.arg(format!("--target={}", self.holder.id()));
+        entered.arg("--mount");
+        if !rustix::process::geteuid().is_root() {
+            entered.args(["--user", "--preserve-credentials"]);
+        }
+        entered.arg("--").arg(command.get_program());
+        entered.args(command.get_args()).env_clear();
+        let set = command.get_envs();
+        entered.envs(set.filter_map(|(name, value)| Some((name, value?))));
+        entered
     }
 
     /// Takes all the room that is left. What has begun a page can still end it.

@@ -59,6 +59,25 @@ impl Default for NatsOptions {
     }
 }
 
+/// What is damaged in a server's store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NatsDamage {
+    /// The messages of all streams.
+    Messages,
+    /// What all consumers have delivered.
+    Consumers,
+}
+
+impl NatsDamage {
+    fn hits(self, file: &Path) -> bool {
+        let name = file.extension().unwrap_or_default();
+        match self {
+            Self::Messages => name == "blk",
+            Self::Consumers => file.ends_with("o.dat"),
+        }
+    }
+}
+
 /// A server of one test. It ends with its owner.
 pub struct NatsServer {
     process: Process,
@@ -137,6 +156,23 @@ impl NatsServer {
         self.restart()
     }
 
+    /// Crashes it, damages what it has stored, and starts it again: changed bytes, as a bad disk has them.
+    pub fn damage_and_restart(&mut self, damage: NatsDamage) -> anyhow::Result<()> {
+        self.stop();
+        for file in files(&store(self.folder.path(), &self.options))? {
+            if damage.hits(&file) {
+                let bytes = fs::read(&file)?;
+                let changed: Vec<u8> = bytes.iter().map(|byte| byte ^ 0x55).collect();
+                let (head, tail) = (bytes.len() / 4, bytes.len() / 2);
+                fs::write(
+                    &file,
+                    [&bytes[..head], &changed[head..tail], &bytes[tail..]].concat(),
+                )?;
+            }
+        }
+        self.restart()
+    }
+
     /// Crashes it.
     pub fn stop(&mut self) {
         self.process.kill();
@@ -187,6 +223,20 @@ fn configuration(
 fn store(folder: &Path, options: &NatsOptions) -> PathBuf {
     let own = || folder.join("store");
     options.store.clone().unwrap_or_else(own)
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(self::files(&path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }
 
 fn spawn(folder: &Path) -> anyhow::Result<Process> {

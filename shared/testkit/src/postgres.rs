@@ -18,10 +18,12 @@ use crate::{
 
 mod account;
 mod database;
+mod pooler;
 pub mod statements;
 
 use account::Account;
 pub use database::Database;
+pub use pooler::PgBouncer;
 
 const USER: &str = "jetline";
 

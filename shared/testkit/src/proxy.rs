@@ -40,6 +40,8 @@ struct Sky {
     weather: Weather,
     /// How often all connections were cut.
     cuts: u64,
+    /// The server behind it.
+    target: SocketAddr,
 }
 
 /// What has happened so far.
@@ -69,11 +71,12 @@ impl Proxy {
         let (sky, seen) = watch::channel(Sky {
             weather: Weather::Clear,
             cuts: 0,
+            target,
         });
         let counts = Arc::<Counts>::default();
         let counted = Arc::clone(&counts);
         Ok(Self {
-            background: Background::start(move |listener| serve(listener, target, seen, counted))?,
+            background: Background::start(move |listener| serve(listener, seen, counted))?,
             sky,
             counts,
         })
@@ -95,6 +98,14 @@ impl Proxy {
         self.sky.send_modify(|sky| sky.cuts += 1);
     }
 
+    /// Resets all open connections. New ones reach another server, as after a failover.
+    pub fn redirect(&self, target: SocketAddr) {
+        self.sky.send_modify(|sky| {
+            sky.target = target;
+            sky.cuts += 1;
+        });
+    }
+
     /// How many connections were accepted, refused ones included.
     #[must_use]
     pub fn connections(&self) -> u64 {
@@ -109,17 +120,13 @@ impl Proxy {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    target: SocketAddr,
-    sky: watch::Receiver<Sky>,
-    counts: Arc<Counts>,
-) {
+async fn serve(listener: TcpListener, sky: watch::Receiver<Sky>, counts: Arc<Counts>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Ok((client, _)) = listener.accept() => {
                 counts.connections.fetch_add(1, Ordering::Relaxed);
+                let target = sky.borrow().target;
                 let relaying = connection::relay(client, target, sky.clone(), Arc::clone(&counts));
                 connections.spawn(relaying);
             }

@@ -19,7 +19,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
 };
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 /// The longest line that the tests' settings allow, in bytes.
 pub const MAX_LINE: usize = 2048;
@@ -138,16 +138,16 @@ fn judge(line: &[u8]) -> Result<Product, &'static str> {
     let text = std::str::from_utf8(line).map_err(|_| "invalid_utf8")?;
     let value: Value = serde_json::from_str(text).map_err(|_| "invalid_json")?;
     let object = value.as_object().ok_or("wrong_type")?;
-    let Names(names) = serde_json::from_str(text).unwrap();
+    let Fields(fields) = serde_json::from_str(text).unwrap();
     for field in FIELDS {
-        match names.iter().filter(|name| *name == field).count() {
+        match fields.iter().filter(|(name, _)| name == field).count() {
             0 => return Err("missing_field"),
             1 => {}
             _ => return Err("duplicate_field"),
         }
     }
     let product = Product {
-        id: id(&object["id"])?,
+        id: id(&object["id"], &fields)?,
         price: price(&object["price"])?,
         title: text_of(&object["title"], true)?,
         category: text_of(&object["category"], true)?,
@@ -158,14 +158,48 @@ fn judge(line: &[u8]) -> Result<Product, &'static str> {
     Ok(product)
 }
 
-fn id(value: &Value) -> Result<i64, &'static str> {
-    if value.is_f64() || !value.is_number() {
+fn id(value: &Value, fields: &[(String, Box<RawValue>)]) -> Result<i64, &'static str> {
+    if !value.is_number() {
         return Err("wrong_type");
     }
-    match value.as_i64() {
-        Some(id) if id > 0 => Ok(id),
-        _ => Err("out_of_range"),
+    let token = fields.iter().find(|(name, _)| name == "id").unwrap();
+    match whole(token.1.get()) {
+        Ok(id) if id <= 0 => Err("out_of_range"),
+        id => id,
     }
+}
+
+/// A whole number, however it is spelled: its digits, with the point moved through them.
+fn whole(token: &str) -> Result<i64, &'static str> {
+    let (number, exponent) = token.split_once(['e', 'E']).unwrap_or((token, "0"));
+    let (sign, number) = number
+        .strip_prefix('-')
+        .map_or(("", number), |number| ("-", number));
+    let (before, behind) = number.split_once('.').unwrap_or((number, ""));
+    let digits = format!("{before}{behind}");
+    let is_of_weight = |digit| digit != '0';
+    let (Some(first), Some(last)) = (digits.find(is_of_weight), digits.rfind(is_of_weight)) else {
+        return Ok(0);
+    };
+    let far = if exponent.starts_with('-') {
+        i64::MIN / 2
+    } else {
+        i64::MAX / 2
+    };
+    let point = i64::try_from(before.len()).unwrap() + exponent.parse().unwrap_or(far);
+    let (length, leading) = (
+        i64::try_from(last).unwrap() + 1,
+        i64::try_from(first).unwrap(),
+    );
+    if length > point {
+        return Err("wrong_type");
+    }
+    if point - leading > 19 {
+        return Err("out_of_range");
+    }
+    let zeros = "0".repeat(usize::try_from(point - length).unwrap());
+    let plain = format!("{sign}{}{zeros}", &digits[first..=last]);
+    plain.parse().map_err(|_| "out_of_range")
 }
 
 /// Prices here have few digits: a float shows them as they are.
@@ -189,28 +223,46 @@ fn text_of(value: &Value, must_say_something: bool) -> Result<String, &'static s
     Ok(text.to_owned())
 }
 
-/// The names in an object, each as often as it stands there.
-struct Names(Vec<String>);
+/// The fields of an object as they are spelled, each as often as it stands there.
+struct Fields(Vec<(String, Box<RawValue>)>);
 
-impl<'de> Deserialize<'de> for Names {
+impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Collect;
         impl<'de> Visitor<'de> for Collect {
-            type Value = Names;
+            type Value = Fields;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
-                let mut names = Vec::new();
-                while let Some((name, _)) = map.next_entry::<String, Value>()? {
-                    names.push(name);
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
                 }
-                Ok(Names(names))
+                Ok(Fields(fields))
             }
         }
         deserializer.deserialize_map(Collect)
+    }
+}
+
+#[test]
+fn whole_number_is_one_in_every_spelling() {
+    for (token, number) in [
+        ("1", Ok(1)),
+        ("-0", Ok(0)),
+        ("0e99999999999999999999", Ok(0)),
+        ("0.12e2", Ok(12)),
+        ("-1200E-2", Ok(-12)),
+        ("9223372036854775807.0", Ok(i64::MAX)),
+        ("9223372036854775808", Err("out_of_range")),
+        ("1e99999999999999999999", Err("out_of_range")),
+        ("1e-99999999999999999999", Err("wrong_type")),
+        ("1.00000000000000000001", Err("wrong_type")),
+    ] {
+        assert_eq!(whole(token), number, "{token}");
     }
 }
 

@@ -8,7 +8,7 @@ use async_compression::{
     tokio::bufread::{BzEncoder, GzipEncoder, ZstdEncoder},
 };
 use futures::{StreamExt, executor::block_on, stream};
-use jetline_fetcher::decode::{BLOCK, DecodeError, decode};
+use jetline_fetcher::decode::{BLOCK, DecodeError, WINDOW_LOG, decode};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::blocks::blocks;
@@ -31,6 +31,8 @@ enum End {
     Mismatch,
     Truncated,
     Damaged,
+    Trailing,
+    Window,
     /// There may be more; reading was given up.
     Enough,
 }
@@ -104,7 +106,7 @@ fn compressed(name: &str, content: &[u8]) -> Vec<u8> {
 
 fn read(name: &str, stored: &[u8], lengths: &[u8]) -> Read {
     let blocks = blocks(stored, lengths).into_iter().map(Ok);
-    let mut blocks = Box::pin(decode(name, stream::iter(blocks).boxed()));
+    let mut blocks = Box::pin(decode(name, stream::iter(blocks).boxed(), WINDOW_LOG));
     let mut content = Vec::new();
     block_on(async {
         while let Some(block) = blocks.next().await {
@@ -133,8 +135,11 @@ fn read(name: &str, stored: &[u8], lengths: &[u8]) -> Read {
 fn end(error: &DecodeError) -> End {
     match error {
         DecodeError::Source(error) => panic!("no source says {error}"),
+        DecodeError::Foreign { .. } => panic!("nobody asked what it is"),
         DecodeError::Mismatch { .. } => End::Mismatch,
         DecodeError::Truncated { .. } => End::Truncated,
         DecodeError::Damaged { .. } => End::Damaged,
+        DecodeError::Trailing { .. } => End::Trailing,
+        DecodeError::Window { .. } => End::Window,
     }
 }

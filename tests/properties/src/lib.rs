@@ -7,6 +7,7 @@ mod blocks;
 pub mod decode;
 pub mod line;
 pub mod message;
+pub mod secrets;
 pub mod settings;
 pub mod split;
 
@@ -14,10 +15,11 @@ pub mod split;
 pub type Property = fn(&[u8]);
 
 /// Every property, by the name of its fuzz target and of the folder of its corpus.
-pub const ALL: [(&str, Property); 5] = [
+pub const ALL: [(&str, Property); 6] = [
     ("decode", decode::holds),
     ("line", line::holds),
     ("message", message::holds),
+    ("secrets", secrets::holds),
     ("settings", settings::holds),
     ("split", split::holds),
 ];

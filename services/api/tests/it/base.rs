@@ -24,7 +24,7 @@ use tempfile::TempDir;
 pub(crate) struct Base {
     pub(crate) db: DatabaseConnection,
     client: Arc<TestClient<BoxEndpoint<'static, Response>>>,
-    _sqlite: Arc<Option<TempDir>>,
+    sqlite: Arc<Option<TempDir>>,
     _postgres: Arc<Option<Database>>,
 }
 
@@ -52,7 +52,7 @@ impl Base {
         Self {
             client: Arc::new(client_with(db.clone(), users, settings)),
             db,
-            _sqlite: Arc::new(Some(directory)),
+            sqlite: Arc::new(Some(directory)),
             _postgres: Arc::new(None),
         }
     }
@@ -67,9 +67,15 @@ impl Base {
         Self {
             client: Arc::new(client_with(db.clone(), None, settings)),
             db,
-            _sqlite: Arc::new(None),
+            sqlite: Arc::new(None),
             _postgres: Arc::new(Some(database)),
         }
+    }
+
+    /// Where its SQLite database is.
+    pub(crate) fn url(&self) -> String {
+        let directory = self.sqlite.as_ref().as_ref().unwrap();
+        format!("sqlite://{}", directory.path().join("test.db").display())
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -143,6 +149,7 @@ pub(crate) fn settings() -> ApiSettings {
         api_connections: 100,
         cache_time: Duration::ZERO,
         cache_bytes: 1 << 20,
+        answer_bytes: 64 << 20,
         users_file: None,
     }
 }

@@ -48,6 +48,7 @@ async fn database_that_is_away_makes_the_service_unready_but_not_dead() {
         "/objects",
         "/objects/1",
         "/rejects",
+        "/rejects/1/1",
     ] {
         let answer = base.get(path).await;
         assert_eq!(

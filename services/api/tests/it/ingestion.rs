@@ -55,6 +55,7 @@ async fn object_shows_its_counts_and_progress() {
             "dataset": "products",
             "state": "loading",
             "error": null,
+            "dismissed": false,
             "bytes": 1000,
             "total_bytes": 5000,
             "committed_bytes": 110,
@@ -113,6 +114,8 @@ async fn parameter_that_cannot_be_accepted_is_named() {
         ("/rejects?limit=1001", "`limit`"),
         ("/rejects?object=x", "`object`"),
         ("/rejects?after=1", "`after`"),
+        ("/rejects/x/1", "`object`"),
+        ("/rejects/1/x", "`line`"),
     ] {
         let detail = base.get(path).await.problem(400);
         assert!(detail.contains(name), "{path}: {detail}");
@@ -143,6 +146,66 @@ async fn rejected_line_that_is_not_utf8_comes_in_base64_too() {
     let reject = &base.get("/rejects").await.json()[0];
     assert_eq!(reject["raw"], "a\u{fffd}\u{0}");
     assert_eq!(reject["raw_base64"], "Yf8A");
+}
+
+#[tokio::test]
+async fn rejected_line_is_cut_between_characters_in_a_list_and_whole_alone() {
+    for base in [Base::sqlite().await, Base::postgres().await] {
+        let text = "\u{20ac}".repeat(3_000);
+        let bytes = [b"\xff".repeat(5_000), b"x".repeat(4_096)];
+        reject(&base, 1, 3, text.as_bytes()).await;
+        reject(&base, 1, 4, &bytes[0]).await;
+        reject(&base, 1, 5, &bytes[1]).await;
+        let message = "\u{20ac}".repeat(1_000);
+        base.execute("UPDATE rejected_lines SET message = $1", [message.into()])
+            .await;
+
+        let list = base.get("/rejects").await;
+        assert_eq!(list.column("line"), [3, 4, 5]);
+        assert_eq!(list.column("message"), vec!["\u{20ac}".repeat(341); 3]);
+        assert_eq!(
+            list.column("raw_truncated"),
+            [json!(true), json!(true), json!(null)]
+        );
+        let raw = [
+            "\u{20ac}".repeat(1365),
+            "\u{fffd}".repeat(4096),
+            "x".repeat(4096),
+        ];
+        assert_eq!(list.column("raw"), raw);
+        assert_eq!(list.column("raw_base64")[0], json!(null));
+
+        let whole = base.get("/rejects/1/3").await.json();
+        assert_eq!((&whole["raw"], &whole["line"]), (&json!(text), &json!(3)));
+        assert_eq!(whole.get("raw_truncated"), None);
+        let whole = base.get("/rejects/1/4").await.json();
+        assert_eq!(whole["raw"], "\u{fffd}".repeat(5_000));
+        assert_eq!(whole["raw_base64"].as_str().unwrap().len(), 6_668);
+        let detail = base.get("/rejects/1/9").await.problem(404);
+        assert_eq!(detail, "no line 9 of object 1 was rejected");
+    }
+}
+
+#[tokio::test]
+async fn page_of_long_lines_ends_early_and_the_next_one_goes_on() {
+    for base in [Base::sqlite().await, Base::postgres().await] {
+        // Each is six times as long as JSON.
+        for line in 1..=120 {
+            reject(&base, 1, line, &[1; 4_000]).await;
+        }
+        let mut path = Some("/rejects?limit=1000".to_owned());
+        let mut lines = Vec::new();
+        let mut pages = 0;
+        while let Some(page) = path {
+            let answer = base.get(&page).await;
+            assert!(answer.body.len() <= 1 << 20, "{}", answer.body.len());
+            lines.extend(answer.column("line"));
+            path = answer.next();
+            pages += 1;
+        }
+        assert_eq!(json!(lines), json!((1..=120).collect::<Vec<_>>()));
+        assert_eq!(pages, 3);
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ mod errors;
 mod freshness;
 mod ingestion;
 mod limits;
+mod memory;
+mod pooler;
 mod records;
 mod serving;
 mod socket;

@@ -70,6 +70,42 @@ async fn record_that_the_caller_has_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn tags_on_several_lines_are_one_list() {
+    let base = Base::sqlite().await;
+    let tag = format!("\"{}\"", base.store(1, "1", noon()).await);
+    let other = ("if-none-match", "\"other\"");
+    for (lines, expected) in [
+        (vec![other, ("if-none-match", &tag)], 304),
+        (vec![("if-none-match", &tag), other], 304),
+        (vec![other, ("if-none-match", "\"a,*,b\"")], 200),
+    ] {
+        let answer = base.get_with("/products/1", &lines).await;
+        assert_eq!(answer.status, expected, "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn large_records_come_whole_with_what_is_asked_for_twice_and_what_is_not_there() {
+    for base in [Base::sqlite().await, Base::postgres().await] {
+        let long = |id: i64| format!("\u{e9}\"{}", id.to_string().repeat(400_000));
+        for id in 1..=3 {
+            base.store(id, "1", noon()).await;
+            let sql = "UPDATE products SET description = $1 WHERE id = $2";
+            base.execute(sql, [long(id).into(), id.into()]).await;
+        }
+        let answer = base.get("/products?id=3&id=9&id=1&id=3&id=2&id=8").await;
+        assert_eq!(answer.column("id"), [3, 1, 3, 2]);
+        let expected = [3, 1, 3, 2].map(|id| json!(long(id)));
+        assert_eq!(answer.column("description"), expected);
+        assert_eq!(base.get("/products/3").await.json()["description"], long(3));
+
+        let response = base.client().head("/products?id=3&id=1&id=2").send().await;
+        response.assert_status_is_ok();
+        response.assert_text("").await;
+    }
+}
+
+#[tokio::test]
 async fn head_is_answered_as_get_without_the_body() {
     let base = Base::sqlite().await;
     base.store(1, "1", noon()).await;

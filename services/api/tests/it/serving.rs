@@ -7,6 +7,7 @@ use futures::future::join_all;
 use jetline_api::{DatabaseSettings, bind, connect};
 use jetline_runtime::{Shutdown, settings::SecretUrl};
 use jetline_testkit::postgres::{Database, PostgresServer};
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -20,7 +21,7 @@ struct Cli {
     database: DatabaseSettings,
 }
 
-fn database(url: Option<&str>, read_url: Option<&str>) -> DatabaseSettings {
+pub(crate) fn database(url: Option<&str>, read_url: Option<&str>) -> DatabaseSettings {
     let mut settings = Cli::parse_from(["test"]).database;
     settings.database_url = url.map(|url| SecretUrl::from(url.to_owned()));
     settings.database_read_url = read_url.map(|url| SecretUrl::from(url.to_owned()));
@@ -125,6 +126,29 @@ async fn service_starts_while_its_database_is_away_and_answers_that_it_is() {
     let answer = Answer::of(client.get("/readyz").send().await).await;
     let detail = answer.problem(503);
     assert!(!detail.contains("geheim"), "{detail}");
+}
+
+#[tokio::test]
+async fn service_is_not_ready_while_a_table_that_requests_read_is_locked() {
+    let base = Base::postgres().await;
+    for table in ["products", "objects", "rejected_lines"] {
+        assert_eq!(base.get("/readyz").await.status, 200, "{table}");
+        let lock = base.db.begin().await.unwrap();
+        let sql = format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+        lock.execute_unprepared(&sql).await.unwrap();
+        // However often it is asked, the pool of ten is not used up.
+        for ready in join_all((0..20).map(|_| base.get("/readyz"))).await {
+            ready.problem(503);
+        }
+        let other = if table == "objects" {
+            "/products?id=1"
+        } else {
+            "/objects"
+        };
+        assert_eq!(base.get(other).await.status, 200, "{table}");
+        lock.rollback().await.unwrap();
+    }
+    assert_eq!(base.get("/readyz").await.status, 200);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 use async_compression::tokio::bufread::{BzEncoder, GzipEncoder, ZstdEncoder};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::*;
 
@@ -40,7 +40,7 @@ async fn decoded(
         .map(Ok)
         .collect();
     let stored = stream::iter(blocks.into_iter().chain(end.map(Err))).boxed();
-    let mut content = Box::pin(decode(key, stored));
+    let mut content = Box::pin(decode(key, stored, WINDOW_LOG));
     let mut read = Vec::new();
     while let Some(block) = content.next().await {
         match block {
@@ -215,4 +215,63 @@ async fn error_of_the_source_stays_what_it_is() {
             "{format} {error:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn zeros_behind_the_last_member_are_no_damage() {
+    for (format, name) in NAMES {
+        let member = encoded(format, b"one\n").await;
+        for zeros in [1, 3, 511, 40_000] {
+            let mut stored = member.repeat(2);
+            stored.resize(stored.len() + zeros, 0);
+            for block in [1, 7, 1 << 16] {
+                let (read, error) = decoded(name, &stored, block, None).await;
+                assert!(error.is_none(), "{format} {zeros} {error:?}");
+                assert_eq!(read, b"one\none\n", "{format} {zeros} {block}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn other_bytes_behind_the_last_member_are_named_as_such() {
+    for (format, name) in NAMES {
+        let member = encoded(format, b"one\n").await;
+        for more in [&b"x"[..], b"\0\0x", b"{\"id\":1}\n", b"\0\x1f\x8b"] {
+            let stored = [&member, more].concat();
+            for block in [1, 7, 1 << 16] {
+                let (read, error) = decoded(name, &stored, block, None).await;
+                assert_eq!(read, b"one\n", "{format}");
+                let error = error.unwrap().to_string();
+                let at = format!("from byte {} of the object on", member.len());
+                assert!(
+                    error.contains("other bytes") && error.contains(&at),
+                    "{error}"
+                );
+            }
+        }
+    }
+}
+
+/// A frame of unknown size with a window of 2 GiB, and one raw block of a line in it.
+fn long_window() -> Vec<u8> {
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, (31 - 10) << 3];
+    frame.extend([(4 << 3) | 1, 0, 0]);
+    frame.extend(b"one\n");
+    frame
+}
+
+#[tokio::test]
+async fn window_beyond_the_limit_is_told_by_its_setting_and_is_no_damage() {
+    let (read, error) = decoded("a.zst", &long_window(), 1 << 16, None).await;
+    assert!(read.is_empty());
+    let error = error.unwrap();
+    assert!(
+        matches!(error, DecodeError::Window { mib: 128 }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("ZSTD_WINDOW"), "{error}");
+    let stored = stream::iter([Ok(Bytes::from(long_window()))]).boxed();
+    let blocks: Vec<Bytes> = decode("a.zst", stored, 31).try_collect().await.unwrap();
+    assert_eq!(blocks.concat(), b"one\n");
 }

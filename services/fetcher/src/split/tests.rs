@@ -4,6 +4,7 @@ use super::*;
 
 const SMALL: Limits = Limits {
     chunk_bytes: 10,
+    chunk_lines: u32::MAX,
     max_line_bytes: 20,
 };
 
@@ -24,7 +25,8 @@ fn cuts_by_rule(content: &[u8], limits: Limits) -> Vec<Cut> {
             Some(last)
                 if !last.oversized
                     && !oversized
-                    && last.body.len() + line.len() <= limits.chunk_bytes =>
+                    && last.body.len() + line.len() <= limits.chunk_bytes
+                    && last.lines < limits.chunk_lines =>
             {
                 last.body = [&last.body, line].concat().into();
                 last.end = end;
@@ -78,6 +80,35 @@ fn chunk_takes_as_many_whole_lines_as_fit() {
     assert_eq!(bodies(&cuts), ["1234\n678\n", "1234\n6789\n", "1\n"]);
     assert_eq!((cuts[1].start, cuts[1].end), (9, 19));
     assert_eq!((cuts[1].first_line, cuts[1].lines), (3, 2));
+}
+
+#[test]
+fn chunk_takes_no_more_lines_than_the_limit() {
+    let limits = Limits {
+        chunk_lines: 2,
+        ..SMALL
+    };
+    let cuts = split(b"1\n\n3\n4\n1234567\n6\n7", limits);
+    assert_eq!(bodies(&cuts), ["1\n\n", "3\n4\n", "1234567\n6\n", "7"]);
+    assert_eq!((cuts[1].first_line, cuts[1].lines), (3, 2));
+    let none = Limits {
+        chunk_lines: 0,
+        ..SMALL
+    };
+    assert_eq!(bodies(&split(b"1\n2\n", none)), ["1\n", "2\n"]);
+}
+
+#[test]
+fn full_chunk_is_cut_before_its_next_line_comes() {
+    let limits = Limits {
+        chunk_lines: 2,
+        ..SMALL
+    };
+    let mut splitter = Splitter::new(limits, 0, 1);
+    splitter.push("1\n2\n".into());
+    assert_eq!(splitter.cut().unwrap().unwrap().body, "1\n2\n");
+    splitter.finish();
+    assert_eq!(splitter.cut(), Ok(None));
 }
 
 #[test]
@@ -136,6 +167,7 @@ fn line_within_a_chunk_but_beyond_the_limit_stands_alone() {
     let limits = Limits {
         chunk_bytes: 100,
         max_line_bytes: 3,
+        ..SMALL
     };
     let cuts = split(b"1\n2\n1234\n3\n", limits);
     assert_eq!(bodies(&cuts), ["1\n2\n", "1234", "3\n"]);
@@ -191,8 +223,12 @@ fn more_lines_than_can_be_numbered_are_an_error() {
 }
 
 prop_compose! {
-    fn limits()(chunk_bytes in 0_usize..60, max_line_bytes in 0_usize..60) -> Limits {
-        Limits { chunk_bytes, max_line_bytes }
+    fn limits()(
+        chunk_bytes in 0_usize..60,
+        chunk_lines in prop_oneof![0_u32..12, Just(u32::MAX)],
+        max_line_bytes in 0_usize..60,
+    ) -> Limits {
+        Limits { chunk_bytes, chunk_lines, max_line_bytes }
     }
 }
 

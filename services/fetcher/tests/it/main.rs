@@ -3,6 +3,9 @@
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod open;
+mod outcomes;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod refusals;

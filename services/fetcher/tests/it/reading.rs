@@ -1,13 +1,14 @@
 //! What is read and published, and what is not.
 
 use std::{
-    num::NonZeroUsize,
-    time::{Duration, Instant},
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
 };
 
 use jetline_store::entities::objects::State;
+use sea_orm::ConnectionTrait;
 
-use crate::scene::{BUCKET, PATIENCE, Scene, ended, gzip, lines};
+use crate::scene::{BUCKET, Scene, ended, gzip, lines, until};
 
 const ROOMY: u32 = 1 << 20;
 
@@ -66,6 +67,28 @@ async fn no_objects_are_no_error() {
     let report = scene.fetch().await;
     assert!(report.is_complete());
     assert!(report.to_string().contains("no objects"));
+}
+
+#[tokio::test]
+async fn chunks_are_bounded_in_lines_as_it_was_said_when_the_object_was_registered() {
+    let mut scene = Scene::new(ROOMY).await;
+    scene.settings.chunk_lines = NonZeroU32::new(4).unwrap();
+    for key in ["a", "b"] {
+        scene.s3.put(BUCKET, key, lines(15));
+    }
+    scene.register().await;
+    // As if it had been registered before there was such a limit.
+    let unlimited = "UPDATE objects SET chunk_lines = NULL WHERE id = 1";
+    let ledger = scene.ledger.connection();
+    ledger.execute_unprepared(unlimited).await.unwrap();
+    scene.settings.chunk_lines = NonZeroU32::new(7).unwrap();
+    scene.commit(2, 80, 4).await;
+    scene.spawn_writer();
+    assert!(scene.fetch().await.is_complete());
+    assert_eq!(
+        scene.starts(),
+        [(1, 0), (1, 100), (2, 0), (2, 40), (2, 120)]
+    );
 }
 
 #[tokio::test]
@@ -206,23 +229,6 @@ async fn what_another_fetcher_registers_in_the_meantime_is_reported_too() {
     until(&scene, &done(2)).await;
     scene.shutdown.soft.cancel();
     assert_eq!(ended(fetcher).await.objects.len(), 2);
-}
-
-/// Waits until a condition on the ledger holds.
-async fn until(scene: &Scene, sql: &str) {
-    let end = Instant::now() + PATIENCE;
-    while !holds(scene, sql).await {
-        assert!(Instant::now() < end, "waited in vain until: {sql}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-async fn holds(scene: &Scene, sql: &str) -> bool {
-    use sea_orm::{ConnectionTrait, DbBackend, Statement};
-    let query = Statement::from_string(DbBackend::Sqlite, sql);
-    let row = scene.ledger.connection().query_one_raw(query).await;
-    let row = row.unwrap();
-    row.is_some_and(|row| row.try_get_by_index::<i64>(0).unwrap() == 1)
 }
 
 async fn run(scene: &Scene, sql: &str) {

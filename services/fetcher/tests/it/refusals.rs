@@ -45,6 +45,10 @@ fn refusal_names_the_setting_and_says_what_to_do() {
             "MAX_LINE_BYTES is 999 and the queue's messages hold 1000 bytes",
         ),
         (
+            refusal(|all| all.zstd_window = 1_000),
+            "ZSTD_WINDOW is 1000: it must be between 1KiB and 2GiB",
+        ),
+        (
             refusal(|all| all.lease = Duration::from_millis(999)),
             "LEASE must be 1s or more",
         ),

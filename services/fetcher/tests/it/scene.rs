@@ -3,9 +3,9 @@
 use std::{
     collections::HashSet,
     convert::Infallible,
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use jetline_migrations::migrate;
 use jetline_queue::{Chunk, Delivery, Destination, Error, InProcess, PublishAck, Queue};
 use jetline_records::{Epoch, Mode, ObjectId, Table, products};
 use jetline_runtime::{Shutdown, StartupSettings};
-use jetline_source::{S3Access, S3Config};
+use jetline_source::{OwnDatabase, S3Access, S3Config};
 use jetline_store::{ChunkEntry, ChunkRows, Ledger, connect};
 use jetline_testkit::s3::S3Server;
 use rand::{SeedableRng, rngs::StdRng};
@@ -75,6 +75,7 @@ impl Scene {
         let config = S3Config {
             s3_part_size: self.part_size,
             s3_parallel_parts: NonZeroUsize::MIN,
+            s3_max_keys: 1_000_000,
             access: Some(S3Access {
                 endpoint_url: self.s3.endpoint(),
                 access_key_id: self.s3.access_key().to_owned(),
@@ -84,7 +85,8 @@ impl Scene {
         let startup = StartupSettings {
             startup_patience: Duration::from_secs(5),
         };
-        let sources = Sources::open(&self.settings, &config, &startup);
+        let own = OwnDatabase::default();
+        let sources = Sources::open(&self.settings, &config, &startup, &own);
         sources.await.unwrap()
     }
 
@@ -146,6 +148,7 @@ impl Scene {
             superseded: 0,
             rejected: Vec::new(),
             blank: 0,
+            outdone_by: Vec::new(),
         }];
         let table = Table::of::<products::Model>();
         let committed = self.ledger.commit(self.epoch.id, &table, rows);
@@ -186,18 +189,37 @@ impl Scene {
     }
 }
 
+/// Waits until a condition on the ledger holds.
+pub(crate) async fn until(scene: &Scene, sql: &str) {
+    let end = Instant::now() + PATIENCE;
+    while !holds(scene, sql).await {
+        assert!(Instant::now() < end, "waited in vain until: {sql}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn holds(scene: &Scene, sql: &str) -> bool {
+    use sea_orm::{ConnectionTrait, DbBackend, Statement};
+    let query = Statement::from_string(DbBackend::Sqlite, sql);
+    let row = scene.ledger.connection().query_one_raw(query).await;
+    let row = row.unwrap();
+    row.is_some_and(|row| row.try_get_by_index::<i64>(0).unwrap() == 1)
+}
+
 pub(crate) fn settings() -> FetcherSettings {
     FetcherSettings {
         source: vec![format!("s3://{BUCKET}").parse().unwrap()],
         dataset: "products".to_owned(),
         watch: None,
         chunk_bytes: CHUNK,
+        chunk_lines: NonZeroU32::MAX,
         max_line_bytes: 50,
         fetch_objects: NonZeroUsize::MIN,
         fetch_batch: NonZeroUsize::MIN.saturating_add(3),
         publish_window: NonZeroUsize::MIN.saturating_add(3),
         lease: Duration::from_secs(30),
         reconcile_after: Duration::from_millis(300),
+        zstd_window: 128 << 20,
         max_rejects: None,
     }
 }
@@ -232,6 +254,7 @@ fn rows(chunk: &Chunk) -> ChunkRows {
         superseded: 0,
         rejected: Vec::new(),
         blank: 0,
+        outdone_by: Vec::new(),
     }
 }
 

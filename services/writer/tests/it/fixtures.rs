@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -79,6 +79,7 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
         size: 1,
         last_modified: Utc::now(),
         chunk_bytes: 1,
+        chunk_lines: NonZeroU32::MAX,
         max_line_bytes: 1,
     };
     assert_eq!(ledger.register(&[new]).await.unwrap(), 1);

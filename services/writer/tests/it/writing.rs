@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use crate::{
     fixtures::{
-        Running, database, dedup, drained, epoch, eventually, object, product, publish, row_of,
-        settle, title, titles,
+        Running, database, dedup, drained, entries, epoch, eventually, object, product, publish,
+        row_of, settle, title, titles,
     },
     watched::{Gated, Watched},
 };
@@ -74,7 +74,7 @@ async fn jetstream(name: &str) -> JetStream {
     }
     let stream = nats::unique_stream(name);
     let cli: Cli = clap::Parser::parse_from(["it", "--nats-stream", &stream]);
-    JetStream::connect(&nats::shared(), &cli.queue)
+    JetStream::connect(&[nats::shared()], &cli.queue, None)
         .await
         .unwrap()
 }
@@ -91,6 +91,31 @@ async fn chunk_that_comes_twice_at_once_is_committed_once() {
     settle(&ledger).await;
     let row = row_of(&ledger, chunks[0].object).await;
     assert_eq!(counts(&row), [1, 0, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn batch_whose_lines_take_too_much_memory_is_committed_in_parts() {
+    let (_database, ledger) = database("parts").await;
+    let queue = Arc::new(InProcess::new(1 << 20));
+    let blank = vec![String::new(); 40_000];
+    let few = [product(1, "a")];
+    let chunks = object(&ledger, "1", &[&few, &blank, &blank, &few]).await;
+    publish(&*queue, &chunks).await;
+    let writer = Running::start(queue.clone(), dedup("parts").await, &ledger);
+    drained(&*queue, chunks[0].object).await;
+    let mut entries = entries(&ledger).await;
+    entries.sort_by_key(|entry| entry.start_offset);
+    let commits: Vec<_> = entries.iter().map(|entry| entry.committed_at).collect();
+    assert_eq!(commits.len(), 4);
+    assert!(commits[0] == commits[1] && commits[2] == commits[3]);
+    assert!(commits[1] < commits[2], "{commits:?}");
+    settle(&ledger).await;
+    let row = row_of(&ledger, chunks[0].object).await;
+    assert_eq!(
+        (row.state, row.total_lines),
+        (objects::State::Done, Some(80_002))
+    );
+    writer.stop().await;
 }
 
 #[tokio::test]

@@ -42,6 +42,14 @@ local function decode(entry)
   return object, line, fingerprint, high, low
 end
 
+-- The bytes of an entry's position.
+local function position(entry)
+  if #entry < 32 then
+    return string.sub(entry, 1, 8)
+  end
+  return string.sub(entry, 9, 16)
+end
+
 -- Whether a rank is higher than another one; the words of the versions are nil where neither has one.
 local function is_higher(high, low, object, line, new_high, new_low, new_object, new_line)
   if high ~= new_high then
@@ -54,7 +62,7 @@ local function is_higher(high, low, object, line, new_high, new_low, new_object,
   return line > new_line
 end
 
--- The verdict, and the entry to note, if any.
+-- The verdict, and the entry to note, or nothing when it is SUPERSEDED.
 local function judge(held, claimed, trusted)
   local object, line, fingerprint, high, low
   local new_object, new_line, new_fingerprint, new_high, new_low
@@ -75,15 +83,16 @@ local function judge(held, claimed, trusted)
 end
 
 -- KEYS: the epoch's key, then a hash per group. ARGV: the first object that is not trusted, how many claims each
--- group has (two bytes), then the fields of each group's claims, followed by their entries. One verdict per claim; nil
--- when entries were lost. All is read before anything is written, so that an error leaves no half of it.
+-- group has (two bytes), then the fields of each group's claims, followed by their entries. One verdict per claim, and
+-- then, for each SUPERSEDED in their order, the eight bytes of the position that is held; nil when entries were lost. All
+-- is read before anything is written, so that an error leaves no half of it.
 local function claim()
   if call('GET', KEYS[1]) ~= mark() then
     return false
   end
   local keys, args = KEYS, ARGV
   local trusted, sizes = tonumber(args[1]), args[2]
-  local verdicts, claims, writes, at = {}, 0, {}, 3
+  local verdicts, claims, above, writes, at = {}, 0, {}, {}, 3
   for group = 2, #keys do
     local size = unpack_bytes('>I2', sizes, 2 * group - 3)
     local held = call('HMGET', keys[group], unpack(args, at, at + size - 1))
@@ -99,6 +108,8 @@ local function claim()
       if noted then
         write[n + 1], write[n + 2] = args[at + i - 1], noted
         n = n + 2
+      else
+        above[#above + 1] = position(held[i])
       end
     end
     if n > 1 then
@@ -109,7 +120,7 @@ local function claim()
   for _, write in ipairs(writes) do
     call('HSET', unpack(write))
   end
-  return table.concat(verdicts)
+  return table.concat(verdicts) .. table.concat(above)
 end
 
 if #ARGV == 0 then

@@ -3,6 +3,7 @@
 //! | key | holds |
 //! | --- | --- |
 //! | `PREFIX:epoch` | the epoch that claims must be of |
+//! | `PREFIX:ledger` | the ledger whose epoch began last |
 //! | `PREFIX:epochs` | the set of epochs of which something may be held |
 //! | `PREFIX:EPOCH:DATASET:NUMBER` | a hash of the entries of 64 neighbouring integer ids |
 //! | `PREFIX:EPOCH:DATASET:tNUMBER` | a hash of the entries of the text ids that fall on one of 2²⁰ numbers |
@@ -56,6 +57,16 @@ impl Keys {
     /// Holds the epochs of which something may be held.
     pub(super) fn epochs(&self) -> String {
         format!("{}:epochs", self.prefix)
+    }
+
+    /// Holds the ledger whose epoch began last.
+    pub(super) fn ledger(&self) -> String {
+        format!("{}:ledger", self.prefix)
+    }
+
+    /// What all keys begin with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// Holds the entries of a bucket.

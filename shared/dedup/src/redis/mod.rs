@@ -3,6 +3,7 @@
 mod config;
 mod failure;
 mod layout;
+mod place;
 mod script;
 mod server;
 mod sweep;
@@ -10,7 +11,7 @@ mod tls;
 
 use async_trait::async_trait;
 pub use config::RedisConfig;
-use jetline_records::{EpochId, Mode, ObjectId};
+use jetline_records::{EpochId, LedgerIdentity, Mode, ObjectId};
 use layout::Keys;
 use redis::{
     Client, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind, TlsCertificates,
@@ -21,7 +22,7 @@ use redis::{
 use script::ClaimScript;
 use url::Url;
 
-use crate::{Claim, Claimed, Dedup, Error};
+use crate::{Claim, Claimed, Dedup, Error, Place};
 
 const NO_CLUSTER: &str = "Redis Cluster is not supported, as a claim is one step over many keys: \
     REDIS_URL must name one primary";
@@ -148,6 +149,18 @@ impl Dedup for Redis {
         begun
             .await
             .map_err(|error| self.failure("begin an epoch", error))
+    }
+
+    async fn place(&self) -> Result<Option<Place>, Error> {
+        let place = place::place(&mut self.connection.clone(), &self.keys, &self.url).await;
+        place
+            .map(Some)
+            .map_err(|error| self.failure("look at the store", error))
+    }
+
+    async fn sign(&self, ledger: &LedgerIdentity) -> Result<(), Error> {
+        let signed = place::sign(&mut self.connection.clone(), &self.keys, ledger).await;
+        signed.map_err(|error| self.failure("say whose epoch begins", error))
     }
 
     async fn epochs(&self) -> Result<Vec<EpochId>, Error> {

@@ -1,6 +1,6 @@
 //! Calls of the claim script: what it is given and what it answers.
 
-use jetline_records::{EpochId, ObjectId, Verdict};
+use jetline_records::{EpochId, ObjectId, Position, Verdict};
 use redis::{Cmd, ErrorKind, RedisError, Script};
 
 use super::layout::{Bucket, Keys, entry, field};
@@ -94,17 +94,25 @@ impl ClaimScript {
 /// The verdicts of an answer, in the order of the claims.
 pub(super) fn verdicts(answer: &[u8], order: &[usize]) -> Result<Vec<Verdict>, RedisError> {
     let mut verdicts = vec![Verdict::Write; order.len()];
-    if answer.len() != order.len() {
-        return Err(unexpected("another number of verdicts than of claims"));
-    }
-    for (letter, index) in answer.iter().zip(order) {
+    let Some((letters, positions)) = answer.split_at_checked(order.len()) else {
+        return Err(unexpected("fewer verdicts than claims"));
+    };
+    let (positions, rest) = positions.as_chunks::<8>();
+    let mut above = positions.iter().map(|bytes| i64::from_be_bytes(*bytes));
+    for (letter, index) in letters.iter().zip(order) {
         verdicts[*index] = match letter {
             b'w' => Verdict::Write,
             b'c' => Verdict::WriteIfChanged,
             b'u' => Verdict::Unchanged,
-            b's' => Verdict::Superseded,
+            b's' => {
+                let position = above.next().and_then(Position::from_number);
+                Verdict::Superseded(position.ok_or_else(|| unexpected("no position"))?)
+            }
             _ => return Err(unexpected("an unknown verdict")),
         };
+    }
+    if above.next().is_some() || !rest.is_empty() {
+        return Err(unexpected("more positions than superseded claims"));
     }
     Ok(verdicts)
 }

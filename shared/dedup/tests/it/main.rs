@@ -8,4 +8,5 @@ mod model;
 mod redis;
 mod redis_faults;
 mod redis_layout;
+mod redis_place;
 mod without_store;

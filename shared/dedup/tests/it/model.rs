@@ -10,7 +10,7 @@ use proptest::{
 use tokio::runtime::Runtime;
 
 use crate::{
-    conformance::{judged, versioned},
+    conformance::{verdicts, versioned},
     redis::connect,
 };
 
@@ -64,8 +64,8 @@ async fn agree(store: &dyn Dedup, model: &dyn Dedup, steps: &[Step]) -> Result<(
     model.begin(&epoch).await.unwrap();
     for (trusted, claims) in steps {
         prop_assert_eq!(
-            judged(store, &epoch, *trusted, claims).await,
-            judged(model, &epoch, *trusted, claims).await
+            verdicts(store, &epoch, *trusted, claims).await,
+            verdicts(model, &epoch, *trusted, claims).await
         );
     }
     Ok(())

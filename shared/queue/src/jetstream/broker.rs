@@ -2,10 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        self, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -15,16 +12,13 @@ use async_nats::jetstream::{
     response::Response,
     stream,
 };
-use jetline_records::ObjectId;
+use jetline_records::{LedgerIdentity, ObjectId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
-use tokio::{
-    sync::Mutex,
-    time::{Instant, sleep},
-};
+use tokio::{sync::Mutex, time::sleep};
 use tracing::{info, warn};
 
-use super::{JetStreamConfig, consumer, failure, link::Link, message};
+use super::{JetStreamConfig, consumer, failing::Failing, failure, link::Link, message};
 use crate::Error;
 
 /// How long the server may take to answer.
@@ -32,9 +26,6 @@ pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
 /// The stream forgets the ids of messages after this time: long enough for a publication that is tried again.
 const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
-
-/// A server whose stream has lost its files says that it cannot store, for ever: after so long it gets a new one.
-const STORE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a stream that was deleted is not made again. Servers remove its files after they have said that it is gone,
 /// and some with them those of a stream of the same name that was made meanwhile.
@@ -56,8 +47,12 @@ pub(super) struct Broker {
     making: Mutex<()>,
     /// Whether the stream was seen: one that is missing then was deleted.
     seen: AtomicBool,
-    /// Since when the stream has stored nothing of what was published.
-    failing: sync::Mutex<Option<Instant>>,
+    /// Whether the stream stores what is published.
+    storing: Failing,
+    /// Whether the stream takes a consumer.
+    consuming: Failing,
+    /// Whose chunks are published and received here, where that is known.
+    ledger: Option<LedgerIdentity>,
 }
 
 /// What the stream and its consumer hold.
@@ -69,6 +64,15 @@ pub(super) struct Holdings {
     pub(super) in_flight: usize,
     /// How many deliveries the consumer made.
     pub(super) deliveries: u64,
+    /// Which stream and which consumer these are.
+    pub(super) made: Made,
+}
+
+/// When a stream and its consumer were made, by the server's clock: tells those that somebody replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Made {
+    pub(super) stream: i128,
+    pub(super) consumer: i128,
 }
 
 /// Subjects with the number of their messages, out of `total`.
@@ -78,7 +82,7 @@ struct Subjects {
 }
 
 impl Broker {
-    pub(super) fn new(link: Link, config: JetStreamConfig) -> Self {
+    pub(super) fn new(link: Link, config: JetStreamConfig, ledger: Option<LedgerIdentity>) -> Self {
         let context = ContextBuilder::new()
             .timeout(ANSWER)
             .build(link.client.clone());
@@ -88,67 +92,100 @@ impl Broker {
             config,
             making: Mutex::new(()),
             seen: AtomicBool::new(false),
-            failing: sync::Mutex::new(None),
+            storing: Failing::default(),
+            consuming: Failing::default(),
+            ledger,
         }
     }
 
     /// Makes what is missing and updates what differs; says whether anything was missing.
+    ///
+    /// A stream that takes no consumer, as its store is damaged, is replaced after a while.
     pub(super) async fn ensure(&self) -> Result<bool, Error> {
+        match self.ensure_both().await? {
+            Ok(missing) => {
+                self.consuming.is_over();
+                Ok(missing)
+            }
+            Err(error) => {
+                warn!(%error, stream = self.config.nats_stream, "consumer cannot be made");
+                if self.consuming.is_long() {
+                    warn!(
+                        stream = self.config.nats_stream,
+                        "stream takes no consumer and is replaced"
+                    );
+                    self.delete_stream().await?;
+                }
+                Err(self.link.unavailable("make the consumer", error.into()))
+            }
+        }
+    }
+
+    /// The error is one of the server's store, of which nothing but another consumer or stream helps.
+    async fn ensure_both(&self) -> Result<Answer<bool>, Error> {
         let _making = self.making.lock().await;
         let stream = self.ensure_stream().await?;
         let consumer = self.ensure_consumer().await?;
-        Ok(stream || consumer)
+        Ok(consumer.map(|consumer| stream || consumer))
     }
 
     /// Deletes the consumer and makes it again; what was in flight is delivered again.
     pub(super) async fn replace_consumer(&self) -> Result<(), Error> {
-        let _making = self.making.lock().await;
-        self.delete_consumer().await?;
-        self.ensure_consumer().await?;
-        Ok(())
+        {
+            let _making = self.making.lock().await;
+            self.delete_consumer().await?;
+        }
+        self.ensure().await.map(drop)
     }
 
     /// Deletes the stream and makes it again; what it held is lost.
     pub(super) async fn replace_stream(&self) -> Result<(), Error> {
+        self.delete_stream().await?;
+        self.ensure().await.map(drop)
+    }
+
+    async fn delete_stream(&self) -> Result<(), Error> {
         const ACTION: &str = "delete the stream";
+        let _making = self.making.lock().await;
+        let subject = self.stream_subject("DELETE");
+        match self
+            .call::<stream::DeleteStatus>(ACTION, subject, &json!({}))
+            .await?
         {
-            let _making = self.making.lock().await;
-            let subject = self.stream_subject("DELETE");
-            match self
-                .call::<stream::DeleteStatus>(ACTION, subject, &json!({}))
-                .await?
-            {
-                Err(error) if !failure::is_missing(&error) => {
-                    return Err(failure::of_answer(&self.link, ACTION, &error));
-                }
-                _ => {}
+            Err(error) if !failure::is_missing(&error) => {
+                Err(failure::of_answer(&self.link, ACTION, &error))
             }
+            _ => Ok(()),
         }
-        self.ensure().await?;
-        Ok(())
     }
 
     /// The stream has stored a message.
     pub(super) fn stored(&self) {
-        *self.failing() = None;
+        self.storing.is_over();
     }
 
     /// The stream could not store a message. One that has not for a while is replaced.
     pub(super) async fn not_stored(&self) -> Result<(), Error> {
-        {
-            let mut failing = self.failing();
-            let since = *failing.get_or_insert_with(Instant::now);
-            if since.elapsed() < STORE_PATIENCE {
-                return Ok(());
-            }
-            *failing = None;
+        if !self.storing.is_long() {
+            return Ok(());
         }
-        warn!("stream does not store what is published and is replaced");
+        warn!(
+            stream = self.config.nats_stream,
+            "stream does not store what is published and is replaced"
+        );
         self.replace_stream().await
     }
 
-    fn failing(&self) -> sync::MutexGuard<'_, Option<Instant>> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whose chunks are published and received here, where that is known.
+    pub(super) fn ledger(&self) -> Option<&LedgerIdentity> {
+        self.ledger.as_ref()
+    }
+
+    /// The other ledger that a message is of, if it is.
+    pub(super) fn other_ledger(&self, message: &async_nats::Message) -> Option<LedgerIdentity> {
+        let theirs = message::ledger(message)?;
+        self.ledger.as_ref().filter(|ours| **ours != theirs)?;
+        Some(theirs)
     }
 
     /// What the stream and its consumer hold, or nothing where one of them is missing.
@@ -167,6 +204,10 @@ impl Broker {
             messages: stream.state.messages,
             in_flight: consumer.num_ack_pending,
             deliveries: consumer.delivered.consumer_sequence,
+            made: Made {
+                stream: stream.created.unix_timestamp_nanos(),
+                consumer: consumer.created.unix_timestamp_nanos(),
+            },
         }))
     }
 
@@ -285,7 +326,7 @@ impl Broker {
         }
     }
 
-    async fn ensure_consumer(&self) -> Result<bool, Error> {
+    async fn ensure_consumer(&self) -> Result<Answer<bool>, Error> {
         const ACTION: &str = "make the consumer";
         let info: Option<consumer::Info> = {
             let subject = self.consumer_subject("INFO");
@@ -295,23 +336,23 @@ impl Broker {
                 Err(error) => return Err(failure::of_answer(&self.link, ACTION, &error)),
             }
         };
-        if info
-            .as_ref()
-            .is_some_and(|info| consumer::agrees(&info.config, &self.config))
-        {
-            return Ok(false);
+        let agrees = |info: &consumer::Info| consumer::agrees(&info.config, &self.config);
+        if info.as_ref().is_some_and(agrees) {
+            return Ok(Ok(false));
         }
         let Err(error) = self.create_consumer(ACTION).await? else {
             info!(missing = info.is_none(), "consumer made as configured");
-            return Ok(info.is_none());
+            return Ok(Ok(info.is_none()));
         };
-        if info.is_none() {
+        // Some servers keep of a consumer that they cannot read what is in the way of a new one.
+        if info.is_none() && !failure::is_of_consumer_store(&error) {
             return Err(failure::of_answer(&self.link, ACTION, &error));
         }
-        warn!(%error, "consumer cannot be updated and is replaced");
+        warn!(%error, "consumer cannot be made as configured and is replaced");
         self.delete_consumer().await?;
         match self.create_consumer(ACTION).await? {
-            Ok(_) => Ok(true),
+            Ok(_) => Ok(Ok(true)),
+            Err(error) if failure::is_of_consumer_store(&error) => Ok(Err(error)),
             Err(error) => Err(failure::of_answer(&self.link, ACTION, &error)),
         }
     }

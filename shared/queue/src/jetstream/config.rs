@@ -3,7 +3,8 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use clap::{Args, value_parser};
-use jetline_runtime::settings::SecretUrl;
+
+use super::servers::NatsUrls;
 
 /// How to reach NATS, and how its stream is made. All services of one installation use the same values.
 #[derive(Args, Clone)]
@@ -11,10 +12,10 @@ use jetline_runtime::settings::SecretUrl;
 pub struct JetStreamConfig {
     /// NATS server, 2.9 or later, started with --jetstream: `nats://host:4222` or `tls://host:4222`
     ///
-    /// A user and password, or a token, may stand before the host, percent-encoded. The other servers of a cluster
-    /// are learnt from this one.
+    /// Several servers of one cluster are separated by commas: any of them will do. A user and password, or a token, may
+    /// stand before the host, percent-encoded; it is used for all of them. The other servers of a cluster are learnt.
     #[arg(long, env = "NATS_URL", value_name = "URL", hide_env_values = true)]
-    pub nats_url: Option<SecretUrl>,
+    pub nats_url: Option<NatsUrls>,
 
     /// Credentials file for NATS, as `nsc generate creds` writes it
     #[arg(long, env = "NATS_CREDENTIALS", value_name = "FILE")]

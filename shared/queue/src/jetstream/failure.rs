@@ -68,6 +68,14 @@ pub(super) fn is_of_store(error: &PublishError) -> bool {
     })
 }
 
+/// Whether the server could not keep a consumer, for what its disk holds or does not hold.
+pub(super) fn is_of_consumer_store(error: &jetstream::Error) -> bool {
+    matches!(
+        error.error_code(),
+        ErrorCode::CONSUMER_CREATE | ErrorCode::CONSUMER_STORE_FAILED
+    )
+}
+
 /// What the server answered to a chunk that it did not take.
 fn answer(error: &PublishError) -> Option<&jetstream::Error> {
     std::error::Error::source(error).and_then(|source| source.downcast_ref())

@@ -5,7 +5,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, connection::State};
+use async_nats::{
+    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, connection::State,
+};
 use jetline_runtime::tls;
 use percent_encoding::percent_decode_str;
 use tokio::{sync::watch, time::timeout};
@@ -27,52 +29,36 @@ const PING: Duration = Duration::from_secs(10);
 /// A client with the news of its connection.
 pub(super) struct Link {
     pub(super) client: Client,
-    /// The server, without credentials.
+    /// The servers, without credentials.
     pub(super) url: String,
     /// How often the connection was lost; changes also when it is back.
     losses: watch::Receiver<u64>,
 }
 
 impl Link {
-    /// Connects.
-    pub(super) async fn open(url: &Url, config: &JetStreamConfig) -> Result<Self, Error> {
-        let plain = without_credentials(url);
+    /// Connects to one of the servers.
+    pub(super) async fn open(servers: &[Url], config: &JetStreamConfig) -> Result<Self, Error> {
+        let addresses = servers
+            .iter()
+            .map(|url| without_credentials(url).to_string());
+        let addresses: Vec<String> = addresses.collect();
+        let url = addresses.join(",");
         let (sender, losses) = watch::channel(0);
-        let options = secured(ConnectOptions::new(), url, config)
-            .map_err(|reason| refused(plain.to_string(), &reason))?;
-        let options = authenticated(options, url, config)
+        let options = secured(ConnectOptions::new(), servers, config)
+            .map_err(|reason| refused(url.clone(), &reason))?;
+        let options = authenticated(options, servers, &url, config)
             .await?
             .name("jetline")
             .client_capacity(WAITING_COMMANDS)
             .ping_interval(PING)
-            .event_callback(report(plain.to_string(), Arc::new(sender)));
-        let url = plain.to_string();
-        match options.connect(plain.as_str()).await {
+            .event_callback(report(url.clone(), Arc::new(sender)));
+        match options.connect(addresses).await {
             Ok(client) => Ok(Self {
                 client,
                 url,
                 losses,
             }),
-            Err(error) => Err(match error.kind() {
-                _ if let Some(reason) = tls::refusal(&error) => {
-                    refused(url, &format!("{reason}; {TLS_ADVICE}"))
-                }
-                ConnectErrorKind::Tls => refused(url, &format!("{error}; {TLS_ADVICE}")),
-                ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
-                    refused(
-                        url,
-                        "wrong credentials: check NATS_URL and NATS_CREDENTIALS",
-                    )
-                }
-                ConnectErrorKind::ServerParse => {
-                    refused(url, "NATS_URL must begin with nats:// or tls://")
-                }
-                _ => Error::Unavailable {
-                    action: "connect",
-                    url,
-                    source: error.into(),
-                },
-            }),
+            Err(error) => Err(connect_error(url, error)),
         }
     }
 
@@ -127,12 +113,34 @@ impl Link {
     }
 }
 
+fn connect_error(url: String, error: ConnectError) -> Error {
+    match error.kind() {
+        _ if let Some(reason) = tls::refusal(&error) => {
+            refused(url, &format!("{reason}; {TLS_ADVICE}"))
+        }
+        ConnectErrorKind::Tls => refused(url, &format!("{error}; {TLS_ADVICE}")),
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => refused(
+            url,
+            "wrong credentials: check NATS_URL and NATS_CREDENTIALS",
+        ),
+        ConnectErrorKind::ServerParse => refused(url, "NATS_URL must begin with nats:// or tls://"),
+        _ => Error::Unavailable {
+            action: "connect",
+            url,
+            source: error.into(),
+        },
+    }
+}
+
 /// The URL as it may be shown.
 pub(super) fn without_credentials(url: &Url) -> Url {
     let mut plain = url.clone();
     // An error means that such a URL cannot have credentials.
     let _ = plain.set_password(None);
     let _ = plain.set_username("");
+    // NATS has no use for them, and whoever puts a password there means the same.
+    plain.set_query(None);
+    plain.set_fragment(None);
     plain
 }
 
@@ -140,11 +148,12 @@ pub(super) fn without_credentials(url: &Url) -> Url {
 /// that are learnt from the first one come without a scheme.
 fn secured(
     mut options: ConnectOptions,
-    url: &Url,
+    servers: &[Url],
     config: &JetStreamConfig,
 ) -> Result<ConnectOptions, String> {
     let (ca, identity) = (&config.nats_ca_file, &config.nats_cert_file);
-    if url.scheme() == "tls" || ca.is_some() || identity.is_some() {
+    let is_asked_for = servers.iter().any(|url| url.scheme() == "tls");
+    if is_asked_for || ca.is_some() || identity.is_some() {
         options = options.require_tls(true);
     }
     if let Some(file) = ca {
@@ -159,23 +168,25 @@ fn secured(
     Ok(options)
 }
 
-/// Takes the credentials out of the URL: async-nats writes its addresses to the log, and does not decode them.
+/// Takes the credentials out of the URLs, the first ones that there are: async-nats writes its addresses to the log, and does not decode them.
 async fn authenticated(
     options: ConnectOptions,
-    url: &Url,
+    servers: &[Url],
+    addresses: &str,
     config: &JetStreamConfig,
 ) -> Result<ConnectOptions, Error> {
     let decode = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
     if let Some(file) = &config.nats_credentials {
         return options.credentials_file(file).await.map_err(|error| {
             let reason = format!("NATS_CREDENTIALS: cannot read {}: {error}", file.display());
-            refused(without_credentials(url).to_string(), &reason)
+            refused(addresses.to_owned(), &reason)
         });
     }
-    Ok(match (url.username(), url.password()) {
-        ("", None) => options,
-        (token, None) => options.token(decode(token)),
-        (user, Some(password)) => options.user_and_password(decode(user), decode(password)),
+    let mut all = servers.iter().map(|url| (url.username(), url.password()));
+    Ok(match all.find(|credentials| *credentials != ("", None)) {
+        None => options,
+        Some((token, None)) => options.token(decode(token)),
+        Some((user, Some(password))) => options.user_and_password(decode(user), decode(password)),
     })
 }
 

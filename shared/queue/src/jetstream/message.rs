@@ -3,7 +3,7 @@
 use std::{fmt::Display, str::FromStr};
 
 use async_nats::HeaderMap;
-use jetline_records::ObjectId;
+use jetline_records::{LedgerIdentity, ObjectId};
 use jetline_runtime::telemetry::TraceContext;
 
 use crate::{Chunk, Error};
@@ -19,6 +19,9 @@ const SETTLED: &str = "Jetline-Settled";
 const READING: &str = "Jetline-Reading";
 /// Only there when the chunk is one line beyond the limit.
 const OVERSIZED: &str = "Jetline-Oversized";
+
+/// Whose chunk it is. Not there in messages of versions that knew of no such thing.
+const LEDGER: &str = "Jetline-Ledger";
 
 /// What the headers of a chunk may take of a message's size limit.
 pub const HEADER_ROOM: usize = 4096;
@@ -108,6 +111,16 @@ pub fn headers(chunk: &Chunk) -> HeaderMap {
         headers.insert(TraceContext::HEADER, trace.to_string());
     }
     headers
+}
+
+/// Says in its headers whose chunk a message carries.
+pub(super) fn sign(headers: &mut HeaderMap, ledger: &LedgerIdentity) {
+    headers.insert(LEDGER, ledger.to_string());
+}
+
+/// The ledger whose chunk a message carries, where it says so.
+pub(super) fn ledger(message: &async_nats::Message) -> Option<LedgerIdentity> {
+    message.headers.as_ref()?.get(LEDGER)?.as_str().parse().ok()
 }
 
 /// The chunk that a message carries.
@@ -249,7 +262,13 @@ mod tests {
 
     #[test]
     fn longest_headers_fit_their_room() {
-        let bytes: usize = headers(&example())
+        let mut headers = headers(&example());
+        let database = "d".repeat(255);
+        sign(
+            &mut headers,
+            &LedgerIdentity::new(&"f".repeat(32), &database),
+        );
+        let bytes: usize = headers
             .iter()
             .map(|(name, values)| name.to_string().len() + values[0].as_str().len() + 4)
             .sum();

@@ -7,19 +7,25 @@ mod acker;
 mod broker;
 mod config;
 mod consumer;
+mod failing;
 mod failure;
+mod foreign;
 mod gauge;
+mod hearing;
 mod link;
 #[doc(hidden)]
 pub mod message;
 mod pull;
+mod servers;
+mod watchdog;
 
 use std::sync::Arc;
 
 use async_nats::jetstream::context::PublishErrorKind;
 use async_trait::async_trait;
 pub use config::JetStreamConfig;
-use jetline_records::ObjectId;
+use jetline_records::{LedgerIdentity, ObjectId};
+pub use servers::NatsUrls;
 use tokio::{
     sync::Mutex,
     time::{Instant, timeout_at},
@@ -47,10 +53,16 @@ pub struct JetStream {
 }
 
 impl JetStream {
-    /// Connects, and makes the stream and its consumer as configured.
-    pub async fn connect(url: &Url, config: &JetStreamConfig) -> Result<Self, Error> {
-        let link = Link::open(url, config).await?;
-        let broker = Arc::new(Broker::new(link, config.clone()));
+    /// Connects to one of the servers, and makes the stream and its consumer as configured.
+    ///
+    /// Chunks are published as those of `ledger`, and those of another one are not received; without one, all are.
+    pub async fn connect(
+        servers: &[Url],
+        config: &JetStreamConfig,
+        ledger: Option<LedgerIdentity>,
+    ) -> Result<Self, Error> {
+        let link = Link::open(servers, config).await?;
+        let broker = Arc::new(Broker::new(link, config.clone(), ledger));
         broker.ensure().await?;
         let puller = Mutex::new(Puller::new(Arc::clone(&broker)));
         Ok(Self { broker, puller })
@@ -69,7 +81,10 @@ impl Queue for JetStream {
         }
         let losses = broker.link.losses();
         let subject = message::subject(&broker.config.nats_stream, &chunk);
-        let headers = message::headers(&chunk);
+        let mut headers = message::headers(&chunk);
+        if let Some(ledger) = broker.ledger() {
+            message::sign(&mut headers, ledger);
+        }
         let sent = broker
             .context
             .publish_with_headers(subject, headers, chunk.body)

@@ -1,4 +1,4 @@
-//! Pull requests, one at a time, and the watchdog over the consumer.
+//! Pull requests, one at a time.
 //!
 //! First everything that is there is asked for, up to a limit; only when nothing is there, one message is waited for.
 //! So whatever the server delivers is returned at once, and no chunk waits in a client that is busy. All state lives
@@ -20,10 +20,12 @@ use tracing::warn;
 
 use super::{
     acker,
-    broker::{ANSWER, Broker, Holdings},
+    broker::{ANSWER, Broker},
     consumer,
+    foreign::Foreign,
     gauge::Gauge,
     message,
+    watchdog::Watchdog,
 };
 use crate::{Delivery, Error};
 
@@ -44,7 +46,8 @@ pub(super) struct Puller {
     open: Option<Pull>,
     /// Whether the next pull request waits, because nothing was there.
     wait: bool,
-    idle: Idle,
+    watchdog: Watchdog,
+    foreign: Foreign,
     /// Whether the server refused the last pull request.
     refused: bool,
     /// There once something was asked for: who only publishes does not show what writers have to do.
@@ -53,12 +56,14 @@ pub(super) struct Puller {
 
 impl Puller {
     pub(super) fn new(broker: Arc<Broker>) -> Self {
+        let watchdog = Watchdog::new(Arc::clone(&broker));
         Self {
             broker,
             ready: VecDeque::new(),
             open: None,
             wait: false,
-            idle: Idle::default(),
+            watchdog,
+            foreign: Foreign::default(),
             refused: false,
             gauge: None,
         }
@@ -108,10 +113,16 @@ impl Puller {
 
     async fn take(&mut self, message: Message) {
         self.wait = false;
-        self.idle = Idle::default();
+        self.watchdog.received();
         self.refused = false;
         let delivered = message.info().map(|info| info.delivered);
         let attempt = delivered.map_or(1, |count| count.max(1).unsigned_abs());
+        if let Some(theirs) = self.broker.other_ledger(&message.message) {
+            return self
+                .foreign
+                .take(&self.broker, theirs, attempt, message)
+                .await;
+        }
         let (message, acker) = message.split();
         match message::chunk(message) {
             Ok(chunk) => {
@@ -156,28 +167,13 @@ impl Puller {
         Err(self.broker.link.unavailable(ACTION, reason))
     }
 
-    /// Replaces the consumer, and where that does not help the stream: a server that lost the stream's files takes messages
-    /// and cannot deliver them, and nothing but a new stream cures it. What it held is read again.
     async fn replace_what_is_stuck(&mut self) -> Result<(), Error> {
         let Some(holdings) = self.broker.holdings().await? else {
             return self.make().await;
         };
-        let messages = holdings.messages;
-        match self.idle.look(holdings) {
-            Stuck::No => return Ok(()),
-            Stuck::Consumer => {
-                warn!(messages, "consumer is stuck and is replaced");
-                self.broker.replace_consumer().await?;
-            }
-            Stuck::Stream => {
-                warn!(
-                    messages,
-                    "stream does not give out what it holds and is replaced"
-                );
-                self.broker.replace_stream().await?;
-            }
+        if self.watchdog.look(holdings).await? {
+            self.open = None;
         }
-        self.open = None;
         Ok(())
     }
 
@@ -185,47 +181,6 @@ impl Puller {
         self.wait = false;
         self.broker.link.connected().await?;
         self.broker.ensure().await.map(|_| ())
-    }
-}
-
-/// How long the consumer has brought nothing although it could have.
-#[derive(Default)]
-struct Idle {
-    /// At so many looks in a row.
-    looks: u32,
-    /// The consumer's deliveries at the last of them.
-    deliveries: u64,
-}
-
-/// What is to be replaced.
-#[derive(Debug, PartialEq, Eq)]
-enum Stuck {
-    No,
-    Consumer,
-    Stream,
-}
-
-impl Idle {
-    /// A message may have come in the moment of a look: only two of them show that something is stuck.
-    fn look(&mut self, now: Holdings) -> Stuck {
-        if now.messages == 0 || now.in_flight > 0 {
-            *self = Self::default();
-            return Stuck::No;
-        }
-        // A consumer that was replaced counts from zero.
-        if now.deliveries != self.deliveries && now.deliveries > 0 {
-            self.looks = 0;
-        }
-        self.deliveries = now.deliveries;
-        self.looks += 1;
-        match self.looks {
-            2 => Stuck::Consumer,
-            4 => {
-                *self = Self::default();
-                Stuck::Stream
-            }
-            _ => Stuck::No,
-        }
     }
 }
 
@@ -315,38 +270,5 @@ impl Pull {
                 Some(status) => return Ok(Event::Refusal(format!("{status} {description}"))),
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn holdings(messages: u64, in_flight: usize, deliveries: u64) -> Holdings {
-        Holdings {
-            messages,
-            in_flight,
-            deliveries,
-        }
-    }
-
-    #[test]
-    fn consumer_is_replaced_first_and_then_the_stream() {
-        let mut idle = Idle::default();
-        assert_eq!(idle.look(holdings(9, 0, 7)), Stuck::No);
-        assert_eq!(idle.look(holdings(9, 0, 7)), Stuck::Consumer);
-        assert_eq!(idle.look(holdings(9, 0, 0)), Stuck::No);
-        assert_eq!(idle.look(holdings(9, 0, 0)), Stuck::Stream);
-        assert_eq!(idle.look(holdings(9, 0, 0)), Stuck::No);
-    }
-
-    #[test]
-    fn nothing_is_stuck_where_others_receive_or_nothing_is_there() {
-        let mut idle = Idle::default();
-        for between in [holdings(9, 1, 7), holdings(0, 0, 7), holdings(9, 0, 8)] {
-            assert_eq!(idle.look(holdings(9, 0, 7)), Stuck::No);
-            assert_eq!(idle.look(between), Stuck::No);
-        }
-        assert_eq!(idle.look(holdings(9, 0, 9)), Stuck::No);
     }
 }

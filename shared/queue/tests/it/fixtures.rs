@@ -36,7 +36,11 @@ pub(crate) fn settings(name: &str) -> JetStreamConfig {
 }
 
 pub(crate) async fn jetstream(url: &Url, settings: &JetStreamConfig) -> JetStream {
-    JetStream::connect(url, settings).await.unwrap()
+    connect(url, settings).await.unwrap()
+}
+
+pub(crate) async fn connect(url: &Url, settings: &JetStreamConfig) -> Result<JetStream, Error> {
+    JetStream::connect(std::slice::from_ref(url), settings, None).await
 }
 
 pub(crate) fn object(number: i64) -> ObjectId {

@@ -5,11 +5,11 @@ use std::{collections::HashMap, time::Duration};
 use async_nats::jetstream::{self, consumer::pull, stream};
 use bytes::Bytes;
 use futures::{StreamExt, future::join_all};
-use jetline_queue::{Chunk, Error, JetStream, JetStreamConfig, Queue};
+use jetline_queue::{Chunk, Error, JetStreamConfig, Queue};
 use jetline_testkit::nats;
 
 use crate::fixtures::{
-    PATIENCE, await_pending, chunk, jetstream, object, publish, publish_at_last, receive,
+    PATIENCE, await_pending, chunk, connect, jetstream, object, publish, publish_at_last, receive,
     receive_one, settings, starts, within,
 };
 
@@ -133,7 +133,7 @@ async fn processes_that_start_together_make_one_stream() {
     for round in 0..20 {
         let config = settings(&format!("together{round}"));
         let start = |config: JetStreamConfig| async move {
-            JetStream::connect(&nats::shared(), &config).await.map(drop)
+            connect(&nats::shared(), &config).await.map(drop)
         };
         let starts = (0..6).map(|_| tokio::spawn(start(config.clone())));
         for started in join_all(starts.collect::<Vec<_>>()).await {
@@ -151,10 +151,7 @@ async fn stream_of_another_kind_is_refused_with_the_reason() {
         ..stream::Config::default()
     };
     admin().await.create_stream(foreign).await.unwrap();
-    let error = JetStream::connect(&nats::shared(), &config)
-        .await
-        .err()
-        .unwrap();
+    let error = connect(&nats::shared(), &config).await.err().unwrap();
     assert!(matches!(error, Error::Refused { .. }), "{error}");
     assert!(error.to_string().contains("make the stream"), "{error}");
 }
@@ -168,10 +165,7 @@ async fn stream_of_another_name_that_takes_our_chunks_is_refused_with_the_reason
         ..stream::Config::default()
     };
     admin().await.create_stream(foreign).await.unwrap();
-    let error = JetStream::connect(&nats::shared(), &config)
-        .await
-        .err()
-        .unwrap();
+    let error = connect(&nats::shared(), &config).await.err().unwrap();
     assert!(matches!(error, Error::Refused { .. }), "{error}");
     assert!(error.to_string().contains("make the stream"), "{error}");
 }

@@ -1,17 +1,17 @@
 //! Servers and settings that do not work, and what is said about them.
 
-use jetline_queue::{Chunk, Error, JetStream, JetStreamConfig, Queue};
+use jetline_queue::{Chunk, Error, JetStream, JetStreamConfig, NatsUrls, Queue};
 use jetline_testkit::{
     nats::{NatsOptions, NatsServer, shared},
     process::free_port,
 };
 use url::Url;
 
-use crate::fixtures::{chunk, jetstream, publish, receive_one, settings};
+use crate::fixtures::{chunk, connect, jetstream, publish, receive_one, settings};
 
 async fn error(url: &str, config: &JetStreamConfig) -> Error {
     let url: Url = url.parse().unwrap();
-    JetStream::connect(&url, config).await.err().unwrap()
+    connect(&url, config).await.err().unwrap()
 }
 
 #[tokio::test]
@@ -108,4 +108,40 @@ async fn name_that_cannot_be_in_a_subject_is_refused() {
     };
     let error = queue.publish(chunk).await.err().unwrap().to_string();
     assert!(error.contains("dataset is `a.b`"), "{error}");
+}
+
+#[tokio::test]
+async fn any_of_several_servers_will_do() {
+    let nobody = free_port().unwrap();
+    let urls = NatsUrls::from(format!("nats://127.0.0.1:{nobody},{}", shared()));
+    let config = settings("several");
+    let queue = JetStream::connect(&urls.parse().unwrap(), &config, None)
+        .await
+        .unwrap();
+    publish(&queue, chunk(0)).await;
+    assert_eq!(receive_one(&queue).await.chunk, chunk(0));
+}
+
+#[tokio::test]
+async fn credentials_of_one_server_are_those_of_all_and_not_shown() {
+    let server = NatsServer::start_with(NatsOptions {
+        user: Some(("ann".to_owned(), "geheim".to_owned())),
+        ..NatsOptions::default()
+    })
+    .unwrap();
+    let port = server.url().port().unwrap();
+    let nobody = free_port().unwrap();
+    for (password, is_right) in [("geheim", true), ("hunter2", false)] {
+        let urls = format!("nats://ann:{password}@127.0.0.1:{nobody},nats://127.0.0.1:{port}");
+        let urls = NatsUrls::from(urls).parse().unwrap();
+        let connected = JetStream::connect(&urls, &settings("all"), None).await;
+        assert_eq!(connected.is_ok(), is_right);
+        if let Err(error) = connected {
+            let told = format!("{error} {error:?}");
+            assert!(
+                !told.contains("hunter2") && told.contains("127.0.0.1"),
+                "{told}"
+            );
+        }
+    }
 }

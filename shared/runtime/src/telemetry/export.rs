@@ -65,7 +65,21 @@ fn base_url(endpoint: &SecretUrl) -> anyhow::Result<Url> {
         matches!(url.scheme(), "http" | "https") && url.has_host(),
         "{ENDPOINT} does not begin with http:// or https:// and a host"
     );
-    Ok(url)
+    Ok(without_credentials(url))
+}
+
+/// The SDK does not send them, but would write them to the log.
+fn without_credentials(mut url: Url) -> Url {
+    if url.username().is_empty() && url.password().is_none() {
+        return url;
+    }
+    tracing::warn!(
+        "the user and password of {ENDPOINT} are not used: see OTEL_EXPORTER_OTLP_HEADERS"
+    );
+    // These fail only for URLs without a host.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url
 }
 
 /// The variable is that of many programs; what it asks for may be something that this one cannot do.
@@ -115,6 +129,7 @@ mod tests {
         for (endpoint, url) in [
             ("http://host:4318", "http://host:4318/v1/traces"),
             ("https://host/otlp/", "https://host/otlp/v1/traces"),
+            ("http://ann:geheim@host:4318", "http://host:4318/v1/traces"),
         ] {
             assert_eq!(signal_url(&base(endpoint).unwrap()), url);
         }

@@ -3,15 +3,15 @@
 mod collector;
 mod context;
 mod export;
+mod filter;
 mod span;
 
 use std::io::{self, IsTerminal};
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 pub use context::TraceContext;
 pub use span::{Span, SpanKind, Value};
-use tracing_subscriber::{EnvFilter, fmt::Subscriber};
+use tracing_subscriber::fmt::Subscriber;
 
 use self::export::Export;
 use crate::settings::SecretUrl;
@@ -20,11 +20,12 @@ use crate::settings::SecretUrl;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Logs and traces")]
 pub struct TelemetrySettings {
-    /// What to log: a level, or levels by module as in `info,jetline_writer=debug`.
+    /// What to log: off, error, warn, info, debug or trace, or levels by module as in `info,jetline_writer=debug`.
     #[arg(
         long,
         env,
-        default_value = "info,async_nats=warn,poem=warn,sqlx=warn,sea_orm_migration=warn"
+        default_value = "info,async_nats=warn,poem=warn,sqlx=warn,sea_orm_migration=warn",
+        value_parser = filter::checked
     )]
     pub log: String,
 
@@ -69,8 +70,7 @@ pub fn init(settings: &TelemetrySettings, program: &'static str) -> anyhow::Resu
 }
 
 fn start_logs(settings: &TelemetrySettings) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&settings.log)
-        .with_context(|| format!("LOG is not a filter: {:?}", settings.log))?;
+    let filter = filter::of(&settings.log).map_err(|reason| anyhow::anyhow!("LOG: {reason}"))?;
     let subscriber = Subscriber::builder()
         .with_env_filter(filter)
         // A line that cannot be written, on a disk that is full, would be told on standard error, which panics where

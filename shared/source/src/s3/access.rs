@@ -17,6 +17,7 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provi
 use jetline_runtime::tls;
 use url::Url;
 
+use super::body_limit::BodyLimit;
 use crate::Error;
 
 /// How long a connection may take.
@@ -69,6 +70,7 @@ pub(super) async fn client(bucket: &str, access: Option<&S3Access>) -> Result<Cl
     let config = Builder::from(&sdk)
         // Servers under one name have no subdomain per bucket.
         .force_path_style(own_endpoint)
+        .interceptor(BodyLimit::Errors)
         // A range has no checksum of its own, and asking for one costs a header and AWS's signature of it.
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .timeout_config(
@@ -144,6 +146,12 @@ fn endpoint_is_set(variable: impl Fn(&str) -> Option<String>) -> Result<bool, St
         if !Url::parse(&value).is_ok_and(|url| is_http(&url)) {
             return Err(format!("{name} is not a URL such as http://127.0.0.1:9000"));
         }
+        if value.contains('@') {
+            // The SDK would write it to its errors and its log.
+            return Err(format!(
+                "{name} holds a user or password: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are for them"
+            ));
+        }
         return Ok(true);
     }
     Ok(false)
@@ -172,6 +180,13 @@ mod tests {
         };
         assert_eq!(set("http://127.0.0.1:9000"), Ok(true));
         assert_eq!(endpoint_is_set(|_| None), Ok(false));
+        for (set_to, word) in [
+            ("http://me:geheim@host", "AWS_SECRET_ACCESS_KEY"),
+            ("http://me:12#geheim@host", "AWS_SECRET_ACCESS_KEY"),
+        ] {
+            let error = set(set_to).unwrap_err();
+            assert!(error.contains(word) && !error.contains("geheim"), "{error}");
+        }
         for wrong in ["", "localhost:9000", "127.0.0.1", "me:geheim@host"] {
             let error = set(wrong).unwrap_err();
             assert!(error.contains("AWS_ENDPOINT_URL is not a URL"), "{error}");

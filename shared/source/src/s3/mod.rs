@@ -1,24 +1,28 @@
 //! Objects of an S3 bucket.
 //!
 //! An object is read as several ranged GETs at a time, each on the condition that the `ETag` is still the one that was
-//! listed, so that what comes out is one version whatever happens to the key in between.
+//! listed, so that what comes out is one version whatever happens to the key in between. Where a server lists no `ETag`,
+//! size and time of writing are the version.
 
 mod access;
+mod body_limit;
 mod failure;
+mod pages;
 mod part;
+mod version;
 
 use std::{collections::VecDeque, num::NonZeroUsize, ops::Range};
 
 pub use access::S3Access;
 use async_trait::async_trait;
-use aws_sdk_s3::{Client, types};
-use chrono::DateTime;
+use aws_sdk_s3::Client;
 use clap::Args;
 use futures::{StreamExt, stream};
 use jetline_runtime::settings;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{ByteStream, Error, ObjectVersion, Pattern, Source};
+use self::pages::{Listed, Pages};
+use crate::{ByteStream, Error, Listing, ObjectVersion, Pattern, Source, pattern::Fit};
 
 /// How objects are read from S3.
 ///
@@ -32,6 +36,9 @@ pub struct S3Config {
     /// How many ranges of an object are in flight at a time.
     #[arg(long, env, value_name = "NUMBER", default_value = "4")]
     pub s3_parallel_parts: NonZeroUsize,
+    /// How many keys a listing may have, matching or not; with more it is refused, as one that has no end would be.
+    #[arg(long, env, value_name = "NUMBER", default_value = "10000000")]
+    pub s3_max_keys: u64,
     /// The endpoint and the keys; without them, as every AWS tool finds them: `AWS_ACCESS_KEY_ID`, `AWS_REGION`,
     /// `AWS_ENDPOINT_URL`, profiles, roles.
     #[arg(skip)]
@@ -43,6 +50,7 @@ impl Default for S3Config {
         Self {
             s3_part_size: 4 << 20,
             s3_parallel_parts: NonZeroUsize::MIN.saturating_add(3),
+            s3_max_keys: 10_000_000,
             access: None,
         }
     }
@@ -64,6 +72,7 @@ pub struct S3 {
     keys: Pattern,
     part_size: u64,
     parallel_parts: usize,
+    max_keys: u64,
 }
 
 impl S3 {
@@ -76,18 +85,38 @@ impl S3 {
             keys,
             part_size: config.s3_part_size.max(1),
             parallel_parts: config.s3_parallel_parts.get(),
+            max_keys: config.s3_max_keys,
         })
     }
 
-    fn version(&self, object: types::Object) -> Option<ObjectVersion> {
-        let written = object.last_modified?;
-        Some(ObjectVersion {
-            root: self.root.clone(),
-            key: object.key?,
-            etag: object.e_tag?,
-            size: u64::try_from(object.size?).ok()?,
-            last_modified: DateTime::from_timestamp(written.secs(), written.subsec_nanos())?,
-        })
+    fn uri(&self, key: &str) -> String {
+        format!("{}/{key}", self.root)
+    }
+}
+
+/// What of a listing is meant so far.
+struct Found {
+    best: Fit,
+    listing: Listing,
+}
+
+impl Found {
+    /// What fits better than all before is meant instead of them: `a.jsonl` and not `a.jsonl.old` beside it.
+    fn take(&mut self, s3: &S3, entry: Listed) {
+        let Some(fit) = s3.keys.fit(&entry.key) else {
+            return;
+        };
+        if fit > self.best {
+            self.best = fit;
+            self.listing = Listing::default();
+        }
+        if fit == self.best {
+            let name = s3.uri(entry.escaped.as_ref().unwrap_or(&entry.key));
+            match version::read(&s3.root, entry) {
+                Ok(version) => self.listing.objects.push(version),
+                Err(reason) => self.listing.left_out.add(&name, reason),
+            }
+        }
     }
 }
 
@@ -97,39 +126,40 @@ impl Source for S3 {
         &self.root
     }
 
-    async fn list(&self) -> Result<Vec<ObjectVersion>, Error> {
-        let uri = || format!("{}/{}", self.root, self.keys.as_str());
-        let request = self.client.list_objects_v2().bucket(&self.bucket);
-        let mut pages = request.prefix(self.keys.prefix()).into_paginator().send();
-        let mut objects = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failure::listing(uri(), error))?;
-            let found = page.contents.unwrap_or_default().into_iter();
-            objects.extend(
-                found
-                    .filter_map(|object| self.version(object))
-                    .filter(|object| self.keys.matches(&object.key)),
-            );
+    async fn list(&self) -> Result<Listing, Error> {
+        let uri = self.uri(self.keys.as_str());
+        let prefix = self.keys.listing_prefix();
+        let mut pages = Pages::new(&self.client, &self.bucket, prefix, uri, self.max_keys);
+        let mut found = Found {
+            best: Fit::Matches,
+            listing: Listing::default(),
+        };
+        let mut is_there = self.keys.as_str().is_empty();
+        while let Some(page) = pages.next().await? {
+            for entry in page {
+                // A prefix is there with whatever is below it; a pattern with what matches.
+                is_there |= !self.keys.is_glob() && entry.key.starts_with(self.keys.prefix());
+                found.take(self, entry);
+            }
         }
-        // A key of exactly that name is what is meant, not `a.jsonl.old` beside `a.jsonl`.
-        if let Some(exact) = objects
-            .iter()
-            .position(|object| !self.keys.is_glob() && object.key == self.keys.prefix())
-        {
-            return Ok(vec![objects.swap_remove(exact)]);
-        }
-        objects.sort_by(|a, b| (a.last_modified, &a.key).cmp(&(b.last_modified, &b.key)));
-        Ok(objects)
+        let mut listing = found.listing;
+        let is_empty = listing.objects.is_empty() && listing.left_out.count() == 0;
+        listing.is_missing = is_empty && !is_there;
+        Ok(listing.in_order())
     }
 
     fn read(&self, object: &ObjectVersion, range: Range<u64>) -> ByteStream {
         let request = part::Request {
             client: self.client.clone(),
             bucket: self.bucket.clone(),
-            key: object.key.clone(),
-            etag: object.etag.clone(),
-            uri: object.uri(),
+            version: object.clone(),
+            max_keys: self.max_keys,
         };
+        if object.size == 0 {
+            return stream::once(part::check_empty(request))
+                .filter_map(async |checked| checked.err().map(Err))
+                .boxed();
+        }
         let end = range.end.min(object.size);
         let size = self.part_size;
         let next = move |start: &u64| start.checked_add(size);

@@ -106,7 +106,7 @@ pub(crate) async fn exact_key_is_that_object_alone(place: &impl Fixture) {
         place.put(key, key.as_bytes());
     }
     let source = place.source("b/a.jsonl").await;
-    let objects = source.list().await.unwrap();
+    let objects = source.list().await.unwrap().objects;
     assert_eq!(objects.len(), 1);
     assert!(objects[0].uri().ends_with("/b/a.jsonl"));
     let read = all(source.read(&objects[0], 0..u64::MAX)).await.unwrap();
@@ -217,7 +217,7 @@ pub(crate) async fn missing_place_is_absent(place: &impl Fixture) {
 
 /// The only object of a source.
 pub(crate) async fn only(source: &dyn Source) -> ObjectVersion {
-    let mut objects = source.list().await.unwrap();
+    let mut objects = source.list().await.unwrap().objects;
     assert_eq!(objects.len(), 1, "{objects:?}");
     objects.remove(0)
 }
@@ -247,7 +247,8 @@ async fn drain(stream: &mut jetline_source::ByteStream, read: &mut Vec<u8>) -> R
 }
 
 async fn keys(place: &impl Fixture, pattern: &str) -> Vec<String> {
-    let objects = place.source(pattern).await.list().await.unwrap();
+    let listing = place.source(pattern).await.list().await.unwrap();
+    let objects = listing.objects;
     objects.into_iter().map(|object| object.key).collect()
 }
 

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     os::unix::fs::symlink,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -15,21 +16,25 @@ use tempfile::TempDir;
 
 use crate::conformance::{Fixture, all, conforms, only};
 
-struct Files {
+pub(crate) struct Files {
     directory: TempDir,
     /// Each file is a second older than the next: file systems' own clocks are too coarse for a test.
     clock: AtomicI64,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             directory: TempDir::new().unwrap(),
             clock: AtomicI64::new(1_000_000_000),
         }
     }
 
-    async fn open(&self, path: &str) -> Result<Arc<dyn Source>, Error> {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) async fn open(&self, path: &str) -> Result<Arc<dyn Source>, Error> {
         let location = format!("{}/{path}", self.directory.path().display());
         let location: Location = location.parse().unwrap();
         open(&location, &S3Config::default()).await
@@ -123,7 +128,7 @@ async fn links_to_files_are_followed_and_links_to_directories_are_not() {
     symlink(path("a"), path("b")).unwrap();
     symlink(files.directory.path(), path("c")).unwrap();
     symlink(path("nowhere"), path("d")).unwrap();
-    let objects = files.source("").await.list().await.unwrap();
+    let objects = files.source("").await.list().await.unwrap().objects;
     let keys: Vec<_> = objects.iter().map(|object| &object.key).collect();
     assert_eq!(keys, ["a", "b"]);
 }

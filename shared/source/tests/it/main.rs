@@ -4,4 +4,5 @@
 
 mod conformance;
 mod directory;
+mod oddities;
 mod s3;

@@ -14,6 +14,7 @@ use crate::{
     Error,
     backend::{placeholders, query, server_started_at},
     entities::{chunks, objects},
+    ledger::outdone,
 };
 
 /// Whether chunks may be committed.
@@ -31,9 +32,15 @@ pub(super) struct Known {
     entries: HashMap<(i64, i64), chunks::Model>,
     complete: HashSet<i64>,
     unread: Option<i64>,
+    rewrites: bool,
 }
 
 impl Known {
+    /// Whether one of the objects is replayed so that every row of it is written; then those of the others are too.
+    pub(super) fn rewrites(&self) -> bool {
+        self.rewrites
+    }
+
     /// Whether lines below this object may still be committed although the epoch is one of commits in order: a row that
     /// says the same must then take the new rank, as they would otherwise outdo it.
     pub(super) fn is_out_of_order(&self, entry: &ChunkEntry) -> bool {
@@ -79,6 +86,7 @@ struct ObjectRow {
     registration: Option<String>,
     state: Option<objects::State>,
     complete: Option<bool>,
+    rewrite: Option<bool>,
     unread: Option<i64>,
 }
 
@@ -95,7 +103,7 @@ pub(super) async fn check(
     ids.dedup();
     let sql = format!(
         "SELECT e.id AS epoch, e.server_started_at = {} AS same_server, o.id AS id,
-             o.registration AS registration, o.state AS state,
+             o.registration AS registration, o.state AS state, o.rewrite AS rewrite,
              o.state = 'done' OR (o.state = 'failed' AND o.folded_bytes = o.total_bytes) AS complete,
              CASE WHEN e.mode = 'in_order'
                  THEN (SELECT MIN(id) FROM objects WHERE state IN ('registered', 'reading')) END AS unread
@@ -126,6 +134,7 @@ pub(super) async fn check(
         entries: entries(tx, chunks).await?,
         complete: complete.collect(),
         unread: rows.first().and_then(|row| row.unread),
+        rewrites: rows.iter().any(|row| row.rewrite == Some(true)),
     };
     let stale: Vec<ChunkEntry> = chunks
         .iter()
@@ -183,9 +192,7 @@ pub(super) async fn insert(
     let mut chunks: Vec<_> = chunks.iter().zip(counts).collect();
     // All writers write in one order, as they do for records.
     chunks.sort_unstable_by_key(|(chunk, _)| key(&chunk.entry));
-    let rows = chunks
-        .iter()
-        .map(|(chunk, counts)| row(&chunk.entry, counts, now));
+    let rows = chunks.iter().map(|(chunk, counts)| row(chunk, counts, now));
     let replace = OnConflict::columns([chunks::Column::ObjectId, chunks::Column::StartOffset])
         .update_columns([
             chunks::Column::State,
@@ -195,6 +202,7 @@ pub(super) async fn insert(
             chunks::Column::Superseded,
             chunks::Column::Rejected,
             chunks::Column::Blank,
+            chunks::Column::OutdoneBy,
             chunks::Column::CommittedAt,
         ])
         .action_and_where(Expr::col((chunks::Entity, chunks::Column::State)).ne("committed"))
@@ -207,7 +215,8 @@ pub(super) async fn insert(
     Ok(written == chunks.len() as u64)
 }
 
-fn row(entry: &ChunkEntry, counts: &Counts, now: DateTime<Utc>) -> chunks::ActiveModel {
+fn row(chunk: &ChunkRows, counts: &Counts, now: DateTime<Utc>) -> chunks::ActiveModel {
+    let entry = &chunk.entry;
     chunks::ActiveModel {
         object_id: Set(entry.object.get()),
         start_offset: Set(entry.start.cast_signed()),
@@ -222,6 +231,7 @@ fn row(entry: &ChunkEntry, counts: &Counts, now: DateTime<Utc>) -> chunks::Activ
         superseded: Set(counts.superseded.cast_signed()),
         rejected: Set(counts.rejected.cast_signed()),
         blank: Set(counts.blank.cast_signed()),
+        outdone_by: Set(outdone::text(&chunk.outdone_by)),
         committed_at: Set(now),
     }
 }

@@ -1,13 +1,16 @@
 //! One transaction for the rows, the rejected lines and the ledger entries of one or several chunks.
 
 mod entries;
-mod refused;
 mod rejects;
+mod search;
+mod table;
 mod upsert;
 
 use std::mem;
 
 use jetline_records::{EpochId, ObjectId, Position, Rejection, Row, Table};
+pub use search::Refused;
+use upsert::Upserted;
 
 use crate::{
     Error, Ledger,
@@ -48,6 +51,19 @@ pub struct ChunkRows {
     pub rejected: Vec<RejectedLine>,
     /// Lines that hold nothing.
     pub blank: u64,
+    /// The lines of other objects that outdid lines of this chunk, by claims.
+    pub outdone_by: Vec<OutdoneBy>,
+}
+
+/// Lines of an object that outdid lines of another one: all between two of them, which may be too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutdoneBy {
+    /// Whose lines.
+    pub object: ObjectId,
+    /// The number of the first one.
+    pub first_line: u32,
+    /// The number of the last one.
+    pub last_line: u32,
 }
 
 /// A record to write.
@@ -106,6 +122,8 @@ pub enum CommitOutcome {
     Committed(Vec<ChunkOutcome>),
     /// Nothing: another epoch is in force. Claim again.
     EpochEnded,
+    /// Nothing: rows were written without an error and are not there. [`Ledger::refused`] says which.
+    Suppressed,
     /// Nothing: some of the chunks are stale. Commit the others without them, newly claimed.
     Stale(Vec<ChunkEntry>),
     /// Nothing: somebody else committed one of the chunks meanwhile. Commit again.
@@ -124,7 +142,7 @@ pub enum ChunkOutcome {
 impl Ledger {
     /// Commits chunks that were claimed under `epoch`, all of one table, in one transaction.
     ///
-    /// [`Error::Data`] says that the database does not accept one of the values; nothing was committed.
+    /// Where an error [may be of a row](Error::may_be_of_a_row), [`Ledger::refused`] says of which; nothing was committed.
     pub async fn commit(
         &self,
         epoch: EpochId,
@@ -151,7 +169,13 @@ impl Ledger {
         let rows: Vec<Vec<Judged>> = rows.collect();
         let new: Vec<&ChunkRows> = new.iter().collect();
         let now = (self.now)();
-        let written = upsert::upsert(&tx, table, rows, now).await?;
+        let Upserted {
+            written,
+            suppressed,
+        } = upsert::upsert(&tx, table, rows, now, known.rewrites()).await?;
+        if !suppressed.is_empty() {
+            return Ok(CommitOutcome::Suppressed);
+        }
         rejects::insert(&tx, &new).await?;
         let counts: Vec<Counts> = new
             .iter()
@@ -174,16 +198,6 @@ impl Ledger {
                 .map_or(ChunkOutcome::AlreadyCommitted, ChunkOutcome::Committed)
         });
         Ok(CommitOutcome::Committed(outcomes.collect()))
-    }
-
-    /// What the database has against these rows, if anything; nothing stays.
-    pub async fn refusal(&self, table: &Table, rows: Vec<Judged>) -> Result<Option<String>, Error> {
-        let tx = database::begin(&self.db).await?;
-        match upsert::upsert(&tx, table, vec![rows], (self.now)()).await {
-            Ok(_) => Ok(None),
-            Err(Error::Data { source, .. }) => Ok(Some(source.to_string())),
-            Err(error) => Err(error),
-        }
     }
 }
 

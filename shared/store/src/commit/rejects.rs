@@ -2,32 +2,20 @@
 
 use sea_orm::{ConnectionTrait, EntityTrait, Set, TryInsertResult, sea_query::OnConflict};
 
-use super::ChunkRows;
+use super::{ChunkRows, RejectedLine};
 use crate::{Error, entities::rejected_lines};
 
 /// How many rejected lines go into one statement.
 const BATCH: usize = 1000;
 
 pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[&ChunkRows]) -> Result<(), Error> {
-    let mut rows = Vec::new();
+    let mut lines: Vec<(i64, &RejectedLine)> = Vec::new();
     for chunk in chunks {
-        rows.extend(
-            chunk
-                .rejected
-                .iter()
-                .map(|line| rejected_lines::ActiveModel {
-                    object_id: Set(chunk.entry.object.get()),
-                    line: Set(line.line.into()),
-                    byte_offset: Set(line.offset.cast_signed()),
-                    reason: Set(line.rejection.reason.code().to_owned()),
-                    // The message may quote the line, and no database text can hold U+0000.
-                    message: Set(line.rejection.message.replace('\0', "\u{fffd}")),
-                    raw: Set(line.raw.clone()),
-                }),
-        );
+        let object = chunk.entry.object.get();
+        lines.extend(chunk.rejected.iter().map(|line| (object, line)));
     }
     // All writers write in one order, as they do for records.
-    rows.sort_unstable_by_key(|row| (row.object_id.clone().take(), row.line.clone().take()));
+    lines.sort_unstable_by_key(|(object, line)| (*object, line.line));
     // A chunk that is committed again, in a new epoch, rejects the same lines again.
     let already = OnConflict::columns([
         rejected_lines::Column::ObjectId,
@@ -35,9 +23,10 @@ pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[&ChunkRows]) -> 
     ])
     .do_nothing()
     .to_owned();
-    while !rows.is_empty() {
-        let batch: Vec<_> = rows.drain(..rows.len().min(BATCH)).collect();
-        let insert = rejected_lines::Entity::insert_many(batch).on_conflict(already.clone());
+    // A row takes several times the memory of a short line: there are only those of one statement.
+    for batch in lines.chunks(BATCH) {
+        let rows = batch.iter().map(|(object, line)| row(*object, line));
+        let insert = rejected_lines::Entity::insert_many(rows).on_conflict(already.clone());
         match insert.try_insert().exec_without_returning(tx).await {
             Ok(
                 TryInsertResult::Inserted(_) | TryInsertResult::Conflicted | TryInsertResult::Empty,
@@ -46,4 +35,16 @@ pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[&ChunkRows]) -> 
         }
     }
     Ok(())
+}
+
+fn row(object: i64, line: &RejectedLine) -> rejected_lines::ActiveModel {
+    rejected_lines::ActiveModel {
+        object_id: Set(object),
+        line: Set(line.line.into()),
+        byte_offset: Set(line.offset.cast_signed()),
+        reason: Set(line.rejection.reason.code().to_owned()),
+        // The message may quote the line, and no database text can hold U+0000.
+        message: Set(line.rejection.message.replace('\0', "\u{fffd}")),
+        raw: Set(line.raw.clone()),
+    }
 }

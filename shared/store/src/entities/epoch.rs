@@ -17,6 +17,8 @@ pub struct Model {
     pub recovery: i64,
     /// `shared`, `off` or `in_order`.
     pub mode: String,
+    /// The datasets whose records are written without claims, separated by commas.
+    pub write_through: String,
     /// When the database server had started, in its own words; empty for SQLite.
     pub server_started_at: String,
     /// When it began.

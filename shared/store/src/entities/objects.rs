@@ -23,8 +23,10 @@ pub struct Model {
     pub size: i64,
     /// When it was written.
     pub last_modified: DateTimeUtc,
-    /// Where it is cut: with these two, every reading cuts it at the same places.
+    /// Where it is cut: with these three, every reading cuts it at the same places.
     pub chunk_bytes: i64,
+    /// How many lines a chunk has at most; nothing where only its bytes are bounded.
+    pub chunk_lines: Option<i64>,
     /// The longest line, in bytes.
     pub max_line_bytes: i64,
     /// How far it is.
@@ -33,6 +35,16 @@ pub struct Model {
     pub error: Option<String>,
     /// Whether what is missing cannot be read any more.
     pub unreadable: bool,
+    /// Why it could not be read the last time, where that says nothing against it: it stays open.
+    pub refusal: Option<String>,
+    /// How often that was so, one time after another.
+    pub refusals: i64,
+    /// Until when it is not tried again, in milliseconds since 1970 by the database's clock.
+    pub retry_at: Option<i64>,
+    /// Whether its failure was dismissed: runs do not count it any more.
+    pub dismissed: bool,
+    /// Whether its rows are written even where they seem to say the same already.
+    pub rewrite: bool,
     /// How often its reading was begun.
     pub readings: i64,
     /// Bytes, decompressed; known when it was read to the end.

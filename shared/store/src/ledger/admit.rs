@@ -1,8 +1,6 @@
 //! Which chunks may be claimed.
 
-use std::collections::HashSet;
-
-use jetline_records::{EpochId, ObjectId, Reason};
+use jetline_records::EpochId;
 use sea_orm::{FromQueryResult, Value};
 
 use super::Ledger;
@@ -15,10 +13,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// All of them.
-    All {
-        /// Objects with lines that the database did not accept: see [`Ledger::refused`].
-        with_refused: HashSet<ObjectId>,
-    },
+    All,
     /// All but these: their object is not registered, or another one has its number.
     Except(Vec<ChunkEntry>),
     /// None: another epoch is in force.
@@ -30,8 +25,7 @@ struct Registered {
     epoch: String,
     same_server: bool,
     id: Option<i64>,
-    registration: Option<String>,
-    with_refused: bool,
+    known_as: Option<String>,
 }
 
 impl Ledger {
@@ -43,11 +37,9 @@ impl Ledger {
     pub async fn admit(&self, epoch: EpochId, chunks: &[&ChunkEntry]) -> Result<Admission, Error> {
         let sql = format!(
             "SELECT e.id AS epoch, e.server_started_at = {} AS same_server, o.id AS id,
-                 o.registration AS registration, EXISTS (SELECT 1 FROM rejected_lines r
-                     WHERE r.object_id = o.id AND r.reason = '{}') AS with_refused
+                 o.registration AS known_as
              FROM epoch e LEFT JOIN objects o ON o.id IN ({})",
             server_started_at(&self.db),
-            Reason::RefusedByDatabase,
             placeholders(1, chunks.len())
         );
         let ids = chunks.iter().map(|chunk| Value::from(chunk.object.get()));
@@ -62,7 +54,7 @@ impl Ledger {
             let registration = Some(&chunk.registration);
             let mut rows = rows.iter();
             rows.any(|row| {
-                row.id == Some(chunk.object.get()) && row.registration.as_ref() == registration
+                row.id == Some(chunk.object.get()) && row.known_as.as_ref() == registration
             })
         };
         let stale: Vec<ChunkEntry> = chunks
@@ -71,12 +63,7 @@ impl Ledger {
             .map(|chunk| ChunkEntry::clone(chunk))
             .collect();
         Ok(if stale.is_empty() {
-            let with_refused = rows.iter().filter(|row| row.with_refused);
-            Admission::All {
-                with_refused: with_refused
-                    .filter_map(|row| ObjectId::new(row.id?))
-                    .collect(),
-            }
+            Admission::All
         } else {
             Admission::Except(stale)
         })

@@ -40,6 +40,7 @@ struct EpochRow {
     base: i64,
     recovery: i64,
     mode: String,
+    write_through: String,
     same_server: bool,
 }
 
@@ -92,6 +93,34 @@ impl Ledger {
         }
         commit(tx, "end an epoch").await
     }
+
+    /// Has the records of a dataset written without claims from now on, until a replay.
+    ///
+    /// The database refused a record that was claimed, which will never be committed. That ends the epoch, as all that was
+    /// judged by such claims is to be judged again; the next one gets the id `new`. It is the last one that a refusal in
+    /// this dataset ends. Says whether they were claimed until now.
+    pub async fn write_through(&self, dataset: &str, new: EpochId) -> Result<bool, Error> {
+        let tx = self.alone().await?;
+        let Some(epoch) = current(&tx).await?.map(|current| current.epoch) else {
+            return Ok(false);
+        };
+        if !epoch.claims(dataset) {
+            return Ok(false);
+        }
+        let mut names = epoch.write_through;
+        names.push(dataset.to_owned());
+        let sql = "UPDATE epoch SET write_through = $1";
+        execute(&tx, "switch claims off", sql, [names.join(",").into()]).await?;
+        end(&tx, new, (self.now)()).await?;
+        commit(tx, "switch claims off").await?;
+        Ok(true)
+    }
+}
+
+/// The names of datasets, as the ledger holds them.
+fn names(text: &str) -> Vec<String> {
+    let names = text.split(',').filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
 }
 
 /// Ends the epoch in force, if claims are made under it; returns the one that follows.
@@ -109,15 +138,16 @@ pub(crate) async fn end(
 }
 
 /// Ends the epoch in force, in any mode, as a restart of the database does: nobody commits under it or joins it. Whoever
-/// commits next begins another one, whose base and recovery mark are those of that moment.
+/// commits next begins another one, whose base and recovery mark are those of that moment. Datasets are claimed again:
+/// what the database refused is perhaps mended.
 pub(crate) async fn outdate(tx: &impl ConnectionTrait) -> Result<(), Error> {
-    let sql = "UPDATE epoch SET server_started_at = 'before a replay'";
+    let sql = "UPDATE epoch SET server_started_at = 'before a replay', write_through = ''";
     execute(tx, "end the epoch", sql, []).await.map(drop)
 }
 
 pub(crate) async fn current(db: &impl ConnectionTrait) -> Result<Option<CurrentEpoch>, Error> {
     let sql = format!(
-        "SELECT id, base, recovery, mode, server_started_at = {} AS same_server FROM epoch",
+        "SELECT id, base, recovery, mode, write_through, server_started_at = {} AS same_server FROM epoch",
         server_started_at(db)
     );
     let rows: Vec<EpochRow> = query(db, "read the epoch", &sql, []).await?;
@@ -133,6 +163,7 @@ impl EpochRow {
                 base: ObjectId::new(self.base).ok_or_else(|| damaged("base"))?,
                 recovery: ObjectId::new(self.recovery).ok_or_else(|| damaged("recovery"))?,
                 mode: self.mode.parse().map_err(|_| damaged("mode"))?,
+                write_through: names(&self.write_through),
             },
             same_server: self.same_server,
         })
@@ -167,11 +198,13 @@ async fn replace(
     new: EpochId,
     now: DateTime<Utc>,
 ) -> Result<Epoch, Error> {
+    let before = current(tx).await?;
     let epoch = Epoch {
         id: new,
         base: settled(tx).await?,
         recovery: next_object(tx).await?,
         mode,
+        write_through: before.map_or_else(Vec::new, |before| before.epoch.write_through),
     };
     if mode == Mode::Shared {
         forget(tx, epoch.base).await?;

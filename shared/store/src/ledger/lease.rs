@@ -65,7 +65,8 @@ impl Reading {
 }
 
 impl Ledger {
-    /// Takes the oldest objects of these roots that nobody else reads, for `term` at first, in their order.
+    /// Takes the oldest objects of these roots that nobody else reads and that are not refused for now, for `term` at
+    /// first, in their order.
     ///
     /// What `owner` has leased already it gets again: its reading was broken off, or the answer was lost.
     pub async fn lease(
@@ -88,7 +89,7 @@ impl Ledger {
         let sql = format!(
             "WITH free AS MATERIALIZED (
                  SELECT id, size FROM objects
-                 WHERE (state = 'registered'
+                 WHERE ((state = 'registered' AND (retry_at IS NULL OR retry_at <= {now}))
                      OR (state = 'reading' AND (lease_until < {now} OR lease_owner = $1)))
                      AND root IN ({roots_list})
                  ORDER BY id LIMIT $3 {skip}),
@@ -171,6 +172,7 @@ impl Ledger {
         let sql = format!(
             "WITH ended (id, bytes, lines, error, unreadable) AS (VALUES {})
              UPDATE objects SET state = 'loading', lease_owner = NULL, lease_until = NULL,
+                 refusal = NULL, refusals = 0, retry_at = NULL,
                  total_bytes = COALESCE(objects.total_bytes, ended.bytes),
                  total_lines = COALESCE(objects.total_lines, ended.lines),
                  error = COALESCE(objects.error, ended.error), unreadable = ended.unreadable

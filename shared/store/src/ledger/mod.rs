@@ -1,11 +1,16 @@
 //! What was read, what is committed, and what is missing.
 
 mod admit;
+mod dismiss;
 pub(crate) mod epoch;
 mod gaps;
 mod hopeless;
+mod identity;
 mod lease;
 mod loading;
+mod nothing_taken;
+pub(crate) mod outdone;
+mod refusals;
 mod register;
 mod replay;
 mod settle;
@@ -13,11 +18,14 @@ mod suspect;
 
 pub use admit::Admission;
 use chrono::{DateTime, Utc};
+pub use dismiss::Dismissal;
 pub use epoch::{BeginError, CurrentEpoch};
 pub use gaps::Gap;
+pub use identity::{LastStore, NewStore};
 use jetline_records::ObjectId;
 pub use lease::{Batch, Reading};
 pub use loading::Loading;
+pub use refusals::{Refusal, Unended};
 pub use register::NewObject;
 pub use replay::{Replay, ReplayOutcome, Replayed, Stored};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend};

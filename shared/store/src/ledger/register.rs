@@ -1,10 +1,12 @@
 //! New object versions get their numbers.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, num::NonZeroU32};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use jetline_records::ObjectId;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, Set};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect, Set,
+};
 
 use super::{Ledger, commit, next_object};
 use crate::{
@@ -13,6 +15,9 @@ use crate::{
     database,
     entities::objects,
 };
+
+/// Bytes of what tells object versions apart, where they must fit an entry of a B-tree: 2,704 bytes with the rest.
+const LONGEST_NAME: usize = 2_500;
 
 /// How many keys or rows go into one statement.
 const BATCH: usize = 500;
@@ -36,14 +41,16 @@ pub struct NewObject {
     pub last_modified: DateTime<Utc>,
     /// About how many bytes a chunk of it has.
     pub chunk_bytes: u64,
+    /// How many lines a chunk of it has at most.
+    pub chunk_lines: NonZeroU32,
     /// How many bytes a line of it may have.
     pub max_line_bytes: u64,
 }
 
-type Version = (String, String, String, DateTime<Utc>, i64);
+pub(super) type Version = (String, String, String, DateTime<Utc>, i64);
 
 impl NewObject {
-    fn version(&self) -> Version {
+    pub(super) fn version(&self) -> Version {
         let modified = self.last_modified.trunc_subsecs(6);
         (
             self.root.clone(),
@@ -56,6 +63,22 @@ impl NewObject {
 }
 
 impl Ledger {
+    /// Why the database cannot hold such an object, if it cannot.
+    #[must_use]
+    pub fn refuses(&self, object: &NewObject) -> Option<&'static str> {
+        if self.db.get_database_backend() != DbBackend::Postgres {
+            return None;
+        }
+        let NewObject {
+            root, key, etag, ..
+        } = object;
+        if [root, key, etag].iter().any(|text| text.contains('\0')) {
+            return Some("its key has U+0000, which no text of PostgreSQL can hold");
+        }
+        let too_long = root.len() + key.len() + etag.len() > LONGEST_NAME;
+        too_long.then_some("its key is longer than an index of PostgreSQL can hold")
+    }
+
     /// Registers the object versions that the ledger does not know, in the order given, and returns how many they were.
     pub async fn register(&self, listed: &[NewObject]) -> Result<usize, Error> {
         if unknown(&self.db, listed).await?.is_empty() {
@@ -128,6 +151,7 @@ fn row(id: ObjectId, object: &NewObject, now: DateTime<Utc>) -> objects::ActiveM
         size: Set(size),
         last_modified: Set(last_modified),
         chunk_bytes: Set(object.chunk_bytes.cast_signed()),
+        chunk_lines: Set(Some(object.chunk_lines.get().into())),
         max_line_bytes: Set(object.max_line_bytes.cast_signed()),
         state: Set(objects::State::Registered),
         registered_at: Set(now),

@@ -4,7 +4,7 @@
 //! that change nothing need not touch it. A line that is committed late, below such a line, would win over it. So
 //! everything behind the object is read again too, in a new epoch.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, num::NonZeroU32};
 
 use jetline_records::{ObjectId, Reason};
 use sea_orm::{ConnectionTrait, FromQueryResult, Value};
@@ -38,8 +38,14 @@ pub struct Replay<'a> {
     pub stored: &'a HashSet<Stored>,
     /// Random: what was published before the replay is not of these registrations and is let go.
     pub registration: &'a str,
+    /// About how many bytes a chunk has from now on.
+    pub chunk_bytes: u64,
+    /// How many lines a chunk has at most from now on.
+    pub chunk_lines: NonZeroU32,
     /// How many bytes a line may have from now on.
     pub max_line_bytes: u64,
+    /// Write every row, also where the stored fingerprint says that it is the same: somebody else may have changed it.
+    pub rewrite: bool,
 }
 
 /// An object of a replay.
@@ -176,16 +182,20 @@ async fn open(
         execute(tx, "forget what was committed", &sql, ids.clone()).await?;
     }
     let sql = format!(
-        "UPDATE objects SET state = 'registered', registration = $1, max_line_bytes = $2, error = NULL,
-             unreadable = FALSE, total_bytes = NULL, total_lines = NULL, lease_owner = NULL, lease_until = NULL,
+        "UPDATE objects SET state = 'registered', registration = $1, chunk_bytes = $2, chunk_lines = $3,
+             max_line_bytes = $4, rewrite = $5, error = NULL, unreadable = FALSE, dismissed = FALSE,
+             total_bytes = NULL, total_lines = NULL, lease_owner = NULL, lease_until = NULL,
              folded_bytes = 0, inserted = 0, updated = 0, unchanged = 0, superseded = 0, rejected = 0,
-             done_at = NULL
+             done_at = NULL, refusal = NULL, refusals = 0, retry_at = NULL
          WHERE id IN ({})",
-        placeholders(3, ids.len())
+        placeholders(6, ids.len())
     );
     let mut values: Vec<Value> = vec![
         replay.registration.into(),
+        replay.chunk_bytes.cast_signed().into(),
+        i64::from(replay.chunk_lines.get()).into(),
         replay.max_line_bytes.cast_signed().into(),
+        replay.rewrite.into(),
     ];
     values.extend(ids);
     execute(tx, "open objects again", &sql, values)

@@ -1,5 +1,5 @@
-//! Objects end: done when their committed chunks tile them, failed when they were damaged, cannot be completed, or have
-//! too many rejected lines.
+//! Objects end: done when their committed chunks tile them, failed when they were damaged, cannot be completed, have too
+//! many rejected lines, or none that was taken.
 
 use jetline_records::{EpochId, ObjectId};
 use sea_orm::{ConnectionTrait, FromQueryResult, Value};
@@ -7,6 +7,8 @@ use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 use super::{
     Ledger, commit, epoch,
     hopeless::{hopeless, too_many},
+    nothing_taken::nothing_taken,
+    outdone::{Outdone, outdone},
     settled,
 };
 use crate::{
@@ -34,6 +36,7 @@ struct Tiled {
     total_lines: i64,
     lines: i64,
     rejected: i64,
+    taken: i64,
     dead: i64,
 }
 
@@ -49,31 +52,35 @@ impl Ledger {
     /// An object with dead chunks ends only when everything below it is settled: until then its unchanged lines stand
     /// in the dedup store alone. So does one that is broken off with more than `max_rejects` rejected lines. It ends the
     /// epoch, for which `new_epoch` is used.
+    ///
+    /// None ends while lines of it were outdone by lines that are not committed; where these may never be, the epoch ends.
     pub async fn settle(
         &self,
         new_epoch: EpochId,
         max_rejects: Option<u64>,
     ) -> Result<Vec<Ended>, Error> {
-        if !something_ends(&self.db, max_rejects).await? {
+        if !Candidates::of(&self.db, max_rejects).await?.may_change() {
             return Ok(Vec::new());
         }
         let tx = self.alone().await?;
         let mut ended = Vec::new();
-        let (dead, whole): (Vec<_>, Vec<_>) = tiled(&tx)
-            .await?
+        let candidates = Candidates::of(&tx, max_rejects).await?;
+        let (dead, whole): (Vec<_>, Vec<_>) = candidates
+            .tiled
             .into_iter()
+            .filter(|object| candidates.outdone.may_end(object.id))
             .partition(|object| object.dead > 0);
         for batch in whole.chunks(BATCH) {
             self.end_whole(&tx, batch, max_rejects, &mut ended).await?;
         }
         let whole = ended.len();
         for Failing { id, error } in failing(&tx, &dead, max_rejects).await? {
-            if settled(&tx).await?.get() == id {
+            if settled(&tx).await?.get() == id && outdone(&tx, &[id]).await?.may_end(id) {
                 self.end_failed(&tx, id, &error).await?;
                 ended.extend(as_ended(id, Some(error)));
             }
         }
-        if ended.len() > whole
+        if (ended.len() > whole || candidates.outdone.needs_epoch())
             && let Some(epoch) = epoch::end(&tx, new_epoch, (self.now)()).await?
         {
             // What lies beyond the new epoch's base is to be committed again.
@@ -84,17 +91,19 @@ impl Ledger {
         Ok(ended)
     }
 
-    /// Ends an object that cannot be completed, if everything below it is settled; says whether it did.
+    /// Ends an object that cannot be completed, if everything below it is settled and no line of it was outdone by one that
+    /// is not committed; says whether it did.
     ///
     /// Claims of chunks that are lost now may stand in the dedup store: it ends the epoch, for which `new_epoch` is used.
     pub async fn fail(&self, object: ObjectId, new_epoch: EpochId) -> Result<bool, Error> {
         let tx = self.alone().await?;
-        if settled(&tx).await? != object {
+        let id = object.get();
+        if settled(&tx).await? != object || !outdone(&tx, &[id]).await?.may_end(id) {
             return Ok(false);
         }
         let sql = "UPDATE objects SET state = 'failed', done_at = $1
              WHERE id = $2 AND state = 'loading' AND unreadable";
-        let values = [(self.now)().into(), object.get().into()];
+        let values = [(self.now)().into(), id.into()];
         let failed = execute(&tx, "fail an object", sql, values).await? == 1;
         if failed {
             epoch::end(&tx, new_epoch, (self.now)()).await?;
@@ -134,6 +143,13 @@ impl Ledger {
                 let many = too_many(tx, object.id, limit).await?;
                 self.end_failed(tx, object.id, &many).await?;
                 error = Some(many);
+            } else if error.is_none()
+                && let Some(why) =
+                    nothing_taken(tx, object.id, object.taken, object.rejected).await?
+            {
+                // Every chunk is committed: no claim of it is open, and the epoch goes on.
+                self.end_failed(tx, object.id, &why).await?;
+                error = Some(why);
             }
             ended.extend(as_ended(object.id, error));
         }
@@ -158,16 +174,38 @@ fn as_ended(id: i64, error: Option<String>) -> Option<Ended> {
     ObjectId::new(id).map(|object| Ended { object, error })
 }
 
-async fn something_ends(
-    db: &impl ConnectionTrait,
-    max_rejects: Option<u64>,
-) -> Result<bool, Error> {
-    let watermark = settled(db).await?.get();
-    let mut tiled = tiled(db).await?.into_iter();
-    Ok(
-        tiled.any(|object| object.dead == 0 || object.id == watermark)
-            || hopeless(db, max_rejects).await?.contains(&watermark),
-    )
+/// The objects that may end.
+struct Candidates {
+    watermark: i64,
+    tiled: Vec<Tiled>,
+    /// Whether the object at the watermark is to be broken off.
+    is_hopeless: bool,
+    outdone: Outdone,
+}
+
+impl Candidates {
+    async fn of(db: &impl ConnectionTrait, max_rejects: Option<u64>) -> Result<Self, Error> {
+        let watermark = settled(db).await?.get();
+        let tiled = tiled(db).await?;
+        let is_hopeless = hopeless(db, max_rejects).await?.contains(&watermark);
+        // The one at the watermark may be about to fail.
+        let mut ids: Vec<i64> = tiled.iter().map(|object| object.id).collect();
+        ids.extend((!ids.contains(&watermark)).then_some(watermark));
+        Ok(Self {
+            outdone: outdone(db, &ids).await?,
+            watermark,
+            tiled,
+            is_hopeless,
+        })
+    }
+
+    /// Whether one of them ends now, or the epoch.
+    fn may_change(&self) -> bool {
+        let mut tiled = self.tiled.iter().filter(|one| self.outdone.may_end(one.id));
+        tiled.any(|object| object.dead == 0 || object.id == self.watermark)
+            || (self.is_hopeless && self.outdone.may_end(self.watermark))
+            || self.outdone.needs_epoch()
+    }
 }
 
 async fn failing(
@@ -198,6 +236,7 @@ async fn tiled(db: &impl ConnectionTrait) -> Result<Vec<Tiled>, Error> {
                  ELSE c.inserted + c.updated + c.unchanged + c.superseded + c.rejected + c.blank END), 0) AS BIGINT)
                  AS lines,
              CAST(COALESCE(SUM(c.rejected), 0) AS BIGINT) AS rejected,
+             CAST(COALESCE(SUM(c.inserted + c.updated + c.unchanged + c.superseded), 0) AS BIGINT) AS taken,
              COALESCE(SUM(CASE WHEN c.state = 'dead' THEN 1 ELSE 0 END), 0) AS dead
          FROM objects o LEFT JOIN chunks c ON c.object_id = o.id AND c.state IN ('committed', 'dead')
          WHERE o.state = 'loading' AND o.total_bytes IS NOT NULL

@@ -9,13 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::TryStreamExt;
 use jetline_records::{IdType, Key, Record, RecordId, Table};
 use sea_orm::{
-    DatabaseConnection, DbBackend, DbErr, FromQueryResult, RuntimeErr, SqlxError,
-    sqlx::{AssertSqlSafe, Postgres, pool::PoolConnection, postgres::PgRow, query},
+    DatabaseConnection, DbBackend, DbErr, FromQueryResult, RuntimeErr, SqlxError, StreamTrait,
+    sqlx::{AssertSqlSafe, Postgres, pool::PoolConnection, query},
 };
 
-use super::records::{ANY, Found, find, sql};
+use super::records::{ANY, Found, by_key, sql};
 
 /// A kept connection that was idle for longer goes back to the pool, which sees to it that it lives.
 const IDLE: Duration = Duration::from_secs(1);
@@ -51,20 +52,38 @@ impl<R: Record> Finder<R> {
         }
     }
 
-    /// The records that have one of these ids, in no order, as [`find`] finds them. A connection on which that failed,
-    /// or was given up, is not kept.
-    pub async fn find(&mut self, ids: &[R::Id]) -> Result<Vec<Found<R>>, DbErr> {
+    /// Gives the records that have one of these ids to `each`, in no order, one after another as they come: there may be
+    /// many, and large ones. A connection on which that failed, or was given up, is not kept.
+    pub async fn find(
+        &mut self,
+        ids: &[R::Id],
+        mut each: impl FnMut(Found<R>),
+    ) -> Result<(), DbErr> {
+        let keys = ids.iter().map(RecordId::key);
         if !self.keeps {
-            return find(&self.db, ids).await;
+            let backend = self.db.get_database_backend();
+            let statement = by_key(backend, &Table::of::<R>(), keys)?;
+            let mut rows = self.db.stream_raw(statement).await?;
+            while let Some(row) = rows.try_next().await? {
+                each(Found::from_query_result(&row, "")?);
+            }
+            return Ok(());
         }
         let mut kept = self.connection().await?;
-        let rows = self.rows(&mut kept.connection, ids).await?;
+        let statement = query(AssertSqlSafe(self.sql.clone()));
+        let statement = match R::Id::TYPE {
+            IdType::Int => statement.bind(keys.filter_map(|key| int(&key)).collect::<Vec<_>>()),
+            IdType::Text => statement.bind(keys.filter_map(text).collect::<Vec<_>>()),
+        };
+        let failed = |error: SqlxError| DbErr::Query(RuntimeErr::SqlxError(error.into()));
+        let mut rows = statement.fetch(&mut *kept.connection);
+        while let Some(row) = rows.try_next().await.map_err(failed)? {
+            each(Found::from_query_result(&row.into(), "")?);
+        }
+        drop(rows);
         kept.used = Instant::now();
         self.kept = Some(kept);
-        let found = rows
-            .into_iter()
-            .map(|row| Found::from_query_result(&row.into(), ""));
-        found.collect()
+        Ok(())
     }
 
     /// Whether it has a connection that nobody else can use.
@@ -96,21 +115,6 @@ impl<R: Record> Finder<R> {
             since: now,
             used: now,
         })
-    }
-
-    async fn rows(
-        &self,
-        connection: &mut PoolConnection<Postgres>,
-        ids: &[R::Id],
-    ) -> Result<Vec<PgRow>, DbErr> {
-        let keys = ids.iter().map(RecordId::key);
-        let statement = query(AssertSqlSafe(self.sql.clone()));
-        let statement = match R::Id::TYPE {
-            IdType::Int => statement.bind(keys.filter_map(|key| int(&key)).collect::<Vec<_>>()),
-            IdType::Text => statement.bind(keys.filter_map(text).collect::<Vec<_>>()),
-        };
-        let rows = statement.fetch_all(&mut **connection).await;
-        rows.map_err(|error: SqlxError| DbErr::Query(RuntimeErr::SqlxError(error.into())))
     }
 }
 

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveEnum, ConnectionTrait, DbErr, FromQueryResult, Statement, Value};
 
+use super::MESSAGE_BYTES;
 use crate::entities::objects::State;
 
 /// An object version, how far it is and what became of its lines.
@@ -18,8 +19,10 @@ pub struct ObjectStatus {
     pub dataset: String,
     /// How far it is.
     pub state: State,
-    /// Why it failed.
+    /// Why it failed; or, while it is open, why it could not be read the last time.
     pub error: Option<String>,
+    /// Whether its failure was dismissed.
+    pub dismissed: bool,
     /// Bytes, as stored.
     pub bytes: i64,
     /// Bytes, decompressed; known when it was read to the end.
@@ -57,6 +60,8 @@ pub struct Filter {
     pub state: Option<State>,
     /// Only those of this dataset.
     pub dataset: Option<String>,
+    /// Only those that were dismissed, or only the others.
+    pub dismissed: Option<bool>,
 }
 
 /// Up to `limit` objects in the order of their ids, those behind `after`.
@@ -69,6 +74,7 @@ pub async fn list(
     let mut page = Page::default();
     page.only("state =", filter.state.map(|state| state.to_value().into()));
     page.only("dataset =", filter.dataset.clone().map(Value::from));
+    page.only("dismissed =", filter.dismissed.map(Value::from));
     page.only("id >", after.map(Value::from));
     page.select(db, limit).await
 }
@@ -127,7 +133,8 @@ fn statement(conditions: &[String], limit: usize) -> String {
          SUM(CASE WHEN state = 'committed' THEN end_offset - start_offset ELSE 0 END) AS committed{sums} \
          FROM chunks WHERE object_id IN (SELECT id FROM page) AND state IN ('committed', 'forgotten') \
          GROUP BY object_id) \
-         SELECT page.id, page.root || '/' || page.key AS uri, page.etag, page.dataset, page.state, page.error, \
+         SELECT page.id, page.root || '/' || page.key AS uri, page.etag, page.dataset, page.state, page.dismissed, \
+         substr(COALESCE(page.error, page.refusal), 1, {MESSAGE_BYTES}) AS error, \
          page.size AS bytes, page.total_bytes, page.registered_at, page.done_at, \
          {} AS committed_bytes{totals} \
          FROM page LEFT JOIN open ON open.object_id = page.id ORDER BY page.id",

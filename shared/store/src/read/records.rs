@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use jetline_records::{Fingerprint, IdType, Key, Record, RecordId, Table};
 use sea_orm::{
-    ConnectionTrait, DbBackend, DbErr, FromQueryResult, QueryResult, Statement, TryGetError, Value,
-    sea_query::ArrayType,
+    ColumnType, ConnectionTrait, DbBackend, DbErr, FromQueryResult, QueryResult, Statement,
+    TryGetError, Value, sea_query::ArrayType,
 };
 
 /// How PostgreSQL is asked for several ids.
@@ -39,30 +39,151 @@ pub async fn find<R: Record>(
     db: &impl ConnectionTrait,
     ids: &[R::Id],
 ) -> Result<Vec<Found<R>>, DbErr> {
+    let keys = ids.iter().map(RecordId::key);
+    let statement = by_key(db.get_database_backend(), &Table::of::<R>(), keys)?;
+    Found::find_by_statement(statement).all(db).await
+}
+
+/// A part of the records that were asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part<R> {
+    /// Those that exist, in the order asked for; an id that was given twice has two.
+    pub found: Vec<Found<R>>,
+    /// How many of the ids this is the answer to, from the first on.
+    pub ids: usize,
+}
+
+/// The records that have one of the first of these ids: up to the one with which they have `bytes` of text.
+pub async fn part<R: Record>(
+    db: &impl ConnectionTrait,
+    ids: &[R::Id],
+    bytes: usize,
+) -> Result<Part<R>, DbErr> {
     let backend = db.get_database_backend();
     let table = Table::of::<R>();
-    let keys = ids.iter().map(RecordId::key);
-    let (condition, bound) = match backend {
-        DbBackend::Sqlite => ("IN (SELECT value FROM json_each($1))", json(keys)?),
-        _ => (ANY, array(table.id_type, keys)),
+    let limit = i64::try_from(bytes).unwrap_or(i64::MAX);
+    let values = [
+        keys(backend, &table, ids.iter().map(RecordId::key))?,
+        limit.into(),
+    ];
+    let statement = Statement::from_sql_and_values(backend, parts(backend, &table), values);
+    let placed = Placed::<R>::find_by_statement(statement).all(db).await?;
+    let full = placed.last().filter(|last| last.ends_at >= limit);
+    let answered = full.and_then(|last| usize::try_from(last.place).ok());
+    Ok(Part {
+        found: placed.into_iter().map(|placed| placed.found).collect(),
+        ids: answered.unwrap_or(ids.len()).min(ids.len()),
+    })
+}
+
+struct Placed<R> {
+    found: Found<R>,
+    /// Which of the ids it has, from 1.
+    place: i64,
+    /// How many bytes the records before it and itself have.
+    ends_at: i64,
+}
+
+impl<R: Record> FromQueryResult for Placed<R> {
+    fn from_query_result(row: &QueryResult, prefix: &str) -> Result<Self, DbErr> {
+        Ok(Self {
+            found: Found::from_query_result(row, prefix)?,
+            place: row.try_get(prefix, PLACE)?,
+            ends_at: row.try_get(prefix, ENDS_AT)?,
+        })
+    }
+}
+
+/// Names that no column of a record has.
+const PLACE: &str = "jetline_place";
+const ENDS_AT: &str = "jetline_ends_at";
+
+/// The statement of a part: of all records that were asked for, those that begin within the bytes.
+fn parts(backend: DbBackend, table: &Table) -> String {
+    // Every id in its place, before the records: the table is looked up by each, not read.
+    let asked = match backend {
+        DbBackend::Sqlite => {
+            format!(
+                "(SELECT value AS asked, key + 1 AS {PLACE} FROM json_each($1)) AS asked CROSS JOIN"
+            )
+        }
+        _ => format!("unnest($1) WITH ORDINALITY AS asked (asked, {PLACE}) JOIN"),
     };
-    let statement = Statement::from_sql_and_values(backend, sql(&table, condition), [bound]);
-    Found::find_by_statement(statement).all(db).await
+    let bytes = bytes(backend, table);
+    format!(
+        "SELECT * FROM (SELECT {}, fingerprint, updated_at, {PLACE}, {bytes} AS jetline_bytes, \
+         SUM({bytes}) OVER (ORDER BY {PLACE}) AS {ENDS_AT} \
+         FROM {asked} {:?} AS record ON record.{:?} = asked.asked) AS record \
+         WHERE {ENDS_AT} - jetline_bytes < $2 ORDER BY {PLACE}",
+        columns(table),
+        table.name,
+        table.id
+    )
+}
+
+/// Roughly the bytes of a record, as an SQL expression: those of its texts, and a few for everything else.
+fn bytes(backend: DbBackend, table: &Table) -> String {
+    let texts = table.columns.iter().filter_map(|column| {
+        let name = column.name;
+        Some(match (&column.column_type, backend) {
+            (_, DbBackend::Sqlite) => format!("COALESCE(length(CAST({name:?} AS BLOB)), 0)"),
+            (ColumnType::String(_) | ColumnType::Text | ColumnType::Binary(_), _) => {
+                format!("COALESCE(octet_length({name:?}), 0)")
+            }
+            (ColumnType::Json | ColumnType::JsonBinary, _) => {
+                format!("COALESCE(octet_length(CAST({name:?} AS text)), 0)")
+            }
+            _ => return None,
+        })
+    });
+    let parts: Vec<String> = std::iter::once("100".to_owned()).chain(texts).collect();
+    format!("({})", parts.join(" + "))
+}
+
+/// The statement for the records with these keys, in no order.
+pub(super) fn by_key(
+    backend: DbBackend,
+    table: &Table,
+    keys: impl Iterator<Item = Key>,
+) -> Result<Statement, DbErr> {
+    let condition = match backend {
+        DbBackend::Sqlite => "IN (SELECT value FROM json_each($1))",
+        _ => ANY,
+    };
+    let bound = self::keys(backend, table, keys)?;
+    Ok(Statement::from_sql_and_values(
+        backend,
+        sql(table, condition),
+        [bound],
+    ))
 }
 
 /// The text of the statement.
 pub(super) fn sql(table: &Table, condition: &str) -> String {
-    let columns: Vec<String> = table
-        .columns
-        .iter()
-        .map(|column| format!("{:?}", column.name))
-        .collect();
     format!(
         "SELECT {}, fingerprint, updated_at FROM {:?} WHERE {:?} {condition}",
-        columns.join(", "),
+        columns(table),
         table.name,
         table.id
     )
+}
+
+fn columns(table: &Table) -> String {
+    let names = table.columns.iter();
+    let names: Vec<String> = names.map(|column| format!("{:?}", column.name)).collect();
+    names.join(", ")
+}
+
+/// Several keys as one value: with a placeholder for each, every number of them would be another statement.
+fn keys(
+    backend: DbBackend,
+    table: &Table,
+    keys: impl Iterator<Item = Key>,
+) -> Result<Value, DbErr> {
+    match backend {
+        DbBackend::Sqlite => json(keys),
+        _ => Ok(array(table.id_type, keys)),
+    }
 }
 
 fn array(id_type: IdType, keys: impl Iterator<Item = Key>) -> Value {
@@ -73,7 +194,7 @@ fn array(id_type: IdType, keys: impl Iterator<Item = Key>) -> Value {
     Value::Array(of, Some(Box::new(keys.map(Value::from).collect())))
 }
 
-/// SQLite has no arrays to bind, and a placeholder per id would make another statement of every number of ids.
+/// SQLite has no arrays to bind.
 fn json(keys: impl Iterator<Item = Key>) -> Result<Value, DbErr> {
     let ids: Vec<serde_json::Value> = keys
         .map(|key| match key {

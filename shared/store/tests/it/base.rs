@@ -1,6 +1,6 @@
 //! Databases of both kinds, and what goes into them: objects of lines that have ten bytes each.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, num::NonZeroU32, time::Duration};
 
 use chrono::{DateTime, Utc};
 use jetline_migrations::migrate;
@@ -52,6 +52,11 @@ pub(crate) async fn postgres() -> Base {
     Base::connect(database.url(), None, Some(database)).await
 }
 
+/// A database by the URL of what stands before it.
+pub(crate) async fn through(url: String, database: Database) -> Base {
+    Base::connect(url, None, Some(database)).await
+}
+
 /// On a server of the test's own.
 pub(crate) async fn postgres_on(server: &PostgresServer) -> Base {
     let database = Database::create_on(server).await;
@@ -74,6 +79,15 @@ impl Base {
             ledger: Ledger::new(connect(&self.url, 8).await.unwrap(), Utc::now),
             ..self
         }
+    }
+
+    /// The same database, for a user whose password is the name.
+    pub(crate) async fn connected_as(self, user: &str) -> Self {
+        let mut url = url::Url::parse(&self.url).unwrap();
+        url.set_username(user).unwrap();
+        url.set_password(Some(user)).unwrap();
+        let ledger = Ledger::new(connect(url.as_str(), 2).await.unwrap(), Utc::now);
+        Self { ledger, ..self }
     }
 
     /// A database with so many objects, and an epoch in which claims are made.
@@ -185,6 +199,7 @@ pub(crate) fn listed(key: &str, second: i64) -> NewObject {
         size: 1_000,
         last_modified: DateTime::from_timestamp(second, 123_456_789).unwrap(),
         chunk_bytes: 100,
+        chunk_lines: NonZeroU32::MIN.saturating_add(9),
         max_line_bytes: 50,
     }
 }
@@ -258,6 +273,7 @@ pub(crate) fn chunk(object: i64, behind: u32, products: &[(i64, &str)]) -> Chunk
         superseded: 0,
         rejected: Vec::new(),
         blank: 0,
+        outdone_by: Vec::new(),
     }
 }
 
@@ -278,6 +294,7 @@ pub(crate) fn unchanged(object: i64, behind: u32, lines: u32) -> ChunkRows {
         superseded: 0,
         rejected: Vec::new(),
         blank: 0,
+        outdone_by: Vec::new(),
     }
 }
 

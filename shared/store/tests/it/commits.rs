@@ -241,20 +241,6 @@ async fn value_that_the_database_does_not_accept_leaves_nothing() {
         bad.rejected = vec![rejected(9, "m", b"x")];
         let table = Table::of::<products::Model>();
 
-        let refusal = base
-            .ledger
-            .refusal(&table, bad.rows.clone())
-            .await
-            .unwrap()
-            .unwrap();
-        assert!(refusal.to_lowercase().contains("unique"), "{refusal}");
-        assert_eq!(
-            base.ledger
-                .refusal(&table, chunk(1, 1, &[(2, "free")]).rows)
-                .await
-                .unwrap(),
-            None
-        );
         let outcome = base.ledger.commit(epoch.id, &table, vec![bad]).await;
         assert!(matches!(outcome, Err(Error::Data { .. })), "{outcome:?}");
 

@@ -7,7 +7,11 @@ mod base;
 #[cfg(test)]
 mod commits;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
 mod datasets;
+#[cfg(test)]
+mod dismiss;
 #[cfg(test)]
 mod ends;
 #[cfg(test)]
@@ -15,10 +19,22 @@ mod epochs;
 #[cfg(test)]
 mod hopeless;
 #[cfg(test)]
+mod identity;
+#[cfg(test)]
 mod leases;
+#[cfg(test)]
+mod nothing_taken;
+#[cfg(test)]
+mod outdone;
+#[cfg(test)]
+mod pooler;
 #[cfg(test)]
 mod races;
 mod read;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod refused_rows;
 #[cfg(test)]
 mod registration;
 #[cfg(test)]

@@ -7,7 +7,12 @@ use jetline_migrations::Migrator;
 use jetline_records::{Fingerprint, Record, products};
 use jetline_store::{
     entities::{chunks, objects, rejected_lines},
-    read::{self, objects::Filter, records, rejects::Cursor},
+    read::{
+        self,
+        objects::Filter,
+        records,
+        rejects::{Cursor, Reject, Rejects, SHOWN_BYTES},
+    },
 };
 use jetline_testkit::postgres::Database;
 use sea_orm::{
@@ -125,6 +130,7 @@ fn chunk(object: i64, start: i64, state: chunks::State) -> chunks::ActiveModel {
         superseded: Set(40),
         rejected: Set(50),
         blank: Set(0),
+        outdone_by: Set(None),
         committed_at: Set(now()),
     }
 }
@@ -227,6 +233,7 @@ async fn objects_are_listed_in_order_by_state_dataset_and_page() {
             let filter = Filter {
                 state,
                 dataset: dataset.map(str::to_owned),
+                ..Filter::default()
             };
             let found = read::objects::list(db, &filter, after, limit)
                 .await
@@ -262,7 +269,8 @@ async fn rejected_lines_are_listed_in_order_by_object_and_page() {
                 .unwrap();
         }
         let list = async |object, after, limit| {
-            let found = read::rejects::list(db, object, after, limit).await.unwrap();
+            let page = read::rejects::list(db, object, after, limit, 1_000).await;
+            let found = page.unwrap().rejects;
             assert!(found.iter().all(|reject| reject.raw == [0xff, 0, b'a']));
             found
                 .iter()
@@ -275,6 +283,85 @@ async fn rejected_lines_are_listed_in_order_by_object_and_page() {
         assert_eq!(list(Some(1), behind(1, 2), 10).await, [(1, 9)]);
         assert_eq!(list(Some(2), None, 10).await, [(2, 1)]);
         assert!(list(Some(3), None, 10).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn list_of_rejected_lines_ends_after_the_bytes_asked_for() {
+    for Base { db, .. } in &both().await {
+        for line in 1..=5 {
+            let reject = rejected_lines::ActiveModel {
+                object_id: Set(1),
+                line: Set(line),
+                byte_offset: Set(7),
+                reason: Set("r".to_owned()),
+                message: Set("m".repeat(100)),
+                raw: Set(vec![b'x'; 10_000]),
+            };
+            let inserted = rejected_lines::Entity::insert(reject).exec(db).await;
+            inserted.unwrap();
+        }
+        // A line counts with what is shown of it.
+        let each = 100 + SHOWN_BYTES;
+        for (bytes, limit, expected) in [
+            (1, 10, (1, true)),
+            (each, 10, (1, true)),
+            (each + 1, 10, (2, true)),
+            (each * 4, 10, (4, true)),
+            (each * 4 + 1, 10, (5, false)),
+            (each * 9, 3, (3, true)),
+            (each * 9, 5, (5, false)),
+        ] {
+            let page = read::rejects::list(db, None, None, limit, bytes).await;
+            let page = page.unwrap();
+            assert_eq!(
+                (page.rejects.len(), page.goes_on),
+                expected,
+                "{bytes} {limit}"
+            );
+            let cut = |reject: &Reject| {
+                (reject.raw.len(), reject.raw_bytes, reject.is_cut()) == (SHOWN_BYTES, 10_000, true)
+            };
+            assert!(page.rejects.iter().all(cut));
+        }
+        let at = Cursor {
+            object_id: 1,
+            line: 3,
+        };
+        assert!(read::rejects::find(db, at).await.unwrap().unwrap().is_cut());
+        let raw = read::rejects::raw(db, at).await.unwrap();
+        assert_eq!(raw, Some(vec![b'x'; 10_000]));
+        let nowhere = Cursor {
+            object_id: 1,
+            line: 9,
+        };
+        assert_eq!(read::rejects::find(db, nowhere).await.unwrap(), None);
+        assert_eq!(read::rejects::raw(db, nowhere).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn records_come_in_parts_of_the_bytes_asked_for_in_the_order_of_their_ids() {
+    for Base { db, .. } in &both().await {
+        for id in 1..=4 {
+            store(db, &product(id, "1"), now()).await;
+        }
+        let long = "d".repeat(1_000);
+        let lengthen = format!("UPDATE products SET description = '{long}'");
+        db.execute_unprepared(&lengthen).await.unwrap();
+        for (ids, bytes, expected, answered) in [
+            (&[4, 9, 2, 4, 1][..], 10_000, &[4, 2, 4, 1][..], 5),
+            (&[4, 9, 2, 4, 1], 1, &[4], 1),
+            (&[9, 4, 2], 1, &[4], 2),
+            (&[4, 9, 2, 4, 1], 1_200, &[4, 2], 3),
+            (&[9, 8], 1, &[], 2),
+            (&[], 1, &[], 0),
+        ] {
+            let part = records::part::<products::Model>(db, ids, bytes).await;
+            let part = part.unwrap();
+            let found: Vec<i64> = part.found.iter().map(|found| found.record.id).collect();
+            assert_eq!((&found[..], part.ids), (expected, answered), "{ids:?}");
+        }
     }
 }
 
@@ -344,11 +431,48 @@ async fn records_are_found_by_text_ids_whatever_is_in_them() {
             db.execute_raw(insert).await.unwrap();
         }
         let asked = [&ids[..], &["b".to_owned()]].concat();
+        let part = records::part::<cities::Model>(db, &asked, 10_000).await;
+        let part = part.unwrap().found.into_iter();
+        assert!(part.map(|found| found.record.id).eq(ids.clone()));
         let found = records::find::<cities::Model>(db, &asked).await.unwrap();
         let mut found: Vec<_> = found.into_iter().map(|found| found.record.id).collect();
         let mut ids = ids.to_vec();
         ids.sort();
         found.sort();
         assert_eq!(found, ids);
+    }
+}
+
+#[tokio::test]
+async fn rejected_lines_of_each_object_are_counted_by_reason_and_the_first_is_shown() {
+    for Base { db, .. } in &both().await {
+        let lines = [
+            (1, 9, "a"),
+            (1, 7, "b"),
+            (1, 8, "a"),
+            (2, 3, "c"),
+            (3, 1, "a"),
+        ];
+        let rows = lines.map(|(object, line, reason)| rejected_lines::ActiveModel {
+            object_id: Set(object),
+            line: Set(line),
+            byte_offset: Set(0),
+            reason: Set(reason.to_owned()),
+            message: Set(format!("{line} {}", "ä".repeat(300))),
+            raw: Set(Vec::new()),
+        });
+        let insert = rejected_lines::Entity::insert_many(rows);
+        insert.exec_without_returning(db).await.unwrap();
+        let found = read::rejects::of_each(db, &[1, 2, 4]).await.unwrap();
+        assert_eq!(found.len(), 2);
+        let expected = Rejects {
+            reasons: vec![("a".to_owned(), 2), ("b".to_owned(), 1)],
+            line: 7,
+            reason: "b".to_owned(),
+            message: format!("7 {}", "ä".repeat(198)),
+        };
+        assert_eq!(found[&1], expected);
+        assert_eq!(found[&2].reasons, [("c".to_owned(), 1)]);
+        assert!(read::rejects::of_each(db, &[]).await.unwrap().is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! Objects are read again from one of them on.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, num::NonZeroU32};
 
 use jetline_records::{Mode, Reason, Rejection};
 use jetline_store::{
@@ -10,7 +10,8 @@ use jetline_store::{
 };
 
 use crate::base::{
-    Base, ROOT, TERM, begin, both, chunk, complete, epoch_id, id, lease, read, register, watermark,
+    Base, ROOT, TERM, begin, both, chunk, complete, epoch_id, id, if_changed, lease, read,
+    register, watermark,
 };
 
 /// All objects but these are where they were.
@@ -30,7 +31,10 @@ fn replay(from: i64, stored: &HashSet<Stored>) -> Replay<'_> {
         from: id(from),
         stored,
         registration: "again",
+        chunk_bytes: 200,
+        chunk_lines: NonZeroU32::MIN,
         max_line_bytes: 70,
+        rewrite: false,
     }
 }
 
@@ -91,7 +95,14 @@ async fn object_and_everything_behind_it_is_open_as_on_its_first_day() {
             assert_eq!((object.done_at, object.error), (None, None));
             assert_eq!((status.lines(), status.committed_bytes), (0, 0));
             // The queue may remember the chunks of the first reading by their names.
-            assert_eq!((object.readings, object.max_line_bytes), (1, 70));
+            assert_eq!(object.readings, 1);
+            // Nothing is committed that was cut otherwise: the limits are those that are set now.
+            let limits = (
+                object.chunk_bytes,
+                object.chunk_lines,
+                object.max_line_bytes,
+            );
+            assert_eq!(limits, (200, Some(1), 70));
         }
         assert_eq!(base.ledger.oldest_rejected(None).await.unwrap(), None);
         // The rows stay until they are committed again.
@@ -200,5 +211,51 @@ async fn oldest_object_with_rejected_lines_is_found_by_reason() {
         assert_eq!(oldest(None).await, Some(id(2)));
         assert_eq!(oldest(Some(Reason::InvalidJson)).await, Some(id(2)));
         assert_eq!(oldest(Some(Reason::LineTooLong)).await, None);
+    }
+}
+
+#[tokio::test]
+async fn replayed_object_is_not_dismissed_any_more() {
+    for base in both().await {
+        let (base, _) = three_done(base).await;
+        base.run("UPDATE objects SET state = 'failed', error = 'e', dismissed = TRUE WHERE id = 3")
+            .await;
+        let stored = stored(3, &[]);
+        base.ledger.replay(&replay(2, &stored)).await.unwrap();
+        let object = base.object(3).await;
+        assert_eq!(
+            (object.state, object.dismissed, object.error),
+            (State::Registered, false, None)
+        );
+    }
+}
+
+#[tokio::test]
+async fn rewriting_replay_writes_rows_that_seem_to_say_the_same() {
+    for rewrite in [false, true] {
+        for base in both().await {
+            let (base, _) = three_done(base).await;
+            let before = base.product(2).await.unwrap();
+            base.run("UPDATE products SET title = 'not ours'").await;
+            let stored = stored(3, &[]);
+            let replay = Replay {
+                rewrite,
+                ..replay(2, &stored)
+            };
+            base.ledger.replay(&replay).await.unwrap();
+            let epoch = begin(&base.ledger, Mode::Shared, None, 2).await;
+            for object in [2, 3] {
+                // A row of its own, which is this very line; and one of an object that is not replayed.
+                let lines = [(object, "a"), (1, "a")];
+                let mut chunk = if_changed(chunk(object, 0, &lines));
+                chunk.entry.registration = "again".to_owned();
+                assert_eq!(base.counts(&epoch, chunk).await.unchanged, 2);
+            }
+            for object in 1..=3 {
+                let title = base.product(object).await.unwrap().0;
+                assert_eq!(title == "a", rewrite, "{object}");
+            }
+            assert_eq!(base.product(2).await.unwrap().1, before.1);
+        }
     }
 }

@@ -86,6 +86,10 @@ impl Changes {
         state.planned.len() + state.sending
     }
 
+    pub(super) fn forget(&self) {
+        self.lock().planned.clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -18,6 +18,18 @@ use tokio_util::sync::CancellationToken;
 pub enum Fault {
     /// It is answered with this status (500 or 503) and nothing is done.
     Status(u16),
+    /// It is answered with this and nothing is done.
+    Answer {
+        /// The status.
+        status: u16,
+        /// The body, of whatever kind the request asks for.
+        body: Bytes,
+    },
+    /// It is answered with a body that never ends, and nothing is done.
+    Endless {
+        /// The status.
+        status: u16,
+    },
     /// The connection ends, in good order, after this many bytes of the answer's body, of which the header promised more.
     CutBody(usize),
     /// The answer comes this much later.
@@ -33,12 +45,36 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// An error as S3 tells it.
+    #[must_use]
+    pub fn refusal(status: u16, code: &str, message: &str) -> Self {
+        let body = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+        Self::Answer {
+            status,
+            body: body.into(),
+        }
+    }
+
+    /// A page of a list, of these elements.
+    #[must_use]
+    pub fn page(elements: &str) -> Self {
+        let body = format!("<ListBucketResult>{elements}</ListBucketResult>");
+        Self::Answer {
+            status: 200,
+            body: body.into(),
+        }
+    }
+}
+
 /// How many faults have fallen on requests, by kind. One that found nothing to spoil does not count, such as a cut behind
 /// the end of a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fired {
     /// [`Fault::Status`].
     pub status: u64,
+    /// [`Fault::Answer`] and [`Fault::Endless`].
+    pub answer: u64,
     /// [`Fault::CutBody`].
     pub cut_body: u64,
     /// [`Fault::Delay`].
@@ -53,7 +89,7 @@ impl Fired {
     /// Of all kinds.
     #[must_use]
     pub fn all(&self) -> u64 {
-        self.status + self.cut_body + self.delay + self.reset + self.trickle
+        self.status + self.answer + self.cut_body + self.delay + self.reset + self.trickle
     }
 }
 
@@ -112,6 +148,18 @@ impl Traffic {
             Some(Fault::Status(status)) => {
                 self.lock().fired.status += 1;
                 refuse(status)
+            }
+            Some(Fault::Answer { status, body }) => {
+                self.lock().fired.answer += 1;
+                answer(status, Body::from(body))
+            }
+            Some(Fault::Endless { status }) => {
+                self.lock().fired.answer += 1;
+                let block = Bytes::from(vec![b' '; 64 << 10]);
+                let blocks = stream::repeat_with(move || {
+                    Ok::<_, std::convert::Infallible>(Frame::data(block.clone()))
+                });
+                answer(status, Body::http_body_unsync(StreamBody::new(blocks)))
             }
             Some(Fault::CutBody(length)) => Ok(self.cut(service.call(request).await?, length)),
             Some(Fault::Delay(delay)) => {
@@ -213,6 +261,12 @@ fn refuse(status: u16) -> Result<HttpResponse, HttpError> {
     error
         .to_http_response()
         .map_err(|error| HttpError::new(error.into()))
+}
+
+fn answer(status: u16, body: Body) -> Result<HttpResponse, HttpError> {
+    let mut answer = HttpResponse::new(body);
+    *answer.status_mut() = StatusCode::from_u16(status).map_err(|e| HttpError::new(e.into()))?;
+    Ok(answer)
 }
 
 fn pieces(mut bytes: Bytes, length: usize) -> impl Stream<Item = Bytes> {

@@ -264,6 +264,11 @@ impl S3Server {
         self.endpoint.buckets.changes.plan(nth, moment, change);
     }
 
+    /// Lets no planned change happen any more, except within answers that are being sent.
+    pub fn forget_changes(&self) {
+        self.endpoint.buckets.changes.forget();
+    }
+
     /// How many changes are planned that have not happened yet.
     #[must_use]
     pub fn planned_changes(&self) -> usize {

@@ -7,9 +7,10 @@ use s3s::{
     S3, S3Request, S3Response, S3Result,
     dto::{
         CreateBucketInput, CreateBucketOutput, DeleteObjectInput, DeleteObjectOutput, ETag,
-        ETagCondition, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput,
-        HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output,
-        Object as ListedObject, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
+        ETagCondition, EncodingType, GetObjectInput, GetObjectOutput, HeadBucketInput,
+        HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input,
+        ListObjectsV2Output, Object as ListedObject, PutObjectInput, PutObjectOutput,
+        StreamingBlob, Timestamp,
     },
     s3_error,
 };
@@ -164,6 +165,14 @@ impl S3 for Buckets {
         }
         let more = below.peek().is_some();
         let last = contents.last().and_then(|object| object.key.clone());
+        let encoding = input
+            .encoding_type
+            .filter(|encoding| encoding.as_str() == EncodingType::URL);
+        if encoding.is_some() {
+            for object in &mut contents {
+                object.key = object.key.as_deref().map(url_encoded);
+            }
+        }
         Ok(S3Response::new(ListObjectsV2Output {
             name: Some(input.bucket),
             prefix: input.prefix,
@@ -173,6 +182,7 @@ impl S3 for Buckets {
             next_continuation_token: last.filter(|_| more),
             continuation_token: input.continuation_token,
             contents: Some(contents),
+            encoding_type: encoding,
             ..Default::default()
         }))
     }
@@ -226,6 +236,12 @@ fn listed(key: &str, object: &Object) -> S3Result<ListedObject> {
         last_modified: Some(Timestamp::from(object.last_modified)),
         ..Default::default()
     })
+}
+
+/// As S3 does it: a space is a plus, and slashes stay.
+fn url_encoded(key: &str) -> String {
+    let encoded: String = url::form_urlencoded::byte_serialize(key.as_bytes()).collect();
+    encoded.replace("%2F", "/")
 }
 
 fn signed(size: u64) -> S3Result<i64> {

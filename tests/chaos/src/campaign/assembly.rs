@@ -8,7 +8,7 @@ use jetline_fetcher::{FetcherSettings, Sources};
 use jetline_oracle::MAX_LINE;
 use jetline_queue::{JetStream, JetStreamConfig, Queue};
 use jetline_runtime::{Shutdown, StartupSettings};
-use jetline_source::{S3Access, S3Config};
+use jetline_source::{OwnDatabase, S3Access, S3Config};
 use jetline_store::{Ledger, connect};
 use jetline_testkit::postgres::statements::StatementProxy;
 use jetline_writer::WriterSettings;
@@ -29,6 +29,9 @@ pub(crate) const BUCKET: &str = "bucket";
 
 /// The acknowledgement wait of all runs: a crashed writer's chunks come again after it.
 pub(crate) const ACK_WAIT: Duration = Duration::from_secs(1);
+
+/// The lease of all runs: what a fetcher reads that does not renew it, another one reads.
+pub(crate) const LEASE: Duration = Duration::from_secs(1);
 
 /// What all instances of a run have in common.
 pub(crate) struct Site {
@@ -59,8 +62,9 @@ pub(crate) async fn fetch(
             access_key_id: site.lane.s3.access_key().to_owned(),
             secret_access_key: site.lane.s3.secret_key().to_owned(),
         }),
+        ..S3Config::default()
     };
-    let sources = Sources::open(&settings, &s3, &startup).await?;
+    let sources = Sources::open(&settings, &s3, &startup, &OwnDatabase::default()).await?;
     let sources = sources.map(|inner| {
         Arc::new(BrokenSource {
             inner,
@@ -94,7 +98,7 @@ pub(crate) async fn write(
             redis_timeout: Duration::from_secs(1),
             ..RedisConfig::default()
         };
-        let url = site.lane.url(Role::Writer, Part::Redis)?;
+        let url = site.lane.redis_url(breaker.instance)?;
         Arc::new(Redis::connect(&url, &config).await?)
     } else {
         Arc::new(WithoutStore::off())
@@ -126,7 +130,7 @@ fn fetcher_flags(plan: &Plan) -> [(&'static str, String); 6] {
         ("CHUNK_BYTES", plan.chunk_bytes.to_string()),
         ("MAX_LINE_BYTES", MAX_LINE.to_string()),
         ("PUBLISH_WINDOW", "8".to_owned()),
-        ("LEASE", "1s".to_owned()),
+        ("LEASE", format!("{}s", LEASE.as_secs())),
         ("RECONCILE_AFTER", "400ms".to_owned()),
     ]
 }
@@ -144,7 +148,7 @@ async fn queue(site: &Site, role: Role, breaker: Breaker) -> anyhow::Result<Arc<
         nats_replicas: 1,
     };
     let url = site.lane.url(role, Part::Nats)?;
-    let inner = Arc::new(JetStream::connect(&url, &config).await?);
+    let inner = Arc::new(JetStream::connect(&[url], &config, None).await?);
     Ok(Arc::new(BrokenQueue { inner, breaker }))
 }
 
@@ -179,7 +183,7 @@ pub(crate) async fn command(
     site: &Site,
     breaker: Breaker,
 ) -> anyhow::Result<(Command, StatementProxy)> {
-    let role = breaker.role;
+    let (role, instance) = (breaker.role, breaker.instance);
     let (database, statements) = database(site, role, breaker).await?;
     let mut command = Command::new(programs::find(role.program())?);
     command.env_clear().current_dir(&site.folder);
@@ -210,7 +214,7 @@ pub(crate) async fn command(
         ]),
         Role::Writer if !plan.dedup => command.env("DEDUP", "off"),
         Role::Writer => command.envs([
-            ("REDIS_URL", site.lane.url(role, Part::Redis)?.to_string()),
+            ("REDIS_URL", site.lane.redis_url(instance)?.to_string()),
             ("REDIS_PREFIX", site.prefix.clone()),
             ("REDIS_TIMEOUT", "1s".to_owned()),
         ]),

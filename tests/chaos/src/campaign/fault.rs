@@ -50,6 +50,11 @@ pub(crate) enum Blow {
     NatsDiskFull,
     StreamDeleted,
     ConsumerDeleted,
+    /// SIGKILL, bytes of its messages or of its consumers' state changed, and the server again.
+    NatsMessagesDamaged,
+    NatsConsumersDamaged,
+    /// Half of the writers reach another server for a while: half of a failover.
+    RedisSplit,
     /// A fast shutdown and a start.
     PostgresRestarted,
     /// An immediate shutdown, and recovery from the log.
@@ -64,6 +69,8 @@ pub(crate) enum Blow {
     ObjectDeleted,
     /// SIGSTOP of a program until its chunks are delivered to others, and SIGCONT.
     Stopped,
+    /// SIGSTOP of a fetcher beyond its lease, and SIGCONT: it goes on with an object that another one reads.
+    ReaderStopped,
     /// Everything that all services hold in memory: SIGKILL of all of them.
     AllKilled,
 }
@@ -96,6 +103,8 @@ pub(crate) enum Answer {
     Reset,
     Late,
     Trickle,
+    /// The credentials have expired.
+    Expired,
 }
 
 /// How long a step takes that is delayed: longer than most intervals of the services.
@@ -133,12 +142,16 @@ impl Blow {
             Self::NatsDiskFull,
             Self::StreamDeleted,
             Self::ConsumerDeleted,
+            Self::NatsMessagesDamaged,
+            Self::NatsConsumersDamaged,
+            Self::RedisSplit,
             Self::PostgresRestarted,
             Self::PostgresCrashed,
             Self::BackendsTerminated,
             Self::ObjectOverwritten,
             Self::ObjectDeleted,
             Self::Stopped,
+            Self::ReaderStopped,
             Self::AllKilled,
         ];
         all.extend(LINKS.iter().flat_map(|(role, part)| {
@@ -158,6 +171,7 @@ impl Blow {
                 Answer::Reset,
                 Answer::Late,
                 Answer::Trickle,
+                Answer::Expired,
             ]
             .map(Self::S3),
         );
@@ -174,6 +188,9 @@ impl Blow {
             Self::NatsDiskFull => "NATS: disk full for a while".to_owned(),
             Self::StreamDeleted => "NATS: stream deleted".to_owned(),
             Self::ConsumerDeleted => "NATS: consumer deleted".to_owned(),
+            Self::NatsMessagesDamaged => "NATS: messages in its store damaged".to_owned(),
+            Self::NatsConsumersDamaged => "NATS: consumers' state damaged".to_owned(),
+            Self::RedisSplit => "Redis: half of the writers at another server".to_owned(),
             Self::PostgresRestarted => "PostgreSQL: restarted".to_owned(),
             Self::PostgresCrashed => "PostgreSQL: crashed, recovered".to_owned(),
             Self::BackendsTerminated => "PostgreSQL: all connections terminated".to_owned(),
@@ -184,6 +201,7 @@ impl Blow {
             Self::ObjectOverwritten => "object overwritten while it is read".to_owned(),
             Self::ObjectDeleted => "object deleted while it is read".to_owned(),
             Self::Stopped => "SIGSTOP longer than the acknowledgement wait".to_owned(),
+            Self::ReaderStopped => "SIGSTOP of a fetcher longer than its lease".to_owned(),
             Self::AllKilled => "SIGKILL of all services at once".to_owned(),
         }
     }
@@ -198,6 +216,7 @@ impl Answer {
             Self::Reset => "connection reset",
             Self::Late => "late",
             Self::Trickle => "a trickle",
+            Self::Expired => "expired credentials",
         }
     }
 }

@@ -11,7 +11,7 @@ use async_nats::jetstream::{self, ErrorCode, context::GetStreamErrorKind, stream
 use futures::TryStreamExt;
 use jetline_testkit::{
     disk::SmallDisk,
-    nats::{NatsOptions, NatsServer},
+    nats::{NatsDamage, NatsOptions, NatsServer},
     postgres::PostgresServer,
     proxy::{Proxy, Weather},
     redis::RedisServer,
@@ -22,11 +22,15 @@ use url::Url;
 
 use super::{
     fault::{Answer, Blow, LINKS, Part, Trouble},
+    injector::Instance,
     step::Role,
 };
 
 /// How long a network is bad: longer than the services wait for an answer.
 const BAD_WEATHER: Duration = Duration::from_millis(1300);
+
+/// How long writers are at two servers: some changes of the epoch, of which each is later than the one before.
+const SPLIT: Duration = Duration::from_secs(3);
 
 /// How long NATS may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -44,6 +48,9 @@ pub(crate) struct Lane {
     /// What the streams of NATS are stored on.
     disk: SmallDisk,
     redis: Arc<Mutex<RedisServer>>,
+    /// Where half of the writers are when Redis is split, and their way to Redis.
+    other_redis: RedisServer,
+    half: Proxy,
     pub(crate) s3: S3Server,
     links: Vec<((Role, Part), Proxy)>,
     urls: Urls,
@@ -71,6 +78,8 @@ impl Lane {
             ..NatsOptions::default()
         })?;
         let (redis, s3) = (RedisServer::start()?, S3Server::start()?);
+        let other_redis = RedisServer::start()?;
+        let half = Proxy::start(local(&redis.url())?)?;
         let urls = Urls {
             postgres: postgres.url().parse()?,
             nats: nats.url(),
@@ -85,17 +94,15 @@ impl Lane {
                 Part::Redis => &urls.redis,
                 Part::S3 => &s3_url,
             };
-            let port = url.port().context("a server without a port")?;
-            links.push((
-                link,
-                Proxy::start(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?,
-            ));
+            links.push((link, Proxy::start(local(url)?)?));
         }
         Ok(Self {
             postgres: Arc::new(Mutex::new(postgres)),
             nats: Arc::new(Mutex::new(nats)),
             disk,
             redis: Arc::new(Mutex::new(redis)),
+            other_redis,
+            half,
             s3,
             links,
             urls,
@@ -130,6 +137,16 @@ impl Lane {
         Ok(server)
     }
 
+    /// The URL of Redis as a writer has it: half of them reach it in a way of their own.
+    pub(crate) fn redis_url(&self, writer: Instance) -> anyhow::Result<Url> {
+        let mut url = self.url(Role::Writer, Part::Redis)?;
+        if writer.0 % 2 == 1 {
+            let port = Some(self.half.address().port());
+            url.set_port(port).ok().context("a URL without a port")?;
+        }
+        Ok(url)
+    }
+
     /// The server itself, for what is asked of it between runs.
     pub(crate) fn postgres(&self) -> Arc<Mutex<PostgresServer>> {
         self.postgres.clone()
@@ -139,6 +156,9 @@ impl Lane {
     pub(crate) fn calm(&self) {
         for (_, link) in &self.links {
             link.set(Weather::Clear);
+        }
+        if let Ok(redis) = local(&self.urls.redis) {
+            self.half.redirect(redis);
         }
         self.s3.forget_faults();
     }
@@ -182,6 +202,7 @@ impl Lane {
     pub(crate) async fn clean_up(&self, stream: &str, bucket: &str) -> anyhow::Result<()> {
         self.s3.delete_bucket(bucket);
         self.delete_stream(stream).await?;
+        self.other_redis.flush_all()?;
         self.redis(|redis| redis.flush_all()).await
     }
 
@@ -217,6 +238,15 @@ impl Lane {
             }
             Blow::StreamDeleted => self.delete_stream(stream).await?,
             Blow::ConsumerDeleted => self.delete_consumers(stream).await?,
+            Blow::NatsMessagesDamaged => {
+                self.nats_server(|nats| nats.damage_and_restart(NatsDamage::Messages))
+                    .await?;
+            }
+            Blow::NatsConsumersDamaged => {
+                self.nats_server(|nats| nats.damage_and_restart(NatsDamage::Consumers))
+                    .await?;
+            }
+            Blow::RedisSplit => self.split_redis(later)?,
             Blow::PostgresRestarted => self.postgres_server(PostgresServer::restart).await?,
             Blow::PostgresCrashed => self.postgres_server(PostgresServer::crash).await?,
             Blow::Network(role, part, trouble) => self.trouble(role, part, trouble, later),
@@ -226,6 +256,7 @@ impl Lane {
             | Blow::ObjectOverwritten
             | Blow::ObjectDeleted
             | Blow::Stopped
+            | Blow::ReaderStopped
             | Blow::AllKilled => {}
         }
         Ok(())
@@ -256,12 +287,27 @@ impl Lane {
         });
     }
 
+    fn split_redis(
+        self: &Arc<Self>,
+        later: &mut JoinSet<anyhow::Result<()>>,
+    ) -> anyhow::Result<()> {
+        self.half.redirect(local(&self.other_redis.url())?);
+        let lane = self.clone();
+        later.spawn(async move {
+            tokio::time::sleep(SPLIT).await;
+            lane.half.redirect(local(&lane.urls.redis)?);
+            Ok(())
+        });
+        Ok(())
+    }
+
     fn answer(&self, answer: Answer) {
         let (times, fault) = match answer {
             Answer::Status500 => (3, S3Fault::Status(500)),
             Answer::Status503 => (3, S3Fault::Status(503)),
             Answer::Truncated => (3, S3Fault::CutBody(700)),
             Answer::Reset => (3, S3Fault::Reset),
+            Answer::Expired => (3, S3Fault::refusal(400, "ExpiredToken", "expired on order")),
             Answer::Late => (1, S3Fault::Delay(BAD_WEATHER)),
             Answer::Trickle => (
                 2,
@@ -346,6 +392,11 @@ impl Lane {
         let postgres = self.postgres.clone();
         spawn_blocking(move || act(&mut lock(&postgres))).await?
     }
+}
+
+fn local(url: &Url) -> anyhow::Result<SocketAddr> {
+    let port = url.port().context("a server without a port")?;
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
 fn lock<T>(server: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -79,7 +79,7 @@ impl Plan {
             files,
             changing,
             fetchers: random.random_range(1..=2),
-            writers: random.random_range(1..=3),
+            writers: random.random_range(1..=3).max(least_writers(&faults)),
             workers: random.random_range(1..=3),
             chunks_per_commit: random.random_range(1..=4),
             chunk_bytes: random.random_range(300..4000),
@@ -96,6 +96,12 @@ impl Plan {
     }
 }
 
+/// Half of the writers are there where at least two are.
+fn least_writers(faults: &[Fault]) -> usize {
+    let is_split = |fault: &Fault| fault.kind == Kind::Blow(Blow::RedisSplit);
+    if faults.iter().any(is_split) { 2 } else { 1 }
+}
+
 fn needs_dedup(fault: Fault) -> bool {
     let step = matches!(
         fault.step,
@@ -107,6 +113,7 @@ fn needs_dedup(fault: Fault) -> bool {
             Blow::RedisFlushed
                 | Blow::RedisLost
                 | Blow::RedisSnapshot
+                | Blow::RedisSplit
                 | Blow::Network(_, Part::Redis, _)
         )
     );
@@ -156,7 +163,7 @@ fn everything(mode: Mode) -> Vec<(Step, Kind)> {
     }
     let places = places(mode);
     for (n, blow) in Blow::all().into_iter().enumerate() {
-        if mode == Mode::InProcess && blow == Blow::Stopped {
+        if mode == Mode::InProcess && matches!(blow, Blow::Stopped | Blow::ReaderStopped) {
             continue;
         }
         let own = own_places(blow, mode);
@@ -230,6 +237,8 @@ fn own_places(blow: Blow, mode: Mode) -> Vec<Step> {
         | Blow::ObjectDeleted
         | Blow::S3(_)
         | Blow::Network(_, Part::S3, _) => vec![read],
+        // While it holds a lease.
+        Blow::ReaderStopped => vec![Step::Gaps, Step::Renew, Step::Finish],
         _ => Vec::new(),
     }
 }

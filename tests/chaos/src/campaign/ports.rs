@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
-use jetline_dedup::{Claim, Claimed, Dedup};
+use jetline_dedup::{Claim, Claimed, Dedup, Place};
 use jetline_queue::{Acker, Chunk, Delivery, Destination, PublishAck, Queue};
-use jetline_records::{EpochId, Mode, ObjectId};
-use jetline_source::{ByteStream, ObjectVersion, Source};
+use jetline_records::{EpochId, LedgerIdentity, Mode, ObjectId};
+use jetline_source::{ByteStream, Listing, ObjectVersion, Source};
 
 use super::{
     fault::Kind,
@@ -89,7 +89,7 @@ impl Source for BrokenSource {
         self.inner.root()
     }
 
-    async fn list(&self) -> Result<Vec<ObjectVersion>, jetline_source::Error> {
+    async fn list(&self) -> Result<Listing, jetline_source::Error> {
         let broken = || source_error(self.inner.root());
         let list = || self.inner.list();
         self.breaker.take(Step::List, broken, list).await
@@ -287,6 +287,14 @@ impl Dedup for BrokenDedup {
         self.breaker
             .take(Step::BeginStore, dedup_error, begin)
             .await
+    }
+
+    async fn place(&self) -> Result<Option<Place>, jetline_dedup::Error> {
+        self.inner.place().await
+    }
+
+    async fn sign(&self, ledger: &LedgerIdentity) -> Result<(), jetline_dedup::Error> {
+        self.inner.sign(ledger).await
     }
 
     async fn epochs(&self) -> Result<Vec<EpochId>, jetline_dedup::Error> {

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    assembly::{ACK_WAIT, BUCKET, Site},
+    assembly::{ACK_WAIT, BUCKET, LEASE, Site},
     fault::{Blow, Fault, Kind},
     files::File,
     injector::{Injector, Instance, Request},
@@ -27,10 +27,13 @@ use super::{
     verdict::{self, Verdict},
 };
 
+/// How often the job is run again at most.
+const RUNS: u32 = 20;
+
 /// A run in which nothing was published or committed for so long hangs; on a busy machine others are only slow.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A run that takes so long hangs, even if something is tried all the time: others take seconds.
+/// A run that takes so long is wrong, even if it ends well: others take seconds.
 const LONGEST: Duration = Duration::from_mins(8);
 
 /// Between two looks at the services: a process gives no sign when it ends.
@@ -129,10 +132,17 @@ impl Run {
             self.start(Role::Fetcher).await?;
         }
         let mut stuck = self.until_fetchers_end().await?;
-        // The next run of the job: what came after the last listing, and whatever is open still.
-        if stuck.is_none() {
-            self.start(Role::Fetcher).await?;
-            stuck = self.until_fetchers_end().await?;
+        // The next run of the job: what came after the last listing, and whatever is open still. One more for each time
+        // that objects were refused again.
+        let url = self.site.lane.database(&self.site.database);
+        for _ in 0..RUNS {
+            if stuck.is_none() {
+                self.start(Role::Fetcher).await?;
+                stuck = self.until_fetchers_end().await?;
+            }
+            if stuck.is_some() || !verdict::has_refused(&url).await? {
+                break;
+            }
         }
         if stuck.is_none() && self.site.plan.drain {
             stuck = self.until_drained().await?;
@@ -140,7 +150,9 @@ impl Run {
         if stuck.is_none() {
             stuck = self.stop_writers().await?;
         }
-        let url = self.site.lane.database(&self.site.database);
+        if stuck.is_none() && self.begun.elapsed() > LONGEST {
+            stuck = Some(format!("it took {:?}", self.begun.elapsed()));
+        }
         let mut verdict = Verdict::default();
         if let Some(stuck) = stuck {
             verdict.wrong(stuck);
@@ -296,7 +308,8 @@ impl Run {
         tracing::debug!(?blow, "something breaks");
         match blow {
             Blow::AllKilled => self.services.iter_mut().for_each(Service::crash),
-            Blow::Stopped => self.stop_for_a_while(by),
+            Blow::Stopped => self.stop_for_a_while(by, ACK_WAIT * 2),
+            Blow::ReaderStopped => self.stop_for_a_while(by, LEASE * 3),
             Blow::BackendsTerminated => {
                 let url = self.site.lane.database(&self.site.database);
                 terminate_backends(&url).await?;
@@ -332,14 +345,14 @@ impl Run {
         fired
     }
 
-    fn stop_for_a_while(&mut self, by: Instance) {
+    fn stop_for_a_while(&mut self, by: Instance, time: Duration) {
         let Some(service) = self.services.iter().find(|service| service.instance == by) else {
             return;
         };
         service.signal(Signal::STOP);
         let Some(pid) = service.pid() else { return };
         self.later.spawn(async move {
-            sleep(ACK_WAIT * 2).await;
+            sleep(time).await;
             // It may have ended: then there is nobody to go on.
             let _ = rustix::process::kill_process(pid, Signal::CONT);
             Ok(())

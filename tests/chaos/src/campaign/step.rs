@@ -80,7 +80,7 @@ steps! {
     Sweep: Writer, "remove old epochs", Via::Port;
     Receive: Writer, "receive", Via::Port;
     Suspect: Writer, "note a suspect", Via::Statement(&["INSERT INTO chunks", "'suspect'"]);
-    Admit: Writer, "admit", Via::Statement(&["with_refused"]);
+    Admit: Writer, "admit", Via::Statement(&["AS known_as"]);
     Claim: Writer, "claim", Via::Port;
     Check: Writer, "check the epoch", Via::Statement(&["AS same_server", "AS complete"]);
     Known: Writer, "look up ledger entries", Via::Statement(&["FROM \"chunks\""]);

@@ -154,6 +154,19 @@ pub(crate) async fn standing(url: &str) -> anyhow::Result<Vec<String>> {
     Ok(lines.into_iter().map(|row| row.line).collect())
 }
 
+/// Whether objects are open that a fetcher was refused.
+pub(crate) async fn has_refused(url: &str) -> anyhow::Result<bool> {
+    #[derive(FromQueryResult)]
+    struct Found {
+        found: bool,
+    }
+    let db = connect(url).await?;
+    let sql = "SELECT EXISTS (SELECT 1 FROM objects WHERE state = 'registered' AND refusals > 0) AS found";
+    let rows: Vec<Found> = read(&db, sql).await?;
+    db.close().await?;
+    Ok(rows.iter().any(|row| row.found))
+}
+
 async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);

@@ -1,6 +1,8 @@
 //! For the rules that chance hits once in many thousand schedules: a schedule that ends wrong without the rule, and
 //! right with it. Every file has lines of one id only; A and B are what they say.
 
+use jetline_store::entities::objects::State;
+
 use super::{
     files::File,
     place::{Place, Store},
@@ -41,6 +43,10 @@ needed! {
         Rule::Registered, &[&["AAA"], &["B"]], number_of_another_object;
     without_what_is_behind_it_a_replayed_line_outdoes_a_later_one_that_needed_no_row:
         Rule::Behind, &[&["A"], &["B"], &["A"]], replay_below_an_unchanged_line;
+    without_waiting_a_line_is_lost_that_was_outdone_by_a_refused_one:
+        Rule::Outdone, &[&["A"], &["R"]], settle_before_a_refusal;
+    without_a_new_epoch_a_line_is_lost_that_was_outdone_by_a_refused_one:
+        Rule::Refusal, &[&["A"], &["R"]], commit_before_a_refusal;
 }
 
 async fn needed(
@@ -162,6 +168,45 @@ async fn number_of_another_object(world: &mut World<'_>) {
     world.load(TWO, 1, 0).await;
     world.lose_queue();
     world.settle().await;
+}
+
+/// A is superseded by a line that the database refuses only after the object of A could have ended.
+async fn settle_before_a_refusal(world: &mut World<'_>) {
+    commit_below_a_claim(world).await;
+    world.settle().await;
+    world.commit(ONE).await;
+}
+
+async fn commit_before_a_refusal(world: &mut World<'_>) {
+    commit_below_a_claim(world).await;
+    world.commit(ONE).await;
+}
+
+/// The line of the second file is claimed, the one of the first is committed.
+async fn commit_below_a_claim(world: &mut World<'_>) {
+    world.register(0).await;
+    world.register(1).await;
+    world.read(None).await;
+    world.read(None).await;
+    world.claim(ONE, 1, 0).await;
+    world.load(TWO, 0, 0).await;
+}
+
+/// A chunk that will never be committed outdid a line of an object that must end before its own object can fail.
+#[tokio::test]
+async fn line_that_a_dead_chunk_outdid_is_written_and_both_objects_end() {
+    let place = Place::sqlite(Store::memory()).await;
+    let files = [&["A"][..], &["B"]].map(File::of_one_id);
+    let mut world = World::new(&place, files.into(), false, None, 1).await;
+    commit_below_a_claim(&mut world).await;
+    world.crash(ONE);
+    world.give_up_chunk(1, 0).await;
+    world.finish().await;
+    let ended: Vec<_> = world.objects().await;
+    let states: Vec<_> = ended.iter().map(|object| object.state).collect();
+    assert_eq!(states, [State::Done, State::Failed]);
+    let row = ("A".to_owned(), 0);
+    assert_eq!(world.table().await, [(1, row)].into());
 }
 
 /// B crashes its writers and is given up, so that the last A leaves the row of the first one alone: only the entry says

@@ -16,6 +16,9 @@ pub(crate) struct Line {
 /// The content of a line that is not JSON.
 pub(crate) const BROKEN: char = '?';
 
+/// The content of a line that the database refuses.
+pub(crate) const REFUSED: char = 'R';
+
 /// An object, cut into its chunks.
 #[derive(Clone, Debug)]
 pub(crate) struct File {
@@ -50,13 +53,14 @@ impl File {
         }
     }
 
-    pub(crate) fn random(random: &mut StdRng, ids: i64, versions: bool) -> Self {
+    /// A file of lines with some of these contents.
+    pub(crate) fn random(random: &mut StdRng, ids: i64, versions: bool, contents: &[char]) -> Self {
         let line = |random: &mut StdRng| Line {
             id: random.random_range(1..=ids),
             content: if random.random_bool(0.03) {
                 BROKEN
             } else {
-                *['A', 'B'].get(random.random_range(0..2)).unwrap()
+                contents[random.random_range(0..contents.len())]
             },
             version: if versions {
                 random.random_range(1..=2)
@@ -96,11 +100,11 @@ impl File {
 }
 
 /// The table that one reader gets from reading the files in order, line by line: the last line of an id wins, unless it
-/// has a lower version.
+/// has a lower version. A line that cannot be stored is none.
 pub(crate) fn fold<'a>(files: impl Iterator<Item = &'a File>) -> BTreeMap<i64, Row> {
     let mut table: BTreeMap<i64, Row> = BTreeMap::new();
     for line in files.flat_map(|file| file.chunks.iter().flatten()) {
-        if line.content == BROKEN {
+        if [BROKEN, REFUSED].contains(&line.content) {
             continue;
         }
         let row = (line.content.to_string(), line.version);

@@ -10,6 +10,7 @@ use jetline_testkit::{postgres::Database, redis::RedisServer};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 
 use super::{
+    files::REFUSED,
     rule::{Rule, Tampered},
     torn::Torn,
 };
@@ -102,11 +103,30 @@ impl Place {
             _database: database,
         };
         place.sql(&notes).await;
+        for (table, column) in [("products", "title"), ("notes", "text")] {
+            place.refuse(table, column).await;
+        }
         for table in TABLES {
             let copy = format!("CREATE TABLE saved_{table} AS SELECT * FROM {table}");
             place.sql(&copy).await;
         }
         place
+    }
+
+    /// Has the database refuse rows with the content of a refused line.
+    async fn refuse(&self, table: &str, column: &str) {
+        let db = self.ledger.connection();
+        if db.get_database_backend() != DbBackend::Sqlite {
+            let check = format!("ALTER TABLE {table} ADD CHECK ({column} <> '{REFUSED}')");
+            return self.sql(&check).await;
+        }
+        for event in ["INSERT", "UPDATE"] {
+            let trigger = format!(
+                "CREATE TRIGGER {table}_{event} BEFORE {event} ON {table} WHEN NEW.{column} = '{REFUSED}'
+                 BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            );
+            self.sql(&trigger).await;
+        }
     }
 
     /// Empties everything for the next schedule.

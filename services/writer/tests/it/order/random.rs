@@ -6,11 +6,11 @@ use jetline_store::entities::objects::State;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
-    files::File,
+    files::{File, REFUSED},
     place::{Place, Store},
     rule::Rule,
     torn::Torn,
-    world::World,
+    world::{World, is_of_nothing},
 };
 
 /// A schedule that did not end after so many steps is stuck.
@@ -55,6 +55,16 @@ async fn without_superseded_random_schedules_end_wrong() {
 }
 
 #[tokio::test]
+async fn without_waiting_for_what_outdid_a_line_random_schedules_end_wrong() {
+    noticed(Rule::Outdone, Store::memory(), 3_000).await;
+}
+
+#[tokio::test]
+async fn without_a_new_epoch_after_a_refusal_random_schedules_end_wrong() {
+    noticed(Rule::Refusal, Store::memory(), 2_000).await;
+}
+
+#[tokio::test]
 async fn without_an_atomic_claim_random_schedules_end_wrong() {
     noticed(Rule::Atomic, Store::Torn(Torn::default().into()), 2_000).await;
 }
@@ -94,14 +104,26 @@ async fn run(place: &Place, seed: u64, without: Option<Rule>) -> Result<(), Stri
     let mut random = StdRng::seed_from_u64(seed);
     let versions = random.random_bool(0.2);
     let ids = random.random_range(1..=2);
-    let files = (0..random.random_range(1..=3)).map(|_| File::random(&mut random, ids, versions));
+    let refuses = seed.is_multiple_of(3);
+    let contents: &[char] = if refuses {
+        &['A', 'B', REFUSED]
+    } else {
+        &['A', 'B']
+    };
+    let files = 0..random.random_range(1..=3);
+    let files = files.map(|_| File::random(&mut random, ids, versions, contents));
     let files = files.collect();
     let world = World::new(place, files, versions, without, random.random()).await;
     let mut schedule = Schedule {
         faults: random.random_range(0..=4),
         random,
         world,
+        refuses,
+        slow: if refuses { 30 } else { 0 },
     };
+    if refuses {
+        schedule.read_together().await;
+    }
     let ended = schedule.run().await;
     ended.map_err(|wrong| {
         let Schedule { world, .. } = &schedule;
@@ -118,13 +140,20 @@ struct Schedule<'a> {
     random: StdRng,
     /// How many more faults happen at most.
     faults: u32,
+    /// Whether the database refuses lines.
+    refuses: bool,
+    /// For how many steps the first writer stays with what it has claimed.
+    slow: u32,
 }
 
 impl Schedule<'_> {
     async fn run(&mut self) -> Result<(), String> {
         for _ in 0..STEPS {
+            self.slow = self.slow.saturating_sub(1);
             if self.faults > 0 && self.random.random_bool(0.1) {
                 self.fault().await;
+            } else if self.slow > 0 && self.world.queue.is_empty() && self.busy().is_empty() {
+                self.slow = 0;
             } else if self.world.queue.is_empty() && self.busy().is_empty() {
                 if !self.go_on().await {
                     return self.world.faults().await;
@@ -133,9 +162,22 @@ impl Schedule<'_> {
                 self.fetch().await;
             } else {
                 self.write().await;
+                // What counts with refusals is how much has ended before.
+                if self.refuses && self.random.random_bool(0.3) {
+                    self.world.settle().await;
+                }
             }
         }
         Err("it does not end".to_owned())
+    }
+
+    /// Reads all files before anything is written: lines are outdone by lines of other objects only where chunks of both
+    /// are under way.
+    async fn read_together(&mut self) {
+        for file in 0..self.world.files.len() {
+            self.world.register(file).await;
+        }
+        while self.world.read(None).await {}
     }
 
     /// A step of a fetcher.
@@ -181,8 +223,9 @@ impl Schedule<'_> {
 
     fn busy(&self) -> Vec<usize> {
         let writers = &self.world.writers;
+        let is_slow = |writer| writer == 0 && self.slow > 0 && writers[0].stage() == "claimed";
         (0..writers.len())
-            .filter(|writer| !writers[*writer].is_idle())
+            .filter(|writer| !writers[*writer].is_idle() && !is_slow(*writer))
             .collect()
     }
 
@@ -207,7 +250,7 @@ impl Schedule<'_> {
         let objects = self.world.objects().await;
         let mut failed = objects
             .iter()
-            .filter(|object| object.state == State::Failed);
+            .filter(|object| object.state == State::Failed && !is_of_nothing(object));
         let Some(oldest) = failed.next() else {
             return false;
         };

@@ -1,5 +1,7 @@
 //! Chunks that are given up, and objects that are replayed.
 
+use std::num::NonZeroU32;
+
 use jetline_records::ObjectId;
 use jetline_store::ledger::{Replay, ReplayOutcome, Stored, Suspicion};
 use jetline_writer::parse;
@@ -33,7 +35,10 @@ impl World<'_> {
             from: ObjectId::new(object).unwrap(),
             stored: &stored.collect(),
             registration: &format!("{:016x}", self.randomness.random::<u64>()),
+            chunk_bytes: 1,
+            chunk_lines: NonZeroU32::MAX,
             max_line_bytes: 1,
+            rewrite: false,
         };
         let outcome = self.place.ledger.replay(&replay).await.unwrap();
         assert!(matches!(outcome, ReplayOutcome::Opened(_)), "{outcome:?}");

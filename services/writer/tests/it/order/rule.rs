@@ -36,6 +36,10 @@ pub(crate) enum Rule {
     Unique,
     /// A chunk whose object is not registered any more claims nothing.
     Registered,
+    /// An object does not end while a line of it was outdone by one that is not committed.
+    Outdone,
+    /// A record that the database refuses after its claim ends the epoch.
+    Refusal,
     /// A replay reads again whatever was registered after the object, too.
     Behind,
 }

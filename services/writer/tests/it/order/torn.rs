@@ -65,7 +65,9 @@ impl Dedup for Torn {
         let verdicts = claims.iter().map(|claim| {
             let verdict = match held.entries.get(&claim.key) {
                 None => Verdict::WriteIfChanged,
-                Some((rank, _)) if *rank > claim.rank => return Verdict::Superseded,
+                Some((rank, _)) if *rank > claim.rank => {
+                    return Verdict::Superseded(rank.position);
+                }
                 Some((rank, fingerprint))
                     if *fingerprint == claim.fingerprint && rank.position.object() < trusted =>
                 {

@@ -1,12 +1,22 @@
 //! A writer process: its steps one by one, so that anything can happen between them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, Epoch, EpochId, ObjectId};
-use jetline_store::{ChunkEntry, ChunkRows, CommitOutcome, Ledger, ledger::Admission};
-use jetline_writer::{admission::Admissions, claim::claim, epochs::Epochs, parse};
+use jetline_records::{Dataset, Epoch, EpochId, Key, ObjectId, Rejection};
+use jetline_store::{
+    ChunkEntry, ChunkRows, CommitOutcome, Error, Judged, Ledger, Refused, ledger::Admission,
+};
+use jetline_writer::{
+    admission::Admissions,
+    claim::{claim, write_through},
+    epochs::Epochs,
+    parse::{self, Parsed, Record},
+};
 
 use super::{
     place::{Place, Store},
@@ -29,6 +39,8 @@ pub(crate) struct Writer {
     admissions: Admissions,
     /// What it has in hand.
     pub(crate) messages: Vec<Message>,
+    /// The lines that the database refused, by object and number.
+    refused: HashMap<ObjectId, BTreeMap<u32, Rejection>>,
     stage: Stage,
 }
 
@@ -46,6 +58,7 @@ impl Writer {
             epochs: Epochs::new(ledger.clone(), dedup.clone(), seed),
             admissions: Admissions::new(ledger.clone()),
             messages: Vec::new(),
+            refused: HashMap::new(),
             stage: Stage::Received,
         }
     }
@@ -73,7 +86,12 @@ impl Writer {
     ) {
         match std::mem::replace(&mut self.stage, Stage::Received) {
             Stage::Received => self.claim(place, dataset, without).await,
-            Stage::Claimed(epoch, rows, unstored) => {
+            Stage::Claimed(epoch, mut rows, unstored) => {
+                if without == Some(Rule::Outdone) {
+                    for chunk in &mut rows {
+                        chunk.outdone_by.clear();
+                    }
+                }
                 if let (Store::Torn(store), false) = (&place.store, unstored.is_empty()) {
                     store.store(unstored);
                     self.stage = Stage::Claimed(epoch, rows, Vec::new());
@@ -81,7 +99,10 @@ impl Writer {
                     self.commit(epoch, rows, dataset, without).await;
                 }
             }
-            Stage::Committed => self.messages.clear(),
+            Stage::Committed => {
+                self.messages.clear();
+                self.refused.clear();
+            }
         }
     }
 
@@ -92,23 +113,26 @@ impl Writer {
             Some(Rule::Recovery) => epoch.recovery = ObjectId::default(),
             _ => {}
         }
-        let chunks = self.messages.iter().map(|message| &message.chunk);
-        let settled = chunks.clone().map(|chunk| chunk.settled).min();
-        let mut parsed: Vec<_> = chunks
-            .map(|chunk| parse::parse(chunk, dataset, &BTreeMap::new()))
-            .collect();
+        let settled = self.messages.iter().map(|message| message.chunk.settled);
+        let settled = settled.min();
+        let mut parsed = self.parsed(dataset);
         let mut parsed: Vec<_> = parsed.iter_mut().collect();
         if without != Some(Rule::Registered) {
             let entries: Vec<&ChunkEntry> = parsed.iter().map(|parsed| &parsed.entry).collect();
             match self.admissions.admit(&epoch, &entries).await.unwrap() {
-                Admission::All { .. } => {}
+                Admission::All => {}
                 Admission::Except(stale) => return self.let_go(&stale),
                 Admission::EpochEnded => return self.after(epoch.id, without).await,
             }
         }
         let settled = settled.unwrap_or_default();
-        let claimed = claim(&*self.dedup, &epoch, settled, dataset.name, &mut parsed).await;
-        match claimed.unwrap() {
+        let claimed = if epoch.claims(dataset.name) {
+            let claimed = claim(&*self.dedup, &epoch, settled, dataset.name, &mut parsed).await;
+            claimed.unwrap()
+        } else {
+            Some(write_through(&epoch, &mut parsed))
+        };
+        match claimed {
             Some(rows) => {
                 let unstored = match &place.store {
                     Store::Torn(store) => store.unstored(),
@@ -132,14 +156,68 @@ impl Writer {
             epoch = self.ledger.epoch().await.unwrap().unwrap().epoch.id;
         }
         let outcome = self.ledger.commit(epoch, &dataset.table, rows).await;
+        if outcome.as_ref().is_err_and(Error::may_be_of_a_row) {
+            return self.leave_out(claimed_under, dataset, without).await;
+        }
         match outcome.unwrap() {
             CommitOutcome::Committed(_) => self.stage = Stage::Committed,
             CommitOutcome::Raced => {}
+            CommitOutcome::Suppressed => panic!("no trigger leaves rows out"),
             CommitOutcome::EpochEnded => self.after(claimed_under, without).await,
             CommitOutcome::Stale(stale) => {
                 let next = self.epochs.next_id().await;
                 self.ledger.end_epoch(claimed_under, next).await.unwrap();
                 self.let_go(&stale);
+            }
+        }
+    }
+
+    fn parsed(&self, dataset: &Dataset) -> Vec<Parsed> {
+        let each = self.messages.iter().map(|message| {
+            let refused = self.refused.get(&message.chunk.object);
+            parse::parse(&message.chunk, dataset, refused.unwrap_or(&BTreeMap::new()))
+        });
+        each.collect()
+    }
+
+    /// Leaves out what the database refuses, until it refuses nothing.
+    async fn leave_out(&mut self, epoch: EpochId, dataset: &Dataset, without: Option<Rule>) {
+        loop {
+            let mut latest: BTreeMap<Key, Record> = BTreeMap::new();
+            for record in self.parsed(dataset).into_iter().flat_map(|one| one.records) {
+                let key = record.row.key.clone();
+                if latest
+                    .get(&key)
+                    .is_none_or(|other| other.rank() < record.rank())
+                {
+                    latest.insert(key, record);
+                }
+            }
+            let rows = latest.into_values().map(|record| Judged {
+                row: record.row,
+                position: record.position,
+                if_changed: false,
+            });
+            let refused = self.ledger.refused(&dataset.table, rows.collect()).await;
+            let refused = refused.unwrap();
+            if refused.is_empty() {
+                break;
+            }
+            for Refused {
+                position,
+                rejection,
+            } in refused
+            {
+                let of_object = self.refused.entry(position.object()).or_default();
+                of_object.insert(position.line(), rejection);
+            }
+        }
+        if without != Some(Rule::Refusal) {
+            let current = self.ledger.epoch().await.unwrap();
+            if current.is_some_and(|current| current.epoch.id == epoch) {
+                let next = self.epochs.next_id().await;
+                let switched = self.ledger.write_through(dataset.name, next).await;
+                switched.unwrap();
             }
         }
     }

@@ -6,11 +6,11 @@ use futures::future::join_all;
 use jetline_dedup::{Claim, Claimed};
 use jetline_records::{
     Key,
-    Verdict::{self, Superseded, Unchanged, Write, WriteIfChanged},
+    Verdict::{self, Unchanged, Write, WriteIfChanged},
 };
 use rand::seq::SliceRandom;
 
-use super::{Writers, claim, judged, object};
+use super::{SUPERSEDED, Writers, claim, judged, object};
 
 pub(crate) async fn integer_ids_of_any_size_are_told_apart(writers: &Writers) {
     let edges = [
@@ -123,7 +123,7 @@ pub(crate) async fn verdicts_come_in_the_order_of_many_claims(writers: &Writers)
             0 => (of(*id, b'a', 3), WriteIfChanged),
             1 => (of(*id, b'a', 3), Unchanged),
             2 => (of(*id, b'b', 3), Write),
-            _ => (of(*id, b'b', 1), Superseded),
+            _ => (of(*id, b'b', 1), SUPERSEDED),
         })
         .unzip();
     let verdicts = judged(writers.one(), &epoch, 3, &claims).await;

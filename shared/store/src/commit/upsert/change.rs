@@ -67,13 +67,16 @@ pub(super) enum Change {
 }
 
 impl Change {
-    pub(super) fn of(old: Option<&Old>, judged: &Judged) -> Self {
+    /// `rewrite` says that rows are not to be trusted: whatever is not outdone is written.
+    pub(super) fn of(old: Option<&Old>, judged: &Judged, rewrite: bool) -> Self {
         let Some(old) = old else {
             return Self::Insert;
         };
         let same = old.fingerprint == judged.row.fingerprint;
         match old.rank.cmp(&(judged.row.version, judged.position.get())) {
             Ordering::Greater => Self::Superseded,
+            Ordering::Equal | Ordering::Less if rewrite && same => Self::Raise,
+            Ordering::Equal if rewrite => Self::Update,
             Ordering::Equal => Self::Nothing,
             Ordering::Less if !same => Self::Update,
             Ordering::Less if judged.if_changed => Self::Nothing,

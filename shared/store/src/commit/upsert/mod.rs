@@ -7,38 +7,71 @@ mod postgres;
 mod sqlite;
 
 use chrono::{DateTime, Utc};
-use jetline_records::Table;
+use jetline_records::{Key, Position, Table};
 use sea_orm::{ConnectionTrait, DbBackend};
 
 use super::{Judged, Written};
 use crate::Error;
 
-/// Writes the rows of each chunk, and says what it did for each chunk.
+/// What an upsert did.
+#[derive(Debug, Default)]
+pub(super) struct Upserted {
+    /// For each chunk.
+    pub(super) written: Vec<Written>,
+    /// The lines of rows that were written without an error and are not there: a trigger left them out.
+    pub(super) suppressed: Vec<Position>,
+}
+
+/// Writes the rows of each chunk. `rewrite` also writes what its row seems to say already.
 pub(super) async fn upsert(
     tx: &impl ConnectionTrait,
     table: &Table,
     chunks: Vec<Vec<Judged>>,
     now: DateTime<Utc>,
-) -> Result<Vec<Written>, Error> {
-    let mut written = vec![Written::default(); chunks.len()];
+    rewrite: bool,
+) -> Result<Upserted, Error> {
+    let mut upserted = Upserted {
+        written: vec![Written::default(); chunks.len()],
+        suppressed: Vec::new(),
+    };
     let mut rows: Vec<(usize, Judged)> = Vec::with_capacity(chunks.iter().map(Vec::len).sum());
     for (chunk, judged) in chunks.into_iter().enumerate() {
         rows.extend(judged.into_iter().map(|row| (chunk, row)));
     }
     if rows.is_empty() {
-        return Ok(written);
+        return Ok(upserted);
     }
     // All writers lock rows in one order, so that they never wait for each other in a circle.
     rows.sort_unstable_by(|(_, a), (_, b)| a.row.key.cmp(&b.row.key));
     match tx.get_database_backend() {
-        DbBackend::Sqlite => sqlite::upsert(tx, table, rows, now, &mut written).await?,
-        _ => postgres::upsert(tx, table, rows, now, &mut written).await?,
+        DbBackend::Sqlite => sqlite::upsert(tx, table, rows, now, rewrite, &mut upserted).await?,
+        _ => postgres::upsert(tx, table, rows, now, rewrite, &mut upserted).await?,
     }
-    Ok(written)
+    Ok(upserted)
+}
+
+/// Does everything that writing a row takes, but for the row: what fails then is not the row's fault.
+pub(super) async fn upsert_nothing(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    row: Judged,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    match tx.get_database_backend() {
+        DbBackend::Sqlite => sqlite::insert_nothing(tx, table, row, now).await,
+        _ => postgres::insert_nothing(tx, table, row, now).await,
+    }
+}
+
+/// The rank of a record that was written.
+struct Sent {
+    key: Key,
+    version: i64,
+    position: Position,
 }
 
 /// The columns of a dataset's table: the record's own, then Jetline's.
-fn columns(table: &Table) -> Vec<&'static str> {
+pub(super) fn columns(table: &Table) -> Vec<&'static str> {
     let own = table.columns.iter().map(|column| column.name);
     own.chain(["fingerprint", "position", "updated_at"])
         .collect()
@@ -53,7 +86,7 @@ fn rank(table: &Table, of: &str) -> String {
 }
 
 /// What to do with a row that is there: `ON CONFLICT …`.
-fn on_conflict(table: &Table) -> String {
+fn on_conflict(table: &Table, rewrite: bool) -> String {
     let name = table.name;
     let mut assignments: Vec<String> = columns(table)
         .into_iter()
@@ -65,10 +98,11 @@ fn on_conflict(table: &Table) -> String {
              THEN \"{name}\".\"updated_at\" ELSE excluded.\"updated_at\" END"
     ));
     format!(
-        "ON CONFLICT (\"{}\") DO UPDATE SET {} WHERE {} < {}",
+        "ON CONFLICT (\"{}\") DO UPDATE SET {} WHERE {} {} {}",
         table.id,
         assignments.join(", "),
         rank(table, &format!("\"{name}\"")),
+        if rewrite { "<=" } else { "<" },
         rank(table, "excluded")
     )
 }

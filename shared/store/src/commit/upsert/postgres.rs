@@ -8,11 +8,11 @@
 use std::{collections::HashMap, fmt::Write as _};
 
 use chrono::{DateTime, Utc};
-use jetline_records::Table;
+use jetline_records::{Key, Table};
 use sea_orm::{ConnectionTrait, FromQueryResult, Value, sea_query::ArrayType};
 
 use super::{
-    Judged, Written,
+    Judged, Sent, Upserted, Written,
     change::{Change, Old, OldRow},
     on_conflict,
 };
@@ -27,56 +27,36 @@ pub(super) async fn upsert(
     table: &Table,
     rows: Vec<(usize, Judged)>,
     now: DateTime<Utc>,
-    written: &mut [Written],
+    rewrite: bool,
+    upserted: &mut Upserted,
 ) -> Result<(), Error> {
-    let old = look_up(tx, table, &rows).await?;
+    let keys = rows.iter().map(|(_, judged)| &judged.row.key);
+    let old = look_up(tx, table, &keys.collect::<Vec<_>>()).await?;
+    let written = &mut upserted.written;
     let mut write = Vec::with_capacity(rows.len());
     for ((chunk, judged), old) in rows.into_iter().zip(&old) {
-        match Change::of(old.as_ref(), &judged) {
+        match Change::of(old.as_ref(), &judged, rewrite) {
             Change::Superseded => written[chunk].superseded += 1,
             Change::Nothing => written[chunk].unchanged += 1,
             Change::Insert | Change::Update | Change::Raise => write.push((chunk, judged)),
         }
     }
-    if write.is_empty() {
-        return Ok(());
-    }
-    let mut chunks: HashMap<i64, usize> = write
-        .iter()
-        .map(|(chunk, judged)| (judged.position.get(), *chunk))
-        .collect();
-    let mut done = Vec::new();
     while !write.is_empty() {
         let behind = write.split_off(ROWS.min(write.len()));
-        done.extend(insert(tx, table, write, now).await?);
+        insert(tx, table, write, now, rewrite, upserted).await?;
         write = behind;
-    }
-    for done in done {
-        let mut note = |positions: Option<Vec<i64>>, count: fn(&mut Written) -> &mut u64| {
-            for position in positions.into_iter().flatten() {
-                if let Some(chunk) = chunks.remove(&position) {
-                    *count(&mut written[chunk]) += 1;
-                }
-            }
-        };
-        note(done.inserted, |written| &mut written.inserted);
-        note(done.updated, |written| &mut written.updated);
-        note(done.raised, |written| &mut written.unchanged);
-    }
-    for chunk in chunks.into_values() {
-        written[chunk].superseded += 1;
     }
     Ok(())
 }
 
-/// The rows that there are, in the order of the records, which is that of their ids.
+/// The rows that there are, in the order of the records' keys.
 ///
 /// That the plan goes through the primary key, whatever it thinks of the table's size, rests on our connections
 /// (`enable_seqscan` in `database.rs`).
 async fn look_up(
     tx: &impl ConnectionTrait,
     table: &Table,
-    rows: &[(usize, Judged)],
+    keys: &[&Key],
 ) -> Result<Vec<Option<Old>>, Error> {
     let version = table
         .version
@@ -87,21 +67,21 @@ async fn look_up(
         name = table.name,
         id = table.id,
     );
-    let ids = array(rows.iter().map(|(_, judged)| judged.row.key.clone().into()));
+    let ids = array(keys.iter().map(|key| Key::clone(key).into()));
     let found: Vec<OldRow> = query(tx, "read rows", &sql, [ids]).await?;
-    let mut old: Vec<Option<Old>> = rows.iter().map(|_| None).collect();
+    let mut old: Vec<Option<Old>> = keys.iter().map(|_| None).collect();
     for row in found {
         let (key, row) = row
             .with_key(table.id_type)
             .map_err(|error| Error::of("read rows", error))?;
-        if let Ok(place) = rows.binary_search_by(|(_, judged)| judged.row.key.cmp(&key)) {
+        if let Ok(place) = keys.binary_search(&&key) {
             old[place] = Some(row);
         }
     }
     Ok(old)
 }
 
-/// What was done, by the positions of the lines; those that are missing met a row of a higher rank.
+/// What was done, by the positions of the lines; those that are missing met a row of a higher rank, or a trigger.
 #[derive(FromQueryResult)]
 struct Done {
     inserted: Option<Vec<i64>>,
@@ -114,25 +94,95 @@ async fn insert(
     table: &Table,
     rows: Vec<(usize, Judged)>,
     now: DateTime<Utc>,
-) -> Result<Vec<Done>, Error> {
-    let values = arrays(table, rows, now);
-    query(tx, "upsert records", &statement(table), values).await
+    rewrite: bool,
+    upserted: &mut Upserted,
+) -> Result<(), Error> {
+    let (sent, values) = arrays(table, rows, now);
+    let sql = statement(table, "", rewrite);
+    let done: Vec<Done> = query(tx, "upsert records", &sql, values).await?;
+    let mut sent: HashMap<i64, (usize, Sent)> = sent
+        .into_iter()
+        .map(|(chunk, sent)| (sent.position.get(), (chunk, sent)))
+        .collect();
+    for done in done {
+        let mut note = |positions: Option<Vec<i64>>, count: fn(&mut Written) -> &mut u64| {
+            for position in positions.into_iter().flatten() {
+                if let Some((chunk, _)) = sent.remove(&position) {
+                    *count(&mut upserted.written[chunk]) += 1;
+                }
+            }
+        };
+        note(done.inserted, |written| &mut written.inserted);
+        note(done.updated, |written| &mut written.updated);
+        note(done.raised, |written| &mut written.unchanged);
+    }
+    if sent.is_empty() {
+        return Ok(());
+    }
+    not_written(tx, table, sent.into_values().collect(), upserted).await
+}
+
+/// Tells rows that met one of a higher rank from those that are not there.
+async fn not_written(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    mut sent: Vec<(usize, Sent)>,
+    upserted: &mut Upserted,
+) -> Result<(), Error> {
+    sent.sort_unstable_by(|(_, a), (_, b)| a.key.cmp(&b.key));
+    let keys: Vec<&Key> = sent.iter().map(|(_, sent)| &sent.key).collect();
+    let rows = look_up(tx, table, &keys).await?;
+    for ((chunk, sent), row) in sent.iter().zip(rows) {
+        let rank = (sent.version, sent.position.get());
+        if row.is_some_and(|row| row.rank >= rank) {
+            upserted.written[*chunk].superseded += 1;
+        } else {
+            upserted.suppressed.push(sent.position);
+        }
+    }
+    Ok(())
+}
+
+/// Runs the statement of [`insert`] so that it takes none of the rows that it is given.
+pub(super) async fn insert_nothing(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    row: Judged,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let (_, values) = arrays(table, vec![(0, row)], now);
+    let sql = statement(table, "WHERE false", false);
+    query::<Done>(tx, "upsert records", &sql, values)
+        .await
+        .map(drop)
 }
 
 /// The parameters of [`statement`]: the time, then the columns. An array cannot hold NULL, so that a column that may goes
 /// with a second array that says where.
 ///
-/// The values are moved, not copied: they are nearly all that a record takes.
-fn arrays(table: &Table, rows: Vec<(usize, Judged)>, now: DateTime<Utc>) -> Vec<Value> {
+/// The values are moved, not copied: they are nearly all that a record takes. What is left of the records comes back.
+fn arrays(
+    table: &Table,
+    rows: Vec<(usize, Judged)>,
+    now: DateTime<Utc>,
+) -> (Vec<(usize, Sent)>, Vec<Value>) {
     let column = || Vec::<Value>::with_capacity(rows.len());
+    let mut sent = Vec::with_capacity(rows.len());
     let (mut fingerprints, mut positions) = (column(), column());
     let mut columns: Vec<Vec<Value>> = table.columns.iter().map(|_| column()).collect();
-    for (_, Judged { row, position, .. }) in rows {
+    for (chunk, Judged { row, position, .. }) in rows {
         fingerprints.push(row.fingerprint.as_bytes().to_vec().into());
         positions.push(position.get().into());
         for (column, value) in columns.iter_mut().zip(row.values) {
             column.push(value);
         }
+        let (key, version) = (row.key, row.version);
+        let of_row = Sent {
+            key,
+            version,
+            position,
+        };
+        sent.push((chunk, of_row));
     }
     let mut values = vec![now.into(), array(fingerprints), array(positions)];
     for (column, mut of_rows) in table.columns.iter().zip(columns) {
@@ -149,7 +199,7 @@ fn arrays(table: &Table, rows: Vec<(usize, Judged)>, now: DateTime<Utc>) -> Vec<
             values.push(array(of_rows));
         }
     }
-    values
+    (sent, values)
 }
 
 fn is_null(value: &Value) -> bool {
@@ -166,7 +216,7 @@ fn array(values: impl IntoIterator<Item = Value>) -> Value {
 ///
 /// `unnest` stands in the list of what is selected, where PostgreSQL goes through all arrays at once; in a `FROM` it would
 /// first copy each of them to a store of its own. Nothing in the plan sorts or joins, so that the order stays.
-fn statement(table: &Table) -> String {
+fn statement(table: &Table, condition: &str, rewrite: bool) -> String {
     let mut unnested = String::from("unnest($2) AS \"fingerprint\", unnest($3) AS \"position\"");
     let mut selected = String::from("n.\"fingerprint\", n.\"position\", $1");
     let mut into = String::from("\"fingerprint\", \"position\", \"updated_at\"");
@@ -190,7 +240,7 @@ fn statement(table: &Table) -> String {
     }
     format!(
         "WITH new AS (
-             INSERT INTO \"{name}\" ({into}) SELECT {selected} FROM (SELECT {unnested}) n
+             INSERT INTO \"{name}\" ({into}) SELECT {selected} FROM (SELECT {unnested}) n {condition}
              {on_conflict}
              RETURNING \"position\", xmax = 0 AS inserted, \"updated_at\" = $1 AS changed)
          SELECT array_agg(\"position\") FILTER (WHERE inserted) AS inserted,
@@ -198,6 +248,6 @@ fn statement(table: &Table) -> String {
              array_agg(\"position\") FILTER (WHERE NOT inserted AND NOT changed) AS raised
          FROM new",
         name = table.name,
-        on_conflict = on_conflict(table),
+        on_conflict = on_conflict(table, rewrite),
     )
 }

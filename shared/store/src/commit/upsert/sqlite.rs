@@ -3,11 +3,11 @@
 use std::{collections::HashMap, iter};
 
 use chrono::{DateTime, Utc};
-use jetline_records::{Key, Table};
+use jetline_records::{Key, Position, Table};
 use sea_orm::{ConnectionTrait, Value};
 
 use super::{
-    Judged, Written,
+    Judged, Upserted,
     change::{Change, Old, OldRow},
     columns, on_conflict,
 };
@@ -24,13 +24,15 @@ pub(super) async fn upsert(
     table: &Table,
     rows: Vec<(usize, Judged)>,
     now: DateTime<Utc>,
-    written: &mut [Written],
+    rewrite: bool,
+    upserted: &mut Upserted,
 ) -> Result<(), Error> {
-    let old = read(tx, table, &rows).await?;
+    let keys: Vec<Key> = rows.iter().map(|(_, one)| one.row.key.clone()).collect();
+    let old = read(tx, table, &keys).await?;
     let mut write = Vec::with_capacity(rows.len());
     for (chunk, judged) in rows {
-        let counts = &mut written[chunk];
-        match Change::of(old.get(&judged.row.key), &judged) {
+        let counts = &mut upserted.written[chunk];
+        match Change::of(old.get(&judged.row.key), &judged, rewrite) {
             Change::Superseded => {
                 counts.superseded += 1;
                 continue;
@@ -45,17 +47,17 @@ pub(super) async fn upsert(
         }
         write.push(judged);
     }
-    insert(tx, table, write, now).await
+    insert(tx, table, write, now, rewrite, upserted).await
 }
 
 async fn read(
     tx: &impl ConnectionTrait,
     table: &Table,
-    rows: &[(usize, Judged)],
+    keys: &[Key],
 ) -> Result<HashMap<Key, Old>, Error> {
-    let mut old = HashMap::with_capacity(rows.len());
-    let mut rest = rows;
-    for size in batches(rows.len(), PARAMETERS) {
+    let mut old = HashMap::with_capacity(keys.len());
+    let mut rest = keys;
+    for size in batches(keys.len(), PARAMETERS) {
         let (batch, behind) = rest.split_at(size);
         rest = behind;
         let sql = format!(
@@ -68,9 +70,7 @@ async fn read(
                 .map_or("0".to_owned(), |column| format!("\"{column}\"")),
             keys = parameters(batch.len()),
         );
-        let keys = batch
-            .iter()
-            .map(|(_, judged)| judged.row.key.clone().into());
+        let keys = batch.iter().map(|key| key.clone().into());
         let found: Vec<OldRow> = query(tx, "read rows", &sql, keys).await?;
         for row in found {
             let (key, row) = row
@@ -102,34 +102,78 @@ async fn insert(
     table: &Table,
     rows: Vec<Judged>,
     now: DateTime<Utc>,
+    rewrite: bool,
+    upserted: &mut Upserted,
 ) -> Result<(), Error> {
-    let columns = columns(table);
-    let names: Vec<String> = columns
-        .iter()
-        .map(|column| format!("\"{column}\""))
-        .collect();
     let mut rows = rows.into_iter();
-    for size in batches(rows.len(), PARAMETERS / columns.len()) {
-        let tuple = format!("({})", parameters(columns.len()));
-        let tuples = vec![tuple; size];
-        let sql = format!(
-            "INSERT INTO \"{}\" ({}) VALUES {} {}",
-            table.name,
-            names.join(", "),
-            tuples.join(", "),
-            on_conflict(table)
-        );
-        let values = rows.by_ref().take(size).flat_map(|judged| {
-            let own = judged.row.values.into_iter();
-            let ours: [Value; 3] = [
-                judged.row.fingerprint.as_bytes().to_vec().into(),
-                judged.position.get().into(),
-                now.into(),
-            ];
-            own.chain(ours)
-        });
-        execute(tx, "upsert records", &sql, values).await?;
+    for size in batches(rows.len(), PARAMETERS / columns(table).len()) {
+        let tuple = format!("({})", parameters(columns(table).len()));
+        let tuples = vec![tuple; size].join(", ");
+        let sql = statement(table, &format!("VALUES {tuples}"), rewrite);
+        let mut sent = Vec::with_capacity(size);
+        let mut values = Vec::with_capacity(size * columns(table).len());
+        for judged in rows.by_ref().take(size) {
+            sent.push((judged.row.key.clone(), judged.position));
+            values.extend(self::values(judged, now));
+        }
+        let written = execute(tx, "upsert records", &sql, values).await?;
+        if written != size as u64 {
+            not_written(tx, table, &sent, upserted).await?;
+        }
     }
+    Ok(())
+}
+
+/// Runs the statement of [`insert`] so that it takes no row.
+pub(super) async fn insert_nothing(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    row: Judged,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let of_row = parameters(columns(table).len());
+    let sql = statement(table, &format!("SELECT {of_row} WHERE false"), false);
+    execute(tx, "upsert records", &sql, values(row, now))
+        .await
+        .map(drop)
+}
+
+/// Writes what `rows` gives; the values of each row are those of [`values`].
+fn statement(table: &Table, rows: &str, rewrite: bool) -> String {
+    let names = columns(table)
+        .into_iter()
+        .map(|column| format!("\"{column}\""));
+    format!(
+        "INSERT INTO \"{}\" ({}) {rows} {}",
+        table.name,
+        names.collect::<Vec<_>>().join(", "),
+        on_conflict(table, rewrite)
+    )
+}
+
+fn values(judged: Judged, now: DateTime<Utc>) -> impl Iterator<Item = Value> {
+    let ours: [Value; 3] = [
+        judged.row.fingerprint.as_bytes().to_vec().into(),
+        judged.position.get().into(),
+        now.into(),
+    ];
+    judged.row.values.into_iter().chain(ours)
+}
+
+/// Nobody else writes: a row that does not say so now was left out by a trigger.
+async fn not_written(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    sent: &[(Key, Position)],
+    upserted: &mut Upserted,
+) -> Result<(), Error> {
+    let keys: Vec<Key> = sent.iter().map(|(key, _)| key.clone()).collect();
+    let rows = read(tx, table, &keys).await?;
+    let missing = sent
+        .iter()
+        .filter(|(key, position)| rows.get(key).is_none_or(|row| row.rank.1 != position.get()));
+    let missing = missing.map(|(_, position)| *position);
+    upserted.suppressed.extend(missing);
     Ok(())
 }
 

@@ -1,13 +1,16 @@
 //! Types and parsers of settings.
 //!
-//! A URL with a password is a [`SecretUrl`]: clap would print an invalid value in its error, and the value of an
-//! environment variable in `--help` (declare such settings with `hide_env_values = true`).
+//! A URL with a password is a [`SecretUrl`]: clap would print the value of an environment variable in `--help` (declare
+//! such settings with `hide_env_values = true`). What it would print in its errors is hidden by [`parse`].
 
-use std::{env, ffi::OsStr, fmt, time::Duration};
+mod refusal;
+mod secret_url;
+
+use std::{env, ffi::OsStr, time::Duration};
 
 use anyhow::Context;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, builder::Resettable};
-use url::Url;
+pub use secret_url::{SecretUrl, redacted};
 
 /// The settings of this process, from its flags and its environment; ends the process where they are malformed.
 #[must_use]
@@ -19,8 +22,11 @@ pub fn parse<Cli: CommandFactory + FromArgMatches>() -> Cli {
 #[must_use]
 pub fn parse_as<Cli: FromArgMatches>(command: Command) -> Cli {
     let is_empty = |name: &_| env::var_os(name).is_some_and(|value| value.is_empty());
-    let matches = without_variables(command, is_empty).get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let mut command = without_variables(command, is_empty);
+    let parsed = command
+        .try_get_matches_from_mut(env::args_os())
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.unwrap_or_else(|error| refusal::without_secrets(error, &mut command).exit())
 }
 
 /// A variable that is set to nothing is not set: `NAME=${NAME:-}` in a compose file says just that.
@@ -69,56 +75,6 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "the size does not fit 64 bits".to_owned())
 }
 
-/// A URL without what could be secret: the user, the password, the query.
-#[must_use]
-pub fn redacted(url: &Url) -> String {
-    let mut url = url.clone();
-    // Setting these fails for URLs that cannot have them.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.set_fragment(None);
-    url.into()
-}
-
-/// A URL that may hold a password: neither `Debug` nor `Display` shows it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretUrl(String);
-
-impl SecretUrl {
-    /// The URL, checked; the error names the variable that it was set by, and does not show the value.
-    pub fn parse(&self, variable: &str) -> anyhow::Result<Url> {
-        Url::parse(&self.0).with_context(|| format!("{variable} is not a URL"))
-    }
-
-    /// The URL as it was given, with its secrets.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for SecretUrl {
-    fn from(url: String) -> Self {
-        Self(url)
-    }
-}
-
-impl fmt::Display for SecretUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match Url::parse(&self.0) {
-            Ok(url) => f.write_str(&redacted(&url)),
-            Err(_) => f.write_str("(not a URL)"),
-        }
-    }
-}
-
-impl fmt::Debug for SecretUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -161,25 +117,5 @@ mod tests {
     fn durations_are_written_for_people() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert!(duration("10").unwrap_err().contains("30s"));
-    }
-
-    #[test]
-    fn secrets_of_a_url_are_not_shown() {
-        let url = SecretUrl::from("postgres://ann:geheim@db:5432/shop?password=geheim".to_owned());
-        assert_eq!(
-            format!("{url} {url:?}"),
-            "postgres://db:5432/shop postgres://db:5432/shop"
-        );
-        assert!(url.expose().contains("geheim"));
-    }
-
-    #[test]
-    fn url_that_is_none_is_told_by_its_variable_alone() {
-        let url = SecretUrl::from("ann:geheim@db".to_owned());
-        let url = SecretUrl::from(format!("//{}", url.expose()));
-        let error = format!("{:#}", url.parse("DATABASE_URL").unwrap_err());
-        assert!(error.contains("DATABASE_URL"), "{error}");
-        assert!(!error.contains("geheim"), "{error}");
-        assert!(!url.to_string().contains("geheim"));
     }
 }

@@ -1,0 +1,33 @@
+//! What the ledger knows of lines that other lines outdid, and of datasets that are written without claims.
+
+use sea_orm_migration::{
+    prelude::*,
+    schema::{text, text_null},
+};
+
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let outdone = Table::alter()
+            .table("chunks")
+            .add_column(text_null("outdone_by"))
+            .take();
+        manager.alter_table(outdone).await?;
+        let write_through = Table::alter()
+            .table("epoch")
+            .add_column(text("write_through").default(""))
+            .take();
+        manager.alter_table(write_through).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for (table, column) in [("chunks", "outdone_by"), ("epoch", "write_through")] {
+            let alter = Table::alter().table(table).drop_column(column).take();
+            manager.alter_table(alter).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,33 @@
+//! Objects that could not be read for a reason that is not theirs: why, how often, and when they are tried again.
+
+use sea_orm_migration::{
+    prelude::*,
+    schema::{big_integer, big_integer_null, text_null},
+};
+
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        // SQLite adds one column at a time.
+        for column in [
+            text_null("refusal"),
+            big_integer("refusals").default(0).take(),
+            big_integer_null("retry_at"),
+        ] {
+            let add = Table::alter().table("objects").add_column(column).take();
+            manager.alter_table(add).await?;
+        }
+        Ok(())
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for column in ["retry_at", "refusals", "refusal"] {
+            let drop = Table::alter().table("objects").drop_column(column).take();
+            manager.alter_table(drop).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,25 @@
+//! How many lines a chunk of an object has at most; objects that are there have no such limit.
+
+use sea_orm_migration::{prelude::*, schema::big_integer_null};
+
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let add = Table::alter()
+            .table("objects")
+            .add_column(big_integer_null("chunk_lines"))
+            .take();
+        manager.alter_table(add).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let drop = Table::alter()
+            .table("objects")
+            .drop_column("chunk_lines")
+            .take();
+        manager.alter_table(drop).await
+    }
+}

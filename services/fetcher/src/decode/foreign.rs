@@ -1,0 +1,121 @@
+//! Content that cannot be lines of JSON, by its first bytes.
+//!
+//! Only what no text begins with is here: one bad line at the beginning of a good object must cost only itself.
+
+use super::Format;
+
+/// How many of the content's first bytes tell: a tar archive says what it is behind the name of its first file.
+pub(super) const HEAD: usize = 264;
+
+/// What begins with which bytes, at which offset.
+const MAGIC: [(usize, &[u8], &str); 28] = [
+    (0, b"\xff\xfe\0\0", "UTF-32 text"),
+    (0, b"\0\0\xfe\xff", "UTF-32 text"),
+    (0, b"\xff\xfe", "UTF-16 text"),
+    (0, b"\xfe\xff", "UTF-16 text"),
+    (0, b"\xfd7zXZ\0", "xz data"),
+    (0, b"\x5d\0\0\x80\0", "lzma data"),
+    (0, b"\x04\x22\x4d\x18", "lz4 data"),
+    (0, b"\xff\x06\0\0sNaPpY", "snappy data"),
+    (0, b"\x1f\x9d", "compress data (.Z)"),
+    (0, b"\x1f\xa0", "compress data (.Z)"),
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"PK\x05\x06", "a zip archive"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (0, b"Rar!\x1a\x07", "a rar archive"),
+    (257, b"ustar", "a tar archive"),
+    (0, b"\x89PNG\r\n\x1a\n", "a PNG picture"),
+    (0, b"\xff\xd8\xff", "a JPEG picture"),
+    (0, b"GIF89a", "a GIF picture"),
+    (0, b"GIF87a", "a GIF picture"),
+    (0, b"II*\0", "a TIFF picture"),
+    (0, b"MM\0*", "a TIFF picture"),
+    (8, b"WEBPVP8", "a WebP picture"),
+    (0, b"%PDF-", "a PDF document"),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document"),
+    (0, b"SQLite format 3\0", "a SQLite database"),
+    (0, b"PAR1", "a Parquet file"),
+    (0, b"Obj\x01", "an Avro file"),
+    (0, b"\x7fELF", "a program"),
+];
+
+/// What content is, if it is no text of JSON, by its first bytes: [`HEAD`] of them, or all.
+pub(super) fn form(head: &[u8]) -> Option<String> {
+    let compressed = Format::COMPRESSED.into_iter();
+    if let Some(format) = compressed
+        .into_iter()
+        .find(|format| format.is_certain(head))
+    {
+        return Some(format!("{format} data, compressed once more"));
+    }
+    let begins = |(offset, magic, _): &&(usize, &[u8], &str)| {
+        head.get(*offset..)
+            .is_some_and(|head| head.starts_with(magic))
+    };
+    let magic = MAGIC.iter().find(begins).map(|(_, _, form)| *form);
+    magic.or_else(|| wide(head)).map(str::to_owned)
+}
+
+/// Text of several bytes per character, without a byte order mark, when four characters agree.
+fn wide(head: &[u8]) -> Option<&'static str> {
+    let all = |width: usize, at: usize| {
+        let first = head.get(..4 * width)?;
+        let is_so = |(index, byte): (usize, &u8)| (index % width == at) == (*byte != 0);
+        first.iter().enumerate().all(is_so).then_some(())
+    };
+    if all(4, 0).or_else(|| all(4, 3)).is_some() {
+        return Some("UTF-32 text");
+    }
+    all(2, 0).or_else(|| all(2, 1)).map(|()| "UTF-16 text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn magic_numbers_and_wide_text_are_recognised() {
+        let mut tar = b"a.jsonl".to_vec();
+        tar.resize(257, 0);
+        tar.extend_from_slice(b"ustar\x0000");
+        let utf16: Vec<u8> = "{\"id\":1}"
+            .encode_utf16()
+            .flat_map(u16::to_be_bytes)
+            .collect();
+        let utf32: Vec<u8> = "{\"id\":1}"
+            .chars()
+            .flat_map(|c| (c as u32).to_le_bytes())
+            .collect();
+        for (head, expected) in [
+            (&b"\xff\xfe{\0\"\0"[..], "UTF-16 text"),
+            (&utf16, "UTF-16 text"),
+            (&utf32, "UTF-32 text"),
+            (b"\xfd7zXZ\0\0\x04", "xz data"),
+            (b"PK\x03\x04\x14\0", "a zip archive"),
+            (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
+            (b"\x1f\x8b\x08\0", "gzip data, compressed once more"),
+            (&tar, "a tar archive"),
+        ] {
+            assert_eq!(form(head).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn text_that_may_be_lines_is_not_judged_by_its_first_bytes() {
+        for head in [
+            &b""[..],
+            b"\n\n",
+            b"\xef\xbb\xbf{\"id\":1}\n",
+            b"[1,2]\n{\"id\":1}\n",
+            b"{\n  \"id\": 1\n}\n",
+            b"id,title\n1,t\n",
+            b"nonsense\n",
+            b"a\0b\n{\"id\":1}\n",
+            b"\0\0\0\0\0\0\0\0\n{\"id\":1}\n",
+            b"BZh\n",
+            b"\xff\n{\"id\":1}\n",
+        ] {
+            assert_eq!(form(head), None, "{head:?}");
+        }
+    }
+}

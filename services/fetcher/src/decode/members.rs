@@ -1,0 +1,174 @@
+//! Compressed data member after member, until the object ends.
+//!
+//! Between members the stored bytes are looked at: zeros up to the object's end are padding, as tapes and block devices
+//! leave it; anything else that does not begin a member is not what was compressed.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use async_compression::{
+    tokio::bufread::{BzDecoder, GzipDecoder, ZstdDecoder},
+    zstd::DParameter,
+};
+use bytes::{Buf, Bytes, BytesMut};
+use futures::{Stream, StreamExt, stream::BoxStream};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, ReadBuf};
+
+use super::{BLOCK, Format};
+
+/// Bytes that tell whether a member begins.
+const MAGIC: usize = 4;
+
+/// Other bytes than zeros and members, and where they begin in the stored object.
+#[derive(Debug, thiserror::Error)]
+#[error("bytes that belong to nothing begin at byte {0}")]
+pub(super) struct Trailing(pub(super) u64);
+
+/// What was compressed. After an error nothing comes.
+pub(super) fn decoded(
+    format: Format,
+    stored: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    window_log: u32,
+) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    let stored = Stored {
+        blocks: stored.boxed(),
+        block: Bytes::new(),
+        offset: 0,
+    };
+    let member = Member::new(format, stored, window_log);
+    let begin = (Some(member), BytesMut::new());
+    futures::stream::try_unfold(begin, move |(member, mut buffer)| async move {
+        let mut member = member;
+        while let Some(mut decoder) = member.take() {
+            if buffer.capacity() == 0 {
+                buffer.reserve(BLOCK);
+            }
+            if decoder.read_buf(&mut buffer).await? > 0 {
+                let block = buffer.split().freeze();
+                return Ok(Some((block, (Some(decoder), buffer))));
+            }
+            let mut stored = decoder.into_inner();
+            if stored.goes_on(format).await? {
+                member = Some(Member::new(format, stored, window_log));
+            }
+        }
+        Ok(None)
+    })
+}
+
+/// The decoder of one member.
+enum Member {
+    Plain(Stored),
+    Gzip(GzipDecoder<Stored>),
+    Zstd(ZstdDecoder<Stored>),
+    Bzip2(BzDecoder<Stored>),
+}
+
+impl Member {
+    fn new(format: Format, stored: Stored, window_log: u32) -> Self {
+        match format {
+            Format::Plain => Self::Plain(stored),
+            Format::Gzip => Self::Gzip(GzipDecoder::new(stored)),
+            Format::Zstd => {
+                let window = [DParameter::window_log_max(window_log)];
+                Self::Zstd(ZstdDecoder::with_params(stored, &window))
+            }
+            Format::Bzip2 => Self::Bzip2(BzDecoder::new(stored)),
+        }
+    }
+
+    fn into_inner(self) -> Stored {
+        match self {
+            Self::Plain(stored) => stored,
+            Self::Gzip(decoder) => decoder.into_inner(),
+            Self::Zstd(decoder) => decoder.into_inner(),
+            Self::Bzip2(decoder) => decoder.into_inner(),
+        }
+    }
+}
+
+impl AsyncRead for Member {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stored) => Pin::new(stored).poll_read(context, buffer),
+            Self::Gzip(decoder) => Pin::new(decoder).poll_read(context, buffer),
+            Self::Zstd(decoder) => Pin::new(decoder).poll_read(context, buffer),
+            Self::Bzip2(decoder) => Pin::new(decoder).poll_read(context, buffer),
+        }
+    }
+}
+
+/// The stored bytes, of which a few can be looked at before they are taken.
+struct Stored {
+    blocks: BoxStream<'static, io::Result<Bytes>>,
+    block: Bytes,
+    /// How many bytes were taken.
+    offset: u64,
+}
+
+impl Stored {
+    /// Whether another member begins here. Otherwise the object ends here, perhaps behind zeros.
+    async fn goes_on(&mut self, format: Format) -> io::Result<bool> {
+        let at = self.offset;
+        while self.block.len() < MAGIC {
+            let Some(block) = self.blocks.next().await else {
+                break;
+            };
+            self.block = [std::mem::take(&mut self.block), block?].concat().into();
+        }
+        if self.block.is_empty() {
+            return Ok(false);
+        }
+        if format.begins(&self.block[..MAGIC.min(self.block.len())]) {
+            return Ok(true);
+        }
+        loop {
+            if self.block.iter().any(|byte| *byte != 0) {
+                return Err(io::Error::other(Trailing(at)));
+            }
+            match self.blocks.next().await {
+                Some(block) => self.block = block?,
+                None => return Ok(false),
+            }
+        }
+    }
+}
+
+impl AsyncRead for Stored {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let block = std::task::ready!(self.as_mut().poll_fill_buf(context))?;
+        let taken = block.len().min(buffer.remaining());
+        buffer.put_slice(&block[..taken]);
+        self.consume(taken);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncBufRead for Stored {
+    fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        while this.block.is_empty() {
+            match std::task::ready!(this.blocks.poll_next_unpin(context)) {
+                Some(block) => this.block = block?,
+                None => break,
+            }
+        }
+        Poll::Ready(Ok(&this.block))
+    }
+
+    fn consume(mut self: Pin<&mut Self>, taken: usize) {
+        self.block.advance(taken);
+        self.offset += taken as u64;
+    }
+}

@@ -1,0 +1,63 @@
+//! `dismiss`: an object that failed, or that may not be read, is not waited for and not counted any more.
+
+use std::fmt;
+
+use anyhow::{Context, bail};
+use jetline_records::{EpochId, ObjectId};
+use jetline_store::{Ledger, ledger::Dismissal};
+use rand::{SeedableRng, rngs::StdRng};
+
+/// Which object is dismissed.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DismissSettings {
+    /// The object with this number, as `/objects` shows it
+    #[arg(value_name = "OBJECT")]
+    pub object: u32,
+}
+
+/// What is dismissed.
+#[derive(Clone, Copy, Debug)]
+pub struct Dismissed {
+    object: u32,
+    is_ending: bool,
+}
+
+/// Dismisses a failed object, and ends one that stays open because it may not be read. `seed` makes the id of an epoch.
+pub async fn dismiss(
+    which: &DismissSettings,
+    ledger: &Ledger,
+    seed: u64,
+) -> anyhow::Result<Dismissed> {
+    let object = which.object;
+    let unknown = || format!("there is no object {object}: /objects shows their numbers");
+    let id = ObjectId::new(object.into()).with_context(unknown)?;
+    let next = EpochId::random(&mut StdRng::seed_from_u64(seed));
+    let is_ending = match ledger.dismiss(id, next).await? {
+        Dismissal::Dismissed => false,
+        Dismissal::Ending => true,
+        Dismissal::Unknown => bail!(unknown()),
+        Dismissal::Done => bail!("object {object} is done: there is nothing to dismiss"),
+        Dismissal::Open => bail!(
+            "object {object} is open and nothing says that it cannot be read: run the fetcher, and dismiss it when it \
+             failed or was refused"
+        ),
+    };
+    Ok(Dismissed { object, is_ending })
+}
+
+impl fmt::Display for Dismissed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { object, is_ending } = self;
+        if *is_ending {
+            return write!(
+                f,
+                "Object {object} is dismissed: it ends failed in the next run, or with a fetcher that watches, as soon as \
+                 everything before it has ended."
+            );
+        }
+        write!(
+            f,
+            "Object {object} is dismissed: it has failed, and runs do not count it any more. A replay reads it again."
+        )
+    }
+}

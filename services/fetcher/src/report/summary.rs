@@ -1,0 +1,252 @@
+//! The summary as a person reads it. What others wrote, keys and messages, is escaped.
+
+use std::{fmt, time::Duration};
+
+use jetline_store::{
+    entities::objects::State,
+    read::{objects::ObjectStatus, rejects::Rejects},
+};
+
+use super::{Report, is_settled};
+use crate::terminal::{Escaped, name};
+
+const COUNTS: [&str; 6] = [
+    "lines",
+    "inserted",
+    "updated",
+    "unchanged",
+    "superseded",
+    "rejected",
+];
+
+/// So much of an error is shown, in characters.
+const ERROR: usize = 600;
+
+fn counts(object: &ObjectStatus) -> [i64; 6] {
+    [
+        object.lines(),
+        object.inserted,
+        object.updated,
+        object.unchanged,
+        object.superseded,
+        object.rejected,
+    ]
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.gaps(f)?;
+        if !self.objects.is_empty() {
+            self.table(f)?;
+        } else if !self.is_listed {
+            f.write_str("The sources were not listed, and nothing was read.")?;
+        } else if self.listed == 0 {
+            f.write_str("Nothing to do: the sources hold no objects.")?;
+        } else {
+            let listed = self.listed;
+            write!(
+                f,
+                "Nothing new: all {listed} objects are known and were not read."
+            )?;
+        }
+        self.failures(f)
+    }
+}
+
+impl Report {
+    /// What was not read at all, above all else.
+    fn gaps(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for location in &self.missing {
+            writeln!(f, "No object matches {} (SOURCE).", Escaped(location))?;
+        }
+        for entry in self.left_out.named() {
+            writeln!(f, "Left out: {}", Escaped(entry))?;
+        }
+        let more = self.left_out.count() - self.left_out.named().len() as u64;
+        if more > 0 {
+            writeln!(f, "Left out: {more} more entries")?;
+        }
+        Ok(())
+    }
+
+    fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.objects.iter().map(|object| name(&object.uri));
+        let width = names.map(|name| name.chars().count()).max();
+        let width = width.unwrap_or(0).max(6);
+        write!(f, "{:width$}  {:7}", "object", "state")?;
+        for count in COUNTS {
+            write!(f, "  {count:>10}")?;
+        }
+        for object in &self.objects {
+            let state = format!("{:?}", object.state).to_lowercase();
+            write!(f, "\n{:width$}  {state:7}", name(&object.uri))?;
+            for count in counts(object) {
+                write!(f, "  {count:>10}")?;
+            }
+            if let Some(rejects) = self.rejects.get(&object.id) {
+                write_rejects(f, rejects)?;
+            }
+            if let Some(error) = &object.error {
+                write_error(f, object, error)?;
+            }
+        }
+        write!(f, "\n{:width$}  {:7}", "in all", "")?;
+        for index in 0..COUNTS.len() {
+            write!(f, "  {:>10}", self.sum(|object| counts(object)[index]))?;
+        }
+        self.speed(f)
+    }
+
+    fn speed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = self.listed.saturating_sub(self.objects.len());
+        write!(
+            f,
+            "\n{:.0} lines per second, {} in all",
+            self.rate(),
+            humantime::format_duration(Duration::from_millis(
+                u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX)
+            ))
+        )?;
+        if known > 0 {
+            write!(f, "; {known} objects were known and not read")?;
+        }
+        Ok(())
+    }
+
+    /// What had failed before, and what to do about whatever has.
+    fn failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.failed_before > 0 {
+            write!(f, "\nKnown objects that failed: {}", self.failed_before)?;
+            for object in &self.first_failed {
+                let error = object.error.as_deref().unwrap_or_default();
+                write!(f, "\n  object {} ({}): ", object.id, name(&object.uri))?;
+                write!(f, "{}", Escaped(&cut(error)))?;
+            }
+            let more = self.failed_before - self.first_failed.len();
+            if more > 0 {
+                write!(f, "\n  and {more} more: /objects?state=failed shows them")?;
+            }
+        }
+        let mut objects = self.objects.iter();
+        let has_new = objects.any(|object| object.state == State::Failed && !object.dismissed);
+        if self.failed_before > 0 || has_new {
+            write!(
+                f,
+                "\nWhat failed is read again by the command `replay --object NUMBER`, when its cause is gone, or \
+                 dismissed by `dismiss NUMBER`; until then the exit status is 1."
+            )?;
+        }
+        Ok(())
+    }
+
+    fn sum(&self, count: impl Fn(&ObjectStatus) -> i64) -> i64 {
+        self.objects.iter().map(count).sum()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    fn rate(&self) -> f64 {
+        let lines = self.sum(ObjectStatus::lines) as f64;
+        lines / self.elapsed.as_secs_f64().max(0.001)
+    }
+}
+
+fn write_rejects(f: &mut fmt::Formatter<'_>, rejects: &Rejects) -> fmt::Result {
+    let reasons: Vec<String> = rejects
+        .reasons
+        .iter()
+        .map(|(reason, lines)| format!("{lines} {reason}"))
+        .collect();
+    write!(
+        f,
+        "\n  rejected: {}; first: line {}, {}: {}",
+        Escaped(&reasons.join(", ")),
+        rejects.line,
+        Escaped(&rejects.reason),
+        Escaped(&rejects.message)
+    )
+}
+
+fn write_error(f: &mut fmt::Formatter<'_>, object: &ObjectStatus, error: &str) -> fmt::Result {
+    let so = match object.state {
+        State::Failed if object.dismissed => "failed and is dismissed",
+        State::Failed => "failed",
+        _ if is_settled(object) => "is done",
+        _ => "is open",
+    };
+    let error = cut(error);
+    write!(f, "\n  object {} {so}: {}", object.id, Escaped(&error))
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(ERROR) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+
+    use super::*;
+
+    fn object(id: i64, state: State, error: Option<&str>) -> ObjectStatus {
+        ObjectStatus {
+            id,
+            uri: format!("s3://bucket/{id}\u{1b}[2J\nforged.jsonl  done"),
+            etag: "e".to_owned(),
+            dataset: "products".to_owned(),
+            state,
+            error: error.map(str::to_owned),
+            dismissed: false,
+            bytes: 1,
+            total_bytes: None,
+            committed_bytes: 0,
+            inserted: 0,
+            updated: 0,
+            unchanged: 0,
+            superseded: 0,
+            rejected: 3,
+            registered_at: Utc::now(),
+            done_at: None,
+        }
+    }
+
+    #[test]
+    fn nothing_of_others_can_forge_a_line_of_the_summary() {
+        let rejects = Rejects {
+            reasons: vec![("invalid_json".to_owned(), 2), ("wrong_type".to_owned(), 1)],
+            line: 7,
+            reason: "wrong_type".to_owned(),
+            message: "no \u{7}bell\r\n".to_owned(),
+        };
+        let report = Report {
+            is_listed: true,
+            listed: 3,
+            objects: vec![
+                object(1, State::Failed, Some("bad\n1 done")),
+                object(2, State::Registered, Some("access denied")),
+            ],
+            failed_before: 2,
+            first_failed: vec![object(3, State::Failed, Some("worse\u{9b}1m"))],
+            rejects: [(1, rejects)].into(),
+            ..Report::default()
+        };
+        assert!(!report.is_complete());
+        let told = report.to_string();
+        let hostile = |char: char| char.is_control() && char != '\n';
+        assert!(!told.contains(hostile), "{told:?}");
+        for line in [
+            "  rejected: 2 invalid_json, 1 wrong_type; first: line 7, wrong_type: no \\u{7}bell\\r\\n",
+            "  object 1 failed: bad\\n1 done",
+            "  object 2 is open: access denied",
+            "Known objects that failed: 2",
+            "  object 3 (3\\u{1b}[2J\\nforged.jsonl  done): worse\\u{9b}1m",
+            "  and 1 more: /objects?state=failed shows them",
+        ] {
+            assert!(told.lines().any(|told| told == line), "{line}: {told}");
+        }
+        // Heading, two objects with two lines and one, sums, speed, and what failed.
+        assert_eq!(told.lines().count(), 1 + 3 + 2 + 2 + 4, "{told}");
+    }
+}

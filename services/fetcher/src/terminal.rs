@@ -1,0 +1,46 @@
+//! Text of others on a terminal: keys, and messages that quote lines.
+
+use std::fmt::{self, Write};
+
+/// The text on one line of its own, with whatever could move a cursor, colour, or reorder what is read escaped.
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for char in self.0.chars() {
+            if is_hostile(char) {
+                write!(f, "{}", char.escape_default())?;
+            } else {
+                f.write_char(char)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Control characters, line and paragraph separators, and those that turn the direction of writing.
+fn is_hostile(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The last part of an object's address.
+pub(crate) fn name(uri: &str) -> String {
+    Escaped(uri.rsplit('/').next().unwrap_or_default()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_escaped_and_words_are_not() {
+        let forged = "a\u{1b}[31mRED\u{9b}0m\nfake.jsonl  done\u{202e}";
+        assert_eq!(
+            Escaped(forged).to_string(),
+            r"a\u{1b}[31mRED\u{9b}0m\nfake.jsonl  done\u{202e}"
+        );
+        assert_eq!(Escaped("Größe 1 ✓.jsonl").to_string(), "Größe 1 ✓.jsonl");
+        assert_eq!(name("s3://bucket/a/b\r.jsonl"), r"b\r.jsonl");
+    }
+}

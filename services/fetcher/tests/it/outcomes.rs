@@ -1,0 +1,95 @@
+//! What a run reports, and which runs are a success.
+
+use jetline_fetcher::{DismissSettings, dismiss};
+use jetline_store::entities::objects::State;
+
+use crate::scene::{BUCKET, Scene, gzip, lines};
+
+const ROOMY: u32 = 1 << 20;
+
+#[tokio::test]
+async fn run_that_is_interrupted_before_the_sources_are_listed_is_no_success() {
+    let scene = Scene::new(ROOMY).await;
+    scene.s3.put(BUCKET, "a", lines(10));
+    scene.shutdown.soft.cancel();
+    let report = scene.fetch().await;
+    assert!(!report.is_complete());
+    let told = report.to_string();
+    assert!(told.contains("were not listed"), "{told}");
+    assert!(!told.contains("no objects"), "{told}");
+}
+
+#[tokio::test]
+async fn object_that_failed_before_is_named_until_it_is_dismissed_or_overwritten() {
+    let scene = Scene::new(ROOMY).await;
+    for key in ["a.gz", "b.gz", "c"] {
+        scene.s3.put(BUCKET, key, lines(10));
+    }
+    scene.spawn_writer();
+    let report = scene.fetch().await;
+    assert!(!report.is_complete());
+    assert_eq!((report.objects.len(), report.failed_before), (3, 0));
+
+    let report = scene.fetch().await;
+    assert!(!report.is_complete());
+    assert_eq!((report.objects.len(), report.failed_before), (0, 2));
+    let told = report.to_string();
+    for words in [
+        "Nothing new: all 3",
+        "Known objects that failed: 2",
+        "object 1 (a.gz): object is not gzip",
+        "object 2 (b.gz)",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    // It is another version, and the one that failed is not listed any more.
+    scene.s3.put(BUCKET, "a.gz", gzip(&lines(10)).await);
+    let report = scene.fetch().await;
+    assert!(!report.is_complete());
+    assert_eq!((report.objects.len(), report.failed_before), (1, 1));
+    assert!(report.to_string().contains("object 2 (b.gz)"), "{report}");
+
+    let second = DismissSettings { object: 2 };
+    dismiss(&second, &scene.ledger, 1).await.unwrap();
+    let report = scene.fetch().await;
+    assert!(report.is_complete(), "{report}");
+    assert!(!report.to_string().contains("failed"), "{report}");
+}
+
+#[tokio::test]
+async fn content_that_cannot_be_lines_fails_by_its_first_bytes_and_nothing_of_it_is_published() {
+    let scene = Scene::new(ROOMY).await;
+    let text = String::from_utf8(lines(1_000)).unwrap();
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let twice = gzip(&gzip(text.as_bytes()).await).await;
+    let zip = [&b"PK\x03\x04"[..], text.as_bytes()].concat();
+    let xz = gzip(&[&b"\xfd7zXZ\0"[..], text.as_bytes()].concat()).await;
+    for (key, content) in [
+        ("1", utf16),
+        ("2.gz", twice),
+        ("3", zip),
+        ("4.gz", xz),
+        ("5", lines(10)),
+    ] {
+        scene.s3.put(BUCKET, key, content);
+    }
+    scene.spawn_writer();
+    let report = scene.fetch().await;
+    assert!(!report.is_complete());
+    let forms = [
+        "UTF-16 text",
+        "gzip data, compressed once more",
+        "a zip archive",
+        "xz data",
+    ];
+    for (object, form) in report.objects.iter().zip(forms) {
+        assert_eq!((object.state, object.lines()), (State::Failed, 0));
+        let error = object.error.as_deref().unwrap();
+        assert_eq!(
+            error,
+            format!("object is not JSON Lines: its content begins like {form}")
+        );
+    }
+    assert_eq!(report.objects[4].state, State::Done);
+    assert_eq!(scene.starts(), [(5, 0)]);
+}

@@ -1,0 +1,86 @@
+//! Writers that end each other's epochs for ever are slowed down, and it is known who they are.
+
+use std::time::{Duration, Instant};
+
+use jetline_records::EpochId;
+use jetline_store::Ledger;
+use jetline_testkit::redis::{RedisServer, shared, unique_prefix};
+use jetline_writer::epochs::Epochs;
+use sea_orm::ConnectionTrait;
+
+use crate::fixtures::{database, dedup_at};
+
+/// Each of two begins an epoch in turns, as they do when they lose the other's; returns how long that took.
+async fn take_turns(one: &Epochs, other: &Epochs, times: usize) -> (EpochId, Duration) {
+    let begin = Instant::now();
+    let mut epoch = one.current().await.unwrap().id;
+    for turn in 0..times {
+        let next = if turn % 2 == 0 { other } else { one };
+        let known = next.current().await.unwrap().id;
+        if known != epoch {
+            // It cannot commit any more, joins the other's epoch, and finds nothing of it in its store.
+            assert_eq!(next.after(known).await.unwrap().id, epoch);
+        }
+        epoch = next.after(epoch).await.unwrap().id;
+    }
+    (epoch, begin.elapsed())
+}
+
+#[tokio::test]
+async fn writers_at_two_dedup_stores_wait_ever_longer_and_are_named() {
+    let (_database, ledger) = database("two-stores").await;
+    let (one, other) = (RedisServer::start().unwrap(), RedisServer::start().unwrap());
+    let epochs_at = async |server: &RedisServer, seed| {
+        let dedup = dedup_at(&server.url(), "jetline").await;
+        Epochs::new(ledger.clone(), dedup, seed)
+    };
+    let (at_one, at_other) = (epochs_at(&one, 1).await, epochs_at(&other, 2).await);
+    let (epoch, taken) = take_turns(&at_one, &at_other, 3).await;
+    // The first change is none in a row; then they wait 1 s and 2 s.
+    assert!(taken >= Duration::from_secs(3), "{taken:?}");
+    let last = ledger.last_store().await.unwrap().unwrap();
+    assert_eq!((last.epoch, last.changes), (epoch, 3));
+    assert_eq!(last.address, Some(other.url().to_string()));
+    assert!(last.identity.unwrap().contains("replication"));
+}
+
+#[tokio::test]
+async fn ledgers_that_share_a_prefix_wait_ever_longer() {
+    let ((_one, shop), (_other, books)) = (database("shop").await, database("books").await);
+    // They are copies of one database: that it is another one, nobody could tell.
+    let db = books.connection();
+    db.execute_unprepared("UPDATE ledger SET id = 'another'")
+        .await
+        .unwrap();
+    let prefix = unique_prefix("two-ledgers");
+    let epochs_of = async |ledger: &Ledger, seed| {
+        Epochs::new(ledger.clone(), dedup_at(&shared(), &prefix).await, seed)
+    };
+    let (of_shop, of_books) = (epochs_of(&shop, 1).await, epochs_of(&books, 2).await);
+    let begin = Instant::now();
+    let mut seen = (
+        of_shop.current().await.unwrap().id,
+        of_books.current().await.unwrap().id,
+    );
+    for _ in 0..2 {
+        seen.0 = of_shop.after(seen.0).await.unwrap().id;
+        seen.1 = of_books.after(seen.1).await.unwrap().id;
+    }
+    assert!(begin.elapsed() >= Duration::from_secs(2));
+    assert_eq!(shop.last_store().await.unwrap().unwrap().changes, 2);
+    assert_eq!(books.last_store().await.unwrap().unwrap().changes, 3);
+}
+
+#[tokio::test]
+async fn store_that_lost_everything_is_begun_in_again_at_once() {
+    let (_database, ledger) = database("flushed").await;
+    let server = RedisServer::start().unwrap();
+    let dedup = dedup_at(&server.url(), "jetline").await;
+    let epochs = Epochs::new(ledger.clone(), dedup, 1);
+    let mut epoch = epochs.current().await.unwrap().id;
+    for _ in 0..20 {
+        server.flush_all().unwrap();
+        epoch = epochs.after(epoch).await.unwrap().id;
+    }
+    assert_eq!(ledger.last_store().await.unwrap().unwrap().changes, 0);
+}

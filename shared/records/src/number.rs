@@ -1,0 +1,222 @@
+//! The exact value of a JSON number, however it is spelled.
+//!
+//! Work is bounded by the length of the number, never by its size: `1e999999999` is not written out.
+
+/// The digits of a `u128` at most: whatever has more, without zeros at either end, fits no column.
+const MAX_DIGITS: u32 = 38;
+
+/// A number as `± digits × 10^exponent`, with digits that do not end in a zero; zero is `0 × 10^0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Number {
+    is_negative: bool,
+    /// Nothing where they are more than [`MAX_DIGITS`].
+    digits: Option<u128>,
+    exponent: i64,
+}
+
+/// Why a number is no integer of 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotAnInteger {
+    HasFraction,
+    OutOfRange,
+}
+
+impl Number {
+    /// Reads a JSON number; nothing if it is not one.
+    pub(crate) fn read(token: &str) -> Option<Self> {
+        let (is_negative, unsigned) = match token.strip_prefix('-') {
+            Some(unsigned) => (true, unsigned),
+            None => (false, token),
+        };
+        let (decimal, exponent) = match unsigned.split_once(['e', 'E']) {
+            Some((decimal, exponent)) => (decimal, read_exponent(exponent)?),
+            None => (unsigned, 0),
+        };
+        let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, "0"));
+        if ![whole, fraction].into_iter().all(is_digits) {
+            return None;
+        }
+        let mut significand = Significand::default();
+        significand.read(whole);
+        significand.read(fraction);
+        let scale = i64::try_from(fraction.len()).ok()?;
+        Some(Self {
+            is_negative: is_negative && !significand.is_zero(),
+            digits: significand.digits(),
+            exponent: if significand.is_zero() {
+                0
+            } else {
+                exponent.saturating_add(significand.zeros_behind - scale)
+            },
+        })
+    }
+
+    /// Whether something other than zeros is behind the point: the last digit is not a zero.
+    pub(crate) const fn has_fraction(self) -> bool {
+        self.exponent < 0
+    }
+
+    /// The number as an integer of 64 bits, with a sign or without.
+    pub(crate) fn integer(self) -> Result<i128, NotAnInteger> {
+        if self.has_fraction() {
+            return Err(NotAnInteger::HasFraction);
+        }
+        let signed = self.coefficient(0).and_then(|digits| self.signed(digits));
+        signed
+            .filter(|integer| (i64::MIN.into()..=u64::MAX.into()).contains(integer))
+            .ok_or(NotAnInteger::OutOfRange)
+    }
+
+    /// The number as `coefficient × 10^-scale`, with the smallest scale that is possible; nothing where the coefficient
+    /// is beyond 127 bits or the scale above `max_scale`.
+    pub(crate) fn scaled(self, max_scale: u32) -> Option<(i128, u32)> {
+        let scale = u32::try_from(self.exponent.min(0).unsigned_abs()).ok()?;
+        if scale > max_scale {
+            return None;
+        }
+        Some((self.signed(self.coefficient(scale)?)?, scale))
+    }
+
+    /// The number × 10^scale, without its sign, where that is whole.
+    fn coefficient(self, scale: u32) -> Option<u128> {
+        let zeros = u32::try_from(self.exponent.checked_add(scale.into())?).ok()?;
+        self.digits?.checked_mul(10_u128.checked_pow(zeros)?)
+    }
+
+    fn signed(self, digits: u128) -> Option<i128> {
+        let digits = i128::try_from(digits).ok()?;
+        Some(if self.is_negative { -digits } else { digits })
+    }
+}
+
+/// What follows the `e`, or as much of it as makes a difference.
+fn read_exponent(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.as_bytes().first()? {
+        b'-' => (-1, &text[1..]),
+        b'+' => (1, &text[1..]),
+        _ => (1, text),
+    };
+    if !is_digits(digits) {
+        return None;
+    }
+    // Far below the range: neither another digit nor what is added to it overflows.
+    let size = digits.bytes().fold(0_i64, |size, digit| {
+        (size * 10 + i64::from(digit - b'0')).min(i64::MAX / 16)
+    });
+    Some(sign * size)
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Digits without the zeros before and behind them.
+#[derive(Default)]
+struct Significand {
+    value: u128,
+    count: u32,
+    zeros_behind: i64,
+}
+
+impl Significand {
+    fn read(&mut self, digits: &str) {
+        for digit in digits.bytes().map(|digit| digit - b'0') {
+            if digit > 0 {
+                self.push_zeros();
+                self.push(digit);
+            } else if !self.is_zero() {
+                self.zeros_behind += 1;
+            }
+        }
+    }
+
+    /// The zeros are followed by another digit: they count.
+    fn push_zeros(&mut self) {
+        for _ in 0..std::mem::take(&mut self.zeros_behind) {
+            self.push(0);
+        }
+    }
+
+    fn push(&mut self, digit: u8) {
+        self.count = self.count.saturating_add(1);
+        if self.count <= MAX_DIGITS {
+            self.value = self.value * 10 + u128::from(digit);
+        }
+    }
+
+    const fn is_zero(&self) -> bool {
+        self.count == 0
+    }
+
+    fn digits(&self) -> Option<u128> {
+        (self.count <= MAX_DIGITS).then_some(self.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn integer(token: &str) -> Result<i128, NotAnInteger> {
+        Number::read(token).unwrap().integer()
+    }
+
+    #[test]
+    fn integer_is_read_in_every_spelling() {
+        let zeros = "0".repeat(100_000);
+        for (token, value) in [
+            ("0", 0),
+            ("-0", 0),
+            ("-0.0", 0),
+            ("0e999999999999999999999999", 0),
+            ("0.0e-5", 0),
+            ("1.0", 1),
+            ("1e2", 100),
+            ("1E+2", 100),
+            ("-1.50e1", -15),
+            ("100e-2", 1),
+            ("18446744073709551615.0", u64::MAX.into()),
+            ("-9223372036854775808", i64::MIN.into()),
+            ("-922337203685477580.8e1", i64::MIN.into()),
+            (&format!("1{zeros}e-100000"), 1),
+            (&format!("0.{zeros}1e100001"), 1),
+            (&format!("1e{zeros}3"), 1000),
+        ] {
+            assert_eq!(integer(token), Ok(value), "{token:.40}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_integer_says_why() {
+        use NotAnInteger::{HasFraction, OutOfRange};
+        let nines = "9".repeat(100_000);
+        for (token, why) in [
+            ("1.5", HasFraction),
+            ("15e-1", HasFraction),
+            ("1e-999999999999999999999", HasFraction),
+            (
+                "1.00000000000000000000000000000000000000000001",
+                HasFraction,
+            ),
+            (&format!("{nines}.5"), HasFraction),
+            ("-9223372036854775809", OutOfRange),
+            ("18446744073709551616", OutOfRange),
+            ("1e400", OutOfRange),
+            ("1e999999999999999999999999", OutOfRange),
+            ("-0.5e999999999", OutOfRange),
+            (&nines, OutOfRange),
+        ] {
+            assert_eq!(integer(token), Err(why), "{token:.40}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_read() {
+        for token in [
+            "", "-", "1.", ".5", "1e", "1e+", "e5", "+1", "1_0", "1.5.5", "1e5e5", "0x1", "NaN",
+            "١",
+        ] {
+            assert_eq!(Number::read(token), None, "{token}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Standard output: what a person or a script reads of a program.
+
+use std::{
+    fmt::Display,
+    io::{self, ErrorKind, Write},
+};
+
+use anyhow::Context;
+
+/// Prints a line. A reader that has gone wants no more of it, which is no error; a disk that is full is one.
+pub fn print(text: impl Display) -> anyhow::Result<()> {
+    write(&mut io::stdout().lock(), &format!("{text}\n"))
+}
+
+fn write(output: &mut impl Write, text: &str) -> anyhow::Result<()> {
+    let written = output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush());
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Broken(ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn only_a_reader_that_has_gone_is_no_error() {
+        assert!(write(&mut Broken(ErrorKind::BrokenPipe), "x").is_ok());
+        let error = write(&mut Broken(ErrorKind::StorageFull), "x").unwrap_err();
+        assert!(error.to_string().contains("standard output"), "{error}");
+    }
+}

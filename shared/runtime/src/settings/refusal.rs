@@ -1,0 +1,121 @@
+//! What clap says of flags and variables that are wrong, which may be a URL with a password in the wrong place.
+
+use std::env;
+
+use clap::{
+    Command, Error,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+/// The error, without a value that may hold a password.
+pub(super) fn without_secrets(error: Error, command: &mut Command) -> Error {
+    hidden(error, &given(command), command)
+}
+
+/// Everything that may be a URL with a password among the arguments and the command's variables.
+fn given(command: &Command) -> Vec<String> {
+    let variables = command.get_arguments().filter_map(|arg| arg.get_env());
+    let variables = variables.filter_map(env::var_os);
+    let values = env::args_os().skip(1).chain(variables);
+    values
+        .flat_map(|value| parts(&value.to_string_lossy()))
+        .filter(|value| value.contains('@'))
+        .collect()
+}
+
+/// A flag and its value are told apart: what is wrong with a value is said with the name of its flag.
+fn parts(argument: &str) -> Vec<String> {
+    match argument.split_once('=') {
+        Some((flag, value)) if flag.starts_with('-') && !flag.contains('@') => {
+            vec![value.to_owned()]
+        }
+        _ => vec![argument.to_owned()],
+    }
+}
+
+fn hidden(error: Error, secrets: &[String], command: &mut Command) -> Error {
+    let repeats_secret = |text: &str| secrets.iter().any(|secret| secret.contains(text));
+    let values = [
+        ContextKind::InvalidValue,
+        ContextKind::InvalidArg,
+        ContextKind::InvalidSubcommand,
+    ];
+    let shown = values.map(|kind| match error.get(kind) {
+        Some(ContextValue::String(text)) if !text.is_empty() => Some(text.as_str()),
+        _ => None,
+    });
+    if !shown.into_iter().flatten().any(repeats_secret) {
+        return error;
+    }
+    let [_, argument, _] = shown;
+    let place = argument.filter(|argument| !repeats_secret(argument));
+    let message = match place {
+        Some(place) => format!("the value of '{place}' is malformed"),
+        None => "an argument is not known".to_owned(),
+    };
+    command.error(
+        ErrorKind::ValueValidation,
+        format!("{message}; it is not shown, because it may hold a password"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[arg(long, value_delimiter = ',')]
+        numbers: Vec<u32>,
+        #[arg(long, value_parser = crate::settings::bytes)]
+        bytes: Option<u64>,
+        #[command(subcommand)]
+        command: Option<Sub>,
+    }
+
+    #[derive(clap::Subcommand)]
+    enum Sub {
+        Check,
+    }
+
+    fn refusal(arguments: &[&str], secrets: &[&str]) -> String {
+        let mut command = Cli::command();
+        let arguments = [&["test"], arguments].concat();
+        let error = command.try_get_matches_from_mut(arguments).unwrap_err();
+        let secrets: Vec<String> = secrets.iter().map(|&text| text.to_owned()).collect();
+        hidden(error, &secrets, &mut command).to_string()
+    }
+
+    #[test]
+    fn value_that_may_hold_a_password_is_not_repeated() {
+        for (flag, value) in [
+            ("--numbers", "redis://ann:geheim@host"),
+            ("--numbers", "1,redis://ann:gehe,im@host"),
+            ("--bytes", "redis://ann:geheim@host"),
+        ] {
+            assert_eq!(parts(&format!("{flag}={value}")), [value]);
+            let error = refusal(&[flag, value], &[value]);
+            assert!(error.contains(flag), "{error}");
+            assert!(error.contains("may hold a password"), "{error}");
+            assert!(!error.contains("gehe"), "{error}");
+        }
+        for arguments in [
+            &["redis://ann:geheim@host"][..],
+            &["check", "redis://ann:geheim@host"],
+            &["--redis://ann:geheim@host"],
+            &["--redis://ann:geheim@host?a=b"],
+        ] {
+            let secret = parts(arguments.last().unwrap());
+            let error = refusal(arguments, &[&secret[0]]);
+            assert!(!error.contains("geheim"), "{error}");
+        }
+    }
+
+    #[test]
+    fn other_values_are_repeated() {
+        let error = refusal(&["--bytes", "many"], &["redis://ann:geheim@host"]);
+        assert!(error.contains("many"), "{error}");
+    }
+}

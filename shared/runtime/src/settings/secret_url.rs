@@ -1,0 +1,151 @@
+//! URLs that may hold a password.
+
+use std::fmt;
+
+use anyhow::{Context, anyhow};
+use url::Url;
+
+/// A URL without what could be secret: the user, the password, the query.
+#[must_use]
+pub fn redacted(url: &Url) -> String {
+    if hides_credentials(url) {
+        return NOT_SHOWN.to_owned();
+    }
+    let mut url = url.clone();
+    // Setting these fails for URLs that cannot have them.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
+}
+
+/// What stands for a URL of which it is not known where its password ends.
+const NOT_SHOWN: &str = "(not a URL)";
+
+/// Whether a part of the password may stand where no password belongs: `u:12/x@host` has the host `u`, and so has `u:12#x`.
+fn hides_credentials(url: &Url) -> bool {
+    let behind = |text: Option<&str>| text.is_some_and(|text| text.contains('@'));
+    url.cannot_be_a_base()
+        || !url.has_host()
+        || url.fragment().is_some()
+        || url.path().contains('@')
+        || behind(url.query())
+}
+
+/// A URL that may hold a password: neither `Debug` nor `Display` shows it.
+///
+/// The file of an SQLite database, `sqlite:…`, holds none and is shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(String);
+
+impl SecretUrl {
+    /// The URL, checked; the error names the variable that it was set by, and does not show the value.
+    pub fn parse(&self, variable: &str) -> anyhow::Result<Url> {
+        self.url()
+            .map_err(|reason| anyhow!(reason))
+            .with_context(|| format!("{variable} is not a URL"))
+    }
+
+    /// The URL, checked; the error says what is wrong and does not show the value.
+    pub fn url(&self) -> Result<Url, String> {
+        let url = Url::parse(&self.0).map_err(|error| error.to_string())?;
+        if self.is_file() || !hides_credentials(&url) {
+            return Ok(url);
+        }
+        Err(
+            "it has no host, or one of @ : / ? # in the user or password is not percent-encoded \
+             (%40 %3A %2F %3F %23)"
+                .to_owned(),
+        )
+    }
+
+    /// The URL as it was given, with its secrets.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    fn is_file(&self) -> bool {
+        self.0.starts_with("sqlite:")
+    }
+}
+
+impl From<String> for SecretUrl {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_file() {
+            return f.write_str(self.0.split('?').next().unwrap_or_default());
+        }
+        match self.url() {
+            Ok(url) => f.write_str(&redacted(&url)),
+            Err(_) => f.write_str(NOT_SHOWN),
+        }
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> SecretUrl {
+        text.to_owned().into()
+    }
+
+    #[test]
+    fn secrets_of_a_url_are_not_shown() {
+        let url = secret("postgres://ann:geheim@db:5432/shop?password=geheim");
+        assert_eq!(
+            format!("{url} {url:?}"),
+            "postgres://db:5432/shop postgres://db:5432/shop"
+        );
+        assert!(url.expose().contains("geheim"));
+    }
+
+    #[test]
+    fn url_that_is_none_is_told_by_its_variable_alone() {
+        for text in [
+            "//ann:geheim@db",
+            "ann:geheim@db",
+            "postgres://ann:x#geheim@db/shop",
+            "postgres://ann:12#geheim@db/shop",
+            "postgres://ann:12?geheim@db/shop",
+            "redis://ann:12/geheim@db",
+            "redis:ann:geheim@db",
+            "redis:/ann:geheim@db",
+            "nats://ann:12/gehe@im@db",
+            "http://ann:12\\geheim@db",
+        ] {
+            let url = secret(text);
+            let error = format!("{:#}", url.parse("DATABASE_URL").unwrap_err());
+            assert!(error.contains("DATABASE_URL"), "{error}");
+            assert!(!error.contains("gehe"), "{error}");
+            assert!(!url.to_string().contains("gehe"), "{url}");
+            if let Ok(url) = Url::parse(text) {
+                assert!(!redacted(&url).contains("gehe"), "{url}");
+            }
+        }
+    }
+
+    #[test]
+    fn file_of_a_database_is_shown() {
+        for text in ["sqlite:///home/ann@work/my files/a#b.db", "sqlite:t.db"] {
+            assert_eq!(secret(text).to_string(), text);
+        }
+        assert_eq!(
+            secret("sqlite://t.db?mode=rwc").to_string(),
+            "sqlite://t.db"
+        );
+    }
+}

@@ -1,0 +1,149 @@
+//! Which files a directory has: one odd entry costs only itself.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, DirEntry, Metadata},
+    io,
+    path::Path,
+};
+
+use super::{Directory, NO_PERMISSION, failed, irregular};
+use crate::{Error, Listing, own_database::OwnFiles};
+
+pub(super) const LOOP: &str = "it is a link that leads to itself";
+const NOT_UTF8: &str = "its name is not UTF-8";
+const DIRECTORY_LINK: &str =
+    "links to directories are not followed: give the directory as a source of its own (SOURCE)";
+
+/// Too many levels of links.
+const ELOOP: i32 = if cfg!(target_os = "linux") { 40 } else { 62 };
+
+pub(super) fn is_loop(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(ELOOP)
+}
+
+/// All files that match, below a directory that must be readable itself.
+pub(super) fn walk(directory: &Directory) -> Result<Listing, Error> {
+    let mut walk = Walk {
+        directory,
+        own: directory.own.files(),
+        listing: Listing::default(),
+    };
+    let entries = fs::read_dir(&directory.path);
+    let entries = entries.map_err(|error| failed("list", &directory.path, error))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| failed("list", &directory.path, error))?;
+        walk.entry(&entry, "", 1);
+    }
+    let mut listing = walk.listing.in_order();
+    listing.is_missing =
+        directory.files.is_glob() && listing.objects.is_empty() && listing.left_out.count() == 0;
+    Ok(listing)
+}
+
+struct Walk<'a> {
+    directory: &'a Directory,
+    /// Never objects.
+    own: OwnFiles,
+    listing: Listing,
+}
+
+impl Walk<'_> {
+    fn entry(&mut self, entry: &DirEntry, prefix: &str, depth: usize) {
+        let name = entry.file_name();
+        // What is not UTF-8 becomes a replacement character, which wildcards match like any other.
+        let key = format!("{prefix}{}", name.to_string_lossy());
+        let path = entry.path();
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => {
+                if self.goes_into(&key, depth) {
+                    self.descend(&path, &name, &key, depth);
+                }
+            }
+            Ok(kind) => self.file(&path, &name, key, kind.is_symlink(), depth),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if self.directory.files.matches(&key) => {
+                self.leave_out(&path, reason(&error));
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn goes_into(&self, key: &str, depth: usize) -> bool {
+        let files = &self.directory.files;
+        files.max_segments().is_none_or(|most| depth < most) && !files.hides(key)
+    }
+
+    fn descend(&mut self, path: &Path, name: &OsStr, key: &str, depth: usize) {
+        if name.to_str().is_none() {
+            return self.leave_out(path, NOT_UTF8);
+        }
+        let entries = match fs::read_dir(path) {
+            Ok(entries) => entries,
+            // It was removed while its parent was read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return self.leave_out(path, reason(&error)),
+        };
+        let prefix = format!("{key}/");
+        for entry in entries {
+            match entry {
+                Ok(entry) => self.entry(&entry, &prefix, depth + 1),
+                Err(error) => return self.leave_out(path, reason(&error)),
+            }
+        }
+    }
+
+    fn file(&mut self, path: &Path, name: &OsStr, key: String, is_link: bool, depth: usize) {
+        let matches = self.directory.files.matches(&key);
+        let may_lead_on = is_link && self.goes_into(&key, depth);
+        if !matches && !may_lead_on {
+            return;
+        }
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => {
+                if may_lead_on {
+                    self.leave_out(path, DIRECTORY_LINK);
+                }
+            }
+            _ if !matches => {}
+            Ok(_) if name.to_str().is_none() => self.leave_out(path, NOT_UTF8),
+            Ok(metadata) if self.own.hold(path, &metadata) => {}
+            Ok(metadata) => self.found(path, key, &metadata),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.leave_out(path, reason(&error));
+            }
+            Err(_) if is_link => self.leave_out(path, "it is a link to nothing"),
+            // It was removed while the directory was read.
+            Err(_) => {}
+        }
+    }
+
+    fn found(&mut self, path: &Path, key: String, metadata: &Metadata) {
+        if metadata.is_file() {
+            let version = self.directory.version(key, metadata);
+            self.listing.objects.push(version);
+        } else {
+            self.leave_out(path, irregular(metadata));
+        }
+    }
+
+    fn leave_out(&mut self, path: &Path, reason: impl std::fmt::Display) {
+        let name = match path.to_str() {
+            Some(path) => path.to_owned(),
+            None => path
+                .as_os_str()
+                .as_encoded_bytes()
+                .escape_ascii()
+                .to_string(),
+        };
+        self.listing.left_out.add(&format!("file://{name}"), reason);
+    }
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => NO_PERMISSION.to_owned(),
+        _ if is_loop(error) => LOOP.to_owned(),
+        _ => error.to_string(),
+    }
+}

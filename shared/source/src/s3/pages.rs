@@ -1,0 +1,218 @@
+//! The pages of a listing: each bounded, and as many as there are, but not without end.
+
+use std::{collections::HashSet, time::Duration};
+
+use aws_sdk_s3::{
+    Client,
+    operation::list_objects_v2::ListObjectsV2Output,
+    types::{EncodingType, Object},
+};
+
+use super::{body_limit::BodyLimit, failure};
+use crate::Error;
+
+/// How long a page may take; the SDK ends an answer that stalls long before.
+const LONGEST_PAGE: Duration = Duration::from_mins(5);
+/// Pages that may have no key, one after another: a bucket with many deleted versions has some.
+const EMPTY_PAGES: u32 = 1_000;
+/// The fewest keys on a page on average, beyond the first pages. S3 puts 1,000 on each.
+const FEWEST_KEYS: u64 = 10;
+const FIRST_PAGES: u64 = 1_000;
+
+/// A listing of the keys below a prefix.
+pub(super) struct Pages {
+    client: Client,
+    bucket: String,
+    prefix: String,
+    /// What is listed, for errors.
+    uri: String,
+    /// The most keys that are taken.
+    limit: u64,
+    token: Option<String>,
+    is_over: bool,
+    progress: Progress,
+}
+
+/// One entry of a page.
+pub(super) struct Listed {
+    /// Where it is no UTF-8, with replacement characters.
+    pub(super) key: String,
+    /// The key in another way, where it is no UTF-8.
+    pub(super) escaped: Option<String>,
+    pub(super) object: Object,
+}
+
+/// What tells a listing that goes on from one that turns in a circle.
+#[derive(Default)]
+struct Progress {
+    pages: u64,
+    keys: u64,
+    empty: u32,
+    first_keys: HashSet<String>,
+}
+
+impl Pages {
+    pub(super) fn new(
+        client: &Client,
+        bucket: &str,
+        prefix: &str,
+        uri: String,
+        limit: u64,
+    ) -> Self {
+        Self {
+            client: client.clone(),
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+            uri,
+            limit,
+            token: None,
+            is_over: false,
+            progress: Progress::default(),
+        }
+    }
+
+    /// The next page, with its keys as they are; `None` behind the last one.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Listed>>, Error> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let page = self.page().await?;
+        let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
+        let objects = page.contents.unwrap_or_default().into_iter();
+        let listed: Vec<Listed> = objects
+            .map(|object| Listed::read(object, is_encoded))
+            .collect();
+        self.progress
+            .note(&listed, self.limit)
+            .map_err(|reason| self.refused(&reason))?;
+        self.is_over = page.is_truncated != Some(true);
+        if !self.is_over {
+            let next = page.next_continuation_token.filter(|next| !next.is_empty());
+            if next.is_none() || next == self.token {
+                return Err(self.refused(
+                    "the server says that there are more keys, and does not say how to ask for them",
+                ));
+            }
+            self.token = next;
+        }
+        Ok(Some(listed))
+    }
+
+    async fn page(&self) -> Result<ListObjectsV2Output, Error> {
+        let request = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .set_prefix(Some(self.prefix.clone()).filter(|prefix| !prefix.is_empty()))
+            .set_continuation_token(self.token.clone())
+            // Without it, a key with a control character makes a page that is no XML.
+            .encoding_type(EncodingType::Url);
+        let answer = request.customize().interceptor(BodyLimit::All).send();
+        match tokio::time::timeout(LONGEST_PAGE, answer).await {
+            Ok(page) => page.map_err(|error| failure::listing(self.uri.clone(), error)),
+            Err(elapsed) => Err(Error::Unavailable {
+                action: "list",
+                uri: self.uri.clone(),
+                source: elapsed.into(),
+            }),
+        }
+    }
+
+    fn refused(&self, reason: &str) -> Error {
+        Error::Refused {
+            action: "list",
+            uri: self.uri.clone(),
+            reason: format!("{reason}: look at AWS_ENDPOINT_URL"),
+        }
+    }
+}
+
+impl Listed {
+    fn read(mut object: Object, is_encoded: bool) -> Self {
+        let key = object.key.take().unwrap_or_default();
+        if !is_encoded {
+            return Self {
+                key,
+                escaped: None,
+                object,
+            };
+        }
+        match String::from_utf8(percent_decoded(&key)) {
+            Ok(key) => Self {
+                key,
+                escaped: None,
+                object,
+            },
+            Err(error) => Self {
+                key: String::from_utf8_lossy(error.as_bytes()).into_owned(),
+                escaped: Some(error.as_bytes().escape_ascii().to_string()),
+                object,
+            },
+        }
+    }
+}
+
+impl Progress {
+    fn note(&mut self, page: &[Listed], limit: u64) -> Result<(), String> {
+        self.pages += 1;
+        self.keys += page.len() as u64;
+        if self.keys > limit {
+            return Err(format!(
+                "there are more than {limit} keys (S3_MAX_KEYS): narrow the prefix, or raise it; or the listing \
+                 has no end"
+            ));
+        }
+        let Some(first) = page.first().map(|entry| entry.key.clone()) else {
+            self.empty += 1;
+            let is_endless = self.empty > EMPTY_PAGES;
+            let reason = || format!("{} pages of the listing have no key", self.empty);
+            return if is_endless { Err(reason()) } else { Ok(()) };
+        };
+        self.empty = 0;
+        if !self.first_keys.insert(first) {
+            return Err("the listing shows a page again, and has no end".to_owned());
+        }
+        if self.pages > FIRST_PAGES + self.keys / FEWEST_KEYS {
+            return Err(format!(
+                "the listing has {} pages with {} keys in all, and no end",
+                self.pages, self.keys
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn percent_decoded(key: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(key.len());
+    let mut rest = key.as_bytes();
+    while let [first, behind @ ..] = rest {
+        let hex = |at: usize| {
+            behind
+                .get(at)
+                .and_then(|digit| (*digit as char).to_digit(16))
+        };
+        let (byte, taken) = match (first, hex(0), hex(1)) {
+            (b'%', Some(high), Some(low)) => (u8::try_from(high * 16 + low).unwrap_or(b'%'), 3),
+            // S3 writes a space so, and a plus as %2B.
+            (b'+', ..) => (b' ', 1),
+            (byte, ..) => (*byte, 1),
+        };
+        bytes.push(byte);
+        rest = &rest[taken..];
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_encoded_key_is_decoded_as_s3_encodes_it() {
+        let decoded = |key| String::from_utf8(percent_decoded(key)).unwrap();
+        assert_eq!(decoded("a+b%2Bc%20d/%C3%BC%01"), "a b+c d/ü\u{1}");
+        assert_eq!(decoded("100%"), "100%");
+        assert_eq!(decoded("%zz%4"), "%zz%4");
+        assert_eq!(percent_decoded("caf%E9"), b"caf\xe9");
+    }
+}

@@ -1,0 +1,155 @@
+//! Which rows the database refuses, and why: they are written as a commit would, in parts that are halved until each holds
+//! one row or none is refused, and nothing stays.
+
+use chrono::{DateTime, Utc};
+use jetline_records::{Position, Reason, Rejection, Table};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, TransactionTrait};
+
+use super::{
+    Judged,
+    upsert::{self, Upserted},
+};
+use crate::{
+    Error, Ledger,
+    backend::{execute, has_row_security},
+    database,
+    ledger::commit,
+};
+
+/// Rows of the parts that are tried first. With one row in a hundred refused, nearly all larger ones would fail.
+const PART: usize = 256;
+
+/// A row that the database refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Where its line stands.
+    pub position: Position,
+    /// What the database says.
+    pub rejection: Rejection,
+}
+
+impl Ledger {
+    /// The rows that the database refuses, each id at most once in `rows`; what is not refused is written before what
+    /// comes after it, and nothing stays.
+    ///
+    /// An error says that no row is at fault: the database is not available, or the table or the rights on it do not let
+    /// any row be written.
+    pub async fn refused(
+        &self,
+        table: &Table,
+        mut rows: Vec<Judged>,
+    ) -> Result<Vec<Refused>, Error> {
+        // All parts together lock rows in the order of their ids, as commits do.
+        rows.sort_unstable_by(|a, b| a.row.key.cmp(&b.row.key));
+        let Some(first) = rows.first().cloned() else {
+            return Ok(Vec::new());
+        };
+        let tx = database::begin(&self.db).await?;
+        if tx.get_database_backend() == DbBackend::Postgres {
+            // What would be checked at the commit is checked with each row.
+            execute(
+                &tx,
+                "check constraints",
+                "SET CONSTRAINTS ALL IMMEDIATE",
+                [],
+            )
+            .await?;
+        }
+        super::table::check(&tx, table).await?;
+        let now = (self.now)();
+        upsert::upsert_nothing(&tx, table, first, now).await?;
+        let mut search = Search {
+            table,
+            now,
+            refused: Vec::new(),
+            any_written: false,
+            doubtful: None,
+        };
+        search.run(&tx, rows).await?;
+        search.judge(&tx).await
+    }
+}
+
+struct Search<'a> {
+    table: &'a Table,
+    now: DateTime<Utc>,
+    refused: Vec<Refused>,
+    /// Whether a row was written.
+    any_written: bool,
+    /// A refusal that could be the table's fault, or that of the rights on it: of all rows alike.
+    doubtful: Option<Error>,
+}
+
+impl Search<'_> {
+    async fn run(&mut self, tx: &DatabaseTransaction, rows: Vec<Judged>) -> Result<(), Error> {
+        let mut parts: Vec<&[Judged]> = rows.chunks(PART).rev().collect();
+        while let Some(part) = parts.pop() {
+            match self.attempt(tx, part).await? {
+                Ok(upserted) => self.note(&upserted),
+                Err(error) => match part {
+                    [row] => self.refuse(row, error),
+                    rows => {
+                        let (first, second) = rows.split_at(rows.len() / 2);
+                        parts.extend([second, first]);
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes rows, and takes back what an error left of them.
+    async fn attempt(
+        &self,
+        tx: &DatabaseTransaction,
+        rows: &[Judged],
+    ) -> Result<Result<Upserted, Error>, Error> {
+        let part = tx.begin().await;
+        let part = part.map_err(|error| Error::of("set a savepoint", error))?;
+        match upsert::upsert(&part, self.table, vec![rows.to_vec()], self.now, false).await {
+            Ok(upserted) => {
+                commit(part, "release a savepoint").await?;
+                Ok(Ok(upserted))
+            }
+            Err(error) if error.may_be_of_a_row() => {
+                let back = part.rollback().await;
+                back.map_err(|error| Error::of("roll back to a savepoint", error))?;
+                Ok(Err(error))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn note(&mut self, upserted: &Upserted) {
+        let mut written = upserted.written.iter();
+        self.any_written |= written.any(|chunk| chunk.inserted + chunk.updated > 0);
+        for position in &upserted.suppressed {
+            let message = "a trigger of the table left the row out";
+            self.refused.push(Refused {
+                position: *position,
+                rejection: Rejection::new(Reason::SuppressedByDatabase, message),
+            });
+        }
+    }
+
+    fn refuse(&mut self, row: &Judged, error: Error) {
+        self.refused.push(Refused {
+            position: row.position,
+            rejection: Rejection::new(Reason::RefusedByDatabase, error.database_message()),
+        });
+        if error.may_be_of_the_table() {
+            self.doubtful = Some(error);
+        }
+    }
+
+    /// A rejection is for a row's own fault only. A missing table or right, in a trigger for example, refuses all rows:
+    /// that is the fault of none, unless a row was written or rows are told apart by policies.
+    async fn judge(self, tx: &DatabaseTransaction) -> Result<Vec<Refused>, Error> {
+        match self.doubtful {
+            Some(error) if !self.any_written && !has_row_security(tx, self.table).await? => {
+                Err(error)
+            }
+            _ => Ok(self.refused),
+        }
+    }
+}

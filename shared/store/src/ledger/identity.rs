@@ -1,0 +1,112 @@
+//! Who this ledger is, and in which dedup store its epochs begin.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jetline_records::{EpochId, LedgerIdentity};
+use sea_orm::{DbBackend, FromQueryResult};
+
+use super::Ledger;
+use crate::{
+    Error,
+    backend::{execute, query},
+};
+
+/// The dedup store in which the last epoch began, as far as that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastStore {
+    /// The epoch in force, which may have begun later, without a store.
+    pub epoch: EpochId,
+    /// Where the store is.
+    pub address: Option<String>,
+    /// What tells it from another one.
+    pub identity: Option<String>,
+    /// How often in a row epochs began elsewhere than the one before.
+    pub changes: u32,
+    /// How long ago they last did.
+    pub changed_ago: Option<TimeDelta>,
+}
+
+/// The dedup store in which an epoch began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewStore {
+    /// Where it is.
+    pub address: String,
+    /// What tells it from another one.
+    pub identity: String,
+    /// How often in a row epochs began elsewhere than the one before, this one included.
+    pub changes: u32,
+    /// Whether this one did.
+    pub is_changed: bool,
+}
+
+#[derive(FromQueryResult)]
+struct LastStoreRow {
+    id: String,
+    store_address: Option<String>,
+    store_identity: Option<String>,
+    store_changes: i32,
+    store_changed_at: Option<DateTime<Utc>>,
+}
+
+#[derive(FromQueryResult)]
+struct IdentityRow {
+    id: String,
+    database: String,
+}
+
+impl Ledger {
+    /// Who this ledger is: a copy of the database is the same, one that was made anew is not.
+    pub async fn identity(&self) -> Result<LedgerIdentity, Error> {
+        let database = match self.db.get_database_backend() {
+            DbBackend::Postgres => "current_database()::text",
+            _ => "'sqlite'",
+        };
+        let sql = format!("SELECT id, {database} AS database FROM ledger");
+        let action = "read the ledger's identity: run jetline-migrate";
+        let rows: Vec<IdentityRow> = query(&self.db, action, &sql, []).await?;
+        let row = rows.first();
+        row.map(|row| LedgerIdentity::new(&row.id, &row.database))
+            .ok_or_else(|| Error::Damaged("the ledger has no identity".to_owned()))
+    }
+
+    /// The store in which the last epoch began.
+    pub async fn last_store(&self) -> Result<Option<LastStore>, Error> {
+        let sql =
+            "SELECT id, store_address, store_identity, store_changes, store_changed_at FROM epoch";
+        let rows: Vec<LastStoreRow> =
+            query(&self.db, "read the epoch's dedup store", sql, []).await?;
+        let Some(row) = rows.into_iter().next() else {
+            return Ok(None);
+        };
+        let damaged = || Error::Damaged("the epoch's id cannot be read".to_owned());
+        Ok(Some(LastStore {
+            epoch: row.id.parse().map_err(|_| damaged())?,
+            address: row.store_address,
+            identity: row.store_identity,
+            changes: row.store_changes.unsigned_abs(),
+            changed_ago: row.store_changed_at.map(|at| (self.now)() - at),
+        }))
+    }
+
+    /// Notes in which store an epoch began, unless it has ended since.
+    pub async fn note_store(&self, epoch: EpochId, store: NewStore) -> Result<(), Error> {
+        let changed_at = if store.is_changed {
+            "$4"
+        } else {
+            "COALESCE(store_changed_at, $4)"
+        };
+        let sql = format!(
+            "UPDATE epoch SET store_address = $1, store_identity = $2, store_changes = $3,
+             store_changed_at = {changed_at} WHERE id = $5"
+        );
+        let values = [
+            store.address.into(),
+            store.identity.into(),
+            i32::try_from(store.changes).unwrap_or(i32::MAX).into(),
+            (self.now)().into(),
+            epoch.to_string().into(),
+        ];
+        execute(&self.db, "note the epoch's dedup store", &sql, values)
+            .await
+            .map(drop)
+    }
+}

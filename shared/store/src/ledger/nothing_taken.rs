@@ -1,0 +1,117 @@
+//! Objects that are something else than JSON Lines: of their lines none was taken, or the one that happens to be a
+//! record.
+
+use sea_orm::{ConnectionTrait, FromQueryResult};
+
+use crate::{Error, backend::query};
+
+/// So much of a message stands in an error, in characters.
+const MESSAGE: usize = 200;
+
+/// A line that was not taken.
+#[derive(FromQueryResult)]
+struct Rejected {
+    line: i64,
+    byte_offset: i64,
+    reason: String,
+    message: String,
+    raw: Vec<u8>,
+}
+
+/// Why an object fails whose lines are all accounted for, if it does: `taken` of them were taken and `rejected` were not.
+///
+/// An array that is printed with a record per line has one line without a comma behind it, which is taken.
+pub(super) async fn nothing_taken(
+    db: &impl ConnectionTrait,
+    object: i64,
+    taken: i64,
+    rejected: i64,
+) -> Result<Option<String>, Error> {
+    if rejected == 0 || taken > 1 || taken >= rejected {
+        return Ok(None);
+    }
+    let Some(first) = end(db, object, "ASC").await? else {
+        return Ok(None);
+    };
+    let is_document = match end(db, object, "DESC").await? {
+        Some(last) if last.line > first.line => opens(&first.raw) && closes(&last.raw),
+        _ => false,
+    };
+    if taken > 0 && !(is_document && first.line == 1) {
+        return Ok(None);
+    }
+    Ok(Some(explain(first, is_document, taken, rejected)))
+}
+
+fn explain(first: Rejected, is_document: bool, taken: i64, rejected: i64) -> String {
+    let form = form(&first.raw, is_document);
+    let form = form.map_or(String::new(), |form| {
+        format!("; it looks like {form}, not JSON Lines")
+    });
+    let Rejected {
+        line,
+        byte_offset,
+        reason,
+        message,
+        ..
+    } = first;
+    let message: String = message.chars().take(MESSAGE).collect();
+    let none = if taken == 0 { "none" } else { "only one" };
+    format!(
+        "{none} of its lines was taken ({rejected} rejected){form}; first: line {line}, byte {byte_offset}: \
+         {reason}: {message}"
+    )
+}
+
+/// The first rejected line of an object, or the last.
+async fn end(
+    db: &impl ConnectionTrait,
+    object: i64,
+    order: &str,
+) -> Result<Option<Rejected>, Error> {
+    let sql = format!(
+        "SELECT line, byte_offset, reason, message, raw FROM rejected_lines
+         WHERE object_id = $1 ORDER BY line {order} LIMIT 1"
+    );
+    let found: Vec<Rejected> = query(db, "read a rejected line", &sql, [object.into()]).await?;
+    Ok(found.into_iter().next())
+}
+
+/// Whether a line opens a JSON document that goes on behind it.
+fn opens(line: &[u8]) -> bool {
+    let line = text(line);
+    let opens_array = line.starts_with(b"[") && !line.ends_with(b"]");
+    opens_array || line.ends_with(b"[") || line.ends_with(b"{")
+}
+
+/// Whether a line closes a JSON document that began before it.
+fn closes(line: &[u8]) -> bool {
+    let line = text(line);
+    let closes_array = line.ends_with(b"]") && !line.starts_with(b"[");
+    closes_array || (line.ends_with(b"}") && !line.starts_with(b"{"))
+}
+
+/// What content looks like whose first line is this one.
+fn form(first: &[u8], is_document: bool) -> Option<&'static str> {
+    let line = text(first);
+    match line.first() {
+        Some(b'[') => Some("a JSON array"),
+        Some(b'{') if is_document || line == b"{" => {
+            Some("one JSON document over several lines (pretty-printed)")
+        }
+        Some(b'<') => Some("XML or HTML"),
+        Some(b'{') | None => None,
+        _ if has_columns(line) => Some("CSV or a similar table"),
+        _ => None,
+    }
+}
+
+/// Whether a line is columns with something between them.
+fn has_columns(line: &[u8]) -> bool {
+    std::str::from_utf8(line).is_ok_and(|line| line.contains([',', ';', '\t', '|']))
+}
+
+fn text(line: &[u8]) -> &[u8] {
+    let line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
+    line.trim_ascii()
+}

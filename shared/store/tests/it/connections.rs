@@ -1,0 +1,43 @@
+//! Connections to SQLite that are not what the driver takes them for, and files that are left behind.
+
+use std::path::Path;
+
+use chrono::Utc;
+use jetline_store::{
+    Ledger, connect,
+    database::{close, file},
+};
+use sea_orm::{ConnectionTrait, TransactionTrait};
+
+use crate::base::{listed, register, sqlite};
+
+#[tokio::test]
+async fn connection_whose_rollback_failed_is_not_used_again() {
+    let base = sqlite().await;
+    let one = Ledger::new(connect(&base.url, 1).await.unwrap(), Utc::now);
+    let db = one.connection();
+    // As SQLite itself does where a disk is full: the driver's own rollback finds no transaction then.
+    let transaction = db.begin().await.unwrap();
+    transaction.execute_unprepared("ROLLBACK").await.unwrap();
+    drop(transaction);
+    // On that connection this would be a savepoint, whose end leaves the lock where it is.
+    let transaction = db.begin().await.unwrap();
+    let change = "UPDATE epoch SET id = id";
+    transaction.execute_unprepared(change).await.unwrap();
+    drop(transaction);
+
+    register(&base.ledger, 1).await;
+    one.register(&[listed("2", 2)]).await.unwrap();
+    assert_eq!(base.number("SELECT COUNT(*) FROM objects").await, Some(2));
+}
+
+#[tokio::test]
+async fn closed_database_is_one_file() {
+    let base = sqlite().await;
+    register(&base.ledger, 1).await;
+    let file = file(&base.url).unwrap();
+    let log = format!("{}-wal", file.display());
+    assert!(Path::new(&log).exists());
+    close(base.db()).await;
+    assert!(!Path::new(&log).exists());
+}

@@ -1,0 +1,41 @@
+//! Who a ledger is, and in which dedup store its epochs begin.
+
+use jetline_records::Mode;
+use jetline_store::ledger::NewStore;
+
+use crate::base::{begin, both, register, sqlite};
+
+#[tokio::test]
+async fn ledger_is_always_the_same_and_no_other_one() {
+    for base in both().await {
+        let identity = base.ledger.identity().await.unwrap();
+        assert_eq!(base.ledger.identity().await.unwrap(), identity);
+        assert_ne!(sqlite().await.ledger.identity().await.unwrap(), identity);
+    }
+}
+
+#[tokio::test]
+async fn store_is_noted_of_the_epoch_in_force_alone() {
+    for base in both().await {
+        register(&base.ledger, 1).await;
+        assert_eq!(base.ledger.last_store().await.unwrap(), None);
+        let epoch = begin(&base.ledger, Mode::Shared, None, 1).await;
+        let store = |address: &str| NewStore {
+            address: address.to_owned(),
+            identity: "replication a".to_owned(),
+            changes: 2,
+            is_changed: true,
+        };
+        let note = base.ledger.note_store(epoch.id, store("redis://one"));
+        note.await.unwrap();
+        let next = begin(&base.ledger, Mode::Shared, Some(epoch.id), 2).await;
+        let late = base.ledger.note_store(epoch.id, store("redis://two"));
+        late.await.unwrap();
+        let last = base.ledger.last_store().await.unwrap().unwrap();
+        assert_eq!(last.epoch, next.id);
+        assert_eq!(last.address.as_deref(), Some("redis://one"));
+        assert_eq!(last.identity.as_deref(), Some("replication a"));
+        assert_eq!(last.changes, 2);
+        assert!(last.changed_ago.is_some());
+    }
+}

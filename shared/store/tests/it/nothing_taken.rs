@@ -1,0 +1,149 @@
+//! Objects of which no line was taken are no success.
+
+use jetline_records::{Reason, Rejection};
+use jetline_store::{ChunkRows, RejectedLine, entities::objects::State, ledger::Ended};
+
+use crate::base::{Base, both, chunk, complete, epoch_id, id, lease, read, unchanged, watermark};
+
+/// A chunk whose lines are all rejected, behind others.
+fn rejected(object: i64, behind: u32, raw: &[&str]) -> ChunkRows {
+    let lines = u32::try_from(raw.len()).unwrap();
+    let mut chunk = unchanged(object, behind, lines);
+    chunk.unchanged = 0;
+    chunk.rejected = raw
+        .iter()
+        .zip(behind + 1..)
+        .map(|(raw, line)| RejectedLine {
+            line,
+            offset: u64::from(line - 1) * 10,
+            rejection: Rejection::new(Reason::InvalidJson, "no record"),
+            raw: raw.as_bytes().to_vec(),
+        })
+        .collect();
+    chunk
+}
+
+async fn settle(base: &Base) -> Vec<Ended> {
+    base.ledger.settle(epoch_id(9), None).await.unwrap()
+}
+
+/// How an object ends whose first chunks are these.
+async fn end(
+    base: &Base,
+    epoch: &jetline_records::Epoch,
+    chunks: Vec<ChunkRows>,
+) -> Option<String> {
+    let lines: u32 = chunks.iter().map(|chunk| chunk.entry.lines).sum();
+    for chunk in chunks {
+        base.counts(epoch, chunk).await;
+    }
+    read(&base.ledger, &complete(lines.into())).await;
+    let ended = settle(base).await;
+    assert_eq!(ended.len(), 1);
+    ended[0].error.clone()
+}
+
+#[tokio::test]
+async fn object_of_which_no_line_was_taken_fails_and_keeps_its_counts() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        // It ends wherever it is, and with no epoch: it has nothing that was claimed and not committed.
+        lease(&base.ledger, "other").await.unwrap();
+        let mut chunk = rejected(2, 0, &["id,title", "1,t"]);
+        chunk.entry.lines += 1;
+        chunk.entry.end += 10;
+        chunk.blank = 1;
+        let error = end(&base, &epoch, vec![chunk]).await.unwrap();
+        assert_eq!(
+            error,
+            "none of its lines was taken (2 rejected); it looks like CSV or a similar table, not JSON Lines; \
+             first: line 1, byte 0: invalid_json: no record"
+        );
+        let status = base.status(2).await;
+        assert_eq!((status.rejected, status.lines()), (2, 2));
+        assert_eq!((status.state, status.error), (State::Failed, Some(error)));
+        assert_eq!(base.ledger.epoch().await.unwrap().unwrap().epoch, epoch);
+        let finished = base.ledger.finish(&[(id(1), complete(0))], "other").await;
+        assert_eq!(finished.unwrap(), 1);
+        settle(&base).await;
+        assert_eq!(
+            (watermark(&base.ledger).await, base.chunks().await),
+            (3, vec![])
+        );
+        assert_eq!(base.status(2).await.rejected, 2);
+    }
+}
+
+#[tokio::test]
+async fn what_it_looks_like_is_named() {
+    for (lines, form) in [
+        (&["["][..], "a JSON array"),
+        (&["\u{feff}[{\"id\":1},", "{\"id\":2}]"], "a JSON array"),
+        (&["{", "\"id\": 1", "}"], "pretty-printed"),
+        (&["<html>", "</html>"], "XML or HTML"),
+        (&["id;title", "1;t"], "CSV"),
+    ] {
+        let [base, _] = both().await;
+        let (base, epoch) = base.with_objects(1).await;
+        let error = end(&base, &epoch, vec![rejected(1, 0, lines)]).await;
+        let error = error.unwrap();
+        assert!(error.contains(form), "{lines:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn array_with_a_record_per_line_fails_although_its_last_record_is_taken() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        let chunks = vec![
+            rejected(1, 0, &["[", "{\"id\":1},"]),
+            chunk(1, 2, &[(2, "last")]),
+            rejected(1, 3, &["]"]),
+        ];
+        let error = end(&base, &epoch, chunks).await.unwrap();
+        assert!(
+            error.starts_with(
+                "only one of its lines was taken (3 rejected); it looks like a JSON array"
+            ),
+            "{error}"
+        );
+        assert!(base.product(2).await.is_some());
+        assert_eq!(base.status(1).await.lines(), 4);
+    }
+}
+
+#[tokio::test]
+async fn bad_lines_cost_only_themselves_where_any_other_line_was_taken() {
+    for bad in [
+        &["["][..],
+        &["[1]", "[2]"],
+        &["id,title", "1,t"],
+        &["{\"id\":", "x]"],
+    ] {
+        let [base, _] = both().await;
+        let (base, epoch) = base.with_objects(1).await;
+        let (first, others) = bad.split_first().unwrap();
+        let mut chunks = vec![rejected(1, 0, &[first]), chunk(1, 1, &[(1, "good")])];
+        if !others.is_empty() {
+            chunks.push(rejected(1, 2, others));
+        }
+        assert_eq!(end(&base, &epoch, chunks).await, None, "{bad:?}");
+    }
+    // A line that says what is there already, or was outdone, is taken too.
+    let [base, _] = both().await;
+    let (base, epoch) = base.with_objects(1).await;
+    let chunks = vec![rejected(1, 0, &["x", "y"]), unchanged(1, 2, 1)];
+    assert_eq!(end(&base, &epoch, chunks).await, None);
+}
+
+#[tokio::test]
+async fn object_without_lines_or_with_blank_ones_only_is_done() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        assert_eq!(end(&base, &epoch, Vec::new()).await, None);
+        let mut blank = unchanged(2, 0, 3);
+        (blank.unchanged, blank.blank) = (0, 3);
+        assert_eq!(end(&base, &epoch, vec![blank]).await, None);
+        assert_eq!(base.object(2).await.state, State::Done);
+    }
+}

@@ -1,0 +1,126 @@
+//! Objects wait for the lines that outdid theirs.
+
+use jetline_records::{EpochId, ObjectId};
+use jetline_store::{ChunkRows, OutdoneBy, entities::objects::State, ledger::Ended};
+
+use crate::base::{Base, both, chunk, complete, entry, epoch_id, id, read, unreadable, watermark};
+
+async fn settle(base: &Base) -> Vec<ObjectId> {
+    let ended: Vec<Ended> = base.ledger.settle(epoch_id(9), None).await.unwrap();
+    ended.into_iter().map(|one| one.object).collect()
+}
+
+async fn epoch_in_force(base: &Base) -> EpochId {
+    base.ledger.epoch().await.unwrap().unwrap().epoch.id
+}
+
+/// A chunk of one line that lines of object 2 outdid.
+fn outdone(object: i64, first_line: u32, last_line: u32) -> ChunkRows {
+    let mut chunk = chunk(object, 0, &[]);
+    chunk.entry = entry(object, 0, 1);
+    chunk.superseded = 1;
+    chunk.outdone_by = vec![OutdoneBy {
+        object: id(2),
+        first_line,
+        last_line,
+    }];
+    chunk
+}
+
+#[tokio::test]
+async fn object_ends_when_the_lines_are_committed_that_outdid_its_own() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        base.counts(&epoch, outdone(1, 2, 3)).await;
+        read(&base.ledger, &complete(1)).await;
+        assert_eq!(settle(&base).await, []);
+        base.counts(&epoch, chunk(2, 0, &[(1, "a"), (2, "b")]))
+            .await;
+        assert_eq!(settle(&base).await, []);
+        assert_eq!(watermark(&base.ledger).await, 1);
+        base.counts(&epoch, chunk(2, 2, &[(3, "c")])).await;
+        assert_eq!(settle(&base).await, [id(1)]);
+        assert_eq!(watermark(&base.ledger).await, 2);
+        assert_eq!(epoch_in_force(&base).await, epoch.id);
+    }
+}
+
+#[tokio::test]
+async fn chunk_that_outdid_lines_and_is_dead_ends_the_epoch() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        base.counts(&epoch, outdone(1, 1, 1)).await;
+        read(&base.ledger, &complete(1)).await;
+        for _ in 0..2 {
+            base.ledger.suspect(&entry(2, 0, 1), 1).await.unwrap();
+        }
+        assert_eq!(settle(&base).await, []);
+        assert_eq!(epoch_in_force(&base).await, epoch_id(9));
+        // The line is claimed again, and nothing outdoes it.
+        let next = base.ledger.epoch().await.unwrap().unwrap().epoch;
+        assert_eq!(next.base, id(1));
+        base.counts(&next, chunk(1, 0, &[(1, "a")])).await;
+        assert_eq!(settle(&base).await, [id(1)]);
+    }
+}
+
+#[tokio::test]
+async fn object_that_outdid_lines_and_cannot_be_read_ends_the_epoch() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        base.counts(&epoch, outdone(1, 7, 7)).await;
+        read(&base.ledger, &complete(1)).await;
+        read(&base.ledger, &unreadable()).await;
+        assert_eq!(settle(&base).await, []);
+        assert_eq!(epoch_in_force(&base).await, epoch_id(9));
+        assert_ne!(epoch.id, epoch_id(9));
+        // Nor does it end before the one below it, which would leave a base above what is claimed again.
+        assert!(!base.ledger.fail(id(2), epoch_id(10)).await.unwrap());
+        assert_eq!(base.object(2).await.state, State::Loading);
+    }
+}
+
+/// An object that fails ends as well.
+#[tokio::test]
+async fn object_that_cannot_be_read_waits_for_what_outdid_its_lines() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        base.counts(&epoch, outdone(1, 1, 1)).await;
+        read(&base.ledger, &unreadable()).await;
+        assert!(!base.ledger.fail(id(1), epoch_id(9)).await.unwrap());
+        base.counts(&epoch, chunk(2, 0, &[(1, "a")])).await;
+        assert!(base.ledger.fail(id(1), epoch_id(9)).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn refusal_ends_the_epoch_once_and_the_dataset_is_claimed_again_after_a_replay() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        assert!(epoch.claims("products"));
+        assert!(
+            base.ledger
+                .write_through("products", epoch_id(2))
+                .await
+                .unwrap()
+        );
+        let next = base.ledger.epoch().await.unwrap().unwrap().epoch;
+        assert_eq!((next.id, next.claims("products")), (epoch_id(2), false));
+        assert!(next.claims("notes"));
+        assert!(
+            !base
+                .ledger
+                .write_through("products", epoch_id(3))
+                .await
+                .unwrap()
+        );
+        assert_eq!(epoch_in_force(&base).await, epoch_id(2));
+        // A loss of the dedup store changes nothing about it.
+        base.ledger
+            .end_epoch(epoch_id(2), epoch_id(4))
+            .await
+            .unwrap();
+        let next = base.ledger.epoch().await.unwrap().unwrap().epoch;
+        assert_eq!((next.id, next.claims("products")), (epoch_id(4), false));
+    }
+}

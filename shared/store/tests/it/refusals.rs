@@ -1,0 +1,124 @@
+//! Objects that could not be read for a reason that is not theirs.
+
+use std::{fmt::Write, time::Duration};
+
+use jetline_store::{
+    entities::objects::State,
+    ledger::{Refusal, Unended},
+};
+
+use crate::base::{Base, ONE, ROOT, TERM, both, complete, id, listed, register};
+
+fn roots() -> [String; 1] {
+    [ROOT.to_owned()]
+}
+
+async fn leased(base: &Base, owner: &str) -> Option<i64> {
+    let leased = base.ledger.lease(owner, &roots(), TERM, ONE).await.unwrap();
+    leased.first().map(|object| object.id)
+}
+
+fn refusal(object: i64, delay: Duration) -> [Refusal; 1] {
+    [Refusal {
+        object: id(object),
+        reason: "the token has expired".to_owned(),
+        delay,
+    }]
+}
+
+const LONG: Duration = Duration::from_hours(1);
+
+#[tokio::test]
+async fn refused_object_is_open_with_its_reason_and_not_leased_until_its_time() {
+    for base in both().await {
+        register(&base.ledger, 2).await;
+        assert_eq!(leased(&base, "a").await, Some(1));
+        let noted = base.ledger.note_refusals(&refusal(1, LONG), "a").await;
+        assert_eq!(noted.unwrap(), 1);
+        let object = base.object(1).await;
+        assert_eq!((object.state, object.refusals), (State::Registered, 1));
+        let error = base.status(1).await.error;
+        assert_eq!(error.as_deref(), Some("the token has expired"));
+        assert_eq!(leased(&base, "b").await, Some(2));
+        assert_eq!(leased(&base, "c").await, None);
+        assert_eq!(base.ledger.retry_refused(&roots()).await.unwrap(), 1);
+        assert_eq!(leased(&base, "c").await, Some(1));
+    }
+}
+
+#[tokio::test]
+async fn refusal_is_over_when_its_time_is_and_gone_when_the_object_is_read() {
+    for base in both().await {
+        register(&base.ledger, 1).await;
+        assert_eq!(leased(&base, "a").await, Some(1));
+        let refusal = refusal(1, Duration::ZERO);
+        base.ledger.note_refusals(&refusal, "a").await.unwrap();
+        assert_eq!(leased(&base, "a").await, Some(1));
+        let finished = base.ledger.finish(&[(id(1), complete(0))], "a").await;
+        assert_eq!(finished.unwrap(), 1);
+        let object = base.object(1).await;
+        let left = (
+            object.refusal,
+            object.refusals,
+            object.retry_at,
+            object.error,
+        );
+        assert_eq!(left, (None, 0, None, None));
+    }
+}
+
+#[tokio::test]
+async fn somebody_elses_object_is_not_refused() {
+    for base in both().await {
+        register(&base.ledger, 1).await;
+        assert_eq!(leased(&base, "a").await, Some(1));
+        let noted = base.ledger.note_refusals(&refusal(1, LONG), "b").await;
+        assert_eq!(noted.unwrap(), 0);
+        assert_eq!(base.object(1).await.state, State::Reading);
+    }
+}
+
+#[tokio::test]
+async fn what_has_not_ended_is_told_where_something_was_refused() {
+    for base in both().await {
+        register(&base.ledger, 2).await;
+        let unended = base.ledger.unended_behind_refused(&roots()).await;
+        assert_eq!(unended.unwrap(), []);
+        assert_eq!(leased(&base, "a").await, Some(1));
+        let noted = base.ledger.note_refusals(&refusal(1, LONG), "a").await;
+        noted.unwrap();
+        let expected = [true, false]
+            .into_iter()
+            .zip(1..)
+            .map(|(refused, object)| Unended {
+                object: id(object),
+                refused,
+                dead: false,
+            });
+        let unended = base.ledger.unended_behind_refused(&roots()).await;
+        assert!(unended.unwrap().into_iter().eq(expected));
+    }
+}
+
+#[tokio::test]
+async fn key_that_the_database_cannot_hold_is_refused_alone() {
+    for base in both().await {
+        let is_postgres = base.ledger.system() == "postgresql";
+        let mut nul = listed("1", 1);
+        nul.key = "nul\0.jsonl".to_owned();
+        assert_eq!(base.ledger.refuses(&nul).is_some(), is_postgres);
+        assert_eq!(base.ledger.refuses(&listed("1", 1)), None);
+        // What is not refused can be registered: random, as texts are compressed.
+        let mut long = listed("2", 2);
+        let mut number = 7_u64;
+        while base.ledger.refuses(&long).is_none() && long.key.len() < 5_000 {
+            number = number
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            write!(long.key, "{:x}", number >> 60).unwrap();
+        }
+        assert_eq!(base.ledger.refuses(&long).is_some(), is_postgres);
+        long.key.truncate(long.key.len() - 1);
+        assert_eq!(base.ledger.register(&[long]).await.unwrap(), 1);
+    }
+}

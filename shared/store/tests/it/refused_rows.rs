@@ -1,0 +1,242 @@
+//! Rows that the database refuses, in whatever way: each costs itself alone.
+
+use jetline_records::{Reason, Table, products};
+use jetline_store::{CommitOutcome, Error, Refused};
+
+use crate::base::{Base, both, chunk, postgres, sqlite};
+
+fn table() -> Table {
+    Table::of::<products::Model>()
+}
+
+/// Rows of the titles, with ids and lines from 1 on.
+fn rows(titles: &[&str]) -> Vec<(i64, String)> {
+    let ids = 1..;
+    ids.zip(titles.iter().map(ToString::to_string)).collect()
+}
+
+/// The lines that are refused, with the reason and the message.
+async fn refused(base: &Base, titles: &[&str]) -> Result<Vec<(u32, Reason, String)>, Error> {
+    let rows = rows(titles);
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|(id, title)| (*id, title.as_str()))
+        .collect();
+    let refused = base
+        .ledger
+        .refused(&table(), chunk(1, 0, &rows).rows)
+        .await?;
+    let mut refused: Vec<_> = refused
+        .into_iter()
+        .map(
+            |Refused {
+                 position,
+                 rejection,
+             }| { (position.line(), rejection.reason, rejection.message) },
+        )
+        .collect();
+    refused.sort_by_key(|(line, ..)| *line);
+    Ok(refused)
+}
+
+/// Has each way of refusing rows of the title `no`; the text is part of what the message says.
+const WAYS: &[(&str, &str)] = &[
+    (
+        "ALTER TABLE products ADD CONSTRAINT polite CHECK (title <> 'no')",
+        "SQLSTATE 23514: new row for relation \"products\" violates check constraint \"polite\"",
+    ),
+    (RAISES_P0001, "SQLSTATE P0001: not today"),
+    (RAISES_OTHER, "SQLSTATE 44000: not this way"),
+    (RAISES_INTERNAL, "SQLSTATE XX000: oh"),
+    (
+        "CREATE TABLE titles (title text PRIMARY KEY); INSERT INTO titles VALUES ('yes');
+         ALTER TABLE products ADD FOREIGN KEY (title) REFERENCES titles DEFERRABLE INITIALLY DEFERRED",
+        "SQLSTATE 23503",
+    ),
+    (
+        "CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF new.title = ''no'' THEN RAISE EXCEPTION ''too late''; END IF; RETURN new; END';
+         CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE ON products DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION late()",
+        "SQLSTATE P0001: too late",
+    ),
+    (
+        "CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF new.title = ''no'' THEN PERFORM 1 FROM nowhere; END IF; RETURN new; END';
+         CREATE TRIGGER odd BEFORE INSERT ON products FOR EACH ROW EXECUTE FUNCTION odd()",
+        "SQLSTATE 42P01",
+    ),
+];
+
+const RAISES_P0001: &str = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN IF new.title = ''no'' THEN RAISE EXCEPTION ''not today''; END IF; RETURN new; END';
+    CREATE TRIGGER no BEFORE INSERT OR UPDATE ON products FOR EACH ROW EXECUTE FUNCTION no()";
+
+const RAISES_OTHER: &str = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN IF new.title = ''no'' THEN RAISE ''not this way'' USING ERRCODE = ''44000''; END IF; RETURN new; END';
+    CREATE TRIGGER no BEFORE INSERT OR UPDATE ON products FOR EACH ROW EXECUTE FUNCTION no()";
+
+const RAISES_INTERNAL: &str = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN IF new.title = ''no'' THEN RAISE ''oh'' USING ERRCODE = ''XX000''; END IF; RETURN new; END';
+    CREATE TRIGGER no BEFORE INSERT OR UPDATE ON products FOR EACH ROW EXECUTE FUNCTION no()";
+
+#[tokio::test]
+async fn row_that_is_refused_in_any_way_is_found_among_others_and_nothing_stays() {
+    for (way, message) in WAYS {
+        let (base, epoch) = postgres().await.with_objects(1).await;
+        base.run(way).await;
+        let mut titles = vec!["yes"; 600];
+        for line in [1, 2, 300, 511, 600] {
+            titles[line - 1] = "no";
+        }
+        let found = refused(&base, &titles).await.unwrap();
+        let lines: Vec<u32> = found.iter().map(|(line, ..)| *line).collect();
+        assert_eq!(lines, [1, 2, 300, 511, 600], "{way}");
+        for (_, reason, said) in &found {
+            assert_eq!(*reason, Reason::RefusedByDatabase);
+            assert!(said.starts_with(message), "{said:?} of {way}");
+        }
+        assert_eq!(base.number("SELECT COUNT(*) FROM products").await, Some(0));
+
+        let outcome = base
+            .ledger
+            .commit(
+                epoch.id,
+                &table(),
+                vec![chunk(1, 0, &[(1, "yes"), (2, "no")])],
+            )
+            .await;
+        let error = outcome.expect_err(way);
+        assert!(error.may_be_of_a_row(), "{error:?}");
+        assert!(base.chunks().await.is_empty());
+    }
+}
+
+/// Each search holds the locks of all that it has written so far.
+#[tokio::test]
+async fn searches_at_the_same_time_lock_rows_in_one_order() {
+    let (base, _) = postgres().await.with_objects(1).await;
+    base.run(WAYS[0].0).await;
+    let mut titles = vec!["yes"; 2_000];
+    titles[1_999] = "no";
+    let rows = rows(&titles);
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|(id, title)| (*id, title.as_str()))
+        .collect();
+    let forwards = chunk(1, 0, &rows).rows;
+    let mut backwards = forwards.clone();
+    backwards.reverse();
+    for _ in 0..3 {
+        let table = table();
+        let one = base.ledger.refused(&table, forwards.clone());
+        let other = base.ledger.refused(&table, backwards.clone());
+        let (one, other) = tokio::join!(one, other);
+        assert_eq!((one.unwrap().len(), other.unwrap().len()), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn row_that_policies_refuse_is_found_even_alone() {
+    let base = postgres().await;
+    let base = base.with_objects(1).await.0;
+    base.run(
+        "DO 'BEGIN CREATE ROLE jetline_app LOGIN PASSWORD ''jetline_app''; EXCEPTION WHEN duplicate_object THEN NULL; END';
+         GRANT ALL ON ALL TABLES IN SCHEMA public TO jetline_app;
+         ALTER TABLE products OWNER TO jetline_app;
+         ALTER TABLE products ENABLE ROW LEVEL SECURITY;
+         ALTER TABLE products FORCE ROW LEVEL SECURITY;
+         CREATE POLICY polite ON products USING (true) WITH CHECK (title <> 'no')",
+    )
+    .await;
+    let base = base.connected_as("jetline_app").await;
+    for titles in [&["no"][..], &["yes", "no"]] {
+        let found = refused(&base, titles).await.unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].2.starts_with("SQLSTATE 42501"), "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn table_that_takes_no_row_at_all_is_not_the_fault_of_rows() {
+    for fault in [
+        "DROP TABLE products",
+        "ALTER TABLE products DROP COLUMN brand",
+        "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO nowhere VALUES (1); RETURN new; END';
+         CREATE TRIGGER broken BEFORE INSERT ON products FOR EACH ROW EXECUTE FUNCTION broken()",
+        "CREATE FUNCTION closed() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN RAISE EXCEPTION ''closed''; END';
+         CREATE TRIGGER closed BEFORE INSERT ON products EXECUTE FUNCTION closed()",
+        "ALTER TABLE products ADD COLUMN colour text NOT NULL",
+    ] {
+        let base = postgres().await.with_objects(1).await.0;
+        base.run(fault).await;
+        let found = refused(&base, &["a", "b"]).await;
+        assert!(found.is_err(), "{found:?} after {fault}");
+    }
+}
+
+#[tokio::test]
+async fn column_that_every_row_would_need_is_named() {
+    for base in both().await {
+        base.ledger.check_table(&table()).await.unwrap();
+        for harmless in [
+            "ALTER TABLE products ADD COLUMN note text",
+            "ALTER TABLE products ADD COLUMN colour text NOT NULL DEFAULT 'red'",
+        ] {
+            base.run(harmless).await;
+            base.ledger.check_table(&table()).await.unwrap();
+        }
+    }
+    let base = postgres().await;
+    base.run("ALTER TABLE products ADD COLUMN colour text NOT NULL")
+        .await;
+    let error = base.ledger.check_table(&table()).await.unwrap_err();
+    assert!(error.to_string().contains("colour"), "{error}");
+}
+
+/// SQLite's triggers know how to leave a row out; PostgreSQL's return NULL.
+const SUPPRESS: [&str; 2] = [
+    "CREATE FUNCTION hush() RETURNS trigger LANGUAGE plpgsql AS
+         'BEGIN IF new.title = ''no'' THEN RETURN NULL; END IF; RETURN new; END';
+     CREATE TRIGGER hush BEFORE INSERT OR UPDATE ON products FOR EACH ROW EXECUTE FUNCTION hush()",
+    "CREATE TRIGGER hush BEFORE INSERT ON products WHEN new.title = 'no' BEGIN SELECT RAISE(IGNORE); END;
+     CREATE TRIGGER hush_too BEFORE UPDATE ON products WHEN new.title = 'no' BEGIN SELECT RAISE(IGNORE); END",
+];
+
+#[tokio::test]
+async fn row_that_a_trigger_leaves_out_is_found_whether_it_is_new_or_not() {
+    for (base, suppress) in [postgres().await, sqlite().await].into_iter().zip(SUPPRESS) {
+        let (base, epoch) = base.with_objects(1).await;
+        base.counts(&epoch, chunk(1, 0, &[(2, "old")])).await;
+        base.run(suppress).await;
+        let lines = chunk(1, 1, &[(1, "yes"), (2, "no"), (3, "no"), (4, "yes")]);
+        let outcome = base
+            .ledger
+            .commit(epoch.id, &table(), vec![lines.clone()])
+            .await;
+        assert_eq!(outcome.unwrap(), CommitOutcome::Suppressed);
+        assert_eq!(base.chunks().await.len(), 1);
+        let found = base.ledger.refused(&table(), lines.rows).await.unwrap();
+        let mut found: Vec<_> = found
+            .into_iter()
+            .map(|one| (one.position.line(), one.rejection.reason))
+            .collect();
+        found.sort_by_key(|(line, _)| *line);
+        let suppressed = Reason::SuppressedByDatabase;
+        assert_eq!(found, [(3, suppressed), (4, suppressed)]);
+    }
+}
+
+#[tokio::test]
+async fn refusal_in_sqlite_costs_its_row_alone() {
+    let (base, _) = sqlite().await.with_objects(1).await;
+    base.run(
+        "CREATE TRIGGER no BEFORE INSERT ON products WHEN new.title = 'no' BEGIN SELECT RAISE(ABORT, 'not today'); END",
+    )
+    .await;
+    let found = refused(&base, &["yes", "no", "yes"]).await.unwrap();
+    let expected = (2, Reason::RefusedByDatabase, "not today".to_owned());
+    assert_eq!(found, [expected]);
+}

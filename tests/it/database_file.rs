@@ -1,0 +1,142 @@
+//! Files of SQLite databases that cannot be used, and one on a disk that is full for a while.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Command,
+};
+
+use jetline_oracle::{catalogue::lines, fold};
+use jetline_testkit::{
+    disk::SmallDisk,
+    process::{Process, Signal},
+};
+
+use crate::{deployment::finish, http::try_get, ledger::Ledger, patience::until, standalone::Home};
+
+const MEGABYTE: u64 = 1 << 20;
+
+/// The same without the right of root to write what belongs to others, or to nobody.
+fn without_privileges(command: &Command) -> Command {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|process| {
+        use std::os::unix::fs::MetadataExt;
+        process.uid() == 0
+    });
+    let mut plain = if is_root {
+        let mut plain = Command::new("setpriv");
+        plain.arg("--bounding-set=-dac_override,-dac_read_search");
+        plain.arg(command.get_program());
+        plain
+    } else {
+        Command::new(command.get_program())
+    };
+    plain.env_clear().args(command.get_args());
+    for (name, value) in command.get_envs() {
+        plain.env(name, value.unwrap_or_default());
+    }
+    plain.current_dir(command.get_current_dir().unwrap());
+    plain
+}
+
+/// What every program that writes says of a database that it cannot use, with and without `--exit`.
+fn refusal(home: &Home, file: &str) -> String {
+    let mut said = String::new();
+    for flags in [&["--exit"][..], &[]] {
+        let mut command = home.command(flags);
+        command.env("DATABASE_URL", format!("sqlite://{file}"));
+        let log = home.folder.path().join(format!("log-{}", flags.len()));
+        let process = Process::start(without_privileges(&command), &log).unwrap();
+        let (content, output) = finish(process);
+        assert!(!content, "{output}");
+        assert!(output.contains(file), "{output}");
+        assert!(!output.contains("waiting for a server"), "{output}");
+        assert!(!output.contains("tries again"), "{output}");
+        said += &output;
+        fs::remove_file(log).unwrap();
+    }
+    said
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn file_that_is_no_database_ends_the_program_with_its_name_and_the_reason() {
+    let home = Home::new();
+    home.put("a.jsonl", 0, &lines(1, 10, 10));
+    let folder = home.folder.path();
+    fs::write(folder.join("text.db"), "no database at all\n".repeat(100)).unwrap();
+    fs::create_dir(folder.join("directory.db")).unwrap();
+    for (file, reason) in [
+        ("text.db", "not an SQLite database"),
+        ("directory.db", "it is a directory"),
+        ("nowhere/t.db", "its directory does not exist"),
+    ] {
+        let said = refusal(&home, file);
+        assert!(said.contains(reason), "{said}");
+    }
+}
+
+#[test]
+fn file_that_can_only_be_read_ends_the_program_with_its_name_and_the_reason() {
+    let home = Home::new();
+    home.put("a.jsonl", 0, &lines(1, 10, 10));
+    let (complete, output) = finish(home.start(&["--exit"]));
+    assert!(complete, "{output}");
+    let folder = home.folder.path().join("samples");
+    let file = folder.join("t.db");
+    fs::rename(home.folder.path().join("jetline.db"), &file).unwrap();
+    // The file alone, its directory alone, and both.
+    for (of_file, of_folder) in [(0o444, 0o755), (0o644, 0o555), (0o444, 0o555)] {
+        set_mode(&file, of_file);
+        set_mode(&folder, of_folder);
+        let said = refusal(&home, "samples/t.db");
+        assert!(said.contains("permissions"), "{said}");
+        set_mode(&folder, 0o755);
+    }
+}
+
+#[tokio::test]
+async fn full_disk_is_waited_for_and_nothing_is_lost() {
+    let disk = SmallDisk::mount(64 * MEGABYTE).unwrap();
+    let home = Home::new();
+    let contents: Vec<Vec<u8>> = (1..=3).map(|seed| lines(seed, 3000, 1000)).collect();
+    home.put("0.jsonl", 0, &contents[0]);
+    let mut command = home.command(&["--watch", "200ms", "--chunk-bytes", "1KiB"]);
+    command.env("SOURCE", home.folder.path().join("samples"));
+    let url = format!("sqlite://{}", disk.place().join("t.db").display());
+    command.env("DATABASE_URL", url);
+    let log = home.folder.path().join("log");
+    let process = Process::start(disk.enter(&command), &log).unwrap();
+    loaded(&home, 1).await;
+    // More than once: the connections of a pool fail one after the other.
+    for (number, content) in (1..).zip(&contents[1..]) {
+        disk.fill().unwrap();
+        let failures = || process.output().matches("(code: 13)").count();
+        let before = failures();
+        home.put(&format!("{number}.jsonl"), number, content);
+        until("writing has failed several times", async || {
+            (failures() > before + 2).then_some(())
+        })
+        .await;
+        disk.free().unwrap();
+        loaded(&home, usize::try_from(number).unwrap() + 1).await;
+    }
+    process.signal(Signal::TERM);
+    let (content, output) = finish(process);
+    assert!(content, "{output}");
+    let copy = home.folder.path().join("copy.db");
+    fs::copy(disk.folder().join("t.db"), &copy).unwrap();
+    let ledger = Ledger::connect(&format!("sqlite://{}", copy.display())).await;
+    ledger.assert_holds(&fold(&contents)).await;
+}
+
+async fn loaded(home: &Home, objects: usize) {
+    until("all of it is loaded", async || {
+        let answer = try_get(home.address, "/objects?state=done", &[])?;
+        (answer.status == 200 && answer.json().as_array()?.len() == objects).then_some(())
+    })
+    .await;
+}

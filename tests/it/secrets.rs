@@ -1,0 +1,127 @@
+//! Addresses with passwords: whatever is wrong with them, no program writes a password anywhere, at no level of its log.
+
+use jetline_testkit::process::Signal;
+
+use crate::{
+    deployment::{Deployment, finish},
+    patience::until,
+    programs::program,
+};
+
+/// What stands behind `scheme://`; nobody answers at any of them.
+const ADDRESSES: [&str; 9] = [
+    "ann:geheim@127.0.0.1:1/0",
+    "ann:geheim@127.0.0.1:1/0?pasword=geheim&x=geheim",
+    "ann:x#geheim@127.0.0.1:1/0",
+    "ann:12#geheim@127.0.0.1:1/0",
+    "ann:12/geheim@127.0.0.1:1/0",
+    "ann:12?geheim@127.0.0.1:1/0",
+    "ann:geheim/x@127.0.0.1:1/0",
+    "ann:geheim@127.0.0.1:port/0",
+    "geheim@127.0.0.1:1/0",
+];
+
+const WRITE: [&str; 3] = ["jetline-fetcher", "jetline-writer", "jetline"];
+
+/// Starts programs with a setting, and sees to it that they say that they failed, and nothing secret.
+fn starts_in_vain(deployment: &Deployment, setting: &str, programs: &[&str]) {
+    let started: Vec<_> = programs
+        .iter()
+        .map(|name| (name, deployment.start(name)))
+        .collect();
+    for (name, process) in started {
+        let (content, output) = finish(process);
+        assert!(!content, "{name} with {setting}: {output}");
+        assert!(!output.contains("geheim"), "{name}, {setting}: {output}");
+    }
+}
+
+#[tokio::test]
+async fn address_of_a_server_is_shown_without_its_password() {
+    let mut deployment = Deployment::shared("secrets").await;
+    deployment.set("STARTUP_PATIENCE", "100ms");
+    deployment.set("LOG", "trace");
+    for address in ADDRESSES {
+        for (setting, scheme, programs) in [
+            ("NATS_URL", "nats", &WRITE[..]),
+            ("REDIS_URL", "redis", &WRITE[1..]),
+            ("AWS_ENDPOINT_URL", "http", &WRITE[..1]),
+        ] {
+            let right = deployment.set(setting, &format!("{scheme}://{address}"));
+            starts_in_vain(&deployment, setting, programs);
+            deployment.set(setting, &right);
+        }
+        let right = deployment.set("DATABASE_URL", &format!("postgres://{address}"));
+        starts_in_vain(&deployment, "DATABASE_URL", &WRITE);
+        starts_in_vain(&deployment, "DATABASE_URL", &["jetline-migrate"]);
+        deployment.set("DATABASE_URL", &right);
+    }
+}
+
+/// It runs on while its database is not there.
+#[tokio::test]
+async fn api_shows_no_password_of_its_database() {
+    let mut deployment = Deployment::shared("api_secrets").await;
+    deployment.set("LOG", "trace");
+    deployment.set("LISTEN", "127.0.0.1:0");
+    for address in ADDRESSES {
+        deployment.set("DATABASE_URL", &format!("postgres://{address}"));
+        let mut process = deployment.start("jetline-api");
+        until("it serves or has ended", async || {
+            let serves = process.output().contains("api is served");
+            (serves || process.try_wait().unwrap().is_some()).then_some(())
+        })
+        .await;
+        process.signal(Signal::TERM);
+        let (_, output) = finish(process);
+        assert!(!output.contains("geheim"), "{address}: {output}");
+    }
+}
+
+#[tokio::test]
+async fn address_of_the_collector_is_shown_without_its_password() {
+    let mut deployment = Deployment::shared("collector_secrets").await;
+    deployment.set("LOG", "trace");
+    for address in ADDRESSES {
+        deployment.set("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{address}"));
+        let (_, output) = finish(deployment.start("jetline-migrate"));
+        assert!(!output.contains("geheim"), "{address}: {output}");
+    }
+}
+
+#[test]
+fn address_in_the_wrong_place_is_not_repeated() {
+    for address in ADDRESSES {
+        let url = format!("redis://{address}");
+        for (name, flags) in [
+            ("jetline", &[url.as_str()][..]),
+            ("jetline", &["--source", &url]),
+            ("jetline", &["--chunk-bytes", &url]),
+            ("jetline", &["--log", &url]),
+            (
+                "jetline-fetcher",
+                &["replay", "--reason", &url, "--rejects"],
+            ),
+            ("jetline-api", &["--listen", &url]),
+            ("jetline-migrate", &[&format!("--{url}")]),
+        ] {
+            let output = program(name).args(flags).output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{name} {flags:?}");
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert!(!error.contains("geheim"), "{error}");
+        }
+        for (name, variable) in [
+            ("jetline-writer", "NATS_MAX_BYTES"),
+            ("jetline-writer", "REDIS_TIMEOUT"),
+            ("jetline-fetcher", "SOURCE"),
+            ("jetline-api", "LISTEN"),
+            ("jetline-migrate", "STARTUP_PATIENCE"),
+        ] {
+            let output = program(name).env(variable, &url).output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{name} {variable}");
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert!(!error.contains("geheim"), "{error}");
+            assert!(error.contains("--"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! However `jetline` ends, the database's file alone holds everything; and its files are no source.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    os::unix::fs::symlink,
+};
+
+use jetline_oracle::{
+    catalogue::{lines, lines_with_bad_ones},
+    fold,
+};
+use jetline_testkit::process::Signal;
+
+use crate::{
+    deployment::finish,
+    ledger::Ledger,
+    patience::{PATIENCE, until},
+    standalone::{Home, SMALL_CHUNKS, hold_in_the_middle, put_many, put_samples},
+};
+
+/// What is in a copy of the database's file without those beside it.
+async fn alone(home: &Home) -> (tempfile::TempDir, Ledger) {
+    let log = home.folder.path().join("jetline.db-wal");
+    assert!(!log.exists(), "{} is left", log.display());
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.db");
+    fs::copy(home.folder.path().join("jetline.db"), &copy).unwrap();
+    let ledger = Ledger::connect(&format!("sqlite://{}", copy.display())).await;
+    (folder, ledger)
+}
+
+#[tokio::test]
+async fn file_alone_holds_everything_after_success_and_after_failure() {
+    let home = Home::new();
+    let expected = put_samples(&home).await;
+    let (complete, output) = finish(home.start(&["--exit"]));
+    assert!(complete, "{output}");
+    alone(&home).await.1.assert_holds(&expected).await;
+
+    home.put("z.jsonl.gz", 100, b"nonsense");
+    let (complete, output) = finish(home.start(&["--exit"]));
+    assert!(!complete, "{output}");
+    assert_eq!(alone(&home).await.1.objects().await.len(), 5);
+
+    let (content, output) = finish(home.start(&["replay", "--object", "1"]));
+    assert!(content, "{output}");
+    let replayed = alone(&home).await.1.objects().await;
+    assert!(replayed.iter().all(|object| object.lines() == 0));
+}
+
+#[tokio::test]
+async fn file_alone_holds_everything_after_a_signal() {
+    for signals in [
+        &[Signal::INT][..],
+        &[Signal::TERM],
+        &[Signal::TERM, Signal::TERM],
+    ] {
+        let home = Home::new();
+        let expected = put_many(&home);
+        let mut process = home.start(&SMALL_CHUNKS);
+        let ledger = home.ledger().await;
+        let gate = hold_in_the_middle(&ledger, &expected).await;
+        for signal in signals {
+            process.signal(*signal);
+        }
+        gate.rollback().await.unwrap();
+        ledger.0.close().await.unwrap();
+        assert!(!process.wait(PATIENCE).unwrap().success());
+        let committed = alone(&home).await.1.lines().await;
+        assert!(committed > 0, "{}", process.output());
+    }
+}
+
+#[tokio::test]
+async fn file_alone_holds_everything_after_serving_and_after_a_start_in_vain() {
+    let home = Home::new();
+    let expected = put_samples(&home).await;
+    let process = home.start(&[]);
+    until("it serves what is loaded", async || {
+        process.output().contains("Serving").then_some(())
+    })
+    .await;
+    process.signal(Signal::TERM);
+    let (content, output) = finish(process);
+    assert!(content, "{output}");
+    alone(&home).await.1.assert_holds(&expected).await;
+
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, home.address.port())).unwrap();
+    let (content, output) = finish(home.start(&[]));
+    assert!(!content && output.contains("LISTEN"), "{output}");
+    alone(&home).await.1.assert_holds(&expected).await;
+    drop(taken);
+}
+
+#[tokio::test]
+async fn whoever_only_loads_needs_no_port() {
+    let home = Home::new();
+    let expected = put_samples(&home).await;
+    let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, home.address.port())).unwrap();
+    let (complete, output) = finish(home.start(&["--exit"]));
+    assert!(complete, "{output}");
+    home.ledger().await.assert_holds(&expected).await;
+}
+
+#[tokio::test]
+async fn files_of_the_database_are_no_source_under_any_name() {
+    let home = Home::new();
+    let content = lines(1, 100, 50);
+    home.put("a.jsonl", 0, &content);
+    let samples = home.folder.path().join("samples");
+    for (link, file) in [("linked", "own.db"), ("log", "own.db-wal")] {
+        symlink(samples.join(file), samples.join(link)).unwrap();
+    }
+    let mut flags = vec!["--source", ".", "--exit"];
+    let run = |flags: &[&str]| {
+        let mut command = home.command(flags);
+        command
+            .current_dir(&samples)
+            .env("DATABASE_URL", "sqlite://../samples/own.db");
+        let log = home.folder.path().join("own.log");
+        finish(jetline_testkit::process::Process::start(command, &log).unwrap())
+    };
+    let (complete, output) = run(&flags);
+    assert!(complete, "{output}");
+    fs::hard_link(samples.join("own.db"), samples.join("second name")).unwrap();
+    let (complete, output) = run(&flags);
+    assert!(
+        complete && output.contains("Nothing new: all 1"),
+        "{output}"
+    );
+    let url = format!("sqlite://{}", samples.join("own.db").display());
+    let ledger = Ledger::connect(&url).await;
+    ledger.assert_holds(&fold(&[&content])).await;
+
+    flags[1] = "own.db";
+    let (complete, output) = run(&flags);
+    assert!(!complete && output.contains("DATABASE_URL"), "{output}");
+}
+
+#[tokio::test]
+async fn summary_of_an_interrupted_run_is_what_the_ledger_says() {
+    let home = Home::new();
+    let content = lines_with_bad_ones(3, 5000, 2000, 100);
+    home.put("a.jsonl", 0, &content);
+    let process = home.start(&SMALL_CHUNKS);
+    let ledger = home.ledger().await;
+    let gate = hold_in_the_middle(&ledger, &fold(&[&content])).await;
+    process.signal(Signal::INT);
+    gate.rollback().await.unwrap();
+    let (complete, output) = finish(process);
+    assert!(!complete, "{output}");
+    assert!(output.contains("a.jsonl"), "{output}");
+}
