@@ -306,11 +306,7 @@ impl Committer {
         if group.items.len() > 1 {
             return Ok(Step::Split);
         }
-        match error {
-            Some(error) => Err(error.into()),
-            // A row that was suppressed then is not now.
-            None => Ok(Step::Again),
-        }
+        Err(error.unwrap_or(jetline_store::Error::Suppressed).into())
     }
 }
 

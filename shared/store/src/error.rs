@@ -33,6 +33,9 @@ pub enum Error {
         #[source]
         source: DbErr,
     },
+    /// Rows that a commit wrote were not there, and were there when they were written one by one.
+    #[error("a trigger of the table leaves rows out now and then: which ones cannot be found")]
+    Suppressed,
     /// A column of a dataset's table is not ours, and no row can be written without a value for it.
     #[error(
         "the table {table} has a column {column} that is NOT NULL without a default and that no record has: \

@@ -1,9 +1,13 @@
 //! Which rows the database refuses, and why: they are written as a commit would, in parts that are halved until each holds
 //! one row or none is refused, and nothing stays.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use jetline_records::{Position, Reason, Rejection, Table};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, TransactionTrait};
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbBackend, FromQueryResult, TransactionTrait, Value,
+};
 
 use super::{
     Judged,
@@ -11,7 +15,7 @@ use super::{
 };
 use crate::{
     Error, Ledger,
-    backend::{execute, has_row_security},
+    backend::{execute, has_row_security, placeholders, query},
     database,
     ledger::commit,
 };
@@ -56,11 +60,13 @@ impl Ledger {
             .await?;
         }
         super::table::check(&tx, table).await?;
+        let rewrite = rewrites(&tx, &rows).await?;
         let now = (self.now)();
         upsert::upsert_nothing(&tx, table, first, now).await?;
         let mut search = Search {
             table,
             now,
+            rewrite,
             refused: Vec::new(),
             any_written: false,
             doubtful: None,
@@ -70,9 +76,29 @@ impl Ledger {
     }
 }
 
+/// Whether one of the rows' objects is replayed so that every row of it is written.
+async fn rewrites(tx: &DatabaseTransaction, rows: &[Judged]) -> Result<bool, Error> {
+    let objects: BTreeSet<i64> = rows.iter().map(|row| row.position.object().get()).collect();
+    let sql = format!(
+        "SELECT 1 AS one FROM objects WHERE rewrite AND id IN ({}) LIMIT 1",
+        placeholders(1, objects.len())
+    );
+    let ids = objects.into_iter().map(Value::from);
+    let found: Vec<One> = query(tx, "look for objects that are rewritten", &sql, ids).await?;
+    Ok(!found.is_empty())
+}
+
+#[derive(FromQueryResult)]
+struct One {
+    #[expect(dead_code, reason = "that there is a row says all")]
+    one: i32,
+}
+
 struct Search<'a> {
     table: &'a Table,
     now: DateTime<Utc>,
+    /// Whether the commit writes what a row seems to say already: that may be refused as well.
+    rewrite: bool,
     refused: Vec<Refused>,
     /// Whether a row was written.
     any_written: bool,
@@ -106,7 +132,8 @@ impl Search<'_> {
     ) -> Result<Result<Upserted, Error>, Error> {
         let part = tx.begin().await;
         let part = part.map_err(|error| Error::of("set a savepoint", error))?;
-        match upsert::upsert(&part, self.table, vec![rows.to_vec()], self.now, false).await {
+        let (rows, rewrite) = (vec![rows.to_vec()], self.rewrite);
+        match upsert::upsert(&part, self.table, rows, self.now, rewrite).await {
             Ok(upserted) => {
                 commit(part, "release a savepoint").await?;
                 Ok(Ok(upserted))

@@ -229,6 +229,25 @@ async fn row_that_a_trigger_leaves_out_is_found_whether_it_is_new_or_not() {
     }
 }
 
+/// A commit of such an object writes it, and meets the trigger.
+#[tokio::test]
+async fn row_that_is_rewritten_is_found_although_it_says_the_same() {
+    for (base, suppress) in [postgres().await, sqlite().await].into_iter().zip(SUPPRESS) {
+        let (base, epoch) = base.with_objects(1).await;
+        base.counts(&epoch, chunk(1, 0, &[(1, "no")])).await;
+        base.run(suppress).await;
+        base.run("UPDATE objects SET rewrite = TRUE").await;
+        let again = chunk(1, 1, &[(1, "no")]);
+        let outcome = base
+            .ledger
+            .commit(epoch.id, &table(), vec![again.clone()])
+            .await;
+        assert_eq!(outcome.unwrap(), CommitOutcome::Suppressed);
+        let found = base.ledger.refused(&table(), again.rows).await.unwrap();
+        assert_eq!(found.len(), 1);
+    }
+}
+
 #[tokio::test]
 async fn refusal_in_sqlite_costs_its_row_alone() {
     let (base, _) = sqlite().await.with_objects(1).await;
