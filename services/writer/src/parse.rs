@@ -85,7 +85,7 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
         let at = chunk.start + offset as u64;
         let line = chunk.body.slice(offset..offset + length);
         match refused.get(&number) {
-            Some(rejection) => lines.reject(number, at, &line, rejection.clone()),
+            Some(rejection) => lines.reject(number, at, text(&line, at), rejection.clone()),
             None => lines.take(number, at, &line, dataset),
         }
         offset += length + 1;
@@ -301,11 +301,13 @@ mod tests {
 
     #[test]
     fn earlier_line_wins_where_the_database_refused_the_later() {
-        let body = [product(1, "a"), product(1, "b")].join("\n");
+        let later = product(1, "b");
+        let body = format!("{}\n{later}\r\n", product(1, "a"));
         let refused = Rejection::new(Reason::RefusedByDatabase, "no");
         let parsed = parse_with(&chunk(0, &body), &BTreeMap::from([(11, refused.clone())]));
         assert_eq!(parsed.records[0].position.line(), 10);
         assert_eq!(parsed.superseded, 0);
         assert_eq!(parsed.rejected[0].rejection, refused);
+        assert_eq!(parsed.rejected[0].raw, later.as_bytes());
     }
 }

@@ -55,15 +55,35 @@ pub struct Reject {
 pub struct Expected {
     pub rows: BTreeMap<i64, Product>,
     pub rejects: BTreeSet<Reject>,
+    /// Lines that the database refuses, outdone by others: they are superseded where those came first.
+    pub may_be_rejected: BTreeSet<Reject>,
     /// Per object, the lines that are not blank.
     pub lines: Vec<i64>,
     /// Per object, all lines.
     pub all_lines: Vec<i64>,
+    refusal: Option<Refusal>,
+    /// Per id, the line that was refused last, as long as no other has outdone it.
+    refused: BTreeMap<i64, Reject>,
+}
+
+/// What the database refuses of good lines, and the reason of such rejects.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal {
+    pub refuses: fn(&Product) -> bool,
+    pub reason: &'static str,
 }
 
 /// Folds decompressed objects in their order.
 pub fn fold<T: AsRef<[u8]>>(objects: &[T]) -> Expected {
-    let mut expected = Expected::default();
+    fold_refusing(objects, None)
+}
+
+/// The same with a database that refuses rows.
+pub fn fold_refusing<T: AsRef<[u8]>>(objects: &[T], refusal: Option<Refusal>) -> Expected {
+    let mut expected = Expected {
+        refusal,
+        ..Expected::default()
+    };
     for object in objects {
         expected.add(object.as_ref());
     }
@@ -97,22 +117,21 @@ impl Expected {
             };
             if is_long || !text.trim_ascii().is_empty() {
                 taken += 1;
+                let reject = |reason: &str| Reject {
+                    object,
+                    line: number,
+                    offset: i64::try_from(offset).unwrap(),
+                    reason: reason.to_owned(),
+                    raw: if line.len() > KEPT {
+                        unmarked(&line[..KEPT]).to_vec()
+                    } else {
+                        text.to_vec()
+                    },
+                };
                 match judged {
-                    Ok(product) => {
-                        self.rows.insert(product.id, product);
-                    }
+                    Ok(product) => self.take(product, reject),
                     Err(reason) => {
-                        self.rejects.insert(Reject {
-                            object,
-                            line: number,
-                            offset: i64::try_from(offset).unwrap(),
-                            reason: reason.to_owned(),
-                            raw: if line.len() > KEPT {
-                                unmarked(&line[..KEPT]).to_vec()
-                            } else {
-                                text.to_vec()
-                            },
-                        });
+                        self.rejects.insert(reject(reason));
                     }
                 }
             }
@@ -120,6 +139,21 @@ impl Expected {
         }
         self.lines.push(taken);
         self.all_lines.push(number);
+    }
+
+    fn take(&mut self, product: Product, reject: impl FnOnce(&str) -> Reject) {
+        if let Some(outdone) = self.refused.remove(&product.id) {
+            self.rejects.remove(&outdone);
+            self.may_be_rejected.insert(outdone);
+        }
+        let refusal = self.refusal.filter(|refusal| (refusal.refuses)(&product));
+        if let Some(refusal) = refusal {
+            let reject = reject(refusal.reason);
+            self.refused.insert(product.id, reject.clone());
+            self.rejects.insert(reject);
+        } else {
+            self.rows.insert(product.id, product);
+        }
     }
 }
 
@@ -266,13 +300,36 @@ fn whole_number_is_one_in_every_spelling() {
     }
 }
 
+#[cfg(test)]
+fn line(id: i64, title: &str) -> String {
+    format!(
+        r#"{{"id":{id},"title":"{title}","price":1.50,"category":"c","brand":"b","url":"","description":""}}"#
+    )
+}
+
+#[test]
+fn last_line_that_the_database_takes_wins() {
+    let refusal = Refusal {
+        refuses: |product| product.title == "no",
+        reason: "refused_by_database",
+    };
+    let objects = [
+        [line(1, "a"), line(1, "no"), line(2, "no")].join("\n"),
+        [line(2, "b"), line(2, "no"), line(2, "no")].join("\n"),
+    ];
+    let expected = fold_refusing(&objects, Some(refusal));
+    let titles: Vec<_> = expected.rows.values().map(|row| &row.title).collect();
+    assert_eq!(titles, ["a", "b"]);
+    let places = |rejects: &BTreeSet<Reject>| -> Vec<_> {
+        let places = rejects.iter().map(|reject| (reject.object, reject.line));
+        places.collect()
+    };
+    assert_eq!(places(&expected.rejects), [(1, 2), (2, 3)]);
+    assert_eq!(places(&expected.may_be_rejected), [(1, 3), (2, 2)]);
+}
+
 #[test]
 fn last_line_wins_and_every_line_has_its_place() {
-    let line = |id: i64, title: &str| {
-        format!(
-            r#"{{"id":{id},"title":"{title}","price":1.50,"category":"c","brand":"b","url":"","description":""}}"#
-        )
-    };
     let first = format!("\u{feff}{}\r\n\r\nnonsense\n{}", line(1, "a"), line(2, "a"));
     let second = format!("{}\n{}\n", line(1, "b"), line(0, "b"));
     let expected = fold(&[&first, &second]);

@@ -21,6 +21,7 @@ use super::{
     lane::Lane,
     plan::Plan,
     ports::{Breaker, BrokenDedup, BrokenQueue, BrokenSource},
+    refusal::{ROLE, Refusal},
     statements::BrokenDatabase,
     step::Role,
 };
@@ -124,7 +125,7 @@ fn fetcher_settings(plan: &Plan) -> anyhow::Result<FetcherSettings> {
     Ok(cli.fetcher)
 }
 
-fn fetcher_flags(plan: &Plan) -> [(&'static str, String); 6] {
+pub(super) fn fetcher_flags(plan: &Plan) -> [(&'static str, String); 6] {
     [
         ("SOURCE", format!("s3://{BUCKET}-{}", plan.seed)),
         ("CHUNK_BYTES", plan.chunk_bytes.to_string()),
@@ -175,6 +176,14 @@ async fn database(
     let mut url: url::Url = site.lane.database(&site.database).parse()?;
     let port = Some(proxy.address().port());
     url.set_port(port).ok().context("a URL without a port")?;
+    if site.plan.refusal == Some(Refusal::Policy) {
+        url.set_username(ROLE)
+            .ok()
+            .context("a URL without a user")?;
+        url.set_password(Some(ROLE))
+            .ok()
+            .context("a URL without a user")?;
+    }
     Ok((url.into(), proxy))
 }
 

@@ -48,6 +48,8 @@ pub(crate) enum Blow {
     NatsWiped,
     /// No room for a while, then room and SIGKILL.
     NatsDiskFull,
+    /// No room for the file that is the database, for a while.
+    DatabaseDiskFull,
     StreamDeleted,
     ConsumerDeleted,
     /// SIGKILL, bytes of its messages or of its consumers' state changed, and the server again.
@@ -140,6 +142,7 @@ impl Blow {
             Self::NatsCrashed,
             Self::NatsWiped,
             Self::NatsDiskFull,
+            Self::DatabaseDiskFull,
             Self::StreamDeleted,
             Self::ConsumerDeleted,
             Self::NatsMessagesDamaged,
@@ -186,6 +189,7 @@ impl Blow {
             Self::NatsCrashed => "NATS: killed and started".to_owned(),
             Self::NatsWiped => "NATS: killed, its store wiped".to_owned(),
             Self::NatsDiskFull => "NATS: disk full for a while".to_owned(),
+            Self::DatabaseDiskFull => "SQLite: disk full for a while".to_owned(),
             Self::StreamDeleted => "NATS: stream deleted".to_owned(),
             Self::ConsumerDeleted => "NATS: consumer deleted".to_owned(),
             Self::NatsMessagesDamaged => "NATS: messages in its store damaged".to_owned(),

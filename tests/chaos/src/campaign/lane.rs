@@ -255,6 +255,7 @@ impl Lane {
             Blow::BackendsTerminated
             | Blow::ObjectOverwritten
             | Blow::ObjectDeleted
+            | Blow::DatabaseDiskFull
             | Blow::Stopped
             | Blow::ReaderStopped
             | Blow::AllKilled => {}

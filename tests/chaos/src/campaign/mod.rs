@@ -1,12 +1,14 @@
 //! Random runs: what is loaded, by how many, and what goes wrong is made from a number each.
 
 mod assembly;
+mod embedded;
 mod fault;
 mod files;
 mod injector;
 mod lane;
 mod plan;
 mod ports;
+mod refusal;
 mod run;
 mod service;
 mod statements;
@@ -28,7 +30,12 @@ use std::{
 use anyhow::Context;
 use tokio::{sync::mpsc, task::JoinSet};
 
-use self::{lane::Lane, plan::Plan, run::Outcome, tally::Tally};
+use self::{
+    lane::Lane,
+    plan::{Mode, Plan},
+    run::Outcome,
+    tally::Tally,
+};
 
 /// Random runs with faults, each compared with the oracle.
 #[derive(clap::Args)]
@@ -110,14 +117,16 @@ async fn one(lane: &Arc<Lane>, seed: u64, verbose: bool) -> anyhow::Result<Outco
         println!("run {seed}: {}", describe(&plan));
     }
     let folder = tempfile::tempdir()?;
-    run::run(lane, plan, folder.path())
-        .await
-        .with_context(|| format!("run {seed} could not be done"))
+    let outcome = match plan.mode {
+        Mode::Embedded => embedded::run(lane, plan, folder.path()).await,
+        _ => run::run(lane, plan, folder.path()).await,
+    };
+    outcome.with_context(|| format!("run {seed} could not be done"))
 }
 
 fn describe(plan: &Plan) -> String {
     format!(
-        "{:?}, {} files, {} fetchers, {} writers of {} workers, dedup {}, drain {}, {:?}",
+        "{:?}, {} files, {} fetchers, {} writers of {} workers, dedup {}, drain {}, refusal {:?}, {:?}",
         plan.mode,
         plan.files.len(),
         plan.fetchers,
@@ -125,6 +134,7 @@ fn describe(plan: &Plan) -> String {
         plan.workers,
         plan.dedup,
         plan.drain,
+        plan.refusal,
         plan.faults
     )
 }

@@ -5,6 +5,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use super::{
     fault::{Blow, Fault, Kind, Part, Trouble},
     files::{File, Mixture},
+    refusal::Refusal,
     step::{Role, Step},
 };
 
@@ -26,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) dedup: bool,
     /// Whether what is left in the stream at the end is delivered before the table is compared.
     pub(crate) drain: bool,
+    /// How the table refuses rows, if it does.
+    pub(crate) refusal: Option<Refusal>,
     pub(crate) faults: Vec<Fault>,
 }
 
@@ -36,6 +39,8 @@ pub(crate) enum Mode {
     InProcess,
     /// As processes.
     Programs,
+    /// As one process without servers, whose database is a file.
+    Embedded,
 }
 
 #[derive(Clone, Debug)]
@@ -47,14 +52,22 @@ pub(crate) struct Changing {
 /// One in so many runs is of programs.
 const PROGRAMS: u64 = 5;
 
+/// Of so many runs of programs, one is embedded.
+const EMBEDDED: u64 = 5;
+
+/// In one of so many runs the table refuses rows.
+const REFUSING: u64 = 3;
+
 impl Plan {
     /// The run of a seed.
     pub(crate) fn of(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let mode = if seed.is_multiple_of(PROGRAMS) {
-            Mode::Programs
-        } else {
+        let mode = if !seed.is_multiple_of(PROGRAMS) {
             Mode::InProcess
+        } else if (seed / PROGRAMS).is_multiple_of(EMBEDDED) {
+            Mode::Embedded
+        } else {
+            Mode::Programs
         };
         let faults = faults(seed, mode, &mut random);
         let mixture = Mixture::random(&mut random);
@@ -73,11 +86,15 @@ impl Plan {
                 new: mixture.of_all_ids("changing.jsonl", &mut random),
             }
         });
+        // What a changing object had said of a line that is refused, nobody can tell.
+        let is_refusing = mode != Mode::Embedded && changing.is_none();
+        let refusal = (is_refusing && seed % REFUSING == 1).then(|| refusal_of(seed / REFUSING));
         Self {
             seed,
             mode,
             files,
             changing,
+            refusal,
             fetchers: random.random_range(1..=2),
             writers: random.random_range(1..=3).max(least_writers(&faults)),
             workers: random.random_range(1..=3),
@@ -94,6 +111,11 @@ impl Plan {
             faults,
         }
     }
+}
+
+fn refusal_of(turn: u64) -> Refusal {
+    let all = Refusal::ALL;
+    all[usize::try_from(turn).unwrap_or_default() % all.len()]
 }
 
 /// Half of the writers are there where at least two are.
@@ -135,10 +157,11 @@ fn faults(seed: u64, mode: Mode, random: &mut StdRng) -> Vec<Fault> {
     let all = everything(mode);
     // Each mode has every seed of its own kind: counted among them, the runs go through everything in turns.
     let turn = match mode {
-        Mode::Programs => seed / PROGRAMS,
+        Mode::Programs => seed / PROGRAMS - seed / (PROGRAMS * EMBEDDED) - 1,
+        Mode::Embedded => seed / (PROGRAMS * EMBEDDED),
         Mode::InProcess => seed - seed / PROGRAMS - 1,
     };
-    let each = 3;
+    let each = if mode == Mode::Embedded { 1 } else { 3 };
     let first = usize::try_from(turn).unwrap_or_default().wrapping_mul(each);
     let mut faults = Vec::new();
     for (step, kind) in (first..first + each).map(|n| all[n % all.len()]) {
@@ -154,6 +177,10 @@ fn faults(seed: u64, mode: Mode, random: &mut StdRng) -> Vec<Fault> {
 
 /// Every kind of fault at every step, in an order that is the same in all runs.
 fn everything(mode: Mode) -> Vec<(Step, Kind)> {
+    if mode == Mode::Embedded {
+        let kinds = [Kind::Blow(Blow::DatabaseDiskFull), Kind::CrashBefore];
+        return kinds.map(|kind| (Step::CommitChunks, kind)).into();
+    }
     let mut all = Vec::new();
     for step in Step::ALL.iter().copied() {
         if mode == Mode::Programs && step.is_port() {
@@ -163,7 +190,8 @@ fn everything(mode: Mode) -> Vec<(Step, Kind)> {
     }
     let places = places(mode);
     for (n, blow) in Blow::all().into_iter().enumerate() {
-        if mode == Mode::InProcess && matches!(blow, Blow::Stopped | Blow::ReaderStopped) {
+        let is_of_programs = matches!(blow, Blow::Stopped | Blow::ReaderStopped);
+        if blow == Blow::DatabaseDiskFull || mode == Mode::InProcess && is_of_programs {
             continue;
         }
         let own = own_places(blow, mode);
@@ -228,7 +256,7 @@ fn places(mode: Mode) -> Vec<Step> {
 
 fn own_places(blow: Blow, mode: Mode) -> Vec<Step> {
     let read = match mode {
-        Mode::InProcess => Step::Read,
+        Mode::InProcess | Mode::Embedded => Step::Read,
         // The settled watermark is looked up while chunks are published.
         Mode::Programs => Step::Gaps,
     };
@@ -296,7 +324,7 @@ mod tests {
             .flat_map(|seed| Plan::of(seed).faults)
             .map(|fault| (fault.step, fault.kind))
             .collect();
-        for mode in [Mode::InProcess, Mode::Programs] {
+        for mode in [Mode::InProcess, Mode::Programs, Mode::Embedded] {
             for fault in everything(mode) {
                 assert!(planned.contains(&fault), "{fault:?}");
             }

@@ -22,6 +22,7 @@ use super::{
     injector::{Injector, Instance, Request},
     lane::Lane,
     plan::{Mode, Plan},
+    refusal::Refusal,
     service::{End, Service},
     step::{Role, Step},
     verdict::{self, Verdict},
@@ -50,6 +51,7 @@ pub(crate) struct Outcome {
     pub(crate) planned: Vec<Fault>,
     pub(crate) fired: Vec<Fault>,
     pub(crate) mode: Mode,
+    pub(crate) refusal: Option<Refusal>,
     pub(crate) verdict: Verdict,
     pub(crate) steps: std::collections::BTreeMap<Step, u32>,
 }
@@ -67,6 +69,9 @@ pub(crate) async fn run(lane: &Arc<Lane>, plan: Plan, folder: &Path) -> anyhow::
         });
         Database::create_at(&server.await?, "chaos").await
     };
+    if let Some(refusal) = plan.refusal {
+        refusal.put(&lane.database(database.name())).await?;
+    }
     put_files(lane, &plan).await;
     let (blows, requests) = mpsc::channel(16);
     let site = Arc::new(Site {
@@ -101,6 +106,7 @@ pub(crate) async fn run(lane: &Arc<Lane>, plan: Plan, folder: &Path) -> anyhow::
         planned: run.site.plan.faults.clone(),
         fired: run.fired(),
         mode: run.site.plan.mode,
+        refusal: run.site.plan.refusal,
         verdict: verdict?,
         steps: run.site.injector.begun(),
     })
@@ -375,11 +381,11 @@ impl Run {
     }
 }
 
-fn bucket(plan: &Plan) -> String {
+pub(super) fn bucket(plan: &Plan) -> String {
     format!("{BUCKET}-{}", plan.seed)
 }
 
-async fn put_files(lane: &Lane, plan: &Plan) {
+pub(super) async fn put_files(lane: &Lane, plan: &Plan) {
     let bucket = bucket(plan);
     lane.s3.create_bucket(&bucket);
     for (number, file) in plan.files.iter().enumerate() {

@@ -72,7 +72,7 @@ impl Service {
         };
         let body = match site.plan.mode {
             Mode::InProcess => in_process(site, breaker)?,
-            Mode::Programs => program(site, breaker).await?,
+            Mode::Programs | Mode::Embedded => program(site, breaker).await?,
         };
         Ok(Self {
             role,

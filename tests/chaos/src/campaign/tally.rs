@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     fault::{Blow, Kind},
     plan::Mode,
+    refusal::Refusal,
     run::Outcome,
     step::{Role, Step},
+    verdict::Verdict,
 };
 
 /// The sums over some runs.
@@ -48,6 +50,15 @@ struct Row {
     wrong: u64,
 }
 
+impl Row {
+    fn add(&mut self, verdict: &Verdict) {
+        self.lines += verdict.lines;
+        self.lost += verdict.lost;
+        self.doubled += verdict.doubled;
+        self.wrong += verdict.wrong;
+    }
+}
+
 impl Tally {
     /// Adds a run.
     pub(crate) fn add(&mut self, seed: u64, outcome: &Outcome) {
@@ -67,6 +78,14 @@ impl Tally {
         for fault in &outcome.planned {
             self.row(fault.step, fault.kind, outcome.mode).planned += 1;
         }
+        if let Some(refusal) = outcome.refusal {
+            let row = self.rows.entry(refusal.name()).or_default();
+            "a rule of the table".clone_into(&mut row.how);
+            row.planned += 1;
+            row.fired += verdict.refused;
+            row.runs += u64::from(verdict.refused > 0);
+            row.add(verdict);
+        }
         let mut noted = BTreeSet::new();
         for fault in &outcome.fired {
             let counts = self.steps.entry(fault.step.name().to_owned()).or_default();
@@ -75,10 +94,7 @@ impl Tally {
             row.fired += 1;
             if noted.insert(name(fault.step, fault.kind, outcome.mode)) {
                 row.runs += 1;
-                row.lines += verdict.lines;
-                row.lost += verdict.lost;
-                row.doubled += verdict.doubled;
-                row.wrong += verdict.wrong;
+                row.add(verdict);
             }
         }
     }
@@ -89,7 +105,8 @@ impl Tally {
         let never = all.filter(|name| !self.steps.contains_key(*name));
         let mut missed: Vec<String> = never.map(|name| format!("step {name}")).collect();
         let blows = Blow::all().into_iter().map(Blow::name);
-        missed.extend(blows.filter(|name| self.rows.get(name).is_none_or(|row| row.fired == 0)));
+        let others = blows.chain(Refusal::ALL.map(Refusal::name));
+        missed.extend(others.filter(|name| self.rows.get(name).is_none_or(|row| row.fired == 0)));
         missed
     }
 
@@ -162,6 +179,7 @@ fn name(step: Step, kind: Kind, mode: Mode) -> String {
     };
     match (kind, mode) {
         (Kind::Blow(blow), _) => blow.name(),
+        (_, Mode::Embedded) => "jetline: SIGKILL".to_owned(),
         (Kind::CrashBefore | Kind::CrashAfter, Mode::Programs) => {
             format!("{who}: SIGKILL at a statement")
         }
@@ -175,6 +193,7 @@ fn name(step: Step, kind: Kind, mode: Mode) -> String {
 
 fn how(step: Step, kind: Kind, mode: Mode) -> &'static str {
     match (kind, mode) {
+        (_, Mode::Embedded) => "once its database has a certain size",
         (Kind::Blow(_), _) => "outside, while a step is held",
         (Kind::CrashBefore | Kind::CrashAfter, Mode::Programs) => {
             "SIGKILL while the statement is held"

@@ -4,19 +4,24 @@
 use std::collections::BTreeSet;
 
 use jetline_oracle::{
-    Expected, fold,
+    Expected, fold_refusing,
     standing::{Difference, Kind, Object, Standing},
 };
 use sea_orm::{ConnectOptions, DatabaseConnection, DbErr, FromQueryResult, Statement};
 use serde::{Deserialize, Serialize};
 
-use super::plan::Plan;
+use super::{
+    plan::{Mode, Plan},
+    refusal::Refusal,
+};
 
 /// What is wrong at the end of a run, if anything is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     /// Lines whose fate was compared.
     pub(crate) lines: u64,
+    /// Lines that the database refused.
+    pub(crate) refused: u64,
     /// Rows, rejected lines and counted lines that are missing.
     pub(crate) lost: u64,
     /// Lines that were counted twice, or stand there twice.
@@ -82,10 +87,18 @@ pub(crate) async fn compare(url: &str, plan: &Plan, verdict: &mut Verdict) -> an
     let is_changed = |object: &Object| is_changed(object, plan);
     verdict.add(standing.not_done(is_changed));
     verdict.add(standing.not_accounted_for(&expected, is_changed));
-    verdict.add(standing.not_inserted());
-    let deadlocks = deadlocks(&db).await?;
-    if deadlocks > 0 {
-        verdict.wrong(format!("the writers were in {deadlocks} deadlocks"));
+    let rejects = standing.rejects.iter();
+    let refused = rejects.filter(|(reject, _)| reject.reason.ends_with("_by_database"));
+    verdict.refused = refused.count() as u64;
+    // A line keeps its first count: superseded, where the database refused what had outdone it.
+    if plan.refusal.is_none() {
+        verdict.add(standing.not_inserted());
+    }
+    if plan.mode != Mode::Embedded {
+        let deadlocks = deadlocks(&db).await?;
+        if deadlocks > 0 {
+            verdict.wrong(format!("the writers were in {deadlocks} deadlocks"));
+        }
     }
     db.close().await?;
     Ok(())
@@ -119,7 +132,10 @@ fn expected(plan: &Plan, objects: &[Object], verdict: &mut Verdict) -> Option<Ex
         }]);
         return None;
     }
-    Some(fold(&contents))
+    Some(fold_refusing(
+        &contents,
+        plan.refusal.map(Refusal::expected),
+    ))
 }
 
 /// Whether an object was overwritten or deleted while it was read: then a part of it was read.

@@ -1,0 +1,96 @@
+//! Tables whose owner has rules of his own, so that the database refuses rows of good lines.
+
+use jetline_oracle::{self as oracle, Product};
+use sea_orm::ConnectionTrait;
+use serde::{Deserialize, Serialize};
+
+/// How a table refuses rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Refusal {
+    Check,
+    Exception,
+    /// A constraint that is looked at when the transaction ends.
+    Deferred,
+    /// Row-level security.
+    Policy,
+    /// A trigger that returns NULL.
+    Suppressed,
+}
+
+/// Whom row-level security is for: it does not hold for superusers.
+pub(crate) const ROLE: &str = "loader";
+
+impl Refusal {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Check,
+        Self::Exception,
+        Self::Deferred,
+        Self::Policy,
+        Self::Suppressed,
+    ];
+
+    /// How a report calls it.
+    pub(crate) fn name(self) -> String {
+        let way = match self {
+            Self::Check => "a CHECK",
+            Self::Exception => "RAISE in a trigger",
+            Self::Deferred => "a deferred constraint",
+            Self::Policy => "row-level security",
+            Self::Suppressed => "a trigger that returns NULL",
+        };
+        format!("rows refused by {way}")
+    }
+
+    /// As the oracle takes it.
+    pub(crate) fn expected(self) -> oracle::Refusal {
+        oracle::Refusal {
+            refuses: |product: &Product| product.title.ends_with(", state 1"),
+            reason: match self {
+                Self::Suppressed => "suppressed_by_database",
+                _ => "refused_by_database",
+            },
+        }
+    }
+
+    /// Gives the table of a database the rule.
+    pub(crate) async fn put(self, url: &str) -> anyhow::Result<()> {
+        let mut options = sea_orm::ConnectOptions::new(url);
+        options.max_connections(1).sqlx_logging(false);
+        let db = sea_orm::Database::connect(options).await?;
+        db.execute_unprepared(&self.rule()).await?;
+        db.close().await?;
+        Ok(())
+    }
+
+    fn rule(self) -> String {
+        let function = |act: &str| {
+            format!(
+                "CREATE FUNCTION rule() RETURNS trigger LANGUAGE plpgsql AS
+                 'BEGIN IF new.title LIKE ''%, state 1'' THEN {act}; END IF; RETURN new; END';"
+            )
+        };
+        let before = "CREATE TRIGGER rule BEFORE INSERT OR UPDATE ON products FOR EACH ROW EXECUTE FUNCTION rule()";
+        match self {
+            Self::Check => {
+                "ALTER TABLE products ADD CONSTRAINT rule CHECK (title NOT LIKE '%, state 1')".to_owned()
+            }
+            Self::Exception => function("RAISE ''not this one''") + before,
+            Self::Suppressed => function("RETURN NULL") + before,
+            Self::Deferred => {
+                function("RAISE ''not this one''")
+                    + "CREATE CONSTRAINT TRIGGER rule AFTER INSERT OR UPDATE ON products
+                       DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION rule()"
+            }
+            Self::Policy => format!(
+                "DO 'BEGIN CREATE ROLE {ROLE} LOGIN PASSWORD ''{ROLE}'';
+                     EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END';
+                 GRANT ALL ON ALL TABLES IN SCHEMA public TO {ROLE};
+                 GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {ROLE};
+                 ALTER TABLE products OWNER TO {ROLE};
+                 ALTER TABLE products ENABLE ROW LEVEL SECURITY;
+                 ALTER TABLE products FORCE ROW LEVEL SECURITY;
+                 CREATE POLICY rule ON products USING (true) WITH CHECK (title NOT LIKE '%, state 1')"
+            ),
+        }
+    }
+}
