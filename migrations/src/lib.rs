@@ -7,6 +7,7 @@ mod m0004_refusals;
 mod m0005_dismissed;
 mod m0006_chunk_lines;
 mod m0007_identity;
+mod m0008_unclaimed;
 mod record_table;
 
 use sea_orm::{
@@ -49,6 +50,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_dismissed::Migration),
             Box::new(m0006_chunk_lines::Migration),
             Box::new(m0007_identity::Migration),
+            Box::new(m0008_unclaimed::Migration),
         ]
     }
 }

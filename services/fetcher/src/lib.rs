@@ -309,7 +309,7 @@ impl Run {
         if self.ledger.has_ended(&roots).await.unwrap_or(false) {
             return true;
         }
-        let unended = self.ledger.unended_behind_refused(&roots).await;
+        let unended = self.ledger.unended_behind_unread(&roots).await;
         let unended = unended.unwrap_or_default();
         !unended.is_empty()
             && unended.iter().all(|object| {

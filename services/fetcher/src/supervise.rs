@@ -125,30 +125,62 @@ impl Supervisor {
             return Ok(());
         }
         let objects: Vec<ObjectId> = quiet.iter().map(|one| one.object).collect();
-        let pending = match self.queue.pending_of_each(&objects).await {
-            Ok(pending) => pending,
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the queue does not say what it holds"
-                );
-                return Ok(());
-            }
+        let Some(pending) = self.pending(&objects).await else {
+            return Ok(());
         };
         let lost = quiet
             .iter()
             .zip(pending)
             .filter(|(_, pending)| *pending == 0);
-        let (gone, lost): (Vec<_>, Vec<_>) =
-            lost.map(|(one, _)| one).partition(|one| one.unreadable);
+        let (complete, lost): (Vec<_>, Vec<_>) =
+            lost.map(|(one, _)| one).partition(|one| one.complete);
+        let (gone, lost): (Vec<_>, Vec<_>) = lost.into_iter().partition(|one| one.unreadable);
         for one in gone {
             self.fail(one.object).await?;
         }
-        let lost: Vec<ObjectId> = lost.iter().map(|one| one.object).collect();
+        let objects = |loading: Vec<&Loading>| loading.iter().map(|one| one.object).collect();
+        let (lost, complete): (Vec<ObjectId>, Vec<ObjectId>) = (objects(lost), objects(complete));
         for batch in lost.chunks(BATCH) {
             self.reread(batch).await?;
         }
+        self.wait_for_others(complete).await
+    }
+
+    /// Complete objects end when those before them have, or the lines are committed that outdid lines of theirs. Where
+    /// nobody reads the objects of those, claims of them were left behind: a new epoch has none.
+    async fn wait_for_others(&mut self, complete: Vec<ObjectId>) -> Result<(), Error> {
+        let Some(first) = complete.first() else {
+            return Ok(());
+        };
+        tracing::info!(%first, objects = complete.len(), "complete objects wait for others");
+        let others = self.ledger.unread_before(&complete, &self.roots).await?;
+        let Some(pending) = self.pending(&others).await else {
+            return Ok(());
+        };
+        let mut pending = others.iter().zip(pending);
+        let left_behind = pending.find(|(_, pending)| *pending == 0);
+        if let Some((other, _)) = left_behind {
+            tracing::warn!(
+                %other,
+                "objects wait for lines of another one, which nobody reads: they are judged once more without it"
+            );
+            let next = EpochId::random(&mut self.randomness);
+            self.ledger.forget_claims(next).await?;
+        }
+        for object in complete {
+            self.quiet.remove(&object);
+        }
         Ok(())
+    }
+
+    /// How many chunks of each object the queue holds, if it says so.
+    async fn pending(&self, objects: &[ObjectId]) -> Option<Vec<u64>> {
+        let pending = self.queue.pending_of_each(objects).await;
+        if let Err(error) = &pending {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(error, "the queue does not say what it holds");
+        }
+        pending.ok()
     }
 
     fn was_quiet(&mut self, loading: &Loading) -> bool {

@@ -65,7 +65,7 @@ fn judged(
         .collect()
 }
 
-/// For each chunk, the lines of other objects that outdid lines of it. What outdid the latest line of an id outdid all
+/// For each chunk, the lines that outdid lines of it. What outdid the latest line of an id outdid all
 /// lines of that id, in whichever of the chunks they are.
 fn outdone_by(
     chunks: &[&mut Parsed],
@@ -89,12 +89,9 @@ fn outdone_by(
             let Some(above) = above.get(&record.row.key) else {
                 continue;
             };
-            // The chunks of one object are all committed before it ends.
-            if above.object() != chunk.entry.object {
-                let line = above.line();
-                let (first, last) = lines.entry(above.object()).or_insert((line, line));
-                (*first, *last) = ((*first).min(line), (*last).max(line));
-            }
+            let line = above.line();
+            let (first, last) = lines.entry(above.object()).or_insert((line, line));
+            (*first, *last) = ((*first).min(line), (*last).max(line));
         }
         let lines = lines.into_iter();
         let outdone_by = lines.map(|(object, (first_line, last_line))| OutdoneBy {

@@ -149,8 +149,12 @@ impl Committer {
         if group.items.is_empty() {
             return Ok(Step::Done);
         }
-        group.restore();
         let epoch = self.epochs.current().await?;
+        if epoch.claims(group.dataset.name) {
+            // What an earlier epoch refused may be accepted now; a claim in its stead would be of a line that is not.
+            group.take_refused_again();
+        }
+        group.restore();
         if !self.admit(&epoch, group).await? {
             return Ok(Step::Again);
         }
@@ -239,6 +243,10 @@ impl Committer {
                 self.let_go(epoch, group, &stale).await?;
                 Ok(Step::Again)
             }
+            Ok(CommitOutcome::Repeated(repeated)) => {
+                group.drop_repeated(&repeated);
+                Ok(Step::Again)
+            }
             Ok(CommitOutcome::Suppressed) => {
                 Box::pin(self.reject_refused(epoch, group, None)).await
             }
@@ -279,7 +287,7 @@ impl Committer {
     ) -> Result<Step, Error> {
         group.restore();
         let (dataset, table) = (group.dataset.name, &group.dataset.table);
-        let mut rows = group.latest(|_| true);
+        let mut rows = group.latest(epoch.mode, |_| true);
         let mut any = false;
         loop {
             let refused = self.ledger.refused(table, rows).await?;
@@ -288,7 +296,7 @@ impl Committer {
             }
             any = true;
             let ids = group.leave_out(refused);
-            rows = group.latest(|id| ids.contains(id));
+            rows = group.latest(epoch.mode, |id| ids.contains(id));
         }
         if any {
             if epoch.claims(dataset) {
@@ -317,6 +325,7 @@ fn name(outcome: &CommitOutcome) -> &'static str {
         CommitOutcome::EpochEnded => "epoch_ended",
         CommitOutcome::Suppressed => "suppressed",
         CommitOutcome::Stale(_) => "stale",
+        CommitOutcome::Repeated(_) => "repeated",
     }
 }
 

@@ -16,7 +16,7 @@ use crate::epochs::Error;
 /// A change of the store is one in a row with those before if it comes so soon after the last of them.
 const ROW: TimeDelta = TimeDelta::minutes(30);
 
-/// A store may change this often in a row: a failover and the way back.
+/// Epochs may return to a store this often in a row: a failover and the way back.
 const USUAL: u32 = 1;
 
 const FIRST_DELAY: Duration = Duration::from_secs(1);
@@ -31,9 +31,10 @@ pub(crate) struct Contention {
 pub(crate) struct Approached {
     place: Place,
     ours: LedgerIdentity,
-    /// How often in a row the store changed, this time included.
+    /// How often in a row epochs returned to a store, or met another ledger in it, this time included.
     changes: u32,
     is_changed: bool,
+    is_contended: bool,
     last: Option<LastStore>,
 }
 
@@ -71,12 +72,16 @@ impl Contention {
         let known = last.as_ref().and_then(|last| last.identity.as_ref());
         let is_other_store = known.is_some_and(|known| *known != place.identity);
         let is_other_ledger = place.ledger.as_ref().is_some_and(|theirs| *theirs != ours);
-        let is_changed = is_other_store || is_other_ledger;
+        // A server that was restarted is another one as well, but nobody returns to what it was.
+        let before = last.as_ref().and_then(|last| last.before.as_ref());
+        let is_return = is_other_store && before == Some(&place.identity);
+        let is_contended = is_return || is_other_ledger;
         Ok(Some(Approached {
-            changes: changes(last.as_ref()) + u32::from(is_changed),
+            changes: changes(last.as_ref()) + u32::from(is_contended),
             place,
             ours,
-            is_changed,
+            is_changed: is_other_store || is_other_ledger,
+            is_contended,
             last,
         }))
     }
@@ -87,7 +92,7 @@ impl Contention {
             address: approached.place.address,
             identity: approached.place.identity,
             changes: approached.changes,
-            is_changed: approached.is_changed,
+            is_changed: approached.is_contended,
         };
         if let Err(error) = self.ledger.note_store(epoch, store).await {
             let error = &error as &dyn std::error::Error;

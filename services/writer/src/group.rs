@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, Key, ObjectId, Position, Rejection};
+use jetline_records::{Dataset, Key, Mode, ObjectId, Position, Rejection};
 use jetline_runtime::{
     metrics::{CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES, LINES, REJECTS},
     telemetry::{Span, SpanKind},
@@ -41,14 +41,18 @@ impl Item {
         }
     }
 
-    /// Everything that the chunk could write, of all ids or of some.
-    pub(crate) fn rows(&self, of: impl Fn(&Key) -> bool) -> impl Iterator<Item = Judged> {
+    /// Everything that the chunk could write, of all ids or of some, as an epoch of this mode has it written.
+    pub(crate) fn rows(
+        &self,
+        mode: Mode,
+        of: impl Fn(&Key) -> bool,
+    ) -> impl Iterator<Item = Judged> {
         let records = self.parsed.records.iter();
         let records = records.filter(move |record| of(&record.row.key));
-        records.map(|record| Judged {
+        records.map(move |record| Judged {
             row: record.row.clone(),
             position: record.position,
-            if_changed: false,
+            if_changed: mode == Mode::InOrder,
         })
     }
 }
@@ -89,6 +93,16 @@ impl<'a> Group<'a> {
         alone.collect()
     }
 
+    /// Takes lines again that the database refused.
+    pub(crate) fn take_refused_again(&mut self) {
+        for item in &mut self.items {
+            if !item.refused.is_empty() {
+                item.refused.clear();
+                item.parsed = parse::parse(&item.chunk, self.dataset, &item.refused);
+            }
+        }
+    }
+
     /// Sees to it that all records are there.
     pub(crate) fn restore(&mut self) {
         for item in &mut self.items {
@@ -97,9 +111,9 @@ impl<'a> Group<'a> {
     }
 
     /// The latest line of each id over all chunks, as it would be written: of all ids, or of some.
-    pub(crate) fn latest(&self, of: impl Fn(&Key) -> bool) -> Vec<Judged> {
+    pub(crate) fn latest(&self, mode: Mode, of: impl Fn(&Key) -> bool) -> Vec<Judged> {
         let mut latest: HashMap<Key, Judged> = HashMap::new();
-        for judged in self.items.iter().flat_map(|item| item.rows(&of)) {
+        for judged in self.items.iter().flat_map(|item| item.rows(mode, &of)) {
             let rank = |judged: &Judged| (judged.row.version, judged.position);
             match latest.entry(judged.row.key.clone()) {
                 Entry::Vacant(first) => drop(first.insert(judged)),
@@ -154,6 +168,17 @@ impl<'a> Group<'a> {
                 tracing::warn!("the chunk belongs to no open object, it is let go");
             });
             self.ended.push((item.parsed.entry, Outcome::LetGo));
+        }
+    }
+
+    /// Takes out chunks that were committed before.
+    pub(crate) fn drop_repeated(&mut self, repeated: &[ChunkEntry]) {
+        let gone = self
+            .items
+            .extract_if(.., |item| repeated.contains(&item.parsed.entry));
+        for item in gone {
+            metrics::counter!(CHUNKS_REPEATED).increment(1);
+            self.ended.push((item.parsed.entry, Outcome::Repeated));
         }
     }
 

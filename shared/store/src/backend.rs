@@ -53,6 +53,12 @@ pub(crate) fn milliseconds(db: &impl ConnectionTrait) -> &'static str {
     }
 }
 
+/// Whether an object is to be read and nobody does so, as an SQL expression.
+pub(crate) fn nobody_reads(db: &impl ConnectionTrait) -> String {
+    let now = milliseconds(db);
+    format!("(state = 'registered' OR (state = 'reading' AND lease_until < {now}))")
+}
+
 /// Whether policies say which rows may be written.
 pub(crate) async fn has_row_security(
     db: &impl ConnectionTrait,

@@ -122,6 +122,12 @@ impl Error {
             .is_some_and(|code| code.len() == 5 && code.starts_with("42"))
     }
 
+    /// Whether a right is missing, or a policy refuses a row.
+    pub(crate) fn is_missing_right(&self) -> bool {
+        let code = self.answer().and_then(DatabaseError::code);
+        code.is_some_and(|code| code == "42501")
+    }
+
     /// What the database said, with its SQLSTATE where it has such.
     pub(crate) fn database_message(&self) -> String {
         let Some(answer) = self.answer() else {
@@ -199,8 +205,11 @@ fn postgres(code: &str) -> Class {
         "22" | "23" | "54" => Class::Data,
         // connection exception, insufficient resources, operator intervention, system error, transaction rollback
         "08" | "53" | "57" | "58" | "40" => Class::Unavailable,
-        // lock not available, read-only transaction (a standby that was not promoted yet), ended by a time limit
-        _ if matches!(code, "55P03" | "25006" | "25P03" | "25P04") => Class::Unavailable,
+        // lock not available, read-only transaction (a standby that was not promoted yet), ended by a time limit, a
+        // prepared statement that is gone
+        _ if matches!(code, "55P03" | "25006" | "25P03" | "25P04" | "26000") => Class::Unavailable,
+        // damaged data, damaged index
+        _ if matches!(code, "XX001" | "XX002") => Class::Unavailable,
         _ => Class::Refused,
     }
 }
@@ -208,8 +217,8 @@ fn postgres(code: &str) -> Class {
 /// By primary result code.
 fn sqlite(code: &str) -> Class {
     match primary(code) {
-        // busy, locked, interrupt, I/O error, full, protocol
-        Some(5 | 6 | 9 | 10 | 13 | 15) => Class::Unavailable,
+        // busy, locked, no memory, interrupt, I/O error, corrupt, full, protocol, schema
+        Some(5 | 6 | 7 | 9 | 10 | 11 | 13 | 15 | 17) => Class::Unavailable,
         // too big, constraint, mismatch
         Some(18..=20) => Class::Data,
         _ => Class::Refused,
@@ -241,6 +250,8 @@ mod tests {
             ("40P01", Class::Unavailable),
             ("57P01", Class::Unavailable),
             ("53100", Class::Unavailable),
+            ("XX001", Class::Unavailable),
+            ("XX000", Class::Refused),
             ("23514", Class::Data),
             ("22003", Class::Data),
             ("28P01", Class::Refused),
@@ -251,6 +262,7 @@ mod tests {
         for (code, expected) in [
             ("5", Class::Unavailable),
             ("517", Class::Unavailable),
+            ("267", Class::Unavailable),
             ("275", Class::Data),
             ("1", Class::Refused),
         ] {

@@ -8,7 +8,7 @@ use jetline_testkit::redis::{RedisServer, shared, unique_prefix};
 use jetline_writer::epochs::Epochs;
 use sea_orm::ConnectionTrait;
 
-use crate::fixtures::{database, dedup_at};
+use crate::fixtures::{database, dedup_at, eventually};
 
 /// Each of two begins an epoch in turns, as they do when they lose the other's; returns how long that took.
 async fn take_turns(one: &Epochs, other: &Epochs, times: usize) -> (EpochId, Duration) {
@@ -35,13 +35,33 @@ async fn writers_at_two_dedup_stores_wait_ever_longer_and_are_named() {
         Epochs::new(ledger.clone(), dedup, seed)
     };
     let (at_one, at_other) = (epochs_at(&one, 1).await, epochs_at(&other, 2).await);
-    let (epoch, taken) = take_turns(&at_one, &at_other, 3).await;
-    // The first change is none in a row; then they wait 1 s and 2 s.
+    let (epoch, taken) = take_turns(&at_one, &at_other, 4).await;
+    // The first change is no return, and the first return may be one to the usual store; then they wait 1 s and 2 s.
     assert!(taken >= Duration::from_secs(3), "{taken:?}");
     let last = ledger.last_store().await.unwrap().unwrap();
     assert_eq!((last.epoch, last.changes), (epoch, 3));
-    assert_eq!(last.address, Some(other.url().to_string()));
+    assert_eq!(last.address, Some(one.url().to_string()));
     assert!(last.identity.unwrap().contains("replication"));
+}
+
+#[tokio::test]
+async fn store_that_is_restarted_is_begun_in_again_at_once() {
+    let (_database, ledger) = database("restarted").await;
+    let mut server = RedisServer::start().unwrap();
+    let dedup = dedup_at(&server.url(), "jetline").await;
+    let epochs = Epochs::new(ledger.clone(), dedup.clone(), 1);
+    let mut epoch = epochs.current().await.unwrap().id;
+    let mut identities = Vec::new();
+    for _ in 0..3 {
+        server.restart_empty().unwrap();
+        eventually("the store answers", async || dedup.place().await.is_ok()).await;
+        epoch = epochs.after(epoch).await.unwrap().id;
+        let last = ledger.last_store().await.unwrap().unwrap();
+        assert_eq!(last.changes, 0);
+        identities.push(last.identity);
+    }
+    identities.dedup();
+    assert_eq!(identities.len(), 3, "{identities:?}");
 }
 
 #[tokio::test]

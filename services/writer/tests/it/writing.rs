@@ -165,6 +165,25 @@ async fn writer_that_dies_between_commit_and_acknowledgement_changes_nothing() {
     );
 }
 
+/// The line that the database refused outdoes nothing.
+#[tokio::test]
+async fn duplicate_of_a_chunk_with_a_refused_line_takes_nothing_from_others() {
+    let (_database, ledger) = database("duplicate").await;
+    let check = "ALTER TABLE products ADD CHECK (title <> 'ugly')";
+    ledger.connection().execute_unprepared(check).await.unwrap();
+    let dedup = dedup("duplicate").await;
+    let earlier = object(&ledger, "1", &[&[product(1, "a")]]).await;
+    let later = object(&ledger, "2", &[&[product(1, "ugly"), product(2, "b")]]).await;
+    let epochs = Epochs::new(ledger.clone(), dedup.clone(), 1);
+    let committer = Committer::new(ledger.clone(), dedup, epochs, registry::datasets());
+    for chunks in [later.clone(), [earlier, later].concat()] {
+        let mut groups = committer.parse(chunks);
+        while committer.advance(&mut groups[0]).await.unwrap() != Step::Done {}
+    }
+    assert_eq!(title(&ledger, 1).await.as_deref(), Some("a"));
+    assert_eq!(title(&ledger, 2).await.as_deref(), Some("b"));
+}
+
 #[tokio::test]
 async fn value_that_only_the_database_refuses_costs_its_line_only() {
     let (_database, ledger) = database("refused").await;

@@ -182,7 +182,7 @@ async fn entries(
 /// Writes the entries; `false` when one of them was committed meanwhile.
 pub(super) async fn insert(
     tx: &impl ConnectionTrait,
-    chunks: &[&ChunkRows],
+    chunks: &[ChunkRows],
     counts: &[Counts],
     now: DateTime<Utc>,
 ) -> Result<bool, Error> {
@@ -232,6 +232,7 @@ fn row(chunk: &ChunkRows, counts: &Counts, now: DateTime<Utc>) -> chunks::Active
         rejected: Set(counts.rejected.cast_signed()),
         blank: Set(counts.blank.cast_signed()),
         outdone_by: Set(outdone::text(&chunk.outdone_by)),
+        unclaimed: Set(false),
         committed_at: Set(now),
     }
 }

@@ -51,11 +51,11 @@ pub struct ChunkRows {
     pub rejected: Vec<RejectedLine>,
     /// Lines that hold nothing.
     pub blank: u64,
-    /// The lines of other objects that outdid lines of this chunk, by claims.
+    /// The lines that outdid lines of this chunk, by claims.
     pub outdone_by: Vec<OutdoneBy>,
 }
 
-/// Lines of an object that outdid lines of another one: all between two of them, which may be too many.
+/// Lines of an object that outdid others: all between two of them, which may be too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutdoneBy {
     /// Whose lines.
@@ -126,6 +126,9 @@ pub enum CommitOutcome {
     Suppressed,
     /// Nothing: some of the chunks are stale. Commit the others without them, newly claimed.
     Stale(Vec<ChunkEntry>),
+    /// Nothing: some of the chunks were committed before, perhaps without lines that outdid some of the others. Commit the
+    /// others without them, newly claimed.
+    Repeated(Vec<ChunkEntry>),
     /// Nothing: somebody else committed one of the chunks meanwhile. Commit again.
     Raced,
 }
@@ -159,25 +162,31 @@ impl Ledger {
             entries::Check::Stale(stale) => return Ok(CommitOutcome::Stale(stale)),
             entries::Check::Known(known) => known,
         };
-        let committed: Vec<bool> = chunks
+        let repeated = chunks
             .iter()
-            .map(|chunk| known.is_committed(&chunk.entry))
-            .collect();
-        let mut new = chunks;
-        new.retain(|chunk| !known.is_committed(&chunk.entry));
-        let rows = new.iter_mut().map(|chunk| in_force(chunk, &known));
+            .filter(|chunk| known.is_committed(&chunk.entry));
+        let repeated: Vec<ChunkEntry> = repeated.map(|chunk| chunk.entry.clone()).collect();
+        if repeated.len() == chunks.len() {
+            let outcomes = vec![ChunkOutcome::AlreadyCommitted; chunks.len()];
+            return Ok(CommitOutcome::Committed(outcomes));
+        }
+        if !repeated.is_empty() {
+            return Ok(CommitOutcome::Repeated(repeated));
+        }
+        let mut chunks = chunks;
+        let rows = chunks.iter_mut().map(|chunk| in_force(chunk, &known));
         let rows: Vec<Vec<Judged>> = rows.collect();
-        let new: Vec<&ChunkRows> = new.iter().collect();
         let now = (self.now)();
         let Upserted {
             written,
             suppressed,
+            ..
         } = upsert::upsert(&tx, table, rows, now, known.rewrites()).await?;
         if !suppressed.is_empty() {
             return Ok(CommitOutcome::Suppressed);
         }
-        rejects::insert(&tx, &new).await?;
-        let counts: Vec<Counts> = new
+        rejects::insert(&tx, &chunks).await?;
+        let counts: Vec<Counts> = chunks
             .iter()
             .zip(written)
             .map(|(chunk, written)| {
@@ -186,17 +195,11 @@ impl Ledger {
                     .unwrap_or_else(|| counts(chunk, written))
             })
             .collect();
-        if !entries::insert(&tx, &new, &counts, now).await? {
+        if !entries::insert(&tx, &chunks, &counts, now).await? {
             return Ok(CommitOutcome::Raced);
         }
         commit(tx, "commit chunks").await?;
-        let mut counts = counts.into_iter();
-        let outcomes = committed.into_iter().map(|committed| {
-            let new = !committed;
-            new.then(|| counts.next())
-                .flatten()
-                .map_or(ChunkOutcome::AlreadyCommitted, ChunkOutcome::Committed)
-        });
+        let outcomes = counts.into_iter().map(ChunkOutcome::Committed);
         Ok(CommitOutcome::Committed(outcomes.collect()))
     }
 }

@@ -8,7 +8,7 @@ use crate::{Error, entities::rejected_lines};
 /// How many rejected lines go into one statement.
 const BATCH: usize = 1000;
 
-pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[&ChunkRows]) -> Result<(), Error> {
+pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[ChunkRows]) -> Result<(), Error> {
     let mut lines: Vec<(i64, &RejectedLine)> = Vec::new();
     for chunk in chunks {
         let object = chunk.entry.object.get();

@@ -1,10 +1,10 @@
 //! Which rows the database refuses, and why: they are written as a commit would, in parts that are halved until each holds
 //! one row or none is refused, and nothing stays.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
-use jetline_records::{Position, Reason, Rejection, Table};
+use jetline_records::{ObjectId, Position, Reason, Rejection, Table};
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, FromQueryResult, TransactionTrait, Value,
 };
@@ -64,6 +64,8 @@ impl Ledger {
         let now = (self.now)();
         upsert::upsert_nothing(&tx, table, first, now).await?;
         let mut search = Search {
+            ledger: self,
+            tx,
             table,
             now,
             rewrite,
@@ -71,8 +73,8 @@ impl Ledger {
             any_written: false,
             doubtful: None,
         };
-        search.run(&tx, rows).await?;
-        search.judge(&tx).await
+        search.run(&rows).await?;
+        search.judge(rows).await
     }
 }
 
@@ -95,6 +97,8 @@ struct One {
 }
 
 struct Search<'a> {
+    ledger: &'a Ledger,
+    tx: DatabaseTransaction,
     table: &'a Table,
     now: DateTime<Utc>,
     /// Whether the commit writes what a row seems to say already: that may be refused as well.
@@ -107,10 +111,10 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    async fn run(&mut self, tx: &DatabaseTransaction, rows: Vec<Judged>) -> Result<(), Error> {
+    async fn run(&mut self, rows: &[Judged]) -> Result<(), Error> {
         let mut parts: Vec<&[Judged]> = rows.chunks(PART).rev().collect();
         while let Some(part) = parts.pop() {
-            match self.attempt(tx, part).await? {
+            match self.attempt(part).await? {
                 Ok(upserted) => self.note(&upserted),
                 Err(error) => match part {
                     [row] => self.refuse(row, error),
@@ -125,12 +129,8 @@ impl Search<'_> {
     }
 
     /// Writes rows, and takes back what an error left of them.
-    async fn attempt(
-        &self,
-        tx: &DatabaseTransaction,
-        rows: &[Judged],
-    ) -> Result<Result<Upserted, Error>, Error> {
-        let part = tx.begin().await;
+    async fn attempt(&mut self, rows: &[Judged]) -> Result<Result<Upserted, Error>, Error> {
+        let part = self.tx.begin().await;
         let part = part.map_err(|error| Error::of("set a savepoint", error))?;
         let (rows, rewrite) = (vec![rows.to_vec()], self.rewrite);
         match upsert::upsert(&part, self.table, rows, self.now, rewrite).await {
@@ -140,7 +140,13 @@ impl Search<'_> {
             }
             Err(error) if error.may_be_of_a_row() => {
                 let back = part.rollback().await;
-                back.map_err(|error| Error::of("roll back to a savepoint", error))?;
+                let back = back.map_err(|error| Error::of("roll back to a savepoint", error));
+                if self.tx.get_database_backend() == DbBackend::Sqlite && back.is_err() {
+                    // RAISE(ROLLBACK) in a trigger has ended the transaction.
+                    self.tx = database::begin(&self.ledger.db).await?;
+                } else {
+                    back?;
+                }
                 Ok(Err(error))
             }
             Err(error) => Err(error),
@@ -148,8 +154,7 @@ impl Search<'_> {
     }
 
     fn note(&mut self, upserted: &Upserted) {
-        let mut written = upserted.written.iter();
-        self.any_written |= written.any(|chunk| chunk.inserted + chunk.updated > 0);
+        self.any_written |= upserted.any_written;
         for position in &upserted.suppressed {
             let message = "a trigger of the table left the row out";
             self.refused.push(Refused {
@@ -170,13 +175,40 @@ impl Search<'_> {
     }
 
     /// A rejection is for a row's own fault only. A missing table or right, in a trigger for example, refuses all rows:
-    /// that is the fault of none, unless a row was written or rows are told apart by policies.
-    async fn judge(self, tx: &DatabaseTransaction) -> Result<Vec<Refused>, Error> {
-        match self.doubtful {
-            Some(error) if !self.any_written && !has_row_security(tx, self.table).await? => {
-                Err(error)
-            }
-            _ => Ok(self.refused),
+    /// that is the fault of none, unless a row was written, or policies tell rows apart.
+    async fn judge(mut self, rows: Vec<Judged>) -> Result<Vec<Refused>, Error> {
+        let Some(doubtful) = self.doubtful.take() else {
+            return Ok(self.refused);
+        };
+        let is_of_a_row = self.any_written
+            || (doubtful.is_missing_right() && has_row_security(&self.tx, self.table).await?)
+            || self.any_can_be_written(rows).await?;
+        if is_of_a_row {
+            Ok(self.refused)
+        } else {
+            Err(doubtful)
         }
+    }
+
+    /// Tries the rows that were left alone, as the table says the same or something later: as if nothing were later.
+    async fn any_can_be_written(&mut self, mut rows: Vec<Judged>) -> Result<bool, Error> {
+        let refused: HashSet<Position> = self.refused.iter().map(|row| row.position).collect();
+        rows.retain(|row| !refused.contains(&row.position));
+        for (line, row) in (0..=u32::MAX).rev().zip(&mut rows) {
+            row.position = Position::new(ObjectId::MAX, line);
+            row.if_changed = false;
+        }
+        let mut parts = vec![&rows[..]];
+        while let Some(part) = parts.pop() {
+            match self.attempt(part).await? {
+                Ok(upserted) if upserted.any_written => return Ok(true),
+                Err(_) if part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                _ => {}
+            }
+        }
+        Ok(false)
     }
 }

@@ -34,8 +34,10 @@ pub struct Model {
     pub rejected: i64,
     /// Lines that hold nothing: with the counts before they are as many as were read.
     pub blank: i64,
-    /// The lines of other objects that outdid lines of this chunk, as JSON; nothing where there are none.
+    /// The lines that outdid lines of this chunk, as JSON; nothing where there are none.
     pub outdone_by: Option<String>,
+    /// Whether it was dead before the epoch in force began: no claim of its lines is left.
+    pub unclaimed: bool,
     /// When it was committed.
     pub committed_at: DateTimeUtc,
 }

@@ -1,6 +1,5 @@
 //! The ledger's tables.
 
 pub mod chunks;
-pub mod epoch;
 pub mod objects;
 pub mod rejected_lines;

@@ -94,6 +94,13 @@ impl Ledger {
         commit(tx, "end an epoch").await
     }
 
+    /// Ends the epoch in force, if claims are made under it: some were made that will not be committed soon.
+    pub async fn forget_claims(&self, new: EpochId) -> Result<(), Error> {
+        let tx = self.alone().await?;
+        end(&tx, new, (self.now)()).await?;
+        commit(tx, "end an epoch").await
+    }
+
     /// Has the records of a dataset written without claims from now on, until a replay.
     ///
     /// The database refused a record that was claimed, which will never be committed. That ends the epoch, as all that was
@@ -233,6 +240,8 @@ async fn forget(tx: &impl ConnectionTrait, base: ObjectId) -> Result<(), Error> 
     let chunks =
         "UPDATE chunks SET state = 'forgotten' WHERE object_id >= $1 AND state = 'committed'";
     execute(tx, "forget chunks", chunks, [base.get().into()]).await?;
+    let dead = "UPDATE chunks SET unclaimed = TRUE WHERE state = 'dead' AND NOT unclaimed";
+    execute(tx, "forget dead chunks", dead, []).await?;
     let objects = "UPDATE objects SET state = 'loading', done_at = NULL
          WHERE id >= $1 AND state IN ('done', 'failed')";
     execute(tx, "reopen objects", objects, [base.get().into()])

@@ -19,9 +19,11 @@ pub struct LastStore {
     pub address: Option<String>,
     /// What tells it from another one.
     pub identity: Option<String>,
-    /// How often in a row epochs began elsewhere than the one before.
+    /// The identity of the store before it.
+    pub before: Option<String>,
+    /// How often in a row epochs began where others had begun before the last one.
     pub changes: u32,
-    /// How long ago they last did.
+    /// How long ago one last did.
     pub changed_ago: Option<TimeDelta>,
 }
 
@@ -32,7 +34,7 @@ pub struct NewStore {
     pub address: String,
     /// What tells it from another one.
     pub identity: String,
-    /// How often in a row epochs began elsewhere than the one before, this one included.
+    /// How often in a row epochs began where others had begun before the last one, this one included.
     pub changes: u32,
     /// Whether this one did.
     pub is_changed: bool,
@@ -43,6 +45,7 @@ struct LastStoreRow {
     id: String,
     store_address: Option<String>,
     store_identity: Option<String>,
+    store_before: Option<String>,
     store_changes: i32,
     store_changed_at: Option<DateTime<Utc>>,
 }
@@ -70,8 +73,8 @@ impl Ledger {
 
     /// The store in which the last epoch began.
     pub async fn last_store(&self) -> Result<Option<LastStore>, Error> {
-        let sql =
-            "SELECT id, store_address, store_identity, store_changes, store_changed_at FROM epoch";
+        let sql = "SELECT id, store_address, store_identity, store_before, store_changes, store_changed_at
+             FROM epoch";
         let rows: Vec<LastStoreRow> =
             query(&self.db, "read the epoch's dedup store", sql, []).await?;
         let Some(row) = rows.into_iter().next() else {
@@ -82,6 +85,7 @@ impl Ledger {
             epoch: row.id.parse().map_err(|_| damaged())?,
             address: row.store_address,
             identity: row.store_identity,
+            before: row.store_before,
             changes: row.store_changes.unsigned_abs(),
             changed_ago: row.store_changed_at.map(|at| (self.now)() - at),
         }))
@@ -96,6 +100,7 @@ impl Ledger {
         };
         let sql = format!(
             "UPDATE epoch SET store_address = $1, store_identity = $2, store_changes = $3,
+             store_before = CASE WHEN store_identity = $2 THEN store_before ELSE store_identity END,
              store_changed_at = {changed_at} WHERE id = $5"
         );
         let values = [

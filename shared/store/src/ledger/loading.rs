@@ -18,6 +18,8 @@ pub struct Loading {
     pub committed_bytes: u64,
     /// Whether what is missing cannot be read any more.
     pub unreadable: bool,
+    /// Whether nothing is missing: it ends when others have.
+    pub complete: bool,
 }
 
 #[derive(FromQueryResult)]
@@ -25,6 +27,7 @@ struct LoadingRow {
     id: i64,
     unreadable: bool,
     committed_bytes: i64,
+    complete: bool,
 }
 
 #[derive(FromQueryResult)]
@@ -35,16 +38,19 @@ struct Id {
 impl Ledger {
     /// All objects that were read to the end and are not done.
     pub async fn loading(&self) -> Result<Vec<Loading>, Error> {
-        let sql = "SELECT o.id, o.unreadable, CAST(COALESCE(SUM(c.end_offset - c.start_offset), 0) AS BIGINT)
-                 AS committed_bytes
-             FROM objects o LEFT JOIN chunks c ON c.object_id = o.id AND c.state = 'committed'
-             WHERE o.state = 'loading' GROUP BY o.id, o.unreadable ORDER BY o.id";
+        let sql = "SELECT o.id, o.unreadable,
+                 CAST(COALESCE(SUM(CASE WHEN c.state = 'committed' THEN c.end_offset - c.start_offset END), 0)
+                     AS BIGINT) AS committed_bytes,
+                 COALESCE(COALESCE(SUM(c.end_offset - c.start_offset), 0) = o.total_bytes, FALSE) AS complete
+             FROM objects o LEFT JOIN chunks c ON c.object_id = o.id AND c.state IN ('committed', 'dead')
+             WHERE o.state = 'loading' GROUP BY o.id, o.unreadable, o.total_bytes ORDER BY o.id";
         let rows: Vec<LoadingRow> = query(&self.db, "read the loading objects", sql, []).await?;
         let loading = rows.into_iter().filter_map(|row| {
             Some(Loading {
                 object: ObjectId::new(row.id)?,
                 committed_bytes: row.committed_bytes.cast_unsigned(),
                 unreadable: row.unreadable,
+                complete: row.complete,
             })
         });
         Ok(loading.collect())

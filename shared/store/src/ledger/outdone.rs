@@ -3,19 +3,19 @@
 //! A line that was outdone is not written. Should the line that outdid it never be committed, because the database refuses
 //! it or because its chunk is lost for good, a new epoch has the outdone line claimed again, if its object is not below
 //! the epoch's base. So no object ends, and the watermark does not pass it, before the lines are committed that outdid
-//! lines of its chunks. In the same object that is so anyway.
+//! lines of its chunks.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jetline_records::ObjectId;
 use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 
-use super::settled;
+use super::{Ledger, settled};
 use crate::{
     Error,
-    backend::{placeholders, query},
+    backend::{nobody_reads, placeholders, query},
     commit::OutdoneBy,
-    entities::{chunks, objects},
+    entities::objects,
 };
 
 /// How many objects one statement asks for.
@@ -53,22 +53,63 @@ fn read(text: &str) -> Result<Vec<OutdoneBy>, Error> {
 /// Which of some objects may not end.
 #[derive(Debug, Default)]
 pub(super) struct Outdone {
-    /// These wait until lines of other objects are committed.
-    waiting: HashSet<i64>,
-    /// These wait for lines that may never be committed: only a new epoch helps.
-    in_vain: HashSet<i64>,
+    /// These wait for lines of others.
+    for_others: HashSet<i64>,
+    /// These wait for lines of their own.
+    for_own: HashSet<i64>,
+    /// The objects whose lines are waited for.
+    open: BTreeSet<i64>,
+    /// Whether one of them waits for lines that may never be committed: only a new epoch helps.
+    in_vain: bool,
 }
 
 impl Outdone {
     /// Whether an object may end.
     pub(super) fn may_end(&self, object: i64) -> bool {
-        !self.waiting.contains(&object) && !self.in_vain.contains(&object)
+        self.may_break_off(object) && !self.for_own.contains(&object)
+    }
+
+    /// Whether an object may end without chunks of its own.
+    pub(super) fn may_break_off(&self, object: i64) -> bool {
+        !self.for_others.contains(&object)
     }
 
     /// Whether a new epoch is needed.
     pub(super) fn needs_epoch(&self) -> bool {
-        !self.in_vain.is_empty()
+        self.in_vain
     }
+}
+
+impl Ledger {
+    /// The objects, not of these roots, for whose lines some objects wait, and which nobody reads.
+    pub async fn unread_before(
+        &self,
+        objects: &[ObjectId],
+        roots: &[String],
+    ) -> Result<Vec<ObjectId>, Error> {
+        let ids: Vec<i64> = objects.iter().map(|object| object.get()).collect();
+        let others = outdone(&self.db, &ids).await?.open;
+        let others: Vec<i64> = others.into_iter().collect();
+        let mut unread = Vec::new();
+        for batch in others.chunks(BATCH) {
+            let sql = format!(
+                "SELECT id FROM objects WHERE {} AND id IN ({}) AND root NOT IN ({})",
+                nobody_reads(&self.db),
+                placeholders(1, batch.len()),
+                placeholders(1 + batch.len(), roots.len())
+            );
+            let values = batch.iter().map(|id| Value::from(*id));
+            let values = values.chain(roots.iter().map(Value::from));
+            let rows: Vec<Id> = query(&self.db, "read what objects wait for", &sql, values).await?;
+            unread.extend(rows.iter().filter_map(|row| ObjectId::new(row.id)));
+        }
+        Ok(unread)
+    }
+}
+
+#[derive(FromQueryResult)]
+struct Id {
+    id: i64,
 }
 
 #[derive(FromQueryResult)]
@@ -105,11 +146,22 @@ pub(super) async fn outdone(db: &impl ConnectionTrait, objects: &[i64]) -> Resul
         let others = others(db, batch).await?;
         for id in batch {
             for (object, by) in &by_object[id] {
-                match others.get(id).map_or(State::Never, |other| other.state(by)) {
-                    State::Committed => {}
-                    State::Open => drop(outdone.waiting.insert(*object)),
-                    State::Never => drop(outdone.in_vain.insert(*object)),
+                let other = others.get(id);
+                if object == id {
+                    // All that is not dead of a complete object is committed, and what is missing of another one is not
+                    // claimed again where it cannot be read any more.
+                    if other.is_some_and(|own| !own.has_ended && own.is_dead(by)) {
+                        outdone.for_own.insert(*object);
+                        outdone.in_vain = true;
+                    }
+                    continue;
                 }
+                match other.map_or(State::Never, |other| other.state(by)) {
+                    State::Committed => continue,
+                    State::Open => drop(outdone.open.insert(*id)),
+                    State::Never => outdone.in_vain = true,
+                }
+                outdone.for_others.insert(*object);
             }
         }
     }
@@ -130,22 +182,23 @@ enum State {
 struct Other {
     /// Nothing that is missing of it will be committed.
     has_ended: bool,
-    /// Its chunks that are committed or dead: first line, the line behind the last, whether dead.
+    /// Its chunks that are committed, or dead: first line, the line behind the last, whether dead chunks may have claims.
     chunks: Vec<(i64, i64, bool)>,
 }
 
 impl Other {
+    /// Whether a dead chunk has some of these lines.
+    fn is_dead(&self, by: &OutdoneBy) -> bool {
+        let mut dead = self.chunks.iter().filter(|(.., is_dead)| *is_dead);
+        dead.any(|chunk| shared_lines(chunk, by) > 0)
+    }
+
     fn state(&self, by: &OutdoneBy) -> State {
-        let (first, behind) = (i64::from(by.first_line), i64::from(by.last_line) + 1);
-        let mut committed = 0;
-        for (from, to, is_dead) in &self.chunks {
-            let lines = ((*to).min(behind) - (*from).max(first)).max(0);
-            if lines > 0 && *is_dead {
-                return State::Never;
-            }
-            committed += lines;
-        }
-        if committed >= behind - first {
+        let lines = i64::from(by.last_line) + 1 - i64::from(by.first_line);
+        let committed = self.chunks.iter().map(|chunk| shared_lines(chunk, by));
+        if self.is_dead(by) {
+            State::Never
+        } else if committed.sum::<i64>() >= lines {
             State::Committed
         } else if self.has_ended {
             State::Never
@@ -153,6 +206,11 @@ impl Other {
             State::Open
         }
     }
+}
+
+fn shared_lines((from, to, _): &(i64, i64, bool), by: &OutdoneBy) -> i64 {
+    let (first, behind) = (i64::from(by.first_line), i64::from(by.last_line) + 1);
+    ((*to).min(behind) - (*from).max(first)).max(0)
 }
 
 #[derive(FromQueryResult)]
@@ -168,14 +226,15 @@ struct ChunkRow {
     object_id: i64,
     first_line: i64,
     line_count: i64,
-    state: chunks::State,
+    dead: bool,
 }
 
 async fn others(db: &impl ConnectionTrait, ids: &[i64]) -> Result<HashMap<i64, Other>, Error> {
     let of = placeholders(1, ids.len());
     let values = || ids.iter().map(|id| Value::from(*id));
     let sql = format!(
-        "SELECT id, state, unreadable OR refusal IS NOT NULL AS unreadable FROM objects WHERE id IN ({of})"
+        "SELECT id, state, unreadable OR (state = 'registered' AND refusal IS NOT NULL) AS unreadable
+         FROM objects WHERE id IN ({of})"
     );
     let rows: Vec<ObjectRow> = query(db, "read objects", &sql, values()).await?;
     let mut others: HashMap<i64, Other> = rows
@@ -190,15 +249,14 @@ async fn others(db: &impl ConnectionTrait, ids: &[i64]) -> Result<HashMap<i64, O
         })
         .collect();
     let sql = format!(
-        "SELECT object_id, first_line, line_count, state FROM chunks
+        "SELECT object_id, first_line, line_count, state = 'dead' AND NOT unclaimed AS dead FROM chunks
          WHERE object_id IN ({of}) AND state IN ('committed', 'dead')"
     );
     let rows: Vec<ChunkRow> = query(db, "read chunks", &sql, values()).await?;
     for row in rows {
         if let Some(other) = others.get_mut(&row.object_id) {
             let behind = row.first_line + row.line_count;
-            let is_dead = row.state == chunks::State::Dead;
-            other.chunks.push((row.first_line, behind, is_dead));
+            other.chunks.push((row.first_line, behind, row.dead));
         }
     }
     Ok(others)

@@ -8,7 +8,7 @@ use sea_orm::{FromQueryResult, Value};
 use super::Ledger;
 use crate::{
     Error,
-    backend::{execute, milliseconds, placeholders, query},
+    backend::{execute, milliseconds, nobody_reads, placeholders, query},
 };
 
 /// How the reading of an object was refused.
@@ -84,9 +84,9 @@ impl Ledger {
         execute(&self.db, "retry refused objects", &sql, roots).await
     }
 
-    /// The objects of these roots that are neither done nor failed, in order, and what they wait for; none where the
-    /// first of them was not refused, which is found out at once.
-    pub async fn unended_behind_refused(&self, roots: &[String]) -> Result<Vec<Unended>, Error> {
+    /// The objects of these roots that are neither done nor failed, in order, and what they wait for; none where neither
+    /// the first of them was refused, nor one of other roots is before all of them that nobody reads.
+    pub async fn unended_behind_unread(&self, roots: &[String]) -> Result<Vec<Unended>, Error> {
         if roots.is_empty() {
             return Ok(Vec::new());
         }
@@ -99,9 +99,12 @@ impl Ledger {
                          WHERE c.object_id = o.id AND c.state IN ('committed', 'dead')), 0) = o.total_bytes,
                      FALSE) AS dead
              FROM objects o WHERE o.state NOT IN ('done', 'failed') AND o.root IN ({of})
-                 AND (SELECT f.state = 'registered' AND f.refusals > 0 FROM objects f
-                     WHERE f.state NOT IN ('done', 'failed') AND f.root IN ({of}) ORDER BY f.id LIMIT 1)
-             ORDER BY o.id"
+                 AND ((SELECT f.state = 'registered' AND f.refusals > 0 FROM objects f
+                         WHERE f.state NOT IN ('done', 'failed') AND f.root IN ({of}) ORDER BY f.id LIMIT 1)
+                     OR (SELECT {unread} AND root NOT IN ({of}) FROM objects
+                         WHERE state NOT IN ('done', 'failed') ORDER BY id LIMIT 1))
+             ORDER BY o.id",
+            unread = nobody_reads(&self.db)
         );
         let roots = roots.iter().map(Value::from);
         let rows: Vec<Row> = query(&self.db, "read what waits", &sql, roots).await?;

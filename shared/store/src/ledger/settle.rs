@@ -75,7 +75,7 @@ impl Ledger {
         }
         let whole = ended.len();
         for Failing { id, error } in failing(&tx, &dead, max_rejects).await? {
-            if settled(&tx).await?.get() == id && outdone(&tx, &[id]).await?.may_end(id) {
+            if settled(&tx).await?.get() == id && outdone(&tx, &[id]).await?.may_break_off(id) {
                 self.end_failed(&tx, id, &error).await?;
                 ended.extend(as_ended(id, Some(error)));
             }
@@ -188,9 +188,11 @@ impl Candidates {
         let watermark = settled(db).await?.get();
         let tiled = tiled(db).await?;
         let is_hopeless = hopeless(db, max_rejects).await?.contains(&watermark);
-        // The one at the watermark may be about to fail.
         let mut ids: Vec<i64> = tiled.iter().map(|object| object.id).collect();
-        ids.extend((!ids.contains(&watermark)).then_some(watermark));
+        // The one at the watermark may be about to fail.
+        if is_hopeless || is_unreadable(db, watermark).await? {
+            ids.push(watermark);
+        }
         Ok(Self {
             outdone: outdone(db, &ids).await?,
             watermark,
@@ -203,9 +205,21 @@ impl Candidates {
     fn may_change(&self) -> bool {
         let mut tiled = self.tiled.iter().filter(|one| self.outdone.may_end(one.id));
         tiled.any(|object| object.dead == 0 || object.id == self.watermark)
-            || (self.is_hopeless && self.outdone.may_end(self.watermark))
+            || (self.is_hopeless && self.outdone.may_break_off(self.watermark))
             || self.outdone.needs_epoch()
     }
+}
+
+async fn is_unreadable(db: &impl ConnectionTrait, object: i64) -> Result<bool, Error> {
+    let sql = "SELECT id FROM objects WHERE id = $1 AND unreadable";
+    let found: Vec<Id> = query(db, "look for an unreadable object", sql, [object.into()]).await?;
+    Ok(!found.is_empty())
+}
+
+#[derive(FromQueryResult)]
+struct Id {
+    #[expect(dead_code, reason = "that there is a row says all")]
+    id: i64,
 }
 
 async fn failing(

@@ -3,7 +3,9 @@
 use jetline_records::{EpochId, ObjectId};
 use jetline_store::{ChunkRows, OutdoneBy, entities::objects::State, ledger::Ended};
 
-use crate::base::{Base, both, chunk, complete, entry, epoch_id, id, read, unreadable, watermark};
+use crate::base::{
+    Base, ROOT, both, chunk, complete, entry, epoch_id, id, lease, read, unreadable, watermark,
+};
 
 async fn settle(base: &Base) -> Vec<ObjectId> {
     let ended: Vec<Ended> = base.ledger.settle(epoch_id(9), None).await.unwrap();
@@ -77,6 +79,80 @@ async fn object_that_outdid_lines_and_cannot_be_read_ends_the_epoch() {
         // Nor does it end before the one below it, which would leave a base above what is claimed again.
         assert!(!base.ledger.fail(id(2), epoch_id(10)).await.unwrap());
         assert_eq!(base.object(2).await.state, State::Loading);
+    }
+}
+
+/// A range of lines may hold some that outdid none.
+#[tokio::test]
+async fn chunk_that_was_dead_before_the_epoch_began_ends_no_other() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        for _ in 0..2 {
+            base.ledger.suspect(&entry(2, 1, 1), 1).await.unwrap();
+        }
+        base.ledger.end_epoch(epoch.id, epoch_id(2)).await.unwrap();
+        let next = base.ledger.epoch().await.unwrap().unwrap().epoch;
+        base.counts(&next, chunk(2, 0, &[(1, "a")])).await;
+        base.counts(&next, chunk(2, 2, &[(2, "b")])).await;
+        base.counts(&next, outdone(1, 1, 3)).await;
+        read(&base.ledger, &complete(1)).await;
+        assert_eq!(settle(&base).await, [id(1)]);
+        assert_eq!(epoch_in_force(&base).await, next.id);
+    }
+}
+
+#[tokio::test]
+async fn lines_that_a_dead_chunk_of_their_object_outdid_are_judged_once_more() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        let mut first = outdone(1, 2, 2);
+        first.outdone_by[0].object = id(1);
+        base.counts(&epoch, first).await;
+        for _ in 0..2 {
+            base.ledger.suspect(&entry(1, 1, 1), 1).await.unwrap();
+        }
+        read(&base.ledger, &complete(2)).await;
+        assert_eq!(settle(&base).await, []);
+        let next = base.ledger.epoch().await.unwrap().unwrap().epoch;
+        assert_ne!(next.id, epoch.id);
+        assert_eq!(next.base, id(1));
+        base.counts(&next, chunk(1, 0, &[(1, "a")])).await;
+        assert_eq!(settle(&base).await, [id(1)]);
+        assert_eq!(base.object(1).await.state, State::Failed);
+    }
+}
+
+#[tokio::test]
+async fn object_that_was_refused_and_is_read_now_ends_no_epoch() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        base.counts(&epoch, outdone(1, 1, 1)).await;
+        read(&base.ledger, &complete(1)).await;
+        base.run("UPDATE objects SET refusal = 'expired', refusals = 1 WHERE id = 2")
+            .await;
+        assert!(lease(&base.ledger, "me").await.is_some());
+        assert_eq!(settle(&base).await, []);
+        assert_eq!(epoch_in_force(&base).await, epoch.id);
+    }
+}
+
+#[tokio::test]
+async fn objects_that_others_wait_for_are_named_where_nobody_reads_them() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        base.counts(&epoch, outdone(1, 1, 1)).await;
+        read(&base.ledger, &complete(1)).await;
+        let unread = async |root: &str| {
+            let roots = [root.to_owned()];
+            let unread = base.ledger.unread_before(&[id(1)], &roots).await;
+            unread.unwrap()
+        };
+        assert_eq!(unread("another").await, [id(2)]);
+        assert_eq!(unread(ROOT).await, []);
+        assert!(lease(&base.ledger, "me").await.is_some());
+        assert_eq!(unread("another").await, []);
+        base.ledger.forget_claims(epoch_id(3)).await.unwrap();
+        assert_eq!(epoch_in_force(&base).await, epoch_id(3));
     }
 }
 

@@ -82,7 +82,7 @@ async fn somebody_elses_object_is_not_refused() {
 async fn what_has_not_ended_is_told_where_something_was_refused() {
     for base in both().await {
         register(&base.ledger, 2).await;
-        let unended = base.ledger.unended_behind_refused(&roots()).await;
+        let unended = base.ledger.unended_behind_unread(&roots()).await;
         assert_eq!(unended.unwrap(), []);
         assert_eq!(leased(&base, "a").await, Some(1));
         let noted = base.ledger.note_refusals(&refusal(1, LONG), "a").await;
@@ -95,8 +95,29 @@ async fn what_has_not_ended_is_told_where_something_was_refused() {
                 refused,
                 dead: false,
             });
-        let unended = base.ledger.unended_behind_refused(&roots()).await;
+        let unended = base.ledger.unended_behind_unread(&roots()).await;
         assert!(unended.unwrap().into_iter().eq(expected));
+    }
+}
+
+#[tokio::test]
+async fn what_has_not_ended_is_told_behind_an_object_of_another_source_that_nobody_reads() {
+    for base in both().await {
+        register(&base.ledger, 2).await;
+        base.run("UPDATE objects SET root = 'another' WHERE id = 1")
+            .await;
+        let unended = async || {
+            let unended = base.ledger.unended_behind_unread(&roots()).await.unwrap();
+            unended.iter().map(|one| one.object).collect::<Vec<_>>()
+        };
+        assert_eq!(unended().await, [id(2)]);
+        let roots = ["another".to_owned()];
+        let leased = base.ledger.lease("b", &roots, TERM, ONE).await.unwrap();
+        assert_eq!(leased.len(), 1);
+        assert_eq!(unended().await, []);
+        base.run("UPDATE objects SET lease_until = 1 WHERE id = 1")
+            .await;
+        assert_eq!(unended().await, [id(2)]);
     }
 }
 

@@ -3,7 +3,7 @@
 use jetline_records::{Reason, Table, products};
 use jetline_store::{CommitOutcome, Error, Refused};
 
-use crate::base::{Base, both, chunk, postgres, sqlite};
+use crate::base::{Base, both, chunk, if_changed, postgres, sqlite};
 
 fn table() -> Table {
     Table::of::<products::Model>()
@@ -258,4 +258,66 @@ async fn refusal_in_sqlite_costs_its_row_alone() {
     let found = refused(&base, &["yes", "no", "yes"]).await.unwrap();
     let expected = (2, Reason::RefusedByDatabase, "not today".to_owned());
     assert_eq!(found, [expected]);
+}
+
+#[tokio::test]
+async fn rolling_back_in_sqlite_costs_its_row_alone() {
+    let (base, _) = sqlite().await.with_objects(1).await;
+    base.run(
+        "CREATE TRIGGER no BEFORE INSERT ON products WHEN new.title = 'no' BEGIN SELECT RAISE(ROLLBACK, 'not today'); END",
+    )
+    .await;
+    for _ in 0..2 {
+        let found = refused(&base, &["yes", "no", "yes", "no"]).await.unwrap();
+        let lines: Vec<u32> = found.iter().map(|(line, ..)| *line).collect();
+        assert_eq!(lines, [2, 4]);
+    }
+    assert_eq!(base.number("SELECT COUNT(*) FROM products").await, Some(0));
+}
+
+/// A trigger that fails for want of a table could be the fault of all rows: one that can be written says that it is not.
+#[tokio::test]
+async fn row_is_found_where_the_table_says_all_others_already() {
+    let (odd, _) = WAYS[WAYS.len() - 1];
+    // The rows are of the lines themselves, or of lines of a later object.
+    for object in [1, 2] {
+        let (base, epoch) = postgres().await.with_objects(2).await;
+        base.run(odd).await;
+        let earlier = chunk(object, 0, &[(1, "yes"), (2, "yes")]);
+        base.counts(&epoch, earlier).await;
+        let found = refused(&base, &["yes", "yes", "no"]).await.unwrap();
+        let lines: Vec<u32> = found.iter().map(|(line, ..)| *line).collect();
+        assert_eq!(lines, [3]);
+    }
+}
+
+#[tokio::test]
+async fn missing_table_is_not_the_fault_of_rows_that_policies_tell_apart() {
+    let base = postgres().await.with_objects(1).await.0;
+    base.run(
+        "ALTER TABLE products ENABLE ROW LEVEL SECURITY;
+         CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO nowhere VALUES (1); RETURN new; END';
+         CREATE TRIGGER broken BEFORE INSERT ON products FOR EACH ROW EXECUTE FUNCTION broken()",
+    )
+    .await;
+    let found = refused(&base, &["a", "b"]).await;
+    assert!(found.is_err(), "{found:?}");
+}
+
+/// In order, what the table says already is left alone: by the commit, and by the search.
+#[tokio::test]
+async fn search_leaves_rows_alone_that_the_commit_does() {
+    let (base, epoch) = postgres().await.with_objects(2).await;
+    base.counts(&epoch, chunk(1, 0, &[(1, "a"), (2, "b")]))
+        .await;
+    base.run(
+        "CREATE FUNCTION once() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''only once''; END';
+         CREATE TRIGGER once BEFORE UPDATE ON products FOR EACH ROW EXECUTE FUNCTION once()",
+    )
+    .await;
+    let again = if_changed(chunk(2, 0, &[(1, "a"), (2, "c")]));
+    let found = base.ledger.refused(&table(), again.rows).await.unwrap();
+    let lines: Vec<u32> = found.iter().map(|one| one.position.line()).collect();
+    assert_eq!(lines, [2]);
 }

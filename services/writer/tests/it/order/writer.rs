@@ -113,6 +113,9 @@ impl Writer {
             Some(Rule::Recovery) => epoch.recovery = ObjectId::default(),
             _ => {}
         }
+        if epoch.claims(dataset.name) && without != Some(Rule::Refusal) {
+            self.refused.clear();
+        }
         let settled = self.messages.iter().map(|message| message.chunk.settled);
         let settled = settled.min();
         let mut parsed = self.parsed(dataset);
@@ -164,6 +167,7 @@ impl Writer {
             CommitOutcome::Raced => {}
             CommitOutcome::Suppressed => panic!("no trigger leaves rows out"),
             CommitOutcome::EpochEnded => self.after(claimed_under, without).await,
+            CommitOutcome::Repeated(repeated) => self.let_go(&repeated),
             CommitOutcome::Stale(stale) => {
                 let next = self.epochs.next_id().await;
                 self.ledger.end_epoch(claimed_under, next).await.unwrap();

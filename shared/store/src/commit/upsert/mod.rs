@@ -18,6 +18,8 @@ use crate::Error;
 pub(super) struct Upserted {
     /// For each chunk.
     pub(super) written: Vec<Written>,
+    /// Whether a row was inserted or changed, be it only its rank.
+    pub(super) any_written: bool,
     /// The lines of rows that were written without an error and are not there: a trigger left them out.
     pub(super) suppressed: Vec<Position>,
 }
@@ -32,7 +34,7 @@ pub(super) async fn upsert(
 ) -> Result<Upserted, Error> {
     let mut upserted = Upserted {
         written: vec![Written::default(); chunks.len()],
-        suppressed: Vec::new(),
+        ..Upserted::default()
     };
     let mut rows: Vec<(usize, Judged)> = Vec::with_capacity(chunks.iter().map(Vec::len).sum());
     for (chunk, judged) in chunks.into_iter().enumerate() {

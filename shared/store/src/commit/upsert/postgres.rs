@@ -108,6 +108,7 @@ async fn insert(
         let mut note = |positions: Option<Vec<i64>>, count: fn(&mut Written) -> &mut u64| {
             for position in positions.into_iter().flatten() {
                 if let Some((chunk, _)) = sent.remove(&position) {
+                    upserted.any_written = true;
                     *count(&mut upserted.written[chunk]) += 1;
                 }
             }

@@ -117,6 +117,7 @@ async fn insert(
             values.extend(self::values(judged, now));
         }
         let written = execute(tx, "upsert records", &sql, values).await?;
+        upserted.any_written |= written > 0;
         if written != size as u64 {
             not_written(tx, table, &sent, upserted).await?;
         }
