@@ -112,6 +112,9 @@ impl fmt::Display for Format {
 /// zstd itself takes.
 pub const WINDOW_LOG: u32 = 27;
 
+/// The same of the largest window that can be allowed: more than zstd makes is damage.
+const LARGEST_WINDOW_LOG: u32 = 31;
+
 /// The object's content, from its stored bytes. After an error nothing comes. `window_log` bounds the memory that
 /// Zstandard data may ask for.
 pub fn decode(
@@ -197,7 +200,11 @@ fn damage(format: Format, error: io::Error, window_log: u32) -> DecodeError {
             DecodeError::Truncated { format }
         }
         // The decoder has no code for it, only these words.
-        Err(error) if format == Format::Zstd && error.to_string().contains("too much memory") => {
+        Err(error)
+            if format == Format::Zstd
+                && window_log < LARGEST_WINDOW_LOG
+                && error.to_string().contains("too much memory") =>
+        {
             DecodeError::Window {
                 mib: (1_u64 << window_log) >> 20,
             }

@@ -1,14 +1,16 @@
 //! Content that cannot be lines of JSON, by its first bytes.
 //!
-//! Only what no text begins with is here: one bad line at the beginning of a good object must cost only itself.
+//! A magic number counts where it stands in the first line and what is around it is no text: one bad line at the beginning
+//! of a good object must cost only itself. No line of JSON matches: it begins with none of those at the beginning, and holds
+//! no NUL, as the others do.
 
 use super::Format;
 
 /// How many of the content's first bytes tell: a tar archive says what it is behind the name of its first file.
-pub(super) const HEAD: usize = 264;
+pub(super) const HEAD: usize = 265;
 
 /// What begins with which bytes, at which offset.
-const MAGIC: [(usize, &[u8], &str); 28] = [
+const MAGIC: [(usize, &[u8], &str); 29] = [
     (0, b"\xff\xfe\0\0", "UTF-32 text"),
     (0, b"\0\0\xfe\xff", "UTF-32 text"),
     (0, b"\xff\xfe", "UTF-16 text"),
@@ -23,18 +25,19 @@ const MAGIC: [(usize, &[u8], &str); 28] = [
     (0, b"PK\x05\x06", "a zip archive"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (0, b"Rar!\x1a\x07", "a rar archive"),
-    (257, b"ustar", "a tar archive"),
+    (257, b"ustar\0", "a tar archive"),
+    (257, b"ustar  \0", "a tar archive"),
     (0, b"\x89PNG\r\n\x1a\n", "a PNG picture"),
     (0, b"\xff\xd8\xff", "a JPEG picture"),
     (0, b"GIF89a", "a GIF picture"),
     (0, b"GIF87a", "a GIF picture"),
     (0, b"II*\0", "a TIFF picture"),
     (0, b"MM\0*", "a TIFF picture"),
-    (8, b"WEBPVP8", "a WebP picture"),
+    (0, b"RIFF", "a RIFF file (WebP, WAV, AVI)"),
     (0, b"%PDF-", "a PDF document"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document"),
     (0, b"SQLite format 3\0", "a SQLite database"),
-    (0, b"PAR1", "a Parquet file"),
+    (0, b"PAR1\x15", "a Parquet file"),
     (0, b"Obj\x01", "an Avro file"),
     (0, b"\x7fELF", "a program"),
 ];
@@ -49,11 +52,20 @@ pub(super) fn form(head: &[u8]) -> Option<String> {
         return Some(format!("{format} data, compressed once more"));
     }
     let begins = |(offset, magic, _): &&(usize, &[u8], &str)| {
-        head.get(*offset..)
-            .is_some_and(|head| head.starts_with(magic))
+        head.split_at_checked(*offset)
+            .is_some_and(|(before, head)| head.starts_with(magic) && !before.contains(&b'\n'))
     };
-    let magic = MAGIC.iter().find(begins).map(|(_, _, form)| *form);
+    let magic = MAGIC.iter().find(begins).filter(|_| !is_text(head));
+    let magic = magic.map(|(_, _, form)| *form);
     magic.or_else(|| wide(head)).map(str::to_owned)
+}
+
+/// Whether bytes may be text, which may be cut off within a character.
+fn is_text(head: &[u8]) -> bool {
+    let is_utf8 =
+        std::str::from_utf8(head).map_or_else(|error| error.error_len().is_none(), |_| true);
+    let is_control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    is_utf8 && !head.iter().any(is_control)
 }
 
 /// Text of several bytes per character, without a byte order mark, when four characters agree.
@@ -73,11 +85,18 @@ fn wide(head: &[u8]) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    /// A head with some bytes where a tar archive has its magic number.
+    fn at_257(begin: &[u8], filler: u8, magic: &[u8]) -> Vec<u8> {
+        let mut head = begin.to_vec();
+        head.resize(257, filler);
+        head.extend_from_slice(magic);
+        head
+    }
+
     #[test]
     fn magic_numbers_and_wide_text_are_recognised() {
-        let mut tar = b"a.jsonl".to_vec();
-        tar.resize(257, 0);
-        tar.extend_from_slice(b"ustar\x0000");
+        let posix = at_257(b"a.jsonl", 0, b"ustar\x0000");
+        let gnu = at_257(b"a.jsonl", 0, b"ustar  \0");
         let utf16: Vec<u8> = "{\"id\":1}"
             .encode_utf16()
             .flat_map(u16::to_be_bytes)
@@ -94,10 +113,33 @@ mod tests {
             (b"PK\x03\x04\x14\0", "a zip archive"),
             (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
             (b"\x1f\x8b\x08\0", "gzip data, compressed once more"),
-            (&tar, "a tar archive"),
+            (&posix, "a tar archive"),
+            (&gnu, "a tar archive"),
+            (b"PAR1\x15\0\x15", "a Parquet file"),
+            (b"GIF89a\x01\0\x01\0\0", "a GIF picture"),
+            (b"RIFF\x24\0\0\0WEBPVP8 ", "a RIFF file (WebP, WAV, AVI)"),
+            (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "a PDF document"),
         ] {
             assert_eq!(form(head).as_deref(), Some(expected));
         }
+    }
+
+    #[test]
+    fn no_line_is_taken_for_a_magic_number() {
+        for mut head in [
+            at_257(b"{\"title\":\"", b'm', b"ustard\"}"),
+            at_257(b"{\"id\":1}\n", b'm', b"ustar\0"),
+            b"{\"id\":1,WEBPVP8\0".to_vec(),
+            b"GIF89a, the format\n{\"id\":1}\n".to_vec(),
+            b"PAR1\n{\"id\":1}\n".to_vec(),
+            b"%PDF-1.7\n{\"id\":1}\n".to_vec(),
+            b"RIFFRAFF\n{\"id\":1}\n".to_vec(),
+        ] {
+            head.truncate(HEAD);
+            assert_eq!(form(&head), None, "{}", head.escape_ascii());
+        }
+        // What ends within a character may be text.
+        assert_eq!(form("GIF89a ü".as_bytes().split_last().unwrap().1), None);
     }
 
     #[test]

@@ -253,9 +253,9 @@ async fn other_bytes_behind_the_last_member_are_named_as_such() {
     }
 }
 
-/// A frame of unknown size with a window of 2 GiB, and one raw block of a line in it.
-fn long_window() -> Vec<u8> {
-    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, (31 - 10) << 3];
+/// A frame of unknown size with a window of so many bytes, and one raw block of a line in it.
+fn frame(window_log: u8) -> Vec<u8> {
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, (window_log - 10) << 3];
     frame.extend([(4 << 3) | 1, 0, 0]);
     frame.extend(b"one\n");
     frame
@@ -263,7 +263,7 @@ fn long_window() -> Vec<u8> {
 
 #[tokio::test]
 async fn window_beyond_the_limit_is_told_by_its_setting_and_is_no_damage() {
-    let (read, error) = decoded("a.zst", &long_window(), 1 << 16, None).await;
+    let (read, error) = decoded("a.zst", &frame(31), 1 << 16, None).await;
     assert!(read.is_empty());
     let error = error.unwrap();
     assert!(
@@ -271,7 +271,14 @@ async fn window_beyond_the_limit_is_told_by_its_setting_and_is_no_damage() {
         "{error:?}"
     );
     assert!(error.to_string().contains("ZSTD_WINDOW"), "{error}");
-    let stored = stream::iter([Ok(Bytes::from(long_window()))]).boxed();
+    let stored = stream::iter([Ok(Bytes::from(frame(31)))]).boxed();
     let blocks: Vec<Bytes> = decode("a.zst", stored, 31).try_collect().await.unwrap();
     assert_eq!(blocks.concat(), b"one\n");
+}
+
+#[tokio::test]
+async fn window_beyond_what_can_be_allowed_is_damage() {
+    let stored = stream::iter([Ok(Bytes::from(frame(32)))]).boxed();
+    let read: Result<Vec<Bytes>, _> = decode("a.zst", stored, 31).try_collect().await;
+    assert!(matches!(read, Err(DecodeError::Damaged { .. })), "{read:?}");
 }
