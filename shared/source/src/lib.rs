@@ -3,7 +3,9 @@
 //! [`Source`] is a port: what it promises stands in its doc comment, every adapter is one module, and all of them pass
 //! the same suite, `tests/it/conformance.rs`. [`open`] picks the adapter for a [`Location`].
 
+mod braces;
 mod directory;
+mod glob;
 mod listing;
 mod location;
 mod locations;
@@ -18,6 +20,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 pub use directory::Directory;
 use futures::stream::BoxStream;
+pub use glob::InvalidPattern;
 use listing::Shown;
 pub use listing::{LeftOut, Listing};
 use location::Place;
@@ -68,8 +71,8 @@ pub trait Source: Send + Sync {
     /// Every object version that is there now and matches, however many there are.
     ///
     /// Not meant are hidden files and directories' placeholders: a key with a segment that starts with `.` or `_` below
-    /// the location, and keys that end in `/`. An entry that is meant and can never be read as it is costs only itself:
-    /// it is among those that were left out.
+    /// the location where the pattern's segment does not, and keys that end in `/`. An entry that is meant and can never
+    /// be read as it is costs only itself: it is among those that were left out.
     async fn list(&self) -> Result<Listing, Error>;
 
     /// The bytes of exactly that version in a range of its stored (not decompressed) bytes, in order and in bounded

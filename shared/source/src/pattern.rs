@@ -1,17 +1,16 @@
 //! Which keys belong to a location: those below a prefix, and of them those that match a glob.
 
-use globset::{Glob, GlobBuilder, GlobMatcher};
+use crate::glob::{Glob, InvalidPattern, is_hidden};
 
 /// What makes a text a glob.
 const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
 
-/// A literal prefix and, when the text has wildcards, the glob as a whole: `*` stays within a segment, `**` does not. A
-/// backslash takes the meaning from the character behind it.
+/// A literal prefix and, when the text has wildcards, the glob as a whole.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: String,
     prefix: String,
-    glob: Option<GlobMatcher>,
+    glob: Option<Glob>,
     /// The text, where it is not the prefix: something may have exactly this name.
     literal: Option<String>,
 }
@@ -30,17 +29,17 @@ pub(crate) enum Fit {
 impl Pattern {
     /// Reads `path/to/`, `path/to/key` or `path/*/part-?.{jsonl,jsonl.gz}`. A glob that ends in `/` means everything
     /// below.
-    pub fn parse(text: &str) -> Result<Self, globset::Error> {
+    pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         let (prefix, is_glob) = unescaped(text);
         let all_below = if text.ends_with('/') { "**" } else { "" };
         let glob = is_glob
-            .then(|| compile(&format!("{text}{all_below}")))
+            .then(|| Glob::parse(&format!("{text}{all_below}")))
             .transpose()?;
         let has_other_name = is_glob || prefix != text;
         Ok(Self {
             text: text.to_owned(),
             prefix,
-            glob: glob.map(|glob| glob.compile_matcher()),
+            glob,
             literal: has_other_name.then(|| text.to_owned()),
         })
     }
@@ -89,19 +88,22 @@ impl Pattern {
         self.glob.is_some()
     }
 
-    /// How many segments a key may have, where that is limited.
-    pub(crate) fn max_segments(&self) -> Option<usize> {
-        let deep = self.glob.is_none() || self.text.contains("**") || self.text.ends_with('/');
-        (!deep).then(|| self.text.matches('/').count() + 1)
-    }
-
     /// Whether a key belongs: below the prefix, matched, not hidden and not a directory's placeholder.
     #[must_use]
     pub fn matches(&self, key: &str) -> bool {
-        key.starts_with(&self.prefix)
-            && !key.ends_with('/')
-            && !self.hides(key)
-            && self.glob.as_ref().is_none_or(|glob| glob.is_match(key))
+        !key.ends_with('/')
+            && match &self.glob {
+                Some(glob) => glob.matches(key),
+                None => key.starts_with(&self.prefix) && !self.hides(key),
+            }
+    }
+
+    /// Whether what is below a directory may belong.
+    pub(crate) fn leads_into(&self, directory: &str) -> bool {
+        match &self.glob {
+            Some(glob) => glob.leads_into(directory),
+            None => !self.hides(directory),
+        }
     }
 
     /// Whether a key belongs, and how well.
@@ -121,12 +123,12 @@ impl Pattern {
     }
 
     /// Whether a segment that begins behind the prefix starts with `.` or `_`. What the prefix names itself is wanted.
-    pub(crate) fn hides(&self, key: &str) -> bool {
+    fn hides(&self, key: &str) -> bool {
         let mut begin = 0;
         key.split('/').any(|segment| {
             let below = begin >= self.prefix.len();
             begin += segment.len() + 1;
-            below && segment.starts_with(['.', '_'])
+            below && is_hidden(segment)
         })
     }
 }
@@ -160,13 +162,6 @@ pub(crate) fn base(text: &str) -> Option<usize> {
     None
 }
 
-fn compile(text: &str) -> Result<Glob, globset::Error> {
-    GlobBuilder::new(text)
-        .literal_separator(true)
-        .backslash_escape(true)
-        .build()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,8 +190,6 @@ mod tests {
     fn glob_that_ends_in_a_slash_means_everything_below() {
         let keys = ["in/2024-1/a", "in/2024-2/b/c", "in/2024-3", "in/2024-4/_d"];
         assert_eq!(matched("in/2024-*/", &keys), keys[..2]);
-        let pattern = Pattern::parse("in/2024-*/").unwrap();
-        assert_eq!(pattern.max_segments(), None);
     }
 
     #[test]
@@ -250,10 +243,67 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_known_without_two_stars() {
-        assert_eq!(Pattern::parse("*.jsonl").unwrap().max_segments(), Some(1));
-        assert_eq!(Pattern::parse("*/*.jsonl").unwrap().max_segments(), Some(2));
-        assert_eq!(Pattern::parse("**/*.jsonl").unwrap().max_segments(), None);
-        assert_eq!(Pattern::all().max_segments(), None);
+    fn hidden_segment_that_the_pattern_names_is_wanted_and_no_other() {
+        let keys = ["in/_a.x", "in/b.x", "in/_c.x", "in/d/_e.x", "in/_f/_e.x"];
+        assert_eq!(matched("in/{_a,b}.x", &keys), ["in/_a.x", "in/b.x"]);
+        assert_eq!(matched("in/{_a,*}.x", &keys), ["in/_a.x", "in/b.x"]);
+        assert_eq!(matched("in/*/_e.x", &keys), ["in/d/_e.x"]);
+        assert_eq!(matched("in/**/_e.x", &keys), ["in/d/_e.x"]);
+        assert_eq!(matched("in/[_b]*.x", &keys), ["in/b.x"]);
+        assert_eq!(matched(r"in/\_a*", &keys), ["in/_a.x"]);
+        assert_eq!(
+            matched("{in/{_a,x},in/d/_e}.x", &keys),
+            ["in/_a.x", "in/d/_e.x"]
+        );
+        assert_eq!(
+            matched("in/{_,b}*.x", &keys),
+            ["in/_a.x", "in/b.x", "in/_c.x"]
+        );
+        assert_eq!(matched("in/[!b]*.x", &keys), [""; 0]);
+        assert_eq!(matched("in/?a.x", &keys), [""; 0]);
+        assert_eq!(matched("**", &keys), ["in/b.x"]);
+        assert_eq!(
+            matched("*/{.,_}c*", &["a/.c", "a/_cd", "a/xc"]),
+            ["a/.c", "a/_cd"]
+        );
+        assert_eq!(matched("*.x", &["a_.b.x", "ü.x", ".x"]), ["a_.b.x", "ü.x"]);
+        assert_eq!(matched("{,a/}_b", &["_b", "a/_b", "x_b"]), ["_b", "a/_b"]);
+    }
+
+    #[test]
+    fn alternatives_are_bounded_where_they_are_spelled_out() {
+        assert_eq!(matched(&"{a,b}".repeat(12), &[&"ab".repeat(6)]).len(), 1);
+        let error = Pattern::parse(&"{a/,b}".repeat(12)).unwrap_err();
+        assert!(error.to_string().contains("1000 alternatives"), "{error}");
+    }
+
+    #[test]
+    fn only_directories_of_which_the_key_can_match_lead_on() {
+        let leads = |pattern, directory| Pattern::parse(pattern).unwrap().leads_into(directory);
+        for (pattern, directory) in [
+            ("2024-*/", "2024-1"),
+            ("2024-*/", "2024-1/b"),
+            ("*/*.jsonl", "a"),
+            ("{a/b,c}/*.jsonl", "a"),
+            ("{a/b,c}/*.jsonl", "a/b"),
+            ("**/*.jsonl", "a/b/c"),
+            ("a/**/_b/*", "a/b/_b"),
+            ("", "a"),
+        ] {
+            assert!(leads(pattern, directory), "{pattern} {directory}");
+        }
+        for (pattern, directory) in [
+            ("2024-*/", "lost+found"),
+            ("2024-*/", "2024-1/_tmp"),
+            ("*.jsonl", "a"),
+            ("*.jsonl", "a.jsonl"),
+            ("*/*.jsonl", "a/b"),
+            ("*/*.jsonl", "_a"),
+            ("{a/b,c}/*.jsonl", "b"),
+            ("**/*.jsonl", ".git"),
+            ("", "_a"),
+        ] {
+            assert!(!leads(pattern, directory), "{pattern} {directory}");
+        }
     }
 }

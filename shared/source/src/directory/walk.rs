@@ -33,7 +33,7 @@ pub(super) fn walk(directory: &Directory) -> Result<Listing, Error> {
     let entries = entries.map_err(|error| failed("list", &directory.path, error))?;
     for entry in entries {
         let entry = entry.map_err(|error| failed("list", &directory.path, error))?;
-        walk.entry(&entry, "", 1);
+        walk.entry(&entry, "");
     }
     let mut listing = walk.listing.in_order();
     listing.is_missing =
@@ -49,18 +49,18 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn entry(&mut self, entry: &DirEntry, prefix: &str, depth: usize) {
+    fn entry(&mut self, entry: &DirEntry, prefix: &str) {
         let name = entry.file_name();
         // What is not UTF-8 becomes a replacement character, which wildcards match like any other.
         let key = format!("{prefix}{}", name.to_string_lossy());
         let path = entry.path();
         match entry.file_type() {
             Ok(kind) if kind.is_dir() => {
-                if self.goes_into(&key, depth) {
-                    self.descend(&path, &name, &key, depth);
+                if self.directory.files.leads_into(&key) {
+                    self.descend(&path, &name, &key);
                 }
             }
-            Ok(kind) => self.file(&path, &name, key, kind.is_symlink(), depth),
+            Ok(kind) => self.file(&path, &name, key, kind.is_symlink()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) if self.directory.files.matches(&key) => {
                 self.leave_out(&path, reason(&error));
@@ -69,12 +69,7 @@ impl Walk<'_> {
         }
     }
 
-    fn goes_into(&self, key: &str, depth: usize) -> bool {
-        let files = &self.directory.files;
-        files.max_segments().is_none_or(|most| depth < most) && !files.hides(key)
-    }
-
-    fn descend(&mut self, path: &Path, name: &OsStr, key: &str, depth: usize) {
+    fn descend(&mut self, path: &Path, name: &OsStr, key: &str) {
         if name.to_str().is_none() {
             return self.leave_out(path, NOT_UTF8);
         }
@@ -87,21 +82,21 @@ impl Walk<'_> {
         let prefix = format!("{key}/");
         for entry in entries {
             match entry {
-                Ok(entry) => self.entry(&entry, &prefix, depth + 1),
+                Ok(entry) => self.entry(&entry, &prefix),
                 Err(error) => return self.leave_out(path, reason(&error)),
             }
         }
     }
 
-    fn file(&mut self, path: &Path, name: &OsStr, key: String, is_link: bool, depth: usize) {
-        let matches = self.directory.files.matches(&key);
-        let may_lead_on = is_link && self.goes_into(&key, depth);
-        if !matches && !may_lead_on {
+    fn file(&mut self, path: &Path, name: &OsStr, key: String, is_link: bool) {
+        let files = &self.directory.files;
+        let matches = files.matches(&key);
+        if !(matches || is_link && files.leads_into(&key)) {
             return;
         }
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
-                if may_lead_on {
+                if is_link {
                     self.leave_out(path, DIRECTORY_LINK);
                 }
             }

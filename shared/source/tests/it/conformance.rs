@@ -41,6 +41,7 @@ macro_rules! conforms {
             list_has_every_key_however_many,
             nested_keys_are_found,
             hidden_keys_are_left_out,
+            hidden_keys_that_the_pattern_names_are_found,
             glob_picks_keys,
             exact_key_is_that_object_alone,
             uri_is_root_and_key,
@@ -88,6 +89,15 @@ pub(crate) async fn hidden_keys_are_left_out(place: &impl Fixture) {
     }
     assert_eq!(sorted_keys(place, "").await, ["a", "b/c_"]);
     assert_eq!(sorted_keys(place, "**").await, ["a", "b/c_"]);
+}
+
+pub(crate) async fn hidden_keys_that_the_pattern_names_are_found(place: &impl Fixture) {
+    for key in ["in/_a", "in/b", "in/_c", "in/d/_data", "in/_d/_data"] {
+        place.put(key, b"x");
+    }
+    assert_eq!(sorted_keys(place, "*/{_a,b}").await.len(), 2);
+    assert_eq!(sorted_keys(place, "in/*/_data").await.len(), 1);
+    assert_eq!(sorted_keys(place, "in/*").await.len(), 1);
 }
 
 pub(crate) async fn glob_picks_keys(place: &impl Fixture) {

@@ -68,6 +68,22 @@ async fn odd_entry_of_a_directory_costs_only_itself() {
 }
 
 #[tokio::test]
+async fn only_what_can_match_is_left_out() {
+    use std::os::unix::ffi::OsStrExt;
+    let files = Files::new();
+    files.put("2024-1/a", b"x");
+    files.put("b.jsonl", b"x");
+    fs::create_dir(files.path("").join(std::ffi::OsStr::from_bytes(b"caf\xe9"))).unwrap();
+    symlink("2024-1", files.path("latest")).unwrap();
+    let listing = files.source("2024-*/").await.list().await.unwrap();
+    assert_eq!(listing.left_out.count(), 0, "{listing:?}");
+    assert_eq!(keys(&listing), ["2024-1/a"]);
+    // A link to a directory that matches, and one below which something may.
+    left_out(&files.source("*l*").await, &["b.jsonl"], "latest: links to").await;
+    left_out(&files.source("l*/").await, &[], "latest: links to").await;
+}
+
+#[tokio::test]
 async fn hidden_entries_may_be_as_odd_as_they_like() {
     use std::os::unix::ffi::OsStrExt;
     let files = Files::new();
@@ -97,6 +113,25 @@ async fn file_that_says_no_size_and_has_content_is_not_read_as_nothing() {
     assert_eq!(object.size, 0);
     let error = all(source.read(&object, 0..0)).await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error}");
+}
+
+/// The first says that it has 4096 bytes, and has a few; the second has no byte at its beginning.
+#[tokio::test]
+async fn file_that_cannot_be_read_to_its_size_is_refused_and_not_waited_for() {
+    for (location, words) in [
+        (
+            "/sys/kernel/uevent_seqnum",
+            "fewer bytes than its size says",
+        ),
+        ("/proc/self/mem", "look at the disk"),
+    ] {
+        let location = location.parse().unwrap();
+        let source = open(&location, &S3Config::default()).await.unwrap();
+        let object = only(&*source).await;
+        let error = all(source.read(&object, 0..object.size)).await.unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -328,6 +363,34 @@ async fn more_keys_than_are_allowed_are_refused_by_the_setting() {
 }
 
 #[tokio::test]
+async fn long_keys_and_etags_count_as_many_keys() {
+    for (key, etag) in [
+        ("a".repeat(600), "e".to_owned()),
+        ("a".to_owned(), "e".repeat(600)),
+    ] {
+        let bucket = Bucket::new();
+        let page = entry(&key, &format!("{WRITTEN}<ETag>{etag}</ETag><Size>1</Size>"));
+        bucket.server.fail_next(1, &Fault::page(&page));
+        let mut config = bucket.config();
+        config.s3_max_keys = 2;
+        let source = Bucket::open("s3://shop/", config).await;
+        let error = source.list().await.unwrap_err();
+        assert!(error.to_string().contains("S3_MAX_KEYS"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn token_alone_says_that_there_are_more_keys() {
+    let bucket = Bucket::new();
+    let rest = format!("{WRITTEN}<ETag>\"e\"</ETag><Size>1</Size>");
+    let first = entry("a", &rest) + "<NextContinuationToken>1</NextContinuationToken>";
+    bucket.server.fail_next(1, &Fault::page(&first));
+    bucket.server.fail_next(1, &Fault::page(&entry("b", &rest)));
+    let listing = bucket.source("").await.list().await.unwrap();
+    assert_eq!(keys(&listing), ["a", "b"]);
+}
+
+#[tokio::test]
 async fn listed_size_that_is_not_the_objects_is_noticed() {
     for (listed, content) in [(3, &b"12345"[..]), (9, b"12345"), (0, b"12345")] {
         let bucket = Bucket::new();
@@ -391,5 +454,25 @@ async fn refusal_that_concerns_the_reader_says_what_to_do() {
         assert!(matches!(error, Error::Refused { .. }), "{error}");
         assert!(error.to_string().contains(words), "{error}");
         bucket.server.forget_faults();
+    }
+}
+
+#[tokio::test]
+async fn refusal_of_any_text_is_short_and_has_no_control_characters() {
+    let (bucket, source, _) = Bucket::with_object().await;
+    let object = only(&*source).await;
+    let code = format!("Access&#27;{}", "Denied".repeat(1_000));
+    let message = format!("no&#0;&#27;{}", "no".repeat(10_000));
+    let fault = Fault::refusal(403, &code, &message);
+    bucket.server.fail_next_gets(100, &fault);
+    let read = all(source.read(&object, 0..1)).await.unwrap_err();
+    bucket.server.fail_next(100, &fault);
+    let listed = source.list().await.unwrap_err();
+    for error in [read, listed] {
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.len() < 3_000, "{} bytes", text.len());
+        assert!(!text.contains(char::is_control), "{text:?}");
+        assert!(text.contains("AWS_ACCESS_KEY_ID"), "{text}");
     }
 }
