@@ -12,6 +12,13 @@ use bytes::Bytes;
 use super::{etag, failed, refused};
 use crate::Error;
 
+const MORE_BYTES: &str = "it has more bytes than its size says: copy it to a file of a known size";
+const FEWER_BYTES: &str =
+    "it has fewer bytes than its size says: copy it to a file of a known size, or look at the disk";
+
+/// The device cannot read it.
+const EIO: i32 = 5;
+
 /// One version of a file while it is read.
 pub(super) struct Reading {
     pub(super) path: PathBuf,
@@ -49,11 +56,7 @@ impl Reading {
         self.check()?;
         match read {
             Ok(0) => Ok(()),
-            Ok(_) => Err(refused(
-                "read",
-                &self.path,
-                "it has more bytes than its size says",
-            )),
+            Ok(_) => Err(refused("read", &self.path, MORE_BYTES)),
             Err(error) => Err(self.failed(error)),
         }
     }
@@ -78,6 +81,11 @@ impl Reading {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::Gone {
                 uri: self.uri.clone(),
             },
+            io::ErrorKind::UnexpectedEof => refused("read", &self.path, FEWER_BYTES),
+            _ if error.raw_os_error() == Some(EIO) => {
+                let reason = format!("{error}: look at the disk");
+                refused("read", &self.path, &reason)
+            }
             _ => failed("read", &self.path, error),
         }
     }

@@ -11,7 +11,9 @@ use aws_sdk_s3::{
 use http_body_util::{LengthLimitError, Limited};
 
 /// A page has 1,000 keys of 1,024 bytes at most, which are three times as long when they are percent-encoded.
-const LONGEST: usize = 16 << 20;
+const LONGEST_PAGE: usize = 16 << 20;
+/// An error has a code, a message and a few ids.
+const LONGEST_ERROR: usize = 64 << 10;
 
 /// Which answers are bounded; the content of an object is read as it comes.
 #[derive(Debug)]
@@ -32,10 +34,13 @@ impl Intercept for BodyLimit {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let answer = context.response_mut();
-        if matches!(self, Self::All) || !answer.status().is_success() {
-            let body = answer.take_body();
-            *answer.body_mut() = SdkBody::from_body_1_x(Limited::new(body, LONGEST));
-        }
+        let longest = match self {
+            _ if !answer.status().is_success() => LONGEST_ERROR,
+            Self::All => LONGEST_PAGE,
+            Self::Errors => return Ok(()),
+        };
+        let body = answer.take_body();
+        *answer.body_mut() = SdkBody::from_body_1_x(Limited::new(body, longest));
         Ok(())
     }
 }

@@ -1,8 +1,11 @@
 //! What a failed request means: changed, gone, refused, or worth another try.
 
+use std::{error::Error as StdError, iter};
+
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::{
     config::http::HttpResponse,
-    error::{ProvideErrorMetadata, SdkError},
+    error::{ConnectorError, ProvideErrorMetadata, SdkError},
     operation::{get_object::GetObjectError, list_objects_v2::ListObjectsV2Error},
 };
 use tokio::task::JoinError;
@@ -21,11 +24,15 @@ const MAY_LIST: &str = "the keys need permission for s3:ListBucket: look at AWS_
      AWS_SECRET_ACCESS_KEY and the policies of the bucket";
 const MAY_READ: &str = "the keys need permission for s3:GetObject, and for kms:Decrypt where it is encrypted: look at \
      AWS_ACCESS_KEY_ID and the policies of the bucket and the object";
+const ROLE: &str = "look at AWS_PROFILE, AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE, and at the role that they name";
 const BUCKET: &str = "look at the bucket's name and at AWS_ENDPOINT_URL";
 const REGION: &str = "look at AWS_REGION and AWS_ENDPOINT_URL";
 const SERVER: &str = "look at AWS_ENDPOINT_URL";
 
 const NO_SUCH_BUCKET: &str = "NoSuchBucket";
+
+/// The longest text of a server that is repeated, in bytes.
+const LONGEST_TEXT: usize = 1 << 10;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -74,7 +81,7 @@ pub(super) fn reading(uri: &str, error: SdkError<GetObjectError, HttpResponse>) 
     let said = || {
         format!(
             "{} (status {})",
-            code.unwrap_or("no code"),
+            shown(code.unwrap_or("no code")),
             status.unwrap_or(0)
         )
     };
@@ -116,13 +123,19 @@ pub(super) fn stopped(stopped: JoinError) -> Error {
     unavailable("a part of an object".into(), stopped.into())
 }
 
+/// What a server said, as the log and the ledger take it: without control characters, and not longer than people read.
+pub(super) fn shown(text: &str) -> String {
+    let end = text.floor_char_boundary(LONGEST_TEXT);
+    text[..end].replace(char::is_control, "")
+}
+
 /// Why waiting a moment does not help and what to look at; `None` when it may help.
-fn refusal<E: ProvideErrorMetadata>(
+fn refusal<E: ProvideErrorMetadata + StdError + 'static>(
     error: &SdkError<E, HttpResponse>,
     permission: &'static str,
 ) -> Option<String> {
     let SdkError::ServiceError(answer) = error else {
-        return None;
+        return without_credentials(error);
     };
     let status = answer.raw().status().as_u16();
     let code = answer.err().code().unwrap_or("no code");
@@ -132,10 +145,32 @@ fn refusal<E: ProvideErrorMetadata>(
         _ => answer.err().message().unwrap_or_default(),
     };
     let space = if message.is_empty() { "" } else { ", " };
-    let message = message.trim_end_matches('.');
+    let (code, message) = (shown(code), shown(message.trim_end_matches('.')));
     Some(format!(
         "{code} (status {status}){space}{message}: {advice}"
     ))
+}
+
+/// Why there are no credentials any more, when whoever gives them was reached and gives none.
+fn without_credentials(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut said = None;
+    for cause in iter::successors(Some(error), cause) {
+        let credentials = cause.downcast_ref::<CredentialsError>();
+        if cause.is::<ConnectorError>() {
+            // Unless it is about the credentials of that connection.
+            said = None;
+        } else if let Some(CredentialsError::ProviderTimedOut(_)) = credentials {
+            return None;
+        } else if credentials.is_some() || said.is_some() {
+            said = Some(cause.to_string());
+        }
+    }
+    let said = shown(&said?);
+    Some(format!("the credentials cannot be renewed, {said}: {ROLE}"))
+}
+
+fn cause<'a>(error: &&'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    (*error).source()
 }
 
 fn advice(status: u16, code: &str, permission: &'static str) -> Option<&'static str> {
@@ -158,6 +193,13 @@ fn advice(status: u16, code: &str, permission: &'static str) -> Option<&'static 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_of_a_server_is_shown_short_and_without_control_characters() {
+        assert_eq!(shown("a\0b\u{1b}[mü\n"), "ab[mü");
+        assert_eq!(shown(&"ü".repeat(LONGEST_TEXT)).len(), LONGEST_TEXT);
+        assert_eq!(shown(&"€".repeat(LONGEST_TEXT)).len(), LONGEST_TEXT - 1);
+    }
 
     #[test]
     fn advice_fits_the_cause() {

@@ -36,8 +36,9 @@ pub struct S3Config {
     /// How many ranges of an object are in flight at a time.
     #[arg(long, env, value_name = "NUMBER", default_value = "4")]
     pub s3_parallel_parts: NonZeroUsize,
-    /// How many keys a listing may have, matching or not; with more it is refused, as one that has no end would be.
-    #[arg(long, env, value_name = "NUMBER", default_value = "10000000")]
+    /// How many keys a listing may have, matching or not, with 256 bytes of key and `ETag` for each; with more it is
+    /// refused, as one that has no end would be. It bounds the memory of a listing.
+    #[arg(long, env, value_name = "NUMBER", default_value = "1000000")]
     pub s3_max_keys: u64,
     /// The endpoint and the keys; without them, as every AWS tool finds them: `AWS_ACCESS_KEY_ID`, `AWS_REGION`,
     /// `AWS_ENDPOINT_URL`, profiles, roles.
@@ -50,7 +51,7 @@ impl Default for S3Config {
         Self {
             s3_part_size: 4 << 20,
             s3_parallel_parts: NonZeroUsize::MIN.saturating_add(3),
-            s3_max_keys: 10_000_000,
+            s3_max_keys: 1_000_000,
             access: None,
         }
     }

@@ -18,6 +18,8 @@ const EMPTY_PAGES: u32 = 1_000;
 /// The fewest keys on a page on average, beyond the first pages. S3 puts 1,000 on each.
 const FEWEST_KEYS: u64 = 10;
 const FIRST_PAGES: u64 = 1_000;
+/// How many bytes of keys and `ETag`s a listing may have for each key that it may have. Together they bound its memory.
+const BYTES_PER_KEY: u64 = 256;
 
 /// A listing of the keys below a prefix.
 pub(super) struct Pages {
@@ -47,6 +49,8 @@ pub(super) struct Listed {
 struct Progress {
     pages: u64,
     keys: u64,
+    /// Of keys and `ETag`s.
+    bytes: u64,
     empty: u32,
     first_keys: HashSet<String>,
 }
@@ -85,9 +89,10 @@ impl Pages {
         self.progress
             .note(&listed, self.limit)
             .map_err(|reason| self.refused(&reason))?;
-        self.is_over = page.is_truncated != Some(true);
+        // Some servers give the token alone.
+        let next = page.next_continuation_token.filter(|next| !next.is_empty());
+        self.is_over = next.is_none() && page.is_truncated != Some(true);
         if !self.is_over {
-            let next = page.next_continuation_token.filter(|next| !next.is_empty());
             if next.is_none() || next == self.token {
                 return Err(self.refused(
                     "the server says that there are more keys, and does not say how to ask for them",
@@ -150,16 +155,29 @@ impl Listed {
             },
         }
     }
+
+    /// What its key and `ETag` take.
+    fn bytes(&self) -> u64 {
+        let etag = self.object.e_tag().unwrap_or_default();
+        (self.key.len() + etag.len()) as u64
+    }
 }
 
 impl Progress {
     fn note(&mut self, page: &[Listed], limit: u64) -> Result<(), String> {
         self.pages += 1;
         self.keys += page.len() as u64;
+        self.bytes += page.iter().map(Listed::bytes).sum::<u64>();
+        let what_to_do = "narrow the prefix, or raise it; or the listing has no end";
         if self.keys > limit {
             return Err(format!(
-                "there are more than {limit} keys (S3_MAX_KEYS): narrow the prefix, or raise it; or the listing \
-                 has no end"
+                "there are more than {limit} keys (S3_MAX_KEYS): {what_to_do}"
+            ));
+        }
+        if self.bytes > limit.saturating_mul(BYTES_PER_KEY) {
+            return Err(format!(
+                "keys and ETags have more than {BYTES_PER_KEY} bytes for each of the {limit} keys that there may be \
+                 (S3_MAX_KEYS): {what_to_do}"
             ));
         }
         let Some(first) = page.first().map(|entry| entry.key.clone()) else {

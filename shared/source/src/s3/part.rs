@@ -176,6 +176,7 @@ impl Request {
             && version::has_etag(&self.version)
             && bare(etag) != bare(&self.version.etag)
         {
+            let etag = failure::shown(etag);
             return Err(suspect(format!("the server answers with the ETag {etag}")));
         }
         if !version::has_etag(&self.version)
@@ -189,8 +190,12 @@ impl Request {
         let (total, listed) = match range {
             None => (answer.content_length().map(i64::cast_unsigned), 0),
             Some(range) => {
-                let total = self.total(answer.content_range(), range.start)?;
-                (total, self.version.size)
+                let total = total(answer.content_range(), range.start).ok_or_else(|| {
+                    let reason = "the server does not answer a request for a range with that range and the object's \
+                                  size: look at AWS_ENDPOINT_URL";
+                    Failure::Other(failure::refused(self.version.uri(), reason.into()))
+                })?;
+                (Some(total), self.version.size)
             }
         };
         match total {
@@ -200,22 +205,25 @@ impl Request {
             _ => Ok(()),
         }
     }
+}
 
-    /// The object's size, as the header of a range that starts there says it, if it does.
-    fn total(&self, content_range: Option<&str>, start: u64) -> Result<Option<u64>, Failure> {
-        let parts = content_range
-            .and_then(|header| header.strip_prefix("bytes "))
-            .and_then(|header| header.split_once('/'));
-        if let Some((range, total)) = parts
-            && let Some((first, _)) = range.split_once('-')
-            && first.parse() == Ok(start)
-        {
-            return Ok(total.trim().parse().ok());
+/// The object's size, as the header of a range that starts there says it.
+fn total(content_range: Option<&str>, start: u64) -> Option<u64> {
+    let (range, total) = content_range?.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, _) = range.split_once('-')?;
+    (first.parse() == Ok(start)).then(|| total.trim().parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn range_counts_with_its_start_and_the_size_of_the_object() {
+        assert_eq!(total(Some("bytes 5-9/10"), 5), Some(10));
+        for header in ["bytes 5-9/*", "bytes 0-9/10", "bytes */10", "5-9/10", ""] {
+            assert_eq!(total(Some(header), 5), None, "{header}");
         }
-        let reason = "the server does not answer requests for a range: look at AWS_ENDPOINT_URL";
-        Err(Failure::Other(failure::refused(
-            self.version.uri(),
-            reason.into(),
-        )))
+        assert_eq!(total(None, 5), None);
     }
 }

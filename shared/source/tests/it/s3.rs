@@ -1,6 +1,10 @@
 //! S3, over HTTP.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{
+    io::{Read, Write},
+    num::NonZeroUsize,
+    sync::Arc,
+};
 
 use chrono::{DateTime, Utc};
 use jetline_source::{Error, Location, S3Access, S3Config, Source, open};
@@ -28,7 +32,7 @@ impl Bucket {
         S3Config {
             s3_part_size: PART,
             s3_parallel_parts: NonZeroUsize::new(3).unwrap(),
-            s3_max_keys: 10_000_000,
+            s3_max_keys: 1_000_000,
             access: Some(S3Access {
                 endpoint_url: self.server.endpoint(),
                 access_key_id: self.server.access_key().to_owned(),
@@ -215,36 +219,47 @@ async fn server_that_goes_away_in_the_middle_is_unavailable() {
     );
 }
 
-/// A process cannot change its own environment safely, so the test runs itself once more for each environment.
+/// Where a test that runs itself once more writes what it finds.
+const RESULT: &str = "JETLINE_TEST_RESULT";
+
+/// A process cannot change its own environment safely, so a test runs itself once more for each environment.
+fn with_environment(test: &str, variables: &[(&str, &str)]) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("result");
+    let run = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env_clear()
+        .env("HOME", directory.path())
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env(RESULT, &path)
+        .envs(variables.iter().copied())
+        .output();
+    assert!(run.unwrap().status.success());
+    std::fs::read_to_string(&path).unwrap()
+}
+
+/// Lists the bucket as the environment says.
+async fn listed() -> Result<usize, Error> {
+    let location = "s3://shop/".parse().unwrap();
+    let source = open(&location, &S3Config::default()).await?;
+    Ok(source.list().await?.objects.len())
+}
+
 #[tokio::test]
 async fn environment_is_read_as_every_aws_tool_reads_it() {
-    const RESULT: &str = "JETLINE_TEST_RESULT";
     if let Ok(path) = std::env::var(RESULT) {
-        let location = "s3://shop/".parse().unwrap();
-        let result = match open(&location, &S3Config::default()).await {
-            Ok(source) => source.list().await.map(|all| all.objects.len().to_string()),
-            Err(error) => Err(error),
-        };
+        let result = listed().await.map(|objects| objects.to_string());
         let result = result.unwrap_or_else(|error| error.to_string());
         return std::fs::write(path, result).unwrap();
     }
     let bucket = Bucket::new();
     bucket.put("a", b"x");
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("result");
     let (endpoint, id) = (bucket.server.endpoint(), bucket.server.access_key());
     let with_environment = |variables: &[(&str, &str)]| {
-        let name = "s3::environment_is_read_as_every_aws_tool_reads_it";
-        let run = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name])
-            .env_clear()
-            .env("HOME", directory.path())
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env(RESULT, &path)
-            .envs(variables.iter().copied())
-            .output();
-        assert!(run.unwrap().status.success());
-        std::fs::read_to_string(&path).unwrap()
+        with_environment(
+            "s3::environment_is_read_as_every_aws_tool_reads_it",
+            variables,
+        )
     };
     let right = [
         ("AWS_ENDPOINT_URL", endpoint.as_str()),
@@ -262,5 +277,52 @@ async fn environment_is_read_as_every_aws_tool_reads_it() {
     assert!(
         malformed.contains("AWS_ENDPOINT_URL_S3 is not a URL"),
         "{malformed}"
+    );
+}
+
+/// Gives keys that have expired as often as it is to, and then refuses, as a role does that was deleted.
+fn role(keys: usize) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for (number, connection) in listener.incoming().enumerate() {
+            let mut connection = connection.unwrap();
+            let _ = connection.read(&mut [0; 4096]);
+            let body = r#"{"AccessKeyId":"a","SecretAccessKey":"b","Token":"c","Expiration":"2020-01-01T00:00:00Z"}"#;
+            let (status, body) = if number < keys {
+                ("200 OK", body)
+            } else {
+                ("403 Forbidden", "")
+            };
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+            let _ = connection.write_all(answer.as_bytes());
+        }
+    });
+    format!("http://{address}/role")
+}
+
+#[tokio::test]
+async fn role_that_is_refused_later_is_no_outage() {
+    if let Ok(path) = std::env::var(RESULT) {
+        let error = listed().await.unwrap_err();
+        return std::fs::write(path, format!("{error} {error:?}")).unwrap();
+    }
+    let bucket = Bucket::new();
+    let environment = [
+        ("AWS_ENDPOINT_URL", bucket.server.endpoint()),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", role(1)),
+    ];
+    let variables: Vec<_> = environment
+        .iter()
+        .map(|(name, value)| (*name, &**value))
+        .collect();
+    let error = with_environment("s3::role_that_is_refused_later_is_no_outage", &variables);
+    assert!(error.contains("Refused"), "{error}");
+    assert!(
+        error.contains("the credentials cannot be renewed") && error.contains("403"),
+        "{error}"
     );
 }
