@@ -280,24 +280,22 @@ async fn environment_is_read_as_every_aws_tool_reads_it() {
     );
 }
 
-/// Gives keys that have expired as often as it is to, and then refuses, as a role does that was deleted.
-fn role(keys: usize) -> String {
+/// Gives keys once, which have expired; then it refuses, as a role does that was deleted, or is away.
+fn role(refuses: bool) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let keys = r#"{"AccessKeyId":"a","SecretAccessKey":"b","Token":"c","Expiration":"2020-01-01T00:00:00Z"}"#;
+    let answer = |status: &str, body: &str| {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+    };
+    let refusals = if refuses { usize::MAX } else { 0 };
+    let refusals = std::iter::repeat_n(answer("403 Forbidden", ""), refusals);
+    let answers = std::iter::once(answer("200 OK", keys)).chain(refusals);
     std::thread::spawn(move || {
-        for (number, connection) in listener.incoming().enumerate() {
-            let mut connection = connection.unwrap();
+        for answer in answers {
+            let (mut connection, _) = listener.accept().unwrap();
             let _ = connection.read(&mut [0; 4096]);
-            let body = r#"{"AccessKeyId":"a","SecretAccessKey":"b","Token":"c","Expiration":"2020-01-01T00:00:00Z"}"#;
-            let (status, body) = if number < keys {
-                ("200 OK", body)
-            } else {
-                ("403 Forbidden", "")
-            };
-            let length = body.len();
-            let answer = format!(
-                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-            );
             let _ = connection.write_all(answer.as_bytes());
         }
     });
@@ -305,24 +303,31 @@ fn role(keys: usize) -> String {
 }
 
 #[tokio::test]
-async fn role_that_is_refused_later_is_no_outage() {
+async fn role_that_refuses_later_is_no_outage_and_one_that_is_away_is() {
     if let Ok(path) = std::env::var(RESULT) {
         let error = listed().await.unwrap_err();
         return std::fs::write(path, format!("{error} {error:?}")).unwrap();
     }
     let bucket = Bucket::new();
-    let environment = [
-        ("AWS_ENDPOINT_URL", bucket.server.endpoint()),
-        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", role(1)),
-    ];
-    let variables: Vec<_> = environment
-        .iter()
-        .map(|(name, value)| (*name, &**value))
-        .collect();
-    let error = with_environment("s3::role_that_is_refused_later_is_no_outage", &variables);
-    assert!(error.contains("Refused"), "{error}");
+    let error = |refuses| {
+        let environment = [
+            ("AWS_ENDPOINT_URL", bucket.server.endpoint()),
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", role(refuses)),
+        ];
+        let variables: Vec<_> = environment
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+            .collect();
+        let name = "s3::role_that_refuses_later_is_no_outage_and_one_that_is_away_is";
+        with_environment(name, &variables)
+    };
+    let refused = error(true);
+    assert!(refused.contains("Refused"), "{refused}");
     assert!(
-        error.contains("the credentials cannot be renewed") && error.contains("403"),
-        "{error}"
+        refused.contains("the credentials cannot be renewed"),
+        "{refused}"
     );
+    assert!(refused.contains("403"), "{refused}");
+    let unavailable = error(false);
+    assert!(unavailable.contains("Unavailable"), "{unavailable}");
 }
