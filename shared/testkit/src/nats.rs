@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use rand::distr::{Alphanumeric, SampleString};
@@ -12,9 +13,12 @@ use tempfile::TempDir;
 use url::Url;
 
 use crate::{
-    process::{Process, free_port, program, server},
+    process::{Process, Signal, free_port, program, server},
     tls::ServerTls,
 };
+
+/// How long it may take to end.
+const END: Duration = Duration::from_secs(30);
 
 /// The server that all tests share. Each keeps to a stream of its own.
 #[must_use]
@@ -156,9 +160,11 @@ impl NatsServer {
         self.restart()
     }
 
-    /// Crashes it, damages what it has stored, and starts it again: changed bytes, as a bad disk has them.
+    /// Ends it, so that it writes down what it has delivered, damages what it has stored, and starts it again: changed
+    /// bytes, as a bad disk has them.
     pub fn damage_and_restart(&mut self, damage: NatsDamage) -> anyhow::Result<()> {
-        self.stop();
+        self.process.signal(Signal::TERM);
+        self.process.wait(END)?;
         for file in files(&store(self.folder.path(), &self.options))? {
             if damage.hits(&file) {
                 let bytes = fs::read(&file)?;

@@ -50,7 +50,7 @@ pub(super) struct Broker {
     /// Whether the stream stores what is published.
     storing: Failing,
     /// Whether the stream takes a consumer.
-    consuming: Failing,
+    pub(super) consuming: Failing,
     /// Whose chunks are published and received here, where that is known.
     ledger: Option<LedgerIdentity>,
 }
@@ -64,6 +64,8 @@ pub(super) struct Holdings {
     pub(super) in_flight: usize,
     /// How many deliveries the consumer made.
     pub(super) deliveries: u64,
+    /// Whether somebody has paused the consumer, which NATS 2.11 and later can.
+    pub(super) is_paused: bool,
     /// Which stream and which consumer these are.
     pub(super) made: Made,
 }
@@ -204,6 +206,7 @@ impl Broker {
             messages: stream.state.messages,
             in_flight: consumer.num_ack_pending,
             deliveries: consumer.delivered.consumer_sequence,
+            is_paused: consumer.paused,
             made: Made {
                 stream: stream.created.unix_timestamp_nanos(),
                 consumer: consumer.created.unix_timestamp_nanos(),

@@ -29,6 +29,11 @@ impl Failing {
         *self.state() = State::default();
     }
 
+    /// Whether it has failed and does not work yet.
+    pub(super) fn has_begun(&self) -> bool {
+        self.state().since.is_some()
+    }
+
     /// It failed. Says whether it has for so long that the stream is to be replaced; then it counts anew.
     pub(super) fn is_long(&self) -> bool {
         let mut state = self.state();

@@ -55,6 +55,8 @@ pub struct JetStream {
 impl JetStream {
     /// Connects to one of the servers, and makes the stream and its consumer as configured.
     ///
+    /// Whether a damaged stream takes no consumer for long is found out, and mended, by those who receive.
+    ///
     /// Chunks are published as those of `ledger`, and those of another one are not received; without one, all are.
     pub async fn connect(
         servers: &[Url],
@@ -63,7 +65,10 @@ impl JetStream {
     ) -> Result<Self, Error> {
         let link = Link::open(servers, config).await?;
         let broker = Arc::new(Broker::new(link, config.clone(), ledger));
-        broker.ensure().await?;
+        let ensured = broker.ensure().await;
+        if !broker.consuming.has_begun() {
+            ensured?;
+        }
         let puller = Mutex::new(Puller::new(Arc::clone(&broker)));
         Ok(Self { broker, puller })
     }

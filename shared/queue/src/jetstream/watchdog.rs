@@ -126,6 +126,10 @@ impl Quiet {
     }
 
     fn look(&mut self, now: Holdings, heard: Heard, elapsed: Duration) -> Stuck {
+        if now.is_paused {
+            self.interrupt();
+            return Stuck::No;
+        }
         let last = self.last.replace(now);
         if now.messages == 0 {
             self.start_over(false);
@@ -162,9 +166,10 @@ impl Quiet {
     }
 
     /// A message that is in flight is acknowledged, reported or delivered again within the acknowledgement wait; where
-    /// nothing is in flight, whoever waits gets what is there at once. Replacing twice in a row waits longer each time.
+    /// nothing is in flight, whoever waits gets what is there at once, and another consumer costs nothing. A stream costs
+    /// what it holds. Replacing twice in a row waits longer each time.
     fn limit(&self, now: Holdings) -> Duration {
-        let in_flight = if now.in_flight > 0 {
+        let in_flight = if now.in_flight > 0 || self.is_new_consumer {
             self.ack_wait * 2
         } else {
             Duration::ZERO
@@ -189,6 +194,7 @@ mod tests {
             messages,
             in_flight,
             deliveries,
+            is_paused: false,
             made: Made {
                 stream: 1,
                 consumer: 1,
@@ -208,11 +214,11 @@ mod tests {
     }
 
     #[test]
-    fn consumer_is_replaced_first_and_then_the_stream() {
+    fn consumer_is_replaced_first_and_the_stream_after_twice_the_acknowledgement_wait() {
         let mut quiet = Quiet::new(WAIT);
         let now = holdings(9, 0, 7);
         assert_eq!(looks(&mut quiet, now, Heard::Silence), (2, Stuck::Consumer));
-        assert_eq!(looks(&mut quiet, now, Heard::Silence), (2, Stuck::Stream));
+        assert_eq!(looks(&mut quiet, now, Heard::Silence), (20, Stuck::Stream));
     }
 
     #[test]
@@ -247,6 +253,17 @@ mod tests {
     }
 
     #[test]
+    fn consumer_that_somebody_paused_is_not_stuck() {
+        let mut quiet = Quiet::new(WAIT);
+        let now = Holdings {
+            is_paused: true,
+            ..holdings(9, 0, 7)
+        };
+        let (_, stuck) = looks(&mut quiet, now, Heard::Silence);
+        assert_eq!(stuck, Stuck::No);
+    }
+
+    #[test]
     fn receiver_that_cannot_hear_does_not_doubt_what_is_in_flight() {
         let mut quiet = Quiet::new(WAIT);
         let (_, stuck) = looks(&mut quiet, holdings(9, 9, 7), Heard::Nothing);
@@ -270,8 +287,10 @@ mod tests {
         assert_eq!(quiet.look(now, Heard::Silence, LOOK), Stuck::No);
         let mut theirs = now;
         theirs.made.consumer = 2;
-        assert_eq!(quiet.look(theirs, Heard::Silence, LOOK), Stuck::No);
-        assert_eq!(quiet.look(theirs, Heard::Silence, LOOK), Stuck::Stream);
+        assert_eq!(
+            looks(&mut quiet, theirs, Heard::Silence),
+            (20, Stuck::Stream)
+        );
         let mut theirs = now;
         theirs.made.stream = 2;
         assert_eq!(quiet.look(theirs, Heard::Silence, LOOK), Stuck::No);
@@ -288,8 +307,8 @@ mod tests {
             consumer + stream
         };
         let all: Vec<u32> = (0..7).map(|_| replace(&mut quiet)).collect();
-        assert_eq!(all, [4, 40, 80, 160, 320, 400, 400]);
+        assert_eq!(all, [22, 40, 80, 160, 320, 400, 400]);
         quiet.look(holdings(0, 0, 7), Heard::Silence, LOOK);
-        assert_eq!(replace(&mut quiet), 4);
+        assert_eq!(replace(&mut quiet), 22);
     }
 }
