@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 pub use dedup::{DedupMode, DedupSettings};
-use jetline_queue::{JetStream, JetStreamConfig, Queue};
+use jetline_queue::{JetStream, JetStreamConfig, OwnLedger, Queue};
 use jetline_runtime::{Shutdown, StartupSettings, settings::required};
 use jetline_source::OwnDatabase;
 use jetline_store::{DatabaseSettings, Ledger, database};
@@ -83,11 +83,22 @@ pub async fn connect_queue(
     let servers = required(config.nats_url.as_ref(), "NATS_URL", purpose)?.parse();
     let servers = servers.map_err(anyhow::Error::msg)?;
     let identity = ledger.identity().await?;
+    let ledger = ledger.clone();
+    let own = Arc::new(OwnLedger::new(identity, move || {
+        let ledger = ledger.clone();
+        Box::pin(async move {
+            let asked = ledger.identity().await.inspect_err(|error| {
+                let error = error as &dyn std::error::Error;
+                tracing::debug!(error, "the ledger does not say who it is");
+            });
+            asked.ok()
+        })
+    }));
     let queue = startup
         .connect(
             "the queue (NATS_URL)",
             jetline_queue::Error::is_passing,
-            || JetStream::connect(&servers, config, Some(identity.clone())),
+            || JetStream::connect(&servers, config, Some(own.clone())),
         )
         .await?;
     Ok(Arc::new(queue))

@@ -17,7 +17,7 @@ use jetline_records::ObjectId;
 // For what must hold for every message, whoever wrote it: tests/properties.
 #[doc(hidden)]
 pub use jetstream::message;
-pub use jetstream::{JetStream, JetStreamConfig, NatsUrls};
+pub use jetstream::{JetStream, JetStreamConfig, NatsUrls, OwnLedger};
 pub use trace::Destination;
 
 /// Carries chunks from fetchers to writers, each at least once as long as nothing is lost.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,13 +15,13 @@ use async_nats::jetstream::{
     response::Response,
     stream,
 };
-use jetline_records::{LedgerIdentity, ObjectId};
+use jetline_records::ObjectId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::{sync::Mutex, time::sleep};
 use tracing::{info, warn};
 
-use super::{JetStreamConfig, consumer, failing::Failing, failure, link::Link, message};
+use super::{JetStreamConfig, OwnLedger, consumer, failing::Failing, failure, link::Link, message};
 use crate::Error;
 
 /// How long the server may take to answer.
@@ -52,7 +55,7 @@ pub(super) struct Broker {
     /// Whether the stream takes a consumer.
     pub(super) consuming: Failing,
     /// Whose chunks are published and received here, where that is known.
-    ledger: Option<LedgerIdentity>,
+    ledger: Option<Arc<OwnLedger>>,
 }
 
 /// What the stream and its consumer hold.
@@ -84,7 +87,7 @@ struct Subjects {
 }
 
 impl Broker {
-    pub(super) fn new(link: Link, config: JetStreamConfig, ledger: Option<LedgerIdentity>) -> Self {
+    pub(super) fn new(link: Link, config: JetStreamConfig, ledger: Option<Arc<OwnLedger>>) -> Self {
         let context = ContextBuilder::new()
             .timeout(ANSWER)
             .build(link.client.clone());
@@ -179,15 +182,15 @@ impl Broker {
     }
 
     /// Whose chunks are published and received here, where that is known.
-    pub(super) fn ledger(&self) -> Option<&LedgerIdentity> {
-        self.ledger.as_ref()
+    pub(super) fn ledger(&self) -> Option<&OwnLedger> {
+        self.ledger.as_deref()
     }
 
-    /// The other ledger that a message is of, if it is.
-    pub(super) fn other_ledger(&self, message: &async_nats::Message) -> Option<LedgerIdentity> {
-        let theirs = message::ledger(message)?;
-        self.ledger.as_ref().filter(|ours| **ours != theirs)?;
-        Some(theirs)
+    /// Notices whether the ledger was made anew.
+    pub(super) async fn ask_ledger(&self) {
+        if let Some(ledger) = self.ledger() {
+            ledger.ask().await;
+        }
     }
 
     /// What the stream and its consumer hold, or nothing where one of them is missing.

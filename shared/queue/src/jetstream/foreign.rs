@@ -4,11 +4,10 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{AckKind, Message};
-use jetline_records::LedgerIdentity;
 use tokio::time::Instant;
 use tracing::error;
 
-use super::broker::Broker;
+use super::{broker::Broker, message};
 
 /// So many deliveries are left to the writers of the other ledger; then a chunk is discarded, as there may be none, and its
 /// fetcher reads it again.
@@ -26,14 +25,25 @@ pub(super) struct Foreign {
 }
 
 impl Foreign {
-    /// Leaves a delivery unacknowledged, so that it comes again after the acknowledgement wait, or discards it.
-    pub(super) async fn take(
+    /// Gives back what is ours. Another delivery is left unacknowledged, so that it comes again after the acknowledgement
+    /// wait, or discarded.
+    pub(super) async fn sort(
         &mut self,
         broker: &Broker,
-        theirs: LedgerIdentity,
         attempt: u64,
         message: Message,
-    ) {
+    ) -> Option<Message> {
+        let (Some(ours), Some(theirs)) = (broker.ledger(), message::ledger(&message.message))
+        else {
+            return Some(message);
+        };
+        if ours.identity() == theirs {
+            return Some(message);
+        }
+        // As long as it does not say who it is, the chunk may be its own.
+        if ours.ask().await? == theirs {
+            return Some(message);
+        }
         if attempt <= LEFT {
             self.left += 1;
         } else {
@@ -42,12 +52,12 @@ impl Foreign {
             let _ = message.ack_with(AckKind::Term).await;
         }
         if self.told.is_some_and(|told| told.elapsed() < EVERY) {
-            return;
+            return None;
         }
         error!(
             stream = broker.config.nats_stream,
             theirs = %theirs,
-            ours = broker.ledger().map(tracing::field::display),
+            ours = %ours.identity(),
             subject = %message.subject,
             left = self.left,
             discarded = self.discarded,
@@ -57,5 +67,6 @@ impl Foreign {
             told: Some(Instant::now()),
             ..Self::default()
         };
+        None
     }
 }

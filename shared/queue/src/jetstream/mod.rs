@@ -15,6 +15,7 @@ mod hearing;
 mod link;
 #[doc(hidden)]
 pub mod message;
+mod own_ledger;
 mod pull;
 mod servers;
 mod watchdog;
@@ -24,7 +25,8 @@ use std::sync::Arc;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_trait::async_trait;
 pub use config::JetStreamConfig;
-use jetline_records::{LedgerIdentity, ObjectId};
+use jetline_records::ObjectId;
+pub use own_ledger::OwnLedger;
 pub use servers::NatsUrls;
 use tokio::{
     sync::Mutex,
@@ -61,7 +63,7 @@ impl JetStream {
     pub async fn connect(
         servers: &[Url],
         config: &JetStreamConfig,
-        ledger: Option<LedgerIdentity>,
+        ledger: Option<Arc<OwnLedger>>,
     ) -> Result<Self, Error> {
         let link = Link::open(servers, config).await?;
         let broker = Arc::new(Broker::new(link, config.clone(), ledger));
@@ -88,7 +90,7 @@ impl Queue for JetStream {
         let subject = message::subject(&broker.config.nats_stream, &chunk);
         let mut headers = message::headers(&chunk);
         if let Some(ledger) = broker.ledger() {
-            message::sign(&mut headers, ledger);
+            message::sign(&mut headers, &ledger.identity());
         }
         let sent = broker
             .context
@@ -132,10 +134,12 @@ impl Queue for JetStream {
     }
 
     async fn pending(&self, object: ObjectId) -> Result<u64, Error> {
+        self.broker.ask_ledger().await;
         self.broker.messages_of(object).await
     }
 
     async fn pending_of_each(&self, objects: &[ObjectId]) -> Result<Vec<u64>, Error> {
+        self.broker.ask_ledger().await;
         let mut pending = Vec::with_capacity(objects.len());
         if objects.len() < ASK_FOR_ALL {
             for object in objects {

@@ -117,12 +117,9 @@ impl Puller {
         self.refused = false;
         let delivered = message.info().map(|info| info.delivered);
         let attempt = delivered.map_or(1, |count| count.max(1).unsigned_abs());
-        if let Some(theirs) = self.broker.other_ledger(&message.message) {
-            return self
-                .foreign
-                .take(&self.broker, theirs, attempt, message)
-                .await;
-        }
+        let Some(message) = self.foreign.sort(&self.broker, attempt, message).await else {
+            return;
+        };
         let (message, acker) = message.split();
         match message::chunk(message) {
             Ok(chunk) => {

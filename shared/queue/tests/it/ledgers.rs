@@ -1,18 +1,35 @@
 //! Two ledgers in one stream, by mistake.
 
-use std::time::Duration;
+use std::{future::ready, sync::Arc, time::Duration};
 
-use jetline_queue::{JetStream, JetStreamConfig};
+use futures::future::BoxFuture;
+use jetline_queue::{JetStream, JetStreamConfig, OwnLedger};
 use jetline_records::LedgerIdentity;
 use jetline_testkit::nats;
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
-use crate::fixtures::{await_pending, chunk, jetstream, publish, receive_one, settings};
+use crate::fixtures::{
+    await_pending, chunk, jetstream, object, publish, receive_one, settings, within,
+};
 use jetline_queue::Queue;
 
-async fn of(ledger: &str, config: &JetStreamConfig) -> JetStream {
-    let identity = LedgerIdentity::new(ledger, "shop");
-    JetStream::connect(&[nats::shared()], config, Some(identity))
+fn identity(ledger: &str) -> LedgerIdentity {
+    LedgerIdentity::new(ledger, "shop")
+}
+
+async fn of(ledger: &'static str, config: &JetStreamConfig) -> JetStream {
+    asking(ledger, config, move || Some(identity(ledger))).await
+}
+
+/// A queue of a ledger that answers so when it is asked again.
+async fn asking(
+    ledger: &str,
+    config: &JetStreamConfig,
+    answer: impl Fn() -> Option<LedgerIdentity> + Send + Sync + 'static,
+) -> JetStream {
+    let ask = move || Box::pin(ready(answer())) as BoxFuture<'static, _>;
+    let ledger = Arc::new(OwnLedger::new(identity(ledger), ask));
+    JetStream::connect(&[nats::shared()], config, Some(ledger))
         .await
         .unwrap()
 }
@@ -48,6 +65,46 @@ async fn chunk_of_a_ledger_that_has_no_writers_any_more_is_discarded() {
         () = await_pending(&theirs, 7, 0) => {}
         () = receives_nothing(&ours) => {}
     }
+}
+
+#[tokio::test]
+async fn chunk_of_a_ledger_that_was_made_anew_is_received() {
+    let config = settings("anew");
+    let writer = asking("a1", &config, || Some(identity("b2"))).await;
+    let fetcher = of("b2", &config).await;
+    publish(&fetcher, chunk(0)).await;
+    let delivery = receive_one(&writer).await;
+    assert_eq!((delivery.attempt, &delivery.chunk), (1, &chunk(0)));
+    delivery.ack().await.unwrap();
+}
+
+#[tokio::test]
+async fn fetcher_that_looks_for_lost_chunks_publishes_for_the_ledger_that_was_made_anew() {
+    let config = settings("lost");
+    let fetcher = asking("a1", &config, || Some(identity("b2"))).await;
+    let writer = of("b2", &config).await;
+    assert_eq!(fetcher.pending_of_each(&[object(7)]).await.unwrap(), [0]);
+    publish(&fetcher, chunk(0)).await;
+    assert_eq!(receive_one(&writer).await.attempt, 1);
+}
+
+#[tokio::test]
+async fn chunk_is_not_discarded_while_its_ledger_may_be_ours() {
+    let config = settings("away");
+    let (asked, mut times) = watch::channel(0);
+    let ours = asking("a1", &config, move || {
+        asked.send_modify(|times| *times += 1);
+        None
+    })
+    .await;
+    let theirs = of("b2", &config).await;
+    publish(&theirs, chunk(0)).await;
+    tokio::select! {
+        // More often than a chunk that is known to be another's is left to others.
+        asked = within(times.wait_for(|times| *times > 6)) => drop(asked.unwrap()),
+        () = receives_nothing(&ours) => {}
+    }
+    assert_eq!(theirs.pending(object(7)).await.unwrap(), 1);
 }
 
 #[tokio::test]
