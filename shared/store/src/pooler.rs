@@ -5,14 +5,11 @@
 //! so a pooler that mixes sessions up must carry prepared statements over. One that does not would fail every second
 //! statement, and not the first, so it is found out before any work.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use sea_orm::{
     DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqlxError,
-    sqlx::{
-        AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Row, pool::PoolConnection,
-        query, raw_sql,
-    },
+    sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row, query, raw_sql},
 };
 use tokio::time::timeout;
 
@@ -20,6 +17,9 @@ use crate::Error;
 
 /// How long the check may wait for a session that others have.
 const WAIT: Duration = Duration::from_secs(10);
+
+/// How long the check waits for an answer, until it looks whether there is one session for all.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// How often it is tried to meet with another session: a pool that others use may have given it to them.
 const ROUNDS: usize = 3;
@@ -60,7 +60,7 @@ pub async fn check(db: &DatabaseConnection) -> Result<(), Error> {
 /// Whether a statement that one connection has prepared is there the next time, while the session of the first time is
 /// another's if it can be.
 async fn is_carried_over(
-    ours: &mut PoolConnection<Postgres>,
+    ours: &mut PgConnection,
     other: &mut PgConnection,
 ) -> Result<bool, SqlxError> {
     if !is_prepared(ours).await? {
@@ -68,14 +68,19 @@ async fn is_carried_over(
     }
     // Whoever mixes sessions up gives away the one that was free last.
     raw_sql("BEGIN; SELECT 1").execute(&mut *other).await?;
-    let carried = timeout(WAIT / 2, is_prepared(ours)).await;
+    let mut asking = pin!(is_prepared(ours));
+    let asked = timeout(SHORT, &mut asking).await;
     raw_sql("ROLLBACK").execute(&mut *other).await?;
-    // There is one session for both, which has what was prepared, but will not be the only one for ever.
-    carried.unwrap_or(Ok(false))
+    if let Ok(is_there) = asked {
+        return is_there;
+    }
+    // The server is slow, or there is one session for both. Then, where nothing is carried over, what one has prepared is in
+    // the way of the other.
+    Ok(asking.await? && is_prepared(other).await?)
 }
 
-async fn is_prepared(ours: &mut PoolConnection<Postgres>) -> Result<bool, SqlxError> {
-    match query("SELECT 1").execute(&mut **ours).await {
+async fn is_prepared(connection: &mut PgConnection) -> Result<bool, SqlxError> {
+    match query("SELECT 1").execute(connection).await {
         Ok(_) => Ok(true),
         Err(SqlxError::Database(error)) if error.code().is_some_and(|code| is_mixed(&code)) => {
             Ok(false)

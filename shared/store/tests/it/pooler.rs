@@ -1,7 +1,15 @@
 //! PgBouncer between us and PostgreSQL.
 
+use std::net::SocketAddr;
+
 use jetline_store::{Error, connect};
 use jetline_testkit::postgres::{Database, PgBouncer};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use url::Url;
 
 use crate::base::{Base, chunk, complete, read, through};
 
@@ -18,7 +26,7 @@ async fn refused(settings: &[(&str, &str)], connections: u32) -> String {
 
 #[tokio::test]
 async fn pooler_of_transactions_without_prepared_statements_is_refused() {
-    for pool in ["2", "20"] {
+    for pool in ["1", "2", "20"] {
         for connections in [1, 8] {
             let settings = [
                 IGNORED,
@@ -53,6 +61,64 @@ async fn pooler_that_refuses_what_a_connection_starts_with_is_told_by_its_settin
     let error = refused(&[("pool_mode", "session")], 8).await;
     let setting = "ignore_startup_parameters = extra_float_digits, options";
     assert!(error.contains(setting), "{error}");
+}
+
+#[tokio::test]
+async fn slow_server_is_not_taken_for_a_pooler() {
+    let database = Database::create("pooler").await;
+    let mut url: Url = database.url().parse().unwrap();
+    let server = (url.host_str().unwrap(), url.port().unwrap_or(5432));
+    let address = slow(server.0.to_owned(), server.1).await;
+    url.set_host(Some("127.0.0.1")).unwrap();
+    url.set_port(Some(address.port())).unwrap();
+    connect(url.as_str(), 1).await.unwrap();
+}
+
+/// A way to a server that answers nobody else while one connection is in a transaction.
+async fn slow(host: String, port: u16) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let busy = watch::Sender::new(None);
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (client, _) = listener.accept().await.unwrap();
+            let server = TcpStream::connect((host.as_str(), port)).await.unwrap();
+            tokio::spawn(pass(number, client, server, busy.clone()));
+        }
+    });
+    address
+}
+
+async fn pass(
+    number: usize,
+    mut client: TcpStream,
+    mut server: TcpStream,
+    busy: watch::Sender<Option<usize>>,
+) {
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let there = async {
+        let mut block = [0; 4096];
+        loop {
+            let length = from_client.read(&mut block).await.unwrap();
+            if length == 0 {
+                break;
+            }
+            let sent = String::from_utf8_lossy(&block[..length]);
+            if sent.contains("BEGIN") {
+                busy.send_replace(Some(number));
+            } else if sent.contains("ROLLBACK") {
+                busy.send_replace(None);
+            }
+            let passes = |busy: &Option<usize>| busy.is_none_or(|busy| busy == number);
+            busy.subscribe().wait_for(passes).await.unwrap();
+            to_server.write_all(&block[..length]).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = there => {}
+        _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+    }
 }
 
 #[tokio::test]
