@@ -27,10 +27,17 @@ const NOT_SHOWN: &str = "(not a URL)";
 fn hides_credentials(url: &Url) -> bool {
     let behind = |text: Option<&str>| text.is_some_and(|text| text.contains('@'));
     url.cannot_be_a_base()
-        || !url.has_host()
+        || !(url.has_host() || is_local_postgres(url))
         || url.fragment().is_some()
         || url.path().contains('@')
         || behind(url.query())
+}
+
+/// PostgreSQL on this machine has no host: its socket is the default one, or that of `?host=/run/postgresql`.
+fn is_local_postgres(url: &Url) -> bool {
+    ["postgres://", "postgresql://"]
+        .iter()
+        .any(|prefix| url.as_str().starts_with(prefix))
 }
 
 /// A URL that may hold a password: neither `Debug` nor `Display` shows it.
@@ -126,6 +133,12 @@ mod tests {
             "redis:/ann:geheim@db",
             "nats://ann:12/gehe@im@db",
             "http://ann:12\\geheim@db",
+            "postgres:/ann:geheim@db",
+            "postgres:///ann:geheim@db",
+            "postgres://ann:geheim@/shop",
+            "postgres:///shop?user=ann@geheim",
+            "postgresql:///shop#geheim",
+            "redis:///geheim",
         ] {
             let url = secret(text);
             let error = format!("{:#}", url.parse("DATABASE_URL").unwrap_err());
@@ -135,6 +148,15 @@ mod tests {
             if let Ok(url) = Url::parse(text) {
                 assert!(!redacted(&url).contains("gehe"), "{url}");
             }
+        }
+    }
+
+    #[test]
+    fn database_at_a_socket_needs_no_host() {
+        for text in ["postgres:///shop", "postgresql://"] {
+            let url = secret(&format!("{text}?host=/run/postgresql&password=geheim"));
+            assert_eq!(url.parse("DATABASE_URL").unwrap().as_str(), url.expose());
+            assert_eq!(url.to_string(), text);
         }
     }
 

@@ -128,6 +128,17 @@ mod tests {
     }
 
     #[test]
+    fn database_at_a_socket_is_taken() {
+        for url in [
+            "postgres:///shop",
+            "postgres:///shop?host=/run/postgresql",
+            "postgres://?host=/run/postgresql&dbname=shop",
+        ] {
+            assert_eq!(checked(url).unwrap(), url);
+        }
+    }
+
+    #[test]
     fn sqlite_database_has_a_file() {
         let path = |text: &str| Some(PathBuf::from(text));
         assert_eq!(file("sqlite://a.db?mode=rwc"), path("a.db"));
