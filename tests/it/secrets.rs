@@ -21,6 +21,9 @@ const ADDRESSES: [&str; 9] = [
     "geheim@127.0.0.1:1/0",
 ];
 
+/// All that can be logged, also by those of whom less is.
+const EVERYTHING: &str = "trace,sea_orm::driver=trace,opentelemetry-otlp=trace,[connect]=trace";
+
 const WRITE: [&str; 3] = ["jetline-fetcher", "jetline-writer", "jetline"];
 
 /// Starts programs with a setting, and sees to it that they say that they failed, and nothing secret.
@@ -40,7 +43,7 @@ fn starts_in_vain(deployment: &Deployment, setting: &str, programs: &[&str]) {
 async fn address_of_a_server_is_shown_without_its_password() {
     let mut deployment = Deployment::shared("secrets").await;
     deployment.set("STARTUP_PATIENCE", "100ms");
-    deployment.set("LOG", "trace");
+    deployment.set("LOG", EVERYTHING);
     for address in ADDRESSES {
         for (setting, scheme, programs) in [
             ("NATS_URL", "nats", &WRITE[..]),
@@ -62,7 +65,7 @@ async fn address_of_a_server_is_shown_without_its_password() {
 #[tokio::test]
 async fn api_shows_no_password_of_its_database() {
     let mut deployment = Deployment::shared("api_secrets").await;
-    deployment.set("LOG", "trace");
+    deployment.set("LOG", EVERYTHING);
     deployment.set("LISTEN", "127.0.0.1:0");
     for address in ADDRESSES {
         deployment.set("DATABASE_URL", &format!("postgres://{address}"));
@@ -81,7 +84,7 @@ async fn api_shows_no_password_of_its_database() {
 #[tokio::test]
 async fn address_of_the_collector_is_shown_without_its_password() {
     let mut deployment = Deployment::shared("collector_secrets").await;
-    deployment.set("LOG", "trace");
+    deployment.set("LOG", EVERYTHING);
     for address in ADDRESSES {
         deployment.set("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{address}"));
         let (_, output) = finish(deployment.start("jetline-migrate"));

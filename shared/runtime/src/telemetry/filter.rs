@@ -1,9 +1,20 @@
 //! Which lines are logged.
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// What libraries may log at most: beyond that they write the addresses that they were given, with passwords.
-const LIMITS: [&str; 2] = ["sea_orm=debug", "opentelemetry-otlp=info"];
+const LIMITS: [(&str, Level); 2] = [
+    ("sea_orm", Level::DEBUG),
+    ("opentelemetry-otlp", Level::INFO),
+];
+
+/// Whether something may be logged, whatever is asked for.
+pub(super) fn is_allowed(metadata: &Metadata<'_>) -> bool {
+    LIMITS
+        .iter()
+        .all(|(target, most)| !metadata.target().starts_with(target) || metadata.level() <= most)
+}
 
 /// The filter as it was written, if it is one. A word that is no level would be taken for the name of a module, of which
 /// alone everything is logged then.
@@ -28,15 +39,7 @@ pub(super) fn of(text: &str) -> Result<EnvFilter, String> {
             ));
         }
     }
-    let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;
-    let most = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
-    if most < LevelFilter::DEBUG {
-        return Ok(filter);
-    }
-    LIMITS.iter().try_fold(filter, |filter, limit| {
-        let limit = limit.parse().map_err(|error| format!("{limit}: {error}"))?;
-        Ok(filter.add_directive(limit))
-    })
+    EnvFilter::try_new(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

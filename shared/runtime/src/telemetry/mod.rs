@@ -11,7 +11,9 @@ use std::io::{self, IsTerminal};
 use clap::{Args, ValueEnum};
 pub use context::TraceContext;
 pub use span::{Span, SpanKind, Value};
-use tracing_subscriber::fmt::Subscriber;
+use tracing_subscriber::{
+    filter::filter_fn, fmt::Subscriber, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 use self::export::Export;
 use crate::settings::SecretUrl;
@@ -77,9 +79,16 @@ fn start_logs(settings: &TelemetrySettings) -> anyhow::Result<()> {
         // that cannot be written either: no service ends for its log.
         .log_internal_errors(false)
         .with_writer(io::stderr);
+    let allowed = filter_fn(filter::is_allowed);
     let started = match settings.log_format {
-        LogFormat::Pretty => subscriber.with_ansi(io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+        LogFormat::Pretty => {
+            let pretty = subscriber.with_ansi(io::stderr().is_terminal());
+            pretty.finish().with(allowed).try_init()
+        }
+        LogFormat::Json => {
+            let json = subscriber.json().flatten_event(true);
+            json.finish().with(allowed).try_init()
+        }
     };
     started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
 }
