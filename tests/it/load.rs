@@ -117,6 +117,22 @@ async fn migrated_by_its_program_loaded_and_served() {
     assert!(document["paths"]["/products/{id}"].is_object());
 }
 
+#[tokio::test]
+async fn writer_goes_on_with_a_database_that_was_made_anew() {
+    let deployment = Deployment::shared("anew").await;
+    let contents = [lines(1, 300, 300)];
+    deployment.put("a.jsonl", 0, &contents[0]);
+    let _writers = deployment.writers(1);
+    let (complete, output) = deployment.fetch();
+    assert!(complete, "{output}");
+    deployment.ledger.remove_all_tables().await;
+    let (migrated, output) = finish(deployment.start("jetline-migrate"));
+    assert!(migrated, "{output}");
+    let (complete, output) = deployment.fetch();
+    assert!(complete, "{output}");
+    deployment.ledger.assert_holds(&fold(&contents)).await;
+}
+
 fn serves_records(address: std::net::SocketAddr, expected: &Expected) {
     for product in expected.rows.values().take(10) {
         let path = format!("/products/{}", product.id);
