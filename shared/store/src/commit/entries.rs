@@ -55,7 +55,7 @@ impl Known {
                 .is_some_and(|known| known.state == chunks::State::Committed)
     }
 
-    /// What the first commit of a chunk did, where it is committed again because a new epoch began.
+    /// What the commits of a chunk have done so far, where it is committed again because a new epoch began.
     pub(super) fn first_counts(&self, entry: &ChunkEntry) -> Option<Counts> {
         let first = self.get(entry)?;
         let counts = Counts {

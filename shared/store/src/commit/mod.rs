@@ -113,6 +113,29 @@ impl Counts {
     pub fn lines(&self) -> u64 {
         self.inserted + self.updated + self.unchanged + self.superseded + self.rejected
     }
+
+    /// What became of the lines when they are committed again in a new epoch: the rows of the first time are there, and
+    /// what is written now was superseded then, or unchanged.
+    fn amended(&self, again: Self) -> Self {
+        let mut left = self.lines();
+        let mut take = |lines: u64| {
+            let taken = lines.min(left);
+            left -= taken;
+            taken
+        };
+        let rejected = take(again.rejected);
+        let inserted = take(self.inserted + again.inserted);
+        let updated = take(self.updated + again.updated);
+        let unchanged = take(self.unchanged);
+        Self {
+            inserted,
+            updated,
+            unchanged,
+            superseded: left,
+            rejected,
+            blank: self.blank,
+        }
+    }
 }
 
 /// What a commit did.
@@ -185,14 +208,19 @@ impl Ledger {
         if !suppressed.is_empty() {
             return Ok(CommitOutcome::Suppressed);
         }
+        let again = chunks.iter().filter(|chunk| {
+            let first = known.first_counts(&chunk.entry);
+            first.is_some_and(|first| first.rejected > 0)
+        });
+        rejects::remove(&tx, again).await?;
         rejects::insert(&tx, &chunks).await?;
         let counts: Vec<Counts> = chunks
             .iter()
             .zip(written)
             .map(|(chunk, written)| {
-                known
-                    .first_counts(&chunk.entry)
-                    .unwrap_or_else(|| counts(chunk, written))
+                let counts = counts(chunk, written);
+                let first = known.first_counts(&chunk.entry);
+                first.map_or(counts, |first| first.amended(counts))
             })
             .collect();
         if !entries::insert(&tx, &chunks, &counts, now).await? {

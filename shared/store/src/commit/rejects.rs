@@ -3,10 +3,34 @@
 use sea_orm::{ConnectionTrait, EntityTrait, Set, TryInsertResult, sea_query::OnConflict};
 
 use super::{ChunkRows, RejectedLine};
-use crate::{Error, entities::rejected_lines};
+use crate::{Error, backend::execute, entities::rejected_lines};
 
 /// How many rejected lines go into one statement.
 const BATCH: usize = 1000;
+
+/// Removes what an earlier commit of chunks rejected: the database may accept now what it refused then.
+pub(super) async fn remove(
+    tx: &impl ConnectionTrait,
+    chunks: impl Iterator<Item = &ChunkRows>,
+) -> Result<(), Error> {
+    let entries = chunks.map(|chunk| &chunk.entry);
+    let mut ranges: Vec<(i64, i64, i64)> = entries
+        .map(|entry| {
+            (
+                entry.object.get(),
+                entry.first_line.into(),
+                entry.lines.into(),
+            )
+        })
+        .collect();
+    ranges.sort_unstable();
+    let sql = "DELETE FROM rejected_lines WHERE object_id = $1 AND line >= $2 AND line < $3";
+    for (object, first, lines) in ranges {
+        let values = [object.into(), first.into(), (first + lines).into()];
+        execute(tx, "remove rejected lines", sql, values).await?;
+    }
+    Ok(())
+}
 
 pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[ChunkRows]) -> Result<(), Error> {
     let mut lines: Vec<(i64, &RejectedLine)> = Vec::new();
@@ -16,7 +40,7 @@ pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[ChunkRows]) -> R
     }
     // All writers write in one order, as they do for records.
     lines.sort_unstable_by_key(|(object, line)| (*object, line.line));
-    // A chunk that is committed again, in a new epoch, rejects the same lines again.
+    // Somebody else may commit the same chunk.
     let already = OnConflict::columns([
         rejected_lines::Column::ObjectId,
         rejected_lines::Column::Line,

@@ -15,7 +15,7 @@ fn inserted(inserted: u64) -> Counts {
     }
 }
 
-fn rejected(line: u32, message: &str, raw: &[u8]) -> RejectedLine {
+pub(crate) fn rejected(line: u32, message: &str, raw: &[u8]) -> RejectedLine {
     RejectedLine {
         line,
         offset: u64::from(line - 1) * 10,

@@ -7,6 +7,7 @@ use crate::base::{
     AGAIN, NOTHING, again, begin, both, chunk, complete, damaged, entry, epoch_id, id, read,
     unchanged, unreadable,
 };
+use crate::commits::rejected;
 
 #[tokio::test]
 async fn chunk_that_comes_again_changes_nothing() {
@@ -141,6 +142,33 @@ async fn chunk_that_is_committed_again_in_a_new_epoch_keeps_its_first_counts() {
         let status = base.status(1).await;
         assert_eq!((status.inserted, status.lines()), (2, 2));
         assert_eq!(status.committed_bytes, 20);
+    }
+}
+
+/// A line was outdone by one that the database refused then, and another one is refused now.
+#[tokio::test]
+async fn chunk_that_is_committed_again_counts_what_it_writes_and_rejects_now() {
+    for base in both().await {
+        let (base, first) = base.with_objects(1).await;
+        let mut chunk = chunk(1, 0, &[(1, "a")]);
+        chunk.entry = entry(1, 0, 4);
+        chunk.superseded = 2;
+        chunk.rejected = vec![rejected(4, "no", b"d")];
+        base.counts(&first, chunk.clone()).await;
+        let next = begin(&base.ledger, Mode::Shared, Some(first.id), 2).await;
+        let mut again = crate::base::chunk(1, 0, &[(1, "a"), (2, "b")]);
+        again.entry = chunk.entry;
+        again.superseded = 1;
+        again.rejected = vec![rejected(3, "no", b"c")];
+        let expected = Counts {
+            inserted: 2,
+            superseded: 1,
+            rejected: 1,
+            ..NOTHING
+        };
+        assert_eq!(base.counts(&next, again).await, expected);
+        let line = base.number("SELECT line FROM rejected_lines").await;
+        assert_eq!(line, Some(3));
     }
 }
 

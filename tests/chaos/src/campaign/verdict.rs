@@ -90,10 +90,7 @@ pub(crate) async fn compare(url: &str, plan: &Plan, verdict: &mut Verdict) -> an
     let rejects = standing.rejects.iter();
     let refused = rejects.filter(|(reject, _)| reject.reason.ends_with("_by_database"));
     verdict.refused = refused.count() as u64;
-    // A line keeps its first count: superseded, where the database refused what had outdone it.
-    if plan.refusal.is_none() {
-        verdict.add(standing.not_inserted());
-    }
+    verdict.add(standing.not_inserted());
     if plan.mode != Mode::Embedded {
         let deadlocks = deadlocks(&db).await?;
         if deadlocks > 0 {
