@@ -254,6 +254,8 @@ impl Broker {
         #[derive(Default, Deserialize)]
         struct State {
             #[serde(default)]
+            messages: u64,
+            #[serde(default)]
             subjects: Option<HashMap<String, u64>>,
         }
         const ACTION: &str = "count the messages of objects";
@@ -265,8 +267,10 @@ impl Broker {
             Err(error) if failure::is_missing(&error) => Info::default(),
             Err(error) => return Err(failure::of_answer(&self.link, ACTION, &error)),
         };
+        // A server that finds its store damaged may go on counting by subject what it has lost.
+        let subjects = info.state.subjects.filter(|_| info.state.messages > 0);
         Ok(Subjects {
-            subjects: info.state.subjects.unwrap_or_default(),
+            subjects: subjects.unwrap_or_default(),
             total: info.total,
         })
     }

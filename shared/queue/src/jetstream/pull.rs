@@ -102,7 +102,8 @@ impl Puller {
             Event::Loss => self.make().await?,
             Event::Silence => return self.ask().await,
             Event::Refusal(reason) => {
-                if std::mem::replace(&mut self.refused, true) {
+                self.refused = !self.refused;
+                if !self.refused {
                     return Err(self.broker.link.unavailable(ACTION, reason.into()));
                 }
                 self.make().await?;
