@@ -63,8 +63,11 @@ pub(super) async fn client(bucket: &str, access: Option<&S3Access>) -> Result<Cl
         let own_endpoint = endpoint_is_set(|name| env::var(name).ok()).map_err(refused)?;
         let http = https(trust().map_err(refused)?);
         let sdk = from_environment(own_endpoint, http).await;
+        let endpoint = sdk.endpoint_url();
+        let checked = endpoint.map(|url| check_endpoint("endpoint_url of the profile", url));
+        checked.transpose().map_err(refused)?;
         credentials(&sdk).await.map_err(refused)?;
-        let own_endpoint = own_endpoint || sdk.endpoint_url().is_some();
+        let own_endpoint = own_endpoint || endpoint.is_some();
         (sdk, own_endpoint)
     };
     let config = Builder::from(&sdk)
@@ -142,19 +145,23 @@ fn endpoint_is_set(variable: impl Fn(&str) -> Option<String>) -> Result<bool, St
         let Some(value) = variable(name) else {
             continue;
         };
-        let is_http = |url: &Url| matches!(url.scheme(), "http" | "https");
-        if !Url::parse(&value).is_ok_and(|url| is_http(&url)) {
-            return Err(format!("{name} is not a URL such as http://127.0.0.1:9000"));
-        }
-        if value.contains('@') {
-            // The SDK would write it to its errors and its log.
-            return Err(format!(
-                "{name} holds a user or password: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are for them"
-            ));
-        }
-        return Ok(true);
+        return check_endpoint(name, &value).map(|()| true);
     }
     Ok(false)
+}
+
+fn check_endpoint(name: &str, value: &str) -> Result<(), String> {
+    let is_http = |url: Url| matches!(url.scheme(), "http" | "https");
+    if !Url::parse(value).is_ok_and(is_http) {
+        return Err(format!("{name} is not a URL such as http://127.0.0.1:9000"));
+    }
+    if value.contains('@') {
+        // The SDK would write it to its errors and its log.
+        return Err(format!(
+            "{name} holds a user or password: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are for them"
+        ));
+    }
+    Ok(())
 }
 
 async fn credentials(sdk: &SdkConfig) -> Result<(), String> {
