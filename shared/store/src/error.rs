@@ -80,7 +80,8 @@ pub enum Error {
     Damaged(String),
     /// Another process took over from one that reads and commits in order.
     #[error(
-        "another process took this database over: only one may read and write it without REDIS_URL and NATS_URL"
+        "another process took this database over: only one may read and write it without REDIS_URL and NATS_URL; stop \
+         the other one, then start this one again"
     )]
     TakenOver,
     /// Another mode of dedup is in use.

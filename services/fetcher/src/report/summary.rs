@@ -132,8 +132,9 @@ impl Report {
         if self.failed_before > 0 || has_new {
             write!(
                 f,
-                "\nWhat failed is read again by the command `replay --object NUMBER`, when its cause is gone, or \
-                 dismissed by `dismiss NUMBER`; until then the exit status is 1."
+                "\nCorrect what failed in the source: it is read as a new version. Where another cause is gone, \
+                 `replay --object NUMBER` has it read again; `dismiss NUMBER` accepts the loss. Until then the exit \
+                 status is 1."
             )?;
         }
         Ok(())
