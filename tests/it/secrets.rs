@@ -61,21 +61,6 @@ async fn address_of_a_server_is_shown_without_its_password() {
     }
 }
 
-#[tokio::test]
-async fn endpoint_of_a_profile_is_shown_without_its_password() {
-    let mut deployment = Deployment::shared("profile_secrets").await;
-    deployment.set("LOG", EVERYTHING);
-    deployment.unset("AWS_ENDPOINT_URL");
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("config");
-    deployment.set("AWS_CONFIG_FILE", file.to_str().unwrap());
-    for address in ADDRESSES {
-        let profile = format!("[default]\nendpoint_url = http://{address}\n");
-        std::fs::write(&file, profile).unwrap();
-        starts_in_vain(&deployment, "a profile", &WRITE[..1]);
-    }
-}
-
 /// It runs on while its database is not there.
 #[tokio::test]
 async fn api_shows_no_password_of_its_database() {

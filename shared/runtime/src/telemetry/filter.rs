@@ -4,7 +4,8 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// What libraries may log at most: beyond that they write the addresses that they were given, with passwords.
-const LIMITS: [(&str, Level); 2] = [
+const LIMITS: [(&str, Level); 3] = [
+    ("aws_runtime", Level::DEBUG),
     ("sea_orm", Level::DEBUG),
     ("opentelemetry-otlp", Level::INFO),
 ];
