@@ -1,152 +1,41 @@
-//! Made-up products: what a line says, as a function of seed, id and revision.
+//! Generated products: what a line says, as a function of seed, id and revision.
 
 use std::io::Write;
 
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
+use serde::Deserialize;
 
-/// Category, what its things are called, who makes them.
-type Shelf = (
-    &'static str,
-    &'static [&'static str],
-    &'static [&'static str],
-);
+/// Makes a line of about 540 bytes.
+const DESCRIPTION_BYTES: usize = 382;
 
-const SHELVES: &[Shelf] = &[
-    (
-        "bicycles",
-        &[
-            "touring bike",
-            "gravel bike",
-            "city bike",
-            "folding bike",
-            "cargo bike",
-            "kids' bike",
-        ],
-        &["Halden", "Vélora", "Northspoke", "Torvik"],
-    ),
-    (
-        "kitchen",
-        &[
-            "kettle",
-            "toaster",
-            "stand mixer",
-            "hand blender",
-            "rice cooker",
-            "espresso machine",
-        ],
-        &["Brünnek", "Casa Lume", "Pottergate", "Mirelle"],
-    ),
-    (
-        "computers",
-        &[
-            "notebook",
-            "mini PC",
-            "monitor",
-            "keyboard",
-            "docking station",
-            "graphics tablet",
-        ],
-        &["Quillon", "Arcbyte", "Nordfeld", "Hexa & Co"],
-    ),
-    (
-        "phones",
-        &[
-            "smartphone",
-            "power bank",
-            "headset",
-            "wall charger",
-            "phone case",
-        ],
-        &["Lumio", "Arcbyte", "Tellwick"],
-    ),
-    (
-        "household",
-        &[
-            "vacuum cleaner",
-            "washing machine",
-            "dryer",
-            "steam iron",
-            "air purifier",
-            "fan heater",
-        ],
-        &["Brünnek", "Ostwind", "Klarhaus"],
-    ),
-    (
-        "garden",
-        &[
-            "hedge trimmer",
-            "lawn mower",
-            "hose reel",
-            "garden bench",
-            "rain barrel",
-        ],
-        &["Grünfeld", "Torvik", "Hollyoak"],
-    ),
-    (
-        "books",
-        &["cookbook", "atlas", "novel", "bird guide", "drawing course"],
-        &["Pottergate", "Papier & Fils", "Inkwell House"],
-    ),
-    (
-        "outdoor",
-        &[
-            "two-person tent",
-            "sleeping bag",
-            "rucksack",
-            "camping stove",
-            "head torch",
-        ],
-        &["Halden", "Fjällby", "Cairnmoor"],
-    ),
-];
+/// The words that products are made of.
+#[derive(Deserialize)]
+struct Words {
+    series: Vec<String>,
+    sentences: Vec<String>,
+    shelves: Vec<Shelf>,
+}
 
-const LINES: &[&str] = &[
-    "Classic", "Trail", "Compact", "Pro", "Duo", "Air", "Nova", "Core", "Studio", "Urban", "Mini",
-    "Plus",
-];
-
-/// As they stand in a JSON text: quotes and the like are escaped.
-const SENTENCES: &[&str] = &[
-    "Built for daily use, and repaired with parts that any workshop stocks.",
-    "Assembled by hand and checked twice before it leaves the house.",
-    "Comes with a spare set of screws and a printed manual in five languages.",
-    "The frame is powder coated, so rain and salt leave it alone.",
-    "Runs quietly enough for an open kitchen.",
-    "Folds flat and fits behind a door.",
-    "The battery lasts a working day and charges overnight.",
-    "Measures 13.3\\\" across and weighs less than two bags of flour.",
-    "Packed in recycled cardboard, without any foam.",
-    "Rated \\\"very good\\\" by the readers of a magazine we have never paid.",
-    "Every seam is double stitched.",
-    "The switch sits where the thumb expects it.",
-    "Dishwasher safe up to 70\u{a0}°C.",
-    "Two years of warranty, five when registered.",
-    "Fits most mounts made after 2015.",
-    "The cable is 1.8 m long and can be replaced.",
-    "Matches the rest of the series in colour and size.",
-    "Delivered by tram or cargo bike within the city.",
-    "Its lid closes with a soft click.",
-    "Designed in a former mill by four people and a dog.",
-    "No app is needed, and none is offered.",
-    "The handle stays cool, even after an hour.",
-    "Small enough for a shelf, large enough for a family.",
-    "Tested at \\u221220 °C and in the summer of Seville.",
-];
+#[derive(Deserialize)]
+struct Shelf {
+    category: String,
+    things: Vec<String>,
+    brands: Vec<String>,
+}
 
 /// Products, the same for a seed on every machine.
 pub(crate) struct Catalogue {
+    words: Words,
     seed: u64,
-    description_bytes: usize,
 }
 
 impl Catalogue {
-    /// Products whose descriptions are about as long as given.
-    pub(crate) fn new(seed: u64, description_bytes: usize) -> Self {
-        Self {
+    pub(crate) fn new(seed: u64) -> anyhow::Result<Self> {
+        Ok(Self {
+            words: toml::from_str(include_str!("catalogue.toml"))?,
             seed,
-            description_bytes,
-        }
+        })
     }
 
     /// A number from 0 to 9,999 that belongs to the id.
@@ -158,18 +47,17 @@ impl Catalogue {
     /// and nearly always in its description.
     pub(crate) fn write(&self, id: u64, revision: u32, line: &mut Vec<u8>) -> std::io::Result<()> {
         let mut fixed = self.randomness(id, 0);
-        let (category, things, brands) = pick(SHELVES, &mut fixed);
-        let (thing, brand, series) = (
-            pick(things, &mut fixed),
-            pick(brands, &mut fixed),
-            pick(LINES, &mut fixed),
-        );
+        let kind = pick(&self.words.shelves, &mut fixed);
+        let category = &kind.category;
+        let thing = pick(&kind.things, &mut fixed);
+        let brand = pick(&kind.brands, &mut fixed);
+        let series = pick(&self.words.series, &mut fixed);
         let model = fixed.random_range(10..1000);
         let cents = fixed.random_range(500..200_000) + revision * fixed.random_range(1..500);
         write!(
             line,
             r#"{{"id": {id}, "title": "{brand} {series} {model} {thing}", "price": {}, "#,
-            Price(cents)
+            f64::from(cents) / 100.0
         )?;
         write!(
             line,
@@ -181,10 +69,10 @@ impl Catalogue {
     }
 
     fn describe(&self, randomness: &mut ChaCha8Rng, line: &mut Vec<u8>) {
-        let until = line.len()
-            + randomness.random_range(self.description_bytes / 2..=self.description_bytes * 5 / 4);
+        let until =
+            line.len() + randomness.random_range(DESCRIPTION_BYTES / 2..=DESCRIPTION_BYTES * 5 / 4);
         while line.len() < until {
-            line.extend_from_slice(pick(SENTENCES, randomness).as_bytes());
+            line.extend_from_slice(pick(&self.words.sentences, randomness).as_bytes());
             line.push(b' ');
         }
         line.pop();
@@ -203,29 +91,14 @@ fn pick<'a, T>(of: &'a [T], randomness: &mut ChaCha8Rng) -> &'a T {
     of.choose(randomness).unwrap_or(&of[0])
 }
 
-/// Cents, written as a JSON number without trailing zeros.
-struct Price(u32);
-
-impl std::fmt::Display for Price {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (whole, cents) = (self.0 / 100, self.0 % 100);
-        match cents {
-            0 => write!(f, "{whole}"),
-            _ if cents % 10 == 0 => write!(f, "{whole}.{}", cents / 10),
-            _ => write!(f, "{whole}.{cents:02}"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn line(seed: u64, id: u64, revision: u32) -> String {
         let mut line = Vec::new();
-        Catalogue::new(seed, 100)
-            .write(id, revision, &mut line)
-            .unwrap();
+        let catalogue = Catalogue::new(seed).unwrap();
+        catalogue.write(id, revision, &mut line).unwrap();
         String::from_utf8(line).unwrap()
     }
 
@@ -243,14 +116,5 @@ mod tests {
         assert_eq!(line(1, 7, 0), line(1, 7, 0));
         assert_ne!(line(1, 7, 0), line(2, 7, 0));
         assert_ne!(line(1, 7, 0), line(1, 7, 1));
-    }
-
-    #[test]
-    fn price_is_written_without_trailing_zeros() {
-        let written = |cents| Price(cents).to_string();
-        assert_eq!(written(707_216), "7072.16");
-        assert_eq!(written(707_210), "7072.1");
-        assert_eq!(written(707_200), "7072");
-        assert_eq!(written(5), "0.05");
     }
 }

@@ -1,15 +1,12 @@
-//! `cargo xtask chaos`: the fault campaign, long outages and the soak, on programs built anew.
+//! `cargo xtask chaos`: the fault campaign, long outages and the soak, on programs that it builds.
 
-use std::{
-    path::Path,
-    process::{Command, ExitCode},
-};
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 
 use crate::{cargo, install};
 
-/// Break a running pipeline in every way, and compare what comes out with an oracle.
+/// Inject faults into a running pipeline, and compare the result with an oracle.
 ///
 /// Finds or installs the servers as `cargo xtask test` does, builds the programs, and hands everything else to
 /// `jetline-chaos`: without a subcommand a campaign of random runs, or `outage`, `soak` and `report`; `cargo xtask chaos
@@ -31,30 +28,11 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     install::missing_servers()?;
-    let mut build = cargo::command();
-    build.args(["build", "--workspace", "--bins", "--locked"]);
-    if arguments.release {
-        build.arg("--release");
-    }
-    ensure!(
-        build.status().context("cannot run cargo")?.success(),
-        "the programs cannot be built"
-    );
-    let profile = if arguments.release {
-        "release"
-    } else {
-        "debug"
-    };
-    let programs = cargo::target_directory()?.join(profile);
-    chaos(&programs, &arguments.chaos)
-}
-
-/// Runs it in this process's place in the terminal: Ctrl-C reaches it, and ends what it has started.
-fn chaos(programs: &Path, arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let programs = cargo::build_programs(arguments.release)?;
+    // In this process's group: Ctrl-C reaches it, and it stops what it has started.
     let status = Command::new(programs.join("jetline-chaos"))
-        .args(arguments)
+        .args(&arguments.chaos)
         .status()
         .context("cannot run jetline-chaos")?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(cargo::exit_code(status))
 }

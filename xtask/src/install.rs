@@ -1,18 +1,12 @@
-//! Gets the servers that the tests need, from Debian's packages where that is possible.
+//! Gets the programs that tests and benchmarks need, from Debian's packages where that is possible.
 
-use std::{
-    fs,
-    io::ErrorKind,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use jetline_testkit::process::program;
 
-/// A program, and the packages that bring it: Debian's and Homebrew's.
-const NEEDED: &[(&str, &str, &str)] = &[
+/// The programs of the servers that tests need, and the packages that bring them: Debian's and Homebrew's.
+const SERVERS: &[(&str, &str, &str)] = &[
     ("nats-server", "nats-server", "nats-server"),
     ("redis-server", "redis-server", "redis"),
     ("initdb", "postgresql", "postgresql"),
@@ -21,77 +15,66 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("pgbouncer", "pgbouncer", "pgbouncer"),
 ];
 
-/// Installs what is missing, or says what to install.
+/// While these files are there, packages start no servers and create no cluster.
+const NO_SERVICES: &[(&str, &str)] = &[
+    ("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n"),
+    (CLUSTER, "create_main_cluster = false\n"),
+];
+const CLUSTER: &str = "/etc/postgresql-common/createcluster.conf";
+
+/// Installs the servers that are missing; where it cannot, the error says what to install.
 pub(crate) fn missing_servers() -> anyhow::Result<()> {
-    let missing = missing();
+    missing(SERVERS)
+}
+
+pub(crate) fn missing(programs: &[(&str, &str, &str)]) -> anyhow::Result<()> {
+    let is_missing = |(name, ..): &&(&str, &str, &str)| program(name).is_err();
+    let missing: Vec<_> = programs.iter().filter(is_missing).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let packages = packages(&missing, |(_, debian, _)| debian);
-    if !can_install() {
-        bail!(
-            "not installed: {}\n  Debian, Ubuntu: sudo apt-get install --no-install-recommends {}\n  \
-             macOS: brew install {}",
-            programs(&missing),
-            packages.join(" "),
-            self::packages(&missing, |(_, _, brew)| brew).join(" "),
-        );
-    }
-    install(&packages)?;
-    let missing = self::missing();
+    let mut debian: Vec<&str> = missing.iter().map(|(_, debian, _)| *debian).collect();
+    let mut brew: Vec<&str> = missing.iter().map(|(_, _, brew)| *brew).collect();
+    debian.dedup();
+    brew.dedup();
+    let is_debian = Path::new("/etc/debian_version").exists();
     ensure!(
-        missing.is_empty(),
-        "installed {}, but still not found: {}",
-        packages.join(", "),
-        programs(&missing)
+        rustix::process::geteuid().is_root() && is_debian,
+        "programs are missing\n  Debian, Ubuntu: sudo apt-get install --no-install-recommends {}\n  \
+         macOS: brew install {}",
+        debian.join(" "),
+        brew.join(" "),
     );
+    println!("installing {}", debian.join(", "));
+    install(&debian)?;
+    for (name, ..) in missing {
+        program(name).context("installed, but still not found")?;
+    }
     Ok(())
 }
 
-type Needed = (&'static str, &'static str, &'static str);
-
-fn missing() -> Vec<Needed> {
-    let absent = |(name, ..): &&Needed| program(name).is_err();
-    NEEDED.iter().filter(absent).copied().collect()
-}
-
-fn packages(missing: &[Needed], name: fn(Needed) -> &'static str) -> Vec<&'static str> {
-    let mut packages: Vec<_> = missing.iter().copied().map(name).collect();
-    packages.dedup();
-    packages
-}
-
-fn programs(missing: &[Needed]) -> String {
-    packages(missing, |(program, ..)| program).join(", ")
-}
-
-/// Whether Debian's packages can be installed here.
-pub(crate) fn can_install() -> bool {
-    rustix::process::geteuid().is_root()
-        && Path::new("/etc/debian_version").exists()
-        && program("apt-get").is_ok()
-}
-
-/// Whether the packages start servers of their own: not with this file.
-const POLICY: &str = "/usr/sbin/policy-rc.d";
-
-/// Whether the packages create a cluster: not with this file.
-const CLUSTER: &str = "/etc/postgresql-common/createcluster.conf";
-
-/// Installs packages of Debian; none of them starts a server.
-pub(crate) fn install(packages: &[&str]) -> anyhow::Result<()> {
-    println!("installing {}", packages.join(", "));
-    let no_services = TemporaryFile::create(POLICY, "#!/bin/sh\nexit 101\n", 0o755)?;
-    let no_cluster = TemporaryFile::create(CLUSTER, "create_main_cluster = false\n", 0o644)?;
-    apt_get(&["update"])?;
+fn install(packages: &[&str]) -> anyhow::Result<()> {
+    let mut ours = Vec::new();
+    // An existing file is left alone.
+    for (path, text) in NO_SERVICES
+        .iter()
+        .filter(|(path, _)| !Path::new(path).exists())
+    {
+        fs::create_dir_all(Path::new(path).parent().unwrap_or(Path::new("/")))?;
+        fs::write(path, text).with_context(|| format!("cannot write {path}"))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+        ours.push(path);
+    }
     let options = ["install", "-y", "--no-install-recommends"];
-    apt_get(&[&options, packages].concat())?;
-    drop((no_services, no_cluster));
-    // Where our file stood, the package has put its own beside it. Without one there, both are missing.
+    let installed = apt_get(&["update"]).and_then(|()| apt_get(&[&options, packages].concat()));
+    for path in ours {
+        let _ = fs::remove_file(path);
+    }
+    // The package put its file beside ours, which is gone: rename it.
     if !Path::new(CLUSTER).exists() {
         let _ = fs::rename(format!("{CLUSTER}.ucf-dist"), CLUSTER);
     }
-    Ok(())
+    installed
 }
 
 fn apt_get(arguments: &[&str]) -> anyhow::Result<()> {
@@ -101,66 +84,7 @@ fn apt_get(arguments: &[&str]) -> anyhow::Result<()> {
         .env("DEBIAN_FRONTEND", "noninteractive")
         .status()
         .context("cannot run apt-get")?;
-    ensure!(
-        status.success(),
-        "apt-get {} ended with {status}",
-        arguments.join(" ")
-    );
+    let what = arguments.join(" ");
+    ensure!(status.success(), "apt-get {what} ended with {status}");
     Ok(())
-}
-
-/// A file that is there for a while, unless one was there before: that one stays as it is.
-struct TemporaryFile(Option<PathBuf>);
-
-impl TemporaryFile {
-    fn create(path: &str, text: &str, mode: u32) -> anyhow::Result<Self> {
-        let path = PathBuf::from(path);
-        let cannot = || format!("cannot write {}", path.display());
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).with_context(cannot)?;
-        }
-        match fs::File::create_new(&path) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(Self(None)),
-            Err(error) => return Err(error).with_context(cannot),
-        }
-        let file = Self(Some(path.clone()));
-        fs::write(&path, text).with_context(cannot)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).with_context(cannot)?;
-        Ok(file)
-    }
-}
-
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_package_is_named_once() {
-        assert_eq!(
-            packages(NEEDED, |(_, debian, _)| debian),
-            ["nats-server", "redis-server", "postgresql", "pgbouncer"]
-        );
-    }
-
-    #[test]
-    fn file_that_was_there_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
-        fs::write(&theirs, "theirs").unwrap();
-        let files = [&ours, &theirs]
-            .map(|path| TemporaryFile::create(path.to_str().unwrap(), "ours", 0o755).unwrap());
-        assert_eq!(fs::read_to_string(&ours).unwrap(), "ours");
-        drop(files);
-        assert!(!ours.exists());
-        assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs");
-    }
 }

@@ -7,61 +7,50 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::Parser;
 
+#[cfg(target_os = "linux")]
 mod bench;
 mod cargo;
 mod catalogue;
 mod chaos;
-mod deny;
-mod deploy;
+mod check_deploy;
 mod generate;
 mod install;
 mod lines;
-mod rules;
-mod samples;
-mod servers;
 mod signals;
 mod test;
 
 /// The commands of this repository.
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
-struct Arguments {
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Subcommand)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    arg_required_else_help = true
+)]
 enum Command {
     Test(test::Arguments),
+    #[cfg(target_os = "linux")]
     Bench(bench::Arguments),
     Chaos(chaos::Arguments),
     Generate(generate::Arguments),
-    Samples(samples::Arguments),
-    Rules(rules::Arguments),
-    CheckDeploy(deploy::Arguments),
-    Deny(deny::Arguments),
+    /// Check variables in compose files and Kubernetes manifests, alert rules and dashboards.
+    ///
+    /// Asks each program for its `--help`, and uses promtool, which it installs where it can.
+    CheckDeploy,
 }
 
 fn main() -> ExitCode {
-    run(Arguments::parse()).unwrap_or_else(|error| {
+    let done = match Command::parse() {
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Chaos(arguments) => chaos::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Generate(arguments) => generate::write(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::CheckDeploy => check_deploy::run().map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
-}
-
-fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    match arguments.command {
-        None => Arguments::command().print_help()?,
-        Some(Command::Test(arguments)) => return test::run(&arguments),
-        Some(Command::Chaos(arguments)) => return chaos::run(&arguments),
-        Some(Command::Bench(arguments)) => bench::run(&arguments)?,
-        Some(Command::Generate(arguments)) => generate::run(&arguments)?,
-        Some(Command::Samples(arguments)) => samples::run(&arguments)?,
-        Some(Command::Rules(arguments)) => rules::run(&arguments)?,
-        Some(Command::CheckDeploy(arguments)) => deploy::run(&arguments)?,
-        Some(Command::Deny(arguments)) => deny::run(&arguments)?,
-    }
-    Ok(ExitCode::SUCCESS)
 }

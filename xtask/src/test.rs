@@ -2,24 +2,23 @@
 
 use std::{
     fs,
-    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
-    process::{ExitCode, ExitStatus},
-    time::Duration,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    process::{Child, ExitCode, ExitStatus},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
+use jetline_testkit::{nats::NatsServer, postgres::PostgresServer, redis::RedisServer};
 use rustix::process::{Pid, Signal, kill_process_group};
-use tempfile::TempDir;
-use tokio::{
-    process::{Child, Command},
-    runtime::Runtime,
-    time::timeout,
-};
 
-use crate::{cargo, install, servers::Servers, signals::Signals};
+use crate::{cargo, install, signals::Interrupt};
 
 /// How long the tests may take to end after Ctrl-C.
-const PATIENCE: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Between two checks whether the tests have ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Run all tests against real servers.
 ///
@@ -38,53 +37,38 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     install::missing_servers()?;
-    let runtime = Runtime::new()?;
-    // From here on Ctrl-C is ours to answer: no server is left behind.
-    let signals = Signals::listen(&runtime)?;
-    let servers = Servers::start()?;
-    for (name, url) in servers.variables() {
+    let interrupt = Interrupt::listen()?;
+    // A test that is about crashes starts servers of its own: these need not survive one.
+    let postgres = PostgresServer::start_with(&[
+        ("fsync", "off"),
+        ("full_page_writes", "off"),
+        ("synchronous_commit", "off"),
+        ("max_connections", "400"),
+    ])?;
+    let nats = NatsServer::start()?;
+    let redis = RedisServer::start()?;
+    let variables = [
+        ("JETLINE_TEST_POSTGRES", postgres.url().to_owned()),
+        ("JETLINE_TEST_NATS", nats.url().to_string()),
+        ("JETLINE_TEST_REDIS", redis.url().to_string()),
+    ];
+    for (name, url) in &variables {
         println!("{name}={url}");
     }
-    let status = runtime.block_on(cargo_test(arguments, &servers, signals))?;
-    Ok(exit_code(status))
-}
-
-async fn cargo_test(
-    arguments: &Arguments,
-    servers: &Servers,
-    mut signals: Signals,
-) -> anyhow::Result<ExitStatus> {
-    let directory = temporary_directory()?;
-    let mut command = Command::from(cargo::command());
-    command
+    let directory = tempfile::Builder::new().prefix("jetline-test-").tempdir()?;
+    // PostgreSQL's account must be able to pass through.
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o711))?;
+    let cargo = cargo::command()
         .arg("test")
         .args(packages(&arguments.cargo))
         .args(&arguments.cargo)
-        .envs(servers.variables())
+        .envs(variables)
         // What a killed test leaves behind is in here, and goes with it.
         .env("TMPDIR", directory.path())
-        .process_group(0);
-    let mut cargo = command.spawn().context("cannot run cargo")?;
-    // cargo leads a group of its own: the tests and the servers that they start are in it too.
-    let group = Group::of(&cargo);
-    tokio::select! {
-        status = cargo.wait() => Ok(status?),
-        signal = signals.next() => {
-            group.signal(signal);
-            if let Ok(status) = timeout(PATIENCE, cargo.wait()).await {
-                return Ok(status?);
-            }
-            group.signal(Signal::KILL);
-            Ok(cargo.wait().await?)
-        }
-    }
-}
-
-/// A temporary directory that PostgreSQL's account may pass through.
-fn temporary_directory() -> anyhow::Result<TempDir> {
-    let directory = tempfile::Builder::new().prefix("jetline-test-").tempdir()?;
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711))?;
-    Ok(directory)
+        .process_group(0)
+        .spawn()
+        .context("cannot run cargo")?;
+    Ok(cargo::exit_code(Tests(cargo).wait(&interrupt)?))
 }
 
 fn packages(cargo: &[String]) -> &'static [&'static str] {
@@ -95,32 +79,36 @@ fn packages(cargo: &[String]) -> &'static [&'static str] {
     if chosen { &[] } else { &["--workspace"] }
 }
 
-fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal))
-        .and_then(|code| u8::try_from(code).ok());
-    code.map_or(ExitCode::FAILURE, ExitCode::from)
-}
+/// cargo, as the leader of a process group: the tests and the servers that they start are in it too, and whatever is left
+/// of them ends with this.
+struct Tests(Child);
 
-/// The processes of the tests. Whatever is left of them ends with this.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(leader: &Child) -> Self {
-        let id = leader.id().and_then(|id| i32::try_from(id).ok());
-        Self(id.and_then(Pid::from_raw))
+impl Tests {
+    fn wait(&mut self, interrupt: &Interrupt) -> anyhow::Result<ExitStatus> {
+        let mut interrupted = None::<Instant>;
+        loop {
+            if let Some(status) = self.0.try_wait()? {
+                return Ok(status);
+            }
+            match interrupted {
+                None if interrupt.check().is_err() => {
+                    self.signal(Signal::TERM);
+                    interrupted = Some(Instant::now());
+                }
+                Some(at) if at.elapsed() > STOP_TIMEOUT => self.signal(Signal::KILL),
+                _ => {}
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some(group) = self.0 {
-            // An error means that nobody is left.
-            let _ = kill_process_group(group, signal);
-        }
+        // An error means that nobody is left.
+        let _ = kill_process_group(Pid::from_child(&self.0), signal);
     }
 }
 
-impl Drop for Group {
+impl Drop for Tests {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
     }
@@ -128,15 +116,12 @@ impl Drop for Group {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn whole_workspace_is_tested_unless_packages_are_named() {
-        let packages =
-            |words: &[&str]| packages(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert_eq!(packages(&["--release"]), ["--workspace"]);
-        assert_eq!(packages(&["--", "-package"]), ["--workspace"]);
-        assert!(packages(&["-p", "xtask"]).is_empty());
-        assert!(packages(&["--package=xtask"]).is_empty());
+        let packages = |words: [&str; 2]| super::packages(&words.map(str::to_owned));
+        assert_eq!(packages(["--release", "name"]), ["--workspace"]);
+        assert_eq!(packages(["--", "-package"]), ["--workspace"]);
+        assert!(packages(["-p", "xtask"]).is_empty());
+        assert!(packages(["--package=xtask", "name"]).is_empty());
     }
 }

@@ -6,77 +6,43 @@ use anyhow::{Context, ensure};
 use jetline_testkit::process::{Process, Signal, free_port};
 use tempfile::TempDir;
 
-use super::build::Binaries;
-
-const BUCKET: &str = "bench";
-
-/// What the endpoint asks for and the services bring.
-pub(super) const CREDENTIALS: [(&str, &str); 2] = [
-    ("AWS_ACCESS_KEY_ID", "bench"),
-    ("AWS_SECRET_ACCESS_KEY", "bench-secret"),
-];
-
-/// How many requests there were.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Requests {
-    pub(super) lists: u64,
-    pub(super) gets: u64,
-}
+use super::processes::EXIT_TIMEOUT;
 
 /// A running endpoint.
 pub(super) struct Endpoint {
-    process: Process,
-    port: u16,
-    prefix: String,
+    pub(super) process: Process,
+    /// The fetcher's settings for it.
+    pub(super) settings: [(&'static str, String); 2],
     // After the process, which serves what is in it.
     _directory: TempDir,
 }
 
 impl Endpoint {
-    /// Serves the files of a directory with this prefix before their keys.
-    pub(super) fn start(
-        binaries: &Binaries,
-        files: &Path,
-        prefix: &str,
-        log: &Path,
-    ) -> anyhow::Result<Self> {
+    /// Serves the files of a directory, with this prefix to their keys.
+    pub(super) fn start(mut command: Command, files: &Path, prefix: &str) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
-        symlink(files, directory.path().join(prefix))?;
+        let bucket = directory.path().join("bucket");
+        std::fs::create_dir(&bucket)?;
+        symlink(files, bucket.join(prefix))?;
         let port = free_port()?;
-        let mut command = Command::new(binaries.path("s3-files")?);
-        command
-            .args(["--listen", &format!("127.0.0.1:{port}")])
-            .args(["--bucket", BUCKET])
-            .arg(directory.path())
-            .envs(CREDENTIALS);
-        let mut process = Process::start(command, log)?;
+        command.args(["--bucket", "bench", "--listen"]);
+        command.arg(format!("127.0.0.1:{port}")).arg(bucket);
+        let mut process = Process::start(command, &directory.path().join("log"))?;
         process.wait_for_port(port)?;
         Ok(Self {
             process,
-            port,
-            prefix: prefix.to_owned(),
+            settings: [
+                ("SOURCE", format!("s3://bench/{prefix}/")),
+                ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}")),
+            ],
             _directory: directory,
         })
     }
 
-    pub(super) fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
-    /// What `AWS_ENDPOINT_URL` is set to.
-    pub(super) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// What `SOURCE` is set to.
-    pub(super) fn source(&self) -> String {
-        format!("s3://{BUCKET}/{}/", self.prefix)
-    }
-
-    /// Ends it.
-    pub(super) fn end(mut self) -> anyhow::Result<Requests> {
+    /// Ends it; returns how many LIST and GET requests there were.
+    pub(super) fn end(mut self) -> anyhow::Result<[u64; 2]> {
         self.process.signal(Signal::INT);
-        let status = self.process.wait(super::services::STOP)?;
+        let status = self.process.wait(EXIT_TIMEOUT)?;
         ensure!(status.success(), "s3-files ended with {status}");
         let log = self.process.output();
         requests(&log).with_context(|| format!("s3-files does not say what it served: {log}"))
@@ -84,28 +50,8 @@ impl Endpoint {
 }
 
 /// From the last line that it writes: `served 1 lists and 68 gets`.
-fn requests(log: &str) -> Option<Requests> {
-    let (lists, gets) = log
-        .lines()
-        .next_back()?
-        .strip_prefix("served ")?
-        .strip_suffix(" gets")?
-        .split_once(" lists and ")?;
-    Some(Requests {
-        lists: lists.parse().ok()?,
-        gets: gets.parse().ok()?,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_are_read_from_the_last_line() {
-        let log = "4 files as s3://bench on http://127.0.0.1:1\nserved 1 lists and 68 gets\n";
-        assert_eq!(requests(log), Some(Requests { lists: 1, gets: 68 }));
-        assert_eq!(requests("4 files"), None);
-        assert_eq!(requests(""), None);
-    }
+fn requests(log: &str) -> Option<[u64; 2]> {
+    let line = log.lines().next_back()?.strip_prefix("served ")?;
+    let (lists, gets) = line.strip_suffix(" gets")?.split_once(" lists and ")?;
+    Some([lists.parse().ok()?, gets.parse().ok()?])
 }

@@ -1,56 +1,37 @@
-//! `cargo xtask bench`: speed and memory on real servers, beside what PostgreSQL's own tools reach in the same run.
+//! `cargo xtask bench`: speed and memory on real servers.
+
+mod against;
+mod cases;
+mod data;
+mod endpoint;
+mod freshness;
+mod postgres;
+mod processes;
+mod read;
+mod report;
+mod services;
 
 use std::{
-    cell::OnceCell,
+    fs,
     num::{NonZeroU64, NonZeroUsize},
     path::PathBuf,
 };
 
+use anyhow::{Context, ensure};
 use clap::ValueEnum;
 
-use crate::{cargo, install, signals::Interrupt};
+use crate::{cargo, generate, install, signals::Interrupt};
+use report::{Measured, Outcome, Run};
 
-mod build;
-mod data;
-mod dedup_memory;
-mod document;
-mod embedded;
-mod endpoint;
-mod environment;
-mod figures;
-mod freshness;
-mod large_object;
-mod load;
-mod next_day;
-mod pgbench;
-mod plot;
-mod postgres;
-mod processes;
-mod read;
-mod reload;
-mod report;
-mod scaling;
-mod services;
-mod small_objects;
-mod tables;
-mod targets;
-mod turns;
-mod wrk;
-mod yardstick;
-
-use build::Binaries;
-use data::{Data, Kind};
-use report::Report;
-
-/// Measure speed and memory on real servers, beside PostgreSQL's own tools doing the same work.
+/// Measure speed and memory on real servers.
 ///
 /// Builds the services, makes the data once, starts fresh servers for every run and ends them. For Linux. Results are
-/// printed and written as JSON to `target/bench`.
+/// printed as Markdown and written as JSON to `target/bench`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// What to measure.
-    #[arg(value_enum, default_value = "load")]
-    benchmark: Benchmark,
+    /// What to measure; several are separated by commas.
+    #[arg(value_enum, value_delimiter = ',', default_value = "load")]
+    benchmarks: Vec<Benchmark>,
     /// Lines in all files together.
     #[arg(long, default_value = "1000000")]
     lines: NonZeroU64,
@@ -66,173 +47,162 @@ pub(crate) struct Arguments {
     /// Writers at the same time: one for each of two cores.
     #[arg(long, default_value = "2")]
     writers: NonZeroUsize,
-    /// How often all sides are measured, in turns.
+    /// How often each case is measured, in turns.
     #[arg(long, default_value = "3")]
     runs: NonZeroUsize,
     /// The size of the large object; it takes twice as much disk, and the database several times as much.
-    #[arg(long, default_value = "2", value_parser = large_object::bytes)]
-    gib: u64,
+    #[arg(long, default_value_t = 2.0)]
+    gib: f64,
     /// How long reads are measured each time.
     #[arg(long, default_value = "10")]
     seconds: NonZeroU64,
-    /// Measure one side only.
-    #[arg(long, value_enum)]
-    only: Option<SideKind>,
+    /// There is nothing else to measure than `jetline`.
+    #[arg(long, hide = true, value_parser = ["jetline"])]
+    only: Option<String>,
     /// Measure programs that are built already, instead of building them.
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
+    /// Compare the CPU time of the programs with that of those in this directory, instead of writing results.
+    #[arg(long, value_name = "DIR")]
+    against: Option<PathBuf>,
+    /// How often the programs of each directory are measured with `--against`.
+    #[arg(long, default_value = "7")]
+    turns: NonZeroUsize,
 }
 
-/// The benchmarks, by name. A new one is a variant here and a file beside `load.rs`.
+/// The benchmarks, by name.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Benchmark {
+    /// All of the following.
+    All,
     /// New data into an empty database.
     Load,
     /// The same files again, and the same content under new keys.
     Reload,
     /// The next day's files, in which 1 % of the records has changed.
     NextDay,
-    /// One object of `--gib`, beside the same lines as four objects.
+    /// One object of `--gib`, and the same lines as four objects.
     LargeObject,
     /// Objects of 100 lines.
     SmallObjects,
     /// `jetline --exit` on SQLite.
     Embedded,
-    /// GET by id, beside pgbench.
+    /// GET by id, and how old the answers may be while rows are updated.
     Read,
     /// What a record costs in Redis.
     DedupMemory,
     /// 1, 2, 4 and 8 writers.
     Scaling,
-    /// All of these, and then the document.
-    All,
-    /// Nothing: write the results that are there into `docs/benchmarks.md`.
-    Report,
-}
-
-/// The two that are compared.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum SideKind {
-    /// The programs of this repository.
-    Jetline,
-    /// PostgreSQL's own tools.
-    Yardstick,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let results = cargo::target_directory()?.join("bench");
-    let wanted = match arguments.benchmark {
-        Benchmark::Report => return document::write(&results),
-        Benchmark::All => Benchmark::measured().collect(),
-        one => vec![one],
-    };
     install::missing_servers()?;
     let bench = Bench {
         arguments,
         interrupt: Interrupt::listen()?,
-        binaries: OnceCell::new(),
+        programs: match &arguments.binaries {
+            Some(directory) => directory.clone(),
+            None => cargo::build_programs(true)?,
+        },
+        runs: arguments.runs.get(),
     };
-    let environment = environment::environment()?;
-    for benchmark in wanted {
-        let Some(measure) = benchmark.measurement() else {
-            continue;
-        };
-        let name = benchmark.name();
-        println!("benchmark {name}");
-        let report = measure(&bench)?.json(&name, &environment);
-        println!("\n{}", tables::markdown(&report));
-        let file = report::write(&results, &name, &report)?;
+    let benchmarks = match &arguments.benchmarks[..] {
+        all if all.contains(&Benchmark::All) => &Benchmark::value_variants()[1..],
+        some => some,
+    };
+    if let Some(other) = &arguments.against {
+        return against::compare(&bench, other, benchmarks, arguments.turns.get());
+    }
+    let results = cargo::target_directory()?.join("bench");
+    fs::create_dir_all(&results)?;
+    for benchmark in benchmarks {
+        println!("benchmark {}", benchmark.name());
+        let (what, cases) = benchmark.measure(&bench)?;
+        let report = report::report(what, &cases)?;
+        println!("\n{}", report::markdown(&report));
+        let file = results.join(format!("{}.json", benchmark.name()));
+        fs::write(&file, serde_json::to_string_pretty(&report)?)?;
         println!("as JSON: {}", file.display());
     }
-    match arguments.benchmark {
-        Benchmark::All => document::write(&results),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
-type Measurement = fn(&Bench) -> anyhow::Result<Report>;
-
 impl Benchmark {
-    /// All that measure something.
-    fn measured() -> impl Iterator<Item = Self> {
-        let all = Self::value_variants().iter().copied();
-        all.filter(|benchmark| benchmark.measurement().is_some())
-    }
-
     fn name(self) -> String {
         let value = self.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    fn measurement(self) -> Option<Measurement> {
-        Some(match self {
-            Self::Load => load::run,
-            Self::Reload => reload::run,
-            Self::NextDay => next_day::run,
-            Self::LargeObject => large_object::run,
-            Self::SmallObjects => small_objects::run,
-            Self::Embedded => embedded::run,
-            Self::Read => read::run,
-            Self::DedupMemory => dedup_memory::run,
-            Self::Scaling => scaling::run,
-            Self::All | Self::Report => return None,
-        })
+    fn measure(self, bench: &Bench) -> Outcome {
+        match self {
+            Self::All | Self::Load => cases::load(bench),
+            Self::Reload => cases::reload(bench),
+            Self::NextDay => cases::next_day(bench),
+            Self::LargeObject => cases::large_object(bench),
+            Self::SmallObjects => cases::small_objects(bench),
+            Self::Embedded => cases::embedded(bench),
+            Self::Read => read::run(bench),
+            Self::DedupMemory => cases::dedup_memory(bench),
+            Self::Scaling => cases::scaling(bench),
+        }
     }
 }
 
 /// What every benchmark works with.
+#[derive(Clone)]
 struct Bench<'a> {
     arguments: &'a Arguments,
     interrupt: Interrupt,
-    binaries: OnceCell<Binaries>,
+    /// The directory of the programs.
+    programs: PathBuf,
+    runs: usize,
+}
+
+/// A case's name, and how it is measured.
+type Case<'a> = (String, Box<dyn Fn() -> anyhow::Result<Run> + 'a>);
+
+fn case<'a>(name: &str, measure: impl Fn() -> anyhow::Result<Run> + 'a) -> Case<'a> {
+    (name.to_owned(), Box::new(measure))
 }
 
 impl Bench<'_> {
-    /// The programs, built when they are first needed: the yardstick needs none.
-    fn binaries(&self) -> anyhow::Result<&Binaries> {
-        if let Some(binaries) = self.binaries.get() {
-            return Ok(binaries);
-        }
-        let binaries = match &self.arguments.binaries {
-            Some(directory) => Binaries::from_directory(directory)?,
-            None => Binaries::build()?,
-        };
-        Ok(self.binaries.get_or_init(|| binaries))
+    fn program(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let path = self.programs.join(name);
+        ensure!(path.is_file(), "{} is missing", path.display());
+        Ok(path)
     }
 
     /// The lines that the arguments describe.
-    fn kind(&self) -> Kind {
+    fn lines(&self) -> generate::Arguments {
         let lines = self.arguments.lines.get();
-        Kind {
+        let ids = self.arguments.ids;
+        generate::Arguments {
             lines,
-            ids: self
-                .arguments
-                .ids
-                .map_or((lines * 4).div_ceil(5), Into::into),
+            ids: ids.map_or((lines * 4).div_ceil(5), Into::into),
             files: self.arguments.files.get(),
             seed: self.arguments.seed,
-            changed: None,
-            spread: false,
+            ..generate::Arguments::default()
         }
     }
 
-    fn data(&self) -> anyhow::Result<Data> {
-        Data::get(self.kind())
-    }
-
-    /// How often everything was measured, for the conditions of a report.
-    fn turns(&self) -> String {
-        match self.arguments.runs.get() {
-            1 => "One run of each".to_owned(),
-            runs => format!("{runs} runs of each, in turns"),
+    /// Measures all cases in turns: a machine whose speed varies is the same for all of them.
+    fn measure(&self, cases: Vec<Case>) -> anyhow::Result<Measured> {
+        let mut measured: Vec<Vec<Run>> = cases.iter().map(|_| Vec::new()).collect();
+        for number in 1..=self.runs {
+            for ((name, measure), runs) in cases.iter().zip(&mut measured) {
+                self.interrupt.check()?;
+                let run = measure().with_context(|| format!("run {number}, {name}"))?;
+                println!("run {number}, {name}: {:.2} s", run.time.as_secs_f64());
+                runs.push(run);
+            }
         }
+        let names = cases.into_iter().map(|(name, _)| name);
+        Ok(names.zip(measured).collect())
     }
+}
 
-    /// How the services were set up, for the conditions of a report.
-    fn services(&self) -> String {
-        format!(
-            "Jetline: 1 fetcher, {} writers, NATS, Redis and S3 over HTTP; with the start of the services",
-            self.arguments.writers
-        )
-    }
+/// `1 writer`, `2 writers`.
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }

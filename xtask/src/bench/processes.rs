@@ -1,27 +1,28 @@
-//! CPU and memory of processes, as `/proc` tells them.
+//! CPU and memory of processes.
 
 use std::{
     collections::BTreeMap,
-    fs, thread,
+    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
 use jetline_testkit::process::Process;
+use procfs::process::{self, Stat};
 
 use crate::signals::Interrupt;
 
 /// How long any piece of work may take: that of ten gigabytes takes minutes.
-const PATIENCE: Duration = Duration::from_hours(1);
+const WORK_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// How long a process may take to be gone once it has ended.
-const GONE: Duration = Duration::from_secs(30);
+pub(super) const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Between two looks at CPU and memory of everything.
-const SAMPLE: Duration = Duration::from_millis(200);
+/// Between two samples of CPU and memory.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Between two looks at the process that is waited for.
-const LOOK: Duration = Duration::from_millis(5);
+/// Between two checks whether the process that is waited for has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What belongs to a watched process.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,8 +52,7 @@ struct Watched {
     pid: u32,
     scope: Scope,
     before: Duration,
-    cpu: Duration,
-    peak_bytes: u64,
+    used: Usage,
     expected_to_run: bool,
 }
 
@@ -65,75 +65,54 @@ impl Processes {
         }
     }
 
-    /// Takes note of a process that runs: what it used before does not count.
+    /// Watches a process: what it used before does not count.
     pub(super) fn watch(&mut self, name: &str, pid: u32, scope: Scope) -> anyhow::Result<()> {
-        let before = cpu(pid, scope).with_context(|| format!("{name} has ended"))?;
+        let before = usage(pid, scope);
         self.watched.push(Watched {
             name: name.to_owned(),
             pid,
             scope,
-            before,
-            cpu: before,
-            peak_bytes: 0,
+            before: before.with_context(|| format!("{name} has ended"))?.cpu,
+            used: Usage::default(),
             expected_to_run: true,
         });
         Ok(())
     }
 
-    /// Takes note of a process that was just started: all that it used counts.
-    pub(super) fn watch_new(&mut self, name: &str, pid: u32) {
-        self.watched.push(Watched {
-            name: name.to_owned(),
-            pid,
-            scope: Scope::Alone,
-            before: Duration::ZERO,
-            cpu: Duration::ZERO,
-            peak_bytes: 0,
-            expected_to_run: true,
-        });
-    }
-
-    /// Samples all until one of them has ended that its parent does not wait for yet. Fails when another one ends
-    /// before it: it would be waited for in vain.
-    pub(super) fn until_ended(&mut self, pid: u32) -> anyhow::Result<()> {
-        let begin = Instant::now();
-        let mut sampled = None::<Instant>;
-        while !has_ended(pid) {
-            ensure!(begin.elapsed() < PATIENCE, "not done after {PATIENCE:?}");
-            if sampled.is_none_or(|at| at.elapsed() >= SAMPLE) {
-                self.sample();
-                sampled = Some(Instant::now());
-                self.interrupt.check()?;
-                self.others_run(pid)?;
-            }
-            thread::sleep(LOOK);
-        }
-        self.sample();
-        for process in self.watched.iter_mut().filter(|process| process.pid == pid) {
-            process.expected_to_run = false;
-        }
-        Ok(())
-    }
-
-    /// The same for a process of ours, which is to end well.
+    /// Samples all until a process has ended, which is to end well. Fails when another one ends before it: the work
+    /// would never end.
     pub(super) fn until_done(&mut self, name: &str, process: &mut Process) -> anyhow::Result<()> {
         self.until_ended(process.id())
             .with_context(|| format!("{name}: {}", end_of_log(process)))?;
-        let status = process.wait(GONE)?;
-        ensure!(
-            status.success(),
-            "{name} ended with {status}: {}",
-            end_of_log(process)
-        );
+        let status = process.wait(EXIT_TIMEOUT)?;
+        let log = end_of_log(process);
+        ensure!(status.success(), "{name} ended with {status}: {log}");
         Ok(())
     }
 
-    fn others_run(&self, pid: u32) -> anyhow::Result<()> {
-        let ended = |process: &&Watched| {
-            process.pid != pid && process.expected_to_run && has_ended(process.pid)
-        };
-        if let Some(process) = self.watched.iter().find(ended) {
-            bail!("{} ended in the middle of the work", process.name);
+    fn until_ended(&mut self, pid: u32) -> anyhow::Result<()> {
+        let begin = Instant::now();
+        let mut sampled = None::<Instant>;
+        while !has_ended(pid) {
+            ensure!(
+                begin.elapsed() < WORK_TIMEOUT,
+                "not done after {WORK_TIMEOUT:?}"
+            );
+            if sampled.is_none_or(|at| at.elapsed() >= SAMPLE_INTERVAL) {
+                self.sample();
+                sampled = Some(Instant::now());
+                self.interrupt.check()?;
+                let mut others = self.watched.iter().filter(|other| other.pid != pid);
+                let ended = others.find(|other| other.expected_to_run && has_ended(other.pid));
+                if let Some(other) = ended {
+                    bail!("{} ended in the middle of the work", other.name);
+                }
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+        self.sample();
+        for watched in self.watched.iter_mut().filter(|watched| watched.pid == pid) {
+            watched.expected_to_run = false;
         }
         Ok(())
     }
@@ -141,21 +120,21 @@ impl Processes {
     fn sample(&mut self) {
         for process in &mut self.watched {
             // A process that was waited for is gone, and its last sample stays.
-            if let Some(cpu) = cpu(process.pid, process.scope) {
-                process.cpu = process.cpu.max(cpu);
+            if let Some(usage) = usage(process.pid, process.scope) {
+                let used = &mut process.used;
+                used.cpu = used.cpu.max(usage.cpu.saturating_sub(process.before));
+                used.peak_bytes = used.peak_bytes.max(usage.peak_bytes);
             }
-            let bytes = memory(process.pid, process.scope).unwrap_or_default();
-            process.peak_bytes = process.peak_bytes.max(bytes);
         }
     }
 
     /// What each used; of several with the same name, the CPU in all and the peak of the largest.
     pub(super) fn usage(&self) -> BTreeMap<String, Usage> {
         let mut usage: BTreeMap<String, Usage> = BTreeMap::new();
-        for process in &self.watched {
-            let sum = usage.entry(process.name.clone()).or_default();
-            sum.cpu += process.cpu.saturating_sub(process.before);
-            sum.peak_bytes = sum.peak_bytes.max(process.peak_bytes);
+        for Watched { name, used, .. } in &self.watched {
+            let sum = usage.entry(name.clone()).or_default();
+            sum.cpu += used.cpu;
+            sum.peak_bytes = sum.peak_bytes.max(used.peak_bytes);
         }
         usage
     }
@@ -168,137 +147,95 @@ pub(super) fn end_of_log(process: &Process) -> String {
     lines[lines.len().saturating_sub(10)..].join("\n")
 }
 
+fn open(pid: u32) -> Option<process::Process> {
+    process::Process::new(i32::try_from(pid).ok()?).ok()
+}
+
 /// A process that has ended stays a zombie, whose CPU can still be read, until its parent waits for it.
 fn has_ended(pid: u32) -> bool {
-    stat(pid).is_none_or(|stat| matches!(stat.state, 'Z' | 'X'))
+    let stat = open(pid).and_then(|process| process.stat().ok());
+    stat.is_none_or(|stat| matches!(stat.state, 'Z' | 'X'))
 }
 
-fn cpu(pid: u32, scope: Scope) -> Option<Duration> {
-    let stat = stat(pid)?;
-    if scope == Scope::Alone {
-        return Some(time(stat.own));
-    }
-    let living = children(pid).into_iter().filter_map(self::stat);
-    Some(time(
-        stat.own + stat.gone_children + living.map(|child| child.own).sum::<u64>(),
-    ))
-}
-
+/// What it used since it started.
+///
 /// The kernel keeps these figures ready. Proportional set sizes (`smaps_rollup`) it would count page by page, with the
 /// process stopped: ten of PostgreSQL's took a tenth of the machine from what is measured.
-fn memory(pid: u32, scope: Scope) -> Option<u64> {
-    let status = |pid: u32| fs::read_to_string(format!("/proc/{pid}/status")).ok();
-    if scope == Scope::Alone {
-        return kilobytes(&status(pid)?, "VmHWM:");
+fn usage(pid: u32, scope: Scope) -> Option<Usage> {
+    let process = open(pid)?;
+    let stat = process.stat().ok()?;
+    let mut ticks = 0;
+    let mut processes = Vec::new();
+    if scope == Scope::WithChildren {
+        ticks += u64::try_from(stat.cutime + stat.cstime).unwrap_or_default();
+        processes.extend(children(pid));
     }
-    let (mut own, mut shared) = (0, 0);
-    for status in children(pid).into_iter().chain([pid]).filter_map(status) {
-        let field = |name| kilobytes(&status, name).unwrap_or_default();
-        own += field("RssAnon:");
-        shared = shared.max(field("RssShmem:") + field("RssFile:"));
+    processes.push((process, stat));
+    let (mut own, mut shared, mut peak) = (0, 0, 0);
+    for (process, stat) in processes {
+        ticks += stat.utime + stat.stime;
+        if let Ok(status) = process.status() {
+            let mapped = [status.rssshmem, status.rssfile];
+            own += status.rssanon.unwrap_or_default();
+            shared = shared.max(mapped.into_iter().flatten().sum());
+            peak = status.vmhwm.unwrap_or_default();
+        }
     }
-    Some(own + shared)
-}
-
-fn kilobytes(text: &str, field: &str) -> Option<u64> {
-    let value = text.lines().find_map(|line| line.strip_prefix(field))?;
-    let number: u64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(number * 1024)
-}
-
-fn time(ticks: u64) -> Duration {
-    let per_second = rustix::param::clock_ticks_per_second();
-    Duration::from_millis(ticks * 1000 / per_second.max(1))
-}
-
-struct Stat {
-    state: char,
-    parent: u32,
-    /// Clock ticks in user and kernel mode.
-    own: u64,
-    /// … of children that it has waited for.
-    gone_children: u64,
-}
-
-fn stat(pid: u32) -> Option<Stat> {
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-/// The fields are in proc(5); the program's name, in parentheses, may hold anything.
-fn parse_stat(line: &str) -> Option<Stat> {
-    let fields: Vec<&str> = line.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-    let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
-    Some(Stat {
-        state: fields.first()?.chars().next()?,
-        parent: fields.get(1)?.parse().ok()?,
-        own: ticks(11)? + ticks(12)?,
-        gone_children: ticks(13)? + ticks(14)?,
+    let kilobytes = match scope {
+        Scope::Alone => peak,
+        Scope::WithChildren => own + shared,
+    };
+    Some(Usage {
+        cpu: Duration::from_millis(ticks * 1000 / procfs::ticks_per_second()),
+        peak_bytes: kilobytes * 1024,
     })
 }
 
-/// Process ids of the children that live.
-pub(super) fn children(parent: u32) -> Vec<u32> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+/// The children that live.
+fn children(parent: u32) -> impl Iterator<Item = (process::Process, Stat)> {
+    let processes = process::all_processes().into_iter().flatten().flatten();
     processes
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| stat(*pid).is_some_and(|stat| stat.parent == parent))
-        .collect()
+        .filter_map(|process| process.stat().ok().map(|stat| (process, stat)))
+        .filter(move |(_, stat)| u32::try_from(stat.ppid) == Ok(parent))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::process::{self, Command};
+    use std::process::Command;
 
     use super::*;
 
-    #[test]
-    fn stat_is_read_whatever_the_program_is_called() {
-        let line = "42 (a ) b) S 7 42 42 0 -1 4194560 1 2 0 0 11 12 13 14 20 0 1 0";
-        let stat = parse_stat(line).unwrap();
-        assert_eq!((stat.state, stat.parent), ('S', 7));
-        assert_eq!((stat.own, stat.gone_children), (23, 27));
+    fn shell(script: &str) -> Process {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Process::start(command, "/dev/null".as_ref()).unwrap()
     }
 
     #[test]
-    fn process_is_measured_to_its_end() {
-        let mut busy = Command::new("sh")
-            .args(["-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"])
-            .spawn()
+    fn process_is_measured_to_its_end_alone_and_as_a_child() {
+        let mut busy = shell("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done");
+        let mut processes = Processes::new(&Interrupt::default());
+        processes.watch("busy", busy.id(), Scope::Alone).unwrap();
+        let parent = std::process::id();
+        processes
+            .watch("parent", parent, Scope::WithChildren)
             .unwrap();
-        let mut processes = Processes::new(&Interrupt::never());
-        processes.watch_new("busy", busy.id());
-        processes.until_ended(busy.id()).unwrap();
-        let usage = processes.usage()["busy"];
-        assert!(usage.cpu >= Duration::from_millis(20), "{:?}", usage.cpu);
-        assert!(usage.peak_bytes > 100_000);
-        assert!(busy.wait().unwrap().success());
+        processes.until_done("busy", &mut busy).unwrap();
+        let usage = processes.usage();
+        assert!(usage["busy"].cpu >= Duration::from_millis(20));
+        assert!(usage["parent"].cpu >= Duration::from_millis(20));
+        assert!(usage["busy"].peak_bytes > 100_000);
     }
 
     #[test]
     fn process_that_ends_too_early_is_named() {
-        let mut waiting = Command::new("cat")
-            .stdin(process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut early = Command::new("true").spawn().unwrap();
-        let mut processes = Processes::new(&Interrupt::never());
-        processes.watch_new("early", early.id());
-        let error = processes.until_ended(waiting.id()).unwrap_err().to_string();
-        assert_eq!(error, "early ended in the middle of the work");
-        drop(waiting.stdin.take());
-        waiting.wait().unwrap();
-        early.wait().unwrap();
-    }
-
-    #[test]
-    fn children_count_with_their_parent() {
-        let mut child = Command::new("cat")
-            .stdin(process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        assert!(children(process::id()).contains(&child.id()));
-        assert!(memory(process::id(), Scope::WithChildren) > Some(0));
-        drop(child.stdin.take());
-        child.wait().unwrap();
+        let (mut waiting, early) = (shell("sleep 60"), shell("exit 0"));
+        let mut processes = Processes::new(&Interrupt::default());
+        processes.watch("early", early.id(), Scope::Alone).unwrap();
+        let error = processes.until_done("waiting", &mut waiting).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("early ended in the middle"),
+            "{error:#}"
+        );
     }
 }

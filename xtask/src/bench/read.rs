@@ -1,48 +1,31 @@
-//! `read`: records by id through the API, beside pgbench reading the same rows.
+//! `read`: records by id through the API, asked by wrk: connections that are kept, a request on each at a time.
 
-use std::{path::Path, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
-use anyhow::ensure;
-use jetline_testkit::process::{Process, Signal, free_port};
+use anyhow::{Context, ensure};
+use jetline_testkit::process::{Process, Signal, free_port, program};
+use serde::Deserialize;
+use tokio::{net::TcpStream, runtime::Runtime};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Bench,
-    freshness::Freshness,
-    pgbench, postgres,
-    processes::{Processes, Scope},
-    report::{Report, Run, number},
+    Bench, case, count,
+    data::Data,
+    freshness::oldest_answer,
+    processes::{EXIT_TIMEOUT, Processes, Scope},
+    report::{Outcome, Run, cores},
     services::{Job, Servers},
-    tables::short,
-    turns::{Side, in_turns},
-    wrk,
 };
+use crate::install;
 
 const CLIENTS: [usize; 3] = [1, 16, 64];
 
 /// Ids that are asked for again and again.
 const HOT: u64 = 1000;
 
-/// What a load generator is to do.
-#[derive(Clone, Copy)]
-pub(super) struct Load {
-    /// Connections, each with one request at a time.
-    pub(super) clients: usize,
-    /// Ids from 1 on, at random.
-    pub(super) ids: u64,
-    pub(super) seconds: u64,
-}
-
-/// What came of it.
-pub(super) struct Answers {
-    pub(super) count: u64,
-    pub(super) time: Duration,
-    pub(super) p50_ms: f64,
-    pub(super) p99_ms: f64,
-}
-
-pub(super) fn run(bench: &Bench) -> anyhow::Result<Report> {
-    wrk::install()?;
-    let data = bench.data()?;
+pub(super) fn run(bench: &Bench) -> Outcome {
+    install::missing(&[("wrk", "wrk", "wrk")])?;
+    let data = Data::get(&bench.lines())?;
     let servers = Servers::start(bench)?;
     servers.run(&Job {
         data: &data,
@@ -50,159 +33,114 @@ pub(super) fn run(bench: &Bench) -> anyhow::Result<Report> {
         writers: bench.arguments.writers.get(),
     })?;
     servers.postgres.vacuum()?;
-    servers.postgres.settle()?;
-    let api = Api::start(&servers)?;
-    let sides = CLIENTS.into_iter().flat_map(|clients| {
-        let load = |ids| Load {
-            clients,
-            ids,
-            seconds: bench.arguments.seconds.get(),
-        };
-        let (any, hot) = (load(data.ids), load(HOT.min(data.ids)));
-        let (api, servers) = (&api, &servers);
-        let pgbench = format!("pgbench, {}", count(clients));
+    servers.postgres.checkpoint()?;
+    let mut api = Api::start(bench, &servers)?;
+    let cases = CLIENTS.into_iter().flat_map(|clients| {
+        let (api, name) = (&api, count(clients, "client"));
+        let (any, hot) = (data.ids, HOT.min(data.ids));
         [
-            Side::jetline(format!("any id, {}", count(clients)), move || {
-                api.read(bench, servers, any)
-            })
-            .beside(pgbench.clone()),
-            Side::yardstick(pgbench, move || by_hand(bench, servers, any)),
-            Side::jetline(format!("hot ids, {}", count(clients)), move || {
-                api.read_updated(bench, servers, hot)
+            case(&format!("any id, {name}"), move || api.read(clients, any)),
+            case(&format!("hot ids, {name}"), move || {
+                api.read_updated(clients, hot)
             }),
         ]
     });
-    let cases = in_turns(bench, sides.collect())?;
-    api.end()?;
-    Ok(Report {
-        unit: "request",
-        conditions: conditions(bench, data.ids),
-        cases,
-    })
-}
-
-fn count(clients: usize) -> String {
-    match clients {
-        1 => "1 client".to_owned(),
-        _ => format!("{clients} clients"),
-    }
-}
-
-fn conditions(bench: &Bench, ids: u64) -> Vec<String> {
-    vec![
-        format!(
-            "GET of a record by id, by {} clients, each with one request at a time",
-            CLIENTS.map(|clients| clients.to_string()).join(", ")
-        ),
-        format!(
-            "Any id: at random out of {}; hot ids: at random out of {}",
-            short(number(ids)),
-            short(number(HOT.min(ids)))
-        ),
-        "Hot ids: their rows are updated meanwhile, one after the other; oldest: how long after a commit a request was \
-         sent, at most, that was answered with what the row said before; above 1 s the benchmark fails"
-            .to_owned(),
-        "Jetline: 1 jetline-api with its defaults, asked by wrk over connections that are kept"
-            .to_owned(),
-        "pgbench: SELECT of the same rows by primary key, prepared, over TCP".to_owned(),
-        postgres::describe(),
-        format!(
-            "{} s each; the load generators share the cores with what they measure",
-            bench.arguments.seconds
-        ),
-        bench.turns(),
-    ]
+    let what = format!(
+        "GET by id, at random out of {} or {HOT} ids, {} s each",
+        data.ids, bench.arguments.seconds
+    );
+    let measured = bench.measure(cases.collect())?;
+    api.process.signal(Signal::TERM);
+    let status = api.process.wait(EXIT_TIMEOUT)?;
+    ensure!(status.success(), "the api ended with {status}");
+    Ok((what, measured))
 }
 
 /// The running API.
-struct Api {
+struct Api<'a> {
+    bench: &'a Bench<'a>,
+    servers: &'a Servers<'a>,
     process: Process,
-    port: u16,
+    address: String,
     // After the process, which writes to it.
-    _logs: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
-impl Api {
-    fn start(servers: &Servers) -> anyhow::Result<Self> {
-        let logs = tempfile::tempdir()?;
+impl<'a> Api<'a> {
+    fn start(bench: &'a Bench, servers: &'a Servers) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
         let port = free_port()?;
+        let address = format!("127.0.0.1:{port}");
         let mut command = servers.command("jetline-api")?;
-        command.env("LISTEN", format!("127.0.0.1:{port}"));
-        let mut process = Process::start(command, &logs.path().join("api"))?;
+        command.env("LISTEN", &address);
+        let mut process = Process::start(command, &folder.path().join("api"))?;
         process.wait_for_port(port)?;
         Ok(Self {
+            bench,
+            servers,
             process,
-            port,
-            _logs: logs,
+            address,
+            folder,
         })
     }
 
-    fn read(&self, bench: &Bench, servers: &Servers, load: Load) -> anyhow::Result<Run> {
-        let mut processes = Processes::new(&bench.interrupt);
+    /// Ids from 1 on are asked for at random.
+    fn read(&self, clients: usize, ids: u64) -> anyhow::Result<Run> {
+        let postgres = self.servers.postgres.pid()?;
+        let mut processes = Processes::new(&self.bench.interrupt);
         processes.watch("jetline-api", self.process.id(), Scope::Alone)?;
-        let folder = tempfile::tempdir()?;
-        let url = format!("http://127.0.0.1:{}", self.port);
-        let start = |folder: &Path| wrk::start(&load, &url, folder);
-        let output = generate(processes, servers, "wrk", || start(folder.path()))?;
-        output.run(wrk::answers)
+        processes.watch("postgres", postgres, Scope::WithChildren)?;
+        let script = self.folder.path().join("wrk.lua");
+        fs::write(&script, include_str!("wrk.lua"))?;
+        let mut command = Command::new(program("wrk")?);
+        command
+            .arg(format!("--threads={}", clients.min(cores())))
+            .arg(format!("--connections={clients}"))
+            .arg(format!("--duration={}s", self.bench.arguments.seconds))
+            .arg("--script")
+            .arg(script)
+            .arg(format!("http://{}", self.address))
+            .args(["--", &ids.to_string()]);
+        let mut wrk = Process::start(command, &self.folder.path().join("wrk"))?;
+        processes.watch("wrk", wrk.id(), Scope::Alone)?;
+        processes.until_done("wrk", &mut wrk)?;
+        let output = wrk.output();
+        let line = output.lines().next_back().unwrap_or_default();
+        let answers: Answers =
+            serde_json::from_str(line).with_context(|| format!("wrk said {output}"))?;
+        ensure!(answers.failed == 0, "not all requests succeeded: {line}");
+        Ok(Run {
+            time: Duration::from_micros(answers.micros),
+            work: Some(answers.requests),
+            figures: [("p50, ms", answers.p50), ("p99, ms", answers.p99)].into(),
+            processes: processes.usage(),
+        })
     }
 
     /// The same while rows are updated, with the age of the oldest answer.
-    fn read_updated(&self, bench: &Bench, servers: &Servers, load: Load) -> anyhow::Result<Run> {
-        let freshness = Freshness::watch(servers.postgres.session()?, self.port, load.ids)?;
-        let run = self.read(bench, servers, load);
-        let oldest = freshness.oldest()?.as_secs_f64();
+    fn read_updated(&self, clients: usize, ids: u64) -> anyhow::Result<Run> {
+        let runtime = Runtime::new()?;
+        let ended = CancellationToken::new();
+        let stream = runtime.block_on(TcpStream::connect(&self.address))?;
+        let url = self.servers.postgres.url().to_owned();
+        let oldest = runtime.spawn(oldest_answer(url, stream, ids, ended.clone()));
+        let run = self.read(clients, ids);
+        ended.cancel();
+        let oldest = runtime.block_on(oldest)??.as_secs_f64();
         let mut run = run?;
         run.figures.insert("oldest, ms", oldest * 1000.0);
         Ok(run)
     }
-
-    fn end(mut self) -> anyhow::Result<()> {
-        self.process.signal(Signal::TERM);
-        let status = self.process.wait(super::services::STOP)?;
-        ensure!(status.success(), "the api ended with {status}");
-        Ok(())
-    }
 }
 
-fn by_hand(bench: &Bench, servers: &Servers, load: Load) -> anyhow::Result<Run> {
-    let folder = tempfile::tempdir()?;
-    let start = || pgbench::start(&load, servers.postgres.url(), folder.path());
-    let processes = Processes::new(&bench.interrupt);
-    let generated = generate(processes, servers, "pgbench", start)?;
-    generated.run(|output| pgbench::answers(output, folder.path()))
-}
-
-/// A load generator that has ended.
-struct Generated {
-    output: String,
-    processes: Processes,
-}
-
-fn generate(
-    mut processes: Processes,
-    servers: &Servers,
-    name: &str,
-    start: impl FnOnce() -> anyhow::Result<Process>,
-) -> anyhow::Result<Generated> {
-    processes.watch("postgres", servers.postgres.pid()?, Scope::WithChildren)?;
-    let mut generator = start()?;
-    processes.watch_new(name, generator.id());
-    processes.until_done(name, &mut generator)?;
-    Ok(Generated {
-        output: generator.output(),
-        processes,
-    })
-}
-
-impl Generated {
-    fn run(self, answers: impl FnOnce(&str) -> anyhow::Result<Answers>) -> anyhow::Result<Run> {
-        let answers = answers(&self.output)?;
-        Ok(Run {
-            time: answers.time,
-            work: Some(answers.count),
-            figures: [("p50, ms", answers.p50_ms), ("p99, ms", answers.p99_ms)].into(),
-            processes: self.processes.usage(),
-        })
-    }
+/// What wrk says in its last line.
+#[derive(Deserialize)]
+struct Answers {
+    requests: u64,
+    micros: u64,
+    /// In milliseconds.
+    p50: f64,
+    p99: f64,
+    /// Requests without an answer, or with another one than the record.
+    failed: u64,
 }

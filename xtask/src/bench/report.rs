@@ -1,16 +1,17 @@
-//! The result of a benchmark, and what it says as JSON.
+//! The result of a benchmark, as JSON and as Markdown.
 
 use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
+    collections::BTreeMap, num::NonZeroUsize, process::Command, thread::available_parallelism,
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::ensure;
+use comfy_table::{Table, presets::ASCII_MARKDOWN};
+use jetline_testkit::process::program;
+use procfs::{CpuInfo, Current};
 use serde_json::{Map, Value, json};
 
-use super::{figures::Spread, processes::Usage};
+use super::processes::Usage;
 
 /// One measurement.
 pub(super) struct Run {
@@ -23,115 +24,127 @@ pub(super) struct Run {
     pub(super) processes: BTreeMap<String, Usage>,
 }
 
-/// The same thing, measured several times.
-pub(super) struct Case {
-    pub(super) name: String,
-    /// The case that did the same work another way, in the same run.
-    pub(super) beside: Option<String>,
-    pub(super) runs: Vec<Run>,
-}
-
-/// A benchmark's result.
-pub(super) struct Report {
-    /// What work is counted in: `line`, `request`.
-    pub(super) unit: &'static str,
-    /// What was done, on what: one sentence each.
-    pub(super) conditions: Vec<String>,
-    pub(super) cases: Vec<Case>,
-}
-
 impl Run {
-    /// Work per second.
-    fn rate(&self) -> Option<f64> {
-        Some(number(self.work?) / self.time.as_secs_f64())
-    }
-
-    /// How many times as fast it was as another run.
-    fn times_as_fast_as(&self, other: &Self) -> f64 {
-        match (self.rate(), other.rate()) {
-            (Some(ours), Some(theirs)) => ours / theirs,
-            _ => other.time.as_secs_f64() / self.time.as_secs_f64(),
-        }
-    }
-}
-
-impl Report {
-    /// Everything about it, with the machine that it was measured on.
-    pub(super) fn json(&self, name: &str, environment: &Value) -> Value {
-        let cases: Vec<Value> = self.cases.iter().map(|case| self.case(case)).collect();
+    /// Its figures, each under the name that it has in the results.
+    fn json(&self) -> Value {
+        let seconds = self.time.as_secs_f64();
+        // CPU time for each line or request.
+        let micros = |cpu: Duration| Some(cpu.as_secs_f64() * 1e6 / number(self.work?));
+        let process = |usage: &Usage| {
+            json!({
+                "cpu_seconds": usage.cpu.as_secs_f64(),
+                "cpu_micros_each": micros(usage.cpu),
+                "peak_mb": megabytes(usage.peak_bytes),
+            })
+        };
+        let processes = self.processes.iter();
+        let processes = processes.map(|(name, usage)| (name.clone(), process(usage)));
         json!({
-            "benchmark": name,
-            "unit": self.unit,
-            "conditions": self.conditions,
-            "environment": environment,
-            "cases": cases,
+            "seconds": seconds,
+            "rate": self.work.map(|work| number(work) / seconds),
+            "cpu_micros_each": micros(self.processes.values().map(|usage| usage.cpu).sum()),
+            "figures": self.figures,
+            "processes": processes.collect::<Map<_, _>>(),
         })
     }
+}
 
-    fn case(&self, case: &Case) -> Value {
-        let runs = &case.runs;
-        let mut json = json!({
-            "name": case.name,
-            "runs": runs.len(),
-            "seconds": spread(runs, |run| Some(run.time.as_secs_f64())),
-            "rate": spread(runs, Run::rate),
-            "figures": object(runs, |run| run.figures.keys().copied(), |name| {
-                spread(runs, |run| run.figures.get(name).copied())
-            }),
-            "processes": object(runs, |run| run.processes.keys().map(String::as_str), |name| {
-                process(runs, name)
-            }),
-        });
-        if let Some(yardstick) = self.yardstick(case) {
-            json["beside"] = json!({
-                "case": yardstick.name,
-                "times_as_fast": times_as_fast(case, yardstick).map(Spread::json),
-            });
+/// The runs of each case, by its name.
+pub(super) type Measured = Vec<(String, Vec<Run>)>;
+
+/// What was measured, and what came out.
+pub(super) type Outcome = anyhow::Result<(String, Measured)>;
+
+/// With what it was measured on: figures without it cannot be compared with others.
+pub(super) fn report(what: String, cases: &Measured) -> anyhow::Result<Value> {
+    let mut conditions = vec![what];
+    for name in ["postgres", "nats-server", "redis-server"] {
+        conditions.push(output(Command::new(program(name)?).arg("--version"))?);
+    }
+    let cpu = CpuInfo::current()?;
+    let model = cpu.model_name(0).unwrap_or("an unknown model");
+    conditions.push(format!("{} cores of {model}", cores()));
+    // There is none outside a clone, as in an unpacked archive.
+    if let Ok(commit) = output(Command::new("git").args(["describe", "--always", "--dirty"])) {
+        conditions.push(format!("commit {commit}"));
+    }
+    let cases = cases.iter().map(|(name, runs)| {
+        let mut case = medians(runs);
+        case["name"] = name.as_str().into();
+        case
+    });
+    Ok(json!({ "conditions": conditions, "cases": cases.collect::<Value>() }))
+}
+
+/// The median, the lowest and the highest of each figure of some runs.
+pub(super) fn medians(runs: &[Run]) -> Value {
+    combined(&runs.iter().map(Run::json).collect::<Vec<_>>())
+}
+
+fn combined(runs: &[Value]) -> Value {
+    if let Some(Value::Object(figures)) = runs.first() {
+        let of = |name: &str| runs.iter().map(|run| run[name].clone()).collect::<Vec<_>>();
+        let figures = figures
+            .keys()
+            .map(|name| (name.clone(), combined(&of(name))));
+        return figures.collect();
+    }
+    let mut figures: Vec<f64> = runs.iter().filter_map(Value::as_f64).collect();
+    figures.sort_by(f64::total_cmp);
+    let [Some(min), Some(max)] = [figures.first(), figures.last()] else {
+        return Value::Null;
+    };
+    let middle = [figures[(figures.len() - 1) / 2], figures[figures.len() / 2]];
+    json!({ "median": f64::midpoint(middle[0], middle[1]), "min": min, "max": max })
+}
+
+/// The figures of a case, and in what they are.
+pub(super) fn rows(case: &Value, name: &str) -> Vec<(String, [f64; 3])> {
+    let figure = ["median", "min", "max"].map(|field| case[field].as_f64());
+    if let [Some(median), Some(min), Some(max)] = figure {
+        return vec![(name.trim().to_owned(), [median, min, max])];
+    }
+    let parts = case.as_object().into_iter().flatten();
+    let parts = parts.flat_map(|(part, value)| match part.as_str() {
+        "figures" | "processes" => rows(value, name),
+        _ => rows(value, &format!("{name} {part}")),
+    });
+    parts.collect()
+}
+
+/// A report for people.
+pub(super) fn markdown(report: &Value) -> String {
+    let mut table = table(&["", "", "median", "lowest", "highest"]);
+    for case in report["cases"].as_array().into_iter().flatten() {
+        let name = case["name"].as_str().unwrap_or_default();
+        for (figure, spread) in rows(case, "") {
+            let [median, min, max] = spread.map(short);
+            table.add_row([name, &figure, &median, &min, &max]);
         }
-        json
     }
-
-    fn yardstick(&self, case: &Case) -> Option<&Case> {
-        let name = case.beside.as_ref()?;
-        self.cases.iter().find(|case| &case.name == name)
-    }
+    let conditions = report["conditions"].as_array().into_iter().flatten();
+    let conditions = conditions
+        .filter_map(Value::as_str)
+        .map(|text| format!("- {text}\n"));
+    format!("{}\n{table}", conditions.collect::<String>())
 }
 
-/// Run by run: a machine that drifts is the same for both.
-fn times_as_fast(case: &Case, yardstick: &Case) -> Option<Spread> {
-    let pairs = case.runs.iter().zip(&yardstick.runs);
-    Spread::of(pairs.map(|(ours, theirs)| ours.times_as_fast_as(theirs)))
+/// A table of Markdown.
+pub(super) fn table(heading: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header(heading);
+    table
 }
 
-fn object<'a, N: Iterator<Item = &'a str>>(
-    runs: &'a [Run],
-    names: impl Fn(&'a Run) -> N,
-    value: impl Fn(&str) -> Value,
-) -> Map<String, Value> {
-    runs.iter()
-        .flat_map(names)
-        .map(|name| (name.to_owned(), value(name)))
-        .collect()
+/// Three digits or more, unless it is a whole number.
+pub(super) fn short(figure: f64) -> String {
+    let decimals = match figure.abs() {
+        f if f >= 99.95 || f.fract() == 0.0 => 0,
+        f if f >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{figure:.decimals$}")
 }
-
-fn process(runs: &[Run], name: &str) -> Value {
-    let used = |run: &Run| run.processes.get(name).copied();
-    let micros = |run: &Run| Some(used(run)?.cpu.as_secs_f64() * 1e6 / number(run.work?));
-    json!({
-        "cpu_seconds": spread(runs, |run| Some(used(run)?.cpu.as_secs_f64())),
-        // The same as CPU seconds per million.
-        "cpu_micros_each": spread(runs, micros),
-        "peak_mb": spread(runs, |run| Some(megabytes(used(run)?.peak_bytes))),
-    })
-}
-
-/// Null when no run has the figure.
-fn spread(runs: &[Run], figure: impl Fn(&Run) -> Option<f64>) -> Value {
-    Spread::of(runs.iter().filter_map(figure)).map_or(Value::Null, Spread::json)
-}
-
-/// The figure that both sides of a load have.
-pub(super) const WAL: &str = "WAL, MB";
 
 /// Millions of bytes.
 pub(super) fn megabytes(bytes: u64) -> f64 {
@@ -147,89 +160,50 @@ pub(super) fn number(count: u64) -> f64 {
     count as f64
 }
 
-/// Where the JSON of a benchmark is written to and read from.
-pub(super) fn file(directory: &Path, name: &str) -> PathBuf {
-    directory.join(format!("{name}.json"))
+/// Cores of this machine.
+pub(super) fn cores() -> usize {
+    available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// Writes the JSON of a benchmark.
-pub(super) fn write(directory: &Path, name: &str, report: &Value) -> anyhow::Result<PathBuf> {
-    let file = file(directory, name);
-    fs::create_dir_all(directory)
-        .and_then(|()| fs::write(&file, format!("{report:#}\n")))
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(file)
+fn output(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.output()?;
+    ensure!(output.status.success(), "{command:?}: {}", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
-    fn run(seconds: u64) -> Run {
+    #[test]
+    fn case_holds_medians_and_what_each_line_cost() {
         let usage = Usage {
             cpu: Duration::from_secs(2),
             peak_bytes: 64_000_000,
         };
-        Run {
+        let run = |seconds| Run {
             time: Duration::from_secs(seconds),
             work: Some(1000),
             figures: [("WAL, MB", number(seconds))].into(),
-            processes: [("writer".to_owned(), usage)].into(),
-        }
-    }
-
-    fn case(name: &str, seconds: [u64; 3]) -> Case {
-        Case {
-            name: name.to_owned(),
-            beside: None,
-            runs: seconds.into_iter().map(run).collect(),
-        }
-    }
-
-    /// A report on paper.
-    pub(in super::super) fn example() -> Value {
-        let ours = Case {
-            beside: Some("psql".to_owned()),
-            ..case("jetline", [2, 1, 4])
+            processes: ["fetcher", "writer"]
+                .map(|name| (name.to_owned(), usage))
+                .into(),
         };
-        let report = Report {
-            unit: "line",
-            conditions: vec!["on paper".to_owned()],
-            cases: vec![ours, case("psql", [4, 4, 4])],
-        };
-        report.json("load", &json!({ "commit": "abc" }))
-    }
-
-    #[test]
-    fn case_is_compared_with_its_yardstick_run_by_run() {
-        let report = example();
-        let [ours, theirs] = [0, 1].map(|at| &report["cases"][at]);
-        assert_eq!(ours["rate"]["median"], 500.0);
-        assert_eq!(ours["beside"]["times_as_fast"]["median"], 2.0);
-        assert_eq!(ours["beside"]["times_as_fast"]["max"], 4.0);
-        assert_eq!(ours["figures"]["WAL, MB"]["max"], 4.0);
-        assert!(theirs.get("beside").is_none());
-        let writer = &theirs["processes"]["writer"];
-        assert_eq!(writer["peak_mb"]["max"], 64.0);
-        assert_eq!(writer["cpu_micros_each"]["median"], 2000.0);
-    }
-
-    #[test]
-    fn without_work_times_are_compared() {
-        let nothing = |seconds| Run {
+        let case = medians(&[2, 1, 4, 2].map(run));
+        assert_eq!(case["rate"]["median"], 500.0);
+        assert_eq!(case["cpu_micros_each"]["median"], 4000.0);
+        assert_eq!(case["figures"]["WAL, MB"]["max"], 4.0);
+        assert_eq!(
+            case["processes"]["writer"]["cpu_micros_each"]["median"],
+            2000.0
+        );
+        let names: Vec<_> = rows(&case, "").into_iter().map(|(name, _)| name).collect();
+        assert!(names.contains(&"WAL, MB".to_owned()), "{names:?}");
+        assert!(names.contains(&"writer peak_mb".to_owned()), "{names:?}");
+        let nothing = Run {
             work: None,
-            ..run(seconds)
+            ..run(1)
         };
-        assert!((nothing(1).times_as_fast_as(&run(8)) - 8.0).abs() < 1e-9);
-        assert_eq!(nothing(1).rate(), None);
-    }
-
-    #[test]
-    fn json_is_found_where_it_was_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = write(folder.path(), "load", &example()).unwrap();
-        assert_eq!(path, file(folder.path(), "load"));
-        let text = fs::read_to_string(path).unwrap();
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), example());
+        assert_eq!(medians(&[nothing])["rate"], Value::Null);
     }
 }
