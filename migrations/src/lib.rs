@@ -1,4 +1,4 @@
-//! The database's schema, one file per step.
+//! The schema of the database, one file per migration.
 
 mod m0001_ledger;
 mod m0002_products;
@@ -16,10 +16,10 @@ use sea_orm::{
 };
 use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
 
-/// The advisory lock of those who migrate: services that start together do it one after another.
+/// The key of the advisory lock for migrating: services that start at the same time migrate one after another.
 const MIGRATION_LOCK: i64 = 0x6a65_746c_696e_6500;
 
-/// Applies the steps that are not applied yet, all or none, and says how many they were.
+/// Applies all pending migrations in one transaction; returns their number.
 pub async fn migrate(db: &DatabaseConnection) -> Result<usize, DbErr> {
     let options = TransactionOptions {
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -36,7 +36,7 @@ pub async fn migrate(db: &DatabaseConnection) -> Result<usize, DbErr> {
     Ok(pending)
 }
 
-/// All steps, in order.
+/// All migrations, in order.
 pub struct Migrator;
 
 #[async_trait::async_trait]

@@ -1,4 +1,4 @@
-//! The ledger: what was read and what is committed.
+//! The tables of the ledger.
 
 use sea_orm_migration::{
     prelude::*,
@@ -60,7 +60,7 @@ fn objects() -> TableCreateStatement {
         .take()
 }
 
-/// An object version is registered once. The same content written again later is another version.
+/// An object version is registered once. The same content with a later modification time is another version.
 fn object_versions() -> IndexCreateStatement {
     Index::create()
         .name("objects_version")
@@ -74,7 +74,7 @@ fn object_versions() -> IndexCreateStatement {
         .take()
 }
 
-/// The objects that are not done: few, and asked for all the time.
+/// The open objects, which are few and often queried.
 fn open_objects() -> IndexCreateStatement {
     Index::create()
         .name("objects_open")

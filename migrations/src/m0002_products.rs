@@ -1,4 +1,4 @@
-//! The products dataset.
+//! The table of the products dataset.
 
 use sea_orm_migration::{
     prelude::*,

@@ -1,4 +1,4 @@
-//! What the ledger knows of lines that other lines outdid, and of datasets that are written without claims.
+//! Columns for lines that supersede lines of a chunk, and for datasets that are written without claims.
 
 use sea_orm_migration::{
     prelude::*,

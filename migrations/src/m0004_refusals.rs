@@ -1,4 +1,4 @@
-//! Objects that could not be read for a reason that is not theirs: why, how often, and when they are tried again.
+//! Columns for objects that a source refused to let read: why, how often in a row, and when to retry.
 
 use sea_orm_migration::{
     prelude::*,

@@ -1,4 +1,4 @@
-//! Failed objects that were dismissed, and objects whose rows a replay writes in any case.
+//! Columns for dismissed objects, and for replays that write every row.
 
 use sea_orm_migration::{prelude::*, schema::boolean};
 
@@ -32,7 +32,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// The failed objects that nobody has dismissed: few, and asked for whenever the sources are listed.
+/// The failed objects that are not dismissed: few, and queried with every listing of the sources.
 fn failed() -> IndexCreateStatement {
     Index::create()
         .name(FAILED)

@@ -1,4 +1,4 @@
-//! How many lines a chunk of an object has at most; objects that are there have no such limit.
+//! The maximum number of lines of a chunk; existing objects have no such limit.
 
 use sea_orm_migration::{prelude::*, schema::big_integer_null};
 

@@ -1,4 +1,4 @@
-//! Who somebody else is: the ledger's identity, and the dedup store in which the last epoch began.
+//! The identity of the ledger, and the dedup store in which the last epoch began.
 
 use sea_orm_migration::{
     prelude::*,

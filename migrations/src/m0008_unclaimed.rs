@@ -1,4 +1,4 @@
-//! Which dead chunks have no claims any more, and the dedup store before the last one.
+//! Columns for dead chunks without claims, and for the dedup store before the last one.
 
 use sea_orm_migration::{
     prelude::*,

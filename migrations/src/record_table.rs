@@ -1,11 +1,11 @@
-//! What every dataset's table has.
+//! Helpers for the tables of datasets.
 
 use sea_orm_migration::{
     prelude::*,
     schema::{big_integer, binary, text, timestamp_with_time_zone},
 };
 
-/// A dataset's table: its own columns go on top of `fingerprint`, `position` and `updated_at`.
+/// A dataset's table with the columns `fingerprint`, `position` and `updated_at`, to which its own are added.
 pub(crate) fn record_table(name: &'static str) -> TableCreateStatement {
     Table::create()
         .table(name)
@@ -15,7 +15,7 @@ pub(crate) fn record_table(name: &'static str) -> TableCreateStatement {
         .take()
 }
 
-/// A column for exact decimals: `numeric`, or the digits as text in SQLite, whose numbers are floats.
+/// A column for exact decimals: `numeric`; in SQLite, whose decimals are floats, text.
 pub(crate) fn exact_decimal(manager: &SchemaManager, name: &'static str) -> ColumnDef {
     if manager.get_database_backend() == sea_orm::DbBackend::Sqlite {
         return text(name);
