@@ -1,28 +1,28 @@
-//! Where PostgreSQL and SQLite say the same thing in other words.
+//! Differences between PostgreSQL and SQLite: locks, clocks, row security; and helpers for SQL statements.
 
 use jetline_records::Table;
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
 use crate::Error;
 
-/// The advisory lock that commits share and that whoever changes the epoch or ends objects holds alone.
+/// The key of the advisory lock that commits hold shared; changes of the epoch and ends of objects hold it exclusively.
 const EPOCH_LOCK: i64 = 0x6a65_746c_696e_6501;
 
-/// The advisory lock of those who register objects: numbers become visible in their order.
+/// The key of the advisory lock for registering objects: their numbers become visible in order.
 const REGISTRATION_LOCK: i64 = 0x6a65_746c_696e_6502;
 
-/// Who else may hold a lock.
+/// An advisory lock and its mode.
 #[derive(Clone, Copy)]
 pub(crate) enum Lock {
-    /// Commits: any number at a time.
+    /// For commits.
     EpochShared,
-    /// Whoever changes what commits rely on: alone.
+    /// For changes of what commits rely on.
     EpochExclusive,
-    /// Whoever registers objects: alone.
+    /// For registering objects; exclusive.
     Registration,
 }
 
-/// Takes a lock until the transaction ends. In SQLite every writing transaction is alone anyway.
+/// Takes a lock until the end of the transaction. In SQLite writing transactions exclude each other anyway.
 pub(crate) async fn lock(tx: &impl ConnectionTrait, lock: Lock) -> Result<(), Error> {
     if tx.get_database_backend() == DbBackend::Sqlite {
         return Ok(());
@@ -37,7 +37,7 @@ pub(crate) async fn lock(tx: &impl ConnectionTrait, lock: Lock) -> Result<(), Er
         .map(drop)
 }
 
-/// When the server started, as an SQL text expression. A server that was restored or failed over shows another.
+/// The start time of the server, as an SQL text expression. It changes with a restore or a failover.
 pub(crate) fn server_started_at(db: &impl ConnectionTrait) -> &'static str {
     match db.get_database_backend() {
         DbBackend::Postgres => "pg_postmaster_start_time()::text",
@@ -45,7 +45,7 @@ pub(crate) fn server_started_at(db: &impl ConnectionTrait) -> &'static str {
     }
 }
 
-/// Milliseconds since 1970 by the database's clock, as an SQL expression: fetchers' clocks need not agree.
+/// Milliseconds since 1970 by the database's clock, as an SQL expression: the clocks of fetchers may differ.
 pub(crate) fn milliseconds(db: &impl ConnectionTrait) -> &'static str {
     match db.get_database_backend() {
         DbBackend::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
@@ -53,13 +53,13 @@ pub(crate) fn milliseconds(db: &impl ConnectionTrait) -> &'static str {
     }
 }
 
-/// Whether an object is to be read and nobody does so, as an SQL expression.
-pub(crate) fn nobody_reads(db: &impl ConnectionTrait) -> String {
+/// Whether an object is to be read and has no valid lease, as an SQL expression.
+pub(crate) fn is_unleased(db: &impl ConnectionTrait) -> String {
     let now = milliseconds(db);
     format!("(state = 'registered' OR (state = 'reading' AND lease_until < {now}))")
 }
 
-/// Whether policies say which rows may be written.
+/// Whether a table has row security policies.
 pub(crate) async fn has_row_security(
     db: &impl ConnectionTrait,
     table: &Table,
@@ -71,17 +71,17 @@ pub(crate) async fn has_row_security(
     let name = format!("\"{}\"", table.name);
     let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, [name.into()]);
     let found = db.query_all_raw(statement).await;
-    let found = found.map_err(|error| Error::of("read the table's policies", error))?;
+    let found = found.map_err(|error| Error::classify("read the table's policies", error))?;
     Ok(!found.is_empty())
 }
 
-/// `$1, $2, …` from `first` on.
+/// `count` placeholders `$1, $2, …`, beginning with `first`.
 pub(crate) fn placeholders(first: usize, count: usize) -> String {
     let numbers: Vec<String> = (first..first + count).map(|n| format!("${n}")).collect();
     numbers.join(", ")
 }
 
-/// Runs a statement and returns how many rows it changed.
+/// Runs a statement and returns the number of affected rows.
 pub(crate) async fn execute(
     db: &impl ConnectionTrait,
     action: &'static str,
@@ -92,10 +92,10 @@ pub(crate) async fn execute(
     db.execute_raw(statement)
         .await
         .map(|done| done.rows_affected())
-        .map_err(|error| Error::of(action, error))
+        .map_err(|error| Error::classify(action, error))
 }
 
-/// Runs a query and reads its rows.
+/// Runs a query and returns its rows.
 pub(crate) async fn query<T: sea_orm::FromQueryResult>(
     db: &impl ConnectionTrait,
     action: &'static str,
@@ -106,8 +106,8 @@ pub(crate) async fn query<T: sea_orm::FromQueryResult>(
     let rows = db
         .query_all_raw(statement)
         .await
-        .map_err(|error| Error::of(action, error))?;
+        .map_err(|error| Error::classify(action, error))?;
     rows.iter()
-        .map(|row| T::from_query_result(row, "").map_err(|error| Error::of(action, error)))
+        .map(|row| T::from_query_result(row, "").map_err(|error| Error::classify(action, error)))
         .collect()
 }

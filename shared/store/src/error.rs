@@ -1,137 +1,140 @@
-//! What can go wrong with the database, and what is to be done about it.
+//! Errors of the database, classified by how they are handled.
 
 use sea_orm::{DbErr, RuntimeErr, SqlxError};
 use sqlx::error::DatabaseError;
 
-/// An error of the database, sorted by what helps.
+/// An error of the database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is away, overloaded, or took the other side of a conflict; trying again helps.
+    /// The database is unavailable, overloaded, or rolled the transaction back because of a conflict; to be retried.
     #[error("cannot {action}: the database is not available")]
     Unavailable {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
-        /// What it said.
+        /// The driver's error.
         #[source]
         source: DbErr,
     },
-    /// It does not accept a value: one of the lines is at fault.
+    /// The database does not accept a value of one of the lines.
     #[error("cannot {action}: the database does not accept a value")]
     Data {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
-        /// What it said.
+        /// The driver's error.
         #[source]
         source: DbErr,
     },
-    /// It refuses: wrong credentials, a missing table, a bad address; trying again does not help by itself.
+    /// The database refuses the statement: wrong credentials, a missing table, a bad address. A retry alone does not
+    /// help.
     #[error("cannot {action}: the database refuses")]
     Refused {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
-        /// What it said.
+        /// The driver's error.
         #[source]
         source: DbErr,
     },
-    /// Rows that a commit wrote were not there, and were there when they were written one by one.
-    #[error("a trigger of the table leaves rows out now and then: which ones cannot be found")]
+    /// Rows were missing after a commit wrote them, but not when they were written one by one.
+    #[error("a trigger of the table suppresses rows intermittently: which ones could not be found")]
     Suppressed,
-    /// A column of a dataset's table is not ours, and no row can be written without a value for it.
+    /// A dataset's table has a column that is not part of the dataset and that needs a value in every row.
     #[error(
         "the table {table} has a column {column} that is NOT NULL without a default and that no record has: \
          give it a default, allow NULL, or drop it"
     )]
-    ForeignColumn {
+    UnknownRequiredColumn {
         /// The table.
         table: &'static str,
         /// The column.
         column: String,
     },
-    /// There is no connection that is as safe as it was asked to be.
+    /// The TLS connection that the URL asks for could not be made.
     #[error(
         "cannot connect to the database over TLS: {reason}; look at sslmode and sslrootcert in its URL"
     )]
-    Unsafe {
+    Tls {
         /// What is wrong with the server or the setting.
         reason: String,
     },
-    /// Its address is none.
+    /// The URL is invalid.
     #[error("the database's URL cannot be used: {0}")]
     Url(String),
-    /// The file of an SQLite database is none, or may not be written.
+    /// The file is not an SQLite database, or cannot be written.
     #[error("the database file {path} cannot be used: {reason}")]
     File {
-        /// Where it is.
+        /// Its path.
         path: String,
-        /// What is wrong with it, and what to look at.
+        /// What is wrong with it, and what to check.
         reason: &'static str,
-        /// What SQLite said.
+        /// The error of SQLite.
         #[source]
         source: DbErr,
     },
-    /// What stands between us and the database cannot be worked through.
-    #[error("the connection pooler cannot be used: {reason}; docs/pgbouncer.md tells more")]
+    /// The connection pooler is configured in a way that does not work.
+    #[error("the connection pooler cannot be used: {reason}; see docs/pgbouncer.md")]
     Pooler {
-        /// What is wrong with it, and what helps.
+        /// What is wrong with it, and how to fix it.
         reason: &'static str,
     },
-    /// The ledger says something that it never should.
-    #[error("the ledger is damaged: {0}")]
-    Damaged(String),
-    /// Another process took over from one that reads and commits in order.
+    /// The ledger has a value that cannot be.
+    #[error("the ledger is corrupt: {0}")]
+    Corrupt(String),
+    /// In the in-order mode, another process took the database over.
     #[error(
         "another process took this database over: only one may read and write it without REDIS_URL and NATS_URL; stop \
          the other one, then start this one again"
     )]
     TakenOver,
-    /// Another mode of dedup is in use.
+    /// The ledger is in another dedup mode.
     #[error(
         "the ledger says dedup mode {theirs}, this writer runs in mode {ours}: \
          stop the other writers, let them finish all objects, or set --dedup and REDIS_URL as they have it"
     )]
-    OtherMode {
-        /// What the ledger says.
+    ModeMismatch {
+        /// The mode of the ledger.
         theirs: jetline_records::Mode,
-        /// What this process was started with.
+        /// The mode of this process.
         ours: jetline_records::Mode,
     },
 }
 
 impl Error {
-    /// Sorts an error of a query that was made through [`crate::read`].
+    /// Classifies an error of a query of [`crate::read`].
     #[must_use]
-    pub fn reading(action: &'static str, source: DbErr) -> Self {
-        Self::of(action, source)
+    pub fn from_query(action: &'static str, source: DbErr) -> Self {
+        Self::classify(action, source)
     }
 
-    /// Whether trying again may help.
+    /// Whether a retry may succeed.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
 
-    /// Whether a row may be at fault: the database gave an answer, and it is not about its own state or the connection.
+    /// Whether a row may be the cause: the database returned an error that is not about its own state or the
+    /// connection.
     #[must_use]
-    pub fn may_be_of_a_row(&self) -> bool {
-        matches!(self, Self::Data { .. } | Self::Refused { .. }) && self.answer().is_some()
+    pub fn may_be_caused_by_row(&self) -> bool {
+        matches!(self, Self::Data { .. } | Self::Refused { .. }) && self.database_error().is_some()
     }
 
-    /// Whether the table, or the rights on it, may be at fault, in whatever a trigger does: a syntax error or a missing right.
-    pub(crate) fn may_be_of_the_table(&self) -> bool {
-        self.answer()
+    /// Whether the table, a trigger of it or its privileges may be the cause: SQLSTATE class 42, syntax error or access
+    /// rule violation.
+    pub(crate) fn may_be_caused_by_table(&self) -> bool {
+        self.database_error()
             .and_then(DatabaseError::code)
             .is_some_and(|code| code.len() == 5 && code.starts_with("42"))
     }
 
-    /// Whether a right is missing, or a policy refuses a row.
-    pub(crate) fn is_missing_right(&self) -> bool {
-        let code = self.answer().and_then(DatabaseError::code);
+    /// Whether a privilege is missing, or a row security policy refuses a row.
+    pub(crate) fn is_insufficient_privilege(&self) -> bool {
+        let code = self.database_error().and_then(DatabaseError::code);
         code.is_some_and(|code| code == "42501")
     }
 
-    /// What the database said, with its SQLSTATE where it has such.
+    /// The message of the database, with its SQLSTATE where there is one.
     pub(crate) fn database_message(&self) -> String {
-        let Some(answer) = self.answer() else {
+        let Some(answer) = self.database_error() else {
             return self.to_string();
         };
         match answer.code() {
@@ -140,7 +143,7 @@ impl Error {
         }
     }
 
-    fn answer(&self) -> Option<&dyn DatabaseError> {
+    fn database_error(&self) -> Option<&dyn DatabaseError> {
         let (Self::Unavailable { source, .. }
         | Self::Data { source, .. }
         | Self::Refused { source, .. }) = self
@@ -156,8 +159,8 @@ impl Error {
         }
     }
 
-    /// Sorts an error of a statement.
-    pub(crate) fn of(action: &'static str, source: DbErr) -> Self {
+    /// Classifies an error of a statement.
+    pub(crate) fn classify(action: &'static str, source: DbErr) -> Self {
         match class(&source) {
             Class::Unavailable => Self::Unavailable { action, source },
             Class::Data => Self::Data { action, source },
@@ -199,23 +202,23 @@ fn class(error: &DbErr) -> Class {
     }
 }
 
-/// By class of SQLSTATE.
+/// Classifies by SQLSTATE.
 fn postgres(code: &str) -> Class {
     match &code[..2] {
         // data exception, integrity constraint violation, program limit exceeded
         "22" | "23" | "54" => Class::Data,
         // connection exception, insufficient resources, operator intervention, system error, transaction rollback
         "08" | "53" | "57" | "58" | "40" => Class::Unavailable,
-        // lock not available, read-only transaction (a standby that was not promoted yet), ended by a time limit, a
-        // prepared statement that is gone
+        // lock not available, read-only transaction (a standby that is not promoted yet), idle-in-transaction or
+        // transaction timeout, unknown prepared statement
         _ if matches!(code, "55P03" | "25006" | "25P03" | "25P04" | "26000") => Class::Unavailable,
-        // damaged data, damaged index
+        // data corrupted, index corrupted
         _ if matches!(code, "XX001" | "XX002") => Class::Unavailable,
         _ => Class::Refused,
     }
 }
 
-/// By primary result code.
+/// Classifies by primary result code.
 fn sqlite(code: &str) -> Class {
     match primary(code) {
         // busy, locked, no memory, interrupt, I/O error, corrupt, full, protocol, schema
@@ -226,7 +229,7 @@ fn sqlite(code: &str) -> Class {
     }
 }
 
-/// SQLite's primary result code, where an error of it has one.
+/// SQLite's primary result code of an error, if it has one.
 pub(crate) fn sqlite_code(error: &DbErr) -> Option<u32> {
     let (DbErr::Conn(RuntimeErr::SqlxError(error))
     | DbErr::Exec(RuntimeErr::SqlxError(error))
@@ -246,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_sorted_by_what_helps() {
+    fn codes_are_classified_by_how_they_are_handled() {
         for (code, expected) in [
             ("40P01", Class::Unavailable),
             ("57P01", Class::Unavailable),

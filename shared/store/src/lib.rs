@@ -1,8 +1,8 @@
-//! The database through sea-orm: the ledger, the bulk upsert and what the API reads.
+//! The database: the ledger, the bulk upsert and the queries of the API.
 //!
-//! The database alone is trusted. A chunk's rows, its rejected lines and its ledger entry commit in one transaction,
-//! and only under the epoch that the ledger holds. PostgreSQL and SQLite are supported; where they differ, the code
-//! says so in one place each: [`database`], `backend.rs` and the two files of `commit/upsert`.
+//! The database is the only source of truth. A chunk's rows, its rejected lines and its ledger entry commit in one
+//! transaction, and only under the epoch that is in force in the ledger. PostgreSQL and SQLite are supported; they
+//! differ in [`database`], `backend.rs` and the two files of `commit/upsert`.
 
 mod backend;
 pub mod commit;
@@ -15,8 +15,8 @@ pub mod read;
 pub mod tls;
 
 pub use commit::{
-    ChunkEntry, ChunkOutcome, ChunkRows, CommitOutcome, Counts, Judged, OutdoneBy, Refused,
-    RejectedLine,
+    ChunkEntry, ChunkOutcome, ChunkRows, CommitOutcome, Counts, RefusedRow, RejectedLine,
+    SupersededBy, UpsertRow,
 };
 pub use database::{DatabaseSettings, connect};
 pub use error::Error;

@@ -1,9 +1,9 @@
-//! Connection poolers between us and PostgreSQL, PgBouncer above all, and what of them can be worked with.
+//! Checks for connection poolers between the service and PostgreSQL, such as PgBouncer.
 //!
-//! A pooler may give every transaction another session of the server. Nothing here relies on a session for longer: locks
-//! are taken until the end of a transaction, leases stand in tables. But statements are prepared once for each connection,
-//! so a pooler that mixes sessions up must carry prepared statements over. One that does not would fail every second
-//! statement, and not the first, so it is found out before any work.
+//! A pooler may assign another server session to every transaction. Jetline needs no longer sessions: locks are held
+//! until the end of a transaction, leases are rows. But statements are prepared once for each client connection, so a
+//! pooler in transaction mode must support prepared statements. With one that does not, the first statements may
+//! succeed and later ones fail, so this is checked at start.
 
 use std::{pin::pin, time::Duration};
 
@@ -15,22 +15,22 @@ use tokio::time::timeout;
 
 use crate::Error;
 
-/// How long the check may wait for a session that others have.
-const WAIT: Duration = Duration::from_secs(10);
+/// Timeout of the whole check, which may have to wait for a server session of the pool.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the check waits for an answer, until it looks whether there is one session for all.
-const SHORT: Duration = Duration::from_secs(1);
+/// Timeout of one statement, after which the pool is assumed to have only one server session.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often it is tried to meet with another session: a pool that others use may have given it to them.
-const ROUNDS: usize = 3;
+/// Number of attempts to get another server session: other clients may use it.
+const ATTEMPTS: usize = 3;
 
-const MIXED: &str = "it gives every transaction another session and carries no prepared statements over: \
+const NO_PREPARED_STATEMENTS: &str = "it uses transaction pooling without support for prepared statements: \
      set pool_mode = session, or use PgBouncer 1.21 or later with max_prepared_statements above 0";
 
-/// What the driver needs of a session, and a server of its own would have been told at the start of it.
+/// The isolation level that connections need. Without a pooler it is set by a start-up option.
 const ISOLATION: &str = "read committed";
 
-/// Refuses a pooler that mixes sessions up and does not carry prepared statements over. SQLite has none.
+/// Fails on a pooler with transaction pooling and without support for prepared statements. Does nothing for SQLite.
 pub async fn check(db: &DatabaseConnection) -> Result<(), Error> {
     if db.get_database_backend() != DbBackend::Postgres {
         return Ok(());
@@ -39,9 +39,9 @@ pub async fn check(db: &DatabaseConnection) -> Result<(), Error> {
     let checked = async {
         let mut ours = pool.acquire().await?;
         let mut other = PgConnection::connect_with(&pool.connect_options()).await?;
-        for _ in 0..ROUNDS {
-            if !is_carried_over(&mut ours, &mut other).await? {
-                // It has statements prepared in sessions that are no longer its own.
+        for _ in 0..ATTEMPTS {
+            if !survives_session_change(&mut ours, &mut other).await? {
+                // The connection has prepared statements in server sessions that it does not have any more.
                 drop(ours.detach());
                 return Ok(false);
             }
@@ -49,53 +49,57 @@ pub async fn check(db: &DatabaseConnection) -> Result<(), Error> {
         other.close().await?;
         Ok::<_, SqlxError>(true)
     };
-    match timeout(WAIT, checked).await {
+    match timeout(CHECK_TIMEOUT, checked).await {
         Ok(Ok(true)) => Ok(()),
-        Ok(Ok(false)) => Err(Error::Pooler { reason: MIXED }),
-        Ok(Err(error)) => Err(sorted(error)),
-        Err(_) => Err(sorted(SqlxError::PoolTimedOut)),
+        Ok(Ok(false)) => Err(Error::Pooler {
+            reason: NO_PREPARED_STATEMENTS,
+        }),
+        Ok(Err(error)) => Err(classify(error)),
+        Err(_) => Err(classify(SqlxError::PoolTimedOut)),
     }
 }
 
-/// Whether a statement that one connection has prepared is there the next time, while the session of the first time is
-/// another's if it can be.
-async fn is_carried_over(
+/// Whether a prepared statement of a connection still exists after the other connection has, if possible, taken its
+/// server session.
+async fn survives_session_change(
     ours: &mut PgConnection,
     other: &mut PgConnection,
 ) -> Result<bool, SqlxError> {
     if !is_prepared(ours).await? {
         return Ok(false);
     }
-    // Whoever mixes sessions up gives away the one that was free last.
+    // Poolers assign the server session that became free last.
     raw_sql("BEGIN; SELECT 1").execute(&mut *other).await?;
-    let mut asking = pin!(is_prepared(ours));
-    let asked = timeout(SHORT, &mut asking).await;
+    let mut preparing = pin!(is_prepared(ours));
+    let result = timeout(STATEMENT_TIMEOUT, &mut preparing).await;
     raw_sql("ROLLBACK").execute(&mut *other).await?;
-    if let Ok(is_there) = asked {
-        return is_there;
+    if let Ok(is_prepared) = result {
+        return is_prepared;
     }
-    // The server is slow, or there is one session for both. Then, where nothing is carried over, what one has prepared is in
-    // the way of the other.
-    Ok(asking.await? && is_prepared(other).await?)
+    // The server is slow, or the pool has only one server session. In that case, without support for prepared
+    // statements, those of one connection conflict with those of the other.
+    Ok(preparing.await? && is_prepared(other).await?)
 }
 
 async fn is_prepared(connection: &mut PgConnection) -> Result<bool, SqlxError> {
     match query("SELECT 1").execute(connection).await {
         Ok(_) => Ok(true),
-        Err(SqlxError::Database(error)) if error.code().is_some_and(|code| is_mixed(&code)) => {
+        Err(SqlxError::Database(error))
+            if error.code().is_some_and(|code| is_prepared_conflict(&code)) =>
+        {
             Ok(false)
         }
         Err(error) => Err(error),
     }
 }
 
-/// A prepared statement is not there, or is already.
-fn is_mixed(code: &str) -> bool {
+/// A prepared statement does not exist (26000), or exists already (42P05).
+fn is_prepared_conflict(code: &str) -> bool {
     matches!(code, "26000" | "42P05")
 }
 
-/// Whether the options came through that a connection starts with. Without the isolation nothing is safe; the others only
-/// cost time.
+/// Checks that the start-up options of a connection are in effect. Without the isolation level commits would be
+/// incorrect; the other options only improve performance.
 pub(crate) async fn check_options(db: &DatabaseConnection) -> Result<(), Error> {
     if db.get_database_backend() != DbBackend::Postgres {
         return Ok(());
@@ -104,9 +108,9 @@ pub(crate) async fn check_options(db: &DatabaseConnection) -> Result<(), Error> 
     let sql = "SELECT current_setting('default_transaction_isolation'), \
                current_setting('enable_seqscan') = 'off' AND current_setting('jit') = 'off'";
     let row = query(AssertSqlSafe(sql)).fetch_one(pool).await;
-    let row = row.map_err(sorted)?;
-    let isolation: String = row.try_get(0).map_err(sorted)?;
-    let fast: bool = row.try_get(1).map_err(sorted)?;
+    let row = row.map_err(classify)?;
+    let isolation: String = row.try_get(0).map_err(classify)?;
+    let fast: bool = row.try_get(1).map_err(classify)?;
     if isolation != ISOLATION {
         return Err(Error::Pooler {
             reason: "it drops start-up options, and the role's default_transaction_isolation is not `read committed`: \
@@ -116,14 +120,14 @@ pub(crate) async fn check_options(db: &DatabaseConnection) -> Result<(), Error> 
     if !fast {
         tracing::warn!(
             "the connection pooler drops start-up options: without `ALTER ROLE … SET enable_seqscan = off` and \
-             `ALTER ROLE … SET jit = off` statements may be slow; docs/pgbouncer.md"
+             `ALTER ROLE … SET jit = off` statements may be slow; see docs/pgbouncer.md"
         );
     }
     Ok(())
 }
 
-/// The error for a pooler that refuses what a connection starts with. It has the code of a broken protocol, but no waiting
-/// cures it.
+/// The permanent error of a pooler that refuses start-up parameters or prepared statements. Its SQLSTATE alone would be
+/// classified as transient.
 #[must_use]
 pub fn refusal(error: &DbErr) -> Option<Error> {
     let (DbErr::Conn(RuntimeErr::SqlxError(error))
@@ -137,17 +141,17 @@ pub fn refusal(error: &DbErr) -> Option<Error> {
     };
     let reason = if error.message().starts_with("unsupported startup parameter") {
         "it refuses start-up parameters: set ignore_startup_parameters = extra_float_digits, options in pgbouncer.ini"
-    } else if error.code().is_some_and(|code| is_mixed(&code)) {
-        MIXED
+    } else if error.code().is_some_and(|code| is_prepared_conflict(&code)) {
+        NO_PREPARED_STATEMENTS
     } else {
         return None;
     };
     Some(Error::Pooler { reason })
 }
 
-fn sorted(error: SqlxError) -> Error {
+fn classify(error: SqlxError) -> Error {
     let error = DbErr::Conn(RuntimeErr::SqlxError(error.into()));
     crate::tls::refusal(&error)
         .or_else(|| refusal(&error))
-        .unwrap_or_else(|| Error::of("check the connection to the database", error))
+        .unwrap_or_else(|| Error::classify("check the connection to the database", error))
 }

@@ -1,7 +1,7 @@
-//! TLS to PostgreSQL, which its URL asks for: `?sslmode=verify-full&sslrootcert=ca.pem`.
+//! TLS to PostgreSQL, as set in its URL: `?sslmode=verify-full&sslrootcert=ca.pem`.
 //!
-//! Only `verify-ca` and `verify-full` look at the server's certificate. `require` encrypts for whoever answers, `prefer`,
-//! which is the default, does so where the server can, and `allow` and `disable` never do.
+//! Only `verify-ca` and `verify-full` verify the server's certificate. `require` encrypts without verification;
+//! `prefer`, the default, encrypts where the server supports it; `allow` and `disable` do not encrypt.
 
 use std::{path::Path, str::FromStr};
 
@@ -14,21 +14,21 @@ use url::Url;
 
 use crate::Error;
 
-/// The parameters that name a file, in both spellings that the driver knows.
+/// The parameters that name a file, in all spellings of the driver.
 const ROOTS: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
 const CERTIFICATES: [&str; 2] = ["sslcert", "ssl-cert"];
 const KEYS: [&str; 2] = ["sslkey", "ssl-key"];
 
-/// Refuses a URL that names a CA which would not be looked at, or a file that cannot be read.
+/// Fails on a URL with a CA that would not be used, or a file that cannot be read.
 pub fn check(url: &str) -> Result<(), Error> {
     let Ok(parsed) = Url::parse(url) else {
-        // The driver refuses it, in words of its own.
+        // The driver returns an error for it.
         return Ok(());
     };
     if !matches!(parsed.scheme(), "postgres" | "postgresql") {
         return Ok(());
     }
-    // An empty value is one that the driver takes for a file all the same.
+    // The driver takes even an empty value for a file name.
     for (name, value) in parsed.query_pairs() {
         let (name, file) = (name.as_ref(), Path::new(value.as_ref()));
         let checked = if ROOTS.contains(&name) {
@@ -40,7 +40,7 @@ pub fn check(url: &str) -> Result<(), Error> {
         } else {
             Ok(())
         };
-        checked.map_err(|reason| Error::Unsafe { reason })?;
+        checked.map_err(|reason| Error::Tls { reason })?;
     }
     Ok(())
 }
@@ -58,7 +58,7 @@ fn must_verify(url: &str, name: &str) -> Result<(), String> {
     }
 }
 
-/// The error for a handshake that failed for a reason that waiting does not cure.
+/// The permanent error of a TLS handshake, if it is one.
 #[must_use]
 pub fn refusal(error: &DbErr) -> Option<Error> {
     let (DbErr::Conn(RuntimeErr::SqlxError(error))
@@ -71,7 +71,7 @@ pub fn refusal(error: &DbErr) -> Option<Error> {
         SqlxError::Tls(error) => error.to_string(),
         error => tls::refusal(error)?,
     };
-    Some(Error::Unsafe { reason })
+    Some(Error::Tls { reason })
 }
 
 #[cfg(test)]
@@ -79,9 +79,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn authority_that_nobody_would_look_at_is_refused() {
+    fn ca_that_would_not_be_used_is_refused() {
         let refused = |query: &str| {
-            let url = format!("postgres://ann:geheim@db/shop?{query}");
+            let url = format!("postgres://ann:hunter2@db/shop?{query}");
             check(&url).err().map(|error| error.to_string())
         };
         assert_eq!(refused(""), None);
@@ -97,7 +97,7 @@ mod tests {
         ] {
             let error = refused(query).unwrap();
             assert!(error.contains("cannot read /no/ca.pem"), "{error}");
-            assert!(!error.contains("geheim"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The ledger entries of chunks: looked up before the rows are written, written with them.
+//! The ledger entries of chunks: checked before the rows are written, and written with them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,20 +14,20 @@ use crate::{
     Error,
     backend::{placeholders, query, server_started_at},
     entities::{chunks, objects},
-    ledger::outdone,
+    ledger::superseded,
 };
 
 /// Whether chunks may be committed.
 pub(super) enum Check {
-    /// Not under this epoch.
+    /// No: another epoch is in force.
     EpochEnded,
-    /// These ones not at all: their object failed without them, or is another one.
+    /// These not: their object failed without them, or is another incarnation.
     Stale(Vec<ChunkEntry>),
-    /// Yes; with what the ledger knows of them.
+    /// Yes; with their state in the ledger.
     Known(Known),
 }
 
-/// The entries that chunks have already, and the objects of which every chunk is committed.
+/// The existing entries of chunks, and the objects of which every chunk is committed.
 pub(super) struct Known {
     entries: HashMap<(i64, i64), chunks::Model>,
     complete: HashSet<i64>,
@@ -36,13 +36,13 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Whether one of the objects is replayed so that every row of it is written; then those of the others are too.
+    /// Whether one of the objects is replayed with `rewrite`; then all rows of the commit are written.
     pub(super) fn rewrites(&self) -> bool {
         self.rewrites
     }
 
-    /// Whether lines below this object may still be committed although the epoch is one of commits in order: a row that
-    /// says the same must then take the new rank, as they would otherwise outdo it.
+    /// Whether lines of earlier objects may still be committed although the epoch is in order: a row with the same
+    /// content must then take the new rank, as they would otherwise supersede it.
     pub(super) fn is_out_of_order(&self, entry: &ChunkEntry) -> bool {
         self.unread
             .is_some_and(|unread| unread < entry.object.get())
@@ -55,7 +55,7 @@ impl Known {
                 .is_some_and(|known| known.state == chunks::State::Committed)
     }
 
-    /// What the commits of a chunk have done so far, where it is committed again because a new epoch began.
+    /// The counts of the earlier commits of a chunk, where it is committed again because a new epoch began.
     pub(super) fn first_counts(&self, entry: &ChunkEntry) -> Option<Counts> {
         let first = self.get(entry)?;
         let counts = Counts {
@@ -83,7 +83,7 @@ struct ObjectRow {
     epoch: String,
     same_server: bool,
     id: Option<i64>,
-    registration: Option<String>,
+    incarnation: Option<String>,
     state: Option<objects::State>,
     complete: Option<bool>,
     rewrite: Option<bool>,
@@ -103,7 +103,7 @@ pub(super) async fn check(
     ids.dedup();
     let sql = format!(
         "SELECT e.id AS epoch, e.server_started_at = {} AS same_server, o.id AS id,
-             o.registration AS registration, o.state AS state, o.rewrite AS rewrite,
+             o.registration AS incarnation, o.state AS state, o.rewrite AS rewrite,
              o.state = 'done' OR (o.state = 'failed' AND o.folded_bytes = o.total_bytes) AS complete,
              CASE WHEN e.mode = 'in_order'
                  THEN (SELECT MIN(id) FROM objects WHERE state IN ('registered', 'reading')) END AS unread
@@ -141,8 +141,7 @@ pub(super) async fn check(
         .map(|chunk| &chunk.entry)
         .filter(|entry| {
             let object = objects.get(&entry.object.get());
-            let same =
-                object.filter(|row| row.registration.as_deref() == Some(&entry.registration));
+            let same = object.filter(|row| row.incarnation.as_deref() == Some(&entry.incarnation));
             same.is_none_or(|row| {
                 row.state == Some(objects::State::Failed) && !known.is_committed(entry)
             })
@@ -172,14 +171,14 @@ async fn entries(
         .filter(any)
         .all(tx)
         .await
-        .map_err(|error| Error::of("read ledger entries", error))?;
+        .map_err(|error| Error::classify("read ledger entries", error))?;
     let by_key = entries
         .into_iter()
         .map(|entry| ((entry.object_id, entry.start_offset), entry));
     Ok(by_key.collect())
 }
 
-/// Writes the entries; `false` when one of them was committed meanwhile.
+/// Writes the entries; `false` where a concurrent transaction committed one of them.
 pub(super) async fn insert(
     tx: &impl ConnectionTrait,
     chunks: &[ChunkRows],
@@ -190,7 +189,7 @@ pub(super) async fn insert(
         return Ok(true);
     }
     let mut chunks: Vec<_> = chunks.iter().zip(counts).collect();
-    // All writers write in one order, as they do for records.
+    // All writers lock entries in the same order, as they do for rows, so that they cannot deadlock.
     chunks.sort_unstable_by_key(|(chunk, _)| key(&chunk.entry));
     let rows = chunks.iter().map(|(chunk, counts)| row(chunk, counts, now));
     let replace = OnConflict::columns([chunks::Column::ObjectId, chunks::Column::StartOffset])
@@ -211,7 +210,7 @@ pub(super) async fn insert(
         .on_conflict(replace)
         .exec_without_returning(tx)
         .await
-        .map_err(|error| Error::of("write ledger entries", error))?;
+        .map_err(|error| Error::classify("write ledger entries", error))?;
     Ok(written == chunks.len() as u64)
 }
 
@@ -231,7 +230,7 @@ fn row(chunk: &ChunkRows, counts: &Counts, now: DateTime<Utc>) -> chunks::Active
         superseded: Set(counts.superseded.cast_signed()),
         rejected: Set(counts.rejected.cast_signed()),
         blank: Set(counts.blank.cast_signed()),
-        outdone_by: Set(outdone::text(&chunk.outdone_by)),
+        outdone_by: Set(superseded::to_json(&chunk.superseded_by)),
         unclaimed: Set(false),
         committed_at: Set(now),
     }

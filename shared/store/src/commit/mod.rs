@@ -1,4 +1,4 @@
-//! One transaction for the rows, the rejected lines and the ledger entries of one or several chunks.
+//! The commit: one transaction for the rows, the rejected lines and the ledger entries of a batch of chunks.
 
 mod entries;
 mod rejects;
@@ -9,7 +9,7 @@ mod upsert;
 use std::mem;
 
 use jetline_records::{EpochId, ObjectId, Position, Rejection, Row, Table};
-pub use search::Refused;
+pub use search::RefusedRow;
 use upsert::Upserted;
 
 use crate::{
@@ -19,13 +19,13 @@ use crate::{
     ledger::commit,
 };
 
-/// Which part of which object a chunk is.
+/// Identifies a chunk: its object and its range in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChunkEntry {
     /// The object version.
     pub object: ObjectId,
-    /// Its registration, which tells it from another object of the same number.
-    pub registration: String,
+    /// The incarnation of the object, which tells it from another one with the same number.
+    pub incarnation: String,
     /// Offset of the first byte, decompressed.
     pub start: u64,
     /// Offset behind the last byte.
@@ -36,86 +36,86 @@ pub struct ChunkEntry {
     pub lines: u32,
 }
 
-/// A chunk whose lines are parsed and judged.
+/// A chunk whose lines are parsed and claimed.
 #[derive(Clone, Debug)]
 pub struct ChunkRows {
-    /// Which chunk.
+    /// Identifies the chunk.
     pub entry: ChunkEntry,
-    /// The records to write: each id at most once in all chunks of a commit.
-    pub rows: Vec<Judged>,
-    /// Lines that need no row, because the row says so already.
+    /// The rows to write: each id at most once in all chunks of a commit.
+    pub rows: Vec<UpsertRow>,
+    /// Number of lines that are not written because the row has the same content.
     pub unchanged: u64,
-    /// Lines that need no row, because a later line has the same id.
+    /// Number of lines that are not written because another line of the same id supersedes them.
     pub superseded: u64,
-    /// Lines that were not taken.
+    /// The rejected lines.
     pub rejected: Vec<RejectedLine>,
-    /// Lines that hold nothing.
+    /// Number of blank lines.
     pub blank: u64,
-    /// The lines that outdid lines of this chunk, by claims.
-    pub outdone_by: Vec<OutdoneBy>,
+    /// The lines that superseded lines of this chunk, by their claims.
+    pub superseded_by: Vec<SupersededBy>,
 }
 
-/// Lines of an object that outdid others: all between two of them, which may be too many.
+/// Lines of an object that superseded others, as a range that may include more lines than those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutdoneBy {
-    /// Whose lines.
+pub struct SupersededBy {
+    /// The object of the superseding lines.
     pub object: ObjectId,
-    /// The number of the first one.
+    /// Number of the first line.
     pub first_line: u32,
-    /// The number of the last one.
+    /// Number of the last line.
     pub last_line: u32,
 }
 
-/// A record to write.
+/// A row to write.
 #[derive(Clone, Debug)]
-pub struct Judged {
-    /// The record.
+pub struct UpsertRow {
+    /// The row.
     pub row: Row,
-    /// Where its line stands.
+    /// The position of its line.
     pub position: Position,
-    /// Leave a row with the same content alone; otherwise it takes the new rank.
+    /// Do not touch a row with the same content; otherwise such a row takes the new rank.
     pub if_changed: bool,
 }
 
-/// A line that was not taken.
+/// A rejected line.
 #[derive(Clone, Debug)]
 pub struct RejectedLine {
     /// The line's number, from 1.
     pub line: u32,
     /// Offset of its first byte, decompressed.
     pub offset: u64,
-    /// Why.
+    /// Why it was rejected.
     pub rejection: Rejection,
-    /// The line as it was.
+    /// The bytes of the line.
     pub raw: Vec<u8>,
 }
 
-/// What became of the lines of a chunk.
+/// The outcomes of the lines of a chunk, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Became rows.
     pub inserted: u64,
     /// Changed rows.
     pub updated: u64,
-    /// The row said so already.
+    /// The row had the same content.
     pub unchanged: u64,
-    /// A later line has the same id.
+    /// Another line of the same id superseded them.
     pub superseded: u64,
-    /// Stand in `rejected_lines`.
+    /// Are in `rejected_lines`.
     pub rejected: u64,
-    /// Held nothing; not among the lines that are told.
+    /// Were blank; not reported.
     pub blank: u64,
 }
 
 impl Counts {
-    /// All lines, blank ones left out.
+    /// All lines except blank ones.
     #[must_use]
     pub fn lines(&self) -> u64 {
         self.inserted + self.updated + self.unchanged + self.superseded + self.rejected
     }
 
-    /// What became of the lines when they are committed again in a new epoch: the rows of the first time are there, and
-    /// what is written now was superseded then, or unchanged.
+    /// The counts after the lines were committed again in a new epoch: the rows of the first commit are in the table,
+    /// and lines that are written now were superseded or unchanged then.
     fn amended(&self, again: Self) -> Self {
         let mut left = self.lines();
         let mut take = |lines: u64| {
@@ -138,37 +138,37 @@ impl Counts {
     }
 }
 
-/// What a commit did.
+/// The outcome of a commit. Except for `Committed`, nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
     /// One outcome per chunk, in their order.
     Committed(Vec<ChunkOutcome>),
-    /// Nothing: another epoch is in force. Claim again.
+    /// Another epoch is in force: claim again.
     EpochEnded,
-    /// Nothing: rows were written without an error and are not there. [`Ledger::refused`] says which.
+    /// Rows were written without an error and are missing. [`Ledger::refused`] says which.
     Suppressed,
-    /// Nothing: some of the chunks are stale. Commit the others without them, newly claimed.
+    /// Some of the chunks are stale: claim and commit the others without them.
     Stale(Vec<ChunkEntry>),
-    /// Nothing: some of the chunks were committed before, perhaps without lines that outdid some of the others. Commit the
-    /// others without them, newly claimed.
+    /// Some of the chunks were committed before, perhaps without lines that superseded some of the others: claim and
+    /// commit the others without them.
     Repeated(Vec<ChunkEntry>),
-    /// Nothing: somebody else committed one of the chunks meanwhile. Commit again.
+    /// A concurrent transaction committed one of the chunks: commit again.
     Raced,
 }
 
-/// What became of a chunk in a commit.
+/// The outcome of a chunk in a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkOutcome {
-    /// It is committed, with these counts.
+    /// It was committed, with these counts.
     Committed(Counts),
-    /// It was committed before: nothing was done.
+    /// It was committed before: nothing was written.
     AlreadyCommitted,
 }
 
 impl Ledger {
     /// Commits chunks that were claimed under `epoch`, all of one table, in one transaction.
     ///
-    /// Where an error [may be of a row](Error::may_be_of_a_row), [`Ledger::refused`] says of which; nothing was committed.
+    /// Where an error [may be caused by a row](Error::may_be_caused_by_row), [`Ledger::refused`] says by which.
     pub async fn commit(
         &self,
         epoch: EpochId,
@@ -197,8 +197,8 @@ impl Ledger {
             return Ok(CommitOutcome::Repeated(repeated));
         }
         let mut chunks = chunks;
-        let rows = chunks.iter_mut().map(|chunk| in_force(chunk, &known));
-        let rows: Vec<Vec<Judged>> = rows.collect();
+        let rows = chunks.iter_mut().map(|chunk| take_rows(chunk, &known));
+        let rows: Vec<Vec<UpsertRow>> = rows.collect();
         let now = (self.now)();
         let Upserted {
             written,
@@ -232,8 +232,8 @@ impl Ledger {
     }
 }
 
-/// Takes the rows out of a chunk, with the verdicts that hold for them.
-fn in_force(chunk: &mut ChunkRows, known: &entries::Known) -> Vec<Judged> {
+/// Takes the rows out of a chunk; out of order, rows with the same content have to take the new rank as well.
+fn take_rows(chunk: &mut ChunkRows, known: &entries::Known) -> Vec<UpsertRow> {
     let mut rows = mem::take(&mut chunk.rows);
     if known.is_out_of_order(&chunk.entry) {
         for row in &mut rows {
@@ -243,7 +243,7 @@ fn in_force(chunk: &mut ChunkRows, known: &entries::Known) -> Vec<Judged> {
     rows
 }
 
-/// What an upsert did with the rows of one chunk.
+/// The outcomes of the rows of one chunk in an upsert, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Written {
     inserted: u64,

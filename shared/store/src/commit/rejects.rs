@@ -1,14 +1,14 @@
-//! Rejected lines, written with the chunk they stand in.
+//! Rejected lines, written in the commit of their chunk.
 
 use sea_orm::{ConnectionTrait, EntityTrait, Set, TryInsertResult, sea_query::OnConflict};
 
 use super::{ChunkRows, RejectedLine};
 use crate::{Error, backend::execute, entities::rejected_lines};
 
-/// How many rejected lines go into one statement.
+/// Maximum number of rejected lines in one statement.
 const BATCH: usize = 1000;
 
-/// Removes what an earlier commit of chunks rejected: the database may accept now what it refused then.
+/// Removes the rejected lines of an earlier commit of chunks: the database may accept now what it refused then.
 pub(super) async fn remove(
     tx: &impl ConnectionTrait,
     chunks: impl Iterator<Item = &ChunkRows>,
@@ -38,16 +38,16 @@ pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[ChunkRows]) -> R
         let object = chunk.entry.object.get();
         lines.extend(chunk.rejected.iter().map(|line| (object, line)));
     }
-    // All writers write in one order, as they do for records.
+    // All writers lock lines in the same order, as they do for rows, so that they cannot deadlock.
     lines.sort_unstable_by_key(|(object, line)| (*object, line.line));
-    // Somebody else may commit the same chunk.
+    // A concurrent transaction may commit the same chunk.
     let already = OnConflict::columns([
         rejected_lines::Column::ObjectId,
         rejected_lines::Column::Line,
     ])
     .do_nothing()
     .to_owned();
-    // A row takes several times the memory of a short line: there are only those of one statement.
+    // A row takes several times the memory of a short line: the rows of one statement at a time are built.
     for batch in lines.chunks(BATCH) {
         let rows = batch.iter().map(|(object, line)| row(*object, line));
         let insert = rejected_lines::Entity::insert_many(rows).on_conflict(already.clone());
@@ -55,7 +55,7 @@ pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[ChunkRows]) -> R
             Ok(
                 TryInsertResult::Inserted(_) | TryInsertResult::Conflicted | TryInsertResult::Empty,
             ) => {}
-            Err(error) => return Err(Error::of("write rejected lines", error)),
+            Err(error) => return Err(Error::classify("write rejected lines", error)),
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Which rows the database refuses, and why: they are written as a commit would, in parts that are halved until each holds
-//! one row or none is refused, and nothing stays.
+//! Finds the rows that the database refuses, and why: rows are written as in a commit, in parts that are bisected until
+//! a part has one row or is accepted. Everything is rolled back.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -10,7 +10,7 @@ use sea_orm::{
 };
 
 use super::{
-    Judged,
+    UpsertRow,
     upsert::{self, Upserted},
 };
 use crate::{
@@ -20,37 +20,38 @@ use crate::{
     ledger::commit,
 };
 
-/// Rows of the parts that are tried first. With one row in a hundred refused, nearly all larger ones would fail.
-const PART: usize = 256;
+/// Number of rows of the parts that are tried first. With one refused row in a hundred, nearly all larger parts would
+/// fail.
+const FIRST_PART_ROWS: usize = 256;
 
 /// A row that the database refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// Where its line stands.
+pub struct RefusedRow {
+    /// The position of its line.
     pub position: Position,
-    /// What the database says.
+    /// The error of the database.
     pub rejection: Rejection,
 }
 
 impl Ledger {
-    /// The rows that the database refuses, each id at most once in `rows`; what is not refused is written before what
-    /// comes after it, and nothing stays.
+    /// The rows that the database refuses. `rows` has each id at most once. Accepted rows are written before the rows
+    /// after them are tried; everything is rolled back.
     ///
-    /// An error says that no row is at fault: the database is not available, or the table or the rights on it do not let
-    /// any row be written.
+    /// An error means that no row is the cause: the database is unavailable, or because of the table or its privileges
+    /// no row can be written.
     pub async fn refused(
         &self,
         table: &Table,
-        mut rows: Vec<Judged>,
-    ) -> Result<Vec<Refused>, Error> {
-        // All parts together lock rows in the order of their ids, as commits do.
+        mut rows: Vec<UpsertRow>,
+    ) -> Result<Vec<RefusedRow>, Error> {
+        // The parts, one after another, lock rows in the order of their ids, as commits do.
         rows.sort_unstable_by(|a, b| a.row.key.cmp(&b.row.key));
         let Some(first) = rows.first().cloned() else {
             return Ok(Vec::new());
         };
         let tx = database::begin(&self.db).await?;
         if tx.get_database_backend() == DbBackend::Postgres {
-            // What would be checked at the commit is checked with each row.
+            // Deferred constraints are checked with each row instead of at the commit.
             execute(
                 &tx,
                 "check constraints",
@@ -71,15 +72,15 @@ impl Ledger {
             rewrite,
             refused: Vec::new(),
             any_written: false,
-            doubtful: None,
+            ambiguous: None,
         };
         search.run(&rows).await?;
-        search.judge(rows).await
+        search.finish(rows).await
     }
 }
 
-/// Whether one of the rows' objects is replayed so that every row of it is written.
-async fn rewrites(tx: &DatabaseTransaction, rows: &[Judged]) -> Result<bool, Error> {
+/// Whether one of the rows' objects is replayed with `rewrite`.
+async fn rewrites(tx: &DatabaseTransaction, rows: &[UpsertRow]) -> Result<bool, Error> {
     let objects: BTreeSet<i64> = rows.iter().map(|row| row.position.object().get()).collect();
     let sql = format!(
         "SELECT 1 AS one FROM objects WHERE rewrite AND id IN ({}) LIMIT 1",
@@ -92,7 +93,7 @@ async fn rewrites(tx: &DatabaseTransaction, rows: &[Judged]) -> Result<bool, Err
 
 #[derive(FromQueryResult)]
 struct One {
-    #[expect(dead_code, reason = "that there is a row says all")]
+    #[expect(dead_code, reason = "only the existence of the row matters")]
     one: i32,
 }
 
@@ -101,21 +102,21 @@ struct Search<'a> {
     tx: DatabaseTransaction,
     table: &'a Table,
     now: DateTime<Utc>,
-    /// Whether the commit writes what a row seems to say already: that may be refused as well.
+    /// Whether the commit also writes rows whose stored content seems to be the same: those may be refused as well.
     rewrite: bool,
-    refused: Vec<Refused>,
+    refused: Vec<RefusedRow>,
     /// Whether a row was written.
     any_written: bool,
-    /// A refusal that could be the table's fault, or that of the rights on it: of all rows alike.
-    doubtful: Option<Error>,
+    /// A refusal that may be caused by the table or its privileges, and so concern all rows.
+    ambiguous: Option<Error>,
 }
 
 impl Search<'_> {
-    async fn run(&mut self, rows: &[Judged]) -> Result<(), Error> {
-        let mut parts: Vec<&[Judged]> = rows.chunks(PART).rev().collect();
+    async fn run(&mut self, rows: &[UpsertRow]) -> Result<(), Error> {
+        let mut parts: Vec<&[UpsertRow]> = rows.chunks(FIRST_PART_ROWS).rev().collect();
         while let Some(part) = parts.pop() {
             match self.attempt(part).await? {
-                Ok(upserted) => self.note(&upserted),
+                Ok(upserted) => self.record(&upserted),
                 Err(error) => match part {
                     [row] => self.refuse(row, error),
                     rows => {
@@ -128,19 +129,19 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Writes rows, and takes back what an error left of them.
-    async fn attempt(&mut self, rows: &[Judged]) -> Result<Result<Upserted, Error>, Error> {
+    /// Writes rows; on an error, rolls them back.
+    async fn attempt(&mut self, rows: &[UpsertRow]) -> Result<Result<Upserted, Error>, Error> {
         let part = self.tx.begin().await;
-        let part = part.map_err(|error| Error::of("set a savepoint", error))?;
+        let part = part.map_err(|error| Error::classify("set a savepoint", error))?;
         let (rows, rewrite) = (vec![rows.to_vec()], self.rewrite);
         match upsert::upsert(&part, self.table, rows, self.now, rewrite).await {
             Ok(upserted) => {
                 commit(part, "release a savepoint").await?;
                 Ok(Ok(upserted))
             }
-            Err(error) if error.may_be_of_a_row() => {
+            Err(error) if error.may_be_caused_by_row() => {
                 let back = part.rollback().await;
-                let back = back.map_err(|error| Error::of("roll back to a savepoint", error));
+                let back = back.map_err(|error| Error::classify("roll back to a savepoint", error));
                 if self.tx.get_database_backend() == DbBackend::Sqlite && back.is_err() {
                     // RAISE(ROLLBACK) in a trigger has ended the transaction.
                     self.tx = database::begin(&self.ledger.db).await?;
@@ -153,45 +154,48 @@ impl Search<'_> {
         }
     }
 
-    fn note(&mut self, upserted: &Upserted) {
+    fn record(&mut self, upserted: &Upserted) {
         self.any_written |= upserted.any_written;
         for position in &upserted.suppressed {
-            let message = "a trigger of the table left the row out";
-            self.refused.push(Refused {
+            let message = "a trigger of the table suppressed the row";
+            self.refused.push(RefusedRow {
                 position: *position,
                 rejection: Rejection::new(Reason::SuppressedByDatabase, message),
             });
         }
     }
 
-    fn refuse(&mut self, row: &Judged, error: Error) {
-        self.refused.push(Refused {
+    fn refuse(&mut self, row: &UpsertRow, error: Error) {
+        self.refused.push(RefusedRow {
             position: row.position,
             rejection: Rejection::new(Reason::RefusedByDatabase, error.database_message()),
         });
-        if error.may_be_of_the_table() {
-            self.doubtful = Some(error);
+        if error.may_be_caused_by_table() {
+            self.ambiguous = Some(error);
         }
     }
 
-    /// A rejection is for a row's own fault only. A missing table or right, in a trigger for example, refuses all rows:
-    /// that is the fault of none, unless a row was written, or policies tell rows apart.
-    async fn judge(mut self, rows: Vec<Judged>) -> Result<Vec<Refused>, Error> {
-        let Some(doubtful) = self.doubtful.take() else {
+    /// Only rows that are the cause themselves are rejected. A missing table or privilege, in a trigger for example,
+    /// makes the database refuse all rows, and none is the cause; unless a row was written, or row security policies
+    /// accept some rows.
+    async fn finish(mut self, rows: Vec<UpsertRow>) -> Result<Vec<RefusedRow>, Error> {
+        let Some(ambiguous) = self.ambiguous.take() else {
             return Ok(self.refused);
         };
-        let is_of_a_row = self.any_written
-            || (doubtful.is_missing_right() && has_row_security(&self.tx, self.table).await?)
+        let is_caused_by_row = self.any_written
+            || (ambiguous.is_insufficient_privilege()
+                && has_row_security(&self.tx, self.table).await?)
             || self.any_can_be_written(rows).await?;
-        if is_of_a_row {
+        if is_caused_by_row {
             Ok(self.refused)
         } else {
-            Err(doubtful)
+            Err(ambiguous)
         }
     }
 
-    /// Tries the rows that were left alone, as the table says the same or something later: as if nothing were later.
-    async fn any_can_be_written(&mut self, mut rows: Vec<Judged>) -> Result<bool, Error> {
+    /// Tries the rows that were not written because the table has the same content or a higher rank, with the highest
+    /// rank.
+    async fn any_can_be_written(&mut self, mut rows: Vec<UpsertRow>) -> Result<bool, Error> {
         let refused: HashSet<Position> = self.refused.iter().map(|row| row.position).collect();
         rows.retain(|row| !refused.contains(&row.position));
         for (line, row) in (0..=u32::MAX).rev().zip(&mut rows) {

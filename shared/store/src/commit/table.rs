@@ -1,4 +1,4 @@
-//! Whether a dataset's table can be written at all.
+//! Checks that rows can be written to a dataset's table.
 
 use jetline_records::Table;
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult};
@@ -12,7 +12,7 @@ struct Column {
 }
 
 impl Ledger {
-    /// Refuses a table to which a column was added that every row would need and that no record has.
+    /// Fails on a table with a column that needs a value in every row and is not part of the dataset.
     pub async fn check_table(&self, table: &Table) -> Result<(), Error> {
         check(&self.db, table).await
     }
@@ -37,7 +37,7 @@ pub(super) async fn check(db: &impl ConnectionTrait, table: &Table) -> Result<()
         .into_iter()
         .find(|column| !ours.contains(&column.name.as_str()));
     match foreign {
-        Some(column) => Err(Error::ForeignColumn {
+        Some(column) => Err(Error::UnknownRequiredColumn {
             table: table.name,
             column: column.name,
         }),

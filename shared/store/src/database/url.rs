@@ -1,4 +1,5 @@
-//! The address of a database, read before a driver reads it: the drivers repeat in errors and logs what they cannot read.
+//! Checks the URL of a database before a driver parses it: the drivers repeat in errors and logs what they cannot
+//! parse.
 
 use std::{path::PathBuf, str::FromStr};
 
@@ -10,8 +11,8 @@ use sea_orm::{
 
 use crate::{Error, tls};
 
-/// The parameters that the driver of PostgreSQL knows, besides `options[NAME]`.
-const KNOWN: [&str; 17] = [
+/// The parameters of the PostgreSQL driver, besides `options[NAME]`.
+const KNOWN_PARAMETERS: [&str; 17] = [
     "sslmode",
     "ssl-mode",
     "sslrootcert",
@@ -31,9 +32,9 @@ const KNOWN: [&str; 17] = [
     "application_name",
 ];
 
-/// The URL as a driver may have it, or what is wrong with it, without what may be secret.
+/// Checks a URL and returns it as the driver may see it; errors contain no secrets.
 ///
-/// Parameters that the driver does not know are left out, as it does too, but it would log them with their values.
+/// Unknown parameters are removed: the driver ignores them too, but logs their values.
 pub fn checked(url: &str) -> Result<String, Error> {
     if is_sqlite(url) {
         let options = SqliteConnectOptions::from_str(url);
@@ -61,15 +62,16 @@ fn postgres(text: &str) -> Result<String, String> {
         return Err("it must begin with postgres:// or sqlite://".to_owned());
     }
     let mut url = SecretUrl::from(text.to_owned()).url()?;
-    let is_known =
-        |name: &str| KNOWN.contains(&name) || name == "options" || name.starts_with("options[");
+    let is_known = |name: &str| {
+        KNOWN_PARAMETERS.contains(&name) || name == "options" || name.starts_with("options[")
+    };
     let pairs = url.query_pairs().into_owned();
     let (known, unknown): (Vec<_>, Vec<_>) = pairs.partition(|(name, _)| is_known(name));
     if !unknown.is_empty() {
-        // Not their names either: behind an & that is not encoded stands the rest of a password.
+        // Not even their names are logged: after an unencoded & follows the rest of a password.
         tracing::warn!(
             parameters = unknown.len(),
-            "the database's URL has parameters that are not known, and not used"
+            "unknown parameters of the database URL ignored"
         );
         url.set_query(None);
         if !known.is_empty() {
@@ -92,27 +94,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn url_that_cannot_be_read_is_not_repeated() {
+    fn invalid_url_is_not_repeated_in_the_error() {
         for url in [
-            "postgres://ann:x#geheim@127.0.0.1/x",
-            "postgres://ann:12#geheim@127.0.0.1/x",
-            "postgres://ann:12/geheim@127.0.0.1/x",
-            "postgres://ann:geheim@127.0.0.1:port/x",
-            "postgres://ann:geheim@127.0.0.1/x?sslmode=loud",
-            "postgres://ann:geheim@127.0.0.1/x?port=many",
-            "mysql://ann:geheim@127.0.0.1/x",
-            "geheim",
+            "postgres://ann:x#hunter2@127.0.0.1/x",
+            "postgres://ann:12#hunter2@127.0.0.1/x",
+            "postgres://ann:12/hunter2@127.0.0.1/x",
+            "postgres://ann:hunter2@127.0.0.1:port/x",
+            "postgres://ann:hunter2@127.0.0.1/x?sslmode=loud",
+            "postgres://ann:hunter2@127.0.0.1/x?port=many",
+            "mysql://ann:hunter2@127.0.0.1/x",
+            "hunter2",
         ] {
             let error = checked(url).unwrap_err();
             let error = format!("{error} {error:?}");
-            assert!(!error.contains("geheim"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 
     #[test]
-    fn parameters_that_the_driver_would_log_are_left_out() {
+    fn parameters_that_the_driver_would_log_are_removed() {
         for (given, used) in [
-            ("?pasword=geheim", ""),
+            ("?pasword=hunter2", ""),
             (
                 "?sslmode=require&channel_binding=require",
                 "?sslmode=require",
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn database_at_a_socket_is_taken() {
+    fn database_at_a_unix_socket_is_accepted() {
         for url in [
             "postgres:///shop",
             "postgres:///shop?host=/run/postgresql",

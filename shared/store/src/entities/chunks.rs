@@ -1,8 +1,8 @@
-//! `chunks`: one row per chunk of the objects that are not folded yet.
+//! `chunks`: one row per chunk of objects whose chunks are not folded into their row yet.
 
 use sea_orm::entity::prelude::*;
 
-/// A chunk that was committed, or is suspected.
+/// A chunk that was committed, or is suspected of crashing writers.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "chunks")]
 pub struct Model {
@@ -18,23 +18,23 @@ pub struct Model {
     pub first_line: i64,
     /// Lines, blank ones included.
     pub line_count: i64,
-    /// What became of it.
+    /// Its state.
     pub state: State,
-    /// How often it was tried alone, after it was delivered suspiciously often.
+    /// Number of attempts to commit it alone, after it was delivered too often.
     pub attempts: i32,
     /// Lines that became rows.
     pub inserted: i64,
     /// … that changed rows.
     pub updated: i64,
-    /// … whose rows said so already.
+    /// … whose rows had the same content.
     pub unchanged: i64,
-    /// … that a later line of the same id outdid.
+    /// … that another line of the same id superseded.
     pub superseded: i64,
-    /// … that stand in `rejected_lines`.
+    /// … that are in `rejected_lines`.
     pub rejected: i64,
-    /// Lines that hold nothing: with the counts before they are as many as were read.
+    /// Blank lines. Their number and the counts before add up to `line_count`.
     pub blank: i64,
-    /// The lines that outdid lines of this chunk, as JSON; nothing where there are none.
+    /// The lines that superseded lines of this chunk, as JSON; NULL where there are none.
     pub outdone_by: Option<String>,
     /// Whether it was dead before the epoch in force began: no claim of its lines is left.
     pub unclaimed: bool,
@@ -42,17 +42,17 @@ pub struct Model {
     pub committed_at: DateTimeUtc,
 }
 
-/// What became of a chunk.
+/// The state of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 pub enum State {
     /// Its rows and this entry were committed together.
     Committed,
-    /// It was committed, and is to be committed again because a new epoch began. Its counts stay.
+    /// It was committed, and is to be committed again because a new epoch began. Its counts are kept.
     Forgotten,
     /// It was delivered so often that it is tried alone.
     Suspect,
-    /// It crashed its writer too often and is given up.
+    /// It is suspected of having crashed its writer too often, and is not tried any more.
     Dead,
 }
 

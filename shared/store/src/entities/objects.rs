@@ -2,58 +2,60 @@
 
 use sea_orm::entity::prelude::*;
 
-/// An object version and how far it is.
+/// An object version and its progress.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "objects")]
 pub struct Model {
     /// The object sequence.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i64,
-    /// Random: tells this registration from another of the same number in a database that was restored.
-    pub registration: String,
-    /// What its lines are.
+    /// Random id. It differs from that of another object that had the same number before the database was restored, and
+    /// changes with a replay.
+    #[sea_orm(column_name = "registration")]
+    pub incarnation: String,
+    /// The dataset of its lines.
     pub dataset: String,
     /// `s3://bucket` or `file:///directory`.
     pub root: String,
     /// The path below the root.
     pub key: String,
-    /// What changes with the content.
+    /// The `ETag`.
     pub etag: String,
     /// Bytes, as stored.
     pub size: i64,
-    /// When it was written.
+    /// When it was last modified.
     pub last_modified: DateTimeUtc,
-    /// Where it is cut: with these three, every reading cuts it at the same places.
+    /// Target size of a chunk. With this and the next two, every read attempt splits the object at the same offsets.
     pub chunk_bytes: i64,
-    /// How many lines a chunk has at most; nothing where only its bytes are bounded.
+    /// Maximum number of lines of a chunk; NULL where only its bytes are limited.
     pub chunk_lines: Option<i64>,
     /// The longest line, in bytes.
     pub max_line_bytes: i64,
-    /// How far it is.
+    /// Its state.
     pub state: State,
     /// Why it failed.
     pub error: Option<String>,
-    /// Whether what is missing cannot be read any more.
+    /// Whether its missing chunks cannot be read any more.
     pub unreadable: bool,
-    /// Why it could not be read the last time, where that says nothing against it: it stays open.
+    /// Why the last attempt to read it was refused, for a reason that is not a fault of the object: it stays open.
     pub refusal: Option<String>,
-    /// How often that was so, one time after another.
+    /// Number of refusals in a row.
     pub refusals: i64,
-    /// Until when it is not tried again, in milliseconds since 1970 by the database's clock.
+    /// Earliest time of the next attempt, in milliseconds since 1970 by the database's clock.
     pub retry_at: Option<i64>,
-    /// Whether its failure was dismissed: runs do not count it any more.
+    /// Whether its failure was dismissed: runs do not report it any more.
     pub dismissed: bool,
-    /// Whether its rows are written even where they seem to say the same already.
+    /// Whether its rows are written even where the stored content seems to be the same.
     pub rewrite: bool,
-    /// How often its reading was begun.
+    /// Number of read attempts.
     pub readings: i64,
     /// Bytes, decompressed; known when it was read to the end.
     pub total_bytes: Option<i64>,
     /// Lines, blank ones included; known when it was read to the end.
     pub total_lines: Option<i64>,
-    /// Which fetcher is reading it.
+    /// The fetcher that is reading it.
     pub lease_owner: Option<String>,
-    /// Until when, in milliseconds since 1970 by the database's clock.
+    /// Expiry of the lease, in milliseconds since 1970 by the database's clock.
     pub lease_until: Option<i64>,
     /// Bytes, decompressed, of the chunks that were folded into this row.
     pub folded_bytes: i64,
@@ -61,31 +63,31 @@ pub struct Model {
     pub inserted: i64,
     /// … that changed rows.
     pub updated: i64,
-    /// … whose rows said so already.
+    /// … whose rows had the same content.
     pub unchanged: i64,
-    /// … that a later line of the same id outdid.
+    /// … that another line of the same id superseded.
     pub superseded: i64,
-    /// … that stand in `rejected_lines`.
+    /// … that are in `rejected_lines`.
     pub rejected: i64,
-    /// When it was first seen.
+    /// When it was registered.
     pub registered_at: DateTimeUtc,
     /// When it was done or failed.
     pub done_at: Option<DateTimeUtc>,
 }
 
-/// How far an object is.
+/// The state of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 pub enum State {
-    /// Known, not read yet.
+    /// To be read.
     Registered,
     /// A fetcher reads it.
     Reading,
-    /// Read to the end; not all chunks are committed.
+    /// Read to the end; some chunks are not committed.
     Loading,
     /// Every chunk is committed.
     Done,
-    /// It ended with an error; what could be read is committed.
+    /// Ended with an error; what could be read is committed.
     Failed,
 }
 

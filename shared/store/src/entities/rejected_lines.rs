@@ -1,8 +1,8 @@
-//! `rejected_lines`: every line that was not taken.
+//! `rejected_lines`: one row per rejected line.
 
 use sea_orm::entity::prelude::*;
 
-/// A line that was not taken, and why.
+/// A rejected line, and why it was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "rejected_lines")]
 pub struct Model {
@@ -14,9 +14,9 @@ pub struct Model {
     pub line: i64,
     /// Offset of its first byte, decompressed.
     pub byte_offset: i64,
-    /// The stable code.
+    /// The reason, as a stable code.
     pub reason: String,
-    /// What was wrong, in words.
+    /// A description of the error.
     pub message: String,
     /// The line as it was, without its newline; the beginning of it where it was too long.
     pub raw: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Which chunks may be claimed.
+//! Decides which chunks may be claimed.
 
 use jetline_records::EpochId;
 use sea_orm::{FromQueryResult, Value};
@@ -14,7 +14,7 @@ use crate::{
 pub enum Admission {
     /// All of them.
     All,
-    /// All but these: their object is not registered, or another one has its number.
+    /// All but these: their object is not registered, or is another incarnation.
     Except(Vec<ChunkEntry>),
     /// None: another epoch is in force.
     EpochEnded,
@@ -29,11 +29,11 @@ struct Registered {
 }
 
 impl Ledger {
-    /// Looks whether chunks are of objects as they are registered, while `epoch` is in force.
+    /// Checks that chunks belong to the current incarnation of their object, while `epoch` is in force.
     ///
-    /// A restored database gives numbers again. What a chunk of an object that it took back would claim stands above
-    /// lines of the object that has the number now, and they would be taken for superseded. A number is given again in
-    /// another epoch only: a chunk that may be claimed may be claimed as long as the epoch lasts.
+    /// A restored database assigns numbers again. Claims of a chunk from before the restore would supersede lines of
+    /// the object that has the number now. A number is assigned again only in another epoch: an admitted chunk may be
+    /// claimed as long as the epoch lasts.
     pub async fn admit(&self, epoch: EpochId, chunks: &[&ChunkEntry]) -> Result<Admission, Error> {
         let sql = format!(
             "SELECT e.id AS epoch, e.server_started_at = {} AS same_server, o.id AS id,
@@ -51,10 +51,10 @@ impl Ledger {
             return Ok(Admission::EpochEnded);
         }
         let is_registered = |chunk: &ChunkEntry| {
-            let registration = Some(&chunk.registration);
+            let incarnation = Some(&chunk.incarnation);
             let mut rows = rows.iter();
             rows.any(|row| {
-                row.id == Some(chunk.object.get()) && row.known_as.as_ref() == registration
+                row.id == Some(chunk.object.get()) && row.known_as.as_ref() == incarnation
             })
         };
         let stale: Vec<ChunkEntry> = chunks

@@ -1,4 +1,5 @@
-//! Failed objects that somebody has seen and lives with, and objects that stay open because they may not be read.
+//! Dismissal: an operator accepts that an object has failed, or gives up one that stays open because reading it is
+//! refused.
 
 use std::collections::HashSet;
 
@@ -16,28 +17,28 @@ use crate::{
 /// The number of an object, and its version.
 type Failed = (i64, String, String, String, DateTime<Utc>, i64);
 
-/// What became of a dismissal.
+/// The outcome of a dismissal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dismissal {
-    /// The object has failed, and runs do not count it any more.
+    /// The object has failed, and runs do not report it any more.
     Dismissed,
-    /// It is dismissed, and ends failed as soon as everything before it has ended.
+    /// It is dismissed, and fails as soon as everything before it has ended.
     Ending,
-    /// Nothing is changed: it is open, and nothing says that it cannot be read.
+    /// Nothing was changed: it is open, and reading it was not refused.
     Open,
-    /// Nothing is changed: it is done.
+    /// Nothing was changed: it is done.
     Done,
-    /// Nothing is changed: no object has this number.
+    /// Nothing was changed: no object has this number.
     Unknown,
 }
 
 impl Ledger {
-    /// Dismisses a failed object, or ends an open one that its reader was refused.
+    /// Dismisses a failed object, or an open one that was refused.
     ///
-    /// Of the latter, what is missing counts as unreadable from here on: it ends like any such object, when everything
-    /// below it is settled, and the epoch with it, for which `new_epoch` is used.
+    /// The missing chunks of the latter count as unreadable from here on: it fails like any such object, when
+    /// everything below it is settled, which ends the epoch; the next one gets the id `new_epoch`.
     pub async fn dismiss(&self, object: ObjectId, new_epoch: EpochId) -> Result<Dismissal, Error> {
-        let tx = self.alone().await?;
+        let tx = self.begin_exclusive().await?;
         let Some(found) = find(&tx, object).await? else {
             return Ok(Dismissal::Unknown);
         };
@@ -46,7 +47,7 @@ impl Ledger {
             State::Failed => {}
             State::Loading if found.error.is_some() => {}
             State::Registered | State::Reading if refusal(&found).is_some() => {
-                give_up(&tx, object, refusal(&found)).await?;
+                mark_unreadable(&tx, object, refusal(&found)).await?;
             }
             State::Registered | State::Reading | State::Loading => return Ok(Dismissal::Open),
         }
@@ -59,7 +60,7 @@ impl Ledger {
         Ok(Dismissal::Ending)
     }
 
-    /// Those of the listed object versions that have failed and are not dismissed.
+    /// The listed object versions that have failed and are not dismissed.
     pub async fn failed(&self, listed: &[NewObject]) -> Result<Vec<ObjectId>, Error> {
         let failed: Vec<Failed> = objects::Entity::find()
             .select_only()
@@ -77,7 +78,7 @@ impl Ledger {
             .into_tuple()
             .all(&self.db)
             .await
-            .map_err(|error| Error::of("look for failed objects", error))?;
+            .map_err(|error| Error::classify("look for failed objects", error))?;
         if failed.is_empty() {
             return Ok(Vec::new());
         }
@@ -96,16 +97,16 @@ async fn find(
     object: ObjectId,
 ) -> Result<Option<objects::Model>, Error> {
     let found = objects::Entity::find_by_id(object.get()).one(db).await;
-    found.map_err(|error| Error::of("read an object", error))
+    found.map_err(|error| Error::classify("read an object", error))
 }
 
-/// Why the reader of an open object was refused, if it was.
+/// Why reading an open object was refused, if it was.
 fn refusal(object: &objects::Model) -> Option<&str> {
     object.refusal.as_deref()
 }
 
-/// From here on what is missing of an object counts as unreadable; whoever reads it has lost it.
-async fn give_up(
+/// Marks the missing chunks of an object as unreadable; a fetcher that is reading it loses its lease.
+async fn mark_unreadable(
     tx: &impl ConnectionTrait,
     object: ObjectId,
     refusal: Option<&str>,
@@ -115,7 +116,7 @@ async fn give_up(
              lease_owner = NULL, lease_until = NULL
          WHERE id = $1";
     let values = [object.get().into(), refusal.into()];
-    execute(tx, "give up an object", sql, values)
+    execute(tx, "mark an object unreadable", sql, values)
         .await
         .map(drop)
 }

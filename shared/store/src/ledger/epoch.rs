@@ -1,7 +1,7 @@
-//! The epoch that commits must be of.
+//! The epoch, under which chunks are claimed and committed.
 //!
-//! A new epoch begins when the dedup store has lost something, when the database was restored, when objects are replayed,
-//! and when claims were made that will never be committed. It begins in one transaction that nobody commits beside.
+//! A new epoch begins when the dedup store has lost entries, when the database was restored, when objects are replayed,
+//! and when there are claims that will never be committed. It begins in one transaction that excludes commits.
 
 use chrono::{DateTime, Utc};
 use jetline_records::{Epoch, EpochId, Mode, ObjectId};
@@ -13,23 +13,23 @@ use crate::{
     backend::{execute, query, server_started_at},
 };
 
-/// The ledger's epoch, and whether it may still be committed under.
+/// The ledger's epoch, and whether it is still in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CurrentEpoch {
     /// The epoch.
     pub epoch: Epoch,
-    /// Whether the database server is the one that it began on, and nothing is replayed since: commits may have been taken
-    /// back.
+    /// Whether the database server has not restarted and no object was replayed since it began. Otherwise commits may
+    /// have been undone.
     pub same_server: bool,
 }
 
 /// Why an epoch did not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum BeginError<E> {
-    /// The ledger could not hold it.
+    /// An error of the ledger.
     #[error(transparent)]
     Ledger(#[from] Error),
-    /// The dedup store could not hold it.
+    /// An error of the dedup store.
     #[error(transparent)]
     Dedup(E),
 }
@@ -50,9 +50,10 @@ impl Ledger {
         current(&self.db).await
     }
 
-    /// Begins the epoch `new`, unless somebody did so since the caller saw the epoch `seen`; returns the one in force.
+    /// Begins the epoch `new`, unless another process began one since the caller saw the epoch `seen`; returns the one
+    /// in force.
     ///
-    /// `activate` prepares the dedup store, while nobody commits. Where it fails, the epoch has not begun.
+    /// `activate` prepares the dedup store, while commits are excluded. Where it fails, the epoch has not begun.
     pub async fn begin_epoch<E>(
         &self,
         mode: Mode,
@@ -60,9 +61,9 @@ impl Ledger {
         new: EpochId,
         activate: impl Future<Output = Result<(), E>>,
     ) -> Result<Epoch, BeginError<E>> {
-        let tx = self.alone().await?;
+        let tx = self.begin_exclusive().await?;
         if let Some(current) = current(&tx).await? {
-            may_follow(&tx, &current.epoch, mode, seen).await?;
+            check_mode(&tx, &current.epoch, mode, seen).await?;
             let adopt = current.same_server
                 && current.epoch.mode == mode
                 && mode != Mode::InOrder
@@ -74,17 +75,17 @@ impl Ledger {
         activate.await.map_err(BeginError::Dedup)?;
         let epoch = replace(&tx, mode, new, (self.now)()).await?;
         if mode == Mode::InOrder {
-            start_over_in_order(&tx).await?;
+            reopen_in_order(&tx).await?;
         }
         commit(tx, "begin an epoch").await?;
         Ok(epoch)
     }
 
-    /// Ends the epoch `seen`, if it is still in force: claims were made under it that will never be committed.
+    /// Ends the epoch `seen`, if it is still in force, because some of its claims will never be committed.
     ///
-    /// The dedup store does not know the new one, so that the next claim begins a proper one.
+    /// The dedup store does not know the new id, so that the next claim fails and begins another epoch.
     pub async fn end_epoch(&self, seen: EpochId, new: EpochId) -> Result<(), Error> {
-        let tx = self.alone().await?;
+        let tx = self.begin_exclusive().await?;
         if current(&tx)
             .await?
             .is_some_and(|current| current.epoch.id == seen)
@@ -94,20 +95,20 @@ impl Ledger {
         commit(tx, "end an epoch").await
     }
 
-    /// Ends the epoch in force, if claims are made under it: some were made that will not be committed soon.
+    /// Ends the epoch in force, if it is a shared one, because some of its claims will not be committed soon.
     pub async fn forget_claims(&self, new: EpochId) -> Result<(), Error> {
-        let tx = self.alone().await?;
+        let tx = self.begin_exclusive().await?;
         end(&tx, new, (self.now)()).await?;
         commit(tx, "end an epoch").await
     }
 
-    /// Has the records of a dataset written without claims from now on, until a replay.
+    /// Disables claims for a dataset until a replay; returns whether they were enabled.
     ///
-    /// The database refused a record that was claimed, which will never be committed. That ends the epoch, as all that was
-    /// judged by such claims is to be judged again; the next one gets the id `new`. It is the last one that a refusal in
-    /// this dataset ends. Says whether they were claimed until now.
+    /// The database refused a claimed record, which will never be committed. That ends the epoch, as the claims of
+    /// other lines that depended on it have to be repeated; the next epoch gets the id `new`. Later refusals in this
+    /// dataset end none.
     pub async fn write_through(&self, dataset: &str, new: EpochId) -> Result<bool, Error> {
-        let tx = self.alone().await?;
+        let tx = self.begin_exclusive().await?;
         let Some(epoch) = current(&tx).await?.map(|current| current.epoch) else {
             return Ok(false);
         };
@@ -117,20 +118,20 @@ impl Ledger {
         let mut names = epoch.write_through;
         names.push(dataset.to_owned());
         let sql = "UPDATE epoch SET write_through = $1";
-        execute(&tx, "switch claims off", sql, [names.join(",").into()]).await?;
+        execute(&tx, "disable claims", sql, [names.join(",").into()]).await?;
         end(&tx, new, (self.now)()).await?;
-        commit(tx, "switch claims off").await?;
+        commit(tx, "disable claims").await?;
         Ok(true)
     }
 }
 
-/// The names of datasets, as the ledger holds them.
+/// Parses the column `write_through`: names of datasets, separated by commas.
 fn names(text: &str) -> Vec<String> {
     let names = text.split(',').filter(|name| !name.is_empty());
     names.map(str::to_owned).collect()
 }
 
-/// Ends the epoch in force, if claims are made under it; returns the one that follows.
+/// Ends the epoch in force, if it is a shared one; returns the next one.
 pub(crate) async fn end(
     tx: &impl ConnectionTrait,
     new: EpochId,
@@ -144,9 +145,9 @@ pub(crate) async fn end(
     }
 }
 
-/// Ends the epoch in force, in any mode, as a restart of the database does: nobody commits under it or joins it. Whoever
-/// commits next begins another one, whose base and recovery mark are those of that moment. Datasets are claimed again:
-/// what the database refused is perhaps mended.
+/// Ends the epoch in force, in any mode, as a restart of the database does: it can neither be committed under nor
+/// joined. The next writer begins another one, with the base and recovery mark of that time. Claims are enabled again
+/// for all datasets: the cause of refusals may be fixed.
 pub(crate) async fn outdate(tx: &impl ConnectionTrait) -> Result<(), Error> {
     let sql = "UPDATE epoch SET server_started_at = 'before a replay', write_through = ''";
     execute(tx, "end the epoch", sql, []).await.map(drop)
@@ -163,13 +164,13 @@ pub(crate) async fn current(db: &impl ConnectionTrait) -> Result<Option<CurrentE
 
 impl EpochRow {
     fn read(&self) -> Result<CurrentEpoch, Error> {
-        let damaged = |what: &str| Error::Damaged(format!("the epoch's {what} cannot be read"));
+        let corrupt = |what: &str| Error::Corrupt(format!("the epoch's {what} cannot be read"));
         Ok(CurrentEpoch {
             epoch: Epoch {
-                id: self.id.parse().map_err(|_| damaged("id"))?,
-                base: ObjectId::new(self.base).ok_or_else(|| damaged("base"))?,
-                recovery: ObjectId::new(self.recovery).ok_or_else(|| damaged("recovery"))?,
-                mode: self.mode.parse().map_err(|_| damaged("mode"))?,
+                id: self.id.parse().map_err(|_| corrupt("id"))?,
+                base: ObjectId::new(self.base).ok_or_else(|| corrupt("base"))?,
+                recovery: ObjectId::new(self.recovery).ok_or_else(|| corrupt("recovery"))?,
+                mode: self.mode.parse().map_err(|_| corrupt("mode"))?,
                 write_through: names(&self.write_through),
             },
             same_server: self.same_server,
@@ -177,9 +178,10 @@ impl EpochRow {
     }
 }
 
-/// The mode changes only where no claim of the old one can be open: when everything is settled, or after a process
-/// that was alone and finds its epoch ended. A process that ran in order does not take over from its successor.
-async fn may_follow(
+/// Checks that an epoch of this mode may begin. The mode changes only where the old one has no open claims: when
+/// everything is settled, or after the in-order mode. A process in the in-order mode does not take over from its
+/// successor.
+async fn check_mode(
     tx: &impl ConnectionTrait,
     current: &Epoch,
     mode: Mode,
@@ -190,7 +192,7 @@ async fn may_follow(
     }
     let changes = current.mode != mode && current.mode != Mode::InOrder;
     if changes && settled(tx).await? != next_object(tx).await? {
-        return Err(Error::OtherMode {
+        return Err(Error::ModeMismatch {
             theirs: current.mode,
             ours: mode,
         });
@@ -198,7 +200,7 @@ async fn may_follow(
     Ok(())
 }
 
-/// Puts a new epoch in force. In shared mode, what is committed from its base on is to be claimed and committed again.
+/// Puts a new epoch in force. In shared mode, chunks from its base on are to be claimed and committed again.
 async fn replace(
     tx: &impl ConnectionTrait,
     mode: Mode,
@@ -235,7 +237,7 @@ async fn replace(
     Ok(epoch)
 }
 
-/// Everything from `base` on is to be committed again. The counts stay: they say what the first commit did.
+/// Marks all chunks from `base` on to be committed again. Their counts are kept: they are those of the first commit.
 async fn forget(tx: &impl ConnectionTrait, base: ObjectId) -> Result<(), Error> {
     let chunks =
         "UPDATE chunks SET state = 'forgotten' WHERE object_id >= $1 AND state = 'committed'";
@@ -249,9 +251,9 @@ async fn forget(tx: &impl ConnectionTrait, base: ObjectId) -> Result<(), Error> 
         .map(drop)
 }
 
-/// A process that reads and commits in order is alone: what another one was reading is free, and what was published
-/// and not committed is lost with its queue. All of it is read again, in order.
-async fn start_over_in_order(tx: &impl ConnectionTrait) -> Result<(), Error> {
+/// Reopens unfinished objects in the in-order mode. Its process is the only one: leases of an earlier one are void, and
+/// chunks that were published and not committed are lost with its queue. All of them are read again, in order.
+async fn reopen_in_order(tx: &impl ConnectionTrait) -> Result<(), Error> {
     let sql = "UPDATE objects SET state = 'registered', lease_owner = NULL, lease_until = NULL
          WHERE state IN ('reading', 'loading') AND NOT unreadable";
     execute(tx, "reopen objects", sql, []).await.map(drop)

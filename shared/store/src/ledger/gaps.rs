@@ -1,4 +1,4 @@
-//! What of an object is not committed yet.
+//! Gaps: the ranges of an object that are not committed.
 
 use jetline_records::ObjectId;
 use sea_orm::{FromQueryResult, Value};
@@ -9,12 +9,12 @@ use crate::{
     backend::{placeholders, query},
 };
 
-/// A range of an object that no committed chunk covers.
+/// A range of an object that no committed or dead chunk covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// Offset of its first byte, decompressed.
     pub start: u64,
-    /// Offset behind its last byte; not known while the object was never read to the end.
+    /// Offset behind its last byte; `None` where the object was never read to the end.
     pub end: Option<u64>,
     /// Number of its first line.
     pub first_line: u32,
@@ -29,13 +29,14 @@ struct Covered {
 }
 
 impl Ledger {
-    /// The gaps of an object that has `total` bytes, in order.
+    /// The gaps of an object of `total` bytes, in order.
     pub async fn gaps(&self, object: ObjectId, total: Option<u64>) -> Result<Vec<Gap>, Error> {
         gaps(&self.covered(&[object]).await?, total)
     }
 
-    /// The gaps of objects that have so many bytes each: those of each object in order, or how its chunks are damaged.
-    pub async fn gaps_of_batch(
+    /// The gaps of objects with their total bytes, in order for each object; an error for each whose chunks are
+    /// inconsistent.
+    pub async fn gaps_of(
         &self,
         objects: &[(ObjectId, Option<u64>)],
     ) -> Result<Vec<Result<Vec<Gap>, Error>>, Error> {
@@ -49,7 +50,7 @@ impl Ledger {
         Ok(each.collect())
     }
 
-    /// The chunks of objects that need not be read, in order.
+    /// The chunks of objects that need not be read again, in order.
     async fn covered(&self, objects: &[ObjectId]) -> Result<Vec<Covered>, Error> {
         if objects.is_empty() {
             return Ok(Vec::new());
@@ -72,7 +73,7 @@ fn gaps(covered: &[Covered], total: Option<u64>) -> Result<Vec<Gap>, Error> {
         let start = chunk.start_offset.cast_unsigned();
         if start < at {
             let overlap = format!("two chunks overlap at byte {start}");
-            return Err(Error::Damaged(overlap));
+            return Err(Error::Corrupt(overlap));
         }
         if start > at {
             gaps.push(Gap {
@@ -83,11 +84,11 @@ fn gaps(covered: &[Covered], total: Option<u64>) -> Result<Vec<Gap>, Error> {
         }
         at = chunk.end_offset.cast_unsigned();
         line = u32::try_from(chunk.behind_line)
-            .map_err(|_| Error::Damaged(format!("line number {}", chunk.behind_line)))?;
+            .map_err(|_| Error::Corrupt(format!("line number {}", chunk.behind_line)))?;
     }
     if let Some(total) = total.filter(|total| *total < at) {
         let beyond = format!("a chunk ends at byte {at} of an object of {total} bytes");
-        return Err(Error::Damaged(beyond));
+        return Err(Error::Corrupt(beyond));
     }
     if total != Some(at) {
         gaps.push(Gap {
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_lie_before_between_and_behind_chunks() {
+    fn gaps_are_before_between_and_after_chunks() {
         let gap = |start, end, first_line| Gap {
             start,
             end,
@@ -134,13 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn object_never_read_is_one_gap_and_an_empty_one_has_none() {
+    fn object_that_was_never_read_is_one_gap_and_an_empty_one_has_none() {
         assert_eq!(gaps(&[], None).unwrap().len(), 1);
         assert_eq!(gaps(&[], Some(0)).unwrap(), []);
     }
 
     #[test]
-    fn chunks_that_overlap_or_go_beyond_the_object_are_damage() {
+    fn chunks_that_overlap_or_exceed_the_object_are_an_error() {
         assert!(gaps(&covered(&[(0, 20, 5), (10, 30, 9)]), None).is_err());
         assert!(gaps(&covered(&[(0, 20, 5)]), Some(19)).is_err());
     }

@@ -1,4 +1,4 @@
-//! Who this ledger is, and in which dedup store its epochs begin.
+//! The identity of the ledger, and the dedup store in which its last epoch began.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jetline_records::{EpochId, LedgerIdentity};
@@ -10,33 +10,33 @@ use crate::{
     backend::{execute, query},
 };
 
-/// The dedup store in which the last epoch began, as far as that is known.
+/// The dedup store in which the last epoch began, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LastStore {
+pub struct LastDedupStore {
     /// The epoch in force, which may have begun later, without a store.
     pub epoch: EpochId,
-    /// Where the store is.
+    /// Its address.
     pub address: Option<String>,
-    /// What tells it from another one.
+    /// Its identity.
     pub identity: Option<String>,
     /// The identity of the store before it.
     pub before: Option<String>,
-    /// How often in a row epochs began where others had begun before the last one.
+    /// How often in a series epochs returned to the store before the last one.
     pub changes: u32,
-    /// How long ago one last did.
+    /// Time since the last such change.
     pub changed_ago: Option<TimeDelta>,
 }
 
 /// The dedup store in which an epoch began.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewStore {
-    /// Where it is.
+pub struct NewDedupStore {
+    /// Its address.
     pub address: String,
-    /// What tells it from another one.
+    /// Its identity.
     pub identity: String,
-    /// How often in a row epochs began where others had begun before the last one, this one included.
+    /// How often in a series epochs returned to the store before the last one, this one included.
     pub changes: u32,
-    /// Whether this one did.
+    /// Whether this epoch did.
     pub is_changed: bool,
 }
 
@@ -57,7 +57,7 @@ struct IdentityRow {
 }
 
 impl Ledger {
-    /// Who this ledger is: a copy of the database is the same, one that was made anew is not.
+    /// The identity of the ledger: a copy of the database has the same, a newly created one another.
     pub async fn identity(&self) -> Result<LedgerIdentity, Error> {
         let database = match self.db.get_database_backend() {
             DbBackend::Postgres => "current_database()::text",
@@ -68,11 +68,11 @@ impl Ledger {
         let rows: Vec<IdentityRow> = query(&self.db, action, &sql, []).await?;
         let row = rows.first();
         row.map(|row| LedgerIdentity::new(&row.id, &row.database))
-            .ok_or_else(|| Error::Damaged("the ledger has no identity".to_owned()))
+            .ok_or_else(|| Error::Corrupt("the ledger has no identity".to_owned()))
     }
 
-    /// The store in which the last epoch began.
-    pub async fn last_store(&self) -> Result<Option<LastStore>, Error> {
+    /// The dedup store in which the last epoch began.
+    pub async fn last_dedup_store(&self) -> Result<Option<LastDedupStore>, Error> {
         let sql = "SELECT id, store_address, store_identity, store_before, store_changes, store_changed_at
              FROM epoch";
         let rows: Vec<LastStoreRow> =
@@ -80,8 +80,8 @@ impl Ledger {
         let Some(row) = rows.into_iter().next() else {
             return Ok(None);
         };
-        let damaged = || Error::Damaged("the epoch's id cannot be read".to_owned());
-        Ok(Some(LastStore {
+        let damaged = || Error::Corrupt("the epoch's id cannot be read".to_owned());
+        Ok(Some(LastDedupStore {
             epoch: row.id.parse().map_err(|_| damaged())?,
             address: row.store_address,
             identity: row.store_identity,
@@ -91,8 +91,12 @@ impl Ledger {
         }))
     }
 
-    /// Notes in which store an epoch began, unless it has ended since.
-    pub async fn note_store(&self, epoch: EpochId, store: NewStore) -> Result<(), Error> {
+    /// Records the dedup store in which an epoch began, unless the epoch has ended.
+    pub async fn record_dedup_store(
+        &self,
+        epoch: EpochId,
+        store: NewDedupStore,
+    ) -> Result<(), Error> {
         let changed_at = if store.is_changed {
             "$4"
         } else {
@@ -110,7 +114,7 @@ impl Ledger {
             (self.now)().into(),
             epoch.to_string().into(),
         ];
-        execute(&self.db, "note the epoch's dedup store", &sql, values)
+        execute(&self.db, "record the epoch's dedup store", &sql, values)
             .await
             .map(drop)
     }

@@ -1,4 +1,4 @@
-//! Who reads which object: a lease that is renewed while working, so that a dead fetcher's objects are taken over.
+//! Leases: which fetcher reads which object. A fetcher renews its leases; those of a crashed one expire.
 
 use std::time::Duration;
 
@@ -12,35 +12,35 @@ use crate::{
     entities::objects,
 };
 
-/// How the reading of an object ended.
+/// The outcome of an attempt to read an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reading {
-    /// Everything up to `bytes` was published: the end, or where the object is damaged.
+pub enum ReadOutcome {
+    /// Everything up to `bytes` was published: up to the end, or up to where the object is damaged.
     Complete {
-        /// Bytes, decompressed, that were read.
+        /// Bytes read, decompressed.
         bytes: u64,
         /// Lines in them, blank ones included.
         lines: u64,
-        /// What is wrong behind them.
+        /// The error after them, if the object is damaged.
         error: Option<String>,
     },
-    /// What is missing cannot be read any more; the object ends failed.
+    /// The missing chunks cannot be read any more; the object will fail.
     Unreadable {
         /// Why.
         error: String,
     },
 }
 
-/// How much is leased at once.
+/// Limits of what is leased in one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch {
-    /// Objects at most.
+pub struct LeaseLimits {
+    /// Maximum number of objects.
     pub objects: usize,
-    /// Bytes, as stored, that they have together at most; one object may have more alone.
+    /// Maximum of their total size in bytes, as stored; a single object may be larger.
     pub bytes: u64,
 }
 
-impl Reading {
+impl ReadOutcome {
     /// Bytes, lines, error, and whether what is missing is unreadable.
     fn values(&self) -> [Value; 4] {
         match self {
@@ -65,16 +65,17 @@ impl Reading {
 }
 
 impl Ledger {
-    /// Takes the oldest objects of these roots that nobody else reads and that are not refused for now, for `term` at
-    /// first, in their order.
+    /// Leases the oldest objects of these roots that no other owner reads and whose `retry_at` has passed, for `term`;
+    /// returns them in order.
     ///
-    /// What `owner` has leased already it gets again: its reading was broken off, or the answer was lost.
+    /// Objects that `owner` has leased already are leased again: reading them was interrupted, or the response was
+    /// lost.
     pub async fn lease(
         &self,
         owner: &str,
         roots: &[String],
         term: Duration,
-        batch: Batch,
+        limits: LeaseLimits,
     ) -> Result<Vec<objects::Model>, Error> {
         if roots.is_empty() {
             return Ok(Vec::new());
@@ -85,7 +86,7 @@ impl Ledger {
             DbBackend::Postgres => "FOR UPDATE SKIP LOCKED",
             _ => "",
         };
-        // Materialized, so that no plan chooses twice and locks more than it takes.
+        // Materialized, so that no plan evaluates it twice and locks more rows than are leased.
         let sql = format!(
             "WITH free AS MATERIALIZED (
                  SELECT id, size FROM objects
@@ -102,8 +103,8 @@ impl Ledger {
              WHERE id IN (SELECT id FROM taken)
              RETURNING *"
         );
-        let most = i64::try_from(batch.objects).unwrap_or(i64::MAX);
-        let bytes = i64::try_from(batch.bytes).unwrap_or(i64::MAX);
+        let most = i64::try_from(limits.objects).unwrap_or(i64::MAX);
+        let bytes = i64::try_from(limits.bytes).unwrap_or(i64::MAX);
         let mut values = vec![
             owner.into(),
             term_ms(term).into(),
@@ -117,7 +118,7 @@ impl Ledger {
         Ok(leased)
     }
 
-    /// Keeps leases for another `term`; returns those that nobody else has.
+    /// Renews leases for another `term`; returns those that `owner` still has.
     pub async fn renew(
         &self,
         objects: &[ObjectId],
@@ -139,8 +140,8 @@ impl Ledger {
         Ok(ids(kept))
     }
 
-    /// Gives up objects that were not read to the end: anybody may read them at once. One whose reading is finished is not
-    /// touched.
+    /// Releases the leases of objects that were not read to the end: they may be leased at once. Finished ones are not
+    /// changed.
     pub async fn release(&self, objects: &[ObjectId], owner: &str) -> Result<(), Error> {
         if objects.is_empty() {
             return Ok(());
@@ -157,16 +158,16 @@ impl Ledger {
             .map(drop)
     }
 
-    /// Notes how readings ended, and ends their leases; returns how many of them nobody else has.
+    /// Records the outcomes of read attempts and ends their leases; returns the number of those that `owner` still had.
     pub async fn finish(
         &self,
-        readings: &[(ObjectId, Reading)],
+        outcomes: &[(ObjectId, ReadOutcome)],
         owner: &str,
     ) -> Result<u64, Error> {
-        if readings.is_empty() {
+        if outcomes.is_empty() {
             return Ok(0);
         }
-        let rows: Vec<String> = (0..readings.len())
+        let rows: Vec<String> = (0..outcomes.len())
             .map(|row| format!("({})", placeholders(2 + row * 5, 5)))
             .collect();
         let sql = format!(
@@ -181,14 +182,14 @@ impl Ledger {
             rows.join(", ")
         );
         let mut values = vec![Value::from(owner)];
-        for (object, reading) in readings {
+        for (object, outcome) in outcomes {
             values.push(object.get().into());
-            values.extend(reading.values());
+            values.extend(outcome.values());
         }
-        execute(&self.db, "finish readings", &sql, values).await
+        execute(&self.db, "finish objects", &sql, values).await
     }
 
-    /// Has what is missing of objects read again; returns those that were waiting for their chunks.
+    /// Has the missing chunks of loading objects read again; returns the objects that were loading.
     pub async fn reread(&self, objects: &[ObjectId]) -> Result<Vec<ObjectId>, Error> {
         if objects.is_empty() {
             return Ok(Vec::new());

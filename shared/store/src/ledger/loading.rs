@@ -1,4 +1,4 @@
-//! The objects that are on their way.
+//! Queries for objects that are not done or failed.
 
 use jetline_records::ObjectId;
 use sea_orm::{FromQueryResult, Value};
@@ -11,14 +11,14 @@ use crate::{
 
 /// An object that was read to the end and is not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loading {
-    /// Which.
+pub struct LoadingObject {
+    /// Its number.
     pub object: ObjectId,
-    /// How much of it is committed, decompressed.
+    /// Committed bytes, decompressed.
     pub committed_bytes: u64,
-    /// Whether what is missing cannot be read any more.
+    /// Whether its missing chunks cannot be read any more.
     pub unreadable: bool,
-    /// Whether nothing is missing: it ends when others have.
+    /// Whether no chunk is missing: it waits for other objects to end.
     pub complete: bool,
 }
 
@@ -37,7 +37,7 @@ struct Id {
 
 impl Ledger {
     /// All objects that were read to the end and are not done.
-    pub async fn loading(&self) -> Result<Vec<Loading>, Error> {
+    pub async fn loading(&self) -> Result<Vec<LoadingObject>, Error> {
         let sql = "SELECT o.id, o.unreadable,
                  CAST(COALESCE(SUM(CASE WHEN c.state = 'committed' THEN c.end_offset - c.start_offset END), 0)
                      AS BIGINT) AS committed_bytes,
@@ -46,7 +46,7 @@ impl Ledger {
              WHERE o.state = 'loading' GROUP BY o.id, o.unreadable, o.total_bytes ORDER BY o.id";
         let rows: Vec<LoadingRow> = query(&self.db, "read the loading objects", sql, []).await?;
         let loading = rows.into_iter().filter_map(|row| {
-            Some(Loading {
+            Some(LoadingObject {
                 object: ObjectId::new(row.id)?,
                 committed_bytes: row.committed_bytes.cast_unsigned(),
                 unreadable: row.unreadable,
@@ -78,7 +78,7 @@ impl Ledger {
         Ok(rows.first().map_or(0, |row| row.number.cast_unsigned()))
     }
 
-    /// The objects of these roots from one number on, in order.
+    /// The objects of these roots with this number or a higher one, in order.
     pub async fn registered_since(
         &self,
         since: ObjectId,

@@ -1,19 +1,19 @@
-//! What was read, what is committed, and what is missing.
+//! The ledger: which objects and chunks there are, what is committed, and what is missing.
 
 mod admit;
 mod dismiss;
 pub(crate) mod epoch;
 mod gaps;
-mod hopeless;
 mod identity;
 mod lease;
 mod loading;
-mod nothing_taken;
-pub(crate) mod outdone;
+mod no_accepted_lines;
 mod refusals;
 mod register;
+mod reject_limit;
 mod replay;
 mod settle;
+pub(crate) mod superseded;
 mod suspect;
 
 pub use admit::Admission;
@@ -21,16 +21,16 @@ use chrono::{DateTime, Utc};
 pub use dismiss::Dismissal;
 pub use epoch::{BeginError, CurrentEpoch};
 pub use gaps::Gap;
-pub use identity::{LastStore, NewStore};
+pub use identity::{LastDedupStore, NewDedupStore};
 use jetline_records::ObjectId;
-pub use lease::{Batch, Reading};
-pub use loading::Loading;
-pub use refusals::{Refusal, Unended};
+pub use lease::{LeaseLimits, ReadOutcome};
+pub use loading::LoadingObject;
+pub use refusals::{OpenObject, Refusal};
 pub use register::NewObject;
 pub use replay::{Replay, ReplayOutcome, Replayed, Stored};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend};
 pub use settle::Ended;
-pub use suspect::Suspicion;
+pub use suspect::SuspectAction;
 
 use crate::{
     Error,
@@ -46,7 +46,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The ledger behind a connection; `now` stamps what is registered and committed.
+    /// The ledger of a database; `now` is the clock for registrations and commits.
     #[must_use]
     pub fn new(db: DatabaseConnection, now: fn() -> DateTime<Utc>) -> Self {
         Self { db, now }
@@ -68,19 +68,19 @@ impl Ledger {
         }
     }
 
-    /// The first object that is not settled: every object below it is done or failed, and stays so
-    /// unless it is replayed.
+    /// The settled watermark: the first object that is not settled. Every object below it is done or failed, and stays
+    /// so unless it is replayed.
     pub async fn settled(&self) -> Result<ObjectId, Error> {
         settled(&self.db).await
     }
 
-    /// The number that the next object gets which is registered.
+    /// The number of the next object to be registered.
     pub async fn next(&self) -> Result<ObjectId, Error> {
         next_object(&self.db).await
     }
 
-    /// A transaction in which nobody commits and nobody changes the epoch.
-    async fn alone(&self) -> Result<DatabaseTransaction, Error> {
+    /// Begins a transaction that excludes commits and changes of the epoch.
+    async fn begin_exclusive(&self) -> Result<DatabaseTransaction, Error> {
         let tx = database::begin(&self.db).await?;
         backend::lock(&tx, Lock::EpochExclusive).await?;
         Ok(tx)
@@ -88,7 +88,9 @@ impl Ledger {
 }
 
 pub(crate) async fn commit(tx: DatabaseTransaction, action: &'static str) -> Result<(), Error> {
-    tx.commit().await.map_err(|error| Error::of(action, error))
+    tx.commit()
+        .await
+        .map_err(|error| Error::classify(action, error))
 }
 
 #[derive(sea_orm::FromQueryResult)]
@@ -103,7 +105,7 @@ async fn settled(db: &impl ConnectionTrait) -> Result<ObjectId, Error> {
     number(db, "read the settled watermark", sql).await
 }
 
-/// The number behind the last registered object.
+/// The number after that of the last registered object.
 async fn next_object(db: &impl ConnectionTrait) -> Result<ObjectId, Error> {
     let sql = "SELECT COALESCE(MAX(id), 0) + 1 AS number FROM objects";
     number(db, "read the last object", sql).await
@@ -117,5 +119,5 @@ async fn number(
     let rows: Vec<Number> = backend::query(db, action, sql, []).await?;
     rows.first()
         .and_then(|row| ObjectId::new(row.number))
-        .ok_or_else(|| Error::Damaged("an object number is beyond 31 bits".to_owned()))
+        .ok_or_else(|| Error::Corrupt("an object number is beyond 31 bits".to_owned()))
 }

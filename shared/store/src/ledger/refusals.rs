@@ -1,4 +1,5 @@
-//! Objects that could not be read for a reason that is not theirs, such as an expired token: they stay open.
+//! Refusals: objects could not be read for a reason that is not a fault of them, such as an expired token. They stay
+//! open.
 
 use std::time::Duration;
 
@@ -8,15 +9,15 @@ use sea_orm::{FromQueryResult, Value};
 use super::Ledger;
 use crate::{
     Error,
-    backend::{execute, milliseconds, nobody_reads, placeholders, query},
+    backend::{execute, is_unleased, milliseconds, placeholders, query},
 };
 
-/// How the reading of an object was refused.
+/// A refused attempt to read an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Which.
+    /// The object.
     pub object: ObjectId,
-    /// Why.
+    /// Why it was refused.
     pub reason: String,
     /// How long it is not leased again.
     pub delay: Duration,
@@ -24,12 +25,12 @@ pub struct Refusal {
 
 /// An object that has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unended {
-    /// Which.
+pub struct OpenObject {
+    /// Its number.
     pub object: ObjectId,
-    /// Whether its reading was refused and nobody reads it now.
+    /// Whether the last attempt to read it was refused, and no fetcher reads it now.
     pub refused: bool,
-    /// Whether its chunks tile it and some of them are dead: it ends when everything below it has.
+    /// Whether its chunks cover it and some of them are dead: it ends when everything below it has.
     pub dead: bool,
 }
 
@@ -41,9 +42,9 @@ struct Row {
 }
 
 impl Ledger {
-    /// Notes refusals, and ends the leases; what was published of the objects stays. Returns how many of them nobody else
-    /// has.
-    pub async fn note_refusals(&self, refusals: &[Refusal], owner: &str) -> Result<u64, Error> {
+    /// Records refusals and ends the leases; published chunks of the objects stay valid. Returns the number of leases
+    /// that `owner` still had.
+    pub async fn record_refusals(&self, refusals: &[Refusal], owner: &str) -> Result<u64, Error> {
         if refusals.is_empty() {
             return Ok(0);
         }
@@ -66,11 +67,11 @@ impl Ledger {
             values.push(refusal.reason.clone().into());
             values.push(delay.into());
         }
-        execute(&self.db, "note refusals", &sql, values).await
+        execute(&self.db, "record refusals", &sql, values).await
     }
 
-    /// Has the refused objects of these roots tried again at once, as if for the first time: what refused them may be
-    /// mended.
+    /// Makes the refused objects of these roots available at once, with the first delay after the next refusal: the
+    /// cause may be fixed.
     pub async fn retry_refused(&self, roots: &[String]) -> Result<u64, Error> {
         if roots.is_empty() {
             return Ok(0);
@@ -84,9 +85,12 @@ impl Ledger {
         execute(&self.db, "retry refused objects", &sql, roots).await
     }
 
-    /// The objects of these roots that are neither done nor failed, in order, and what they wait for; none where neither
-    /// the first of them was refused, nor one of other roots is before all of them that nobody reads.
-    pub async fn unended_behind_unread(&self, roots: &[String]) -> Result<Vec<Unended>, Error> {
+    /// The open objects of these roots, in order, if something blocks them: the first of them was refused, or the first
+    /// open object of all is of another root and no fetcher reads it. Otherwise none.
+    pub async fn open_objects_if_blocked(
+        &self,
+        roots: &[String],
+    ) -> Result<Vec<OpenObject>, Error> {
         if roots.is_empty() {
             return Ok(Vec::new());
         }
@@ -104,17 +108,17 @@ impl Ledger {
                      OR (SELECT {unread} AND root NOT IN ({of}) FROM objects
                          WHERE state NOT IN ('done', 'failed') ORDER BY id LIMIT 1))
              ORDER BY o.id",
-            unread = nobody_reads(&self.db)
+            unread = is_unleased(&self.db)
         );
         let roots = roots.iter().map(Value::from);
-        let rows: Vec<Row> = query(&self.db, "read what waits", &sql, roots).await?;
-        let unended = rows.into_iter().filter_map(|row| {
-            Some(Unended {
+        let rows: Vec<Row> = query(&self.db, "read blocked objects", &sql, roots).await?;
+        let open = rows.into_iter().filter_map(|row| {
+            Some(OpenObject {
                 object: ObjectId::new(row.id)?,
                 refused: row.refused,
                 dead: row.dead,
             })
         });
-        Ok(unended.collect())
+        Ok(open.collect())
     }
 }

@@ -1,4 +1,4 @@
-//! New object versions get their numbers.
+//! Registers new object versions and assigns their numbers.
 
 use std::{collections::HashSet, num::NonZeroU32};
 
@@ -16,34 +16,34 @@ use crate::{
     entities::objects,
 };
 
-/// Bytes of what tells object versions apart, where they must fit an entry of a B-tree: 2,704 bytes with the rest.
-const LONGEST_NAME: usize = 2_500;
+/// Maximum total bytes of root, key and `ETag` in PostgreSQL, whose B-tree entries have at most 2,704 bytes.
+const MAX_INDEXED_BYTES: usize = 2_500;
 
-/// How many keys or rows go into one statement.
+/// Maximum number of keys or rows in one statement.
 const BATCH: usize = 500;
 
 /// An object version as it was listed.
 #[derive(Clone, Debug)]
 pub struct NewObject {
-    /// Random; see [`objects::Model::registration`].
-    pub registration: String,
-    /// What its lines are.
+    /// Random; see [`objects::Model::incarnation`].
+    pub incarnation: String,
+    /// The dataset of its lines.
     pub dataset: String,
-    /// The source's root.
+    /// The root of its source.
     pub root: String,
     /// The path below the root.
     pub key: String,
-    /// What changes with the content.
+    /// The `ETag`.
     pub etag: String,
     /// Bytes, as stored.
     pub size: u64,
-    /// When it was written.
+    /// When it was last modified.
     pub last_modified: DateTime<Utc>,
-    /// About how many bytes a chunk of it has.
+    /// Target size of its chunks, in bytes.
     pub chunk_bytes: u64,
-    /// How many lines a chunk of it has at most.
+    /// Maximum number of lines of a chunk.
     pub chunk_lines: NonZeroU32,
-    /// How many bytes a line of it may have.
+    /// Maximum number of bytes of a line.
     pub max_line_bytes: u64,
 }
 
@@ -63,7 +63,7 @@ impl NewObject {
 }
 
 impl Ledger {
-    /// Why the database cannot hold such an object, if it cannot.
+    /// Why the database cannot store such an object, if it cannot.
     #[must_use]
     pub fn refuses(&self, object: &NewObject) -> Option<&'static str> {
         if self.db.get_database_backend() != DbBackend::Postgres {
@@ -75,11 +75,11 @@ impl Ledger {
         if [root, key, etag].iter().any(|text| text.contains('\0')) {
             return Some("its key has U+0000, which no text of PostgreSQL can hold");
         }
-        let too_long = root.len() + key.len() + etag.len() > LONGEST_NAME;
+        let too_long = root.len() + key.len() + etag.len() > MAX_INDEXED_BYTES;
         too_long.then_some("its key is longer than an index of PostgreSQL can hold")
     }
 
-    /// Registers the object versions that the ledger does not know, in the order given, and returns how many they were.
+    /// Registers the object versions that are not in the ledger, in the order given; returns their number.
     pub async fn register(&self, listed: &[NewObject]) -> Result<usize, Error> {
         if unknown(&self.db, listed).await?.is_empty() {
             return Ok(0);
@@ -94,14 +94,14 @@ impl Ledger {
                 rows.push(row(id, object, (self.now)()));
                 if id == ObjectId::MAX {
                     let limit = "more than 2,147,483,647 object versions";
-                    return Err(Error::Damaged(limit.to_owned()));
+                    return Err(Error::Corrupt(limit.to_owned()));
                 }
                 id = id.next();
             }
             objects::Entity::insert_many(rows)
                 .exec_without_returning(&tx)
                 .await
-                .map_err(|error| Error::of("register objects", error))?;
+                .map_err(|error| Error::classify("register objects", error))?;
         }
         commit(tx, "register objects").await?;
         Ok(new.len())
@@ -130,7 +130,7 @@ async fn unknown<'a>(
             .into_tuple()
             .all(db)
             .await
-            .map_err(|error| Error::of("read the known objects", error))?;
+            .map_err(|error| Error::classify("read the known objects", error))?;
         known.extend(found);
     }
     let new = listed
@@ -143,7 +143,7 @@ fn row(id: ObjectId, object: &NewObject, now: DateTime<Utc>) -> objects::ActiveM
     let (root, key, etag, last_modified, size) = object.version();
     objects::ActiveModel {
         id: Set(id.get()),
-        registration: Set(object.registration.clone()),
+        incarnation: Set(object.incarnation.clone()),
         dataset: Set(object.dataset.clone()),
         root: Set(root),
         key: Set(key),

@@ -1,8 +1,8 @@
-//! Has objects read again from one of them on, as if nothing of them had ever been committed.
+//! Replay: an object and all that were registered after it are read again, as if nothing of them had been committed.
 //!
-//! One object alone cannot be: a row may stand at an older position than the last line that said the same, as lines
-//! that change nothing need not touch it. A line that is committed late, below such a line, would win over it. So
-//! everything behind the object is read again too, in a new epoch.
+//! A single object cannot be replayed alone: a row may have the position of an earlier line than the last one with the
+//! same content, as unchanged lines need not write it. A replayed line between the two would win over the later one.
+//! Therefore all objects after it are read again too, in a new epoch.
 
 use std::{collections::HashSet, num::NonZeroU32};
 
@@ -15,36 +15,36 @@ use crate::{
     backend::{execute, placeholders, query},
 };
 
-/// How many objects one statement opens again.
+/// Maximum number of objects in one statement.
 const BATCH: usize = 500;
 
-/// What a source holds: content that is the same as long as the `ETag` is.
+/// A version of an object in a source, identified by its `ETag`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Stored {
     /// The source's root.
     pub root: String,
     /// The path below the root.
     pub key: String,
-    /// What changes with the content.
+    /// The `ETag`.
     pub etag: String,
 }
 
-/// What to read again.
+/// The parameters of a replay.
 #[derive(Clone, Copy, Debug)]
 pub struct Replay<'a> {
     /// The first object.
     pub from: ObjectId,
-    /// Everything that can be read now.
+    /// The objects that are in the sources now.
     pub stored: &'a HashSet<Stored>,
-    /// Random: what was published before the replay is not of these registrations and is let go.
-    pub registration: &'a str,
-    /// About how many bytes a chunk has from now on.
+    /// Random: the new incarnation of the objects. Chunks that were published before the replay are discarded.
+    pub incarnation: &'a str,
+    /// The new target size of chunks, in bytes.
     pub chunk_bytes: u64,
-    /// How many lines a chunk has at most from now on.
+    /// The new maximum number of lines of a chunk.
     pub chunk_lines: NonZeroU32,
-    /// How many bytes a line may have from now on.
+    /// The new maximum number of bytes of a line.
     pub max_line_bytes: u64,
-    /// Write every row, also where the stored fingerprint says that it is the same: somebody else may have changed it.
+    /// Write every row, even where the stored fingerprint is the same: another program may have changed it.
     pub rewrite: bool,
 }
 
@@ -59,14 +59,14 @@ pub struct Replayed {
     pub bytes: i64,
 }
 
-/// What became of a replay.
+/// The outcome of a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplayOutcome {
-    /// These are read again.
+    /// These objects are read again.
     Opened(Vec<Replayed>),
-    /// Nothing is changed: these would have to be read again and are not there any more as they were.
+    /// Nothing was changed: these would have to be read again and are not in the sources any more with the same `ETag`.
     Missing(Vec<Replayed>),
-    /// Nothing is changed: no object has this number.
+    /// Nothing was changed: no object has this number.
     Unknown,
 }
 
@@ -97,28 +97,28 @@ impl Ledger {
         Ok(found.first().and_then(|row| ObjectId::new(row.object_id)))
     }
 
-    /// Opens an object and everything registered after it, of all datasets, to be read again from their beginnings, and
-    /// ends the epoch. It is one transaction beside which nobody commits.
+    /// Reopens an object and all that were registered after it, of all datasets, to be read again from their
+    /// beginnings, and ends the epoch, in one transaction that excludes commits.
     ///
-    /// Where one of them cannot be read as it was, nothing happens. One of which nothing was ever committed stays as it
-    /// is: it has no line that could be outdone.
+    /// Where one of them is not in the sources any more with the same `ETag`, nothing is changed; an object without any
+    /// commit is left as it is then: it has no line that could be superseded.
     pub async fn replay(&self, replay: &Replay<'_>) -> Result<ReplayOutcome, Error> {
-        let tx = self.alone().await?;
+        let tx = self.begin_exclusive().await?;
         let rows = rows(&tx, replay.from).await?;
-        let outcome = judge(&rows, replay);
+        let outcome = plan(&rows, replay);
         if let ReplayOutcome::Opened(objects) = &outcome {
             for batch in objects.chunks(BATCH) {
-                open(&tx, batch, replay).await?;
+                reopen(&tx, batch, replay).await?;
             }
             epoch::outdate(&tx).await?;
-            commit(tx, "have objects read again").await?;
+            commit(tx, "replay objects").await?;
         }
         Ok(outcome)
     }
 
     /// What [`Ledger::replay`] would do now; changes nothing.
     pub async fn replay_plan(&self, replay: &Replay<'_>) -> Result<ReplayOutcome, Error> {
-        Ok(judge(&rows(&self.db, replay.from).await?, replay))
+        Ok(plan(&rows(&self.db, replay.from).await?, replay))
     }
 }
 
@@ -130,21 +130,21 @@ async fn rows(db: &impl ConnectionTrait, from: ObjectId) -> Result<Vec<Row>, Err
     query(db, "read the objects", sql, [from.get().into()]).await
 }
 
-fn judge(rows: &[Row], replay: &Replay<'_>) -> ReplayOutcome {
+fn plan(rows: &[Row], replay: &Replay<'_>) -> ReplayOutcome {
     let from = replay.from.get();
     if rows.first().is_none_or(|row| row.id != from) {
         return ReplayOutcome::Unknown;
     }
-    let (there, gone): (Vec<&Row>, Vec<&Row>) = rows
+    let (stored, missing): (Vec<&Row>, Vec<&Row>) = rows
         .iter()
         .partition(|row| replay.stored.contains(&row.stored()));
-    let missing: Vec<Replayed> = gone
+    let missing: Vec<Replayed> = missing
         .into_iter()
         .filter(|row| row.has_content || row.id == from)
         .map(Row::replayed)
         .collect();
     if missing.is_empty() {
-        ReplayOutcome::Opened(there.into_iter().map(Row::replayed).collect())
+        ReplayOutcome::Opened(stored.into_iter().map(Row::replayed).collect())
     } else {
         ReplayOutcome::Missing(missing)
     }
@@ -168,9 +168,9 @@ impl Row {
     }
 }
 
-/// Leaves of objects what was known when they were registered. `readings` goes on: the queue may remember the names that
-/// were given to the chunks of earlier ones.
-async fn open(
+/// Resets objects to their state at registration, except for `readings`: the queue may still deduplicate by the message
+/// ids of earlier read attempts.
+async fn reopen(
     tx: &impl ConnectionTrait,
     objects: &[Replayed],
     replay: &Replay<'_>,
@@ -191,14 +191,12 @@ async fn open(
         placeholders(6, ids.len())
     );
     let mut values: Vec<Value> = vec![
-        replay.registration.into(),
+        replay.incarnation.into(),
         replay.chunk_bytes.cast_signed().into(),
         i64::from(replay.chunk_lines.get()).into(),
         replay.max_line_bytes.cast_signed().into(),
         replay.rewrite.into(),
     ];
     values.extend(ids);
-    execute(tx, "open objects again", &sql, values)
-        .await
-        .map(drop)
+    execute(tx, "reopen objects", &sql, values).await.map(drop)
 }

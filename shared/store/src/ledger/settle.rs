@@ -1,59 +1,60 @@
-//! Objects end: done when their committed chunks tile them, failed when they were damaged, cannot be completed, have too
-//! many rejected lines, or none that was taken.
+//! Ends objects: done when committed chunks cover them; failed when they are damaged, cannot be completed, have too
+//! many rejected lines, or no accepted one.
 
 use jetline_records::{EpochId, ObjectId};
 use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 
 use super::{
     Ledger, commit, epoch,
-    hopeless::{hopeless, too_many},
-    nothing_taken::nothing_taken,
-    outdone::{Outdone, outdone},
+    no_accepted_lines::no_accepted_lines,
+    reject_limit::{over_reject_limit, too_many_rejects},
     settled,
+    superseded::{Blocked, blocked},
 };
 use crate::{
     Error,
     backend::{execute, placeholders, query},
 };
 
-/// How many objects one statement ends.
+/// Maximum number of objects in one statement.
 const BATCH: usize = 500;
 
 /// An object that ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Which.
+    /// Its number.
     pub object: ObjectId,
     /// Why it failed, if it did.
     pub error: Option<String>,
 }
 
-/// An object whose chunks tile it.
+/// An object that its committed and dead chunks cover.
 #[derive(FromQueryResult)]
-struct Tiled {
+struct Complete {
     id: i64,
     error: Option<String>,
     total_lines: i64,
     lines: i64,
     rejected: i64,
-    taken: i64,
+    accepted: i64,
     dead: i64,
 }
 
-/// An object that ends failed, and the epoch with it, when everything below it is settled.
+/// An object that fails, which ends the epoch, when everything below it is settled.
 struct Failing {
     id: i64,
     error: String,
 }
 
 impl Ledger {
-    /// Ends every object whose chunks tile it, and folds the chunks of settled objects into their rows.
+    /// Ends every object that its chunks cover, and folds the chunks of settled objects into their rows.
     ///
-    /// An object with dead chunks ends only when everything below it is settled: until then its unchanged lines stand
-    /// in the dedup store alone. So does one that is broken off with more than `max_rejects` rejected lines. It ends the
-    /// epoch, for which `new_epoch` is used.
+    /// An object with dead chunks ends only when everything below it is settled: until then, its unchanged lines exist
+    /// only in the dedup store. So does an object with more than `max_rejects` rejected lines, which fails before it is
+    /// complete. Both end the epoch; the next one gets the id `new_epoch`.
     ///
-    /// None ends while lines of it were outdone by lines that are not committed; where these may never be, the epoch ends.
+    /// No object ends while lines of it are superseded by lines that are not committed; where these may never be
+    /// committed, the epoch ends.
     pub async fn settle(
         &self,
         new_epoch: EpochId,
@@ -62,28 +63,30 @@ impl Ledger {
         if !Candidates::of(&self.db, max_rejects).await?.may_change() {
             return Ok(Vec::new());
         }
-        let tx = self.alone().await?;
+        let tx = self.begin_exclusive().await?;
         let mut ended = Vec::new();
         let candidates = Candidates::of(&tx, max_rejects).await?;
-        let (dead, whole): (Vec<_>, Vec<_>) = candidates
-            .tiled
+        let (dead, committed): (Vec<_>, Vec<_>) = candidates
+            .complete
             .into_iter()
-            .filter(|object| candidates.outdone.may_end(object.id))
+            .filter(|object| candidates.blocked.may_end(object.id))
             .partition(|object| object.dead > 0);
-        for batch in whole.chunks(BATCH) {
-            self.end_whole(&tx, batch, max_rejects, &mut ended).await?;
+        for batch in committed.chunks(BATCH) {
+            self.end_complete(&tx, batch, max_rejects, &mut ended)
+                .await?;
         }
-        let whole = ended.len();
+        let complete = ended.len();
         for Failing { id, error } in failing(&tx, &dead, max_rejects).await? {
-            if settled(&tx).await?.get() == id && outdone(&tx, &[id]).await?.may_break_off(id) {
+            if settled(&tx).await?.get() == id && blocked(&tx, &[id]).await?.may_end_incomplete(id)
+            {
                 self.end_failed(&tx, id, &error).await?;
                 ended.extend(as_ended(id, Some(error)));
             }
         }
-        if (ended.len() > whole || candidates.outdone.needs_epoch())
+        if (ended.len() > complete || candidates.blocked.needs_epoch())
             && let Some(epoch) = epoch::end(&tx, new_epoch, (self.now)()).await?
         {
-            // What lies beyond the new epoch's base is to be committed again.
+            // Objects from the new epoch's base on are to be committed again.
             ended.retain(|one| one.object < epoch.base);
         }
         fold(&tx).await?;
@@ -91,14 +94,15 @@ impl Ledger {
         Ok(ended)
     }
 
-    /// Ends an object that cannot be completed, if everything below it is settled and no line of it was outdone by one that
-    /// is not committed; says whether it did.
+    /// Fails an object that cannot be completed, if everything below it is settled and no line of it is superseded by
+    /// one that is not committed; returns whether it did.
     ///
-    /// Claims of chunks that are lost now may stand in the dedup store: it ends the epoch, for which `new_epoch` is used.
+    /// The dedup store may have claims of its missing chunks, so that this ends the epoch; the next one gets the id
+    /// `new_epoch`.
     pub async fn fail(&self, object: ObjectId, new_epoch: EpochId) -> Result<bool, Error> {
-        let tx = self.alone().await?;
+        let tx = self.begin_exclusive().await?;
         let id = object.get();
-        if settled(&tx).await? != object || !outdone(&tx, &[id]).await?.may_end(id) {
+        if settled(&tx).await? != object || !blocked(&tx, &[id]).await?.may_end(id) {
             return Ok(false);
         }
         let sql = "UPDATE objects SET state = 'failed', done_at = $1
@@ -113,10 +117,10 @@ impl Ledger {
         Ok(failed)
     }
 
-    async fn end_whole(
+    async fn end_complete(
         &self,
         tx: &impl ConnectionTrait,
-        objects: &[Tiled],
+        objects: &[Complete],
         max_rejects: Option<u64>,
         ended: &mut Vec<Ended>,
     ) -> Result<(), Error> {
@@ -140,14 +144,14 @@ impl Ledger {
                 && let Some(limit) =
                     max_rejects.filter(|limit| object.rejected.cast_unsigned() > *limit)
             {
-                let many = too_many(tx, object.id, limit).await?;
+                let many = too_many_rejects(tx, object.id, limit).await?;
                 self.end_failed(tx, object.id, &many).await?;
                 error = Some(many);
             } else if error.is_none()
                 && let Some(why) =
-                    nothing_taken(tx, object.id, object.taken, object.rejected).await?
+                    no_accepted_lines(tx, object.id, object.accepted, object.rejected).await?
             {
-                // Every chunk is committed: no claim of it is open, and the epoch goes on.
+                // Every chunk is committed: there are no open claims of it, and the epoch need not end.
                 self.end_failed(tx, object.id, &why).await?;
                 error = Some(why);
             }
@@ -177,36 +181,41 @@ fn as_ended(id: i64, error: Option<String>) -> Option<Ended> {
 /// The objects that may end.
 struct Candidates {
     watermark: i64,
-    tiled: Vec<Tiled>,
-    /// Whether the object at the watermark is to be broken off.
-    is_hopeless: bool,
-    outdone: Outdone,
+    complete: Vec<Complete>,
+    /// Whether the object at the watermark is over the reject limit.
+    is_over_reject_limit: bool,
+    blocked: Blocked,
 }
 
 impl Candidates {
     async fn of(db: &impl ConnectionTrait, max_rejects: Option<u64>) -> Result<Self, Error> {
         let watermark = settled(db).await?.get();
-        let tiled = tiled(db).await?;
-        let is_hopeless = hopeless(db, max_rejects).await?.contains(&watermark);
-        let mut ids: Vec<i64> = tiled.iter().map(|object| object.id).collect();
+        let complete = complete(db).await?;
+        let is_over_reject_limit = over_reject_limit(db, max_rejects)
+            .await?
+            .contains(&watermark);
+        let mut ids: Vec<i64> = complete.iter().map(|object| object.id).collect();
         // The one at the watermark may be about to fail.
-        if is_hopeless || is_unreadable(db, watermark).await? {
+        if is_over_reject_limit || is_unreadable(db, watermark).await? {
             ids.push(watermark);
         }
         Ok(Self {
-            outdone: outdone(db, &ids).await?,
+            blocked: blocked(db, &ids).await?,
             watermark,
-            tiled,
-            is_hopeless,
+            complete,
+            is_over_reject_limit,
         })
     }
 
     /// Whether one of them ends now, or the epoch.
     fn may_change(&self) -> bool {
-        let mut tiled = self.tiled.iter().filter(|one| self.outdone.may_end(one.id));
-        tiled.any(|object| object.dead == 0 || object.id == self.watermark)
-            || (self.is_hopeless && self.outdone.may_break_off(self.watermark))
-            || self.outdone.needs_epoch()
+        let mut complete = self
+            .complete
+            .iter()
+            .filter(|one| self.blocked.may_end(one.id));
+        complete.any(|object| object.dead == 0 || object.id == self.watermark)
+            || (self.is_over_reject_limit && self.blocked.may_end_incomplete(self.watermark))
+            || self.blocked.needs_epoch()
     }
 }
 
@@ -218,39 +227,40 @@ async fn is_unreadable(db: &impl ConnectionTrait, object: i64) -> Result<bool, E
 
 #[derive(FromQueryResult)]
 struct Id {
-    #[expect(dead_code, reason = "that there is a row says all")]
+    #[expect(dead_code, reason = "only the existence of the row matters")]
     id: i64,
 }
 
 async fn failing(
     tx: &impl ConnectionTrait,
-    dead: &[Tiled],
+    dead: &[Complete],
     max_rejects: Option<u64>,
 ) -> Result<Vec<Failing>, Error> {
     let dead = dead.iter().map(|object| Failing {
         id: object.id,
         error: format!(
-            "{} chunks crashed their writer too often and were given up",
+            "{} chunks crashed their writer too often and were dead-lettered",
             object.dead
         ),
     });
     let mut failing: Vec<Failing> = dead.collect();
-    for id in hopeless(tx, max_rejects).await? {
-        let error = too_many(tx, id, max_rejects.unwrap_or_default()).await?;
+    for id in over_reject_limit(tx, max_rejects).await? {
+        let error = too_many_rejects(tx, id, max_rejects.unwrap_or_default()).await?;
         failing.push(Failing { id, error });
     }
     failing.sort_by_key(|object| object.id);
     Ok(failing)
 }
 
-/// Committed chunks never overlap, so that they tile an object as soon as they are as long. Their lines are those that a
-/// writer accounted for, which is then compared with those that the fetcher read.
-async fn tiled(db: &impl ConnectionTrait) -> Result<Vec<Tiled>, Error> {
+/// The loading objects that their chunks cover: chunks never overlap, so that they cover an object when their total
+/// length is that of the object. Their counts say how many lines the writers accounted for, to be compared with those
+/// that the fetcher read.
+async fn complete(db: &impl ConnectionTrait) -> Result<Vec<Complete>, Error> {
     let sql = "SELECT o.id, o.error, o.total_lines, CAST(COALESCE(SUM(CASE WHEN c.state = 'dead' THEN c.line_count
                  ELSE c.inserted + c.updated + c.unchanged + c.superseded + c.rejected + c.blank END), 0) AS BIGINT)
                  AS lines,
              CAST(COALESCE(SUM(c.rejected), 0) AS BIGINT) AS rejected,
-             CAST(COALESCE(SUM(c.inserted + c.updated + c.unchanged + c.superseded), 0) AS BIGINT) AS taken,
+             CAST(COALESCE(SUM(c.inserted + c.updated + c.unchanged + c.superseded), 0) AS BIGINT) AS accepted,
              COALESCE(SUM(CASE WHEN c.state = 'dead' THEN 1 ELSE 0 END), 0) AS dead
          FROM objects o LEFT JOIN chunks c ON c.object_id = o.id AND c.state IN ('committed', 'dead')
          WHERE o.state = 'loading' AND o.total_bytes IS NOT NULL
@@ -260,7 +270,8 @@ async fn tiled(db: &impl ConnectionTrait) -> Result<Vec<Tiled>, Error> {
     query(db, "look for complete objects", sql, []).await
 }
 
-/// What is settled is never read again: its chunks become part of its row, which keeps the ledger small.
+/// Settled objects are never read again, except in a replay: their chunks are summed up in the object's row and
+/// deleted, which keeps the ledger small.
 async fn fold(tx: &impl ConnectionTrait) -> Result<(), Error> {
     let settled = settled(tx).await?.get();
     let sum = "UPDATE objects AS o SET inserted = o.inserted + c.inserted, updated = o.updated + c.updated,

@@ -1,28 +1,28 @@
-//! Chunks that are delivered suspiciously often: they may be what crashes their writers.
+//! Chunks that are delivered too often: they are suspected of crashing their writers.
 
 use sea_orm::FromQueryResult;
 
 use super::Ledger;
 use crate::{ChunkEntry, Error, backend::query, entities::chunks};
 
-/// What to do with a suspicious chunk.
+/// What to do with a suspected chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Suspicion {
-    /// Try it, alone.
-    Try,
-    /// It is given up.
-    Dead,
+pub enum SuspectAction {
+    /// Retry it, alone.
+    Retry,
+    /// Do not retry it: it is dead.
+    DeadLetter,
 }
 
 #[derive(FromQueryResult)]
-struct Noted {
+struct Recorded {
     state: chunks::State,
 }
 
 impl Ledger {
-    /// Notes, before it is tried alone, that a chunk was delivered suspiciously often. After `limit` such attempts that
-    /// came to no end it is dead.
-    pub async fn suspect(&self, chunk: &ChunkEntry, limit: u32) -> Result<Suspicion, Error> {
+    /// Records an attempt to commit a suspected chunk alone, before it is made. After `limit` attempts without a commit
+    /// the chunk is dead.
+    pub async fn suspect(&self, chunk: &ChunkEntry, limit: u32) -> Result<SuspectAction, Error> {
         let sql = "INSERT INTO chunks (object_id, start_offset, end_offset, first_line, line_count,
                  state, attempts, committed_at)
              SELECT $1, $2, $3, $4, $5, 'suspect', 1, $6 FROM objects
@@ -40,14 +40,15 @@ impl Ledger {
             i64::from(chunk.lines).into(),
             (self.now)().into(),
             i64::from(limit).into(),
-            chunk.registration.as_str().into(),
+            chunk.incarnation.as_str().into(),
         ];
-        let noted: Vec<Noted> = query(&self.db, "note a suspicious chunk", sql, values).await?;
-        let dead = noted.iter().any(|row| row.state == chunks::State::Dead);
+        let recorded: Vec<Recorded> =
+            query(&self.db, "record a suspected chunk", sql, values).await?;
+        let dead = recorded.iter().any(|row| row.state == chunks::State::Dead);
         Ok(if dead {
-            Suspicion::Dead
+            SuspectAction::DeadLetter
         } else {
-            Suspicion::Try
+            SuspectAction::Retry
         })
     }
 }

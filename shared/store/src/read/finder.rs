@@ -1,7 +1,7 @@
-//! Records by id, again and again on one connection.
+//! Finds records by id, with a connection that is kept between queries.
 //!
-//! The pool asks a connection whether it still lives whenever it gets it back: a second round trip for every statement,
-//! and more work than reading one row. Whoever reads all the time keeps its connection for a while.
+//! The pool pings a connection whenever it is returned: a second round trip for every statement, which costs more than
+//! reading one row. A finder that is in constant use therefore keeps its connection for a while.
 
 use std::{
     marker::PhantomData,
@@ -16,13 +16,14 @@ use sea_orm::{
     sqlx::{AssertSqlSafe, Postgres, pool::PoolConnection, query},
 };
 
-use super::records::{ANY, Found, by_key, sql};
+use super::records::{ANY, StoredRecord, by_key, sql};
 
-/// A kept connection that was idle for longer goes back to the pool, which sees to it that it lives.
-const IDLE: Duration = Duration::from_secs(1);
+/// A kept connection that was idle for longer is returned to the pool, which checks it.
+const MAX_IDLE: Duration = Duration::from_secs(1);
 
-/// A kept connection goes back after so long, however busy it is: the pool lets none grow too old.
-const KEEP: Duration = Duration::from_mins(1);
+/// A kept connection is returned to the pool after this time, however busy it is: the pool limits the age of
+/// connections.
+const MAX_KEPT: Duration = Duration::from_mins(1);
 
 /// Finds records of one dataset.
 pub struct Finder<R> {
@@ -40,7 +41,7 @@ struct Kept {
 }
 
 impl<R: Record> Finder<R> {
-    /// `keeps` says whether it may keep a connection of the pool for itself. Only one to PostgreSQL is worth it.
+    /// `keeps` says whether it may keep a connection of the pool; with SQLite it never does, as there is no gain.
     #[must_use]
     pub fn new(db: DatabaseConnection, keeps: bool) -> Self {
         Self {
@@ -52,12 +53,12 @@ impl<R: Record> Finder<R> {
         }
     }
 
-    /// Gives the records that have one of these ids to `each`, in no order, one after another as they come: there may be
-    /// many, and large ones. A connection on which that failed, or was given up, is not kept.
+    /// Calls `each` with the records that have one of these ids, in no order, one by one as rows arrive: there may be
+    /// many, and large ones. A connection on which that failed or was cancelled is not kept.
     pub async fn find(
         &mut self,
         ids: &[R::Id],
-        mut each: impl FnMut(Found<R>),
+        mut each: impl FnMut(StoredRecord<R>),
     ) -> Result<(), DbErr> {
         let keys = ids.iter().map(RecordId::key);
         if !self.keeps {
@@ -65,7 +66,7 @@ impl<R: Record> Finder<R> {
             let statement = by_key(backend, &Table::of::<R>(), keys)?;
             let mut rows = self.db.stream_raw(statement).await?;
             while let Some(row) = rows.try_next().await? {
-                each(Found::from_query_result(&row, "")?);
+                each(StoredRecord::from_query_result(&row, "")?);
             }
             return Ok(());
         }
@@ -78,7 +79,7 @@ impl<R: Record> Finder<R> {
         let failed = |error: SqlxError| DbErr::Query(RuntimeErr::SqlxError(error.into()));
         let mut rows = statement.fetch(&mut *kept.connection);
         while let Some(row) = rows.try_next().await.map_err(failed)? {
-            each(Found::from_query_result(&row.into(), "")?);
+            each(StoredRecord::from_query_result(&row.into(), "")?);
         }
         drop(rows);
         kept.used = Instant::now();
@@ -86,13 +87,13 @@ impl<R: Record> Finder<R> {
         Ok(())
     }
 
-    /// Whether it has a connection that nobody else can use.
+    /// Whether it keeps a connection of the pool.
     #[must_use]
     pub fn is_keeping(&self) -> bool {
         self.kept.is_some()
     }
 
-    /// Gives the connection back, if one is kept.
+    /// Returns the kept connection to the pool, if there is one.
     pub fn release(&mut self) {
         self.kept = None;
     }
@@ -100,7 +101,7 @@ impl<R: Record> Finder<R> {
     async fn connection(&mut self) -> Result<Kept, DbErr> {
         let kept = self.kept.take();
         if let Some(kept) =
-            kept.filter(|kept| kept.used.elapsed() < IDLE && kept.since.elapsed() < KEEP)
+            kept.filter(|kept| kept.used.elapsed() < MAX_IDLE && kept.since.elapsed() < MAX_KEPT)
         {
             return Ok(kept);
         }

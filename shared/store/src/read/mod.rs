@@ -1,8 +1,8 @@
-//! Questions that the API asks: records by id, objects with their progress, rejected lines.
+//! Queries of the API: records by id, objects with their progress, rejected lines.
 //!
-//! Each is one statement, however many rows it is about, and runs on PostgreSQL and SQLite alike. Nothing here writes, so a
-//! replica can answer. What a row may hold much of is cut by the database, and a list ends after as many bytes as were asked
-//! for: what is not used is not sent.
+//! Each is one statement, whatever the number of rows, and runs on PostgreSQL and SQLite. All are read-only, so that a
+//! replica can run them. The database truncates long values and ends a list after the requested number of bytes: it
+//! sends nothing that is not used.
 
 mod finder;
 pub mod objects;
@@ -14,10 +14,10 @@ pub use finder::Finder;
 use jetline_records::registry::datasets;
 use sea_orm::{ConnectionTrait, DbErr};
 
-/// How many bytes a message has at most, that of a rejected line or of an object.
+/// Maximum number of bytes of a message of a rejected line or an object.
 pub const MESSAGE_BYTES: usize = 1 << 10;
 
-/// Succeeds when the database answers what the API asks it for: records of each dataset, objects, rejected lines.
+/// Runs each query of the API once: records of each dataset, objects, rejected lines.
 pub async fn ready(db: &impl ConnectionTrait) -> Result<(), DbErr> {
     for dataset in datasets() {
         let none = std::iter::empty();
@@ -28,7 +28,7 @@ pub async fn ready(db: &impl ConnectionTrait) -> Result<(), DbErr> {
     rejects::list(db, None, None, 1, 1).await.map(drop)
 }
 
-/// Cuts a message to [`MESSAGE_BYTES`], between two characters.
+/// Truncates a message to [`MESSAGE_BYTES`], between two characters.
 pub(super) fn shorten(message: &mut String) {
     message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
 }

@@ -1,4 +1,4 @@
-//! Objects with their counts: what is folded into the object's row and what still stands in `chunks`, together.
+//! Objects with their counts: the sum of those that are folded into the object's row and those of its rows in `chunks`.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveEnum, ConnectionTrait, DbErr, FromQueryResult, Statement, Value};
@@ -6,18 +6,18 @@ use sea_orm::{ActiveEnum, ConnectionTrait, DbErr, FromQueryResult, Statement, Va
 use super::MESSAGE_BYTES;
 use crate::entities::objects::State;
 
-/// An object version, how far it is and what became of its lines.
+/// An object version, its progress and the outcomes of its lines.
 #[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct ObjectStatus {
     /// The object sequence.
     pub id: i64,
     /// Its address.
     pub uri: String,
-    /// What changes with the content.
+    /// The `ETag`.
     pub etag: String,
-    /// What its lines are.
+    /// The dataset of its lines.
     pub dataset: String,
-    /// How far it is.
+    /// Its state.
     pub state: State,
     /// Why it failed; or, while it is open, why it could not be read the last time.
     pub error: Option<String>,
@@ -33,30 +33,30 @@ pub struct ObjectStatus {
     pub inserted: i64,
     /// … that changed rows.
     pub updated: i64,
-    /// … whose rows said so already.
+    /// … whose rows had the same content.
     pub unchanged: i64,
-    /// … that a later line of the same id outdid.
+    /// … that another line of the same id superseded.
     pub superseded: i64,
-    /// … that stand in `rejected_lines`.
+    /// … that are in `rejected_lines`.
     pub rejected: i64,
-    /// When it was first seen.
+    /// When it was registered.
     pub registered_at: DateTime<Utc>,
     /// When it was done or failed.
     pub done_at: Option<DateTime<Utc>>,
 }
 
 impl ObjectStatus {
-    /// The lines whose fate is known.
+    /// The lines whose outcome is known.
     #[must_use]
     pub const fn lines(&self) -> i64 {
         self.inserted + self.updated + self.unchanged + self.superseded + self.rejected
     }
 }
 
-/// Which objects.
+/// Selects objects.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Only those that are so far.
+    /// Only those in this state.
     pub state: Option<State>,
     /// Only those of this dataset.
     pub dataset: Option<String>,
@@ -71,29 +71,29 @@ pub async fn list(
     after: Option<i64>,
     limit: u64,
 ) -> Result<Vec<ObjectStatus>, DbErr> {
-    let mut page = Page::default();
-    page.only("state =", filter.state.map(|state| state.to_value().into()));
-    page.only("dataset =", filter.dataset.clone().map(Value::from));
-    page.only("dismissed =", filter.dismissed.map(Value::from));
-    page.only("id >", after.map(Value::from));
-    page.select(db, limit).await
+    let mut query = PageQuery::default();
+    query.only("state =", filter.state.map(|state| state.to_value().into()));
+    query.only("dataset =", filter.dataset.clone().map(Value::from));
+    query.only("dismissed =", filter.dismissed.map(Value::from));
+    query.only("id >", after.map(Value::from));
+    query.run(db, limit).await
 }
 
 /// One object.
 pub async fn find(db: &impl ConnectionTrait, id: i64) -> Result<Option<ObjectStatus>, DbErr> {
-    let mut page = Page::default();
-    page.only("id =", Some(id.into()));
-    Ok(page.select(db, 1).await?.pop())
+    let mut query = PageQuery::default();
+    query.only("id =", Some(id.into()));
+    Ok(query.run(db, 1).await?.pop())
 }
 
-/// The conditions of a page, and what they are bound to.
+/// The conditions of a page, and their parameters.
 #[derive(Default)]
-struct Page {
+struct PageQuery {
     conditions: Vec<String>,
     values: Vec<Value>,
 }
 
-impl Page {
+impl PageQuery {
     fn only(&mut self, comparison: &str, value: Option<Value>) {
         let Some(value) = value else { return };
         self.values.push(value);
@@ -101,7 +101,7 @@ impl Page {
         self.conditions.push(condition);
     }
 
-    async fn select(
+    async fn run(
         mut self,
         db: &impl ConnectionTrait,
         limit: u64,
@@ -114,7 +114,8 @@ impl Page {
     }
 }
 
-/// Chooses the page first and sums only its chunks up. The sums are cast because PostgreSQL makes `numeric` of them.
+/// Selects the page first, and sums only the chunks of its objects. The sums are cast because PostgreSQL's are
+/// `numeric`.
 fn statement(conditions: &[String], limit: usize) -> String {
     let condition = match conditions {
         [] => String::new(),

@@ -7,21 +7,21 @@ use sea_orm::{
     TryGetError, Value, sea_query::ArrayType,
 };
 
-/// How PostgreSQL is asked for several ids.
+/// PostgreSQL's condition for several ids.
 pub(super) const ANY: &str = "= ANY($1)";
 
-/// A record as its row says.
+/// A stored record.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found<R> {
-    /// The record itself.
+pub struct StoredRecord<R> {
+    /// The record.
     pub record: R,
-    /// What it says, in sixteen bytes.
+    /// A hash of its content.
     pub fingerprint: Fingerprint,
-    /// When it came to say that.
+    /// When its content last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-impl<R: Record> FromQueryResult for Found<R> {
+impl<R: Record> FromQueryResult for StoredRecord<R> {
     fn from_query_result(row: &QueryResult, prefix: &str) -> Result<Self, DbErr> {
         let fingerprint: Vec<u8> = row.try_get(prefix, "fingerprint")?;
         let fingerprint = Fingerprint::try_from(fingerprint.as_slice())
@@ -34,26 +34,26 @@ impl<R: Record> FromQueryResult for Found<R> {
     }
 }
 
-/// The records that have one of these ids, in no order. One statement, and always the same one.
+/// The records that have one of these ids, in no order. The text of the statement does not depend on their number.
 pub async fn find<R: Record>(
     db: &impl ConnectionTrait,
     ids: &[R::Id],
-) -> Result<Vec<Found<R>>, DbErr> {
+) -> Result<Vec<StoredRecord<R>>, DbErr> {
     let keys = ids.iter().map(RecordId::key);
     let statement = by_key(db.get_database_backend(), &Table::of::<R>(), keys)?;
-    Found::find_by_statement(statement).all(db).await
+    StoredRecord::find_by_statement(statement).all(db).await
 }
 
-/// A part of the records that were asked for.
+/// The first part of the requested records.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part<R> {
-    /// Those that exist, in the order asked for; an id that was given twice has two.
-    pub found: Vec<Found<R>>,
-    /// How many of the ids this is the answer to, from the first on.
+    /// Those that exist, in the order of the request; an id that was given twice has two.
+    pub found: Vec<StoredRecord<R>>,
+    /// The number of ids, from the first on, that this part answers.
     pub ids: usize,
 }
 
-/// The records that have one of the first of these ids: up to the one with which they have `bytes` of text.
+/// The records of the first of these ids, up to the one with which they reach `bytes` of text.
 pub async fn part<R: Record>(
     db: &impl ConnectionTrait,
     ids: &[R::Id],
@@ -77,30 +77,30 @@ pub async fn part<R: Record>(
 }
 
 struct Placed<R> {
-    found: Found<R>,
-    /// Which of the ids it has, from 1.
+    found: StoredRecord<R>,
+    /// The place of its id among the requested ones, from 1.
     place: i64,
-    /// How many bytes the records before it and itself have.
+    /// Total bytes of the records up to and including it.
     ends_at: i64,
 }
 
 impl<R: Record> FromQueryResult for Placed<R> {
     fn from_query_result(row: &QueryResult, prefix: &str) -> Result<Self, DbErr> {
         Ok(Self {
-            found: Found::from_query_result(row, prefix)?,
+            found: StoredRecord::from_query_result(row, prefix)?,
             place: row.try_get(prefix, PLACE)?,
             ends_at: row.try_get(prefix, ENDS_AT)?,
         })
     }
 }
 
-/// Names that no column of a record has.
+/// Names that no column of a record can have.
 const PLACE: &str = "jetline_place";
 const ENDS_AT: &str = "jetline_ends_at";
 
-/// The statement of a part: of all records that were asked for, those that begin within the bytes.
+/// The statement of a part: those of the requested records that begin within the limit of bytes.
 fn parts(backend: DbBackend, table: &Table) -> String {
-    // Every id in its place, before the records: the table is looked up by each, not read.
+    // The ids come first in the join, so that the table is looked up by each id instead of scanned.
     let asked = match backend {
         DbBackend::Sqlite => {
             format!(
@@ -121,7 +121,7 @@ fn parts(backend: DbBackend, table: &Table) -> String {
     )
 }
 
-/// Roughly the bytes of a record, as an SQL expression: those of its texts, and a few for everything else.
+/// The approximate size of a record in bytes, as an SQL expression: its texts, and a constant for everything else.
 fn bytes(backend: DbBackend, table: &Table) -> String {
     let texts = table.columns.iter().filter_map(|column| {
         let name = column.name;
@@ -174,7 +174,7 @@ fn columns(table: &Table) -> String {
     names.join(", ")
 }
 
-/// Several keys as one value: with a placeholder for each, every number of them would be another statement.
+/// Several keys as one parameter: with a placeholder for each, every number of keys would need a statement of its own.
 fn keys(
     backend: DbBackend,
     table: &Table,

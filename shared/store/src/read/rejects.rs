@@ -1,7 +1,7 @@
-//! Lines that were not taken.
+//! Rejected lines.
 //!
-//! A line may be as long as a writer takes them, and a page may hold a thousand: in a list, each is cut by the database, and
-//! the list ends when it has as many bytes as were asked for.
+//! A line may be as long as the limit for lines, and a page may have a thousand: in a list, the database truncates each
+//! line, and ends the list after the requested number of bytes.
 
 use std::collections::HashMap;
 
@@ -10,13 +10,13 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, Statement, Val
 use super::{MESSAGE_BYTES, shorten};
 use crate::backend::placeholders;
 
-/// So much of a message is read for a summary, in characters.
-const MESSAGE: usize = 200;
+/// Maximum number of characters of a message in a summary.
+const SUMMARY_MESSAGE_CHARS: usize = 200;
 
-/// How many bytes of a line a list shows: as many as are kept of a line that was too long.
+/// Maximum number of bytes of a line in a list: as many as are stored of a line that was too long.
 pub const SHOWN_BYTES: usize = 4 << 10;
 
-/// Where a rejected line stands; pages are cut between two of them.
+/// The position of a rejected line in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
     /// The object's number.
@@ -25,7 +25,7 @@ pub struct Cursor {
     pub line: i64,
 }
 
-/// A line that was not taken, and why.
+/// A rejected line, and why it was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct Reject {
     /// The object's number.
@@ -34,31 +34,31 @@ pub struct Reject {
     pub line: i64,
     /// Offset of its first byte, decompressed.
     pub byte_offset: i64,
-    /// The stable code.
+    /// The reason, as a stable code.
     pub reason: String,
-    /// What was wrong, in words; [`MESSAGE_BYTES`] at most.
+    /// A description of the error; [`MESSAGE_BYTES`] at most.
     pub message: String,
-    /// What is shown of the line.
+    /// The line, possibly truncated.
     pub raw: Vec<u8>,
-    /// How many bytes are kept of it.
+    /// Number of bytes that are stored of the line.
     pub raw_bytes: i64,
 }
 
 impl Reject {
-    /// Whether more is kept of the line than is shown.
+    /// Whether the line is truncated here: more of it is stored.
     #[must_use]
-    pub fn is_cut(&self) -> bool {
+    pub fn is_truncated(&self) -> bool {
         usize::try_from(self.raw_bytes).is_ok_and(|bytes| bytes > self.raw.len())
     }
 }
 
-/// A part of the list.
+/// A page of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// The lines, each cut to [`SHOWN_BYTES`].
+pub struct RejectPage {
+    /// The lines, each truncated to [`SHOWN_BYTES`].
     pub rejects: Vec<Reject>,
     /// Whether there are more.
-    pub goes_on: bool,
+    pub has_more: bool,
 }
 
 /// The rejected lines in the order of object and line, those behind `after`; of one object, or of all. Up to `limit` of
@@ -69,12 +69,12 @@ pub async fn list(
     after: Option<Cursor>,
     limit: u64,
     bytes: usize,
-) -> Result<Page, DbErr> {
+) -> Result<RejectPage, DbErr> {
     let start = after.unwrap_or(Cursor {
         object_id: i64::MIN,
         line: i64::MIN,
     });
-    // With the one that shows whether the list goes on.
+    // One more than the limit, to see whether the list continues.
     let rows = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
     let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
     let mut values: Vec<Value> = vec![
@@ -92,13 +92,16 @@ pub async fn list(
     let statement = Statement::from_sql_and_values(backend, pages(backend, &condition), values);
     let listed = Listed::find_by_statement(statement).all(db).await?;
     let found = listed.first().map_or(0, |first| first.found);
-    let mut rejects: Vec<Reject> = listed.into_iter().map(|row| short(row.reject)).collect();
+    let mut rejects: Vec<Reject> = listed
+        .into_iter()
+        .map(|row| truncate_message(row.reject))
+        .collect();
     rejects.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    let goes_on = usize::try_from(found).is_ok_and(|found| found > rejects.len());
-    Ok(Page { rejects, goes_on })
+    let has_more = usize::try_from(found).is_ok_and(|found| found > rejects.len());
+    Ok(RejectPage { rejects, has_more })
 }
 
-/// One rejected line, as it is shown in a list.
+/// One rejected line, truncated as in a list.
 pub async fn find(db: &impl ConnectionTrait, at: Cursor) -> Result<Option<Reject>, DbErr> {
     let backend = db.get_database_backend();
     let sql = format!(
@@ -108,10 +111,10 @@ pub async fn find(db: &impl ConnectionTrait, at: Cursor) -> Result<Option<Reject
     let values = [at.object_id.into(), at.line.into()];
     let statement = Statement::from_sql_and_values(backend, sql, values);
     let found = Reject::find_by_statement(statement).one(db).await?;
-    Ok(found.map(short))
+    Ok(found.map(truncate_message))
 }
 
-/// All that is kept of a rejected line.
+/// All stored bytes of a rejected line.
 pub async fn raw(db: &impl ConnectionTrait, at: Cursor) -> Result<Option<Vec<u8>>, DbErr> {
     let sql = "SELECT raw FROM rejected_lines WHERE object_id = $1 AND line = $2";
     let values = [at.object_id.into(), at.line.into()];
@@ -124,11 +127,11 @@ pub async fn raw(db: &impl ConnectionTrait, at: Cursor) -> Result<Option<Vec<u8>
 struct Listed {
     #[sea_orm(nested)]
     reject: Reject,
-    /// How many rows there are for this page, one more than its limit at most.
+    /// Number of rows for this page before the limit of bytes: at most one more than its limit of lines.
     found: i64,
 }
 
-/// The statement of a page: of the rows that there are for it, in its innermost part, those that begin within the bytes.
+/// The statement of a page: those of the rows of the innermost query that begin within the limit of bytes.
 fn pages(backend: DbBackend, condition: &str) -> String {
     let shown = format!(
         "{} + {}",
@@ -144,7 +147,8 @@ fn pages(backend: DbBackend, condition: &str) -> String {
     )
 }
 
-/// A reject's columns, its texts cut. A character has one byte at least, so the message is cut once more by its bytes.
+/// The columns of a reject, with truncated texts. `substr` counts characters of at least one byte, so the message is
+/// truncated by bytes afterwards.
 fn columns(backend: DbBackend) -> String {
     format!(
         "object_id, line, byte_offset, reason, substr(message, 1, {MESSAGE_BYTES}) AS message, \
@@ -155,27 +159,27 @@ fn columns(backend: DbBackend) -> String {
 
 fn length(backend: DbBackend, column: &str) -> String {
     match backend {
-        // Of a text it would count the characters.
+        // Of a text, `length` would count characters.
         DbBackend::Sqlite => format!("length(CAST({column} AS BLOB))"),
         _ => format!("octet_length({column})"),
     }
 }
 
-fn short(mut reject: Reject) -> Reject {
+fn truncate_message(mut reject: Reject) -> Reject {
     shorten(&mut reject.message);
     reject
 }
 
-/// The rejected lines of one object, in short.
+/// A summary of the rejected lines of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rejects {
-    /// How many lines were rejected for which reason: the most frequent one first.
+pub struct RejectSummary {
+    /// Reasons with their numbers of lines; the most frequent one first.
     pub reasons: Vec<(String, i64)>,
-    /// The number of the first one, from 1.
+    /// Number of the first rejected line, from 1.
     pub line: i64,
     /// Its reason.
     pub reason: String,
-    /// What was wrong with it; the beginning of that where it is long.
+    /// Its message, truncated where it is long.
     pub message: String,
 }
 
@@ -194,12 +198,12 @@ struct First {
     message: String,
 }
 
-/// What of each of these objects was rejected; of some hundred objects at most.
-pub async fn of_each(
+/// The summaries of these objects, of which there may be some hundreds: each is a parameter.
+pub async fn summaries(
     db: &impl ConnectionTrait,
     objects: &[i64],
-) -> Result<HashMap<i64, Rejects>, DbErr> {
-    let mut all: HashMap<i64, Rejects> = HashMap::new();
+) -> Result<HashMap<i64, RejectSummary>, DbErr> {
+    let mut all: HashMap<i64, RejectSummary> = HashMap::new();
     if objects.is_empty() {
         return Ok(all);
     }
@@ -213,7 +217,7 @@ pub async fn of_each(
         reasons.push((count.reason, count.lines));
     }
     let first = format!(
-        "SELECT object_id, line, reason, substr(message, 1, {MESSAGE}) AS message FROM rejected_lines
+        "SELECT object_id, line, reason, substr(message, 1, {SUMMARY_MESSAGE_CHARS}) AS message FROM rejected_lines
          WHERE (object_id, line) IN (SELECT object_id, MIN(line) FROM rejected_lines
              WHERE object_id IN ({of}) GROUP BY object_id)"
     );

@@ -1,8 +1,8 @@
-//! What may be claimed.
+//! Which chunks may be claimed.
 
 use jetline_store::ledger::Admission;
 
-use crate::base::{both, entry, epoch_id};
+use crate::fixtures::{both, entry, epoch_id};
 
 #[tokio::test]
 async fn chunks_of_registered_objects_may_be_claimed_in_the_epoch_in_force() {
@@ -10,7 +10,7 @@ async fn chunks_of_registered_objects_may_be_claimed_in_the_epoch_in_force() {
         let (base, epoch) = base.with_objects(2).await;
         let (first, second, unknown) = (entry(1, 0, 1), entry(2, 0, 1), entry(9, 0, 1));
         let mut restored = entry(2, 1, 1);
-        restored.registration = "of another database".to_owned();
+        restored.incarnation = "of another database".to_owned();
         let admit = async |epoch, chunks: &[_]| base.ledger.admit(epoch, chunks).await.unwrap();
         assert_eq!(admit(epoch.id, &[&first, &second]).await, Admission::All);
         let mixed = admit(epoch.id, &[&first, &unknown, &restored]).await;

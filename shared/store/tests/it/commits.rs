@@ -1,4 +1,4 @@
-//! What a commit does with rows, and what it counts.
+//! The rows and counts of commits.
 
 use jetline_records::{Position, Reason, Rejection, Table, products};
 use jetline_store::{
@@ -6,12 +6,12 @@ use jetline_store::{
 };
 use sea_orm::{EntityTrait, QueryOrder};
 
-use crate::base::{Base, NOTHING, both, chunk, id, if_changed, postgres, unchanged};
+use crate::fixtures::{NO_COUNTS, TestDatabase, both, chunk, id, if_changed, postgres, unchanged};
 
 fn inserted(inserted: u64) -> Counts {
     Counts {
         inserted,
-        ..NOTHING
+        ..NO_COUNTS
     }
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn rejected(line: u32, message: &str, raw: &[u8]) -> RejectedLine {
     }
 }
 
-async fn rejects(base: &Base) -> Vec<rejected_lines::Model> {
+async fn rejects(base: &TestDatabase) -> Vec<rejected_lines::Model> {
     let all = rejected_lines::Entity::find().order_by_asc(rejected_lines::Column::Line);
     all.all(base.db()).await.unwrap()
 }
@@ -46,7 +46,7 @@ async fn new_ids_are_inserted_and_other_contents_updated() {
         let expected = Counts {
             inserted: 1,
             updated: 1,
-            ..NOTHING
+            ..NO_COUNTS
         };
         assert_eq!(counts, expected);
         let (title, after) = base.product(3).await.unwrap();
@@ -58,7 +58,7 @@ async fn new_ids_are_inserted_and_other_contents_updated() {
 }
 
 #[tokio::test]
-async fn row_that_says_the_same_takes_the_new_position_and_keeps_its_time() {
+async fn row_with_the_same_content_takes_the_new_position_and_keeps_its_time() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
@@ -66,7 +66,7 @@ async fn row_that_says_the_same_takes_the_new_position_and_keeps_its_time() {
         let counts = base.counts(&epoch, chunk(2, 0, &[(1, "a")])).await;
         let expected = Counts {
             unchanged: 1,
-            ..NOTHING
+            ..NO_COUNTS
         };
         assert_eq!(counts, expected);
         assert_eq!(base.product(1).await, before);
@@ -76,7 +76,7 @@ async fn row_that_says_the_same_takes_the_new_position_and_keeps_its_time() {
 }
 
 #[tokio::test]
-async fn row_that_says_the_same_is_left_alone_where_that_is_the_verdict() {
+async fn row_with_the_same_content_is_not_written_if_changed_only() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         let first = if_changed(chunk(1, 0, &[(1, "a"), (2, "b")]));
@@ -86,7 +86,7 @@ async fn row_that_says_the_same_is_left_alone_where_that_is_the_verdict() {
             inserted: 1,
             updated: 1,
             unchanged: 1,
-            ..NOTHING
+            ..NO_COUNTS
         };
         assert_eq!(base.counts(&epoch, second).await, expected);
         let position = |object, line| Some(Position::new(id(object), line).get());
@@ -96,7 +96,7 @@ async fn row_that_says_the_same_is_left_alone_where_that_is_the_verdict() {
 }
 
 #[tokio::test]
-async fn line_of_a_lower_position_is_superseded_whatever_the_verdict() {
+async fn line_of_a_lower_position_is_superseded_whatever_its_verdict() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         base.counts(&epoch, chunk(2, 0, &[(1, "late"), (2, "late")]))
@@ -104,7 +104,7 @@ async fn line_of_a_lower_position_is_superseded_whatever_the_verdict() {
         let before = base.product(1).await;
         let expected = Counts {
             superseded: 2,
-            ..NOTHING
+            ..NO_COUNTS
         };
         let early = chunk(1, 0, &[(1, "early"), (2, "late")]);
         assert_eq!(base.counts(&epoch, early).await, expected);
@@ -117,14 +117,14 @@ async fn line_of_a_lower_position_is_superseded_whatever_the_verdict() {
 }
 
 #[tokio::test]
-async fn line_that_is_the_row_already_is_unchanged() {
+async fn line_that_was_written_before_is_unchanged() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
         base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
         base.run("DELETE FROM chunks").await;
         let expected = Counts {
             unchanged: 1,
-            ..NOTHING
+            ..NO_COUNTS
         };
         assert_eq!(
             base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await,
@@ -178,11 +178,11 @@ async fn several_chunks_of_several_objects_are_one_commit() {
         let first = Counts {
             inserted: 1,
             updated: 1,
-            ..NOTHING
+            ..NO_COUNTS
         };
         let fourth = Counts {
             unchanged: 4,
-            ..NOTHING
+            ..NO_COUNTS
         };
         let expected = vec![
             committed(first),
@@ -196,9 +196,9 @@ async fn several_chunks_of_several_objects_are_one_commit() {
     }
 }
 
-/// The one that was committed before may have lines that the database refused: what they outdo would be missing.
+/// The repeated chunk may have lines that the database refused: lines that they supersede would be missing.
 #[tokio::test]
-async fn chunk_that_was_committed_before_is_left_out_before_anything_is_written() {
+async fn repeated_chunk_is_reported_before_anything_is_written() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         let before = chunk(2, 0, &[(1, "a")]);
@@ -211,7 +211,7 @@ async fn chunk_that_was_committed_before_is_left_out_before_anything_is_written(
 }
 
 #[tokio::test]
-async fn commit_of_nothing_is_nothing() {
+async fn empty_commit_does_nothing() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
         let outcome = base.commit(&epoch, &[]).await;
@@ -220,7 +220,7 @@ async fn commit_of_nothing_is_nothing() {
 }
 
 #[tokio::test]
-async fn rejected_line_stands_as_it_was_whatever_its_bytes() {
+async fn rejected_line_is_stored_byte_by_byte() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
         let mut bad = chunk(1, 0, &[]);
@@ -236,14 +236,14 @@ async fn rejected_line_stands_as_it_was_whatever_its_bytes() {
         assert_eq!(rejects[0].message, "a \u{fffd} stands at column 2");
         assert_eq!(rejects[0].reason, "invalid_utf8");
         assert_eq!((rejects[9].line, rejects[9].byte_offset), (10, 90));
-        // A commit in a new epoch finds them there.
+        // A commit in a new epoch replaces them.
         base.run("UPDATE chunks SET state = 'forgotten'").await;
         assert_eq!(base.counts(&epoch, bad).await.rejected, 2_500);
     }
 }
 
 #[tokio::test]
-async fn value_that_the_database_does_not_accept_leaves_nothing() {
+async fn value_that_the_database_does_not_accept_rolls_everything_back() {
     for base in both().await {
         base.run("CREATE UNIQUE INDEX one_title ON products (title)")
             .await;
@@ -262,9 +262,9 @@ async fn value_that_the_database_does_not_accept_leaves_nothing() {
     }
 }
 
-/// One of the tables refuses, in the last moment, to commit what it was given.
+/// A deferred constraint of one of the tables fails at the commit.
 #[tokio::test]
-async fn commit_that_one_table_refuses_leaves_nothing_in_the_others() {
+async fn commit_that_one_table_refuses_is_rolled_back() {
     let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
         'BEGIN RAISE serialization_failure; END'";
     let tables = ["products", "rejected_lines", "chunks"];

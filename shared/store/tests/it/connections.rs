@@ -1,4 +1,4 @@
-//! Connections to SQLite that are not what the driver takes them for, and files that are left behind.
+//! SQLite: connections in a state that the driver does not know of, and files after closing.
 
 use std::path::Path;
 
@@ -9,18 +9,18 @@ use jetline_store::{
 };
 use sea_orm::{ConnectionTrait, TransactionTrait};
 
-use crate::base::{listed, register, sqlite};
+use crate::fixtures::{listed, register, sqlite};
 
 #[tokio::test]
-async fn connection_whose_rollback_failed_is_not_used_again() {
+async fn connection_whose_rollback_failed_is_closed() {
     let base = sqlite().await;
     let one = Ledger::new(connect(&base.url, 1).await.unwrap(), Utc::now);
     let db = one.connection();
-    // As SQLite itself does where a disk is full: the driver's own rollback finds no transaction then.
+    // As SQLite itself does when the disk is full: the driver's own rollback finds no transaction then.
     let transaction = db.begin().await.unwrap();
     transaction.execute_unprepared("ROLLBACK").await.unwrap();
     drop(transaction);
-    // On that connection this would be a savepoint, whose end leaves the lock where it is.
+    // On that connection this would be a savepoint, whose end does not release the lock.
     let transaction = db.begin().await.unwrap();
     let change = "UPDATE epoch SET id = id";
     transaction.execute_unprepared(change).await.unwrap();

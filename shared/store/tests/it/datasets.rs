@@ -1,4 +1,4 @@
-//! Datasets with text ids, versions and columns that may be empty; and how their rows are found.
+//! Datasets with text ids, versions and nullable columns; and the plans of their queries.
 
 use jetline_records::{Decimal, Epoch, Record, Table, Violation, products};
 use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, Counts, connect};
@@ -12,9 +12,11 @@ use sea_orm::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Base, NOTHING, both, chunk, entry, if_changed, judged, postgres};
+use crate::fixtures::{
+    NO_COUNTS, TestDatabase, both, chunk, entry, if_changed, postgres, upsert_row,
+};
 
-/// A place, with a column of a name that the upsert has use for as well.
+/// A place, with a column whose name the upsert also uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DeriveEntityModel, Object)]
 #[sea_orm(table_name = "places")]
 pub(crate) struct Model {
@@ -53,7 +55,7 @@ impl Record for Model {
     }
 }
 
-async fn create_places(base: &Base) {
+async fn create_places(base: &TestDatabase) {
     let (binary, time, number) = match base.backend() {
         DbBackend::Sqlite => ("blob", "text", "text"),
         _ => ("bytea", "timestamptz", "numeric"),
@@ -91,7 +93,7 @@ fn places(object: i64, places: &[Model]) -> ChunkRows {
     let lines = u32::try_from(places.len()).unwrap();
     let rows = (1..)
         .zip(places)
-        .map(|(line, place)| judged(place, object, line));
+        .map(|(line, place)| upsert_row(place, object, line));
     ChunkRows {
         entry: entry(object, 0, lines),
         rows: rows.collect(),
@@ -99,7 +101,7 @@ fn places(object: i64, places: &[Model]) -> ChunkRows {
     }
 }
 
-async fn counts(base: &Base, epoch: &Epoch, chunk: ChunkRows) -> Counts {
+async fn counts(base: &TestDatabase, epoch: &Epoch, chunk: ChunkRows) -> Counts {
     let table = Table::of::<Model>();
     let outcome = base.ledger.commit(epoch.id, &table, vec![chunk]).await;
     let CommitOutcome::Committed(outcomes) = outcome.unwrap() else {
@@ -111,13 +113,13 @@ async fn counts(base: &Base, epoch: &Epoch, chunk: ChunkRows) -> Counts {
     counts
 }
 
-async fn stored(base: &Base, name: &str) -> Model {
+async fn stored(base: &TestDatabase, name: &str) -> Model {
     let found = Entity::find_by_id(name.to_owned()).one(base.db()).await;
     found.unwrap().unwrap()
 }
 
 #[tokio::test]
-async fn empty_columns_and_any_text_come_out_as_they_went_in() {
+async fn null_columns_and_any_text_are_stored_exactly() {
     for base in both().await {
         create_places(&base).await;
         let (base, epoch) = base.with_objects(2).await;
@@ -143,7 +145,7 @@ async fn empty_columns_and_any_text_come_out_as_they_went_in() {
         for place in &all {
             assert_eq!(&stored(&base, &place.name).await, place);
         }
-        // Columns become empty and full, all of them empty in one statement too.
+        // Columns become NULL and not NULL; one statement has only NULLs.
         let swapped = [place("a", 2), bare("Zürich", 2)];
         let changed = counts(&base, &epoch, places(2, &swapped)).await;
         assert_eq!(changed.updated, 2);
@@ -154,7 +156,7 @@ async fn empty_columns_and_any_text_come_out_as_they_went_in() {
 }
 
 #[tokio::test]
-async fn columns_that_are_empty_in_every_row_are_fine() {
+async fn columns_that_are_null_in_every_row_are_written() {
     for base in both().await {
         create_places(&base).await;
         let (base, epoch) = base.with_objects(1).await;
@@ -172,7 +174,7 @@ async fn higher_version_wins_over_a_later_line() {
         counts(&base, &epoch, places(3, &[place("a", 5)])).await;
         let superseded = Counts {
             superseded: 1,
-            ..NOTHING
+            ..NO_COUNTS
         };
         let later = counts(&base, &epoch, places(4, &[bare("a", 4)])).await;
         assert_eq!(later, superseded);
@@ -189,9 +191,9 @@ async fn higher_version_wins_over_a_later_line() {
 }
 
 #[tokio::test]
-async fn rows_are_looked_up_by_key_however_the_table_grows() {
+async fn rows_are_looked_up_by_index_however_the_table_grows() {
     let (base, epoch) = postgres().await.with_objects(1).await;
-    // One connection: what was prepared on an empty table is what runs on a full one.
+    // One connection: the statement that was prepared on an empty table runs on a full one.
     let one = jetline_store::Ledger::new(connect(&base.url, 1).await.unwrap(), chrono::Utc::now);
     let table = Table::of::<products::Model>();
     for part in 0..12 {
@@ -212,7 +214,7 @@ async fn rows_are_looked_up_by_key_however_the_table_grows() {
 }
 
 #[tokio::test]
-async fn server_compiles_no_statement() {
+async fn server_jit_compiles_no_statement() {
     let base = postgres().await;
     let jit = "SELECT COUNT(*) FROM pg_settings WHERE (name, setting) IN (('jit', 'off'), ('enable_seqscan', 'off'))";
     assert_eq!(base.number(jit).await, Some(2));

@@ -1,4 +1,4 @@
-//! Failed objects are dismissed, and open ones that may not be read.
+//! Dismissal of failed objects, and of open ones that were refused.
 
 use jetline_records::Mode;
 use jetline_store::{
@@ -7,23 +7,23 @@ use jetline_store::{
     ledger::{Dismissal, NewObject},
 };
 
-use crate::base::{
-    Base, begin, both, chunk, complete, damaged, epoch_id, id, lease, listed, read, register,
-    watermark,
+use crate::fixtures::{
+    TestDatabase, begin, both, chunk, complete, damaged, epoch_id, id, lease, listed, read,
+    register, watermark,
 };
 
-async fn dismiss(base: &Base, object: i64) -> Dismissal {
+async fn dismiss(base: &TestDatabase, object: i64) -> Dismissal {
     let dismissed = base.ledger.dismiss(id(object), epoch_id(9)).await;
     dismissed.unwrap()
 }
 
-/// Notes of an object that nobody reads that its reader was refused.
-async fn refuse(base: &Base, object: i64) {
+/// Records a refusal for a free object.
+async fn refuse(base: &TestDatabase, object: i64) {
     let sql = format!("UPDATE objects SET refusal = 'access denied' WHERE id = {object}");
     base.run(&sql).await;
 }
 
-async fn failed(base: &Base, listed: &[NewObject]) -> Vec<i64> {
+async fn failed(base: &TestDatabase, listed: &[NewObject]) -> Vec<i64> {
     let failed = base.ledger.failed(listed).await.unwrap();
     failed
         .into_iter()
@@ -45,7 +45,7 @@ async fn failed_objects_are_those_that_are_listed_and_not_dismissed() {
         assert!(failed(&base, &all).await.is_empty());
         base.ledger.settle(epoch_id(9), None).await.unwrap();
         assert_eq!(failed(&base, &all).await, [1, 2]);
-        // Overwritten, it is another version.
+        // An overwritten object is another version.
         let mut overwritten = all.clone();
         overwritten[0].etag = "f".to_owned();
         assert_eq!(failed(&base, &overwritten).await, [2]);
@@ -58,13 +58,13 @@ async fn failed_objects_are_those_that_are_listed_and_not_dismissed() {
         assert!(!base.status(1).await.dismissed);
         assert_eq!(dismiss(&base, 3).await, Dismissal::Done);
         assert_eq!(dismiss(&base, 4).await, Dismissal::Unknown);
-        // It had ended: nothing of it was claimed and not committed.
+        // It had ended: there are no open claims of it.
         assert_eq!(base.ledger.epoch().await.unwrap().unwrap().epoch, epoch);
     }
 }
 
 #[tokio::test]
-async fn object_that_is_refused_ends_with_the_epoch_and_the_watermark_passes_it() {
+async fn dismissed_refused_object_fails_and_ends_the_epoch_and_the_watermark_passes_it() {
     for base in both().await {
         let (base, epoch) = base.with_objects(3).await;
         assert_eq!(dismiss(&base, 1).await, Dismissal::Open);
@@ -80,7 +80,8 @@ async fn object_that_is_refused_ends_with_the_epoch_and_the_watermark_passes_it(
         assert_eq!(status.error.as_deref(), Some("access denied"));
         assert_eq!(watermark(&base.ledger).await, 2);
 
-        // A chunk of it that is still in the queue may have been claimed: it is let go, and what is above is claimed again.
+        // A chunk of it that is still in the queue may have been claimed: it is discarded, and later objects are
+        // claimed again.
         let late = chunk(1, 1, &[(3, "late")]);
         let entry = late.entry.clone();
         let outcome = base.commit(&epoch, std::slice::from_ref(&late)).await;
@@ -99,7 +100,7 @@ async fn object_that_is_refused_ends_with_the_epoch_and_the_watermark_passes_it(
 }
 
 #[tokio::test]
-async fn object_that_is_refused_waits_for_everything_below_it_and_its_reader_loses_it() {
+async fn dismissed_refused_object_waits_for_everything_below_it_and_its_reader_loses_the_lease() {
     for base in both().await {
         register(&base.ledger, 2).await;
         let epoch = begin(&base.ledger, Mode::Shared, None, 1).await;

@@ -1,4 +1,4 @@
-//! How objects end, and how their chunks become part of their rows.
+//! Ends of objects, and folding of their chunks.
 
 use jetline_records::Mode;
 use jetline_store::{
@@ -6,12 +6,12 @@ use jetline_store::{
     ledger::Ended,
 };
 
-use crate::base::{
-    Base, begin, both, chunk, complete, damaged, entry, epoch_id, id, read, register, unchanged,
-    unreadable, watermark,
+use crate::fixtures::{
+    TestDatabase, begin, both, chunk, complete, damaged, entry, epoch_id, id, read, register,
+    unchanged, unreadable, watermark,
 };
 
-async fn settle(base: &Base) -> Vec<Ended> {
+async fn settle(base: &TestDatabase) -> Vec<Ended> {
     base.ledger.settle(epoch_id(9), None).await.unwrap()
 }
 
@@ -29,20 +29,20 @@ fn failed(object: i64, error: &str) -> Ended {
     }
 }
 
-async fn epoch_in_force(base: &Base) -> jetline_records::Epoch {
+async fn epoch_in_force(base: &TestDatabase) -> jetline_records::Epoch {
     base.ledger.epoch().await.unwrap().unwrap().epoch
 }
 
-/// A chunk that was given up.
-async fn give_up(base: &Base, object: i64, behind: u32, lines: u32) {
+/// Makes a chunk dead.
+async fn dead_letter(base: &TestDatabase, object: i64, lines_before: u32, lines: u32) {
     for _ in 0..2 {
-        let chunk = entry(object, behind, lines);
+        let chunk = entry(object, lines_before, lines);
         base.ledger.suspect(&chunk, 1).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn object_is_done_when_its_chunks_tile_it() {
+async fn object_is_done_when_its_chunks_cover_it() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         base.counts(&epoch, chunk(1, 0, &[(1, "a"), (2, "b")]))
@@ -84,7 +84,7 @@ async fn damaged_object_fails_and_keeps_what_was_read() {
         assert_eq!((status.state, status.inserted), (State::Failed, 1));
         assert_eq!(status.committed_bytes, 10);
         assert!(base.product(1).await.is_some());
-        // Every claim was committed: the epoch goes on.
+        // Every claim was committed: the epoch does not end.
         assert_eq!(epoch_in_force(&base).await, epoch);
     }
 }
@@ -106,7 +106,7 @@ async fn object_whose_lines_do_not_add_up_fails() {
 }
 
 #[tokio::test]
-async fn line_that_no_count_holds_is_noticed() {
+async fn line_that_is_not_counted_fails_the_object() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         let mut lost = chunk(1, 0, &[(1, "a"), (2, "b")]);
@@ -154,11 +154,11 @@ async fn chunks_are_folded_into_their_object_below_the_watermark_only() {
 }
 
 #[tokio::test]
-async fn dead_chunk_ends_its_object_at_the_watermark_only_and_the_epoch_with_it() {
+async fn object_with_a_dead_chunk_fails_only_at_the_watermark_and_ends_the_epoch() {
     for base in both().await {
         let (base, epoch) = base.with_objects(3).await;
         base.counts(&epoch, chunk(2, 0, &[(1, "a")])).await;
-        give_up(&base, 2, 1, 2).await;
+        dead_letter(&base, 2, 1, 2).await;
         base.counts(&epoch, chunk(3, 0, &[(1, "b")])).await;
         let first = chunk(1, 0, &[(1, "z")]);
         read(&base.ledger, &complete(1)).await;
@@ -169,12 +169,12 @@ async fn dead_chunk_ends_its_object_at_the_watermark_only_and_the_epoch_with_it(
         assert_eq!(epoch_in_force(&base).await, epoch);
 
         base.counts(&epoch, first).await;
-        let given_up = "1 chunks crashed their writer too often and were given up";
-        assert_eq!(settle(&base).await, [done(1), failed(2, given_up)]);
+        let dead_lettered = "1 chunks crashed their writer too often and were dead-lettered";
+        assert_eq!(settle(&base).await, [done(1), failed(2, dead_lettered)]);
         let next = epoch_in_force(&base).await;
         assert_eq!((next.id, next.base), (epoch_id(9), id(3)));
         assert_eq!(base.status(2).await.committed_bytes, 10);
-        // What lies beyond is to be committed again.
+        // Objects after it are to be committed again.
         let left = base.chunks().await;
         assert_eq!((left.len(), left[0].object_id), (1, 3));
         assert_eq!(left[0].state, chunks::State::Forgotten);
@@ -182,21 +182,21 @@ async fn dead_chunk_ends_its_object_at_the_watermark_only_and_the_epoch_with_it(
 }
 
 #[tokio::test]
-async fn objects_with_dead_chunks_end_together_and_done_ones_behind_them_are_open_again() {
+async fn objects_with_dead_chunks_end_together_and_done_ones_after_them_are_reopened() {
     for base in both().await {
         let (base, epoch) = base.with_objects(4).await;
         for object in [1, 2] {
             base.counts(&epoch, chunk(object, 0, &[(object, "a")]))
                 .await;
-            give_up(&base, object, 1, 1).await;
+            dead_letter(&base, object, 1, 1).await;
         }
         base.counts(&epoch, chunk(4, 0, &[(4, "d")])).await;
         for lines in [2, 2, 7, 1] {
             read(&base.ledger, &complete(lines)).await;
         }
-        let given_up = "1 chunks crashed their writer too often and were given up";
+        let dead_lettered = "1 chunks crashed their writer too often and were dead-lettered";
         let ended = settle(&base).await;
-        assert_eq!(ended, [failed(1, given_up), failed(2, given_up)]);
+        assert_eq!(ended, [failed(1, dead_lettered), failed(2, dead_lettered)]);
         assert_eq!(epoch_in_force(&base).await.base, id(3));
         assert_eq!(base.status(2).await.committed_bytes, 10);
         let reopened = base.object(4).await;
@@ -206,7 +206,7 @@ async fn objects_with_dead_chunks_end_together_and_done_ones_behind_them_are_ope
 }
 
 #[tokio::test]
-async fn unreadable_object_fails_at_the_watermark_only_and_ends_the_epoch() {
+async fn unreadable_object_fails_only_at_the_watermark_and_ends_the_epoch() {
     for base in both().await {
         let (base, epoch) = base.with_objects(3).await;
         let fail = async |object| base.ledger.fail(id(object), epoch_id(9)).await.unwrap();
@@ -214,7 +214,7 @@ async fn unreadable_object_fails_at_the_watermark_only_and_ends_the_epoch() {
         read(&base.ledger, &complete(1)).await;
         read(&base.ledger, &unreadable()).await;
         assert!(!fail(2).await);
-        // Below it everything is settled now, and it can be completed: it does not fail.
+        // Everything below it is settled, but it can still be completed: it does not fail.
         assert!(!fail(1).await);
         assert_eq!(epoch_in_force(&base).await, epoch);
         base.counts(&epoch, chunk(1, 0, &[(1, "z")])).await;
@@ -231,11 +231,11 @@ async fn unreadable_object_fails_at_the_watermark_only_and_ends_the_epoch() {
 }
 
 #[tokio::test]
-async fn epoch_in_which_nobody_claims_does_not_end_with_an_object() {
+async fn epoch_without_claims_does_not_end_with_a_failed_object() {
     for base in both().await {
         register(&base.ledger, 2).await;
         let epoch = begin(&base.ledger, Mode::Off, None, 1).await;
-        give_up(&base, 1, 0, 1).await;
+        dead_letter(&base, 1, 0, 1).await;
         read(&base.ledger, &complete(1)).await;
         base.counts(&epoch, chunk(2, 0, &[(1, "a")])).await;
         read(&base.ledger, &complete(1)).await;

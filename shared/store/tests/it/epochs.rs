@@ -1,4 +1,4 @@
-//! Epochs begin, are joined, and end.
+//! Beginning, joining and ending epochs.
 
 use std::io;
 
@@ -10,18 +10,18 @@ use jetline_store::{
 };
 use jetline_testkit::postgres::PostgresServer;
 
-use crate::base::{
-    Base, again, begin, both, chunk, complete, entry, epoch_id, id, if_changed, lease, postgres_on,
-    read, ready, register,
+use crate::fixtures::{
+    TestDatabase, already_committed, begin, both, chunk, complete, entry, epoch_id, id, if_changed,
+    lease, postgres_on, read, ready, register,
 };
 
-async fn in_force(base: &Base) -> Option<Epoch> {
+async fn in_force(base: &TestDatabase) -> Option<Epoch> {
     let current = base.ledger.epoch().await.unwrap()?;
     assert!(current.same_server);
     Some(current.epoch)
 }
 
-async fn refused(base: &Base, mode: Mode, seen: Option<EpochId>) -> Error {
+async fn refused(base: &TestDatabase, mode: Mode, seen: Option<EpochId>) -> Error {
     match base
         .ledger
         .begin_epoch(mode, seen, epoch_id(99), ready())
@@ -48,7 +48,7 @@ async fn first_epoch_begins_and_others_join_it() {
 }
 
 #[tokio::test]
-async fn epoch_that_was_seen_is_followed_by_one_that_others_join() {
+async fn epoch_after_one_that_was_seen_is_joined_by_others() {
     for base in both().await {
         let (base, first) = base.with_objects(1).await;
         let seen = Some(first.id);
@@ -60,27 +60,27 @@ async fn epoch_that_was_seen_is_followed_by_one_that_others_join() {
 }
 
 #[tokio::test]
-async fn epoch_that_the_dedup_store_cannot_hold_has_not_begun() {
+async fn epoch_that_the_dedup_store_fails_to_begin_has_not_begun() {
     for base in both().await {
         let (base, first) = base.with_objects(1).await;
         base.counts(&first, chunk(1, 0, &[(1, "a")])).await;
-        let broken = async { Err(io::Error::other("away")) };
+        let broken = async { Err(io::Error::other("unavailable")) };
         let began = base
             .ledger
             .begin_epoch(Mode::Shared, Some(first.id), epoch_id(2), broken);
         assert!(matches!(began.await, Err(BeginError::Dedup(_))));
         assert_eq!(in_force(&base).await.as_ref(), Some(&first));
         assert_eq!(base.chunks().await[0].state, chunks::State::Committed);
-        // And nothing is locked.
+        // The lock is released.
         assert_eq!(
             base.commit(&first, &[chunk(1, 0, &[(1, "a")])]).await,
-            again()
+            already_committed()
         );
     }
 }
 
 #[tokio::test]
-async fn new_epoch_forgets_what_is_not_settled_and_keeps_its_counts() {
+async fn new_epoch_forgets_chunks_that_are_not_settled_and_keeps_their_counts() {
     for base in both().await {
         let (base, first) = base.with_objects(4).await;
         for (object, title) in [(1, "a"), (2, "b"), (4, "d")] {
@@ -109,7 +109,7 @@ async fn new_epoch_forgets_what_is_not_settled_and_keeps_its_counts() {
         for object in [1, 2, 4] {
             assert_eq!(base.status(object).await.inserted, 1);
         }
-        // What was done is done again, and counted once.
+        // The chunks are committed again, and counted once.
         base.counts(&next, chunk(4, 0, &[(4, "d")])).await;
         assert_eq!(
             base.ledger.settle(epoch_id(9), None).await.unwrap().len(),
@@ -122,7 +122,7 @@ async fn new_epoch_forgets_what_is_not_settled_and_keeps_its_counts() {
 }
 
 #[tokio::test]
-async fn epoch_is_ended_by_who_saw_it_only() {
+async fn epoch_ends_only_by_a_caller_that_saw_it() {
     for base in both().await {
         let (base, first) = base.with_objects(1).await;
         base.ledger
@@ -144,7 +144,7 @@ async fn mode_changes_only_when_everything_is_settled() {
         for mode in [Mode::Off, Mode::InOrder] {
             let error = refused(&base, mode, None).await;
             assert!(
-                matches!(error, Error::OtherMode { theirs: Mode::Shared, ours } if ours == mode)
+                matches!(error, Error::ModeMismatch { theirs: Mode::Shared, ours } if ours == mode)
             );
         }
         base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
@@ -158,7 +158,7 @@ async fn mode_changes_only_when_everything_is_settled() {
 }
 
 #[tokio::test]
-async fn process_that_commits_in_order_starts_over_and_ousts_the_one_before() {
+async fn process_in_order_reopens_objects_and_takes_over_from_the_one_before() {
     for base in both().await {
         register(&base.ledger, 3).await;
         let first = begin(&base.ledger, Mode::InOrder, None, 1).await;
@@ -175,14 +175,14 @@ async fn process_that_commits_in_order_starts_over_and_ousts_the_one_before() {
                 (State::Registered, None)
             );
         }
-        // What is committed stays so.
+        // Commits are kept.
         assert_eq!(base.chunks().await[0].state, chunks::State::Committed);
         let outcome = base.commit(&first, &[chunk(1, 1, &[(1, "b")])]).await;
         assert_eq!(outcome, CommitOutcome::EpochEnded);
         let error = refused(&base, Mode::InOrder, Some(first.id)).await;
         assert!(matches!(error, Error::TakenOver), "{error:?}");
         assert_eq!(in_force(&base).await, Some(second.clone()));
-        // Others may follow at once: what it committed is to be committed again.
+        // Other modes may follow at once: its commits are to be repeated.
         let shared = begin(&base.ledger, Mode::Shared, None, 3).await;
         assert_eq!((shared.mode, shared.base), (Mode::Shared, id(1)));
         assert_eq!(base.chunks().await[0].state, chunks::State::Forgotten);
@@ -190,11 +190,11 @@ async fn process_that_commits_in_order_starts_over_and_ousts_the_one_before() {
 }
 
 #[tokio::test]
-async fn row_is_not_left_alone_in_order_while_an_older_object_is_still_to_be_read() {
+async fn unchanged_row_is_written_in_order_while_an_older_object_is_to_be_read() {
     for base in both().await {
         register(&base.ledger, 3).await;
         let epoch = begin(&base.ledger, Mode::InOrder, None, 1).await;
-        // A, then B in lines that come late, and A again in a newer object.
+        // A, then B in lines that are committed late, and A again in a newer object.
         base.counts(&epoch, if_changed(chunk(1, 0, &[(1, "A")])))
             .await;
         let newer = base
@@ -206,7 +206,7 @@ async fn row_is_not_left_alone_in_order_while_an_older_object_is_still_to_be_rea
             .await;
         assert_eq!(late.superseded, 1);
         assert_eq!(base.product(1).await.unwrap().0, "A");
-        // In order the row is left alone.
+        // In order the row is not written.
         let position = base.position("products", 1).await;
         read(&base.ledger, &complete(2)).await;
         read(&base.ledger, &complete(1)).await;
@@ -218,9 +218,9 @@ async fn row_is_not_left_alone_in_order_while_an_older_object_is_still_to_be_rea
     }
 }
 
-/// As it is after a restore or a failover: commits may have been taken back.
+/// As after a restore or a failover: commits may have been undone.
 #[tokio::test]
-async fn server_that_was_started_again_ends_the_epoch() {
+async fn restarted_database_server_ends_the_epoch() {
     let mut server = PostgresServer::start_with(&[("fsync", "off")]).unwrap();
     let (base, epoch) = postgres_on(&server).await.with_objects(1).await;
     server.restart().unwrap();

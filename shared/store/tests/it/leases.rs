@@ -1,26 +1,30 @@
-//! Who reads what, and what is missing of it.
+//! Leases and gaps.
 
 use jetline_store::{
     entities::objects::{Model, State},
-    ledger::{Batch, Gap},
+    ledger::{Gap, LeaseLimits},
 };
 
-use crate::base::{
-    Base, ONE, ROOT, TERM, both, chunk, complete, damaged, entry, id, read, register, unreadable,
+use crate::fixtures::{
+    LEASE_TERM, ONE_OBJECT, ROOT, TestDatabase, both, chunk, complete, damaged, entry, id, read,
+    register, unreadable,
 };
 
-async fn lease(base: &Base, owner: &str) -> Option<Model> {
+async fn lease(base: &TestDatabase, owner: &str) -> Option<Model> {
     let roots = [ROOT.to_owned(), "file:///other".to_owned()];
-    let leased = base.ledger.lease(owner, &roots, TERM, ONE).await;
+    let leased = base
+        .ledger
+        .lease(owner, &roots, LEASE_TERM, ONE_OBJECT)
+        .await;
     leased.unwrap().pop()
 }
 
-async fn leased(base: &Base, owner: &str) -> Option<i64> {
+async fn leased(base: &TestDatabase, owner: &str) -> Option<i64> {
     lease(base, owner).await.map(|object| object.id)
 }
 
 #[tokio::test]
-async fn oldest_object_that_nobody_reads_is_leased_first() {
+async fn oldest_free_object_is_leased_first() {
     for base in both().await {
         register(&base.ledger, 2).await;
         let first = lease(&base, "a").await.unwrap();
@@ -32,43 +36,43 @@ async fn oldest_object_that_nobody_reads_is_leased_first() {
     }
 }
 
-async fn leased_together(base: &Base, owner: &str, objects: usize, bytes: u64) -> Vec<i64> {
-    let batch = Batch { objects, bytes };
+async fn leased_together(base: &TestDatabase, owner: &str, objects: usize, bytes: u64) -> Vec<i64> {
+    let batch = LeaseLimits { objects, bytes };
     let roots = [ROOT.to_owned()];
-    let leased = base.ledger.lease(owner, &roots, TERM, batch).await;
+    let leased = base.ledger.lease(owner, &roots, LEASE_TERM, batch).await;
     leased.unwrap().iter().map(|object| object.id).collect()
 }
 
 #[tokio::test]
-async fn as_many_objects_are_leased_together_as_there_may_be_and_as_the_bytes_allow() {
+async fn objects_are_leased_together_up_to_the_limits_of_objects_and_bytes() {
     for base in both().await {
         register(&base.ledger, 9).await;
         base.run("UPDATE objects SET size = 10").await;
         base.run("UPDATE objects SET size = 100 WHERE id IN (4, 8)")
             .await;
         assert_eq!(leased_together(&base, "a", 2, 1000).await, [1, 2]);
-        // The fourth would be too much.
+        // The fourth would exceed the limit of bytes.
         assert_eq!(leased_together(&base, "b", 5, 109).await, [3]);
-        // One object may have more bytes alone.
+        // A single object may exceed it.
         assert_eq!(leased_together(&base, "c", 5, 50).await, [4]);
         assert_eq!(leased_together(&base, "d", 2, 120).await, [5, 6]);
         assert_eq!(leased_together(&base, "e", 5, 110).await, [7, 8]);
         assert_eq!(leased_together(&base, "f", 5, 110).await, [9]);
         assert!(leased_together(&base, "g", 5, 110).await.is_empty());
-        // What was leased is leased again.
+        // Objects that the owner has leased are leased again.
         assert_eq!(leased_together(&base, "a", 5, 110).await, [1, 2]);
     }
 }
 
 #[tokio::test]
-async fn leases_of_several_objects_are_renewed_ended_and_given_up_one_by_one() {
+async fn leases_of_several_objects_are_renewed_finished_and_released_one_by_one() {
     for base in both().await {
         register(&base.ledger, 4).await;
         assert_eq!(leased_together(&base, "a", 4, 4000).await, [1, 2, 3, 4]);
         base.run("UPDATE objects SET lease_owner = 'b' WHERE id = 2")
             .await;
         let all = [1, 2, 3, 4].map(id);
-        let kept = base.ledger.renew(&all, "a", TERM).await.unwrap();
+        let kept = base.ledger.renew(&all, "a", LEASE_TERM).await.unwrap();
         assert_eq!(kept.len(), 3);
         assert!(!kept.contains(&id(2)));
         let readings = [
@@ -101,7 +105,7 @@ async fn leases_of_several_objects_are_renewed_ended_and_given_up_one_by_one() {
 }
 
 #[tokio::test]
-async fn open_objects_are_counted_and_all_of_the_own_roots_have_ended_without_them() {
+async fn open_objects_are_counted_by_root() {
     for base in both().await {
         register(&base.ledger, 3).await;
         let own = [ROOT.to_owned()];
@@ -132,7 +136,7 @@ async fn only_objects_of_the_own_roots_are_leased() {
         register(&base.ledger, 1).await;
         let other = ["s3://other".to_owned()];
         for roots in [&other[..], &[]] {
-            let leased = base.ledger.lease("a", roots, TERM, ONE).await;
+            let leased = base.ledger.lease("a", roots, LEASE_TERM, ONE_OBJECT).await;
             assert_eq!(leased.unwrap(), []);
         }
         assert_eq!(base.ledger.open(&other).await.unwrap(), []);
@@ -142,7 +146,7 @@ async fn only_objects_of_the_own_roots_are_leased() {
 }
 
 #[tokio::test]
-async fn lease_that_ran_out_is_taken_over_and_its_owner_notices() {
+async fn expired_lease_is_taken_over_and_its_owner_notices() {
     for base in both().await {
         register(&base.ledger, 2).await;
         assert_eq!(leased(&base, "a").await, Some(1));
@@ -150,23 +154,23 @@ async fn lease_that_ran_out_is_taken_over_and_its_owner_notices() {
             .await;
         let taken_over = lease(&base, "b").await.unwrap();
         assert_eq!((taken_over.id, taken_over.readings), (1, 2));
-        let kept = base.ledger.renew(&[id(1)], "a", TERM).await;
+        let kept = base.ledger.renew(&[id(1)], "a", LEASE_TERM).await;
         assert_eq!(kept.unwrap(), []);
         let finished = base.ledger.finish(&[(id(1), complete(1))], "a").await;
         assert_eq!(finished.unwrap(), 0);
         base.ledger.release(&[id(1)], "a").await.unwrap();
         assert_eq!(base.object(1).await.lease_owner.as_deref(), Some("b"));
-        let kept = base.ledger.renew(&[id(1)], "b", TERM).await;
+        let kept = base.ledger.renew(&[id(1)], "b", LEASE_TERM).await;
         assert_eq!(kept.unwrap(), [id(1)]);
     }
 }
 
 #[tokio::test]
-async fn renewed_lease_does_not_run_out() {
+async fn renewed_lease_does_not_expire() {
     for base in both().await {
         register(&base.ledger, 1).await;
         let until = lease(&base, "a").await.unwrap().lease_until;
-        let longer = TERM * 2;
+        let longer = LEASE_TERM * 2;
         let kept = base.ledger.renew(&[id(1)], "a", longer).await;
         assert_eq!(kept.unwrap(), [id(1)]);
         assert!(base.object(1).await.lease_until.unwrap() >= until.unwrap() + 60_000);
@@ -175,7 +179,7 @@ async fn renewed_lease_does_not_run_out() {
 }
 
 #[tokio::test]
-async fn reader_whose_reading_was_broken_off_goes_on_with_the_same_object() {
+async fn interrupted_reader_leases_the_same_object_again() {
     for base in both().await {
         register(&base.ledger, 2).await;
         assert_eq!(leased(&base, "a").await, Some(1));
@@ -196,7 +200,7 @@ async fn released_object_is_free_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_two_fetchers_ever_hold_one_object() {
+async fn no_two_fetchers_lease_the_same_object() {
     for base in both().await {
         register(&base.ledger, 60).await;
         let fetchers = (0..6).map(|number| {
@@ -204,7 +208,7 @@ async fn no_two_fetchers_ever_hold_one_object() {
             tokio::spawn(async move {
                 let (owner, roots) = (format!("f{number}"), [ROOT.to_owned()]);
                 let mut held = Vec::new();
-                let lease = || ledger.lease(&owner, &roots, TERM, ONE);
+                let lease = || ledger.lease(&owner, &roots, LEASE_TERM, ONE_OBJECT);
                 while let Some(object) = lease().await.unwrap().pop() {
                     let reading = [(id(object.id), complete(1))];
                     assert_eq!(ledger.finish(&reading, &owner).await.unwrap(), 1);
@@ -223,7 +227,7 @@ async fn no_two_fetchers_ever_hold_one_object() {
 }
 
 #[tokio::test]
-async fn reading_that_ends_notes_what_was_read() {
+async fn finished_read_records_its_outcome() {
     for base in both().await {
         register(&base.ledger, 3).await;
         read(&base.ledger, &complete(7)).await;
@@ -247,7 +251,7 @@ async fn reading_that_ends_notes_what_was_read() {
 }
 
 #[tokio::test]
-async fn gaps_are_what_no_committed_chunk_covers() {
+async fn gaps_are_ranges_without_a_committed_chunk() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         base.counts(&epoch, chunk(1, 1, &[(1, "a"), (2, "b")]))
@@ -267,7 +271,7 @@ async fn gaps_are_what_no_committed_chunk_covers() {
         let gaps = base.ledger.gaps(id(1), Some(50)).await.unwrap();
         assert_eq!(gaps, expected[..2]);
         let together = [(id(2), None), (id(1), Some(50)), (id(1), Some(40))];
-        let together = base.ledger.gaps_of_batch(&together).await.unwrap();
+        let together = base.ledger.gaps_of(&together).await.unwrap();
         assert_eq!(*together[0].as_ref().unwrap(), [gap(10, None, 2)]);
         assert_eq!(*together[1].as_ref().unwrap(), expected[..2]);
         assert!(together[2].is_err());
@@ -277,7 +281,7 @@ async fn gaps_are_what_no_committed_chunk_covers() {
 }
 
 #[tokio::test]
-async fn object_that_is_read_again_keeps_what_was_found_first() {
+async fn object_that_is_read_again_keeps_its_first_totals_and_error() {
     for base in both().await {
         register(&base.ledger, 1).await;
         assert_eq!(base.ledger.reread(&[id(1)]).await.unwrap(), []);

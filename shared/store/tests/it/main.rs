@@ -1,9 +1,7 @@
-//! The store against real databases.
+//! The store on real databases.
 
 #[cfg(test)]
 mod admission;
-#[cfg(test)]
-mod base;
 #[cfg(test)]
 mod commits;
 #[cfg(test)]
@@ -17,15 +15,13 @@ mod ends;
 #[cfg(test)]
 mod epochs;
 #[cfg(test)]
-mod hopeless;
+mod fixtures;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod leases;
 #[cfg(test)]
-mod nothing_taken;
-#[cfg(test)]
-mod outdone;
+mod no_accepted_lines;
 #[cfg(test)]
 mod pooler;
 #[cfg(test)]
@@ -38,8 +34,12 @@ mod refused_rows;
 #[cfg(test)]
 mod registration;
 #[cfg(test)]
+mod reject_limit;
+#[cfg(test)]
 mod repeats;
 #[cfg(test)]
 mod replay;
+#[cfg(test)]
+mod superseded;
 #[cfg(test)]
 mod suspects;

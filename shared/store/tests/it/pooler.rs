@@ -1,4 +1,4 @@
-//! PgBouncer between us and PostgreSQL.
+//! Connections to PostgreSQL through PgBouncer.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use tokio::{
 };
 use url::Url;
 
-use crate::base::{Base, chunk, complete, read, through};
+use crate::fixtures::{TestDatabase, chunk, complete, read, through};
 
 const IGNORED: (&str, &str) = ("ignore_startup_parameters", "extra_float_digits, options");
 
@@ -19,13 +19,13 @@ async fn refused(settings: &[(&str, &str)], connections: u32) -> String {
     let database = Database::create("pooler").await;
     let pooler = PgBouncer::start(&database.url(), settings).unwrap();
     let error = connect(&pooler.url(), connections).await.unwrap_err();
-    assert!(!error.is_passing(), "it would be waited for: {error}");
+    assert!(!error.is_transient(), "it would be waited for: {error}");
     assert!(matches!(error, Error::Pooler { .. }), "{error:?}");
     error.to_string()
 }
 
 #[tokio::test]
-async fn pooler_of_transactions_without_prepared_statements_is_refused() {
+async fn transaction_pooling_without_prepared_statements_is_refused() {
     for pool in ["1", "2", "20"] {
         for connections in [1, 8] {
             let settings = [
@@ -34,7 +34,7 @@ async fn pooler_of_transactions_without_prepared_statements_is_refused() {
                 ("max_prepared_statements", "0"),
                 ("default_pool_size", pool),
             ];
-            // The setting came with the version that can do it.
+            // Older versions do not have the setting.
             let known = &settings[..if is_old() { 2 } else { 3 }];
             let settings = [known, &settings[3..]].concat();
             let error = refused(&settings, connections).await;
@@ -43,7 +43,7 @@ async fn pooler_of_transactions_without_prepared_statements_is_refused() {
     }
 }
 
-/// Whether PgBouncer knows nothing of prepared statements.
+/// Whether PgBouncer is too old to support prepared statements.
 fn is_old() -> bool {
     let program = jetline_testkit::process::program("pgbouncer").unwrap();
     let output = std::process::Command::new(program)
@@ -57,14 +57,14 @@ fn is_old() -> bool {
 }
 
 #[tokio::test]
-async fn pooler_that_refuses_what_a_connection_starts_with_is_told_by_its_setting() {
+async fn error_for_a_pooler_that_refuses_startup_parameters_names_the_setting() {
     let error = refused(&[("pool_mode", "session")], 8).await;
     let setting = "ignore_startup_parameters = extra_float_digits, options";
     assert!(error.contains(setting), "{error}");
 }
 
 #[tokio::test]
-async fn slow_server_is_not_taken_for_a_pooler() {
+async fn slow_server_is_not_mistaken_for_a_pooler() {
     let database = Database::create("pooler").await;
     let mut url: Url = database.url().parse().unwrap();
     let server = (url.host_str().unwrap(), url.port().unwrap_or(5432));
@@ -74,7 +74,7 @@ async fn slow_server_is_not_taken_for_a_pooler() {
     connect(url.as_str(), 1).await.unwrap();
 }
 
-/// A way to a server that answers nobody else while one connection is in a transaction.
+/// A proxy to the server that stalls all other connections while one is in a transaction.
 async fn slow(host: String, port: u16) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -135,17 +135,17 @@ async fn session_with_another_isolation_is_refused() {
     let pooler = PgBouncer::start(&database.url(), &[IGNORED, ("pool_mode", "session")]).unwrap();
     let error = connect(&pooler.url(), 1).await.unwrap_err().to_string();
     assert!(error.contains("default_transaction_isolation"), "{error}");
-    // Without a pooler the isolation is our own.
+    // Without a pooler the start-up option sets the isolation level.
     connect(&database.url(), 1).await.unwrap();
 }
 
 #[tokio::test]
-async fn objects_are_loaded_through_a_pooler_of_sessions() {
+async fn objects_are_loaded_through_session_pooling() {
     let database = Database::create("pooler").await;
     let settings = [IGNORED, ("pool_mode", "session")];
     let pooler = PgBouncer::start(&database.url(), &settings).unwrap();
     let base = through(pooler.url(), database).await;
-    let (base, epoch): (Base, _) = base.with_objects(1).await;
+    let (base, epoch): (TestDatabase, _) = base.with_objects(1).await;
     read(&base.ledger, &complete(2)).await;
     base.counts(&epoch, chunk(1, 0, &[(7, "a"), (3, "b")]))
         .await;

@@ -1,4 +1,4 @@
-//! Writers beside each other.
+//! Concurrent writers.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use jetline_records::{Epoch, Mode, Position, Table, products};
 use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, Counts, Error, Ledger, connect};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 
-use crate::base::{
-    Base, NOTHING, again, begin, both, chunk, complete, epoch_id, id, if_changed, postgres, read,
-    sqlite,
+use crate::fixtures::{
+    NO_COUNTS, TestDatabase, already_committed, begin, both, chunk, complete, epoch_id, id,
+    if_changed, postgres, read, sqlite,
 };
 
 type Outcome = Result<CommitOutcome, Error>;
 
-/// Commits in a task of its own.
-fn spawn(base: &Base, epoch: &Epoch, chunk: ChunkRows) -> tokio::task::JoinHandle<Outcome> {
+/// Commits in a task.
+fn spawn(base: &TestDatabase, epoch: &Epoch, chunk: ChunkRows) -> tokio::task::JoinHandle<Outcome> {
     let (ledger, epoch) = (base.ledger.clone(), epoch.id);
     tokio::spawn(async move {
         let table = Table::of::<products::Model>();
@@ -27,8 +27,8 @@ fn is_first(outcome: &CommitOutcome) -> bool {
     matches!(outcome, CommitOutcome::Committed(chunks) if matches!(chunks[..], [ChunkOutcome::Committed(_)]))
 }
 
-/// Waits until so many sessions wait for a lock.
-async fn until_waiting(base: &Base, sessions: i64) {
+/// Waits until this many sessions wait for a lock.
+async fn until_waiting(base: &TestDatabase, sessions: i64) {
     let waiting = "SELECT COUNT(*) FROM pg_stat_activity \
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
     while base.number(waiting).await != Some(sessions) {
@@ -40,8 +40,8 @@ async fn until_waiting(base: &Base, sessions: i64) {
 async fn one_of_two_writers_commits_a_chunk_and_the_other_finds_it_committed() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
-        for behind in 0..30 {
-            let chunk = chunk(1, behind, &[(i64::from(behind) + 1, "a")]);
+        for line in 0..30 {
+            let chunk = chunk(1, line, &[(i64::from(line) + 1, "a")]);
             let two = [(); 2].map(|()| spawn(&base, &epoch, chunk.clone()));
             let mut first = 0;
             for one in two {
@@ -51,10 +51,10 @@ async fn one_of_two_writers_commits_a_chunk_and_the_other_finds_it_committed() {
                 } else if outcome == CommitOutcome::Raced {
                     assert_eq!(
                         base.commit(&epoch, std::slice::from_ref(&chunk)).await,
-                        again()
+                        already_committed()
                     );
                 } else {
-                    assert_eq!(outcome, again());
+                    assert_eq!(outcome, already_committed());
                 }
             }
             assert_eq!(first, 1);
@@ -65,9 +65,9 @@ async fn one_of_two_writers_commits_a_chunk_and_the_other_finds_it_committed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn writer_that_is_outrun_behind_the_look_at_the_ledger_writes_nothing() {
+async fn writer_whose_chunk_is_committed_after_its_check_writes_nothing() {
     let (base, epoch) = postgres().await.with_objects(1).await;
-    // Both writers look at the ledger, find nothing, and wait for this row.
+    // Both writers check the ledger, find no entry, and wait for this row.
     let tx = base.db().begin().await.unwrap();
     let insert = "INSERT INTO products VALUES ('', 1, now(), 5, 't', 1, 'c', 'b', 'u', 'd')";
     tx.execute_unprepared(insert).await.unwrap();
@@ -82,12 +82,12 @@ async fn writer_that_is_outrun_behind_the_look_at_the_ledger_writes_nothing() {
     outcomes.sort_by_key(|outcome| !is_first(outcome));
     assert!(is_first(&outcomes[0]), "{outcomes:?}");
     assert_eq!(outcomes[1], CommitOutcome::Raced);
-    assert_eq!(base.commit(&epoch, &[chunk]).await, again());
+    assert_eq!(base.commit(&epoch, &[chunk]).await, already_committed());
     assert_eq!(base.status(1).await.inserted, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn row_that_another_writer_raises_meanwhile_keeps_its_higher_rank() {
+async fn row_that_another_writer_raises_concurrently_keeps_its_higher_rank() {
     let (base, epoch) = postgres().await.with_objects(3).await;
     base.counts(&epoch, chunk(1, 0, &[(5, "first")])).await;
     let tx = base.db().begin().await.unwrap();
@@ -107,7 +107,7 @@ async fn row_that_another_writer_raises_meanwhile_keeps_its_higher_rank() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_that_another_writer_inserts_meanwhile_are_counted_as_what_became_of_them() {
+async fn rows_that_another_writer_inserts_concurrently_are_counted_by_outcome() {
     let (base, epoch) = postgres().await.with_objects(3).await;
     let chunks = [
         chunk(2, 0, &[(5, "same"), (7, "low")]),
@@ -126,23 +126,23 @@ async fn rows_that_another_writer_inserts_meanwhile_are_counted_as_what_became_o
         );
         tx.execute_unprepared(&insert).await.unwrap();
     }
-    let (ledger, judged) = (base.ledger.clone(), chunks.to_vec());
+    let (ledger, upsert_row) = (base.ledger.clone(), chunks.to_vec());
     let meanwhile = tokio::spawn(async move {
         let table = Table::of::<products::Model>();
-        ledger.commit(epoch.id, &table, judged).await
+        ledger.commit(epoch.id, &table, upsert_row).await
     });
-    // It has looked, and found none of them.
+    // It has read the stored rows, and found none of them.
     until_waiting(&base, 1).await;
     tx.commit().await.unwrap();
     let first = Counts {
         unchanged: 1,
         superseded: 1,
-        ..NOTHING
+        ..NO_COUNTS
     };
     let second = Counts {
         inserted: 1,
         updated: 1,
-        ..NOTHING
+        ..NO_COUNTS
     };
     let committed = [first, second].map(ChunkOutcome::Committed).to_vec();
     let outcome = meanwhile.await.unwrap().unwrap();
@@ -156,7 +156,7 @@ async fn rows_that_another_writer_inserts_meanwhile_are_counted_as_what_became_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn writers_with_the_same_ids_in_opposite_order_never_wait_in_a_circle() {
+async fn writers_with_the_same_ids_in_opposite_order_do_not_deadlock() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
         let ids: Vec<(i64, &str)> = (1..=300).map(|id| (id, "a")).collect();
@@ -188,12 +188,12 @@ async fn epoch_does_not_end_in_the_middle_of_a_commit() {
     let (ledger, seen) = (base.ledger.clone(), epoch.id);
     let next = tokio::spawn(async move { begin(&ledger, Mode::Shared, Some(seen), 2).await });
     until_waiting(&base, 2).await;
-    let behind = spawn(&base, &epoch, chunk(1, 1, &[(6, "b")]));
+    let second = spawn(&base, &epoch, chunk(1, 1, &[(6, "b")]));
     until_waiting(&base, 3).await;
     tx.rollback().await.unwrap();
     assert!(is_first(&within.await.unwrap().unwrap()));
     assert_eq!(next.await.unwrap().id, epoch_id(2));
-    assert_eq!(behind.await.unwrap().unwrap(), CommitOutcome::EpochEnded);
+    assert_eq!(second.await.unwrap().unwrap(), CommitOutcome::EpochEnded);
     assert_eq!(base.product(6).await, None);
 }
 

@@ -1,4 +1,4 @@
-//! What the API reads, on both databases.
+//! The queries of the API, on both databases.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -11,7 +11,7 @@ use jetline_store::{
         self,
         objects::Filter,
         records,
-        rejects::{Cursor, Reject, Rejects, SHOWN_BYTES},
+        rejects::{Cursor, Reject, RejectSummary, SHOWN_BYTES},
     },
 };
 use jetline_testkit::postgres::Database;
@@ -22,33 +22,33 @@ use sea_orm::{
 use sea_orm_migration::MigratorTrait;
 use tempfile::TempDir;
 
-/// A database that lives as long as the test.
-struct Base {
+/// A database that is dropped with the test.
+struct TestDatabase {
     db: DatabaseConnection,
     _sqlite: Option<TempDir>,
     _postgres: Option<Database>,
 }
 
-async fn both() -> [Base; 2] {
+async fn both() -> [TestDatabase; 2] {
     [sqlite().await, postgres().await]
 }
 
-async fn sqlite() -> Base {
+async fn sqlite() -> TestDatabase {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("test.db");
     let options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", file.display()));
     let db = sea_orm::Database::connect(options).await.unwrap();
     Migrator::up(&db, None).await.unwrap();
-    Base {
+    TestDatabase {
         db,
         _sqlite: Some(directory),
         _postgres: None,
     }
 }
 
-async fn postgres() -> Base {
+async fn postgres() -> TestDatabase {
     let database = Database::create("read").await;
-    Base {
+    TestDatabase {
         db: database.connect().await,
         _sqlite: None,
         _postgres: Some(database),
@@ -94,7 +94,7 @@ async fn store(db: &DatabaseConnection, product: &products::Model, at: DateTime<
 fn object(id: i64, state: objects::State) -> objects::ActiveModel {
     objects::ActiveModel {
         id: Set(id),
-        registration: Set("r".to_owned()),
+        incarnation: Set("r".to_owned()),
         dataset: Set("products".to_owned()),
         root: Set("s3://bucket".to_owned()),
         key: Set(format!("in/{id}.jsonl")),
@@ -149,8 +149,8 @@ async fn database_with_tables_is_ready_and_one_without_is_not() {
 }
 
 #[tokio::test]
-async fn records_are_found_by_their_ids_with_what_jetline_knows_of_them() {
-    for Base { db, .. } in &both().await {
+async fn records_are_found_by_their_ids_with_fingerprint_and_time() {
+    for TestDatabase { db, .. } in &both().await {
         let at = now();
         let exact = product(2, "12345678901234567890.12345678");
         store(db, &product(1, "7072.16"), at).await;
@@ -171,7 +171,7 @@ async fn records_are_found_by_their_ids_with_what_jetline_knows_of_them() {
 
 #[tokio::test]
 async fn no_ids_find_no_records() {
-    for Base { db, .. } in &both().await {
+    for TestDatabase { db, .. } in &both().await {
         let found = records::find::<products::Model>(db, &[]).await.unwrap();
         assert!(found.is_empty());
     }
@@ -179,7 +179,7 @@ async fn no_ids_find_no_records() {
 
 #[tokio::test]
 async fn counts_are_of_the_folded_the_committed_and_the_forgotten_chunks() {
-    for Base { db, .. } in &both().await {
+    for TestDatabase { db, .. } in &both().await {
         objects::Entity::insert(object(1, objects::State::Reading))
             .exec(db)
             .await
@@ -222,7 +222,7 @@ async fn counts_are_of_the_folded_the_committed_and_the_forgotten_chunks() {
 
 #[tokio::test]
 async fn objects_are_listed_in_order_by_state_dataset_and_page() {
-    for Base { db, .. } in &both().await {
+    for TestDatabase { db, .. } in &both().await {
         for id in 1..=5 {
             let state = [objects::State::Done, objects::State::Failed][usize::from(id % 2 == 1)];
             objects::Entity::insert(object(id, state))
@@ -254,7 +254,7 @@ async fn objects_are_listed_in_order_by_state_dataset_and_page() {
 
 #[tokio::test]
 async fn rejected_lines_are_listed_in_order_by_object_and_page() {
-    for Base { db, .. } in &both().await {
+    for TestDatabase { db, .. } in &both().await {
         for (object_id, line) in [(2, 1), (1, 9), (1, 2)] {
             let reject = rejected_lines::ActiveModel {
                 object_id: Set(object_id),
@@ -278,18 +278,18 @@ async fn rejected_lines_are_listed_in_order_by_object_and_page() {
                 .map(|reject| (reject.object_id, reject.line))
                 .collect::<Vec<_>>()
         };
-        let behind = |object_id, line| Some(Cursor { object_id, line });
+        let after = |object_id, line| Some(Cursor { object_id, line });
         assert_eq!(list(None, None, 10).await, [(1, 2), (1, 9), (2, 1)]);
-        assert_eq!(list(None, behind(1, 2), 1).await, [(1, 9)]);
-        assert_eq!(list(Some(1), behind(1, 2), 10).await, [(1, 9)]);
+        assert_eq!(list(None, after(1, 2), 1).await, [(1, 9)]);
+        assert_eq!(list(Some(1), after(1, 2), 10).await, [(1, 9)]);
         assert_eq!(list(Some(2), None, 10).await, [(2, 1)]);
         assert!(list(Some(3), None, 10).await.is_empty());
     }
 }
 
 #[tokio::test]
-async fn list_of_rejected_lines_ends_after_the_bytes_asked_for() {
-    for Base { db, .. } in &both().await {
+async fn list_of_rejected_lines_ends_after_the_requested_bytes() {
+    for TestDatabase { db, .. } in &both().await {
         for line in 1..=5 {
             let reject = rejected_lines::ActiveModel {
                 object_id: Set(1),
@@ -302,7 +302,7 @@ async fn list_of_rejected_lines_ends_after_the_bytes_asked_for() {
             let inserted = rejected_lines::Entity::insert(reject).exec(db).await;
             inserted.unwrap();
         }
-        // A line counts with what is shown of it.
+        // A line counts with its truncated bytes.
         let each = 100 + SHOWN_BYTES;
         for (bytes, limit, expected) in [
             (1, 10, (1, true)),
@@ -316,12 +316,13 @@ async fn list_of_rejected_lines_ends_after_the_bytes_asked_for() {
             let page = read::rejects::list(db, None, None, limit, bytes).await;
             let page = page.unwrap();
             assert_eq!(
-                (page.rejects.len(), page.goes_on),
+                (page.rejects.len(), page.has_more),
                 expected,
                 "{bytes} {limit}"
             );
             let cut = |reject: &Reject| {
-                (reject.raw.len(), reject.raw_bytes, reject.is_cut()) == (SHOWN_BYTES, 10_000, true)
+                (reject.raw.len(), reject.raw_bytes, reject.is_truncated())
+                    == (SHOWN_BYTES, 10_000, true)
             };
             assert!(page.rejects.iter().all(cut));
         }
@@ -329,7 +330,13 @@ async fn list_of_rejected_lines_ends_after_the_bytes_asked_for() {
             object_id: 1,
             line: 3,
         };
-        assert!(read::rejects::find(db, at).await.unwrap().unwrap().is_cut());
+        assert!(
+            read::rejects::find(db, at)
+                .await
+                .unwrap()
+                .unwrap()
+                .is_truncated()
+        );
         let raw = read::rejects::raw(db, at).await.unwrap();
         assert_eq!(raw, Some(vec![b'x'; 10_000]));
         let nowhere = Cursor {
@@ -342,8 +349,8 @@ async fn list_of_rejected_lines_ends_after_the_bytes_asked_for() {
 }
 
 #[tokio::test]
-async fn records_come_in_parts_of_the_bytes_asked_for_in_the_order_of_their_ids() {
-    for Base { db, .. } in &both().await {
+async fn records_come_in_parts_of_the_requested_bytes_in_the_order_of_their_ids() {
+    for TestDatabase { db, .. } in &both().await {
         for id in 1..=4 {
             store(db, &product(id, "1"), now()).await;
         }
@@ -408,7 +415,7 @@ mod cities {
 
 #[tokio::test]
 async fn records_are_found_by_text_ids_whatever_is_in_them() {
-    for Base { db, .. } in &both().await {
+    for TestDatabase { db, .. } in &both().await {
         let backend = db.get_database_backend();
         let binary = if backend == DbBackend::Sqlite {
             "blob"
@@ -446,7 +453,7 @@ async fn records_are_found_by_text_ids_whatever_is_in_them() {
 
 #[tokio::test]
 async fn rejected_lines_of_each_object_are_counted_by_reason_and_the_first_is_shown() {
-    for Base { db, .. } in &both().await {
+    for TestDatabase { db, .. } in &both().await {
         let lines = [
             (1, 9, "a"),
             (1, 7, "b"),
@@ -464,9 +471,9 @@ async fn rejected_lines_of_each_object_are_counted_by_reason_and_the_first_is_sh
         });
         let insert = rejected_lines::Entity::insert_many(rows);
         insert.exec_without_returning(db).await.unwrap();
-        let found = read::rejects::of_each(db, &[1, 2, 4]).await.unwrap();
+        let found = read::rejects::summaries(db, &[1, 2, 4]).await.unwrap();
         assert_eq!(found.len(), 2);
-        let expected = Rejects {
+        let expected = RejectSummary {
             reasons: vec![("a".to_owned(), 2), ("b".to_owned(), 1)],
             line: 7,
             reason: "b".to_owned(),
@@ -474,6 +481,6 @@ async fn rejected_lines_of_each_object_are_counted_by_reason_and_the_first_is_sh
         };
         assert_eq!(found[&1], expected);
         assert_eq!(found[&2].reasons, [("c".to_owned(), 1)]);
-        assert!(read::rejects::of_each(db, &[]).await.unwrap().is_empty());
+        assert!(read::rejects::summaries(db, &[]).await.unwrap().is_empty());
     }
 }

@@ -1,20 +1,26 @@
-//! Objects that could not be read for a reason that is not theirs.
+//! Objects that could not be read for a reason that is not a fault of them.
 
 use std::{fmt::Write, time::Duration};
 
 use jetline_store::{
     entities::objects::State,
-    ledger::{Refusal, Unended},
+    ledger::{OpenObject, Refusal},
 };
 
-use crate::base::{Base, ONE, ROOT, TERM, both, complete, id, listed, register};
+use crate::fixtures::{
+    LEASE_TERM, ONE_OBJECT, ROOT, TestDatabase, both, complete, id, listed, register,
+};
 
 fn roots() -> [String; 1] {
     [ROOT.to_owned()]
 }
 
-async fn leased(base: &Base, owner: &str) -> Option<i64> {
-    let leased = base.ledger.lease(owner, &roots(), TERM, ONE).await.unwrap();
+async fn leased(base: &TestDatabase, owner: &str) -> Option<i64> {
+    let leased = base
+        .ledger
+        .lease(owner, &roots(), LEASE_TERM, ONE_OBJECT)
+        .await
+        .unwrap();
     leased.first().map(|object| object.id)
 }
 
@@ -29,11 +35,11 @@ fn refusal(object: i64, delay: Duration) -> [Refusal; 1] {
 const LONG: Duration = Duration::from_hours(1);
 
 #[tokio::test]
-async fn refused_object_is_open_with_its_reason_and_not_leased_until_its_time() {
+async fn refused_object_stays_open_with_its_reason_and_is_not_leased_before_retry_at() {
     for base in both().await {
         register(&base.ledger, 2).await;
         assert_eq!(leased(&base, "a").await, Some(1));
-        let noted = base.ledger.note_refusals(&refusal(1, LONG), "a").await;
+        let noted = base.ledger.record_refusals(&refusal(1, LONG), "a").await;
         assert_eq!(noted.unwrap(), 1);
         let object = base.object(1).await;
         assert_eq!((object.state, object.refusals), (State::Registered, 1));
@@ -47,12 +53,12 @@ async fn refused_object_is_open_with_its_reason_and_not_leased_until_its_time() 
 }
 
 #[tokio::test]
-async fn refusal_is_over_when_its_time_is_and_gone_when_the_object_is_read() {
+async fn refused_object_is_leased_after_retry_at_and_a_finished_read_clears_the_refusal() {
     for base in both().await {
         register(&base.ledger, 1).await;
         assert_eq!(leased(&base, "a").await, Some(1));
         let refusal = refusal(1, Duration::ZERO);
-        base.ledger.note_refusals(&refusal, "a").await.unwrap();
+        base.ledger.record_refusals(&refusal, "a").await.unwrap();
         assert_eq!(leased(&base, "a").await, Some(1));
         let finished = base.ledger.finish(&[(id(1), complete(0))], "a").await;
         assert_eq!(finished.unwrap(), 1);
@@ -68,51 +74,55 @@ async fn refusal_is_over_when_its_time_is_and_gone_when_the_object_is_read() {
 }
 
 #[tokio::test]
-async fn somebody_elses_object_is_not_refused() {
+async fn refusal_of_an_object_of_another_owner_is_ignored() {
     for base in both().await {
         register(&base.ledger, 1).await;
         assert_eq!(leased(&base, "a").await, Some(1));
-        let noted = base.ledger.note_refusals(&refusal(1, LONG), "b").await;
+        let noted = base.ledger.record_refusals(&refusal(1, LONG), "b").await;
         assert_eq!(noted.unwrap(), 0);
         assert_eq!(base.object(1).await.state, State::Reading);
     }
 }
 
 #[tokio::test]
-async fn what_has_not_ended_is_told_where_something_was_refused() {
+async fn open_objects_are_listed_where_the_first_was_refused() {
     for base in both().await {
         register(&base.ledger, 2).await;
-        let unended = base.ledger.unended_behind_unread(&roots()).await;
+        let unended = base.ledger.open_objects_if_blocked(&roots()).await;
         assert_eq!(unended.unwrap(), []);
         assert_eq!(leased(&base, "a").await, Some(1));
-        let noted = base.ledger.note_refusals(&refusal(1, LONG), "a").await;
+        let noted = base.ledger.record_refusals(&refusal(1, LONG), "a").await;
         noted.unwrap();
         let expected = [true, false]
             .into_iter()
             .zip(1..)
-            .map(|(refused, object)| Unended {
+            .map(|(refused, object)| OpenObject {
                 object: id(object),
                 refused,
                 dead: false,
             });
-        let unended = base.ledger.unended_behind_unread(&roots()).await;
+        let unended = base.ledger.open_objects_if_blocked(&roots()).await;
         assert!(unended.unwrap().into_iter().eq(expected));
     }
 }
 
 #[tokio::test]
-async fn what_has_not_ended_is_told_behind_an_object_of_another_source_that_nobody_reads() {
+async fn open_objects_are_listed_after_an_unread_object_of_another_source() {
     for base in both().await {
         register(&base.ledger, 2).await;
         base.run("UPDATE objects SET root = 'another' WHERE id = 1")
             .await;
         let unended = async || {
-            let unended = base.ledger.unended_behind_unread(&roots()).await.unwrap();
+            let unended = base.ledger.open_objects_if_blocked(&roots()).await.unwrap();
             unended.iter().map(|one| one.object).collect::<Vec<_>>()
         };
         assert_eq!(unended().await, [id(2)]);
         let roots = ["another".to_owned()];
-        let leased = base.ledger.lease("b", &roots, TERM, ONE).await.unwrap();
+        let leased = base
+            .ledger
+            .lease("b", &roots, LEASE_TERM, ONE_OBJECT)
+            .await
+            .unwrap();
         assert_eq!(leased.len(), 1);
         assert_eq!(unended().await, []);
         base.run("UPDATE objects SET lease_until = 1 WHERE id = 1")
@@ -122,14 +132,14 @@ async fn what_has_not_ended_is_told_behind_an_object_of_another_source_that_nobo
 }
 
 #[tokio::test]
-async fn key_that_the_database_cannot_hold_is_refused_alone() {
+async fn key_that_the_database_cannot_store_is_refused_alone() {
     for base in both().await {
         let is_postgres = base.ledger.system() == "postgresql";
         let mut nul = listed("1", 1);
         nul.key = "nul\0.jsonl".to_owned();
         assert_eq!(base.ledger.refuses(&nul).is_some(), is_postgres);
         assert_eq!(base.ledger.refuses(&listed("1", 1)), None);
-        // What is not refused can be registered: random, as texts are compressed.
+        // An accepted key can be registered: random, as PostgreSQL compresses texts.
         let mut long = listed("2", 2);
         let mut number = 7_u64;
         while base.ledger.refuses(&long).is_none() && long.key.len() < 5_000 {

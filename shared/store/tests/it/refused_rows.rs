@@ -1,22 +1,25 @@
-//! Rows that the database refuses, in whatever way: each costs itself alone.
+//! Rows that the database refuses, in all ways: only they are rejected.
 
 use jetline_records::{Reason, Table, products};
-use jetline_store::{CommitOutcome, Error, Refused};
+use jetline_store::{CommitOutcome, Error, RefusedRow};
 
-use crate::base::{Base, both, chunk, if_changed, postgres, sqlite};
+use crate::fixtures::{TestDatabase, both, chunk, if_changed, postgres, sqlite};
 
 fn table() -> Table {
     Table::of::<products::Model>()
 }
 
-/// Rows of the titles, with ids and lines from 1 on.
+/// Rows with these titles, and ids and lines from 1 on.
 fn rows(titles: &[&str]) -> Vec<(i64, String)> {
     let ids = 1..;
     ids.zip(titles.iter().map(ToString::to_string)).collect()
 }
 
-/// The lines that are refused, with the reason and the message.
-async fn refused(base: &Base, titles: &[&str]) -> Result<Vec<(u32, Reason, String)>, Error> {
+/// The refused lines, with reason and message.
+async fn refused(
+    base: &TestDatabase,
+    titles: &[&str],
+) -> Result<Vec<(u32, Reason, String)>, Error> {
     let rows = rows(titles);
     let rows: Vec<_> = rows
         .iter()
@@ -29,7 +32,7 @@ async fn refused(base: &Base, titles: &[&str]) -> Result<Vec<(u32, Reason, Strin
     let mut refused: Vec<_> = refused
         .into_iter()
         .map(
-            |Refused {
+            |RefusedRow {
                  position,
                  rejection,
              }| { (position.line(), rejection.reason, rejection.message) },
@@ -39,7 +42,7 @@ async fn refused(base: &Base, titles: &[&str]) -> Result<Vec<(u32, Reason, Strin
     Ok(refused)
 }
 
-/// Has each way of refusing rows of the title `no`; the text is part of what the message says.
+/// All ways to refuse rows with the title `no`, each with a part of its message.
 const WAYS: &[(&str, &str)] = &[
     (
         "ALTER TABLE products ADD CONSTRAINT polite CHECK (title <> 'no')",
@@ -81,7 +84,7 @@ const RAISES_INTERNAL: &str = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plp
     CREATE TRIGGER no BEFORE INSERT OR UPDATE ON products FOR EACH ROW EXECUTE FUNCTION no()";
 
 #[tokio::test]
-async fn row_that_is_refused_in_any_way_is_found_among_others_and_nothing_stays() {
+async fn row_that_is_refused_in_any_way_is_found_and_everything_is_rolled_back() {
     for (way, message) in WAYS {
         let (base, epoch) = postgres().await.with_objects(1).await;
         base.run(way).await;
@@ -107,14 +110,14 @@ async fn row_that_is_refused_in_any_way_is_found_among_others_and_nothing_stays(
             )
             .await;
         let error = outcome.expect_err(way);
-        assert!(error.may_be_of_a_row(), "{error:?}");
+        assert!(error.may_be_caused_by_row(), "{error:?}");
         assert!(base.chunks().await.is_empty());
     }
 }
 
-/// Each search holds the locks of all that it has written so far.
+/// Each search holds the locks of all rows that it has written so far.
 #[tokio::test]
-async fn searches_at_the_same_time_lock_rows_in_one_order() {
+async fn concurrent_searches_lock_rows_in_the_same_order() {
     let (base, _) = postgres().await.with_objects(1).await;
     base.run(WAYS[0].0).await;
     let mut titles = vec!["yes"; 2_000];
@@ -137,7 +140,7 @@ async fn searches_at_the_same_time_lock_rows_in_one_order() {
 }
 
 #[tokio::test]
-async fn row_that_policies_refuse_is_found_even_alone() {
+async fn row_that_a_row_security_policy_refuses_is_found_even_alone() {
     let base = postgres().await;
     let base = base.with_objects(1).await.0;
     base.run(
@@ -158,7 +161,7 @@ async fn row_that_policies_refuse_is_found_even_alone() {
 }
 
 #[tokio::test]
-async fn table_that_takes_no_row_at_all_is_not_the_fault_of_rows() {
+async fn table_that_accepts_no_row_at_all_rejects_none() {
     for fault in [
         "DROP TABLE products",
         "ALTER TABLE products DROP COLUMN brand",
@@ -178,7 +181,7 @@ async fn table_that_takes_no_row_at_all_is_not_the_fault_of_rows() {
 }
 
 #[tokio::test]
-async fn column_that_every_row_would_need_is_named() {
+async fn required_column_that_no_record_has_is_named() {
     for base in both().await {
         base.ledger.check_table(&table()).await.unwrap();
         for harmless in [
@@ -196,7 +199,7 @@ async fn column_that_every_row_would_need_is_named() {
     assert!(error.to_string().contains("colour"), "{error}");
 }
 
-/// SQLite's triggers know how to leave a row out; PostgreSQL's return NULL.
+/// SQLite's triggers suppress a row with `RAISE(IGNORE)`; PostgreSQL's return NULL.
 const SUPPRESS: [&str; 2] = [
     "CREATE FUNCTION hush() RETURNS trigger LANGUAGE plpgsql AS
          'BEGIN IF new.title = ''no'' THEN RETURN NULL; END IF; RETURN new; END';
@@ -206,7 +209,7 @@ const SUPPRESS: [&str; 2] = [
 ];
 
 #[tokio::test]
-async fn row_that_a_trigger_leaves_out_is_found_whether_it_is_new_or_not() {
+async fn row_that_a_trigger_suppresses_is_found_whether_it_is_new_or_not() {
     for (base, suppress) in [postgres().await, sqlite().await].into_iter().zip(SUPPRESS) {
         let (base, epoch) = base.with_objects(1).await;
         base.counts(&epoch, chunk(1, 0, &[(2, "old")])).await;
@@ -229,9 +232,9 @@ async fn row_that_a_trigger_leaves_out_is_found_whether_it_is_new_or_not() {
     }
 }
 
-/// A commit of such an object writes it, and meets the trigger.
+/// A commit of such an object writes the row, and the trigger fires.
 #[tokio::test]
-async fn row_that_is_rewritten_is_found_although_it_says_the_same() {
+async fn rewritten_row_with_the_same_content_is_found() {
     for (base, suppress) in [postgres().await, sqlite().await].into_iter().zip(SUPPRESS) {
         let (base, epoch) = base.with_objects(1).await;
         base.counts(&epoch, chunk(1, 0, &[(1, "no")])).await;
@@ -249,7 +252,7 @@ async fn row_that_is_rewritten_is_found_although_it_says_the_same() {
 }
 
 #[tokio::test]
-async fn refusal_in_sqlite_costs_its_row_alone() {
+async fn refusal_in_sqlite_rejects_its_row_alone() {
     let (base, _) = sqlite().await.with_objects(1).await;
     base.run(
         "CREATE TRIGGER no BEFORE INSERT ON products WHEN new.title = 'no' BEGIN SELECT RAISE(ABORT, 'not today'); END",
@@ -261,7 +264,7 @@ async fn refusal_in_sqlite_costs_its_row_alone() {
 }
 
 #[tokio::test]
-async fn rolling_back_in_sqlite_costs_its_row_alone() {
+async fn rollback_by_a_trigger_in_sqlite_rejects_its_row_alone() {
     let (base, _) = sqlite().await.with_objects(1).await;
     base.run(
         "CREATE TRIGGER no BEFORE INSERT ON products WHEN new.title = 'no' BEGIN SELECT RAISE(ROLLBACK, 'not today'); END",
@@ -275,11 +278,11 @@ async fn rolling_back_in_sqlite_costs_its_row_alone() {
     assert_eq!(base.number("SELECT COUNT(*) FROM products").await, Some(0));
 }
 
-/// A trigger that fails for want of a table could be the fault of all rows: one that can be written says that it is not.
+/// A trigger that needs a missing table may concern all rows: one row that can be written shows that it does not.
 #[tokio::test]
-async fn row_is_found_where_the_table_says_all_others_already() {
+async fn row_is_found_where_all_others_are_unchanged() {
     let (odd, _) = WAYS[WAYS.len() - 1];
-    // The rows are of the lines themselves, or of lines of a later object.
+    // The stored rows are of the same lines, or of lines of a later object.
     for object in [1, 2] {
         let (base, epoch) = postgres().await.with_objects(2).await;
         base.run(odd).await;
@@ -292,7 +295,7 @@ async fn row_is_found_where_the_table_says_all_others_already() {
 }
 
 #[tokio::test]
-async fn missing_table_is_not_the_fault_of_rows_that_policies_tell_apart() {
+async fn missing_table_rejects_no_row_under_row_security() {
     let base = postgres().await.with_objects(1).await.0;
     base.run(
         "ALTER TABLE products ENABLE ROW LEVEL SECURITY;
@@ -305,9 +308,9 @@ async fn missing_table_is_not_the_fault_of_rows_that_policies_tell_apart() {
     assert!(found.is_err(), "{found:?}");
 }
 
-/// In order, what the table says already is left alone: by the commit, and by the search.
+/// In order, neither the commit nor the search writes rows with the same content.
 #[tokio::test]
-async fn search_leaves_rows_alone_that_the_commit_does() {
+async fn search_does_not_write_rows_that_the_commit_does_not_write() {
     let (base, epoch) = postgres().await.with_objects(2).await;
     base.counts(&epoch, chunk(1, 0, &[(1, "a"), (2, "b")]))
         .await;

@@ -1,12 +1,12 @@
-//! Object versions get their numbers once, in the order in which they are listed.
+//! Registration: object versions get their numbers once, in the order of the list.
 
 use chrono::TimeDelta;
 use jetline_store::{entities::objects, ledger::NewObject};
 use sea_orm::{EntityTrait, QueryOrder};
 
-use crate::base::{Base, both, listed, watermark};
+use crate::fixtures::{TestDatabase, both, listed, watermark};
 
-async fn keys(base: &Base) -> Vec<(i64, String)> {
+async fn keys(base: &TestDatabase) -> Vec<(i64, String)> {
     let all = objects::Entity::find().order_by_asc(objects::Column::Id);
     let all = all.all(base.db()).await.unwrap();
     all.into_iter()
@@ -29,13 +29,13 @@ async fn numbers_follow_the_order_of_the_list() {
         assert_eq!(first.state, objects::State::Registered);
         assert_eq!(first.size, 1_000);
         assert_eq!((first.chunk_bytes, first.chunk_lines), (100, Some(10)));
-        assert_eq!((first.registration.as_str(), first.readings), ("rb", 0));
+        assert_eq!((first.incarnation.as_str(), first.readings), ("rb", 0));
         assert_eq!(watermark(&base.ledger).await, 1);
     }
 }
 
 #[tokio::test]
-async fn known_versions_are_skipped_and_new_ones_come_behind() {
+async fn known_versions_are_skipped_and_new_ones_get_the_next_numbers() {
     for base in both().await {
         let first = [listed("a", 1), listed("b", 2)];
         base.ledger.register(&first).await.unwrap();
@@ -70,7 +70,7 @@ async fn another_content_time_root_or_size_is_another_version() {
             size: 1_001,
             ..version.clone()
         };
-        // Databases hold microseconds.
+        // Databases store microseconds.
         let mut same = version.clone();
         same.last_modified += TimeDelta::nanoseconds(1);
         let all = [version, later, changed, elsewhere, longer, same];
@@ -104,7 +104,7 @@ async fn thousands_of_objects_are_registered_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fetchers_that_register_at_the_same_time_give_each_object_one_number() {
+async fn concurrent_fetchers_register_each_object_once() {
     for base in both().await {
         let objects: Vec<_> = (0..600).map(|n| listed(&format!("{n:05}"), n)).collect();
         let registrars = [0..400, 200..600, 100..500, 0..600].map(|part| {

@@ -1,25 +1,25 @@
-//! Chunks that come again, too late, or for nothing.
+//! Redelivered, late and stale chunks.
 
 use jetline_records::Mode;
 use jetline_store::{CommitOutcome, Counts};
 
-use crate::base::{
-    AGAIN, NOTHING, again, begin, both, chunk, complete, damaged, entry, epoch_id, id, read,
-    unchanged, unreadable,
-};
 use crate::commits::rejected;
+use crate::fixtures::{
+    ALREADY_COMMITTED, NO_COUNTS, already_committed, begin, both, chunk, complete, damaged, entry,
+    epoch_id, id, read, unchanged, unreadable,
+};
 
 #[tokio::test]
-async fn chunk_that_comes_again_changes_nothing() {
+async fn redelivered_chunk_changes_nothing() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         base.counts(&epoch, chunk(1, 0, &[(1, "a"), (2, "b")]))
             .await;
         base.counts(&epoch, chunk(2, 0, &[(1, "a2")])).await;
         let (before, product) = (base.chunks().await, base.product(1).await);
-        // It does not even matter what it says.
+        // Its content does not matter.
         let chunk = chunk(1, 0, &[(1, "other"), (3, "new")]);
-        assert_eq!(base.commit(&epoch, &[chunk]).await, again());
+        assert_eq!(base.commit(&epoch, &[chunk]).await, already_committed());
         assert_eq!(base.chunks().await, before);
         assert_eq!(base.product(1).await, product);
         assert_eq!(base.product(3).await, None);
@@ -49,7 +49,7 @@ async fn chunk_is_not_committed_before_any_epoch_or_on_another_server() {
         assert!(!base.ledger.epoch().await.unwrap().unwrap().same_server);
         let outcome = base.commit(&epoch, std::slice::from_ref(&chunk)).await;
         assert_eq!(outcome, CommitOutcome::EpochEnded);
-        // Whoever starts on another server begins anew.
+        // A process that starts on another server begins a new epoch.
         let next = begin(&base.ledger, Mode::Shared, None, 2).await;
         assert_eq!(next.id, epoch_id(2));
         base.run("DELETE FROM epoch").await;
@@ -59,7 +59,7 @@ async fn chunk_is_not_committed_before_any_epoch_or_on_another_server() {
 }
 
 #[tokio::test]
-async fn chunks_of_no_open_object_are_stale_and_keep_the_others_back() {
+async fn chunks_of_no_open_object_are_stale_and_nothing_is_committed() {
     for base in both().await {
         let (base, _) = base.with_objects(2).await;
         read(&base.ledger, &unreadable()).await;
@@ -68,7 +68,7 @@ async fn chunks_of_no_open_object_are_stale_and_keep_the_others_back() {
         let failed = chunk(1, 0, &[(1, "a")]);
         let unknown = chunk(9, 0, &[(2, "b")]);
         let mut restored = chunk(2, 0, &[(3, "c")]);
-        restored.entry.registration = "of another database".to_owned();
+        restored.entry.incarnation = "of another database".to_owned();
         let open = chunk(2, 1, &[(4, "d")]);
         let chunks = [
             failed.clone(),
@@ -94,24 +94,27 @@ async fn late_chunk_of_a_done_object_is_committed_already_even_after_folding() {
         read(&base.ledger, &complete(1)).await;
         read(&base.ledger, &complete(1)).await;
         base.ledger.settle(epoch_id(9), None).await.unwrap();
-        // Done, but not folded: the first is not.
+        // Done, but not folded: the first object is not done.
         assert_eq!(base.chunks().await.len(), 1);
         assert_eq!(
             base.commit(&epoch, std::slice::from_ref(&second)).await,
-            again()
+            already_committed()
         );
         base.counts(&epoch, first.clone()).await;
         base.ledger.settle(epoch_id(9), None).await.unwrap();
         assert_eq!(base.chunks().await, []);
         let both = base.commit(&epoch, &[first, second]).await;
-        assert_eq!(both, CommitOutcome::Committed(vec![AGAIN, AGAIN]));
+        assert_eq!(
+            both,
+            CommitOutcome::Committed(vec![ALREADY_COMMITTED, ALREADY_COMMITTED])
+        );
         assert_eq!(base.chunks().await, []);
         assert_eq!(base.product(1).await.unwrap().0, "b");
     }
 }
 
 #[tokio::test]
-async fn late_chunk_of_an_object_that_was_damaged_behind_it_is_committed_already() {
+async fn late_chunk_of_an_object_that_is_damaged_after_it_is_committed_already() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
         let chunk = chunk(1, 0, &[(1, "a")]);
@@ -119,7 +122,7 @@ async fn late_chunk_of_an_object_that_was_damaged_behind_it_is_committed_already
         read(&base.ledger, &damaged(1)).await;
         base.ledger.settle(epoch_id(9), None).await.unwrap();
         assert_eq!(base.chunks().await, []);
-        assert_eq!(base.commit(&epoch, &[chunk]).await, again());
+        assert_eq!(base.commit(&epoch, &[chunk]).await, already_committed());
     }
 }
 
@@ -136,7 +139,7 @@ async fn chunk_that_is_committed_again_in_a_new_epoch_keeps_its_first_counts() {
         assert_eq!(base.status(1).await.committed_bytes, 0);
         let expected = Counts {
             inserted: 2,
-            ..NOTHING
+            ..NO_COUNTS
         };
         assert_eq!(base.counts(&next, unchanged(1, 0, 2)).await, expected);
         let status = base.status(1).await;
@@ -145,7 +148,7 @@ async fn chunk_that_is_committed_again_in_a_new_epoch_keeps_its_first_counts() {
     }
 }
 
-/// A line was outdone by one that the database refused then, and another one is refused now.
+/// A line was superseded by one that the database refused then, and another one is refused now.
 #[tokio::test]
 async fn chunk_that_is_committed_again_counts_what_it_writes_and_rejects_now() {
     for base in both().await {
@@ -156,7 +159,7 @@ async fn chunk_that_is_committed_again_counts_what_it_writes_and_rejects_now() {
         chunk.rejected = vec![rejected(4, "no", b"d")];
         base.counts(&first, chunk.clone()).await;
         let next = begin(&base.ledger, Mode::Shared, Some(first.id), 2).await;
-        let mut again = crate::base::chunk(1, 0, &[(1, "a"), (2, "b")]);
+        let mut again = crate::fixtures::chunk(1, 0, &[(1, "a"), (2, "b")]);
         again.entry = chunk.entry;
         again.superseded = 1;
         again.rejected = vec![rejected(3, "no", b"c")];
@@ -164,7 +167,7 @@ async fn chunk_that_is_committed_again_counts_what_it_writes_and_rejects_now() {
             inserted: 2,
             superseded: 1,
             rejected: 1,
-            ..NOTHING
+            ..NO_COUNTS
         };
         assert_eq!(base.counts(&next, again).await, expected);
         let line = base.number("SELECT line FROM rejected_lines").await;
@@ -178,8 +181,8 @@ async fn chunk_of_blank_lines_is_committed_like_any_other() {
         let (base, epoch) = base.with_objects(1).await;
         let mut blank = unchanged(1, 0, 3);
         blank.unchanged = 0;
-        assert_eq!(base.counts(&epoch, blank.clone()).await, NOTHING);
-        assert_eq!(base.commit(&epoch, &[blank]).await, again());
+        assert_eq!(base.counts(&epoch, blank.clone()).await, NO_COUNTS);
+        assert_eq!(base.commit(&epoch, &[blank]).await, already_committed());
         assert_eq!(base.chunks().await[0].line_count, 3);
         assert_eq!(entry(1, 0, 3).end, 30);
     }

@@ -1,4 +1,4 @@
-//! Objects are read again from one of them on.
+//! Replays.
 
 use std::{collections::HashSet, num::NonZeroU32};
 
@@ -9,12 +9,12 @@ use jetline_store::{
     ledger::{Replay, ReplayOutcome, Stored},
 };
 
-use crate::base::{
-    Base, ROOT, TERM, begin, both, chunk, complete, epoch_id, id, if_changed, lease, read,
-    register, watermark,
+use crate::fixtures::{
+    LEASE_TERM, ROOT, TestDatabase, begin, both, chunk, complete, epoch_id, id, if_changed, lease,
+    read, register, watermark,
 };
 
-/// All objects but these are where they were.
+/// The objects in the source: all but the `gone` ones.
 fn stored(count: i64, gone: &[i64]) -> HashSet<Stored> {
     let there = (1..=count).filter(|number| !gone.contains(number));
     there
@@ -30,7 +30,7 @@ fn replay(from: i64, stored: &HashSet<Stored>) -> Replay<'_> {
     Replay {
         from: id(from),
         stored,
-        registration: "again",
+        incarnation: "again",
         chunk_bytes: 200,
         chunk_lines: NonZeroU32::MIN,
         max_line_bytes: 70,
@@ -45,8 +45,8 @@ fn opened(outcome: &ReplayOutcome) -> Vec<i64> {
     }
 }
 
-/// Three objects of a line each, all of them done and folded; the second one has a rejected line as well.
-async fn three_done(base: Base) -> (Base, jetline_records::Epoch) {
+/// Three objects of a line each, all done and folded; the second one also has a rejected line.
+async fn three_done(base: TestDatabase) -> (TestDatabase, jetline_records::Epoch) {
     let (base, epoch) = base.with_objects(3).await;
     for object in 1..=3 {
         let mut chunk = chunk(object, 0, &[(object, "a")]);
@@ -73,7 +73,7 @@ async fn three_done(base: Base) -> (Base, jetline_records::Epoch) {
 }
 
 #[tokio::test]
-async fn object_and_everything_behind_it_is_open_as_on_its_first_day() {
+async fn object_and_all_after_it_are_reset_to_their_registration() {
     for base in both().await {
         let (base, _) = three_done(base).await;
         let stored = stored(3, &[]);
@@ -94,9 +94,9 @@ async fn object_and_everything_behind_it_is_open_as_on_its_first_day() {
             );
             assert_eq!((object.done_at, object.error), (None, None));
             assert_eq!((status.lines(), status.committed_bytes), (0, 0));
-            // The queue may remember the chunks of the first reading by their names.
+            // The queue may still deduplicate by the message ids of the first read attempt.
             assert_eq!(object.readings, 1);
-            // Nothing is committed that was cut otherwise: the limits are those that are set now.
+            // No chunk is committed that was split with other limits: those of the replay apply now.
             let limits = (
                 object.chunk_bytes,
                 object.chunk_lines,
@@ -105,13 +105,13 @@ async fn object_and_everything_behind_it_is_open_as_on_its_first_day() {
             assert_eq!(limits, (200, Some(1), 70));
         }
         assert_eq!(base.ledger.oldest_rejected(None).await.unwrap(), None);
-        // The rows stay until they are committed again.
+        // The rows are kept until they are committed again.
         assert!(base.product(3).await.is_some());
     }
 }
 
 #[tokio::test]
-async fn nobody_commits_under_the_epoch_before_a_replay_or_joins_it() {
+async fn epoch_before_a_replay_can_neither_be_committed_under_nor_joined() {
     for base in both().await {
         let (base, epoch) = three_done(base).await;
         let stored = stored(3, &[]);
@@ -130,13 +130,13 @@ async fn nobody_commits_under_the_epoch_before_a_replay_or_joins_it() {
             CommitOutcome::Stale(vec![entry])
         );
         let mut again = chunk(3, 0, &[(3, "b")]);
-        again.entry.registration = "again".to_owned();
+        again.entry.incarnation = "again".to_owned();
         assert_eq!(base.counts(&next, again).await.unchanged, 1);
     }
 }
 
 #[tokio::test]
-async fn process_that_reads_in_order_goes_on_after_a_replay() {
+async fn process_in_order_continues_after_a_replay() {
     for base in both().await {
         register(&base.ledger, 2).await;
         let first = begin(&base.ledger, Mode::InOrder, None, 1).await;
@@ -152,7 +152,7 @@ async fn process_that_reads_in_order_goes_on_after_a_replay() {
 }
 
 #[tokio::test]
-async fn reader_in_the_middle_of_a_replayed_object_has_lost_it() {
+async fn reader_of_a_replayed_object_loses_its_lease() {
     for base in both().await {
         register(&base.ledger, 1).await;
         lease(&base.ledger, "me").await.unwrap();
@@ -160,7 +160,7 @@ async fn reader_in_the_middle_of_a_replayed_object_has_lost_it() {
             .replay(&replay(1, &stored(1, &[])))
             .await
             .unwrap();
-        let kept = base.ledger.renew(&[id(1)], "me", TERM).await;
+        let kept = base.ledger.renew(&[id(1)], "me", LEASE_TERM).await;
         assert_eq!(kept.unwrap(), []);
         let finished = base.ledger.finish(&[(id(1), complete(3))], "me").await;
         assert_eq!(finished.unwrap(), 0);
@@ -170,12 +170,12 @@ async fn reader_in_the_middle_of_a_replayed_object_has_lost_it() {
             (State::Registered, None)
         );
         let other = lease(&base.ledger, "other").await.unwrap();
-        assert_eq!((other.readings, other.registration.as_str()), (2, "again"));
+        assert_eq!((other.readings, other.incarnation.as_str()), (2, "again"));
     }
 }
 
 #[tokio::test]
-async fn object_that_is_gone_refuses_the_replay_unless_nothing_of_it_was_committed() {
+async fn missing_object_prevents_the_replay_unless_nothing_of_it_was_committed() {
     for base in both().await {
         let (base, _) = three_done(base).await;
         register(&base.ledger, 4).await;
@@ -231,7 +231,7 @@ async fn replayed_object_is_not_dismissed_any_more() {
 }
 
 #[tokio::test]
-async fn rewriting_replay_writes_rows_that_seem_to_say_the_same() {
+async fn rewriting_replay_writes_rows_with_the_same_fingerprint() {
     for rewrite in [false, true] {
         for base in both().await {
             let (base, _) = three_done(base).await;
@@ -248,7 +248,7 @@ async fn rewriting_replay_writes_rows_that_seem_to_say_the_same() {
                 // A row of its own, which is this very line; and one of an object that is not replayed.
                 let lines = [(object, "a"), (1, "a")];
                 let mut chunk = if_changed(chunk(object, 0, &lines));
-                chunk.entry.registration = "again".to_owned();
+                chunk.entry.incarnation = "again".to_owned();
                 assert_eq!(base.counts(&epoch, chunk).await.unchanged, 2);
             }
             for object in 1..=3 {

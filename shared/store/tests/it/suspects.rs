@@ -1,8 +1,10 @@
 //! Chunks that may be what crashes their writers.
 
-use jetline_store::{entities::chunks::State, ledger::Suspicion};
+use jetline_store::{entities::chunks::State, ledger::SuspectAction};
 
-use crate::base::{NOTHING, again, both, chunk, complete, entry, epoch_id, read, unchanged};
+use crate::fixtures::{
+    NO_COUNTS, already_committed, both, chunk, complete, entry, epoch_id, read, unchanged,
+};
 
 #[tokio::test]
 async fn suspicious_chunk_is_tried_so_often_and_then_dead() {
@@ -11,14 +13,14 @@ async fn suspicious_chunk_is_tried_so_often_and_then_dead() {
         let chunk = entry(1, 0, 3);
         for attempt in 1..=3 {
             let suspicion = base.ledger.suspect(&chunk, 3).await.unwrap();
-            assert_eq!(suspicion, Suspicion::Try);
+            assert_eq!(suspicion, SuspectAction::Retry);
             let noted = &base.chunks().await[0];
             assert_eq!((noted.state, noted.attempts), (State::Suspect, attempt));
             assert_eq!((noted.end_offset, noted.line_count), (30, 3));
         }
         for _ in 0..2 {
             let suspicion = base.ledger.suspect(&chunk, 3).await.unwrap();
-            assert_eq!(suspicion, Suspicion::Dead);
+            assert_eq!(suspicion, SuspectAction::DeadLetter);
             assert_eq!(base.chunks().await[0].state, State::Dead);
         }
     }
@@ -31,15 +33,15 @@ async fn suspicious_chunk_that_is_committed_is_like_any_other() {
         base.ledger.suspect(&entry(1, 0, 1), 1).await.unwrap();
         let counts = base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
         assert_eq!((counts.inserted, counts.lines()), (1, 1));
-        // It comes again, and again, and stays committed.
+        // It is redelivered several times, and stays committed.
         for _ in 0..3 {
             let suspicion = base.ledger.suspect(&entry(1, 0, 1), 1).await.unwrap();
-            assert_eq!(suspicion, Suspicion::Try);
+            assert_eq!(suspicion, SuspectAction::Retry);
             assert_eq!(base.chunks().await[0].state, State::Committed);
         }
         assert_eq!(
             base.commit(&epoch, &[chunk(1, 0, &[(1, "a")])]).await,
-            again()
+            already_committed()
         );
     }
 }
@@ -54,7 +56,7 @@ async fn chunk_that_was_given_up_and_is_committed_after_all_is_not_dead() {
         assert_eq!(base.chunks().await[0].state, State::Dead);
         let mut blank = unchanged(1, 0, 1);
         blank.unchanged = 0;
-        assert_eq!(base.counts(&epoch, blank).await, NOTHING);
+        assert_eq!(base.counts(&epoch, blank).await, NO_COUNTS);
         assert_eq!(base.chunks().await[0].state, State::Committed);
     }
 }
@@ -67,10 +69,10 @@ async fn chunk_of_an_object_that_ended_or_is_another_one_leaves_no_suspicion() {
         read(&base.ledger, &complete(1)).await;
         base.ledger.settle(epoch_id(9), None).await.unwrap();
         let mut restored = entry(2, 0, 1);
-        restored.registration = "of another database".to_owned();
+        restored.incarnation = "of another database".to_owned();
         for chunk in [entry(1, 0, 1), restored, entry(7, 0, 1)] {
             let suspicion = base.ledger.suspect(&chunk, 0).await.unwrap();
-            assert_eq!(suspicion, Suspicion::Try);
+            assert_eq!(suspicion, SuspectAction::Retry);
         }
         assert_eq!(base.chunks().await, []);
     }

@@ -1,27 +1,27 @@
-//! What a record does to the row that there is.
+//! The change that a new row makes to the stored one.
 
 use std::cmp::Ordering;
 
 use jetline_records::{Fingerprint, IdType, Key};
 use sea_orm::{DbErr, FromQueryResult, QueryResult};
 
-use super::Judged;
+use super::UpsertRow;
 
-/// What is looked up of a row.
-pub(super) struct Old {
+/// The part of a stored row that decides about a change.
+pub(super) struct StoredRow {
     /// Its version and position.
     pub(super) rank: (i64, i64),
     pub(super) fingerprint: Fingerprint,
 }
 
-/// A row as it is read, before the type of its id is known.
-pub(super) struct OldRow {
+/// A stored row as it is read, before the type of its id is known.
+pub(super) struct UntypedRow {
     id: Result<i64, String>,
     rank: (i64, i64),
     fingerprint: Vec<u8>,
 }
 
-impl FromQueryResult for OldRow {
+impl FromQueryResult for UntypedRow {
     fn from_query_result(row: &QueryResult, _: &str) -> Result<Self, DbErr> {
         let id = match row.try_get::<i64>("", "id") {
             Ok(id) => Ok(id),
@@ -35,51 +35,51 @@ impl FromQueryResult for OldRow {
     }
 }
 
-impl OldRow {
-    pub(super) fn with_key(self, id_type: IdType) -> Result<(Key, Old), DbErr> {
+impl UntypedRow {
+    pub(super) fn with_key(self, id_type: IdType) -> Result<(Key, StoredRow), DbErr> {
         let key = match (self.id, id_type) {
             (Ok(id), IdType::Int) => Key::Int(id),
             (Ok(id), IdType::Text) => Key::Text(id.to_string()),
             (Err(id), _) => Key::Text(id),
         };
-        let old = Old {
+        let stored = StoredRow {
             rank: self.rank,
             fingerprint: Fingerprint::try_from(&self.fingerprint[..]).map_err(|_| {
                 DbErr::Type("a fingerprint of another length than 16 bytes".to_owned())
             })?,
         };
-        Ok((key, old))
+        Ok((key, stored))
     }
 }
 
-/// What a record does.
+/// The change of a stored row.
 pub(super) enum Change {
-    /// There is no row yet.
+    /// There is no stored row.
     Insert,
-    /// The row says something else.
+    /// The content is different.
     Update,
-    /// The row says the same and takes the new rank.
+    /// The content is the same, and the row takes the new rank.
     Raise,
-    /// The row says the same and may be left alone, or it is this very line.
+    /// The content is the same and the row may stay as it is, or it was written by this very line.
     Nothing,
-    /// The row has a higher rank.
+    /// The stored row has a higher rank.
     Superseded,
 }
 
 impl Change {
-    /// `rewrite` says that rows are not to be trusted: whatever is not outdone is written.
-    pub(super) fn of(old: Option<&Old>, judged: &Judged, rewrite: bool) -> Self {
-        let Some(old) = old else {
+    /// With `rewrite`, stored fingerprints are not trusted: whatever is not superseded is written.
+    pub(super) fn of(stored: Option<&StoredRow>, new: &UpsertRow, rewrite: bool) -> Self {
+        let Some(stored) = stored else {
             return Self::Insert;
         };
-        let same = old.fingerprint == judged.row.fingerprint;
-        match old.rank.cmp(&(judged.row.version, judged.position.get())) {
+        let same = stored.fingerprint == new.row.fingerprint;
+        match stored.rank.cmp(&(new.row.version, new.position.get())) {
             Ordering::Greater => Self::Superseded,
             Ordering::Equal | Ordering::Less if rewrite && same => Self::Raise,
             Ordering::Equal if rewrite => Self::Update,
             Ordering::Equal => Self::Nothing,
             Ordering::Less if !same => Self::Update,
-            Ordering::Less if judged.if_changed => Self::Nothing,
+            Ordering::Less if new.if_changed => Self::Nothing,
             Ordering::Less => Self::Raise,
         }
     }

@@ -1,6 +1,7 @@
-//! Bulk upsert: a row is written unless it has a higher rank already, or says the same and may be left alone.
+//! Bulk upsert: a row is written unless the stored one has a higher rank, or has the same content and may stay as it
+//! is.
 //!
-//! `updated_at` changes with the content only: a row that merely takes a new rank keeps it.
+//! `updated_at` changes only with the content: a row that merely takes a new rank keeps it.
 
 mod change;
 mod postgres;
@@ -10,25 +11,25 @@ use chrono::{DateTime, Utc};
 use jetline_records::{Key, Position, Table};
 use sea_orm::{ConnectionTrait, DbBackend};
 
-use super::{Judged, Written};
+use super::{UpsertRow, Written};
 use crate::Error;
 
-/// What an upsert did.
+/// The result of an upsert.
 #[derive(Debug, Default)]
 pub(super) struct Upserted {
-    /// For each chunk.
+    /// The counts of each chunk.
     pub(super) written: Vec<Written>,
-    /// Whether a row was inserted or changed, be it only its rank.
+    /// Whether a row was inserted or updated, including a mere change of rank.
     pub(super) any_written: bool,
-    /// The lines of rows that were written without an error and are not there: a trigger left them out.
+    /// The positions of rows that were written without an error and are missing: a trigger suppressed them.
     pub(super) suppressed: Vec<Position>,
 }
 
-/// Writes the rows of each chunk. `rewrite` also writes what its row seems to say already.
+/// Writes the rows of each chunk. With `rewrite`, also those whose stored content seems to be the same.
 pub(super) async fn upsert(
     tx: &impl ConnectionTrait,
     table: &Table,
-    chunks: Vec<Vec<Judged>>,
+    chunks: Vec<Vec<UpsertRow>>,
     now: DateTime<Utc>,
     rewrite: bool,
 ) -> Result<Upserted, Error> {
@@ -36,14 +37,14 @@ pub(super) async fn upsert(
         written: vec![Written::default(); chunks.len()],
         ..Upserted::default()
     };
-    let mut rows: Vec<(usize, Judged)> = Vec::with_capacity(chunks.iter().map(Vec::len).sum());
-    for (chunk, judged) in chunks.into_iter().enumerate() {
-        rows.extend(judged.into_iter().map(|row| (chunk, row)));
+    let mut rows: Vec<(usize, UpsertRow)> = Vec::with_capacity(chunks.iter().map(Vec::len).sum());
+    for (chunk, rows_of_chunk) in chunks.into_iter().enumerate() {
+        rows.extend(rows_of_chunk.into_iter().map(|row| (chunk, row)));
     }
     if rows.is_empty() {
         return Ok(upserted);
     }
-    // All writers lock rows in one order, so that they never wait for each other in a circle.
+    // All writers lock rows in the same order, so that they cannot deadlock.
     rows.sort_unstable_by(|(_, a), (_, b)| a.row.key.cmp(&b.row.key));
     match tx.get_database_backend() {
         DbBackend::Sqlite => sqlite::upsert(tx, table, rows, now, rewrite, &mut upserted).await?,
@@ -52,11 +53,11 @@ pub(super) async fn upsert(
     Ok(upserted)
 }
 
-/// Does everything that writing a row takes, but for the row: what fails then is not the row's fault.
+/// Runs the statement that writes a row, so that it writes none: an error is not caused by the row then.
 pub(super) async fn upsert_nothing(
     tx: &impl ConnectionTrait,
     table: &Table,
-    row: Judged,
+    row: UpsertRow,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     match tx.get_database_backend() {
@@ -65,14 +66,14 @@ pub(super) async fn upsert_nothing(
     }
 }
 
-/// The rank of a record that was written.
-struct Sent {
+/// The key and rank of a row that was sent to the database.
+struct SentRow {
     key: Key,
     version: i64,
     position: Position,
 }
 
-/// The columns of a dataset's table: the record's own, then Jetline's.
+/// The columns of a dataset's table: those of the record, then Jetline's.
 pub(super) fn columns(table: &Table) -> Vec<&'static str> {
     let own = table.columns.iter().map(|column| column.name);
     own.chain(["fingerprint", "position", "updated_at"])
@@ -87,7 +88,7 @@ fn rank(table: &Table, of: &str) -> String {
     }
 }
 
-/// What to do with a row that is there: `ON CONFLICT …`.
+/// The `ON CONFLICT` clause: updates a stored row of a lower rank.
 fn on_conflict(table: &Table, rewrite: bool) -> String {
     let name = table.name;
     let mut assignments: Vec<String> = columns(table)

@@ -1,9 +1,9 @@
-//! The upsert in PostgreSQL: two statements of a fixed text, with one array per column; the second for so many rows at
-//! once.
+//! The upsert in PostgreSQL: two statements with one array parameter per column, so that their texts do not depend on
+//! the number of rows; the second one is run for a limited number of rows at a time.
 //!
-//! The first looks at the rows there are, by their ids alone: a record that needs no writing never travels to the
-//! server, and its row is spared its lock and its WAL. The second writes the others. What it is told may be out of date by
-//! then: its own guard decides where somebody else wrote in between, and its answer is what counts.
+//! The first reads the stored rows by their ids: a record that needs no write is not sent, and its row is neither
+//! locked nor written to the WAL. The second writes the others. A concurrent transaction may have written in between:
+//! therefore the `WHERE` of its `ON CONFLICT` decides, and its result is what counts.
 
 use std::{collections::HashMap, fmt::Write as _};
 
@@ -12,52 +12,52 @@ use jetline_records::{Key, Table};
 use sea_orm::{ConnectionTrait, FromQueryResult, Value, sea_query::ArrayType};
 
 use super::{
-    Judged, Sent, Upserted, Written,
-    change::{Change, Old, OldRow},
+    SentRow, UpsertRow, Upserted, Written,
+    change::{Change, StoredRow, UntypedRow},
     on_conflict,
 };
 use crate::{Error, backend::query};
 
-/// Rows of one statement at most. A statement holds its rows several times over, here and in the server, which beyond a
-/// few thousand costs memory and saves no time any more.
-const ROWS: usize = 2000;
+/// Maximum number of rows of one statement. There are several copies of its rows in memory, here and in the server;
+/// beyond a few thousand rows, that costs memory and saves no time.
+const MAX_ROWS: usize = 2000;
 
 pub(super) async fn upsert(
     tx: &impl ConnectionTrait,
     table: &Table,
-    rows: Vec<(usize, Judged)>,
+    rows: Vec<(usize, UpsertRow)>,
     now: DateTime<Utc>,
     rewrite: bool,
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
-    let keys = rows.iter().map(|(_, judged)| &judged.row.key);
-    let old = look_up(tx, table, &keys.collect::<Vec<_>>()).await?;
+    let keys = rows.iter().map(|(_, new)| &new.row.key);
+    let stored = look_up(tx, table, &keys.collect::<Vec<_>>()).await?;
     let written = &mut upserted.written;
     let mut write = Vec::with_capacity(rows.len());
-    for ((chunk, judged), old) in rows.into_iter().zip(&old) {
-        match Change::of(old.as_ref(), &judged, rewrite) {
+    for ((chunk, new), stored) in rows.into_iter().zip(&stored) {
+        match Change::of(stored.as_ref(), &new, rewrite) {
             Change::Superseded => written[chunk].superseded += 1,
             Change::Nothing => written[chunk].unchanged += 1,
-            Change::Insert | Change::Update | Change::Raise => write.push((chunk, judged)),
+            Change::Insert | Change::Update | Change::Raise => write.push((chunk, new)),
         }
     }
     while !write.is_empty() {
-        let behind = write.split_off(ROWS.min(write.len()));
+        let rest = write.split_off(MAX_ROWS.min(write.len()));
         insert(tx, table, write, now, rewrite, upserted).await?;
-        write = behind;
+        write = rest;
     }
     Ok(())
 }
 
-/// The rows that there are, in the order of the records' keys.
+/// The stored rows, in the order of the keys.
 ///
-/// That the plan goes through the primary key, whatever it thinks of the table's size, rests on our connections
-/// (`enable_seqscan` in `database.rs`).
+/// The plan uses the primary key, whatever the statistics say of the table's size, because of `enable_seqscan` in
+/// `database.rs`.
 async fn look_up(
     tx: &impl ConnectionTrait,
     table: &Table,
     keys: &[&Key],
-) -> Result<Vec<Option<Old>>, Error> {
+) -> Result<Vec<Option<StoredRow>>, Error> {
     let version = table
         .version
         .map_or("0::bigint".to_owned(), |version| format!("\"{version}\""));
@@ -68,20 +68,20 @@ async fn look_up(
         id = table.id,
     );
     let ids = array(keys.iter().map(|key| Key::clone(key).into()));
-    let found: Vec<OldRow> = query(tx, "read rows", &sql, [ids]).await?;
-    let mut old: Vec<Option<Old>> = keys.iter().map(|_| None).collect();
+    let found: Vec<UntypedRow> = query(tx, "read rows", &sql, [ids]).await?;
+    let mut stored: Vec<Option<StoredRow>> = keys.iter().map(|_| None).collect();
     for row in found {
         let (key, row) = row
             .with_key(table.id_type)
-            .map_err(|error| Error::of("read rows", error))?;
+            .map_err(|error| Error::classify("read rows", error))?;
         if let Ok(place) = keys.binary_search(&&key) {
-            old[place] = Some(row);
+            stored[place] = Some(row);
         }
     }
-    Ok(old)
+    Ok(stored)
 }
 
-/// What was done, by the positions of the lines; those that are missing met a row of a higher rank, or a trigger.
+/// The positions of the written rows; those that are missing met a stored row of a higher rank, or a trigger.
 #[derive(FromQueryResult)]
 struct Done {
     inserted: Option<Vec<i64>>,
@@ -92,7 +92,7 @@ struct Done {
 async fn insert(
     tx: &impl ConnectionTrait,
     table: &Table,
-    rows: Vec<(usize, Judged)>,
+    rows: Vec<(usize, UpsertRow)>,
     now: DateTime<Utc>,
     rewrite: bool,
     upserted: &mut Upserted,
@@ -100,7 +100,7 @@ async fn insert(
     let (sent, values) = arrays(table, rows, now);
     let sql = statement(table, "", rewrite);
     let done: Vec<Done> = query(tx, "upsert records", &sql, values).await?;
-    let mut sent: HashMap<i64, (usize, Sent)> = sent
+    let mut sent: HashMap<i64, (usize, SentRow)> = sent
         .into_iter()
         .map(|(chunk, sent)| (sent.position.get(), (chunk, sent)))
         .collect();
@@ -123,11 +123,11 @@ async fn insert(
     not_written(tx, table, sent.into_values().collect(), upserted).await
 }
 
-/// Tells rows that met one of a higher rank from those that are not there.
+/// Tells rows that met a stored row of a higher rank from those that a trigger suppressed.
 async fn not_written(
     tx: &impl ConnectionTrait,
     table: &Table,
-    mut sent: Vec<(usize, Sent)>,
+    mut sent: Vec<(usize, SentRow)>,
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
     sent.sort_unstable_by(|(_, a), (_, b)| a.key.cmp(&b.key));
@@ -144,11 +144,11 @@ async fn not_written(
     Ok(())
 }
 
-/// Runs the statement of [`insert`] so that it takes none of the rows that it is given.
+/// Runs the statement of [`insert`] so that it writes no row.
 pub(super) async fn insert_nothing(
     tx: &impl ConnectionTrait,
     table: &Table,
-    row: Judged,
+    row: UpsertRow,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let (_, values) = arrays(table, vec![(0, row)], now);
@@ -158,27 +158,27 @@ pub(super) async fn insert_nothing(
         .map(drop)
 }
 
-/// The parameters of [`statement`]: the time, then the columns. An array cannot hold NULL, so that a column that may goes
-/// with a second array that says where.
+/// The parameters of [`statement`]: the time, then the columns. An array value of sea-orm cannot hold NULL, so that a
+/// nullable column has a second array that marks its NULLs.
 ///
-/// The values are moved, not copied: they are nearly all that a record takes. What is left of the records comes back.
+/// The values are moved, not copied: they are nearly all of a record's memory. The keys and ranks are returned.
 fn arrays(
     table: &Table,
-    rows: Vec<(usize, Judged)>,
+    rows: Vec<(usize, UpsertRow)>,
     now: DateTime<Utc>,
-) -> (Vec<(usize, Sent)>, Vec<Value>) {
+) -> (Vec<(usize, SentRow)>, Vec<Value>) {
     let column = || Vec::<Value>::with_capacity(rows.len());
     let mut sent = Vec::with_capacity(rows.len());
     let (mut fingerprints, mut positions) = (column(), column());
     let mut columns: Vec<Vec<Value>> = table.columns.iter().map(|_| column()).collect();
-    for (chunk, Judged { row, position, .. }) in rows {
+    for (chunk, UpsertRow { row, position, .. }) in rows {
         fingerprints.push(row.fingerprint.as_bytes().to_vec().into());
         positions.push(position.get().into());
         for (column, value) in columns.iter_mut().zip(row.values) {
             column.push(value);
         }
         let (key, version) = (row.key, row.version);
-        let of_row = Sent {
+        let of_row = SentRow {
             key,
             version,
             position,
@@ -213,10 +213,10 @@ fn array(values: impl IntoIterator<Item = Value>) -> Value {
     Value::Array(element, Some(Box::new(values)))
 }
 
-/// Writes the rows in the order in which they come, which is that of their ids.
+/// Writes the rows in the order of the arrays, which is that of their ids.
 ///
-/// `unnest` stands in the list of what is selected, where PostgreSQL goes through all arrays at once; in a `FROM` it would
-/// first copy each of them to a store of its own. Nothing in the plan sorts or joins, so that the order stays.
+/// `unnest` is in the select list, where PostgreSQL iterates over all arrays in parallel; in a `FROM` it would first
+/// copy each of them to a tuplestore. Nothing in the plan sorts or joins, so that the order is kept.
 fn statement(table: &Table, condition: &str, rewrite: bool) -> String {
     let mut unnested = String::from("unnest($2) AS \"fingerprint\", unnest($3) AS \"position\"");
     let mut selected = String::from("n.\"fingerprint\", n.\"position\", $1");
@@ -228,7 +228,7 @@ fn statement(table: &Table, condition: &str, rewrite: bool) -> String {
         let _ = write!(into, ", \"{name}\"");
         next += 1;
         if column.nullable {
-            // A name that no record's column has.
+            // A name that no column of a record can have.
             let _ = write!(unnested, ", unnest(${next}) AS \"#{name}_is_null\"");
             let _ = write!(
                 selected,

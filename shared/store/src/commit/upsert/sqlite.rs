@@ -1,4 +1,4 @@
-//! The upsert in SQLite, whose transaction is the only one that writes: what it reads first stays true.
+//! The upsert in SQLite, where only one transaction at a time writes: what it reads first cannot change.
 
 use std::{collections::HashMap, iter};
 
@@ -7,8 +7,8 @@ use jetline_records::{Key, Position, Table};
 use sea_orm::{ConnectionTrait, Value};
 
 use super::{
-    Judged, Upserted,
-    change::{Change, Old, OldRow},
+    UpsertRow, Upserted,
+    change::{Change, StoredRow, UntypedRow},
     columns, on_conflict,
 };
 use crate::{
@@ -16,23 +16,23 @@ use crate::{
     backend::{execute, query},
 };
 
-/// Parameters of one statement at most; SQLite's limit is 32,766.
-const PARAMETERS: usize = 4000;
+/// Maximum number of parameters of one statement; SQLite's limit is 32,766.
+const MAX_PARAMETERS: usize = 4000;
 
 pub(super) async fn upsert(
     tx: &impl ConnectionTrait,
     table: &Table,
-    rows: Vec<(usize, Judged)>,
+    rows: Vec<(usize, UpsertRow)>,
     now: DateTime<Utc>,
     rewrite: bool,
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
     let keys: Vec<Key> = rows.iter().map(|(_, one)| one.row.key.clone()).collect();
-    let old = read(tx, table, &keys).await?;
+    let stored = read(tx, table, &keys).await?;
     let mut write = Vec::with_capacity(rows.len());
-    for (chunk, judged) in rows {
+    for (chunk, new) in rows {
         let counts = &mut upserted.written[chunk];
-        match Change::of(old.get(&judged.row.key), &judged, rewrite) {
+        match Change::of(stored.get(&new.row.key), &new, rewrite) {
             Change::Superseded => {
                 counts.superseded += 1;
                 continue;
@@ -45,7 +45,7 @@ pub(super) async fn upsert(
             Change::Update => counts.updated += 1,
             Change::Raise => counts.unchanged += 1,
         }
-        write.push(judged);
+        write.push(new);
     }
     insert(tx, table, write, now, rewrite, upserted).await
 }
@@ -54,12 +54,12 @@ async fn read(
     tx: &impl ConnectionTrait,
     table: &Table,
     keys: &[Key],
-) -> Result<HashMap<Key, Old>, Error> {
-    let mut old = HashMap::with_capacity(keys.len());
+) -> Result<HashMap<Key, StoredRow>, Error> {
+    let mut stored = HashMap::with_capacity(keys.len());
     let mut rest = keys;
-    for size in batches(keys.len(), PARAMETERS) {
-        let (batch, behind) = rest.split_at(size);
-        rest = behind;
+    for size in batch_sizes(keys.len(), MAX_PARAMETERS) {
+        let batch;
+        (batch, rest) = rest.split_at(size);
         let sql = format!(
             "SELECT \"{id}\" AS id, \"position\", \"fingerprint\", {version} AS version
              FROM \"{name}\" WHERE \"{id}\" IN ({keys})",
@@ -71,19 +71,19 @@ async fn read(
             keys = parameters(batch.len()),
         );
         let keys = batch.iter().map(|key| key.clone().into());
-        let found: Vec<OldRow> = query(tx, "read rows", &sql, keys).await?;
+        let found: Vec<UntypedRow> = query(tx, "read rows", &sql, keys).await?;
         for row in found {
             let (key, row) = row
                 .with_key(table.id_type)
-                .map_err(|error| Error::of("read rows", error))?;
-            old.insert(key, row);
+                .map_err(|error| Error::classify("read rows", error))?;
+            stored.insert(key, row);
         }
     }
-    Ok(old)
+    Ok(stored)
 }
 
-/// The sizes of batches of up to `most` rows: powers of two, so that of few different statements each is prepared once.
-fn batches(rows: usize, most: usize) -> impl Iterator<Item = usize> {
+/// The sizes of batches of up to `most` rows: powers of two, so that there are few different statements to prepare.
+fn batch_sizes(rows: usize, most: usize) -> impl Iterator<Item = usize> {
     let mut rest = rows;
     iter::from_fn(move || {
         let size = 1 << rest.min(most).checked_ilog2()?;
@@ -92,7 +92,7 @@ fn batches(rows: usize, most: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-/// So many parameters without names: SQLite looks a name up among all that came before it.
+/// Parameters without numbers: SQLite looks each numbered one up among all before it.
 fn parameters(count: usize) -> String {
     vec!["?"; count].join(", ")
 }
@@ -100,21 +100,21 @@ fn parameters(count: usize) -> String {
 async fn insert(
     tx: &impl ConnectionTrait,
     table: &Table,
-    rows: Vec<Judged>,
+    rows: Vec<UpsertRow>,
     now: DateTime<Utc>,
     rewrite: bool,
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
     let mut rows = rows.into_iter();
-    for size in batches(rows.len(), PARAMETERS / columns(table).len()) {
+    for size in batch_sizes(rows.len(), MAX_PARAMETERS / columns(table).len()) {
         let tuple = format!("({})", parameters(columns(table).len()));
         let tuples = vec![tuple; size].join(", ");
         let sql = statement(table, &format!("VALUES {tuples}"), rewrite);
         let mut sent = Vec::with_capacity(size);
         let mut values = Vec::with_capacity(size * columns(table).len());
-        for judged in rows.by_ref().take(size) {
-            sent.push((judged.row.key.clone(), judged.position));
-            values.extend(self::values(judged, now));
+        for new in rows.by_ref().take(size) {
+            sent.push((new.row.key.clone(), new.position));
+            values.extend(self::values(new, now));
         }
         let written = execute(tx, "upsert records", &sql, values).await?;
         upserted.any_written |= written > 0;
@@ -125,11 +125,11 @@ async fn insert(
     Ok(())
 }
 
-/// Runs the statement of [`insert`] so that it takes no row.
+/// Runs the statement of [`insert`] so that it writes no row.
 pub(super) async fn insert_nothing(
     tx: &impl ConnectionTrait,
     table: &Table,
-    row: Judged,
+    row: UpsertRow,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let of_row = parameters(columns(table).len());
@@ -139,7 +139,7 @@ pub(super) async fn insert_nothing(
         .map(drop)
 }
 
-/// Writes what `rows` gives; the values of each row are those of [`values`].
+/// Writes the rows of a `VALUES` or `SELECT`; the parameters of each row are those of [`values`].
 fn statement(table: &Table, rows: &str, rewrite: bool) -> String {
     let names = columns(table)
         .into_iter()
@@ -152,16 +152,16 @@ fn statement(table: &Table, rows: &str, rewrite: bool) -> String {
     )
 }
 
-fn values(judged: Judged, now: DateTime<Utc>) -> impl Iterator<Item = Value> {
+fn values(new: UpsertRow, now: DateTime<Utc>) -> impl Iterator<Item = Value> {
     let ours: [Value; 3] = [
-        judged.row.fingerprint.as_bytes().to_vec().into(),
-        judged.position.get().into(),
+        new.row.fingerprint.as_bytes().to_vec().into(),
+        new.position.get().into(),
         now.into(),
     ];
-    judged.row.values.into_iter().chain(ours)
+    new.row.values.into_iter().chain(ours)
 }
 
-/// Nobody else writes: a row that does not say so now was left out by a trigger.
+/// No other transaction writes: a row without the new position was suppressed by a trigger.
 async fn not_written(
     tx: &impl ConnectionTrait,
     table: &Table,
@@ -183,8 +183,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_hold_every_row_once_and_have_few_sizes() {
-        let sizes = |rows, most| batches(rows, most).collect::<Vec<_>>();
+    fn batches_have_every_row_once_and_few_sizes() {
+        let sizes = |rows, most| batch_sizes(rows, most).collect::<Vec<_>>();
         assert!(sizes(0, 300).is_empty());
         assert_eq!(sizes(1, 300), [1]);
         assert_eq!(sizes(700, 300), [256, 256, 128, 32, 16, 8, 4]);

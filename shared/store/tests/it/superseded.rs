@@ -1,27 +1,28 @@
-//! Objects wait for the lines that outdid theirs.
+//! Objects wait for the lines that superseded theirs.
 
 use jetline_records::{EpochId, ObjectId};
-use jetline_store::{ChunkRows, OutdoneBy, entities::objects::State, ledger::Ended};
+use jetline_store::{ChunkRows, SupersededBy, entities::objects::State, ledger::Ended};
 
-use crate::base::{
-    Base, ROOT, both, chunk, complete, entry, epoch_id, id, lease, read, unreadable, watermark,
+use crate::fixtures::{
+    ROOT, TestDatabase, both, chunk, complete, entry, epoch_id, id, lease, read, unreadable,
+    watermark,
 };
 
-async fn settle(base: &Base) -> Vec<ObjectId> {
+async fn settle(base: &TestDatabase) -> Vec<ObjectId> {
     let ended: Vec<Ended> = base.ledger.settle(epoch_id(9), None).await.unwrap();
     ended.into_iter().map(|one| one.object).collect()
 }
 
-async fn epoch_in_force(base: &Base) -> EpochId {
+async fn epoch_in_force(base: &TestDatabase) -> EpochId {
     base.ledger.epoch().await.unwrap().unwrap().epoch.id
 }
 
-/// A chunk of one line that lines of object 2 outdid.
-fn outdone(object: i64, first_line: u32, last_line: u32) -> ChunkRows {
+/// A chunk with one line that lines of object 2 superseded.
+fn superseded(object: i64, first_line: u32, last_line: u32) -> ChunkRows {
     let mut chunk = chunk(object, 0, &[]);
     chunk.entry = entry(object, 0, 1);
     chunk.superseded = 1;
-    chunk.outdone_by = vec![OutdoneBy {
+    chunk.superseded_by = vec![SupersededBy {
         object: id(2),
         first_line,
         last_line,
@@ -30,10 +31,10 @@ fn outdone(object: i64, first_line: u32, last_line: u32) -> ChunkRows {
 }
 
 #[tokio::test]
-async fn object_ends_when_the_lines_are_committed_that_outdid_its_own() {
+async fn object_ends_when_the_lines_that_superseded_its_own_are_committed() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
-        base.counts(&epoch, outdone(1, 2, 3)).await;
+        base.counts(&epoch, superseded(1, 2, 3)).await;
         read(&base.ledger, &complete(1)).await;
         assert_eq!(settle(&base).await, []);
         base.counts(&epoch, chunk(2, 0, &[(1, "a"), (2, "b")]))
@@ -48,17 +49,17 @@ async fn object_ends_when_the_lines_are_committed_that_outdid_its_own() {
 }
 
 #[tokio::test]
-async fn chunk_that_outdid_lines_and_is_dead_ends_the_epoch() {
+async fn dead_superseding_chunk_ends_the_epoch() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
-        base.counts(&epoch, outdone(1, 1, 1)).await;
+        base.counts(&epoch, superseded(1, 1, 1)).await;
         read(&base.ledger, &complete(1)).await;
         for _ in 0..2 {
             base.ledger.suspect(&entry(2, 0, 1), 1).await.unwrap();
         }
         assert_eq!(settle(&base).await, []);
         assert_eq!(epoch_in_force(&base).await, epoch_id(9));
-        // The line is claimed again, and nothing outdoes it.
+        // The line is claimed again, and nothing supersedes it.
         let next = base.ledger.epoch().await.unwrap().unwrap().epoch;
         assert_eq!(next.base, id(1));
         base.counts(&next, chunk(1, 0, &[(1, "a")])).await;
@@ -67,24 +68,24 @@ async fn chunk_that_outdid_lines_and_is_dead_ends_the_epoch() {
 }
 
 #[tokio::test]
-async fn object_that_outdid_lines_and_cannot_be_read_ends_the_epoch() {
+async fn unreadable_superseding_object_ends_the_epoch() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
-        base.counts(&epoch, outdone(1, 7, 7)).await;
+        base.counts(&epoch, superseded(1, 7, 7)).await;
         read(&base.ledger, &complete(1)).await;
         read(&base.ledger, &unreadable()).await;
         assert_eq!(settle(&base).await, []);
         assert_eq!(epoch_in_force(&base).await, epoch_id(9));
         assert_ne!(epoch.id, epoch_id(9));
-        // Nor does it end before the one below it, which would leave a base above what is claimed again.
+        // Nor does it end before the one below it: the new epoch's base would be above what has to be claimed again.
         assert!(!base.ledger.fail(id(2), epoch_id(10)).await.unwrap());
         assert_eq!(base.object(2).await.state, State::Loading);
     }
 }
 
-/// A range of lines may hold some that outdid none.
+/// A range of lines may include some that superseded none.
 #[tokio::test]
-async fn chunk_that_was_dead_before_the_epoch_began_ends_no_other() {
+async fn chunk_that_was_dead_before_the_epoch_began_does_not_end_it() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         for _ in 0..2 {
@@ -94,7 +95,7 @@ async fn chunk_that_was_dead_before_the_epoch_began_ends_no_other() {
         let next = base.ledger.epoch().await.unwrap().unwrap().epoch;
         base.counts(&next, chunk(2, 0, &[(1, "a")])).await;
         base.counts(&next, chunk(2, 2, &[(2, "b")])).await;
-        base.counts(&next, outdone(1, 1, 3)).await;
+        base.counts(&next, superseded(1, 1, 3)).await;
         read(&base.ledger, &complete(1)).await;
         assert_eq!(settle(&base).await, [id(1)]);
         assert_eq!(epoch_in_force(&base).await, next.id);
@@ -102,11 +103,11 @@ async fn chunk_that_was_dead_before_the_epoch_began_ends_no_other() {
 }
 
 #[tokio::test]
-async fn lines_that_a_dead_chunk_of_their_object_outdid_are_judged_once_more() {
+async fn lines_that_a_dead_chunk_of_their_own_object_superseded_are_claimed_again() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
-        let mut first = outdone(1, 2, 2);
-        first.outdone_by[0].object = id(1);
+        let mut first = superseded(1, 2, 2);
+        first.superseded_by[0].object = id(1);
         base.counts(&epoch, first).await;
         for _ in 0..2 {
             base.ledger.suspect(&entry(1, 1, 1), 1).await.unwrap();
@@ -123,10 +124,10 @@ async fn lines_that_a_dead_chunk_of_their_object_outdid_are_judged_once_more() {
 }
 
 #[tokio::test]
-async fn object_that_was_refused_and_is_read_now_ends_no_epoch() {
+async fn refused_object_that_is_read_now_does_not_end_the_epoch() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
-        base.counts(&epoch, outdone(1, 1, 1)).await;
+        base.counts(&epoch, superseded(1, 1, 1)).await;
         read(&base.ledger, &complete(1)).await;
         base.run("UPDATE objects SET refusal = 'expired', refusals = 1 WHERE id = 2")
             .await;
@@ -137,14 +138,14 @@ async fn object_that_was_refused_and_is_read_now_ends_no_epoch() {
 }
 
 #[tokio::test]
-async fn objects_that_others_wait_for_are_named_where_nobody_reads_them() {
+async fn unread_objects_that_others_wait_for_are_listed() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
-        base.counts(&epoch, outdone(1, 1, 1)).await;
+        base.counts(&epoch, superseded(1, 1, 1)).await;
         read(&base.ledger, &complete(1)).await;
         let unread = async |root: &str| {
             let roots = [root.to_owned()];
-            let unread = base.ledger.unread_before(&[id(1)], &roots).await;
+            let unread = base.ledger.unread_blockers(&[id(1)], &roots).await;
             unread.unwrap()
         };
         assert_eq!(unread("another").await, [id(2)]);
@@ -158,10 +159,10 @@ async fn objects_that_others_wait_for_are_named_where_nobody_reads_them() {
 
 /// An object that fails ends as well.
 #[tokio::test]
-async fn object_that_cannot_be_read_waits_for_what_outdid_its_lines() {
+async fn unreadable_object_waits_for_lines_that_superseded_its_own() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
-        base.counts(&epoch, outdone(1, 1, 1)).await;
+        base.counts(&epoch, superseded(1, 1, 1)).await;
         read(&base.ledger, &unreadable()).await;
         assert!(!base.ledger.fail(id(1), epoch_id(9)).await.unwrap());
         base.counts(&epoch, chunk(2, 0, &[(1, "a")])).await;

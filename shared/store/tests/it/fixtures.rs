@@ -1,16 +1,16 @@
-//! Databases of both kinds, and what goes into them: objects of lines that have ten bytes each.
+//! Databases of both kinds, with objects whose lines have ten bytes each.
 
 use std::{convert::Infallible, num::NonZeroU32, time::Duration};
 
 use chrono::{DateTime, Utc};
 use jetline_migrations::migrate;
 use jetline_records::{
-    Dataset, Epoch, EpochId, Mode, ObjectId, Position, Record, Registry, Table, products,
+    Dataset, DatasetVisitor, Epoch, EpochId, Mode, ObjectId, Position, Record, Table, products,
 };
 use jetline_store::{
-    ChunkEntry, ChunkOutcome, ChunkRows, CommitOutcome, Counts, Judged, Ledger, connect,
+    ChunkEntry, ChunkOutcome, ChunkRows, CommitOutcome, Counts, Ledger, UpsertRow, connect,
     entities::{chunks, objects},
-    ledger::{Batch, NewObject, Reading},
+    ledger::{LeaseLimits, NewObject, ReadOutcome},
     read::objects::{ObjectStatus, find},
 };
 use jetline_testkit::postgres::{Database, PostgresServer};
@@ -18,52 +18,52 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, Query
 use tempfile::TempDir;
 
 pub(crate) const ROOT: &str = "s3://bucket";
-pub(crate) const LINE: u64 = 10;
-/// How long objects are leased.
-pub(crate) const TERM: Duration = Duration::from_mins(1);
-/// The oldest object alone.
-pub(crate) const ONE: Batch = Batch {
+pub(crate) const LINE_BYTES: u64 = 10;
+/// The term of leases.
+pub(crate) const LEASE_TERM: Duration = Duration::from_mins(1);
+/// Leases one object.
+pub(crate) const ONE_OBJECT: LeaseLimits = LeaseLimits {
     objects: 1,
     bytes: 0,
 };
 
-/// A database that lives as long as the test.
-pub(crate) struct Base {
+/// A database that is dropped with the test.
+pub(crate) struct TestDatabase {
     pub(crate) ledger: Ledger,
     pub(crate) url: String,
     _sqlite: Option<TempDir>,
     _postgres: Option<Database>,
 }
 
-pub(crate) async fn both() -> [Base; 2] {
+pub(crate) async fn both() -> [TestDatabase; 2] {
     [sqlite().await, postgres().await]
 }
 
-pub(crate) async fn sqlite() -> Base {
+pub(crate) async fn sqlite() -> TestDatabase {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", directory.path().join("test.db").display());
-    let base = Base::connect(url, Some(directory), None).await;
+    let base = TestDatabase::connect(url, Some(directory), None).await;
     migrate(base.db()).await.unwrap();
     base
 }
 
-pub(crate) async fn postgres() -> Base {
+pub(crate) async fn postgres() -> TestDatabase {
     let database = Database::create("store").await;
-    Base::connect(database.url(), None, Some(database)).await
+    TestDatabase::connect(database.url(), None, Some(database)).await
 }
 
-/// A database by the URL of what stands before it.
-pub(crate) async fn through(url: String, database: Database) -> Base {
-    Base::connect(url, None, Some(database)).await
+/// A database through the URL of a proxy or pooler.
+pub(crate) async fn through(url: String, database: Database) -> TestDatabase {
+    TestDatabase::connect(url, None, Some(database)).await
 }
 
-/// On a server of the test's own.
-pub(crate) async fn postgres_on(server: &PostgresServer) -> Base {
+/// A database on the test's own server.
+pub(crate) async fn postgres_on(server: &PostgresServer) -> TestDatabase {
     let database = Database::create_on(server).await;
-    Base::connect(database.url(), None, Some(database)).await
+    TestDatabase::connect(database.url(), None, Some(database)).await
 }
 
-impl Base {
+impl TestDatabase {
     async fn connect(url: String, sqlite: Option<TempDir>, postgres: Option<Database>) -> Self {
         Self {
             ledger: Ledger::new(connect(&url, 8).await.unwrap(), Utc::now),
@@ -73,7 +73,7 @@ impl Base {
         }
     }
 
-    /// The same database, after its server was away.
+    /// The same database with new connections, after its server was unavailable.
     pub(crate) async fn connected_again(self) -> Self {
         Self {
             ledger: Ledger::new(connect(&self.url, 8).await.unwrap(), Utc::now),
@@ -81,7 +81,7 @@ impl Base {
         }
     }
 
-    /// The same database, for a user whose password is the name.
+    /// The same database as another user, whose password is the name.
     pub(crate) async fn connected_as(self, user: &str) -> Self {
         let mut url = url::Url::parse(&self.url).unwrap();
         url.set_username(user).unwrap();
@@ -90,7 +90,7 @@ impl Base {
         Self { ledger, ..self }
     }
 
-    /// A database with so many objects, and an epoch in which claims are made.
+    /// Registers this many objects and begins a shared epoch.
     pub(crate) async fn with_objects(self, count: i64) -> (Self, Epoch) {
         register(&self.ledger, count).await;
         let epoch = begin(&self.ledger, Mode::Shared, None, 1).await;
@@ -109,7 +109,7 @@ impl Base {
         self.db().execute_unprepared(sql).await.unwrap();
     }
 
-    /// The first number that a query finds.
+    /// The number in the first row of a query.
     pub(crate) async fn number(&self, sql: &str) -> Option<i64> {
         let query = Statement::from_string(self.backend(), sql);
         let row = self.db().query_one_raw(query).await.unwrap()?;
@@ -152,7 +152,7 @@ impl Base {
         outcome.unwrap()
     }
 
-    /// Commits one chunk that is new, and says what became of its lines.
+    /// Commits one new chunk and returns its counts.
     pub(crate) async fn counts(&self, epoch: &Epoch, chunk: ChunkRows) -> Counts {
         let outcome = self.commit(epoch, &[chunk]).await;
         let CommitOutcome::Committed(outcomes) = &outcome else {
@@ -165,10 +165,10 @@ impl Base {
     }
 }
 
-pub(crate) const AGAIN: ChunkOutcome = ChunkOutcome::AlreadyCommitted;
+pub(crate) const ALREADY_COMMITTED: ChunkOutcome = ChunkOutcome::AlreadyCommitted;
 
-pub(crate) fn again() -> CommitOutcome {
-    CommitOutcome::Committed(vec![AGAIN])
+pub(crate) fn already_committed() -> CommitOutcome {
+    CommitOutcome::Committed(vec![ALREADY_COMMITTED])
 }
 
 pub(crate) fn id(number: i64) -> ObjectId {
@@ -183,7 +183,7 @@ pub(crate) async fn ready() -> Result<(), Infallible> {
     Ok(())
 }
 
-/// Begins the epoch of a number, where none is seen or the seen one is in force.
+/// Begins the epoch with this number after `seen`.
 pub(crate) async fn begin(ledger: &Ledger, mode: Mode, seen: Option<EpochId>, new: u32) -> Epoch {
     let began = ledger.begin_epoch(mode, seen, epoch_id(new), ready());
     began.await.unwrap()
@@ -191,7 +191,7 @@ pub(crate) async fn begin(ledger: &Ledger, mode: Mode, seen: Option<EpochId>, ne
 
 pub(crate) fn listed(key: &str, second: i64) -> NewObject {
     NewObject {
-        registration: format!("r{key}"),
+        incarnation: format!("r{key}"),
         dataset: "products".to_owned(),
         root: ROOT.to_owned(),
         key: key.to_owned(),
@@ -210,74 +210,76 @@ pub(crate) async fn register(ledger: &Ledger, count: i64) {
     ledger.register(&objects).await.unwrap();
 }
 
-pub(crate) fn complete(lines: u64) -> Reading {
-    Reading::Complete {
-        bytes: lines * LINE,
+pub(crate) fn complete(lines: u64) -> ReadOutcome {
+    ReadOutcome::Complete {
+        bytes: lines * LINE_BYTES,
         lines,
         error: None,
     }
 }
 
-pub(crate) fn damaged(lines: u64) -> Reading {
-    Reading::Complete {
-        bytes: lines * LINE,
+pub(crate) fn damaged(lines: u64) -> ReadOutcome {
+    ReadOutcome::Complete {
+        bytes: lines * LINE_BYTES,
         lines,
         error: Some("gzip data is damaged".to_owned()),
     }
 }
 
-pub(crate) fn unreadable() -> Reading {
-    Reading::Unreadable {
+pub(crate) fn unreadable() -> ReadOutcome {
+    ReadOutcome::Unreadable {
         error: "it was deleted".to_owned(),
     }
 }
 
-/// Leases the oldest object that nobody reads.
+/// Leases the oldest free object.
 pub(crate) async fn lease(ledger: &Ledger, owner: &str) -> Option<objects::Model> {
-    let leased = ledger.lease(owner, &[ROOT.to_owned()], TERM, ONE).await;
+    let leased = ledger
+        .lease(owner, &[ROOT.to_owned()], LEASE_TERM, ONE_OBJECT)
+        .await;
     leased.unwrap().pop()
 }
 
-/// Leases the oldest object that nobody reads, and ends its reading.
-pub(crate) async fn read(ledger: &Ledger, reading: &Reading) -> ObjectId {
+/// Leases the oldest free object and finishes it.
+pub(crate) async fn read(ledger: &Ledger, reading: &ReadOutcome) -> ObjectId {
     let object = id(lease(ledger, "me").await.unwrap().id);
     let readings = [(object, reading.clone())];
     assert_eq!(ledger.finish(&readings, "me").await.unwrap(), 1);
     object
 }
 
-/// The chunk that begins behind so many lines.
-pub(crate) fn entry(object: i64, behind: u32, lines: u32) -> ChunkEntry {
+/// The entry of a chunk that begins after this many lines.
+pub(crate) fn entry(object: i64, lines_before: u32, lines: u32) -> ChunkEntry {
     ChunkEntry {
         object: id(object),
-        registration: format!("r{object}"),
-        start: u64::from(behind) * LINE,
-        end: u64::from(behind + lines) * LINE,
-        first_line: behind + 1,
+        incarnation: format!("r{object}"),
+        start: u64::from(lines_before) * LINE_BYTES,
+        end: u64::from(lines_before + lines) * LINE_BYTES,
+        first_line: lines_before + 1,
         lines,
     }
 }
 
 /// A chunk with a line for each of these products, which are written unless the row has a higher rank.
-pub(crate) fn chunk(object: i64, behind: u32, products: &[(i64, &str)]) -> ChunkRows {
+pub(crate) fn chunk(object: i64, lines_before: u32, products: &[(i64, &str)]) -> ChunkRows {
     let lines = u32::try_from(products.len()).unwrap();
-    let numbers = behind + 1..=behind + lines;
+    let numbers = lines_before + 1..=lines_before + lines;
     let rows = products.iter().zip(numbers).map(|((id, title), line)| {
         let product = product(*id, title);
-        judged(&product, object, line)
+        upsert_row(&product, object, line)
     });
     ChunkRows {
-        entry: entry(object, behind, lines),
+        entry: entry(object, lines_before, lines),
         rows: rows.collect(),
         unchanged: 0,
         superseded: 0,
         rejected: Vec::new(),
         blank: 0,
-        outdone_by: Vec::new(),
+        superseded_by: Vec::new(),
     }
 }
 
-/// The chunk, with rows of the same content left alone.
+/// The chunk, with rows written only if their content changes.
 pub(crate) fn if_changed(mut chunk: ChunkRows) -> ChunkRows {
     for row in &mut chunk.rows {
         row.if_changed = true;
@@ -285,23 +287,23 @@ pub(crate) fn if_changed(mut chunk: ChunkRows) -> ChunkRows {
     chunk
 }
 
-/// A chunk of lines that need no row.
-pub(crate) fn unchanged(object: i64, behind: u32, lines: u32) -> ChunkRows {
+/// A chunk whose lines are all unchanged.
+pub(crate) fn unchanged(object: i64, lines_before: u32, lines: u32) -> ChunkRows {
     ChunkRows {
-        entry: entry(object, behind, lines),
+        entry: entry(object, lines_before, lines),
         rows: Vec::new(),
         unchanged: u64::from(lines),
         superseded: 0,
         rejected: Vec::new(),
         blank: 0,
-        outdone_by: Vec::new(),
+        superseded_by: Vec::new(),
     }
 }
 
-pub(crate) fn judged<R: Record>(record: &R, object: i64, line: u32) -> Judged {
+pub(crate) fn upsert_row<R: Record>(record: &R, object: i64, line: u32) -> UpsertRow {
     let mut datasets: Vec<Dataset> = Vec::new();
-    datasets.add::<R>();
-    Judged {
+    datasets.visit::<R>();
+    UpsertRow {
         row: (datasets[0].parse)(&serde_json::to_vec(record).unwrap()).unwrap(),
         position: Position::new(id(object), line),
         if_changed: false,
@@ -320,7 +322,7 @@ fn product(id: i64, title: &str) -> products::Model {
     }
 }
 
-pub(crate) const NOTHING: Counts = Counts {
+pub(crate) const NO_COUNTS: Counts = Counts {
     inserted: 0,
     updated: 0,
     unchanged: 0,
@@ -329,7 +331,7 @@ pub(crate) const NOTHING: Counts = Counts {
     blank: 0,
 };
 
-/// The first object that may still change.
+/// The settled watermark.
 pub(crate) async fn watermark(ledger: &Ledger) -> i64 {
     ledger.settled().await.unwrap().get()
 }

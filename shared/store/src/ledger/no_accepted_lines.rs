@@ -1,14 +1,13 @@
-//! Objects that are something else than JSON Lines: of their lines none was taken, or the one that happens to be a
-//! record.
+//! Objects that are not JSON Lines: none of their lines was accepted, or only one that happens to be a record.
 
 use sea_orm::{ConnectionTrait, FromQueryResult};
 
 use crate::{Error, backend::query};
 
-/// So much of a message stands in an error, in characters.
-const MESSAGE: usize = 200;
+/// Maximum number of characters of a line's message in the error of an object.
+const MAX_MESSAGE_CHARS: usize = 200;
 
-/// A line that was not taken.
+/// A rejected line.
 #[derive(FromQueryResult)]
 struct Rejected {
     line: i64,
@@ -18,16 +17,16 @@ struct Rejected {
     raw: Vec<u8>,
 }
 
-/// Why an object fails whose lines are all accounted for, if it does: `taken` of them were taken and `rejected` were not.
+/// Why an object fails whose lines are all accounted for, if it does.
 ///
-/// An array that is printed with a record per line has one line without a comma behind it, which is taken.
-pub(super) async fn nothing_taken(
+/// An array that is printed with one record per line has one line without a trailing comma, which is accepted.
+pub(super) async fn no_accepted_lines(
     db: &impl ConnectionTrait,
     object: i64,
-    taken: i64,
+    accepted: i64,
     rejected: i64,
 ) -> Result<Option<String>, Error> {
-    if rejected == 0 || taken > 1 || taken >= rejected {
+    if rejected == 0 || accepted > 1 || accepted >= rejected {
         return Ok(None);
     }
     let Some(first) = end(db, object, "ASC").await? else {
@@ -37,13 +36,13 @@ pub(super) async fn nothing_taken(
         Some(last) if last.line > first.line => opens(&first.raw) && closes(&last.raw),
         _ => false,
     };
-    if taken > 0 && !(is_document && first.line == 1) {
+    if accepted > 0 && !(is_document && first.line == 1) {
         return Ok(None);
     }
-    Ok(Some(explain(first, is_document, taken, rejected)))
+    Ok(Some(explain(first, is_document, accepted, rejected)))
 }
 
-fn explain(first: Rejected, is_document: bool, taken: i64, rejected: i64) -> String {
+fn explain(first: Rejected, is_document: bool, accepted: i64, rejected: i64) -> String {
     let form = form(&first.raw, is_document);
     let form = form.map_or(String::new(), |form| {
         format!("; it looks like {form}, not JSON Lines")
@@ -55,10 +54,10 @@ fn explain(first: Rejected, is_document: bool, taken: i64, rejected: i64) -> Str
         message,
         ..
     } = first;
-    let message: String = message.chars().take(MESSAGE).collect();
-    let none = if taken == 0 { "none" } else { "only one" };
+    let message: String = message.chars().take(MAX_MESSAGE_CHARS).collect();
+    let none = if accepted == 0 { "none" } else { "only one" };
     format!(
-        "{none} of its lines was taken ({rejected} rejected){form}; first: line {line}, byte {byte_offset}: \
+        "{none} of its lines was accepted ({rejected} rejected){form}; first: line {line}, byte {byte_offset}: \
          {reason}: {message}"
     )
 }
@@ -77,21 +76,21 @@ async fn end(
     Ok(found.into_iter().next())
 }
 
-/// Whether a line opens a JSON document that goes on behind it.
+/// Whether a line opens a JSON document that continues on the next line.
 fn opens(line: &[u8]) -> bool {
     let line = text(line);
     let opens_array = line.starts_with(b"[") && !line.ends_with(b"]");
     opens_array || line.ends_with(b"[") || line.ends_with(b"{")
 }
 
-/// Whether a line closes a JSON document that began before it.
+/// Whether a line closes a JSON document that began on an earlier line.
 fn closes(line: &[u8]) -> bool {
     let line = text(line);
     let closes_array = line.ends_with(b"]") && !line.starts_with(b"[");
     closes_array || (line.ends_with(b"}") && !line.starts_with(b"{"))
 }
 
-/// What content looks like whose first line is this one.
+/// What format content with this first line seems to have.
 fn form(first: &[u8], is_document: bool) -> Option<&'static str> {
     let line = text(first);
     match line.first() {
@@ -106,7 +105,7 @@ fn form(first: &[u8], is_document: bool) -> Option<&'static str> {
     }
 }
 
-/// Whether a line is columns with something between them.
+/// Whether a line has separated columns.
 fn has_columns(line: &[u8]) -> bool {
     std::str::from_utf8(line).is_ok_and(|line| line.contains([',', ';', '\t', '|']))
 }

@@ -1,21 +1,23 @@
-//! Objects with too many rejected lines end early.
+//! Objects over the reject limit fail early.
 
 use jetline_records::{Mode, Reason, Rejection};
 use jetline_store::{
     ChunkRows, CommitOutcome, RejectedLine, entities::objects::State, ledger::Ended,
 };
 
-use crate::base::{Base, TERM, begin, both, chunk, complete, epoch_id, id, lease, read, watermark};
+use crate::fixtures::{
+    LEASE_TERM, TestDatabase, begin, both, chunk, complete, epoch_id, id, lease, read, watermark,
+};
 
 const REASON: &str = "more than 2 lines were rejected (MAX_REJECTS); first: line 1, byte 0: missing_field: no id; \
-                      mend the cause, then replay it";
+                      fix the cause, then replay it";
 
 /// A chunk of three lines that are all rejected.
-fn rejected(object: i64, behind: u32) -> ChunkRows {
-    let mut rejected = chunk(object, behind, &[]);
+fn rejected(object: i64, lines_before: u32) -> ChunkRows {
+    let mut rejected = chunk(object, lines_before, &[]);
     rejected.entry.lines = 3;
     rejected.entry.end += 30;
-    rejected.rejected = (behind + 1..=behind + 3)
+    rejected.rejected = (lines_before + 1..=lines_before + 3)
         .map(|line| RejectedLine {
             line,
             offset: u64::from(line - 1) * 10,
@@ -26,7 +28,7 @@ fn rejected(object: i64, behind: u32) -> ChunkRows {
     rejected
 }
 
-async fn settle(base: &Base, limit: u64) -> Vec<Ended> {
+async fn settle(base: &TestDatabase, limit: u64) -> Vec<Ended> {
     let ended = base.ledger.settle(epoch_id(9), Some(limit)).await;
     ended.unwrap()
 }
@@ -39,7 +41,7 @@ fn failed(object: i64) -> Ended {
 }
 
 #[tokio::test]
-async fn object_that_is_being_read_ends_with_the_epoch_and_its_reader_loses_it() {
+async fn object_over_the_limit_fails_while_it_is_read_and_ends_the_epoch() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         lease(&base.ledger, "me").await.unwrap();
@@ -47,7 +49,7 @@ async fn object_that_is_being_read_ends_with_the_epoch_and_its_reader_loses_it()
         base.counts(&epoch, chunk(1, 5, &[(5, "kept")])).await;
         assert_eq!(settle(&base, 3).await, []);
         assert_eq!(settle(&base, 2).await, [failed(1)]);
-        let kept = base.ledger.renew(&[id(1)], "me", TERM).await;
+        let kept = base.ledger.renew(&[id(1)], "me", LEASE_TERM).await;
         assert_eq!(kept.unwrap(), []);
         let finished = base.ledger.finish(&[(id(1), complete(9))], "me").await;
         assert_eq!(finished.unwrap(), 0);
@@ -60,7 +62,7 @@ async fn object_that_is_being_read_ends_with_the_epoch_and_its_reader_loses_it()
         assert!(base.product(5).await.is_some());
         assert_eq!(watermark(&base.ledger).await, 2);
 
-        // What is still in the queue is let go.
+        // Chunks that are still in the queue are discarded.
         let late = chunk(1, 6, &[(6, "late")]);
         assert_eq!(
             base.commit(&epoch, std::slice::from_ref(&late)).await,
@@ -77,7 +79,7 @@ async fn object_that_is_being_read_ends_with_the_epoch_and_its_reader_loses_it()
 }
 
 #[tokio::test]
-async fn object_in_the_middle_ends_only_when_everything_below_it_has() {
+async fn object_over_the_limit_ends_only_when_everything_below_it_has() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         base.counts(&epoch, rejected(2, 0)).await;
@@ -92,21 +94,21 @@ async fn object_in_the_middle_ends_only_when_everything_below_it_has() {
 }
 
 #[tokio::test]
-async fn object_that_is_complete_fails_wherever_it_is() {
+async fn complete_object_over_the_limit_fails_at_once() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         lease(&base.ledger, "other").await.unwrap();
         base.counts(&epoch, rejected(2, 0)).await;
         read(&base.ledger, &complete(3)).await;
         assert_eq!(settle(&base, 2).await, [failed(2)]);
-        // Every claim of it was committed: the epoch goes on.
+        // Every claim of it was committed: the epoch does not end.
         assert_eq!(base.ledger.epoch().await.unwrap().unwrap().epoch, epoch);
         assert_eq!(base.object(2).await.error.as_deref(), Some(REASON));
     }
 }
 
 #[tokio::test]
-async fn object_that_waits_to_be_committed_again_is_not_broken_off() {
+async fn object_with_forgotten_chunks_does_not_fail() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
         base.counts(&epoch, rejected(1, 0)).await;

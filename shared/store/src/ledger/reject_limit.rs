@@ -1,4 +1,4 @@
-//! Objects of which too many lines are rejected.
+//! Objects with more rejected lines than the limit.
 
 use sea_orm::{ConnectionTrait, FromQueryResult};
 
@@ -19,9 +19,10 @@ struct First {
 
 /// The open objects with more than `limit` rejected lines, in order; none without a limit.
 ///
-/// One with chunks that are to be committed again in a new epoch is not among them: were it broken off, lines that came
-/// before those could stand in the table instead. Objects that were never read have no chunks: few are looked at.
-pub(super) async fn hopeless(
+/// Objects with forgotten chunks, which are to be committed again in a new epoch, are not included: if they failed now,
+/// the table could keep earlier lines instead of theirs. Objects that were never read have no chunks, so that few are
+/// examined.
+pub(super) async fn over_reject_limit(
     db: &impl ConnectionTrait,
     limit: Option<u64>,
 ) -> Result<Vec<i64>, Error> {
@@ -38,7 +39,7 @@ pub(super) async fn hopeless(
 }
 
 /// Why such an object fails.
-pub(super) async fn too_many(
+pub(super) async fn too_many_rejects(
     db: &impl ConnectionTrait,
     object: i64,
     limit: u64,
@@ -57,6 +58,6 @@ pub(super) async fn too_many(
     });
     let first = first.unwrap_or_default();
     Ok(format!(
-        "more than {limit} lines were rejected (MAX_REJECTS);{first} mend the cause, then replay it"
+        "more than {limit} lines were rejected (MAX_REJECTS);{first} fix the cause, then replay it"
     ))
 }

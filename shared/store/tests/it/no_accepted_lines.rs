@@ -1,18 +1,20 @@
-//! Objects of which no line was taken are no success.
+//! Objects without accepted lines fail.
 
 use jetline_records::{Reason, Rejection};
 use jetline_store::{ChunkRows, RejectedLine, entities::objects::State, ledger::Ended};
 
-use crate::base::{Base, both, chunk, complete, epoch_id, id, lease, read, unchanged, watermark};
+use crate::fixtures::{
+    TestDatabase, both, chunk, complete, epoch_id, id, lease, read, unchanged, watermark,
+};
 
-/// A chunk whose lines are all rejected, behind others.
-fn rejected(object: i64, behind: u32, raw: &[&str]) -> ChunkRows {
+/// A chunk whose lines are all rejected, after others.
+fn rejected(object: i64, lines_before: u32, raw: &[&str]) -> ChunkRows {
     let lines = u32::try_from(raw.len()).unwrap();
-    let mut chunk = unchanged(object, behind, lines);
+    let mut chunk = unchanged(object, lines_before, lines);
     chunk.unchanged = 0;
     chunk.rejected = raw
         .iter()
-        .zip(behind + 1..)
+        .zip(lines_before + 1..)
         .map(|(raw, line)| RejectedLine {
             line,
             offset: u64::from(line - 1) * 10,
@@ -23,13 +25,13 @@ fn rejected(object: i64, behind: u32, raw: &[&str]) -> ChunkRows {
     chunk
 }
 
-async fn settle(base: &Base) -> Vec<Ended> {
+async fn settle(base: &TestDatabase) -> Vec<Ended> {
     base.ledger.settle(epoch_id(9), None).await.unwrap()
 }
 
-/// How an object ends whose first chunks are these.
+/// The end of an object whose first chunks are these.
 async fn end(
-    base: &Base,
+    base: &TestDatabase,
     epoch: &jetline_records::Epoch,
     chunks: Vec<ChunkRows>,
 ) -> Option<String> {
@@ -44,10 +46,10 @@ async fn end(
 }
 
 #[tokio::test]
-async fn object_of_which_no_line_was_taken_fails_and_keeps_its_counts() {
+async fn object_without_accepted_lines_fails_and_keeps_its_counts() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
-        // It ends wherever it is, and with no epoch: it has nothing that was claimed and not committed.
+        // It ends although an earlier object is open, and the epoch does not end: there are no open claims.
         lease(&base.ledger, "other").await.unwrap();
         let mut chunk = rejected(2, 0, &["id,title", "1,t"]);
         chunk.entry.lines += 1;
@@ -56,7 +58,7 @@ async fn object_of_which_no_line_was_taken_fails_and_keeps_its_counts() {
         let error = end(&base, &epoch, vec![chunk]).await.unwrap();
         assert_eq!(
             error,
-            "none of its lines was taken (2 rejected); it looks like CSV or a similar table, not JSON Lines; \
+            "none of its lines was accepted (2 rejected); it looks like CSV or a similar table, not JSON Lines; \
              first: line 1, byte 0: invalid_json: no record"
         );
         let status = base.status(2).await;
@@ -75,7 +77,7 @@ async fn object_of_which_no_line_was_taken_fails_and_keeps_its_counts() {
 }
 
 #[tokio::test]
-async fn what_it_looks_like_is_named() {
+async fn probable_format_is_named() {
     for (lines, form) in [
         (&["["][..], "a JSON array"),
         (&["\u{feff}[{\"id\":1},", "{\"id\":2}]"], "a JSON array"),
@@ -92,7 +94,7 @@ async fn what_it_looks_like_is_named() {
 }
 
 #[tokio::test]
-async fn array_with_a_record_per_line_fails_although_its_last_record_is_taken() {
+async fn array_with_a_record_per_line_fails_although_its_last_record_is_accepted() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
         let chunks = vec![
@@ -103,7 +105,7 @@ async fn array_with_a_record_per_line_fails_although_its_last_record_is_taken() 
         let error = end(&base, &epoch, chunks).await.unwrap();
         assert!(
             error.starts_with(
-                "only one of its lines was taken (3 rejected); it looks like a JSON array"
+                "only one of its lines was accepted (3 rejected); it looks like a JSON array"
             ),
             "{error}"
         );
@@ -113,7 +115,7 @@ async fn array_with_a_record_per_line_fails_although_its_last_record_is_taken() 
 }
 
 #[tokio::test]
-async fn bad_lines_cost_only_themselves_where_any_other_line_was_taken() {
+async fn object_with_any_accepted_line_is_done() {
     for bad in [
         &["["][..],
         &["[1]", "[2]"],
@@ -129,7 +131,7 @@ async fn bad_lines_cost_only_themselves_where_any_other_line_was_taken() {
         }
         assert_eq!(end(&base, &epoch, chunks).await, None, "{bad:?}");
     }
-    // A line that says what is there already, or was outdone, is taken too.
+    // Unchanged and superseded lines are accepted too.
     let [base, _] = both().await;
     let (base, epoch) = base.with_objects(1).await;
     let chunks = vec![rejected(1, 0, &["x", "y"]), unchanged(1, 2, 1)];

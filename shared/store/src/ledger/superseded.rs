@@ -1,9 +1,9 @@
-//! Objects that may not end yet: a line of theirs was outdone by a line that is not committed.
+//! Objects that may not end yet, because a line of theirs was superseded by a line that is not committed.
 //!
-//! A line that was outdone is not written. Should the line that outdid it never be committed, because the database refuses
-//! it or because its chunk is lost for good, a new epoch has the outdone line claimed again, if its object is not below
-//! the epoch's base. So no object ends, and the watermark does not pass it, before the lines are committed that outdid
-//! lines of its chunks.
+//! A superseded line is not written. If the superseding line is never committed, because the database refuses it or its
+//! chunk is lost, the superseded line has to be claimed again in a new epoch, which happens only if its object is not
+//! below the epoch's base. Therefore no object ends, and the watermark does not pass it, before all lines are committed
+//! that superseded lines of its chunks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -13,21 +13,21 @@ use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 use super::{Ledger, settled};
 use crate::{
     Error,
-    backend::{nobody_reads, placeholders, query},
-    commit::OutdoneBy,
+    backend::{is_unleased, placeholders, query},
+    commit::SupersededBy,
     entities::objects,
 };
 
-/// How many objects one statement asks for.
+/// Maximum number of objects in one statement.
 const BATCH: usize = 500;
 
-/// The form in the ledger: `[[object, first line, last line], …]`.
-pub(crate) fn text(outdone_by: &[OutdoneBy]) -> Option<String> {
-    if outdone_by.is_empty() {
+/// The value of the column `outdone_by`: `[[object, first line, last line], …]`.
+pub(crate) fn to_json(superseded_by: &[SupersededBy]) -> Option<String> {
+    if superseded_by.is_empty() {
         return None;
     }
-    let each = outdone_by.iter().map(|by| {
-        let OutdoneBy {
+    let each = superseded_by.iter().map(|by| {
+        let SupersededBy {
             object,
             first_line,
             last_line,
@@ -37,70 +37,70 @@ pub(crate) fn text(outdone_by: &[OutdoneBy]) -> Option<String> {
     Some(format!("[{}]", each.collect::<Vec<_>>().join(",")))
 }
 
-fn read(text: &str) -> Result<Vec<OutdoneBy>, Error> {
-    let damaged = || Error::Damaged(format!("lines that outdid others: {text:?}"));
-    let read: Vec<(i64, u32, u32)> = serde_json::from_str(text).map_err(|_| damaged())?;
-    let each = read.into_iter().map(|(object, first_line, last_line)| {
-        Some(OutdoneBy {
+fn from_json(text: &str) -> Result<Vec<SupersededBy>, Error> {
+    let corrupt = || Error::Corrupt(format!("outdone_by of a chunk: {text:?}"));
+    let ranges: Vec<(i64, u32, u32)> = serde_json::from_str(text).map_err(|_| corrupt())?;
+    let each = ranges.into_iter().map(|(object, first_line, last_line)| {
+        Some(SupersededBy {
             object: ObjectId::new(object)?,
             first_line,
             last_line,
         })
     });
-    each.collect::<Option<Vec<_>>>().ok_or_else(damaged)
+    each.collect::<Option<Vec<_>>>().ok_or_else(corrupt)
 }
 
-/// Which of some objects may not end.
+/// The objects that may not end.
 #[derive(Debug, Default)]
-pub(super) struct Outdone {
-    /// These wait for lines of others.
-    for_others: HashSet<i64>,
-    /// These wait for lines of their own.
-    for_own: HashSet<i64>,
-    /// The objects whose lines are waited for.
-    open: BTreeSet<i64>,
-    /// Whether one of them waits for lines that may never be committed: only a new epoch helps.
-    in_vain: bool,
+pub(super) struct Blocked {
+    /// Objects that wait for lines of others.
+    by_others: HashSet<i64>,
+    /// Objects that wait for lines of their own.
+    by_own: HashSet<i64>,
+    /// The objects whose lines they wait for.
+    blockers: BTreeSet<i64>,
+    /// Whether one of them waits for lines that may never be committed, so that a new epoch is needed.
+    needs_epoch: bool,
 }
 
-impl Outdone {
+impl Blocked {
     /// Whether an object may end.
     pub(super) fn may_end(&self, object: i64) -> bool {
-        self.may_break_off(object) && !self.for_own.contains(&object)
+        self.may_end_incomplete(object) && !self.by_own.contains(&object)
     }
 
-    /// Whether an object may end without chunks of its own.
-    pub(super) fn may_break_off(&self, object: i64) -> bool {
-        !self.for_others.contains(&object)
+    /// Whether an object may end while chunks of it are missing.
+    pub(super) fn may_end_incomplete(&self, object: i64) -> bool {
+        !self.by_others.contains(&object)
     }
 
     /// Whether a new epoch is needed.
     pub(super) fn needs_epoch(&self) -> bool {
-        self.in_vain
+        self.needs_epoch
     }
 }
 
 impl Ledger {
-    /// The objects, not of these roots, for whose lines some objects wait, and which nobody reads.
-    pub async fn unread_before(
+    /// The objects of other roots for whose lines these objects wait, and that no fetcher reads.
+    pub async fn unread_blockers(
         &self,
         objects: &[ObjectId],
         roots: &[String],
     ) -> Result<Vec<ObjectId>, Error> {
         let ids: Vec<i64> = objects.iter().map(|object| object.get()).collect();
-        let others = outdone(&self.db, &ids).await?.open;
-        let others: Vec<i64> = others.into_iter().collect();
+        let blockers = blocked(&self.db, &ids).await?.blockers;
+        let blockers: Vec<i64> = blockers.into_iter().collect();
         let mut unread = Vec::new();
-        for batch in others.chunks(BATCH) {
+        for batch in blockers.chunks(BATCH) {
             let sql = format!(
                 "SELECT id FROM objects WHERE {} AND id IN ({}) AND root NOT IN ({})",
-                nobody_reads(&self.db),
+                is_unleased(&self.db),
                 placeholders(1, batch.len()),
                 placeholders(1 + batch.len(), roots.len())
             );
             let values = batch.iter().map(|id| Value::from(*id));
             let values = values.chain(roots.iter().map(Value::from));
-            let rows: Vec<Id> = query(&self.db, "read what objects wait for", &sql, values).await?;
+            let rows: Vec<Id> = query(&self.db, "read unread blockers", &sql, values).await?;
             unread.extend(rows.iter().filter_map(|row| ObjectId::new(row.id)));
         }
         Ok(unread)
@@ -113,16 +113,16 @@ struct Id {
 }
 
 #[derive(FromQueryResult)]
-struct OutdoneRow {
+struct SupersededByRow {
     object_id: i64,
     outdone_by: String,
 }
 
-/// Looks which of these objects wait.
-pub(super) async fn outdone(db: &impl ConnectionTrait, objects: &[i64]) -> Result<Outdone, Error> {
-    // What is below the watermark has ended, and what outdid it was committed before.
+/// Finds out which of these objects may not end.
+pub(super) async fn blocked(db: &impl ConnectionTrait, objects: &[i64]) -> Result<Blocked, Error> {
+    // Objects below the watermark have ended, and lines that superseded theirs were committed before.
     let settled = settled(db).await?;
-    let mut by_object: BTreeMap<i64, Vec<(i64, OutdoneBy)>> = BTreeMap::new();
+    let mut by_object: BTreeMap<i64, Vec<(i64, SupersededBy)>> = BTreeMap::new();
     for batch in objects.chunks(BATCH) {
         let sql = format!(
             "SELECT object_id, outdone_by FROM chunks
@@ -130,9 +130,9 @@ pub(super) async fn outdone(db: &impl ConnectionTrait, objects: &[i64]) -> Resul
             placeholders(1, batch.len())
         );
         let ids = batch.iter().map(|id| Value::from(*id));
-        let rows: Vec<OutdoneRow> = query(db, "read what outdid lines", &sql, ids).await?;
+        let rows: Vec<SupersededByRow> = query(db, "read superseding lines", &sql, ids).await?;
         for row in rows {
-            for by in read(&row.outdone_by)? {
+            for by in from_json(&row.outdone_by)? {
                 if by.object >= settled {
                     let waiting = by_object.entry(by.object.get()).or_default();
                     waiting.push((row.object_id, by));
@@ -140,60 +140,60 @@ pub(super) async fn outdone(db: &impl ConnectionTrait, objects: &[i64]) -> Resul
             }
         }
     }
-    let mut outdone = Outdone::default();
+    let mut blocked = Blocked::default();
     let ids: Vec<i64> = by_object.keys().copied().collect();
     for batch in ids.chunks(BATCH) {
-        let others = others(db, batch).await?;
+        let blockers = load_blockers(db, batch).await?;
         for id in batch {
             for (object, by) in &by_object[id] {
-                let other = others.get(id);
+                let blocker = blockers.get(id);
                 if object == id {
-                    // All that is not dead of a complete object is committed, and what is missing of another one is not
-                    // claimed again where it cannot be read any more.
-                    if other.is_some_and(|own| !own.has_ended && own.is_dead(by)) {
-                        outdone.for_own.insert(*object);
-                        outdone.in_vain = true;
+                    // Of a complete object, all chunks that are not dead are committed. Missing chunks of an unreadable
+                    // object are not claimed again.
+                    if blocker.is_some_and(|own| !own.has_ended && own.is_dead(by)) {
+                        blocked.by_own.insert(*object);
+                        blocked.needs_epoch = true;
                     }
                     continue;
                 }
-                match other.map_or(State::Never, |other| other.state(by)) {
+                match blocker.map_or(State::Never, |blocker| blocker.state(by)) {
                     State::Committed => continue,
-                    State::Open => drop(outdone.open.insert(*id)),
-                    State::Never => outdone.in_vain = true,
+                    State::Open => drop(blocked.blockers.insert(*id)),
+                    State::Never => blocked.needs_epoch = true,
                 }
-                outdone.for_others.insert(*object);
+                blocked.by_others.insert(*object);
             }
         }
     }
-    Ok(outdone)
+    Ok(blocked)
 }
 
-/// What became of lines that outdid others.
+/// The state of a range of superseding lines.
 #[derive(Debug, PartialEq, Eq)]
 enum State {
     Committed,
     Open,
-    /// Not all of them are committed, and perhaps they never will be.
+    /// Not all of them are committed, and the others may never be.
     Never,
 }
 
-/// An object with lines that outdid others.
+/// An object with superseding lines.
 #[derive(Default)]
-struct Other {
-    /// Nothing that is missing of it will be committed.
+struct Blocker {
+    /// Its missing chunks will not be committed.
     has_ended: bool,
-    /// Its chunks that are committed, or dead: first line, the line behind the last, whether dead chunks may have claims.
+    /// Its committed and dead chunks: first line, the line after the last, whether it is dead and may have claims.
     chunks: Vec<(i64, i64, bool)>,
 }
 
-impl Other {
+impl Blocker {
     /// Whether a dead chunk has some of these lines.
-    fn is_dead(&self, by: &OutdoneBy) -> bool {
+    fn is_dead(&self, by: &SupersededBy) -> bool {
         let mut dead = self.chunks.iter().filter(|(.., is_dead)| *is_dead);
         dead.any(|chunk| shared_lines(chunk, by) > 0)
     }
 
-    fn state(&self, by: &OutdoneBy) -> State {
+    fn state(&self, by: &SupersededBy) -> State {
         let lines = i64::from(by.last_line) + 1 - i64::from(by.first_line);
         let committed = self.chunks.iter().map(|chunk| shared_lines(chunk, by));
         if self.is_dead(by) {
@@ -208,7 +208,7 @@ impl Other {
     }
 }
 
-fn shared_lines((from, to, _): &(i64, i64, bool), by: &OutdoneBy) -> i64 {
+fn shared_lines((from, to, _): &(i64, i64, bool), by: &SupersededBy) -> i64 {
     let (first, behind) = (i64::from(by.first_line), i64::from(by.last_line) + 1);
     ((*to).min(behind) - (*from).max(first)).max(0)
 }
@@ -217,7 +217,7 @@ fn shared_lines((from, to, _): &(i64, i64, bool), by: &OutdoneBy) -> i64 {
 struct ObjectRow {
     id: i64,
     state: objects::State,
-    /// Whether what is missing cannot be read any more, or could not be read the last time.
+    /// Whether its missing chunks cannot be read any more, or the last attempt to read it was refused.
     unreadable: bool,
 }
 
@@ -229,7 +229,10 @@ struct ChunkRow {
     dead: bool,
 }
 
-async fn others(db: &impl ConnectionTrait, ids: &[i64]) -> Result<HashMap<i64, Other>, Error> {
+async fn load_blockers(
+    db: &impl ConnectionTrait,
+    ids: &[i64],
+) -> Result<HashMap<i64, Blocker>, Error> {
     let of = placeholders(1, ids.len());
     let values = || ids.iter().map(|id| Value::from(*id));
     let sql = format!(
@@ -237,11 +240,11 @@ async fn others(db: &impl ConnectionTrait, ids: &[i64]) -> Result<HashMap<i64, O
          FROM objects WHERE id IN ({of})"
     );
     let rows: Vec<ObjectRow> = query(db, "read objects", &sql, values()).await?;
-    let mut others: HashMap<i64, Other> = rows
+    let mut others: HashMap<i64, Blocker> = rows
         .into_iter()
         .map(|row| {
             let has_ended = matches!(row.state, objects::State::Done | objects::State::Failed);
-            let other = Other {
+            let other = Blocker {
                 has_ended: has_ended || row.unreadable,
                 chunks: Vec::new(),
             };
@@ -266,8 +269,8 @@ async fn others(db: &impl ConnectionTrait, ids: &[i64]) -> Result<HashMap<i64, O
 mod tests {
     use super::*;
 
-    fn by(object: i64, first_line: u32, last_line: u32) -> OutdoneBy {
-        OutdoneBy {
+    fn by(object: i64, first_line: u32, last_line: u32) -> SupersededBy {
+        SupersededBy {
             object: ObjectId::new(object).unwrap(),
             first_line,
             last_line,
@@ -275,17 +278,17 @@ mod tests {
     }
 
     #[test]
-    fn text_in_the_ledger_is_read_as_it_was_written() {
-        assert_eq!(text(&[]), None);
+    fn column_value_is_read_as_it_was_written() {
+        assert_eq!(to_json(&[]), None);
         let lines = [by(7, 1, 9), by(i64::from(i32::MAX), u32::MAX, u32::MAX)];
-        assert_eq!(read(&text(&lines).unwrap()).unwrap(), lines);
-        assert!(read("[[7,1]]").is_err());
-        assert!(read("[[-1,1,1]]").is_err());
+        assert_eq!(from_json(&to_json(&lines).unwrap()).unwrap(), lines);
+        assert!(from_json("[[7,1]]").is_err());
+        assert!(from_json("[[-1,1,1]]").is_err());
     }
 
     #[test]
     fn lines_are_committed_when_chunks_cover_all_of_them() {
-        let mut other = Other {
+        let mut other = Blocker {
             has_ended: false,
             chunks: vec![(1, 11, false), (21, 31, false)],
         };
@@ -301,7 +304,7 @@ mod tests {
 
     #[test]
     fn lines_of_a_dead_chunk_are_never_committed() {
-        let other = Other {
+        let other = Blocker {
             has_ended: false,
             chunks: vec![(1, 11, false), (11, 21, true)],
         };
