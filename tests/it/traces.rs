@@ -18,7 +18,7 @@ use crate::{
     collector::{Collector, Seen},
     deployment::{Deployment, finish},
     http::get,
-    patience::{PATIENCE, until},
+    wait::{TIMEOUT, until},
 };
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
@@ -123,7 +123,7 @@ fn is_followed(publication: &Seen, spans: &[Seen], stream: &str) {
 
 /// A transaction's spans in the traces of its chunks lead to each other.
 fn is_linked_to_its_fellows(commit: &Seen, spans: &[Seen]) {
-    let fellows = commit.number("jetline.group.chunks") - 1;
+    let fellows = commit.number("jetline.batch.chunks") - 1;
     assert_eq!(commit.span.links.len() as u64, fellows);
     for link in &commit.span.links {
         let fellow = spans
@@ -284,7 +284,7 @@ async fn first_header(deployment: &Deployment) -> Option<String> {
     .await;
     fetcher.signal(Signal::TERM);
     let mut fetcher = fetcher;
-    fetcher.wait(PATIENCE).unwrap();
+    fetcher.wait(TIMEOUT).unwrap();
     Some(message.headers.get("traceparent")?.to_string())
 }
 

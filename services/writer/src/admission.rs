@@ -1,7 +1,7 @@
-//! Keeps chunks from being claimed whose object is not registered as they say.
+//! Keeps chunks from being claimed that belong to another incarnation of their object.
 //!
-//! They come from before the database was restored. Their claims would never be committed, and stand above lines of
-//! the object that has the number now.
+//! They were published before the database was restored. Their claims would never be committed, and would supersede
+//! lines of the object that has the number now.
 
 use std::collections::HashSet;
 
@@ -9,29 +9,29 @@ use jetline_records::{Epoch, EpochId, Mode, ObjectId};
 use jetline_store::{ChunkEntry, Error, Ledger, ledger::Admission};
 use tokio::sync::Mutex;
 
-/// How many objects are known at a time.
-const KNOWN: usize = 10_000;
+/// Maximum number of cached objects; beyond it the cache is cleared.
+const CACHED_OBJECTS: usize = 10_000;
 
-/// Looks objects up, once per epoch.
+/// Checks objects against the ledger, once per epoch.
 pub struct Admissions {
     ledger: Ledger,
-    known: Mutex<Known>,
+    admitted: Mutex<Cache>,
 }
 
 #[derive(Default)]
-struct Known {
+struct Cache {
     epoch: Option<EpochId>,
-    /// Objects and their registrations.
+    /// Admitted objects with their incarnations.
     objects: HashSet<(ObjectId, String)>,
 }
 
-impl Known {
-    fn holds(&self, epoch: EpochId, chunk: &ChunkEntry) -> bool {
+impl Cache {
+    fn contains(&self, epoch: EpochId, chunk: &ChunkEntry) -> bool {
         self.epoch == Some(epoch) && self.objects.contains(&key(chunk))
     }
 
     fn add(&mut self, epoch: EpochId, chunks: &[&ChunkEntry]) {
-        if self.epoch != Some(epoch) || self.objects.len() > KNOWN {
+        if self.epoch != Some(epoch) || self.objects.len() > CACHED_OBJECTS {
             self.epoch = Some(epoch);
             self.objects.clear();
         }
@@ -40,33 +40,34 @@ impl Known {
 }
 
 fn key(chunk: &ChunkEntry) -> (ObjectId, String) {
-    (chunk.object, chunk.registration.clone())
+    (chunk.object, chunk.incarnation.clone())
 }
 
 impl Admissions {
-    /// Admissions by a ledger.
+    /// Checks against this ledger.
     #[must_use]
     pub fn new(ledger: Ledger) -> Self {
         Self {
             ledger,
-            known: Mutex::default(),
+            admitted: Mutex::default(),
         }
     }
 
-    /// Whether chunks may be claimed under an epoch. Where claims leave nothing behind, all may.
+    /// Whether chunks may be claimed under an epoch. In modes without a shared dedup store all may: claims leave no
+    /// entries.
     pub async fn admit(&self, epoch: &Epoch, chunks: &[&ChunkEntry]) -> Result<Admission, Error> {
         if epoch.mode != Mode::Shared {
             return Ok(Admission::All);
         }
-        let mut known = self.known.lock().await;
+        let mut admitted = self.admitted.lock().await;
         let new: Vec<&ChunkEntry> = chunks
             .iter()
-            .filter(|chunk| !known.holds(epoch.id, chunk))
+            .filter(|chunk| !admitted.contains(epoch.id, chunk))
             .copied()
             .collect();
         if !new.is_empty() {
             match self.ledger.admit(epoch.id, &new).await? {
-                Admission::All => known.add(epoch.id, &new),
+                Admission::All => admitted.add(epoch.id, &new),
                 other => return Ok(other),
             }
         }

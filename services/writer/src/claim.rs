@@ -1,18 +1,18 @@
-//! From parsed chunks to judged ones: what of them is to be written.
+//! Claims the records of parsed chunks, which decides what of them is to be written.
 
 use std::collections::{BTreeMap, HashMap};
 
 use jetline_dedup::{Claim, Claimed, Dedup, Error};
 use jetline_records::{Epoch, Key, ObjectId, Position, Verdict};
-use jetline_store::{ChunkRows, Judged, OutdoneBy};
+use jetline_store::{ChunkRows, SupersededBy, UpsertRow};
 
 use crate::parse::Parsed;
 
-/// Judges the records of chunks, all of one dataset, in one claim; nothing where entries of the epoch were lost.
+/// Claims the records of chunks, all of one dataset, in one call; `None` where the store has lost entries of the epoch.
 ///
-/// Once they are judged, the chunks have given their records away: they are large, and move on without a copy.
+/// Where the claim succeeds, it consumes the records of the chunks: they are large, and are moved without a copy.
 ///
-/// `settled` is what was settled when the oldest of the chunks was published.
+/// `settled` is the settled watermark at the time when the oldest of the chunks was published.
 pub async fn claim(
     dedup: &dyn Dedup,
     epoch: &Epoch,
@@ -37,41 +37,42 @@ pub async fn claim(
     let Claimed::Verdicts(verdicts) = claimed else {
         return Ok(None);
     };
-    Ok(Some(judged(chunks, &winners, &verdicts)))
+    Ok(Some(apply(chunks, &winners, &verdicts)))
 }
 
-/// Has all records written, each unless its row has a higher rank: what [`claim`] does for datasets without claims.
+/// Writes all records, each unless its row has a higher rank; takes the place of [`claim`] for datasets without claims.
 pub fn write_through(epoch: &Epoch, chunks: &mut [&mut Parsed]) -> Vec<ChunkRows> {
     let winners = winners(epoch, chunks);
     let verdicts = vec![Verdict::Write; winners.len()];
-    judged(chunks, &winners, &verdicts)
+    apply(chunks, &winners, &verdicts)
 }
 
-fn judged(
+/// Assigns verdicts to the records that were claimed, and turns the chunks into rows.
+fn apply(
     chunks: &mut [&mut Parsed],
     winners: &[(usize, usize)],
     verdicts: &[Verdict],
 ) -> Vec<ChunkRows> {
-    let outdone_by = outdone_by(chunks, winners, verdicts);
-    let mut judged: Vec<Vec<Option<Verdict>>> = chunks
+    let superseded_by = superseded_by(chunks, winners, verdicts);
+    let mut by_chunk: Vec<Vec<Option<Verdict>>> = chunks
         .iter()
         .map(|chunk| vec![None; chunk.records.len()])
         .collect();
     for ((chunk, record), verdict) in winners.iter().zip(verdicts) {
-        judged[*chunk][*record] = Some(*verdict);
+        by_chunk[*chunk][*record] = Some(*verdict);
     }
-    let rows = chunks.iter_mut().zip(judged).zip(outdone_by);
-    rows.map(|((chunk, verdicts), outdone_by)| rows_of(chunk, &verdicts, outdone_by))
+    let rows = chunks.iter_mut().zip(by_chunk).zip(superseded_by);
+    rows.map(|((chunk, verdicts), superseded_by)| rows_of(chunk, &verdicts, superseded_by))
         .collect()
 }
 
-/// For each chunk, the lines that outdid lines of it. What outdid the latest line of an id outdid all
-/// lines of that id, in whichever of the chunks they are.
-fn outdone_by(
+/// For each chunk, the lines of other chunks that superseded lines of it. What superseded the latest line of an id
+/// superseded all lines of that id, in whichever of the chunks they are.
+fn superseded_by(
     chunks: &[&mut Parsed],
     winners: &[(usize, usize)],
     verdicts: &[Verdict],
-) -> Vec<Vec<OutdoneBy>> {
+) -> Vec<Vec<SupersededBy>> {
     let above: HashMap<&Key, Position> = winners
         .iter()
         .zip(verdicts)
@@ -94,20 +95,20 @@ fn outdone_by(
             (*first, *last) = ((*first).min(line), (*last).max(line));
         }
         let lines = lines.into_iter();
-        let outdone_by = lines.map(|(object, (first_line, last_line))| OutdoneBy {
+        let ranges = lines.map(|(object, (first_line, last_line))| SupersededBy {
             object,
             first_line,
             last_line,
         });
-        outdone_by.collect()
+        ranges.collect()
     });
     each.collect()
 }
 
-/// The highest line of each id over all chunks, as (chunk, record).
+/// The record with the highest rank of each id over all chunks, as (chunk, record).
 ///
-/// A chunk below the epoch's base was committed before it began: it claims nothing, as the entry that it would leave
-/// behind could be older than the row.
+/// A chunk below the epoch's base was committed before the epoch began: it claims nothing, as its entry in the store
+/// could be older than the row.
 fn winners(epoch: &Epoch, chunks: &[&mut Parsed]) -> Vec<(usize, usize)> {
     let records = chunks.iter().map(|chunk| chunk.records.len()).sum();
     let mut winners: HashMap<&Key, (usize, usize)> = HashMap::with_capacity(records);
@@ -125,11 +126,11 @@ fn winners(epoch: &Epoch, chunks: &[&mut Parsed]) -> Vec<(usize, usize)> {
     winners.into_values().collect()
 }
 
-/// A chunk with its records as they were judged; those that claimed nothing are superseded.
+/// The rows of a chunk, by the verdicts of its records; records that were not claimed are superseded.
 fn rows_of(
     chunk: &mut Parsed,
     verdicts: &[Option<Verdict>],
-    outdone_by: Vec<OutdoneBy>,
+    superseded_by: Vec<SupersededBy>,
 ) -> ChunkRows {
     let mut rows = ChunkRows {
         entry: chunk.entry.clone(),
@@ -138,13 +139,13 @@ fn rows_of(
         superseded: chunk.superseded,
         rejected: chunk.rejected.clone(),
         blank: chunk.blank,
-        outdone_by,
+        superseded_by,
     };
     for (record, verdict) in chunk.take_records().into_iter().zip(verdicts) {
         match verdict {
             Some(Verdict::Unchanged) => rows.unchanged += 1,
             Some(Verdict::Superseded(_)) | None => rows.superseded += 1,
-            Some(verdict) => rows.rows.push(Judged {
+            Some(verdict) => rows.rows.push(UpsertRow {
                 row: record.row,
                 position: record.position,
                 if_changed: *verdict == Verdict::WriteIfChanged,

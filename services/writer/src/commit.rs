@@ -1,7 +1,7 @@
-//! From parsed chunks to committed ones, whatever stands in between.
+//! Takes batches of parsed chunks to their commit.
 //!
-//! What a failure asks for is decided here, once: the database or the dedup store is away — wait and try again; a value
-//! is not accepted — reject its line; the chunk belongs to nothing that is open — let it go.
+//! How a failure is handled is decided here: the database or the dedup store is unavailable: retry; the database
+//! refuses a row: reject its line; the object of a chunk is not open: discard the chunk.
 
 use std::sync::Arc;
 
@@ -14,33 +14,33 @@ use jetline_runtime::{
 };
 use jetline_store::{
     ChunkEntry, ChunkRows, CommitOutcome, Counts, Ledger,
-    ledger::{Admission, Suspicion},
+    ledger::{Admission, SuspectAction},
 };
 
 use tokio::sync::RwLock;
 
-pub use crate::group::Group;
+pub use crate::batch::Batch;
 use crate::{
     admission::Admissions,
+    batch::count_lines,
+    batch_span::{self, BatchSpan},
     claim::{claim, write_through},
     epochs::{self, Epochs},
-    group::count_lines,
     parse::{self, Parsed},
-    stage::{self, Stage},
 };
 
-/// Commits chunks: any number at the same time.
+/// Commits batches; any number of them concurrently.
 pub struct Committer {
     ledger: Ledger,
     dedup: Arc<dyn Dedup>,
     epochs: Epochs,
     admissions: Admissions,
     datasets: Vec<Dataset>,
-    /// Held shared by ordinary work and alone by suspicious work.
-    pub(crate) alone: RwLock<()>,
+    /// Held shared while ordinary chunks are committed, and exclusively while a suspect is tried.
+    pub(crate) exclusion: RwLock<()>,
 }
 
-/// Why a step did not go through.
+/// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The ledger.
@@ -60,14 +60,14 @@ impl From<epochs::Error> for Error {
     }
 }
 
-/// What a step did with a group.
+/// The state of a batch after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing of it is left.
+pub enum Progress {
+    /// No chunk of it is left.
     Done,
-    /// There is more to do.
+    /// Another step is needed.
     Again,
-    /// The database refuses its chunks together and accepts each alone: to be split.
+    /// The database refuses its chunks together and accepts each alone: the batch is to be split.
     Split,
 }
 
@@ -80,18 +80,18 @@ impl Committer {
         epochs: Epochs,
         datasets: Vec<Dataset>,
     ) -> Self {
-        count_from_zero(&datasets);
+        create_counters(&datasets);
         Self {
             admissions: Admissions::new(ledger.clone()),
             ledger,
             dedup,
             epochs,
             datasets,
-            alone: RwLock::new(()),
+            exclusion: RwLock::new(()),
         }
     }
 
-    /// Sees to it that the tables can be written, and joins the epoch in force or begins one.
+    /// Checks that the tables can be written, and joins the epoch in force or begins one.
     pub async fn begin(&self) -> Result<(), Error> {
         for dataset in &self.datasets {
             self.ledger.check_table(&dataset.table).await?;
@@ -100,109 +100,110 @@ impl Committer {
         Ok(())
     }
 
-    /// Whether this writer knows the dataset of a chunk; another one may, where versions are mixed.
+    /// Whether this writer has the dataset of a chunk; during an upgrade another writer may.
     #[must_use]
-    pub fn knows(&self, chunk: &Chunk) -> bool {
+    pub fn has_dataset(&self, chunk: &Chunk) -> bool {
         let known = self.dataset(&chunk.dataset).is_some();
         if !known {
             chunk.log_span().in_scope(|| {
                 tracing::error!(
                     dataset = chunk.dataset,
-                    "this writer does not know the dataset, it leaves the chunk to another one: update it"
+                    "chunk skipped: its dataset is unknown to this writer, which may have to be updated"
                 );
             });
         }
         known
     }
 
-    /// Parses chunks of known datasets into one group per dataset.
+    /// Parses chunks of known datasets into one batch per dataset.
     #[must_use]
-    pub fn parse(&self, chunks: Vec<Chunk>) -> Vec<Group<'_>> {
-        let mut groups: Vec<Group<'_>> = Vec::new();
+    pub fn parse(&self, chunks: Vec<Chunk>) -> Vec<Batch<'_>> {
+        let mut batches: Vec<Batch<'_>> = Vec::new();
         for chunk in chunks {
             let Some(dataset) = self.dataset(&chunk.dataset) else {
                 continue;
             };
-            let group = groups
+            let batch = batches
                 .iter()
-                .position(|group| group.dataset.name == dataset.name);
-            let group = group.unwrap_or_else(|| {
-                groups.push(Group::new(dataset));
-                groups.len() - 1
+                .position(|batch| batch.dataset.name == dataset.name);
+            let batch = batch.unwrap_or_else(|| {
+                batches.push(Batch::new(dataset));
+                batches.len() - 1
             });
-            groups[group].add(chunk);
+            batches[batch].add(chunk);
         }
-        groups
+        batches
     }
 
     fn dataset(&self, name: &str) -> Option<&Dataset> {
         self.datasets.iter().find(|known| known.name == name)
     }
 
-    /// Notes that a chunk which was delivered suspiciously often is about to be tried alone.
-    pub async fn suspect(&self, chunk: &Chunk, limit: u32) -> Result<Suspicion, Error> {
+    /// Records that a suspected chunk is about to be tried alone, or that it is dead after `limit` attempts.
+    pub async fn suspect(&self, chunk: &Chunk, limit: u32) -> Result<SuspectAction, Error> {
         Ok(self.ledger.suspect(&parse::entry(chunk), limit).await?)
     }
 
-    /// Takes a group one step on. After an error it can be called again.
-    pub async fn advance(&self, group: &mut Group<'_>) -> Result<Step, Error> {
-        if group.items.is_empty() {
-            return Ok(Step::Done);
+    /// Takes a batch one step further. After an error it can be called again.
+    pub async fn advance(&self, batch: &mut Batch<'_>) -> Result<Progress, Error> {
+        if batch.chunks.is_empty() {
+            return Ok(Progress::Done);
         }
         let epoch = self.epochs.current().await?;
-        if epoch.claims(group.dataset.name) {
-            // What an earlier epoch refused may be accepted now; a claim in its stead would be of a line that is not.
-            group.take_refused_again();
+        if epoch.claims(batch.dataset.name) {
+            // Lines that were refused under an earlier epoch may be accepted now. Without them, the lines that they
+            // supersede would be claimed in their place.
+            batch.restore_refused();
         }
-        group.restore();
-        if !self.admit(&epoch, group).await? {
-            return Ok(Step::Again);
+        batch.reparse_consumed();
+        if !self.admit(&epoch, batch).await? {
+            return Ok(Progress::Again);
         }
-        let Some(judged) = self.claim(&epoch, group).await? else {
+        let Some(claimed) = self.claim(&epoch, batch).await? else {
             self.epochs.after(epoch.id).await?;
-            return Ok(Step::Again);
+            return Ok(Progress::Again);
         };
-        self.commit(&epoch, judged, group).await
+        self.commit(&epoch, claimed, batch).await
     }
 
     async fn claim(
         &self,
         epoch: &Epoch,
-        group: &mut Group<'_>,
+        batch: &mut Batch<'_>,
     ) -> Result<Option<Vec<ChunkRows>>, Error> {
-        let is_asked = epoch.claims(group.dataset.name);
-        let kind = if is_asked {
+        let is_claimed = epoch.claims(batch.dataset.name);
+        let kind = if is_claimed {
             SpanKind::Client
         } else {
             SpanKind::Internal
         };
-        let stage = Stage::begin(&kind, "claim", group.chunks());
-        if is_asked {
-            stage.set("db.system.name", "redis");
+        let span = BatchSpan::begin(&kind, "claim", batch.queue_chunks());
+        if is_claimed {
+            span.set("db.system.name", "redis");
         }
-        let (settled, dataset) = (group.settled(), group.dataset.name);
-        let parsed = group.items.iter_mut().map(|item| &mut item.parsed);
+        let (settled, dataset) = (batch.settled(), batch.dataset.name);
+        let parsed = batch.chunks.iter_mut().map(|chunk| &mut chunk.parsed);
         let mut parsed: Vec<&mut Parsed> = parsed.collect();
-        let claimed = if epoch.mode == Mode::Shared && !is_asked {
+        let claimed = if epoch.mode == Mode::Shared && !is_claimed {
             Ok(Some(write_through(epoch, &mut parsed)))
         } else {
             claim(&*self.dedup, epoch, settled, dataset, &mut parsed).await
         };
-        if let Ok(judged) = &claimed {
-            stage.set("jetline.claim.lost", judged.is_none());
+        if let Ok(chunks) = &claimed {
+            span.set("jetline.claim.lost", chunks.is_none());
         }
-        stage.end_with(&claimed);
+        span.end_with(&claimed);
         Ok(claimed?)
     }
 
-    /// Whether a group may be claimed as it is now.
-    async fn admit(&self, epoch: &Epoch, group: &mut Group<'_>) -> Result<bool, Error> {
-        let entries = group.items.iter().map(|item| &item.parsed.entry);
+    /// Whether all of a batch may be claimed; discards the chunks that may not.
+    async fn admit(&self, epoch: &Epoch, batch: &mut Batch<'_>) -> Result<bool, Error> {
+        let entries = batch.chunks.iter().map(|chunk| &chunk.parsed.entry);
         let entries: Vec<&ChunkEntry> = entries.collect();
         match self.admissions.admit(epoch, &entries).await? {
             Admission::All => Ok(true),
             Admission::Except(stale) => {
-                group.let_go(&stale);
+                batch.discard(&stale);
                 Ok(false)
             }
             Admission::EpochEnded => {
@@ -215,54 +216,55 @@ impl Committer {
     async fn commit(
         &self,
         epoch: &Epoch,
-        judged: Vec<ChunkRows>,
-        group: &mut Group<'_>,
-    ) -> Result<Step, Error> {
-        let table = &group.dataset.table;
-        let shared = Stage::begin(&SpanKind::Client, "commit", group.chunks());
-        shared.set("db.system.name", self.ledger.system());
-        shared.set("db.collection.name", group.dataset.name);
-        let rows = judged.iter().map(|chunk| chunk.rows.len()).sum();
-        shared.set("jetline.group.rows", stage::count(rows));
-        let committed = self.ledger.commit(epoch.id, table, judged).await;
+        chunks: Vec<ChunkRows>,
+        batch: &mut Batch<'_>,
+    ) -> Result<Progress, Error> {
+        let table = &batch.dataset.table;
+        let span = BatchSpan::begin(&SpanKind::Client, "commit", batch.queue_chunks());
+        span.set("db.system.name", self.ledger.system());
+        span.set("db.collection.name", batch.dataset.name);
+        let rows = chunks.iter().map(|chunk| chunk.rows.len()).sum();
+        span.set("jetline.batch.rows", batch_span::count(rows));
+        let committed = self.ledger.commit(epoch.id, table, chunks).await;
         if let Ok(outcome) = &committed {
-            shared.set("jetline.commit.outcome", name(outcome));
+            span.set("jetline.commit.outcome", name(outcome));
         }
-        shared.end_with(&committed);
+        span.end_with(&committed);
         match committed {
             Ok(CommitOutcome::Committed(outcomes)) => {
-                group.count(&outcomes);
-                Ok(Step::Done)
+                batch.complete(&outcomes);
+                Ok(Progress::Done)
             }
-            Ok(CommitOutcome::Raced) => Ok(Step::Again),
+            Ok(CommitOutcome::Raced) => Ok(Progress::Again),
             Ok(CommitOutcome::EpochEnded) => {
                 self.epochs.after(epoch.id).await?;
-                Ok(Step::Again)
+                Ok(Progress::Again)
             }
             Ok(CommitOutcome::Stale(stale)) => {
-                self.let_go(epoch, group, &stale).await?;
-                Ok(Step::Again)
+                self.discard_claimed(epoch, batch, &stale).await?;
+                Ok(Progress::Again)
             }
             Ok(CommitOutcome::Repeated(repeated)) => {
-                group.drop_repeated(&repeated);
-                Ok(Step::Again)
+                batch.remove_repeated(&repeated);
+                Ok(Progress::Again)
             }
             Ok(CommitOutcome::Suppressed) => {
-                Box::pin(self.reject_refused(epoch, group, None)).await
+                Box::pin(self.reject_refused(epoch, batch, None)).await
             }
-            Err(error) if error.may_be_of_a_row() => {
-                // Rare, and large: not a part of every commit's future.
-                Box::pin(self.reject_refused(epoch, group, Some(error))).await
+            Err(error) if error.may_be_caused_by_row() => {
+                // Rare, and its future is large: boxed, so that not every commit allocates room for it.
+                Box::pin(self.reject_refused(epoch, batch, Some(error))).await
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Lets chunks go whose object failed without them. What they claimed will never be committed, which ends the epoch.
-    async fn let_go(
+    /// Discards claimed chunks whose object failed without them. Their claims will never be committed, which ends the
+    /// epoch.
+    async fn discard_claimed(
         &self,
         epoch: &Epoch,
-        group: &mut Group<'_>,
+        batch: &mut Batch<'_>,
         stale: &[ChunkEntry],
     ) -> Result<(), Error> {
         if stale.iter().any(|entry| entry.object >= epoch.base) {
@@ -270,24 +272,24 @@ impl Committer {
                 .end_epoch(epoch.id, self.epochs.next_id().await)
                 .await?;
         }
-        group.let_go(stale);
+        batch.discard(stale);
         Ok(())
     }
 
-    /// Leaves out the lines that the database does not accept, until it accepts the rest: a line that stands in for a
-    /// refused one may be refused as well. They are rejected with their chunks' commit.
+    /// Rejects the lines that the database refuses, until it accepts the rest: a line that replaces a refused one may
+    /// be refused as well. They become rejected lines in the commit of their chunks.
     ///
-    /// Lines that were claimed under an epoch in which the dataset is claimed will never be committed, which ends it. From
-    /// then on nothing of the dataset is claimed, so that later refusals end none.
+    /// Where the dataset is claimed, the claims of refused lines will never be committed, which ends the epoch. From
+    /// then on the dataset is written without claims, so that later refusals do not end another one.
     async fn reject_refused(
         &self,
         epoch: &Epoch,
-        group: &mut Group<'_>,
+        batch: &mut Batch<'_>,
         error: Option<jetline_store::Error>,
-    ) -> Result<Step, Error> {
-        group.restore();
-        let (dataset, table) = (group.dataset.name, &group.dataset.table);
-        let mut rows = group.latest(epoch.mode, |_| true);
+    ) -> Result<Progress, Error> {
+        batch.reparse_consumed();
+        let (dataset, table) = (batch.dataset.name, &batch.dataset.table);
+        let mut rows = batch.latest(epoch.mode, |_| true);
         let mut any = false;
         loop {
             let refused = self.ledger.refused(table, rows).await?;
@@ -295,8 +297,8 @@ impl Committer {
                 break;
             }
             any = true;
-            let ids = group.leave_out(refused);
-            rows = group.latest(epoch.mode, |id| ids.contains(id));
+            let ids = batch.reject(refused);
+            rows = batch.latest(epoch.mode, |id| ids.contains(id));
         }
         if any {
             if epoch.claims(dataset) {
@@ -304,15 +306,15 @@ impl Committer {
                 if self.ledger.write_through(dataset, next).await? {
                     tracing::warn!(
                         dataset,
-                        "the database refused a record: from now on the records of this dataset are written without \
-                         dedup, until a replay"
+                        "claims disabled until a replay: the database refused a record of the dataset, which is now \
+                         written without dedup"
                     );
                 }
             }
-            return Ok(Step::Again);
+            return Ok(Progress::Again);
         }
-        if group.items.len() > 1 {
-            return Ok(Step::Split);
+        if batch.chunks.len() > 1 {
+            return Ok(Progress::Split);
         }
         Err(error.unwrap_or(jetline_store::Error::Suppressed).into())
     }
@@ -329,8 +331,8 @@ fn name(outcome: &CommitOutcome) -> &'static str {
     }
 }
 
-/// A counter that is not there before its first event hides that event from whoever looks for a rise.
-fn count_from_zero(datasets: &[Dataset]) {
+/// Creates the counters with 0: `increase()` does not see the first event of a counter that begins with it.
+fn create_counters(datasets: &[Dataset]) {
     for counter in [CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES] {
         metrics::counter!(counter).increment(0);
     }

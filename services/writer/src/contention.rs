@@ -1,41 +1,41 @@
-//! Notices writers that end each other's epochs for ever: some of them have another dedup store, or another ledger has
-//! the same one. The table stays right meanwhile, but little is done: it is said, and slowed down.
+//! Detects writers that end each other's epochs again and again: some of them use another dedup store, or another
+//! ledger uses the same one. The table stays correct, but throughput drops: this is logged, and new epochs are delayed.
 
 use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
-use jetline_dedup::{Dedup, Place};
+use jetline_dedup::{Dedup, StoreInfo};
 use jetline_records::{EpochId, LedgerIdentity};
 use jetline_store::{
     Ledger,
-    ledger::{BeginError, LastStore, NewStore},
+    ledger::{BeginError, LastDedupStore, NewDedupStore},
 };
 
 use crate::epochs::Error;
 
-/// A change of the store is one in a row with those before if it comes so soon after the last of them.
-const ROW: TimeDelta = TimeDelta::minutes(30);
+/// Changes of the store are counted together while no more time than this passes between two of them.
+const SERIES_GAP: TimeDelta = TimeDelta::minutes(30);
 
-/// Epochs may return to a store this often in a row: a failover and the way back.
-const USUAL: u32 = 1;
+/// Epochs may return to a store this often in a series without a delay: a failover and the failback.
+const TOLERATED_CHANGES: u32 = 1;
 
-const FIRST_DELAY: Duration = Duration::from_secs(1);
-const LONGEST_DELAY: Duration = Duration::from_mins(1);
+const INITIAL_DELAY: Duration = Duration::from_secs(1);
+const MAX_DELAY: Duration = Duration::from_mins(1);
 
 pub(crate) struct Contention {
     ledger: Ledger,
     dedup: Arc<dyn Dedup>,
 }
 
-/// Where an epoch is about to begin.
-pub(crate) struct Approached {
-    place: Place,
+/// The dedup store in which an epoch is about to begin, compared with that of the last one.
+pub(crate) struct StoreCheck {
+    store: StoreInfo,
     ours: LedgerIdentity,
-    /// How often in a row epochs returned to a store, or met another ledger in it, this time included.
+    /// How often in a series epochs returned to a store, or found another ledger in it, this time included.
     changes: u32,
     is_changed: bool,
     is_contended: bool,
-    last: Option<LastStore>,
+    last: Option<LastDedupStore>,
 }
 
 impl Contention {
@@ -43,42 +43,42 @@ impl Contention {
         Self { ledger, dedup }
     }
 
-    /// Before an epoch begins that follows `ended`: waits where epochs begin in one store after another.
+    /// To be called before an epoch begins that follows `ended`: logs and delays it where stores are in contention.
     ///
-    /// Nothing else depends on it: an epoch begins without it, too.
-    pub(crate) async fn approach(&self, ended: Option<EpochId>) -> Option<Approached> {
-        let approached = match self.look().await {
-            Ok(approached) => approached?,
+    /// Only a diagnosis: where it fails, the epoch begins without it.
+    pub(crate) async fn check_store(&self, ended: Option<EpochId>) -> Option<StoreCheck> {
+        let check = match self.compare().await {
+            Ok(check) => check?,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::debug!(error, "it is not known where the epoch begins");
+                tracing::debug!(error, "check dedup store for contention failed");
                 return None;
             }
         };
-        let in_force = approached.last.as_ref().map(|last| last.epoch);
-        if approached.is_changed && ended.is_some() && in_force == ended {
-            approached.tell();
-            tokio::time::sleep(delay(approached.changes)).await;
+        let in_force = check.last.as_ref().map(|last| last.epoch);
+        if check.is_changed && ended.is_some() && in_force == ended {
+            check.log();
+            tokio::time::sleep(delay(check.changes)).await;
         }
-        Some(approached)
+        Some(check)
     }
 
-    async fn look(&self) -> Result<Option<Approached>, Error> {
-        let Some(place) = self.dedup.place().await.map_err(BeginError::Dedup)? else {
+    async fn compare(&self) -> Result<Option<StoreCheck>, Error> {
+        let Some(store) = self.dedup.store_info().await.map_err(BeginError::Dedup)? else {
             return Ok(None);
         };
         let ours = self.ledger.identity().await?;
-        let last = self.ledger.last_store().await?;
+        let last = self.ledger.last_dedup_store().await?;
         let known = last.as_ref().and_then(|last| last.identity.as_ref());
-        let is_other_store = known.is_some_and(|known| *known != place.identity);
-        let is_other_ledger = place.ledger.as_ref().is_some_and(|theirs| *theirs != ours);
-        // A server that was restarted is another one as well, but nobody returns to what it was.
+        let is_other_store = known.is_some_and(|known| *known != store.identity);
+        let is_other_ledger = store.ledger.as_ref().is_some_and(|theirs| *theirs != ours);
+        // A server that was restarted is another store as well, but no epoch returns to the one before the restart.
         let before = last.as_ref().and_then(|last| last.before.as_ref());
-        let is_return = is_other_store && before == Some(&place.identity);
+        let is_return = is_other_store && before == Some(&store.identity);
         let is_contended = is_return || is_other_ledger;
-        Ok(Some(Approached {
+        Ok(Some(StoreCheck {
             changes: changes(last.as_ref()) + u32::from(is_contended),
-            place,
+            store,
             ours,
             is_changed: is_other_store || is_other_ledger,
             is_contended,
@@ -86,40 +86,40 @@ impl Contention {
         }))
     }
 
-    /// Notes where an epoch began, which is told to whoever begins the next one.
-    pub(crate) async fn note(&self, epoch: EpochId, approached: Approached) {
-        let store = NewStore {
-            address: approached.place.address,
-            identity: approached.place.identity,
-            changes: approached.changes,
-            is_changed: approached.is_contended,
+    /// Records in which store an epoch began, for the check before the next one.
+    pub(crate) async fn record(&self, epoch: EpochId, check: StoreCheck) {
+        let store = NewDedupStore {
+            address: check.store.address,
+            identity: check.store.identity,
+            changes: check.changes,
+            is_changed: check.is_contended,
         };
-        if let Err(error) = self.ledger.note_store(epoch, store).await {
+        if let Err(error) = self.ledger.record_dedup_store(epoch, store).await {
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "the epoch's dedup store was not noted");
+            tracing::warn!(error, "record the epoch's dedup store failed");
         }
-        if let Err(error) = self.dedup.sign(&approached.ours).await {
+        if let Err(error) = self.dedup.set_ledger(&check.ours).await {
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "the dedup store does not know whose epoch begins");
+            tracing::warn!(error, "record the ledger in the dedup store failed");
         }
     }
 }
 
-/// How often in a row the store has changed, until now.
-fn changes(last: Option<&LastStore>) -> u32 {
-    let last = last.filter(|last| last.changed_ago.is_some_and(|ago| ago < ROW));
+/// The changes of the store in the current series.
+fn changes(last: Option<&LastDedupStore>) -> u32 {
+    let last = last.filter(|last| last.changed_ago.is_some_and(|ago| ago < SERIES_GAP));
     last.map_or(0, |last| last.changes)
 }
 
-impl Approached {
-    fn tell(&self) {
-        let Place {
+impl StoreCheck {
+    fn log(&self) {
+        let StoreInfo {
             address, identity, ..
-        } = &self.place;
+        } = &self.store;
         let last = self.last.as_ref();
         let their_address = last.and_then(|last| last.address.as_deref());
         let their_identity = last.and_then(|last| last.identity.as_deref());
-        let (ledger, theirs) = (&self.ours, self.place.ledger.as_ref());
+        let (ledger, theirs) = (&self.ours, self.store.ledger.as_ref());
         let their_ledger = theirs.filter(|theirs| *theirs != ledger);
         let (changes, delay) = (self.changes, delay(self.changes));
         if let Some(their_ledger) = their_ledger {
@@ -128,7 +128,7 @@ impl Approached {
                 "another ledger uses this dedup store, and each ends the other's epochs: \
                  give each deployment a REDIS_PREFIX of its own"
             );
-        } else if changes > USUAL {
+        } else if changes > TOLERATED_CHANGES {
             tracing::error!(
                 address,
                 identity,
@@ -145,17 +145,17 @@ impl Approached {
                 identity,
                 their_address,
                 their_identity,
-                "the epoch begins in another dedup store than the last one"
+                "dedup store changed since the last epoch"
             );
         }
     }
 }
 
-/// Longer each time, so that work is done between two epochs.
+/// Grows exponentially, so that chunks are committed between two epochs.
 fn delay(changes: u32) -> Duration {
-    match changes.checked_sub(USUAL + 1) {
+    match changes.checked_sub(TOLERATED_CHANGES + 1) {
         None => Duration::ZERO,
-        Some(more) => (FIRST_DELAY * 2_u32.saturating_pow(more.min(10))).min(LONGEST_DELAY),
+        Some(more) => (INITIAL_DELAY * 2_u32.saturating_pow(more.min(10))).min(MAX_DELAY),
     }
 }
 
@@ -164,9 +164,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn epochs_begin_ever_more_rarely_while_stores_take_turns() {
+    fn delay_grows_while_stores_alternate() {
         let seconds: Vec<u64> = (0..10).map(|changes| delay(changes).as_secs()).collect();
         assert_eq!(seconds, [0, 0, 1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(delay(u32::MAX), LONGEST_DELAY);
+        assert_eq!(delay(u32::MAX), MAX_DELAY);
     }
 }

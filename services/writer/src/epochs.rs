@@ -1,4 +1,4 @@
-//! Which epoch this writer claims under.
+//! The epoch under which this writer claims.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::contention::Contention;
 
-/// The epoch in force as this process knows it; one for all its workers.
+/// Caches the epoch in force, for all workers of a process.
 pub struct Epochs {
     ledger: Ledger,
     dedup: Arc<dyn Dedup>,
@@ -24,11 +24,11 @@ struct State {
     randomness: StdRng,
 }
 
-/// Why there is no epoch.
+/// Why no epoch could be joined or begun.
 pub type Error = BeginError<jetline_dedup::Error>;
 
 impl Epochs {
-    /// Epochs of a ledger and a dedup store; `seed` makes their ids.
+    /// The epochs of a ledger and a dedup store; `seed` seeds the ids of new ones.
     #[must_use]
     pub fn new(ledger: Ledger, dedup: Arc<dyn Dedup>, seed: u64) -> Self {
         let state = State {
@@ -43,7 +43,7 @@ impl Epochs {
         }
     }
 
-    /// The epoch in force: the ledger's, or a new one where there is none that can be gone on with.
+    /// The epoch in force: that of the ledger, or a new one where that has ended.
     pub async fn current(&self) -> Result<Epoch, Error> {
         let mut state = self.state.lock().await;
         if let Some(epoch) = &state.current {
@@ -52,7 +52,7 @@ impl Epochs {
         self.begin(&mut state, None).await
     }
 
-    /// The epoch after one that has ended or has lost something.
+    /// The epoch that follows one that has ended, or of which the dedup store lost entries.
     pub async fn after(&self, ended: EpochId) -> Result<Epoch, Error> {
         let mut state = self.state.lock().await;
         match &state.current {
@@ -69,33 +69,33 @@ impl Epochs {
     async fn begin(&self, state: &mut State, seen: Option<EpochId>) -> Result<Epoch, Error> {
         let new = EpochId::random(&mut state.randomness);
         let mode = self.dedup.mode();
-        let approached = self.contention.approach(seen).await;
+        let check = self.contention.check_store(seen).await;
         let activate = async { self.dedup.begin(&new).await };
         let epoch = self.ledger.begin_epoch(mode, seen, new, activate).await?;
         if epoch.id == new {
             metrics::counter!(EPOCHS).increment(1);
-            tracing::info!(epoch = %epoch.id, base = %epoch.base, %mode, "an epoch begins");
-            if let Some(approached) = approached {
-                self.contention.note(new, approached).await;
+            tracing::info!(epoch = %epoch.id, base = %epoch.base, %mode, "epoch begun");
+            if let Some(check) = check {
+                self.contention.record(new, check).await;
             }
         }
         state.current = Some(epoch.clone());
         if mode == Mode::Shared
-            && let Err(error) = self.sweep().await
+            && let Err(error) = self.remove_ended().await
         {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "entries of ended epochs were not removed"
+                "remove entries of ended epochs failed"
             );
         }
         Ok(epoch)
     }
 
-    /// Removes what the dedup store holds of ended epochs.
+    /// Removes the entries of ended epochs from the dedup store.
     ///
-    /// An id that is not in force after it was seen in the store never comes back: entries are made only under an id
-    /// that was in force before, and ids are random.
-    async fn sweep(&self) -> Result<(), Error> {
+    /// An id that was seen in the store and is not in force now will never be in force again: entries are written only
+    /// under an id that was in force before, and ids are random.
+    async fn remove_ended(&self) -> Result<(), Error> {
         let seen = self.dedup.epochs().await.map_err(BeginError::Dedup)?;
         let Some(current) = self.ledger.epoch().await? else {
             return Ok(());
@@ -106,7 +106,7 @@ impl Epochs {
             .collect();
         if !ended.is_empty() {
             let removed = self.dedup.forget(&ended).await.map_err(BeginError::Dedup)?;
-            tracing::info!(removed, "entries of ended epochs were removed");
+            tracing::info!(removed, "entries of ended epochs removed");
         }
         Ok(())
     }

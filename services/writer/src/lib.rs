@@ -2,21 +2,21 @@
 //!
 //! delivery → [`parse`] → [`claim`] → [`commit`] (rows and ledger entry in one transaction) → ack.
 //!
-//! Any number of writers run at the same time, each with several workers. A worker takes as many chunks as one
-//! transaction may hold and carries them through all steps; whatever is not there at the moment, it waits for. Where
-//! commits must stand in the order of the lines, workers take turns at it: one parses while another one commits.
+//! Any number of writers run concurrently, each with several workers. A worker receives as many chunks as one
+//! transaction may hold and takes them through all steps; while a server is unavailable, it retries. Where commits must
+//! be in the order of the lines, workers commit in the order of their tickets: one parses while another one commits.
 
 pub mod admission;
+mod batch;
+mod batch_span;
 pub mod claim;
 pub mod commit;
+mod commit_order;
 mod contention;
 pub mod epochs;
-mod group;
 pub mod parse;
 mod parts;
 mod settings;
-mod stage;
-mod turns;
 mod worker;
 
 use std::sync::Arc;
@@ -29,14 +29,14 @@ use jetline_store::Ledger;
 pub use settings::WriterSettings;
 use tokio::task::JoinSet;
 
-use crate::{commit::Committer, epochs::Epochs, turns::Turns, worker::Worker};
+use crate::{commit::Committer, commit_order::CommitOrder, epochs::Epochs, worker::Worker};
 
-/// Why a writer ends by itself.
+/// Why a writer ends without a shutdown.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another mode of dedup is in use, or another process took over.
+    /// The ledger is in another dedup mode, or another process took it over.
     #[error(transparent)]
-    Ousted(jetline_store::Error),
+    Conflict(jetline_store::Error),
     /// The table of a dataset cannot be written.
     #[error(transparent)]
     Table(jetline_store::Error),
@@ -45,7 +45,7 @@ pub enum Error {
     Crashed(#[source] tokio::task::JoinError),
 }
 
-/// Begins and consumes, until the shutdown.
+/// Joins or begins an epoch and consumes chunks, until the shutdown.
 pub async fn run(
     settings: &WriterSettings,
     queue: Arc<dyn Queue>,
@@ -64,12 +64,12 @@ pub struct Writer {
     settings: WriterSettings,
     queue: Arc<dyn Queue>,
     committer: Arc<Committer>,
-    turns: Turns,
+    commit_order: CommitOrder,
     seed: u64,
 }
 
 impl Writer {
-    /// A writer that does nothing yet; `seed` makes the ids of epochs and spreads delays.
+    /// A writer that is not started yet; `seed` seeds the ids of epochs and the jitter of retries.
     #[must_use]
     pub fn new(
         settings: &WriterSettings,
@@ -78,9 +78,9 @@ impl Writer {
         ledger: Ledger,
         seed: u64,
     ) -> Self {
-        let turns = match dedup.mode() {
-            Mode::InOrder => Turns::in_order(),
-            _ => Turns::free(),
+        let commit_order = match dedup.mode() {
+            Mode::InOrder => CommitOrder::in_order(),
+            _ => CommitOrder::unordered(),
         };
         let epochs = Epochs::new(ledger.clone(), dedup.clone(), seed);
         let committer = Committer::new(ledger, dedup, epochs, registry::datasets());
@@ -88,15 +88,15 @@ impl Writer {
             settings: settings.clone(),
             queue,
             committer: Arc::new(committer),
-            turns,
+            commit_order,
             seed,
         }
     }
 
-    /// Joins the epoch in force, or begins one, however long that takes.
+    /// Joins the epoch in force, or begins one; retries until it succeeds.
     ///
-    /// In order, this is also when what another process left unfinished is opened for reading again: no reading may
-    /// begin before.
+    /// In the in-order mode, this also reopens the objects that another process left unfinished: nothing may be read
+    /// before.
     pub async fn begin(&self, shutdown: &Shutdown) -> Result<(), Error> {
         let begin = self.worker(0).begin();
         shutdown
@@ -106,7 +106,7 @@ impl Writer {
             .unwrap_or(Ok(()))
     }
 
-    /// Consumes chunks until the shutdown; what is in flight then is finished first.
+    /// Consumes chunks until the shutdown; chunks in flight are finished first.
     pub async fn run(&self, shutdown: &Shutdown) -> Result<(), Error> {
         let mut workers = JoinSet::new();
         for number in 0..self.settings.writer_workers.get() {
@@ -125,7 +125,7 @@ impl Writer {
             &self.settings,
             queue,
             committer,
-            self.turns.clone(),
+            self.commit_order.clone(),
             self.seed.wrapping_add(number),
         )
     }

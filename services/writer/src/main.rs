@@ -15,7 +15,7 @@ use jetline_runtime::{
 use jetline_store::{DatabaseSettings, Ledger};
 use jetline_writer::WriterSettings;
 
-/// Consumes chunks of lines and commits them. Start as many as you like.
+/// Consumes chunks of lines and commits them. Any number of writers may run.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -54,7 +54,7 @@ async fn main() -> anyhow::Result<()> {
         let (queue, dedup) = shutdown.started(cli.connect(&ledger)).await?;
         observation.connected(db);
         jetline_writer::run(&cli.writer, queue, dedup, ledger, rand::random(), &shutdown).await?;
-        tracing::info!("the writer ends");
+        tracing::info!("writer stopped");
         Ok(())
     };
     with_ledger(&cli.database, &cli.startup, &shutdown, write).await

@@ -1,4 +1,4 @@
-//! From a chunk's bytes to records: every line parsed, the last line of each id kept.
+//! Parses the lines of a chunk into records and keeps the record with the highest rank of each id.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
@@ -10,45 +10,45 @@ use jetline_queue::Chunk;
 use jetline_records::{Dataset, Key, Position, Rank, Reason, Rejection, Row};
 use jetline_store::{ChunkEntry, RejectedLine};
 
-/// UTF-8's byte order mark, which some programs put before the first line.
+/// The byte order mark of UTF-8, which some programs write before the first line.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A chunk whose lines are parsed.
 #[derive(Clone, Debug)]
 pub struct Parsed {
-    /// Which chunk.
+    /// Identifies the chunk.
     pub entry: ChunkEntry,
-    /// The winning record of each id.
-    pub records: Vec<Record>,
-    /// How many lines lost against another line of the chunk.
+    /// The record with the highest rank of each id.
+    pub records: Vec<ParsedRecord>,
+    /// Number of lines that another line of the chunk superseded.
     pub superseded: u64,
-    /// The lines that were not taken.
+    /// The rejected lines.
     pub rejected: Vec<RejectedLine>,
-    /// How many lines held nothing.
+    /// Number of blank lines.
     pub blank: u64,
-    /// Whether the records were given away.
-    pub is_spent: bool,
+    /// Whether the records were taken.
+    pub is_consumed: bool,
 }
 
 impl Parsed {
-    /// Gives the records away: to have them again, the chunk is parsed again.
-    pub(crate) fn take_records(&mut self) -> Vec<Record> {
-        self.is_spent = true;
+    /// Takes the records; to get them again, the chunk has to be parsed again.
+    pub(crate) fn take_records(&mut self) -> Vec<ParsedRecord> {
+        self.is_consumed = true;
         mem::take(&mut self.records)
     }
 }
 
 /// A valid line.
 #[derive(Clone, Debug)]
-pub struct Record {
-    /// What it says.
+pub struct ParsedRecord {
+    /// Its row.
     pub row: Row,
-    /// Where it stands.
+    /// The position of its line.
     pub position: Position,
 }
 
-impl Record {
-    /// What decides between it and another line of the same id.
+impl ParsedRecord {
+    /// Among the records of one id, that with the highest rank wins.
     #[must_use]
     pub fn rank(&self) -> Rank {
         Rank {
@@ -58,10 +58,10 @@ impl Record {
     }
 }
 
-/// Parses a chunk. `refused` holds lines, by number, that the database did not accept: they are rejected.
+/// Parses a chunk. `refused` has the lines, by number, that the database refused: they are rejected.
 #[must_use]
 pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection>) -> Parsed {
-    // What it says of itself may be wrong: its bytes are more than its lines.
+    // The line count of a chunk may be wrong: a line has at least one byte.
     let expected = (chunk.lines as usize).min(chunk.body.len());
     let mut lines = Lines {
         parsed: Parsed {
@@ -70,7 +70,7 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
             superseded: 0,
             rejected: Vec::new(),
             blank: 0,
-            is_spent: false,
+            is_consumed: false,
         },
         winners: HashMap::with_capacity(expected),
     };
@@ -86,7 +86,7 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
         let line = chunk.body.slice(offset..offset + length);
         match refused.get(&number) {
             Some(rejection) => lines.reject(number, at, text(&line, at), rejection.clone()),
-            None => lines.take(number, at, &line, dataset),
+            None => lines.add(number, at, &line, dataset),
         }
         offset += length + 1;
         number = number.saturating_add(1);
@@ -94,12 +94,12 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
     lines.parsed
 }
 
-/// The ledger's side of a chunk.
+/// The ledger entry of a chunk.
 #[must_use]
 pub fn entry(chunk: &Chunk) -> ChunkEntry {
     ChunkEntry {
         object: chunk.object,
-        registration: chunk.registration.clone(),
+        incarnation: chunk.incarnation.clone(),
         start: chunk.start,
         end: chunk.end,
         first_line: chunk.first_line,
@@ -113,14 +113,14 @@ struct Lines {
 }
 
 impl Lines {
-    fn take(&mut self, number: u32, offset: u64, line: &Bytes, dataset: &Dataset) {
+    fn add(&mut self, number: u32, offset: u64, line: &Bytes, dataset: &Dataset) {
         let text = text(line, offset);
         if text.trim_ascii().is_empty() {
             self.parsed.blank += 1;
             return;
         }
         match (dataset.parse)(text) {
-            Ok(row) => self.keep_winner(Record {
+            Ok(row) => self.keep_winner(ParsedRecord {
                 row,
                 position: Position::new(self.parsed.entry.object, number),
             }),
@@ -128,7 +128,7 @@ impl Lines {
         }
     }
 
-    fn keep_winner(&mut self, record: Record) {
+    fn keep_winner(&mut self, record: ParsedRecord) {
         match self.winners.entry(record.row.key.clone()) {
             Entry::Vacant(first) => {
                 first.insert(self.parsed.records.len());
@@ -160,7 +160,7 @@ impl Lines {
             chunk.body.len()
         );
         let rejection = Rejection::new(Reason::LineTooLong, message);
-        // A line that is only just too long is kept whole, and then its end is no part of it either.
+        // A line that is only just too long is kept whole; its line ending is no part of it.
         let is_whole = chunk.body.len() as u64 + 1 >= chunk.end - chunk.start;
         let raw = if is_whole {
             text(&chunk.body, chunk.start)
@@ -171,7 +171,7 @@ impl Lines {
     }
 }
 
-/// What a line says, without the end of Windows and the mark at the beginning of an object.
+/// The text of a line, without a carriage return at its end and the byte order mark at the beginning of an object.
 fn text(line: &[u8], offset: u64) -> &[u8] {
     unmarked(line.strip_suffix(b"\r").unwrap_or(line), offset)
 }
@@ -198,7 +198,7 @@ mod tests {
     fn chunk(start: u64, body: &str) -> Chunk {
         Chunk {
             object: ObjectId::new(3).unwrap(),
-            registration: String::new(),
+            incarnation: String::new(),
             dataset: "products".into(),
             start,
             end: start + body.len() as u64,
@@ -206,7 +206,7 @@ mod tests {
             lines: u32::try_from(body.lines().count()).unwrap(),
             oversized: false,
             settled: ObjectId::default(),
-            reading: String::new(),
+            read_attempt: String::new(),
             trace: None,
             body: Bytes::copy_from_slice(body.as_bytes()),
         }
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn last_line_of_an_id_wins_and_the_others_are_superseded() {
+    fn last_line_of_an_id_wins_and_other_lines_are_superseded() {
         let body = [product(1, "a"), product(2, "b"), product(1, "c")].join("\n");
         let parsed = parsed(&chunk(0, &body));
         let lines: Vec<_> = parsed
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn rejected_line_stands_with_its_number_offset_and_text() {
+    fn rejected_line_has_its_number_offset_and_text() {
         let body = format!("{}\n\nnonsense\r\n{}", product(1, "a"), product(2, "b"));
         let parsed = parsed(&chunk(1000, &body));
         assert_eq!(parsed.records.len(), 2);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn carriage_returns_blank_lines_and_a_byte_order_mark_are_no_fault() {
+    fn carriage_returns_blank_lines_and_a_byte_order_mark_are_accepted() {
         let body = format!(
             "\u{feff}{}\r\n  \t\r\n\n{}\r\n",
             product(1, "a"),
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn oversized_line_that_is_kept_whole_has_no_end_of_windows() {
+    fn oversized_line_that_is_kept_whole_has_no_carriage_return() {
         let raw = |start, end, body: &str| {
             let mut chunk = chunk(start, body);
             (chunk.oversized, chunk.end, chunk.lines) = (true, end, 1);
@@ -293,14 +293,14 @@ mod tests {
     }
 
     #[test]
-    fn number_of_lines_that_is_not_true_takes_no_memory() {
+    fn line_count_that_is_too_high_takes_no_memory() {
         let mut chunk = chunk(0, &product(1, "a"));
         chunk.lines = u32::MAX;
         assert_eq!(parsed(&chunk).records.len(), 1);
     }
 
     #[test]
-    fn earlier_line_wins_where_the_database_refused_the_later() {
+    fn earlier_line_wins_where_the_database_refused_the_later_one() {
         let later = product(1, "b");
         let body = format!("{}\n{later}\r\n", product(1, "a"));
         let refused = Rejection::new(Reason::RefusedByDatabase, "no");

@@ -1,20 +1,21 @@
-//! A batch in parts that fit into memory: what bounds a batch is not what its chunks are, but what becomes of them.
+//! Splits received chunks into parts whose parsed form fits into memory. The size of the chunks is no bound for that.
 //!
-//! A line of two bytes becomes a rejected line of several hundred, with its reason, and stands there several times on its
-//! way into the database. So do the texts of a record, each of which is a piece of memory of its own.
+//! A line of two bytes may become a rejected line of several hundred, with its reason, of which there are several
+//! copies until it is in the database. The same holds for the texts of a record, each of which is an allocation of its
+//! own.
 
 use jetline_queue::Chunk;
 
-/// How much memory the lines of one part take at most, about; a chunk that takes more is a part by itself.
-const PART_BYTES: usize = 64 << 20;
+/// Approximate limit of the memory for the lines of one part; a chunk that needs more is a part by itself.
+const MAX_PART_BYTES: usize = 64 << 20;
 
-/// What becomes of a line, however short it is: the row or the rejected line, its claim, and its place in statements.
-const LINE_BYTES: usize = 1 << 10;
+/// Memory for a line, however short it is: its row or rejected line, its claim, and its share of the statements.
+const BYTES_PER_LINE: usize = 1 << 10;
 
-/// How often what a line says is in memory, about, while it is written to the database.
-const COPIES: usize = 4;
+/// Approximate number of copies of a line's text in memory while it is written to the database.
+const COPIES_PER_LINE: usize = 4;
 
-/// How many chunks from the first one on are parsed and committed together: one at least, if there are any.
+/// How many chunks, from the first one on, are parsed and committed together; at least one, if there are any.
 pub(crate) fn first_part<'a>(chunks: impl IntoIterator<Item = &'a Chunk>) -> usize {
     let mut chunks = chunks.into_iter().map(memory);
     let Some(first) = chunks.next() else {
@@ -24,14 +25,14 @@ pub(crate) fn first_part<'a>(chunks: impl IntoIterator<Item = &'a Chunk>) -> usi
         *sum = sum.saturating_add(memory);
         Some(*sum)
     });
-    1 + sums.take_while(|sum| *sum <= PART_BYTES).count()
+    1 + sums.take_while(|sum| *sum <= MAX_PART_BYTES).count()
 }
 
-/// How much memory the lines of a chunk take once they are parsed, about, and at most.
+/// Estimated upper bound of the memory for the lines of a chunk once they are parsed.
 fn memory(chunk: &Chunk) -> usize {
-    // What the chunk says of itself may be wrong: a line has one byte at least.
+    // The line count of a chunk may be wrong: a line has at least one byte.
     let lines = (chunk.lines as usize).min(chunk.body.len());
-    (lines * LINE_BYTES).saturating_add(chunk.body.len() * COPIES)
+    (lines * BYTES_PER_LINE).saturating_add(chunk.body.len() * COPIES_PER_LINE)
 }
 
 #[cfg(test)]
@@ -44,7 +45,7 @@ mod tests {
     fn chunk(lines: u32, bytes: usize) -> Chunk {
         Chunk {
             object: ObjectId::default(),
-            registration: String::new(),
+            incarnation: String::new(),
             dataset: "products".into(),
             start: 0,
             end: bytes as u64,
@@ -52,7 +53,7 @@ mod tests {
             lines,
             oversized: false,
             settled: ObjectId::default(),
-            reading: String::new(),
+            read_attempt: String::new(),
             trace: None,
             body: Bytes::from(vec![b'\n'; bytes]),
         }
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_not_there_take_no_memory() {
+    fn line_count_that_is_too_high_takes_no_memory() {
         let chunks = vec![chunk(u32::MAX, 10); 16];
         assert_eq!(first_part(&chunks), 16);
     }

@@ -1,4 +1,4 @@
-//! Takes chunks from the queue and carries them to their commit.
+//! Receives chunks from the queue and takes them through parse, claim and commit to their acknowledgement.
 
 use std::{collections::VecDeque, future, iter, slice, sync::Arc, time::Duration};
 
@@ -9,48 +9,48 @@ use jetline_runtime::{
     metrics::{CHUNK_SECONDS, CHUNKS_IN_FLIGHT, EPOCHS, RETRIES},
     telemetry::Span,
 };
-use jetline_store::{ChunkEntry, ledger::Suspicion};
+use jetline_store::{ChunkEntry, ledger::SuspectAction};
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::{
     Error, WriterSettings,
-    commit::{self, Committer, Group, Step},
-    group::Outcome,
+    batch::Outcome,
+    commit::{self, Batch, Committer, Progress},
+    commit_order::{CommitOrder, Ticket},
     parse,
     parts::first_part,
-    turns::{Turn, Turns},
 };
 
-/// A chunk that was delivered more often than this may be what crashes its writers: it is tried alone.
-const SUSPICIOUS: u64 = 3;
+/// A chunk that was delivered more often than this is suspected of crashing its writers: it is tried alone.
+const MAX_ORDINARY_DELIVERIES: u64 = 3;
 
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LONGEST_DELAY: Duration = Duration::from_secs(5);
+const INITIAL_DELAY: Duration = Duration::from_millis(100);
+const MAX_DELAY: Duration = Duration::from_secs(5);
 
 /// One of a writer's workers.
 pub(crate) struct Worker {
     queue: Arc<dyn Queue>,
     destination: Destination,
     committer: Arc<Committer>,
-    turns: Turns,
+    commit_order: CommitOrder,
     settings: WriterSettings,
     backoff: Backoff,
 }
 
-/// A delivery and the span of its processing, which is over with the acknowledgement.
-struct Taken {
+/// A delivery and the span of its processing, which ends with the acknowledgement.
+struct InFlight {
     delivery: Delivery,
     span: Span,
 }
 
-impl Taken {
+impl InFlight {
     fn chunk(&self) -> &Chunk {
         &self.delivery.chunk
     }
 
-    /// The chunk, for steps that stand below its processing.
-    fn chunk_below(&self) -> Chunk {
+    /// The chunk, with the span of its processing as the parent of further spans.
+    fn traced_chunk(&self) -> Chunk {
         Chunk {
             trace: self.span.context(),
             ..self.chunk().clone()
@@ -63,35 +63,37 @@ impl Worker {
         settings: &WriterSettings,
         queue: Arc<dyn Queue>,
         committer: Arc<Committer>,
-        turns: Turns,
+        commit_order: CommitOrder,
         seed: u64,
     ) -> Self {
-        count_from_zero();
+        create_counters();
         Self {
             destination: queue.destination(),
             queue,
             committer,
-            turns,
+            commit_order,
             settings: settings.clone(),
-            backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY, seed),
+            backoff: Backoff::new(INITIAL_DELAY, MAX_DELAY, seed),
         }
     }
 
-    /// Joins the epoch in force, or begins one.
+    /// Joins the epoch in force, or begins one; retries until it succeeds.
     pub(crate) async fn begin(mut self) -> Result<(), Error> {
         let committer = self.committer.clone();
         loop {
             match committer.begin().await {
                 Ok(()) => return Ok(()),
-                Err(commit::Error::Ledger(error @ jetline_store::Error::ForeignColumn { .. })) => {
+                Err(commit::Error::Ledger(
+                    error @ jetline_store::Error::UnknownRequiredColumn { .. },
+                )) => {
                     return Err(Error::Table(error));
                 }
-                Err(error) => self.wait_or_end(error, &[]).await?,
+                Err(error) => self.retry_or_fail(error, &[]).await?,
             }
         }
     }
 
-    /// Works until the shutdown. Soft: what is in flight is finished. Hard: it is dropped, and delivered again.
+    /// Works until the shutdown. Soft: chunks in flight are finished. Hard: they are dropped, and will be redelivered.
     pub(crate) async fn run(mut self, shutdown: &Shutdown) -> Result<(), Error> {
         loop {
             let received = tokio::select! {
@@ -100,115 +102,116 @@ impl Worker {
                 received = self.receive() => received,
             };
             match received {
-                Ok((deliveries, turn)) => {
-                    let work = self.take(deliveries, turn);
+                Ok((deliveries, ticket)) => {
+                    let work = self.handle(deliveries, ticket);
                     match shutdown.hard.run_until_cancelled(work).await {
                         Some(result) => result?,
                         None => return Ok(()),
                     }
                 }
                 Err(jetline_queue::Error::Closed) => return Ok(()),
-                Err(error) => self.wait("queue", &error, &[]).await,
+                Err(error) => self.back_off("queue", &error, &[]).await,
             }
         }
     }
 
-    async fn receive(&self) -> Result<(Vec<Delivery>, Turn), jetline_queue::Error> {
-        let _receiving = self.turns.receiving().await;
+    async fn receive(&self) -> Result<(Vec<Delivery>, Ticket), jetline_queue::Error> {
+        let _receiving = self.commit_order.lock_receive().await;
         let max = self.settings.writer_chunks.get();
         let deliveries = self.queue.receive(max).await?;
-        Ok((deliveries, self.turns.give()))
+        Ok((deliveries, self.commit_order.issue()))
     }
 
-    async fn take(&mut self, deliveries: Vec<Delivery>, turn: Turn) -> Result<(), Error> {
+    async fn handle(&mut self, deliveries: Vec<Delivery>, ticket: Ticket) -> Result<(), Error> {
         let (committer, every) = (self.committer.clone(), self.settings.progress_every);
         let known = deliveries
             .into_iter()
-            .filter(|delivery| committer.knows(&delivery.chunk));
-        let taken = known.map(|delivery| Taken {
+            .filter(|delivery| committer.has_dataset(&delivery.chunk));
+        let in_flight = known.map(|delivery| InFlight {
             span: self.destination.processing(&delivery),
             delivery,
         });
-        let (suspicious, ordinary): (Vec<_>, Vec<_>) =
-            taken.partition(|taken| taken.delivery.attempt > SUSPICIOUS);
-        let mut suspicious = VecDeque::from(suspicious);
+        let (suspects, ordinary): (Vec<_>, Vec<_>) =
+            in_flight.partition(|one| one.delivery.attempt > MAX_ORDINARY_DELIVERIES);
+        let mut suspects = VecDeque::from(suspects);
         if !ordinary.is_empty() {
             let permit = async {
-                turn.come().await;
-                committer.alone.read().await
+                ticket.wait().await;
+                committer.exclusion.read().await
             };
             let work = self.process(&ordinary, permit);
-            in_progress(ordinary.iter().chain(&suspicious), every, work).await?;
+            with_progress(ordinary.iter().chain(&suspects), every, work).await?;
             acknowledge(ordinary).await;
         }
-        while let Some(taken) = suspicious.pop_front() {
+        while let Some(suspect) = suspects.pop_front() {
             let work = async {
-                turn.come().await;
-                let _alone = committer.alone.write().await;
-                self.try_alone(&taken).await
+                ticket.wait().await;
+                let _exclusive = committer.exclusion.write().await;
+                self.try_alone(&suspect).await
             };
-            let waiting = iter::once(&taken).chain(&suspicious);
-            in_progress(waiting, every, work).await?;
-            acknowledge(vec![taken]).await;
+            let held = iter::once(&suspect).chain(&suspects);
+            with_progress(held, every, work).await?;
+            acknowledge(vec![suspect]).await;
         }
-        turn.end();
+        ticket.complete();
         Ok(())
     }
 
-    async fn try_alone(&mut self, taken: &Taken) -> Result<(), Error> {
+    async fn try_alone(&mut self, suspect: &InFlight) -> Result<(), Error> {
         let (committer, limit) = (self.committer.clone(), self.settings.max_deliver);
-        let alone = slice::from_ref(taken);
+        let alone = slice::from_ref(suspect);
         loop {
-            match committer.suspect(taken.chunk(), limit).await {
-                Ok(Suspicion::Try) => return self.process(alone, future::ready(())).await,
-                Ok(Suspicion::Dead) => break,
-                Err(error) => self.wait_or_end(error, alone).await?,
+            match committer.suspect(suspect.chunk(), limit).await {
+                Ok(SuspectAction::Retry) => return self.process(alone, future::ready(())).await,
+                Ok(SuspectAction::DeadLetter) => break,
+                Err(error) => self.retry_or_fail(error, alone).await?,
             }
         }
-        Outcome::Dead.describe(&taken.span);
-        taken.chunk().log_span().in_scope(|| {
-            tracing::error!("the chunk crashed its writer too often and is given up");
+        Outcome::Dead.record(&suspect.span);
+        suspect.chunk().log_span().in_scope(|| {
+            tracing::error!("chunk dead-lettered: too many attempts ended without a result");
         });
         Ok(())
     }
 
-    /// Parses the chunks of deliveries, and commits them once `permit` is there, however long it takes; it is held
-    /// meanwhile.
+    /// Parses the chunks of deliveries and, once `permit` is granted, commits them; holds the permit until they are
+    /// committed, and retries until then.
     async fn process<G>(
         &mut self,
-        taken: &[Taken],
+        in_flight: &[InFlight],
         permit: impl Future<Output = G>,
     ) -> Result<(), Error> {
         let begin = Instant::now();
-        metrics::gauge!(CHUNKS_IN_FLIGHT).increment(as_f64(taken.len()));
-        // What is logged on the way is about all of them; the first one stands for them.
-        let first = taken.first().map(|first| first.chunk().log_span());
-        let committed = self.commit(taken, permit);
+        metrics::gauge!(CHUNKS_IN_FLIGHT).increment(as_f64(in_flight.len()));
+        // What is logged meanwhile concerns all of them; it is logged in the span of the first.
+        let first = in_flight.first().map(|first| first.chunk().log_span());
+        let committed = self.commit(in_flight, permit);
         let committed = committed
             .instrument(first.unwrap_or_else(tracing::Span::none))
             .await;
-        metrics::gauge!(CHUNKS_IN_FLIGHT).decrement(as_f64(taken.len()));
+        metrics::gauge!(CHUNKS_IN_FLIGHT).decrement(as_f64(in_flight.len()));
         metrics::histogram!(CHUNK_SECONDS).record(begin.elapsed());
         committed
     }
 
     async fn commit<G>(
         &mut self,
-        taken: &[Taken],
+        in_flight: &[InFlight],
         permit: impl Future<Output = G>,
     ) -> Result<(), Error> {
         let committer = self.committer.clone();
-        let parse = |part: &[Taken]| committer.parse(part.iter().map(Taken::chunk_below).collect());
-        // The usual batch is one part, which is parsed while the permit is waited for.
-        let (part, mut rest) = next_part(taken);
-        let mut groups = parse(part);
+        let parse =
+            |part: &[InFlight]| committer.parse(part.iter().map(InFlight::traced_chunk).collect());
+        // Usually there is one part, which is parsed while waiting for the permit.
+        let (part, mut rest) = next_part(in_flight);
+        let mut batches = parse(part);
         let _permit = permit.await;
         loop {
-            while let Some(mut group) = groups.pop() {
-                let step = self.commit_group(&committer, &mut group, taken).await?;
-                note(&group.take_ended(), taken);
-                if step == Step::Split {
-                    groups.extend(group.split());
+            while let Some(mut batch) = batches.pop() {
+                let progress = self.commit_batch(&committer, &mut batch, in_flight).await?;
+                record_outcomes(&batch.take_ended(), in_flight);
+                if progress == Progress::Split {
+                    batches.extend(batch.split());
                 }
             }
             if rest.is_empty() {
@@ -216,84 +219,90 @@ impl Worker {
             }
             let part;
             (part, rest) = next_part(rest);
-            groups = parse(part);
+            batches = parse(part);
         }
     }
 
-    async fn commit_group(
+    async fn commit_batch(
         &mut self,
         committer: &Committer,
-        group: &mut Group<'_>,
-        taken: &[Taken],
-    ) -> Result<Step, Error> {
+        batch: &mut Batch<'_>,
+        in_flight: &[InFlight],
+    ) -> Result<Progress, Error> {
         loop {
-            match Box::pin(committer.advance(group)).await {
-                Ok(Step::Again) => {}
-                Ok(step) => {
+            match Box::pin(committer.advance(batch)).await {
+                Ok(Progress::Again) => {}
+                Ok(progress) => {
                     self.backoff.reset();
-                    return Ok(step);
+                    return Ok(progress);
                 }
-                Err(error) => self.wait_or_end(error, taken).await?,
+                Err(error) => self.retry_or_fail(error, in_flight).await?,
             }
         }
     }
 
-    /// Waits where waiting helps. Whatever else the database refuses is held as well: a chunk is never given up for it.
-    async fn wait_or_end(&mut self, error: commit::Error, taken: &[Taken]) -> Result<(), Error> {
+    /// Backs off before a retry, or fails where another process owns the database. Errors that are not transient are
+    /// retried as well: no chunk is dead-lettered because the database refuses a statement.
+    async fn retry_or_fail(
+        &mut self,
+        error: commit::Error,
+        in_flight: &[InFlight],
+    ) -> Result<(), Error> {
         match error {
             commit::Error::Ledger(
-                error @ (jetline_store::Error::OtherMode { .. } | jetline_store::Error::TakenOver),
+                error @ (jetline_store::Error::ModeMismatch { .. }
+                | jetline_store::Error::TakenOver),
             ) => {
-                return Err(Error::Ousted(error));
+                return Err(Error::Conflict(error));
             }
-            commit::Error::Ledger(error) => self.wait("database", &error, taken).await,
-            commit::Error::Dedup(error) => self.wait("dedup", &error, taken).await,
+            commit::Error::Ledger(error) => self.back_off("database", &error, in_flight).await,
+            commit::Error::Dedup(error) => self.back_off("dedup", &error, in_flight).await,
         }
         Ok(())
     }
 
-    async fn wait(
+    async fn back_off(
         &mut self,
         part: &'static str,
         error: &(dyn std::error::Error + Send + Sync + 'static),
-        taken: &[Taken],
+        in_flight: &[InFlight],
     ) {
         let delay = self.backoff.next_delay();
         metrics::counter!(RETRIES, "part" => part).increment(1);
-        for taken in taken {
+        for one in in_flight {
             let error = error.to_string();
-            taken
-                .span
+            one.span
                 .event("retry", [("part", part.into()), ("error", error.into())]);
         }
         tracing::warn!(
+            part,
             error = error as &dyn std::error::Error,
-            chunks = taken.len(),
+            chunks = in_flight.len(),
             ?delay,
-            "the writer waits and tries again"
+            "operation failed, will retry"
         );
         tokio::time::sleep(delay).await;
     }
 }
 
-/// Deliveries that are parsed and committed together, and those behind them.
-fn next_part(taken: &[Taken]) -> (&[Taken], &[Taken]) {
-    taken.split_at(first_part(taken.iter().map(Taken::chunk)))
+/// Splits off the deliveries that are parsed and committed together.
+fn next_part(in_flight: &[InFlight]) -> (&[InFlight], &[InFlight]) {
+    in_flight.split_at(first_part(in_flight.iter().map(InFlight::chunk)))
 }
 
-/// Tells in their traces what became of chunks; one that was delivered twice has two.
-fn note(ended: &[(ChunkEntry, Outcome)], taken: &[Taken]) {
-    for taken in taken {
-        let entry = parse::entry(taken.chunk());
+/// Records in their traces what became of chunks; one that was delivered twice has two traces.
+fn record_outcomes(ended: &[(ChunkEntry, Outcome)], in_flight: &[InFlight]) {
+    for one in in_flight {
+        let entry = parse::entry(one.chunk());
         if let Some((_, outcome)) = ended.iter().find(|(ended, _)| *ended == entry) {
-            outcome.describe(&taken.span);
+            outcome.record(&one.span);
         }
     }
 }
 
-/// Tells the queue, while work takes its time, that it goes on.
-async fn in_progress<'a, F: Future>(
-    taken: impl Iterator<Item = &'a Taken> + Clone,
+/// Runs `work`, and extends the acknowledgement deadline of deliveries meanwhile.
+async fn with_progress<'a, F: Future>(
+    in_flight: impl Iterator<Item = &'a InFlight> + Clone,
     every: Duration,
     work: F,
 ) -> F::Output {
@@ -305,20 +314,20 @@ async fn in_progress<'a, F: Future>(
             output = &mut work => return output,
             _ = ticks.tick() => {}
         }
-        let told = join_all(taken.clone().map(|taken| taken.delivery.progress())).await;
-        for error in told.into_iter().filter_map(Result::err) {
-            tracing::debug!(%error, "the queue was not told of progress");
+        let results = join_all(in_flight.clone().map(|one| one.delivery.progress())).await;
+        for error in results.into_iter().filter_map(Result::err) {
+            tracing::debug!(%error, "extend acknowledgement deadline failed");
         }
     }
 }
 
-/// A lost acknowledgement does no harm: the chunk comes again and is found committed.
-async fn acknowledge(taken: Vec<Taken>) {
-    let acks = taken
+/// A lost acknowledgement does no harm: the chunk is redelivered, found committed and skipped.
+async fn acknowledge(in_flight: Vec<InFlight>) {
+    let acks = in_flight
         .into_iter()
-        .map(|Taken { delivery, span }| async move {
+        .map(|InFlight { delivery, span }| async move {
             if let Err(error) = delivery.ack().await {
-                tracing::debug!(%error, "a chunk was not acknowledged, it will be delivered again");
+                tracing::debug!(%error, "acknowledge chunk failed, it will be redelivered");
                 span.event(
                     "lost acknowledgement",
                     [("error", error.to_string().into())],
@@ -329,8 +338,8 @@ async fn acknowledge(taken: Vec<Taken>) {
     join_all(acks).await;
 }
 
-/// A counter that is not there before its first event hides that event from whoever looks for a rise.
-fn count_from_zero() {
+/// Creates the counters with 0: `increase()` does not see the first event of a counter that begins with it.
+fn create_counters() {
     for part in ["queue", "dedup", "database"] {
         metrics::counter!(RETRIES, "part" => part).increment(0);
     }

@@ -1,4 +1,4 @@
-//! Writers that end each other's epochs for ever are slowed down, and it is known who they are.
+//! Writers that end each other's epochs again and again are delayed, and the ledger says which stores they use.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,15 @@ use sea_orm::ConnectionTrait;
 
 use crate::fixtures::{database, dedup_at, eventually};
 
-/// Each of two begins an epoch in turns, as they do when they lose the other's; returns how long that took.
-async fn take_turns(one: &Epochs, other: &Epochs, times: usize) -> (EpochId, Duration) {
+/// Two writers alternately begin an epoch, as they do when each loses the other's; returns how long that took.
+async fn alternate(one: &Epochs, other: &Epochs, times: usize) -> (EpochId, Duration) {
     let begin = Instant::now();
     let mut epoch = one.current().await.unwrap().id;
     for turn in 0..times {
         let next = if turn % 2 == 0 { other } else { one };
         let known = next.current().await.unwrap().id;
         if known != epoch {
-            // It cannot commit any more, joins the other's epoch, and finds nothing of it in its store.
+            // It cannot commit any more, joins the other's epoch, and finds no entries of it in its store.
             assert_eq!(next.after(known).await.unwrap().id, epoch);
         }
         epoch = next.after(epoch).await.unwrap().id;
@@ -27,7 +27,7 @@ async fn take_turns(one: &Epochs, other: &Epochs, times: usize) -> (EpochId, Dur
 }
 
 #[tokio::test]
-async fn writers_at_two_dedup_stores_wait_ever_longer_and_are_named() {
+async fn writers_with_two_dedup_stores_are_delayed_and_recorded() {
     let (_database, ledger) = database("two-stores").await;
     let (one, other) = (RedisServer::start().unwrap(), RedisServer::start().unwrap());
     let epochs_at = async |server: &RedisServer, seed| {
@@ -35,17 +35,17 @@ async fn writers_at_two_dedup_stores_wait_ever_longer_and_are_named() {
         Epochs::new(ledger.clone(), dedup, seed)
     };
     let (at_one, at_other) = (epochs_at(&one, 1).await, epochs_at(&other, 2).await);
-    let (epoch, taken) = take_turns(&at_one, &at_other, 4).await;
-    // The first change is no return, and the first return may be one to the usual store; then they wait 1 s and 2 s.
+    let (epoch, taken) = alternate(&at_one, &at_other, 4).await;
+    // The first change is not a return, and one return is tolerated; then the delays are 1 s and 2 s.
     assert!(taken >= Duration::from_secs(3), "{taken:?}");
-    let last = ledger.last_store().await.unwrap().unwrap();
+    let last = ledger.last_dedup_store().await.unwrap().unwrap();
     assert_eq!((last.epoch, last.changes), (epoch, 3));
     assert_eq!(last.address, Some(one.url().to_string()));
     assert!(last.identity.unwrap().contains("replication"));
 }
 
 #[tokio::test]
-async fn store_that_is_restarted_is_begun_in_again_at_once() {
+async fn epoch_begins_without_delay_in_a_restarted_store() {
     let (_database, ledger) = database("restarted").await;
     let mut server = RedisServer::start().unwrap();
     let dedup = dedup_at(&server.url(), "jetline").await;
@@ -54,9 +54,12 @@ async fn store_that_is_restarted_is_begun_in_again_at_once() {
     let mut identities = Vec::new();
     for _ in 0..3 {
         server.restart_empty().unwrap();
-        eventually("the store answers", async || dedup.place().await.is_ok()).await;
+        eventually("the store answers", async || {
+            dedup.store_info().await.is_ok()
+        })
+        .await;
         epoch = epochs.after(epoch).await.unwrap().id;
-        let last = ledger.last_store().await.unwrap().unwrap();
+        let last = ledger.last_dedup_store().await.unwrap().unwrap();
         assert_eq!(last.changes, 0);
         identities.push(last.identity);
     }
@@ -65,9 +68,9 @@ async fn store_that_is_restarted_is_begun_in_again_at_once() {
 }
 
 #[tokio::test]
-async fn ledgers_that_share_a_prefix_wait_ever_longer() {
+async fn ledgers_that_share_a_prefix_are_delayed() {
     let ((_one, shop), (_other, books)) = (database("shop").await, database("books").await);
-    // They are copies of one database: that it is another one, nobody could tell.
+    // They are copies of one template database, and have the same identity.
     let db = books.connection();
     db.execute_unprepared("UPDATE ledger SET id = 'another'")
         .await
@@ -87,12 +90,12 @@ async fn ledgers_that_share_a_prefix_wait_ever_longer() {
         seen.1 = of_books.after(seen.1).await.unwrap().id;
     }
     assert!(begin.elapsed() >= Duration::from_secs(2));
-    assert_eq!(shop.last_store().await.unwrap().unwrap().changes, 2);
-    assert_eq!(books.last_store().await.unwrap().unwrap().changes, 3);
+    assert_eq!(shop.last_dedup_store().await.unwrap().unwrap().changes, 2);
+    assert_eq!(books.last_dedup_store().await.unwrap().unwrap().changes, 3);
 }
 
 #[tokio::test]
-async fn store_that_lost_everything_is_begun_in_again_at_once() {
+async fn epoch_begins_without_delay_in_a_flushed_store() {
     let (_database, ledger) = database("flushed").await;
     let server = RedisServer::start().unwrap();
     let dedup = dedup_at(&server.url(), "jetline").await;
@@ -102,5 +105,5 @@ async fn store_that_lost_everything_is_begun_in_again_at_once() {
         server.flush_all().unwrap();
         epoch = epochs.after(epoch).await.unwrap().id;
     }
-    assert_eq!(ledger.last_store().await.unwrap().unwrap().changes, 0);
+    assert_eq!(ledger.last_dedup_store().await.unwrap().unwrap().changes, 0);
 }

@@ -1,4 +1,4 @@
-//! Writers on real parts, and what they are given.
+//! Writers on real servers, with objects and chunks for them.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use jetline_runtime::Shutdown;
 use jetline_store::{
     Ledger,
     entities::{chunks, objects},
-    ledger::{Batch, NewObject, Reading},
+    ledger::{LeaseLimits, NewObject, ReadOutcome},
 };
 use jetline_testkit::{
     postgres::Database,
@@ -27,12 +27,12 @@ use sea_orm::{ConnectionTrait, EntityTrait, Statement};
 use tokio::task::JoinHandle;
 use url::Url;
 
-/// How long anything may take that has to happen.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Timeout of every wait for a condition.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 const ROOT: &str = "file:///files";
-const TERM: Duration = Duration::from_hours(1);
-const ONE: Batch = Batch {
+const LEASE_TERM: Duration = Duration::from_hours(1);
+const ONE_OBJECT: LeaseLimits = LeaseLimits {
     objects: 1,
     bytes: 0,
 };
@@ -48,7 +48,7 @@ pub(crate) async fn ledger(database: &Database) -> Ledger {
     Ledger::new(db, Utc::now)
 }
 
-/// Entries of this test in the Redis of all tests.
+/// A dedup store with a prefix of its own in the Redis that all tests share.
 pub(crate) async fn dedup(name: &str) -> Arc<dyn Dedup> {
     dedup_at(&shared(), &unique_prefix(name)).await
 }
@@ -61,17 +61,17 @@ pub(crate) async fn dedup_at(url: &Url, prefix: &str) -> Arc<dyn Dedup> {
     Arc::new(Redis::connect(url, &config).await.unwrap())
 }
 
-/// A product as a line.
+/// The line of a product.
 pub(crate) fn product(id: i64, title: &str) -> String {
     format!(
         r#"{{"id":{id},"title":"{title}","price":1,"category":"c","brand":"b","url":"u","description":"d"}}"#
     )
 }
 
-/// Registers an object of these chunks and reads it.
+/// Registers an object, and returns its chunks as a fetcher would publish them.
 pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> Vec<Chunk> {
     let new = NewObject {
-        registration: format!("registration-of-{key}"),
+        incarnation: format!("registration-of-{key}"),
         dataset: "products".to_owned(),
         root: ROOT.to_owned(),
         key: key.to_owned(),
@@ -83,7 +83,9 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
         max_line_bytes: 1,
     };
     assert_eq!(ledger.register(&[new]).await.unwrap(), 1);
-    let leased = ledger.lease(key, &[ROOT.to_owned()], TERM, ONE).await;
+    let leased = ledger
+        .lease(key, &[ROOT.to_owned()], LEASE_TERM, ONE_OBJECT)
+        .await;
     let object = ObjectId::new(leased.unwrap()[0].id).unwrap();
     let settled = ledger.settled().await.unwrap();
     let (mut bytes, mut lines) = (0, 0);
@@ -95,7 +97,7 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
         lines += u32::try_from(body.len()).unwrap();
         chunks.push(Chunk {
             object,
-            registration: format!("registration-of-{key}"),
+            incarnation: format!("registration-of-{key}"),
             dataset: "products".to_owned(),
             start,
             end: bytes,
@@ -103,17 +105,17 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
             lines: lines + 1 - first_line,
             oversized: false,
             settled,
-            reading: "first".to_owned(),
+            read_attempt: "first".to_owned(),
             trace: None,
             body: Bytes::from(text),
         });
     }
-    let reading = Reading::Complete {
+    let outcome = ReadOutcome::Complete {
         bytes,
         lines: lines.into(),
         error: None,
     };
-    assert_eq!(ledger.finish(&[(object, reading)], key).await.unwrap(), 1);
+    assert_eq!(ledger.finish(&[(object, outcome)], key).await.unwrap(), 1);
     chunks
 }
 
@@ -123,13 +125,13 @@ pub(crate) async fn publish(queue: &dyn Queue, chunks: &[Chunk]) {
     }
 }
 
-/// A writer that runs.
-pub(crate) struct Running {
+/// A writer in a task.
+pub(crate) struct RunningWriter {
     pub(crate) shutdown: Shutdown,
     ended: JoinHandle<Result<(), Error>>,
 }
 
-impl Running {
+impl RunningWriter {
     pub(crate) fn start(queue: Arc<dyn Queue>, dedup: Arc<dyn Dedup>, ledger: &Ledger) -> Self {
         let settings = WriterSettings {
             writer_workers: NonZeroUsize::new(2).unwrap(),
@@ -146,20 +148,20 @@ impl Running {
         Self { shutdown, ended }
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it ends.
     pub(crate) async fn ended(self) -> Result<(), Error> {
-        let ended = tokio::time::timeout(PATIENCE, self.ended).await;
+        let ended = tokio::time::timeout(TIMEOUT, self.ended).await;
         ended.expect("the writer does not end").unwrap()
     }
 
-    /// Ends it, when it has finished what it has in hand.
+    /// Shuts it down softly.
     pub(crate) async fn stop(self) {
         self.shutdown.soft.cancel();
         self.ended().await.unwrap();
     }
 }
 
-/// Waits until nothing of an object is in the queue.
+/// Waits until the queue holds no chunk of an object.
 pub(crate) async fn drained(queue: &dyn Queue, object: ObjectId) {
     eventually("everything is acknowledged", async || {
         queue.pending(object).await.unwrap() == 0
@@ -186,7 +188,7 @@ pub(crate) async fn entries(ledger: &Ledger) -> Vec<chunks::Model> {
         .unwrap()
 }
 
-/// Titles by id, with the moment of the last change.
+/// Titles by id, with `updated_at`.
 pub(crate) async fn titles(ledger: &Ledger) -> BTreeMap<i64, (String, String)> {
     let db = ledger.connection();
     let sql = "SELECT id, title, updated_at::text FROM products";
@@ -213,7 +215,7 @@ pub(crate) async fn epoch(ledger: &Ledger) -> EpochId {
 pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
     let begin = Instant::now();
     while !holds().await {
-        assert!(begin.elapsed() < PATIENCE, "not in time: {what}");
+        assert!(begin.elapsed() < TIMEOUT, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

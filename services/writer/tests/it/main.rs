@@ -1,10 +1,10 @@
-//! The writer against real parts, and the order of lines against every schedule.
+//! The writer on real servers, and the order of lines under random schedules.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod contention;
+mod doubles;
 mod fixtures;
 mod order;
 mod outages;
-mod watched;
 mod writing;

@@ -1,4 +1,4 @@
-//! What a writer does while something is away, and with chunks that seem to crash it.
+//! A writer while a server is unavailable, and with chunks that are suspected of crashing writers.
 
 use jetline_queue::Queue;
 use jetline_store::entities::{chunks, objects};
@@ -9,22 +9,22 @@ use jetline_testkit::{
 use jetline_writer::parse;
 
 use crate::{
+    doubles::{CountingQueue, Gated},
     fixtures::{
-        Running, database, dedup, dedup_at, drained, entries, epoch, eventually, ledger, object,
-        product, publish, row_of, settle, title, titles,
+        RunningWriter, database, dedup, dedup_at, drained, entries, epoch, eventually, ledger,
+        object, product, publish, row_of, settle, title, titles,
     },
-    watched::{Gated, Watched},
 };
 
 #[tokio::test]
-async fn chunk_is_held_while_the_database_is_away_and_then_committed() {
+async fn chunk_is_held_while_the_database_is_unavailable_and_then_committed() {
     let mut server = PostgresServer::start_with(&[("fsync", "off")]).unwrap();
     let database = Database::create_on(&server).await;
     let ledger = ledger(&database).await;
-    let (queue, dedup) = (Watched::new(), dedup("away").await);
+    let (queue, dedup) = (CountingQueue::new(), dedup("unavailable").await);
     let first = object(&ledger, "1", &[&[product(1, "a")]]).await;
     let second = object(&ledger, "2", &[&[product(1, "b")]]).await;
-    let writer = Running::start(queue.clone(), dedup, &ledger);
+    let writer = RunningWriter::start(queue.clone(), dedup, &ledger);
     publish(&*queue, &first).await;
     drained(&*queue, first[0].object).await;
     server.stop().unwrap();
@@ -39,12 +39,12 @@ async fn chunk_is_held_while_the_database_is_away_and_then_committed() {
 }
 
 #[tokio::test]
-async fn chunk_is_held_while_the_dedup_store_is_away_and_then_committed() {
-    let (_database, ledger) = database("dedup_away").await;
+async fn chunk_is_held_while_the_dedup_store_is_unavailable_and_then_committed() {
+    let (_database, ledger) = database("no_dedup").await;
     let mut server = RedisServer::start().unwrap();
-    let (queue, dedup) = (Watched::new(), dedup_at(&server.url(), "p").await);
+    let (queue, dedup) = (CountingQueue::new(), dedup_at(&server.url(), "p").await);
     let chunks = object(&ledger, "1", &[&[product(1, "a")], &[product(1, "b")]]).await;
-    let writer = Running::start(queue.clone(), dedup, &ledger);
+    let writer = RunningWriter::start(queue.clone(), dedup, &ledger);
     publish(&*queue, &chunks[..1]).await;
     drained(&*queue, chunks[0].object).await;
     let before = epoch(&ledger).await;
@@ -59,8 +59,8 @@ async fn chunk_is_held_while_the_dedup_store_is_away_and_then_committed() {
     assert_ne!(epoch(&ledger).await, before);
 }
 
-/// Waits until the writer has told the queue several times that work on what it holds goes on.
-async fn held(queue: &Watched) {
+/// Waits until the writer has extended the acknowledgement deadline of its chunks several times.
+async fn held(queue: &CountingQueue) {
     let before = queue.progress();
     eventually("the chunk is held", async || queue.progress() > before + 10).await;
 }
@@ -68,10 +68,10 @@ async fn held(queue: &Watched) {
 #[tokio::test]
 async fn soft_shutdown_finishes_what_is_in_flight() {
     let (_database, ledger) = database("soft").await;
-    let queue = Watched::new();
+    let queue = CountingQueue::new();
     let gated = Gated::new(dedup("soft").await, 1);
     let chunks = object(&ledger, "1", &[&[product(1, "a")]]).await;
-    let writer = Running::start(queue.clone(), gated.clone(), &ledger);
+    let writer = RunningWriter::start(queue.clone(), gated.clone(), &ledger);
     publish(&*queue, &chunks).await;
     eventually("the chunk is claimed", async || gated.log() == ["claim 1"]).await;
     writer.shutdown.soft.cancel();
@@ -82,13 +82,13 @@ async fn soft_shutdown_finishes_what_is_in_flight() {
 }
 
 #[tokio::test]
-async fn suspicious_chunk_is_tried_alone() {
+async fn suspected_chunk_is_tried_alone() {
     let (_database, ledger) = database("alone").await;
-    let queue = Watched::with_earlier_deliveries(3);
+    let queue = CountingQueue::with_earlier_deliveries(3);
     let gated = Gated::new(dedup("alone").await, 1);
     let bodies = [[product(1, "a")], [product(2, "b")]];
     let chunks = object(&ledger, "1", &[&bodies[0], &bodies[1]]).await;
-    let writer = Running::start(queue.clone(), gated.clone(), &ledger);
+    let writer = RunningWriter::start(queue.clone(), gated.clone(), &ledger);
     publish(&*queue, &chunks[..1]).await;
     eventually("the chunk is claimed", async || gated.log() == ["claim 1"]).await;
     let noted = entries(&ledger).await;
@@ -114,17 +114,21 @@ async fn suspicious_chunk_is_tried_alone() {
 }
 
 #[tokio::test]
-async fn chunk_that_crashed_its_writers_is_dead_and_its_object_fails_when_all_below_is_settled() {
+async fn chunk_that_crashed_its_writers_is_dead_and_its_object_fails_when_all_before_it_is_settled()
+{
     let (_database, ledger) = database("dead").await;
-    let (queue, dedup) = (Watched::with_earlier_deliveries(3), dedup("dead").await);
+    let (queue, dedup) = (
+        CountingQueue::with_earlier_deliveries(3),
+        dedup("dead").await,
+    );
     let below = object(&ledger, "1", &[&[product(1, "a")]]).await;
     let bodies = [[product(1, "dead")], [product(2, "b")]];
     let deadly = object(&ledger, "2", &[&bodies[0], &bodies[1]]).await;
     for _ in 0..2 {
-        // As a writer does that then crashes.
+        // As a writer that crashes afterwards.
         ledger.suspect(&parse::entry(&deadly[0]), 2).await.unwrap();
     }
-    let writer = Running::start(queue.clone(), dedup, &ledger);
+    let writer = RunningWriter::start(queue.clone(), dedup, &ledger);
     publish(&*queue, &deadly).await;
     drained(&*queue, deadly[0].object).await;
     let states: Vec<_> = entries(&ledger)
@@ -146,7 +150,7 @@ async fn chunk_that_crashed_its_writers_is_dead_and_its_object_fails_when_all_be
     assert_eq!(failed.state, objects::State::Failed);
     assert!(failed.error.unwrap().contains("1 chunks crashed"));
     assert_ne!(epoch(&ledger).await, before);
-    // What the dead chunk would have claimed stands in nobody's way.
+    // A claim of the dead chunk does not block later lines.
     let later = object(&ledger, "3", &[&[product(1, "c")]]).await;
     publish(&*queue, &later).await;
     drained(&*queue, later[0].object).await;

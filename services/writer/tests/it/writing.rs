@@ -1,4 +1,4 @@
-//! What a writer does with a chunk, whatever happens to it or to the writer.
+//! A writer with chunks that are redelivered, refused or stale, and writers that crash or meet others.
 
 use jetline_dedup::WithoutStore;
 use jetline_queue::{Chunk, InProcess, JetStream, JetStreamConfig, Queue};
@@ -10,18 +10,18 @@ use jetline_store::{
 use jetline_testkit::nats;
 use jetline_writer::{
     Error,
-    commit::{Committer, Step},
+    commit::{Committer, Progress},
     epochs::Epochs,
 };
 use sea_orm::{ConnectionTrait, EntityTrait};
 use std::sync::Arc;
 
 use crate::{
+    doubles::{CountingQueue, Gated},
     fixtures::{
-        Running, database, dedup, drained, entries, epoch, eventually, object, product, publish,
-        row_of, settle, title, titles,
+        RunningWriter, database, dedup, drained, entries, epoch, eventually, object, product,
+        publish, row_of, settle, title, titles,
     },
-    watched::{Gated, Watched},
 };
 
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn redelivered_chunk_changes_nothing() {
     let dedup = dedup("redelivered").await;
     let lines = [product(1, "a"), "nonsense".to_owned(), product(1, "b")];
     let chunks = object(&ledger, "1", &[&lines, &[product(2, "c")]]).await;
-    let writer = Running::start(queue.clone(), dedup, &ledger);
+    let writer = RunningWriter::start(queue.clone(), dedup, &ledger);
     publish(&*queue, &chunks).await;
     drained(&*queue, chunks[0].object).await;
     let before = titles(&ledger).await;
@@ -48,10 +48,10 @@ async fn redelivered_chunk_changes_nothing() {
     writer.stop().await;
 }
 
-fn read_again(chunks: &[Chunk], reading: &str) -> Vec<Chunk> {
+fn read_again(chunks: &[Chunk], attempt: &str) -> Vec<Chunk> {
     let mut again = chunks.to_vec();
     for chunk in &mut again {
-        reading.clone_into(&mut chunk.reading);
+        attempt.clone_into(&mut chunk.read_attempt);
     }
     again
 }
@@ -80,12 +80,12 @@ async fn jetstream(name: &str) -> JetStream {
 }
 
 #[tokio::test]
-async fn chunk_that_comes_twice_at_once_is_committed_once() {
+async fn chunk_that_is_delivered_twice_in_one_batch_is_committed_once() {
     let (_database, ledger) = database("twice").await;
-    let (queue, dedup) = (Watched::new(), dedup("twice").await);
+    let (queue, dedup) = (CountingQueue::new(), dedup("twice").await);
     let chunks = object(&ledger, "1", &[&[product(1, "a")]]).await;
     publish(&*queue, &[chunks.clone(), chunks.clone()].concat()).await;
-    let writer = Running::start(queue.clone(), dedup, &ledger);
+    let writer = RunningWriter::start(queue.clone(), dedup, &ledger);
     drained(&*queue, chunks[0].object).await;
     writer.stop().await;
     settle(&ledger).await;
@@ -101,7 +101,7 @@ async fn batch_whose_lines_take_too_much_memory_is_committed_in_parts() {
     let few = [product(1, "a")];
     let chunks = object(&ledger, "1", &[&few, &blank, &blank, &few]).await;
     publish(&*queue, &chunks).await;
-    let writer = Running::start(queue.clone(), dedup("parts").await, &ledger);
+    let writer = RunningWriter::start(queue.clone(), dedup("parts").await, &ledger);
     drained(&*queue, chunks[0].object).await;
     let mut entries = entries(&ledger).await;
     entries.sort_by_key(|entry| entry.start_offset);
@@ -121,10 +121,10 @@ async fn batch_whose_lines_take_too_much_memory_is_committed_in_parts() {
 #[tokio::test]
 async fn writer_that_dies_between_claim_and_commit_loses_nothing() {
     let (_database, ledger) = database("claimed").await;
-    let (queue, dedup) = (Watched::new(), dedup("claimed").await);
+    let (queue, dedup) = (CountingQueue::new(), dedup("claimed").await);
     let chunks = object(&ledger, "1", &[&[product(1, "a"), product(2, "b")]]).await;
     let gated = Gated::new(dedup.clone(), 1);
-    let dying = Running::start(queue.clone(), gated.clone(), &ledger);
+    let dying = RunningWriter::start(queue.clone(), gated.clone(), &ledger);
     publish(&*queue, &chunks).await;
     eventually("the chunk is claimed", async || {
         gated.log() == ["claim 1 2"]
@@ -133,7 +133,7 @@ async fn writer_that_dies_between_claim_and_commit_loses_nothing() {
     dying.shutdown.hard.cancel();
     dying.ended().await.unwrap();
     assert_eq!(titles(&ledger).await.len(), 0);
-    let writer = Running::start(queue.clone(), dedup, &ledger);
+    let writer = RunningWriter::start(queue.clone(), dedup, &ledger);
     drained(&*queue, chunks[0].object).await;
     writer.stop().await;
     assert_eq!(title(&ledger, 1).await.as_deref(), Some("a"));
@@ -143,18 +143,18 @@ async fn writer_that_dies_between_claim_and_commit_loses_nothing() {
 #[tokio::test]
 async fn writer_that_dies_between_commit_and_acknowledgement_changes_nothing() {
     let (_database, ledger) = database("committed").await;
-    let (queue, dedup) = (Watched::new(), dedup("committed").await);
+    let (queue, dedup) = (CountingQueue::new(), dedup("committed").await);
     let chunks = object(&ledger, "1", &[&[product(1, "a")]]).await;
     publish(&*queue, &chunks).await;
     let delivered = queue.receive(1).await.unwrap();
     let epochs = Epochs::new(ledger.clone(), dedup.clone(), 1);
     let committer = Committer::new(ledger.clone(), dedup.clone(), epochs, registry::datasets());
-    let mut groups = committer.parse(chunks.clone());
-    while committer.advance(&mut groups[0]).await.unwrap() != Step::Done {}
+    let mut batches = committer.parse(chunks.clone());
+    while committer.advance(&mut batches[0]).await.unwrap() != Progress::Done {}
     let before = titles(&ledger).await;
     assert_eq!(before.len(), 1);
     drop(delivered);
-    let writer = Running::start(queue.clone(), dedup, &ledger);
+    let writer = RunningWriter::start(queue.clone(), dedup, &ledger);
     drained(&*queue, chunks[0].object).await;
     writer.stop().await;
     assert_eq!(titles(&ledger).await, before);
@@ -165,9 +165,9 @@ async fn writer_that_dies_between_commit_and_acknowledgement_changes_nothing() {
     );
 }
 
-/// The line that the database refused outdoes nothing.
+/// A line that the database refused supersedes nothing.
 #[tokio::test]
-async fn duplicate_of_a_chunk_with_a_refused_line_takes_nothing_from_others() {
+async fn redelivered_chunk_with_a_refused_line_supersedes_nothing() {
     let (_database, ledger) = database("duplicate").await;
     let check = "ALTER TABLE products ADD CHECK (title <> 'ugly')";
     ledger.connection().execute_unprepared(check).await.unwrap();
@@ -177,19 +177,19 @@ async fn duplicate_of_a_chunk_with_a_refused_line_takes_nothing_from_others() {
     let epochs = Epochs::new(ledger.clone(), dedup.clone(), 1);
     let committer = Committer::new(ledger.clone(), dedup, epochs, registry::datasets());
     for chunks in [later.clone(), [earlier, later].concat()] {
-        let mut groups = committer.parse(chunks);
-        while committer.advance(&mut groups[0]).await.unwrap() != Step::Done {}
+        let mut batches = committer.parse(chunks);
+        while committer.advance(&mut batches[0]).await.unwrap() != Progress::Done {}
     }
     assert_eq!(title(&ledger, 1).await.as_deref(), Some("a"));
     assert_eq!(title(&ledger, 2).await.as_deref(), Some("b"));
 }
 
 #[tokio::test]
-async fn value_that_only_the_database_refuses_costs_its_line_only() {
+async fn line_that_only_the_database_refuses_is_rejected_alone() {
     let (_database, ledger) = database("refused").await;
     let check = "ALTER TABLE products ADD CHECK (title <> 'ugly')";
     ledger.connection().execute_unprepared(check).await.unwrap();
-    let (queue, dedup) = (Watched::new(), dedup("refused").await);
+    let (queue, dedup) = (CountingQueue::new(), dedup("refused").await);
     let lines = [
         product(1, "a"),
         product(2, "ugly"),
@@ -204,7 +204,7 @@ async fn value_that_only_the_database_refuses_costs_its_line_only() {
     )
     .await;
     publish(&*queue, &chunks).await;
-    let writer = Running::start(queue.clone(), dedup, &ledger);
+    let writer = RunningWriter::start(queue.clone(), dedup, &ledger);
     drained(&*queue, chunks[0].object).await;
     // A refusal ended an epoch: what was committed under it is read again.
     let missing = ledger.gaps(chunks[0].object, Some(chunks[2].end)).await;
@@ -240,12 +240,12 @@ async fn value_that_only_the_database_refuses_costs_its_line_only() {
 }
 
 #[tokio::test]
-async fn chunk_of_a_failed_object_is_let_go_and_ends_the_epoch() {
+async fn chunk_of_a_failed_object_is_discarded_and_ends_the_epoch() {
     let (_database, ledger) = database("failed").await;
-    let (queue, dedup) = (Watched::new(), dedup("failed").await);
+    let (queue, dedup) = (CountingQueue::new(), dedup("failed").await);
     let chunks = object(&ledger, "1", &[&[product(1, "a")], &[product(2, "b")]]).await;
     let gated = Gated::new(dedup.clone(), 1);
-    let writer = Running::start(queue.clone(), gated.clone(), &ledger);
+    let writer = RunningWriter::start(queue.clone(), gated.clone(), &ledger);
     publish(&*queue, &chunks[..1]).await;
     eventually("the chunk is claimed", async || gated.log() == ["claim 1"]).await;
     let before = epoch(&ledger).await;
@@ -259,14 +259,14 @@ async fn chunk_of_a_failed_object_is_let_go_and_ends_the_epoch() {
 }
 
 #[tokio::test]
-async fn chunk_of_another_registration_is_let_go_and_claims_nothing() {
+async fn chunk_of_another_incarnation_is_discarded_and_claims_nothing() {
     let (_database, ledger) = database("other").await;
-    let (queue, dedup) = (Watched::new(), dedup("other").await);
+    let (queue, dedup) = (CountingQueue::new(), dedup("other").await);
     let gated = Gated::new(dedup.clone(), 0);
     let chunks = object(&ledger, "1", &[&[product(1, "a")]]).await;
     let mut stale = chunks.clone();
-    "taken back".clone_into(&mut stale[0].registration);
-    let writer = Running::start(queue.clone(), gated.clone(), &ledger);
+    "taken back".clone_into(&mut stale[0].incarnation);
+    let writer = RunningWriter::start(queue.clone(), gated.clone(), &ledger);
     publish(&*queue, &stale).await;
     drained(&*queue, chunks[0].object).await;
     assert_eq!(gated.log(), Vec::<String>::new());
@@ -277,7 +277,7 @@ async fn chunk_of_another_registration_is_let_go_and_claims_nothing() {
 }
 
 #[tokio::test]
-async fn writer_that_is_started_again_begins_no_epoch_a_second_time() {
+async fn restarted_writer_begins_epochs_with_new_ids() {
     let (_database, ledger) = database("ids").await;
     let dedup = dedup("ids").await;
     let [before, after] = [1, 2].map(|seed| Epochs::new(ledger.clone(), dedup.clone(), seed));
@@ -289,20 +289,23 @@ async fn writer_that_is_started_again_begins_no_epoch_a_second_time() {
 #[tokio::test]
 async fn writer_in_another_mode_refuses_until_everything_is_settled() {
     let (_database, ledger) = database("mode").await;
-    let (queue, dedup) = (Watched::new(), dedup("mode").await);
+    let (queue, dedup) = (CountingQueue::new(), dedup("mode").await);
     let chunks = object(&ledger, "1", &[&[product(1, "a")]]).await;
     publish(&*queue, &chunks).await;
-    let writer = Running::start(queue.clone(), dedup, &ledger);
+    let writer = RunningWriter::start(queue.clone(), dedup, &ledger);
     drained(&*queue, chunks[0].object).await;
     writer.stop().await;
-    let off = Running::start(queue.clone(), Arc::new(WithoutStore::off()), &ledger);
+    let off = RunningWriter::start(queue.clone(), Arc::new(WithoutStore::off()), &ledger);
     let refused = off.ended().await;
     assert!(
-        matches!(refused, Err(Error::Ousted(StoreError::OtherMode { .. }))),
+        matches!(
+            refused,
+            Err(Error::Conflict(StoreError::ModeMismatch { .. }))
+        ),
         "{refused:?}"
     );
     settle(&ledger).await;
-    let off = Running::start(queue.clone(), Arc::new(WithoutStore::off()), &ledger);
+    let off = RunningWriter::start(queue.clone(), Arc::new(WithoutStore::off()), &ledger);
     eventually("dedup is off", async || {
         let current = ledger.epoch().await.unwrap();
         current.is_some_and(|current| current.epoch.mode == Mode::Off)
@@ -315,13 +318,13 @@ async fn writer_in_another_mode_refuses_until_everything_is_settled() {
     assert_eq!(title(&ledger, 1).await.as_deref(), Some("b"));
 }
 
-/// An unchanged row is left where it is, which is right only while nothing below it is on its way.
+/// An unchanged row keeps its position, which is correct only while no line below it is in flight.
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_in_order_commit_in_the_order_in_which_they_received() {
-    let (_database, ledger) = database("turns").await;
+    let (_database, ledger) = database("commit_order").await;
     let queue = Arc::new(InProcess::new(16 << 20));
-    // Three takes of four chunks. The second takes long to parse, so that the worker of the first has the third in
-    // hand before.
+    // Three batches of four chunks. The second takes long to parse, so that the worker of the first has parsed the
+    // third before.
     let small = |id| vec![product(id, "other")];
     let mut bodies: Vec<_> = (2..14).map(small).collect();
     bodies[0] = vec![product(1, "a")];
@@ -332,7 +335,7 @@ async fn workers_in_order_commit_in_the_order_in_which_they_received() {
     let chunks = object(&ledger, "1", &bodies).await;
     publish(&*queue, &chunks).await;
     let dedup = Arc::new(WithoutStore::in_order());
-    let writer = Running::start(queue.clone(), dedup, &ledger);
+    let writer = RunningWriter::start(queue.clone(), dedup, &ledger);
     drained(&*queue, chunks[0].object).await;
     assert_eq!(title(&ledger, 1).await.as_deref(), Some("a"));
     writer.stop().await;
@@ -341,8 +344,8 @@ async fn workers_in_order_commit_in_the_order_in_which_they_received() {
 #[tokio::test]
 async fn second_writer_in_order_ends_the_first() {
     let (_database, ledger) = database("in_order").await;
-    let (one, two) = (Watched::new(), Watched::new());
-    let first = Running::start(one.clone(), Arc::new(WithoutStore::in_order()), &ledger);
+    let (one, two) = (CountingQueue::new(), CountingQueue::new());
+    let first = RunningWriter::start(one.clone(), Arc::new(WithoutStore::in_order()), &ledger);
     eventually("the first one has begun", async || {
         ledger.epoch().await.unwrap().is_some()
     })
@@ -351,7 +354,7 @@ async fn second_writer_in_order_ends_the_first() {
     let chunks = object(&ledger, "1", &[&[product(1, "a")], &[product(1, "b")]]).await;
     publish(&*one, &chunks[..1]).await;
     drained(&*one, chunks[0].object).await;
-    let second = Running::start(two.clone(), Arc::new(WithoutStore::in_order()), &ledger);
+    let second = RunningWriter::start(two.clone(), Arc::new(WithoutStore::in_order()), &ledger);
     eventually("the second one has begun", async || {
         epoch(&ledger).await != begun
     })
@@ -360,10 +363,10 @@ async fn second_writer_in_order_ends_the_first() {
     drained(&*two, chunks[0].object).await;
     let late = object(&ledger, "2", &[&[product(2, "c")]]).await;
     publish(&*one, &late).await;
-    let ousted = first.ended().await;
+    let ended = first.ended().await;
     assert!(
-        matches!(ousted, Err(Error::Ousted(StoreError::TakenOver))),
-        "{ousted:?}"
+        matches!(ended, Err(Error::Conflict(StoreError::TakenOver))),
+        "{ended:?}"
     );
     second.stop().await;
     assert_eq!(title(&ledger, 2).await, None);

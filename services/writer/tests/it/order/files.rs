@@ -1,11 +1,11 @@
-//! What is read, and what the table must say of it.
+//! Generated files, and the rows that must result from them.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use rand::{Rng, rngs::StdRng};
 
-/// A line, as a test thinks of it.
+/// A line of a generated file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line {
     pub(crate) id: i64,
@@ -19,13 +19,13 @@ pub(crate) const BROKEN: char = '?';
 /// The content of a line that the database refuses.
 pub(crate) const REFUSED: char = 'R';
 
-/// An object, cut into its chunks.
+/// An object, split into its chunks.
 #[derive(Clone, Debug)]
 pub(crate) struct File {
     pub(crate) chunks: Vec<Vec<Line>>,
 }
 
-/// Where a chunk of a file is.
+/// A chunk of a file, with its offsets.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) start: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Part {
     pub(crate) body: Bytes,
 }
 
-/// A row: what of it a line decides.
+/// A row: its content and its version.
 pub(crate) type Row = (String, i64);
 
 impl File {
@@ -99,8 +99,8 @@ impl File {
     }
 }
 
-/// The table that one reader gets from reading the files in order, line by line: the last line of an id wins, unless it
-/// has a lower version. A line that cannot be stored is none.
+/// The table that results from applying the files in order, line by line: the last line of an id wins, unless it has a
+/// lower version. Lines that cannot be stored do not count.
 pub(crate) fn fold<'a>(files: impl Iterator<Item = &'a File>) -> BTreeMap<i64, Row> {
     let mut table: BTreeMap<i64, Row> = BTreeMap::new();
     for line in files.flat_map(|file| file.chunks.iter().flatten()) {

@@ -1,18 +1,18 @@
-//! The table does not depend on the schedule: chunks are claimed and committed in any order by several writers, with
-//! crashes between any two steps, duplicates, losses of the queue and of the dedup store, a database that takes back its
-//! last commits, chunks that are given up, and replays. Each schedule drives the real steps, and ends in a comparison
-//! with a fold over the lines.
+//! The table does not depend on the schedule: several writers claim and commit chunks in any order, with crashes
+//! between any two steps, redeliveries, data loss of the queue and of the dedup store, restored databases,
+//! dead-lettered chunks, and replays. Each schedule runs the real steps, and its result is compared with a fold over
+//! the lines.
 //!
-//! A schedule that ends wrong prints its seed: `ORDER_SEED=123` runs that seed alone and shows its steps, and
-//! `ORDER_RUNS=5000` runs so many seeds instead of the default.
+//! A schedule that fails prints its seed: `ORDER_SEED=123` runs that seed alone and prints its steps, and
+//! `ORDER_RUNS=5000` sets the number of seeds.
 
 mod directed;
 mod files;
+mod non_atomic;
 mod notes;
-mod place;
 mod random;
 mod replays;
 mod rule;
-mod torn;
-mod world;
+mod servers;
+mod simulation;
 mod writer;

@@ -1,4 +1,4 @@
-//! A dataset with versions.
+//! A dataset with a version column.
 
 use jetline_records::{Record, Violation, check};
 use poem_openapi::Object;

@@ -1,16 +1,16 @@
-//! Chunks that are given up, and objects that are replayed.
+//! Dead-lettered chunks, and objects that are replayed.
 
 use std::num::NonZeroU32;
 
 use jetline_records::ObjectId;
-use jetline_store::ledger::{Replay, ReplayOutcome, Stored, Suspicion};
+use jetline_store::ledger::{Replay, ReplayOutcome, Stored, SuspectAction};
 use jetline_writer::parse;
 use rand::Rng;
 
-use super::{rule::Rule, world::World};
+use super::{rule::Rule, simulation::Simulation};
 
-impl World<'_> {
-    /// Replays an object. Without the rule, it alone is read again.
+impl Simulation<'_> {
+    /// Replays an object. Without [`Rule::Behind`], only the object itself is read again.
     pub(crate) async fn replay(&mut self, object: i64) {
         self.log.push(format!("replay object {object}"));
         if self.without == Some(Rule::Behind) {
@@ -22,7 +22,7 @@ impl World<'_> {
                      WHERE id = {object}"
                 ),
             ] {
-                self.place.sql(&sql).await;
+                self.servers.sql(&sql).await;
             }
             return;
         }
@@ -34,37 +34,37 @@ impl World<'_> {
         let replay = Replay {
             from: ObjectId::new(object).unwrap(),
             stored: &stored.collect(),
-            registration: &format!("{:016x}", self.randomness.random::<u64>()),
+            incarnation: &format!("{:016x}", self.randomness.random::<u64>()),
             chunk_bytes: 1,
             chunk_lines: NonZeroU32::MAX,
             max_line_bytes: 1,
             rewrite: false,
         };
-        let outcome = self.place.ledger.replay(&replay).await.unwrap();
+        let outcome = self.servers.ledger.replay(&replay).await.unwrap();
         assert!(matches!(outcome, ReplayOutcome::Opened(_)), "{outcome:?}");
     }
 
-    /// A chunk of a file is given up.
-    pub(crate) async fn give_up_chunk(&mut self, file: usize, part: usize) {
+    /// Dead-letters a chunk of a file.
+    pub(crate) async fn dead_letter_chunk(&mut self, file: usize, part: usize) {
         let mut messages = self.queue.iter();
         let message = messages.position(|message| (message.file, message.part) == (file, part));
-        assert!(self.give_up(message.unwrap()).await);
+        assert!(self.dead_letter(message.unwrap()).await);
     }
 
-    /// A message is delivered for the last of too many times; says whether its chunk is given up, as it is not when it was
-    /// committed or its object has ended.
-    pub(crate) async fn give_up(&mut self, message: usize) -> bool {
+    /// Delivers a message beyond the limit of attempts; returns whether its chunk is dead then, which it is not where
+    /// it was committed or its object has ended.
+    pub(crate) async fn dead_letter(&mut self, message: usize) -> bool {
         let message = self.queue.remove(message);
         let entry = parse::entry(&message.chunk);
-        let mut suspicion = Suspicion::Try;
+        let mut suspicion = SuspectAction::Retry;
         for _ in 0..2 {
-            suspicion = self.place.ledger.suspect(&entry, 1).await.unwrap();
+            suspicion = self.servers.ledger.suspect(&entry, 1).await.unwrap();
         }
-        let dead = suspicion == Suspicion::Dead;
+        let dead = suspicion == SuspectAction::DeadLetter;
         if dead {
             let (part, file) = (message.part, message.file);
             self.log
-                .push(format!("chunk {part} of file {file} is given up"));
+                .push(format!("chunk {part} of file {file} is dead-lettered"));
         } else {
             self.queue.push(message);
         }

@@ -1,4 +1,4 @@
-//! The rules that make the order hold, each of which can be taken out from outside.
+//! The rules on which the order of lines depends. Each can be disabled, to show that it is needed.
 
 use std::sync::{
     Arc,
@@ -9,49 +9,49 @@ use async_trait::async_trait;
 use jetline_dedup::{Claim, Claimed, Dedup, Error};
 use jetline_records::{EpochId, Mode, ObjectId, Verdict};
 
-/// A rule to do without.
+/// A rule that can be disabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
-    /// An equal entry is trusted at a settled position only.
+    /// An equal entry is trusted only at a settled position.
     Settled,
-    /// Only what a settled line said is stored: an equal line that is written is not yet.
+    /// The stored content of an entry is that of a settled line, not of an equal line that is being written.
     Stored,
     /// A write raises the position of an equal row.
     Strict,
-    /// A commit is of the epoch in force.
+    /// A commit has to belong to the epoch in force.
     Epoch,
-    /// A new epoch forgets what was committed from its base on.
+    /// A new epoch forgets the commits from its base on.
     Forget,
     /// A chunk below the epoch's base claims nothing.
     Base,
-    /// Nothing is trusted until what the epoch reads again is settled.
+    /// No entry is trusted until the objects that the epoch reads again are settled.
     Recovery,
-    /// A lower rank than the entry's is superseded.
+    /// A rank below that of the entry is superseded.
     Superseded,
-    /// A claim is one step.
+    /// A claim is atomic.
     Atomic,
     /// A restored database begins a new epoch.
     Restart,
-    /// An epoch's id is never given twice.
+    /// An epoch's id is never used twice.
     Unique,
-    /// A chunk whose object is not registered any more claims nothing.
+    /// A chunk of another incarnation of its object claims nothing.
     Registered,
-    /// An object does not end while a line of it was outdone by one that is not committed.
-    Outdone,
+    /// An object does not end while a line of it is superseded by one that is not committed.
+    SupersededBy,
     /// A record that the database refuses after its claim ends the epoch.
     Refusal,
-    /// A replay reads again whatever was registered after the object, too.
+    /// A replay also reads all objects again that were registered after its first.
     Behind,
 }
 
-/// A dedup store without a rule.
-pub(crate) struct Tampered {
+/// A dedup store with a rule disabled.
+pub(crate) struct WithoutRule {
     inner: Arc<dyn Dedup>,
     without: Rule,
     claims: AtomicI64,
 }
 
-impl Tampered {
+impl WithoutRule {
     pub(crate) fn new(inner: Arc<dyn Dedup>, without: Rule) -> Self {
         Self {
             inner,
@@ -60,7 +60,7 @@ impl Tampered {
         }
     }
 
-    /// Claims whose ranks are above all that is held, so that none is superseded.
+    /// The claims with ranks above those of all entries, so that none is superseded.
     fn outranking(&self, claims: &[Claim]) -> Vec<Claim> {
         let version = self.claims.fetch_add(1, Ordering::Relaxed);
         let mut claims = claims.to_vec();
@@ -72,7 +72,7 @@ impl Tampered {
 }
 
 #[async_trait]
-impl Dedup for Tampered {
+impl Dedup for WithoutRule {
     fn mode(&self) -> Mode {
         self.inner.mode()
     }
@@ -88,10 +88,10 @@ impl Dedup for Tampered {
         match self.without {
             Rule::Settled => claim(ObjectId::MAX, claims).await,
             Rule::Stored => {
-                let judged = claim(trusted, claims).await?;
-                // Whatever is noted now counts as settled, which makes it stored for the next claim.
+                let claimed = claim(trusted, claims).await?;
+                // Makes the entries of this claim count as settled, and so as stored for the next claim.
                 claim(ObjectId::MAX, claims).await?;
-                Ok(judged)
+                Ok(claimed)
             }
             Rule::Superseded => claim(trusted, &self.outranking(claims)).await,
             Rule::Strict => Ok(match claim(trusted, claims).await? {

@@ -1,4 +1,4 @@
-//! A writer process: its steps one by one, so that anything can happen between them.
+//! A writer whose steps are called one by one, so that a schedule can do anything between them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,19 +9,19 @@ use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
 use jetline_records::{Dataset, Epoch, EpochId, Key, ObjectId, Rejection};
 use jetline_store::{
-    ChunkEntry, ChunkRows, CommitOutcome, Error, Judged, Ledger, Refused, ledger::Admission,
+    ChunkEntry, ChunkRows, CommitOutcome, Error, Ledger, RefusedRow, UpsertRow, ledger::Admission,
 };
 use jetline_writer::{
     admission::Admissions,
     claim::{claim, write_through},
     epochs::Epochs,
-    parse::{self, Parsed, Record},
+    parse::{self, Parsed, ParsedRecord},
 };
 
 use super::{
-    place::{Place, Store},
+    non_atomic,
     rule::Rule,
-    torn,
+    servers::{Servers, Store},
 };
 
 /// A chunk in the queue, and which chunk of which file it is.
@@ -37,7 +37,7 @@ pub(crate) struct Writer {
     dedup: Arc<dyn Dedup>,
     epochs: Epochs,
     admissions: Admissions,
-    /// What it has in hand.
+    /// Its messages in flight.
     pub(crate) messages: Vec<Message>,
     /// The lines that the database refused, by object and number.
     refused: HashMap<ObjectId, BTreeMap<u32, Rejection>>,
@@ -46,7 +46,7 @@ pub(crate) struct Writer {
 
 enum Stage {
     Received,
-    Claimed(EpochId, Vec<ChunkRows>, torn::Entries),
+    Claimed(EpochId, Vec<ChunkRows>, non_atomic::Entries),
     Committed,
 }
 
@@ -67,7 +67,7 @@ impl Writer {
         self.messages.is_empty()
     }
 
-    /// How far it is with what it has in hand.
+    /// The stage of its messages.
     pub(crate) fn stage(&self) -> &'static str {
         match self.stage {
             Stage::Received if self.messages.is_empty() => "idle",
@@ -77,22 +77,22 @@ impl Writer {
         }
     }
 
-    /// One step: claim, commit, or acknowledge; a claim or a commit that did not go through is made again by another step.
+    /// Runs one step: claim, commit, or acknowledge. A claim or a commit that failed is repeated by a later step.
     pub(crate) async fn advance(
         &mut self,
-        place: &Place,
+        servers: &Servers,
         dataset: &Dataset,
         without: Option<Rule>,
     ) {
         match std::mem::replace(&mut self.stage, Stage::Received) {
-            Stage::Received => self.claim(place, dataset, without).await,
+            Stage::Received => self.claim(servers, dataset, without).await,
             Stage::Claimed(epoch, mut rows, unstored) => {
-                if without == Some(Rule::Outdone) {
+                if without == Some(Rule::SupersededBy) {
                     for chunk in &mut rows {
-                        chunk.outdone_by.clear();
+                        chunk.superseded_by.clear();
                     }
                 }
-                if let (Store::Torn(store), false) = (&place.store, unstored.is_empty()) {
+                if let (Store::NonAtomic(store), false) = (&servers.store, unstored.is_empty()) {
                     store.store(unstored);
                     self.stage = Stage::Claimed(epoch, rows, Vec::new());
                 } else {
@@ -106,7 +106,7 @@ impl Writer {
         }
     }
 
-    async fn claim(&mut self, place: &Place, dataset: &Dataset, without: Option<Rule>) {
+    async fn claim(&mut self, servers: &Servers, dataset: &Dataset, without: Option<Rule>) {
         let mut epoch = self.current(without).await;
         match without {
             Some(Rule::Base) => epoch.base = ObjectId::default(),
@@ -124,7 +124,7 @@ impl Writer {
             let entries: Vec<&ChunkEntry> = parsed.iter().map(|parsed| &parsed.entry).collect();
             match self.admissions.admit(&epoch, &entries).await.unwrap() {
                 Admission::All => {}
-                Admission::Except(stale) => return self.let_go(&stale),
+                Admission::Except(stale) => return self.discard(&stale),
                 Admission::EpochEnded => return self.after(epoch.id, without).await,
             }
         }
@@ -137,8 +137,8 @@ impl Writer {
         };
         match claimed {
             Some(rows) => {
-                let unstored = match &place.store {
-                    Store::Torn(store) => store.unstored(),
+                let unstored = match &servers.store {
+                    Store::NonAtomic(store) => store.unstored(),
                     _ => Vec::new(),
                 };
                 self.stage = Stage::Claimed(epoch.id, rows, unstored);
@@ -159,19 +159,19 @@ impl Writer {
             epoch = self.ledger.epoch().await.unwrap().unwrap().epoch.id;
         }
         let outcome = self.ledger.commit(epoch, &dataset.table, rows).await;
-        if outcome.as_ref().is_err_and(Error::may_be_of_a_row) {
-            return self.leave_out(claimed_under, dataset, without).await;
+        if outcome.as_ref().is_err_and(Error::may_be_caused_by_row) {
+            return self.reject_refused(claimed_under, dataset, without).await;
         }
         match outcome.unwrap() {
             CommitOutcome::Committed(_) => self.stage = Stage::Committed,
             CommitOutcome::Raced => {}
-            CommitOutcome::Suppressed => panic!("no trigger leaves rows out"),
+            CommitOutcome::Suppressed => panic!("no trigger suppresses rows"),
             CommitOutcome::EpochEnded => self.after(claimed_under, without).await,
-            CommitOutcome::Repeated(repeated) => self.let_go(&repeated),
+            CommitOutcome::Repeated(repeated) => self.discard(&repeated),
             CommitOutcome::Stale(stale) => {
                 let next = self.epochs.next_id().await;
                 self.ledger.end_epoch(claimed_under, next).await.unwrap();
-                self.let_go(&stale);
+                self.discard(&stale);
             }
         }
     }
@@ -184,10 +184,10 @@ impl Writer {
         each.collect()
     }
 
-    /// Leaves out what the database refuses, until it refuses nothing.
-    async fn leave_out(&mut self, epoch: EpochId, dataset: &Dataset, without: Option<Rule>) {
+    /// Rejects what the database refuses, until it refuses nothing.
+    async fn reject_refused(&mut self, epoch: EpochId, dataset: &Dataset, without: Option<Rule>) {
         loop {
-            let mut latest: BTreeMap<Key, Record> = BTreeMap::new();
+            let mut latest: BTreeMap<Key, ParsedRecord> = BTreeMap::new();
             for record in self.parsed(dataset).into_iter().flat_map(|one| one.records) {
                 let key = record.row.key.clone();
                 if latest
@@ -197,7 +197,7 @@ impl Writer {
                     latest.insert(key, record);
                 }
             }
-            let rows = latest.into_values().map(|record| Judged {
+            let rows = latest.into_values().map(|record| UpsertRow {
                 row: record.row,
                 position: record.position,
                 if_changed: false,
@@ -207,7 +207,7 @@ impl Writer {
             if refused.is_empty() {
                 break;
             }
-            for Refused {
+            for RefusedRow {
                 position,
                 rejection,
             } in refused
@@ -226,7 +226,7 @@ impl Writer {
         }
     }
 
-    fn let_go(&mut self, stale: &[ChunkEntry]) {
+    fn discard(&mut self, stale: &[ChunkEntry]) {
         self.messages
             .retain(|message| !stale.contains(&parse::entry(&message.chunk)));
     }
@@ -241,7 +241,7 @@ impl Writer {
         self.epochs.after(ended).await.unwrap();
     }
 
-    /// Without unique ids: the next one follows from the one that the database holds.
+    /// Without [`Rule::Unique`], the next id follows from the one that the database holds.
     async fn count_epochs_in_the_database(&mut self, without: Option<Rule>) {
         if without == Some(Rule::Unique) {
             let current = self.ledger.epoch().await.unwrap();

@@ -1,28 +1,28 @@
-//! The steps that chunks take together, in the traces of all of them.
+//! Spans of the steps that the chunks of a batch take together.
 //!
-//! One transaction commits chunks of several traces, which are sampled one by one. So that each trace is whole, a step is
-//! a span in every one of them, of the same time, and the spans are linked to the other chunks.
+//! One transaction commits chunks of several traces, each sampled on its own. So that every trace is complete, a step
+//! is a span in each of them, with the same times, and each span is linked to those of the other chunks.
 
 use jetline_queue::Chunk;
 use jetline_runtime::telemetry::{Span, SpanKind, TraceContext, Value};
 
-/// One step of some chunks.
-pub(crate) struct Stage(Vec<Span>);
+/// One step of a batch: a span in the trace of each of its chunks.
+pub(crate) struct BatchSpan(Vec<Span>);
 
-impl Stage {
-    /// Begins a step below the span that each chunk carries.
+impl BatchSpan {
+    /// Begins a span below the one that each chunk carries.
     pub(crate) fn begin<'a>(
         kind: &SpanKind,
         name: &'static str,
         chunks: impl Iterator<Item = &'a Chunk>,
     ) -> Self {
-        let above: Vec<TraceContext> = chunks.filter_map(|chunk| chunk.trace).collect();
-        let spans = above.iter().map(|parent| {
+        let parents: Vec<TraceContext> = chunks.filter_map(|chunk| chunk.trace).collect();
+        let spans = parents.iter().map(|parent| {
             let span = Span::begin(kind.clone(), name, Some(*parent));
-            for other in above.iter().filter(|other| *other != parent) {
+            for other in parents.iter().filter(|other| *other != parent) {
                 span.link(*other);
             }
-            span.set("jetline.group.chunks", count(above.len()));
+            span.set("jetline.batch.chunks", count(parents.len()));
             span
         });
         Self(spans.collect())
@@ -36,7 +36,7 @@ impl Stage {
         }
     }
 
-    /// Ends it as its result says.
+    /// Ends the spans with the status of a result.
     pub(crate) fn end_with<T, E: std::error::Error>(self, result: &Result<T, E>) {
         for span in self.0 {
             span.end_with(result);

@@ -1,4 +1,4 @@
-//! Chunks that are committed together.
+//! The chunks that one transaction commits.
 
 use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
@@ -8,48 +8,48 @@ use jetline_runtime::{
     metrics::{CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES, LINES, REJECTS},
     telemetry::{Span, SpanKind},
 };
-use jetline_store::{ChunkEntry, ChunkOutcome, Counts, Judged, Refused};
+use jetline_store::{ChunkEntry, ChunkOutcome, Counts, RefusedRow, UpsertRow};
 
 use crate::parse::{self, Parsed};
 
-/// The chunks of one dataset on their way to one commit.
-pub struct Group<'a> {
+/// Chunks of one dataset that are to be committed in one transaction.
+pub struct Batch<'a> {
     pub(crate) dataset: &'a Dataset,
-    pub(crate) items: Vec<Item>,
+    pub(crate) chunks: Vec<BatchChunk>,
     ended: Vec<(ChunkEntry, Outcome)>,
 }
 
-pub(crate) struct Item {
+pub(crate) struct BatchChunk {
     pub(crate) chunk: Chunk,
     pub(crate) parsed: Parsed,
     pub(crate) refused: BTreeMap<u32, Rejection>,
 }
 
-impl Item {
-    /// Parses the chunk again without lines that the database refused.
-    fn leave_out(&mut self, refused: BTreeMap<u32, Rejection>, dataset: &Dataset) {
+impl BatchChunk {
+    /// Parses the chunk again; lines that the database refused become rejected lines.
+    fn reject(&mut self, refused: BTreeMap<u32, Rejection>, dataset: &Dataset) {
         if !refused.is_empty() {
             self.refused.extend(refused);
             self.parsed = parse::parse(&self.chunk, dataset, &self.refused);
         }
     }
 
-    /// Parses the chunk again if a claim took its records, which were not committed then.
-    fn restore(&mut self, dataset: &Dataset) {
-        if self.parsed.is_spent {
+    /// Parses the chunk again if a claim took its records and they were not committed.
+    fn reparse_if_consumed(&mut self, dataset: &Dataset) {
+        if self.parsed.is_consumed {
             self.parsed = parse::parse(&self.chunk, dataset, &self.refused);
         }
     }
 
-    /// Everything that the chunk could write, of all ids or of some, as an epoch of this mode has it written.
+    /// The rows that the chunk could write in a dedup mode, for all ids or for some.
     pub(crate) fn rows(
         &self,
         mode: Mode,
         of: impl Fn(&Key) -> bool,
-    ) -> impl Iterator<Item = Judged> {
+    ) -> impl Iterator<Item = UpsertRow> {
         let records = self.parsed.records.iter();
         let records = records.filter(move |record| of(&record.row.key));
-        records.map(move |record| Judged {
+        records.map(move |record| UpsertRow {
             row: record.row.clone(),
             position: record.position,
             if_changed: mode == Mode::InOrder,
@@ -57,68 +57,68 @@ impl Item {
     }
 }
 
-impl<'a> Group<'a> {
+impl<'a> Batch<'a> {
     pub(crate) fn new(dataset: &'a Dataset) -> Self {
         Self {
             dataset,
-            items: Vec::new(),
+            chunks: Vec::new(),
             ended: Vec::new(),
         }
     }
 
-    /// Adds a chunk, unless it is there: delivered twice, it is committed once.
+    /// Adds a chunk, unless the batch has it: delivered twice, it is committed once.
     pub(crate) fn add(&mut self, chunk: Chunk) {
         let entry = parse::entry(&chunk);
-        if self.items.iter().any(|item| item.parsed.entry == entry) {
+        if self.chunks.iter().any(|chunk| chunk.parsed.entry == entry) {
             return;
         }
         let refused = BTreeMap::new();
-        let step = Span::begin(SpanKind::Internal, "parse", chunk.trace);
+        let span = Span::begin(SpanKind::Internal, "parse", chunk.trace);
         let parsed = parse::parse(&chunk, self.dataset, &refused);
-        step.end();
-        self.items.push(Item {
+        span.end();
+        self.chunks.push(BatchChunk {
             chunk,
             parsed,
             refused,
         });
     }
 
-    /// One group per chunk.
+    /// One batch per chunk.
     #[must_use]
     pub fn split(self) -> Vec<Self> {
-        let alone = self.items.into_iter().map(|item| Self {
-            items: vec![item],
+        let alone = self.chunks.into_iter().map(|chunk| Self {
+            chunks: vec![chunk],
             ..Self::new(self.dataset)
         });
         alone.collect()
     }
 
-    /// Takes lines again that the database refused.
-    pub(crate) fn take_refused_again(&mut self) {
-        for item in &mut self.items {
-            if !item.refused.is_empty() {
-                item.refused.clear();
-                item.parsed = parse::parse(&item.chunk, self.dataset, &item.refused);
+    /// Parses lines again that the database refused.
+    pub(crate) fn restore_refused(&mut self) {
+        for chunk in &mut self.chunks {
+            if !chunk.refused.is_empty() {
+                chunk.refused.clear();
+                chunk.parsed = parse::parse(&chunk.chunk, self.dataset, &chunk.refused);
             }
         }
     }
 
-    /// Sees to it that all records are there.
-    pub(crate) fn restore(&mut self) {
-        for item in &mut self.items {
-            item.restore(self.dataset);
+    /// Makes sure that all chunks have their records.
+    pub(crate) fn reparse_consumed(&mut self) {
+        for chunk in &mut self.chunks {
+            chunk.reparse_if_consumed(self.dataset);
         }
     }
 
-    /// The latest line of each id over all chunks, as it would be written: of all ids, or of some.
-    pub(crate) fn latest(&self, mode: Mode, of: impl Fn(&Key) -> bool) -> Vec<Judged> {
-        let mut latest: HashMap<Key, Judged> = HashMap::new();
-        for judged in self.items.iter().flat_map(|item| item.rows(mode, &of)) {
-            let rank = |judged: &Judged| (judged.row.version, judged.position);
-            match latest.entry(judged.row.key.clone()) {
-                Entry::Vacant(first) => drop(first.insert(judged)),
-                Entry::Occupied(mut other) if rank(&judged) > rank(other.get()) => {
-                    other.insert(judged);
+    /// The row with the highest rank of each id over all chunks; of all ids, or of some.
+    pub(crate) fn latest(&self, mode: Mode, of: impl Fn(&Key) -> bool) -> Vec<UpsertRow> {
+        let mut latest: HashMap<Key, UpsertRow> = HashMap::new();
+        for new in self.chunks.iter().flat_map(|chunk| chunk.rows(mode, &of)) {
+            let rank = |upsert: &UpsertRow| (upsert.row.version, upsert.position);
+            match latest.entry(new.row.key.clone()) {
+                Entry::Vacant(first) => drop(first.insert(new)),
+                Entry::Occupied(mut other) if rank(&new) > rank(other.get()) => {
+                    other.insert(new);
                 }
                 Entry::Occupied(_) => {}
             }
@@ -126,16 +126,16 @@ impl<'a> Group<'a> {
         latest.into_values().collect()
     }
 
-    /// Leaves out lines that the database refused; the lines that these outdid stand in for them. Returns the ids.
-    pub(crate) fn leave_out(&mut self, refused: Vec<Refused>) -> HashSet<Key> {
+    /// Rejects rows that the database refused; the lines that they had superseded replace them. Returns their ids.
+    pub(crate) fn reject(&mut self, refused: Vec<RefusedRow>) -> HashSet<Key> {
         let mut by_chunk: HashMap<usize, BTreeMap<u32, Rejection>> = HashMap::new();
         let mut refused: HashMap<Position, Rejection> = refused
             .into_iter()
             .map(|refused| (refused.position, refused.rejection))
             .collect();
         let mut keys = HashSet::new();
-        for (number, item) in self.items.iter().enumerate() {
-            for record in &item.parsed.records {
+        for (number, chunk) in self.chunks.iter().enumerate() {
+            for record in &chunk.parsed.records {
                 if let Some(rejection) = refused.remove(&record.position) {
                     keys.insert(record.row.key.clone());
                     let of_chunk = by_chunk.entry(number).or_default();
@@ -144,49 +144,51 @@ impl<'a> Group<'a> {
             }
         }
         for (number, refused) in by_chunk {
-            self.items[number].leave_out(refused, self.dataset);
+            self.chunks[number].reject(refused, self.dataset);
         }
         keys
     }
 
-    pub(crate) fn chunks(&self) -> impl Iterator<Item = &Chunk> {
-        self.items.iter().map(|item| &item.chunk)
+    pub(crate) fn queue_chunks(&self) -> impl Iterator<Item = &Chunk> {
+        self.chunks.iter().map(|chunk| &chunk.chunk)
     }
 
-    /// What was settled when the first of the chunks was published.
+    /// The settled watermark at the time when the first of the chunks was published.
     pub(crate) fn settled(&self) -> ObjectId {
-        let settled = self.chunks().map(|chunk| chunk.settled);
+        let settled = self.queue_chunks().map(|chunk| chunk.settled);
         settled.min().unwrap_or_default()
     }
 
-    pub(crate) fn let_go(&mut self, stale: &[ChunkEntry]) {
-        let gone = self
-            .items
-            .extract_if(.., |item| stale.contains(&item.parsed.entry));
-        for item in gone {
-            item.chunk.log_span().in_scope(|| {
-                tracing::warn!("the chunk belongs to no open object, it is let go");
+    /// Removes chunks whose object is not open.
+    pub(crate) fn discard(&mut self, stale: &[ChunkEntry]) {
+        let discarded = self
+            .chunks
+            .extract_if(.., |chunk| stale.contains(&chunk.parsed.entry));
+        for chunk in discarded {
+            chunk.chunk.log_span().in_scope(|| {
+                tracing::warn!("chunk discarded: its object is not open");
             });
-            self.ended.push((item.parsed.entry, Outcome::LetGo));
+            self.ended.push((chunk.parsed.entry, Outcome::Discarded));
         }
     }
 
-    /// Takes out chunks that were committed before.
-    pub(crate) fn drop_repeated(&mut self, repeated: &[ChunkEntry]) {
-        let gone = self
-            .items
-            .extract_if(.., |item| repeated.contains(&item.parsed.entry));
-        for item in gone {
+    /// Removes chunks that were committed before.
+    pub(crate) fn remove_repeated(&mut self, repeated: &[ChunkEntry]) {
+        let removed = self
+            .chunks
+            .extract_if(.., |chunk| repeated.contains(&chunk.parsed.entry));
+        for chunk in removed {
             metrics::counter!(CHUNKS_REPEATED).increment(1);
-            self.ended.push((item.parsed.entry, Outcome::Repeated));
+            self.ended.push((chunk.parsed.entry, Outcome::Repeated));
         }
     }
 
-    pub(crate) fn count(&mut self, outcomes: &[ChunkOutcome]) {
-        for (item, outcome) in self.items.drain(..).zip(outcomes) {
+    /// Removes all chunks, which were committed, and counts their outcomes.
+    pub(crate) fn complete(&mut self, outcomes: &[ChunkOutcome]) {
+        for (chunk, outcome) in self.chunks.drain(..).zip(outcomes) {
             let outcome = match outcome {
                 ChunkOutcome::Committed(counts) => {
-                    count(self.dataset.name, &item.parsed, counts);
+                    count(self.dataset.name, &chunk.parsed, counts);
                     Outcome::Committed(*counts)
                 }
                 ChunkOutcome::AlreadyCommitted => {
@@ -194,35 +196,35 @@ impl<'a> Group<'a> {
                     Outcome::Repeated
                 }
             };
-            self.ended.push((item.parsed.entry, outcome));
+            self.ended.push((chunk.parsed.entry, outcome));
         }
     }
 
-    /// What became of the chunks that are no longer on their way, since the last call.
+    /// The chunks that were removed from the batch since the last call, and their outcomes.
     pub(crate) fn take_ended(&mut self) -> Vec<(ChunkEntry, Outcome)> {
         std::mem::take(&mut self.ended)
     }
 }
 
-/// What became of a chunk.
+/// The outcome of a chunk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome {
     Committed(Counts),
     /// It was committed before.
     Repeated,
     /// Its object is not open.
-    LetGo,
-    /// It crashed its writers too often.
+    Discarded,
+    /// It is suspected of having crashed its writers too often.
     Dead,
 }
 
 impl Outcome {
-    /// Tells it in a trace.
-    pub(crate) fn describe(&self, span: &Span) {
+    /// Sets the attributes of a span.
+    pub(crate) fn record(&self, span: &Span) {
         let name = match self {
             Self::Committed(_) => "committed",
             Self::Repeated => "repeated",
-            Self::LetGo => "let_go",
+            Self::Discarded => "discard",
             Self::Dead => "dead",
         };
         span.set("jetline.outcome", name);
@@ -251,7 +253,7 @@ fn count(dataset: &'static str, chunk: &Parsed, counts: &Counts) {
     }
 }
 
-/// Adds to what became of a dataset's lines; zeros make the counters appear.
+/// Adds the outcomes of a dataset's lines to the counters; zeros create them.
 pub(crate) fn count_lines(dataset: &'static str, counts: &Counts) {
     for (outcome, lines) in [
         ("inserted", counts.inserted),

@@ -1,4 +1,4 @@
-//! Parts that show what a writer does with them, and hold it up where a test wants to do something meanwhile.
+//! Decorators of queue and dedup store that record what a writer does, and block it where a test needs that.
 
 use std::sync::{
     Arc, Mutex,
@@ -11,16 +11,16 @@ use jetline_queue::{Acker, Chunk, Delivery, Destination, InProcess, PublishAck, 
 use jetline_records::{EpochId, Key, Mode, ObjectId};
 use tokio::sync::Semaphore;
 
-/// A queue that counts how often it is told of progress.
-pub(crate) struct Watched {
+/// A queue that counts received chunks and extensions of their acknowledgement deadlines.
+pub(crate) struct CountingQueue {
     inner: InProcess,
-    /// How often each chunk was delivered before, as it says.
+    /// Earlier deliveries of each chunk, as its deliveries report.
     earlier: u64,
     progress: Arc<AtomicU64>,
     received: AtomicU64,
 }
 
-impl Watched {
+impl CountingQueue {
     pub(crate) fn new() -> Arc<Self> {
         Self::with_earlier_deliveries(0)
     }
@@ -45,7 +45,7 @@ impl Watched {
 }
 
 #[async_trait]
-impl Queue for Watched {
+impl Queue for CountingQueue {
     async fn publish(&self, chunk: Chunk) -> Result<PublishAck, jetline_queue::Error> {
         self.inner.publish(chunk).await
     }
@@ -56,7 +56,7 @@ impl Queue for Watched {
             .fetch_add(deliveries.len() as u64, Ordering::SeqCst);
         let deliveries = deliveries.into_iter().map(|delivery| {
             let (chunk, attempt) = (delivery.chunk.clone(), delivery.attempt + self.earlier);
-            let acker = WatchedAcker {
+            let acker = CountingAcker {
                 delivery: Mutex::new(Some(delivery)),
                 progress: self.progress.clone(),
             };
@@ -85,19 +85,19 @@ impl Queue for Watched {
     }
 }
 
-struct WatchedAcker {
+struct CountingAcker {
     delivery: Mutex<Option<Delivery>>,
     progress: Arc<AtomicU64>,
 }
 
-impl WatchedAcker {
+impl CountingAcker {
     fn take(&self) -> Option<Delivery> {
         self.delivery.lock().unwrap().take()
     }
 }
 
 #[async_trait]
-impl Acker for WatchedAcker {
+impl Acker for CountingAcker {
     async fn ack(&self) -> Result<(), jetline_queue::Error> {
         match self.take() {
             Some(delivery) => delivery.ack().await,
@@ -118,7 +118,7 @@ impl Acker for WatchedAcker {
     }
 }
 
-/// A dedup store at which claims of one id wait, after they were judged, until the gate opens.
+/// A dedup store in which claims of one id, once made, do not return before the gate is opened.
 pub(crate) struct Gated {
     inner: Arc<dyn Dedup>,
     id: i64,
@@ -140,7 +140,7 @@ impl Gated {
         self.gate.add_permits(Semaphore::MAX_PERMITS / 2);
     }
 
-    /// What happened: `claim` and the ids, `through` where they went through the gate.
+    /// `claim` with the ids for each claim, `through` with the ids where it has passed the gate.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }

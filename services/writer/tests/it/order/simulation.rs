@@ -1,13 +1,13 @@
-//! One schedule: files, a queue, writers, and everything that can happen to them.
+//! A simulated deployment: files, a queue, writers, and the steps and faults of a schedule.
 
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, EpochId, ObjectId, Registry, products};
+use jetline_records::{Dataset, DatasetVisitor, EpochId, ObjectId, products};
 use jetline_store::{
     entities::objects,
-    ledger::{Batch, NewObject, Reading},
+    ledger::{LeaseLimits, NewObject, ReadOutcome},
 };
 use jetline_writer::parse;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -16,8 +16,8 @@ use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder, Statement};
 use super::{
     files::{BROKEN, File, Line, REFUSED, Row, fold},
     notes,
-    place::Place,
     rule::Rule,
+    servers::Servers,
     writer::{Message, Writer},
 };
 
@@ -25,14 +25,14 @@ pub(crate) const WRITERS: usize = 3;
 
 const ROOT: &str = "file:///files";
 const FETCHER: &str = "fetcher";
-const TERM: Duration = Duration::from_hours(1);
-const ONE: Batch = Batch {
+const LEASE_TERM: Duration = Duration::from_hours(1);
+const ONE_OBJECT: LeaseLimits = LeaseLimits {
     objects: 1,
     bytes: 0,
 };
 
-pub(crate) struct World<'a> {
-    pub(super) place: &'a Place,
+pub(crate) struct Simulation<'a> {
+    pub(super) servers: &'a Servers,
     dataset: Dataset,
     render: fn(&Line) -> String,
     pub(super) without: Option<Rule>,
@@ -42,29 +42,29 @@ pub(crate) struct World<'a> {
     dedup: Arc<dyn Dedup>,
     pub(super) randomness: StdRng,
     backed_up: bool,
-    /// What happened, for people.
+    /// The steps so far, for the message of a failed test.
     pub(crate) log: Vec<String>,
 }
 
-impl<'a> World<'a> {
-    /// An empty database and nothing in the queue.
+impl<'a> Simulation<'a> {
+    /// Begins with an empty database, dedup store and queue.
     pub(crate) async fn new(
-        place: &'a Place,
+        servers: &'a Servers,
         files: Vec<File>,
         versions: bool,
         without: Option<Rule>,
         seed: u64,
     ) -> Self {
-        place.clear().await;
+        servers.clear().await;
         let mut datasets: Vec<Dataset> = Vec::new();
         if versions {
-            datasets.add::<notes::Model>();
+            datasets.visit::<notes::Model>();
         } else {
-            datasets.add::<products::Model>();
+            datasets.visit::<products::Model>();
         }
-        let dedup = place.store.dedup(without);
-        let mut world = Self {
-            place,
+        let dedup = servers.store.dedup(without);
+        let mut simulation = Self {
+            servers,
             dataset: datasets.remove(0),
             render: if versions { note } else { product },
             without,
@@ -77,21 +77,21 @@ impl<'a> World<'a> {
             log: Vec::new(),
         };
         for _ in 0..WRITERS {
-            let writer = world.new_writer();
-            world.writers.push(writer);
+            let writer = simulation.new_writer();
+            simulation.writers.push(writer);
         }
-        world
+        simulation
     }
 
     fn new_writer(&mut self) -> Writer {
         let seed = self.randomness.random();
-        Writer::start(&self.place.ledger, &self.dedup, seed)
+        Writer::start(&self.servers.ledger, &self.dedup, seed)
     }
 
-    /// Lists a file; says whether it is new to the ledger.
+    /// Registers a file; returns whether it is new to the ledger.
     pub(crate) async fn register(&mut self, file: usize) -> bool {
         let object = NewObject {
-            registration: format!("{:016x}", self.randomness.random::<u64>()),
+            incarnation: format!("{:016x}", self.randomness.random::<u64>()),
             dataset: self.dataset.name.to_owned(),
             root: ROOT.to_owned(),
             key: file.to_string(),
@@ -102,19 +102,22 @@ impl<'a> World<'a> {
             chunk_lines: NonZeroU32::MAX,
             max_line_bytes: 1,
         };
-        let new = self.place.ledger.register(&[object]).await.unwrap() == 1;
+        let new = self.servers.ledger.register(&[object]).await.unwrap() == 1;
         if new {
             self.log.push(format!("register file {file}"));
         }
         new
     }
 
-    /// Reads the oldest object that nobody reads, and publishes what is missing of it; with a limit, the fetcher dies after so
-    /// many chunks. Says whether there was one.
+    /// Leases the oldest free object and publishes its missing chunks; with a limit, the fetcher crashes after so many
+    /// chunks. Returns whether there was one.
     pub(crate) async fn read(&mut self, limit: Option<usize>) -> bool {
-        let ledger = &self.place.ledger;
+        let ledger = &self.servers.ledger;
         let roots = [ROOT.to_owned()];
-        let leased = ledger.lease(FETCHER, &roots, TERM, ONE).await.unwrap();
+        let leased = ledger
+            .lease(FETCHER, &roots, LEASE_TERM, ONE_OBJECT)
+            .await
+            .unwrap();
         let Some(object) = leased.into_iter().next() else {
             return false;
         };
@@ -135,7 +138,7 @@ impl<'a> World<'a> {
         for (part, at) in missing.take(limit.unwrap_or(usize::MAX)) {
             let chunk = Chunk {
                 object: id,
-                registration: object.registration.clone(),
+                incarnation: object.incarnation.clone(),
                 dataset: self.dataset.name.to_owned(),
                 start: at.start,
                 end: at.end,
@@ -143,7 +146,7 @@ impl<'a> World<'a> {
                 lines: u32::try_from(self.files[file].chunks[part].len()).unwrap(),
                 oversized: false,
                 settled,
-                reading: String::new(),
+                read_attempt: String::new(),
                 trace: None,
                 body: at.body,
             };
@@ -153,38 +156,38 @@ impl<'a> World<'a> {
             ledger.release(&[id], FETCHER).await.unwrap();
         } else {
             let lines = self.files[file].lines();
-            let reading = Reading::Complete {
+            let outcome = ReadOutcome::Complete {
                 bytes,
                 lines,
                 error: None,
             };
-            let finished = ledger.finish(&[(id, reading)], FETCHER).await;
+            let finished = ledger.finish(&[(id, outcome)], FETCHER).await;
             assert_eq!(finished.unwrap(), 1);
         }
         true
     }
 
-    /// Has objects read again of which nothing is under way.
+    /// Has the loading objects read again of which no chunk is in flight.
     pub(crate) async fn reconcile(&mut self) {
-        for one in self.place.ledger.loading().await.unwrap() {
-            let in_hand = self.writers.iter().flat_map(|writer| &writer.messages);
-            let mut under_way = self.queue.iter().chain(in_hand);
-            if !under_way.any(|message| message.chunk.object == one.object) {
+        for one in self.servers.ledger.loading().await.unwrap() {
+            let received = self.writers.iter().flat_map(|writer| &writer.messages);
+            let mut in_flight = self.queue.iter().chain(received);
+            if !in_flight.any(|message| message.chunk.object == one.object) {
                 self.reread(one.object).await;
             }
         }
     }
 
-    /// Has an object read again, whatever is under way.
+    /// Has an object read again, even if chunks of it are in flight.
     pub(crate) async fn reread(&mut self, object: ObjectId) {
-        if self.place.ledger.reread(&[object]).await.unwrap() == [object] {
+        if self.servers.ledger.reread(&[object]).await.unwrap() == [object] {
             self.log.push(format!("have object {object} read again"));
         }
     }
 
     pub(crate) async fn settle(&mut self) {
         let next = EpochId::random(&mut self.randomness);
-        let ended = self.place.ledger.settle(next, None).await.unwrap();
+        let ended = self.servers.ledger.settle(next, None).await.unwrap();
         if !ended.is_empty() {
             self.log.push(format!("settle {ended:?}"));
         }
@@ -207,14 +210,14 @@ impl<'a> World<'a> {
     pub(crate) async fn advance(&mut self, writer: usize) {
         let one = &mut self.writers[writer];
         let before = one.stage();
-        one.advance(self.place, &self.dataset, self.without).await;
-        self.remember().await;
+        one.advance(self.servers, &self.dataset, self.without).await;
+        self.undo_forget().await;
         let after = self.writers[writer].stage();
         self.log
             .push(format!("writer {writer}: {before} to {after}"));
     }
 
-    /// A writer receives a chunk of a file and claims it, in as many epochs as that takes.
+    /// A writer receives a chunk of a file and claims it, in a new epoch where needed.
     pub(crate) async fn claim(&mut self, writer: usize, file: usize, part: usize) {
         let mut messages = self.queue.iter();
         let message = messages.position(|message| (message.file, message.part) == (file, part));
@@ -224,7 +227,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A writer commits what it has claimed, or finds that it has to claim it again.
+    /// A writer commits what it has claimed, or finds that it has to claim again.
     pub(crate) async fn commit(&mut self, writer: usize) {
         while self.writers[writer].stage() == "claimed" {
             self.advance(writer).await;
@@ -234,7 +237,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A writer carries a chunk of a file to its commit.
+    /// A writer receives a chunk of a file and takes it through all steps.
     pub(crate) async fn load(&mut self, writer: usize, file: usize, part: usize) {
         self.claim(writer, file, part).await;
         while !self.writers[writer].is_idle() {
@@ -242,7 +245,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Carries everything to its end, in order and without faults.
+    /// Loads everything that is left, in order and without faults.
     pub(crate) async fn finish(&mut self) {
         for file in 0..self.files.len() {
             self.register(file).await;
@@ -265,35 +268,35 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A writer dies: what it had in hand is delivered again.
+    /// A writer crashes: its messages in flight are redelivered.
     pub(crate) fn crash(&mut self, writer: usize) {
-        self.log.push(format!("writer {writer} dies"));
+        self.log.push(format!("writer {writer} crashes"));
         let new = self.new_writer();
         let dead = std::mem::replace(&mut self.writers[writer], new);
         self.queue.extend(dead.messages);
     }
 
-    /// What a writer has in hand is delivered to others as well.
+    /// The messages in flight of a writer are redelivered to others.
     pub(crate) fn duplicate(&mut self, writer: usize) {
         self.log
-            .push(format!("what writer {writer} has is delivered again"));
+            .push(format!("the messages of writer {writer} are redelivered"));
         let messages = self.writers[writer].messages.clone();
         self.queue.extend(messages);
     }
 
-    pub(crate) fn lose_store(&mut self) {
-        self.log.push("the dedup store loses everything".to_owned());
-        self.place.store.lose();
+    pub(crate) fn wipe_dedup(&mut self) {
+        self.log.push("the dedup store is wiped".to_owned());
+        self.servers.store.lose();
     }
 
-    pub(crate) fn lose_queue(&mut self) {
-        self.log.push("the queue loses everything".to_owned());
+    pub(crate) fn wipe_queue(&mut self) {
+        self.log.push("the queue is wiped".to_owned());
         self.queue.clear();
     }
 
     pub(crate) async fn back_up(&mut self) {
         self.log.push("the database is backed up".to_owned());
-        self.place.back_up().await;
+        self.servers.back_up().await;
         self.backed_up = true;
     }
 
@@ -301,26 +304,26 @@ impl<'a> World<'a> {
         if self.backed_up {
             self.log.push("the database is restored".to_owned());
             let hidden = self.without == Some(Rule::Restart);
-            self.place.restore(hidden).await;
+            self.servers.restore(hidden).await;
         }
     }
 
-    /// After an epoch began: without the rule that it forgets, all is committed still.
-    async fn remember(&self) {
+    /// Without [`Rule::Forget`], takes back that a new epoch forgets chunks.
+    async fn undo_forget(&self) {
         if self.without == Some(Rule::Forget) {
             let sql = "UPDATE chunks SET state = 'committed' WHERE state = 'forgotten'";
-            self.place.sql(sql).await;
+            self.servers.sql(sql).await;
         }
     }
 
     pub(crate) async fn objects(&self) -> Vec<objects::Model> {
-        let db = self.place.ledger.connection();
+        let db = self.servers.ledger.connection();
         let all = objects::Entity::find().order_by_asc(objects::Column::Id);
         all.all(db).await.unwrap()
     }
 
-    /// What is wrong at the end: with the table, the counts, the rejected lines.
-    pub(crate) async fn faults(&self) -> Result<(), String> {
+    /// Checks the result: the table, the counts, the rejected lines.
+    pub(crate) async fn check(&self) -> Result<(), String> {
         let objects = self.objects().await;
         let in_order = objects.iter().map(|object| {
             let file: usize = object.key.parse().unwrap();
@@ -335,14 +338,14 @@ impl<'a> World<'a> {
                 let lines = file.chunks.iter().flatten();
                 lines.filter(|line| line.content == content).count() as u64
             };
-            // What is outdone is not shown to the database, so that it may not be refused.
+            // A superseded line is not sent to the database, which may therefore not refuse it.
             let rejected = of(BROKEN)..=of(BROKEN) + of(REFUSED);
             let counted = object.inserted
                 + object.updated
                 + object.unchanged
                 + object.superseded
                 + object.rejected;
-            let right = (object.state == objects::State::Done || is_of_nothing(object))
+            let right = (object.state == objects::State::Done || has_no_accepted_line(object))
                 && counted.cast_unsigned() == file.lines()
                 && rejected.contains(&object.rejected.cast_unsigned());
             if !right {
@@ -353,7 +356,7 @@ impl<'a> World<'a> {
     }
 
     pub(crate) async fn table(&self) -> BTreeMap<i64, Row> {
-        let db = self.place.ledger.connection();
+        let db = self.servers.ledger.connection();
         let sql = match self.dataset.table.version {
             Some(_) => "SELECT id, text, version FROM notes",
             None => "SELECT id, title AS text, CAST(0 AS BIGINT) AS version FROM products",
@@ -369,10 +372,10 @@ impl<'a> World<'a> {
     }
 }
 
-/// Whether an object failed because none of its lines was taken.
-pub(crate) fn is_of_nothing(object: &objects::Model) -> bool {
+/// Whether an object failed because none of its lines was accepted.
+pub(crate) fn has_no_accepted_line(object: &objects::Model) -> bool {
     let error = object.error.as_deref();
-    error.is_some_and(|error| error.starts_with("none of its lines was taken"))
+    error.is_some_and(|error| error.starts_with("none of its lines was accepted"))
 }
 
 fn product(line: &Line) -> String {

@@ -1,4 +1,4 @@
-//! A dedup store whose claim is two steps: it reads all entries first, and stores them later.
+//! A dedup store whose claim is not atomic: it reads all entries first, and stores them in a second step.
 
 use std::{
     collections::HashMap,
@@ -10,13 +10,13 @@ use async_trait::async_trait;
 use jetline_dedup::{Claim, Claimed, Dedup, Error};
 use jetline_records::{EpochId, Fingerprint, Key, Mode, ObjectId, Rank, Verdict};
 
-/// What a claim has not stored yet.
+/// The entries that a claim has not stored yet.
 pub(crate) type Entries = Vec<(Key, Entry)>;
 
 type Entry = (Rank, Fingerprint);
 
 #[derive(Default)]
-pub(crate) struct Torn(Mutex<Held>);
+pub(crate) struct NonAtomic(Mutex<Held>);
 
 #[derive(Default)]
 struct Held {
@@ -26,7 +26,7 @@ struct Held {
     unstored: Entries,
 }
 
-impl Torn {
+impl NonAtomic {
     fn held(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap()
     }
@@ -35,7 +35,7 @@ impl Torn {
         *self.held() = Held::default();
     }
 
-    /// What the last claim has not stored.
+    /// Takes the entries that the last claim has not stored.
     pub(crate) fn unstored(&self) -> Entries {
         mem::take(&mut self.held().unstored)
     }
@@ -46,7 +46,7 @@ impl Torn {
 }
 
 #[async_trait]
-impl Dedup for Torn {
+impl Dedup for NonAtomic {
     fn mode(&self) -> Mode {
         Mode::Shared
     }

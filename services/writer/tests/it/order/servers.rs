@@ -1,4 +1,4 @@
-//! The servers that schedules run on, one after another.
+//! The database and the dedup store that schedules run on, one after another.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 
 use super::{
     files::REFUSED,
-    rule::{Rule, Tampered},
-    torn::Torn,
+    non_atomic::NonAtomic,
+    rule::{Rule, WithoutRule},
 };
 
-/// Everything that a backup of the database holds.
+/// The tables that a backup of the database holds.
 const TABLES: [&str; 6] = [
     "objects",
     "chunks",
@@ -26,17 +26,17 @@ const TABLES: [&str; 6] = [
 ];
 
 /// A database and a dedup store.
-pub(crate) struct Place {
+pub(crate) struct Servers {
     pub(crate) ledger: Ledger,
     pub(crate) store: Store,
     _database: Option<Database>,
 }
 
-/// What claims are made at.
+/// The dedup store.
 pub(crate) enum Store {
     Memory(Arc<InMemory>),
     Redis(Arc<Redis>, RedisServer),
-    Torn(Arc<Torn>),
+    NonAtomic(Arc<NonAtomic>),
 }
 
 impl Store {
@@ -51,30 +51,30 @@ impl Store {
         Self::Redis(Arc::new(redis), server)
     }
 
-    /// The store as writers use it, without a rule.
+    /// The store as writers use it, with a rule disabled.
     pub(crate) fn dedup(&self, without: Option<Rule>) -> Arc<dyn Dedup> {
         let dedup: Arc<dyn Dedup> = match self {
             Self::Memory(store) => store.clone(),
             Self::Redis(store, _) => store.clone(),
-            Self::Torn(store) => store.clone(),
+            Self::NonAtomic(store) => store.clone(),
         };
         match without {
-            Some(rule) => Arc::new(Tampered::new(dedup, rule)),
+            Some(rule) => Arc::new(WithoutRule::new(dedup, rule)),
             None => dedup,
         }
     }
 
-    /// Loses all that it holds.
+    /// Loses all entries.
     pub(crate) fn lose(&self) {
         match self {
             Self::Memory(store) => store.lose(),
             Self::Redis(_, server) => server.flush_all().unwrap(),
-            Self::Torn(store) => store.lose(),
+            Self::NonAtomic(store) => store.lose(),
         }
     }
 }
 
-impl Place {
+impl Servers {
     /// On a database in this process.
     pub(crate) async fn sqlite(store: Store) -> Self {
         let db = jetline_store::connect("sqlite::memory:", 1).await.unwrap();
@@ -97,23 +97,23 @@ impl Place {
             "CREATE TABLE notes (id BIGINT PRIMARY KEY, text TEXT NOT NULL, version BIGINT NOT NULL,
              fingerprint {binary} NOT NULL, position BIGINT NOT NULL, updated_at {time} NOT NULL)"
         );
-        let place = Self {
+        let servers = Self {
             ledger: Ledger::new(db, noon),
             store,
             _database: database,
         };
-        place.sql(&notes).await;
+        servers.sql(&notes).await;
         for (table, column) in [("products", "title"), ("notes", "text")] {
-            place.refuse(table, column).await;
+            servers.refuse(table, column).await;
         }
         for table in TABLES {
             let copy = format!("CREATE TABLE saved_{table} AS SELECT * FROM {table}");
-            place.sql(&copy).await;
+            servers.sql(&copy).await;
         }
-        place
+        servers
     }
 
-    /// Has the database refuse rows with the content of a refused line.
+    /// Makes the database refuse rows with the content of a refused line.
     async fn refuse(&self, table: &str, column: &str) {
         let db = self.ledger.connection();
         if db.get_database_backend() != DbBackend::Sqlite {
@@ -136,7 +136,7 @@ impl Place {
         self.store.lose();
     }
 
-    /// Sets the state of the database aside.
+    /// Backs up the database.
     pub(crate) async fn back_up(&self) {
         let copies = TABLES.map(|table| {
             format!("DELETE FROM saved_{table}; INSERT INTO saved_{table} SELECT * FROM {table};")
@@ -144,7 +144,7 @@ impl Place {
         self.sql(&copies.concat()).await;
     }
 
-    /// Takes back everything since the backup, as a restored server does, which shows another start time.
+    /// Restores the backup. A restored server has another start time, unless `hide_restart` is set.
     pub(crate) async fn restore(&self, hide_restart: bool) {
         let copies = TABLES.map(|table| {
             format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM saved_{table};")
