@@ -4,21 +4,21 @@ use jetline_testkit::process::Signal;
 
 use crate::{
     deployment::{Deployment, finish},
-    patience::until,
+    wait::until,
     programs::program,
 };
 
 /// What stands behind `scheme://`; nobody answers at any of them.
 const ADDRESSES: [&str; 9] = [
-    "ann:geheim@127.0.0.1:1/0",
-    "ann:geheim@127.0.0.1:1/0?pasword=geheim&x=geheim",
-    "ann:x#geheim@127.0.0.1:1/0",
-    "ann:12#geheim@127.0.0.1:1/0",
-    "ann:12/geheim@127.0.0.1:1/0",
-    "ann:12?geheim@127.0.0.1:1/0",
-    "ann:geheim/x@127.0.0.1:1/0",
-    "ann:geheim@127.0.0.1:port/0",
-    "geheim@127.0.0.1:1/0",
+    "ann:hunter2@127.0.0.1:1/0",
+    "ann:hunter2@127.0.0.1:1/0?pasword=hunter2&x=hunter2",
+    "ann:x#hunter2@127.0.0.1:1/0",
+    "ann:12#hunter2@127.0.0.1:1/0",
+    "ann:12/hunter2@127.0.0.1:1/0",
+    "ann:12?hunter2@127.0.0.1:1/0",
+    "ann:hunter2/x@127.0.0.1:1/0",
+    "ann:hunter2@127.0.0.1:port/0",
+    "hunter2@127.0.0.1:1/0",
 ];
 
 /// All that can be logged, also by those of whom less is.
@@ -35,14 +35,14 @@ fn starts_in_vain(deployment: &Deployment, setting: &str, programs: &[&str]) {
     for (name, process) in started {
         let (content, output) = finish(process);
         assert!(!content, "{name} with {setting}: {output}");
-        assert!(!output.contains("geheim"), "{name}, {setting}: {output}");
+        assert!(!output.contains("hunter2"), "{name}, {setting}: {output}");
     }
 }
 
 #[tokio::test]
 async fn address_of_a_server_is_shown_without_its_password() {
     let mut deployment = Deployment::shared("secrets").await;
-    deployment.set("STARTUP_PATIENCE", "100ms");
+    deployment.set("STARTUP_TIMEOUT", "100ms");
     deployment.set("LOG", EVERYTHING);
     for address in ADDRESSES {
         for (setting, scheme, programs) in [
@@ -71,13 +71,13 @@ async fn api_shows_no_password_of_its_database() {
         deployment.set("DATABASE_URL", &format!("postgres://{address}"));
         let mut process = deployment.start("jetline-api");
         until("it serves or has ended", async || {
-            let serves = process.output().contains("api is served");
+            let serves = process.output().contains("api listening");
             (serves || process.try_wait().unwrap().is_some()).then_some(())
         })
         .await;
         process.signal(Signal::TERM);
         let (_, output) = finish(process);
-        assert!(!output.contains("geheim"), "{address}: {output}");
+        assert!(!output.contains("hunter2"), "{address}: {output}");
     }
 }
 
@@ -88,7 +88,7 @@ async fn address_of_the_collector_is_shown_without_its_password() {
     for address in ADDRESSES {
         deployment.set("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{address}"));
         let (_, output) = finish(deployment.start("jetline-migrate"));
-        assert!(!output.contains("geheim"), "{address}: {output}");
+        assert!(!output.contains("hunter2"), "{address}: {output}");
     }
 }
 
@@ -111,19 +111,19 @@ fn address_in_the_wrong_place_is_not_repeated() {
             let output = program(name).args(flags).output().unwrap();
             assert_eq!(output.status.code(), Some(2), "{name} {flags:?}");
             let error = String::from_utf8(output.stderr).unwrap();
-            assert!(!error.contains("geheim"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
         for (name, variable) in [
             ("jetline-writer", "NATS_MAX_BYTES"),
             ("jetline-writer", "REDIS_TIMEOUT"),
             ("jetline-fetcher", "SOURCE"),
             ("jetline-api", "LISTEN"),
-            ("jetline-migrate", "STARTUP_PATIENCE"),
+            ("jetline-migrate", "STARTUP_TIMEOUT"),
         ] {
             let output = program(name).env(variable, &url).output().unwrap();
             assert_eq!(output.status.code(), Some(2), "{name} {variable}");
             let error = String::from_utf8(output.stderr).unwrap();
-            assert!(!error.contains("geheim"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
             assert!(error.contains("--"), "{error}");
         }
     }

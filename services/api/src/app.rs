@@ -1,4 +1,4 @@
-//! All endpoints with everything around them.
+//! All endpoints, with their middleware.
 
 use std::sync::Arc;
 
@@ -15,34 +15,34 @@ use sea_orm::DatabaseConnection;
 
 use crate::{
     ApiSettings,
-    access::{Requests, observed},
-    answers::Answers,
-    auth::{Gate, Users, guarded},
-    database::{self, Reads, statement_limit},
+    auth::{Authenticator, Users, authenticated},
+    database::{self, ReadPool, statement_timeout},
     datasets::Datasets,
-    head::headed,
-    limits::{Crashed, Limits, limited},
+    head::with_head,
+    limits::{Limits, PanicResponse, with_limits},
     objects::ObjectApi,
     openapi::{self, StartPage},
     problem::{self, Failure},
     readiness::Readiness,
     rejects::RejectApi,
+    request_log::{Requests, with_log},
+    response_budget::ResponseBudget,
 };
 
-/// What the API is made of.
+/// The parts of the API.
 pub struct App {
-    /// The database that it reads.
+    /// The database to read from.
     pub db: DatabaseConnection,
-    /// What `/metrics` shows.
+    /// The metrics for `/metrics`.
     pub metrics: PrometheusHandle,
-    /// Who may read; everybody when nobody is named.
+    /// The users; without any, no authentication is needed.
     pub users: Option<Users>,
     /// Ends the tasks that read for the endpoints.
     pub shutdown: Shutdown,
 }
 
 impl App {
-    /// One endpoint that answers every request. To be called in a tokio runtime.
+    /// The endpoint for all requests. To be called in a tokio runtime.
     pub fn endpoint(
         self,
         settings: &ApiSettings,
@@ -53,43 +53,48 @@ impl App {
             body_bytes: settings.max_body_bytes,
         };
         let requests = Arc::new(Requests::new(randomness.next_u64()));
-        let gate = self.users.clone().map(|users| Gate::new(users, randomness));
+        let authenticator = self
+            .users
+            .clone()
+            .map(|users| Authenticator::new(users, randomness));
         self.routes(settings)
-            .around(headed)
-            .with(CatchPanic::new().with_handler(Crashed))
-            .around(move |endpoint, request| guarded(endpoint, request, gate.clone()))
-            .around(move |endpoint, request| limited(endpoint, request, limits))
+            .around(with_head)
+            .with(CatchPanic::new().with_handler(PanicResponse))
+            .around(move |endpoint, request| {
+                authenticated(endpoint, request, authenticator.clone())
+            })
+            .around(move |endpoint, request| with_limits(endpoint, request, limits))
             .catch_all_error(async |error| problem::of_error(error))
-            .around(move |endpoint, request| observed(endpoint, request, requests.clone()))
+            .around(move |endpoint, request| with_log(endpoint, request, requests.clone()))
             .boxed()
     }
 
     fn routes(self, settings: &ApiSettings) -> Route {
-        let limit = statement_limit(settings.request_timeout);
-        let reads = Reads::new(self.db, limit);
-        let answers = Answers::new(settings.answer_bytes, limit);
+        let limit = statement_timeout(settings.request_timeout);
+        let pool = ReadPool::new(self.db, limit);
+        let budget = ResponseBudget::new(settings.answer_bytes, limit);
         let datasets = Datasets {
-            reads: reads.clone(),
-            answers: answers.clone(),
+            pool: pool.clone(),
+            budget: budget.clone(),
             cache: (settings.cache_time, settings.cache_bytes),
             shutdown: self.shutdown,
         };
         let objects = ObjectApi {
-            reads: reads.clone(),
-            answers: answers.clone(),
+            pool: pool.clone(),
+            budget: budget.clone(),
         };
         let rejects = RejectApi {
-            reads: reads.clone(),
-            answers: answers.clone(),
+            pool: pool.clone(),
+            budget: budget.clone(),
         };
         let service = openapi::service((datasets, objects, rejects, StartPage));
-        let readiness = Arc::new(Readiness::new(reads));
+        let readiness = Arc::new(Readiness::new(pool));
         let check = move || {
             let readiness = readiness.clone();
             async move { readiness.check().await }
         };
         let metrics = self.metrics;
-        let exposition = move || answers.count(metrics.render().into());
+        let exposition = move || budget.count(metrics.render().into());
         Route::new()
             .at("/healthz", get(observe::healthz()))
             .at("/readyz", get(observe::readyz(check)))
@@ -106,7 +111,7 @@ impl App {
 const HTML: &str = "text/html; charset=utf-8";
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A page that is always the same: one copy of it for all who read it.
+/// A static page: all responses share one copy of it.
 fn page(content_type: &'static str, text: String) -> impl Endpoint + 'static {
     let text = Bytes::from(text);
     self::text(content_type, move || Ok(text.clone()))

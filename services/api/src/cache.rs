@@ -1,8 +1,8 @@
-//! Answers that are given again for a moment, so that ids which everybody asks for cost the database little.
+//! A cache for a short time, so that ids that are requested very often do not load the database.
 //!
-//! An answer is as old as the question to the database that brought it: what was committed before that, it knows. It is
-//! given for a limited time after that question was *asked*, not after it was answered, so whoever asks later than that
-//! after a commit gets what was committed.
+//! The age of an entry counts from the start of its query: all commits before that are visible in it. An entry is
+//! served for a limited time after its query was *sent*, not after it was answered, so that every commit is visible to
+//! requests that come later than that time after it.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use jetline_records::Key;
 use moka::ops::compute::Op;
 use tokio::time::Instant;
 
-/// What an entry takes besides its id and its answer: its place in the table, and what the cache knows of its use.
+/// Memory overhead of an entry, besides its id and its value: the hash table and the usage statistics of the cache.
 const ENTRY_BYTES: usize = 512;
 
-/// Answers by key, in bounded memory.
+/// Values by key, in bounded memory.
 pub(crate) struct Cache<T> {
     time: Duration,
     entries: moka::sync::Cache<Key, Entry<T>>,
@@ -21,14 +21,14 @@ pub(crate) struct Cache<T> {
 
 #[derive(Clone)]
 struct Entry<T> {
-    answer: T,
-    /// Memory of the answer.
+    value: T,
+    /// Memory of the value.
     bytes: usize,
-    asked: Instant,
+    queried: Instant,
 }
 
 impl<T: Clone + Send + Sync + 'static> Cache<T> {
-    /// Gives answers for `time` after they were asked for, never if that is 0, and takes up to `bytes` of memory.
+    /// Serves values for `time` after their query was sent, none if it is 0, and uses up to `bytes` of memory.
     pub(crate) fn new(time: Duration, bytes: usize) -> Self {
         let size = |key: &Key, entry: &Entry<T>| {
             u32::try_from(of_key(key) + entry.bytes + ENTRY_BYTES).unwrap_or(u32::MAX)
@@ -41,34 +41,34 @@ impl<T: Clone + Send + Sync + 'static> Cache<T> {
         Self { time, entries }
     }
 
-    /// The answer for the key, unless it is too old `now`.
+    /// The value for the key, unless it is too old at the time `now`.
     pub(crate) fn get(&self, key: &Key, now: Instant) -> Option<T> {
         if self.time.is_zero() {
             return None;
         }
         let entry = self.entries.get(key)?;
-        let is_fresh = now.saturating_duration_since(entry.asked) < self.time;
-        is_fresh.then_some(entry.answer)
+        let is_fresh = now.saturating_duration_since(entry.queried) < self.time;
+        is_fresh.then_some(entry.value)
     }
 
-    /// Keeps an answer of `bytes` to a question that the database was asked at `asked`; a later one stays.
-    pub(crate) fn put(&self, key: Key, answer: T, bytes: usize, asked: Instant) {
+    /// Stores a value of `bytes`, whose query was sent at `queried`, unless there is one of a later query.
+    pub(crate) fn put(&self, key: Key, value: T, bytes: usize, queried: Instant) {
         if self.time.is_zero() {
             return;
         }
         let new = Entry {
-            answer,
+            value,
             bytes,
-            asked,
+            queried,
         };
         self.entries.entry(key).and_compute_with(|old| match old {
-            Some(old) if old.value().asked > asked => Op::Nop,
+            Some(old) if old.value().queried > queried => Op::Nop,
             _ => Op::Put(new),
         });
     }
 }
 
-/// Memory that it takes outside of itself: whoever asks for what is not there decides how much.
+/// Heap memory of a key. Clients determine it, as ids without a record are cached too.
 fn of_key(key: &Key) -> usize {
     match key {
         Key::Int(_) => 0,
@@ -86,25 +86,25 @@ mod tests {
         (Cache::new(TIME, bytes), Instant::now())
     }
 
-    fn kept(cache: &Cache<u64>) -> usize {
+    fn len(cache: &Cache<u64>) -> usize {
         cache.entries.run_pending_tasks();
         cache.entries.iter().count()
     }
 
     #[test]
-    fn answer_is_given_until_its_question_is_too_old() {
-        let (cache, asked) = cache(1 << 20);
+    fn value_is_served_until_its_query_is_too_old() {
+        let (cache, queried) = cache(1 << 20);
         let key = Key::Int(1);
-        cache.put(key.clone(), 7, 0, asked);
-        // The database may have taken almost all of the time over it.
-        let late = asked + TIME - Duration::from_millis(1);
+        cache.put(key.clone(), 7, 0, queried);
+        // The query may have taken almost all of the time.
+        let late = queried + TIME - Duration::from_millis(1);
         assert_eq!(cache.get(&key, late), Some(7));
-        assert_eq!(cache.get(&key, asked + TIME), None);
-        assert_eq!(cache.get(&Key::Int(2), asked), None);
+        assert_eq!(cache.get(&key, queried + TIME), None);
+        assert_eq!(cache.get(&Key::Int(2), queried), None);
     }
 
     #[test]
-    fn later_question_wins_whatever_comes_first() {
+    fn later_query_wins_whatever_is_stored_first() {
         let (cache, first) = cache(1 << 20);
         let key = Key::Int(1);
         let second = first + Duration::from_millis(1);
@@ -117,12 +117,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_where_no_time_is_given() {
+    fn nothing_is_cached_for_a_time_of_zero() {
         let now = Instant::now();
         let cache = Cache::new(Duration::ZERO, 1 << 20);
         cache.put(Key::Int(1), 7, 0, now);
         assert_eq!(cache.get(&Key::Int(1), now), None);
-        assert_eq!(kept(&cache), 0);
+        assert_eq!(len(&cache), 0);
     }
 
     #[test]
@@ -132,18 +132,18 @@ mod tests {
         for id in 0..10_000 {
             cache.put(Key::Int(id), 7, 1000, now);
         }
-        let kept = kept(&cache);
-        assert!(kept * 1000 <= bytes, "{kept}");
-        assert!(kept * (1000 + ENTRY_BYTES) > bytes / 2, "{kept}");
+        let len = len(&cache);
+        assert!(len * 1000 <= bytes, "{len}");
+        assert!(len * (1000 + ENTRY_BYTES) > bytes / 2, "{len}");
     }
 
     #[test]
-    fn ids_that_are_long_count_as_well() {
+    fn long_ids_count_as_well() {
         let bytes = 1 << 20;
         let (cache, now) = cache(bytes);
         for id in 0..1000 {
             cache.put(Key::Text(format!("{id:010000}")), 7, 0, now);
         }
-        assert!(kept(&cache) * 10_000 <= bytes);
+        assert!(len(&cache) * 10_000 <= bytes);
     }
 }

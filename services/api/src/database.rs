@@ -1,4 +1,4 @@
-//! Statements with a time limit, and what their errors mean to a caller.
+//! Runs statements with a timeout, and classifies their errors for the response.
 
 use std::{
     sync::{
@@ -18,14 +18,14 @@ use sea_orm::{
 
 use crate::{ApiSettings, DatabaseSettings};
 
-/// A connection that was idle for so long is asked whether it still lives before it is used.
-const SUSPICIOUS_IDLE: Duration = Duration::from_secs(1);
+/// A connection that was idle for longer is pinged before it is used.
+const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 
-/// How many rows a connection to SQLite reads before they are asked for.
-const ROW_BUFFER: usize = 4;
+/// Number of rows that a connection to SQLite reads ahead.
+const SQLITE_ROW_BUFFER: usize = 4;
 
-/// Opens a pool. PostgreSQL need not answer yet: while it is away the service is not ready, but it runs. The file of
-/// an SQLite database must be there.
+/// Opens a pool. PostgreSQL may be unavailable: meanwhile the service runs, but is not ready. The file of an SQLite
+/// database must exist.
 pub async fn connect(
     settings: &DatabaseSettings,
     api: &ApiSettings,
@@ -35,38 +35,39 @@ pub async fn connect(
     let mut options = ConnectOptions::new(checked);
     options
         .max_connections(settings.database_connections.get())
-        .connect_timeout(statement_limit(api.request_timeout))
-        .acquire_timeout(statement_limit(api.request_timeout))
-        .test_before_acquire_if_idle_for(SUSPICIOUS_IDLE)
+        .connect_timeout(statement_timeout(api.request_timeout))
+        .acquire_timeout(statement_timeout(api.request_timeout))
+        .test_before_acquire_if_idle_for(PING_AFTER_IDLE)
         .set_application_name("jetline-api")
         .connect_lazy(true)
         .sqlx_logging(false)
-        // Rows wait here while others are written as JSON, and each may be a large one.
-        .map_sqlx_sqlite_opts(|options| options.row_buffer_size(ROW_BUFFER))
-        // Rows are always looked up by key. A plan made while a table was small must not stay a scan of it.
+        // Buffered rows wait while others are serialized, and each may be large.
+        .map_sqlx_sqlite_opts(|options| options.row_buffer_size(SQLITE_ROW_BUFFER))
+        // Rows are always looked up by key. A plan that was cached while a table was small must not remain a sequential
+        // scan.
         .map_sqlx_postgres_opts(|options| options.options([("enable_seqscan", "off")]));
     Database::connect(options)
         .await
         .with_context(|| format!("cannot open the database {url}"))
 }
 
-/// How long a statement may take, so that a request can wait for one in flight and for its own.
-pub(crate) fn statement_limit(request_timeout: Duration) -> Duration {
+/// The timeout of a statement, such that a request can wait for one in flight and for its own.
+pub(crate) fn statement_timeout(request_timeout: Duration) -> Duration {
     request_timeout / 2
 }
 
-/// The database as the endpoints see it.
+/// The pool through which the endpoints run statements.
 #[derive(Clone)]
-pub(crate) struct Reads {
+pub(crate) struct ReadPool {
     connection: DatabaseConnection,
-    limit: Duration,
-    /// Connections that finders may still keep for themselves: half of all, and two are left, so that nobody else waits
-    /// for one in vain.
-    kept: Arc<AtomicU32>,
+    timeout: Duration,
+    /// Number of connections that finders may still keep for themselves: at most half of all, and all but two, so that
+    /// other requests get one.
+    keepable: Arc<AtomicU32>,
 }
 
-impl Reads {
-    pub(crate) fn new(connection: DatabaseConnection, limit: Duration) -> Self {
+impl ReadPool {
+    pub(crate) fn new(connection: DatabaseConnection, timeout: Duration) -> Self {
         let connections = match connection.get_database_backend() {
             DbBackend::Postgres => connection
                 .get_postgres_connection_pool()
@@ -76,18 +77,18 @@ impl Reads {
         };
         Self {
             connection,
-            limit,
-            kept: Arc::new(AtomicU32::new(
+            timeout,
+            keepable: Arc::new(AtomicU32::new(
                 (connections / 2).min(connections.saturating_sub(2)),
             )),
         }
     }
 
-    /// Finds records again and again.
+    /// A finder, with a kept connection if possible.
     pub(crate) fn finder<R: Record>(&self) -> Finder<R> {
-        let left = |left: u32| left.checked_sub(1);
+        let take_one = |keepable: u32| keepable.checked_sub(1);
         let order = Ordering::Relaxed;
-        let keeps = self.kept.fetch_update(order, order, left).is_ok();
+        let keeps = self.keepable.fetch_update(order, order, take_one).is_ok();
         Finder::new(self.connection.clone(), keeps)
     }
 
@@ -95,23 +96,23 @@ impl Reads {
         &self.connection
     }
 
-    /// The result of a statement, or why there is none within the limit. Failures are logged here, once for all who wait.
-    pub(crate) async fn ask<T>(
+    /// Runs a statement with the timeout. Failures are logged here, once for all requests that wait for it.
+    pub(crate) async fn run<T>(
         &self,
         statement: impl Future<Output = Result<T, DbErr>>,
     ) -> Result<T, Error> {
-        let Ok(answer) = tokio::time::timeout(self.limit, statement).await else {
-            tracing::warn!(limit = ?self.limit, "database does not answer in time");
-            return Err(Error::Away);
+        let Ok(result) = tokio::time::timeout(self.timeout, statement).await else {
+            tracing::warn!(timeout = ?self.timeout, "statement timed out");
+            return Err(Error::Unavailable);
         };
-        told(answer)
+        classify(result)
     }
 }
 
-/// What the database said, where that is not what was asked for: the log has the details.
-pub(crate) fn told<T>(answer: Result<T, DbErr>) -> Result<T, Error> {
-    let error = match answer {
-        Ok(answer) => return Ok(answer),
+/// Classifies and logs the error of a statement.
+pub(crate) fn classify<T>(result: Result<T, DbErr>) -> Result<T, Error> {
+    let error = match result {
+        Ok(value) => return Ok(value),
         Err(error) => error,
     };
     if let Some(refusal) = pooler::refusal(&error) {
@@ -119,46 +120,49 @@ pub(crate) fn told<T>(answer: Result<T, DbErr>) -> Result<T, Error> {
         return Err(Error::Failed);
     }
     if let Some(error) = tls::refusal(&error) {
-        tracing::error!(%error, "database is not spoken to");
-        return Err(Error::Away);
+        tracing::error!(%error, "connect to database over TLS failed");
+        return Err(Error::Unavailable);
     }
-    if is_away(&error) {
-        tracing::warn!(%error, "database is away");
-        return Err(Error::Away);
+    if is_unavailable(&error) {
+        tracing::warn!(%error, "database unavailable");
+        return Err(Error::Unavailable);
     }
     tracing::error!(%error, "statement failed");
     Err(Error::Failed)
 }
 
-/// Why the connections that the database gives cannot be used, for whoever asks whether requests are answered.
-pub(crate) fn refused(error: &jetline_store::Error) -> String {
-    if error.is_passing() {
-        tracing::warn!(error = error as &dyn std::error::Error, "database is away");
-        return Error::Away.to_string();
+/// Logs why connections cannot be used, and returns the reason for the readiness check.
+pub(crate) fn not_ready(error: &jetline_store::Error) -> String {
+    if error.is_transient() {
+        tracing::warn!(
+            error = error as &dyn std::error::Error,
+            "database unavailable"
+        );
+        return Error::Unavailable.to_string();
     }
     tracing::error!(
         error = error as &dyn std::error::Error,
-        "database is not spoken to"
+        "database cannot be used"
     );
     error.to_string()
 }
 
-/// Why the database gave no answer; the log has the details.
+/// Why a request has no result; the log has the details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
-    /// Waiting helps.
+    /// The database is unavailable; a retry may succeed.
     #[error("the database does not answer")]
-    Away,
-    /// Waiting does not help.
+    Unavailable,
+    /// The statement failed; a retry will not succeed.
     #[error("the database refused the statement")]
     Failed,
-    /// It was not asked, or for nothing: waiting helps.
+    /// The memory budget for responses is exhausted; a retry may succeed.
     #[error("too many large answers are being sent")]
     Busy,
 }
 
-/// Whether the same statement may succeed a little later.
-fn is_away(error: &DbErr) -> bool {
+/// Whether a retry of the statement may succeed.
+fn is_unavailable(error: &DbErr) -> bool {
     match error {
         DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
         DbErr::Query(RuntimeErr::SqlxError(error)) | DbErr::Exec(RuntimeErr::SqlxError(error)) => {
@@ -168,7 +172,7 @@ fn is_away(error: &DbErr) -> bool {
                 | SqlxError::PoolTimedOut
                 | SqlxError::PoolClosed
                 | SqlxError::WorkerCrashed => true,
-                SqlxError::Database(error) => error.code().is_some_and(|code| passes(&code)),
+                SqlxError::Database(error) => error.code().is_some_and(|code| is_transient(&code)),
                 _ => false,
             }
         }
@@ -176,9 +180,9 @@ fn is_away(error: &DbErr) -> bool {
     }
 }
 
-/// Broken connections, too many of them, a server that starts or stops, a replica's conflict with recovery; in SQLite, a
-/// locked database.
-fn passes(code: &str) -> bool {
+/// Connection exceptions, too many connections, a server that starts or stops, a conflict with recovery on a replica;
+/// in SQLite, a locked database.
+fn is_transient(code: &str) -> bool {
     code.starts_with("08")
         || code.starts_with("57P")
         || matches!(code, "53300" | "40001" | "5" | "6")

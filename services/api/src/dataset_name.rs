@@ -1,4 +1,4 @@
-//! The name of a dataset as a parameter: one of those in the registry, and documented as such.
+//! The name of a dataset as a parameter, documented with the names in the registry.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use poem_openapi::{
     types::{ParseError, ParseFromParameter, ParseResult, Type},
 };
 
-/// A dataset that there is.
+/// The name of a dataset in the registry.
 pub(crate) struct DatasetName(pub(crate) String);
 
 fn names() -> Vec<&'static str> {

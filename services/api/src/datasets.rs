@@ -10,16 +10,19 @@ use poem_openapi::{
     registry::{MetaApi, Registry},
 };
 
-use crate::{answers::Answers, database::Reads, lookup::Recent, records::RecordApi};
+use crate::{
+    database::ReadPool, record_loader::RecordCache, records::RecordApi,
+    response_budget::ResponseBudget,
+};
 
 /// Routes by path and method, as poem-openapi collects them.
 type Routes = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
 
-/// Serves every dataset under its name.
+/// Serves every dataset at a path of its name.
 pub(crate) struct Datasets {
-    pub(crate) reads: Reads,
-    pub(crate) answers: Answers,
-    /// How long a record is given after it was read, and the memory for those that are, of each dataset.
+    pub(crate) pool: ReadPool,
+    pub(crate) budget: ResponseBudget,
+    /// The time for which records are cached, and the memory of the cache of each dataset.
     pub(crate) cache: (Duration, usize),
     pub(crate) shutdown: Shutdown,
 }
@@ -43,8 +46,8 @@ impl OpenApi for Datasets {
 
 struct Described(Vec<MetaApi>);
 
-impl registry::Registry for Described {
-    fn add<R: Record>(&mut self) {
+impl registry::DatasetVisitor for Described {
+    fn visit<R: Record>(&mut self) {
         let mut apis = RecordApi::<R>::meta();
         let operations = apis
             .iter_mut()
@@ -52,7 +55,7 @@ impl registry::Registry for Described {
             .flat_map(|path| &mut path.operations);
         for operation in operations {
             operation.tags.push(R::NAME);
-            // An operation's id must be unique and 'static. The document is made a few times in a process's life.
+            // An operation's id must be unique and 'static. The document is generated a few times per process.
             let verb = operation.operation_id.unwrap_or_default();
             operation.operation_id = Some(format!("{verb}_{}", R::NAME).leak());
         }
@@ -62,8 +65,8 @@ impl registry::Registry for Described {
 
 struct Typed<'a>(&'a mut Registry);
 
-impl registry::Registry for Typed<'_> {
-    fn add<R: Record>(&mut self) {
+impl registry::DatasetVisitor for Typed<'_> {
+    fn visit<R: Record>(&mut self) {
         <RecordApi<R> as OpenApi>::register(self.0);
     }
 }
@@ -73,16 +76,16 @@ struct Routed<'a> {
     routes: &'a mut Routes,
 }
 
-impl registry::Registry for Routed<'_> {
-    fn add<R: Record>(&mut self) {
+impl registry::DatasetVisitor for Routed<'_> {
+    fn visit<R: Record>(&mut self) {
         let Datasets {
-            reads,
-            answers,
+            pool,
+            budget,
             cache: (time, bytes),
             shutdown,
         } = &self.datasets;
-        let recent = Recent::new(*time, *bytes);
-        RecordApi::<R>::new(reads.clone(), answers.clone(), recent, shutdown)
+        let record_cache = RecordCache::new(*time, *bytes);
+        RecordApi::<R>::new(pool.clone(), budget.clone(), record_cache, shutdown)
             .add_routes(self.routes);
     }
 }

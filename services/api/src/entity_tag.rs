@@ -1,4 +1,4 @@
-//! Entity tags: a record's fingerprint, so that whoever has the record need not get it again.
+//! Entity tags: the `ETag` of a record is its fingerprint, for conditional requests.
 
 use jetline_records::Fingerprint;
 
@@ -7,8 +7,8 @@ pub(crate) fn of(fingerprint: Fingerprint) -> String {
     format!("\"{fingerprint}\"")
 }
 
-/// Whether the lines of `If-None-Match` say that the caller has it. Together they are one list of tags, weak or strong, or
-/// `*` alone.
+/// Whether `If-None-Match` matches the tag. Its header lines together are one list of weak or strong tags, or `*`
+/// alone.
 pub(crate) fn matches(lines: &[String], tag: &str) -> bool {
     match lines {
         [line] if line.trim() == "*" => true,
@@ -19,7 +19,7 @@ pub(crate) fn matches(lines: &[String], tag: &str) -> bool {
     }
 }
 
-/// The tags of a line, without what makes them weak. A tag may hold commas, so they are told apart by their quotes.
+/// The tags of a line, without their prefix for weak ones. A tag may contain commas, so they are found by their quotes.
 fn tags(line: &str) -> impl Iterator<Item = &str> {
     let mut rest = line;
     std::iter::from_fn(move || {
@@ -28,7 +28,7 @@ fn tags(line: &str) -> impl Iterator<Item = &str> {
         let between = rest[..begin].trim_matches([' ', '\t', ',']);
         let tag = &rest[begin..end];
         rest = &rest[end..];
-        // What is no tag ends the list.
+        // A syntax error ends the list.
         matches!(between, "" | "W/").then_some(tag)
     })
 }
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn tag_is_found_in_every_form_that_clients_send() {
+    fn tag_is_found_in_every_form() {
         for header in [
             "\"a\"",
             "W/\"a\"",

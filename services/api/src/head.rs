@@ -1,4 +1,4 @@
-//! HEAD: what GET answers, without the body but with its length, where that is known.
+//! HEAD: the response of GET without its body, but with its length where that is known.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use poem::{
 use crate::json::Length;
 
 /// Answers HEAD through GET. The framework would do so too, and say that the length is 0.
-pub(crate) async fn headed<E: Endpoint<Output = Response>>(
+pub(crate) async fn with_head<E: Endpoint<Output = Response>>(
     endpoint: Arc<E>,
     mut request: Request,
 ) -> Result<Response> {
@@ -22,7 +22,7 @@ pub(crate) async fn headed<E: Endpoint<Output = Response>>(
     let mut response = endpoint.call(request).await?;
     let body = response.take_body();
     if response.data() == Some(&Length::Unknown) {
-        // Nobody makes it only to see how long it is.
+        // It is not generated only to get its length.
         return Ok(response);
     }
     let body = body.into_bytes().await;

@@ -1,4 +1,4 @@
-//! Bodies that serde writes: documented as any other type, but numbers come out digit by digit.
+//! JSON bodies that serde serializes, with exact numbers, documented like those of poem-openapi.
 
 use std::{io, marker::PhantomData};
 
@@ -15,38 +15,40 @@ use serde::Serialize;
 
 use crate::database::Error;
 
-/// A `T` as serde writes it. poem-openapi's own JSON takes numbers through binary floats.
+/// A `T` as JSON, serialized by serde. poem-openapi's own JSON converts numbers to binary floats.
 pub(crate) struct SerdeJson<T> {
     body: Body,
     length: Length,
     of: PhantomData<fn() -> T>,
 }
 
-/// Whether it is known how long a body will be, as a response's data.
+/// Whether the length of a body is known; stored in the data of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Length {
-    /// All of it is there.
+    /// The body is in memory.
     Known,
-    /// It is made while it is sent.
+    /// The body is streamed.
     Unknown,
 }
 
-/// What `write` makes, or the failure of it, which the log tells.
-pub(crate) fn written<T>(write: impl FnOnce() -> serde_json::Result<T>) -> Result<T, Error> {
+/// Runs a serialization, and logs its error.
+pub(crate) fn serialize<T>(write: impl FnOnce() -> serde_json::Result<T>) -> Result<T, Error> {
     write().map_err(|error| {
-        tracing::error!(%error, "cannot write a body");
+        tracing::error!(%error, "serialize response failed");
         Error::Failed
     })
 }
 
 impl<T> SerdeJson<T> {
-    /// Writes a value that looks like a `T`, such as a reference to one.
+    /// Serializes a value with the schema of a `T`, such as a reference to one.
     pub(crate) fn new(value: &impl Serialize) -> Result<Self, Error> {
-        Ok(Self::written(written(|| serde_json::to_vec(value))?.into()))
+        Ok(Self::serialized(
+            serialize(|| serde_json::to_vec(value))?.into(),
+        ))
     }
 
-    /// What serde has written of a `T` before.
-    pub(crate) fn written(body: Bytes) -> Self {
+    /// A `T` that was serialized before.
+    pub(crate) fn serialized(body: Bytes) -> Self {
         Self {
             body: body.into(),
             length: Length::Known,
@@ -54,7 +56,7 @@ impl<T> SerdeJson<T> {
         }
     }
 
-    /// What serde will have written of a `T` in the end. An error breaks the answer off.
+    /// A `T` that is serialized while it is sent. An error aborts the response.
     pub(crate) fn streamed(body: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Self {
         Self {
             body: Body::from_bytes_stream(body),
@@ -94,7 +96,7 @@ impl<T: Type> ApiResponse for SerdeJson<T> {
         };
         MetaResponses {
             responses: vec![MetaResponse {
-                description: "What was asked for.",
+                description: "The requested data.",
                 status: Some(200),
                 status_range: None,
                 content: vec![content],
@@ -108,7 +110,7 @@ impl<T: Type> ApiResponse for SerdeJson<T> {
     }
 }
 
-/// Documents a type as serde writes it: what is nothing is null, where the framework would leave it out.
+/// Documents a type as serde serializes it: `None` is null, whereas the framework would omit it.
 fn register<T: Type>(registry: &mut Registry) {
     T::register(registry);
     for schema in registry.schemas.values_mut() {

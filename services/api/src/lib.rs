@@ -1,11 +1,8 @@
-//! Serves every record by id, and what became of every object and line.
+//! The API: serves every record by id, and the state of every object and rejected line.
 //!
-//! It only reads, from any PostgreSQL or SQLite database that the migrations were applied to, a replica included, and
-//! holds no state but what it read within the last second: it scales by being started again. A dataset that stands in
-//! the registry has its endpoints here.
+//! It is read-only, works on any migrated PostgreSQL or SQLite database, replicas included, and has no state except a
+//! cache of up to a second: it scales out by starting more of it. Every dataset of the registry has its endpoints.
 
-mod access;
-mod answers;
 mod app;
 pub mod auth;
 mod cache;
@@ -16,16 +13,18 @@ mod entity_tag;
 mod head;
 mod json;
 mod limits;
-mod lookup;
 mod objects;
 mod openapi;
 mod paging;
-mod parts;
 mod problem;
 mod readiness;
+mod record_loader;
+mod record_stream;
 mod records;
 mod rejects;
 mod rendered;
+mod request_log;
+mod response_budget;
 mod sections;
 mod series;
 mod server;
@@ -33,7 +32,7 @@ mod settings;
 
 pub use app::App;
 pub use database::connect;
-pub use server::{Bound, bind, serve};
+pub use server::{BoundServer, bind, serve};
 pub use settings::{ApiSettings, DatabaseSettings};
 
 use std::time::Duration;
@@ -43,10 +42,10 @@ use jetline_runtime::{PrometheusHandle, Shutdown};
 use jetline_store::pooler;
 use sea_orm::DatabaseConnection;
 
-/// After so long a database that did not answer at the start is asked again what stands before it.
-const CHECK_AGAIN: Duration = Duration::from_secs(1);
+/// Interval between attempts to check for a pooler while the database is unavailable.
+const POOLER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The service: opens the database, answers until the soft shutdown, and waits for what is in flight.
+/// The service: opens the database, serves until the soft shutdown, and waits for requests in flight.
 pub async fn run(
     settings: &ApiSettings,
     database: &DatabaseSettings,
@@ -54,10 +53,10 @@ pub async fn run(
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let db = connect(database, settings).await?;
-    let refused = refused(db.clone());
+    let unusable = unusable_pooler(db.clone());
     let served = tokio::select! {
         served = serve(settings, db.clone(), metrics, shutdown.clone()) => served,
-        refusal = refused => Err(refusal).context("cannot start"),
+        error = unusable => Err(error).context("cannot start"),
     };
     shutdown.soft.cancel();
     shutdown.drained().await;
@@ -65,13 +64,13 @@ pub async fn run(
     served
 }
 
-/// Ends when the database is behind a pooler that cannot be worked with: no waiting cures that. Whatever else is wrong may be
-/// mended while the service runs, which says that it is not ready.
-async fn refused(db: DatabaseConnection) -> jetline_store::Error {
+/// Returns when the database is behind a pooler that cannot be used, which is permanent. Other errors may be temporary:
+/// the service runs and is not ready meanwhile.
+async fn unusable_pooler(db: DatabaseConnection) -> jetline_store::Error {
     loop {
         match pooler::check(&db).await {
             Err(error @ jetline_store::Error::Pooler { .. }) => return error,
-            Err(_) => tokio::time::sleep(CHECK_AGAIN).await,
+            Err(_) => tokio::time::sleep(POOLER_CHECK_INTERVAL).await,
             Ok(()) => std::future::pending().await,
         }
     }

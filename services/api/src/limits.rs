@@ -1,4 +1,4 @@
-//! What a single request may cost, and that a crash in one is not the end of the others.
+//! Limits of a single request, and the response after a panic.
 
 use std::{any::Any, sync::Arc, time::Duration};
 
@@ -15,13 +15,13 @@ pub(crate) struct Limits {
     pub(crate) body_bytes: u64,
 }
 
-/// Answers a request within the limits, or says which one it broke.
-pub(crate) async fn limited<E: Endpoint<Output = Response>>(
+/// Handles a request within the limits; a problem says which one was exceeded.
+pub(crate) async fn with_limits<E: Endpoint<Output = Response>>(
     endpoint: Arc<E>,
     request: Request,
     limits: Limits,
 ) -> Result<Response> {
-    // A body of unknown length is never read by any endpoint.
+    // No endpoint ever reads a body of unknown length.
     let length = request.header("content-length").unwrap_or("0").parse();
     if length.map_or(true, |length: u64| length > limits.body_bytes) {
         let detail = format!("the body is longer than {} bytes", limits.body_bytes);
@@ -34,15 +34,15 @@ pub(crate) async fn limited<E: Endpoint<Output = Response>>(
     answer
 }
 
-/// Answers 500 for an endpoint that crashed.
+/// The response with status 500 after a panic.
 #[derive(Clone)]
-pub(crate) struct Crashed;
+pub(crate) struct PanicResponse;
 
-impl PanicHandler for Crashed {
+impl PanicHandler for PanicResponse {
     type Response = Response;
 
     fn get_response(&self, _crash: Box<dyn Any + Send + 'static>) -> Response {
-        tracing::error!("an endpoint crashed");
+        tracing::error!("endpoint panicked");
         problem::internal().into_response()
     }
 }
@@ -54,26 +54,26 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn request_that_takes_too_long_is_ended() {
+    async fn request_that_takes_too_long_times_out() {
         let limits = Limits {
             time: Duration::from_secs(10),
             body_bytes: 0,
         };
         let endless = make(|_| std::future::pending::<Response>())
             .map_to_response()
-            .around(move |endpoint, request| limited(endpoint, request, limits));
+            .around(move |endpoint, request| with_limits(endpoint, request, limits));
         let answer = TestClient::new(endless).get("/").send().await;
         answer.assert_status(StatusCode::REQUEST_TIMEOUT);
         answer.assert_content_type(problem::PROBLEM_JSON);
     }
 
     #[tokio::test]
-    async fn crash_is_answered_without_its_words() {
-        let crashing = make(async |_| -> Response { panic!("geheim") })
-            .with(CatchPanic::new().with_handler(Crashed));
+    async fn response_after_a_panic_does_not_have_its_message() {
+        let crashing = make(async |_| -> Response { panic!("hunter2") })
+            .with(CatchPanic::new().with_handler(PanicResponse));
         let answer = TestClient::new(crashing).get("/").send().await;
         answer.assert_status(StatusCode::INTERNAL_SERVER_ERROR);
         let body = answer.0.into_body().into_string().await.unwrap();
-        assert!(!body.contains("geheim"), "{body}");
+        assert!(!body.contains("hunter2"), "{body}");
     }
 }

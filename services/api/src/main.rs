@@ -1,4 +1,4 @@
-//! `jetline-api`: serves records by id, and what became of every object and line.
+//! `jetline-api`: serves records by id, and the state of every object and rejected line.
 
 use std::io::{read_to_string, stdin};
 
@@ -9,7 +9,7 @@ use jetline_runtime::{
     telemetry,
 };
 
-/// Serves every record by id, and what became of every object and line.
+/// Serves every record by id, and the state of every object and rejected line.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {

@@ -1,4 +1,4 @@
-//! What became of the objects.
+//! The endpoints of objects.
 
 use chrono::{DateTime, Utc};
 use jetline_store::{entities::objects::State, read::objects};
@@ -9,40 +9,40 @@ use poem_openapi::{
 use serde::Serialize;
 
 use crate::{
-    answers::{Answers, PART_BYTES},
-    database::Reads,
+    database::ReadPool,
     dataset_name::DatasetName,
     json::SerdeJson,
     paging::{Listing, Page, default_limit},
     problem::{Failure, ProblemJson, not_found},
+    response_budget::{PART_BYTES, ResponseBudget},
     sections::Sections,
 };
 
 /// Serves the ledger's objects.
 pub(crate) struct ObjectApi {
-    pub(crate) reads: Reads,
-    pub(crate) answers: Answers,
+    pub(crate) pool: ReadPool,
+    pub(crate) budget: ResponseBudget,
 }
 
-/// An object version, how far it is, and what became of its lines.
+/// An object version, its state, and the outcomes of its lines.
 ///
-/// `lines = inserted + updated + unchanged + superseded + rejected`: the lines whose fate is known.
+/// `lines = inserted + updated + unchanged + superseded + rejected`: the lines whose outcome is known.
 #[derive(Object, Serialize)]
 #[oai(rename = "Object")]
-struct View {
+struct ObjectView {
     /// Its number, in the order of registration.
     id: i64,
     /// Its address.
     uri: String,
-    /// What changes with the content.
+    /// Its ETag.
     etag: String,
-    /// What its lines are.
+    /// The dataset of its lines.
     dataset: String,
-    /// How far it is.
+    /// Its state.
     state: ObjectState,
     /// Why it failed, or cannot be read yet.
     error: Option<String>,
-    /// Whether its failure was dismissed: runs do not count it any more.
+    /// Whether its failure was dismissed: runs do not report it any more.
     dismissed: bool,
     /// Bytes, as stored.
     bytes: i64,
@@ -50,30 +50,30 @@ struct View {
     total_bytes: Option<i64>,
     /// Bytes, decompressed, that are committed.
     committed_bytes: i64,
-    /// Lines whose fate is known.
+    /// Lines whose outcome is known.
     lines: i64,
     /// Lines that became rows.
     inserted: i64,
     /// Lines that changed rows.
     updated: i64,
-    /// Lines whose rows said so already.
+    /// Lines whose rows had the same content.
     unchanged: i64,
-    /// Lines that a later line of the same id outdid.
+    /// Lines that another line of the same id superseded.
     superseded: i64,
-    /// Lines that were not taken; `/rejects` shows them.
+    /// Lines that were rejected; `/rejects` shows them.
     rejected: i64,
-    /// When it was first seen.
+    /// When it was registered.
     registered_at: DateTime<Utc>,
     /// When it was done or failed.
     done_at: Option<DateTime<Utc>>,
 }
 
-/// How far an object is.
+/// The state of an object.
 #[derive(Clone, Copy, Debug, Enum, Serialize)]
 #[oai(rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 enum ObjectState {
-    /// Known, not read yet.
+    /// Registered, not read yet.
     Registered,
     /// Being read.
     Reading,
@@ -89,7 +89,7 @@ enum ObjectState {
 enum GetObject {
     /// The object.
     #[oai(status = 200)]
-    Found(SerdeJson<View>),
+    Found(SerdeJson<ObjectView>),
     /// No object has this number.
     #[oai(status = 404)]
     NotFound(ProblemJson),
@@ -101,30 +101,30 @@ impl ObjectApi {
     #[oai(path = "/objects", method = "get", operation_id = "list_objects")]
     async fn list(
         &self,
-        /// Only those that are so far.
+        /// Only those in this state.
         state: Query<Option<ObjectState>>,
         /// Only those of this dataset.
         dataset: Query<Option<DatasetName>>,
-        /// Only those behind this number.
+        /// Only those after this number.
         after: Query<Option<i64>>,
-        /// How many.
+        /// How many at most.
         #[oai(
             default = "default_limit",
             validator(minimum(value = "1"), maximum(value = "1000"))
         )]
         limit: Query<u64>,
-    ) -> Result<Page<View>, Failure> {
+    ) -> Result<Page<ObjectView>, Failure> {
         let dataset = dataset.0.map(|name| name.0);
         let filter = objects::Filter {
             state: state.0.map(State::from),
             dataset: dataset.clone(),
             ..objects::Filter::default()
         };
-        let memory = self.answers.reserve(PART_BYTES).await?;
+        let memory = self.budget.reserve(PART_BYTES).await?;
         let more = limit.0 + 1;
-        let statement = objects::list(self.reads.connection(), &filter, after.0, more);
-        let mut found = self.reads.ask(statement).await?;
-        let goes_on = found.len() as u64 == more;
+        let statement = objects::list(self.pool.connection(), &filter, after.0, more);
+        let mut found = self.pool.run(statement).await?;
+        let has_more = found.len() as u64 == more;
         found.truncate(usize::try_from(limit.0).unwrap_or(usize::MAX));
         let state = state.0.map(|state| ("state", state.word()));
         let dataset = dataset.map(|name| ("dataset", name));
@@ -132,8 +132,8 @@ impl ObjectApi {
             path: "/objects",
             filter: state.into_iter().chain(dataset).collect(),
             limit: limit.0,
-            entries: found.into_iter().map(View::from).collect(),
-            goes_on,
+            entries: found.into_iter().map(ObjectView::from).collect(),
+            has_more,
         };
         listing.page(memory, |object| object.id.to_string())
     }
@@ -145,9 +145,9 @@ impl ObjectApi {
         /// Its number.
         id: Path<i64>,
     ) -> Result<GetObject, Failure> {
-        let statement = objects::find(self.reads.connection(), id.0);
-        match self.reads.ask(statement).await? {
-            Some(object) => Ok(GetObject::Found(SerdeJson::new(&View::from(object))?)),
+        let statement = objects::find(self.pool.connection(), id.0);
+        match self.pool.run(statement).await? {
+            Some(object) => Ok(GetObject::Found(SerdeJson::new(&ObjectView::from(object))?)),
             None => Ok(GetObject::NotFound(not_found(format!(
                 "there is no object {}",
                 id.0
@@ -156,7 +156,7 @@ impl ObjectApi {
     }
 }
 
-impl From<objects::ObjectStatus> for View {
+impl From<objects::ObjectStatus> for ObjectView {
     fn from(object: objects::ObjectStatus) -> Self {
         Self {
             lines: object.lines(),

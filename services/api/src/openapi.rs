@@ -1,4 +1,4 @@
-//! The whole API as one document.
+//! The OpenAPI document.
 
 use poem_openapi::{ApiResponse, OpenApi, OpenApiService};
 
@@ -10,10 +10,10 @@ pub(crate) type Endpoints = (Datasets, ObjectApi, RejectApi, StartPage);
 /// The endpoints with their description.
 pub(crate) fn service(endpoints: Endpoints) -> OpenApiService<Endpoints, ()> {
     OpenApiService::new(endpoints, "Jetline", env!("CARGO_PKG_VERSION"))
-        .description("Records by id, and what became of every object and line.")
+        .description("Records by id, and the state of every object and rejected line.")
 }
 
-/// Shows whoever comes without a path the way.
+/// Redirects from `/` to the documentation.
 pub(crate) struct StartPage;
 
 #[derive(ApiResponse)]

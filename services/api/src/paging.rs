@@ -1,4 +1,4 @@
-//! Lists in pages, each with a link to the next.
+//! Paginated lists, with a link to the next page.
 
 use bytes::Bytes;
 use poem_openapi::{
@@ -9,57 +9,57 @@ use serde::Serialize;
 use url::form_urlencoded::Serializer;
 
 use crate::{
-    answers::{PART_BYTES, Reserved},
     json::{self, SerdeJson},
     problem::Failure,
+    response_budget::{PART_BYTES, Reservation},
 };
 
 /// One page.
 #[derive(ApiResponse)]
 pub(crate) enum Page<T: Type + ToJSON> {
-    /// A part of the list. It may have fewer entries than `limit`, where they are long: it ends where it has about 1 MiB.
+    /// A page of the list. It may have fewer entries than `limit`, where they are long: it ends at about 1 MiB.
     #[oai(status = 200)]
     Part(
         SerdeJson<Vec<T>>,
-        /// `<…>; rel="next"`: where the list goes on, unless this is its end.
+        /// `<…>; rel="next"`: the next page, unless this is the last.
         #[oai(header = "Link")]
         Option<String>,
     ),
 }
 
-/// Entries on a page when the caller does not say.
+/// The default limit of entries on a page.
 pub(crate) const fn default_limit() -> u64 {
     100
 }
 
-/// A list as far as it was read.
+/// The entries of a page, and what its link needs.
 pub(crate) struct Listing<'a, T> {
-    /// Where the list is.
+    /// The path of the list.
     pub(crate) path: &'static str,
-    /// The parameters that the next page has as well.
+    /// The filter parameters, repeated in the link.
     pub(crate) filter: Vec<(&'a str, String)>,
-    /// How many entries a page shows at most.
+    /// Maximum number of entries on a page.
     pub(crate) limit: u64,
     /// The entries.
     pub(crate) entries: Vec<T>,
-    /// Whether there are more behind them.
-    pub(crate) goes_on: bool,
+    /// Whether the list continues after them.
+    pub(crate) has_more: bool,
 }
 
 impl<T: Type + ToJSON + Serialize> Listing<'_, T> {
-    /// The page, in the memory that was set aside for it. `cursor` says where an entry stands.
+    /// The page, in the memory that was reserved for it. `cursor` returns the cursor of an entry.
     pub(crate) fn page(
         self,
-        memory: Reserved,
+        memory: Reservation,
         cursor: impl Fn(&T) -> String,
     ) -> Result<Page<T>, Failure> {
-        let (body, shown) = json::written(|| written(&self.entries))?;
-        let goes_on = self.goes_on || shown < self.entries.len();
-        let last = shown.checked_sub(1).filter(|_| goes_on);
+        let (body, shown) = json::serialize(|| write_page(&self.entries))?;
+        let has_more = self.has_more || shown < self.entries.len();
+        let last = shown.checked_sub(1).filter(|_| has_more);
         let last = last.and_then(|last| self.entries.get(last)).map(cursor);
         let link = last.map(|after| self.link(&after));
         let body: Bytes = memory.fill(body)?;
-        Ok(Page::Part(SerdeJson::written(body), link))
+        Ok(Page::Part(SerdeJson::serialized(body), link))
     }
 
     fn link(&self, after: &str) -> String {
@@ -72,8 +72,8 @@ impl<T: Type + ToJSON + Serialize> Listing<'_, T> {
     }
 }
 
-/// As many entries as a page has room for, the first one always, and how many those are.
-fn written<T: Serialize>(entries: &[T]) -> serde_json::Result<(Vec<u8>, usize)> {
+/// Serializes entries up to the size of a page, at least one; returns their number too.
+fn write_page<T: Serialize>(entries: &[T]) -> serde_json::Result<(Vec<u8>, usize)> {
     let mut body = vec![b'['];
     let mut shown = 0;
     for entry in entries {
@@ -97,14 +97,14 @@ mod tests {
     use super::*;
 
     fn shown(entries: &[String]) -> usize {
-        let (body, shown) = written(entries).unwrap();
+        let (body, shown) = write_page(entries).unwrap();
         let read: Vec<String> = serde_json::from_slice(&body).unwrap();
         assert_eq!(read, entries[..shown]);
         shown
     }
 
     #[test]
-    fn page_ends_when_it_is_full_and_has_one_entry_at_least() {
+    fn page_ends_when_it_is_full_and_has_at_least_one_entry() {
         assert_eq!(shown(&[]), 0);
         assert_eq!(shown(&vec!["x".to_owned(); 1000]), 1000);
         assert_eq!(shown(&vec!["x".repeat(PART_BYTES / 4); 9]), 3);

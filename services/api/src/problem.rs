@@ -19,7 +19,7 @@ use crate::database;
 /// The content type of all errors.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// After how many seconds to ask again when the database is away.
+/// `Retry-After` when the database is unavailable or the budget for responses is exhausted.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// What went wrong.
@@ -80,7 +80,7 @@ impl IntoResponse for ProblemJson {
     }
 }
 
-/// The failures that every endpoint has.
+/// The failures that every endpoint may return.
 #[derive(ApiResponse)]
 #[expect(
     dead_code,
@@ -104,14 +104,15 @@ pub(crate) enum Failure {
     /// The body is too long. None is needed.
     #[oai(status = 413)]
     TooLong(ProblemJson),
-    /// Something that the log tells more about.
+    /// An error of which the log has the details.
     #[oai(status = 500)]
     Internal(ProblemJson),
-    /// The database does not answer, or too many passwords are being verified, or too many large answers are being sent.
+    /// The database does not answer, or too many passwords are being verified, or too many large answers are being
+    /// sent.
     #[oai(status = 503)]
     Unavailable(
         ProblemJson,
-        /// After how many seconds to ask again.
+        /// After how many seconds to retry.
         #[oai(header = "Retry-After")]
         u64,
     ),
@@ -132,7 +133,7 @@ impl Failure {
 impl From<database::Error> for Failure {
     fn from(error: database::Error) -> Self {
         match error {
-            database::Error::Away | database::Error::Busy => {
+            database::Error::Unavailable | database::Error::Busy => {
                 let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
                 Self::Unavailable(ProblemJson(problem), RETRY_AFTER_SECONDS)
             }
@@ -141,17 +142,17 @@ impl From<database::Error> for Failure {
     }
 }
 
-/// Nothing there.
+/// A problem with status 404.
 pub(crate) fn not_found(detail: impl Into<String>) -> ProblemJson {
     ProblemJson(Problem::new(StatusCode::NOT_FOUND, detail))
 }
 
 pub(crate) fn internal() -> Problem {
-    let detail = "the request failed; the service's log tells more under its request id";
+    let detail = "the request failed; see the service's log for its request id";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
 }
 
-/// Whatever the framework refused, as a problem that still knows its route.
+/// An error of the framework as a problem, with the route in its data.
 pub(crate) fn of_error(error: Error) -> Response {
     let route = error.data::<PathPattern>().cloned();
     let mut response = response(error, route.as_ref());
@@ -161,7 +162,7 @@ pub(crate) fn of_error(error: Error) -> Response {
     response
 }
 
-/// The name of a path's parameter. The framework numbers them; all that there is besides ids is a rejected line's place.
+/// The name of a path parameter. The framework numbers them; they are ids, except for the position of a rejected line.
 fn path_parameter(route: Option<&PathPattern>, numbered: &str) -> &'static str {
     let is_reject = route.is_some_and(|route| route.0.starts_with("/rejects/"));
     match (is_reject, numbered) {

@@ -1,4 +1,4 @@
-//! Whether requests would be answered: the database is asked what they ask it.
+//! Readiness: runs the statements of the requests.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,53 +8,53 @@ use tokio::{
     time::timeout,
 };
 
-use crate::database::{Error, Reads, refused, told};
+use crate::database::{Error, ReadPool, classify, not_ready};
 
-/// After so long the connection of a check is given up, which nothing may come from any more.
-const STUCK: Duration = Duration::from_mins(1);
+/// Timeout of a check, after which its connection is dropped, as it may be dead.
+const CHECK_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Asks the database, one check at a time.
+/// Checks the database, with one check at a time.
 pub(crate) struct Readiness {
-    reads: Reads,
-    /// Set when nothing between us and the database mixes sessions up.
+    pool: ReadPool,
+    /// Set when the check for an unusable pooler has passed.
     pooler: OnceCell<()>,
-    turn: Arc<Mutex<()>>,
+    checking: Arc<Mutex<()>>,
 }
 
 impl Readiness {
-    pub(crate) fn new(reads: Reads) -> Self {
+    pub(crate) fn new(pool: ReadPool) -> Self {
         Self {
-            reads,
+            pool,
             pooler: OnceCell::new(),
-            turn: Arc::default(),
+            checking: Arc::default(),
         }
     }
 
-    /// Why requests would fail, if they would.
+    /// Checks whether requests would succeed; an error says why not.
     ///
-    /// A check of a table that is locked keeps its connection until the lock is gone, whoever asked for it and gave up, so
-    /// those who ask meanwhile wait for it, rather than for one more.
+    /// A check that waits for a locked table keeps its connection, even when its caller was cancelled. Further callers
+    /// wait for the same check instead of using one more connection each.
     pub(crate) async fn check(self: Arc<Self>) -> Result<(), String> {
-        let turn = self.turn.clone().lock_owned().await;
+        let checking = self.checking.clone().lock_owned().await;
         let checked = tokio::spawn(async move {
-            let _turn = turn;
-            self.asked().await
+            let _checking = checking;
+            self.run().await
         });
         checked
             .await
-            .unwrap_or_else(|_| Err("the check crashed".to_owned()))
+            .unwrap_or_else(|_| Err("the check panicked".to_owned()))
     }
 
-    async fn asked(&self) -> Result<(), String> {
-        let db = self.reads.connection();
+    async fn run(&self) -> Result<(), String> {
+        let db = self.pool.connection();
         let checked = self.pooler.get_or_try_init(|| pooler::check(db)).await;
-        checked.map_err(|error| refused(&error))?;
-        let Ok(answer) = timeout(STUCK, read::ready(db)).await else {
-            return Err(Error::Away.to_string());
+        checked.map_err(|error| not_ready(&error))?;
+        let Ok(result) = timeout(CHECK_TIMEOUT, read::ready(db)).await else {
+            return Err(Error::Unavailable.to_string());
         };
-        told(answer).map_err(|error| match error {
-            Error::Failed => "the database cannot be read: has `jetline-migrate` been run, and may this user read? \
-                              The log tells more"
+        classify(result).map_err(|error| match error {
+            Error::Failed => "the database cannot be read: has `jetline-migrate` been run, and has this user the \
+                              privilege SELECT? See the log"
                 .to_owned(),
             error => error.to_string(),
         })

@@ -1,4 +1,4 @@
-//! The endpoints of one dataset.
+//! The endpoints of a dataset.
 
 use jetline_records::{Key, Record, RecordId};
 use jetline_runtime::Shutdown;
@@ -8,27 +8,27 @@ use poem_openapi::{
 };
 
 use crate::{
-    answers::Answers,
-    database::Reads,
+    database::ReadPool,
     entity_tag,
     json::SerdeJson,
-    lookup::{Lookup, Recent},
-    parts,
     problem::{Failure, ProblemJson, not_found},
+    record_loader::{RecordCache, RecordLoader},
+    record_stream,
     rendered::Rendered,
+    response_budget::ResponseBudget,
 };
 
-/// Ids in one request, at most.
+/// Maximum number of ids in one request.
 const MAX_IDS: usize = 100;
 
-/// Every use of a stored copy is to be checked; with the tag that costs a 304.
+/// Clients have to revalidate a stored copy before each use; with the `ETag` that costs a 304.
 const CACHE_CONTROL: &str = "no-cache";
 
 /// Serves the records of a dataset.
 pub(crate) struct RecordApi<R: Record> {
-    lookup: Lookup<R>,
-    reads: Reads,
-    answers: Answers,
+    loader: RecordLoader<R>,
+    pool: ReadPool,
+    budget: ResponseBudget,
 }
 
 #[derive(ApiResponse)]
@@ -40,10 +40,10 @@ enum GetRecord<R: Record> {
         /// The record's fingerprint.
         #[oai(header = "ETag")]
         String,
-        /// When the record came to say this.
+        /// When the content of the record last changed.
         #[oai(header = "Last-Modified")]
         String,
-        /// The tag is to be checked before a stored copy is used.
+        /// A stored copy has to be revalidated before use.
         #[oai(header = "Cache-Control")]
         String,
     ),
@@ -53,7 +53,7 @@ enum GetRecord<R: Record> {
         /// The record's fingerprint.
         #[oai(header = "ETag")]
         String,
-        /// The tag is to be checked before a stored copy is used.
+        /// A stored copy has to be revalidated before use.
         #[oai(header = "Cache-Control")]
         String,
     ),
@@ -63,11 +63,16 @@ enum GetRecord<R: Record> {
 }
 
 impl<R: Record> RecordApi<R> {
-    pub(crate) fn new(reads: Reads, answers: Answers, recent: Recent, shutdown: &Shutdown) -> Self {
+    pub(crate) fn new(
+        pool: ReadPool,
+        budget: ResponseBudget,
+        cache: RecordCache,
+        shutdown: &Shutdown,
+    ) -> Self {
         Self {
-            lookup: Lookup::start(&reads, &answers, recent, shutdown),
-            reads,
-            answers,
+            loader: RecordLoader::start(&pool, &budget, cache, shutdown),
+            pool,
+            budget,
         }
     }
 }
@@ -86,7 +91,7 @@ impl<R: Record> RecordApi<R> {
     ) -> Result<GetRecord<R>, Failure> {
         let key = id.0.key();
         let found = if is_possible(&key) {
-            self.lookup.find(id.0).await?
+            self.loader.load(id.0).await?
         } else {
             None
         };
@@ -99,7 +104,7 @@ impl<R: Record> RecordApi<R> {
 
     /// Several records.
     ///
-    /// Those that exist, in the order asked for.
+    /// Those that exist, in the order of the request.
     #[oai(path = "/", method = "get", operation_id = "list")]
     async fn list(
         &self,
@@ -122,11 +127,11 @@ impl<R: Record> RecordApi<R> {
         }
         let mut ids = id.0;
         ids.retain(|id| is_possible(&id.key()));
-        parts::answer(&self.reads, &self.answers, ids).await
+        record_stream::respond(&self.pool, &self.budget, ids).await
     }
 }
 
-/// Whether the database can be asked for it: PostgreSQL refuses a text with U+0000, and no record has one.
+/// Whether the database can be queried for it: PostgreSQL refuses texts with U+0000, which no id has.
 fn is_possible(key: &Key) -> bool {
     !matches!(key, Key::Text(text) if text.contains('\0'))
 }
@@ -137,6 +142,6 @@ fn respond<R: Record>(record: &Rendered, if_none_match: &[String]) -> GetRecord<
     if entity_tag::matches(if_none_match, &tag) {
         return GetRecord::NotModified(tag, caching);
     }
-    let body = SerdeJson::written(record.body.clone());
+    let body = SerdeJson::serialized(record.body.clone());
     GetRecord::Found(body, tag, record.modified.clone(), caching)
 }

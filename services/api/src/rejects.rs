@@ -1,4 +1,4 @@
-//! Lines that were not taken.
+//! The endpoints of rejected lines.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jetline_store::read::rejects::{self, Cursor, Reject};
@@ -9,28 +9,28 @@ use poem_openapi::{
 use serde::Serialize;
 
 use crate::{
-    answers::{Answers, PART_BYTES},
-    database::Reads,
-    json::{SerdeJson, written},
+    database::ReadPool,
+    json::{SerdeJson, serialize},
     paging::{Listing, Page, default_limit},
     problem::{Failure, ProblemJson, not_found},
+    response_budget::{PART_BYTES, ResponseBudget},
     sections::Sections,
 };
 
-/// What a line may take while it is answered, as a multiple of its bytes: as bytes, as text, and as JSON, where a control
-/// character is six.
-const TIMES: usize = 8;
+/// Memory of a line in a response, as a multiple of its bytes: as bytes, as text, and as JSON, where a control
+/// character has six bytes.
+const COPIES_PER_LINE: usize = 8;
 
 /// Serves the rejected lines.
 pub(crate) struct RejectApi {
-    pub(crate) reads: Reads,
-    pub(crate) answers: Answers,
+    pub(crate) pool: ReadPool,
+    pub(crate) budget: ResponseBudget,
 }
 
-/// A line that was not taken, and why.
+/// A rejected line, and why it was rejected.
 #[derive(Object, Serialize)]
 #[oai(rename = "Reject")]
-struct View {
+struct RejectView {
     /// The number of its object.
     object_id: i64,
     /// Its number in the object, from 1.
@@ -39,15 +39,15 @@ struct View {
     offset: i64,
     /// A code that does not change, such as `invalid_json`.
     reason: String,
-    /// What was wrong, in words that may change; 1 KiB of them at most.
+    /// A description of the error, which may change; 1 KiB at most.
     message: String,
-    /// The line as it was; the beginning of it where it was too long, and in a list, which shows 4 KiB. Bytes that are not
-    /// UTF-8 are replaced.
+    /// The line as it was; the beginning of it where it was too long, and in a list, which shows 4 KiB. Bytes that are
+    /// not UTF-8 are replaced.
     raw: String,
     /// The bytes of `raw` in Base64, where it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     raw_base64: Option<String>,
-    /// `true` where `raw` is cut: `/rejects/{object}/{line}` has more.
+    /// `true` where `raw` is truncated: `/rejects/{object}/{line}` has more.
     #[serde(skip_serializing_if = "Option::is_none")]
     raw_truncated: Option<bool>,
 }
@@ -56,7 +56,7 @@ struct View {
 enum GetReject {
     /// The rejected line, whole.
     #[oai(status = 200)]
-    Found(SerdeJson<View>),
+    Found(SerdeJson<RejectView>),
     /// No line with this number was rejected.
     #[oai(status = 404)]
     NotFound(ProblemJson),
@@ -70,7 +70,7 @@ impl RejectApi {
         &self,
         /// Only those of the object with this number.
         object: Query<Option<i64>>,
-        /// Only those behind this place: `OBJECT.LINE`.
+        /// Only those after this position: `OBJECT.LINE`.
         #[oai(validator(pattern = r"^[0-9]{1,18}\.[0-9]{1,18}$"))]
         after: Query<Option<String>>,
         /// How many at most.
@@ -79,19 +79,19 @@ impl RejectApi {
             validator(minimum(value = "1"), maximum(value = "1000"))
         )]
         limit: Query<u64>,
-    ) -> Result<Page<View>, Failure> {
+    ) -> Result<Page<RejectView>, Failure> {
         let after = after.0.as_deref().map(cursor).transpose()?;
-        let memory = self.answers.reserve(PART_BYTES).await?;
-        let db = self.reads.connection();
+        let memory = self.budget.reserve(PART_BYTES).await?;
+        let db = self.pool.connection();
         let statement = rejects::list(db, object.0, after, limit.0, PART_BYTES);
-        let page = self.reads.ask(statement).await?;
+        let page = self.pool.run(statement).await?;
         let object = object.0.map(|id| ("object", id.to_string()));
         let listing = Listing {
             path: "/rejects",
             filter: object.into_iter().collect(),
             limit: limit.0,
-            entries: page.rejects.into_iter().map(View::from).collect(),
-            goes_on: page.goes_on,
+            entries: page.rejects.into_iter().map(RejectView::from).collect(),
+            has_more: page.has_more,
         };
         listing.page(memory, |reject| {
             format!("{}.{}", reject.object_id, reject.line)
@@ -115,20 +115,23 @@ impl RejectApi {
             object_id: object.0,
             line: line.0,
         };
-        let db = self.reads.connection();
-        let Some(mut reject) = self.reads.ask(rejects::find(db, at)).await? else {
+        let db = self.pool.connection();
+        let Some(mut reject) = self.pool.run(rejects::find(db, at)).await? else {
             let detail = format!("no line {} of object {} was rejected", line.0, object.0);
             return Ok(GetReject::NotFound(not_found(detail)));
         };
         let bytes = usize::try_from(reject.raw_bytes).unwrap_or(usize::MAX);
-        let memory = self.answers.reserve(bytes.saturating_mul(TIMES)).await?;
-        if reject.is_cut()
-            && let Some(raw) = self.reads.ask(rejects::raw(db, at)).await?
+        let memory = self
+            .budget
+            .reserve(bytes.saturating_mul(COPIES_PER_LINE))
+            .await?;
+        if reject.is_truncated()
+            && let Some(raw) = self.pool.run(rejects::raw(db, at)).await?
         {
             reject.raw = raw;
         }
-        let body = written(|| serde_json::to_vec(&View::from(reject)))?;
-        Ok(GetReject::Found(SerdeJson::written(memory.fill(body)?)))
+        let body = serialize(|| serde_json::to_vec(&RejectView::from(reject)))?;
+        Ok(GetReject::Found(SerdeJson::serialized(memory.fill(body)?)))
     }
 }
 
@@ -144,10 +147,10 @@ fn cursor(text: &str) -> Result<Cursor, Failure> {
     })
 }
 
-impl From<Reject> for View {
+impl From<Reject> for RejectView {
     fn from(mut reject: Reject) -> Self {
-        let is_cut = reject.is_cut();
-        if is_cut {
+        let is_truncated = reject.is_truncated();
+        if is_truncated {
             reject.raw.truncate(whole_characters(&reject.raw));
         }
         let (raw, raw_base64) = match String::from_utf8(reject.raw) {
@@ -166,15 +169,15 @@ impl From<Reject> for View {
             message: reject.message,
             raw,
             raw_base64,
-            raw_truncated: is_cut.then_some(true),
+            raw_truncated: is_truncated.then_some(true),
         }
     }
 }
 
-/// How much of a text that was cut is left when the character is left out that it was cut in, if in one.
-fn whole_characters(cut: &[u8]) -> usize {
-    match std::str::from_utf8(cut) {
+/// The length of a truncated text without an incomplete character at its end.
+fn whole_characters(text: &[u8]) -> usize {
+    match std::str::from_utf8(text) {
         Err(error) if error.error_len().is_none() => error.valid_up_to(),
-        _ => cut.len(),
+        _ => text.len(),
     }
 }

@@ -1,42 +1,45 @@
-//! A record as it goes out, written once for all who ask for it.
+//! A serialized record, shared by all requests for it.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use jetline_records::Record;
-use jetline_store::read::records::Found;
+use jetline_store::read::records::StoredRecord;
 
 use crate::{
-    answers::{self, Answers},
     database::Error,
     entity_tag,
-    json::written,
+    json::serialize,
+    response_budget::{self, ResponseBudget},
 };
 
-/// What the answer to a request for one record consists of.
+/// The body and the headers of a response with one record.
 pub(crate) struct Rendered {
     pub(crate) body: Bytes,
     pub(crate) tag: String,
-    /// For `Last-Modified`.
+    /// The value of `Last-Modified`.
     pub(crate) modified: String,
 }
 
 impl Rendered {
-    /// Refuses a large record where there is no memory to send it from.
-    pub(crate) fn of<R: Record>(found: &Found<R>, answers: &Answers) -> Result<Self, Error> {
-        let body = written(|| serde_json::to_vec(&found.record))?;
+    /// Serializes a record; an error where the budget for responses is exhausted.
+    pub(crate) fn of<R: Record>(
+        found: &StoredRecord<R>,
+        budget: &ResponseBudget,
+    ) -> Result<Self, Error> {
+        let body = serialize(|| serde_json::to_vec(&found.record))?;
         Ok(Self {
-            body: answers.count(body)?,
+            body: budget.count(body)?,
             tag: entity_tag::of(found.fingerprint),
             modified: http_date(found.updated_at),
         })
     }
 
-    /// Whether it may be kept for others: a large one would take the place of thousands, and that of other answers.
+    /// Whether it may be cached: a large one would displace thousands of others, and occupy the budget for responses.
     pub(crate) fn is_small(&self) -> bool {
-        answers::is_small(&self.body)
+        response_budget::is_small(&self.body)
     }
 
-    /// Memory that its texts take.
+    /// Memory of its texts.
     pub(crate) fn bytes(&self) -> usize {
         self.body.len() + self.tag.len() + self.modified.len()
     }

@@ -1,11 +1,11 @@
-//! How the document is divided.
+//! The tags of the OpenAPI document.
 
 use poem_openapi::Tags;
 
-/// The sections of the document besides the datasets' own.
+/// The tags besides those of the datasets.
 #[derive(Tags)]
 pub(crate) enum Sections {
-    /// What was read and what became of it.
+    /// Objects that were read, and their rejected lines.
     #[oai(rename = "ingestion")]
     Ingestion,
 }

@@ -1,4 +1,4 @@
-//! What requests are counted in: a time series for each kind of request, looked up once and not for every request.
+//! Metrics of requests: caches the handles of a time series for each kind of request.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,7 @@ use std::{
 use jetline_runtime::metrics::{API_REQUESTS, API_SECONDS};
 use metrics::{Counter, Histogram, counter, histogram};
 
-/// The series so far. There are few: methods, routes and statuses are all limited.
+/// The handles by kind. There are few: methods, routes and statuses are limited.
 #[derive(Default)]
 pub(crate) struct Series(RwLock<HashMap<Kind, Handles>>);
 
@@ -25,7 +25,7 @@ struct Handles {
 }
 
 impl Series {
-    /// Counts a request that was answered.
+    /// Counts a request.
     pub(crate) fn count(&self, kind: &Kind, seconds: f64) {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(handles) = known.get(kind) {

@@ -1,4 +1,4 @@
-//! The API on a port.
+//! Serves the API on a port.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use sea_orm::DatabaseConnection;
 
 use crate::{ApiSettings, App, auth::Users};
 
-/// Listens and answers until the soft shutdown; requests in flight are finished, but not beyond the hard one.
+/// Listens and serves until the soft shutdown; requests in flight are finished, but not beyond the hard one.
 pub async fn serve(
     settings: &ApiSettings,
     db: DatabaseConnection,
@@ -22,13 +22,13 @@ pub async fn serve(
     Ok(())
 }
 
-/// Listens, so that the address is known; answers when [`Bound::serve`] is called.
+/// Listens, so that the address is known; serves when [`BoundServer::serve`] is called.
 pub async fn bind(
     settings: &ApiSettings,
     db: DatabaseConnection,
     metrics: PrometheusHandle,
     shutdown: Shutdown,
-) -> anyhow::Result<Bound> {
+) -> anyhow::Result<BoundServer> {
     let limits = settings.connection_limits()?;
     let users = settings
         .users_file
@@ -42,7 +42,7 @@ pub async fn bind(
         users,
         shutdown: shutdown.clone(),
     };
-    Ok(Bound {
+    Ok(BoundServer {
         listening,
         limits,
         app: app.endpoint(settings, &mut rand::rng()),
@@ -50,24 +50,24 @@ pub async fn bind(
     })
 }
 
-/// The API with its port, not serving yet.
-pub struct Bound {
+/// The API on its port, not serving yet.
+pub struct BoundServer {
     listening: Listening,
     limits: ConnectionLimits,
     app: BoxEndpoint<'static, Response>,
     shutdown: Shutdown,
 }
 
-impl Bound {
-    /// Where it listens.
+impl BoundServer {
+    /// The address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.listening.address()
     }
 
-    /// Answers until the soft shutdown.
+    /// Serves until the soft shutdown.
     pub async fn serve(self) {
-        tracing::info!(address = %self.address(), "api is served");
+        tracing::info!(address = %self.address(), "api listening");
         self.listening
             .serve(self.app, self.limits, &self.shutdown)
             .await;

@@ -1,4 +1,4 @@
-//! What can be set.
+//! Settings of the API.
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
@@ -9,66 +9,66 @@ use jetline_runtime::{
     settings::{self, SecretUrl},
 };
 
-use crate::answers::PART_BYTES;
+use crate::response_budget::PART_BYTES;
 
-/// How old an answer may be: what a writer has committed is read by everybody this much later.
+/// Maximum age of a response: every commit is visible to all clients after this time.
 const MAX_CACHE_TIME: Duration = Duration::from_secs(1);
 
-/// How the API answers.
+/// Address, limits and cache of the API.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "API")]
 pub struct ApiSettings {
-    /// Address to serve on; 0.0.0.0:8080 is for everybody, port 0 for any free one.
+    /// Address to listen on; 0.0.0.0:8080 for all interfaces, port 0 for any free port.
     #[arg(long, env, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// How long a request may take; a statement may take half of it.
+    /// Timeout of a request; the timeout of a statement is half of it.
     #[arg(long, env, value_name = "DURATION", value_parser = settings::duration, default_value = "10s")]
     pub request_timeout: Duration,
 
-    /// The longest request body.
+    /// Maximum size of a request body.
     #[arg(long, env, value_name = "BYTES", value_parser = settings::bytes, default_value = "64KiB")]
     pub max_body_bytes: u64,
 
-    /// The longest head of a request: its first line and its headers, of which there are 100 at most.
+    /// Maximum size of the head of a request: the request line and at most 100 headers.
     #[arg(long, env, value_name = "BYTES", value_parser = header_bytes, default_value = "32KiB")]
     pub max_header_bytes: usize,
 
-    /// How long a client may take over the head of a request, until its connection is cut.
+    /// Timeout for receiving the head of a request, after which the connection is closed.
     #[arg(long, env, value_name = "DURATION", value_parser = settings::duration, default_value = "10s")]
     pub header_timeout: Duration,
 
-    /// How long a connection may stay open between two requests; longer than a proxy in front keeps it.
+    /// How long an idle connection stays open; longer than a proxy in front keeps it.
     #[arg(long, env, value_name = "DURATION", value_parser = settings::duration, default_value = "75s")]
     pub idle_timeout: Duration,
 
-    /// Open connections at most; more of them wait until others end.
+    /// Maximum number of open connections; more of them wait until others are closed.
     #[arg(long, env, value_name = "NUMBER", default_value = "1024", value_parser = value_parser!(u16).range(1..))]
     pub api_connections: u16,
 
-    /// How long a record that was read is given to whoever asks for it by its id, counted from the question to the
-    /// database: no answer is older. 1s at most; 0s asks the database every time.
+    /// How long a record that was read by its id is served from the cache, counted from the start of the query: no
+    /// response is older. At most 1s; 0s queries the database every time.
     #[arg(long, env, value_name = "DURATION", value_parser = cache_time, default_value = "500ms")]
     pub cache_time: Duration,
 
-    /// Memory for such records, of each dataset; those that are asked for most stay.
+    /// Memory for cached records of each dataset; the most requested ones are kept.
     #[arg(long, env, value_name = "BYTES", value_parser = cache_bytes, default_value = "32MiB")]
     pub cache_bytes: usize,
 
-    /// Memory for answers that are being sent, those of all clients together; small ones, up to 16 KiB, are not counted. When
-    /// it is full, more answers wait for half of the time that a request may take, and are then refused.
+    /// Memory for responses that are being sent, of all clients together; those of up to 16 KiB are not counted. When
+    /// it is exhausted, further responses wait for half of the request timeout, and are then refused.
     #[arg(long, env, value_name = "BYTES", value_parser = answer_bytes, default_value = "64MiB")]
     pub answer_bytes: usize,
 
-    /// File of users, one `name:hash` a line as `jetline-api hash-password NAME` prints it.
+    /// File of users, one `name:hash` per line as printed by `jetline-api hash-password NAME`.
     ///
-    /// When set, everything but /healthz and /readyz asks for a user and a password (HTTP Basic), /metrics too.
+    /// When set, everything but /healthz and /readyz requires a user and a password (HTTP Basic), /metrics too.
     #[arg(long, env, value_name = "FILE")]
     pub users_file: Option<PathBuf>,
 }
 
 impl ApiSettings {
-    /// What clients are limited to, checked.
+    /// The limits of connections, validated.
     pub(crate) fn connection_limits(&self) -> anyhow::Result<ConnectionLimits> {
         ensure!(
             self.header_timeout <= self.idle_timeout,
@@ -86,7 +86,7 @@ impl ApiSettings {
     }
 }
 
-/// A head that no request fits in, or that no machine has room for, is a mistake.
+/// Refuses limits that no request fits in, or no machine has memory for.
 fn header_bytes(text: &str) -> Result<usize, String> {
     let bytes = settings::bytes(text)?;
     usize::try_from(bytes)
@@ -95,20 +95,20 @@ fn header_bytes(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "must be from 1KiB to 1MiB".to_owned())
 }
 
-/// What was committed a second ago is what everybody gets.
+/// Refuses a cache time with which a response could be older than promised.
 fn cache_time(text: &str) -> Result<Duration, String> {
     let time = settings::duration(text)?;
     if time > MAX_CACHE_TIME {
-        return Err("must be 1s at most: nobody is to get what was replaced longer ago".to_owned());
+        return Err("must be at most 1s: responses must not be older".to_owned());
     }
     Ok(time)
 }
 
-/// Less than a page has would let nobody read beside another.
+/// Refuses a budget smaller than one page of a list.
 fn answer_bytes(text: &str) -> Result<usize, String> {
     let bytes = cache_bytes(text)?;
     if bytes < PART_BYTES {
-        return Err("must be 1MiB at least: a page of a list has as much".to_owned());
+        return Err("must be at least 1MiB, the size of a page of a list".to_owned());
     }
     Ok(bytes)
 }
@@ -118,7 +118,7 @@ fn cache_bytes(text: &str) -> Result<usize, String> {
     usize::try_from(bytes).map_err(|_| "is more than this machine can address".to_owned())
 }
 
-/// Where the API reads.
+/// The database of the API.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseSettings {
@@ -130,13 +130,13 @@ pub struct DatabaseSettings {
     #[arg(long, env, value_name = "URL", hide_env_values = true)]
     pub database_read_url: Option<SecretUrl>,
 
-    /// Connections to the database at most.
+    /// Maximum number of connections to the database.
     #[arg(long, env, value_name = "NUMBER", default_value = "4")]
     pub database_connections: NonZeroU32,
 }
 
 impl DatabaseSettings {
-    /// The database to read from, checked.
+    /// The URL of the database to read from, validated.
     pub fn url(&self) -> anyhow::Result<&SecretUrl> {
         let (variable, url) = match (&self.database_read_url, &self.database_url) {
             (Some(url), _) => ("DATABASE_READ_URL", url),

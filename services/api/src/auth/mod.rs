@@ -1,7 +1,7 @@
 //! HTTP Basic authentication against a file of users.
 
-mod gate;
+mod authenticator;
 mod users;
 
-pub(crate) use gate::{Gate, guarded};
+pub(crate) use authenticator::{Authenticator, authenticated};
 pub use users::{Users, hash_password};

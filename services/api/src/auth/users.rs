@@ -9,7 +9,7 @@ use argon2::{
 };
 use rand::RngCore;
 
-/// Who may read: names and Argon2 hashes.
+/// The users: names and Argon2 hashes.
 #[derive(Clone)]
 pub struct Users {
     hashes: BTreeMap<String, String>,
@@ -34,18 +34,18 @@ impl Users {
             let before = hashes.insert(name.to_owned(), hash.to_owned());
             ensure!(
                 before.is_none(),
-                "line {}: user {name} stands twice",
+                "line {}: duplicate user {name}",
                 index + 1
             );
         }
-        ensure!(!hashes.is_empty(), "no users in it: nobody could read");
+        ensure!(!hashes.is_empty(), "it has no users");
         Ok(Self { hashes })
     }
 
-    /// Whether this is a user with this password. Slow on purpose, and as slow for unknown users. `lot` is a number
-    /// that belongs to the name and that nobody outside can know.
-    pub(crate) fn verify(&self, name: &str, password: &[u8], lot: u64) -> bool {
-        let hash = self.hash(name, lot);
+    /// Whether this is a user with this password. Slow on purpose, and as slow for unknown users. `decoy` is a secret
+    /// number that is always the same for the name.
+    pub(crate) fn verify(&self, name: &str, password: &[u8], decoy: u64) -> bool {
+        let hash = self.hash(name, decoy);
         // The digests are compared in constant time, whatever the hash.
         let right = PasswordHash::new(hash)
             .and_then(|hash| Argon2::default().verify_password(password, &hash))
@@ -53,12 +53,13 @@ impl Users {
         right & self.hashes.contains_key(name)
     }
 
-    /// The hash that a password is compared with: for an unknown user, that of some user, always the same one. Hashes
-    /// may differ in what they cost, and then a cost that no user has, or that changes, would tell who is none.
-    fn hash(&self, name: &str, lot: u64) -> &str {
-        let drawn = usize::try_from(lot % self.hashes.len() as u64).unwrap_or_default();
-        let decoy = self.hashes.values().nth(drawn);
-        let hash = self.hashes.get(name).or(decoy);
+    /// The hash to verify a password with: for an unknown user, that of some user, always the same one. Hashes may
+    /// differ in their cost parameters, so that a time that no user has, or that varies, would reveal that there is no
+    /// such user.
+    fn hash(&self, name: &str, decoy: u64) -> &str {
+        let index = usize::try_from(decoy % self.hashes.len() as u64).unwrap_or_default();
+        let other = self.hashes.values().nth(index);
+        let hash = self.hashes.get(name).or(other);
         hash.map_or("", String::as_str)
     }
 }
@@ -72,12 +73,12 @@ fn user(line: &str) -> anyhow::Result<(&str, &str)> {
     let argon2 = parsed.is_some_and(|hash| hash.algorithm.as_str().starts_with("argon2"));
     ensure!(
         argon2,
-        "the hash of {name} is not one of Argon2; `jetline-api hash-password {name}` makes one"
+        "the hash of {name} is not an Argon2 hash; `jetline-api hash-password {name}` prints one"
     );
     Ok((name, hash))
 }
 
-/// The line of a user for the file.
+/// Creates the line of a user for the file.
 pub fn hash_password(
     name: &str,
     password: &str,
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_right_password_of_the_right_user_is_right() {
+    fn only_the_password_of_the_user_is_accepted() {
         let text = format!(
             "# readers\n\n{}\n{}\n",
             line("ann", "one"),
@@ -116,37 +117,37 @@ mod tests {
         assert!(users.verify("ann", b"one", 0));
         assert!(users.verify("bob", b"two:2", 0));
         for (name, password) in [("ann", "two:2"), ("ann", ""), ("eve", "one"), ("", "one")] {
-            for lot in 0..2 {
-                let right = users.verify(name, password.as_bytes(), lot);
+            for decoy in 0..2 {
+                let right = users.verify(name, password.as_bytes(), decoy);
                 assert!(!right, "{name} {password}");
             }
         }
     }
 
     #[test]
-    fn unknown_user_costs_what_some_user_costs_and_always_the_same() {
+    fn unknown_user_takes_as_long_as_some_user_and_always_as_the_same() {
         let cheap = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAA";
         let users = Users::parse(&format!("{}\nbob:{cheap}\n", line("ann", "one"))).unwrap();
-        let dear = users.hash("ann", 1).to_owned();
-        assert!(dear.contains("$m=19456,"), "{dear}");
+        let expensive = users.hash("ann", 1).to_owned();
+        assert!(expensive.contains("$m=19456,"), "{expensive}");
         assert_eq!(users.hash("bob", 0), cheap);
-        assert_eq!(users.hash("eve", 6), dear);
+        assert_eq!(users.hash("eve", 6), expensive);
         assert_eq!(users.hash("eve", 7), cheap);
     }
 
     #[test]
-    fn line_that_is_no_user_is_told_without_showing_what_it_says() {
+    fn error_for_an_invalid_line_does_not_show_it() {
         let twice = format!("{}\n{}", line("ann", "one"), line("ann", "two"));
         for (text, words) in [
             ("", "no users"),
-            ("geheim", "line 1"),
-            ("# x\nann:geheim", "line 2"),
-            (":geheim", "no name"),
-            (twice.as_str(), "ann stands twice"),
+            ("hunter2", "line 1"),
+            ("# x\nann:hunter2", "line 2"),
+            (":hunter2", "no name"),
+            (twice.as_str(), "duplicate user ann"),
         ] {
             let error = format!("{:#}", Users::parse(text).err().unwrap());
             assert!(error.contains(words), "{error}");
-            assert!(!error.contains("geheim"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 }

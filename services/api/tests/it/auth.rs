@@ -3,11 +3,11 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jetline_api::auth::{Users, hash_password};
 
-use crate::base::Base;
+use crate::fixtures::TestApi;
 
-async fn guarded() -> Base {
+async fn guarded() -> TestApi {
     let line = hash_password("ann", "open: sesame", &mut rand::rng()).unwrap();
-    Base::guarded(Some(Users::parse(&line).unwrap())).await
+    TestApi::guarded(Some(Users::parse(&line).unwrap())).await
 }
 
 fn basic(credentials: &str) -> String {
@@ -15,7 +15,7 @@ fn basic(credentials: &str) -> String {
 }
 
 #[tokio::test]
-async fn only_a_user_with_the_right_password_is_answered() {
+async fn only_a_user_with_the_right_password_is_served() {
     let base = guarded().await;
     for credentials in ["ann:wrong", "eve:open: sesame", "ann", ":"] {
         let answer = base
@@ -35,7 +35,7 @@ async fn only_a_user_with_the_right_password_is_answered() {
 }
 
 #[tokio::test]
-async fn everything_but_health_and_readiness_asks_for_a_user() {
+async fn everything_but_health_and_readiness_requires_a_user() {
     let base = guarded().await;
     for path in [
         "/products/1",
@@ -54,7 +54,7 @@ async fn everything_but_health_and_readiness_asks_for_a_user() {
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_with_the_credentials_the_answer_is_the_same() {
+async fn response_is_the_same_for_all_wrong_credentials() {
     let base = guarded().await;
     let id = ("x-request-id", "same");
     let without = base.get_with("/objects", &[id]).await;

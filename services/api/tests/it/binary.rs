@@ -1,4 +1,4 @@
-//! The program itself.
+//! The program.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -19,15 +19,15 @@ fn program() -> Command {
 }
 
 #[test]
-fn sigterm_ends_the_service_in_good_order() {
+fn sigterm_shuts_the_service_down() {
     let mut service = program()
-        .env("DATABASE_URL", "postgres://127.0.0.1:1/away")
+        .env("DATABASE_URL", "postgres://127.0.0.1:1/unavailable")
         .args(["--listen", "127.0.0.1:0"])
         .spawn()
         .unwrap();
     let mut log = BufReader::new(service.stderr.take().unwrap());
     let mut line = String::new();
-    while !line.contains("api is served") {
+    while !line.contains("api listening") {
         line.clear();
         assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended");
     }
@@ -42,7 +42,7 @@ fn sigterm_ends_the_service_in_good_order() {
 
     let kill = Command::new("kill").arg(service.id().to_string()).status();
     assert!(kill.unwrap().success());
-    // It logs on; nobody listening would break its pipe.
+    // Its log has to be read on, or its pipe would break.
     log.read_to_string(&mut line).unwrap();
     assert!(service.wait().unwrap().success(), "{line}");
 }
@@ -57,7 +57,7 @@ fn service_without_a_database_names_the_variable() {
 
 #[test]
 fn help_does_not_show_what_is_set() {
-    let url = "postgres://ann:geheim@db/x";
+    let url = "postgres://ann:hunter2@db/x";
     let output = program()
         .env("DATABASE_URL", url)
         .env("DATABASE_READ_URL", url)
@@ -66,11 +66,11 @@ fn help_does_not_show_what_is_set() {
         .unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     assert!(help.contains("--database-read-url"), "{help}");
-    assert!(!help.contains("geheim"), "{help}");
+    assert!(!help.contains("hunter2"), "{help}");
 }
 
 #[test]
-fn hashed_password_is_a_line_for_the_file_of_users() {
+fn hashed_password_is_a_line_of_the_users_file() {
     let mut hashing = program()
         .args(["hash-password", "ann"])
         .stdin(Stdio::piped())
@@ -80,7 +80,7 @@ fn hashed_password_is_a_line_for_the_file_of_users() {
         .stdin
         .take()
         .unwrap()
-        .write_all(b"geheim\n")
+        .write_all(b"hunter2\n")
         .unwrap();
     let output = hashing.wait_with_output().unwrap();
     let line = String::from_utf8(output.stdout).unwrap();

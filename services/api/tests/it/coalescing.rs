@@ -1,14 +1,14 @@
-//! Concurrent reads go into common statements, and nobody gets another's record.
+//! Concurrent requests share statements, and each gets its own record.
 
 use chrono::Utc;
 use futures::future::join_all;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::base::Base;
+use crate::fixtures::TestApi;
 
 #[tokio::test]
-async fn everybody_gets_the_record_asked_for() {
-    for base in [Base::sqlite().await, Base::postgres().await] {
+async fn every_request_gets_its_own_record() {
+    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
         let ids = || (0..300).map(|n| n % 60);
         for id in (0..60).filter(|id| id % 3 != 0) {
             base.store(id, "1", Utc::now()).await;
@@ -29,11 +29,11 @@ async fn everybody_gets_the_record_asked_for() {
 }
 
 #[tokio::test]
-async fn what_waits_goes_into_one_statement() {
+async fn waiting_requests_share_one_statement() {
     let recorder = PrometheusBuilder::new().build_recorder();
     // The runtime of this test has one thread, which is this one.
     let _recording = metrics::set_default_local_recorder(&recorder);
-    let base = Base::sqlite().await;
+    let base = TestApi::sqlite().await;
     let asks = (0..256).map(|id| {
         let base = base.clone();
         async move { base.get(&format!("/products/{id}")).await }
@@ -51,8 +51,8 @@ async fn what_waits_goes_into_one_statement() {
 }
 
 #[tokio::test]
-async fn failure_reaches_everybody_and_is_over_with_its_cause() {
-    let base = Base::sqlite().await;
+async fn failure_reaches_all_waiting_requests_and_ends_with_its_cause() {
+    let base = TestApi::sqlite().await;
     base.store(1, "1", Utc::now()).await;
     base.execute("ALTER TABLE products RENAME TO hidden", [])
         .await;

@@ -1,12 +1,12 @@
-//! What the API says of itself.
+//! The OpenAPI document.
 
 use std::{collections::HashSet, env, fs, path::Path};
 
-use crate::base::Base;
+use crate::fixtures::TestApi;
 
 #[tokio::test]
-async fn document_is_the_one_that_was_reviewed() {
-    let base = Base::sqlite().await;
+async fn document_is_the_reviewed_one() {
+    let base = TestApi::sqlite().await;
     let answer = base.get("/openapi.json").await;
     let document = serde_json::to_string_pretty(&answer.json()).unwrap() + "\n";
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
@@ -16,14 +16,14 @@ async fn document_is_the_one_that_was_reviewed() {
     let reviewed = fs::read_to_string(&file).unwrap_or_default();
     assert!(
         reviewed == document,
-        "services/api/openapi.json is not what the API says: run `UPDATE_OPENAPI=1 cargo test -p jetline-api \
+        "services/api/openapi.json is not up to date: run `UPDATE_OPENAPI=1 cargo test -p jetline-api \
          --test it document`, and review the change with `git diff`"
     );
 }
 
 #[tokio::test]
-async fn every_documented_path_answers_in_a_documented_way() {
-    let base = Base::sqlite().await;
+async fn every_documented_path_responds_with_a_documented_status() {
+    let base = TestApi::sqlite().await;
     let document = base.get("/openapi.json").await.json();
     let paths = document["paths"].as_object().unwrap();
     assert!(paths.len() >= 5, "{paths:?}");
@@ -39,8 +39,8 @@ async fn every_documented_path_answers_in_a_documented_way() {
 }
 
 #[tokio::test]
-async fn operations_have_ids_of_their_own() {
-    let base = Base::sqlite().await;
+async fn operations_have_unique_ids() {
+    let base = TestApi::sqlite().await;
     let document = base.get("/openapi.json").await.json();
     let operations = document["paths"].as_object().unwrap().values();
     let ids: Vec<_> = operations

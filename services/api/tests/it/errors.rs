@@ -1,10 +1,10 @@
-//! Whatever goes wrong is a problem, and a request id leads to the log.
+//! Errors are problems (RFC 9457), with a request id for the log.
 
-use crate::base::{Answer, Base};
+use crate::fixtures::{Answer, TestApi};
 
 #[tokio::test]
-async fn path_that_is_none_is_a_problem() {
-    let base = Base::sqlite().await;
+async fn unknown_path_is_a_problem() {
+    let base = TestApi::sqlite().await;
     for path in ["/nothing", "/products/1/2", "/objects/1/lines"] {
         assert!(
             base.get(path).await.problem(404).contains("/docs"),
@@ -14,8 +14,8 @@ async fn path_that_is_none_is_a_problem() {
 }
 
 #[tokio::test]
-async fn method_that_is_not_answered_is_a_problem_that_tells_the_ones_that_are() {
-    let base = Base::sqlite().await;
+async fn method_that_is_not_allowed_is_a_problem_with_the_allowed_ones() {
+    let base = TestApi::sqlite().await;
     for path in ["/products/1", "/objects", "/healthz", "/openapi.json"] {
         let answer = Answer::of(base.client().post(path).send().await).await;
         assert_eq!(answer.problem(405), "only GET and HEAD are answered here");
@@ -25,7 +25,7 @@ async fn method_that_is_not_answered_is_a_problem_that_tells_the_ones_that_are()
 
 #[tokio::test]
 async fn body_that_is_too_long_is_a_problem() {
-    let base = Base::sqlite().await;
+    let base = TestApi::sqlite().await;
     let request = base
         .client()
         .get("/objects")
@@ -35,8 +35,8 @@ async fn body_that_is_too_long_is_a_problem() {
 }
 
 #[tokio::test]
-async fn database_that_is_away_makes_the_service_unready_but_not_dead() {
-    let base = Base::sqlite().await;
+async fn unavailable_database_makes_the_service_unready_but_not_dead() {
+    let base = TestApi::sqlite().await;
     assert_eq!(base.get("/readyz").await.status, 200);
     base.db.clone().close().await.unwrap();
     assert_eq!(base.get("/healthz").await.status, 200);
@@ -62,15 +62,15 @@ async fn database_that_is_away_makes_the_service_unready_but_not_dead() {
 
 #[tokio::test]
 async fn database_without_tables_is_not_ready_and_the_reason_says_what_to_do() {
-    let base = Base::sqlite().await;
+    let base = TestApi::sqlite().await;
     base.execute("DROP TABLE objects", []).await;
     let detail = base.get("/readyz").await.problem(503);
     assert!(detail.contains("jetline-migrate"), "{detail}");
 }
 
 #[tokio::test]
-async fn statement_that_fails_is_told_without_its_details() {
-    let base = Base::sqlite().await;
+async fn failed_statement_is_a_problem_without_details() {
+    let base = TestApi::sqlite().await;
     base.execute("DROP TABLE products", []).await;
     base.execute("DROP TABLE chunks", []).await;
     for path in ["/products/1", "/products?id=1", "/objects"] {
@@ -81,8 +81,8 @@ async fn statement_that_fails_is_told_without_its_details() {
 }
 
 #[tokio::test]
-async fn request_id_comes_back_and_is_made_when_it_is_missing_or_unreasonable() {
-    let base = Base::sqlite().await;
+async fn request_id_is_returned_and_generated_when_it_is_missing_or_invalid() {
+    let base = TestApi::sqlite().await;
     let id = async |brought: &str| {
         let answer = base
             .get_with("/nothing", &[("x-request-id", brought)])
@@ -97,8 +97,8 @@ async fn request_id_comes_back_and_is_made_when_it_is_missing_or_unreasonable() 
 }
 
 #[tokio::test]
-async fn whoever_comes_without_a_path_is_shown_the_documentation() {
-    let base = Base::sqlite().await;
+async fn root_redirects_to_the_documentation() {
+    let base = TestApi::sqlite().await;
     let answer = base.get("/").await;
     assert_eq!(
         (answer.status, answer.header("location")),

@@ -1,4 +1,4 @@
-//! How old an answer may be, and what is asked for once.
+//! The age of cached responses.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +6,12 @@ use chrono::Utc;
 use futures::future::join_all;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::base::{Base, settings};
+use crate::fixtures::{TestApi, settings};
 
-/// What the writer has committed is what everybody gets who asks this much later.
+/// Every commit is visible to requests after this time.
 const PROMISE: Duration = Duration::from_secs(1);
 
-/// Clients that ask for the same id without a pause.
+/// Clients that request the same id without a pause.
 const READERS: usize = 4;
 
 /// A commit, and when it was acknowledged.
@@ -20,13 +20,13 @@ struct Commit {
     acknowledged: Instant,
 }
 
-/// What a reader got, and when it asked. 0 where there was no record.
-struct Reading {
+/// The price in a response, 0 where there was no record, and when the request was sent.
+struct Response {
     sent: Instant,
     price: u32,
 }
 
-async fn read(base: &Base) -> Reading {
+async fn read(base: &TestApi) -> Response {
     let sent = Instant::now();
     let answer = base.get("/products/1").await;
     let price = match answer.status {
@@ -34,28 +34,28 @@ async fn read(base: &Base) -> Reading {
         404 => 0,
         status => panic!("{status}: {}", answer.body),
     };
-    Reading { sent, price }
+    Response { sent, price }
 }
 
-/// Reads until something was asked for later after `commit` than promised; says all that was read.
-async fn read_beyond(base: &Base, commit: Instant) -> Vec<Reading> {
-    let mut readings = Vec::new();
+/// Sends requests until one is sent later after `commit` than promised; returns all responses.
+async fn read_until_after(base: &TestApi, commit: Instant) -> Vec<Response> {
+    let mut responses = Vec::new();
     loop {
-        let reading = read(base).await;
-        let is_beyond = reading.sent > commit + PROMISE;
-        readings.push(reading);
+        let response = read(base).await;
+        let is_beyond = response.sent > commit + PROMISE;
+        responses.push(response);
         if is_beyond {
-            return readings;
+            return responses;
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hot_record_is_never_older_than_promised() {
+async fn cached_record_is_never_older_than_promised() {
     let mut settings = settings();
     settings.cache_time = PROMISE;
-    let base = Base::postgres_with(&settings).await;
-    // That there is none becomes hot as well.
+    let base = TestApi::postgres_with(&settings).await;
+    // That there is no record is cached as well.
     assert_eq!(read(&base).await.price, 0);
     for price in 1..=3 {
         if price == 1 {
@@ -70,16 +70,16 @@ async fn hot_record_is_never_older_than_promised() {
         };
         let readers = (0..READERS).map(|_| {
             let (base, acknowledged) = (base.clone(), commit.acknowledged);
-            tokio::spawn(async move { read_beyond(&base, acknowledged).await })
+            tokio::spawn(async move { read_until_after(&base, acknowledged).await })
         });
-        for readings in join_all(readers).await {
-            for reading in readings.unwrap() {
-                let age = reading.sent - commit.acknowledged;
+        for responses in join_all(readers).await {
+            for response in responses.unwrap() {
+                let age = response.sent - commit.acknowledged;
                 assert!(
-                    reading.price == commit.price || age <= PROMISE,
+                    response.price == commit.price || age <= PROMISE,
                     "{age:?} after {} was committed, {} was read",
                     commit.price,
-                    reading.price
+                    response.price
                 );
             }
         }
@@ -87,12 +87,12 @@ async fn hot_record_is_never_older_than_promised() {
 }
 
 #[tokio::test]
-async fn what_was_read_a_moment_ago_is_not_read_again_until_its_time_is_over() {
+async fn cached_record_is_served_until_it_expires() {
     let mut settings = settings();
     settings.cache_time = Duration::from_hours(1);
     for base in [
-        Base::sqlite_with(&settings).await,
-        Base::postgres_with(&settings).await,
+        TestApi::sqlite_with(&settings).await,
+        TestApi::postgres_with(&settings).await,
     ] {
         let tag = base.store(1, "1", Utc::now()).await;
         let first = base.get("/products/1").await;
@@ -111,17 +111,17 @@ async fn what_was_read_a_moment_ago_is_not_read_again_until_its_time_is_over() {
             .await;
         assert_eq!(same.status, 304);
         base.get("/products/2").await.problem(404);
-        // Several at once are always asked for.
+        // Lists are not cached.
         let list = base.get("/products?id=1&id=2").await;
         assert_eq!(list.column("price"), [7, 2]);
     }
 }
 
 #[tokio::test]
-async fn failure_is_not_kept() {
+async fn failure_is_not_cached() {
     let mut settings = settings();
     settings.cache_time = Duration::from_hours(1);
-    let base = Base::sqlite_with(&settings).await;
+    let base = TestApi::sqlite_with(&settings).await;
     base.store(1, "1", Utc::now()).await;
     base.execute("ALTER TABLE products RENAME TO hidden", [])
         .await;
@@ -132,11 +132,11 @@ async fn failure_is_not_kept() {
 }
 
 #[tokio::test]
-async fn of_those_who_wait_for_the_same_id_one_is_read() {
+async fn waiting_requests_for_the_same_id_are_loaded_once() {
     let recorder = PrometheusBuilder::new().build_recorder();
     // The runtime of this test has one thread, which is this one.
     let _recording = metrics::set_default_local_recorder(&recorder);
-    let base = Base::sqlite().await;
+    let base = TestApi::sqlite().await;
     base.store(1, "1", Utc::now()).await;
     let asks = (0..256).map(|_| base.get("/products/1"));
     for answer in join_all(asks).await {

@@ -1,11 +1,11 @@
-//! Objects and rejected lines.
+//! The endpoints of objects and rejected lines.
 
 use sea_orm::Value;
 use serde_json::json;
 
-use crate::base::Base;
+use crate::fixtures::TestApi;
 
-async fn object(base: &Base, id: i64, state: &str) {
+async fn object(base: &TestApi, id: i64, state: &str) {
     base.execute(
         "INSERT INTO objects (id, registration, dataset, root, key, etag, size, last_modified, \
          chunk_bytes, max_line_bytes, state, total_bytes, folded_bytes, inserted, updated, unchanged, \
@@ -21,7 +21,7 @@ async fn object(base: &Base, id: i64, state: &str) {
     .await;
 }
 
-async fn chunk(base: &Base, object: i64, start: i64, state: &str) {
+async fn chunk(base: &TestApi, object: i64, start: i64, state: &str) {
     let at: chrono::DateTime<chrono::Utc> = "2026-11-21T12:00:00Z".parse().unwrap();
     base.execute(
         "INSERT INTO chunks (object_id, start_offset, end_offset, first_line, line_count, state, inserted, \
@@ -31,7 +31,7 @@ async fn chunk(base: &Base, object: i64, start: i64, state: &str) {
     .await;
 }
 
-async fn reject(base: &Base, object: i64, line: i64, raw: &[u8]) {
+async fn reject(base: &TestApi, object: i64, line: i64, raw: &[u8]) {
     base.execute(
         "INSERT INTO rejected_lines (object_id, line, byte_offset, reason, message, raw) \
          VALUES ($1, $2, 17, 'invalid_json', 'expected value', $3)",
@@ -42,7 +42,7 @@ async fn reject(base: &Base, object: i64, line: i64, raw: &[u8]) {
 
 #[tokio::test]
 async fn object_shows_its_counts_and_progress() {
-    for base in [Base::sqlite().await, Base::postgres().await] {
+    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
         object(&base, 1, "loading").await;
         chunk(&base, 1, 100, "committed").await;
         chunk(&base, 1, 110, "forgotten").await;
@@ -74,8 +74,8 @@ async fn object_shows_its_counts_and_progress() {
 }
 
 #[tokio::test]
-async fn object_that_is_not_there_is_a_problem() {
-    let base = Base::sqlite().await;
+async fn missing_object_is_a_problem() {
+    let base = TestApi::sqlite().await;
     assert_eq!(
         base.get("/objects/7").await.problem(404),
         "there is no object 7"
@@ -85,7 +85,7 @@ async fn object_that_is_not_there_is_a_problem() {
 
 #[tokio::test]
 async fn objects_are_paged_by_links_that_keep_the_filter() {
-    let base = Base::sqlite().await;
+    let base = TestApi::sqlite().await;
     for id in 1..=7 {
         object(&base, id, if id == 4 { "failed" } else { "done" }).await;
     }
@@ -102,8 +102,8 @@ async fn objects_are_paged_by_links_that_keep_the_filter() {
 }
 
 #[tokio::test]
-async fn parameter_that_cannot_be_accepted_is_named() {
-    let base = Base::sqlite().await;
+async fn invalid_parameter_is_named() {
+    let base = TestApi::sqlite().await;
     for (path, name) in [
         ("/objects?limit=0", "`limit`"),
         ("/objects?limit=1001", "`limit`"),
@@ -123,8 +123,8 @@ async fn parameter_that_cannot_be_accepted_is_named() {
 }
 
 #[tokio::test]
-async fn rejected_line_shows_where_it_stands_and_what_it_says() {
-    for base in [Base::sqlite().await, Base::postgres().await] {
+async fn rejected_line_has_its_position_and_text() {
+    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
         reject(&base, 1, 3, b"nonsense").await;
         let answer = base.get("/rejects").await;
         let expected = json!([{
@@ -140,8 +140,8 @@ async fn rejected_line_shows_where_it_stands_and_what_it_says() {
 }
 
 #[tokio::test]
-async fn rejected_line_that_is_not_utf8_comes_in_base64_too() {
-    let base = Base::sqlite().await;
+async fn rejected_line_that_is_not_utf8_has_base64_too() {
+    let base = TestApi::sqlite().await;
     reject(&base, 1, 3, b"a\xff\x00").await;
     let reject = &base.get("/rejects").await.json()[0];
     assert_eq!(reject["raw"], "a\u{fffd}\u{0}");
@@ -149,8 +149,8 @@ async fn rejected_line_that_is_not_utf8_comes_in_base64_too() {
 }
 
 #[tokio::test]
-async fn rejected_line_is_cut_between_characters_in_a_list_and_whole_alone() {
-    for base in [Base::sqlite().await, Base::postgres().await] {
+async fn rejected_line_is_truncated_between_characters_in_a_list_and_whole_alone() {
+    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
         let text = "\u{20ac}".repeat(3_000);
         let bytes = [b"\xff".repeat(5_000), b"x".repeat(4_096)];
         reject(&base, 1, 3, text.as_bytes()).await;
@@ -187,9 +187,9 @@ async fn rejected_line_is_cut_between_characters_in_a_list_and_whole_alone() {
 }
 
 #[tokio::test]
-async fn page_of_long_lines_ends_early_and_the_next_one_goes_on() {
-    for base in [Base::sqlite().await, Base::postgres().await] {
-        // Each is six times as long as JSON.
+async fn page_of_long_lines_ends_early_and_the_next_one_continues() {
+    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
+        // Each is six times as long in JSON.
         for line in 1..=120 {
             reject(&base, 1, line, &[1; 4_000]).await;
         }
@@ -210,7 +210,7 @@ async fn page_of_long_lines_ends_early_and_the_next_one_goes_on() {
 
 #[tokio::test]
 async fn rejected_lines_are_paged_over_the_objects_and_within_one() {
-    let base = Base::sqlite().await;
+    let base = TestApi::sqlite().await;
     for (object, line) in [(1, 5), (1, 50), (2, 1), (2, 2), (2, 3)] {
         reject(&base, object, line, b"x").await;
     }

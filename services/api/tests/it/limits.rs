@@ -1,4 +1,4 @@
-//! What a client cannot do to the API, tried on its port.
+//! Limits for clients, on the API's port.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use jetline_api::ApiSettings;
 use tokio::io::AsyncReadExt;
 
 use crate::{
-    base::settings,
+    fixtures::settings,
     socket::{Connection, Socket},
 };
 
-/// A limit that a test waits for.
+/// A timeout that a test waits for.
 const SOON: Duration = Duration::from_millis(300);
-/// A limit that no test lives to see.
+/// A timeout that no test reaches.
 const NEVER: Duration = Duration::from_hours(1);
 
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -29,7 +29,7 @@ fn patient() -> ApiSettings {
 async fn answer(settings: &ApiSettings, request: &str) -> String {
     let api = Socket::serve(settings).await;
     let mut connection = api.connect().await;
-    connection.say(request).await;
+    connection.send(request).await;
     let head = connection.head().await;
     head.lines().next().unwrap().to_owned()
 }
@@ -43,14 +43,14 @@ async fn is_answered(connection: &mut Connection) {
 }
 
 #[tokio::test]
-async fn head_that_is_too_long_is_refused_wherever_it_is() {
+async fn head_that_is_too_long_is_refused() {
     let settings = patient();
     let ids = "id=1&".repeat(500);
     let value = "x".repeat(2_500);
     for request in [
         format!("GET /products?{ids} HTTP/1.1\r\nHost: test\r\n\r\n"),
         format!("GET /healthz HTTP/1.1\r\nHost: test\r\nX: {value}\r\n\r\n"),
-        // Without an end it is refused as soon as it fills the buffer.
+        // A head without an end is refused as soon as it fills the buffer.
         format!("GET /{}", "x".repeat(20_000)),
     ] {
         assert_eq!(
@@ -77,11 +77,12 @@ async fn too_many_headers_are_refused() {
 }
 
 #[tokio::test]
-async fn body_that_is_too_long_is_refused_before_it_comes_and_an_endless_one_is_not_read() {
+async fn body_that_is_too_long_is_refused_before_it_is_sent_and_one_of_unknown_length_is_not_read()
+{
     let api = Socket::serve(&patient()).await;
     let mut connection = api.connect().await;
     connection
-        .say("GET /healthz HTTP/1.1\r\nHost: test\r\nContent-Length: 1001\r\n\r\n")
+        .send("GET /healthz HTTP/1.1\r\nHost: test\r\nContent-Length: 1001\r\n\r\n")
         .await;
     let answer = connection.rest().await;
     assert!(
@@ -92,47 +93,43 @@ async fn body_that_is_too_long_is_refused_before_it_comes_and_an_endless_one_is_
 
     let mut connection = api.connect().await;
     connection
-        .say("GET /healthz HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n")
+        .send("GET /healthz HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n")
         .await;
     let answer = connection.rest().await;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
 }
 
 #[tokio::test]
-async fn client_that_drips_its_head_is_cut_without_an_answer() {
+async fn client_that_sends_its_head_slowly_is_disconnected() {
     let mut settings = patient();
     settings.header_timeout = SOON;
     let api = Socket::serve(&settings).await;
-    let mut dripping = api.connect().await;
+    let mut slow = api.connect().await;
     let mut silent = api.connect().await;
     let mut pace = tokio::time::interval(SOON / 20);
-    // Far below the length that a head may have.
-    let mut drops = 0;
-    while drops < 500
-        && dripping
-            .say(&HEALTH[..=drops.min(10)][drops.min(10)..])
-            .await
-    {
+    // Far below the maximum length of a head.
+    let mut bytes = 0;
+    while bytes < 500 && slow.send(&HEALTH[..=bytes.min(10)][bytes.min(10)..]).await {
         pace.tick().await;
-        drops += 1;
+        bytes += 1;
     }
-    assert!(drops < 500, "it may drip for ever");
-    assert_eq!(dripping.rest().await, "");
+    assert!(bytes < 500, "it was not disconnected");
+    assert_eq!(slow.rest().await, "");
     assert_eq!(silent.rest().await, "");
 }
 
 #[tokio::test]
-async fn idle_connection_outlives_the_time_for_a_head_and_is_closed_in_its_own_time() {
+async fn idle_connection_is_closed_after_the_idle_timeout_not_the_header_timeout() {
     let mut settings = patient();
     settings.header_timeout = SOON / 10;
     settings.idle_timeout = SOON;
     let api = Socket::serve(&settings).await;
     let mut connection = api.connect().await;
-    // Every request comes later than a head may take after the one before.
+    // Every request comes later after the one before than the header timeout.
     let mut pace = tokio::time::interval(SOON / 4);
     for _ in 0..3 {
         pace.tick().await;
-        assert!(connection.say(HEALTH).await);
+        assert!(connection.send(HEALTH).await);
         is_answered(&mut connection).await;
     }
     assert_eq!(connection.rest().await, "");
@@ -146,14 +143,14 @@ async fn connection_beyond_the_limit_waits_until_another_one_ends() {
     let mut first = api.connect().await;
     let mut second = api.connect().await;
     for connection in [&mut first, &mut second] {
-        connection.say(HEALTH).await;
+        connection.send(HEALTH).await;
         is_answered(connection).await;
     }
     let mut third = api.connect().await;
-    third.say(HEALTH).await;
-    // The others are answered all the while.
+    third.send(HEALTH).await;
+    // The others are served meanwhile.
     for _ in 0..20 {
-        first.say(HEALTH).await;
+        first.send(HEALTH).await;
         is_answered(&mut first).await;
     }
     assert!(
@@ -165,42 +162,43 @@ async fn connection_beyond_the_limit_waits_until_another_one_ends() {
 }
 
 #[tokio::test]
-async fn client_that_takes_nothing_of_its_answers_is_cut() {
+async fn client_that_does_not_read_its_responses_is_disconnected() {
     let mut settings = patient();
     settings.request_timeout = SOON;
     let api = Socket::serve(&settings).await;
-    let mut greedy = api.connect().await;
-    // Sooner or later the system holds no more answers, and then no more requests; then it waits, until it is cut.
+    let mut client = api.connect().await;
+    // Eventually the socket buffers are full, of responses and then of requests; then it waits, until it is
+    // disconnected.
     let request = "GET /openapi.json HTTP/1.1\r\nHost: test\r\n\r\n";
     let mut requests = 0;
-    while requests < 1_000_000 && greedy.say(request).await {
+    while requests < 1_000_000 && client.send(request).await {
         requests += 1;
     }
-    assert!(requests < 1_000_000, "it may take nothing for ever");
+    assert!(requests < 1_000_000, "it was not disconnected");
 }
 
 #[tokio::test]
-async fn head_that_is_on_its_way_does_not_hold_up_the_soft_shutdown_for_long() {
+async fn incomplete_head_delays_the_soft_shutdown_only_for_the_header_timeout() {
     let mut settings = patient();
     settings.header_timeout = SOON;
     let api = Socket::serve(&settings).await;
     let mut answered = api.connect().await;
-    answered.say(HEALTH).await;
+    answered.send(HEALTH).await;
     is_answered(&mut answered).await;
-    answered.say("GET /hea").await;
+    answered.send("GET /hea").await;
     api.shutdown.soft.cancel();
     api.ended().await;
 }
 
 #[tokio::test]
-async fn time_for_a_head_that_is_longer_than_idleness_is_refused() {
+async fn header_timeout_longer_than_the_idle_timeout_is_refused() {
     let mut settings = patient();
     settings.idle_timeout = SOON;
-    let base = crate::base::Base::sqlite().await;
+    let base = crate::fixtures::TestApi::sqlite().await;
     let bound = jetline_api::bind(
         &settings,
         base.db.clone(),
-        crate::base::metrics(),
+        crate::fixtures::metrics(),
         jetline_runtime::Shutdown::new(),
     )
     .await;

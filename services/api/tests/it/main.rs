@@ -1,13 +1,13 @@
-//! The API over real databases.
+//! The API on real databases.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod auth;
-mod base;
 mod binary;
 mod coalescing;
 mod document;
 mod errors;
+mod fixtures;
 mod freshness;
 mod ingestion;
 mod limits;

@@ -1,4 +1,4 @@
-//! What clients can make the service hold in memory, tried on the program itself.
+//! The memory that clients can make the service use, measured on the program itself.
 
 use std::{
     fs,
@@ -15,20 +15,20 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use crate::base::Base;
+use crate::fixtures::TestApi;
 
 /// Bytes of a large line, record or message.
 const LARGE: usize = 500_000;
-/// Of each kind.
+/// Number of lines, and of records.
 const NUMBER: usize = 100;
-/// What the service may hold at most, in MiB, of a database with 100 of either: a program without optimisation, what its
-/// connections and threads take, and its memory for answers.
+/// Limits in MiB for one client and for many, with a database of 100 each: a program without optimisation, the memory
+/// of its connections and threads, and its budget for responses.
 const FOR_ONE: u64 = 150;
 const FOR_MANY: u64 = 250;
 
 /// A database with large rejected lines and large records.
-async fn large() -> Base {
-    let base = Base::sqlite().await;
+async fn large() -> TestApi {
+    let base = TestApi::sqlite().await;
     base.execute("PRAGMA synchronous = OFF", []).await;
     let numbers = format!(
         "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {NUMBER}) "
@@ -54,14 +54,14 @@ async fn large() -> Base {
     base
 }
 
-/// The program, ended with its owner.
+/// The program; killed when dropped.
 struct Service {
     process: Child,
     address: SocketAddr,
 }
 
 impl Service {
-    fn start(base: &Base, variables: &[(&str, &str)]) -> Self {
+    fn start(base: &TestApi, variables: &[(&str, &str)]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_jetline-api"))
             .env_clear()
             .env("DATABASE_URL", base.url())
@@ -76,10 +76,10 @@ impl Service {
         let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
         let address = log.find_map(|line| {
             let line = line.unwrap();
-            let (_, address) = line.split_once("api is served address=")?;
+            let (_, address) = line.split_once("api listening address=")?;
             Some(address.trim().parse().unwrap())
         });
-        // It logs on, and nobody reading would stop it.
+        // Its log has to be read on: a full pipe would block it.
         thread::spawn(move || log.for_each(drop));
         Self {
             process,
@@ -87,7 +87,7 @@ impl Service {
         }
     }
 
-    /// The most memory that it ever had.
+    /// Its peak memory.
     fn peak_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -100,7 +100,7 @@ impl Service {
         assert!(peak < limit << 10, "{peak} KiB");
     }
 
-    /// Asks without taking anything of the answer. With HTTP/1.0 it comes in one piece, and its end is that of the connection.
+    /// Sends a request without reading the response. With HTTP/1.0 it is not chunked, and ends with the connection.
     async fn ask(&self, path: &str) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -110,7 +110,7 @@ impl Service {
         stream
     }
 
-    /// The head and the body of an answer.
+    /// The head and the body of a response.
     async fn get(&self, path: &str) -> (String, Vec<u8>) {
         let mut answer = Vec::new();
         let mut stream = self.ask(path).await;
@@ -131,7 +131,7 @@ impl Drop for Service {
     }
 }
 
-/// Takes the status of an answer, and nothing more.
+/// Reads only the status line of a response.
 async fn status(stream: &mut TcpStream) -> String {
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {
@@ -155,12 +155,12 @@ fn ids(count: usize) -> String {
     format!("/products?{}", ids.join("&"))
 }
 
-const UNHURRIED: (&str, &str) = ("REQUEST_TIMEOUT", "10m");
+const LONG_TIMEOUT: (&str, &str) = ("REQUEST_TIMEOUT", "10m");
 
 #[tokio::test]
-async fn large_rejected_lines_are_listed_cut_and_given_whole_one_by_one() {
+async fn large_rejected_lines_are_truncated_in_lists_and_served_whole_alone() {
     let base = large().await;
-    let service = Service::start(&base, &[UNHURRIED]);
+    let service = Service::start(&base, &[LONG_TIMEOUT]);
     let mut path = Some("/rejects?limit=1000".to_owned());
     let mut lines = Vec::new();
     while let Some(page) = path {
@@ -184,9 +184,9 @@ async fn large_rejected_lines_are_listed_cut_and_given_whole_one_by_one() {
 }
 
 #[tokio::test]
-async fn large_records_are_given_all_at_once_and_are_not_held_all_at_once() {
+async fn large_records_are_streamed_in_one_response() {
     let base = large().await;
-    let service = Service::start(&base, &[UNHURRIED]);
+    let service = Service::start(&base, &[LONG_TIMEOUT]);
     let (head, body) = service.get(&ids(100)).await;
     assert!(head.starts_with("HTTP/1.0 200"), "{head}");
     let records: Vec<Value> = serde_json::from_slice(&body).unwrap();
@@ -199,8 +199,7 @@ async fn large_records_are_given_all_at_once_and_are_not_held_all_at_once() {
 }
 
 #[tokio::test]
-async fn clients_that_take_nothing_of_their_answers_fill_no_memory_and_keep_nobody_from_small_ones()
-{
+async fn clients_that_do_not_read_responses_use_limited_memory_and_do_not_block_small_ones() {
     let base = large().await;
     let service = Service::start(&base, &[("REQUEST_TIMEOUT", "20s")]);
     let many = ids(100);
@@ -214,8 +213,8 @@ async fn clients_that_take_nothing_of_their_answers_fill_no_memory_and_keep_nobo
         ]
     });
     let asked = paths.take(500).map(async |path| service.ask(&path).await);
-    let mut greedy = join_all(asked).await;
-    for stream in &mut greedy {
+    let mut client = join_all(asked).await;
+    for stream in &mut client {
         let status = status(stream).await;
         assert!(["200", "408", "503"].contains(&status.as_str()), "{status}");
     }

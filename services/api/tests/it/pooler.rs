@@ -1,4 +1,4 @@
-//! PgBouncer between the API and PostgreSQL.
+//! The API with PgBouncer.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use jetline_testkit::postgres::{Database, PgBouncer};
 use tokio::time::timeout;
 
 use crate::{
-    base::{Answer, client_with, metrics, settings},
+    fixtures::{Answer, client_with, metrics, settings},
     serving::database,
 };
 
@@ -16,7 +16,7 @@ const IGNORED: (&str, &str) = ("ignore_startup_parameters", "extra_float_digits,
 const TRANSACTION: (&str, &str) = ("pool_mode", "transaction");
 const SESSION: (&str, &str) = ("pool_mode", "session");
 
-/// What the service ends with at its start.
+/// The error with which the service ends at start.
 async fn end(settings_of_pooler: &[(&str, &str)]) -> String {
     let postgres = Database::create("api_pooler").await;
     let pooler = PgBouncer::start(&postgres.url(), settings_of_pooler).unwrap();
@@ -47,21 +47,21 @@ async fn readiness(settings_of_pooler: &[(&str, &str)], settings: &ApiSettings) 
 }
 
 #[tokio::test]
-async fn pooler_that_cannot_be_worked_with_ends_the_service_with_what_helps() {
-    // A newer one carries prepared statements over, unless it is told not to.
+async fn unusable_pooler_ends_the_service_with_a_fix_in_its_error() {
+    // A newer PgBouncer supports prepared statements, unless they are disabled.
     let error = end(&[SESSION]).await;
     assert!(error.contains("ignore_startup_parameters"), "{error}");
 }
 
 #[tokio::test]
-async fn readiness_holds_what_requests_find() {
+async fn readiness_agrees_with_requests() {
     let settings = settings();
     let ready = readiness(&[IGNORED, SESSION], &settings).await;
     assert_eq!(ready.status, 200, "{}", ready.body);
     let ready = readiness(&[SESSION], &settings).await;
     let detail = ready.problem(503);
     assert!(detail.contains("ignore_startup_parameters"), "{detail}");
-    // With one that mixes sessions up, either all requests are answered or none is said to be.
+    // With transaction pooling, either all requests succeed or the service is not ready.
     let ready = readiness(&[IGNORED, TRANSACTION], &settings).await;
     if ready.status != 200 {
         let detail = ready.problem(503);

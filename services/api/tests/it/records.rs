@@ -1,17 +1,17 @@
-//! Records by id.
+//! The endpoints of records.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use crate::base::{Base, product};
+use crate::fixtures::{TestApi, product};
 
 fn noon() -> DateTime<Utc> {
     "2026-11-21T12:00:00.25Z".parse().unwrap()
 }
 
 #[tokio::test]
-async fn record_comes_as_its_line_said() {
-    for base in [Base::sqlite().await, Base::postgres().await] {
+async fn record_is_served_with_the_values_of_its_line() {
+    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
         let fingerprint = base.store(151_000, "7072.16", noon()).await;
         let answer = base.get("/products/151000").await;
         assert_eq!(answer.status, 200);
@@ -33,8 +33,8 @@ async fn record_comes_as_its_line_said() {
 }
 
 #[tokio::test]
-async fn price_beyond_floats_comes_out_digit_by_digit() {
-    for base in [Base::sqlite().await, Base::postgres().await] {
+async fn price_with_more_digits_than_a_float_is_exact() {
+    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
         let price = "12345678901234567890.12345678";
         base.store(1, price, noon()).await;
         assert_eq!(base.get("/products/1").await.raw("price"), price);
@@ -48,8 +48,8 @@ async fn price_beyond_floats_comes_out_digit_by_digit() {
 }
 
 #[tokio::test]
-async fn record_that_the_caller_has_is_not_sent_again() {
-    let base = Base::sqlite().await;
+async fn record_that_the_client_has_is_not_sent_again() {
+    let base = TestApi::sqlite().await;
     let tag = format!("\"{}\"", base.store(1, "1", noon()).await);
     for header in [
         tag.clone(),
@@ -71,7 +71,7 @@ async fn record_that_the_caller_has_is_not_sent_again() {
 
 #[tokio::test]
 async fn tags_on_several_lines_are_one_list() {
-    let base = Base::sqlite().await;
+    let base = TestApi::sqlite().await;
     let tag = format!("\"{}\"", base.store(1, "1", noon()).await);
     let other = ("if-none-match", "\"other\"");
     for (lines, expected) in [
@@ -85,8 +85,8 @@ async fn tags_on_several_lines_are_one_list() {
 }
 
 #[tokio::test]
-async fn large_records_come_whole_with_what_is_asked_for_twice_and_what_is_not_there() {
-    for base in [Base::sqlite().await, Base::postgres().await] {
+async fn large_records_are_served_with_duplicate_and_missing_ids() {
+    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
         let long = |id: i64| format!("\u{e9}\"{}", id.to_string().repeat(400_000));
         for id in 1..=3 {
             base.store(id, "1", noon()).await;
@@ -107,7 +107,7 @@ async fn large_records_come_whole_with_what_is_asked_for_twice_and_what_is_not_t
 
 #[tokio::test]
 async fn head_is_answered_as_get_without_the_body() {
-    let base = Base::sqlite().await;
+    let base = TestApi::sqlite().await;
     base.store(1, "1", noon()).await;
     let response = base.client().head("/products/1").send().await;
     response.assert_status_is_ok();
@@ -118,15 +118,15 @@ async fn head_is_answered_as_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn record_that_is_not_there_is_a_problem() {
-    let base = Base::sqlite().await;
+async fn missing_record_is_a_problem() {
+    let base = TestApi::sqlite().await;
     let detail = base.get("/products/7").await.problem(404);
     assert_eq!(detail, "no record of products has the id 7");
 }
 
 #[tokio::test]
-async fn id_that_is_none_is_told_by_the_name_of_its_parameter() {
-    let base = Base::sqlite().await;
+async fn error_for_an_invalid_id_names_its_parameter() {
+    let base = TestApi::sqlite().await;
     for path in [
         "/products/abc",
         "/products/1.5",
@@ -139,8 +139,8 @@ async fn id_that_is_none_is_told_by_the_name_of_its_parameter() {
 }
 
 #[tokio::test]
-async fn several_records_come_in_the_order_asked_for() {
-    for base in [Base::sqlite().await, Base::postgres().await] {
+async fn several_records_come_in_the_order_of_the_request() {
+    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
         for id in [1, 2, 3] {
             base.store(id, "1", noon()).await;
         }
@@ -152,8 +152,8 @@ async fn several_records_come_in_the_order_asked_for() {
 }
 
 #[tokio::test]
-async fn one_to_a_hundred_records_can_be_asked_for() {
-    let base = Base::sqlite().await;
+async fn one_to_a_hundred_records_can_be_requested() {
+    let base = TestApi::sqlite().await;
     let query = |ids: u32| {
         (0..ids)
             .map(|id| format!("id={id}"))

@@ -13,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::base::{Answer, Base, client_with, metrics, settings};
+use crate::fixtures::{Answer, TestApi, client_with, metrics, settings};
 
 #[derive(Parser)]
 struct Cli {
@@ -29,8 +29,8 @@ pub(crate) fn database(url: Option<&str>, read_url: Option<&str>) -> DatabaseSet
 }
 
 #[tokio::test]
-async fn requests_are_answered_on_the_port_until_the_soft_shutdown() {
-    let base = Base::sqlite().await;
+async fn requests_are_served_on_the_port_until_the_soft_shutdown() {
+    let base = TestApi::sqlite().await;
     let shutdown = Shutdown::new();
     let api = bind(&settings(), base.db.clone(), metrics(), shutdown.clone())
         .await
@@ -53,7 +53,7 @@ async fn requests_are_answered_on_the_port_until_the_soft_shutdown() {
 
 #[tokio::test]
 async fn hard_shutdown_does_not_wait_for_connections() {
-    let base = Base::sqlite().await;
+    let base = TestApi::sqlite().await;
     let shutdown = Shutdown::new();
     let api = bind(&settings(), base.db.clone(), metrics(), shutdown.clone())
         .await
@@ -66,8 +66,8 @@ async fn hard_shutdown_does_not_wait_for_connections() {
 }
 
 #[tokio::test]
-async fn port_that_is_taken_is_told_with_its_setting() {
-    let base = Base::sqlite().await;
+async fn error_for_a_port_in_use_names_the_setting() {
+    let base = TestApi::sqlite().await;
     let bind = async |settings| bind(&settings, base.db.clone(), metrics(), Shutdown::new()).await;
     let first = bind(settings()).await.unwrap();
     let mut taken = settings();
@@ -80,8 +80,8 @@ async fn port_that_is_taken_is_told_with_its_setting() {
 }
 
 #[tokio::test]
-async fn file_of_users_that_is_not_there_is_told_with_its_setting() {
-    let base = Base::sqlite().await;
+async fn error_for_a_missing_users_file_names_the_setting() {
+    let base = TestApi::sqlite().await;
     let mut settings = settings();
     settings.users_file = Some("/nowhere/users".into());
     let bound = bind(&settings, base.db.clone(), metrics(), Shutdown::new()).await;
@@ -90,7 +90,7 @@ async fn file_of_users_that_is_not_there_is_told_with_its_setting() {
 }
 
 #[test]
-fn replica_is_read_when_there_is_one_and_a_missing_database_is_told_by_its_variable() {
+fn replica_is_preferred_and_errors_name_the_variable() {
     let url = |settings: &DatabaseSettings| {
         let url = settings.url().map(SecretUrl::expose);
         url.map(str::to_owned).map_err(|error| format!("{error:#}"))
@@ -109,34 +109,34 @@ fn replica_is_read_when_there_is_one_and_a_missing_database_is_told_by_its_varia
             .unwrap_err()
             .contains("DATABASE_URL is not set")
     );
-    let wrong = url(&database(Some("mysql://ann:geheim@db/x"), None)).unwrap_err();
+    let wrong = url(&database(Some("mysql://ann:hunter2@db/x"), None)).unwrap_err();
     assert!(
-        wrong.contains("DATABASE_URL") && !wrong.contains("geheim"),
+        wrong.contains("DATABASE_URL") && !wrong.contains("hunter2"),
         "{wrong}"
     );
 }
 
 #[tokio::test]
-async fn service_starts_while_its_database_is_away_and_answers_that_it_is() {
-    let url = "postgres://ann:geheim@127.0.0.1:1/none";
+async fn service_starts_while_its_database_is_unavailable_and_is_not_ready() {
+    let url = "postgres://ann:hunter2@127.0.0.1:1/none";
     let mut api = settings();
     api.request_timeout = Duration::from_secs(2);
     let db = connect(&database(Some(url), None), &api).await.unwrap();
     let client = client_with(db, None, &api);
     let answer = Answer::of(client.get("/readyz").send().await).await;
     let detail = answer.problem(503);
-    assert!(!detail.contains("geheim"), "{detail}");
+    assert!(!detail.contains("hunter2"), "{detail}");
 }
 
 #[tokio::test]
 async fn service_is_not_ready_while_a_table_that_requests_read_is_locked() {
-    let base = Base::postgres().await;
+    let base = TestApi::postgres().await;
     for table in ["products", "objects", "rejected_lines"] {
         assert_eq!(base.get("/readyz").await.status, 200, "{table}");
         let lock = base.db.begin().await.unwrap();
         let sql = format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
         lock.execute_unprepared(&sql).await.unwrap();
-        // However often it is asked, the pool of ten is not used up.
+        // Concurrent checks do not use up the pool of ten.
         for ready in join_all((0..20).map(|_| base.get("/readyz"))).await {
             ready.problem(503);
         }
@@ -152,7 +152,7 @@ async fn service_is_not_ready_while_a_table_that_requests_read_is_locked() {
 }
 
 #[tokio::test]
-async fn database_that_comes_back_is_read_again() {
+async fn database_that_is_available_again_is_read() {
     let mut server = PostgresServer::start().unwrap();
     let url = Database::create_on(&server).await.url();
     let settings_of_database = database(Some(&url), None);
@@ -162,7 +162,7 @@ async fn database_that_comes_back_is_read_again() {
     let db = connect(&settings_of_database, &api).await.unwrap();
     let client = client_with(db, None, &api);
     let status = async |path: &str| client.get(path).send().await.0.status().as_u16();
-    // Nothing is there. One reader of single ids has kept its connection.
+    // There are no records. One record loader has kept its connection.
     let there = [("/products?id=1", 200), ("/products/1", 404)];
     for (path, expected) in there {
         assert_eq!(status(path).await, expected, "{path}");
@@ -175,7 +175,7 @@ async fn database_that_comes_back_is_read_again() {
     server.start_again().unwrap();
     for (path, expected) in there {
         let mut answers = Vec::new();
-        // Each connection of before may fail once.
+        // Each old connection may fail once.
         for _ in 0..=connections {
             answers.push(status(path).await);
         }
@@ -184,7 +184,7 @@ async fn database_that_comes_back_is_read_again() {
 }
 
 #[tokio::test]
-async fn readers_of_single_ids_leave_connections_for_everybody_else() {
+async fn record_loaders_leave_connections_for_other_requests() {
     for connections in [1, 2, 4] {
         let database_of_test = Database::create("api_connections").await;
         let mut settings_of_database = database(Some(&database_of_test.url()), None);

@@ -1,4 +1,4 @@
-//! An API on a port, and connections to it that say whatever a test wants.
+//! An API on a port, and raw connections to it.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,22 +11,22 @@ use tokio::{
     time::timeout,
 };
 
-use crate::base::{Base, metrics};
+use crate::fixtures::{TestApi, metrics};
 
-/// How long the other side may take, also on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Timeout of every read and write; long, as the machine may be busy with other tests.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// An API on a port. It ends with its owner.
+/// An API on a port; stopped when dropped.
 pub(crate) struct Socket {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: Shutdown,
     serving: JoinHandle<()>,
-    _base: Base,
+    _base: TestApi,
 }
 
 impl Socket {
     pub(crate) async fn serve(settings: &ApiSettings) -> Self {
-        let base = Base::sqlite().await;
+        let base = TestApi::sqlite().await;
         let shutdown = Shutdown::new();
         let api = bind(settings, base.db.clone(), metrics(), shutdown.clone())
             .await
@@ -45,7 +45,7 @@ impl Socket {
 
     /// Waits until all connections have ended after a soft shutdown.
     pub(crate) async fn ended(mut self) {
-        let ended = timeout(PATIENCE, &mut self.serving).await;
+        let ended = timeout(TIMEOUT, &mut self.serving).await;
         ended.expect("it serves on").unwrap();
     }
 }
@@ -59,27 +59,27 @@ impl Drop for Socket {
 pub(crate) struct Connection(pub(crate) TcpStream);
 
 impl Connection {
-    /// Says something; the other side may have ended the connection.
-    pub(crate) async fn say(&mut self, text: &str) -> bool {
-        let said = timeout(PATIENCE, self.0.write_all(text.as_bytes())).await;
-        said.expect("the other side takes no more").is_ok()
+    /// Writes a text; `false` where the other side has closed the connection.
+    pub(crate) async fn send(&mut self, text: &str) -> bool {
+        let written = timeout(TIMEOUT, self.0.write_all(text.as_bytes())).await;
+        written.expect("the other side reads no more").is_ok()
     }
 
-    /// Reads the head of an answer.
+    /// Reads the head of a response.
     pub(crate) async fn head(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            let byte = timeout(PATIENCE, self.0.read_u8()).await;
+            let byte = timeout(TIMEOUT, self.0.read_u8()).await;
             head.push(byte.expect("no answer").unwrap());
         }
         String::from_utf8(head).unwrap()
     }
 
-    /// What comes until the other side ends the connection.
+    /// Reads until the other side closes the connection.
     pub(crate) async fn rest(&mut self) -> String {
         let mut rest = Vec::new();
-        // A reset ends it too: something was said that nobody wanted to hear.
-        let ended = timeout(PATIENCE, self.0.read_to_end(&mut rest)).await;
+        // A reset ends it too: not everything that was sent was read.
+        let ended = timeout(TIMEOUT, self.0.read_to_end(&mut rest)).await;
         let _ = ended.expect("the connection stays open");
         String::from_utf8(rest).unwrap()
     }

@@ -1,4 +1,4 @@
-//! An API over a database of the test's own.
+//! An API on the test's own database.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,14 +21,14 @@ use tempfile::TempDir;
 
 /// A client of an API, with its database.
 #[derive(Clone)]
-pub(crate) struct Base {
+pub(crate) struct TestApi {
     pub(crate) db: DatabaseConnection,
     client: Arc<TestClient<BoxEndpoint<'static, Response>>>,
     sqlite: Arc<Option<TempDir>>,
     _postgres: Arc<Option<Database>>,
 }
 
-impl Base {
+impl TestApi {
     pub(crate) async fn sqlite() -> Self {
         Self::sqlite_with(&settings()).await
     }
@@ -37,7 +37,7 @@ impl Base {
         Self::on_sqlite(None, settings).await
     }
 
-    /// With users who may read.
+    /// With authentication, if there are users.
     pub(crate) async fn guarded(users: Option<Users>) -> Self {
         Self::on_sqlite(users, &settings()).await
     }
@@ -72,7 +72,7 @@ impl Base {
         }
     }
 
-    /// Where its SQLite database is.
+    /// The URL of its SQLite database.
     pub(crate) fn url(&self) -> String {
         let directory = self.sqlite.as_ref().as_ref().unwrap();
         format!("sqlite://{}", directory.path().join("test.db").display())
@@ -94,7 +94,7 @@ impl Base {
         &self.client
     }
 
-    /// Stores a product whose line is this JSON, as a writer does, and returns its fingerprint.
+    /// Stores a product as a writer does, and returns its fingerprint.
     pub(crate) async fn store(&self, id: i64, price: &str, at: DateTime<Utc>) -> Fingerprint {
         let product = product(id, price);
         let fingerprint = Fingerprint::of(&product).unwrap();
@@ -172,7 +172,7 @@ pub(crate) fn client_with(
     TestClient::new(app.endpoint(settings, &mut rand::rng()))
 }
 
-/// What came back.
+/// A response.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: String,
@@ -201,7 +201,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    /// The text of a field, digit by digit.
+    /// The raw JSON text of a field.
     pub(crate) fn raw(&self, field: &str) -> String {
         let fields: std::collections::HashMap<String, Box<RawValue>> =
             serde_json::from_str(&self.body).unwrap();
@@ -215,7 +215,7 @@ impl Answer {
         entries.iter().map(|entry| entry[field].clone()).collect()
     }
 
-    /// The detail of a problem that has this status.
+    /// The detail of a problem; asserts its status.
     pub(crate) fn problem(&self, status: u16) -> String {
         let json = self.json();
         assert_eq!(self.status, status, "{json}");
@@ -232,7 +232,7 @@ impl Answer {
         json["detail"].as_str().unwrap().to_owned()
     }
 
-    /// Where the list goes on.
+    /// The path of the next page.
     pub(crate) fn next(&self) -> Option<String> {
         let link = self.header("link")?;
         let path = link.strip_prefix('<')?.strip_suffix(">; rel=\"next\"")?;

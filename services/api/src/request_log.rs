@@ -1,4 +1,4 @@
-//! Every request: its id, a line in the log, its metrics, and its span where traces are on.
+//! The id, the log message, the metrics and the span of every request.
 
 use std::{
     sync::{
@@ -19,13 +19,13 @@ use crate::series::{Kind, Series};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The route of what is not served.
+/// The route of requests to unknown paths.
 const UNKNOWN: &str = "unknown";
 
-/// The longest request id that is taken from a caller.
+/// Maximum length of a request id that is accepted from a client.
 const MAX_ID_CHARS: usize = 128;
 
-/// Numbers the requests that bring no id, and counts all.
+/// Generates ids for requests without one, and counts all requests.
 pub(crate) struct Requests {
     process: u64,
     next: AtomicU64,
@@ -33,7 +33,7 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// Ids that start with a number of this process alone.
+    /// `process` is random, and a prefix of all generated ids.
     pub(crate) fn new(process: u64) -> Self {
         Self {
             process,
@@ -43,8 +43,8 @@ impl Requests {
     }
 
     fn id(&self, request: &Request) -> HeaderValue {
-        let brought = request.headers().get(REQUEST_ID);
-        if let Some(id) = brought.filter(|id| is_reasonable(id.as_bytes())) {
+        let given = request.headers().get(REQUEST_ID);
+        if let Some(id) = given.filter(|id| is_valid(id.as_bytes())) {
             return id.clone();
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -53,14 +53,14 @@ impl Requests {
     }
 }
 
-/// Short, and nothing in it that could break a line of a log.
-fn is_reasonable(id: &[u8]) -> bool {
+/// Whether a request id is short, and has no characters that could corrupt a log.
+fn is_valid(id: &[u8]) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte);
     (1..=MAX_ID_CHARS).contains(&id.len()) && id.iter().all(allowed)
 }
 
-/// Answers a request through an endpoint that turns every error into a response.
-pub(crate) async fn observed<E: Endpoint<Output = Response>>(
+/// Handles a request, logs and counts it. The endpoint turns every error into a response.
+pub(crate) async fn with_log<E: Endpoint<Output = Response>>(
     endpoint: Arc<E>,
     request: Request,
     requests: Arc<Requests>,
@@ -70,7 +70,7 @@ pub(crate) async fn observed<E: Endpoint<Output = Response>>(
     let method = request.method().clone();
     let uri = request.uri().clone();
     let path = uri.path();
-    let span = Span::begin(SpanKind::Server, known(&method), caller(&request));
+    let span = Span::begin(SpanKind::Server, method_name(&method), caller(&request));
     let trace = span.context();
     let mut response = endpoint.call(request).await?;
 
@@ -98,7 +98,7 @@ pub(crate) async fn observed<E: Endpoint<Output = Response>>(
         log!(Level::INFO);
     }
     let kind = Kind {
-        method: known(&method),
+        method: method_name(&method),
         route,
         status,
     };
@@ -107,27 +107,27 @@ pub(crate) async fn observed<E: Endpoint<Output = Response>>(
     Ok(response)
 }
 
-/// Whether somebody who watches asks every few seconds, and all is well.
+/// Whether it is a successful request of monitoring, which come every few seconds.
 fn is_routine(path: &str, status: u16) -> bool {
     status < 400 && matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
-/// The caller's place in its trace, of which the request is a part then.
+/// The trace context of the caller.
 fn caller(request: &Request) -> Option<TraceContext> {
     let header = request.headers().get(TraceContext::HEADER)?;
     TraceContext::parse(header.to_str().ok()?)
 }
 
-/// Ends the span as OpenTelemetry's conventions for HTTP servers say: an error of the caller's is none of the server's.
+/// Ends the span by OpenTelemetry's conventions for HTTP servers: client errors are not errors of the span.
 fn end(span: Span, method: &Method, path: &str, route: &str, status: u16) {
     if !span.is_kept() {
         return span.end();
     }
     if route != UNKNOWN {
-        span.rename(format!("{} {route}", known(method)));
+        span.rename(format!("{} {route}", method_name(method)));
         span.set("http.route", route.to_owned());
     }
-    span.set("http.request.method", known(method));
+    span.set("http.request.method", method_name(method));
     span.set("http.response.status_code", i64::from(status));
     span.set("url.path", path.to_owned());
     if status < 500 {
@@ -138,7 +138,7 @@ fn end(span: Span, method: &Method, path: &str, route: &str, status: u16) {
     }
 }
 
-/// The pattern of the path, not the path: every value is another time series.
+/// The pattern of the path instead of the path: every value is a time series of its own.
 fn route(response: &Response) -> Arc<str> {
     match response.data::<PathPattern>() {
         Some(pattern) if !pattern.0.is_empty() => pattern.0.clone(),
@@ -146,8 +146,8 @@ fn route(response: &Response) -> Arc<str> {
     }
 }
 
-/// A caller can invent methods, and each would be another time series.
-fn known(method: &Method) -> &'static str {
+/// The name of a standard method. Clients may send any method, and each would be a time series of its own.
+fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
@@ -164,15 +164,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn id_that_could_break_a_log_is_not_reasonable() {
-        assert!(is_reasonable(b"7f3a-22_x.1:2/3+4="));
+    fn id_that_could_corrupt_a_log_is_not_valid() {
+        assert!(is_valid(b"7f3a-22_x.1:2/3+4="));
         for id in [&b""[..], b"a b", b"a\tb", b"a\"b", &[b'a'; 129]] {
-            assert!(!is_reasonable(id));
+            assert!(!is_valid(id));
         }
     }
 
     #[test]
-    fn caller_is_known_by_its_header_and_a_malformed_one_is_not_taken() {
+    fn trace_context_of_the_caller_is_parsed_and_a_malformed_one_ignored() {
         let of = |header: &str| {
             let request = Request::builder().header("traceparent", header);
             caller(&request.finish()).map(|caller| caller.to_string())

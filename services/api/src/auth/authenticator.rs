@@ -1,0 +1,310 @@
+//! Authenticates requests by HTTP Basic.
+//!
+//! Argon2 takes tens of milliseconds and megabytes. Therefore a password that was verified recently is recognised by a
+//! keyed hash, few passwords are verified concurrently, and a limited number waits for that. All rejected requests get
+//! the same response.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use blake2::{
+    Blake2bMac,
+    digest::{FixedOutput, KeyInit, Update, consts::U32},
+};
+use poem::{
+    Endpoint, IntoResponse, Request, Response, Result,
+    http::{HeaderValue, StatusCode, header},
+};
+use rand::RngCore;
+use tokio::{sync::Semaphore, time::Instant};
+
+use super::Users;
+use crate::problem::Problem;
+
+/// How long a verified password is cached after its last use. The users do not change while the process runs.
+const CACHE_TIME: Duration = Duration::from_mins(1);
+/// Maximum number of cached passwords.
+const CACHE_CAPACITY: usize = 1024;
+/// Maximum number of concurrent verifications: each takes 19 MiB and a core.
+const MAX_VERIFICATIONS: usize = 2;
+/// Maximum number of passwords that wait for their verification or are verified; more would not be verified in time.
+const MAX_PENDING: usize = 256;
+/// `Retry-After` in seconds when the maximum is reached.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+/// Paths that need no authentication.
+const PUBLIC_PATHS: [&str; 2] = ["/healthz", "/readyz"];
+
+type Digest = [u8; 32];
+
+/// Verifies credentials, and caches verified ones.
+pub(crate) struct Authenticator {
+    users: Users,
+    key: [u8; 64],
+    /// Digests of verified credentials, with the time of their last use.
+    verified: Mutex<HashMap<Digest, Instant>>,
+    verifications: Arc<Semaphore>,
+    /// Permits to wait for a verification.
+    pending: Semaphore,
+}
+
+/// The result of the authentication of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Authentication {
+    Accepted,
+    Rejected,
+    /// Too many verifications are pending, whoever the client is.
+    Overloaded,
+}
+
+impl Authenticator {
+    pub(crate) fn new(users: Users, randomness: &mut impl RngCore) -> Arc<Self> {
+        let mut key = [0; 64];
+        randomness.fill_bytes(&mut key);
+        Arc::new(Self {
+            users,
+            key,
+            verified: Mutex::default(),
+            verifications: Arc::new(Semaphore::new(MAX_VERIFICATIONS)),
+            pending: Semaphore::new(MAX_PENDING),
+        })
+    }
+
+    async fn authenticate(self: &Arc<Self>, request: &Request) -> Authentication {
+        let Some(credentials) = credentials(request) else {
+            return Authentication::Rejected;
+        };
+        let digest = self.digest(b"credentials", &credentials);
+        if self.is_cached(&digest) {
+            return Authentication::Accepted;
+        }
+        let Ok(_permit) = self.pending.try_acquire() else {
+            return Authentication::Overloaded;
+        };
+        if self.verify(credentials, digest).await {
+            Authentication::Accepted
+        } else {
+            Authentication::Rejected
+        }
+    }
+
+    fn digest(&self, purpose: &[u8], of: &[u8]) -> Digest {
+        Blake2bMac::<U32>::new(&self.key.into())
+            .chain(purpose)
+            .chain([0])
+            .chain(of)
+            .finalize_fixed()
+            .into()
+    }
+
+    fn is_cached(&self, digest: &Digest) -> bool {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(used) = verified.get_mut(digest) else {
+            return false;
+        };
+        if used.elapsed() >= CACHE_TIME {
+            return false;
+        }
+        *used = Instant::now();
+        true
+    }
+
+    fn cache(&self, digest: Digest) {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified.len() >= CACHE_CAPACITY {
+            verified.retain(|_, used| used.elapsed() < CACHE_TIME);
+        }
+        if verified.len() < CACHE_CAPACITY {
+            verified.insert(digest, Instant::now());
+        }
+    }
+
+    async fn verify(self: &Arc<Self>, credentials: Vec<u8>, digest: Digest) -> bool {
+        let Ok(permit) = self.verifications.clone().acquire_owned().await else {
+            return false;
+        };
+        // A client may open many connections at once; the first of them may have been verified meanwhile.
+        if self.is_cached(&digest) {
+            return true;
+        }
+        let authenticator = self.clone();
+        let verified = tokio::task::spawn_blocking(move || {
+            // Held until the verification ends, even if the caller was cancelled.
+            let _permit = permit;
+            let right = authenticator.is_right(&credentials);
+            if right {
+                authenticator.cache(digest);
+            }
+            right
+        });
+        verified.await.unwrap_or(false)
+    }
+
+    fn is_right(&self, credentials: &[u8]) -> bool {
+        let Some(colon) = credentials.iter().position(|byte| *byte == b':') else {
+            return false;
+        };
+        let Ok(name) = std::str::from_utf8(&credentials[..colon]) else {
+            return false;
+        };
+        let digest = self.digest(b"name", name.as_bytes());
+        let decoy = digest.first_chunk().copied().map_or(0, u64::from_le_bytes);
+        self.users.verify(name, &credentials[colon + 1..], decoy)
+    }
+}
+
+/// The credentials of a request, `user:password`.
+fn credentials(request: &Request) -> Option<Vec<u8>> {
+    let (scheme, token) = request.header(header::AUTHORIZATION)?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    BASE64_STANDARD.decode(token.trim()).ok()
+}
+
+/// Handles a request if it is authenticated.
+pub(crate) async fn authenticated<E: Endpoint<Output = Response>>(
+    endpoint: Arc<E>,
+    request: Request,
+    authenticator: Option<Arc<Authenticator>>,
+) -> Result<Response> {
+    let Some(authenticator) = authenticator else {
+        return endpoint.call(request).await;
+    };
+    if PUBLIC_PATHS.contains(&request.uri().path()) {
+        return endpoint.call(request).await;
+    }
+    match authenticator.authenticate(&request).await {
+        Authentication::Accepted => endpoint.call(request).await,
+        Authentication::Rejected => Ok(unauthorized()),
+        Authentication::Overloaded => Ok(overloaded()),
+    }
+}
+
+/// The same response for all causes, so that it does not reveal the names of users.
+fn unauthorized() -> Response {
+    let detail = "this needs a user and a password";
+    let mut response = Problem::new(StatusCode::UNAUTHORIZED, detail).into_response();
+    let challenge = HeaderValue::from_static("Basic realm=\"jetline\", charset=\"UTF-8\"");
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, challenge);
+    response
+}
+
+fn overloaded() -> Response {
+    let detail = "too many passwords are being verified";
+    let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, RETRY_AFTER);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::auth::hash_password;
+
+    fn authenticator() -> Arc<Authenticator> {
+        let line = hash_password("ann", "one", &mut rand::rng()).unwrap();
+        Authenticator::new(Users::parse(&line).unwrap(), &mut rand::rng())
+    }
+
+    fn request(credentials: &str) -> Request {
+        let token = BASE64_STANDARD.encode(credentials);
+        Request::builder()
+            .header("authorization", format!("Basic {token}"))
+            .finish()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn right_password_is_cached_while_it_is_used_and_a_wrong_one_never() {
+        let authenticator = authenticator();
+        let wrong = authenticator.authenticate(&request("ann:two")).await;
+        assert_eq!(wrong, Authentication::Rejected);
+        assert!(authenticator.verified.lock().unwrap().is_empty());
+
+        let right = authenticator.authenticate(&request("ann:one")).await;
+        assert_eq!(right, Authentication::Accepted);
+        let digest = authenticator.digest(b"credentials", b"ann:one");
+        assert!(!authenticator.is_cached(&authenticator.digest(b"credentials", b"ann:two")));
+        for _ in 0..3 {
+            tokio::time::advance(CACHE_TIME / 2).await;
+            assert!(authenticator.is_cached(&digest));
+        }
+        tokio::time::advance(CACHE_TIME).await;
+        assert!(!authenticator.is_cached(&digest));
+    }
+
+    #[tokio::test]
+    async fn requests_without_basic_authentication_are_rejected() {
+        let authenticator = authenticator();
+        for header in ["", "Basic", "Basic %%%", "Bearer ann:one", "Basic YW5u"] {
+            let request = Request::builder().header("authorization", header).finish();
+            let result = authenticator.authenticate(&request).await;
+            assert_eq!(result, Authentication::Rejected, "{header}");
+        }
+        assert_eq!(
+            authenticator.authenticate(&Request::default()).await,
+            Authentication::Rejected
+        );
+    }
+
+    #[tokio::test]
+    async fn pending_verifications_are_limited_and_cached_passwords_need_none() {
+        let authenticator = authenticator();
+        assert_eq!(
+            authenticator.authenticate(&request("ann:one")).await,
+            Authentication::Accepted
+        );
+        let verifications = authenticator.verifications.acquire_many(2).await.unwrap();
+        let mut waiting: Vec<_> = (0..MAX_PENDING)
+            .map(|number| {
+                let (authenticator, request) =
+                    (authenticator.clone(), request(&format!("eve:{number}")));
+                Box::pin(async move { authenticator.authenticate(&request).await })
+            })
+            .collect();
+        for result in &mut waiting {
+            assert!(futures::poll!(result).is_pending());
+        }
+        for credentials in ["eve:more", "ann:two"] {
+            let request = request(credentials);
+            let result = authenticator.authenticate(&request).now_or_never();
+            assert_eq!(result, Some(Authentication::Overloaded));
+        }
+        let known = request("ann:one");
+        let result = authenticator.authenticate(&known).now_or_never();
+        assert_eq!(result, Some(Authentication::Accepted));
+        // Cancelled requests release their permits.
+        waiting.clear();
+        drop(verifications);
+        assert_eq!(
+            authenticator.authenticate(&request("eve:more")).await,
+            Authentication::Rejected
+        );
+    }
+
+    #[tokio::test]
+    async fn password_that_was_verified_while_waiting_is_not_verified_again() {
+        let authenticator = authenticator();
+        let verifications = authenticator
+            .verifications
+            .clone()
+            .acquire_many_owned(2)
+            .await;
+        let request = request("ann:two");
+        let mut waiting = Box::pin(authenticator.authenticate(&request));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        // As if another connection had verified it; a verification would fail.
+        authenticator.cache(authenticator.digest(b"credentials", b"ann:two"));
+        drop(verifications);
+        assert_eq!(waiting.await, Authentication::Accepted);
+    }
+}
