@@ -1,8 +1,8 @@
-//! Texts with braces, brackets and backslashes in them, taken apart.
+//! Splits texts that contain braces, brackets and backslashes.
 
 use std::{iter, ops::Range};
 
-/// The parts between separators, but not those within braces and brackets or behind a backslash.
+/// Splits at separators, except within braces and brackets or after a backslash.
 pub(crate) fn split(text: &str, separator: char) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut begin, mut at) = (0, 0);
@@ -19,7 +19,7 @@ pub(crate) fn split(text: &str, separator: char) -> Vec<&str> {
     parts
 }
 
-/// Where the braces are that are within no others.
+/// The ranges of the outermost braces.
 pub(crate) fn groups(text: &str) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
     iter::from_fn(move || {
@@ -35,7 +35,7 @@ pub(crate) fn groups(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// How long the braces are with which a text begins. One that is never closed is a character like any other.
+/// The length of the braces at the start of a text. A brace that is never closed is an ordinary character.
 fn group(text: &str) -> Option<usize> {
     let (mut depth, mut at) = (0, 0);
     while at < text.len() {
@@ -49,8 +49,8 @@ fn group(text: &str) -> Option<usize> {
     (text.starts_with('{') && depth == 0).then_some(at)
 }
 
-/// How long the character is with which a text begins: with what a backslash takes the meaning from, and as a whole where
-/// it is a class in brackets, of which the first character may be `]`.
+/// The length of the first token of a text: a character, a backslash with the character it escapes, or a class in
+/// brackets, whose first character may be `]`.
 fn token(text: &str) -> usize {
     let mut characters = text.chars();
     match characters.next() {
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commas_separate_but_within_braces_and_brackets_and_behind_backslashes() {
+    fn commas_separate_except_within_braces_and_brackets_or_after_backslashes() {
         for (text, parts) in [
             ("a,b", vec!["a", "b"]),
             ("in/*.{jsonl,gz},b", vec!["in/*.{jsonl,gz}", "b"]),

@@ -1,10 +1,10 @@
 //! Files of a local directory.
 //!
-//! A file's version is its size, its modification time and its inode. It is looked at again behind every block, so that
-//! no byte of a file that was written to or replaced in between is taken for the version that was listed. Links to
-//! files are followed; links to directories are not, and are told.
+//! A file's version is its size, modification time and inode. It is checked again after every block, so that no byte of a
+//! file that was modified or replaced meanwhile is returned for the listed version. Links to files are followed; links to
+//! directories are skipped.
 
-mod reading;
+mod file_read;
 mod walk;
 
 use std::{
@@ -21,13 +21,13 @@ use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use tokio::task;
 
-use self::reading::Reading;
+use self::file_read::FileRead;
 use crate::{ByteStream, Error, Listing, ObjectVersion, OwnDatabase, Pattern, Source};
 
-/// Bytes that are read at once.
+/// How many bytes are read at once.
 const BLOCK: u64 = 1 << 20;
 
-const NO_PERMISSION: &str = "this user may not read it: look at its permissions";
+const NO_PERMISSION: &str = "permission denied: check its permissions";
 
 /// A directory's files, or a single file.
 #[derive(Clone, Debug)]
@@ -39,14 +39,14 @@ pub struct Directory {
     own: OwnDatabase,
 }
 
-/// Whether there is anything of this name, a link to nothing included.
+/// Whether anything has this name, including a dangling link.
 pub(crate) async fn exists(path: &Path) -> Result<bool, Error> {
     let path = path.to_owned();
     blocking(move || Ok(path.symlink_metadata().is_ok())).await
 }
 
 impl Directory {
-    /// Opens a directory, of which the files that match are read, or a single file.
+    /// Opens a directory, of which `files` selects the files, or a single file.
     pub async fn open(path: &Path, files: Pattern) -> Result<Self, Error> {
         let path = path.to_owned();
         blocking(move || {
@@ -85,7 +85,7 @@ impl Directory {
         })
     }
 
-    /// The same without the files of a database.
+    /// Excludes the files of a database.
     #[must_use]
     pub fn without(mut self, own: OwnDatabase) -> Self {
         self.own = own;
@@ -102,8 +102,8 @@ impl Directory {
         if !metadata.is_file() {
             return Err(refused("list", &path, &irregular(&metadata)));
         }
-        if self.own.files().hold(&path, &metadata) {
-            let reason = "it is a file of the database that is loaded into (DATABASE_URL)";
+        if self.own.files().contains(&path, &metadata) {
+            let reason = "it is a file of the target database (DATABASE_URL)";
             return Err(refused("list", &path, reason));
         }
         Ok(Listing {
@@ -135,29 +135,29 @@ impl Source for Directory {
     }
 
     fn read(&self, object: &ObjectVersion, range: Range<u64>) -> ByteStream {
-        let reading = Reading {
+        let file_read = FileRead {
             path: self.path.join(&object.key),
             root: self.path.clone(),
             etag: object.etag.clone(),
             uri: object.uri(),
         };
-        let reading = Arc::new(reading);
+        let file_read = Arc::new(file_read);
         let end = range.end.min(object.size);
         if object.size == 0 {
-            return stream::once(blocking(move || reading.check_empty()))
+            return stream::once(blocking(move || file_read.check_empty()))
                 .filter_map(async |checked| checked.err().map(Err))
                 .boxed();
         }
         stream::try_unfold((None, range.start), move |(file, offset)| {
-            let reading = reading.clone();
+            let file_read = file_read.clone();
             async move {
                 if offset >= end {
                     return Ok(None);
                 }
                 let length = BLOCK.min(end - offset);
                 let (file, block) = blocking(move || {
-                    let file = file.map_or_else(|| reading.open(), Ok)?;
-                    let block = reading.block(&file, offset, length)?;
+                    let file = file.map_or_else(|| file_read.open(), Ok)?;
+                    let block = file_read.block(&file, offset, length)?;
                     Ok((file, block))
                 })
                 .await?;
@@ -168,7 +168,7 @@ impl Source for Directory {
     }
 }
 
-/// Why something can be no object.
+/// Why a file cannot be an object.
 fn irregular(metadata: &Metadata) -> String {
     let kind = metadata.file_type();
     let what = if kind.is_fifo() {
@@ -210,7 +210,7 @@ fn last_modified(metadata: &Metadata) -> DateTime<Utc> {
 
 fn failed(action: &'static str, path: &Path, error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::NotFound => Error::Absent {
+        io::ErrorKind::NotFound => Error::NotFound {
             uri: format!("file://{}", path.display()),
             reason: "it does not exist".to_owned(),
         },

@@ -1,7 +1,7 @@
-//! Globs, matched segment by segment, so that they tell as well what can match below a directory.
+//! Globs, matched segment by segment, so that they also decide whether anything below a directory can match.
 //!
-//! A segment that begins with `.` or `_` is hidden: it matches only what begins with that character itself, in one of its
-//! alternatives.
+//! A segment that begins with `.` or `_` is hidden: only a pattern that begins with that character, in one of its
+//! alternatives, matches it.
 
 use std::ops::Range;
 
@@ -9,14 +9,14 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::braces;
 
-/// The most alternatives that are spelled out.
-const ALTERNATIVES: usize = 1_000;
+/// The most alternatives into which braces are expanded.
+const MAX_ALTERNATIVES: usize = 1_000;
 
-/// `*` and `?` stay within a segment, `**` does not; a backslash takes the meaning from the character behind it.
+/// `*` and `?` match within a segment, `**` across segments; a backslash escapes the character after it.
 #[derive(Clone, Debug)]
 pub(crate) struct Glob {
-    /// One for each alternative that has a slash.
-    ways: Vec<Vec<Segment>>,
+    /// The expansions of all braces that contain a slash.
+    paths: Vec<Vec<Segment>>,
 }
 
 #[derive(Clone, Debug)]
@@ -29,44 +29,44 @@ enum Segment {
     },
 }
 
-/// Not a pattern.
+/// A text is not a pattern.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidPattern(String);
 
-/// Whether a segment of a key is not meant unless it is named.
+/// Whether a segment of a key is excluded unless the pattern names it.
 pub(crate) fn is_hidden(segment: &str) -> bool {
     segment.starts_with(['.', '_'])
 }
 
 impl Glob {
     pub(crate) fn parse(text: &str) -> Result<Self, InvalidPattern> {
-        // An error speaks of the whole.
+        // Compiled as a whole first, so that an error shows the whole pattern.
         compile(text)?;
         let with_slash =
             |text: &str| braces::groups(text).find(|at| text[at.clone()].contains('/'));
-        let ways = spelled_out(text, with_slash)?;
-        let ways = ways.iter().map(|way| segments(way));
+        let paths = expanded(text, with_slash)?;
+        let paths = paths.iter().map(|path| segments(path));
         Ok(Self {
-            ways: ways.collect::<Result<_, _>>()?,
+            paths: paths.collect::<Result<_, _>>()?,
         })
     }
 
     pub(crate) fn matches(&self, key: &str) -> bool {
-        self.ways.iter().any(|way| reached(way, key)[way.len()])
+        self.paths.iter().any(|path| reached(path, key)[path.len()])
     }
 
-    /// Whether something below a directory can match.
+    /// Whether anything below a directory can match.
     pub(crate) fn leads_into(&self, directory: &str) -> bool {
-        let mut ways = self.ways.iter();
-        ways.any(|way| reached(way, directory)[..way.len()].contains(&true))
+        let mut paths = self.paths.iter();
+        paths.any(|path| reached(path, directory)[..path.len()].contains(&true))
     }
 }
 
 impl Segment {
     fn parse(text: &str) -> Result<Self, InvalidPattern> {
         let at_begin = |text: &str| braces::groups(text).next().filter(|at| at.start == 0);
-        let alternatives = spelled_out(text, at_begin)?;
+        let alternatives = expanded(text, at_begin)?;
         let names = |text: &&String| is_hidden(text.strip_prefix('\\').unwrap_or(text));
         let hidden = alternatives.iter().filter(names);
         Ok(Self::One {
@@ -76,13 +76,13 @@ impl Segment {
     }
 }
 
-/// How many segments of a way may have matched a key, each number that is possible.
-fn reached(way: &[Segment], key: &str) -> Vec<bool> {
-    let mut at = vec![false; way.len() + 1];
+/// For each number of segments, whether so many of the path can match the whole key.
+fn reached(path: &[Segment], key: &str) -> Vec<bool> {
+    let mut at = vec![false; path.len() + 1];
     at[0] = true;
     for name in key.split('/') {
         let mut next = vec![false; at.len()];
-        for (index, segment) in way.iter().enumerate() {
+        for (index, segment) in path.iter().enumerate() {
             if !at[index] {
                 continue;
             }
@@ -102,23 +102,23 @@ fn reached(way: &[Segment], key: &str) -> Vec<bool> {
     at
 }
 
-fn segments(way: &str) -> Result<Vec<Segment>, InvalidPattern> {
+fn segments(path: &str) -> Result<Vec<Segment>, InvalidPattern> {
     let mut segments = Vec::new();
-    for text in braces::split(way, '/') {
+    for text in braces::split(path, '/') {
         segments.push(match text {
             "**" => Segment::Any,
             text => Segment::parse(text)?,
         });
     }
-    // At the end it is one segment at least.
+    // A final `**` matches at least one segment.
     if matches!(segments.last(), Some(Segment::Any)) {
         segments.push(Segment::parse("*")?);
     }
     Ok(segments)
 }
 
-/// A text once for each alternative of the braces that are found in it, one after another.
-fn spelled_out(
+/// Expands the braces that `find` returns, one after another, into all their alternatives.
+fn expanded(
     text: &str,
     find: impl Fn(&str) -> Option<Range<usize>>,
 ) -> Result<Vec<String>, InvalidPattern> {
@@ -128,13 +128,13 @@ fn spelled_out(
             done.push(text);
             continue;
         };
-        let (before, behind) = (&text[..at.start], &text[at.end..]);
+        let (before, after) = (&text[..at.start], &text[at.end..]);
         for alternative in braces::split(&text[at.start + 1..at.end - 1], ',') {
-            rest.push(format!("{before}{alternative}{behind}"));
+            rest.push(format!("{before}{alternative}{after}"));
         }
-        if rest.len() + done.len() > ALTERNATIVES {
+        if rest.len() + done.len() > MAX_ALTERNATIVES {
             return Err(InvalidPattern(format!(
-                "the braces stand for more than {ALTERNATIVES} alternatives: use wildcards, or several sources"
+                "the braces stand for more than {MAX_ALTERNATIVES} alternatives: use wildcards, or several sources"
             )));
         }
     }

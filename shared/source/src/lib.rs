@@ -1,7 +1,7 @@
 //! Where objects come from.
 //!
-//! [`Source`] is a port: what it promises stands in its doc comment, every adapter is one module, and all of them pass
-//! the same suite, `tests/it/conformance.rs`. [`open`] picks the adapter for a [`Location`].
+//! [`Source`] is a port: its doc comments are its contract, every adapter is one module, and all of them pass the same
+//! suite, `tests/it/conformance.rs`. [`open`] picks the adapter for a [`Location`].
 
 mod braces;
 mod directory;
@@ -21,8 +21,8 @@ use chrono::{DateTime, Utc};
 pub use directory::Directory;
 use futures::stream::BoxStream;
 pub use glob::InvalidPattern;
-use listing::Shown;
-pub use listing::{LeftOut, Listing};
+use listing::Escaped;
+pub use listing::{Listing, Skipped};
 use location::Place;
 pub use location::{InvalidLocation, Location};
 pub use locations::Locations;
@@ -30,12 +30,12 @@ pub use own_database::OwnDatabase;
 pub use pattern::Pattern;
 pub use s3::{S3, S3Access, S3Config};
 
-/// Opens a location with its adapter. [`Error::Absent`] when it is a local one that does not exist.
+/// Opens a location with its adapter. [`Error::NotFound`] if a local path does not exist.
 pub async fn open(location: &Location, config: &S3Config) -> Result<Arc<dyn Source>, Error> {
     open_without(location, config, &OwnDatabase::default()).await
 }
 
-/// The same without the files of a database, which are no objects of it.
+/// Like [`open`], but excludes the files of a database.
 pub async fn open_without(
     location: &Location,
     config: &S3Config,
@@ -65,36 +65,35 @@ pub async fn open_without(
 /// Lists object versions and reads them.
 #[async_trait]
 pub trait Source: Send + Sync {
-    /// Names the place that keys are relative to: `s3://bucket` or `file:///directory`. Object versions carry it.
+    /// What keys are relative to: `s3://bucket` or `file:///directory`. Object versions carry it.
     fn root(&self) -> &str;
 
-    /// Every object version that is there now and matches, however many there are.
+    /// Every current object version that matches, on all pages.
     ///
-    /// Not meant are hidden files and directories' placeholders: a key with a segment that starts with `.` or `_` below
-    /// the location where the pattern's segment does not, and keys that end in `/`. An entry that is meant and can never
-    /// be read as it is costs only itself: it is among those that were left out.
+    /// Hidden files and directory placeholders are excluded: keys with a segment that starts with `.` or `_` below the
+    /// location where the pattern's segment does not, and keys that end in `/`. An entry that matches and cannot be read as
+    /// it is does not fail the listing: it is returned as skipped.
     async fn list(&self) -> Result<Listing, Error>;
 
-    /// The bytes of exactly that version in a range of its stored (not decompressed) bytes, in order and in bounded
-    /// memory.
+    /// A range of the stored (not decompressed) bytes of exactly that version, in order and in bounded memory.
     ///
-    /// The stream ends after the last byte of the range, or with an error: [`Error::Changed`] as soon as the object is
-    /// certainly another version, [`Error::Gone`] when it is certainly not there any more. What came before an error is
-    /// of that version.
+    /// The stream ends after the last byte of the range, or with an error: [`Error::Changed`] once the object is known to
+    /// have another version, [`Error::Deleted`] once it is known not to exist. All bytes before an error are of that
+    /// version.
     fn read(&self, object: &ObjectVersion, range: Range<u64>) -> ByteStream;
 }
 
 /// Blocks of bytes, of any size.
 pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
 
-/// One object with one content. An overwritten key is another object version.
+/// An object with one content. An overwritten key is another object version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectVersion {
     /// The source's root.
     pub root: String,
     /// The path below the root.
     pub key: String,
-    /// What changes with the content: the `ETag`, or size and time where there is none.
+    /// Changes with the content: the `ETag`, or size and time if there is none.
     pub etag: String,
     /// In bytes, as stored.
     pub size: u64,
@@ -103,7 +102,7 @@ pub struct ObjectVersion {
 }
 
 impl ObjectVersion {
-    /// The object's address: root and key.
+    /// The object's URI: root and key.
     #[must_use]
     pub fn uri(&self) -> String {
         format!("{}/{}", self.root, self.key)
@@ -113,43 +112,43 @@ impl ObjectVersion {
 /// Why a source could not list or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The object is not this version any more.
-    #[error("{} was overwritten while it was read", Shown(.uri))]
+    /// The object has another version.
+    #[error("{} was overwritten while it was read", Escaped(.uri))]
     Changed {
-        /// The object's address.
+        /// The object's URI.
         uri: String,
     },
-    /// The object is not there any more.
-    #[error("{} was deleted while it was read", Shown(.uri))]
-    Gone {
-        /// The object's address.
+    /// The object no longer exists.
+    #[error("{} was deleted while it was read", Escaped(.uri))]
+    Deleted {
+        /// The object's URI.
         uri: String,
     },
-    /// The place does not exist; somebody may be about to make it.
-    #[error("cannot list {}: {reason}", Shown(.uri))]
-    Absent {
-        /// The place's address.
+    /// The bucket or path does not exist; it may be created later.
+    #[error("cannot list {}: {reason}", Escaped(.uri))]
+    NotFound {
+        /// The URI of the bucket or path.
         uri: String,
         /// What is missing and which setting to look at.
         reason: String,
     },
-    /// The place or the object cannot be read by this reader as it is set, or not now; it says nothing against the
-    /// object's content. Waiting a moment does not help.
-    #[error("cannot {action} {}: {reason}", Shown(.uri))]
+    /// The source or the object cannot be read with this configuration, these permissions, or at this time; the object
+    /// itself is not the cause. A short wait does not help.
+    #[error("cannot {action} {}: {reason}", Escaped(.uri))]
     Refused {
         /// `list` or `read`.
         action: &'static str,
-        /// The place's or the object's address.
+        /// The URI of the source or the object.
         uri: String,
         /// What is wrong and which setting to look at.
         reason: String,
     },
-    /// The place cannot be reached or does not answer as it should; waiting helps.
-    #[error("cannot {action} {}", Shown(.uri))]
+    /// The source is unavailable; a retry may help.
+    #[error("cannot {action} {}", Escaped(.uri))]
     Unavailable {
         /// `list` or `read`.
         action: &'static str,
-        /// The place's or the object's address.
+        /// The URI of the source or the object.
         uri: String,
         /// What went wrong.
         #[source]

@@ -1,21 +1,21 @@
-//! What a listing finds, and what it cannot take.
+//! The result of a listing, with the entries that were skipped.
 
 use std::fmt;
 
 use crate::ObjectVersion;
 
-/// How many entries that cannot be read are named; the others are counted.
-const NAMED: usize = 20;
+/// How many skipped entries are named; the others are only counted.
+const MAX_NAMED: usize = 20;
 
-/// What a source holds now.
+/// The contents of a source.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     /// Every object version that matches, in (last-modified, key) order.
     pub objects: Vec<ObjectVersion>,
-    /// What should have been among them.
-    pub left_out: LeftOut,
-    /// Whether nothing at all has the name, or matches the pattern, that the location gives. A directory or a bucket
-    /// that is there and empty is not missing.
+    /// Matching entries that cannot be read.
+    pub skipped: Skipped,
+    /// Whether nothing has the location's name or matches its pattern. An existing, empty directory or bucket is not
+    /// missing.
     pub is_missing: bool,
 }
 
@@ -27,46 +27,46 @@ impl Listing {
     }
 }
 
-/// Entries that a listing shows and that can never be read as they are: how many, and the first of them.
+/// Entries of a listing that cannot be read as they are: their number, and the first of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct Skipped {
     count: u64,
     named: Vec<String>,
 }
 
-impl LeftOut {
-    /// Adds an entry: its address, and why it is left out.
+impl Skipped {
+    /// Adds an entry: its URI, and why it is skipped.
     pub fn add(&mut self, entry: &str, reason: impl fmt::Display) {
         self.count += 1;
-        if self.named.len() < NAMED {
-            self.named.push(format!("{}: {reason}", Shown(entry)));
+        if self.named.len() < MAX_NAMED {
+            self.named.push(format!("{}: {reason}", Escaped(entry)));
         }
     }
 
-    /// Adds those of another listing.
+    /// Adds the entries of another listing.
     pub fn extend(&mut self, other: Self) {
         self.count += other.count;
-        let room = NAMED.saturating_sub(self.named.len());
+        let room = MAX_NAMED.saturating_sub(self.named.len());
         self.named.extend(other.named.into_iter().take(room));
     }
 
-    /// How many there are.
+    /// Their number.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// The first of them, each with its reason. Control characters are escaped.
+    /// The first of them, with reasons. Control characters are escaped.
     #[must_use]
     pub fn named(&self) -> &[String] {
         &self.named
     }
 }
 
-/// A name as it may be shown on a terminal: control characters are escaped.
-pub(crate) struct Shown<'a>(pub(crate) &'a str);
+/// Text for a terminal: control characters are escaped.
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in self.0.split_inclusive(char::is_control) {
             match part.char_indices().next_back() {
@@ -85,20 +85,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_shown_escaped_and_nothing_else_is() {
-        let shown = Shown("a\u{1b}[31mü'\n\u{9b}").to_string();
+    fn only_control_characters_are_escaped() {
+        let shown = Escaped("a\u{1b}[31mü'\n\u{9b}").to_string();
         assert_eq!(shown, "a\\u{1b}[31mü'\\n\\u{9b}");
-        assert_eq!(Shown("").to_string(), "");
+        assert_eq!(Escaped("").to_string(), "");
     }
 
     #[test]
     fn entries_beyond_the_first_are_counted() {
-        let mut all = LeftOut::default();
+        let mut all = Skipped::default();
         for number in 0..15 {
             all.add(&number.to_string(), "odd");
         }
         all.extend(all.clone());
-        assert_eq!((all.count(), all.named().len()), (30, NAMED));
+        assert_eq!((all.count(), all.named().len()), (30, MAX_NAMED));
         assert_eq!(all.named()[0], "0: odd");
     }
 }

@@ -1,4 +1,4 @@
-//! What a user gives as a source: `[DATASET=]s3://bucket/prefix/*.jsonl`, or a local path.
+//! The syntax of a source: `[DATASET=]s3://bucket/prefix/*.jsonl`, or a local path.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -6,14 +6,14 @@ use url::Url;
 
 use crate::{Pattern, pattern};
 
-/// Objects to read, and the dataset that they are, when it is said.
+/// Objects to read, and optionally their dataset.
 ///
-/// In S3, a text without wildcards is a prefix, or a key where there is one of exactly that name. Locally it is a file,
-/// or a directory that is read with all below it. What exists under exactly the name that is written is meant, also where
-/// the name has wildcards in it.
+/// In S3, a text without wildcards is a prefix, or a key if there is one of exactly that name. Locally it is a file, or a
+/// directory that is read recursively. If something of exactly the given name exists, it is meant, even if the name
+/// contains wildcards.
 #[derive(Clone, Debug)]
 pub struct Location {
-    /// What the lines are.
+    /// The dataset of the lines.
     pub dataset: Option<String>,
     pub(crate) place: Place,
     text: String,
@@ -27,7 +27,7 @@ pub(crate) enum Place {
     },
     /// `files` is relative to `path`, which is a single file or a directory.
     Local {
-        /// What is meant instead, if it exists.
+        /// The path that is meant instead, if it exists.
         literal: Option<PathBuf>,
         path: PathBuf,
         files: Pattern,
@@ -56,7 +56,7 @@ impl FromStr for Location {
     }
 }
 
-/// `products=…`: a word before the first `=`. A path of which the first name holds one is written `./a=b`.
+/// `products=…`: a word before the first `=`. A path whose first segment contains `=` is written `./a=b`.
 fn dataset(text: &str) -> Result<(Option<String>, &str), InvalidLocation> {
     let Some((word, place)) = text.split_once('=') else {
         return Ok((None, text));
@@ -76,7 +76,7 @@ fn s3(rest: &str) -> Result<Place, InvalidLocation> {
     let (bucket, keys) = rest.split_once('/').unwrap_or((rest, ""));
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if !(3..=63).contains(&bucket.len()) || !bucket.chars().all(is_allowed) {
-        // The text is not repeated: it may be a URL with credentials.
+        // The text is not quoted: it may be a URL with credentials.
         return Err(InvalidLocation(
             "s3:// must be followed by a bucket's name, which has 3 to 63 letters, digits, dots and hyphens; \
              credentials and the endpoint are set by AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL"
@@ -110,7 +110,7 @@ fn local(text: &str) -> Result<Place, InvalidLocation> {
     let path = PathBuf::from(text);
     let pattern = match glob(text) {
         Ok(pattern) => pattern,
-        // A file that is there needs no pattern.
+        // The name of an existing file need not be a valid pattern.
         Err(_) if path.symlink_metadata().is_ok() => Pattern::exact(text),
         Err(error) => return Err(error),
     };
@@ -142,7 +142,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// Not a location.
+/// A text is not a location.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0}; a source is written s3://bucket/prefix/*.jsonl, path/to/directory or products=path/to/file.jsonl"
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn equals_sign_behind_a_slash_belongs_to_the_path() {
+    fn equals_sign_after_a_slash_belongs_to_the_path() {
         for text in ["s3://shop/date=2024/", "./date=2024", "in/date=2024"] {
             assert_eq!(parse(text).dataset, None, "{text}");
         }
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn credentials_in_a_location_are_not_repeated() {
-        assert!(!refusal("s3://me:geheim@shop/x").contains("geheim"));
-        assert!(!refusal("https://me:geheim@shop/x").contains("geheim"));
+        assert!(!refusal("s3://me:hunter2@shop/x").contains("hunter2"));
+        assert!(!refusal("https://me:hunter2@shop/x").contains("hunter2"));
     }
 }

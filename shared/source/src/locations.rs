@@ -1,16 +1,15 @@
-//! Several sources in one text.
+//! Several locations in one setting.
 
 use std::str::FromStr;
 
 use crate::{InvalidLocation, Location, braces};
 
-/// Locations that are separated by commas. A comma within braces or brackets, or behind a backslash, belongs to a
-/// location.
+/// Locations separated by commas. A comma within braces or brackets, or after a backslash, belongs to a location.
 #[derive(Clone, Debug)]
 pub struct Locations(Vec<Location>);
 
 impl Locations {
-    /// One after another.
+    /// The locations in order.
     #[must_use]
     pub fn all(&self) -> &[Location] {
         &self.0

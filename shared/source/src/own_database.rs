@@ -1,4 +1,4 @@
-//! The files of the database that this process writes, which are never objects: reading them would change them.
+//! The files of the database that this process writes. They are never objects: loading them would change them.
 
 use std::{
     fs::{self, Metadata},
@@ -6,27 +6,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What SQLite appends to the name of a database for the files beside it.
-const ENDS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+/// The suffixes of a SQLite database's files.
+const SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
 /// The SQLite database of this process, if it has one.
 #[derive(Clone, Debug, Default)]
 pub struct OwnDatabase(Option<PathBuf>);
 
 impl OwnDatabase {
-    /// The database in this file, which need not be there yet.
+    /// The database in this file, which may not exist yet.
     #[must_use]
     pub fn new(file: Option<PathBuf>) -> Self {
         Self(file)
     }
 
-    /// Its files as they are at this moment.
+    /// Its current files.
     pub(crate) fn files(&self) -> OwnFiles {
         let mut files = OwnFiles::default();
         for base in self.0.iter().flat_map(|file| bases(file)) {
-            for end in ENDS {
+            for suffix in SUFFIXES {
                 let mut path = base.clone().into_os_string();
-                path.push(end);
+                path.push(suffix);
                 files.ids.extend(fs::metadata(&path).ok().as_ref().map(id));
                 files.paths.push(path.into());
             }
@@ -35,7 +35,7 @@ impl OwnDatabase {
     }
 }
 
-/// Where the file is, without links in its directory; and where it is if it is a link itself.
+/// The file's path with its directory resolved; and its target, if the file is a link.
 fn bases(file: &Path) -> Vec<PathBuf> {
     let directory = match file.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -46,7 +46,7 @@ fn bases(file: &Path) -> Vec<PathBuf> {
     beside.into_iter().chain(fs::canonicalize(file)).collect()
 }
 
-/// Files by where they are, as one may only be made while a directory is listed, and by what they are, as a file may have
+/// Files by path, since one may be created while a directory is listed, and by device and inode, since a file may have
 /// several names.
 #[derive(Debug, Default)]
 pub(crate) struct OwnFiles {
@@ -55,8 +55,8 @@ pub(crate) struct OwnFiles {
 }
 
 impl OwnFiles {
-    /// Whether a file that was found is one of them.
-    pub(crate) fn hold(&self, path: &Path, metadata: &Metadata) -> bool {
+    /// Whether a file is one of them.
+    pub(crate) fn contains(&self, path: &Path, metadata: &Metadata) -> bool {
         self.ids.contains(&id(metadata)) || self.paths.iter().any(|own| own == path)
     }
 }

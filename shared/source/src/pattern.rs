@@ -1,33 +1,33 @@
-//! Which keys belong to a location: those below a prefix, and of them those that match a glob.
+//! Selects the keys of a location: by prefix, and by glob.
 
 use crate::glob::{Glob, InvalidPattern, is_hidden};
 
-/// What makes a text a glob.
+/// The characters that make a text a glob.
 const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
 
-/// A literal prefix and, when the text has wildcards, the glob as a whole.
+/// A literal prefix and, if the text has wildcards, the whole glob.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: String,
     prefix: String,
     glob: Option<Glob>,
-    /// The text, where it is not the prefix: something may have exactly this name.
+    /// The text, if it differs from the prefix: a key may have exactly this name.
     literal: Option<String>,
 }
 
-/// How well a key is what a text means. What exists under exactly the name is meant before what matches.
+/// How a key fits a pattern, in increasing precedence: a key of exactly the name comes before one that only matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fit {
     /// It matches the pattern, or begins with the prefix.
     Matches,
-    /// It lies below what has the text as its name, although that has wildcards in it.
+    /// It lies below a directory whose name is the text, wildcards included.
     Below,
-    /// It is the text.
+    /// It equals the text.
     Exact,
 }
 
 impl Pattern {
-    /// Reads `path/to/`, `path/to/key` or `path/*/part-?.{jsonl,jsonl.gz}`. A glob that ends in `/` means everything
+    /// Parses `path/to/`, `path/to/key` or `path/*/part-?.{jsonl,jsonl.gz}`. A glob that ends in `/` matches everything
     /// below.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         let (prefix, is_glob) = unescaped(text);
@@ -44,13 +44,13 @@ impl Pattern {
         })
     }
 
-    /// Everything.
+    /// Matches everything.
     #[must_use]
     pub fn all() -> Self {
         Self::exact("")
     }
 
-    /// A text without wildcards: a prefix, and the key of that name alone where there is one.
+    /// A text without wildcards: a prefix, or only the key of that name if there is one.
     #[must_use]
     pub fn exact(text: &str) -> Self {
         Self {
@@ -61,13 +61,13 @@ impl Pattern {
         }
     }
 
-    /// What all keys that match begin with.
+    /// The common prefix of all keys that match.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// What all keys that match begin with, and also those that have exactly the text as their name.
+    /// The common prefix of all keys that match or have exactly the text as their name.
     pub(crate) fn listing_prefix(&self) -> &str {
         let Some(literal) = &self.literal else {
             return &self.prefix;
@@ -76,19 +76,19 @@ impl Pattern {
         &literal[..literal.find(special).unwrap_or(literal.len())]
     }
 
-    /// The pattern as it was written.
+    /// The pattern as configured.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether there are wildcards.
+    /// Whether it has wildcards.
     #[must_use]
     pub fn is_glob(&self) -> bool {
         self.glob.is_some()
     }
 
-    /// Whether a key belongs: below the prefix, matched, not hidden and not a directory's placeholder.
+    /// Whether a key matches, is not hidden, and is not a directory placeholder.
     #[must_use]
     pub fn matches(&self, key: &str) -> bool {
         !key.ends_with('/')
@@ -98,7 +98,7 @@ impl Pattern {
             }
     }
 
-    /// Whether what is below a directory may belong.
+    /// Whether anything below a directory can match.
     pub(crate) fn leads_into(&self, directory: &str) -> bool {
         match &self.glob {
             Some(glob) => glob.leads_into(directory),
@@ -106,7 +106,7 @@ impl Pattern {
         }
     }
 
-    /// Whether a key belongs, and how well.
+    /// Whether and how a key fits.
     pub(crate) fn fit(&self, key: &str) -> Option<Fit> {
         if let Some(literal) = &self.literal {
             let name = Self::exact(literal);
@@ -122,7 +122,7 @@ impl Pattern {
         self.matches(key).then_some(fit)
     }
 
-    /// Whether a segment that begins behind the prefix starts with `.` or `_`. What the prefix names itself is wanted.
+    /// Whether a segment after the prefix starts with `.` or `_`. Segments that the prefix names are included.
     fn hides(&self, key: &str) -> bool {
         let mut begin = 0;
         key.split('/').any(|segment| {
@@ -133,7 +133,7 @@ impl Pattern {
     }
 }
 
-/// A text up to its first wildcard, without its backslashes; and whether there is a wildcard.
+/// The text up to its first wildcard, unescaped; and whether it has a wildcard.
 fn unescaped(text: &str) -> (String, bool) {
     let mut literal = String::with_capacity(text.len());
     let mut characters = text.chars();
@@ -147,7 +147,7 @@ fn unescaped(text: &str) -> (String, bool) {
     (literal, false)
 }
 
-/// Where the last directory without wildcards ends in a text, if there are wildcards.
+/// The end of the last directory before the first wildcard, if there is one.
 pub(crate) fn base(text: &str) -> Option<usize> {
     let mut base = 0;
     let mut characters = text.char_indices();
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn star_stays_within_a_segment_and_two_stars_do_not() {
+    fn star_matches_within_a_segment_and_two_stars_across() {
         let keys = ["a/x.jsonl", "a/b/x.jsonl", "a/b/c/x.jsonl", "a/x.txt"];
         assert_eq!(matched("a/*.jsonl", &keys), ["a/x.jsonl"]);
         assert_eq!(matched("a/**/*.jsonl", &keys), keys[..3]);
@@ -187,13 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn glob_that_ends_in_a_slash_means_everything_below() {
+    fn glob_that_ends_in_a_slash_matches_everything_below() {
         let keys = ["in/2024-1/a", "in/2024-2/b/c", "in/2024-3", "in/2024-4/_d"];
         assert_eq!(matched("in/2024-*/", &keys), keys[..2]);
     }
 
     #[test]
-    fn backslash_takes_the_meaning_from_a_wildcard() {
+    fn backslash_escapes_a_wildcard() {
         let keys = ["a[1].x", "a1.x", "a*", "ab"];
         assert_eq!(matched(r"a\[1\].x", &keys), ["a[1].x"]);
         assert_eq!(matched(r"a\[*", &keys), ["a[1].x"]);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_exactly_the_name_fits_better_than_what_matches() {
+    fn exact_name_takes_precedence_over_a_match() {
         let fit = |pattern, key| Pattern::parse(pattern).unwrap().fit(key);
         assert_eq!(fit("a[1].x", "a[1].x"), Some(Fit::Exact));
         assert_eq!(fit("a[1].x", "a1.x"), Some(Fit::Matches));
@@ -229,21 +229,21 @@ mod tests {
     }
 
     #[test]
-    fn hidden_segments_and_placeholders_are_left_out() {
+    fn hidden_segments_and_placeholders_are_excluded() {
         let keys = ["a/", "a/b", "a/_tmp/b", "a/.b", "a/_b", "a/b_/c.d"];
         assert_eq!(matched("a/", &keys), ["a/b", "a/b_/c.d"]);
         assert_eq!(matched("a", &keys), ["a/b", "a/b_/c.d"]);
     }
 
     #[test]
-    fn what_the_location_names_itself_is_not_hidden() {
+    fn segment_named_by_the_location_is_not_hidden() {
         assert_eq!(matched("_a/", &["_a/b", "_a/_b"]), ["_a/b"]);
         assert_eq!(matched("a", &["a_1", "a/_1"]), ["a_1"]);
         assert_eq!(matched("a/_b*", &["a/_b1", "a/_c"]), ["a/_b1"]);
     }
 
     #[test]
-    fn hidden_segment_that_the_pattern_names_is_wanted_and_no_other() {
+    fn only_hidden_segments_that_the_pattern_names_match() {
         let keys = ["in/_a.x", "in/b.x", "in/_c.x", "in/d/_e.x", "in/_f/_e.x"];
         assert_eq!(matched("in/{_a,b}.x", &keys), ["in/_a.x", "in/b.x"]);
         assert_eq!(matched("in/{_a,*}.x", &keys), ["in/_a.x", "in/b.x"]);
@@ -271,14 +271,14 @@ mod tests {
     }
 
     #[test]
-    fn alternatives_are_bounded_where_they_are_spelled_out() {
+    fn number_of_expanded_alternatives_is_limited() {
         assert_eq!(matched(&"{a,b}".repeat(12), &[&"ab".repeat(6)]).len(), 1);
         let error = Pattern::parse(&"{a/,b}".repeat(12)).unwrap_err();
         assert!(error.to_string().contains("1000 alternatives"), "{error}");
     }
 
     #[test]
-    fn only_directories_of_which_the_key_can_match_lead_on() {
+    fn directory_is_entered_only_if_a_key_below_it_can_match() {
         let leads = |pattern, directory| Pattern::parse(pattern).unwrap().leads_into(directory);
         for (pattern, directory) in [
             ("2024-*/", "2024-1"),

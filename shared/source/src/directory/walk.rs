@@ -1,4 +1,4 @@
-//! Which files a directory has: one odd entry costs only itself.
+//! Lists the files of a directory. An entry that cannot be read is skipped and does not fail the listing.
 
 use std::{
     ffi::OsStr,
@@ -15,14 +15,14 @@ const NOT_UTF8: &str = "its name is not UTF-8";
 const DIRECTORY_LINK: &str =
     "links to directories are not followed: give the directory as a source of its own (SOURCE)";
 
-/// Too many levels of links.
+/// The error of too many levels of links.
 const ELOOP: i32 = if cfg!(target_os = "linux") { 40 } else { 62 };
 
 pub(super) fn is_loop(error: &io::Error) -> bool {
     error.raw_os_error() == Some(ELOOP)
 }
 
-/// All files that match, below a directory that must be readable itself.
+/// All files that match below a directory. The directory itself must be readable.
 pub(super) fn walk(directory: &Directory) -> Result<Listing, Error> {
     let mut walk = Walk {
         directory,
@@ -37,13 +37,13 @@ pub(super) fn walk(directory: &Directory) -> Result<Listing, Error> {
     }
     let mut listing = walk.listing.in_order();
     listing.is_missing =
-        directory.files.is_glob() && listing.objects.is_empty() && listing.left_out.count() == 0;
+        directory.files.is_glob() && listing.objects.is_empty() && listing.skipped.count() == 0;
     Ok(listing)
 }
 
 struct Walk<'a> {
     directory: &'a Directory,
-    /// Never objects.
+    /// The files of the own database, which are never objects.
     own: OwnFiles,
     listing: Listing,
 }
@@ -51,7 +51,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn entry(&mut self, entry: &DirEntry, prefix: &str) {
         let name = entry.file_name();
-        // What is not UTF-8 becomes a replacement character, which wildcards match like any other.
+        // Invalid UTF-8 becomes replacement characters, which wildcards match like any other.
         let key = format!("{prefix}{}", name.to_string_lossy());
         let path = entry.path();
         match entry.file_type() {
@@ -63,7 +63,7 @@ impl Walk<'_> {
             Ok(kind) => self.file(&path, &name, key, kind.is_symlink()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) if self.directory.files.matches(&key) => {
-                self.leave_out(&path, reason(&error));
+                self.skip(&path, reason(&error));
             }
             Err(_) => {}
         }
@@ -71,19 +71,19 @@ impl Walk<'_> {
 
     fn descend(&mut self, path: &Path, name: &OsStr, key: &str) {
         if name.to_str().is_none() {
-            return self.leave_out(path, NOT_UTF8);
+            return self.skip(path, NOT_UTF8);
         }
         let entries = match fs::read_dir(path) {
             Ok(entries) => entries,
-            // It was removed while its parent was read.
+            // It was removed while its parent was being read.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => return self.leave_out(path, reason(&error)),
+            Err(error) => return self.skip(path, reason(&error)),
         };
         let prefix = format!("{key}/");
         for entry in entries {
             match entry {
                 Ok(entry) => self.entry(&entry, &prefix),
-                Err(error) => return self.leave_out(path, reason(&error)),
+                Err(error) => return self.skip(path, reason(&error)),
             }
         }
     }
@@ -97,18 +97,18 @@ impl Walk<'_> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
                 if is_link {
-                    self.leave_out(path, DIRECTORY_LINK);
+                    self.skip(path, DIRECTORY_LINK);
                 }
             }
             _ if !matches => {}
-            Ok(_) if name.to_str().is_none() => self.leave_out(path, NOT_UTF8),
-            Ok(metadata) if self.own.hold(path, &metadata) => {}
+            Ok(_) if name.to_str().is_none() => self.skip(path, NOT_UTF8),
+            Ok(metadata) if self.own.contains(path, &metadata) => {}
             Ok(metadata) => self.found(path, key, &metadata),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                self.leave_out(path, reason(&error));
+                self.skip(path, reason(&error));
             }
-            Err(_) if is_link => self.leave_out(path, "it is a link to nothing"),
-            // It was removed while the directory was read.
+            Err(_) if is_link => self.skip(path, "it is a dangling link"),
+            // It was removed while the directory was being read.
             Err(_) => {}
         }
     }
@@ -118,11 +118,11 @@ impl Walk<'_> {
             let version = self.directory.version(key, metadata);
             self.listing.objects.push(version);
         } else {
-            self.leave_out(path, irregular(metadata));
+            self.skip(path, irregular(metadata));
         }
     }
 
-    fn leave_out(&mut self, path: &Path, reason: impl std::fmt::Display) {
+    fn skip(&mut self, path: &Path, reason: impl std::fmt::Display) {
         let name = match path.to_str() {
             Some(path) => path.to_owned(),
             None => path
@@ -131,7 +131,7 @@ impl Walk<'_> {
                 .escape_ascii()
                 .to_string(),
         };
-        self.listing.left_out.add(&format!("file://{name}"), reason);
+        self.listing.skipped.add(&format!("file://{name}"), reason);
     }
 }
 

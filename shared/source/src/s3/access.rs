@@ -20,25 +20,25 @@ use url::Url;
 use super::body_limit::BodyLimit;
 use crate::Error;
 
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How long a server may think before it answers. A body that stalls is ended by the SDK's own watch.
-const ANSWER: Duration = Duration::from_secs(30);
-/// What is used when nothing sets a region: S3-compatible servers take any.
-const REGION: &str = "us-east-1";
-/// The variable that names a file of CAs to trust instead of the machine's.
+/// The timeout of a connection attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The timeout of a response's first byte. The SDK's stalled-stream protection covers the body.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// The region if none is configured: S3-compatible servers accept any.
+const DEFAULT_REGION: &str = "us-east-1";
+/// The variable of a CA file to trust instead of the system's CAs.
 pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
-/// The variables that name another server than AWS's.
+/// The variables of an endpoint other than AWS.
 const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
 
-/// An S3-compatible server and its keys, instead of what the environment says.
+/// An S3-compatible server and its credentials, instead of those of the environment.
 #[derive(Clone)]
 pub struct S3Access {
     /// Such as `http://127.0.0.1:9000`.
     pub endpoint_url: String,
-    /// The public half of the keys.
+    /// The access key id.
     pub access_key_id: String,
-    /// The secret half. `Debug` does not show it.
+    /// The secret access key. `Debug` does not show it.
     pub secret_access_key: String,
 }
 
@@ -50,7 +50,7 @@ impl fmt::Debug for S3Access {
     }
 }
 
-/// A client for a bucket, whose credentials are known to exist.
+/// A client for a bucket, with credentials that were found.
 pub(super) async fn client(bucket: &str, access: Option<&S3Access>) -> Result<Client, Error> {
     let refused = |reason| Error::Refused {
         action: "list",
@@ -71,15 +71,15 @@ pub(super) async fn client(bucket: &str, access: Option<&S3Access>) -> Result<Cl
         (sdk, own_endpoint)
     };
     let config = Builder::from(&sdk)
-        // Servers under one name have no subdomain per bucket.
+        // S3-compatible servers often have no DNS name per bucket.
         .force_path_style(own_endpoint)
         .interceptor(BodyLimit::Errors)
-        // A range has no checksum of its own, and asking for one costs a header and AWS's signature of it.
+        // S3 has no checksum for a range, and requesting one adds a signed header.
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .timeout_config(
             TimeoutConfig::builder()
-                .connect_timeout(CONNECT)
-                .read_timeout(ANSWER)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .read_timeout(READ_TIMEOUT)
                 .build(),
         )
         .build();
@@ -97,7 +97,7 @@ fn given(access: &S3Access) -> SdkConfig {
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(https(TrustStore::default()))
-        .region(Region::from_static(REGION))
+        .region(Region::from_static(DEFAULT_REGION))
         .endpoint_url(&access.endpoint_url)
         .credentials_provider(aws_sdk_s3::config::SharedCredentialsProvider::new(keys))
         .build()
@@ -106,21 +106,21 @@ fn given(access: &S3Access) -> SdkConfig {
 async fn from_environment(own_endpoint: bool, http: SharedHttpClient) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
     if own_endpoint {
-        // Without asking for the region of the machine: it may be none of AWS's, which takes seconds to find out.
+        // Without the instance metadata service: outside AWS, its timeout takes seconds.
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
             .or_else(ProfileFileRegionProvider::new());
-        loader = loader.region(region.or_else(REGION));
+        loader = loader.region(region.or_else(DEFAULT_REGION));
     }
     let sdk = loader.load().await;
     if sdk.region().is_some() {
         return sdk;
     }
     sdk.into_builder()
-        .region(Region::from_static(REGION))
+        .region(Region::from_static(DEFAULT_REGION))
         .build()
 }
 
-/// The CAs of `AWS_CA_BUNDLE`, as every AWS tool takes them, or those that the machine trusts.
+/// The CAs of `AWS_CA_BUNDLE`, as AWS tools use it, or the system's.
 fn trust() -> Result<TrustStore, String> {
     let Some(file) = env::var_os(CA_BUNDLE).filter(|file| !file.is_empty()) else {
         return Ok(TrustStore::default());
@@ -134,12 +134,12 @@ fn https(trust: TrustStore) -> SharedHttpClient {
     let builder = aws_smithy_http_client::Builder::new().tls_provider(provider);
     match TlsContext::builder().with_trust_store(trust).build() {
         Ok(context) => builder.tls_context(context).build_https(),
-        // It has no way to fail; and without a context, the machine's trust is what counts.
+        // This cannot fail today; without a context, the system's CAs are used.
         Err(_) => builder.build_https(),
     }
 }
 
-/// The SDK would take a malformed URL for none, and send the request to AWS.
+/// Checked here because the SDK ignores a malformed URL and sends the request to AWS.
 fn endpoint_is_set(variable: impl Fn(&str) -> Option<String>) -> Result<bool, String> {
     for name in ENDPOINTS {
         let Some(value) = variable(name) else {
@@ -156,21 +156,22 @@ fn check_endpoint(name: &str, value: &str) -> Result<(), String> {
         return Err(format!("{name} is not a URL such as http://127.0.0.1:9000"));
     }
     if value.contains('@') {
-        // The SDK would write it to its errors and its log.
+        // The SDK would show it in errors and logs.
         return Err(format!(
-            "{name} holds a user or password: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are for them"
+            "{name} contains a user or password: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
         ));
     }
     Ok(())
 }
 
 async fn credentials(sdk: &SdkConfig) -> Result<(), String> {
-    let missing = "no credentials are set: look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
+    let missing =
+        "no credentials are set: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
     let provider = sdk.credentials_provider().ok_or(missing)?;
     match provider.provide_credentials().await {
         Ok(_) => Ok(()),
         Err(error) => {
-            tracing::debug!(error = %error, "no credentials");
+            tracing::debug!(error = %error, "load credentials failed");
             Err(missing.to_owned())
         }
     }
@@ -181,23 +182,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn malformed_endpoint_is_refused_and_not_taken_for_none() {
+    fn malformed_endpoint_is_refused_and_not_ignored() {
         let set = |value: &'static str| {
             endpoint_is_set(move |name| (name == "AWS_ENDPOINT_URL").then(|| value.to_owned()))
         };
         assert_eq!(set("http://127.0.0.1:9000"), Ok(true));
         assert_eq!(endpoint_is_set(|_| None), Ok(false));
         for (set_to, word) in [
-            ("http://me:geheim@host", "AWS_SECRET_ACCESS_KEY"),
-            ("http://me:12#geheim@host", "AWS_SECRET_ACCESS_KEY"),
+            ("http://me:hunter2@host", "AWS_SECRET_ACCESS_KEY"),
+            ("http://me:12#hunter2@host", "AWS_SECRET_ACCESS_KEY"),
         ] {
             let error = set(set_to).unwrap_err();
-            assert!(error.contains(word) && !error.contains("geheim"), "{error}");
+            assert!(
+                error.contains(word) && !error.contains("hunter2"),
+                "{error}"
+            );
         }
-        for wrong in ["", "localhost:9000", "127.0.0.1", "me:geheim@host"] {
+        for wrong in ["", "localhost:9000", "127.0.0.1", "me:hunter2@host"] {
             let error = set(wrong).unwrap_err();
             assert!(error.contains("AWS_ENDPOINT_URL is not a URL"), "{error}");
-            assert!(!error.contains("geheim"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 
@@ -206,8 +210,8 @@ mod tests {
         let access = S3Access {
             endpoint_url: "http://127.0.0.1:9000".into(),
             access_key_id: "me".into(),
-            secret_access_key: "geheim".into(),
+            secret_access_key: "hunter2".into(),
         };
-        assert!(!format!("{access:?}").contains("geheim"));
+        assert!(!format!("{access:?}").contains("hunter2"));
     }
 }

@@ -1,4 +1,4 @@
-//! Answers that the SDK holds in memory as a whole are bounded: pages of a listing, and errors.
+//! Limits the size of responses that the SDK holds in memory: pages of a listing, and errors.
 
 use aws_sdk_s3::{
     config::{
@@ -10,12 +10,12 @@ use aws_sdk_s3::{
 };
 use http_body_util::{LengthLimitError, Limited};
 
-/// A page has 1,000 keys of 1,024 bytes at most, which are three times as long when they are percent-encoded.
-const LONGEST_PAGE: usize = 16 << 20;
-/// An error has a code, a message and a few ids.
-const LONGEST_ERROR: usize = 64 << 10;
+/// A page has at most 1,000 keys of 1,024 bytes, three times as long when percent-encoded.
+const MAX_PAGE_BYTES: usize = 16 << 20;
+/// An error response has a code, a message and a few ids.
+const MAX_ERROR_BYTES: usize = 64 << 10;
 
-/// Which answers are bounded; the content of an object is read as it comes.
+/// Which responses are limited; an object's content is streamed.
 #[derive(Debug)]
 pub(super) enum BodyLimit {
     Errors,
@@ -33,19 +33,19 @@ impl Intercept for BodyLimit {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let answer = context.response_mut();
-        let longest = match self {
-            _ if !answer.status().is_success() => LONGEST_ERROR,
-            Self::All => LONGEST_PAGE,
+        let response = context.response_mut();
+        let limit = match self {
+            _ if !response.status().is_success() => MAX_ERROR_BYTES,
+            Self::All => MAX_PAGE_BYTES,
             Self::Errors => return Ok(()),
         };
-        let body = answer.take_body();
-        *answer.body_mut() = SdkBody::from_body_1_x(Limited::new(body, longest));
+        let body = response.take_body();
+        *response.body_mut() = SdkBody::from_body_1_x(Limited::new(body, limit));
         Ok(())
     }
 }
 
-/// Whether an answer was longer than any that S3 gives.
+/// Whether an error was caused by the limit.
 pub(super) fn was_reached(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {

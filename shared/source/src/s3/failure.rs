@@ -1,4 +1,4 @@
-//! What a failed request means: changed, gone, refused, or worth another try.
+//! Classifies failed requests: changed, deleted, refused, or transient.
 
 use std::{error::Error as StdError, iter};
 
@@ -13,39 +13,40 @@ use tokio::task::JoinError;
 use super::{access::CA_BUNDLE, body_limit};
 use crate::Error;
 
-const KEYS: &str = "look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN";
+const KEYS: &str = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN";
 const EXPIRED: &str =
-    "get new keys: look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN";
+    "get new keys: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN";
 const CLOCK: &str = "set the clock of this machine, or of the server";
-const ARCHIVED: &str = "the object is archived: restore it from there, or leave it out of SOURCE";
+const ARCHIVED: &str = "the object is archived: restore it, or exclude it from SOURCE";
 const ENCRYPTED: &str =
     "the keys need permission for kms:Decrypt, and the encryption key to be enabled";
-const MAY_LIST: &str = "the keys need permission for s3:ListBucket: look at AWS_ACCESS_KEY_ID, \
+const MAY_LIST: &str = "the keys need permission for s3:ListBucket: check AWS_ACCESS_KEY_ID, \
      AWS_SECRET_ACCESS_KEY and the policies of the bucket";
-const MAY_READ: &str = "the keys need permission for s3:GetObject, and for kms:Decrypt where it is encrypted: look at \
+const MAY_READ: &str = "the keys need permission for s3:GetObject, and for kms:Decrypt if it is encrypted: check \
      AWS_ACCESS_KEY_ID and the policies of the bucket and the object";
-const ROLE: &str = "look at AWS_PROFILE, AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE, and at the role that they name";
-const BUCKET: &str = "look at the bucket's name and at AWS_ENDPOINT_URL";
-const REGION: &str = "look at AWS_REGION and AWS_ENDPOINT_URL";
-const SERVER: &str = "look at AWS_ENDPOINT_URL";
+const ROLE: &str =
+    "check AWS_PROFILE, AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE, and the role that they name";
+const BUCKET: &str = "check the bucket's name and AWS_ENDPOINT_URL";
+const REGION: &str = "check AWS_REGION and AWS_ENDPOINT_URL";
+const SERVER: &str = "check AWS_ENDPOINT_URL";
 
 const NO_SUCH_BUCKET: &str = "NoSuchBucket";
 
-/// The longest text of a server that is repeated, in bytes.
-const LONGEST_TEXT: usize = 1 << 10;
+/// The most bytes of a server's text that are quoted.
+const MAX_TEXT_BYTES: usize = 1 << 10;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a request for an object's content failed.
 pub(super) enum Failure {
-    /// The object may be another one or none, which one answer does not prove.
+    /// The object may have changed or been deleted; one response alone does not prove it.
     Suspect {
-        /// What it would be.
+        /// The error, if it is confirmed.
         error: Error,
-        /// What the server said.
-        said: String,
+        /// The server's response.
+        response: String,
     },
-    /// It says nothing about the object.
+    /// The cause is not the object.
     Other(Error),
 }
 
@@ -56,15 +57,15 @@ pub(super) fn listing(uri: String, error: SdkError<ListObjectsV2Error, HttpRespo
         reason,
     };
     if let Some(reason) = jetline_runtime::tls::refusal(&error) {
-        let reason = format!("{reason}: look at AWS_ENDPOINT_URL and {CA_BUNDLE}");
+        let reason = format!("{reason}: check AWS_ENDPOINT_URL and {CA_BUNDLE}");
         return refused(uri, reason);
     }
     if body_limit::was_reached(&error) {
-        let reason = format!("a page is longer than any that S3 gives, and has no end: {SERVER}");
+        let reason = format!("a page exceeds the size limit: {SERVER}");
         return refused(uri, reason);
     }
     match refusal(&error, MAY_LIST) {
-        Some(reason) if error.code() == Some(NO_SUCH_BUCKET) => Error::Absent { uri, reason },
+        Some(reason) if error.code() == Some(NO_SUCH_BUCKET) => Error::NotFound { uri, reason },
         Some(reason) => refused(uri, reason),
         None => Error::Unavailable {
             action: "list",
@@ -76,24 +77,26 @@ pub(super) fn listing(uri: String, error: SdkError<ListObjectsV2Error, HttpRespo
 
 pub(super) fn reading(uri: &str, error: SdkError<GetObjectError, HttpResponse>) -> Failure {
     let uri = uri.to_owned();
-    let status = error.raw_response().map(|answer| answer.status().as_u16());
+    let status = error
+        .raw_response()
+        .map(|response| response.status().as_u16());
     let code = error.code();
-    let said = || {
+    let response = || {
         format!(
             "{} (status {})",
-            shown(code.unwrap_or("no code")),
+            quoted(code.unwrap_or("no code")),
             status.unwrap_or(0)
         )
     };
     match (status, code) {
-        // A range that is not there was there when the object was listed.
+        // A range that does not exist now existed when the object was listed.
         (Some(412 | 416), _) => Failure::Suspect {
-            said: said(),
+            response: response(),
             error: Error::Changed { uri },
         },
         (Some(404), Some("NoSuchKey")) => Failure::Suspect {
-            said: said(),
-            error: Error::Gone { uri },
+            response: response(),
+            error: Error::Deleted { uri },
         },
         _ => Failure::Other(match refusal(&error, MAY_READ) {
             Some(reason) => refused(uri, reason),
@@ -118,55 +121,57 @@ pub(super) fn unavailable(uri: String, source: Cause) -> Error {
     }
 }
 
-/// A task that read a part panicked, or its runtime is going down.
+/// A task that read a part panicked, or the runtime is shutting down.
 pub(super) fn stopped(stopped: JoinError) -> Error {
     unavailable("a part of an object".into(), stopped.into())
 }
 
-/// What a server said, as the log and the ledger take it: without control characters, and not longer than people read.
-pub(super) fn shown(text: &str) -> String {
-    let end = text.floor_char_boundary(LONGEST_TEXT);
+/// A server's text for the log and the ledger: without control characters, and of limited length.
+pub(super) fn quoted(text: &str) -> String {
+    let end = text.floor_char_boundary(MAX_TEXT_BYTES);
     text[..end].replace(char::is_control, "")
 }
 
-/// Why waiting a moment does not help and what to look at; `None` when it may help.
+/// Why a retry does not help, and what to check; `None` if it may help.
 fn refusal<E: ProvideErrorMetadata + StdError + 'static>(
     error: &SdkError<E, HttpResponse>,
     permission: &'static str,
 ) -> Option<String> {
-    let SdkError::ServiceError(answer) = error else {
-        return without_credentials(error);
+    let SdkError::ServiceError(response) = error else {
+        return credentials_refusal(error);
     };
-    let status = answer.raw().status().as_u16();
-    let code = answer.err().code().unwrap_or("no code");
+    let status = response.raw().status().as_u16();
+    let code = response.err().code().unwrap_or("no code");
     let advice = advice(status, code, permission)?;
     let message = match code {
         NO_SUCH_BUCKET => "the bucket does not exist",
-        _ => answer.err().message().unwrap_or_default(),
+        _ => response.err().message().unwrap_or_default(),
     };
     let space = if message.is_empty() { "" } else { ", " };
-    let (code, message) = (shown(code), shown(message.trim_end_matches('.')));
+    let (code, message) = (quoted(code), quoted(message.trim_end_matches('.')));
     Some(format!(
         "{code} (status {status}){space}{message}: {advice}"
     ))
 }
 
-/// Why there are no credentials any more, when whoever gives them was reached and gives none.
-fn without_credentials(error: &(dyn StdError + 'static)) -> Option<String> {
-    let mut said = None;
+/// Why the credentials could not be renewed, if their provider was reached and refused.
+fn credentials_refusal(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut reason = None;
     for cause in iter::successors(Some(error), cause) {
         let credentials = cause.downcast_ref::<CredentialsError>();
         if cause.is::<ConnectorError>() {
-            // Unless it is about the credentials of that connection.
-            said = None;
+            // A connection failed, unless the cause is its credentials.
+            reason = None;
         } else if let Some(CredentialsError::ProviderTimedOut(_)) = credentials {
             return None;
-        } else if credentials.is_some() || said.is_some() {
-            said = Some(cause.to_string());
+        } else if credentials.is_some() || reason.is_some() {
+            reason = Some(cause.to_string());
         }
     }
-    let said = shown(&said?);
-    Some(format!("the credentials cannot be renewed, {said}: {ROLE}"))
+    let reason = quoted(&reason?);
+    Some(format!(
+        "the credentials cannot be renewed, {reason}: {ROLE}"
+    ))
 }
 
 fn cause<'a>(error: &&'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
@@ -184,7 +189,7 @@ fn advice(status: u16, code: &str, permission: &'static str) -> Option<&'static 
         (_, code) if code.starts_with("KMS.") => ENCRYPTED,
         (_, "AccessDenied" | "AllAccessDisabled" | "AccountProblem") => permission,
         (401 | 403, _) | (_, "InvalidToken") => KEYS,
-        // An answer that says that all is well and cannot be read.
+        // A successful response that cannot be parsed.
         (..=299, _) => SERVER,
         _ => BUCKET,
     })
@@ -195,14 +200,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_of_a_server_is_shown_short_and_without_control_characters() {
-        assert_eq!(shown("a\0b\u{1b}[mü\n"), "ab[mü");
-        assert_eq!(shown(&"ü".repeat(LONGEST_TEXT)).len(), LONGEST_TEXT);
-        assert_eq!(shown(&"€".repeat(LONGEST_TEXT)).len(), LONGEST_TEXT - 1);
+    fn text_of_a_server_is_shortened_and_has_no_control_characters() {
+        assert_eq!(quoted("a\0b\u{1b}[mü\n"), "ab[mü");
+        assert_eq!(quoted(&"ü".repeat(MAX_TEXT_BYTES)).len(), MAX_TEXT_BYTES);
+        assert_eq!(
+            quoted(&"€".repeat(MAX_TEXT_BYTES)).len(),
+            MAX_TEXT_BYTES - 1
+        );
     }
 
     #[test]
-    fn advice_fits_the_cause() {
+    fn advice_matches_the_cause() {
         for (status, code, words) in [
             (403, "RequestTimeTooSkewed", "clock"),
             (403, "InvalidObjectState", "archived"),

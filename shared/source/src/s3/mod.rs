@@ -1,8 +1,8 @@
 //! Objects of an S3 bucket.
 //!
-//! An object is read as several ranged GETs at a time, each on the condition that the `ETag` is still the one that was
-//! listed, so that what comes out is one version whatever happens to the key in between. Where a server lists no `ETag`,
-//! size and time of writing are the version.
+//! An object is read with several concurrent ranged GETs, each with `If-Match` on the listed `ETag`, so that all bytes are
+//! of one version even if the key is overwritten meanwhile. If a server lists no `ETag`, the version is the size and the
+//! modification time.
 
 mod access;
 mod body_limit;
@@ -26,21 +26,21 @@ use crate::{ByteStream, Error, Listing, ObjectVersion, Pattern, Source, pattern:
 
 /// How objects are read from S3.
 ///
-/// An object in reading takes up to `s3_part_size` × (`s3_parallel_parts` + 1) bytes of memory.
+/// Each object that is being read takes up to `s3_part_size` × (`s3_parallel_parts` + 1) bytes of memory.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "S3")]
 pub struct S3Config {
-    /// How much one request for a range of an object asks for, such as 4MiB.
+    /// The size of a ranged GET, such as 4MiB.
     #[arg(long, env, value_name = "SIZE", value_parser = part_size, default_value = "4MiB")]
     pub s3_part_size: u64,
-    /// How many ranges of an object are in flight at a time.
+    /// How many ranges of an object are requested at the same time.
     #[arg(long, env, value_name = "NUMBER", default_value = "4")]
     pub s3_parallel_parts: NonZeroUsize,
-    /// How many keys a listing may have, matching or not, with 256 bytes of key and `ETag` for each; with more it is
-    /// refused, as one that has no end would be. It bounds the memory of a listing.
+    /// How many keys a listing may have, matching or not, with 256 bytes of key and `ETag` for each; a larger or endless
+    /// one is refused. It bounds the memory of a listing.
     #[arg(long, env, value_name = "NUMBER", default_value = "1000000")]
     pub s3_max_keys: u64,
-    /// The endpoint and the keys; without them, as every AWS tool finds them: `AWS_ACCESS_KEY_ID`, `AWS_REGION`,
+    /// The endpoint and the credentials; without them, those of the AWS environment: `AWS_ACCESS_KEY_ID`, `AWS_REGION`,
     /// `AWS_ENDPOINT_URL`, profiles, roles.
     #[arg(skip)]
     pub access: Option<S3Access>,
@@ -77,7 +77,7 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// Finds credentials, region and endpoint; asks the bucket nothing yet.
+    /// Finds credentials, region and endpoint; sends no request to the bucket yet.
     pub async fn connect(bucket: &str, keys: Pattern, config: &S3Config) -> Result<Self, Error> {
         Ok(Self {
             client: access::client(bucket, config.access.as_ref()).await?,
@@ -95,15 +95,15 @@ impl S3 {
     }
 }
 
-/// What of a listing is meant so far.
-struct Found {
+/// The best matches of a listing so far.
+struct BestMatches {
     best: Fit,
     listing: Listing,
 }
 
-impl Found {
-    /// What fits better than all before is meant instead of them: `a.jsonl` and not `a.jsonl.old` beside it.
-    fn take(&mut self, s3: &S3, entry: Listed) {
+impl BestMatches {
+    /// An entry of higher precedence replaces all before it: `a.jsonl` replaces `a.jsonl.old`.
+    fn add(&mut self, s3: &S3, entry: Listed) {
         let Some(fit) = s3.keys.fit(&entry.key) else {
             return;
         };
@@ -115,7 +115,7 @@ impl Found {
             let name = s3.uri(entry.escaped.as_ref().unwrap_or(&entry.key));
             match version::read(&s3.root, entry) {
                 Ok(version) => self.listing.objects.push(version),
-                Err(reason) => self.listing.left_out.add(&name, reason),
+                Err(reason) => self.listing.skipped.add(&name, reason),
             }
         }
     }
@@ -131,21 +131,21 @@ impl Source for S3 {
         let uri = self.uri(self.keys.as_str());
         let prefix = self.keys.listing_prefix();
         let mut pages = Pages::new(&self.client, &self.bucket, prefix, uri, self.max_keys);
-        let mut found = Found {
+        let mut found = BestMatches {
             best: Fit::Matches,
             listing: Listing::default(),
         };
-        let mut is_there = self.keys.as_str().is_empty();
+        let mut exists = self.keys.as_str().is_empty();
         while let Some(page) = pages.next().await? {
             for entry in page {
-                // A prefix is there with whatever is below it; a pattern with what matches.
-                is_there |= !self.keys.is_glob() && entry.key.starts_with(self.keys.prefix());
-                found.take(self, entry);
+                // A prefix exists if any key is below it; a pattern, if any key matches.
+                exists |= !self.keys.is_glob() && entry.key.starts_with(self.keys.prefix());
+                found.add(self, entry);
             }
         }
         let mut listing = found.listing;
-        let is_empty = listing.objects.is_empty() && listing.left_out.count() == 0;
-        listing.is_missing = is_empty && !is_there;
+        let is_empty = listing.objects.is_empty() && listing.skipped.count() == 0;
+        listing.is_missing = is_empty && !exists;
         Ok(listing.in_order())
     }
 
@@ -165,7 +165,7 @@ impl Source for S3 {
         let size = self.part_size;
         let next = move |start: &u64| start.checked_add(size);
         let starts = std::iter::successors(Some(range.start), next).take_while(move |&s| s < end);
-        // Each part is a task: it goes on while the reader is busy with the part before.
+        // Each part is a task, which continues while the reader processes the part before.
         let parts = stream::iter(starts).map(move |start| {
             let part = start..start.saturating_add(size).min(end);
             AbortOnDropHandle::new(tokio::spawn(part::read(request.clone(), part)))

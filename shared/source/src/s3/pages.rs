@@ -1,4 +1,4 @@
-//! The pages of a listing: each bounded, and as many as there are, but not without end.
+//! The pages of a listing, with limits that detect an endless one.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -11,14 +11,14 @@ use aws_sdk_s3::{
 use super::{body_limit::BodyLimit, failure};
 use crate::Error;
 
-/// How long a page may take; the SDK ends an answer that stalls long before.
-const LONGEST_PAGE: Duration = Duration::from_mins(5);
-/// Pages that may have no key, one after another: a bucket with many deleted versions has some.
-const EMPTY_PAGES: u32 = 1_000;
-/// The fewest keys on a page on average, beyond the first pages. S3 puts 1,000 on each.
-const FEWEST_KEYS: u64 = 10;
-const FIRST_PAGES: u64 = 1_000;
-/// How many bytes of keys and `ETag`s a listing may have for each key that it may have. Together they bound its memory.
+/// The timeout of a page; the SDK ends a stalled response long before.
+const PAGE_TIMEOUT: Duration = Duration::from_mins(5);
+/// The most successive pages without a key: a bucket with many deleted versions has some.
+const MAX_EMPTY_PAGES: u32 = 1_000;
+/// The fewest keys per page on average, after the first pages. S3 returns 1,000.
+const MIN_KEYS_PER_PAGE: u64 = 10;
+const UNCHECKED_PAGES: u64 = 1_000;
+/// How many bytes of keys and `ETag`s a listing may have per allowed key. Together they bound its memory.
 const BYTES_PER_KEY: u64 = 256;
 
 /// A listing of the keys below a prefix.
@@ -26,30 +26,30 @@ pub(super) struct Pages {
     client: Client,
     bucket: String,
     prefix: String,
-    /// What is listed, for errors.
+    /// The listed URI, for errors.
     uri: String,
-    /// The most keys that are taken.
+    /// The most keys of the listing.
     limit: u64,
     token: Option<String>,
-    is_over: bool,
+    is_last: bool,
     progress: Progress,
 }
 
 /// One entry of a page.
 pub(super) struct Listed {
-    /// Where it is no UTF-8, with replacement characters.
+    /// With replacement characters, if it is not UTF-8.
     pub(super) key: String,
-    /// The key in another way, where it is no UTF-8.
+    /// The escaped key, if it is not UTF-8.
     pub(super) escaped: Option<String>,
     pub(super) object: Object,
 }
 
-/// What tells a listing that goes on from one that turns in a circle.
+/// Detects a listing that makes no progress.
 #[derive(Default)]
 struct Progress {
     pages: u64,
     keys: u64,
-    /// Of keys and `ETag`s.
+    /// Bytes of keys and `ETag`s.
     bytes: u64,
     empty: u32,
     first_keys: HashSet<String>,
@@ -70,14 +70,14 @@ impl Pages {
             uri,
             limit,
             token: None,
-            is_over: false,
+            is_last: false,
             progress: Progress::default(),
         }
     }
 
-    /// The next page, with its keys as they are; `None` behind the last one.
+    /// The next page, with decoded keys; `None` after the last one.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Listed>>, Error> {
-        if self.is_over {
+        if self.is_last {
             return Ok(None);
         }
         let page = self.page().await?;
@@ -87,16 +87,16 @@ impl Pages {
             .map(|object| Listed::read(object, is_encoded))
             .collect();
         self.progress
-            .note(&listed, self.limit)
+            .record(&listed, self.limit)
             .map_err(|reason| self.refused(&reason))?;
-        // Some servers give the token alone.
+        // Some servers return the token without the flag.
         let next = page.next_continuation_token.filter(|next| !next.is_empty());
-        self.is_over = next.is_none() && page.is_truncated != Some(true);
-        if !self.is_over {
+        self.is_last = next.is_none() && page.is_truncated != Some(true);
+        if !self.is_last {
             if next.is_none() || next == self.token {
-                return Err(self.refused(
-                    "the server says that there are more keys, and does not say how to ask for them",
-                ));
+                return Err(
+                    self.refused("the listing is truncated and has no new continuation token")
+                );
             }
             self.token = next;
         }
@@ -110,10 +110,10 @@ impl Pages {
             .bucket(&self.bucket)
             .set_prefix(Some(self.prefix.clone()).filter(|prefix| !prefix.is_empty()))
             .set_continuation_token(self.token.clone())
-            // Without it, a key with a control character makes a page that is no XML.
+            // Without it, a page with a control character in a key is not valid XML.
             .encoding_type(EncodingType::Url);
-        let answer = request.customize().interceptor(BodyLimit::All).send();
-        match tokio::time::timeout(LONGEST_PAGE, answer).await {
+        let response = request.customize().interceptor(BodyLimit::All).send();
+        match tokio::time::timeout(PAGE_TIMEOUT, response).await {
             Ok(page) => page.map_err(|error| failure::listing(self.uri.clone(), error)),
             Err(elapsed) => Err(Error::Unavailable {
                 action: "list",
@@ -127,7 +127,7 @@ impl Pages {
         Error::Refused {
             action: "list",
             uri: self.uri.clone(),
-            reason: format!("{reason}: look at AWS_ENDPOINT_URL"),
+            reason: format!("{reason}: check AWS_ENDPOINT_URL"),
         }
     }
 }
@@ -156,7 +156,7 @@ impl Listed {
         }
     }
 
-    /// What its key and `ETag` take.
+    /// The size of its key and `ETag`.
     fn bytes(&self) -> u64 {
         let etag = self.object.e_tag().unwrap_or_default();
         (self.key.len() + etag.len()) as u64
@@ -164,11 +164,11 @@ impl Listed {
 }
 
 impl Progress {
-    fn note(&mut self, page: &[Listed], limit: u64) -> Result<(), String> {
+    fn record(&mut self, page: &[Listed], limit: u64) -> Result<(), String> {
         self.pages += 1;
         self.keys += page.len() as u64;
         self.bytes += page.iter().map(Listed::bytes).sum::<u64>();
-        let what_to_do = "narrow the prefix, or raise it; or the listing has no end";
+        let what_to_do = "narrow the prefix, or raise it; or the listing is endless";
         if self.keys > limit {
             return Err(format!(
                 "there are more than {limit} keys (S3_MAX_KEYS): {what_to_do}"
@@ -176,23 +176,23 @@ impl Progress {
         }
         if self.bytes > limit.saturating_mul(BYTES_PER_KEY) {
             return Err(format!(
-                "keys and ETags have more than {BYTES_PER_KEY} bytes for each of the {limit} keys that there may be \
+                "keys and ETags have more than {BYTES_PER_KEY} bytes for each of the {limit} keys allowed \
                  (S3_MAX_KEYS): {what_to_do}"
             ));
         }
         let Some(first) = page.first().map(|entry| entry.key.clone()) else {
             self.empty += 1;
-            let is_endless = self.empty > EMPTY_PAGES;
-            let reason = || format!("{} pages of the listing have no key", self.empty);
+            let is_endless = self.empty > MAX_EMPTY_PAGES;
+            let reason = || format!("{} successive pages of the listing have no key", self.empty);
             return if is_endless { Err(reason()) } else { Ok(()) };
         };
         self.empty = 0;
         if !self.first_keys.insert(first) {
-            return Err("the listing shows a page again, and has no end".to_owned());
+            return Err("the listing repeats a page".to_owned());
         }
-        if self.pages > FIRST_PAGES + self.keys / FEWEST_KEYS {
+        if self.pages > UNCHECKED_PAGES + self.keys / MIN_KEYS_PER_PAGE {
             return Err(format!(
-                "the listing has {} pages with {} keys in all, and no end",
+                "the listing is endless: it has {} pages with {} keys in all",
                 self.pages, self.keys
             ));
         }
@@ -203,15 +203,15 @@ impl Progress {
 fn percent_decoded(key: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(key.len());
     let mut rest = key.as_bytes();
-    while let [first, behind @ ..] = rest {
+    while let [first, after @ ..] = rest {
         let hex = |at: usize| {
-            behind
+            after
                 .get(at)
                 .and_then(|digit| (*digit as char).to_digit(16))
         };
         let (byte, taken) = match (first, hex(0), hex(1)) {
             (b'%', Some(high), Some(low)) => (u8::try_from(high * 16 + low).unwrap_or(b'%'), 3),
-            // S3 writes a space so, and a plus as %2B.
+            // S3 encodes a space as a plus, and a plus as %2B.
             (b'+', ..) => (b' ', 1),
             (byte, ..) => (*byte, 1),
         };
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percent_encoded_key_is_decoded_as_s3_encodes_it() {
+    fn percent_encoded_key_is_decoded() {
         let decoded = |key| String::from_utf8(percent_decoded(key)).unwrap();
         assert_eq!(decoded("a+b%2Bc%20d/%C3%BC%01"), "a b+c d/ü\u{1}");
         assert_eq!(decoded("100%"), "100%");

@@ -1,4 +1,4 @@
-//! One range of an object, read to its end although connections break.
+//! Reads one range of an object, resuming after interrupted connections.
 
 use std::{collections::VecDeque, ops::Range, time::Duration};
 
@@ -13,15 +13,14 @@ use super::{
 };
 use crate::{Error, ObjectVersion};
 
-/// How often a body that breaks off is asked for again, from where it broke. (Requests that get no answer are repeated
-/// by the SDK.)
-const RESUMES: u32 = 5;
-/// How often a server is asked again that says of an object what its own listing denies.
-const CONTRADICTIONS: u32 = 3;
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How often an interrupted body is resumed. (The SDK retries requests without a response.)
+const MAX_RESUMES: u32 = 5;
+/// How often a request is retried whose response contradicts the server's own listing.
+const MAX_CONTRADICTIONS: u32 = 3;
+const INITIAL_DELAY: Duration = Duration::from_millis(50);
+const MAX_DELAY: Duration = Duration::from_secs(5);
 
-/// Which version of which object.
+/// A request for an object version.
 #[derive(Clone)]
 pub(super) struct Request {
     pub(super) client: Client,
@@ -33,44 +32,44 @@ pub(super) struct Request {
 
 /// The bytes of a range, which must not be empty and must lie within the object.
 pub(super) async fn read(request: Request, range: Range<u64>) -> Result<VecDeque<Bytes>, Error> {
-    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, range.start);
+    let mut backoff = Backoff::new(INITIAL_DELAY, MAX_DELAY, range.start);
     let mut blocks = VecDeque::new();
     let mut missing = range;
     let mut resumes = 0;
     loop {
-        let answer = request.answer(Some(&missing), &mut backoff).await?;
-        let broken = collect(answer, &mut missing, &mut blocks).await;
+        let response = request.send(Some(&missing), &mut backoff).await?;
+        let collected = collect(response, &mut missing, &mut blocks).await;
         if missing.is_empty() {
             return Ok(blocks);
         }
-        let broken = broken
+        let error = collected
             .err()
             .unwrap_or_else(|| "the body ended too early".into());
-        if resumes == RESUMES {
-            return Err(failure::unavailable(request.version.uri(), broken));
+        if resumes == MAX_RESUMES {
+            return Err(failure::unavailable(request.version.uri(), error));
         }
         resumes += 1;
-        tracing::debug!(object.uri = request.version.uri(), offset = missing.start, error = %broken, "resuming a read");
+        tracing::debug!(object.uri = request.version.uri(), offset = missing.start, %error, "read interrupted, resuming");
         tokio::time::sleep(backoff.next_delay()).await;
     }
 }
 
-/// Asks whether an object that is listed with no bytes has none; there is no range to ask for.
+/// Checks that an object that is listed as empty is empty; there is no range to request.
 pub(super) async fn check_empty(request: Request) -> Result<(), Error> {
-    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, 0);
-    request.answer(None, &mut backoff).await.map(drop)
+    let mut backoff = Backoff::new(INITIAL_DELAY, MAX_DELAY, 0);
+    request.send(None, &mut backoff).await.map(drop)
 }
 
-/// Takes what a body has, and no more than was asked for.
+/// Collects a body, up to the requested length.
 async fn collect(
-    answer: GetObjectOutput,
+    response: GetObjectOutput,
     missing: &mut Range<u64>,
     blocks: &mut VecDeque<Bytes>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut body = answer.body;
+    let mut body = response.body;
     while let Some(mut block) = body.try_next().await? {
         if missing.is_empty() {
-            // A body without end is not read to it.
+            // A longer body is not read further.
             break;
         }
         let left = usize::try_from(missing.end - missing.start).unwrap_or(usize::MAX);
@@ -82,22 +81,22 @@ async fn collect(
 }
 
 impl Request {
-    /// An answer with that version. What the server says against it counts when its listing says so too.
-    async fn answer(
+    /// Gets that version. A response that denies it counts only if the server's listing confirms it.
+    async fn send(
         &self,
         range: Option<&Range<u64>>,
         backoff: &mut Backoff,
     ) -> Result<GetObjectOutput, Error> {
         let mut contradictions = 0;
         loop {
-            let (error, said) = match self.get(range).await {
-                Ok(answer) => return Ok(answer),
+            let (error, response) = match self.get(range).await {
+                Ok(response) => return Ok(response),
                 Err(Failure::Other(error)) => return Err(error),
-                Err(Failure::Suspect { error, said }) => (error, said),
+                Err(Failure::Suspect { error, response }) => (error, response),
             };
             match self.listed().await? {
                 None => {
-                    return Err(Error::Gone {
+                    return Err(Error::Deleted {
                         uri: self.version.uri(),
                     });
                 }
@@ -108,20 +107,20 @@ impl Request {
                 }
                 Some(_) => {}
             }
-            if contradictions == CONTRADICTIONS {
+            if contradictions == MAX_CONTRADICTIONS {
                 let uri = self.version.uri();
                 let reason = format!(
-                    "{said}, although the listing shows this version of it: look at AWS_ENDPOINT_URL"
+                    "{response}, although the listing still has this version: check AWS_ENDPOINT_URL"
                 );
                 return Err(failure::refused(uri, reason));
             }
             contradictions += 1;
-            tracing::warn!(%error, said, "the listing shows the object as it was, it is asked for again");
+            tracing::warn!(%error, response, "response contradicts the listing, retrying");
             tokio::time::sleep(backoff.next_delay()).await;
         }
     }
 
-    /// What the listing says of the key now.
+    /// The key's current version in the listing.
     async fn listed(&self) -> Result<Option<ObjectVersion>, Error> {
         let (key, uri) = (&self.version.key, self.version.uri());
         let mut pages = Pages::new(&self.client, &self.bucket, key, uri, self.max_keys);
@@ -152,47 +151,45 @@ impl Request {
         let request = if version::has_etag(&self.version) {
             request.if_match(etag)
         } else {
-            // The header has whole seconds; what was written within one is no later than its end.
+            // The header has whole seconds: round up.
             let second =
                 last_modified.timestamp() + i64::from(last_modified.timestamp_subsec_nanos() > 0);
             request.if_unmodified_since(DateTime::from_secs(second))
         };
-        let answer = request.send().await;
-        let answer = answer.map_err(|error| failure::reading(&self.version.uri(), error))?;
-        self.check(&answer, range)?;
-        Ok(answer)
+        let response = request.send().await;
+        let response = response.map_err(|error| failure::reading(&self.version.uri(), error))?;
+        self.check(&response, range)?;
+        Ok(response)
     }
 
-    /// Servers that are only nearly S3 may ignore the condition or the range; and what they list may not be true.
-    fn check(&self, answer: &GetObjectOutput, range: Option<&Range<u64>>) -> Result<(), Failure> {
-        let suspect = |said: String| Failure::Suspect {
+    /// Checks the response: S3-compatible servers may ignore the condition or the range, or list wrong sizes.
+    fn check(&self, response: &GetObjectOutput, range: Option<&Range<u64>>) -> Result<(), Failure> {
+        let suspect = |response: String| Failure::Suspect {
             error: Error::Changed {
                 uri: self.version.uri(),
             },
-            said,
+            response,
         };
         let bare = |etag: &str| etag.trim_matches('"').to_owned();
-        if let Some(etag) = answer.e_tag()
+        if let Some(etag) = response.e_tag()
             && version::has_etag(&self.version)
             && bare(etag) != bare(&self.version.etag)
         {
-            let etag = failure::shown(etag);
-            return Err(suspect(format!("the server answers with the ETag {etag}")));
+            let etag = failure::quoted(etag);
+            return Err(suspect(format!("the response has the ETag {etag}")));
         }
         if !version::has_etag(&self.version)
-            && let Some(written) = answer.last_modified()
+            && let Some(written) = response.last_modified()
             && written.secs() != self.version.last_modified.timestamp()
         {
-            return Err(suspect(
-                "the server answers with another time of writing".into(),
-            ));
+            return Err(suspect("the response has another modification time".into()));
         }
         let (total, listed) = match range {
-            None => (answer.content_length().map(i64::cast_unsigned), 0),
+            None => (response.content_length().map(i64::cast_unsigned), 0),
             Some(range) => {
-                let total = total(answer.content_range(), range.start).ok_or_else(|| {
-                    let reason = "the server does not answer a request for a range with that range and the object's \
-                                  size: look at AWS_ENDPOINT_URL";
+                let total = total(response.content_range(), range.start).ok_or_else(|| {
+                    let reason = "the response to a ranged request lacks that range or the object's size: check \
+                                  AWS_ENDPOINT_URL";
                     Failure::Other(failure::refused(self.version.uri(), reason.into()))
                 })?;
                 (Some(total), self.version.size)
@@ -200,14 +197,14 @@ impl Request {
         };
         match total {
             Some(total) if total != listed => Err(suspect(format!(
-                "the server answers with an object of {total} bytes, and lists {listed}"
+                "the response is of an object of {total} bytes, listed with {listed}"
             ))),
             _ => Ok(()),
         }
     }
 }
 
-/// The object's size, as the header of a range that starts there says it.
+/// The object's size from the `Content-Range` header, if the range has this start.
 fn total(content_range: Option<&str>, start: u64) -> Option<u64> {
     let (range, total) = content_range?.strip_prefix("bytes ")?.split_once('/')?;
     let (first, _) = range.split_once('-')?;
@@ -219,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn range_counts_with_its_start_and_the_size_of_the_object() {
+    fn content_range_must_have_the_start_and_the_size() {
         assert_eq!(total(Some("bytes 5-9/10"), 5), Some(10));
         for header in ["bytes 5-9/*", "bytes 0-9/10", "bytes */10", "5-9/10", ""] {
             assert_eq!(total(Some(header), 5), None, "{header}");

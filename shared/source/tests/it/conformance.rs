@@ -1,4 +1,4 @@
-//! What every source does.
+//! The conformance suite of the port.
 
 use std::{ops::Range, sync::Arc};
 
@@ -7,9 +7,9 @@ use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt};
 use jetline_source::{Error, ObjectVersion, Source};
 
-/// A place with objects that a test may change. No adapter reads more than 1.5 MiB of an object ahead.
+/// A bucket or directory that a test may change. No adapter prefetches more than 1.5 MiB of an object.
 pub(crate) trait Fixture {
-    /// Writes an object; an earlier one of that key becomes another version.
+    /// Writes or overwrites an object.
     fn put(&self, key: &str, content: &[u8]);
 
     /// Sets when an object was written.
@@ -20,7 +20,7 @@ pub(crate) trait Fixture {
     /// A source of the keys that match.
     async fn source(&self, pattern: &str) -> Arc<dyn Source>;
 
-    /// What comes of listing a place that does not exist.
+    /// The error of listing a bucket or directory that does not exist.
     async fn missing(&self) -> Error;
 }
 
@@ -37,28 +37,28 @@ macro_rules! conforms {
     ($fixture:expr) => {
         crate::conformance::conforms!(
             $fixture,
-            list_is_in_the_order_of_writing_and_then_of_keys,
-            list_has_every_key_however_many,
+            list_is_ordered_by_modification_time_and_key,
+            list_has_all_keys,
             nested_keys_are_found,
-            hidden_keys_are_left_out,
+            hidden_keys_are_excluded,
             hidden_keys_that_the_pattern_names_are_found,
-            glob_picks_keys,
-            exact_key_is_that_object_alone,
+            glob_selects_keys,
+            exact_key_selects_only_that_object,
             uri_is_root_and_key,
-            empty_place_has_no_objects,
+            empty_source_has_no_objects,
             overwritten_object_is_another_version,
-            empty_object_reads_as_nothing,
-            any_range_reads_as_those_bytes,
+            empty_object_reads_as_empty,
+            any_range_returns_its_bytes,
             large_object_is_read_in_order_without_loss,
             overwritten_while_read_is_changed,
-            deleted_while_read_is_gone,
-            missing_place_is_absent,
+            deleted_while_read_is_deleted,
+            missing_source_is_not_found,
         );
     };
 }
 pub(crate) use conforms;
 
-pub(crate) async fn list_is_in_the_order_of_writing_and_then_of_keys(place: &impl Fixture) {
+pub(crate) async fn list_is_ordered_by_modification_time_and_key(place: &impl Fixture) {
     for (key, seconds) in [("d", 20), ("c", 10), ("b", 20), ("a", 30)] {
         place.put(key, b"x");
         place.set_last_modified(key, DateTime::from_timestamp(seconds, 0).unwrap());
@@ -66,7 +66,7 @@ pub(crate) async fn list_is_in_the_order_of_writing_and_then_of_keys(place: &imp
     assert_eq!(keys(place, "").await, ["c", "b", "d", "a"]);
 }
 
-pub(crate) async fn list_has_every_key_however_many(place: &impl Fixture) {
+pub(crate) async fn list_has_all_keys(place: &impl Fixture) {
     let all: Vec<String> = (0..2_500).map(|number| format!("{number:04}")).collect();
     for key in &all {
         place.put(key, b"x");
@@ -83,7 +83,7 @@ pub(crate) async fn nested_keys_are_found(place: &impl Fixture) {
     assert_eq!(sorted_keys(place, "b/d/").await.len(), 1);
 }
 
-pub(crate) async fn hidden_keys_are_left_out(place: &impl Fixture) {
+pub(crate) async fn hidden_keys_are_excluded(place: &impl Fixture) {
     for key in ["a", ".a", "_a", "b/.c", "b/_c", "_b/c", ".b/c", "b/c_"] {
         place.put(key, b"x");
     }
@@ -100,7 +100,7 @@ pub(crate) async fn hidden_keys_that_the_pattern_names_are_found(place: &impl Fi
     assert_eq!(sorted_keys(place, "in/*").await.len(), 1);
 }
 
-pub(crate) async fn glob_picks_keys(place: &impl Fixture) {
+pub(crate) async fn glob_selects_keys(place: &impl Fixture) {
     for key in ["a.jsonl", "a.txt", "b/a.jsonl", "b/c/a.jsonl"] {
         place.put(key, b"x");
     }
@@ -111,7 +111,7 @@ pub(crate) async fn glob_picks_keys(place: &impl Fixture) {
     assert_eq!(sorted_keys(place, "*.nothing").await, [""; 0]);
 }
 
-pub(crate) async fn exact_key_is_that_object_alone(place: &impl Fixture) {
+pub(crate) async fn exact_key_selects_only_that_object(place: &impl Fixture) {
     for key in ["b/a.jsonl", "b/a.jsonl.old"] {
         place.put(key, key.as_bytes());
     }
@@ -132,7 +132,7 @@ pub(crate) async fn uri_is_root_and_key(place: &impl Fixture) {
     assert_eq!(object.size, 1);
 }
 
-pub(crate) async fn empty_place_has_no_objects(place: &impl Fixture) {
+pub(crate) async fn empty_source_has_no_objects(place: &impl Fixture) {
     assert_eq!(keys(place, "").await, [""; 0]);
 }
 
@@ -149,7 +149,7 @@ pub(crate) async fn overwritten_object_is_another_version(place: &impl Fixture) 
     assert_eq!(all(source.read(&two, 0..3)).await.unwrap(), b"two");
 }
 
-pub(crate) async fn empty_object_reads_as_nothing(place: &impl Fixture) {
+pub(crate) async fn empty_object_reads_as_empty(place: &impl Fixture) {
     place.put("a", b"");
     let source = place.source("").await;
     let object = only(&*source).await;
@@ -157,7 +157,7 @@ pub(crate) async fn empty_object_reads_as_nothing(place: &impl Fixture) {
     assert!(source.read(&object, 0..0).next().await.is_none());
 }
 
-pub(crate) async fn any_range_reads_as_those_bytes(place: &impl Fixture) {
+pub(crate) async fn any_range_returns_its_bytes(place: &impl Fixture) {
     let content = content(3 << 20);
     place.put("a", &content);
     let source = place.source("").await;
@@ -202,7 +202,7 @@ pub(crate) async fn overwritten_while_read_is_changed(place: &impl Fixture) {
     assert!(stream.next().await.is_none());
 }
 
-pub(crate) async fn deleted_while_read_is_gone(place: &impl Fixture) {
+pub(crate) async fn deleted_while_read_is_deleted(place: &impl Fixture) {
     let one = content(6 << 20);
     place.put("a", &one);
     let source = place.source("").await;
@@ -212,15 +212,15 @@ pub(crate) async fn deleted_while_read_is_gone(place: &impl Fixture) {
     place.delete("a");
     let error = drain(&mut stream, &mut read).await.unwrap_err();
     assert!(
-        matches!(&error, Error::Gone { uri } if *uri == object.uri()),
+        matches!(&error, Error::Deleted { uri } if *uri == object.uri()),
         "{error}"
     );
     assert!(one.starts_with(&read));
 }
 
-pub(crate) async fn missing_place_is_absent(place: &impl Fixture) {
+pub(crate) async fn missing_source_is_not_found(place: &impl Fixture) {
     let error = place.missing().await;
-    assert!(matches!(error, Error::Absent { .. }), "{error}");
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains("nowhere") && text.contains("exist"), "{text}");
 }
@@ -232,7 +232,7 @@ pub(crate) async fn only(source: &dyn Source) -> ObjectVersion {
     objects.remove(0)
 }
 
-/// All that a stream has.
+/// Collects a stream.
 pub(crate) async fn all(
     stream: impl futures::Stream<Item = Result<Bytes, Error>>,
 ) -> Result<Vec<u8>, Error> {
@@ -244,7 +244,7 @@ pub(crate) async fn all(
         .await
 }
 
-/// Bytes that differ from place to place.
+/// Bytes that differ at every offset.
 pub(crate) fn content(size: u32) -> Vec<u8> {
     (0..size / 4).flat_map(u32::to_le_bytes).collect()
 }

@@ -18,7 +18,7 @@ use crate::conformance::{Fixture, all, conforms, only};
 
 pub(crate) struct Files {
     directory: TempDir,
-    /// Each file is a second older than the next: file systems' own clocks are too coarse for a test.
+    /// Each file is a second older than the next: the clocks of file systems are too coarse for a test.
     clock: AtomicI64,
 }
 
@@ -87,12 +87,12 @@ async fn root_is_the_absolute_directory() {
 }
 
 #[tokio::test]
-async fn directory_that_vanishes_is_absent_by_name() {
+async fn deleted_directory_is_not_found_and_named() {
     let files = Files::new();
     let source = files.open("").await.unwrap();
     fs::remove_dir(files.directory.path()).unwrap();
     let error = source.list().await.unwrap_err();
-    assert!(matches!(error, Error::Absent { .. }), "{error}");
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
     assert!(
         error
             .to_string()
@@ -101,9 +101,9 @@ async fn directory_that_vanishes_is_absent_by_name() {
 }
 
 #[tokio::test]
-async fn glob_below_a_missing_directory_is_absent() {
+async fn glob_below_a_missing_directory_is_not_found() {
     let error = Files::new().open("nowhere/*.jsonl").await.err().unwrap();
-    assert!(matches!(error, Error::Absent { .. }), "{error}");
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The conformance suite on both adapters, and what is particular to each.
+//! The conformance suite on both adapters, and tests of each adapter.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -1,5 +1,4 @@
-//! Entries, answers and listings that are not as they should be: each costs only itself, and none is passed over in
-//! silence.
+//! Malformed entries, responses and listings: each is skipped or refused with a reason, without failing anything else.
 
 use std::{fs, os::unix::fs::symlink, sync::Arc, time::Duration};
 
@@ -16,12 +15,12 @@ fn keys(listing: &Listing) -> Vec<&str> {
     listing.objects.iter().map(|one| one.key.as_str()).collect()
 }
 
-/// Lists, and expects one entry to be left out for a reason.
-async fn left_out(source: &Arc<dyn Source>, good: &[&str], words: &str) {
+/// Lists, and expects one skipped entry with a reason.
+async fn skipped(source: &Arc<dyn Source>, good: &[&str], words: &str) {
     let listing = source.list().await.unwrap();
     assert_eq!(keys(&listing), good, "{words}");
-    let named = listing.left_out.named();
-    assert_eq!(listing.left_out.count(), 1, "{named:?}");
+    let named = listing.skipped.named();
+    assert_eq!(listing.skipped.count(), 1, "{named:?}");
     assert!(named[0].contains(words), "{named:?}");
 }
 
@@ -31,11 +30,11 @@ fn pipe(path: &std::path::Path) {
 }
 
 #[tokio::test]
-async fn odd_entry_of_a_directory_costs_only_itself() {
+async fn unreadable_entry_of_a_directory_is_skipped_alone() {
     use std::os::unix::ffi::OsStrExt;
     let odd = [
         ("loop", "leads to itself"),
-        ("nothing", "link to nothing"),
+        ("nothing", "dangling link"),
         ("pipe", "not a regular file but a pipe"),
         ("linked", "links to directories are not followed"),
         ("caf\\xe9", "not UTF-8"),
@@ -56,19 +55,19 @@ async fn odd_entry_of_a_directory_costs_only_itself() {
             }
         }
         let source = files.source("").await;
-        left_out(&source, &["a.jsonl"], words).await;
-        left_out(&source, &["a.jsonl"], name).await;
-        // What does not match is nobody's business.
+        skipped(&source, &["a.jsonl"], words).await;
+        skipped(&source, &["a.jsonl"], name).await;
+        // Entries that do not match are not reported.
         let listing = files.source("*.jsonl").await.list().await.unwrap();
         assert_eq!(
-            (keys(&listing), listing.left_out.count()),
+            (keys(&listing), listing.skipped.count()),
             (vec!["a.jsonl"], 0)
         );
     }
 }
 
 #[tokio::test]
-async fn only_what_can_match_is_left_out() {
+async fn only_entries_that_can_match_are_reported_as_skipped() {
     use std::os::unix::ffi::OsStrExt;
     let files = Files::new();
     files.put("2024-1/a", b"x");
@@ -76,15 +75,15 @@ async fn only_what_can_match_is_left_out() {
     fs::create_dir(files.path("").join(std::ffi::OsStr::from_bytes(b"caf\xe9"))).unwrap();
     symlink("2024-1", files.path("latest")).unwrap();
     let listing = files.source("2024-*/").await.list().await.unwrap();
-    assert_eq!(listing.left_out.count(), 0, "{listing:?}");
+    assert_eq!(listing.skipped.count(), 0, "{listing:?}");
     assert_eq!(keys(&listing), ["2024-1/a"]);
-    // A link to a directory that matches, and one below which something may.
-    left_out(&files.source("*l*").await, &["b.jsonl"], "latest: links to").await;
-    left_out(&files.source("l*/").await, &[], "latest: links to").await;
+    // A link to a directory that matches, and one below which something may match.
+    skipped(&files.source("*l*").await, &["b.jsonl"], "latest: links to").await;
+    skipped(&files.source("l*/").await, &[], "latest: links to").await;
 }
 
 #[tokio::test]
-async fn hidden_entries_may_be_as_odd_as_they_like() {
+async fn unreadable_hidden_entries_are_not_reported() {
     use std::os::unix::ffi::OsStrExt;
     let files = Files::new();
     files.put("a", b"x");
@@ -93,7 +92,7 @@ async fn hidden_entries_may_be_as_odd_as_they_like() {
     let name = std::ffi::OsStr::from_bytes(b".caf\xe9");
     fs::write(files.path("").join(name), b"x").unwrap();
     let listing = files.source("").await.list().await.unwrap();
-    assert_eq!((keys(&listing), listing.left_out.count()), (vec!["a"], 0));
+    assert_eq!((keys(&listing), listing.skipped.count()), (vec!["a"], 0));
 }
 
 #[tokio::test]
@@ -106,7 +105,7 @@ async fn pipe_is_refused_by_its_name() {
 }
 
 #[tokio::test]
-async fn file_that_says_no_size_and_has_content_is_not_read_as_nothing() {
+async fn file_with_content_and_no_size_is_not_read_as_empty() {
     let location = "/proc/version".parse().unwrap();
     let source = open(&location, &S3Config::default()).await.unwrap();
     let object = only(&*source).await;
@@ -115,15 +114,12 @@ async fn file_that_says_no_size_and_has_content_is_not_read_as_nothing() {
     assert!(matches!(error, Error::Refused { .. }), "{error}");
 }
 
-/// The first says that it has 4096 bytes, and has a few; the second has no byte at its beginning.
+/// The first reports 4096 bytes and has fewer; the second cannot be read at its beginning.
 #[tokio::test]
-async fn file_that_cannot_be_read_to_its_size_is_refused_and_not_waited_for() {
+async fn file_that_cannot_be_read_to_its_size_is_refused() {
     for (location, words) in [
-        (
-            "/sys/kernel/uevent_seqnum",
-            "fewer bytes than its size says",
-        ),
-        ("/proc/self/mem", "look at the disk"),
+        ("/sys/kernel/uevent_seqnum", "fewer bytes than its size"),
+        ("/proc/self/mem", "check the disk"),
     ] {
         let location = location.parse().unwrap();
         let source = open(&location, &S3Config::default()).await.unwrap();
@@ -135,7 +131,7 @@ async fn file_that_cannot_be_read_to_its_size_is_refused_and_not_waited_for() {
 }
 
 #[tokio::test]
-async fn file_below_a_directory_that_vanished_is_not_gone() {
+async fn file_below_a_missing_directory_is_not_taken_as_deleted() {
     let files = Files::new();
     files.put("in/a", b"x");
     let source = files.source("in").await;
@@ -145,7 +141,7 @@ async fn file_below_a_directory_that_vanished_is_not_gone() {
     assert!(matches!(error, Error::Refused { .. }), "{error}");
 }
 
-/// Both kinds of place.
+/// For both adapters.
 async fn exact_names(place: &impl Fixture) {
     for key in [
         "in/file [1].jsonl",
@@ -177,7 +173,7 @@ async fn exact_names(place: &impl Fixture) {
 }
 
 #[tokio::test]
-async fn what_exists_under_exactly_the_name_is_meant() {
+async fn exact_name_takes_precedence_over_the_pattern() {
     exact_names(&Files::new()).await;
     exact_names(&Bucket::new()).await;
 }
@@ -191,7 +187,7 @@ async fn patterns_without_a_match(place: &impl Fixture) {
 }
 
 #[tokio::test]
-async fn pattern_that_matches_nothing_is_missing_and_an_empty_place_is_not() {
+async fn pattern_without_a_match_is_missing_and_an_empty_source_is_not() {
     let (files, bucket) = (Files::new(), Bucket::new());
     for listing in [
         files.source("").await.list().await.unwrap(),
@@ -227,34 +223,34 @@ async fn keys_of_any_characters_are_listed_and_read() {
 /// The elements of the nth page.
 type PageOf<'a> = Box<dyn Fn(u32) -> String + 'a>;
 
-const WRITTEN: &str = "<LastModified>2026-11-25T10:00:00.000Z</LastModified>";
+const LAST_MODIFIED: &str = "<LastModified>2026-11-25T10:00:00.000Z</LastModified>";
 
 fn entry(key: &str, rest: &str) -> String {
     format!("<Contents><Key>{key}</Key>{rest}</Contents>")
 }
 
 #[tokio::test]
-async fn entry_that_is_no_version_costs_only_itself() {
+async fn malformed_entry_of_a_listing_is_skipped_alone() {
     let bucket = Bucket::new();
-    let whole = format!("{WRITTEN}<ETag>\"e\"</ETag><Size>1</Size>");
+    let whole = format!("{LAST_MODIFIED}<ETag>\"e\"</ETag><Size>1</Size>");
     let url = "<EncodingType>url</EncodingType>";
     for (odd, words) in [
         (
-            entry("b", &format!("{WRITTEN}<ETag>\"e\"</ETag>")),
+            entry("b", &format!("{LAST_MODIFIED}<ETag>\"e\"</ETag>")),
             "without a size",
         ),
         (
             entry("b", "<ETag>\"e\"</ETag><Size>1</Size>"),
-            "without the time",
+            "without a modification time",
         ),
         (entry("caf%E9", &whole), "caf\\xe9: its key is not UTF-8"),
     ] {
         let page = format!("{url}{}{odd}", entry("a", &whole));
         bucket.server.fail_next(2, &Fault::page(&page));
-        left_out(&bucket.source("").await, &["a"], words).await;
-        // Where it does not match, it is not missed.
+        skipped(&bucket.source("").await, &["a"], words).await;
+        // An entry that does not match is not reported.
         let listing = bucket.source("a*").await.list().await.unwrap();
-        assert_eq!(listing.left_out.count(), 0);
+        assert_eq!(listing.skipped.count(), 0);
     }
 }
 
@@ -289,9 +285,9 @@ async fn listing_without_etags_has_size_and_time_as_the_version() {
 }
 
 #[tokio::test]
-async fn listing_without_end_is_refused() {
+async fn endless_listing_is_refused() {
     let more = "<IsTruncated>true</IsTruncated>";
-    let rest = format!("{WRITTEN}<ETag>\"e\"</ETag><Size>1</Size>");
+    let rest = format!("{LAST_MODIFIED}<ETag>\"e\"</ETag><Size>1</Size>");
     let token =
         |number: u32| format!("{more}<NextContinuationToken>{number}</NextContinuationToken>");
     let key = |number: u32| entry(&format!("{number:06}"), &rest);
@@ -329,7 +325,7 @@ async fn listing_without_end_is_refused() {
 }
 
 #[tokio::test]
-async fn answer_without_end_is_not_held_in_memory() {
+async fn endless_response_is_not_held_in_memory() {
     let bucket = Bucket::new();
     bucket.server.fail_next(10, &Fault::Endless { status: 200 });
     let error = bucket.source("").await.list().await.unwrap_err();
@@ -344,13 +340,13 @@ async fn answer_without_end_is_not_held_in_memory() {
         .fail_next_gets(20, &Fault::Endless { status: 403 });
     let error = all(source.read(&object, 0..1)).await.unwrap_err();
     assert!(
-        !matches!(error, Error::Changed { .. } | Error::Gone { .. }),
+        !matches!(error, Error::Changed { .. } | Error::Deleted { .. }),
         "{error}"
     );
 }
 
 #[tokio::test]
-async fn more_keys_than_are_allowed_are_refused_by_the_setting() {
+async fn listing_above_the_key_limit_is_refused_with_the_setting() {
     let bucket = Bucket::new();
     for key in ["a", "b", "c"] {
         bucket.put(key, b"x");
@@ -363,13 +359,16 @@ async fn more_keys_than_are_allowed_are_refused_by_the_setting() {
 }
 
 #[tokio::test]
-async fn long_keys_and_etags_count_as_many_keys() {
+async fn long_keys_and_etags_count_towards_the_limit() {
     for (key, etag) in [
         ("a".repeat(600), "e".to_owned()),
         ("a".to_owned(), "e".repeat(600)),
     ] {
         let bucket = Bucket::new();
-        let page = entry(&key, &format!("{WRITTEN}<ETag>{etag}</ETag><Size>1</Size>"));
+        let page = entry(
+            &key,
+            &format!("{LAST_MODIFIED}<ETag>{etag}</ETag><Size>1</Size>"),
+        );
         bucket.server.fail_next(1, &Fault::page(&page));
         let mut config = bucket.config();
         config.s3_max_keys = 2;
@@ -380,9 +379,9 @@ async fn long_keys_and_etags_count_as_many_keys() {
 }
 
 #[tokio::test]
-async fn token_alone_says_that_there_are_more_keys() {
+async fn continuation_token_without_the_flag_is_followed() {
     let bucket = Bucket::new();
-    let rest = format!("{WRITTEN}<ETag>\"e\"</ETag><Size>1</Size>");
+    let rest = format!("{LAST_MODIFIED}<ETag>\"e\"</ETag><Size>1</Size>");
     let first = entry("a", &rest) + "<NextContinuationToken>1</NextContinuationToken>";
     bucket.server.fail_next(1, &Fault::page(&first));
     bucket.server.fail_next(1, &Fault::page(&entry("b", &rest)));
@@ -391,7 +390,7 @@ async fn token_alone_says_that_there_are_more_keys() {
 }
 
 #[tokio::test]
-async fn listed_size_that_is_not_the_objects_is_noticed() {
+async fn wrong_listed_size_is_detected() {
     for (listed, content) in [(3, &b"12345"[..]), (9, b"12345"), (0, b"12345")] {
         let bucket = Bucket::new();
         bucket.put("a", content);
@@ -399,7 +398,10 @@ async fn listed_size_that_is_not_the_objects_is_noticed() {
         let mut object = only(&*source).await;
         let lie = entry(
             "a",
-            &format!("{WRITTEN}<ETag>{}</ETag><Size>{listed}</Size>", object.etag),
+            &format!(
+                "{LAST_MODIFIED}<ETag>{}</ETag><Size>{listed}</Size>",
+                object.etag
+            ),
         );
         object.size = listed;
         for _ in 0..4 {
@@ -419,7 +421,7 @@ async fn listed_size_that_is_not_the_objects_is_noticed() {
 }
 
 #[tokio::test]
-async fn what_the_listing_denies_is_no_proof() {
+async fn response_that_contradicts_the_listing_is_retried() {
     for fault in [
         Fault::refusal(404, "NoSuchKey", "no"),
         Fault::refusal(412, "PreconditionFailed", "no"),
@@ -437,7 +439,7 @@ async fn what_the_listing_denies_is_no_proof() {
 }
 
 #[tokio::test]
-async fn refusal_that_concerns_the_reader_says_what_to_do() {
+async fn refusal_says_what_to_check() {
     let (bucket, source, _) = Bucket::with_object().await;
     let object = only(&*source).await;
     for (status, code, words) in [
@@ -458,7 +460,7 @@ async fn refusal_that_concerns_the_reader_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn refusal_of_any_text_is_short_and_has_no_control_characters() {
+async fn text_of_a_refusal_is_shortened_and_has_no_control_characters() {
     let (bucket, source, _) = Bucket::with_object().await;
     let object = only(&*source).await;
     let code = format!("Access&#27;{}", "Denied".repeat(1_000));

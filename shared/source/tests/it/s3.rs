@@ -82,7 +82,7 @@ impl Fixture for Bucket {
 conforms!(Bucket::new());
 
 #[tokio::test]
-async fn list_of_many_keys_is_read_page_by_page_and_no_object_with_it() {
+async fn list_of_many_keys_is_read_page_by_page_without_reading_objects() {
     let bucket = Bucket::new();
     for number in 0..2_001 {
         bucket.put(&format!("in/{number}"), b"x");
@@ -95,7 +95,7 @@ async fn list_of_many_keys_is_read_page_by_page_and_no_object_with_it() {
 }
 
 #[tokio::test]
-async fn placeholders_of_directories_are_left_out() {
+async fn directory_placeholders_are_excluded() {
     let bucket = Bucket::new();
     bucket.put("in/", b"");
     bucket.put("in/a", b"x");
@@ -103,14 +103,14 @@ async fn placeholders_of_directories_are_left_out() {
 }
 
 #[tokio::test]
-async fn empty_range_costs_no_request() {
+async fn empty_range_sends_no_request() {
     let bucket = Bucket::new();
     bucket.put("a", b"x");
     let source = bucket.source("").await;
     let object = only(&*source).await;
     assert_eq!(all(source.read(&object, 0..0)).await.unwrap(), b"");
     assert_eq!(bucket.server.gets(), 0);
-    // One that is listed as empty is asked whether it is.
+    // An object that is listed as empty is checked.
     bucket.put("a", b"");
     let object = only(&*source).await;
     assert_eq!(all(source.read(&object, 0..0)).await.unwrap(), b"");
@@ -126,7 +126,7 @@ async fn object_is_read_in_parts() {
 }
 
 #[tokio::test]
-async fn body_that_breaks_off_is_resumed_where_it_broke() {
+async fn interrupted_body_is_resumed_at_its_offset() {
     let (bucket, source, content) = Bucket::with_object().await;
     let object = only(&*source).await;
     bucket.server.fail_next_gets(4, &Fault::CutBody(100_000));
@@ -135,7 +135,7 @@ async fn body_that_breaks_off_is_resumed_where_it_broke() {
 }
 
 #[tokio::test]
-async fn body_that_always_breaks_off_is_unavailable() {
+async fn body_that_is_always_interrupted_is_unavailable() {
     let (bucket, source, _) = Bucket::with_object().await;
     let object = only(&*source).await;
     bucket.server.fail_next_gets(1_000, &Fault::CutBody(0));
@@ -145,7 +145,7 @@ async fn body_that_always_breaks_off_is_unavailable() {
 }
 
 #[tokio::test]
-async fn requests_that_fail_for_a_moment_are_repeated() {
+async fn transient_failures_are_retried() {
     let (bucket, source, content) = Bucket::with_object().await;
     bucket.server.fail_next(1, &Fault::Status(500));
     let object = only(&*source).await;
@@ -169,7 +169,7 @@ async fn wrong_credentials_are_refused_with_the_bucket_and_the_variables() {
     let bucket = Bucket::new();
     let keys = [
         ("nobody", bucket.server.secret_key()),
-        (bucket.server.access_key(), "geheim"),
+        (bucket.server.access_key(), "hunter2"),
     ];
     for (id, secret) in keys {
         let mut config = bucket.config();
@@ -182,7 +182,7 @@ async fn wrong_credentials_are_refused_with_the_bucket_and_the_variables() {
         let text = error.to_string();
         assert!(text.starts_with("cannot list s3://shop/in/: "), "{text}");
         assert!(text.contains("AWS_SECRET_ACCESS_KEY"), "{text}");
-        assert!(!text.contains("geheim"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
     }
 }
 
@@ -207,7 +207,7 @@ async fn unreachable_endpoint_is_unavailable() {
 }
 
 #[tokio::test]
-async fn server_that_goes_away_in_the_middle_is_unavailable() {
+async fn server_that_stops_during_a_read_is_unavailable() {
     let (bucket, source, content) = Bucket::with_object().await;
     let object = only(&*source).await;
     drop(bucket);
@@ -219,10 +219,10 @@ async fn server_that_goes_away_in_the_middle_is_unavailable() {
     );
 }
 
-/// Where a test that runs itself once more writes what it finds.
+/// The variable of the file for the result of a test that runs itself again.
 const RESULT: &str = "JETLINE_TEST_RESULT";
 
-/// A process cannot change its own environment safely, so a test runs itself once more for each environment.
+/// A process cannot change its environment safely, so a test runs itself again for each environment.
 fn with_environment(test: &str, variables: &[(&str, &str)]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("result");
@@ -238,7 +238,7 @@ fn with_environment(test: &str, variables: &[(&str, &str)]) -> String {
     std::fs::read_to_string(&path).unwrap()
 }
 
-/// Lists the bucket as the environment says.
+/// Lists the bucket with the configuration of the environment.
 async fn listed() -> Result<usize, Error> {
     let location = "s3://shop/".parse().unwrap();
     let source = open(&location, &S3Config::default()).await?;
@@ -246,7 +246,7 @@ async fn listed() -> Result<usize, Error> {
 }
 
 #[tokio::test]
-async fn environment_is_read_as_every_aws_tool_reads_it() {
+async fn aws_environment_variables_are_used() {
     if let Ok(path) = std::env::var(RESULT) {
         let result = listed().await.map(|objects| objects.to_string());
         let result = result.unwrap_or_else(|error| error.to_string());
@@ -280,7 +280,7 @@ async fn environment_is_read_as_every_aws_tool_reads_it() {
     );
 }
 
-/// Gives keys once, which have expired; then it refuses, as a role does that was deleted, or is away.
+/// A credentials endpoint that returns expired keys once; then it refuses, like a deleted role, or is unavailable.
 fn role(refuses: bool) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -303,7 +303,7 @@ fn role(refuses: bool) -> String {
 }
 
 #[tokio::test]
-async fn role_that_refuses_later_is_no_outage_and_one_that_is_away_is() {
+async fn role_that_refuses_is_permanent_and_one_that_is_unavailable_is_transient() {
     if let Ok(path) = std::env::var(RESULT) {
         let error = listed().await.unwrap_err();
         return std::fs::write(path, format!("{error} {error:?}")).unwrap();

@@ -1,4 +1,4 @@
-//! One version of a file, read block by block.
+//! Reads one version of a file block by block.
 
 use std::{
     fs::{self, File},
@@ -12,25 +12,25 @@ use bytes::Bytes;
 use super::{etag, failed, refused};
 use crate::Error;
 
-const MORE_BYTES: &str = "it has more bytes than its size says: copy it to a file of a known size";
+const MORE_BYTES: &str = "it has more bytes than its size: copy it to a regular file";
 const FEWER_BYTES: &str =
-    "it has fewer bytes than its size says: copy it to a file of a known size, or look at the disk";
+    "it has fewer bytes than its size: copy it to a regular file, or check the disk";
 
-/// The device cannot read it.
+/// The error number of a failed read of the device.
 const EIO: i32 = 5;
 
-/// One version of a file while it is read.
-pub(super) struct Reading {
+/// A read of one version of a file.
+pub(super) struct FileRead {
     pub(super) path: PathBuf,
-    /// The directory that was given.
+    /// The configured directory.
     pub(super) root: PathBuf,
     pub(super) etag: String,
     pub(super) uri: String,
 }
 
-impl Reading {
+impl FileRead {
     pub(super) fn open(&self) -> Result<File, Error> {
-        // Asked before as well: to open something else than a file may take for ever.
+        // Checked before opening too: opening a pipe may block forever.
         self.check()?;
         let file = File::open(&self.path).map_err(|error| self.failed(error))?;
         self.check()?;
@@ -42,7 +42,7 @@ impl Reading {
             usize::try_from(length).map_err(|error| self.failed(io::Error::other(error)))?;
         let mut block = vec![0; length];
         let read = file.read_exact_at(&mut block, offset);
-        // Asked behind the read: whatever was read then is of the version that is there now.
+        // Checked after the read: the bytes read are of the version that still exists now.
         self.check()?;
         match read {
             Ok(()) => Ok(block.into()),
@@ -50,7 +50,7 @@ impl Reading {
         }
     }
 
-    /// What tells no size, as in /proc, cannot be told from an empty file but by reading.
+    /// Files that report no size, as in /proc, can only be told from empty files by reading.
     pub(super) fn check_empty(&self) -> Result<(), Error> {
         let read = self.open()?.read_at(&mut [0], 0);
         self.check()?;
@@ -61,7 +61,7 @@ impl Reading {
         }
     }
 
-    /// Whether the path still leads to this version.
+    /// Checks that the path still refers to this version.
     fn check(&self) -> Result<(), Error> {
         let now = fs::metadata(&self.path).map_err(|error| self.failed(error))?;
         if now.is_file() && etag(&now) == self.etag {
@@ -74,16 +74,16 @@ impl Reading {
 
     fn failed(&self, error: io::Error) -> Error {
         match error.kind() {
-            // Where the whole directory is gone, as a disk that is not mounted, it says nothing about the file.
+            // If the whole directory is missing, as with a disk that is not mounted, the file is not known to be deleted.
             io::ErrorKind::NotFound if fs::metadata(&self.root).is_err() => {
                 refused("read", &self.root, "the directory does not exist")
             }
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::Gone {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::Deleted {
                 uri: self.uri.clone(),
             },
             io::ErrorKind::UnexpectedEof => refused("read", &self.path, FEWER_BYTES),
             _ if error.raw_os_error() == Some(EIO) => {
-                let reason = format!("{error}: look at the disk");
+                let reason = format!("{error}: check the disk");
                 refused("read", &self.path, &reason)
             }
             _ => failed("read", &self.path, error),
