@@ -1,4 +1,4 @@
-//! Chunks to messages and back.
+//! Benchmark of encoding and decoding messages.
 
 use std::hint::black_box;
 
@@ -31,7 +31,7 @@ fn main() {
 fn chunk() -> Chunk {
     Chunk {
         object: ObjectId::MAX,
-        registration: "0123456789abcdef".to_owned(),
+        incarnation: "0123456789abcdef".to_owned(),
         dataset: "products".to_owned(),
         start: 1 << 32,
         end: (1 << 32) + (256 << 10),
@@ -39,7 +39,7 @@ fn chunk() -> Chunk {
         lines: 480,
         oversized: false,
         settled: ObjectId::default(),
-        reading: "0123456789abcdef-1".to_owned(),
+        read_attempt: "0123456789abcdef-1".to_owned(),
         trace: None,
         body: vec![b'x'; 256 << 10].into(),
     }

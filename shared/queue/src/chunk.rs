@@ -6,42 +6,42 @@ use jetline_runtime::telemetry::TraceContext;
 
 /// A run of whole lines of one object version, identified by (object, start).
 ///
-/// Offsets are bytes of the decompressed object, and fit 63 bits; lines have numbers of 32 bits. A line beyond the limit
-/// is a chunk of its own, whose body is cut.
+/// Offsets are bytes of the decompressed object and fit 63 bits; line numbers have 32 bits. An oversized line is a chunk of
+/// its own, with a shortened body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
     /// The object version.
     pub object: ObjectId,
-    /// The object's registration in the ledger: tells it from another object of the same number in a database that was
-    /// restored.
-    pub registration: String,
-    /// The dataset that its lines belong to.
+    /// The incarnation of the object in the ledger, a random token: tells it from an object of the same number in a
+    /// database that was restored, and from the object before a replay.
+    pub incarnation: String,
+    /// The dataset of its lines.
     pub dataset: String,
     /// Offset of the first byte.
     pub start: u64,
-    /// Offset behind the last byte.
+    /// Offset after the last byte.
     pub end: u64,
     /// Number of the first line in the object, from 1.
     pub first_line: u32,
     /// How many lines it spans, blank ones included.
     pub lines: u32,
-    /// Whether this is one line beyond the limit, of which the body holds only the beginning.
+    /// Whether this is one oversized line, of which the body holds only the beginning.
     pub oversized: bool,
-    /// Every object below this one was settled when the chunk was published.
+    /// The settled watermark at publication: every object below it was settled.
     pub settled: ObjectId,
-    /// One reading of an object by one fetcher: another reading is another publication, not a repetition.
-    pub reading: String,
-    /// The span that published it, where traces are on.
+    /// Identifies one read of the object by one fetcher: a chunk of another read is not a duplicate publication.
+    pub read_attempt: String,
+    /// The context of the span that published it, if traces are on.
     pub trace: Option<TraceContext>,
     /// The lines themselves.
     pub body: Bytes,
 }
 
 impl Chunk {
-    /// What every line logged inside says: which chunk it is about, and in which trace that is.
+    /// A log span with the chunk and its trace.
     #[must_use]
     pub fn log_span(&self) -> tracing::Span {
-        // Of the level that every filter of levels passes: it is the lines inside that have one.
+        // At error level, so that no level filter disables it: only the events inside have a level of their own.
         tracing::error_span!(
             "chunk",
             object = %self.object,

@@ -1,7 +1,6 @@
-//! Chunks in the memory of one process, in strict order.
+//! A queue in the memory of one process, in strict order.
 //!
-//! There is no acknowledgement wait: within a process a delivery is lost only by being dropped, and then it is back
-//! at once.
+//! There is no acknowledgement wait: within a process a delivery can only be dropped, and is then redelivered at once.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,25 +14,25 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{Acker, Chunk, Delivery, Destination, Error, PublishAck, Queue};
 
-/// The queue of the standalone service.
+/// The queue of `jetline` without NATS.
 ///
-/// Chunks are received in the order in which they were published; one that comes back goes before all that were
-/// published after it. [`Queue::publish`] waits until there is room.
+/// Chunks are received in the order of publication; a redelivered one comes before all that were published after it.
+/// [`Queue::publish`] waits while the queue is full.
 pub struct InProcess {
     shared: Arc<Shared>,
     /// One permit for each byte of a body.
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     capacity: u32,
 }
 
 impl InProcess {
-    /// A queue whose bodies, waiting and in flight, take up to `capacity` bytes together.
+    /// A queue that holds up to `capacity` bytes of bodies, waiting and in flight.
     #[must_use]
     pub fn new(capacity: u32) -> Self {
         let capacity = capacity.max(1);
         Self {
             shared: Arc::default(),
-            room: Arc::new(Semaphore::new(capacity as usize)),
+            permits: Arc::new(Semaphore::new(capacity as usize)),
             capacity,
         }
     }
@@ -48,26 +47,26 @@ impl Queue for InProcess {
                 action: "publish a chunk",
                 url: "in process".to_owned(),
                 reason: format!(
-                    "its body of {bytes} bytes is over the queue's capacity: make chunks smaller"
+                    "its body of {bytes} bytes exceeds the queue's capacity: lower CHUNK_BYTES"
                 ),
             });
         }
-        // An empty body takes a byte too, so that the number of chunks is bounded. The semaphore is fair.
-        let room = Arc::clone(&self.room)
+        // An empty body takes a permit too, so that the number of chunks is bounded. The semaphore is fair.
+        let permits = Arc::clone(&self.permits)
             .acquire_many_owned(bytes.max(1))
             .await
             .map_err(|_| Error::Closed)?;
-        self.shared.publish(Held {
+        self.shared.publish(Entry {
             chunk,
             attempts: 0,
-            _room: room,
+            _permits: permits,
         });
         Ok(Box::pin(future::ready(Ok(()))))
     }
 
     async fn receive(&self, max: usize) -> Result<Vec<Delivery>, Error> {
         loop {
-            // Made before looking, it also hears of what arrives between looking and waiting.
+            // Created before the check, so that an arrival between check and wait is not missed.
             let arrival = self.shared.arrival.notified();
             let taken = Shared::take(&self.shared, max.max(1));
             if !taken.is_empty() {
@@ -100,10 +99,10 @@ impl Queue for InProcess {
 }
 
 /// A chunk that is not acknowledged.
-struct Held {
+struct Entry {
     chunk: Chunk,
     attempts: u64,
-    _room: OwnedSemaphorePermit,
+    _permits: OwnedSemaphorePermit,
 }
 
 #[derive(Default)]
@@ -116,7 +115,7 @@ struct Shared {
 struct State {
     published: u64,
     /// By the order of publication.
-    waiting: BTreeMap<u64, Held>,
+    waiting: BTreeMap<u64, Entry>,
     /// Waiting or in flight.
     pending: HashMap<ObjectId, u64>,
 }
@@ -128,7 +127,7 @@ impl State {
 }
 
 impl Shared {
-    fn publish(&self, held: Held) {
+    fn publish(&self, held: Entry) {
         let mut state = self.state();
         let order = state.published;
         state.published += 1;
@@ -154,7 +153,7 @@ impl Shared {
             .collect()
     }
 
-    fn finish(&self, held: &Held) {
+    fn finish(&self, held: &Entry) {
         let mut state = self.state();
         let object = held.chunk.object;
         let left = state.pending.get(&object).map_or(0, |count| count - 1);
@@ -165,35 +164,35 @@ impl Shared {
         }
     }
 
-    fn give_back(&self, order: u64, held: Held) {
+    fn put_back(&self, order: u64, held: Entry) {
         self.state().waiting.insert(order, held);
         self.arrival.notify_waiters();
     }
 
-    /// The state; no code that holds it can leave it half changed.
+    /// The state. A poisoned lock is usable: no code panics between two changes.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A chunk in a writer's hands; comes back when it is dropped before it is acknowledged.
+/// A delivered chunk; returns to the queue if it is dropped before it is acknowledged.
 struct InFlight {
     shared: Arc<Shared>,
     order: u64,
-    held: Mutex<Option<Held>>,
+    held: Mutex<Option<Entry>>,
 }
 
 impl InFlight {
-    fn take(&self) -> Option<Held> {
+    fn take(&self) -> Option<Entry> {
         self.held
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
     }
 
-    fn give_back(&self) {
+    fn put_back(&self) {
         if let Some(held) = self.take() {
-            self.shared.give_back(self.order, held);
+            self.shared.put_back(self.order, held);
         }
     }
 }
@@ -208,7 +207,7 @@ impl Acker for InFlight {
     }
 
     async fn nak(&self) -> Result<(), Error> {
-        self.give_back();
+        self.put_back();
         Ok(())
     }
 
@@ -219,6 +218,6 @@ impl Acker for InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.give_back();
+        self.put_back();
     }
 }

@@ -1,5 +1,5 @@
-//! The two ends of a queue in a trace, as OpenTelemetry's conventions for messaging name them: a chunk's publication
-//! begins its trace, and each of its deliveries stands below that.
+//! Producer and consumer spans, after OpenTelemetry's semantic conventions for messaging: the publication of a chunk is
+//! the root of its trace, and the parent of the span of each delivery.
 
 use std::time::SystemTime;
 
@@ -7,18 +7,18 @@ use jetline_runtime::telemetry::{Span, SpanKind};
 
 use crate::{Chunk, Delivery};
 
-/// What traces call a queue.
+/// The name of a queue in traces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
-    /// The kind of queue.
+    /// The messaging system.
     pub system: &'static str,
     /// Its name.
     pub name: String,
 }
 
 impl Destination {
-    /// Begins the trace of a chunk, at the time when reading towards it began; over when the queue has taken the chunk,
-    /// which has to carry the span's context.
+    /// Begins the trace of a chunk, at the time when reading its bytes began. The span ends with the acknowledgement; the
+    /// chunk must carry its context.
     pub fn publishing(&self, chunk: &Chunk, begin: SystemTime) -> Span {
         let name = format!("publish {}", self.name);
         let span = Span::begin_at(SpanKind::Producer, name, None, begin);
@@ -28,7 +28,7 @@ impl Destination {
         span
     }
 
-    /// Begins the processing of a delivery, which is over with its acknowledgement.
+    /// Begins the span of processing a delivery, which ends with its acknowledgement.
     pub fn processing(&self, delivery: &Delivery) -> Span {
         let name = format!("process {}", self.name);
         let span = Span::begin(SpanKind::Consumer, name, delivery.chunk.trace);

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::broker::Broker;
 use crate::{Acker, Chunk, Delivery, Error};
 
-/// The delivery of a chunk that came in a message.
+/// The delivery of a chunk that was received in a message.
 pub(super) fn delivery(
     chunk: Chunk,
     attempt: u64,
@@ -26,23 +26,23 @@ struct MessageAcker {
 
 #[async_trait]
 impl Acker for MessageAcker {
-    /// One that is lost on its way only brings the chunk again, which the ledger knows by then.
+    /// If it is lost, the chunk is redelivered, and is already committed in the ledger.
     async fn ack(&self) -> Result<(), Error> {
         const ACTION: &str = "acknowledge a chunk";
         self.send(ACTION, AckKind::Ack).await?;
-        self.written(ACTION).await
+        self.flush(ACTION).await
     }
 
     async fn nak(&self) -> Result<(), Error> {
-        const ACTION: &str = "give a chunk back";
+        const ACTION: &str = "return a chunk";
         self.send(ACTION, AckKind::Nak(None)).await?;
-        self.written(ACTION).await
+        self.flush(ACTION).await
     }
 
-    /// Not kept for later: it is said again and again, and would fill the client while the server is away.
+    /// Not buffered by the client: it is repeated, and would fill the buffer while the server is unavailable.
     async fn progress(&self) -> Result<(), Error> {
-        const ACTION: &str = "keep a chunk in progress";
-        self.broker.link.check(ACTION)?;
+        const ACTION: &str = "report progress of a chunk";
+        self.broker.connection.check(ACTION)?;
         self.send(ACTION, AckKind::Progress).await
     }
 }
@@ -52,22 +52,22 @@ impl MessageAcker {
         self.acker
             .ack_with(kind)
             .await
-            .map_err(|error| self.broker.link.unavailable(action, error))
+            .map_err(|error| self.broker.connection.unavailable(action, error))
     }
 
-    /// Waits until what was sent is on the wire: a client that is dropped throws away what it still holds, and a
-    /// writer ends after its last acknowledgement. While the connection is made again, it waits in the client.
-    async fn written(&self, action: &'static str) -> Result<(), Error> {
-        let link = &self.broker.link;
-        let losses = link.losses();
-        if link.check(action).is_err() {
+    /// Flushes what was sent: a client that is dropped discards its buffer, and a writer ends after its last
+    /// acknowledgement. During a reconnect the acknowledgement stays in the client's buffer.
+    async fn flush(&self, action: &'static str) -> Result<(), Error> {
+        let connection = &self.broker.connection;
+        let losses = connection.losses();
+        if connection.check(action).is_err() {
             return Ok(());
         }
         tokio::select! {
-            flushed = link.client.flush() => {
-                flushed.map_err(|error| link.unavailable(action, error.into()))
+            flushed = connection.client.flush() => {
+                flushed.map_err(|error| connection.unavailable(action, error.into()))
             }
-            () = link.lost(losses) => Ok(()),
+            () = connection.lost(losses) => Ok(()),
         }
     }
 }

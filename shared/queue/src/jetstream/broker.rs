@@ -1,4 +1,4 @@
-//! The stream and its consumer on the server: made, kept as configured, and asked about.
+//! The stream and its consumer on the server: creation, configuration and state.
 
 use std::{
     collections::HashMap,
@@ -21,129 +21,138 @@ use serde_json::json;
 use tokio::{sync::Mutex, time::sleep};
 use tracing::{info, warn};
 
-use super::{JetStreamConfig, OwnLedger, consumer, failing::Failing, failure, link::Link, message};
+use super::{
+    JetStreamConfig, OwnLedger, connection::Connection, consumer, failure,
+    failure_timer::FailureTimer, message,
+};
 use crate::Error;
 
-/// How long the server may take to answer.
-pub(super) const ANSWER: Duration = Duration::from_secs(5);
+/// The timeout of requests to the server.
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The stream forgets the ids of messages after this time: long enough for a publication that is tried again.
+/// The deduplication window of the stream: long enough for a retried publication.
 const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 
-/// How long a stream that was deleted is not made again. Servers remove its files after they have said that it is gone,
-/// and some with them those of a stream of the same name that was made meanwhile.
-const REMOVAL: Duration = Duration::from_secs(1);
+/// How long to wait before a deleted stream is created again. Servers remove its files after they have confirmed the
+/// deletion, and some remove those of a new stream of the same name as well.
+const DELETE_DELAY: Duration = Duration::from_secs(1);
 
-/// How often, and how long after each other, it is looked whether a stream that somebody else was making is there.
-const LOOKS: u32 = 10;
-const LOOK: Duration = Duration::from_millis(100);
+/// How often, and at which interval, creation is retried while another process is creating the stream.
+const CREATE_RETRIES: u32 = 10;
+const CREATE_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// What the server answered: what was asked for, or its own error.
-type Answer<T> = Result<T, jetstream::Error>;
+/// A response of the server's API: the result, or the server's error.
+type ApiResult<T> = Result<T, jetstream::Error>;
 
 /// One stream with its consumer on one server.
 pub(super) struct Broker {
-    pub(super) link: Link,
+    pub(super) connection: Connection,
     pub(super) context: Context,
     pub(super) config: JetStreamConfig,
-    /// Held while the stream or the consumer is made, so that many who miss it make it once.
-    making: Mutex<()>,
-    /// Whether the stream was seen: one that is missing then was deleted.
+    /// Held while the stream or the consumer is created, so that concurrent callers create it once.
+    creating: Mutex<()>,
+    /// Whether the stream existed before: if it is missing then, it was deleted.
     seen: AtomicBool,
-    /// Whether the stream stores what is published.
-    storing: Failing,
-    /// Whether the stream takes a consumer.
-    pub(super) consuming: Failing,
-    /// Whose chunks are published and received here, where that is known.
+    /// Failures to store messages.
+    storing: FailureTimer,
+    /// Failures to create a consumer.
+    pub(super) consuming: FailureTimer,
+    /// The ledger whose chunks are published and received, if it is known.
     ledger: Option<Arc<OwnLedger>>,
 }
 
-/// What the stream and its consumer hold.
+/// The state of the stream and its consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Holdings {
+pub(super) struct StreamState {
     /// Messages in the stream, in flight or not.
     pub(super) messages: u64,
     /// Messages in flight.
     pub(super) in_flight: usize,
     /// How many deliveries the consumer made.
     pub(super) deliveries: u64,
-    /// Whether somebody has paused the consumer, which NATS 2.11 and later can.
+    /// Whether the consumer is paused, which NATS 2.11 and later support.
     pub(super) is_paused: bool,
-    /// Which stream and which consumer these are.
-    pub(super) made: Made,
+    /// Identifies the stream and the consumer.
+    pub(super) created: CreatedAt,
 }
 
-/// When a stream and its consumer were made, by the server's clock: tells those that somebody replaced.
+/// When a stream and its consumer were created, by the server's clock: detects their replacement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Made {
+pub(super) struct CreatedAt {
     pub(super) stream: i128,
     pub(super) consumer: i128,
 }
 
-/// Subjects with the number of their messages, out of `total`.
+/// A page of subjects with their message counts, out of `total` subjects.
 struct Subjects {
     subjects: HashMap<String, u64>,
     total: usize,
 }
 
 impl Broker {
-    pub(super) fn new(link: Link, config: JetStreamConfig, ledger: Option<Arc<OwnLedger>>) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        config: JetStreamConfig,
+        ledger: Option<Arc<OwnLedger>>,
+    ) -> Self {
         let context = ContextBuilder::new()
-            .timeout(ANSWER)
-            .build(link.client.clone());
+            .timeout(RESPONSE_TIMEOUT)
+            .build(connection.client.clone());
         Self {
-            link,
+            connection,
             context,
             config,
-            making: Mutex::new(()),
+            creating: Mutex::new(()),
             seen: AtomicBool::new(false),
-            storing: Failing::default(),
-            consuming: Failing::default(),
+            storing: FailureTimer::default(),
+            consuming: FailureTimer::default(),
             ledger,
         }
     }
 
-    /// Makes what is missing and updates what differs; says whether anything was missing.
+    /// Creates what is missing and updates what differs; returns whether anything was missing.
     ///
-    /// A stream that takes no consumer, as its store is damaged, is replaced after a while.
+    /// A stream on which no consumer can be created, because its store is damaged, is replaced after a while.
     pub(super) async fn ensure(&self) -> Result<bool, Error> {
         match self.ensure_both().await? {
             Ok(missing) => {
-                self.consuming.is_over();
+                self.consuming.succeeded();
                 Ok(missing)
             }
             Err(error) => {
-                warn!(%error, stream = self.config.nats_stream, "consumer cannot be made");
-                if self.consuming.is_long() {
+                warn!(%error, stream = self.config.nats_stream, "create consumer failed");
+                if self.consuming.failed_for_long() {
                     warn!(
                         stream = self.config.nats_stream,
-                        "stream takes no consumer and is replaced"
+                        "create consumer keeps failing, replacing the stream"
                     );
                     self.delete_stream().await?;
                 }
-                Err(self.link.unavailable("make the consumer", error.into()))
+                Err(self
+                    .connection
+                    .unavailable("create the consumer", error.into()))
             }
         }
     }
 
-    /// The error is one of the server's store, of which nothing but another consumer or stream helps.
-    async fn ensure_both(&self) -> Result<Answer<bool>, Error> {
-        let _making = self.making.lock().await;
+    /// The inner error is one of the server's store, which only a new consumer or stream can repair.
+    async fn ensure_both(&self) -> Result<ApiResult<bool>, Error> {
+        let _creating = self.creating.lock().await;
         let stream = self.ensure_stream().await?;
         let consumer = self.ensure_consumer().await?;
         Ok(consumer.map(|consumer| stream || consumer))
     }
 
-    /// Deletes the consumer and makes it again; what was in flight is delivered again.
+    /// Deletes and recreates the consumer; messages in flight are redelivered.
     pub(super) async fn replace_consumer(&self) -> Result<(), Error> {
         {
-            let _making = self.making.lock().await;
+            let _creating = self.creating.lock().await;
             self.delete_consumer().await?;
         }
         self.ensure().await.map(drop)
     }
 
-    /// Deletes the stream and makes it again; what it held is lost.
+    /// Deletes and recreates the stream; its messages are lost.
     pub(super) async fn replace_stream(&self) -> Result<(), Error> {
         self.delete_stream().await?;
         self.ensure().await.map(drop)
@@ -151,51 +160,51 @@ impl Broker {
 
     async fn delete_stream(&self) -> Result<(), Error> {
         const ACTION: &str = "delete the stream";
-        let _making = self.making.lock().await;
+        let _creating = self.creating.lock().await;
         let subject = self.stream_subject("DELETE");
         match self
             .call::<stream::DeleteStatus>(ACTION, subject, &json!({}))
             .await?
         {
             Err(error) if !failure::is_missing(&error) => {
-                Err(failure::of_answer(&self.link, ACTION, &error))
+                Err(failure::from_response(&self.connection, ACTION, &error))
             }
             _ => Ok(()),
         }
     }
 
-    /// The stream has stored a message.
+    /// Records that the stream stored a message.
     pub(super) fn stored(&self) {
-        self.storing.is_over();
+        self.storing.succeeded();
     }
 
-    /// The stream could not store a message. One that has not for a while is replaced.
-    pub(super) async fn not_stored(&self) -> Result<(), Error> {
-        if !self.storing.is_long() {
+    /// Records that the stream failed to store a message, and replaces it if that continues.
+    pub(super) async fn store_failed(&self) -> Result<(), Error> {
+        if !self.storing.failed_for_long() {
             return Ok(());
         }
         warn!(
             stream = self.config.nats_stream,
-            "stream does not store what is published and is replaced"
+            "store messages keeps failing, replacing the stream"
         );
         self.replace_stream().await
     }
 
-    /// Whose chunks are published and received here, where that is known.
+    /// The ledger whose chunks are published and received, if it is known.
     pub(super) fn ledger(&self) -> Option<&OwnLedger> {
         self.ledger.as_deref()
     }
 
-    /// Notices whether the ledger was made anew.
-    pub(super) async fn ask_ledger(&self) {
+    /// Detects whether the ledger was created again.
+    pub(super) async fn refresh_ledger(&self) {
         if let Some(ledger) = self.ledger() {
-            ledger.ask().await;
+            ledger.refresh().await;
         }
     }
 
-    /// What the stream and its consumer hold, or nothing where one of them is missing.
-    pub(super) async fn holdings(&self) -> Result<Option<Holdings>, Error> {
-        const ACTION: &str = "look at the stream";
+    /// The state of the stream and its consumer, or `None` if one of them is missing.
+    pub(super) async fn state(&self) -> Result<Option<StreamState>, Error> {
+        const ACTION: &str = "read the stream's state";
         let Some(stream) = self.stream_info().await? else {
             return Ok(None);
         };
@@ -203,28 +212,28 @@ impl Broker {
         let consumer: consumer::Info = match self.call(ACTION, subject, &json!({})).await? {
             Ok(info) => info,
             Err(error) if failure::is_missing(&error) => return Ok(None),
-            Err(error) => return Err(failure::of_answer(&self.link, ACTION, &error)),
+            Err(error) => return Err(failure::from_response(&self.connection, ACTION, &error)),
         };
-        Ok(Some(Holdings {
+        Ok(Some(StreamState {
             messages: stream.state.messages,
             in_flight: consumer.num_ack_pending,
             deliveries: consumer.delivered.consumer_sequence,
             is_paused: consumer.paused,
-            made: Made {
+            created: CreatedAt {
                 stream: stream.created.unix_timestamp_nanos(),
                 consumer: consumer.created.unix_timestamp_nanos(),
             },
         }))
     }
 
-    /// How many messages of an object the stream holds; a stream that is missing holds none.
+    /// How many messages of an object the stream has; 0 if the stream is missing.
     pub(super) async fn messages_of(&self, object: ObjectId) -> Result<u64, Error> {
         let filter = message::subjects_of(&self.config.nats_stream, object);
         let page = self.subjects(&filter, 0).await?;
         Ok(page.subjects.values().sum())
     }
 
-    /// How many messages of each object the stream holds; those it holds none of are left out.
+    /// How many messages of each object the stream has; objects without messages are omitted.
     pub(super) async fn messages(&self) -> Result<HashMap<ObjectId, u64>, Error> {
         let filter = message::every_subject(&self.config.nats_stream);
         let mut messages = HashMap::new();
@@ -243,7 +252,7 @@ impl Broker {
         }
     }
 
-    /// The subjects of messages that the stream holds, from one of them on: as many as the server tells at once.
+    /// A page of the subjects of the stream's messages, from an offset on.
     async fn subjects(&self, filter: &str, offset: usize) -> Result<Subjects, Error> {
         #[derive(Default, Deserialize)]
         struct Info {
@@ -265,9 +274,9 @@ impl Broker {
         let info = match self.call::<Info>(ACTION, subject, &request).await? {
             Ok(info) => info,
             Err(error) if failure::is_missing(&error) => Info::default(),
-            Err(error) => return Err(failure::of_answer(&self.link, ACTION, &error)),
+            Err(error) => return Err(failure::from_response(&self.connection, ACTION, &error)),
         };
-        // A server that finds its store damaged may go on counting by subject what it has lost.
+        // A server with a damaged store may still count lost messages by subject.
         let subjects = info.state.subjects.filter(|_| info.state.messages > 0);
         Ok(Subjects {
             subjects: subjects.unwrap_or_default(),
@@ -276,15 +285,15 @@ impl Broker {
     }
 
     async fn ensure_stream(&self) -> Result<bool, Error> {
-        const ACTION: &str = "make the stream";
+        const ACTION: &str = "create the stream";
         let name = &self.config.nats_stream;
         let mut existing = self.stream_info().await?.map(|info| info.config);
         if existing.is_none() && self.seen.load(Ordering::Acquire) {
-            sleep(REMOVAL).await;
+            sleep(DELETE_DELAY).await;
             existing = self.stream_info().await?.map(|info| info.config);
         }
         self.seen.store(true, Ordering::Release);
-        let mut looks = 0;
+        let mut retries = 0;
         loop {
             let wanted = self.stream_config(existing.clone().unwrap_or_default());
             let subject = match &existing {
@@ -294,24 +303,28 @@ impl Broker {
             };
             match self.call::<stream::Info>(ACTION, subject, &wanted).await? {
                 Ok(_) => break,
-                // Whoever makes it at this moment may not have it ready yet.
-                Err(error) if existing.is_none() && looks < LOOKS && failure::is_taken(&error) => {
-                    looks += 1;
-                    sleep(LOOK).await;
+                // Another process may be creating it.
+                Err(error)
+                    if existing.is_none()
+                        && retries < CREATE_RETRIES
+                        && failure::is_taken(&error) =>
+                {
+                    retries += 1;
+                    sleep(CREATE_RETRY_DELAY).await;
                     existing = self.stream_info().await?.map(|info| info.config);
                 }
-                Err(error) => return Err(failure::of_answer(&self.link, ACTION, &error)),
+                Err(error) => return Err(failure::from_response(&self.connection, ACTION, &error)),
             }
         }
         info!(
             stream = name,
             missing = existing.is_none(),
-            "stream made as configured"
+            "stream created or updated"
         );
         Ok(existing.is_none())
     }
 
-    /// The stream as we want it. What we have no opinion about stays as its owner has set it.
+    /// The wanted configuration of the stream. Other options stay as they are.
     fn stream_config(&self, existing: stream::Config) -> stream::Config {
         stream::Config {
             name: self.config.nats_stream.clone(),
@@ -327,48 +340,51 @@ impl Broker {
     }
 
     async fn stream_info(&self) -> Result<Option<stream::Info>, Error> {
-        const ACTION: &str = "look at the stream";
+        const ACTION: &str = "read the stream's state";
         let subject = self.stream_subject("INFO");
         match self.call(ACTION, subject, &json!({})).await? {
             Ok(info) => Ok(Some(info)),
             Err(error) if failure::is_missing(&error) => Ok(None),
-            Err(error) => Err(failure::of_answer(&self.link, ACTION, &error)),
+            Err(error) => Err(failure::from_response(&self.connection, ACTION, &error)),
         }
     }
 
-    async fn ensure_consumer(&self) -> Result<Answer<bool>, Error> {
-        const ACTION: &str = "make the consumer";
+    async fn ensure_consumer(&self) -> Result<ApiResult<bool>, Error> {
+        const ACTION: &str = "create the consumer";
         let info: Option<consumer::Info> = {
             let subject = self.consumer_subject("INFO");
             match self.call(ACTION, subject, &json!({})).await? {
                 Ok(info) => Some(info),
                 Err(error) if failure::is_missing(&error) => None,
-                Err(error) => return Err(failure::of_answer(&self.link, ACTION, &error)),
+                Err(error) => return Err(failure::from_response(&self.connection, ACTION, &error)),
             }
         };
-        let agrees = |info: &consumer::Info| consumer::agrees(&info.config, &self.config);
-        if info.as_ref().is_some_and(agrees) {
+        let matches = |info: &consumer::Info| consumer::matches(&info.config, &self.config);
+        if info.as_ref().is_some_and(matches) {
             return Ok(Ok(false));
         }
         let Err(error) = self.create_consumer(ACTION).await? else {
-            info!(missing = info.is_none(), "consumer made as configured");
+            info!(missing = info.is_none(), "consumer created or updated");
             return Ok(Ok(info.is_none()));
         };
-        // Some servers keep of a consumer that they cannot read what is in the way of a new one.
-        if info.is_none() && !failure::is_of_consumer_store(&error) {
-            return Err(failure::of_answer(&self.link, ACTION, &error));
+        // Some servers keep files of an unreadable consumer, which prevent a new one.
+        if info.is_none() && !failure::is_consumer_store_failure(&error) {
+            return Err(failure::from_response(&self.connection, ACTION, &error));
         }
-        warn!(%error, "consumer cannot be made as configured and is replaced");
+        warn!(%error, "update consumer failed, replacing it");
         self.delete_consumer().await?;
         match self.create_consumer(ACTION).await? {
             Ok(_) => Ok(Ok(true)),
-            Err(error) if failure::is_of_consumer_store(&error) => Ok(Err(error)),
-            Err(error) => Err(failure::of_answer(&self.link, ACTION, &error)),
+            Err(error) if failure::is_consumer_store_failure(&error) => Ok(Err(error)),
+            Err(error) => Err(failure::from_response(&self.connection, ACTION, &error)),
         }
     }
 
-    /// Creates the consumer, or updates it where the server allows that.
-    async fn create_consumer(&self, action: &'static str) -> Result<Answer<consumer::Info>, Error> {
+    /// Creates the consumer, or updates it if the server allows that.
+    async fn create_consumer(
+        &self,
+        action: &'static str,
+    ) -> Result<ApiResult<consumer::Info>, Error> {
         let stream = &self.config.nats_stream;
         let subject = format!("CONSUMER.CREATE.{stream}.{}", consumer::NAME);
         let config = consumer::config(&self.config);
@@ -385,7 +401,7 @@ impl Broker {
         {
             Ok(_) => Ok(()),
             Err(error) if failure::is_missing(&error) => Ok(()),
-            Err(error) => Err(failure::of_answer(&self.link, ACTION, &error)),
+            Err(error) => Err(failure::from_response(&self.connection, ACTION, &error)),
         }
     }
 
@@ -406,18 +422,18 @@ impl Broker {
         action: &'static str,
         subject: String,
         request: &(impl Serialize + ?Sized),
-    ) -> Result<Answer<T>, Error> {
-        self.link.check(action)?;
+    ) -> Result<ApiResult<T>, Error> {
+        self.connection.check(action)?;
         match self.context.request(subject, request).await {
             Ok(Response::Ok(answer)) => Ok(Ok(answer)),
             Ok(Response::Err { error }) => Ok(Err(error)),
             Err(error)
                 if error.kind() == RequestErrorKind::NoResponders
-                    && !self.link.client.server_info().jetstream =>
+                    && !self.connection.client.server_info().jetstream =>
             {
-                Err(failure::no_jetstream(&self.link, action))
+                Err(failure::no_jetstream(&self.connection, action))
             }
-            Err(error) => Err(self.link.unavailable(action, error.into())),
+            Err(error) => Err(self.connection.unavailable(action, error.into())),
         }
     }
 }

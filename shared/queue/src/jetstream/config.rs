@@ -6,14 +6,14 @@ use clap::{Args, value_parser};
 
 use super::servers::NatsUrls;
 
-/// How to reach NATS, and how its stream is made. All services of one installation use the same values.
+/// The connection to NATS, and the configuration of the stream. All services of an installation use the same values.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Queue")]
 pub struct JetStreamConfig {
     /// NATS server, 2.9 or later, started with --jetstream: `nats://host:4222` or `tls://host:4222`
     ///
-    /// Several servers of one cluster are separated by commas: any of them will do. A user and password, or a token, may
-    /// stand before the host, percent-encoded; it is used for all of them. The other servers of a cluster are learnt.
+    /// Several servers of one cluster are separated by commas; one is enough, the others are discovered. A user and
+    /// password, or a token, may precede the host, percent-encoded; it is used for all servers.
     #[arg(long, env = "NATS_URL", value_name = "URL", hide_env_values = true)]
     pub nats_url: Option<NatsUrls>,
 
@@ -21,11 +21,11 @@ pub struct JetStreamConfig {
     #[arg(long, env = "NATS_CREDENTIALS", value_name = "FILE")]
     pub nats_credentials: Option<PathBuf>,
 
-    /// The CA of NATS's certificate, in PEM, where the machine does not trust it; the connection must be TLS then
+    /// CA file for NATS's certificate, in PEM, instead of the system's CAs; requires TLS
     #[arg(long, env = "NATS_CA_FILE", value_name = "FILE")]
     pub nats_ca_file: Option<PathBuf>,
 
-    /// Certificate of this program, in PEM, where NATS asks for one
+    /// Client certificate for NATS, in PEM
     #[arg(
         long,
         env = "NATS_CERT_FILE",
@@ -34,7 +34,7 @@ pub struct JetStreamConfig {
     )]
     pub nats_cert_file: Option<PathBuf>,
 
-    /// The certificate's private key, in PEM
+    /// Private key of the client certificate, in PEM
     #[arg(
         long,
         env = "NATS_KEY_FILE",
@@ -43,19 +43,19 @@ pub struct JetStreamConfig {
     )]
     pub nats_key_file: Option<PathBuf>,
 
-    /// Stream that holds the chunks; created when it is missing, updated when it differs
+    /// Stream of the chunks; created if it is missing, updated if it differs
     #[arg(long, env = "NATS_STREAM", value_name = "NAME", default_value = "JETLINE", value_parser = name)]
     pub nats_stream: String,
 
-    /// Size of the stream at which fetchers wait for writers
+    /// Maximum size of the stream; fetchers wait while it is full
     #[arg(long, env = "NATS_MAX_BYTES", value_name = "BYTES", default_value = "1GiB", value_parser = max_bytes)]
     pub nats_max_bytes: i64,
 
-    /// How long a writer may be silent about a chunk before another one gets it
+    /// How long a chunk may be in flight without progress before it is redelivered
     #[arg(long, env = "NATS_ACK_WAIT", value_name = "DURATION", default_value = "30s", value_parser = ack_wait)]
     pub nats_ack_wait: Duration,
 
-    /// Copies of the stream in a NATS cluster
+    /// Replicas of the stream in a NATS cluster
     #[arg(long, env = "NATS_REPLICAS", value_name = "COUNT", default_value_t = 1,
         value_parser = value_parser!(u8).range(1..=5))]
     pub nats_replicas: u8,

@@ -10,13 +10,13 @@ use super::JetStreamConfig;
 /// Its durable name.
 pub(super) const NAME: &str = "writers";
 
-/// Messages in flight to all writers together; at this number the server waits for acknowledgements.
-const MAX_IN_FLIGHT: i64 = 4096;
+/// The maximum of unacknowledged messages of all writers together.
+const MAX_ACK_PENDING: i64 = 4096;
 
-/// Delivered without end: what crashes its writers is declared dead by the writer, in the ledger.
+/// No limit of deliveries: the writer dead-letters a chunk that crashes it, in the ledger.
 const UNLIMITED: i64 = -1;
 
-/// The consumer as we want it.
+/// The wanted configuration of the consumer.
 pub(super) fn config(settings: &JetStreamConfig) -> pull::Config {
     pull::Config {
         durable_name: Some(NAME.to_owned()),
@@ -24,13 +24,13 @@ pub(super) fn config(settings: &JetStreamConfig) -> pull::Config {
         ack_policy: AckPolicy::Explicit,
         ack_wait: settings.nats_ack_wait,
         max_deliver: UNLIMITED,
-        max_ack_pending: MAX_IN_FLIGHT,
+        max_ack_pending: MAX_ACK_PENDING,
         ..pull::Config::default()
     }
 }
 
-/// Whether a consumer is what we want; what we have no opinion about may differ.
-pub(super) fn agrees(existing: &Config, settings: &JetStreamConfig) -> bool {
+/// Whether a consumer has the wanted configuration; options that are not set here may differ.
+pub(super) fn matches(existing: &Config, settings: &JetStreamConfig) -> bool {
     let wanted = config(settings);
     existing.deliver_subject.is_none()
         && existing.filter_subject.is_empty()

@@ -1,6 +1,6 @@
-//! Shows, while this process consumes, how many chunks the stream holds.
+//! The gauge of the stream's chunks, while this process consumes.
 //!
-//! In a task of its own: a writer that waits for its database receives nothing, and that is when the queue grows.
+//! In a task of its own: while a writer waits for its database it receives nothing, and the queue grows.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,15 +13,15 @@ use tracing::debug;
 
 use super::broker::Broker;
 
-/// How often the server is asked.
-const EVERY: Duration = Duration::from_secs(3);
+/// How often the server is polled.
+const POLL_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Ends with its owner.
+/// The polling task; ends when this is dropped.
 pub(super) struct Gauge(JoinHandle<()>);
 
 impl Gauge {
     pub(super) fn start(broker: &Arc<Broker>) -> Self {
-        Self(tokio::spawn(show(Arc::clone(broker))))
+        Self(tokio::spawn(poll(Arc::clone(broker))))
     }
 }
 
@@ -31,20 +31,19 @@ impl Drop for Gauge {
     }
 }
 
-async fn show(broker: Arc<Broker>) {
-    let mut ticks = interval(EVERY);
+async fn poll(broker: Arc<Broker>) {
+    let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match broker.holdings().await {
-            Ok(holdings) => {
-                let (messages, in_flight) = holdings.map_or((0, 0), |holdings| {
-                    (holdings.messages, holdings.in_flight as u64)
-                });
+        match broker.state().await {
+            Ok(state) => {
+                let (messages, in_flight) =
+                    state.map_or((0, 0), |state| (state.messages, state.in_flight as u64));
                 set("waiting", messages.saturating_sub(in_flight));
                 set("in_flight", in_flight);
             }
-            Err(error) => debug!(%error, "the queue does not say what it holds"),
+            Err(error) => debug!(%error, "read stream state failed"),
         }
     }
 }

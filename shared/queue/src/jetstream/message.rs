@@ -1,4 +1,4 @@
-//! A chunk as a NATS message: the body is the lines themselves, everything else stands in headers.
+//! A chunk as a NATS message: the payload is the lines, everything else is in headers.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -9,41 +9,41 @@ use jetline_runtime::telemetry::TraceContext;
 use crate::{Chunk, Error};
 
 const OBJECT: &str = "Jetline-Object";
-const REGISTRATION: &str = "Jetline-Registration";
+const INCARNATION: &str = "Jetline-Registration";
 const DATASET: &str = "Jetline-Dataset";
 const START: &str = "Jetline-Start";
 const END: &str = "Jetline-End";
 const FIRST_LINE: &str = "Jetline-First-Line";
 const LINES: &str = "Jetline-Lines";
 const SETTLED: &str = "Jetline-Settled";
-const READING: &str = "Jetline-Reading";
-/// Only there when the chunk is one line beyond the limit.
+const READ_ATTEMPT: &str = "Jetline-Reading";
+/// Present only if the chunk is one oversized line.
 const OVERSIZED: &str = "Jetline-Oversized";
 
-/// Whose chunk it is. Not there in messages of versions that knew of no such thing.
+/// The ledger of the chunk. Missing in messages of earlier versions.
 const LEDGER: &str = "Jetline-Ledger";
 
-/// What the headers of a chunk may take of a message's size limit.
-pub const HEADER_ROOM: usize = 4096;
+/// How many bytes of a message's size limit are reserved for headers.
+pub const MAX_HEADER_BYTES: usize = 4096;
 
-/// Whether a name can be a token of a subject and the value of a header.
+/// Whether a name is valid as a token of a subject and as the value of a header.
 pub(super) fn is_token(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     !name.is_empty() && name.len() <= 255 && name.bytes().all(allowed)
 }
 
-/// Whether a chunk can be a message.
-pub fn acceptable(chunk: &Chunk, max_body_bytes: usize) -> Result<(), String> {
+/// Checks that a chunk can be sent as a message.
+pub fn check(chunk: &Chunk, max_body_bytes: usize) -> Result<(), String> {
     let bytes = chunk.body.len();
     if bytes > max_body_bytes {
         return Err(format!(
-            "its body of {bytes} bytes is over the server's max_payload: make chunks smaller"
+            "its body of {bytes} bytes exceeds the server's max_payload: lower CHUNK_BYTES"
         ));
     }
     for (what, name) in [
         ("dataset", &chunk.dataset),
-        ("reading", &chunk.reading),
-        ("registration", &chunk.registration),
+        ("read attempt", &chunk.read_attempt),
+        ("incarnation", &chunk.incarnation),
     ] {
         if !is_token(name) {
             return Err(format!(
@@ -51,17 +51,17 @@ pub fn acceptable(chunk: &Chunk, max_body_bytes: usize) -> Result<(), String> {
             ));
         }
     }
-    countable(chunk)
+    check_range(chunk)
 }
 
-/// Whether the ledger can hold a chunk's place: offsets of 63 bits in their order, and line numbers from 1 to `u32::MAX`.
-fn countable(chunk: &Chunk) -> Result<(), String> {
+/// Checks that the ledger can store a chunk's range: ordered offsets of 63 bits, and line numbers from 1 to `u32::MAX`.
+fn check_range(chunk: &Chunk) -> Result<(), String> {
     let Chunk { start, end, .. } = chunk;
     if start > end || i64::try_from(*end).is_err() {
         return Err(format!("{START} is {start} and {END} is {end}"));
     }
     let (first, lines) = (chunk.first_line, chunk.lines);
-    // The line behind the last one needs no number.
+    // The line after the last one needs no number.
     if first == 0 || u64::from(first) + u64::from(lines) > u64::from(u32::MAX) + 1 {
         return Err(format!("{FIRST_LINE} is {first} and {LINES} is {lines}"));
     }
@@ -83,7 +83,7 @@ pub(super) fn subjects_of(stream: &str, object: ObjectId) -> String {
     format!("{stream}.chunks.*.{object}")
 }
 
-/// The object whose chunks have a subject.
+/// The object of a subject.
 pub(super) fn object_of(subject: &str) -> Option<ObjectId> {
     let (_, object) = subject.rsplit_once('.')?;
     ObjectId::new(object.parse().ok()?)
@@ -92,18 +92,18 @@ pub(super) fn object_of(subject: &str) -> Option<ObjectId> {
 /// The headers of a chunk.
 pub fn headers(chunk: &Chunk) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    // The stream drops what it has seen under this id: a repeated publication, but not another reading of the object.
-    let id = format!("{}:{}:{}", chunk.object, chunk.start, chunk.reading);
+    // The stream deduplicates by this id: a retried publication, but not another read of the object.
+    let id = format!("{}:{}:{}", chunk.object, chunk.start, chunk.read_attempt);
     headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
     headers.insert(OBJECT, chunk.object.to_string());
-    headers.insert(REGISTRATION, chunk.registration.as_str());
+    headers.insert(INCARNATION, chunk.incarnation.as_str());
     headers.insert(DATASET, chunk.dataset.as_str());
     headers.insert(START, chunk.start.to_string());
     headers.insert(END, chunk.end.to_string());
     headers.insert(FIRST_LINE, chunk.first_line.to_string());
     headers.insert(LINES, chunk.lines.to_string());
     headers.insert(SETTLED, chunk.settled.to_string());
-    headers.insert(READING, chunk.reading.as_str());
+    headers.insert(READ_ATTEMPT, chunk.read_attempt.as_str());
     if chunk.oversized {
         headers.insert(OVERSIZED, "true");
     }
@@ -113,17 +113,17 @@ pub fn headers(chunk: &Chunk) -> HeaderMap {
     headers
 }
 
-/// Says in its headers whose chunk a message carries.
-pub(super) fn sign(headers: &mut HeaderMap, ledger: &LedgerIdentity) {
+/// Sets the header with the ledger of the chunk.
+pub(super) fn set_ledger(headers: &mut HeaderMap, ledger: &LedgerIdentity) {
     headers.insert(LEDGER, ledger.to_string());
 }
 
-/// The ledger whose chunk a message carries, where it says so.
+/// The ledger of the chunk in a message, if the header is present.
 pub(super) fn ledger(message: &async_nats::Message) -> Option<LedgerIdentity> {
     message.headers.as_ref()?.get(LEDGER)?.as_str().parse().ok()
 }
 
-/// The chunk that a message carries.
+/// The chunk in a message.
 pub fn chunk(message: async_nats::Message) -> Result<Chunk, Error> {
     let headers = Headers {
         subject: &message.subject,
@@ -131,7 +131,7 @@ pub fn chunk(message: async_nats::Message) -> Result<Chunk, Error> {
     };
     let chunk = Chunk {
         object: headers.object(OBJECT)?,
-        registration: headers.text(REGISTRATION)?.to_owned(),
+        incarnation: headers.text(INCARNATION)?.to_owned(),
         dataset: headers.text(DATASET)?.to_owned(),
         start: headers.parsed(START)?,
         end: headers.parsed(END)?,
@@ -139,13 +139,13 @@ pub fn chunk(message: async_nats::Message) -> Result<Chunk, Error> {
         lines: headers.parsed(LINES)?,
         oversized: headers.get(OVERSIZED) == Some("true"),
         settled: headers.object(SETTLED)?,
-        reading: headers.text(READING)?.to_owned(),
+        read_attempt: headers.text(READ_ATTEMPT)?.to_owned(),
         trace: headers
             .get(TraceContext::HEADER)
             .and_then(TraceContext::parse),
         body: message.payload,
     };
-    countable(&chunk).map_err(|reason| headers.malformed(reason))?;
+    check_range(&chunk).map_err(|reason| headers.malformed(reason))?;
     Ok(chunk)
 }
 
@@ -172,8 +172,9 @@ impl<'a> Headers<'a> {
 
     fn object(&self, name: &str) -> Result<ObjectId, Error> {
         let number = self.parsed(name)?;
-        ObjectId::new(number)
-            .ok_or_else(|| self.malformed(format!("{name} is {number}, which is no object")))
+        ObjectId::new(number).ok_or_else(|| {
+            self.malformed(format!("{name} is {number}, which is not an object number"))
+        })
     }
 
     fn malformed(&self, reason: String) -> Error {
@@ -205,8 +206,8 @@ mod tests {
             lines: 1,
             oversized: true,
             settled: ObjectId::MAX,
-            registration: "g".repeat(255),
-            reading: "r".repeat(255),
+            incarnation: "g".repeat(255),
+            read_attempt: "r".repeat(255),
             trace: TraceContext::parse(TRACE),
             body: Bytes::from_static(b"{}\n"),
         }
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn chunk_comes_back_from_its_message() {
+    fn chunk_survives_the_round_trip() {
         let chunk = example();
         assert_eq!(super::chunk(message(Some(headers(&chunk)))).unwrap(), chunk);
         let chunk = Chunk {
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn trace_stands_in_the_header_of_the_specification_and_only_while_there_is_one() {
+    fn traceparent_header_is_set_only_with_a_trace() {
         let mut chunk = example();
         let header = |chunk: &Chunk| Some(headers(chunk).get("traceparent")?.to_string());
         assert_eq!(header(&chunk).as_deref(), Some(TRACE));
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_trace_of_another_publisher_costs_nothing_but_the_trace() {
+    fn malformed_trace_is_ignored() {
         let chunk = example();
         let mut headers = headers(&chunk);
         headers.insert(TraceContext::HEADER, "00-nonsense");
@@ -261,10 +262,10 @@ mod tests {
     }
 
     #[test]
-    fn longest_headers_fit_their_room() {
+    fn longest_headers_fit_the_reserved_size() {
         let mut headers = headers(&example());
         let database = "d".repeat(255);
-        sign(
+        set_ledger(
             &mut headers,
             &LedgerIdentity::new(&"f".repeat(32), &database),
         );
@@ -272,30 +273,29 @@ mod tests {
             .iter()
             .map(|(name, values)| name.to_string().len() + values[0].as_str().len() + 4)
             .sum();
-        assert!(bytes + "NATS/1.0\r\n\r\n".len() <= HEADER_ROOM, "{bytes}");
+        assert!(
+            bytes + "NATS/1.0\r\n\r\n".len() <= MAX_HEADER_BYTES,
+            "{bytes}"
+        );
     }
 
     #[test]
-    fn chunk_that_no_message_can_carry_is_told_before_it_is_sent() {
+    fn chunk_that_does_not_fit_a_message_is_refused_before_it_is_sent() {
         type Change = fn(&mut Chunk);
-        assert_eq!(acceptable(&example(), 3), Ok(()));
+        assert_eq!(check(&example(), 3), Ok(()));
         let changes: [(Change, &str); 4] = [
-            (|chunk| chunk.registration = "a\r\nb".into(), "registration"),
+            (|chunk| chunk.incarnation = "a\r\nb".into(), "incarnation"),
             (|chunk| chunk.dataset.clear(), "dataset"),
-            (|chunk| chunk.reading.push('.'), "reading"),
+            (|chunk| chunk.read_attempt.push('.'), "read attempt"),
             (|chunk| chunk.end = 0, "Jetline-End is 0"),
         ];
         for (change, words) in changes {
             let mut chunk = example();
             change(&mut chunk);
-            let reason = acceptable(&chunk, 3).unwrap_err();
+            let reason = check(&chunk, 3).unwrap_err();
             assert!(reason.contains(words), "{reason}");
         }
-        assert!(
-            acceptable(&example(), 2)
-                .unwrap_err()
-                .contains("max_payload")
-        );
+        assert!(check(&example(), 2).unwrap_err().contains("max_payload"));
     }
 
     #[test]
@@ -316,7 +316,10 @@ mod tests {
             (with(|chunk| chunk.lines = 2), "Jetline-Lines is 2"),
             (None, "Jetline-Object is missing"),
             (Some(wrong), "Jetline-Lines is `many`: invalid digit"),
-            (Some(beyond), "Jetline-Object is -1, which is no object"),
+            (
+                Some(beyond),
+                "Jetline-Object is -1, which is not an object number",
+            ),
         ] {
             let error = chunk(message(headers)).unwrap_err().to_string();
             assert!(error.contains("JETLINE.chunks.products.7"), "{error}");

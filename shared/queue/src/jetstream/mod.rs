@@ -1,21 +1,21 @@
-//! Chunks in a `JetStream` stream: one work queue, one durable pull consumer, explicit acknowledgements.
+//! The queue as a `JetStream` stream: work queue retention, one durable pull consumer, explicit acknowledgements.
 //!
-//! The subject of a chunk is `STREAM.chunks.DATASET.OBJECT`. The stream and the consumer are made at the start, and
-//! again when they are gone: a server that came back empty costs only what it held.
+//! The subject of a chunk is `STREAM.chunks.DATASET.OBJECT`. The stream and the consumer are created at start, and again
+//! when they are missing, as on a server that has lost its data.
 
 mod acker;
 mod broker;
 mod config;
+mod connection;
 mod consumer;
-mod failing;
 mod failure;
-mod foreign;
+mod failure_timer;
 mod gauge;
-mod hearing;
-mod link;
 #[doc(hidden)]
 pub mod message;
+mod other_ledger;
 mod own_ledger;
+mod progress_listener;
 mod pull;
 mod servers;
 mod watchdog;
@@ -36,39 +36,40 @@ use tracing::warn;
 use url::Url;
 
 use self::{
-    broker::{ANSWER, Broker},
-    link::Link,
+    broker::{Broker, RESPONSE_TIMEOUT},
+    connection::Connection,
     pull::Puller,
 };
 use crate::{Chunk, Delivery, Destination, Error, PublishAck, Queue};
 
-/// From so many objects on it is cheaper to have the server count the messages of all.
-const ASK_FOR_ALL: usize = 4;
+/// From this number of objects on, one count over all subjects is cheaper than one per object.
+const COUNT_ALL_FROM: usize = 4;
 
 /// The queue in NATS.
 ///
-/// [`Queue::publish`] answers [`Error::Unavailable`] at once while the connection is lost; [`Queue::receive`] waits
-/// for it. An acknowledgement is sent, but the server's answer to it is not awaited.
+/// Without a connection, [`Queue::publish`] returns [`Error::Unavailable`] at once, and [`Queue::receive`] waits. An
+/// acknowledgement is sent, but not confirmed by the server (no double ack).
 pub struct JetStream {
     broker: Arc<Broker>,
     puller: Mutex<Puller>,
 }
 
 impl JetStream {
-    /// Connects to one of the servers, and makes the stream and its consumer as configured.
+    /// Connects to one of the servers, and creates or updates the stream and its consumer.
     ///
-    /// Whether a damaged stream takes no consumer for long is found out, and mended, by those who receive.
+    /// A damaged stream on which no consumer can be created is not an error here: receivers replace it after a while.
     ///
-    /// Chunks are published as those of `ledger`, and those of another one are not received; without one, all are.
+    /// Chunks are published with the identity of `ledger`, and those of other ledgers are not received; with `None`, all
+    /// chunks are received.
     pub async fn connect(
         servers: &[Url],
         config: &JetStreamConfig,
         ledger: Option<Arc<OwnLedger>>,
     ) -> Result<Self, Error> {
-        let link = Link::open(servers, config).await?;
-        let broker = Arc::new(Broker::new(link, config.clone(), ledger));
+        let connection = Connection::open(servers, config).await?;
+        let broker = Arc::new(Broker::new(connection, config.clone(), ledger));
         let ensured = broker.ensure().await;
-        if !broker.consuming.has_begun() {
+        if !broker.consuming.is_failing() {
             ensured?;
         }
         let puller = Mutex::new(Puller::new(Arc::clone(&broker)));
@@ -81,33 +82,33 @@ impl Queue for JetStream {
     async fn publish(&self, chunk: Chunk) -> Result<PublishAck, Error> {
         const ACTION: &str = "publish a chunk";
         let broker = Arc::clone(&self.broker);
-        // Without a connection the client would hold the chunk, and the caller's next attempt as well.
-        broker.link.check(ACTION)?;
-        if let Err(reason) = message::acceptable(&chunk, self.max_body_bytes()) {
-            return Err(failure::refused(&broker.link, ACTION, &reason));
+        // Without a connection the client would buffer the chunk, and that of the caller's retry as well.
+        broker.connection.check(ACTION)?;
+        if let Err(reason) = message::check(&chunk, self.max_body_bytes()) {
+            return Err(failure::refused(&broker.connection, ACTION, &reason));
         }
-        let losses = broker.link.losses();
+        let losses = broker.connection.losses();
         let subject = message::subject(&broker.config.nats_stream, &chunk);
         let mut headers = message::headers(&chunk);
         if let Some(ledger) = broker.ledger() {
-            message::sign(&mut headers, &ledger.identity());
+            message::set_ledger(&mut headers, &ledger.identity());
         }
         let sent = broker
             .context
             .publish_with_headers(subject, headers, chunk.body)
             .await
-            .map_err(|error| failure::of_publish(&broker.link, error))?;
-        // From now on, not from when somebody waits: answers that are lost together are given up together, however many.
-        let answer = timeout_at(Instant::now() + ANSWER, sent.into_future());
+            .map_err(|error| failure::from_publish(&broker.connection, error))?;
+        // The timeout starts now, not when the ack is awaited: acks that are lost together time out together.
+        let ack = timeout_at(Instant::now() + RESPONSE_TIMEOUT, sent.into_future());
         Ok(Box::pin(async move {
-            let answer = tokio::select! {
-                answer = answer => answer,
-                () = broker.link.lost(losses) => {
-                    let reason = "the connection was lost before the answer";
-                    return Err(broker.link.unavailable(ACTION, reason.into()));
+            let ack = tokio::select! {
+                ack = ack => ack,
+                () = broker.connection.lost(losses) => {
+                    let reason = "connection lost before the acknowledgement";
+                    return Err(broker.connection.unavailable(ACTION, reason.into()));
                 }
             };
-            let error = match answer {
+            let error = match ack {
                 Ok(Ok(_)) => {
                     broker.stored();
                     return Ok(());
@@ -115,17 +116,20 @@ impl Queue for JetStream {
                 Ok(Err(error)) => error,
                 Err(_) => PublishErrorKind::TimedOut.into(),
             };
-            let may_be_gone = matches!(
+            let may_be_missing = matches!(
                 error.kind(),
                 PublishErrorKind::StreamNotFound | PublishErrorKind::TimedOut
             );
-            if may_be_gone && broker.ensure().await? {
-                warn!(stream = broker.config.nats_stream, "stream was gone");
+            if may_be_missing && broker.ensure().await? {
+                warn!(
+                    stream = broker.config.nats_stream,
+                    "stream was missing and is created again"
+                );
             }
-            if failure::is_of_store(&error) {
-                broker.not_stored().await?;
+            if failure::is_store_failure(&error) {
+                broker.store_failed().await?;
             }
-            Err(failure::of_publish(&broker.link, error))
+            Err(failure::from_publish(&broker.connection, error))
         }))
     }
 
@@ -134,14 +138,14 @@ impl Queue for JetStream {
     }
 
     async fn pending(&self, object: ObjectId) -> Result<u64, Error> {
-        self.broker.ask_ledger().await;
+        self.broker.refresh_ledger().await;
         self.broker.messages_of(object).await
     }
 
     async fn pending_of_each(&self, objects: &[ObjectId]) -> Result<Vec<u64>, Error> {
-        self.broker.ask_ledger().await;
+        self.broker.refresh_ledger().await;
         let mut pending = Vec::with_capacity(objects.len());
-        if objects.len() < ASK_FOR_ALL {
+        if objects.len() < COUNT_ALL_FROM {
             for object in objects {
                 pending.push(self.broker.messages_of(*object).await?);
             }
@@ -154,8 +158,8 @@ impl Queue for JetStream {
     }
 
     fn max_body_bytes(&self) -> usize {
-        let payload = self.broker.link.client.max_payload();
-        payload.saturating_sub(message::HEADER_ROOM)
+        let payload = self.broker.connection.client.max_payload();
+        payload.saturating_sub(message::MAX_HEADER_BYTES)
     }
 
     fn destination(&self) -> Destination {

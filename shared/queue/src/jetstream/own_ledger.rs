@@ -1,7 +1,7 @@
-//! The ledger whose chunks are published and received here.
+//! The identity of the ledger whose chunks are published and received here.
 //!
-//! Its database may be made anew while this process runs. So before chunks of another ledger are given up, and when the
-//! fetcher looks for chunks that are lost, it is asked again who it is.
+//! The database may be created again while this process runs. So the identity is read again before chunks of another ledger
+//! are skipped, and when the fetcher looks for lost chunks.
 
 use std::fmt;
 
@@ -13,29 +13,29 @@ use tokio::{
 };
 use tracing::warn;
 
-/// What a ledger said counts for so long.
-const FRESH: Duration = Duration::from_secs(1);
+/// How long an identity is cached.
+const CACHE_TIME: Duration = Duration::from_secs(1);
 
-type Ask = dyn Fn() -> BoxFuture<'static, Option<LedgerIdentity>> + Send + Sync;
+type ReadIdentity = dyn Fn() -> BoxFuture<'static, Option<LedgerIdentity>> + Send + Sync;
 
-/// Knows who the ledger is, and how to ask it again.
+/// The cached identity of a ledger.
 pub struct OwnLedger {
     identity: watch::Sender<LedgerIdentity>,
-    /// When it said so.
-    told: Mutex<Option<Instant>>,
-    ask: Box<Ask>,
+    /// When the identity was last read.
+    read_at: Mutex<Option<Instant>>,
+    read: Box<ReadIdentity>,
 }
 
 impl OwnLedger {
-    /// A ledger that was `identity`; `ask` says who it is now, or nothing where that cannot be found out.
+    /// A ledger whose identity was `identity`; `read` returns the current one, or `None` if it cannot be read.
     pub fn new(
         identity: LedgerIdentity,
-        ask: impl Fn() -> BoxFuture<'static, Option<LedgerIdentity>> + Send + Sync + 'static,
+        read: impl Fn() -> BoxFuture<'static, Option<LedgerIdentity>> + Send + Sync + 'static,
     ) -> Self {
         Self {
             identity: watch::Sender::new(identity),
-            told: Mutex::default(),
-            ask: Box::new(ask),
+            read_at: Mutex::default(),
+            read: Box::new(read),
         }
     }
 
@@ -43,15 +43,15 @@ impl OwnLedger {
         self.identity.borrow().clone()
     }
 
-    /// Who it is now, or nothing where it does not say.
-    pub(super) async fn ask(&self) -> Option<LedgerIdentity> {
-        let mut told = self.told.lock().await;
-        if told.is_none_or(|told| told.elapsed() >= FRESH) {
-            let now = (self.ask)().await?;
-            *told = Some(Instant::now());
+    /// The current identity, or `None` if it cannot be read.
+    pub(super) async fn refresh(&self) -> Option<LedgerIdentity> {
+        let mut read_at = self.read_at.lock().await;
+        if read_at.is_none_or(|at| at.elapsed() >= CACHE_TIME) {
+            let now = (self.read)().await?;
+            *read_at = Some(Instant::now());
             let before = self.identity.send_replace(now.clone());
             if before != now {
-                warn!(%before, %now, "the database was made anew: this process works for the new ledger from now on");
+                warn!(%before, %now, "database was created again, switching to the new ledger");
             }
         }
         Some(self.identity())

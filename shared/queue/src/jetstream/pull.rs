@@ -1,11 +1,11 @@
 //! Pull requests, one at a time.
 //!
-//! First everything that is there is asked for, up to a limit; only when nothing is there, one message is waited for.
-//! So whatever the server delivers is returned at once, and no chunk waits in a client that is busy. All state lives
-//! in the [`Puller`], so that a call that is cancelled is taken up by the next one.
+//! The first request takes all available messages up to a limit without waiting; only if there are none, the next waits for
+//! one message. So delivered messages are returned at once, and no chunk waits in a busy client. All state is in the
+//! [`Puller`], so that the next call resumes a cancelled one.
 //!
-//! async-nats has pull requests of its own. They know neither that the connection was lost nor how to find out that
-//! the consumer is gone: to a request for a missing consumer the server says nothing.
+//! async-nats has pull requests of its own. They detect neither a lost connection nor a missing consumer: the server does
+//! not respond to a request for one.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -20,23 +20,26 @@ use tracing::warn;
 
 use super::{
     acker,
-    broker::{ANSWER, Broker},
+    broker::{Broker, RESPONSE_TIMEOUT},
     consumer,
-    foreign::Foreign,
     gauge::Gauge,
     message,
+    other_ledger::OtherLedger,
     watchdog::Watchdog,
 };
 use crate::{Delivery, Error};
 
 const ACTION: &str = "receive chunks";
 
-/// How long one pull request waits for a message. The watchdog looks when it brought nothing.
-const WAIT: Duration = Duration::from_secs(3);
+/// After how many timeouts a pull request fails.
+const MAX_TIMEOUTS: u32 = 3;
 
-/// What one pull request may bring, in bytes. It goes to the server as a number of the largest messages: a limit in
-/// bytes ends a request with an error at the first message that does not fit.
-const PULL_BYTES: usize = 32 << 20;
+/// How long a pull request waits for a message. If none arrives, the watchdog checks the stream.
+const PULL_EXPIRES: Duration = Duration::from_secs(3);
+
+/// The most bytes of one pull request. It is sent as a number of maximum-size messages: a limit in bytes would end the
+/// request with an error at the first message that does not fit.
+const MAX_PULL_BYTES: usize = 32 << 20;
 
 /// Receives for one queue.
 pub(super) struct Puller {
@@ -44,13 +47,13 @@ pub(super) struct Puller {
     /// Received and not yet returned.
     ready: VecDeque<Delivery>,
     open: Option<Pull>,
-    /// Whether the next pull request waits, because nothing was there.
+    /// Whether the next pull request waits, because there were no messages.
     wait: bool,
     watchdog: Watchdog,
-    foreign: Foreign,
+    other_ledger: OtherLedger,
     /// Whether the server refused the last pull request.
     refused: bool,
-    /// There once something was asked for: who only publishes does not show what writers have to do.
+    /// Started by the first call: a process that only publishes does not report the gauge.
     gauge: Option<Gauge>,
 }
 
@@ -63,7 +66,7 @@ impl Puller {
             open: None,
             wait: false,
             watchdog,
-            foreign: Foreign::default(),
+            other_ledger: OtherLedger::default(),
             refused: false,
             gauge: None,
         }
@@ -83,42 +86,46 @@ impl Puller {
         Ok(self.ready.drain(..count).collect())
     }
 
-    /// Takes the next event of the open pull request.
+    /// Processes the next event of the open pull request.
     async fn advance(&mut self) -> Result<(), Error> {
         let Some(pull) = &mut self.open else {
             return Ok(());
         };
         let event = pull.next(&self.broker).await?;
         if matches!(event, Event::Message(_)) && pull.left > 0 {
-            pull.deadline = Instant::now() + ANSWER;
-        } else if !matches!(event, Event::Silence) {
+            pull.deadline = Instant::now() + RESPONSE_TIMEOUT;
+        } else if !matches!(event, Event::Timeout) {
             self.open = None;
         }
         match event {
-            Event::Message(message) => self.take(*message).await,
-            // What has come is returned; whatever is wrong shows again at the next request.
+            Event::Message(message) => self.accept(*message).await,
+            // Received messages are returned first; an error occurs again with the next request.
             _ if !self.ready.is_empty() => self.open = None,
-            Event::Nothing => return self.look().await,
-            Event::Loss => self.make().await?,
-            Event::Silence => return self.ask().await,
+            Event::NoMessages => return self.no_messages().await,
+            Event::ConnectionLost => self.ensure().await?,
+            Event::Timeout => return self.no_response().await,
             Event::Refusal(reason) => {
                 self.refused = !self.refused;
                 if !self.refused {
-                    return Err(self.broker.link.unavailable(ACTION, reason.into()));
+                    return Err(self.broker.connection.unavailable(ACTION, reason.into()));
                 }
-                self.make().await?;
+                self.ensure().await?;
             }
         }
         Ok(())
     }
 
-    async fn take(&mut self, message: Message) {
+    async fn accept(&mut self, message: Message) {
         self.wait = false;
         self.watchdog.received();
         self.refused = false;
         let delivered = message.info().map(|info| info.delivered);
         let attempt = delivered.map_or(1, |count| count.max(1).unsigned_abs());
-        let Some(message) = self.foreign.sort(&self.broker, attempt, message).await else {
+        let Some(message) = self
+            .other_ledger
+            .filter(&self.broker, attempt, message)
+            .await
+        else {
             return;
         };
         let (message, acker) = message.split();
@@ -128,100 +135,100 @@ impl Puller {
                 self.ready.push_back(delivery);
             }
             Err(error) => {
-                warn!(%error, "message dropped");
-                // Where this fails, it comes again and is dropped then.
+                warn!(%error, "malformed message discarded");
+                // If this fails, it is redelivered and discarded then.
                 let _ = acker.ack_with(AckKind::Term).await;
             }
         }
     }
 
-    /// Nothing came: waits next time, or, after having waited, looks whether something is stuck.
-    async fn look(&mut self) -> Result<(), Error> {
+    /// No messages: wait with the next request, or, after a wait, check whether the stream is stalled.
+    async fn no_messages(&mut self) -> Result<(), Error> {
         self.refused = false;
         self.wait = !self.wait;
         if self.wait {
             return Ok(());
         }
-        self.replace_what_is_stuck().await
+        self.check_stalled().await
     }
 
-    /// No answer at all: the consumer is missing, something is stuck, or the server is slow.
-    async fn ask(&mut self) -> Result<(), Error> {
+    /// No response: the consumer is missing, the stream is stalled, or the server is slow.
+    async fn no_response(&mut self) -> Result<(), Error> {
         if self.broker.ensure().await? {
             self.open = None;
             return Ok(());
         }
-        self.replace_what_is_stuck().await?;
+        self.check_stalled().await?;
         let Some(pull) = &mut self.open else {
             return Ok(());
         };
-        pull.silences += 1;
-        pull.deadline = Instant::now() + ANSWER;
-        if pull.silences < 3 {
+        pull.timeouts += 1;
+        pull.deadline = Instant::now() + RESPONSE_TIMEOUT;
+        if pull.timeouts < MAX_TIMEOUTS {
             return Ok(());
         }
         self.open = None;
-        let reason = "the server does not answer pull requests".into();
-        Err(self.broker.link.unavailable(ACTION, reason))
+        let reason = "the server does not respond to pull requests".into();
+        Err(self.broker.connection.unavailable(ACTION, reason))
     }
 
-    async fn replace_what_is_stuck(&mut self) -> Result<(), Error> {
-        let Some(holdings) = self.broker.holdings().await? else {
-            return self.make().await;
+    async fn check_stalled(&mut self) -> Result<(), Error> {
+        let Some(state) = self.broker.state().await? else {
+            return self.ensure().await;
         };
-        if self.watchdog.look(holdings).await? {
+        if self.watchdog.check(state).await? {
             self.open = None;
         }
         Ok(())
     }
 
-    async fn make(&mut self) -> Result<(), Error> {
+    async fn ensure(&mut self) -> Result<(), Error> {
         self.wait = false;
-        self.broker.link.connected().await?;
+        self.broker.connection.connected().await?;
         self.broker.ensure().await.map(|_| ())
     }
 }
 
-/// A pull request and what comes of it.
+/// An open pull request.
 struct Pull {
     inbox: Subscriber,
-    /// Messages that it may still bring.
+    /// How many messages it may still return.
     left: usize,
-    /// How often the connection was lost when it was made.
+    /// The connection losses when it was sent.
     losses: u64,
     deadline: Instant,
-    silences: u32,
+    timeouts: u32,
 }
 
 enum Event {
     Message(Box<Message>),
-    /// The request is over.
-    Nothing,
+    /// The request ended without further messages.
+    NoMessages,
     Refusal(String),
     /// The connection was lost, and the request with it.
-    Loss,
-    /// The server owes an answer.
-    Silence,
+    ConnectionLost,
+    /// The server did not respond in time.
+    Timeout,
 }
 
 impl Pull {
     async fn open(broker: &Broker, wait: bool, max: usize) -> Result<Self, Error> {
-        let unavailable = |error: async_nats::Error| broker.link.unavailable(ACTION, error);
-        broker.link.connected().await?;
-        let losses = broker.link.losses();
-        let client = &broker.link.client;
-        let (batch, patience) = if wait {
-            (1, WAIT)
+        let unavailable = |error: async_nats::Error| broker.connection.unavailable(ACTION, error);
+        broker.connection.connected().await?;
+        let losses = broker.connection.losses();
+        let client = &broker.connection.client;
+        let (batch, expires) = if wait {
+            (1, PULL_EXPIRES)
         } else {
             (
-                max.min((PULL_BYTES / client.max_payload()).max(1)),
+                max.min((MAX_PULL_BYTES / client.max_payload()).max(1)),
                 Duration::ZERO,
             )
         };
         let request = json!({
             "batch": batch,
             "no_wait": !wait,
-            "expires": patience.as_nanos(),
+            "expires": expires.as_nanos(),
         });
         let subject = format!(
             "$JS.API.CONSUMER.MSG.NEXT.{}.{}",
@@ -241,19 +248,19 @@ impl Pull {
             inbox,
             left: batch,
             losses,
-            deadline: Instant::now() + patience + ANSWER,
-            silences: 0,
+            deadline: Instant::now() + expires + RESPONSE_TIMEOUT,
+            timeouts: 0,
         })
     }
 
-    /// The next event; cancelling loses none.
+    /// The next event. Cancel safe.
     async fn next(&mut self, broker: &Broker) -> Result<Event, Error> {
         loop {
             let message = tokio::select! {
                 biased;
                 message = self.inbox.next() => message.ok_or(Error::Closed)?,
-                () = broker.link.lost(self.losses) => return Ok(Event::Loss),
-                () = sleep_until(self.deadline) => return Ok(Event::Silence),
+                () = broker.connection.lost(self.losses) => return Ok(Event::ConnectionLost),
+                () = sleep_until(self.deadline) => return Ok(Event::Timeout),
             };
             let description = message.description.as_deref().unwrap_or_default();
             match message.status {
@@ -263,8 +270,8 @@ impl Pull {
                     return Ok(Event::Message(Box::new(Message { message, context })));
                 }
                 Some(StatusCode::IDLE_HEARTBEAT) => {}
-                Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => return Ok(Event::Nothing),
-                Some(_) if description.contains("MaxAckPending") => return Ok(Event::Nothing),
+                Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => return Ok(Event::NoMessages),
+                Some(_) if description.contains("MaxAckPending") => return Ok(Event::NoMessages),
                 Some(status) => return Ok(Event::Refusal(format!("{status} {description}"))),
             }
         }

@@ -5,12 +5,12 @@ use std::fmt;
 use jetline_runtime::settings::{SecretUrl, redacted};
 use url::Url;
 
-/// One or more URLs, separated by commas, that may hold passwords: neither `Debug` nor `Display` shows those.
+/// One or more URLs, separated by commas, which may contain passwords: neither `Debug` nor `Display` shows them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NatsUrls(String);
 
 impl NatsUrls {
-    /// The URLs, checked; the error tells the number of the one that is none, and shows nothing of it.
+    /// Parses the URLs; an error has the number of the invalid one, and does not quote it.
     pub fn parse(&self) -> Result<Vec<Url>, String> {
         let urls = self.0.split(',').map(str::trim).enumerate();
         urls.map(|(number, url)| {
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_shown_whether_the_urls_can_be_read_or_not() {
+    fn secrets_are_not_shown_with_valid_or_invalid_urls() {
         let shown = urls("nats://ann:hun@a:1,nats://token@b").to_string();
         assert_eq!(shown, "nats://a:1,nats://b");
         for wrong in [
@@ -71,8 +71,8 @@ mod tests {
             "",
         ] {
             let urls = urls(wrong);
-            let told = format!("{urls:?} {urls} {:?}", urls.parse().err());
-            assert!(!told.contains("ter2"), "{told}");
+            let shown = format!("{urls:?} {urls} {:?}", urls.parse().err());
+            assert!(!shown.contains("ter2"), "{shown}");
         }
         let second = urls("nats://a,b:c").parse().unwrap_err();
         assert!(second.contains("server 2"), "{second}");

@@ -1,7 +1,7 @@
-//! Tells a stream that does not give out what it holds from one whose messages somebody works on.
+//! Detects a stalled stream: one that has messages but delivers none, while no receiver works on them.
 //!
-//! It is judged by progress, not by what the server says of itself: a damaged store counts messages as in flight that
-//! nobody has. While a writer waits for its database or its dedup store, it reports progress, which is heard.
+//! The decision is based on observed progress, not on the server's counts: a damaged store counts messages as in flight
+//! that no receiver has. A writer that waits for its database or dedup store reports progress, which is observed here.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,68 +9,68 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
-    broker::{Broker, Holdings},
-    hearing::{Heard, Hearing},
+    broker::{Broker, StreamState},
+    progress_listener::{Activity, ProgressListener},
 };
 use crate::Error;
 
-/// Time between two looks counts as no more than this: a process that was stopped has heard nothing meanwhile.
-const LONGEST_LOOK: Duration = Duration::from_secs(10);
+/// The time between two checks counts at most this much: a process that was stopped has observed nothing meanwhile.
+const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// However often a stream was replaced in vain, it is tried again after this time.
-const LONGEST_DELAY: Duration = Duration::from_mins(10);
+/// The maximum delay between two replacements of a stream.
+const MAX_REPLACE_DELAY: Duration = Duration::from_mins(10);
 
-/// Watches, for a receiver that gets nothing, whether it could.
+/// Checks the stream for a receiver that gets no messages.
 pub(super) struct Watchdog {
     broker: Arc<Broker>,
-    quiet: Quiet,
-    hearing: Option<(Hearing, Instant)>,
+    detector: StallDetector,
+    listener: Option<(ProgressListener, Instant)>,
 }
 
 impl Watchdog {
     pub(super) fn new(broker: Arc<Broker>) -> Self {
-        let quiet = Quiet::new(broker.config.nats_ack_wait);
+        let detector = StallDetector::new(broker.config.nats_ack_wait);
         Self {
             broker,
-            quiet,
-            hearing: None,
+            detector,
+            listener: None,
         }
     }
 
-    /// Something was received.
+    /// A message was received.
     pub(super) fn received(&mut self) {
-        self.quiet.interrupt();
-        self.hearing = None;
+        self.detector.reset();
+        self.listener = None;
     }
 
-    /// Nothing came although it was waited for. Replaces the consumer where it should have, and where that does not help
-    /// the stream; what it held is read again. Says whether it replaced something.
-    pub(super) async fn look(&mut self, holdings: Holdings) -> Result<bool, Error> {
+    /// A wait brought no message. If the stream is stalled, replaces the consumer, and if that does not help, the stream,
+    /// whose messages are then read again. Returns whether anything was replaced.
+    pub(super) async fn check(&mut self, state: StreamState) -> Result<bool, Error> {
         let now = Instant::now();
-        let (heard, elapsed) = match self.hearing.take() {
-            Some((hearing, since)) => (hearing.end(), now - since),
-            None => (Heard::Nothing, Duration::ZERO),
+        let (activity, elapsed) = match self.listener.take() {
+            Some((listener, since)) => (listener.activity(), now - since),
+            None => (Activity::Unknown, Duration::ZERO),
         };
-        if holdings.messages > 0 {
-            self.hearing = Some((Hearing::begin(&self.broker).await?, now));
+        if state.messages > 0 {
+            self.listener = Some((ProgressListener::start(&self.broker).await?, now));
         }
-        let quiet_for = self.quiet.elapsed;
-        let stuck = self.quiet.look(holdings, heard, elapsed);
-        if stuck == Stuck::No {
+        let stalled_for = self.detector.elapsed;
+        let stalled = self.detector.check(state, activity, elapsed);
+        if stalled == Stalled::No {
             return Ok(false);
         }
         warn!(
             stream = self.broker.config.nats_stream,
-            messages = holdings.messages,
-            in_flight = holdings.in_flight,
-            deliveries = holdings.deliveries,
-            quiet_for = ?(quiet_for + elapsed),
-            streams_replaced = self.quiet.replaced,
-            "nothing is delivered or acknowledged of what the stream holds: its {} is replaced",
-            if stuck == Stuck::Consumer { "consumer" } else { "store" }
+            messages = state.messages,
+            in_flight = state.in_flight,
+            deliveries = state.deliveries,
+            stalled_for = ?(stalled_for + elapsed),
+            streams_replaced = self.detector.replaced,
+            "stream is stalled, replacing its {}",
+            if stalled == Stalled::Consumer { "consumer" } else { "store" }
         );
-        self.hearing = None;
-        if stuck == Stuck::Consumer {
+        self.listener = None;
+        if stalled == Stalled::Consumer {
             self.broker.replace_consumer().await?;
         } else {
             self.broker.replace_stream().await?;
@@ -79,34 +79,34 @@ impl Watchdog {
     }
 }
 
-/// What is to be replaced.
+/// What is stalled and must be replaced.
 #[derive(Debug, PartialEq, Eq)]
-enum Stuck {
+enum Stalled {
     No,
     Consumer,
     Stream,
 }
 
-/// How long nothing has happened although something could have.
-struct Quiet {
+/// Measures how long there was no progress although there could have been.
+struct StallDetector {
     ack_wait: Duration,
-    /// At so many looks in a row.
-    looks: u32,
-    /// Over so long a time.
+    /// The number of successive checks without progress.
+    checks: u32,
+    /// Their total time.
     elapsed: Duration,
-    /// The holdings at the last look.
-    last: Option<Holdings>,
-    /// Whether the consumer was replaced since something happened, by whomever.
+    /// The state at the last check.
+    last: Option<StreamState>,
+    /// Whether the consumer was replaced since the last progress, by any process.
     is_new_consumer: bool,
-    /// How many streams were replaced since one was seen empty.
+    /// How many streams were replaced since one was empty.
     replaced: u32,
 }
 
-impl Quiet {
+impl StallDetector {
     fn new(ack_wait: Duration) -> Self {
         Self {
             ack_wait,
-            looks: 0,
+            checks: 0,
             elapsed: Duration::ZERO,
             last: None,
             is_new_consumer: false,
@@ -114,33 +114,35 @@ impl Quiet {
         }
     }
 
-    fn interrupt(&mut self) {
+    fn reset(&mut self) {
         self.start_over(false);
         self.last = None;
     }
 
     fn start_over(&mut self, is_new_consumer: bool) {
-        self.looks = 0;
+        self.checks = 0;
         self.elapsed = Duration::ZERO;
         self.is_new_consumer = is_new_consumer;
     }
 
-    fn look(&mut self, now: Holdings, heard: Heard, elapsed: Duration) -> Stuck {
+    fn check(&mut self, now: StreamState, activity: Activity, elapsed: Duration) -> Stalled {
         if now.is_paused {
-            self.interrupt();
-            return Stuck::No;
+            self.reset();
+            return Stalled::No;
         }
         let last = self.last.replace(now);
         if now.messages == 0 {
             self.start_over(false);
             self.replaced = 0;
-            return Stuck::No;
+            return Stalled::No;
         }
-        if heard == Heard::Work || last.is_some_and(|last| last.made.stream != now.made.stream) {
+        if activity == Activity::Active
+            || last.is_some_and(|last| last.created.stream != now.created.stream)
+        {
             self.start_over(false);
-            return Stuck::No;
+            return Stalled::No;
         }
-        if last.is_some_and(|last| last.made.consumer != now.made.consumer) {
+        if last.is_some_and(|last| last.created.consumer != now.created.consumer) {
             self.start_over(true);
         }
         let is_delivering = now.in_flight == 0
@@ -148,27 +150,27 @@ impl Quiet {
         if is_delivering {
             self.start_over(self.is_new_consumer);
         }
-        if now.in_flight > 0 && heard == Heard::Nothing {
-            return Stuck::No;
+        if now.in_flight > 0 && activity == Activity::Unknown {
+            return Stalled::No;
         }
-        self.looks += 1;
-        self.elapsed += elapsed.min(LONGEST_LOOK);
-        if self.looks < 2 || self.elapsed < self.limit(now) {
-            return Stuck::No;
+        self.checks += 1;
+        self.elapsed += elapsed.min(MAX_CHECK_INTERVAL);
+        if self.checks < 2 || self.elapsed < self.limit(now) {
+            return Stalled::No;
         }
         if !self.is_new_consumer {
             self.start_over(true);
-            return Stuck::Consumer;
+            return Stalled::Consumer;
         }
         self.start_over(false);
         self.replaced += 1;
-        Stuck::Stream
+        Stalled::Stream
     }
 
-    /// A message that is in flight is acknowledged, reported or delivered again within the acknowledgement wait; where
-    /// nothing is in flight, whoever waits gets what is there at once, and another consumer costs nothing. A stream costs
-    /// what it holds. Replacing twice in a row waits longer each time.
-    fn limit(&self, now: Holdings) -> Duration {
+    /// How long there may be no progress. A message in flight is acknowledged, reported or redelivered within the
+    /// acknowledgement wait. If nothing is in flight, a waiting receiver gets available messages at once, and replacing the
+    /// consumer loses nothing. Replacing the stream loses its messages, so the limit grows with each replacement.
+    fn limit(&self, now: StreamState) -> Duration {
         let in_flight = if now.in_flight > 0 || self.is_new_consumer {
             self.ack_wait * 2
         } else {
@@ -178,137 +180,159 @@ impl Quiet {
             0 => Duration::ZERO,
             times => self.ack_wait * 2_u32.saturating_pow(times.min(10)),
         };
-        in_flight.max(again.min(LONGEST_DELAY))
+        in_flight.max(again.min(MAX_REPLACE_DELAY))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::broker::Made, *};
+    use super::{super::broker::CreatedAt, *};
 
-    const WAIT: Duration = Duration::from_secs(30);
-    const LOOK: Duration = Duration::from_secs(3);
+    const ACK_WAIT: Duration = Duration::from_secs(30);
+    const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 
-    fn holdings(messages: u64, in_flight: usize, deliveries: u64) -> Holdings {
-        Holdings {
+    fn state(messages: u64, in_flight: usize, deliveries: u64) -> StreamState {
+        StreamState {
             messages,
             in_flight,
             deliveries,
             is_paused: false,
-            made: Made {
+            created: CreatedAt {
                 stream: 1,
                 consumer: 1,
             },
         }
     }
 
-    /// How many looks it takes until something is to be replaced, and what.
-    fn looks(quiet: &mut Quiet, now: Holdings, heard: Heard) -> (u32, Stuck) {
-        for look in 1..10_000 {
-            match quiet.look(now, heard, LOOK) {
-                Stuck::No => {}
-                stuck => return (look, stuck),
+    /// The number of checks until something is to be replaced, and what.
+    fn checks(
+        detector: &mut StallDetector,
+        now: StreamState,
+        activity: Activity,
+    ) -> (u32, Stalled) {
+        for check in 1..10_000 {
+            match detector.check(now, activity, CHECK_INTERVAL) {
+                Stalled::No => {}
+                stalled => return (check, stalled),
             }
         }
-        (10_000, Stuck::No)
+        (10_000, Stalled::No)
     }
 
     #[test]
     fn consumer_is_replaced_first_and_the_stream_after_twice_the_acknowledgement_wait() {
-        let mut quiet = Quiet::new(WAIT);
-        let now = holdings(9, 0, 7);
-        assert_eq!(looks(&mut quiet, now, Heard::Silence), (2, Stuck::Consumer));
-        assert_eq!(looks(&mut quiet, now, Heard::Silence), (20, Stuck::Stream));
-    }
-
-    #[test]
-    fn what_is_said_to_be_in_flight_is_believed_for_twice_the_acknowledgement_wait() {
-        let mut quiet = Quiet::new(WAIT);
-        let now = holdings(9, 9, 7);
+        let mut detector = StallDetector::new(ACK_WAIT);
+        let now = state(9, 0, 7);
         assert_eq!(
-            looks(&mut quiet, now, Heard::Silence),
-            (20, Stuck::Consumer)
+            checks(&mut detector, now, Activity::Idle),
+            (2, Stalled::Consumer)
         );
-        assert_eq!(looks(&mut quiet, now, Heard::Silence), (20, Stuck::Stream));
+        assert_eq!(
+            checks(&mut detector, now, Activity::Idle),
+            (20, Stalled::Stream)
+        );
     }
 
     #[test]
-    fn nothing_is_stuck_where_others_work_or_nothing_is_there() {
-        let mut quiet = Quiet::new(WAIT);
+    fn messages_in_flight_are_waited_for_twice_the_acknowledgement_wait() {
+        let mut detector = StallDetector::new(ACK_WAIT);
+        let now = state(9, 9, 7);
+        assert_eq!(
+            checks(&mut detector, now, Activity::Idle),
+            (20, Stalled::Consumer)
+        );
+        assert_eq!(
+            checks(&mut detector, now, Activity::Idle),
+            (20, Stalled::Stream)
+        );
+    }
+
+    #[test]
+    fn active_or_empty_stream_is_not_stalled() {
+        let mut detector = StallDetector::new(ACK_WAIT);
         for _ in 0..1000 {
             assert_eq!(
-                quiet.look(holdings(9, 0, 7), Heard::Silence, LOOK),
-                Stuck::No
-            );
-            assert_eq!(quiet.look(holdings(9, 1, 7), Heard::Work, LOOK), Stuck::No);
-            assert_eq!(
-                quiet.look(holdings(9, 0, 7), Heard::Silence, LOOK),
-                Stuck::No
+                detector.check(state(9, 0, 7), Activity::Idle, CHECK_INTERVAL),
+                Stalled::No
             );
             assert_eq!(
-                quiet.look(holdings(0, 0, 7), Heard::Silence, LOOK),
-                Stuck::No
+                detector.check(state(9, 1, 7), Activity::Active, CHECK_INTERVAL),
+                Stalled::No
+            );
+            assert_eq!(
+                detector.check(state(9, 0, 7), Activity::Idle, CHECK_INTERVAL),
+                Stalled::No
+            );
+            assert_eq!(
+                detector.check(state(0, 0, 7), Activity::Idle, CHECK_INTERVAL),
+                Stalled::No
             );
         }
     }
 
     #[test]
-    fn consumer_that_somebody_paused_is_not_stuck() {
-        let mut quiet = Quiet::new(WAIT);
-        let now = Holdings {
+    fn paused_consumer_is_not_stalled() {
+        let mut detector = StallDetector::new(ACK_WAIT);
+        let now = StreamState {
             is_paused: true,
-            ..holdings(9, 0, 7)
+            ..state(9, 0, 7)
         };
-        let (_, stuck) = looks(&mut quiet, now, Heard::Silence);
-        assert_eq!(stuck, Stuck::No);
+        let (_, stalled) = checks(&mut detector, now, Activity::Idle);
+        assert_eq!(stalled, Stalled::No);
     }
 
     #[test]
-    fn receiver_that_cannot_hear_does_not_doubt_what_is_in_flight() {
-        let mut quiet = Quiet::new(WAIT);
-        let (_, stuck) = looks(&mut quiet, holdings(9, 9, 7), Heard::Nothing);
-        assert_eq!(stuck, Stuck::No);
+    fn unknown_activity_with_messages_in_flight_is_not_stalled() {
+        let mut detector = StallDetector::new(ACK_WAIT);
+        let (_, stalled) = checks(&mut detector, state(9, 9, 7), Activity::Unknown);
+        assert_eq!(stalled, Stalled::No);
     }
 
     #[test]
-    fn process_that_was_stopped_has_not_waited() {
-        let mut quiet = Quiet::new(WAIT);
-        let now = holdings(9, 9, 7);
+    fn time_of_a_stopped_process_does_not_count() {
+        let mut detector = StallDetector::new(ACK_WAIT);
+        let now = state(9, 9, 7);
         for _ in 0..5 {
             let hour = Duration::from_hours(1);
-            assert_eq!(quiet.look(now, Heard::Silence, hour), Stuck::No);
+            assert_eq!(detector.check(now, Activity::Idle, hour), Stalled::No);
         }
     }
 
     #[test]
-    fn what_another_one_replaced_is_not_replaced_again_at_once() {
-        let mut quiet = Quiet::new(WAIT);
-        let now = holdings(9, 0, 0);
-        assert_eq!(quiet.look(now, Heard::Silence, LOOK), Stuck::No);
-        let mut theirs = now;
-        theirs.made.consumer = 2;
+    fn consumer_or_stream_replaced_by_another_process_is_not_replaced_again_at_once() {
+        let mut detector = StallDetector::new(ACK_WAIT);
+        let now = state(9, 0, 0);
         assert_eq!(
-            looks(&mut quiet, theirs, Heard::Silence),
-            (20, Stuck::Stream)
+            detector.check(now, Activity::Idle, CHECK_INTERVAL),
+            Stalled::No
         );
         let mut theirs = now;
-        theirs.made.stream = 2;
-        assert_eq!(quiet.look(theirs, Heard::Silence, LOOK), Stuck::No);
+        theirs.created.consumer = 2;
+        assert_eq!(
+            checks(&mut detector, theirs, Activity::Idle),
+            (20, Stalled::Stream)
+        );
+        let mut theirs = now;
+        theirs.created.stream = 2;
+        assert_eq!(
+            detector.check(theirs, Activity::Idle, CHECK_INTERVAL),
+            Stalled::No
+        );
     }
 
     #[test]
-    fn streams_are_replaced_ever_more_rarely_until_one_is_empty() {
-        let mut quiet = Quiet::new(WAIT);
-        let now = holdings(9, 0, 7);
-        let replace = |quiet: &mut Quiet| {
-            let (consumer, _) = looks(quiet, now, Heard::Silence);
-            let (stream, stuck) = looks(quiet, now, Heard::Silence);
-            assert_eq!(stuck, Stuck::Stream);
+    fn delay_between_replacements_grows_until_a_stream_is_empty() {
+        let mut detector = StallDetector::new(ACK_WAIT);
+        let now = state(9, 0, 7);
+        let replace = |detector: &mut StallDetector| {
+            let (consumer, _) = checks(detector, now, Activity::Idle);
+            let (stream, stalled) = checks(detector, now, Activity::Idle);
+            assert_eq!(stalled, Stalled::Stream);
             consumer + stream
         };
-        let all: Vec<u32> = (0..7).map(|_| replace(&mut quiet)).collect();
+        let all: Vec<u32> = (0..7).map(|_| replace(&mut detector)).collect();
         assert_eq!(all, [22, 40, 80, 160, 320, 400, 400]);
-        quiet.look(holdings(0, 0, 7), Heard::Silence, LOOK);
-        assert_eq!(replace(&mut quiet), 22);
+        detector.check(state(0, 0, 7), Activity::Idle, CHECK_INTERVAL);
+        assert_eq!(replace(&mut detector), 22);
     }
 }

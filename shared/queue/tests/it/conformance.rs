@@ -1,4 +1,4 @@
-//! What every queue promises.
+//! The conformance suite of the port.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::fixtures::{
 };
 
 #[tokio::test]
-async fn every_field_survives_the_trip() {
+async fn every_field_is_delivered() {
     for (name, queue) in queues("fields").await {
         let plain = chunk(0);
         let oversized = Chunk {
@@ -45,7 +45,7 @@ async fn every_field_survives_the_trip() {
 }
 
 #[tokio::test]
-async fn chunks_come_in_the_order_of_publication() {
+async fn chunks_are_delivered_in_the_order_of_publication() {
     for (name, queue) in queues("order").await {
         let mut acks = Vec::new();
         for start in 0..50 {
@@ -60,7 +60,7 @@ async fn chunks_come_in_the_order_of_publication() {
 }
 
 #[tokio::test]
-async fn no_more_chunks_come_than_were_asked_for() {
+async fn receive_returns_at_most_max_chunks() {
     for (name, queue) in queues("max").await {
         for start in 0..5 {
             publish(&*queue, chunk(start)).await;
@@ -70,12 +70,12 @@ async fn no_more_chunks_come_than_were_asked_for() {
 }
 
 #[tokio::test]
-async fn body_at_the_limit_passes_and_one_byte_more_is_refused() {
+async fn body_at_the_limit_is_accepted_and_one_byte_more_is_refused() {
     for (name, queue) in queues("limit").await {
         let body = |bytes: usize| Chunk {
             dataset: "d".repeat(255),
-            registration: "g".repeat(255),
-            reading: "r".repeat(255),
+            incarnation: "g".repeat(255),
+            read_attempt: "r".repeat(255),
             body: vec![b'x'; bytes].into(),
             ..chunk(0)
         };
@@ -92,7 +92,7 @@ async fn body_at_the_limit_passes_and_one_byte_more_is_refused() {
 }
 
 #[tokio::test]
-async fn chunk_given_back_comes_again_at_once() {
+async fn nak_redelivers_at_once() {
     for (name, queue) in queues("nak").await {
         publish(&*queue, chunk(0)).await;
         for attempt in 1..=3 {
@@ -104,7 +104,7 @@ async fn chunk_given_back_comes_again_at_once() {
 }
 
 #[tokio::test]
-async fn dropped_delivery_comes_again_and_an_acknowledged_one_never() {
+async fn dropped_delivery_is_redelivered_and_an_acknowledged_one_is_not() {
     for (name, queue) in queues("drop").await {
         publish(&*queue, chunk(0)).await;
         publish(&*queue, chunk(1)).await;
@@ -120,7 +120,7 @@ async fn dropped_delivery_comes_again_and_an_acknowledged_one_never() {
 }
 
 #[tokio::test]
-async fn progress_keeps_a_delivery_while_a_dropped_one_comes_again() {
+async fn delivery_in_progress_is_not_redelivered() {
     for (name, queue) in queues("progress").await {
         publish(&*queue, chunk(0)).await;
         publish(&*queue, chunk(1)).await;
@@ -128,7 +128,7 @@ async fn progress_keeps_a_delivery_while_a_dropped_one_comes_again() {
         drop(deliveries.pop());
         let kept = deliveries.remove(0);
 
-        // Twice, so that more than one acknowledgement wait passes for the one that is kept.
+        // Twice, so that more than one acknowledgement wait passes for the one in progress.
         for attempt in 2..=3 {
             let again = within(async {
                 loop {
@@ -148,7 +148,7 @@ async fn progress_keeps_a_delivery_while_a_dropped_one_comes_again() {
 }
 
 #[tokio::test]
-async fn pending_counts_what_waits_and_what_is_in_flight() {
+async fn pending_counts_waiting_and_in_flight_chunks() {
     for (name, queue) in queues("pending").await {
         for start in 0..3 {
             publish(&*queue, chunk(start)).await;
@@ -184,10 +184,10 @@ async fn pending_counts_what_waits_and_what_is_in_flight() {
 }
 
 #[tokio::test]
-async fn another_reading_of_a_chunk_is_delivered_too() {
+async fn chunk_of_another_read_attempt_is_delivered_too() {
     for (name, queue) in queues("reading").await {
         let again = Chunk {
-            reading: "second".to_owned(),
+            read_attempt: "second".to_owned(),
             ..chunk(0)
         };
         publish(&*queue, chunk(0)).await;
@@ -215,7 +215,7 @@ async fn publishing_a_chunk_again_is_safe() {
 }
 
 #[tokio::test]
-async fn waiting_receive_gets_what_is_published_later() {
+async fn waiting_receive_returns_what_is_published_later() {
     for (name, queue) in queues("later").await {
         let (received, ()) = tokio::join!(receive_one(&*queue), async {
             sleep(Duration::from_millis(100)).await;
@@ -232,9 +232,9 @@ async fn cancelled_receive_loses_nothing() {
         let mut received = Vec::new();
         for start in 0..CHUNKS {
             publish(&*queue, chunk(start)).await;
-            // Cancels at ever other points: before the request, after it, with messages on their way.
-            let patience = Duration::from_micros(start * 50);
-            if let Ok(deliveries) = timeout(patience, queue.receive(3)).await {
+            // Cancels at different points: before the request, after it, with messages in transit.
+            let wait = Duration::from_micros(start * 50);
+            if let Ok(deliveries) = timeout(wait, queue.receive(3)).await {
                 received.extend(deliveries.unwrap());
             }
         }

@@ -1,4 +1,4 @@
-//! A server whose store is damaged: it goes on after a while, with what is published again.
+//! A server whose store is damaged: the queue recovers after a while, and lost chunks are published again.
 
 use std::{fs, time::Duration};
 
@@ -12,16 +12,17 @@ use jetline_testkit::nats::{self, NatsDamage, NatsOptions, NatsServer};
 use tokio::time::{sleep, timeout};
 
 use crate::fixtures::{
-    PATIENCE, chunk, jetstream, publish, publish_at_last, receive, receive_one, settings, within,
+    TIMEOUT, chunk, jetstream, publish, publish_with_retries, receive, receive_one, settings,
+    within,
 };
 
 const CHUNKS: u64 = 40;
 
-/// Receivers that get nothing, and more looks of each than it takes until what nobody works on is replaced.
-const IDLE: usize = 3;
-const LOOKS: usize = 4;
+/// Idle receivers, and more checks of each than it takes to replace a stalled stream.
+const IDLE_RECEIVERS: usize = 3;
+const CHECKS: usize = 4;
 
-/// A server of whose chunks some are acknowledged, some are in flight, and the others wait.
+/// A server with acknowledged, in-flight and waiting chunks.
 async fn busy(config: &JetStreamConfig) -> (NatsServer, JetStream) {
     let server = NatsServer::start().unwrap();
     let queue = jetstream(&server.url(), config).await;
@@ -35,23 +36,23 @@ async fn busy(config: &JetStreamConfig) -> (NatsServer, JetStream) {
     (server, queue)
 }
 
-/// Publishes as a fetcher does what is lost: when the queue holds nothing of the object.
-async fn publish_what_is_lost(queue: &JetStream) {
+/// Publishes again what is lost, as a fetcher does: when the queue holds nothing of the object.
+async fn publish_lost_chunks(queue: &JetStream) {
     loop {
         if queue.pending(chunk(0).object).await.ok() == Some(0) {
             for start in 0..3 {
-                publish_at_last(queue, chunk(start)).await;
+                publish_with_retries(queue, chunk(start)).await;
             }
         }
         sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// Receives and acknowledges until these chunks have come.
+/// Receives and acknowledges until these chunks were received.
 async fn receive_all(queue: &JetStream, starts: &[u64]) {
     let mut missing = starts.to_vec();
     while !missing.is_empty() {
-        // An error says that the server is silent: whoever receives tries again.
+        // An error means that the server does not respond: receivers retry.
         let Ok(received) = queue.receive(10).await else {
             sleep(Duration::from_millis(10)).await;
             continue;
@@ -63,34 +64,34 @@ async fn receive_all(queue: &JetStream, starts: &[u64]) {
     }
 }
 
-async fn goes_on_after(damage: NatsDamage) {
+async fn recovers_after(damage: NatsDamage) {
     let (mut server, queue) = busy(&settings("damaged")).await;
     server.damage_and_restart(damage).unwrap();
-    goes_on(&queue).await;
+    recovers(&queue).await;
 }
 
-async fn goes_on(queue: &JetStream) {
+async fn recovers(queue: &JetStream) {
     tokio::select! {
-        received = timeout(PATIENCE * 4, receive_all(queue, &[0, 1, 2])) => {
+        received = timeout(TIMEOUT * 4, receive_all(queue, &[0, 1, 2])) => {
             received.expect("nothing is delivered any more");
         }
-        () = publish_what_is_lost(queue) => {}
+        () = publish_lost_chunks(queue) => {}
     }
 }
 
 #[tokio::test]
-async fn stream_whose_messages_cannot_be_read_is_replaced() {
-    goes_on_after(NatsDamage::Messages).await;
+async fn stream_with_unreadable_messages_is_replaced() {
+    recovers_after(NatsDamage::Messages).await;
 }
 
 #[tokio::test]
-async fn consumer_whose_state_cannot_be_read_is_replaced() {
-    goes_on_after(NatsDamage::Consumers).await;
+async fn consumer_with_unreadable_state_is_replaced() {
+    recovers_after(NatsDamage::Consumers).await;
 }
 
-/// Nothing but another stream helps where a consumer's directory cannot be made.
+/// Only a new stream helps if a consumer's directory cannot be created.
 #[tokio::test]
-async fn stream_that_takes_no_consumer_is_replaced_by_a_program_that_starts() {
+async fn starting_program_replaces_a_stream_without_a_consumer() {
     let store = tempfile::tempdir().unwrap();
     let options = NatsOptions {
         store: Some(store.path().to_owned()),
@@ -108,24 +109,24 @@ async fn stream_that_takes_no_consumer_is_replaced_by_a_program_that_starts() {
     fs::remove_dir_all(&consumer).unwrap();
     fs::write(&consumer, "not a directory").unwrap();
     server.restart().unwrap();
-    goes_on(&jetstream(&server.url(), &config).await).await;
+    recovers(&jetstream(&server.url(), &config).await).await;
 }
 
-/// The receivers that get nothing send a probe each whenever they look, of which a report comes after all.
+/// Every idle receiver sends a probe with each check.
 async fn nothing_is_replaced_while_progress_is_reported(
     name: &str,
     report: impl AsyncFn(&Delivery, &async_nats::Client, &str),
 ) {
     let (url, config) = (nats::shared(), settings(name));
     let working = jetstream(&url, &config).await;
-    let idle = join_all((0..IDLE).map(|_| jetstream(&url, &config))).await;
+    let idle = join_all((0..IDLE_RECEIVERS).map(|_| jetstream(&url, &config))).await;
     publish(&working, chunk(0)).await;
     let client = async_nats::connect(url.as_str()).await.unwrap();
     let name = &config.nats_stream;
     let stream = jetstream::new(client.clone()).get_stream(name).await;
     let stream = stream.unwrap();
     let before = stream.consumer_info("writers").await.unwrap();
-    // However busy the machine is, the chunk is given to nobody else.
+    // The chunk is not redelivered, however busy the machine is.
     let patient = consumer::Config {
         ack_wait: Duration::from_hours(1),
         ..before.config
@@ -135,8 +136,8 @@ async fn nothing_is_replaced_while_progress_is_reported(
     let subject = format!("$JS.ACK.{name}.writers.probe");
     let mut probes = client.subscribe(subject).await.unwrap();
     let looks = async {
-        for _ in 0..LOOKS {
-            for _ in 0..IDLE {
+        for _ in 0..CHECKS {
+            for _ in 0..IDLE_RECEIVERS {
                 probes.next().await.unwrap();
             }
             report(&delivery, &client, name).await;
@@ -144,7 +145,7 @@ async fn nothing_is_replaced_while_progress_is_reported(
     };
     tokio::select! {
         () = within(looks) => {}
-        _ = select_all(idle.iter().map(|queue| queue.receive(1))) => panic!("the chunk is given to another one"),
+        _ = select_all(idle.iter().map(|queue| queue.receive(1))) => panic!("the chunk was redelivered"),
     }
     let after = stream.consumer_info("writers").await.unwrap();
     assert_eq!(after.created, before.created);
@@ -157,7 +158,7 @@ async fn nothing_is_replaced_while_one_of_several_receivers_reports_progress() {
 }
 
 #[tokio::test]
-async fn progress_is_heard_that_names_domain_and_account() {
+async fn progress_with_domain_and_account_is_observed() {
     let report = async |_: &_, client: &async_nats::Client, stream: &str| {
         let subject = format!("$JS.ACK.hub.AbCd1234.{stream}.writers.1.1.1.1.0");
         client.publish(subject, "+WPI".into()).await.unwrap();

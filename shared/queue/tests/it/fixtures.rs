@@ -1,4 +1,4 @@
-//! Chunks, queues and patience.
+//! Chunks, queues and timeouts.
 
 use std::{future::Future, time::Duration};
 
@@ -11,10 +11,10 @@ use jetline_testkit::nats;
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
-/// How long anything may take that has to happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout of everything that must happen.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A queue of each kind, empty.
+/// An empty queue of each adapter.
 pub(crate) async fn queues(name: &str) -> Vec<(&'static str, Box<dyn Queue>)> {
     let jetstream = jetstream(&nats::shared(), &settings(name)).await;
     vec![
@@ -23,7 +23,7 @@ pub(crate) async fn queues(name: &str) -> Vec<(&'static str, Box<dyn Queue>)> {
     ]
 }
 
-/// Settings with a stream of one's own and the shortest acknowledgement wait.
+/// Settings with a separate stream and the shortest acknowledgement wait.
 pub(crate) fn settings(name: &str) -> JetStreamConfig {
     #[derive(Parser)]
     struct Cli {
@@ -58,20 +58,20 @@ pub(crate) fn chunk(start: u64) -> Chunk {
         lines: 1,
         oversized: false,
         settled: object(6),
-        registration: "registration".to_owned(),
-        reading: "first".to_owned(),
+        incarnation: "registration".to_owned(),
+        read_attempt: "first".to_owned(),
         trace: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"),
         body: Bytes::from(format!("{{\"id\":{start}}}\n")),
     }
 }
 
-/// Publishes and waits until the queue has taken it.
+/// Publishes and waits for the acknowledgement.
 pub(crate) async fn publish(queue: &dyn Queue, chunk: Chunk) {
     queue.publish(chunk).await.unwrap().await.unwrap();
 }
 
-/// Publishes as a fetcher does: again as long as waiting may help.
-pub(crate) async fn publish_at_last(queue: &dyn Queue, chunk: Chunk) {
+/// Publishes with retries, as a fetcher does.
+pub(crate) async fn publish_with_retries(queue: &dyn Queue, chunk: Chunk) {
     eventually("the chunk is published", async || {
         let sent = match queue.publish(chunk.clone()).await {
             Ok(sent) => sent.await,
@@ -86,7 +86,7 @@ pub(crate) async fn publish_at_last(queue: &dyn Queue, chunk: Chunk) {
     .await;
 }
 
-/// Receives exactly so many deliveries, as a writer does: again as long as waiting may help.
+/// Receives exactly `count` deliveries with retries, as a writer does.
 pub(crate) async fn receive(queue: &dyn Queue, count: usize) -> Vec<Delivery> {
     let mut received = Vec::new();
     while received.len() < count {
@@ -103,7 +103,7 @@ pub(crate) async fn receive_one(queue: &dyn Queue) -> Delivery {
     receive(queue, 1).await.remove(0)
 }
 
-/// Waits for the count, which follows acknowledgements a moment later.
+/// Waits for the count, which lags behind acknowledgements.
 pub(crate) async fn await_pending(queue: &dyn Queue, number: i64, count: u64) {
     eventually("the count of pending chunks is right", async || {
         queue.pending(object(number)).await.ok() == Some(count)
@@ -119,15 +119,13 @@ pub(crate) fn starts(deliveries: &[Delivery]) -> Vec<u64> {
 }
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future)
-        .await
-        .expect("it did not happen in time")
+    timeout(TIMEOUT, future).await.expect("timeout")
 }
 
 pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
     let begin = Instant::now();
     while !holds().await {
-        assert!(begin.elapsed() < PATIENCE, "not in time: {what}");
+        assert!(begin.elapsed() < TIMEOUT, "timeout: {what}");
         sleep(Duration::from_millis(10)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What the queue in memory promises besides.
+//! The in-process queue beyond the port's contract.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn of_bytes(start: u64, bytes: usize) -> Chunk {
 }
 
 #[tokio::test]
-async fn chunks_that_come_back_go_first_in_their_order() {
+async fn redelivered_chunks_come_first_and_in_order() {
     let queue = InProcess::new(1 << 20);
     for start in 0..4 {
         publish(&queue, chunk(start)).await;
@@ -52,12 +52,12 @@ async fn publisher_waits_until_a_chunk_is_acknowledged() {
 }
 
 #[tokio::test]
-async fn publisher_that_gave_up_leaves_its_room_to_the_next() {
+async fn cancelled_publisher_releases_its_capacity() {
     let queue = InProcess::new(10);
     publish(&queue, of_bytes(0, 10)).await;
-    let patience = Duration::from_millis(1);
+    let wait = Duration::from_millis(1);
     assert!(
-        tokio::time::timeout(patience, queue.publish(of_bytes(1, 10)))
+        tokio::time::timeout(wait, queue.publish(of_bytes(1, 10)))
             .await
             .is_err()
     );

@@ -1,4 +1,4 @@
-//! What the queue in NATS promises besides.
+//! The JetStream queue beyond the port's contract.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -9,11 +9,11 @@ use jetline_queue::{Chunk, Error, JetStreamConfig, Queue};
 use jetline_testkit::nats;
 
 use crate::fixtures::{
-    PATIENCE, await_pending, chunk, connect, jetstream, object, publish, publish_at_last, receive,
-    receive_one, settings, starts, within,
+    TIMEOUT, await_pending, chunk, connect, jetstream, object, publish, publish_with_retries,
+    receive, receive_one, settings, starts, within,
 };
 
-/// The shared server as an administrator sees it.
+/// An administrator's client of the shared server.
 async fn admin() -> jetstream::Context {
     let client = async_nats::connect(nats::shared().as_str()).await.unwrap();
     jetstream::new(client)
@@ -31,7 +31,7 @@ fn large(start: u64) -> Chunk {
 }
 
 #[tokio::test]
-async fn full_stream_says_so_and_takes_more_after_acknowledgements() {
+async fn full_stream_is_an_error_until_chunks_are_acknowledged() {
     let config = JetStreamConfig {
         nats_max_bytes: 1_200_000,
         ..settings("full")
@@ -43,12 +43,12 @@ async fn full_stream_says_so_and_takes_more_after_acknowledgements() {
     assert!(matches!(refused, Err(Error::Full)), "{refused:?}");
 
     receive_one(&queue).await.ack().await.unwrap();
-    publish_at_last(&queue, large(2)).await;
+    publish_with_retries(&queue, large(2)).await;
     assert_eq!(starts(&receive(&queue, 2).await), [1, 2]);
 }
 
 #[tokio::test]
-async fn repeated_publication_of_one_reading_is_stored_once() {
+async fn repeated_publication_of_one_read_attempt_is_stored_once() {
     let queue = jetstream(&nats::shared(), &settings("once")).await;
     publish(&queue, chunk(0)).await;
     publish(&queue, chunk(0)).await;
@@ -56,7 +56,7 @@ async fn repeated_publication_of_one_reading_is_stored_once() {
 }
 
 #[tokio::test]
-async fn malformed_message_is_dropped_and_blocks_nothing() {
+async fn malformed_message_is_discarded() {
     let config = settings("malformed");
     let queue = jetstream(&nats::shared(), &config).await;
     let subject = format!("{}.chunks.products.7", config.nats_stream);
@@ -92,9 +92,9 @@ async fn writers_share_the_chunks_and_each_goes_to_one() {
 }
 
 #[tokio::test]
-async fn acknowledgements_arrive_although_the_queue_is_dropped_right_after() {
+async fn acknowledgements_arrive_if_the_queue_is_dropped_right_after() {
     let config = JetStreamConfig {
-        nats_ack_wait: PATIENCE * 2,
+        nats_ack_wait: TIMEOUT * 2,
         ..settings("last")
     };
     let publisher = jetstream(&nats::shared(), &config).await;
@@ -129,7 +129,7 @@ async fn existing_stream_and_consumer_are_updated_and_keep_their_messages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processes_that_start_together_make_one_stream() {
+async fn processes_that_start_together_create_one_stream() {
     for round in 0..20 {
         let config = settings(&format!("together{round}"));
         let start = |config: JetStreamConfig| async move {
@@ -153,11 +153,11 @@ async fn stream_of_another_kind_is_refused_with_the_reason() {
     admin().await.create_stream(foreign).await.unwrap();
     let error = connect(&nats::shared(), &config).await.err().unwrap();
     assert!(matches!(error, Error::Refused { .. }), "{error}");
-    assert!(error.to_string().contains("make the stream"), "{error}");
+    assert!(error.to_string().contains("create the stream"), "{error}");
 }
 
 #[tokio::test]
-async fn stream_of_another_name_that_takes_our_chunks_is_refused_with_the_reason() {
+async fn stream_with_overlapping_subjects_is_refused_with_the_reason() {
     let config = settings("overlap");
     let foreign = stream::Config {
         name: format!("{}-foreign", config.nats_stream),
@@ -167,7 +167,7 @@ async fn stream_of_another_name_that_takes_our_chunks_is_refused_with_the_reason
     admin().await.create_stream(foreign).await.unwrap();
     let error = connect(&nats::shared(), &config).await.err().unwrap();
     assert!(matches!(error, Error::Refused { .. }), "{error}");
-    assert!(error.to_string().contains("make the stream"), "{error}");
+    assert!(error.to_string().contains("create the stream"), "{error}");
 }
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn consumer_that_delivers_nothing_is_replaced() {
     publish(&queue, chunk(0)).await;
     let stream = stream(&config).await;
     stream.delete_consumer("writers").await.unwrap();
-    // Looks like ours and answers, but sees none of the messages.
+    // Responds like our consumer, but its filter excludes all messages.
     let stuck = pull::Config {
         durable_name: Some("writers".to_owned()),
         filter_subject: format!("{}.chunks.none", config.nats_stream),
@@ -191,7 +191,7 @@ async fn consumer_that_delivers_nothing_is_replaced() {
 }
 
 #[tokio::test]
-async fn deleted_consumer_is_made_again_under_a_waiting_receiver() {
+async fn deleted_consumer_is_created_again_by_a_waiting_receiver() {
     let config = settings("consumer");
     let queue = jetstream(&nats::shared(), &config).await;
     let stream = stream(&config).await;
@@ -204,7 +204,7 @@ async fn deleted_consumer_is_made_again_under_a_waiting_receiver() {
 }
 
 #[tokio::test]
-async fn deleted_stream_is_made_again_by_publisher_and_receiver() {
+async fn deleted_stream_is_created_again_by_publisher_and_receiver() {
     let config = settings("deleted");
     let queue = jetstream(&nats::shared(), &config).await;
     let admin = admin().await;
@@ -212,7 +212,7 @@ async fn deleted_stream_is_made_again_by_publisher_and_receiver() {
     receive_one(&queue).await.ack().await.unwrap();
 
     admin.delete_stream(&config.nats_stream).await.unwrap();
-    publish_at_last(&queue, chunk(1)).await;
+    publish_with_retries(&queue, chunk(1)).await;
     assert_eq!(receive_one(&queue).await.chunk, chunk(1));
 
     admin.delete_stream(&config.nats_stream).await.unwrap();
@@ -222,18 +222,18 @@ async fn deleted_stream_is_made_again_by_publisher_and_receiver() {
         assert_eq!(starts(&received), [2]);
     };
     tokio::join!(receiver, async {
-        // Only the receiver makes the stream.
-        crate::fixtures::eventually("the stream is there", async || {
+        // Only the receiver creates the stream.
+        crate::fixtures::eventually("the stream exists", async || {
             admin.get_stream(&config.nats_stream).await.is_ok()
         })
         .await;
-        publish_at_last(&queue, chunk(2)).await;
+        publish_with_retries(&queue, chunk(2)).await;
     });
 }
 
-/// Somebody else listens on the subject, so that nobody answers that there is no stream.
+/// Another subscriber of the subject prevents the response that there is no stream.
 #[tokio::test]
-async fn publisher_that_gets_no_answer_makes_the_stream_that_is_gone() {
+async fn publisher_without_a_response_creates_the_missing_stream() {
     let config = settings("silent");
     let queue = jetstream(&nats::shared(), &config).await;
     let admin = admin().await;
@@ -252,7 +252,7 @@ async fn publisher_that_gets_no_answer_makes_the_stream_that_is_gone() {
     assert_eq!(receive_one(&queue).await.chunk, chunk(0));
 }
 
-/// Waits until a pull request waits at the consumer.
+/// Waits until a pull request is waiting at the consumer.
 async fn waiting(stream: &stream::Stream) {
     crate::fixtures::eventually("a receiver waits", async || {
         let info = stream.consumer_info("writers").await;

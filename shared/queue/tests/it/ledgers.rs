@@ -1,4 +1,4 @@
-//! Two ledgers in one stream, by mistake.
+//! Two ledgers share a stream by mistake.
 
 use std::{future::ready, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ async fn of(ledger: &'static str, config: &JetStreamConfig) -> JetStream {
     asking(ledger, config, move || Some(identity(ledger))).await
 }
 
-/// A queue of a ledger that answers so when it is asked again.
+/// A queue of a ledger with the given identities in sequence.
 async fn asking(
     ledger: &str,
     config: &JetStreamConfig,
@@ -34,7 +34,7 @@ async fn asking(
         .unwrap()
 }
 
-/// Receives nothing, for ever.
+/// Never receives a chunk.
 async fn receives_nothing(queue: &JetStream) {
     match queue.receive(1).await {
         Ok(_) => panic!("a chunk of another ledger was received"),
@@ -43,11 +43,11 @@ async fn receives_nothing(queue: &JetStream) {
 }
 
 #[tokio::test]
-async fn chunk_of_another_ledger_is_left_to_its_own_writers() {
+async fn chunk_of_another_ledger_is_left_to_its_writers() {
     let config = settings("theirs");
     let (ours, theirs) = (of("a1", &config).await, of("b2", &config).await);
     publish(&theirs, chunk(0)).await;
-    // They have it first, and do nothing with it.
+    // It is delivered there first and not acknowledged.
     let first = timeout(Duration::from_secs(1), receives_nothing(&ours)).await;
     assert!(first.is_err());
     let delivery = receive_one(&theirs).await;
@@ -57,7 +57,7 @@ async fn chunk_of_another_ledger_is_left_to_its_own_writers() {
 }
 
 #[tokio::test]
-async fn chunk_of_a_ledger_that_has_no_writers_any_more_is_discarded() {
+async fn chunk_of_a_ledger_without_writers_is_discarded() {
     let config = settings("nobodys");
     let (ours, theirs) = (of("a1", &config).await, of("b2", &config).await);
     publish(&theirs, chunk(0)).await;
@@ -68,7 +68,7 @@ async fn chunk_of_a_ledger_that_has_no_writers_any_more_is_discarded() {
 }
 
 #[tokio::test]
-async fn chunk_of_a_ledger_that_was_made_anew_is_received() {
+async fn chunk_of_a_ledger_that_was_created_again_is_received() {
     let config = settings("anew");
     let writer = asking("a1", &config, || Some(identity("b2"))).await;
     let fetcher = of("b2", &config).await;
@@ -79,7 +79,7 @@ async fn chunk_of_a_ledger_that_was_made_anew_is_received() {
 }
 
 #[tokio::test]
-async fn fetcher_that_looks_for_lost_chunks_publishes_for_the_ledger_that_was_made_anew() {
+async fn fetcher_publishes_for_a_ledger_that_was_created_again() {
     let config = settings("lost");
     let fetcher = asking("a1", &config, || Some(identity("b2"))).await;
     let writer = of("b2", &config).await;
@@ -89,7 +89,7 @@ async fn fetcher_that_looks_for_lost_chunks_publishes_for_the_ledger_that_was_ma
 }
 
 #[tokio::test]
-async fn chunk_is_not_discarded_while_its_ledger_may_be_ours() {
+async fn chunk_is_not_discarded_while_the_own_identity_is_unknown() {
     let config = settings("away");
     let (asked, mut times) = watch::channel(0);
     let ours = asking("a1", &config, move || {
@@ -100,7 +100,7 @@ async fn chunk_is_not_discarded_while_its_ledger_may_be_ours() {
     let theirs = of("b2", &config).await;
     publish(&theirs, chunk(0)).await;
     tokio::select! {
-        // More often than a chunk that is known to be another's is left to others.
+        // More often than a chunk of a known other ledger is left alone.
         asked = within(times.wait_for(|times| *times > 6)) => drop(asked.unwrap()),
         () = receives_nothing(&ours) => {}
     }
@@ -108,7 +108,7 @@ async fn chunk_is_not_discarded_while_its_ledger_may_be_ours() {
 }
 
 #[tokio::test]
-async fn chunk_that_does_not_say_whose_it_is_is_received() {
+async fn chunk_without_a_ledger_is_received() {
     let config = settings("old");
     let (ours, old) = (
         of("a1", &config).await,

@@ -1,4 +1,4 @@
-//! Every adapter keeps the promises of the port, and each its own.
+//! The conformance suite on all adapters, and tests of each adapter.
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 

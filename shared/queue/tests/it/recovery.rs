@@ -1,4 +1,4 @@
-//! A server that is killed: with and without what it held.
+//! A killed server, restarted with and without its data.
 
 use std::{fs, time::Duration};
 
@@ -7,12 +7,12 @@ use jetline_testkit::nats::{NatsOptions, NatsServer};
 use tokio::time::{sleep, timeout};
 
 use crate::fixtures::{
-    PATIENCE, await_pending, chunk, eventually, jetstream, object, publish, publish_at_last,
+    TIMEOUT, await_pending, chunk, eventually, jetstream, object, publish, publish_with_retries,
     receive_one, settings, starts,
 };
 
 #[tokio::test]
-async fn restarted_server_gives_out_what_it_held() {
+async fn restarted_server_delivers_its_messages() {
     let mut server = NatsServer::start().unwrap();
     let queue = jetstream(&server.url(), &settings("restart")).await;
     publish(&queue, chunk(0)).await;
@@ -21,24 +21,24 @@ async fn restarted_server_gives_out_what_it_held() {
     assert_ne!(server.pid(), before);
 
     assert_eq!(receive_one(&queue).await.chunk, chunk(0));
-    publish_at_last(&queue, chunk(1)).await;
+    publish_with_retries(&queue, chunk(1)).await;
     await_pending(&queue, 7, 2).await;
 }
 
 #[tokio::test]
-async fn empty_server_is_made_ready_by_the_publisher() {
+async fn publisher_recreates_the_stream_on_an_empty_server() {
     let mut server = NatsServer::start().unwrap();
     let queue = jetstream(&server.url(), &settings("publisher")).await;
     publish(&queue, chunk(0)).await;
     server.wipe_and_restart().unwrap();
 
-    publish_at_last(&queue, chunk(1)).await;
+    publish_with_retries(&queue, chunk(1)).await;
     assert_eq!(queue.pending(object(7)).await.unwrap(), 1);
     assert_eq!(receive_one(&queue).await.chunk, chunk(1));
 }
 
 #[tokio::test]
-async fn empty_server_is_made_ready_by_a_waiting_receiver() {
+async fn waiting_receiver_recreates_the_stream_on_an_empty_server() {
     let mut server = NatsServer::start().unwrap();
     let url = server.url();
     let config = settings("receiver");
@@ -48,7 +48,7 @@ async fn empty_server_is_made_ready_by_a_waiting_receiver() {
 
     let client = async_nats::connect(url.as_str()).await.unwrap();
     let admin = async_nats::jetstream::new(client);
-    eventually("the receiver has made the stream", async || {
+    eventually("the receiver has created the stream", async || {
         admin.get_stream(&config.nats_stream).await.is_ok()
     })
     .await;
@@ -60,9 +60,9 @@ async fn empty_server_is_made_ready_by_a_waiting_receiver() {
     );
 }
 
-/// So does a server whose disk was lost, or that removed the files of a new stream with those of the one before.
+/// Like a server whose disk was lost, or that removed the files of a new stream with those of the deleted one.
 #[tokio::test]
-async fn stream_whose_files_are_gone_is_replaced() {
+async fn stream_without_its_files_is_replaced() {
     let store = tempfile::tempdir().unwrap();
     let options = NatsOptions {
         store: Some(store.path().to_owned()),
@@ -76,7 +76,7 @@ async fn stream_whose_files_are_gone_is_replaced() {
     fs::remove_dir_all(streams.join(&config.nats_stream)).unwrap();
     let received = async {
         loop {
-            // An error says that the server is silent: whoever receives tries again.
+            // An error means that the server does not respond: receivers retry.
             let Ok(received) = queue.receive(1).await else {
                 continue;
             };
@@ -87,18 +87,18 @@ async fn stream_whose_files_are_gone_is_replaced() {
     };
     let published = async {
         loop {
-            publish_at_last(&queue, chunk(1)).await;
+            publish_with_retries(&queue, chunk(1)).await;
             sleep(Duration::from_millis(100)).await;
         }
     };
     tokio::select! {
-        received = timeout(PATIENCE * 4, received) => received.expect("nothing is delivered any more"),
+        received = timeout(TIMEOUT * 4, received) => received.expect("nothing is delivered any more"),
         () = published => {}
     }
 }
 
 #[tokio::test]
-async fn publisher_learns_that_the_server_is_away() {
+async fn publish_fails_while_the_server_is_unavailable() {
     let mut server = NatsServer::start().unwrap();
     let queue = jetstream(&server.url(), &settings("away")).await;
     publish(&queue, chunk(0)).await;
@@ -117,7 +117,7 @@ async fn publisher_learns_that_the_server_is_away() {
     let error = queue.pending(object(7)).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
 
-    // Waits in the client for the server to come back.
+    // Buffered in the client until the server is available again.
     delivery.ack().await.unwrap();
     server.restart().unwrap();
     await_pending(&queue, 7, 0).await;

@@ -1,4 +1,4 @@
-//! Servers and settings that do not work, and what is said about them.
+//! Error messages for servers and settings that do not work.
 
 use jetline_queue::{Chunk, Error, JetStream, JetStreamConfig, NatsUrls, Queue};
 use jetline_testkit::{
@@ -111,7 +111,7 @@ async fn name_that_cannot_be_in_a_subject_is_refused() {
 }
 
 #[tokio::test]
-async fn any_of_several_servers_will_do() {
+async fn one_of_several_servers_is_enough() {
     let nobody = free_port().unwrap();
     let urls = NatsUrls::from(format!("nats://127.0.0.1:{nobody},{}", shared()));
     let config = settings("several");
@@ -123,15 +123,15 @@ async fn any_of_several_servers_will_do() {
 }
 
 #[tokio::test]
-async fn credentials_of_one_server_are_those_of_all_and_not_shown() {
+async fn credentials_of_one_server_are_used_for_all_and_not_shown() {
     let server = NatsServer::start_with(NatsOptions {
-        user: Some(("ann".to_owned(), "geheim".to_owned())),
+        user: Some(("ann".to_owned(), "hunter2".to_owned())),
         ..NatsOptions::default()
     })
     .unwrap();
     let port = server.url().port().unwrap();
     let nobody = free_port().unwrap();
-    for (password, is_right) in [("geheim", true), ("hunter2", false)] {
+    for (password, is_right) in [("hunter2", true), ("hunter2", false)] {
         let urls = format!("nats://ann:{password}@127.0.0.1:{nobody},nats://127.0.0.1:{port}");
         let urls = NatsUrls::from(urls).parse().unwrap();
         let connected = JetStream::connect(&urls, &settings("all"), None).await;

@@ -1,7 +1,7 @@
-//! The connection to the server, and whether it stands.
+//! The connection to the server, and its state.
 //!
-//! Once it stood, async-nats brings it back by itself. Whoever waits for an answer has to know that it was lost,
-//! because what the server owed us on the old connection never comes.
+//! async-nats reconnects by itself. Callers that wait for a response must know that the connection was lost, because
+//! responses on the old connection never arrive.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,25 +17,25 @@ use url::Url;
 use super::JetStreamConfig;
 use crate::Error;
 
-/// Which settings TLS depends on.
-const TLS_ADVICE: &str = "look at NATS_URL, NATS_CA_FILE and NATS_CERT_FILE";
+/// The settings that TLS depends on.
+const TLS_ADVICE: &str = "check NATS_URL, NATS_CA_FILE and NATS_CERT_FILE";
 
-/// Commands that wait in the client while it reconnects. The chunks among them are memory, so they are few.
-const WAITING_COMMANDS: usize = 128;
+/// How many commands the client buffers while it reconnects. Small, because chunks among them take memory.
+const CLIENT_CAPACITY: usize = 128;
 
-/// A connection that is silent for twice as long is given up.
-const PING: Duration = Duration::from_secs(10);
+/// A connection without a response for twice as long is closed.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A client with the news of its connection.
-pub(super) struct Link {
+/// A client and the state of its connection.
+pub(super) struct Connection {
     pub(super) client: Client,
     /// The servers, without credentials.
     pub(super) url: String,
-    /// How often the connection was lost; changes also when it is back.
+    /// How often the connection was lost; also notifies when it is restored.
     losses: watch::Receiver<u64>,
 }
 
-impl Link {
+impl Connection {
     /// Connects to one of the servers.
     pub(super) async fn open(servers: &[Url], config: &JetStreamConfig) -> Result<Self, Error> {
         let addresses = servers
@@ -49,8 +49,8 @@ impl Link {
         let options = authenticated(options, servers, &url, config)
             .await?
             .name("jetline")
-            .client_capacity(WAITING_COMMANDS)
-            .ping_interval(PING)
+            .client_capacity(CLIENT_CAPACITY)
+            .ping_interval(PING_INTERVAL)
             .event_callback(report(url.clone(), Arc::new(sender)));
         match options.connect(addresses).await {
             Ok(client) => Ok(Self {
@@ -67,13 +67,13 @@ impl Link {
         *self.losses.borrow()
     }
 
-    /// Returns as soon as the connection was lost more than `known` times.
+    /// Returns when the connection was lost more than `known` times.
     pub(super) async fn lost(&self, known: u64) {
-        // An error means that the client has ended, which is a loss as well.
+        // An error means that the client has ended, which is a loss too.
         let _ = self.losses.clone().wait_for(|losses| *losses > known).await;
     }
 
-    /// Whether the connection stands at this moment.
+    /// Fails unless the connection is established now.
     pub(super) fn check(&self, action: &'static str) -> Result<(), Error> {
         if self.losses.has_changed().is_err() {
             return Err(Error::Closed);
@@ -81,17 +81,14 @@ impl Link {
         if self.client.connection_state() == State::Connected {
             return Ok(());
         }
-        Err(self.unavailable(
-            action,
-            "the connection is lost, and is being made again".into(),
-        ))
+        Err(self.unavailable(action, "connection lost, reconnecting".into()))
     }
 
-    /// Waits until the connection stands.
+    /// Waits until the connection is established.
     pub(super) async fn connected(&self) -> Result<(), Error> {
         let mut losses = self.losses.clone();
         while self.client.connection_state() != State::Connected {
-            // async-nats drops events when too many come at once: the state is looked at again in any case.
+            // async-nats drops events when there are too many: poll the state as well.
             if let Ok(Err(_)) = timeout(Duration::from_secs(1), losses.changed()).await {
                 return Err(Error::Closed);
             }
@@ -99,7 +96,7 @@ impl Link {
         Ok(())
     }
 
-    /// The error for something that waiting may help.
+    /// A transient error.
     pub(super) fn unavailable(
         &self,
         action: &'static str,
@@ -132,28 +129,27 @@ fn connect_error(url: String, error: ConnectError) -> Error {
     }
 }
 
-/// The URL as it may be shown.
+/// The URL without credentials, for logs and errors.
 pub(super) fn without_credentials(url: &Url) -> Url {
     let mut plain = url.clone();
     // An error means that such a URL cannot have credentials.
     let _ = plain.set_password(None);
     let _ = plain.set_username("");
-    // NATS has no use for them, and whoever puts a password there means the same.
+    // NATS does not use them, but they may contain a password.
     plain.set_query(None);
     plain.set_fragment(None);
     plain
 }
 
-/// Where TLS is asked for, by the scheme or by certificates, there is no connection without it: the servers of a cluster
-/// that are learnt from the first one come without a scheme.
+/// Requires TLS if the scheme or certificates ask for it: the discovered servers of a cluster have no scheme.
 fn secured(
     mut options: ConnectOptions,
     servers: &[Url],
     config: &JetStreamConfig,
 ) -> Result<ConnectOptions, String> {
     let (ca, identity) = (&config.nats_ca_file, &config.nats_cert_file);
-    let is_asked_for = servers.iter().any(|url| url.scheme() == "tls");
-    if is_asked_for || ca.is_some() || identity.is_some() {
+    let is_required = servers.iter().any(|url| url.scheme() == "tls");
+    if is_required || ca.is_some() || identity.is_some() {
         options = options.require_tls(true);
     }
     if let Some(file) = ca {
@@ -168,7 +164,7 @@ fn secured(
     Ok(options)
 }
 
-/// Takes the credentials out of the URLs, the first ones that there are: async-nats writes its addresses to the log, and does not decode them.
+/// Takes the first credentials out of the URLs: async-nats logs its addresses, and does not percent-decode credentials.
 async fn authenticated(
     options: ConnectOptions,
     servers: &[Url],
@@ -198,7 +194,7 @@ fn refused(url: String, reason: &str) -> Error {
     }
 }
 
-/// Logs what happens to the connection and counts its losses.
+/// Logs events of the connection and counts its losses.
 fn report(
     url: String,
     losses: Arc<watch::Sender<u64>>,
@@ -214,8 +210,8 @@ fn report(
                 losses.send_modify(|losses| *losses += 1);
             }
             Event::Closed => debug!(url, "queue connection closed"),
-            Event::ClientError(error) => debug!(url, %error, "queue not reached"),
-            other => warn!(url, event = %other, "queue says"),
+            Event::ClientError(error) => debug!(url, %error, "queue connection failed"),
+            other => warn!(url, event = %other, "queue event"),
         }
         std::future::ready(())
     }
