@@ -1,4 +1,4 @@
-//! The adapter for one process: the port's table in its plainest form, which the others are compared with.
+//! The adapter for one process: the reference implementation of the port's table.
 
 use std::{
     collections::BTreeMap,
@@ -13,11 +13,11 @@ use crate::{Claim, Claimed, Dedup, Error};
 /// Entries in this process: for writers that are tasks of one process, and for tests.
 #[derive(Debug, Default)]
 pub struct InMemory {
-    held: Mutex<Held>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct State {
     epoch: Option<EpochId>,
     entries: BTreeMap<EpochId, BTreeMap<(String, Key), Entry>>,
 }
@@ -26,19 +26,19 @@ struct Held {
 struct Entry {
     rank: Rank,
     fingerprint: Fingerprint,
-    /// Its line was unchanged: the row said so already.
+    /// Its line was unchanged: the row has this content.
     is_stored: bool,
 }
 
 impl InMemory {
-    /// Loses all that is held, as a server does that restarts empty.
+    /// Loses all entries, like a server that restarts empty.
     pub fn lose(&self) {
-        *self.held() = Held::default();
+        *self.state() = State::default();
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        // A thread that panicked left whole entries behind.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A poisoned lock is usable: entries are never half written.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -55,14 +55,14 @@ impl Dedup for InMemory {
         dataset: &str,
         claims: &[Claim],
     ) -> Result<Claimed, Error> {
-        let mut held = self.held();
-        if held.epoch.as_ref() != Some(epoch) {
+        let mut state = self.state();
+        if state.epoch.as_ref() != Some(epoch) {
             return Ok(Claimed::Lost);
         }
-        let entries = held.entries.entry(*epoch).or_default();
+        let entries = state.entries.entry(*epoch).or_default();
         let verdicts = claims.iter().map(|claim| {
             let id = (dataset.to_owned(), claim.key.clone());
-            let verdict = judge(entries.get(&id), claim, trusted);
+            let verdict = decide(entries.get(&id), claim, trusted);
             if !matches!(verdict, Verdict::Superseded(_)) {
                 let entry = Entry {
                     rank: claim.rank,
@@ -77,25 +77,25 @@ impl Dedup for InMemory {
     }
 
     async fn begin(&self, epoch: &EpochId) -> Result<(), Error> {
-        let mut held = self.held();
-        held.epoch = Some(*epoch);
-        held.entries.entry(*epoch).or_default();
+        let mut state = self.state();
+        state.epoch = Some(*epoch);
+        state.entries.entry(*epoch).or_default();
         Ok(())
     }
 
     async fn epochs(&self) -> Result<Vec<EpochId>, Error> {
-        Ok(self.held().entries.keys().copied().collect())
+        Ok(self.state().entries.keys().copied().collect())
     }
 
     async fn forget(&self, ended: &[EpochId]) -> Result<u64, Error> {
-        let mut held = self.held();
-        held.epoch = held.epoch.filter(|epoch| !ended.contains(epoch));
-        let removed = ended.iter().filter_map(|epoch| held.entries.remove(epoch));
+        let mut state = self.state();
+        state.epoch = state.epoch.filter(|epoch| !ended.contains(epoch));
+        let removed = ended.iter().filter_map(|epoch| state.entries.remove(epoch));
         Ok(removed.map(|entries| entries.len() as u64).sum())
     }
 }
 
-fn judge(held: Option<&Entry>, claim: &Claim, trusted: ObjectId) -> Verdict {
+fn decide(held: Option<&Entry>, claim: &Claim, trusted: ObjectId) -> Verdict {
     let Some(held) = held else {
         return Verdict::WriteIfChanged;
     };

@@ -1,4 +1,4 @@
-//! The adapter for doing without a store: every record gets the same verdict.
+//! The adapter without a store: every record gets the same verdict.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,7 +7,7 @@ use jetline_records::{EpochId, Mode, ObjectId, Verdict};
 
 use crate::{Claim, Claimed, Dedup, Error};
 
-/// Judges without looking, and loses nothing, as it holds nothing.
+/// Has no entries, and so cannot lose any.
 #[derive(Debug)]
 pub struct WithoutStore {
     mode: Mode,
@@ -21,11 +21,10 @@ impl WithoutStore {
         Self::new(Mode::Off)
     }
 
-    /// One writer commits in order, so that nothing is on its way to the database besides: every record is written
-    /// if it changed.
+    /// One writer commits in order, with no concurrent commits: every record is written if it changed.
     ///
-    /// That holds for the first epoch. Another one begins when the database was restarted, and perhaps restored: what it
-    /// took back is read again out of order, and from then on every record is written.
+    /// That holds for the first epoch. Another one begins when the database was restarted, and perhaps restored: what was
+    /// rolled back is read again out of order, so that from then on every record is written.
     #[must_use]
     pub const fn in_order() -> Self {
         Self::new(Mode::InOrder)

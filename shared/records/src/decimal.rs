@@ -1,4 +1,4 @@
-//! Exact decimals: a JSON number goes in, the same JSON number comes out, and no binary float is in between.
+//! Exact decimals: a JSON number is stored and returned without conversion to a binary float.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -15,9 +15,9 @@ use serde_json::value::RawValue;
 
 use crate::number::Number;
 
-/// An exact decimal: a whole number below 2^96 (28 digits, and some of 29), divided by up to 10^28.
+/// An exact decimal: an integer below 2^96 (28 digits, and some of 29), divided by up to 10^28.
 ///
-/// How it is spelled does not count: 7072.10 and 70721e-1 are 7072.1.
+/// The spelling does not matter: 7072.10 and 70721e-1 are 7072.1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Decimal(rust_decimal::Decimal);
 
@@ -38,16 +38,16 @@ impl fmt::Display for Decimal {
 impl FromStr for Decimal {
     type Err = rust_decimal::Error;
 
-    /// Reads a JSON number in any spelling; a number that is not exact in the range is an error, never rounded.
+    /// Parses a JSON number in any spelling; a number that cannot be represented exactly is an error, never rounded.
     fn from_str(token: &str) -> Result<Self, Self::Err> {
-        // The usual spelling first, as it is the fastest to read.
+        // The usual spelling first, which is the fastest to parse.
         rust_decimal::Decimal::from_str_exact(token)
             .or_else(|error| Number::read(token).map_or(Err(error), exact))
             .map(Self::from)
     }
 }
 
-/// A number that is spelled unusually: with an exponent, or with more digits than it needs.
+/// A number in unusual spelling: with an exponent, or with superfluous digits.
 fn exact(number: Number) -> Result<rust_decimal::Decimal, rust_decimal::Error> {
     let (coefficient, scale) =
         number
@@ -129,7 +129,7 @@ impl Nullable for Decimal {
 }
 
 impl TryGetable for Decimal {
-    /// PostgreSQL holds `numeric`; SQLite, whose numbers are floats, holds the digits as text.
+    /// PostgreSQL stores `numeric`; SQLite, whose numbers are floats, stores the digits as text.
     fn try_get_by<I: ColIdx>(row: &QueryResult, index: I) -> Result<Self, TryGetError> {
         if row.try_as_sqlite_row().is_none() {
             return rust_decimal::Decimal::try_get_by(row, index).map(Self::from);
@@ -178,7 +178,7 @@ impl ParseFromJSON for Decimal {
 }
 
 impl ToJSON for Decimal {
-    /// Through a float: exact up to 15 digits. The record endpoints do not come this way, they use serde.
+    /// Through a float: exact up to 15 digits. The record endpoints do not use this, but serde.
     fn to_json(&self) -> Option<serde_json::Value> {
         serde_json::from_str(&self.to_string()).ok()
     }
@@ -196,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn number_comes_out_as_it_went_in() {
+    fn number_survives_the_round_trip() {
         for token in ["7072.16", "0", "-0.5", "12345678901234567890.12345678"] {
             assert_eq!(through_serde(token).as_deref(), Ok(token));
         }
     }
 
     #[test]
-    fn equal_numbers_become_one_form() {
+    fn equal_numbers_have_one_form() {
         for token in ["7072.10", "7072.1", "7.0721e3", "70721E-1"] {
             assert_eq!(through_serde(token).as_deref(), Ok("7072.1"));
         }
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn number_that_is_exact_is_taken_in_every_spelling() {
+    fn exact_number_is_accepted_in_every_spelling() {
         let zeros = "0".repeat(100_000);
         let largest = rust_decimal::Decimal::MAX.to_string();
         let smallest = format!("0.{}1", "0".repeat(27));

@@ -1,4 +1,4 @@
-//! A stretch of time in which the dedup store has lost nothing.
+//! An epoch: a period in which the dedup store lost nothing.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +6,7 @@ use rand::RngCore;
 
 use crate::ObjectId;
 
-/// A random id: a counter in a restored database would give a number twice.
+/// A random id: a counter in a restored database could assign a number twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EpochId([u8; 8]);
 
@@ -48,24 +48,24 @@ impl FromStr for EpochId {
     }
 }
 
-/// Not sixteen hexadecimal digits.
+/// A text is not an epoch id.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not an epoch id: 16 hexadecimal digits")]
 pub struct InvalidEpochId(String);
 
-/// How writers decide what to write.
+/// How writers use dedup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Through a store that all writers share.
+    /// With a store that all writers share.
     Shared,
-    /// Not at all: every record is written. Exact, only slower.
+    /// Without a store: every record is written, which is slower and equally exact.
     Off,
-    /// One writer commits in the order of the lines and needs no claims; another such writer ends its epoch, and thereby it.
+    /// One writer commits in the order of the lines and needs no claims; a second such writer ends the epoch of the first, which then stops.
     InOrder,
 }
 
 impl Mode {
-    /// The word in the ledger.
+    /// The value in the ledger.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -93,25 +93,25 @@ impl FromStr for Mode {
     }
 }
 
-/// Not a mode of dedup.
+/// A text is not a mode of dedup.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not a mode of dedup: shared, off or in_order")]
 pub struct InvalidMode(String);
 
-/// An epoch as the ledger holds it.
+/// An epoch in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Epoch {
     /// Its id.
     pub id: EpochId,
-    /// Where it began: every object below was settled before. Their late duplicates claim nothing.
+    /// Every object below this one was settled when it began. Late duplicates of their chunks claim nothing.
     pub base: ObjectId,
-    /// Every object that was registered when it began is below this one. Until they are settled again, the table may
-    /// be ahead of the entries and none is trusted for *unchanged*.
+    /// Every object that was registered when it began is below this one. Until all of them are settled again, the table may
+    /// be newer than the entries, and no entry is trusted for *unchanged*.
     pub recovery: ObjectId,
-    /// How its writers decide.
+    /// The mode of its writers.
     pub mode: Mode,
-    /// The datasets, by name, of which every record is written without a claim, as in [`Mode::Off`]: the database refused
-    /// one of them, and may refuse more that would be claimed.
+    /// The names of the datasets whose records are written without claims, as in [`Mode::Off`]: the database refused a
+    /// record of them, and may refuse more that would be claimed.
     pub write_through: Vec<String>,
 }
 
@@ -122,7 +122,7 @@ impl Epoch {
         self.mode == Mode::Shared && !self.write_through.iter().any(|name| name == dataset)
     }
 
-    /// How far entries are trusted, when everything below `settled` is settled: up to there, or not at all.
+    /// The object below which entries are trusted, if everything below `settled` is settled: `settled`, or none.
     #[must_use]
     pub fn trusted(&self, settled: ObjectId) -> ObjectId {
         if settled >= self.recovery {

@@ -1,12 +1,12 @@
-//! Equal fingerprints mean that nothing changed.
+//! The hash of a record's content: equal fingerprints mean that nothing changed.
 
 use std::fmt;
 
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// A form of up to this length is written without moving.
-const USUAL_BYTES: usize = 1024;
+/// The initial capacity of the buffer for the canonical form.
+const INITIAL_CAPACITY: usize = 1024;
 
 /// xxh3-128 of a record's canonical form: its fields in their declared order, as JSON without spaces.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,13 +15,13 @@ pub struct Fingerprint([u8; 16]);
 impl Fingerprint {
     /// The fingerprint of a record.
     pub fn of(record: &impl Serialize) -> Result<Self, serde_json::Error> {
-        // Written out first: one call of the hash instead of one for each of the small pieces that JSON is written in.
-        let mut form = Vec::with_capacity(USUAL_BYTES);
+        // Serialized to a buffer first: one call of the hash instead of one for each small write of the serializer.
+        let mut form = Vec::with_capacity(INITIAL_CAPACITY);
         serde_json::to_writer(&mut form, record)?;
         Ok(Self(xxh3_128(&form).to_be_bytes()))
     }
 
-    /// The sixteen bytes that the database and the dedup store hold.
+    /// The sixteen bytes, as stored in the database and the dedup store.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
@@ -66,7 +66,7 @@ mod tests {
         assert_ne!(of(&(1, "a")), of(&(2, "a")));
     }
 
-    /// Rows and entries hold fingerprints: those that are made later must be the same.
+    /// Stored fingerprints must stay valid.
     #[test]
     fn fingerprint_never_changes() {
         let of = |text: &str| Fingerprint::of(&(1, text)).unwrap().to_string();

@@ -1,40 +1,40 @@
-//! Integers that serde takes for floats: those spelled as `1.0`, `1e2` or `-0`, and those beyond 64 bits.
+//! Integers that serde parses as floats: those spelled as `1.0`, `1e2` or `-0`, and those beyond 64 bits.
 //!
-//! serde's own reading stays the only one for the usual spelling. Where it finds a float, the number is looked at again
-//! in the text, as its float may be rounded.
+//! The usual spelling is parsed by serde alone. If serde finds a float instead of an integer, the number is parsed again
+//! from the text, since the float may be rounded.
 
 use crate::{
     Reason,
     number::{NotAnInteger, Number},
 };
 
-/// What serde calls the integers of 64 bits and fewer.
+/// serde's names of the integers of up to 64 bits.
 const INTEGERS: [&str; 8] = ["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"];
 
-/// What a number is that serde took for a float where it expected an integer.
-pub(crate) enum Misread {
-    /// An integer; the text with it spelled as serde expects it.
+/// The value of a number that serde parsed as a float where it expected an integer.
+pub(crate) enum FloatToken {
+    /// An integer; the text with the number in the usual spelling.
     Integer(String),
-    /// No integer, or none of 64 bits: why, in words too.
+    /// Not an integer of 64 bits: the reason and the message.
     Other(Reason, String),
 }
 
-/// Looks at the number that an error of reading a text is about, if it is about such a number.
-pub(crate) fn misread(text: &str, error: &serde_json::Error) -> Option<Misread> {
-    let words = error.to_string();
-    let expected = words
+/// Parses the number that caused an error again, if the error is about such a number.
+pub(crate) fn reparse(text: &str, error: &serde_json::Error) -> Option<FloatToken> {
+    let message = error.to_string();
+    let expected = message
         .strip_prefix("invalid type: floating point ")
-        .and_then(|words| words.split_once(", expected "))
+        .and_then(|message| message.split_once(", expected "))
         .and_then(|(_, expected)| expected.split(' ').next())
         .filter(|expected| INTEGERS.contains(expected))?;
-    let (before, token, behind) = number_before(text, error)?;
+    let (before, token, after) = number_before(text, error)?;
     let other = |reason, what| {
         let (line, column) = (error.line(), error.column());
-        let words = format!("{what} {token}, expected {expected} at line {line} column {column}");
-        Misread::Other(reason, words)
+        let message = format!("{what} {token}, expected {expected} at line {line} column {column}");
+        FloatToken::Other(reason, message)
     };
     Some(match Number::read(token)?.integer() {
-        Ok(integer) => Misread::Integer(format!("{before}{integer}{behind}")),
+        Ok(integer) => FloatToken::Integer(format!("{before}{integer}{after}")),
         Err(NotAnInteger::HasFraction) => {
             other(Reason::WrongType, "invalid type: number with a fraction")
         }
@@ -42,7 +42,7 @@ pub(crate) fn misread(text: &str, error: &serde_json::Error) -> Option<Misread> 
     })
 }
 
-/// The number that ends where the error is, with what is before and behind it.
+/// The number that ends at the error, with the text before and after it.
 fn number_before<'a>(
     text: &'a str,
     error: &serde_json::Error,
@@ -50,8 +50,8 @@ fn number_before<'a>(
     if error.line() != 1 {
         return None;
     }
-    let (read, behind) = text.split_at_checked(error.column())?;
+    let (read, after) = text.split_at_checked(error.column())?;
     let is_of_number = |byte: char| matches!(byte, '0'..='9' | '-' | '+' | '.' | 'e' | 'E');
     let before = read.trim_end_matches(is_of_number);
-    Some((before, &read[before.len()..], behind))
+    Some((before, &read[before.len()..], after))
 }

@@ -1,4 +1,4 @@
-//! A record's id, apart from its type.
+//! A record's id, without its Rust type.
 
 use std::fmt;
 
@@ -41,12 +41,12 @@ pub enum IdType {
     Text,
 }
 
-/// A type that records are identified by: `i64` or `String`.
+/// The type of a record's id: `i64` or `String`.
 pub trait RecordId: ParseFromParameter + Clone + Send + Sync + 'static {
     /// How such ids are stored.
     const TYPE: IdType;
 
-    /// The id apart from its type.
+    /// The id as a key.
     fn key(&self) -> Key;
 }
 

@@ -1,11 +1,11 @@
-//! Which ledger something belongs to.
+//! The identity of a ledger.
 
 use std::{convert::Infallible, fmt, str::FromStr};
 
-/// A ledger's random id, from when its tables were made, and for people the name of its database.
+/// A ledger's random id, created with its tables, and the name of its database for display.
 ///
-/// It travels with chunks and stands in the dedup store, so that two ledgers that share one by mistake are told apart. Two
-/// are the same if their ids are.
+/// It is sent with chunks and recorded in the dedup store, so that two ledgers that share a queue or store by mistake are
+/// detected. Identities are equal if their ids are.
 #[derive(Clone, Debug, Eq)]
 pub struct LedgerIdentity {
     id: String,
@@ -13,7 +13,7 @@ pub struct LedgerIdentity {
 }
 
 impl LedgerIdentity {
-    /// The identity of an id; of the name whatever can stand in a header of a message.
+    /// An identity. Characters that a message header cannot contain are replaced in the name.
     #[must_use]
     pub fn new(id: &str, database: &str) -> Self {
         let plain = |c: char| if c.is_ascii_graphic() { c } else { '_' };
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identity_is_the_id_and_is_read_as_it_is_written() {
+    fn identity_survives_the_round_trip_and_compares_by_id() {
         let shop = LedgerIdentity::new("0a1b", "Größe\r\n");
         let read: LedgerIdentity = shop.to_string().parse().unwrap();
         assert_eq!(read.to_string(), "0a1b Gr__e__");

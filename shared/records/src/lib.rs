@@ -1,7 +1,7 @@
-//! What a line becomes: the [`Record`] trait, one file per dataset, and the pure steps from bytes to a [`Row`].
+//! Records: the [`Record`] trait, one file per dataset, and the pure steps from the bytes of a line to a [`Row`].
 //!
-//! Nothing here does IO. A line is parsed and validated so far that whatever passes can be stored:
-//! the database never has the first word on a record, only on its place.
+//! No I/O. A line is parsed and validated so completely that the database can store every valid record; database
+//! constraints of the user's own may still refuse one.
 
 pub mod decimal;
 mod epoch;
@@ -26,7 +26,7 @@ pub use key::{IdType, Key, RecordId};
 pub use ledger::LedgerIdentity;
 pub use position::{ObjectId, Position, Rank};
 pub use record::{Record, Violation, check};
-pub use registry::{Dataset, Registry};
+pub use registry::{Dataset, DatasetVisitor};
 pub use reject::{Reason, Rejection};
 pub use row::{Column, Row, Table};
 pub use verdict::Verdict;

@@ -1,20 +1,20 @@
 //! The exact value of a JSON number, however it is spelled.
 //!
-//! Work is bounded by the length of the number, never by its size: `1e999999999` is not written out.
+//! Work is bounded by the length of the token, not by the value: `1e999999999` is not expanded.
 
-/// The digits of a `u128` at most: whatever has more, without zeros at either end, fits no column.
+/// The most digits of a `u128`: a number with more significant digits fits no column.
 const MAX_DIGITS: u32 = 38;
 
 /// A number as `± digits × 10^exponent`, with digits that do not end in a zero; zero is `0 × 10^0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Number {
     is_negative: bool,
-    /// Nothing where they are more than [`MAX_DIGITS`].
+    /// `None` if there are more than [`MAX_DIGITS`].
     digits: Option<u128>,
     exponent: i64,
 }
 
-/// Why a number is no integer of 64 bits.
+/// Why a number is not an integer of 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotAnInteger {
     HasFraction,
@@ -22,7 +22,7 @@ pub(crate) enum NotAnInteger {
 }
 
 impl Number {
-    /// Reads a JSON number; nothing if it is not one.
+    /// Parses a JSON number; `None` if it is not one.
     pub(crate) fn read(token: &str) -> Option<Self> {
         let (is_negative, unsigned) = match token.strip_prefix('-') {
             Some(unsigned) => (true, unsigned),
@@ -46,12 +46,12 @@ impl Number {
             exponent: if significand.is_zero() {
                 0
             } else {
-                exponent.saturating_add(significand.zeros_behind - scale)
+                exponent.saturating_add(significand.trailing_zeros - scale)
             },
         })
     }
 
-    /// Whether something other than zeros is behind the point: the last digit is not a zero.
+    /// Whether the fraction is not zero.
     pub(crate) const fn has_fraction(self) -> bool {
         self.exponent < 0
     }
@@ -67,8 +67,8 @@ impl Number {
             .ok_or(NotAnInteger::OutOfRange)
     }
 
-    /// The number as `coefficient × 10^-scale`, with the smallest scale that is possible; nothing where the coefficient
-    /// is beyond 127 bits or the scale above `max_scale`.
+    /// The number as `coefficient × 10^-scale`, with the smallest possible scale; `None` if the coefficient exceeds 127
+    /// bits or the scale `max_scale`.
     pub(crate) fn scaled(self, max_scale: u32) -> Option<(i128, u32)> {
         let scale = u32::try_from(self.exponent.min(0).unsigned_abs()).ok()?;
         if scale > max_scale {
@@ -77,7 +77,7 @@ impl Number {
         Some((self.signed(self.coefficient(scale)?)?, scale))
     }
 
-    /// The number × 10^scale, without its sign, where that is whole.
+    /// The number × 10^scale without its sign, if that is an integer.
     fn coefficient(self, scale: u32) -> Option<u128> {
         let zeros = u32::try_from(self.exponent.checked_add(scale.into())?).ok()?;
         self.digits?.checked_mul(10_u128.checked_pow(zeros)?)
@@ -89,7 +89,7 @@ impl Number {
     }
 }
 
-/// What follows the `e`, or as much of it as makes a difference.
+/// Parses the exponent, clamped to a range beyond all valid ones.
 fn read_exponent(text: &str) -> Option<i64> {
     let (sign, digits) = match text.as_bytes().first()? {
         b'-' => (-1, &text[1..]),
@@ -99,7 +99,7 @@ fn read_exponent(text: &str) -> Option<i64> {
     if !is_digits(digits) {
         return None;
     }
-    // Far below the range: neither another digit nor what is added to it overflows.
+    // Clamped far below the limits of i64, so that later additions do not overflow.
     let size = digits.bytes().fold(0_i64, |size, digit| {
         (size * 10 + i64::from(digit - b'0')).min(i64::MAX / 16)
     });
@@ -110,12 +110,12 @@ fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Digits without the zeros before and behind them.
+/// Digits without leading and trailing zeros.
 #[derive(Default)]
 struct Significand {
     value: u128,
     count: u32,
-    zeros_behind: i64,
+    trailing_zeros: i64,
 }
 
 impl Significand {
@@ -125,14 +125,14 @@ impl Significand {
                 self.push_zeros();
                 self.push(digit);
             } else if !self.is_zero() {
-                self.zeros_behind += 1;
+                self.trailing_zeros += 1;
             }
         }
     }
 
-    /// The zeros are followed by another digit: they count.
+    /// Adds the zeros, because another digit follows.
     fn push_zeros(&mut self) {
-        for _ in 0..std::mem::take(&mut self.zeros_behind) {
+        for _ in 0..std::mem::take(&mut self.trailing_zeros) {
             self.push(0);
         }
     }
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_integer_says_why() {
+    fn error_says_why_a_number_is_not_an_integer() {
         use NotAnInteger::{HasFraction, OutOfRange};
         let nines = "9".repeat(100_000);
         for (token, why) in [
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_not_read() {
+    fn invalid_number_is_not_parsed() {
         for token in [
             "", "-", "1.", ".5", "1e", "1e+", "e5", "+1", "1_0", "1.5.5", "1e5e5", "0x1", "NaN",
             "١",

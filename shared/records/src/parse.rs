@@ -1,4 +1,4 @@
-//! From the bytes of one line to a row that the database can hold.
+//! Parses one line into a row that the database can store.
 
 use std::borrow::Cow;
 
@@ -7,14 +7,14 @@ use serde_json::error::Category;
 
 use crate::{
     Fingerprint, Key, Reason, Record, RecordId, Rejection, Row,
-    integer::{self, Misread},
+    integer::{self, FloatToken},
     row,
 };
 
-/// The longest text id, in bytes: what PostgreSQL's index can hold, with room to spare.
+/// The maximum length of a text id, in bytes: well below the limit of PostgreSQL's index.
 pub const MAX_ID_BYTES: usize = 1024;
 
-/// Parses and validates a line. Whatever passes can be stored as it is.
+/// Parses and validates a line. Every valid record can be stored.
 pub fn parse<R: Record>(line: &[u8]) -> Result<Row, Rejection> {
     let text = std::str::from_utf8(line).map_err(|error| not_utf8(&error))?;
     object_only(text)?;
@@ -45,39 +45,39 @@ pub fn parse<R: Record>(line: &[u8]) -> Result<Row, Rejection> {
     })
 }
 
-/// Reads a record, without validating it. Numbers may be spelled in every way that JSON allows.
+/// Parses a record without validating it. Numbers may have any spelling of JSON.
 pub fn record<R: Record>(text: &str) -> Result<R, Rejection> {
-    serde_json::from_str(text).or_else(|error| reread(text, error))
+    serde_json::from_str(text).or_else(|error| parse_again(text, error))
 }
 
-/// Reads a record in which integers may be spelled unusually: only such a line, or a rejected one, pays for it.
-fn reread<R: Record>(line: &str, mut error: serde_json::Error) -> Result<R, Rejection> {
+/// Parses a record with integers of unusual spelling. Only such lines and rejected ones have this cost.
+fn parse_again<R: Record>(line: &str, mut error: serde_json::Error) -> Result<R, Rejection> {
     let mut text = Cow::Borrowed(line);
-    // One integer after another; a record has no more of them than columns.
+    // One integer per iteration; a record has at most as many as columns.
     for _ in <R::Table as EntityTrait>::Column::iter() {
-        let respelled = match integer::misread(&text, &error) {
-            Some(Misread::Integer(respelled)) => respelled,
-            Some(Misread::Other(reason, words)) => {
+        let normalized = match integer::reparse(&text, &error) {
+            Some(FloatToken::Integer(normalized)) => normalized,
+            Some(FloatToken::Other(reason, message)) => {
                 let field = field::<R>(&text).unwrap_or_default();
-                return Err(Rejection::new(reason, field + &words));
+                return Err(Rejection::new(reason, field + &message));
             }
             None => break,
         };
-        error = match serde_json::from_str(&respelled) {
+        error = match serde_json::from_str(&normalized) {
             Ok(record) => return Ok(record),
             Err(error) => error,
         };
-        text = Cow::Owned(respelled);
+        text = Cow::Owned(normalized);
     }
     let mut rejection = not_a_record::<R>(&text, &error);
-    // Behind an integer that is respelled, the place is no place of the line.
+    // After a replaced integer, line and column are not those of the line.
     if let (Cow::Owned(_), Some(at)) = (&text, rejection.message.rfind(" at line ")) {
         rejection.message.truncate(at);
     }
     Err(rejection)
 }
 
-/// serde would take an array of values for a struct: a record is an object, with its fields named.
+/// Rejects arrays, which serde would accept for a struct.
 fn object_only(text: &str) -> Result<(), Rejection> {
     if !text.trim_ascii_start().starts_with('[') {
         return Ok(());
@@ -105,7 +105,7 @@ fn not_a_record<R: Record>(text: &str, error: &serde_json::Error) -> Rejection {
     Rejection::new(reason(error), format!("{field}{error}"))
 }
 
-/// Reads the line once more, to name the field that is at fault: only a rejected line pays for it.
+/// Parses the line again to name the invalid field. Only rejected lines have this cost.
 fn field<R: Record>(text: &str) -> Option<String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let error = serde_path_to_error::deserialize::<_, R>(&mut deserializer).err()?;
@@ -113,7 +113,7 @@ fn field<R: Record>(text: &str) -> Option<String> {
     is_known.then(|| format!("{}: ", error.path()))
 }
 
-/// serde's errors have no codes, only words; the tests below hold the ones that are relied on.
+/// serde's errors have no codes, only messages; the tests below cover those that are matched here.
 fn reason(error: &serde_json::Error) -> Reason {
     if error.classify() != Category::Data {
         let out_of_range = error.to_string().starts_with("number out of range");
@@ -123,8 +123,8 @@ fn reason(error: &serde_json::Error) -> Reason {
             Reason::InvalidJson
         };
     }
-    let words = error.to_string();
-    let starts = |prefix| words.starts_with(prefix);
+    let message = error.to_string();
+    let starts = |prefix| message.starts_with(prefix);
     if starts("missing field") {
         Reason::MissingField
     } else if starts("duplicate field") {
@@ -167,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn fingerprint_does_not_see_spelling() {
+    fn fingerprint_ignores_spelling() {
         let spaced = GOOD.replace(':', " : ").replace("7072.16", "7072.160");
         let parse = |line: &str| parse::<products::Model>(line.as_bytes()).unwrap();
         assert_eq!(parse(GOOD), parse(&spaced));
     }
 
     #[test]
-    fn integer_is_taken_in_every_spelling() {
+    fn integer_is_accepted_in_every_spelling() {
         let parse = |line: &str| parse::<products::Model>(line.as_bytes());
         let zeros = "0".repeat(1000);
         for id in ["1.0", "10e-1", "0.1E1", "1e0", &format!("1{zeros}e-1000")] {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn integer_that_is_none_is_quoted_as_it_stands_in_the_line() {
+    fn invalid_integer_is_quoted_as_in_the_line() {
         let (_, message) = rejection(with("id", "1.00000000000000000000001"));
         assert_eq!(
             message,
@@ -196,7 +196,7 @@ mod tests {
             message,
             "id: number out of range: 18446744073709551616, expected i64 at line 1 column 26"
         );
-        // The number is right in a line that has another fault: what is told of that is not a place in another text.
+        // The line has a valid number in unusual spelling and another fault: the message has no position, which would be wrong.
         let line = GOOD.replace("\"id\":1,\"title\":\"t\"", "\"id\":1e2,\"title\":7");
         let (reason, message) = rejection(&line);
         assert_eq!(reason, Reason::WrongType);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_bad_line_has_its_reason() {
+    fn every_kind_of_invalid_line_has_its_reason() {
         let lines: [(String, Reason); 35] = [
             ("nonsense".into(), Reason::InvalidJson),
             (r#"{"id":1"#.into(), Reason::InvalidJson),
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn not_utf8_is_told_with_its_place_even_in_a_field_that_is_ignored() {
+    fn invalid_utf8_is_reported_with_its_offset_even_in_an_ignored_field() {
         let line = [b"{\"x\":\"", &[0xff][..], b"\",", &GOOD.as_bytes()[1..]].concat();
         let (reason, message) = rejection(line);
         assert_eq!(reason, Reason::InvalidUtf8);

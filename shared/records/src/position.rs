@@ -1,8 +1,8 @@
-//! Where a line stands among all lines ever read, as one sortable number.
+//! The position of a line among all lines of all objects, as one sortable number.
 
 use std::fmt;
 
-/// The number an object version got when it was registered: 1, 2, 3, … in (last-modified, key) order.
+/// The number of an object version, assigned at registration: 1, 2, 3, … in (last-modified, key) order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId(u32);
 
@@ -10,7 +10,7 @@ impl ObjectId {
     /// The largest object number: with it a position still fits a signed 64-bit column.
     pub const MAX: Self = Self(i32::MAX as u32);
 
-    /// The object with this number, or nothing where it does not fit 31 bits.
+    /// The object with this number, or `None` if it does not fit 31 bits.
     pub fn new(number: i64) -> Option<Self> {
         u32::try_from(number)
             .ok()
@@ -18,7 +18,7 @@ impl ObjectId {
             .filter(|id| *id <= Self::MAX)
     }
 
-    /// The number as the database holds it.
+    /// The number, as stored in the database.
     #[must_use]
     pub const fn get(self) -> i64 {
         self.0 as i64
@@ -48,13 +48,13 @@ impl Position {
         Self(object.get() << 32 | line as i64)
     }
 
-    /// The number as the database holds it.
+    /// The number, as stored in the database.
     #[must_use]
     pub const fn get(self) -> i64 {
         self.0
     }
 
-    /// The position of this number, or nothing where no line has it.
+    /// The position with this number, or `None` if it is negative.
     #[must_use]
     pub const fn from_number(number: i64) -> Option<Self> {
         if number < 0 {
@@ -76,12 +76,12 @@ impl Position {
     }
 }
 
-/// What decides between two lines with one id: the record's version, then the position. The higher rank wins.
+/// Decides between two lines with the same id: the record's version, then the position. The higher rank wins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rank {
     /// The record's version; 0 in datasets without versions.
     pub version: i64,
-    /// Where the line stands.
+    /// The line's position.
     pub position: Position,
 }
 
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn position_orders_by_object_then_line_and_gives_both_back() {
+    fn position_orders_by_object_then_line() {
         let object = |n| ObjectId::new(n).unwrap();
         let early = Position::new(object(1), u32::MAX);
         let late = Position::new(object(2), 1);

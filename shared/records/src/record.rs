@@ -1,4 +1,4 @@
-//! What a dataset says of itself.
+//! The trait of a dataset's record type.
 
 use poem_openapi::types::{ParseFromJSON, ToJSON};
 use sea_orm::{EntityTrait, FromQueryResult, IntoActiveModel, ModelTrait};
@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Reason, Rejection, key::RecordId};
 
-/// A valid line of one dataset: serde reads it, sea-orm stores it, poem-openapi documents it.
+/// A record of one dataset: serde parses it, sea-orm stores it, poem-openapi documents it.
 ///
 /// The struct holds the record's own columns. Its table has three more, which are Jetline's:
 /// `fingerprint`, `position` and `updated_at`.
@@ -28,7 +28,7 @@ pub trait Record:
     /// `i64` or `String`.
     type Id: RecordId;
 
-    /// The dataset's name: its table, its path in the API, its word in settings.
+    /// The dataset's name: of its table, in paths of the API, and in settings.
     const NAME: &'static str;
 
     /// The column of the id.
@@ -40,16 +40,16 @@ pub trait Record:
     /// The record's id.
     fn id(&self) -> Self::Id;
 
-    /// The record's version; asked only where `VERSION_COLUMN` is set.
+    /// The record's version; used only if `VERSION_COLUMN` is set.
     fn version(&self) -> i64 {
         0
     }
 
-    /// Whether the values make sense, beyond what their types say.
+    /// Checks the values beyond their types.
     fn validate(&self) -> Result<(), Violation>;
 }
 
-/// A field whose value is not acceptable.
+/// A field with an invalid value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     reason: Reason,
@@ -68,7 +68,7 @@ impl From<Violation> for Rejection {
     }
 }
 
-/// The rules that validations are made of.
+/// Rules for [`Record::validate`].
 pub mod check {
     use super::{Reason, Violation};
     use crate::Decimal;
@@ -84,18 +84,18 @@ pub mod check {
         rule(holds, Reason::OutOfRange, field, "must not be below 0")
     }
 
-    /// A text with something in it besides white space.
+    /// A text that is not blank.
     pub fn not_empty(field: &'static str, value: &str) -> Result<(), Violation> {
         let holds = !value.trim().is_empty();
         rule(holds, Reason::InvalidValue, field, "must not be empty")
     }
 
-    /// Any other rule: `words` follow the field's name, as in "must not be below 0".
+    /// Any other rule: `message` follows the field's name, as in "must not be below 0".
     pub const fn rule(
         holds: bool,
         reason: Reason,
         field: &'static str,
-        words: &'static str,
+        message: &'static str,
     ) -> Result<(), Violation> {
         if holds {
             return Ok(());
@@ -103,7 +103,7 @@ pub mod check {
         Err(Violation {
             reason,
             field,
-            rule: words,
+            rule: message,
         })
     }
 }

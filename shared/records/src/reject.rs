@@ -1,8 +1,8 @@
-//! Why a line was not taken.
+//! Why a line was rejected.
 
 use std::{fmt, str::FromStr};
 
-/// The stable code of a rejection; what it is called here is what the database and the API show.
+/// The stable code of a rejection, as the database and the API show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// Not a JSON document.
@@ -11,26 +11,26 @@ pub enum Reason {
     InvalidUtf8,
     /// A JSON value of another type than the field's.
     WrongType,
-    /// A required field is not there.
+    /// A required field is missing.
     MissingField,
-    /// A field stands twice in the line.
+    /// A field occurs twice.
     DuplicateField,
     /// A number or a text outside its limits.
     OutOfRange,
     /// A value that the dataset's validation does not accept.
     InvalidValue,
-    /// A text holds U+0000, which no database text can hold.
+    /// A text contains U+0000, which PostgreSQL cannot store.
     NulCharacter,
     /// The line is longer than the limit.
     LineTooLong,
     /// The database refused the record.
     RefusedByDatabase,
-    /// The database took the record without an error, and the row is not there: a trigger left it out.
+    /// The database reported no error, but the row does not exist: a trigger suppressed it.
     SuppressedByDatabase,
 }
 
 impl Reason {
-    /// Every reason there is.
+    /// All reasons.
     pub const ALL: [Self; 11] = [
         Self::InvalidJson,
         Self::InvalidUtf8,
@@ -83,50 +83,50 @@ impl FromStr for Reason {
     }
 }
 
-/// Not the code of a reason.
+/// A text is not the code of a reason.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no reason {code:?}; there are: {}", Reason::ALL.map(Reason::code).join(", "))]
 pub struct UnknownReason {
     code: String,
 }
 
-/// A reason with what exactly was wrong, in words.
+/// A reason with an explanation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {message}")]
 pub struct Rejection {
     /// The stable code.
     pub reason: Reason,
-    /// What was wrong and where in the line; for people, not stable.
+    /// What was wrong and where in the line; not stable.
     pub message: String,
 }
 
-/// How long a message can be, in bytes: it may quote the line, which is kept by itself.
+/// The maximum length of a message, in bytes: it may quote the line, which is stored separately.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
 impl Rejection {
-    /// A rejection for a reason, with its explanation; a long one is cut.
+    /// A rejection with its explanation, which is truncated if too long.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         let mut message = message.into();
         if message.len() > MAX_MESSAGE_BYTES {
-            let end = message.floor_char_boundary(MAX_MESSAGE_BYTES - CUT.len());
+            let end = message.floor_char_boundary(MAX_MESSAGE_BYTES - ELLIPSIS.len());
             message.truncate(end);
-            message.push_str(CUT);
-            // What was cut can be as long as the line, several times over.
+            message.push_str(ELLIPSIS);
+            // The capacity can be several times the length of the line.
             message.shrink_to_fit();
         }
         Self { reason, message }
     }
 }
 
-/// Stands where a message was cut.
-const CUT: &str = "…";
+/// The end of a truncated message.
+const ELLIPSIS: &str = "…";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn long_message_is_cut_between_characters() {
+    fn long_message_is_truncated_between_characters() {
         let message = |text: &str| Rejection::new(Reason::WrongType, text).message;
         assert_eq!(message(&"x".repeat(1024)), "x".repeat(1024));
         assert_eq!(message(&"ö".repeat(513)), "ö".repeat(510) + "…");

@@ -1,4 +1,4 @@
-//! A record as columns, the same for all datasets, and the table that they go into.
+//! A record as column values, and its table, without the record type.
 
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ColumnType, EntityTrait, IdenStatic, Iterable, Value,
@@ -13,13 +13,13 @@ pub struct Row {
     pub key: Key,
     /// The record's version; 0 in datasets without versions.
     pub version: i64,
-    /// What the record says, in sixteen bytes.
+    /// The hash of the record's content.
     pub fingerprint: Fingerprint,
     /// The values, in the order of [`Table::columns`].
     pub values: Vec<Value>,
 }
 
-/// The table of a dataset: the record's own columns; `fingerprint`, `position` and `updated_at` come on top.
+/// The table of a dataset: the record's own columns. Jetline adds `fingerprint`, `position` and `updated_at`.
 #[derive(Clone, Debug)]
 pub struct Table {
     /// The table's name.
@@ -41,7 +41,7 @@ pub struct Column {
     pub name: &'static str,
     /// Its type.
     pub column_type: ColumnType,
-    /// Whether it may hold no value.
+    /// Whether it is nullable.
     pub nullable: bool,
 }
 
@@ -64,7 +64,7 @@ impl Table {
     }
 }
 
-/// The values of a record, in the order of its table's columns; moved, not copied.
+/// Moves the values out of a record, in the order of its table's columns.
 pub(crate) fn values<R: Record>(record: R) -> Vec<Value> {
     let mut active = record.into_active_model();
     <R::Table as EntityTrait>::Column::iter()

@@ -6,35 +6,34 @@ use clap::Args;
 use jetline_runtime::settings::SecretUrl;
 use url::Url;
 
-/// Which Redis holds the entries, and where in it.
+/// The Redis server of the entries, and their key prefix.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Dedup")]
 pub struct RedisConfig {
-    /// Redis that all writers share, as in `redis://user:password@host:6379/0`, or `rediss://` with TLS: remembers what
-    /// was seen of a record.
+    /// Redis server that all writers share, as in `redis://user:password@host:6379/0`, or `rediss://` with TLS.
     ///
-    /// Redis 7.0 or later, one primary with or without replicas; Redis Cluster is not supported. What it holds may be
-    /// lost at any time, but nothing may be evicted from it: leave `maxmemory-policy` at `noeviction`.
+    /// Redis 7.0 or later, one primary with or without replicas; Redis Cluster is not supported. Its data may be lost at
+    /// any time, but single keys must not be evicted: leave `maxmemory-policy` at `noeviction`.
     #[arg(long, env, value_name = "URL", hide_env_values = true)]
     pub redis_url: Option<SecretUrl>,
 
-    /// The CA of Redis's certificate, in PEM, where the machine does not trust it.
+    /// CA file for Redis's certificate, in PEM, instead of the system's CAs.
     #[arg(long, env, value_name = "FILE")]
     pub redis_ca_file: Option<PathBuf>,
 
-    /// Certificate of this program, in PEM, where Redis asks for one.
+    /// Client certificate for Redis, in PEM.
     #[arg(long, env, value_name = "FILE", requires = "redis_key_file")]
     pub redis_cert_file: Option<PathBuf>,
 
-    /// The certificate's private key, in PEM.
+    /// Private key of the client certificate, in PEM.
     #[arg(long, env, value_name = "FILE", requires = "redis_cert_file")]
     pub redis_key_file: Option<PathBuf>,
 
-    /// What its keys begin with; deployments that share a Redis need different ones.
+    /// Prefix of its keys; deployments that share a server need different ones.
     #[arg(long, env, value_name = "TEXT", default_value = "jetline")]
     pub redis_prefix: String,
 
-    /// How long Redis may take to connect or to answer before the call counts as failed and is tried again.
+    /// Timeout of connection attempts and commands; a command that times out is retried.
     #[arg(long, env, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "5s")]
     pub redis_timeout: Duration,
 }

@@ -1,15 +1,15 @@
-//! How entries lie in Redis: packed in small hashes, which Redis keeps as flat lists.
+//! The keys and entries in Redis: packed in small hashes, which Redis stores as listpacks.
 //!
-//! | key | holds |
+//! | key | value |
 //! | --- | --- |
-//! | `PREFIX:epoch` | the epoch that claims must be of |
+//! | `PREFIX:epoch` | the current epoch |
 //! | `PREFIX:ledger` | the ledger whose epoch began last |
-//! | `PREFIX:epochs` | the set of epochs of which something may be held |
+//! | `PREFIX:epochs` | the set of epochs that may have entries |
 //! | `PREFIX:EPOCH:DATASET:NUMBER` | a hash of the entries of 64 neighbouring integer ids |
-//! | `PREFIX:EPOCH:DATASET:tNUMBER` | a hash of the entries of the text ids that fall on one of 2²⁰ numbers |
+//! | `PREFIX:EPOCH:DATASET:tNUMBER` | a hash of the entries of the text ids in one of 2²⁰ buckets |
 //!
-//! A hash stays flat with up to 128 fields, and with fields and values of up to 64 bytes (`hash-max-listpack-*`).
-//! Measured on Redis 7.0, all included:
+//! A hash is a listpack with up to 128 fields, and with fields and values of up to 64 bytes (`hash-max-listpack-*`).
+//! Measured on Redis 7.0, in total:
 //!
 //! | ids | bytes a record |
 //! | --- | --- |
@@ -17,11 +17,11 @@
 //! | integers, each far from the next | 152 |
 //! | texts of twelve characters: 1, 10, 75 million | 117, 55, 44 |
 //!
-//! A record that was unchanged once takes a byte more.
+//! The entry of a record that was unchanged once has one byte more.
 //!
-//! More buckets would serve few text ids worse. With fewer, hashes would stop being flat at fewer ids: now at about a
-//! hundred million, beyond which `hash-max-listpack-entries` should be raised on the server. A text id longer than 64
-//! bytes is held all the same, in a hash that is not flat.
+//! More buckets would take more memory for few text ids. With fewer, hashes would stop being listpacks at fewer ids: now at
+//! about a hundred million, above which `hash-max-listpack-entries` should be raised on the server. A text id longer than
+//! 64 bytes is stored too, in a hash that is not a listpack.
 
 use std::fmt::{self, Display};
 
@@ -30,13 +30,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::Claim;
 
-/// Integer ids in a hash. Half as many would cost 2 bytes a record more, and save no time that could be measured.
-const IDS: i64 = 64;
+/// Integer ids per hash. Half as many take 2 bytes more per record, and are not measurably faster.
+const IDS_PER_HASH: i64 = 64;
 
-/// Hashes for text ids.
+/// The number of hashes for text ids.
 const TEXT_BUCKETS: u64 = 1 << 20;
 
-/// Where the keys of one deployment are.
+/// The names of a deployment's keys.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     prefix: String,
@@ -49,27 +49,27 @@ impl Keys {
         }
     }
 
-    /// Holds the epoch that claims must be of.
+    /// The key of the current epoch.
     pub(super) fn epoch(&self) -> String {
         format!("{}:epoch", self.prefix)
     }
 
-    /// Holds the epochs of which something may be held.
+    /// The key of the set of epochs that may have entries.
     pub(super) fn epochs(&self) -> String {
         format!("{}:epochs", self.prefix)
     }
 
-    /// Holds the ledger whose epoch began last.
+    /// The key of the ledger whose epoch began last.
     pub(super) fn ledger(&self) -> String {
         format!("{}:ledger", self.prefix)
     }
 
-    /// What all keys begin with.
+    /// The prefix of all keys.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// Holds the entries of a bucket.
+    /// The key of a bucket's entries.
     pub(super) fn bucket(&self, epoch: EpochId, dataset: &str, bucket: Bucket) -> String {
         format!("{}:{epoch}:{dataset}:{bucket}", self.prefix)
     }
@@ -87,7 +87,7 @@ impl Keys {
     }
 }
 
-/// Which hash an id is in.
+/// The hash of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Bucket {
     Int(i64),
@@ -97,7 +97,7 @@ pub(super) enum Bucket {
 impl Bucket {
     pub(super) fn of(key: &Key) -> Self {
         match key {
-            Key::Int(id) => Self::Int(id.div_euclid(IDS)),
+            Key::Int(id) => Self::Int(id.div_euclid(IDS_PER_HASH)),
             Key::Text(id) => Self::Text(xxh3_64(id.as_bytes()) % TEXT_BUCKETS),
         }
     }
@@ -112,21 +112,21 @@ impl Display for Bucket {
     }
 }
 
-/// The name of an id in its bucket: 0 to 63, which Redis keeps in a byte, or the text.
+/// The field of an id in its hash: 0 to 63, which Redis stores in a byte, or the text.
 pub(super) fn field(key: &Key) -> String {
     match key {
-        Key::Int(id) => id.rem_euclid(IDS).to_string(),
+        Key::Int(id) => id.rem_euclid(IDS_PER_HASH).to_string(),
         Key::Text(id) => id.clone(),
     }
 }
 
-/// What is held of a record: the version unless it is 0, the position, the fingerprint. The script puts a byte behind it
-/// when the row holds this content already.
+/// The entry of a record: the version unless it is 0, the position, the fingerprint. The script appends a byte when the
+/// row already has this content.
 pub(super) fn entry(claim: &Claim) -> Vec<u8> {
     let Rank { version, position } = claim.rank;
     let mut entry = Vec::with_capacity(32);
     if version != 0 {
-        // With the sign turned around, negative versions sort before the others.
+        // With the sign bit flipped, negative versions sort before the others.
         entry.extend((version ^ i64::MIN).to_be_bytes());
     }
     entry.extend(position.get().to_be_bytes());
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn version_stands_in_front_only_where_there_is_one() {
+    fn entry_begins_with_the_version_if_there_is_one() {
         let entry = |version| {
             entry(&Claim {
                 key: Key::Int(1),

@@ -3,9 +3,9 @@
 mod config;
 mod failure;
 mod layout;
-mod place;
 mod script;
 mod server;
+mod store_info;
 mod sweep;
 mod tls;
 
@@ -22,23 +22,23 @@ use redis::{
 use script::ClaimScript;
 use url::Url;
 
-use crate::{Claim, Claimed, Dedup, Error, Place};
+use crate::{Claim, Claimed, Dedup, Error, StoreInfo};
 
-const NO_CLUSTER: &str = "Redis Cluster is not supported, as a claim is one step over many keys: \
+const NO_CLUSTER: &str = "Redis Cluster is not supported, because a claim is one step over many keys: \
     REDIS_URL must name one primary";
 
-/// Entries in a Redis that all writers share.
+/// Entries in a Redis server that all writers share.
 ///
-/// A claim is one Lua script over the ids of a chunk, called by its digest in one round trip. How a loss is noticed:
+/// A claim is one Lua script over the ids of a chunk, called by its digest in one round trip. How a loss is detected:
 ///
-/// - The digest belongs to the epoch, and the script is loaded only when the epoch begins: a server that does not know
-///   it has restarted, from a snapshot or empty, or is another one.
-/// - `FLUSHALL` leaves scripts alone, but takes the epoch's key with it.
-/// - A primary that was a replica for a while may have taken back entries. It has another replication history
-///   (`master_replid`), which the epoch's key names. The history also changes when a first replica is attached, and
-///   when the last one has been away for `repl-backlog-ttl`: that costs a new epoch and nothing else.
+/// - The script, and so its digest, contains the epoch's id and is loaded only when the epoch begins: a server that does
+///   not know the digest was restarted, from a snapshot or empty, or is another one.
+/// - `FLUSHALL` keeps scripts but deletes the epoch's key.
+/// - A primary that was a replica for a while may have lost entries. It has another replication id (`master_replid`),
+///   which the epoch's key contains. The id also changes when the first replica is attached, and when the last one has
+///   been disconnected for `repl-backlog-ttl`: that only begins a new epoch.
 ///
-/// What goes unnoticed is the loss of single keys: evicted, or deleted by hand.
+/// The loss of single keys is not detected: evicted, or deleted by hand.
 ///
 /// Redis Cluster is not supported.
 #[derive(Clone)]
@@ -49,7 +49,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Connects to a server, and sees to it that it can hold claims.
+    /// Connects to a server, and checks that it can store claims.
     pub async fn connect(url: &Url, config: &RedisConfig) -> Result<Self, Error> {
         let address = config::address(url);
         let certificates = tls::certificates(url, config).map_err(|reason| Error::Refused {
@@ -60,12 +60,12 @@ impl Redis {
         let mut connection = open(url, config, certificates)
             .await
             .map_err(|error| failure::failure("connect", &address, error))?;
-        let objection = server::objection(&mut connection, &address)
+        let refusal = server::refusal(&mut connection, &address)
             .await
             .map_err(|error| failure::failure("connect", &address, error))?;
-        if let Some(reason) = objection {
+        if let Some(reason) = refusal {
             return Err(Error::Refused {
-                action: "hold claims",
+                action: "store claims",
                 url: address,
                 reason,
             });
@@ -88,7 +88,7 @@ async fn open(
     certificates: Option<TlsCertificates>,
 ) -> Result<ConnectionManager, RedisError> {
     let socket = TcpSettings::default().set_nodelay(true);
-    // A peer that went away without a word is given up after as long as one that does not answer.
+    // A peer that does not acknowledge packets times out after as long as one that does not respond.
     #[cfg(target_os = "linux")]
     let socket = socket.set_user_timeout(config.redis_timeout);
     let address = url.clone().into_connection_info()?.set_tcp_settings(socket);
@@ -96,12 +96,12 @@ async fn open(
         Some(certificates) => Client::build_with_tls(address, certificates)?,
         None => Client::open(address)?,
     };
-    let patience = ConnectionManagerConfig::new()
+    let config = ConnectionManagerConfig::new()
         .set_connection_timeout(Some(config.redis_timeout))
         .set_response_timeout(Some(config.redis_timeout))
-        // Whoever waits for Redis tries again and says so; nothing is gained by waiting here in silence.
+        // Callers retry and log it; retries here would only hide the wait.
         .set_number_of_retries(0);
-    ConnectionManager::new_with_config(client, patience).await
+    ConnectionManager::new_with_config(client, config).await
 }
 
 #[async_trait]
@@ -119,9 +119,9 @@ impl Dedup for Redis {
     ) -> Result<Claimed, Error> {
         let script = ClaimScript::of(*epoch);
         let (command, order) = script.claim(&self.keys, trusted, dataset, claims);
-        let answer: Result<Option<Vec<u8>>, _> =
+        let response: Result<Option<Vec<u8>>, _> =
             command.query_async(&mut self.connection.clone()).await;
-        match answer {
+        match response {
             Ok(Some(verdicts)) => script::verdicts(&verdicts, &order)
                 .map(Claimed::Verdicts)
                 .map_err(|error| self.failure("claim", error)),
@@ -142,8 +142,8 @@ impl Dedup for Redis {
                 .arg(script.text())
                 .exec_async(&mut connection)
                 .await?;
-            // A server that restarts in between forgets the script, one that does not get here has no key of the
-            // epoch: either way its claims are lost.
+            // If the server restarts in between it loses the script; if this fails there is no key of the epoch. Either
+            // way claims are lost and detected as such.
             script.begin(&self.keys).exec_async(&mut connection).await
         };
         begun
@@ -151,16 +151,15 @@ impl Dedup for Redis {
             .map_err(|error| self.failure("begin an epoch", error))
     }
 
-    async fn place(&self) -> Result<Option<Place>, Error> {
-        let place = place::place(&mut self.connection.clone(), &self.keys, &self.url).await;
-        place
-            .map(Some)
-            .map_err(|error| self.failure("look at the store", error))
+    async fn store_info(&self) -> Result<Option<StoreInfo>, Error> {
+        let info = store_info::read(&mut self.connection.clone(), &self.keys, &self.url).await;
+        info.map(Some)
+            .map_err(|error| self.failure("identify the store", error))
     }
 
-    async fn sign(&self, ledger: &LedgerIdentity) -> Result<(), Error> {
-        let signed = place::sign(&mut self.connection.clone(), &self.keys, ledger).await;
-        signed.map_err(|error| self.failure("say whose epoch begins", error))
+    async fn set_ledger(&self, ledger: &LedgerIdentity) -> Result<(), Error> {
+        let signed = store_info::set_ledger(&mut self.connection.clone(), &self.keys, ledger).await;
+        signed.map_err(|error| self.failure("record the ledger", error))
     }
 
     async fn epochs(&self) -> Result<Vec<EpochId>, Error> {

@@ -1,4 +1,4 @@
-//! Calls of the claim script: what it is given and what it answers.
+//! Calls of the claim script: arguments and result.
 
 use jetline_records::{EpochId, ObjectId, Position, Verdict};
 use redis::{Cmd, ErrorKind, RedisError, Script};
@@ -6,8 +6,8 @@ use redis::{Cmd, ErrorKind, RedisError, Script};
 use super::layout::{Bucket, Keys, entry, field};
 use crate::Claim;
 
-/// The most claims of one bucket that the script takes at once; Lua's stack holds a few thousand values.
-const GROUP: usize = 1_000;
+/// The most claims of one hash in one command: Lua's stack holds a few thousand values.
+const MAX_GROUP_SIZE: usize = 1_000;
 
 /// The claim script of one epoch.
 pub(super) struct ClaimScript {
@@ -27,19 +27,19 @@ impl ClaimScript {
         }
     }
 
-    /// What is loaded when the epoch begins, and never else.
+    /// The script. It is loaded only when the epoch begins.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// The call that makes the epoch the one that claims must be of.
+    /// The call that begins the epoch.
     pub(super) fn begin(&self, keys: &Keys) -> Cmd {
         let mut command = self.call(2);
         command.arg(keys.epoch()).arg(keys.epochs());
         command
     }
 
-    /// The call that judges claims, and which claim each of its verdicts is for.
+    /// The call that claims, and the index of the claim of each verdict.
     pub(super) fn claim(
         &self,
         keys: &Keys,
@@ -55,7 +55,7 @@ impl ClaimScript {
         placed.sort_unstable();
         let groups: Vec<&[(Bucket, usize)]> = placed
             .chunk_by(|(one, _), (other, _)| one == other)
-            .flat_map(|bucket| bucket.chunks(GROUP))
+            .flat_map(|bucket| bucket.chunks(MAX_GROUP_SIZE))
             .collect();
 
         let mut command = self.call(1 + groups.len());
@@ -91,10 +91,10 @@ impl ClaimScript {
     }
 }
 
-/// The verdicts of an answer, in the order of the claims.
-pub(super) fn verdicts(answer: &[u8], order: &[usize]) -> Result<Vec<Verdict>, RedisError> {
+/// Parses the verdicts of a response, in the order of the claims.
+pub(super) fn verdicts(response: &[u8], order: &[usize]) -> Result<Vec<Verdict>, RedisError> {
     let mut verdicts = vec![Verdict::Write; order.len()];
-    let Some((letters, positions)) = answer.split_at_checked(order.len()) else {
+    let Some((letters, positions)) = response.split_at_checked(order.len()) else {
         return Err(unexpected("fewer verdicts than claims"));
     };
     let (positions, rest) = positions.as_chunks::<8>();

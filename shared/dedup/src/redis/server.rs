@@ -1,4 +1,4 @@
-//! What is asked of a server before it is trusted with claims.
+//! Checks of a server before it is used.
 
 use std::collections::HashMap;
 
@@ -6,8 +6,8 @@ use redis::{
     ErrorKind, FromRedisValue, RedisError, ServerErrorKind, Value, aio::ConnectionManager, cmd,
 };
 
-/// Whether the server can hold claims: the reason why not, if any. Warns of settings that lose entries.
-pub(super) async fn objection(
+/// Why the server cannot store claims, if so. Warns of settings that lose entries.
+pub(super) async fn refusal(
     connection: &mut ConnectionManager,
     url: &str,
 ) -> Result<Option<String>, RedisError> {
@@ -22,7 +22,7 @@ pub(super) async fn objection(
     let version = text("version");
     if major(&version).is_some_and(|major| major < 7) {
         return Ok(Some(format!(
-            "it is Redis {version}, whose snapshots bring scripts back, so that a loss goes unnoticed; \
+            "it is Redis {version}, whose snapshots restore scripts, so that a loss is not detected; \
              REDIS_URL must name Redis 7.0 or later"
         )));
     }
@@ -33,22 +33,25 @@ pub(super) async fn objection(
 async fn warn_of_eviction(connection: &mut ConnectionManager, url: &str) -> Result<(), RedisError> {
     let memory: String = match cmd("INFO").arg("memory").query_async(connection).await {
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => {
-            tracing::debug!(redis.url = url, "cannot see whether the dedup store evicts");
+            tracing::debug!(
+                redis.url = url,
+                "read maxmemory-policy of the dedup store failed"
+            );
             return Ok(());
         }
-        answer => answer?,
+        response => response?,
     };
     if let Some(policy) = eviction(&memory) {
         tracing::warn!(
             redis.url = url,
             maxmemory_policy = policy,
-            "the dedup store may evict entries, which makes the table wrong: set maxmemory-policy to noeviction"
+            "dedup store may evict entries, which makes the table wrong: set maxmemory-policy to noeviction"
         );
     }
     Ok(())
 }
 
-/// The policy by which a server evicts, if it does.
+/// The eviction policy of a server, if it evicts.
 fn eviction(memory: &str) -> Option<&str> {
     let value = |name| {
         memory

@@ -1,14 +1,14 @@
-//! Removing what ended epochs left, in steps that do not hold up claims.
+//! Removes the entries of ended epochs, in small steps that do not block claims.
 
 use jetline_records::EpochId;
 use redis::{RedisError, aio::ConnectionManager, cmd};
 
 use super::layout::Keys;
 
-/// Keys looked at in one step.
-const STEP: u32 = 1_000;
+/// How many keys one `SCAN` visits.
+const SCAN_COUNT: u32 = 1_000;
 
-/// The epochs that began here and were not forgotten.
+/// The epochs that began on this server and were not forgotten.
 pub(super) async fn epochs(
     connection: &mut ConnectionManager,
     keys: &Keys,
@@ -23,7 +23,7 @@ pub(super) async fn epochs(
         .collect())
 }
 
-/// Removes an epoch's entries, and then its name, so that a sweep that is cut short is done again.
+/// Removes an epoch's entries, and then its id, so that an interrupted sweep is repeated.
 pub(super) async fn forget(
     connection: &mut ConnectionManager,
     keys: &Keys,
@@ -39,7 +39,7 @@ pub(super) async fn forget(
     Ok(removed)
 }
 
-/// Whoever forgets an epoch that has not ended ends it: claims must not go on without its entries.
+/// Ends the epoch if it is the current one: claims must not continue without its entries.
 async fn end(
     connection: &mut ConnectionManager,
     keys: &Keys,
@@ -47,7 +47,7 @@ async fn end(
 ) -> Result<(), RedisError> {
     let mark: Option<String> = cmd("GET").arg(keys.epoch()).query_async(connection).await?;
     if mark.is_some_and(|mark| mark.starts_with(&epoch.to_string())) {
-        // Should another epoch begin right now, it is lost and another one begins.
+        // If another epoch begins at this moment, it is lost, and the next one begins.
         cmd("DEL").arg(keys.epoch()).exec_async(connection).await?;
     }
     Ok(())
@@ -62,7 +62,7 @@ async fn sweep(connection: &mut ConnectionManager, pattern: &str) -> Result<u64,
             .arg("MATCH")
             .arg(pattern)
             .arg("COUNT")
-            .arg(STEP)
+            .arg(SCAN_COUNT)
             .query_async(connection)
             .await?;
         if !found.is_empty() {

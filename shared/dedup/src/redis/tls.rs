@@ -1,4 +1,4 @@
-//! Certificates for a Redis that is spoken to over TLS.
+//! TLS certificates for Redis.
 
 use jetline_runtime::tls;
 use redis::{ClientTlsConfig, TlsCertificates};
@@ -6,10 +6,10 @@ use url::Url;
 
 use super::RedisConfig;
 
-/// Which settings TLS depends on.
-pub(super) const ADVICE: &str = "look at REDIS_URL, REDIS_CA_FILE and REDIS_CERT_FILE";
+/// The settings that TLS depends on.
+pub(super) const ADVICE: &str = "check REDIS_URL, REDIS_CA_FILE and REDIS_CERT_FILE";
 
-/// The certificates that are set, if any; refused where they would have no effect.
+/// The configured certificates, if any; an error if they would have no effect.
 pub(super) fn certificates(
     url: &Url,
     config: &RedisConfig,
@@ -21,7 +21,7 @@ pub(super) fn certificates(
     }
     if url.scheme() != "rediss" {
         return Err(
-            "REDIS_CA_FILE and REDIS_CERT_FILE are for TLS: REDIS_URL must begin with rediss://"
+            "REDIS_CA_FILE and REDIS_CERT_FILE require TLS: REDIS_URL must begin with rediss://"
                 .to_owned(),
         );
     }

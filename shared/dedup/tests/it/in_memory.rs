@@ -1,4 +1,4 @@
-//! [`InMemory`] keeps the port's promises.
+//! [`InMemory`] passes the conformance suite.
 
 use std::sync::Arc;
 

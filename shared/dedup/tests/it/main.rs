@@ -1,4 +1,4 @@
-//! Every adapter against the port's contract, and Redis against what happens to servers.
+//! The conformance suite on all adapters, and Redis under faults of the server.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
@@ -8,5 +8,5 @@ mod model;
 mod redis;
 mod redis_faults;
 mod redis_layout;
-mod redis_place;
+mod redis_store_info;
 mod without_store;

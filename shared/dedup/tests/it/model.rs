@@ -1,4 +1,4 @@
-//! Random claims get the verdicts that the table says, as its plainest form has them.
+//! Random claims get the verdicts of the reference model.
 
 use jetline_dedup::{Claim, Dedup, InMemory};
 use jetline_records::{EpochId, Key};
@@ -45,7 +45,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 #[test]
-fn redis_judges_random_claims_as_the_model_does() {
+fn redis_agrees_with_the_model_on_random_claims() {
     let runtime = Runtime::new().unwrap();
     let redis = runtime.block_on(connect("model"));
     let config = Config {

@@ -1,4 +1,4 @@
-//! [`Redis`] keeps the port's promises, and tells what is wrong with a server.
+//! [`Redis`] passes the conformance suite, and reports what is wrong with a server.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ async fn open() -> Writers {
 
 shared_store_conforms!(open);
 
-/// A store of its own on the shared server.
+/// A separate store on the shared server.
 pub(crate) async fn connect(name: &str) -> Redis {
     connect_with(&shared(), &unique_prefix(name)).await.unwrap()
 }
@@ -39,7 +39,7 @@ pub(crate) fn told(error: Error) -> String {
 }
 
 #[tokio::test]
-async fn prefixes_keep_deployments_apart() {
+async fn prefixes_separate_deployments() {
     let prefix = unique_prefix("prefix");
     let one = connect_with(&shared(), &prefix).await.unwrap();
     // As a pattern, this prefix would match the other.
@@ -113,7 +113,7 @@ async fn user_without_permission_is_refused() {
 }
 
 #[tokio::test]
-async fn url_that_is_not_of_a_redis_is_refused() {
+async fn url_of_another_server_is_refused() {
     for url in ["http://127.0.0.1:6379", "redis://127.0.0.1/database"] {
         let Err(error) = connect_with(&url.parse().unwrap(), "p").await else {
             panic!("connected to {url}");
@@ -137,7 +137,7 @@ async fn cluster_is_refused() {
 }
 
 #[tokio::test]
-async fn keys_of_somebody_else_are_refused_and_left_alone() {
+async fn keys_of_another_type_are_refused_and_not_changed() {
     let server = RedisServer::start().unwrap();
     let redis = connect_with(&server.url(), "p").await.unwrap();
     let epoch = begin(&redis).await;

@@ -1,4 +1,4 @@
-//! Whatever happens to a Redis, a loss of entries is noticed, and an outage is told as one.
+//! A loss of entries is detected, and an outage is reported as unavailable.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn connect(server: &RedisServer) -> Redis {
     connect_with(&server.url(), "jetline").await.unwrap()
 }
 
-/// Claims until the server is there again: a connection that was cut is noticed by the first call.
+/// Claims until the server is available again: a lost connection is detected by the first call.
 async fn is_lost_after_reconnecting(redis: &Redis, epoch: &EpochId) -> bool {
     for _ in 0..5 {
         match redis
@@ -32,10 +32,10 @@ async fn is_lost_after_reconnecting(redis: &Redis, epoch: &EpochId) -> bool {
             Err(error) => panic!("{error}"),
         }
     }
-    panic!("no connection to the server that was started again");
+    panic!("no connection to the restarted server");
 }
 
-/// A new epoch on the server works, and nothing of older ones stays.
+/// A new epoch on the server works, and no entries of older ones remain.
 async fn starts_over(redis: &Redis, ended: EpochId, server: &RedisServer) {
     let epoch = begin(redis).await;
     let verdicts = judged(redis, &epoch, 9, &line(b'a', 1)).await;
@@ -90,7 +90,7 @@ async fn server_restarted_empty_has_lost_the_epoch() {
 }
 
 #[tokio::test]
-async fn server_restarted_from_a_snapshot_that_shows_the_epoch_has_lost_it() {
+async fn server_restarted_from_a_snapshot_with_the_epoch_has_lost_it() {
     let mut server = RedisServer::start().unwrap();
     let redis = connect(&server).await;
     let epoch = begin(&redis).await;
@@ -105,7 +105,7 @@ async fn server_restarted_from_a_snapshot_that_shows_the_epoch_has_lost_it() {
         .unwrap();
     assert!(
         mark.starts_with(&epoch.to_string()),
-        "the snapshot does not show the epoch"
+        "the snapshot does not contain the epoch"
     );
     assert_eq!(entry_keys(&server).len(), 1);
 
@@ -149,14 +149,14 @@ async fn primary_that_was_a_replica_for_a_while_has_lost_the_epoch() {
     caught_up(&first);
     second.command(&["REPLICAOF", "NO", "ONE"]).unwrap();
     judged(&redis, &epoch, 0, &line(b'b', 2)).await;
-    // The second claim is taken back here, while the script and the epoch's key stay.
+    // The second claim is lost here, while the script and the epoch's key remain.
     follow(&first, &second);
     first.command(&["REPLICAOF", "NO", "ONE"]).unwrap();
     assert!(is_lost_after_reconnecting(&redis, &epoch).await);
     starts_over(&redis, epoch, &first).await;
 }
 
-/// Makes a server the replica of another, and waits until it holds the same.
+/// Makes a server the replica of another, and waits until it is in sync.
 fn follow(replica: &RedisServer, primary: &RedisServer) {
     primary
         .command(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"])
@@ -215,7 +215,7 @@ async fn unreachable_server_is_unavailable_and_named() {
 }
 
 #[tokio::test]
-async fn server_that_does_not_answer_is_unavailable_and_then_goes_on() {
+async fn server_that_does_not_respond_is_unavailable_until_it_resumes() {
     let server = RedisServer::start().unwrap();
     let config = RedisConfig {
         redis_timeout: Duration::from_secs(2),
@@ -243,7 +243,7 @@ async fn server_that_does_not_answer_is_unavailable_and_then_goes_on() {
 }
 
 #[tokio::test]
-async fn full_server_is_unavailable_and_notes_nothing_of_the_claim() {
+async fn full_server_is_unavailable_and_stores_nothing_of_the_claim() {
     let server = RedisServer::start_with(RedisOptions {
         max_memory: Some(4_000_000),
         ..RedisOptions::default()
@@ -269,7 +269,7 @@ async fn full_server_is_unavailable_and_notes_nothing_of_the_claim() {
     assert_eq!(verdicts, vec![Verdict::WriteIfChanged; refused.len()]);
 }
 
-/// Claims ever new ids until the server has no room, and returns the claims that it did not take.
+/// Claims new ids until the server is full, and returns the claims that failed.
 async fn fill(redis: &Redis, epoch: &EpochId) -> Vec<Claim> {
     for round in 0..1_000 {
         let ids = round * 1_000..(round + 1) * 1_000;
@@ -280,5 +280,5 @@ async fn fill(redis: &Redis, epoch: &EpochId) -> Vec<Claim> {
             return claims;
         }
     }
-    panic!("a million ids fitted into the memory of a small server");
+    panic!("a million ids fit into the memory of a small server");
 }

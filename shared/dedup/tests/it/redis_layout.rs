@@ -1,4 +1,4 @@
-//! Entries are packed, and nothing is left of what was forgotten.
+//! Entries are packed, and forgotten epochs leave no keys.
 
 use jetline_dedup::{Claim, Dedup};
 use jetline_records::{Key, Verdict};
@@ -29,7 +29,7 @@ fn encoding(server: &RedisServer, key: &str) -> String {
 }
 
 #[tokio::test]
-async fn full_hashes_stay_flat() {
+async fn full_hashes_are_listpacks() {
     let server = RedisServer::start().unwrap();
     let redis = connect_with(&server.url(), "jetline").await.unwrap();
     let epoch = begin(&redis).await;
@@ -52,7 +52,7 @@ async fn full_hashes_stay_flat() {
 }
 
 #[tokio::test]
-async fn long_text_id_is_held_all_the_same() {
+async fn long_text_id_is_stored_too() {
     let server = RedisServer::start().unwrap();
     let redis = connect_with(&server.url(), "jetline").await.unwrap();
     let epoch = begin(&redis).await;

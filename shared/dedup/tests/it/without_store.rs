@@ -1,4 +1,4 @@
-//! [`WithoutStore`] judges every record alike and loses nothing.
+//! [`WithoutStore`] gives every record the same verdict and loses nothing.
 
 use jetline_dedup::{Dedup, WithoutStore};
 use jetline_records::{EpochId, Key, Mode, Verdict};
@@ -20,13 +20,13 @@ async fn judges_every_line(store: WithoutStore, verdict: Verdict) {
 }
 
 #[tokio::test]
-async fn dedup_that_is_off_writes_every_line() {
+async fn mode_off_writes_every_line() {
     assert_eq!(WithoutStore::off().mode(), Mode::Off);
     judges_every_line(WithoutStore::off(), Verdict::Write).await;
 }
 
 #[tokio::test]
-async fn writer_in_order_writes_what_changed() {
+async fn mode_in_order_writes_changed_lines() {
     assert_eq!(WithoutStore::in_order().mode(), Mode::InOrder);
     judges_every_line(WithoutStore::in_order(), Verdict::WriteIfChanged).await;
 }

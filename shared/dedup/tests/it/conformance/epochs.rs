@@ -1,4 +1,4 @@
-//! Entries live and end with their epoch.
+//! Entries belong to their epoch.
 
 use jetline_dedup::Claim;
 use jetline_records::{

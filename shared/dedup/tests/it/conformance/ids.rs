@@ -1,4 +1,4 @@
-//! Ids, datasets and writers do not get in each other's way.
+//! Ids, datasets and writers do not interfere.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use rand::seq::SliceRandom;
 
 use super::{SUPERSEDED, Writers, claim, judged, object};
 
-pub(crate) async fn integer_ids_of_any_size_are_told_apart(writers: &Writers) {
+pub(crate) async fn integer_ids_of_any_size_are_distinct(writers: &Writers) {
     let edges = [
         i64::MIN,
         -129,
@@ -24,7 +24,7 @@ pub(crate) async fn integer_ids_of_any_size_are_told_apart(writers: &Writers) {
         1 << 53,
         i64::MAX - 2,
     ];
-    told_apart(
+    assert_distinct(
         writers,
         edges
             .iter()
@@ -34,7 +34,7 @@ pub(crate) async fn integer_ids_of_any_size_are_told_apart(writers: &Writers) {
     .await;
 }
 
-pub(crate) async fn text_ids_of_any_content_are_told_apart(writers: &Writers) {
+pub(crate) async fn text_ids_of_any_content_are_distinct(writers: &Writers) {
     let ids = [
         "",
         " ",
@@ -66,10 +66,10 @@ pub(crate) async fn text_ids_of_any_content_are_told_apart(writers: &Writers) {
         format!("{}y", "x".repeat(1023)),
     ];
     let ids = ids.iter().map(|id| (*id).to_owned()).chain(long);
-    told_apart(writers, ids.map(Key::Text)).await;
+    assert_distinct(writers, ids.map(Key::Text)).await;
 }
 
-async fn told_apart(writers: &Writers, keys: impl Iterator<Item = Key>) {
+async fn assert_distinct(writers: &Writers, keys: impl Iterator<Item = Key>) {
     let epoch = writers.begin().await;
     let first: Vec<Claim> = keys.map(|key| claim(key, b'a', 1, 1)).collect();
     let verdicts = judged(writers.one(), &epoch, 2, &first).await;
@@ -155,7 +155,7 @@ pub(crate) async fn claims_of_concurrent_writers_are_atomic(writers: &Writers) {
     }
     let mut first = 0;
     for verdicts in join_all(claiming).await {
-        // All ids have the same history, so a step that nothing comes between judges them alike.
+        // All ids have the same history, so an atomic claim gives them the same verdict.
         let verdicts = verdicts.unwrap();
         assert!(verdicts.iter().all(|verdict| *verdict == verdicts[0]));
         first += usize::from(verdicts[0] == WriteIfChanged);

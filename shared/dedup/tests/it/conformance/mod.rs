@@ -1,7 +1,7 @@
-//! What the port promises of every store that writers share: one function per promise.
+//! The conformance suite of shared stores: one function per promise of the port.
 //!
-//! An adapter runs them all with `shared_store_conforms!(open)`, where `open` is an async function that gives
-//! [`Writers`] of a store of their own.
+//! An adapter runs them all with `shared_store_conforms!(open)`, where `open` is an async function that returns
+//! [`Writers`] of a new store.
 
 mod epochs;
 mod ids;
@@ -16,7 +16,7 @@ pub(crate) use epochs::*;
 pub(crate) use ids::*;
 pub(crate) use verdicts::*;
 
-/// Makes a test of every promise.
+/// Defines a test for every promise.
 macro_rules! shared_store_conforms {
     ($open:path) => {
         $crate::conformance::shared_store_conforms!($open;
@@ -33,8 +33,8 @@ macro_rules! shared_store_conforms {
             position_decides_down_to_its_last_bit,
             version_decides_before_the_position,
             version_zero_is_between_negative_and_positive_versions,
-            integer_ids_of_any_size_are_told_apart,
-            text_ids_of_any_content_are_told_apart,
+            integer_ids_of_any_size_are_distinct,
+            text_ids_of_any_content_are_distinct,
             datasets_do_not_mix,
             verdicts_come_in_the_order_of_many_claims,
             empty_claim_has_no_verdicts,
@@ -57,7 +57,7 @@ macro_rules! shared_store_conforms {
 }
 pub(crate) use shared_store_conforms;
 
-/// Some writers that share a store, as processes would.
+/// Writers that share a store, like separate processes.
 pub(crate) struct Writers(pub(crate) Vec<Arc<dyn Dedup>>);
 
 impl Writers {
@@ -76,7 +76,7 @@ pub(crate) async fn begin(dedup: &dyn Dedup) -> EpochId {
     epoch
 }
 
-/// What `Superseded` is in the tables of tests that are not about the line above.
+/// `Superseded` in tests that do not check the position.
 pub(crate) const SUPERSEDED: Verdict = Verdict::Superseded(NOWHERE);
 
 const NOWHERE: Position = Position::new(ObjectId::MAX, 0);

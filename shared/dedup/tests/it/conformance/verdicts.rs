@@ -1,4 +1,4 @@
-//! What a claim is told, as the table of the port says it.
+//! The verdicts of the port's table.
 
 use jetline_records::{
     Key, Mode, Position,
@@ -7,7 +7,7 @@ use jetline_records::{
 
 use super::{SUPERSEDED, Writers, claim, judged, object, verdicts, versioned};
 
-/// Claims one record again and again: (content, object, line, trusted object) and the verdict on it.
+/// Claims one record repeatedly: (content, object, line, trusted object) and the expected verdict.
 async fn story(writers: &Writers, steps: &[(u8, i64, u32, i64, Verdict)]) {
     let epoch = writers.begin().await;
     for (step, (content, number, line, trusted, verdict)) in steps.iter().enumerate() {
@@ -47,7 +47,7 @@ pub(crate) async fn superseded_names_the_line_above_down_to_the_last_bit(writers
         let judge = async |claims: Vec<_>| verdicts(writers.one(), &epoch, LAST, &claims).await;
         let claim =
             |id, content, object, line| versioned(Key::Int(id), content, version, object, line);
-        // 1 is written, 2 unchanged, which is noted in another form, and 3 of a bucket of its own.
+        // 1 is written, 2 unchanged, which is stored in another form, and 3 is in another bucket.
         judge(vec![
             claim(1, b'a', LAST, u32::MAX),
             claim(2, b'a', 7, 1),
@@ -104,7 +104,7 @@ pub(crate) async fn content_that_is_stored_stays_unchanged_until_another_comes(w
         &[
             (b'a', 1, 1, 0, WriteIfChanged),
             (b'a', 2, 2, 2, Unchanged),
-            // Neither 2 nor 3 is trusted, but what they say was stored before they came.
+            // Neither 2 nor 3 is trusted, but their content was stored before.
             (b'a', 2, 2, 2, Unchanged),
             (b'a', 3, 1, 2, Unchanged),
             (b'a', 3, 2, 0, Unchanged),

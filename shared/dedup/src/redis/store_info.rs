@@ -1,30 +1,30 @@
-//! Which Redis it is, and whose epoch it holds.
+//! Identifies the Redis server and the ledger of its epoch.
 
 use jetline_records::LedgerIdentity;
 use redis::{ErrorKind, RedisError, ServerErrorKind, aio::ConnectionManager, cmd};
 use url::Url;
 
 use super::layout::Keys;
-use crate::Place;
+use crate::StoreInfo;
 
-/// The store behind a connection: the replication history of its server, the database there, and the prefix.
-pub(super) async fn place(
+/// The store of a connection: the replication id of its server, the database, and the prefix.
+pub(super) async fn read(
     connection: &mut ConnectionManager,
     keys: &Keys,
     address: &str,
-) -> Result<Place, RedisError> {
+) -> Result<StoreInfo, RedisError> {
     let replication: String = match cmd("INFO").arg("replication").query_async(connection).await {
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => String::new(),
-        answer => answer?,
+        response => response?,
     };
     let ledger: Option<String> = cmd("GET")
         .arg(keys.ledger())
         .query_async(connection)
         .await?;
-    let history = history(&replication).unwrap_or(address);
+    let history = replication_id(&replication).unwrap_or(address);
     let path = Url::parse(address).map(|url| url.path().trim_matches('/').to_owned());
     let database = path.unwrap_or_default();
-    Ok(Place {
+    Ok(StoreInfo {
         address: address.to_owned(),
         identity: format!(
             "replication {history}, database {}, prefix {}",
@@ -36,8 +36,8 @@ pub(super) async fn place(
     })
 }
 
-/// Says in the store whose epoch begins.
-pub(super) async fn sign(
+/// Records in the store the ledger whose epoch begins.
+pub(super) async fn set_ledger(
     connection: &mut ConnectionManager,
     keys: &Keys,
     ledger: &LedgerIdentity,
@@ -49,7 +49,7 @@ pub(super) async fn sign(
         .await
 }
 
-fn history(replication: &str) -> Option<&str> {
+fn replication_id(replication: &str) -> Option<&str> {
     let mut lines = replication.lines();
     lines.find_map(|line| line.strip_prefix("master_replid:"))
 }
