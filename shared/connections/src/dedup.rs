@@ -1,4 +1,4 @@
-//! Which dedup the writers use.
+//! The choice of the writers' dedup store.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use clap::ValueEnum;
 use jetline_dedup::{Dedup, Redis, RedisConfig, WithoutStore};
 use jetline_runtime::{StartupSettings, settings::required};
 
-/// How writers find out what is unchanged.
+/// The settings of the dedup store.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DedupSettings {
-    /// Whether writers share a dedup store; the same for all writers of a database
+    /// The dedup store of the writers; the same for all writers of a database
     #[arg(long, env, value_enum, default_value_t = DedupMode::Redis, help_heading = "Dedup")]
     pub dedup: DedupMode,
 
@@ -20,14 +20,14 @@ pub struct DedupSettings {
 /// Where claims are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DedupMode {
-    /// In the Redis of `REDIS_URL`.
+    /// In the Redis server of `REDIS_URL`
     Redis,
-    /// Nowhere: every record is written; exact, only slower.
+    /// No claims: every record is written, which is slower and equally exact
     Off,
 }
 
 impl DedupSettings {
-    /// The dedup store, or none where it is switched off; never none because an address is missing.
+    /// Connects to the dedup store, or returns one without claims if `DEDUP` is off. A missing address is an error.
     pub async fn connect(&self, startup: &StartupSettings) -> anyhow::Result<Arc<dyn Dedup>> {
         if self.dedup == DedupMode::Off {
             if self.redis.redis_url.is_some() {
@@ -41,7 +41,7 @@ impl DedupSettings {
         let redis = startup
             .connect(
                 "the dedup store (REDIS_URL)",
-                jetline_dedup::Error::is_passing,
+                jetline_dedup::Error::is_transient,
                 || Redis::connect(&url, &self.redis),
             )
             .await?;

@@ -1,7 +1,7 @@
-//! The real parts, connected as the settings say: what every service does before it starts.
+//! Connects a service to its servers at start.
 //!
-//! A server that does not answer yet is waited for, as long as [`StartupSettings`] say. A setting that is missing or wrong
-//! ends the start with an error that names it; nothing is ever replaced by an embedded part.
+//! A server that does not answer is retried until the startup timeout of [`StartupSettings`]. A missing or invalid setting
+//! is an error that names it; nothing is replaced by an embedded part.
 
 mod dedup;
 mod observation;
@@ -17,7 +17,7 @@ use jetline_store::{DatabaseSettings, Ledger, database};
 pub use observation::Observation;
 pub use sea_orm::DatabaseConnection;
 
-/// Works on the database of `DATABASE_URL`, and closes it however the work ends, when the rest of the service has ended too.
+/// Runs `work` with the database of `DATABASE_URL`, and closes it after the work and all tasks of the service have ended.
 pub async fn with_database<T>(
     settings: &DatabaseSettings,
     startup: &StartupSettings,
@@ -33,7 +33,7 @@ pub async fn with_database<T>(
     worked
 }
 
-/// The same with a database to which the migrations must have been applied.
+/// Like [`with_database`], but fails unless all migrations are applied.
 pub async fn with_ledger<T>(
     settings: &DatabaseSettings,
     startup: &StartupSettings,
@@ -48,7 +48,7 @@ pub async fn with_ledger<T>(
     with_database(settings, startup, shutdown, checked).await
 }
 
-/// The files of the database of `DATABASE_URL`, which no source may take for objects.
+/// The files of the database of `DATABASE_URL`, which no source may list as objects.
 #[must_use]
 pub fn own_database(settings: &DatabaseSettings) -> OwnDatabase {
     let url = settings.database_url.as_ref();
@@ -66,14 +66,14 @@ async fn connect_database(
     startup
         .connect(
             "the database (DATABASE_URL)",
-            jetline_store::Error::is_passing,
+            jetline_store::Error::is_transient,
             || database::connect(&checked, connections),
         )
         .await
-        .with_context(|| format!("no connection to {url}"))
+        .with_context(|| format!("cannot connect to {url}"))
 }
 
-/// Connects to the queue of `NATS_URL`, for the chunks of a ledger.
+/// Connects to the queue of `NATS_URL`, for the chunks of `ledger`.
 pub async fn connect_queue(
     config: &JetStreamConfig,
     startup: &StartupSettings,
@@ -89,7 +89,7 @@ pub async fn connect_queue(
         Box::pin(async move {
             let asked = ledger.identity().await.inspect_err(|error| {
                 let error = error as &dyn std::error::Error;
-                tracing::debug!(error, "the ledger does not say who it is");
+                tracing::debug!(error, "read ledger identity failed");
             });
             asked.ok()
         })
@@ -97,7 +97,7 @@ pub async fn connect_queue(
     let queue = startup
         .connect(
             "the queue (NATS_URL)",
-            jetline_queue::Error::is_passing,
+            jetline_queue::Error::is_transient,
             || JetStream::connect(&servers, config, Some(own.clone())),
         )
         .await?;

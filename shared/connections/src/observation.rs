@@ -1,17 +1,17 @@
-//! Watching a process from its start on: alive at once, ready when it is connected and as long as the database answers.
+//! Health and metrics from the start: alive at once, ready once connected and while the database answers.
 
 use std::sync::{Arc, OnceLock};
 
 use jetline_runtime::{ObserveSettings, PrometheusHandle, Shutdown, observe};
 use sea_orm::DatabaseConnection;
 
-/// Health and metrics of a process, served in the background where an address is given.
+/// Health and metrics of a process, served in the background if `OBSERVE_LISTEN` is set.
 pub struct Observation {
     database: Arc<OnceLock<DatabaseConnection>>,
 }
 
 impl Observation {
-    /// Begins to serve, before anything is connected.
+    /// Starts to serve, before anything is connected.
     pub async fn start(
         settings: &ObserveSettings,
         metrics: PrometheusHandle,
@@ -27,7 +27,7 @@ impl Observation {
         Ok(Self { database })
     }
 
-    /// Everything is connected; from now on the process is ready while its database answers.
+    /// Marks the process as connected: from now on it is ready while its database answers.
     pub fn connected(&self, database: DatabaseConnection) {
         // Only the first call counts: a process connects once.
         self.database.get_or_init(|| database);

@@ -1,10 +1,10 @@
-//! How long to wait before trying again.
+//! Delays between retries.
 
 use std::time::Duration;
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-/// Delays that double up to a cap, each shortened by chance by up to half, so that many waiters do not return at once.
+/// Exponential backoff with a maximum and jitter: each delay is reduced at random by up to half.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -14,7 +14,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Delays from `first` to `cap`; equal seeds give equal delays.
+    /// Delays from `first` up to `cap`; equal seeds give equal delays.
     #[must_use]
     pub fn new(first: Duration, cap: Duration, seed: u64) -> Self {
         Self {
@@ -32,7 +32,7 @@ impl Backoff {
         longest.mul_f64(self.randomness.random_range(0.5..=1.0))
     }
 
-    /// Starts again from the first delay: to be called after a success.
+    /// Restarts with the first delay. To be called after a success.
     pub fn reset(&mut self) {
         self.current = self.first;
     }
@@ -46,7 +46,7 @@ mod tests {
     const CAP: Duration = Duration::from_secs(5);
 
     #[test]
-    fn delays_double_up_to_the_cap_and_keep_at_least_half() {
+    fn delays_double_up_to_the_cap_with_jitter_of_up_to_half() {
         let mut backoff = Backoff::new(FIRST, CAP, 7);
         let mut longest = FIRST;
         for _ in 0..20 {
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_seeds_give_equal_delays_and_others_others() {
+    fn delays_depend_on_the_seed() {
         let delays = |seed| {
             let mut backoff = Backoff::new(FIRST, CAP, seed);
             [(); 5].map(|()| backoff.next_delay())

@@ -1,4 +1,4 @@
-//! `healthcheck`: whether a process on this machine is ready, for container engines: their images need no other program.
+//! `healthcheck`: checks a process on this machine, for container engines, so that the image needs no other program.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -11,27 +11,27 @@ use hyper::{Request, body::Bytes, client::conn::http1::handshake, header::HOST};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// How long the process may take to answer: longer than it lets a readiness check take.
-const ANSWER: Duration = Duration::from_secs(4);
+/// The timeout of the request: longer than that of the readiness check itself.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The command that every service has besides its own work.
+/// The command that every service has.
 #[derive(clap::Subcommand, Clone, Copy, Debug)]
 pub enum HealthCommand {
-    /// Ask the service that runs with the same settings whether it is ready; exit status 0 if it is
+    /// Check whether the service that runs with the same settings is ready; exit status 0 if it is
     Healthcheck,
 }
 
-/// Asks the process that listens on `listen` for `/readyz`; an error says why it is not ready.
+/// Requests `/readyz` of the process that listens on `listen`; an error says why it is not ready.
 pub async fn healthcheck(listen: SocketAddr) -> anyhow::Result<()> {
     let address = reachable(listen);
-    let asked = tokio::time::timeout(ANSWER, ask(address)).await;
-    asked
-        .map_err(|_| anyhow::anyhow!("no answer within {ANSWER:?}"))
+    let checked = tokio::time::timeout(RESPONSE_TIMEOUT, request(address)).await;
+    checked
+        .map_err(|_| anyhow::anyhow!("no response within {RESPONSE_TIMEOUT:?}"))
         .flatten()
         .with_context(|| format!("http://{address}/readyz"))
 }
 
-/// A process that listens on every address is asked at the loopback one.
+/// The address to connect to: loopback for a process that listens on every address.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -41,26 +41,26 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-async fn ask(address: SocketAddr) -> anyhow::Result<()> {
+async fn request(address: SocketAddr) -> anyhow::Result<()> {
     let stream = TcpStream::connect(address)
         .await
-        .context("nothing listens there")?;
+        .context("no process listens there")?;
     let (mut requests, connection) = handshake(TokioIo::new(stream)).await?;
     let request = Request::get("/readyz")
         .header(HOST, address.to_string())
         .body(Empty::<Bytes>::new())?;
     let exchange = async {
-        let answer = requests.send_request(request).await?;
-        let status = answer.status();
-        let body = answer.into_body().collect().await?.to_bytes();
+        let response = requests.send_request(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
         anyhow::Ok((status, body))
     };
     tokio::pin!(connection);
     let (status, body) = tokio::select! {
-        answered = exchange => answered?,
+        response = exchange => response?,
         ended = &mut connection => {
             ended?;
-            bail!("the connection was closed without an answer");
+            bail!("the connection was closed without a response");
         }
     };
     if status.is_success() {
@@ -69,7 +69,7 @@ async fn ask(address: SocketAddr) -> anyhow::Result<()> {
     bail!("not ready ({status}): {}", detail(&body))
 }
 
-/// What a problem document says, or the whole body where it is none.
+/// The detail of a problem document, or the whole body of another one.
 fn detail(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let problem: Option<serde_json::Value> = serde_json::from_str(&text).ok();
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use crate::{Shutdown, observe};
 
-    /// The outcome of a health check of a process whose readiness is `ready`.
+    /// The result of a health check of a process whose readiness is `ready`.
     async fn check(ready: Result<(), String>) -> Result<(), String> {
         let shutdown = Shutdown::new();
         let metrics = PrometheusBuilder::new().build_recorder().handle();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn process_that_is_not_ready_is_unhealthy_for_its_own_reason() {
+    async fn process_that_is_not_ready_is_unhealthy_with_its_reason() {
         let error = check(Err("the database is away".to_owned()))
             .await
             .unwrap_err();
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn absent_process_is_unhealthy() {
+    async fn missing_process_is_unhealthy() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn process_that_listens_everywhere_is_asked_at_loopback() {
+    fn process_that_listens_on_every_address_is_checked_at_loopback() {
         for (listen, asked) in [
             ("0.0.0.0:9090", "127.0.0.1:9090"),
             ("[::]:9090", "[::1]:9090"),

@@ -1,6 +1,6 @@
-//! What every service's process needs: settings, logs, metrics, shutdown, and the endpoints that watch it.
+//! The infrastructure of a service: settings, logs, metrics, traces, shutdown, health, and HTTP serving.
 //!
-//! Nothing here knows of records, chunks or databases.
+//! Independent of records, chunks and databases.
 
 pub mod backoff;
 pub mod healthcheck;
@@ -23,7 +23,7 @@ pub use serving::ConnectionLimits;
 pub use startup::StartupSettings;
 pub use telemetry::TelemetrySettings;
 
-/// The allocator of every program that has this crate in it. A line becomes a handful of small texts, which one thread
-/// makes and another one may drop: with the allocator of glibc a writer takes a quarter more CPU.
+/// The allocator of every program that links this crate. A line is parsed into a few small strings, which one thread
+/// allocates and another may free: with glibc's allocator a writer takes a quarter more CPU.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,7 +1,7 @@
-//! Shutdown: first soft, then hard, and never later than the deadline.
+//! Shutdown: first soft, then hard, at the latest at the deadline.
 //!
-//! Soft: take no new work, finish what is in flight. Hard: drop everything; what was not committed is delivered again.
-//! The tokens are passed to whatever runs. There is no global one.
+//! Soft: accept no new work, finish what is in flight. Hard: drop everything; what was not committed is redelivered. The
+//! tokens are passed to the tasks; there is no global one.
 
 use std::{io, time::Duration};
 
@@ -10,23 +10,23 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::settings;
 
-/// How the process ends.
+/// The settings of the shutdown.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Lifecycle")]
 pub struct LifecycleSettings {
-    /// How long work in flight may take to finish after SIGINT or SIGTERM; a second signal ends it at once.
+    /// How long to wait for work in flight after SIGINT or SIGTERM; a second signal ends it at once.
     #[arg(long, env, value_name = "DURATION", value_parser = settings::duration, default_value = "25s")]
     pub shutdown_deadline: Duration,
 }
 
-/// Tells the parts of a process to end, and waits for them. Clones are the same shutdown.
+/// Signals the tasks of a process to end, and waits for them. Clones share their state.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
-    /// Stop taking work. Cancelled no later than `hard`.
+    /// Accept no new work. Cancelled no later than `hard`.
     pub soft: CancellationToken,
     /// Drop the work in flight.
     pub hard: CancellationToken,
-    /// Tasks that are waited for.
+    /// The tasks to wait for.
     pub tasks: TaskTracker,
 }
 
@@ -37,7 +37,7 @@ impl Default for Shutdown {
 }
 
 impl Shutdown {
-    /// A shutdown that nothing but its tokens starts: for tests and for embedding.
+    /// A shutdown that only its tokens trigger: for tests and embedding.
     #[must_use]
     pub fn new() -> Self {
         let hard = CancellationToken::new();
@@ -48,31 +48,32 @@ impl Shutdown {
         }
     }
 
-    /// A shutdown that the first SIGINT or SIGTERM starts, and a second one or the deadline makes hard.
+    /// A shutdown that the first SIGINT or SIGTERM triggers, and a second signal or the deadline makes hard.
     ///
-    /// The deadline also counts when `soft` is cancelled from inside. To be called in a tokio runtime.
+    /// The deadline also applies if `soft` is cancelled by the program. To be called in a tokio runtime.
     pub fn on_signals(deadline: Duration) -> io::Result<Self> {
         let shutdown = Self::new();
         tokio::spawn(listen(Signals::new()?, shutdown.clone(), deadline));
         Ok(shutdown)
     }
 
-    /// What the start of a service results in; an error where it is asked to end before it has started.
+    /// Runs the start of a service; an error if the shutdown begins before it has finished.
     pub fn started<T>(
         &self,
         start: impl Future<Output = anyhow::Result<T>>,
     ) -> impl Future<Output = anyhow::Result<T>> {
-        // Connecting to everything is a large future, and needed once.
+        // Boxed: the future of connecting to everything is large and needed once.
         let start = Box::pin(start);
         async move {
             let started = self.soft.run_until_cancelled(start).await;
-            started.unwrap_or_else(|| Err(anyhow::anyhow!("asked to end before it had started")))
+            started
+                .unwrap_or_else(|| Err(anyhow::anyhow!("shutdown before the start was complete")))
         }
     }
 
-    /// Waits until every tracked task has ended, or the shutdown became hard; says whether all had ended.
+    /// Waits until every tracked task has ended or the shutdown is hard; returns whether all have ended.
     ///
-    /// Returns only when the tasks have ended by themselves or because `soft` was cancelled: it cancels nothing.
+    /// It cancels nothing itself: tasks end by themselves or because `soft` was cancelled.
     pub async fn drained(&self) -> bool {
         self.tasks.close();
         tokio::select! {
@@ -85,13 +86,13 @@ impl Shutdown {
 
 async fn listen(mut signals: Signals, shutdown: Shutdown, deadline: Duration) {
     tokio::select! {
-        signal = signals.next() => tracing::info!(signal, ?deadline, "shutdown begins, work in flight is finished"),
+        signal = signals.next() => tracing::info!(signal, ?deadline, "shutdown begins, finishing work in flight"),
         () = shutdown.soft.cancelled() => {}
     }
     shutdown.soft.cancel();
     tokio::select! {
-        signal = signals.next() => tracing::warn!(signal, "second signal, work in flight is dropped"),
-        () = tokio::time::sleep(deadline) => tracing::warn!(?deadline, "shutdown deadline is over, work in flight is dropped"),
+        signal = signals.next() => tracing::warn!(signal, "second signal, dropping work in flight"),
+        () = tokio::time::sleep(deadline) => tracing::warn!(?deadline, "shutdown deadline exceeded, dropping work in flight"),
         () = shutdown.hard.cancelled() => {}
     }
     shutdown.hard.cancel();
@@ -143,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn soft_alone_leaves_hard_and_hard_takes_soft_along() {
+    fn hard_cancels_soft_but_not_the_reverse() {
         let shutdown = Shutdown::new();
         shutdown.soft.cancel();
         assert!(!shutdown.hard.is_cancelled());
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn deadline_counts_from_the_soft_shutdown_and_makes_it_hard() {
+    async fn deadline_after_the_soft_shutdown_makes_it_hard() {
         let deadline = Duration::from_secs(25);
         let shutdown = Shutdown::on_signals(deadline).unwrap();
         let begin = tokio::time::Instant::now();
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn drained_waits_for_tasks_but_not_beyond_hard() {
+    async fn drained_waits_for_tasks_until_the_hard_shutdown() {
         let shutdown = Shutdown::new();
         let soft = shutdown.soft.clone();
         shutdown.tasks.spawn(async move { soft.cancelled().await });

@@ -1,4 +1,4 @@
-//! The names of all metrics, and the recorder that holds them.
+//! The names of all metrics, and their recorder.
 
 use std::time::Duration;
 
@@ -18,29 +18,29 @@ pub const READ_BYTES: &str = "jetline_read_bytes_total";
 pub const COMMITTED_BYTES: &str = "jetline_committed_bytes_total";
 /// Objects that ended; label `state`: done, failed.
 pub const OBJECTS: &str = "jetline_objects_total";
-/// Chunks that the queue took from the fetcher.
+/// Chunks that the queue acknowledged to the fetcher.
 pub const CHUNKS_PUBLISHED: &str = "jetline_chunks_published_total";
 /// Chunks committed.
 pub const CHUNKS_COMMITTED: &str = "jetline_chunks_committed_total";
-/// Chunks that were delivered though they were committed already.
+/// Delivered chunks that were already committed.
 pub const CHUNKS_REPEATED: &str = "jetline_chunks_repeated_total";
-/// Chunks that the queue holds; label `state`: waiting, `in_flight`. The same from every process that consumes.
+/// Chunks in the queue; label `state`: waiting, `in_flight`. Every consuming process reports the same value.
 pub const QUEUE_CHUNKS: &str = "jetline_queue_chunks";
 /// Objects of a fetcher's sources that are registered and have not ended.
 pub const OBJECTS_LOADING: &str = "jetline_objects_loading";
-/// Chunks that a writer holds.
+/// Chunks in flight in a writer.
 pub const CHUNKS_IN_FLIGHT: &str = "jetline_chunks_in_flight";
-/// From the delivery of a chunk to its commit, in seconds.
+/// Time from the delivery of a chunk to its commit, in seconds.
 pub const CHUNK_SECONDS: &str = "jetline_chunk_seconds";
-/// Attempts that failed and are repeated; label `part`: source, queue, dedup, database.
+/// Failed attempts that are retried; label `part`: source, queue, dedup, database.
 pub const RETRIES: &str = "jetline_retries_total";
-/// Epochs of dedup begun by this process.
+/// Dedup epochs begun by this process.
 pub const EPOCHS: &str = "jetline_epochs_total";
-/// Requests answered; labels `method`, `route` and `status`.
+/// Requests served; labels `method`, `route` and `status`.
 pub const API_REQUESTS: &str = "jetline_api_requests_total";
-/// From a request's head to its response, in seconds; label `route`.
+/// Time from a request's headers to its response, in seconds; label `route`.
 pub const API_SECONDS: &str = "jetline_api_request_seconds";
-/// Ids that one statement asked for; label `dataset`.
+/// Ids per statement; label `dataset`.
 pub const API_BATCH_IDS: &str = "jetline_api_batch_ids";
 
 const SECONDS: [f64; 12] = [
@@ -48,10 +48,10 @@ const SECONDS: [f64; 12] = [
 ];
 const IDS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-/// How often the recorder sorts new samples in; without it they would pile up while nobody asks for `/metrics`.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// How often the recorder drains new samples into histograms; otherwise they accumulate while `/metrics` is not scraped.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Starts recording, once per process, until the hard shutdown. To be called in a tokio runtime.
+/// Starts recording, until the hard shutdown. To be called once per process, in a tokio runtime.
 pub fn install(shutdown: &Shutdown) -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
@@ -64,7 +64,7 @@ pub fn install(shutdown: &Shutdown) -> anyhow::Result<PrometheusHandle> {
 }
 
 async fn upkeep(handle: PrometheusHandle, shutdown: Shutdown) {
-    let mut interval = tokio::time::interval(UPKEEP);
+    let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
     while shutdown
         .hard
         .run_until_cancelled(interval.tick())
@@ -89,36 +89,30 @@ fn describe() {
         "Bytes of lines in committed chunks"
     );
     describe_counter!(OBJECTS, "Objects that ended, by state");
-    describe_counter!(CHUNKS_PUBLISHED, "Chunks that the queue took");
+    describe_counter!(CHUNKS_PUBLISHED, "Chunks that the queue acknowledged");
     describe_counter!(CHUNKS_COMMITTED, "Chunks committed");
     describe_counter!(
         CHUNKS_REPEATED,
-        "Chunks delivered though they were committed already"
+        "Delivered chunks that were already committed"
     );
-    describe_gauge!(QUEUE_CHUNKS, "Chunks that the queue holds, by state");
+    describe_gauge!(QUEUE_CHUNKS, "Chunks in the queue, by state");
     describe_gauge!(
         OBJECTS_LOADING,
         "Objects of the sources that are registered and have not ended"
     );
-    describe_gauge!(CHUNKS_IN_FLIGHT, "Chunks that a writer holds");
+    describe_gauge!(CHUNKS_IN_FLIGHT, "Chunks in flight in a writer");
     describe_histogram!(
         CHUNK_SECONDS,
         Unit::Seconds,
-        "From the delivery of a chunk to its commit"
+        "Time from the delivery of a chunk to its commit"
     );
-    describe_counter!(RETRIES, "Attempts that failed and are repeated, by part");
-    describe_counter!(EPOCHS, "Epochs of dedup begun by this process");
-    describe_counter!(
-        API_REQUESTS,
-        "Requests answered, by method, route and status"
-    );
+    describe_counter!(RETRIES, "Failed attempts that are retried, by part");
+    describe_counter!(EPOCHS, "Dedup epochs begun by this process");
+    describe_counter!(API_REQUESTS, "Requests served, by method, route and status");
     describe_histogram!(
         API_SECONDS,
         Unit::Seconds,
-        "From a request's head to its response, by route"
+        "Time from a request's headers to its response, by route"
     );
-    describe_histogram!(
-        API_BATCH_IDS,
-        "Ids that one statement asked for, by dataset"
-    );
+    describe_histogram!(API_BATCH_IDS, "Ids per statement, by dataset");
 }

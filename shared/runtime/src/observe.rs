@@ -1,4 +1,4 @@
-//! The endpoints that watch a process: `/healthz`, `/readyz` and `/metrics`.
+//! The monitoring endpoints of a process: `/healthz`, `/readyz` and `/metrics`.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,10 +15,10 @@ use crate::{
     settings::required,
 };
 
-/// How long a readiness check may take; after that the process is not ready.
+/// The timeout of a readiness check; then the process is not ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is asked here is asked by few, briefly.
+/// Limits for few clients with short requests.
 const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 64,
     header_bytes: 16 << 10,
@@ -27,7 +27,7 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
     stall_time: Duration::from_secs(10),
 };
 
-/// Where a process without an API of its own is watched.
+/// The monitoring address of a process without an API.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Observation")]
 pub struct ObserveSettings {
@@ -37,38 +37,38 @@ pub struct ObserveSettings {
 }
 
 impl ObserveSettings {
-    /// Asks the process that serves on the address whether it is ready.
+    /// Checks whether the process that serves on the address is ready.
     pub async fn healthcheck(&self) -> anyhow::Result<()> {
-        let purpose = "where the process to ask is watched";
+        let purpose = "the monitoring address of the process to check";
         healthcheck(required(self.observe_listen, "OBSERVE_LISTEN", purpose)?).await
     }
 }
 
-/// Listens, so that a port that is taken is found out before anything else is done.
+/// Binds the port, so that a port in use is detected before anything else.
 pub async fn bind(listen: SocketAddr) -> anyhow::Result<Bound> {
     let listening = serving::listen(listen, "OBSERVE_LISTEN").await?;
     Ok(Bound { listening })
 }
 
-/// The port of the three endpoints, not serving yet.
+/// The bound port, not served yet.
 pub struct Bound {
     listening: Listening,
 }
 
 impl Bound {
-    /// Where it listens.
+    /// The bound address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.listening.address()
     }
 
-    /// Serves the three endpoints until the soft shutdown. `ready` tells why the process is not ready.
+    /// Serves the endpoints until the soft shutdown. `ready` returns why the process is not ready.
     pub async fn serve<F, Fut>(self, ready: F, metrics: PrometheusHandle, shutdown: Shutdown)
     where
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
-        tracing::info!(address = %self.address(), "metrics and health are served");
+        tracing::info!(address = %self.address(), "serving health and metrics");
         let routes = routes(ready, metrics);
         self.listening.serve(routes, LIMITS, &shutdown).await;
     }
@@ -86,13 +86,13 @@ where
         .at("/metrics", poem::get(exposition(metrics)))
 }
 
-/// Says that the process is alive: 200 whatever the state of other parts.
+/// Liveness: always 200.
 #[must_use]
 pub fn healthz() -> impl Endpoint + 'static {
     make(async |_| "alive\n")
 }
 
-/// Says whether the process can do its work: 200, or 503 with the reason within a bounded time.
+/// Readiness: 200, or 503 with the reason, within a bounded time.
 pub fn readyz<F, Fut>(ready: F) -> impl Endpoint + 'static
 where
     F: Fn() -> Fut + Send + Sync + 'static,
@@ -106,7 +106,7 @@ where
             match checked {
                 Ok(Ok(())) => "ready\n".into_response(),
                 Ok(Err(reason)) => not_ready(&reason),
-                Err(_) => not_ready(&format!("no answer within {READY_TIMEOUT:?}")),
+                Err(_) => not_ready(&format!("no response within {READY_TIMEOUT:?}")),
             }
         }
     })
@@ -126,7 +126,7 @@ fn not_ready(reason: &str) -> Response {
         .body(problem.to_string())
 }
 
-/// Shows what was recorded, in Prometheus' text format.
+/// The metrics in Prometheus' text format.
 #[must_use]
 pub fn exposition(metrics: PrometheusHandle) -> impl Endpoint + 'static {
     make(move |_| {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn process_that_can_work_is_alive_ready_and_measured() {
+    async fn ready_process_serves_all_endpoints() {
         let client = client(async || Ok(()));
         for path in ["/healthz", "/readyz", "/metrics"] {
             client.get(path).send().await.assert_status_is_ok();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn process_that_cannot_work_is_alive_and_says_why_it_is_not_ready() {
+    async fn process_that_is_not_ready_is_alive_and_reports_the_reason() {
         let client = client(async || Err("the database is away".to_owned()));
         client.get("/healthz").send().await.assert_status_is_ok();
         let response = client.get("/readyz").send().await;
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn readiness_that_hangs_is_answered_all_the_same() {
+    async fn readiness_check_that_hangs_times_out() {
         let client = client(std::future::pending::<Result<(), String>>);
         let response = client.get("/readyz").send().await;
         response.assert_status(StatusCode::SERVICE_UNAVAILABLE);

@@ -1,4 +1,4 @@
-//! Standard output: what a person or a script reads of a program.
+//! Standard output.
 
 use std::{
     fmt::Display,
@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 
-/// Prints a line. A reader that has gone wants no more of it, which is no error; a disk that is full is one.
+/// Prints a line. A closed pipe is not an error; a full disk is one.
 pub fn print(text: impl Display) -> anyhow::Result<()> {
     write(&mut io::stdout().lock(), &format!("{text}\n"))
 }
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_reader_that_has_gone_is_no_error() {
+    fn only_a_closed_pipe_is_not_an_error() {
         assert!(write(&mut Broken(ErrorKind::BrokenPipe), "x").is_ok());
         let error = write(&mut Broken(ErrorKind::StorageFull), "x").unwrap_err();
         assert!(error.to_string().contains("standard output"), "{error}");

@@ -1,4 +1,4 @@
-//! What every client of a server needs for TLS: certificates from files, and what it means when a handshake fails.
+//! TLS for all clients: certificates from files, and classification of handshake errors.
 
 use std::{error::Error, fs, io, path::Path, sync::Arc};
 
@@ -7,25 +7,25 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-/// Reads a file of certificates in PEM; `setting` is what named the file. The error says both.
+/// Reads a file of certificates in PEM; `setting` is the setting with its path, for errors.
 pub fn certificates(file: &Path, setting: &str) -> Result<Vec<u8>, String> {
     let pem = read(file, setting)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(pem),
         _ => Err(format!(
-            "{setting}: {} holds no certificates in PEM",
+            "{setting}: {} contains no certificates in PEM",
             file.display()
         )),
     }
 }
 
-/// Reads a file that a setting names, such as that of a private key.
+/// Reads a file of a setting, such as a private key.
 pub fn read(file: &Path, setting: &str) -> Result<Vec<u8>, String> {
     fs::read(file).map_err(|error| format!("{setting}: cannot read {}: {error}", file.display()))
 }
 
-/// Why a server is not spoken to, where TLS failed for a reason that waiting does not cure.
+/// Why a TLS handshake failed, if the error is permanent.
 #[must_use]
 pub fn refusal(error: &(dyn Error + 'static)) -> Option<String> {
     let mut next = Some(error);
@@ -38,7 +38,7 @@ pub fn refusal(error: &(dyn Error + 'static)) -> Option<String> {
     None
 }
 
-/// What an error is only a cover of: these two leave it out of their sources.
+/// The wrapped error of these two types, which `source` does not return.
 fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     if let Some(error) = error.downcast_ref::<io::Error>() {
         return Some(error.get_ref()? as &(dyn Error + 'static));
@@ -49,10 +49,10 @@ fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
 
 fn reason(error: &TlsError) -> Option<String> {
     let reason = match error {
-        // A signature is bad where a CA of the same name has another key.
+        // The signature does not verify if a CA of the same name has another key.
         TlsError::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        ) => "the server's certificate is of a CA that is not trusted here".to_owned(),
+        ) => "the server's certificate is of a CA that is not trusted".to_owned(),
         TlsError::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => "the server's certificate is for another host".to_owned(),
@@ -62,13 +62,13 @@ fn reason(error: &TlsError) -> Option<String> {
         TlsError::InvalidCertificate(error) => {
             format!("the server's certificate is not valid: {error}")
         }
-        TlsError::InvalidMessage(_) => "the server does not speak TLS there".to_owned(),
+        TlsError::InvalidMessage(_) => "the server does not use TLS on this port".to_owned(),
         TlsError::AlertReceived(
             AlertDescription::CertificateRequired
             | AlertDescription::BadCertificate
             | AlertDescription::HandshakeFailure
             | AlertDescription::UnknownCA,
-        ) => "the server asks for another certificate of ours".to_owned(),
+        ) => "the server requires another client certificate".to_owned(),
         _ => return None,
     };
     Some(reason)
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reason_is_found_behind_io_errors() {
+    fn reason_is_found_within_io_errors() {
         let tls = TlsError::InvalidCertificate(CertificateError::UnknownIssuer);
         let error = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
         let reason = refusal(&error).unwrap();
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn file_without_certificates_is_told_by_its_setting() {
+    fn file_without_certificates_is_reported_with_its_setting() {
         let folder = std::env::temp_dir();
         let missing = folder.join("jetline-no-such-file.pem");
         let error = certificates(&missing, "NATS_CA_FILE").unwrap_err();

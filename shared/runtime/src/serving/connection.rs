@@ -1,4 +1,4 @@
-//! One connection: requests in, answers out.
+//! Serves one connection.
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc};
 
@@ -20,16 +20,16 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     ConnectionLimits,
-    watched::{Turns, Watched},
+    timed_stream::{RequestPhase, TimedStream},
 };
 use crate::Shutdown;
 
-/// The smallest buffer that the HTTP library works with.
-const LEAST_BUFFER: usize = 8192;
+/// The smallest buffer that the HTTP library accepts.
+const MIN_BUFFER_BYTES: usize = 8192;
 
 type Body = BoxBody<Bytes, io::Error>;
 
-/// The open connections, all answered by one endpoint.
+/// The open connections, all served by one endpoint.
 pub(super) struct Connections<E> {
     endpoint: Arc<E>,
     limits: ConnectionLimits,
@@ -54,25 +54,25 @@ impl<E: Endpoint + 'static> Connections<E> {
         }
     }
 
-    /// Answers a connection in a task of its own, which holds its place.
+    /// Serves a connection in a task of its own, which holds its permit.
     pub(super) fn serve(
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        place: Option<OwnedSemaphorePermit>,
+        permit: Option<OwnedSemaphorePermit>,
     ) {
-        let turns = Turns::default();
-        let service = service(self.endpoint.clone(), turns.clone(), self.local, peer);
+        let phase = RequestPhase::default();
+        let service = service(self.endpoint.clone(), phase.clone(), self.local, peer);
         let (limits, shutdown) = (self.limits, self.shutdown.clone());
         self.tasks.spawn(async move {
-            let _place = place;
-            // Answers are written at once; waiting for more of them only costs time. An error shows in the next read.
+            let _permit = permit;
+            // Responses are written at once, so that Nagle's algorithm only delays them. An error shows in the next read.
             let _ = stream.set_nodelay(true);
-            let stream = TokioIo::new(Watched::new(stream, turns, &limits));
+            let stream = TokioIo::new(TimedStream::new(stream, phase, &limits));
             let connection = builder(&limits).serve_connection(stream, service);
             let answered = async {
                 let mut connection = pin!(connection);
-                // An error is a client that went away, broke the protocol or a limit: there is nobody to tell.
+                // An error means that the client disconnected, or broke the protocol or a limit: nothing to report.
                 tokio::select! {
                     _ = connection.as_mut() => return,
                     () = shutdown.soft.cancelled() => connection.as_mut().graceful_shutdown(),
@@ -84,7 +84,7 @@ impl<E: Endpoint + 'static> Connections<E> {
     }
 
     /// Waits until all connections have ended.
-    pub(super) async fn ended(self) {
+    pub(super) async fn wait(self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -94,28 +94,28 @@ fn builder(limits: &ConnectionLimits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        // Counts from the end of the answer before: it is the limit of idleness. That of a head is kept by `Watched`.
+        // Measured from the end of the last response: this is the idle timeout. `TimedStream` has that of the headers.
         .header_read_timeout(limits.idle_time)
         .max_header_size(limits.header_bytes)
-        .max_buf_size(limits.header_bytes.max(LEAST_BUFFER));
+        .max_buf_size(limits.header_bytes.max(MIN_BUFFER_BYTES));
     builder
 }
 
 fn service<E: Endpoint + 'static>(
     endpoint: Arc<E>,
-    turns: Turns,
+    phase: RequestPhase,
     local: SocketAddr,
     peer: SocketAddr,
 ) -> impl HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send> {
     service_fn(move |request: Request<Incoming>| {
         let endpoint = endpoint.clone();
-        let turn = turns.begin();
+        let guard = phase.begin();
         let local = LocalAddr(Addr::SocketAddr(local));
         let peer = RemoteAddr(Addr::SocketAddr(peer));
         async move {
             let request = poem::Request::from((request, local, peer, Scheme::HTTP));
             let response = endpoint.get_response(request).await;
-            drop(turn);
+            drop(guard);
             Ok::<_, Infallible>(response.into())
         }
     })

@@ -1,7 +1,7 @@
-//! HTTP/1.1 on a port, with a limit on whatever a client decides: the size of a head, the time it takes, the connections.
+//! An HTTP/1.1 server with limits on connections, header size and client timeouts.
 
 mod connection;
-mod watched;
+mod timed_stream;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,25 +15,25 @@ use tokio::{
 
 use crate::Shutdown;
 
-/// After this long a connection is accepted again where none could be, most likely for want of file descriptors.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// The delay after a failed accept, most likely for lack of file descriptors.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// What clients are limited to.
+/// The limits of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// Open connections; more of them wait to be accepted.
+    /// Open connections; further ones wait to be accepted.
     pub connections: usize,
-    /// Bytes of a request line and its headers together; more are answered 431.
+    /// Bytes of the request line and headers; larger requests get status 431.
     pub header_bytes: usize,
-    /// From a connection's begin, or a request's first byte, to the end of its headers; then the connection is cut.
+    /// From the start of a connection, or the first byte of a request, to the end of its headers; then it is disconnected.
     pub header_time: Duration,
-    /// Between two requests on a connection; then it is closed. Never below `header_time`.
+    /// Between two requests on a connection; then it is closed. At least `header_time`.
     pub idle_time: Duration,
-    /// How long a client may take nothing of an answer; then the connection is cut.
+    /// How long a client may read nothing of a response; then it is disconnected.
     pub stall_time: Duration,
 }
 
-/// Listens, so that the address is known and taken; `setting` names what the address was set by.
+/// Binds the address; `setting` is its setting, for errors.
 pub async fn listen(address: SocketAddr, setting: &str) -> anyhow::Result<Listening> {
     let bound: io::Result<_> = async {
         let listener = TcpListener::bind(address).await?;
@@ -44,51 +44,51 @@ pub async fn listen(address: SocketAddr, setting: &str) -> anyhow::Result<Listen
     bound.with_context(|| format!("cannot listen on {address} ({setting})"))
 }
 
-/// A port, not serving yet.
+/// A bound port that is not served yet.
 pub struct Listening {
     listener: TcpListener,
     address: SocketAddr,
 }
 
 impl Listening {
-    /// Where it listens.
+    /// The bound address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers until the soft shutdown, finishes the requests in flight, and drops what is left at the hard one.
+    /// Serves until the soft shutdown, then finishes requests in flight; the hard shutdown drops them.
     pub async fn serve<E>(self, endpoint: E, limits: ConnectionLimits, shutdown: &Shutdown)
     where
         E: Endpoint + 'static,
     {
-        let places = Arc::new(Semaphore::new(limits.connections));
+        let permits = Arc::new(Semaphore::new(limits.connections));
         let connections = Connections::new(endpoint, limits, shutdown.clone(), self.address);
         loop {
-            let next = next(&self.listener, &places);
-            let Some((stream, peer, place)) = shutdown.soft.run_until_cancelled(next).await else {
+            let next = next(&self.listener, &permits);
+            let Some((stream, peer, permit)) = shutdown.soft.run_until_cancelled(next).await else {
                 break;
             };
-            connections.serve(stream, peer, place);
+            connections.serve(stream, peer, permit);
         }
         drop(self.listener);
-        connections.ended().await;
+        connections.wait().await;
     }
 }
 
-/// The next connection and its place. While there is no place, whoever connects waits in the system's queue.
+/// The next connection and its permit. Without a permit, connections wait in the listen backlog.
 async fn next(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
     // The semaphore is never closed.
-    let place = places.clone().acquire_owned().await.ok();
+    let permit = permits.clone().acquire_owned().await.ok();
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return (stream, peer, place),
+            Ok((stream, peer)) => return (stream, peer, permit),
             Err(error) => {
-                tracing::warn!(%error, "connection cannot be accepted");
-                tokio::time::sleep(ACCEPT_AGAIN).await;
+                tracing::warn!(%error, "accept connection failed");
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
     }

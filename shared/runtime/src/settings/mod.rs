@@ -1,7 +1,7 @@
 //! Types and parsers of settings.
 //!
-//! A URL with a password is a [`SecretUrl`]: clap would print the value of an environment variable in `--help` (declare
-//! such settings with `hide_env_values = true`). What it would print in its errors is hidden by [`parse`].
+//! A URL with a password is a [`SecretUrl`]. clap would print its environment variable in `--help`: declare such settings
+//! with `hide_env_values = true`. [`parse`] removes passwords from clap's errors.
 
 mod refusal;
 mod secret_url;
@@ -12,13 +12,13 @@ use anyhow::Context;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, builder::Resettable};
 pub use secret_url::{SecretUrl, redacted};
 
-/// The settings of this process, from its flags and its environment; ends the process where they are malformed.
+/// Parses flags and environment variables; exits the process if they are invalid.
 #[must_use]
 pub fn parse<Cli: CommandFactory + FromArgMatches>() -> Cli {
     parse_as(Cli::command())
 }
 
-/// The settings of this process, as `command`, which is `Cli`'s with other defaults, reads them.
+/// Like [`parse`], with `command`, which is `Cli`'s with other defaults.
 #[must_use]
 pub fn parse_as<Cli: FromArgMatches>(command: Command) -> Cli {
     let is_empty = |name: &_| env::var_os(name).is_some_and(|value| value.is_empty());
@@ -29,7 +29,7 @@ pub fn parse_as<Cli: FromArgMatches>(command: Command) -> Cli {
     parsed.unwrap_or_else(|error| refusal::without_secrets(error, &mut command).exit())
 }
 
-/// A variable that is set to nothing is not set: `NAME=${NAME:-}` in a compose file says just that.
+/// An empty variable counts as unset: `NAME=${NAME:-}` in a compose file means that.
 fn without_variables(command: Command, is_empty: impl Fn(&OsStr) -> bool) -> Command {
     command.mut_args(|arg: Arg| match arg.get_env() {
         Some(name) if is_empty(name) => arg.env(Resettable::Reset),
@@ -37,18 +37,18 @@ fn without_variables(command: Command, is_empty: impl Fn(&OsStr) -> bool) -> Com
     })
 }
 
-/// The value of a setting that a service cannot do without.
+/// The value of a required setting.
 pub fn required<T>(value: Option<T>, variable: &str, purpose: &str) -> anyhow::Result<T> {
     value.with_context(|| format!("{variable} is not set: it names {purpose}"))
 }
 
-/// Reads a duration such as `250ms`, `30s` or `2m 30s`.
+/// Parses a duration such as `250ms`, `30s` or `2m 30s`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}; a duration is written as 250ms, 30s or 2m"))
 }
 
-/// Reads a number of bytes such as `512`, `256KiB` or `1GiB`; KB, MB and GB are powers of 1,000.
+/// Parses a number of bytes such as `512`, `256KiB` or `1GiB`; KB, MB and GB are powers of 1,000.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic() || unit == ' ');
     let unit = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
@@ -82,10 +82,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variable_that_is_set_to_nothing_is_not_set() {
+    fn empty_variable_is_unset() {
         #[derive(Parser)]
         struct Cli {
-            /// Every test process has it, and it is no number.
+            /// Every test process has this variable, and it is not a number.
             #[arg(long, env = "PATH", default_value = "7")]
             number: u32,
         }
@@ -107,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_are_none_are_refused() {
+    fn invalid_sizes_are_refused() {
         for text in ["", "KiB", "1.5MiB", "-1", "1 parsec", "99999999TiB"] {
             assert!(bytes(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn durations_are_written_for_people() {
+    fn durations_have_units() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert!(duration("10").unwrap_err().contains("30s"));
     }

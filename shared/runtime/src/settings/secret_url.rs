@@ -1,11 +1,11 @@
-//! URLs that may hold a password.
+//! URLs that may contain a password.
 
 use std::fmt;
 
 use anyhow::{Context, anyhow};
 use url::Url;
 
-/// A URL without what could be secret: the user, the password, the query.
+/// A URL without user, password and query, which may be secret.
 #[must_use]
 pub fn redacted(url: &Url) -> String {
     if hides_credentials(url) {
@@ -20,41 +20,41 @@ pub fn redacted(url: &Url) -> String {
     url.into()
 }
 
-/// What stands for a URL of which it is not known where its password ends.
+/// Shown instead of a URL in which the end of the password is uncertain.
 const NOT_SHOWN: &str = "(not a URL)";
 
-/// Whether a part of the password may stand where no password belongs: `u:12/x@host` has the host `u`, and so has `u:12#x`.
+/// Whether another part of the URL may contain part of a password: `u:12/x@host` has the host `u`, and so has `u:12#x`.
 fn hides_credentials(url: &Url) -> bool {
-    let behind = |text: Option<&str>| text.is_some_and(|text| text.contains('@'));
+    let has_at = |text: Option<&str>| text.is_some_and(|text| text.contains('@'));
     url.cannot_be_a_base()
         || !(url.has_host() || is_local_postgres(url))
         || url.fragment().is_some()
         || url.path().contains('@')
-        || behind(url.query())
+        || has_at(url.query())
 }
 
-/// PostgreSQL on this machine has no host: its socket is the default one, or that of `?host=/run/postgresql`.
+/// Local PostgreSQL has no host: the socket is the default one, or that of `?host=/run/postgresql`.
 fn is_local_postgres(url: &Url) -> bool {
     ["postgres://", "postgresql://"]
         .iter()
         .any(|prefix| url.as_str().starts_with(prefix))
 }
 
-/// A URL that may hold a password: neither `Debug` nor `Display` shows it.
+/// A URL that may contain a password: neither `Debug` nor `Display` shows it.
 ///
-/// The file of an SQLite database, `sqlite:…`, holds none and is shown.
+/// The file of a SQLite database, `sqlite:…`, contains none and is shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(String);
 
 impl SecretUrl {
-    /// The URL, checked; the error names the variable that it was set by, and does not show the value.
+    /// Parses the URL; an error names the variable and does not show the value.
     pub fn parse(&self, variable: &str) -> anyhow::Result<Url> {
         self.url()
             .map_err(|reason| anyhow!(reason))
             .with_context(|| format!("{variable} is not a URL"))
     }
 
-    /// The URL, checked; the error says what is wrong and does not show the value.
+    /// Parses the URL; an error does not show the value.
     pub fn url(&self) -> Result<Url, String> {
         let url = Url::parse(&self.0).map_err(|error| error.to_string())?;
         if self.is_file() || !hides_credentials(&url) {
@@ -67,7 +67,7 @@ impl SecretUrl {
         )
     }
 
-    /// The URL as it was given, with its secrets.
+    /// The URL as configured, with its secrets.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -112,49 +112,49 @@ mod tests {
 
     #[test]
     fn secrets_of_a_url_are_not_shown() {
-        let url = secret("postgres://ann:geheim@db:5432/shop?password=geheim");
+        let url = secret("postgres://ann:hunter2@db:5432/shop?password=hunter2");
         assert_eq!(
             format!("{url} {url:?}"),
             "postgres://db:5432/shop postgres://db:5432/shop"
         );
-        assert!(url.expose().contains("geheim"));
+        assert!(url.expose().contains("hunter2"));
     }
 
     #[test]
-    fn url_that_is_none_is_told_by_its_variable_alone() {
+    fn invalid_url_is_reported_by_its_variable_only() {
         for text in [
-            "//ann:geheim@db",
-            "ann:geheim@db",
-            "postgres://ann:x#geheim@db/shop",
-            "postgres://ann:12#geheim@db/shop",
-            "postgres://ann:12?geheim@db/shop",
-            "redis://ann:12/geheim@db",
-            "redis:ann:geheim@db",
-            "redis:/ann:geheim@db",
-            "nats://ann:12/gehe@im@db",
-            "http://ann:12\\geheim@db",
-            "postgres:/ann:geheim@db",
-            "postgres:///ann:geheim@db",
-            "postgres://ann:geheim@/shop",
-            "postgres:///shop?user=ann@geheim",
-            "postgresql:///shop#geheim",
-            "redis:///geheim",
+            "//ann:hunter2@db",
+            "ann:hunter2@db",
+            "postgres://ann:x#hunter2@db/shop",
+            "postgres://ann:12#hunter2@db/shop",
+            "postgres://ann:12?hunter2@db/shop",
+            "redis://ann:12/hunter2@db",
+            "redis:ann:hunter2@db",
+            "redis:/ann:hunter2@db",
+            "nats://ann:12/hunt@er2@db",
+            "http://ann:12\\hunter2@db",
+            "postgres:/ann:hunter2@db",
+            "postgres:///ann:hunter2@db",
+            "postgres://ann:hunter2@/shop",
+            "postgres:///shop?user=ann@hunter2",
+            "postgresql:///shop#hunter2",
+            "redis:///hunter2",
         ] {
             let url = secret(text);
             let error = format!("{:#}", url.parse("DATABASE_URL").unwrap_err());
             assert!(error.contains("DATABASE_URL"), "{error}");
-            assert!(!error.contains("gehe"), "{error}");
-            assert!(!url.to_string().contains("gehe"), "{url}");
+            assert!(!error.contains("hunt"), "{error}");
+            assert!(!url.to_string().contains("hunt"), "{url}");
             if let Ok(url) = Url::parse(text) {
-                assert!(!redacted(&url).contains("gehe"), "{url}");
+                assert!(!redacted(&url).contains("hunt"), "{url}");
             }
         }
     }
 
     #[test]
-    fn database_at_a_socket_needs_no_host() {
+    fn database_on_a_socket_needs_no_host() {
         for text in ["postgres:///shop", "postgresql://"] {
-            let url = secret(&format!("{text}?host=/run/postgresql&password=geheim"));
+            let url = secret(&format!("{text}?host=/run/postgresql&password=hunter2"));
             assert_eq!(url.parse("DATABASE_URL").unwrap().as_str(), url.expose());
             assert_eq!(url.to_string(), text);
         }

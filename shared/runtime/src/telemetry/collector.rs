@@ -1,4 +1,4 @@
-//! Requests to the collector of the traces.
+//! The HTTP client for the trace collector.
 
 use std::{
     error::Error,
@@ -21,15 +21,15 @@ use url::Url;
 
 use crate::settings::redacted;
 
-/// How long the collector may take to answer.
-const ANSWER: Duration = Duration::from_secs(10);
+/// The timeout of a request.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest answer: it is a status with at most a few words.
-const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// The maximum size of a response, which is a status with a short text.
+const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
 type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// The HTTP client of the exporter, which says once when the collector does not take the traces, and when it does again.
+/// The HTTP client of the exporter. It logs once when exporting fails, and when it works again.
 #[derive(Debug)]
 pub(super) struct Collector {
     http: Http,
@@ -65,11 +65,11 @@ impl Collector {
                 tracing::warn!(
                     error,
                     url = self.url,
-                    "the collector does not take the traces, they are lost meanwhile"
+                    "export traces failed, they are dropped meanwhile"
                 );
             }
             None if was_failing => {
-                tracing::info!(url = self.url, "the collector takes the traces again");
+                tracing::info!(url = self.url, "export traces works again");
             }
             _ => {}
         }
@@ -78,20 +78,20 @@ impl Collector {
 
 #[async_trait]
 impl HttpClient for Collector {
-    /// Sends from our runtime: the thread that the SDK calls this on has none.
+    /// Sends on our runtime: the SDK's thread has none.
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let http = self.http.clone();
-        let exchange = async move { timeout(ANSWER, exchange(http, request)).await };
+        let exchange = async move { timeout(RESPONSE_TIMEOUT, exchange(http, request)).await };
         let answered = match self.runtime.spawn(exchange).await {
             Ok(Ok(answered)) => answered,
-            Ok(Err(_)) => Err(format!("no answer within {ANSWER:?}").into()),
-            // The runtime ends, and with it the process.
+            Ok(Err(_)) => Err(format!("no response within {RESPONSE_TIMEOUT:?}").into()),
+            // The runtime is shutting down, and with it the process.
             Err(error) => return Err(error.into()),
         };
         match &answered {
             Ok(answer) if answer.status().is_success() => self.note(None),
             Ok(answer) => self.note(Some(&*HttpError::from(format!(
-                "it answers {}",
+                "status {}",
                 answer.status()
             )))),
             Err(error) => self.note(Some(&**error)),
@@ -103,11 +103,11 @@ impl HttpClient for Collector {
 async fn exchange(http: Http, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
     let answer = http.request(request.map(Full::new)).await?;
     let (head, body) = answer.into_parts();
-    let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await?;
+    let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await?;
     Ok(Response::from_parts(head, body.to_bytes()))
 }
 
-/// What the connector asks for and plain HTTP does not need.
+/// A TLS configuration for the connector, which plain HTTP does not use.
 fn without_roots() -> anyhow::Result<ClientConfig> {
     let config = ClientConfig::builder_with_provider(ring::default_provider().into())
         .with_safe_default_protocol_versions()?

@@ -1,8 +1,8 @@
-//! Where in a trace something stands, as W3C's `traceparent` header writes it.
+//! Trace context in the format of the W3C `traceparent` header.
 
 use std::fmt;
 
-/// A place in a trace: what continues it elsewhere is below the span that it names.
+/// The context of a span: spans of other processes can be its children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     pub(super) trace: u128,
@@ -11,10 +11,10 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// The name of the header that carries it, in HTTP as in NATS.
+    /// The name of the header, in HTTP and NATS.
     pub const HEADER: &'static str = "traceparent";
 
-    /// Reads the value of the header; nothing where it is malformed, as the specification asks for.
+    /// Parses the header's value; `None` if it is malformed, as the specification requires.
     #[must_use]
     pub fn parse(header: &str) -> Option<Self> {
         let mut parts = header.split('-');
@@ -22,7 +22,7 @@ impl TraceContext {
         let trace = hexadecimal(parts.next()?, 32)?;
         let span = hexadecimal(parts.next()?, 16)?;
         let flags = hexadecimal(parts.next()?, 2)?;
-        // Later versions may append parts. 255 is no version, and zeros are no ids.
+        // Later versions may append parts. Version 255 and ids of zeros are invalid.
         let is_known = version != 0xff && (version != 0 || parts.next().is_none());
         let context = Self {
             trace,
@@ -32,7 +32,7 @@ impl TraceContext {
         (is_known && trace != 0 && span != 0).then_some(context)
     }
 
-    /// The trace, as logs and tracing tools show it.
+    /// The trace id, as logs and tracing tools show it.
     #[must_use]
     pub fn trace_id(self) -> impl fmt::Display + fmt::Debug {
         format!("{:032x}", self.trace)
@@ -47,7 +47,7 @@ impl fmt::Display for TraceContext {
     }
 }
 
-/// Exactly so many digits, in lower case.
+/// Parses exactly `digits` lower-case hexadecimal digits.
 fn hexadecimal(text: &str, digits: usize) -> Option<u128> {
     let allowed = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let is_number = text.len() == digits && text.bytes().all(allowed);
@@ -63,7 +63,7 @@ mod tests {
     const EXAMPLE: &str = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
 
     #[test]
-    fn context_comes_back_from_its_header() {
+    fn context_survives_the_round_trip() {
         let context = TraceContext::parse(EXAMPLE).unwrap();
         assert_eq!(context.to_string(), EXAMPLE);
         assert_eq!(
@@ -79,20 +79,20 @@ mod tests {
     }
 
     #[test]
-    fn flags_that_are_not_known_yet_are_ignored() {
+    fn unknown_flags_are_ignored() {
         let header = EXAMPLE.replace("-01", "-fe");
         assert!(!TraceContext::parse(&header).unwrap().sampled);
     }
 
     #[test]
-    fn later_version_may_have_more_parts_and_this_one_may_not() {
+    fn only_later_versions_may_have_more_parts() {
         let later = EXAMPLE.replacen("00-", "01-", 1) + "-what-comes";
         assert_eq!(TraceContext::parse(&later), TraceContext::parse(EXAMPLE));
         assert_eq!(TraceContext::parse(&format!("{EXAMPLE}-more")), None);
     }
 
     #[test]
-    fn malformed_header_is_no_context() {
+    fn malformed_header_is_ignored() {
         for header in [
             "",
             "-",

@@ -1,7 +1,7 @@
-//! Traces on their way to a collector: OTLP over HTTP, with protobuf.
+//! Export of traces to a collector: OTLP over HTTP, with protobuf.
 //!
-//! A thread of the SDK holds back up to 2,048 spans and sends them in batches; what is beyond that, because the
-//! collector is away or slow, is dropped. Whoever ends a span never waits for it.
+//! A thread of the SDK buffers up to 2,048 spans and sends them in batches. Further spans are dropped while the collector
+//! is unavailable or slow. Ending a span never blocks.
 
 use std::{env, time::Duration};
 
@@ -22,15 +22,15 @@ pub(super) const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
 const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 
-/// How long the end of the process may wait until the last spans are sent.
-const FLUSH: Duration = Duration::from_secs(3);
+/// How long the process may take at its end to send the last spans.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Sends what is held back when it is dropped.
+/// Sends the buffered spans when it is dropped.
 #[derive(Debug)]
 pub(super) struct Export(SdkTracerProvider);
 
 impl Export {
-    /// Makes every span from now on go to the collector. To be called once, in a tokio runtime.
+    /// Starts the export of all spans. To be called once, in a tokio runtime.
     pub(super) fn start(endpoint: &SecretUrl, program: &'static str) -> anyhow::Result<Self> {
         let base = base_url(endpoint)?;
         check_protocol(env::var(PROTOCOL).ok().as_deref())?;
@@ -51,10 +51,10 @@ impl Export {
 }
 
 impl Drop for Export {
-    /// Blocks this thread, but no other: the spans are sent by those of the runtime.
+    /// Blocks this thread only: the runtime's threads send the spans.
     fn drop(&mut self) {
-        if let Err(error) = self.0.shutdown_with_timeout(FLUSH) {
-            tracing::warn!(%error, "the last spans were not sent");
+        if let Err(error) = self.0.shutdown_with_timeout(FLUSH_TIMEOUT) {
+            tracing::warn!(%error, "export of the last spans failed");
         }
     }
 }
@@ -68,7 +68,7 @@ fn base_url(endpoint: &SecretUrl) -> anyhow::Result<Url> {
     Ok(without_credentials(url))
 }
 
-/// The SDK does not send them, but would write them to the log.
+/// The SDK does not use them, but would log them.
 fn without_credentials(mut url: Url) -> Url {
     if url.username().is_empty() && url.password().is_none() {
         return url;
@@ -82,16 +82,16 @@ fn without_credentials(mut url: Url) -> Url {
     url
 }
 
-/// The variable is that of many programs; what it asks for may be something that this one cannot do.
+/// The variable is common to many programs, and may name a protocol that is not supported here.
 fn check_protocol(protocol: Option<&str>) -> anyhow::Result<()> {
     ensure!(
         matches!(protocol, None | Some("" | "http/protobuf")),
-        "{PROTOCOL} is not http/protobuf, which is all that is built in"
+        "{PROTOCOL} is not http/protobuf, the only supported protocol"
     );
     Ok(())
 }
 
-/// Where a collector takes traces, below the address of the collector.
+/// The URL for traces, below that of the collector.
 fn signal_url(base: &Url) -> String {
     let mut url = base.clone();
     let path = format!("{}/v1/traces", url.path().trim_end_matches('/'));
@@ -99,7 +99,7 @@ fn signal_url(base: &Url) -> String {
     url.into()
 }
 
-/// What the spans say of this process; the environment outdoes what we know.
+/// The resource attributes of this process; the environment takes precedence.
 fn resource(program: &'static str) -> Resource {
     let instance = format!("{:016x}", rand::random::<u64>());
     let resource = Resource::builder_empty()
@@ -125,27 +125,27 @@ mod tests {
     }
 
     #[test]
-    fn traces_have_their_place_below_the_collector() {
+    fn traces_are_sent_below_the_url_of_the_collector() {
         for (endpoint, url) in [
             ("http://host:4318", "http://host:4318/v1/traces"),
             ("https://host/otlp/", "https://host/otlp/v1/traces"),
-            ("http://ann:geheim@host:4318", "http://host:4318/v1/traces"),
+            ("http://ann:hunter2@host:4318", "http://host:4318/v1/traces"),
         ] {
             assert_eq!(signal_url(&base(endpoint).unwrap()), url);
         }
     }
 
     #[test]
-    fn endpoint_that_cannot_be_is_told_by_its_variable_alone() {
-        for endpoint in ["geheim", "host:4318", "grpc://geheim@host", "http://", ""] {
+    fn invalid_endpoint_is_reported_by_its_variable_only() {
+        for endpoint in ["hunter2", "host:4318", "grpc://hunter2@host", "http://", ""] {
             let error = base(endpoint).unwrap_err();
             assert!(error.contains(ENDPOINT), "{endpoint}: {error}");
-            assert!(!error.contains("geheim"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 
     #[test]
-    fn protocol_that_is_not_built_in_is_refused() {
+    fn unsupported_protocol_is_refused() {
         for protocol in [None, Some(""), Some("http/protobuf")] {
             assert!(check_protocol(protocol).is_ok());
         }

@@ -1,31 +1,30 @@
-//! Which lines are logged.
+//! The log filter.
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-/// What libraries may log at most: beyond that they write the addresses that they were given, with passwords.
+/// The maximum log level of libraries that log addresses with passwords above it.
 const LIMITS: [(&str, Level); 3] = [
     ("aws_runtime", Level::DEBUG),
     ("sea_orm", Level::DEBUG),
     ("opentelemetry-otlp", Level::INFO),
 ];
 
-/// Whether something may be logged, whatever is asked for.
+/// Whether an event may be logged with any filter.
 pub(super) fn is_allowed(metadata: &Metadata<'_>) -> bool {
     LIMITS
         .iter()
         .all(|(target, most)| !metadata.target().starts_with(target) || metadata.level() <= most)
 }
 
-/// The filter as it was written, if it is one. A word that is no level would be taken for the name of a module, of which
-/// alone everything is logged then.
+/// The text, if it is a valid filter. A misspelled level would otherwise be taken as the name of the only module to log.
 pub(super) fn checked(text: &str) -> Result<String, String> {
-    of(text).map(|_| text.to_owned())
+    parse(text).map(|_| text.to_owned())
 }
 
-/// The filter that a text stands for.
-pub(super) fn of(text: &str) -> Result<EnvFilter, String> {
-    // A bracket names spans and their fields, in a syntax of its own, which goes on behind commas.
+/// Parses a filter.
+pub(super) fn parse(text: &str) -> Result<EnvFilter, String> {
+    // A bracket begins a span filter, whose syntax may contain commas.
     let plain = text
         .split(',')
         .take_while(|directive| !directive.contains('['));
@@ -48,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn word_that_is_no_level_is_refused_with_those_that_are() {
+    fn invalid_level_is_refused_with_the_valid_ones() {
         for text in [
             "warning",
             "verbose",
@@ -68,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_are_taken_for_all_or_by_module() {
+    fn levels_apply_to_all_or_to_a_module() {
         for text in [
             "warn",
             "WARN",

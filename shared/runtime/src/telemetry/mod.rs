@@ -1,4 +1,4 @@
-//! Logs, to standard error, so that standard output stays free for what a command prints; and traces, to a collector.
+//! Logs on standard error, since standard output is for the output of commands; and traces to a collector.
 
 mod collector;
 mod context;
@@ -18,7 +18,7 @@ use tracing_subscriber::{
 use self::export::Export;
 use crate::settings::SecretUrl;
 
-/// What is logged, and in which form; and where traces go.
+/// The settings of logs and traces.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Logs and traces")]
 pub struct TelemetrySettings {
@@ -31,35 +31,35 @@ pub struct TelemetrySettings {
     )]
     pub log: String,
 
-    /// In which form.
+    /// The format of the logs.
     #[arg(long, env, value_enum, default_value_t = LogFormat::Pretty)]
     pub log_format: LogFormat,
 
-    /// Collector of OpenTelemetry traces, which takes OTLP over HTTP, as in `http://host:4318`; no traces when not set
+    /// OpenTelemetry collector for traces, OTLP over HTTP, as in `http://host:4318`; no traces if not set
     ///
     /// `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER` and
-    /// `OTEL_TRACES_SAMPLER_ARG` are read as every OpenTelemetry SDK reads them.
+    /// `OTEL_TRACES_SAMPLER_ARG` have the meaning of the OpenTelemetry specification.
     #[arg(long, env, value_name = "URL", hide_env_values = true)]
     pub otel_exporter_otlp_endpoint: Option<SecretUrl>,
 }
 
-/// The form of the logs.
+/// The format of the logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people, in colour on a terminal.
+    /// Human-readable lines, in colour on a terminal.
     Pretty,
-    /// One JSON object per line, for machines.
+    /// One JSON object per line.
     Json,
 }
 
-/// Sends the last spans when it is dropped, which takes a few seconds at most: to be kept until the process ends.
+/// Sends the last spans when it is dropped, which takes a few seconds at most. To be kept until the process ends.
 #[must_use]
 #[derive(Debug)]
 pub struct Telemetry {
     _export: Option<Export>,
 }
 
-/// Starts logging, and traces of `program` where a collector is set; to be called once, before anything else logs.
+/// Starts logs, and traces of `program` if a collector is set. To be called once, before anything is logged.
 pub fn init(settings: &TelemetrySettings, program: &'static str) -> anyhow::Result<Telemetry> {
     start_logs(settings)?;
     let export = settings
@@ -72,11 +72,10 @@ pub fn init(settings: &TelemetrySettings, program: &'static str) -> anyhow::Resu
 }
 
 fn start_logs(settings: &TelemetrySettings) -> anyhow::Result<()> {
-    let filter = filter::of(&settings.log).map_err(|reason| anyhow::anyhow!("LOG: {reason}"))?;
+    let filter = filter::parse(&settings.log).map_err(|reason| anyhow::anyhow!("LOG: {reason}"))?;
     let subscriber = Subscriber::builder()
         .with_env_filter(filter)
-        // A line that cannot be written, on a disk that is full, would be told on standard error, which panics where
-        // that cannot be written either: no service ends for its log.
+        // Otherwise a failed write, on a full disk, is reported on standard error, which panics if that fails too.
         .log_internal_errors(false)
         .with_writer(io::stderr);
     let allowed = filter_fn(filter::is_allowed);

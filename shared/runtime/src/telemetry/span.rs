@@ -1,7 +1,7 @@
-//! Spans of traces, for what goes on in several traces at once and across processes.
+//! Spans for operations that belong to several traces at once and cross processes.
 //!
-//! They are made by hand rather than from those of `tracing`: a span here may begin before it is known what it is
-//! about, and a step that several chunks share is a span in the trace of each. While traces are off, nothing is kept.
+//! They are created directly instead of with `tracing`: a span may begin before its chunk is known, and a step that several
+//! chunks share is a span in the trace of each. While traces are off, spans record nothing.
 
 use std::{
     borrow::Cow,
@@ -22,12 +22,12 @@ pub use opentelemetry::{Value, trace::SpanKind};
 
 use super::TraceContext;
 
-/// What the spans are by: all of them are ours.
+/// The instrumentation scope.
 const SCOPE: &str = "jetline";
 
-/// A part of a trace that is not over.
+/// An open span.
 ///
-/// One that is dropped instead of ended was given up, by a shutdown for instance, and is marked as failed.
+/// A span that is dropped instead of ended, by a shutdown for instance, is marked as failed.
 #[must_use]
 #[derive(Debug)]
 pub struct Span {
@@ -36,7 +36,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// Begins a span below `parent`, or a trace.
+    /// Begins a span with `parent`, or the root of a trace.
     pub fn begin(
         kind: SpanKind,
         name: impl Into<Cow<'static, str>>,
@@ -45,7 +45,7 @@ impl Span {
         Self::begin_at(kind, name, parent, SystemTime::now())
     }
 
-    /// Begins a span that goes back to an earlier time.
+    /// Begins a span with an earlier start time.
     pub fn begin_at(
         kind: SpanKind,
         name: impl Into<Cow<'static, str>>,
@@ -68,7 +68,7 @@ impl Span {
         }
     }
 
-    /// Where it stands; nothing while traces are off, unless its parent came from elsewhere.
+    /// Its context; `None` while traces are off, unless its parent is remote.
     #[must_use]
     pub fn context(&self) -> Option<TraceContext> {
         let span = self.open();
@@ -80,7 +80,7 @@ impl Span {
         })
     }
 
-    /// Whether anybody will see what is set on it: not while traces are off, or where it is not sampled.
+    /// Whether it records attributes: not while traces are off or if it is not sampled.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.open().is_recording()
@@ -91,17 +91,17 @@ impl Span {
         self.open().set_attribute(KeyValue::new(name, value));
     }
 
-    /// Changes the name, for what is only known at the end.
+    /// Changes the name, if it is known only at the end.
     pub fn rename(&self, name: impl Into<Cow<'static, str>>) {
         self.open().update_name(name);
     }
 
-    /// Points to a span of another trace.
+    /// Adds a link to a span of another trace.
     pub fn link(&self, to: TraceContext) {
         self.open().add_link(to.into(), Vec::new());
     }
 
-    /// Notes what happened at this moment.
+    /// Adds an event at the current time.
     pub fn event<const N: usize>(
         &self,
         name: &'static str,
@@ -118,13 +118,13 @@ impl Span {
         self.is_ended = true;
     }
 
-    /// Ends it as something that failed.
+    /// Ends it with an error status.
     pub fn fail(mut self, reason: impl Into<Cow<'static, str>>) {
         self.is_ended = true;
         self.open().set_status(Status::error(reason));
     }
 
-    /// Ends it as its result says.
+    /// Ends it with the status of a result.
     pub fn end_with<T, E: Error>(self, result: &Result<T, E>) {
         match result {
             Ok(_) => self.end(),
@@ -140,7 +140,7 @@ impl Span {
 impl Drop for Span {
     fn drop(&mut self) {
         if !self.is_ended {
-            self.open().set_status(Status::error("given up"));
+            self.open().set_status(Status::error("cancelled"));
         }
     }
 }

@@ -1,7 +1,7 @@
-//! A stream that is given up when its client takes too long over a head, or takes nothing of an answer.
+//! A stream with timeouts for a client that sends request headers slowly, or does not read a response.
 //!
-//! The HTTP library limits the time from the end of one answer to the end of the next head, in which a client may also be
-//! idle. A client that sends a head byte by byte has nothing to do with idleness, and gets much less time.
+//! The HTTP library limits the time from the end of a response to the end of the next headers, which includes idle time.
+//! A client that has begun to send headers is not idle, and gets a much shorter timeout here.
 
 use std::{
     io,
@@ -21,17 +21,17 @@ use tokio::{
 
 use super::ConnectionLimits;
 
-/// Whose turn it is: odd while a request is being answered, even while the client is to send one.
+/// Counts the phases of a connection: odd while a request is being answered, even while one is received.
 #[derive(Clone, Default)]
-pub(super) struct Turns(Arc<AtomicU64>);
+pub(super) struct RequestPhase(Arc<AtomicU64>);
 
-/// A request being answered, until it is dropped.
-pub(super) struct Turn(Turns);
+/// A request that is being answered, until this is dropped.
+pub(super) struct RequestGuard(RequestPhase);
 
-impl Turns {
-    pub(super) fn begin(&self) -> Turn {
+impl RequestPhase {
+    pub(super) fn begin(&self) -> RequestGuard {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Turn(self.clone())
+        RequestGuard(self.clone())
     }
 
     fn now(&self) -> u64 {
@@ -39,36 +39,36 @@ impl Turns {
     }
 }
 
-impl Drop for Turn {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.0.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-pub(super) struct Watched<S> {
+pub(super) struct TimedStream<S> {
     stream: S,
-    turns: Turns,
-    /// The turn that `head` belongs to.
-    turn: u64,
+    phase: RequestPhase,
+    /// The phase of the `head` timeout.
+    head_phase: u64,
     head: Deadline,
     stall: Deadline,
 }
 
-impl<S> Watched<S> {
-    /// The time for the first head begins.
-    pub(super) fn new(stream: S, turns: Turns, limits: &ConnectionLimits) -> Self {
+impl<S> TimedStream<S> {
+    /// Starts the timeout of the first headers.
+    pub(super) fn new(stream: S, phase: RequestPhase, limits: &ConnectionLimits) -> Self {
         let mut head = Deadline::new(limits.header_time);
         head.start();
         Self {
             stream,
-            turn: turns.now(),
-            turns,
+            head_phase: phase.now(),
+            phase,
             head,
             stall: Deadline::new(limits.stall_time),
         }
     }
 
-    /// Notes the outcome of a write, and gives up where none came about for too long.
+    /// Passes on the result of a write; an error if the client has read nothing for too long.
     fn stalled<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -84,7 +84,7 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -92,13 +92,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let turn = self.turns.now();
-        if turn != self.turn {
-            // The head that was watched is complete.
-            self.turn = turn;
+        let phase = self.phase.now();
+        if phase != self.head_phase {
+            // The headers are complete.
+            self.head_phase = phase;
             self.head.stop();
         }
-        if turn % 2 == 1 {
+        if phase % 2 == 1 {
             return read;
         }
         if buffer.filled().len() > before {
@@ -112,7 +112,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -144,7 +144,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// A time limit that runs or does not.
+/// A timeout that can be started and stopped.
 struct Deadline {
     limit: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
@@ -160,7 +160,7 @@ impl Deadline {
         }
     }
 
-    /// Begins to count, unless it does already.
+    /// Starts the timeout, unless it is running.
     fn start(&mut self) {
         if self.running {
             return;
@@ -176,7 +176,7 @@ impl Deadline {
         self.running = false;
     }
 
-    /// Ready when the time is up.
+    /// Ready when the timeout has elapsed.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match &mut self.sleep {
             Some(sleep) if self.running => sleep.as_mut().poll(context),
@@ -195,7 +195,7 @@ mod tests {
 
     const HEAD: Duration = Duration::from_secs(10);
 
-    fn watched(turns: &Turns) -> (Watched<DuplexStream>, DuplexStream) {
+    fn timed(phase: &RequestPhase) -> (TimedStream<DuplexStream>, DuplexStream) {
         let limits = ConnectionLimits {
             connections: 1,
             header_bytes: 100,
@@ -204,17 +204,17 @@ mod tests {
             stall_time: HEAD,
         };
         let (ours, theirs) = duplex(4);
-        (Watched::new(ours, turns.clone(), &limits), theirs)
+        (TimedStream::new(ours, phase.clone(), &limits), theirs)
     }
 
-    async fn is_cut(stream: &mut Watched<DuplexStream>) -> bool {
+    async fn is_cut(stream: &mut TimedStream<DuplexStream>) -> bool {
         let error = stream.read_u8().await.unwrap_err();
         error.kind() == io::ErrorKind::TimedOut
     }
 
     #[tokio::test(start_paused = true)]
-    async fn head_that_comes_byte_by_byte_is_given_no_more_time_for_each() {
-        let (mut stream, mut client) = watched(&Turns::default());
+    async fn headers_sent_byte_by_byte_do_not_extend_the_timeout() {
+        let (mut stream, mut client) = timed(&RequestPhase::default());
         let begin = Instant::now();
         let dripping = tokio::spawn(async move {
             while client.write_u8(b'x').await.is_ok() {
@@ -228,15 +228,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn time_between_requests_is_not_that_of_a_head() {
-        let turns = Turns::default();
-        let (mut stream, mut client) = watched(&turns);
+    async fn idle_time_is_not_limited_by_the_header_timeout() {
+        let phase = RequestPhase::default();
+        let (mut stream, mut client) = timed(&phase);
         client.write_u8(b'x').await.unwrap();
         stream.read_u8().await.unwrap();
-        let turn = turns.begin();
+        let guard = phase.begin();
         let read_on = tokio::time::timeout(HEAD * 3, stream.read_u8()).await;
         assert!(read_on.is_err(), "cut while it was answered");
-        drop(turn);
+        drop(guard);
         let read_on = tokio::time::timeout(HEAD * 3, stream.read_u8()).await;
         assert!(read_on.is_err(), "cut while it was idle");
         client.write_u8(b'x').await.unwrap();
@@ -245,8 +245,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn client_that_takes_nothing_of_an_answer_is_cut_and_one_that_takes_some_is_not() {
-        let (mut stream, mut client) = watched(&Turns::default());
+    async fn client_that_reads_nothing_is_disconnected_and_a_slow_one_is_not() {
+        let (mut stream, mut client) = timed(&RequestPhase::default());
         stream.write_all(b"full").await.unwrap();
         let blocked = poll_fn(|context| Pin::new(&mut stream).poll_write(context, b"x"));
         let written = tokio::time::timeout(HEAD / 2, blocked).await;
