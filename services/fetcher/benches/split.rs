@@ -1,4 +1,4 @@
-//! Splitting content at newlines, in blocks as they come from a source.
+//! Benchmark of the splitter, with blocks of the sizes that sources return.
 
 use std::hint::black_box;
 
@@ -17,7 +17,7 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("split");
     group.throughput(Throughput::Bytes(CONTENT as u64));
-    // Lines of products, and short ones; blocks of a file, and of a network.
+    // Lines of products, and short ones; block sizes of files, and of network reads.
     for (line, block) in [(545, 1 << 20), (545, 16 << 10), (40, 1 << 20)] {
         let content = content(line);
         let name = BenchmarkId::new(format!("lines of {line} bytes"), block);
@@ -34,19 +34,19 @@ fn content(line: usize) -> Bytes {
     line.iter().copied().cycle().take(CONTENT).collect()
 }
 
-/// How many chunks the content is cut into.
+/// How many chunks the content is split into.
 fn chunks(content: &Bytes, block: usize) -> usize {
     let mut splitter = Splitter::new(LIMITS, 0, 1);
     let mut chunks = 0;
     for start in (0..content.len()).step_by(block) {
         splitter.push(content.slice(start..content.len().min(start + block)));
-        chunks += cut(&mut splitter);
+        chunks += drain(&mut splitter);
     }
     splitter.finish();
-    chunks + cut(&mut splitter)
+    chunks + drain(&mut splitter)
 }
 
-fn cut(splitter: &mut Splitter) -> usize {
-    let cuts = std::iter::from_fn(|| splitter.cut().ok().flatten());
-    cuts.map(black_box).count()
+fn drain(splitter: &mut Splitter) -> usize {
+    let chunks = std::iter::from_fn(|| splitter.next_chunk().ok().flatten());
+    chunks.map(black_box).count()
 }

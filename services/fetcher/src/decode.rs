@@ -1,12 +1,12 @@
-//! Compressed objects, decompressed as they come.
+//! Streaming decompression.
 //!
-//! The name says what an object is, and its first bytes must agree; a name that says nothing is not believed either:
-//! the first bytes decide. Memory is bounded by the format's window, whatever the object's size. What was decoded before
-//! damage comes before the error, and ends at the same place however the object is read.
+//! The key's extension names the format, and the first bytes must match it; without a known extension the first bytes
+//! decide. Memory is bounded by the format's window, not by the object's size. What is decoded before corrupt data is
+//! returned before the error, and ends at the same offset in every read.
 
 mod blocks;
-mod foreign;
 mod members;
+mod sniff;
 
 use std::{collections::VecDeque, fmt, io, pin::Pin};
 
@@ -16,13 +16,13 @@ use jetline_source::ByteStream;
 
 use self::members::Trailing;
 
-/// The most bytes that are decoded at once: the longest block of what was compressed.
+/// The most bytes that are decoded at once.
 pub const BLOCK: usize = 256 << 10;
 
-/// How an object is stored.
+/// How an object is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// As it is.
+    /// Not compressed.
     Plain,
     /// gzip, of any number of members.
     Gzip,
@@ -34,24 +34,24 @@ pub enum Format {
 
 impl Format {
     const COMPRESSED: [Self; 3] = [Self::Gzip, Self::Zstd, Self::Bzip2];
-    /// How many of an object's first bytes tell its format.
+    /// How many first bytes of an object [`Format::detect`] needs.
     pub const HEAD: usize = 10;
 
-    /// Decides by a key and the object's first bytes: [`Format::HEAD`] of them, or all.
+    /// Detects the format from a key and the object's first bytes: [`Format::HEAD`] of them, or all.
     ///
-    /// Who wants a range of an object asks first: only of [`Format::Plain`] are stored and decoded bytes the same.
+    /// Only for [`Format::Plain`] are stored and decoded offsets the same, so that a range can be read.
     pub fn detect(key: &str, head: &[u8]) -> Result<Self, DecodeError> {
         let named = Self::COMPRESSED
             .into_iter()
             .find(|format| key.ends_with(format.extension()));
         match named {
-            // Nothing is also what a compressed nothing may be.
+            // An empty object is valid in every format.
             _ if head.is_empty() => Ok(Self::Plain),
-            Some(format) if format.begins(head) => Ok(format),
+            Some(format) if format.matches(head) => Ok(format),
             Some(format) => Err(DecodeError::Mismatch { format }),
             None => Ok(Self::COMPRESSED
                 .into_iter()
-                .find(|format| format.is_certain(head))
+                .find(|format| format.is_unambiguous(head))
                 .unwrap_or(Self::Plain)),
         }
     }
@@ -65,12 +65,12 @@ impl Format {
         }
     }
 
-    /// Whether these may be the first bytes; a truncated object may have few.
-    fn begins(self, head: &[u8]) -> bool {
+    /// Whether the first bytes match the magic number, as far as there are any.
+    fn matches(self, head: &[u8]) -> bool {
         let magic: &[u8] = match self {
             Self::Plain => &[],
             Self::Gzip => &[0x1f, 0x8b],
-            // A skippable frame has 16 magic numbers; parallel compressors begin with one.
+            // Skippable frames have 16 magic numbers; parallel compressors begin with one.
             Self::Zstd if head.first().is_some_and(|byte| byte >> 4 == 0x5) => {
                 return head.len() < 4 || head[1..4] == [0x2a, 0x4d, 0x18];
             }
@@ -80,16 +80,16 @@ impl Format {
         head.iter().zip(magic).all(|(byte, magic)| byte == magic)
     }
 
-    /// Whether text cannot begin so.
-    fn is_certain(self, head: &[u8]) -> bool {
+    /// Whether no text can begin with these bytes.
+    fn is_unambiguous(self, head: &[u8]) -> bool {
         match self {
             Self::Plain => true,
             Self::Gzip => head.starts_with(&[0x1f, 0x8b, 0x08]),
-            Self::Zstd => head.len() >= 4 && self.begins(head),
-            // π, or the square root of π when the stream is empty.
+            Self::Zstd => head.len() >= 4 && self.matches(head),
+            // The block header is π; of an empty stream, the square root of π.
             Self::Bzip2 => {
                 let block = head.get(4..10);
-                self.begins(head)
+                self.matches(head)
                     && (block == Some(&[0x31, 0x41, 0x59, 0x26, 0x53, 0x59])
                         || block == Some(&[0x17, 0x72, 0x45, 0x38, 0x50, 0x90]))
             }
@@ -108,15 +108,14 @@ impl fmt::Display for Format {
     }
 }
 
-/// The binary logarithm of the largest window of Zstandard data that is decoded unless more is allowed: 128 MiB, as
-/// zstd itself takes.
-pub const WINDOW_LOG: u32 = 27;
+/// Binary logarithm of the default maximum window of Zstandard data: 128 MiB, the default of `zstd -d`.
+pub const DEFAULT_WINDOW_LOG: u32 = 27;
 
-/// The same of the largest window that can be allowed: more than zstd makes is damage.
-const LARGEST_WINDOW_LOG: u32 = 31;
+/// Binary logarithm of the largest window that zstd can write: a larger one is corrupt data.
+const MAX_WINDOW_LOG: u32 = 31;
 
-/// The object's content, from its stored bytes. After an error nothing comes. `window_log` bounds the memory that
-/// Zstandard data may ask for.
+/// Decompresses an object's stored bytes. The stream ends after an error. `window_log` bounds the memory that Zstandard
+/// data may take.
 pub fn decode(
     key: &str,
     stored: ByteStream,
@@ -131,21 +130,21 @@ pub fn decode(
     .try_flatten()
 }
 
-/// The content as it is, or an error where its first bytes are those of something that is no lines of JSON. It is the same
-/// for whoever reads: it depends on the bytes alone.
-pub fn lines<C>(mut content: C) -> impl Stream<Item = C::Item> + Send + use<C>
+/// The content unchanged, or an error if its first bytes show that it is not JSON Lines. The result depends on the bytes
+/// alone, so that every read gives the same.
+pub fn ensure_json_lines<C>(mut content: C) -> impl Stream<Item = C::Item> + Send + use<C>
 where
     C: Stream<Item = Result<Bytes, DecodeError>> + Send + Unpin,
 {
     stream::once(async move {
-        let mut head = Vec::with_capacity(foreign::HEAD);
+        let mut head = Vec::with_capacity(sniff::HEAD);
         let mut blocks = VecDeque::new();
-        while head.len() < foreign::HEAD
+        while head.len() < sniff::HEAD
             && let Some(block) = content.next().await
         {
             let is_last = block.is_err();
             if let Ok(block) = &block {
-                let missing = foreign::HEAD - head.len();
+                let missing = sniff::HEAD - head.len();
                 head.extend_from_slice(&block[..missing.min(block.len())]);
             }
             blocks.push_back(block);
@@ -153,15 +152,15 @@ where
                 break;
             }
         }
-        match foreign::form(&head) {
-            Some(form) => Err(DecodeError::Foreign { form }),
+        match sniff::detect(&head) {
+            Some(detected) => Err(DecodeError::NotJsonLines { detected }),
             None => Ok(stream::iter(blocks).chain(content)),
         }
     })
     .try_flatten()
 }
 
-/// The first bytes, and the stream with them.
+/// The first bytes, and the stream that still includes them.
 async fn peek(mut stored: ByteStream) -> Result<(Vec<u8>, ByteStream), DecodeError> {
     let mut head = Vec::with_capacity(Format::HEAD);
     let mut blocks = VecDeque::new();
@@ -183,13 +182,13 @@ fn content(
     if format == Format::Plain {
         return stored.map_err(DecodeError::Source).boxed();
     }
-    members::decoded(format, blocks::equal(stored), window_log)
-        .map_err(move |error| damage(format, error, window_log))
+    members::decode(format, blocks::equal_size(stored), window_log)
+        .map_err(move |error| classify(format, error, window_log))
         .boxed()
 }
 
-/// Tells what the source says from what the decoder says.
-fn damage(format: Format, error: io::Error, window_log: u32) -> DecodeError {
+/// Tells an error of the source from one of the decoder.
+fn classify(format: Format, error: io::Error, window_log: u32) -> DecodeError {
     let error = match error.downcast::<jetline_source::Error>() {
         Ok(error) => return DecodeError::Source(error),
         Err(error) => error,
@@ -199,70 +198,70 @@ fn damage(format: Format, error: io::Error, window_log: u32) -> DecodeError {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             DecodeError::Truncated { format }
         }
-        // The decoder has no code for it, only these words.
+        // The decoder has no error code for it, only this message.
         Err(error)
             if format == Format::Zstd
-                && window_log < LARGEST_WINDOW_LOG
+                && window_log < MAX_WINDOW_LOG
                 && error.to_string().contains("too much memory") =>
         {
             DecodeError::Window {
                 mib: (1_u64 << window_log) >> 20,
             }
         }
-        Err(source) => DecodeError::Damaged { format, source },
+        Err(source) => DecodeError::Corrupt { format, source },
     }
 }
 
-/// Why an object's content ends before its end.
+/// Why an object cannot be decoded to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// It could not be read.
     #[error(transparent)]
     Source(#[from] jetline_source::Error),
-    /// It is something else than its name says.
+    /// The first bytes do not match the extension.
     #[error("object is not {format} data although its name ends in {}", .format.extension())]
     Mismatch {
-        /// What the name says.
+        /// The format of the extension.
         format: Format,
     },
-    /// It is no lines of JSON.
-    #[error("object is not JSON Lines: its content begins like {form}")]
-    Foreign {
-        /// What it looks like.
-        form: String,
+    /// It is not JSON Lines.
+    #[error("object is not JSON Lines: its content begins like {detected}")]
+    NotJsonLines {
+        /// What it seems to be.
+        detected: String,
     },
-    /// It ends in the middle.
+    /// It is truncated.
     #[error("{format} data ends too early: the object is truncated")]
     Truncated {
-        /// What it is.
+        /// The format.
         format: Format,
     },
-    /// It goes on behind its end with something else.
+    /// Other bytes follow the compressed data.
     #[error(
         "the {format} data is followed by other bytes, from byte {at} of the object on, that are neither {format} \
          data nor zeros"
     )]
     Trailing {
-        /// What it is.
+        /// The format.
         format: Format,
-        /// Where the other bytes begin, as stored.
+        /// The offset of the other bytes in the stored object.
         at: u64,
     },
-    /// It takes more memory than is allowed; nothing says that it is damaged.
+    /// Its window is larger than allowed; it is not known to be corrupt.
     #[error(
         "zstd data has a window of more than {mib} MiB, as zstd --long makes it: allow more memory with ZSTD_WINDOW, \
          up to 2GiB"
     )]
     Window {
-        /// What is allowed.
+        /// The allowed window, in MiB.
         mib: u64,
     },
-    /// It cannot be decoded from some point on.
-    #[error("{format} data is damaged")]
-    Damaged {
-        /// What it is.
+    /// It is corrupt from some offset on.
+    #[error("{format} data is corrupt")]
+    Corrupt {
+        /// The format.
         format: Format,
-        /// What the decoder says.
+        /// The decoder's error.
         #[source]
         source: io::Error,
     },

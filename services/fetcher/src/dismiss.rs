@@ -1,4 +1,4 @@
-//! `dismiss`: an object that failed, or that may not be read, is not waited for and not counted any more.
+//! `dismiss`: a failed object, or one whose read is refused, no longer counts and is not waited for.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use jetline_records::{EpochId, ObjectId};
 use jetline_store::{Ledger, ledger::Dismissal};
 use rand::{SeedableRng, rngs::StdRng};
 
-/// Which object is dismissed.
+/// The object to dismiss.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DismissSettings {
     /// The object with this number, as `/objects` shows it
@@ -15,14 +15,14 @@ pub struct DismissSettings {
     pub object: u32,
 }
 
-/// What is dismissed.
+/// The dismissed object.
 #[derive(Clone, Copy, Debug)]
 pub struct Dismissed {
     object: u32,
     is_ending: bool,
 }
 
-/// Dismisses a failed object, and ends one that stays open because it may not be read. `seed` makes the id of an epoch.
+/// Dismisses a failed object, or marks one whose read is refused to end. `seed` generates the id of an epoch.
 pub async fn dismiss(
     which: &DismissSettings,
     ledger: &Ledger,

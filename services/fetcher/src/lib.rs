@@ -1,25 +1,26 @@
 //! The fetcher: lists its sources, reads what is new, and publishes it as chunks of whole lines, in these steps:
 //!
-//! list → register in the ledger → lease → read ([`decode`], [`split`]) → publish → settle or read again what was lost.
+//! list → register in the ledger → lease → read ([`decode`], [`split`]) → publish → settle, or read again what was lost.
 //!
-//! What is committed is never read again, whoever crashes; what is not committed is read again, whatever the queue loses.
+//! After a crash of any process, committed ranges are not read again. What is not committed is read again, also when the
+//! queue has lost it.
 
-mod ahead;
-mod broken;
-mod changing;
 pub mod decode;
+mod deferral;
 mod dismiss;
+mod error;
+mod prefetch;
 mod progress;
 mod publish;
 mod reader;
 mod reading;
-mod refusal;
+mod reconcile;
 mod replay;
 mod report;
+mod retry;
 mod settings;
 mod sources;
 pub mod split;
-mod supervise;
 mod terminal;
 mod watermark;
 
@@ -45,19 +46,19 @@ pub use crate::{
     settings::FetcherSettings,
     sources::{RegisterError, Registered, Sources},
 };
-use crate::{progress::Progress, reader::Reader, supervise::Supervisor};
+use crate::{progress::Progress, reader::Reader, reconcile::Reconciler};
 
-/// How often the ledger is asked how far the objects are.
-const LOOK: Duration = Duration::from_millis(200);
+/// How often the ledger is polled for the state of the objects.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Where there are so many that the answer takes long: how many times as long until it is asked again, and how long at most.
-const REST: u32 = 2;
-const LONGEST_REST: Duration = Duration::from_secs(1);
+/// When a poll takes long, the next one follows after this many times its duration, up to the maximum.
+const POLL_BACKOFF_FACTOR: u32 = 2;
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The longest wait between two attempts to list the sources.
-const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// The longest delay between two attempts to list the sources.
+const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// Fetches until every object is done, or, when it watches its sources, until the shutdown.
+/// Fetches until every object has ended; with `WATCH`, until the shutdown.
 pub async fn run(
     settings: &FetcherSettings,
     sources: Sources,
@@ -83,21 +84,21 @@ pub async fn run(
     let begin = Instant::now();
     let registered = stop.run_until_cancelled(run.register()).await.transpose()?;
     if registered.is_some() && !run.has_work() {
-        run.refuse_nothing()?;
+        run.refuse_empty_sources()?;
     } else if registered.is_some() {
         let mut readers = run.spawn_readers(&stop);
-        let looked = run.look_on(&stop, &mut readers).await;
+        let reconciled = run.reconcile(&stop, &mut readers).await;
         stop.cancel();
         while let Some(reader) = readers.join_next().await {
             reader
                 .context("a reader crashed")?
-                .context("the queue does not take the chunks")?;
+                .context("publish chunks failed")?;
         }
-        looked?;
+        reconciled?;
     }
     run.report(begin.elapsed())
         .await
-        .context("cannot read how the objects ended")
+        .context("cannot read the objects' final state")
 }
 
 struct Run {
@@ -107,13 +108,13 @@ struct Run {
     ledger: Ledger,
     randomness: StdRng,
     registered: Arc<Notify>,
-    /// What the run is about is what is registered since it began, from this object on, and these before it, that were
-    /// open then or are replayed. So nothing grows while it watches.
+    /// The report covers the objects registered since the run began, from this one on, and those in `before`, which were
+    /// open then or are replayed. A range, so that memory does not grow while the sources are watched.
     since: Option<ObjectId>,
     before: BTreeSet<ObjectId>,
-    /// Whether anything was open when the sources were listed.
+    /// Whether any object was open when the sources were last listed.
     has_open: bool,
-    /// What the sources held when they were last listed, if they were.
+    /// The result of the last listing.
     listed: Option<Registered>,
 }
 
@@ -122,8 +123,8 @@ impl Run {
         self.settings.watch.is_some() || self.has_open
     }
 
-    /// Where there is nothing at all under the names that were given, they are wrong.
-    fn refuse_nothing(&self) -> anyhow::Result<()> {
+    /// Fails when no location matches any object: the locations are wrong.
+    fn refuse_empty_sources(&self) -> anyhow::Result<()> {
         if let Some(Registered {
             listed: 0, missing, ..
         }) = &self.listed
@@ -137,26 +138,26 @@ impl Run {
         Ok(())
     }
 
-    /// Lists the sources and registers what is new, trying again as long as that may help. A source that is away is waited
-    /// for as any server is at start; one that does not exist is too, where the sources are watched.
+    /// Lists the sources and registers what is new, with retries. An unavailable source is retried until the startup
+    /// timeout, like any server at start; with `WATCH`, so is one that does not exist.
     async fn register(&mut self) -> anyhow::Result<()> {
         let first = Duration::from_millis(200);
-        let mut backoff = Backoff::new(first, LONGEST_DELAY, self.randomness.random());
+        let mut backoff = Backoff::new(first, MAX_DELAY, self.randomness.random());
         let begin = Instant::now();
         let watches = self.settings.watch.is_some();
         loop {
             match self.register_once().await {
                 Ok(()) => return Ok(()),
-                Err(error) if error.is_passing() || (watches && error.is_absent()) => {
+                Err(error) if error.is_transient() || (watches && error.is_not_found()) => {
                     let delay = backoff.next_delay();
                     let is_source = matches!(error, RegisterError::List { .. });
-                    if is_source && begin.elapsed() + delay > self.sources.patience() {
+                    if is_source && begin.elapsed() + delay > self.sources.startup_timeout() {
                         return Err(error).context("cannot start without the sources (SOURCE)");
                     }
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         ?delay,
-                        "the sources are listed again"
+                        "list sources failed, retrying"
                     );
                     tokio::time::sleep(delay).await;
                 }
@@ -166,11 +167,11 @@ impl Run {
     }
 
     async fn register_once(&mut self) -> Result<(), RegisterError> {
-        // Before anything is registered, also by an attempt whose answer is lost.
+        // Read before anything is registered: an attempt may register objects and lose its answer.
         let since = if let Some(since) = self.since {
             since
         } else {
-            // What refused them may be mended since the run before.
+            // The cause of a refusal may have been removed since the last run.
             self.ledger.retry_refused(&self.sources.roots()).await?;
             self.ledger.next().await?
         };
@@ -186,13 +187,13 @@ impl Run {
         let before = open.into_iter().filter(|object| *object < since);
         self.before.extend(before);
         if new > 0 {
-            tracing::info!(listed, new, "object versions were registered");
+            tracing::info!(listed, new, "object versions registered");
             self.registered.notify_waiters();
         }
         Ok(())
     }
 
-    fn spawn_readers(&mut self, stop: &CancellationToken) -> JoinSet<Result<(), broken::Error>> {
+    fn spawn_readers(&mut self, stop: &CancellationToken) -> JoinSet<Result<(), error::Error>> {
         let mut readers = JoinSet::new();
         for _ in 0..self.settings.fetch_objects.get() {
             let reader = Reader {
@@ -209,14 +210,14 @@ impl Run {
         readers
     }
 
-    /// Looks on until the shutdown, or until every object has ended; or until a reader has.
-    async fn look_on(
+    /// Polls the ledger until the shutdown, until every object has ended, or until a reader fails.
+    async fn reconcile(
         &mut self,
         stop: &CancellationToken,
-        readers: &mut JoinSet<Result<(), broken::Error>>,
+        readers: &mut JoinSet<Result<(), error::Error>>,
     ) -> anyhow::Result<()> {
         let randomness = StdRng::from_rng(&mut self.randomness);
-        let mut supervisor = Supervisor::new(
+        let mut reconciler = Reconciler::new(
             self.ledger.clone(),
             self.queue.clone(),
             self.sources.roots(),
@@ -224,42 +225,43 @@ impl Run {
             randomness,
         );
         let mut progress = Progress::on_terminal();
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut polls = tokio::time::interval(POLL_INTERVAL);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_list = self.settings.watch.map(|watch| Instant::now() + watch);
-        let mut backoff = Backoff::new(LOOK, LONGEST_DELAY, self.randomness.random());
+        let mut backoff = Backoff::new(POLL_INTERVAL, MAX_DELAY, self.randomness.random());
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(reader) = readers.join_next() => {
-                    reader.context("a reader crashed")?.context("the queue does not take the chunks")?;
+                    reader.context("a reader crashed")?.context("publish chunks failed")?;
                     break;
                 }
-                _ = looks.tick() => {}
+                _ = polls.tick() => {}
             }
             let began = Instant::now();
-            let looked = supervisor.look().await;
-            looks.reset_after((began.elapsed() * REST).clamp(LOOK, LONGEST_REST));
-            if let Err(error) = looked {
+            let polled = reconciler.poll().await;
+            let interval = began.elapsed() * POLL_BACKOFF_FACTOR;
+            polls.reset_after(interval.clamp(POLL_INTERVAL, MAX_POLL_INTERVAL));
+            if let Err(error) = polled {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "the ledger cannot be read, looking on"
+                    "poll ledger failed, retrying"
                 );
                 continue;
             }
-            let due = self.sources.changing.due();
+            let due = self.sources.deferrals.due();
             let next = [next_list, due].into_iter().flatten().min();
             if next.is_some_and(|at| at <= Instant::now()) {
                 let began = Instant::now();
                 let delay = self.register_again(&mut backoff).await;
-                self.sources.changing.listed(began);
+                self.sources.deferrals.listed(began);
                 next_list = delay.map(|delay| Instant::now() + delay);
             }
             if let Some(progress) = &mut progress {
                 progress.draw(&self.ledger).await;
             }
-            let due = self.sources.changing.due();
-            if next_list.or(due).is_none() && self.has_ended(&supervisor).await {
+            let due = self.sources.deferrals.due();
+            if next_list.or(due).is_none() && self.has_ended(&reconciler).await {
                 break;
             }
         }
@@ -269,7 +271,7 @@ impl Run {
         Ok(())
     }
 
-    /// In the middle of a run no error of a source is fatal. Returns when the sources are to be listed next, if at all.
+    /// During a run no error of a source is fatal. Returns the delay until the next listing, if there is to be one.
     async fn register_again(&mut self, backoff: &mut Backoff) -> Option<Duration> {
         let Err(error) = self.register_once().await else {
             backoff.reset();
@@ -277,9 +279,9 @@ impl Run {
         };
         tracing::warn!(
             error = &error as &dyn std::error::Error,
-            "the sources could not be listed"
+            "list sources failed"
         );
-        if error.is_passing() {
+        if error.is_transient() {
             return Some(backoff.next_delay());
         }
         let watch = self.settings.watch?;
@@ -295,7 +297,7 @@ impl Run {
         let listed = self.listed.as_ref();
         let mut report = Report::read(&self.ledger, listed, &objects, elapsed).await?;
         if let Some(listed) = listed {
-            report.left_out = listed.left_out.clone();
+            report.skipped = listed.skipped.clone();
             if self.settings.watch.is_none() {
                 report.missing.clone_from(&listed.missing);
             }
@@ -303,17 +305,17 @@ impl Run {
         Ok(report)
     }
 
-    /// Whether every object has ended, or cannot end in this run: it was refused, or waits for one that was.
-    async fn has_ended(&self, supervisor: &Supervisor) -> bool {
+    /// Whether every object has ended or cannot end in this run: its read was refused, or it waits for such an object.
+    async fn has_ended(&self, reconciler: &Reconciler) -> bool {
         let roots = self.sources.roots();
         if self.ledger.has_ended(&roots).await.unwrap_or(false) {
             return true;
         }
-        let unended = self.ledger.unended_behind_unread(&roots).await;
+        let unended = self.ledger.open_objects_if_blocked(&roots).await;
         let unended = unended.unwrap_or_default();
         !unended.is_empty()
             && unended.iter().all(|object| {
-                object.refused || object.dead || supervisor.waits_for_others(object.object)
+                object.refused || object.dead || reconciler.waits_for_others(object.object)
             })
     }
 }

@@ -17,7 +17,7 @@ use jetline_runtime::{
 use jetline_source::S3Config;
 use jetline_store::{DatabaseSettings, Ledger};
 
-/// Reads what is new in its sources, publishes it, and ends when everything is committed. Start as many as you like.
+/// Reads new objects of its sources, publishes them, and exits when everything is committed. Any number may run.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -45,9 +45,9 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Health(HealthCommand),
-    /// Have objects read again, from one of them on, after the cause of a failure or of rejections is gone
+    /// Read objects again, from one of them on, after the cause of a failure or of rejections was removed
     Replay(ReplaySettings),
-    /// Count a failed object no more, and end one that stays open because it may not be read
+    /// Stop counting a failed object, and end one that stays open because reading it is refused
     Dismiss(DismissSettings),
 }
 

@@ -11,17 +11,17 @@ use jetline_store::{
 
 use crate::terminal::name;
 
-/// How many objects are shown at once.
-const SHOWN: u64 = 8;
+/// The most objects that are shown.
+const MAX_BARS: u64 = 8;
 
-/// The bars of the objects that are being loaded.
+/// The progress bars of the objects that are being loaded.
 pub(crate) struct Progress {
     bars: MultiProgress,
     shown: HashMap<i64, ProgressBar>,
 }
 
 impl Progress {
-    /// Bars on the terminal, if there is one.
+    /// Progress bars, if stderr is a terminal.
     pub(crate) fn on_terminal() -> Option<Self> {
         std::io::stderr().is_terminal().then(|| Self {
             bars: MultiProgress::new(),
@@ -29,7 +29,7 @@ impl Progress {
         })
     }
 
-    /// Draws how far the objects are; what cannot be read is not drawn.
+    /// Draws the progress of the active objects; an error of the ledger is ignored.
     pub(crate) async fn draw(&mut self, ledger: &Ledger) {
         let mut active = Vec::new();
         for state in [State::Reading, State::Loading] {
@@ -38,17 +38,17 @@ impl Progress {
                 ..Filter::default()
             };
             active.extend(
-                objects::list(ledger.connection(), &filter, None, SHOWN)
+                objects::list(ledger.connection(), &filter, None, MAX_BARS)
                     .await
                     .unwrap_or_default(),
             );
         }
         self.shown.retain(|id, bar| {
-            let goes_on = active.iter().any(|object| object.id == *id);
-            if !goes_on {
+            let is_active = active.iter().any(|object| object.id == *id);
+            if !is_active {
                 bar.finish_and_clear();
             }
-            goes_on
+            is_active
         });
         for object in active {
             self.bar(&object);
@@ -71,10 +71,10 @@ impl Progress {
         bar.set_position(object.committed_bytes.cast_unsigned());
     }
 
-    /// Takes the bars away.
+    /// Removes the bars.
     pub(crate) fn clear(&mut self) {
         self.shown.clear();
-        // A terminal that is gone shows nothing anyway.
+        // A closed terminal shows nothing.
         let _ = self.bars.clear();
     }
 }

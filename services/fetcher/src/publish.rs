@@ -1,6 +1,6 @@
-//! Publishes chunks in order, with a bounded number of them waiting for the queue's acknowledgement.
+//! Publishes chunks in order, with a bounded number of unacknowledged ones.
 //!
-//! A full or unreachable queue slows the fetcher down; it never costs a chunk or an object.
+//! While the queue is full or unavailable the fetcher waits; it loses no chunk and fails no object.
 
 use std::{collections::VecDeque, num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -12,36 +12,36 @@ use jetline_runtime::{
 };
 use tokio::time::{Instant, sleep};
 
-const FIRST_DELAY: Duration = Duration::from_millis(50);
-const LONGEST_DELAY: Duration = Duration::from_secs(5);
+const INITIAL_DELAY: Duration = Duration::from_millis(50);
+const MAX_DELAY: Duration = Duration::from_secs(5);
 
-/// A full queue works, and is soon less full: writers must not run dry before the fetcher looks again, which sends a
-/// whole chunk.
-const LONGEST_DELAY_WHILE_FULL: Duration = Duration::from_secs(1);
+/// Shorter, because a full queue works and soon has room: writers must not become idle before the next attempt, which
+/// sends a whole chunk.
+const MAX_DELAY_WHILE_FULL: Duration = Duration::from_secs(1);
 
-/// How often the log says that the queue is full.
-const TELL: Duration = Duration::from_secs(5);
+/// How often a full queue is logged at most.
+const FULL_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(crate) struct Publisher {
     queue: Arc<dyn Queue>,
     window: NonZeroUsize,
     in_flight: VecDeque<InFlight>,
-    away: Backoff,
+    unavailable: Backoff,
     full: Backoff,
-    /// When the last wait for the queue was over.
-    waited: Option<Instant>,
-    /// When the log last said that the queue is full.
-    told: Option<Instant>,
+    /// When the last wait for the queue ended.
+    waited_until: Option<Instant>,
+    /// When a full queue was last logged.
+    full_logged: Option<Instant>,
 }
 
-/// A chunk that was sent and is not acknowledged yet.
+/// A chunk that was sent and is not acknowledged.
 struct InFlight {
     publication: Publication,
     ack: PublishAck,
     sent: Instant,
 }
 
-/// A chunk and the span that is over when the queue has taken it.
+/// A chunk and its span, which ends with the acknowledgement.
 pub(crate) struct Publication {
     pub(crate) chunk: Chunk,
     pub(crate) span: Span,
@@ -53,32 +53,32 @@ impl Publisher {
             queue,
             window,
             in_flight: VecDeque::with_capacity(window.get()),
-            away: Backoff::new(FIRST_DELAY, LONGEST_DELAY, seed),
-            full: Backoff::new(FIRST_DELAY, LONGEST_DELAY_WHILE_FULL, seed),
-            waited: None,
-            told: None,
+            unavailable: Backoff::new(INITIAL_DELAY, MAX_DELAY, seed),
+            full: Backoff::new(INITIAL_DELAY, MAX_DELAY_WHILE_FULL, seed),
+            waited_until: None,
+            full_logged: None,
         }
     }
 
-    /// Sends a chunk, after waiting for the oldest ones where the window is full. An error says that waiting will not help.
+    /// Sends a chunk, after the oldest are acknowledged if the window is full. An error is permanent.
     pub(crate) async fn publish(&mut self, publication: Publication) -> Result<(), Error> {
         while self.in_flight.len() >= self.window.get() {
-            self.settle_oldest().await?;
+            self.await_oldest().await?;
         }
         let sent = self.send(publication).await?;
         self.in_flight.push_back(sent);
         Ok(())
     }
 
-    /// Waits until the queue has taken everything.
+    /// Waits until every chunk is acknowledged.
     pub(crate) async fn flush(&mut self) -> Result<(), Error> {
         while !self.in_flight.is_empty() {
-            self.settle_oldest().await?;
+            self.await_oldest().await?;
         }
         Ok(())
     }
 
-    async fn settle_oldest(&mut self) -> Result<(), Error> {
+    async fn await_oldest(&mut self) -> Result<(), Error> {
         let Some(mut oldest) = self.in_flight.pop_front() else {
             return Ok(());
         };
@@ -87,7 +87,7 @@ impl Publisher {
             oldest = self.send(oldest.publication).await?;
         }
         oldest.publication.span.end();
-        self.away.reset();
+        self.unavailable.reset();
         self.full.reset();
         metrics::counter!(CHUNKS_PUBLISHED).increment(1);
         Ok(())
@@ -109,7 +109,7 @@ impl Publisher {
         }
     }
 
-    /// Waits before a chunk is sent again that was sent then and not taken.
+    /// Waits before a chunk that was sent at `sent` is sent again.
     async fn wait(
         &mut self,
         error: Error,
@@ -117,38 +117,44 @@ impl Publisher {
         sent: Instant,
     ) -> Result<(), Error> {
         let Publication { chunk, span } = publication;
-        if !error.is_passing() {
+        if !error.is_transient() {
             span.event("refusal", [("error", error.to_string().into())]);
             return Err(error);
         }
         metrics::counter!(RETRIES, "part" => "queue").increment(1);
         span.event("retry", [("error", error.to_string().into())]);
-        if self.waited.is_some_and(|waited| sent < waited) {
-            // The wait for one of those that were sent together is the wait for all.
+        if self.waited_until.is_some_and(|waited| sent < waited) {
+            // Chunks that were sent together and failed together wait once.
             return Ok(());
         }
         let full = matches!(error, Error::Full);
-        let backoff = if full { &mut self.full } else { &mut self.away };
+        let backoff = if full {
+            &mut self.full
+        } else {
+            &mut self.unavailable
+        };
         let delay = backoff.next_delay();
-        if !full || self.is_time_to_tell() {
+        if !full || self.is_full_log_due() {
             chunk.log_span().in_scope(|| {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     ?delay,
-                    "the fetcher waits for the queue"
+                    "publish chunk failed, retrying"
                 );
             });
         }
         sleep(delay).await;
-        self.waited = Some(Instant::now());
+        self.waited_until = Some(Instant::now());
         Ok(())
     }
 
-    /// Whether the log has not said for a while that the queue is full; it does now.
-    fn is_time_to_tell(&mut self) -> bool {
-        let due = self.told.is_none_or(|told| told.elapsed() >= TELL);
+    /// Whether a full queue is to be logged now; notes the time if so.
+    fn is_full_log_due(&mut self) -> bool {
+        let due = self
+            .full_logged
+            .is_none_or(|logged| logged.elapsed() >= FULL_LOG_INTERVAL);
         if due {
-            self.told = Some(Instant::now());
+            self.full_logged = Some(Instant::now());
         }
         due
     }
@@ -166,7 +172,7 @@ mod tests {
 
     use super::*;
 
-    /// A queue that holds so many chunks, and is emptied every so often.
+    /// A queue with a capacity of `room` chunks, which is emptied after every period.
     struct Small {
         room: usize,
         every: Duration,
@@ -193,7 +199,7 @@ mod tests {
             if held.0 < period {
                 *held = (period, 0);
             }
-            // Nobody consumes in the first period.
+            // Nothing is consumed in the first period.
             if period == 0 || held.1 == self.room {
                 return Ok(Box::pin(async { Err(Error::Full) }));
             }
@@ -202,15 +208,15 @@ mod tests {
         }
 
         async fn receive(&self, _: usize) -> Result<Vec<Delivery>, Error> {
-            unreachable!("nobody receives")
+            unreachable!("not called")
         }
 
         async fn pending(&self, _: ObjectId) -> Result<u64, Error> {
-            unreachable!("nobody asks")
+            unreachable!("not called")
         }
 
         async fn pending_of_each(&self, _: &[ObjectId]) -> Result<Vec<u64>, Error> {
-            unreachable!("nobody asks")
+            unreachable!("not called")
         }
 
         fn max_body_bytes(&self) -> usize {
@@ -229,7 +235,7 @@ mod tests {
         Publication {
             chunk: Chunk {
                 object: ObjectId::MAX,
-                registration: String::new(),
+                incarnation: String::new(),
                 dataset: String::new(),
                 start: 0,
                 end: 1,
@@ -237,7 +243,7 @@ mod tests {
                 lines: 1,
                 oversized: false,
                 settled: ObjectId::MAX,
-                reading: String::new(),
+                read_attempt: String::new(),
                 trace: None,
                 body: Bytes::new(),
             },
@@ -247,7 +253,7 @@ mod tests {
 
     const WINDOW: usize = 64;
 
-    /// How long so many chunks take.
+    /// Publishes `count` chunks and returns how long it took.
     async fn publish(queue: Arc<Small>, count: usize) -> Duration {
         let begin = Instant::now();
         let window = NonZeroUsize::new(WINDOW).unwrap();
@@ -260,27 +266,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn queue_that_was_full_for_long_is_used_as_soon_as_it_has_room() {
+    async fn publishing_resumes_soon_after_a_queue_that_was_full_for_long_has_room() {
         let full = Duration::from_mins(10);
         let taken = publish(Small::new(WINDOW, full), WINDOW).await;
-        assert!(taken <= full + LONGEST_DELAY_WHILE_FULL, "{taken:?}");
+        assert!(taken <= full + MAX_DELAY_WHILE_FULL, "{taken:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_that_were_refused_together_wait_once() {
+    async fn chunks_that_failed_together_wait_once() {
         let every = Duration::from_millis(250);
-        // A wait of its own for each of the window would take ten times as long as the queue needs for them.
+        // A wait for each chunk of the window would take ten times as long as the queue needs.
         let taken = publish(Small::new(WINDOW, every), WINDOW * 20).await;
         assert!(taken < every * 40, "{taken:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn log_says_every_few_seconds_that_the_queue_is_full() {
-        let queue = Small::new(WINDOW, TELL);
+    async fn full_queue_is_logged_at_intervals() {
+        let queue = Small::new(WINDOW, FULL_LOG_INTERVAL);
         let mut publisher = Publisher::new(queue, NonZeroUsize::MIN, 1);
-        assert!(publisher.is_time_to_tell());
-        assert!(!publisher.is_time_to_tell());
-        sleep(TELL).await;
-        assert!(publisher.is_time_to_tell());
+        assert!(publisher.is_full_log_due());
+        assert!(!publisher.is_full_log_due());
+        sleep(FULL_LOG_INTERVAL).await;
+        assert!(publisher.is_full_log_due());
     }
 }

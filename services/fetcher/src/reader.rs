@@ -1,7 +1,7 @@
-//! Leases objects and reads them, one after another: a large one alone, small ones as a batch.
+//! Leases objects and reads them in order: a large one alone, small ones as a batch.
 //!
-//! What a small object costs is what is done for each one, so the ledger is asked and told once for a batch, and the next
-//! objects are read while the queue has not yet taken the chunks of the last.
+//! The cost of a small object is its round trips, so a batch has one statement for each step, and the next objects are
+//! read while chunks of the last are not acknowledged yet.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,25 +13,25 @@ use jetline_source::ObjectVersion;
 use jetline_store::{
     Ledger,
     entities::objects,
-    ledger::{Reading, Refusal},
+    ledger::{ReadOutcome, Refusal},
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     FetcherSettings,
-    ahead::{self, Leased, Turn},
-    broken::Error,
+    error::Error,
+    prefetch::{self, Leased, Prefetched},
     publish::Publisher,
     reading::{ObjectReading, Outcome},
     sources::Sources,
     watermark::Watermark,
 };
 
-/// How often a reader without work looks for some: another fetcher's leases end without a sign.
-const IDLE: Duration = Duration::from_millis(500);
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LONGEST_DELAY: Duration = Duration::from_secs(5);
+/// How often an idle reader polls for work: the expiry of another fetcher's lease is no event.
+const IDLE_POLL_INTERVAL: Duration = Duration::from_millis(500);
+const INITIAL_DELAY: Duration = Duration::from_millis(100);
+const MAX_DELAY: Duration = Duration::from_secs(5);
 
 /// One of a fetcher's readers.
 pub(crate) struct Reader {
@@ -39,37 +39,37 @@ pub(crate) struct Reader {
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) sources: Arc<Sources>,
     pub(crate) settings: FetcherSettings,
-    /// Unique; the name on its leases.
+    /// Unique; the owner of its leases.
     pub(crate) owner: String,
     pub(crate) seed: u64,
-    /// Rings when objects were registered.
+    /// Notified when objects were registered.
     pub(crate) registered: Arc<Notify>,
 }
 
-/// How the readings of a batch ended.
+/// How the objects of a batch were read.
 #[derive(Default)]
-struct Ended {
-    read: Vec<(ObjectId, Reading)>,
+struct BatchOutcome {
+    read: Vec<(ObjectId, ReadOutcome)>,
     refused: Vec<Refusal>,
 }
 
 impl Reader {
-    /// Reads until it is stopped. Returns an error only for what waiting does not help.
+    /// Reads until it is stopped. An error is permanent.
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let roots = self.sources.roots();
-        let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY, self.seed);
+        let mut backoff = Backoff::new(INITIAL_DELAY, MAX_DELAY, self.seed);
         while !stop.is_cancelled() {
             let wait = match self.lease(&roots).await {
-                Ok(leased) if leased.is_empty() => IDLE,
+                Ok(leased) if leased.is_empty() => IDLE_POLL_INTERVAL,
                 Ok(leased) => match self.read_leased(leased, &stop).await {
                     Ok(()) => {
                         backoff.reset();
                         continue;
                     }
                     Err(Error::Queue(error)) => return Err(Error::Queue(error)),
-                    Err(Error::Ledger(error)) => waiting(&mut backoff, &error),
+                    Err(Error::Ledger(error)) => retry_delay(&mut backoff, &error),
                 },
-                Err(error) => waiting(&mut backoff, &error),
+                Err(error) => retry_delay(&mut backoff, &error),
             };
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -81,7 +81,7 @@ impl Reader {
     }
 
     async fn lease(&self, roots: &[String]) -> Result<Vec<Leased>, jetline_store::Error> {
-        let batch = ahead::batch(self.settings.fetch_batch.get());
+        let batch = prefetch::lease_limits(self.settings.fetch_batch.get());
         let objects = self
             .ledger
             .lease(&self.owner, roots, self.settings.lease, batch)
@@ -95,8 +95,8 @@ impl Reader {
     fn leased(&self, object: objects::Model) -> Result<Leased, jetline_store::Error> {
         let (Some(id), Some(source)) = (ObjectId::new(object.id), self.sources.of(&object.root))
         else {
-            let unknown = format!("object {} at {} was leased", object.id, object.root);
-            return Err(jetline_store::Error::Damaged(unknown));
+            let unknown = format!("object {} of {} was leased", object.id, object.root);
+            return Err(jetline_store::Error::Corrupt(unknown));
         };
         Ok(Leased {
             id,
@@ -112,8 +112,8 @@ impl Reader {
         })
     }
 
-    /// Reads objects to their ends, or until it is stopped or somebody else has one of them. What is not finished then is
-    /// anybody's at once.
+    /// Reads objects to their ends, or until it is stopped or the lease of one is lost. Unfinished objects are released, so
+    /// that another reader can lease them at once.
     async fn read_leased(
         &self,
         leased: Vec<Leased>,
@@ -128,14 +128,14 @@ impl Reader {
         };
         match read {
             Some(Ok(())) => Ok(()),
-            broken_off => {
+            interrupted => {
                 self.ledger.release(&objects, &self.owner).await?;
-                broken_off.unwrap_or(Ok(()))
+                interrupted.unwrap_or(Ok(()))
             }
         }
     }
 
-    /// Renews leases for as long as they can be; returns when somebody else has one of the objects.
+    /// Renews leases; returns when one is lost.
     async fn keep_leases(&self, objects: &[ObjectId]) {
         let mut ticks = tokio::time::interval(self.settings.lease / 3);
         ticks.tick().await;
@@ -146,19 +146,19 @@ impl Reader {
                 Ok(kept) => {
                     let mut objects = objects.iter();
                     if let Some(object) = objects.find(|object| !kept.contains(object)) {
-                        tracing::warn!(%object, "the object was taken from its reader: it ended or is replayed, or another fetcher has it");
+                        tracing::warn!(%object, "lease lost: the object ended, is replayed, or another fetcher has it");
                         return;
                     }
                 }
                 Err(error) => tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "the leases were not renewed"
+                    "renew leases failed"
                 ),
             }
         }
     }
 
-    /// Reads objects in their order. They are finished together, when the queue has taken all of them.
+    /// Reads objects in order. They are finished together, when all their chunks are acknowledged.
     async fn read_batch(&self, leased: Vec<Leased>) -> Result<(), Error> {
         let totals: Vec<_> = leased
             .iter()
@@ -167,20 +167,21 @@ impl Reader {
                 (leased.id, total.map(i64::cast_unsigned))
             })
             .collect();
-        let gaps = self.ledger.gaps_of_batch(&totals).await?;
+        let gaps = self.ledger.gaps_of(&totals).await?;
         let window = self.settings.publish_window;
         let mut publisher = Publisher::new(self.queue.clone(), window, self.seed);
         let mut watermark = Watermark::new(self.ledger.clone());
-        let mut turns = std::pin::pin!(ahead::turns(leased.into_iter().zip(gaps).collect()));
-        let (mut ended, mut damaged) = (Ended::default(), None);
-        while let Some(Turn {
+        let mut prefetched =
+            std::pin::pin!(prefetch::prefetch(leased.into_iter().zip(gaps).collect()));
+        let (mut ended, mut corrupt) = (BatchOutcome::default(), None);
+        while let Some(Prefetched {
             leased,
             gaps,
             stored,
-        }) = turns.next().await
+        }) = prefetched.next().await
         {
             let (id, key, uri) = (leased.id, &leased.object.key, leased.version.uri());
-            tracing::info!(object = %id, object.key = key, reading = leased.object.readings, "reading begins");
+            tracing::info!(object = %id, object.key = key, reading = leased.object.readings, "read object");
             match gaps {
                 Ok(gaps) => {
                     let destination = self.queue.destination();
@@ -191,47 +192,51 @@ impl Reader {
                     match reading.await? {
                         Outcome::Refused(refusal) => ended.refused.push(refusal),
                         Outcome::Read(reading) => {
-                            self.note(&uri, &reading);
+                            self.note_outcome(&uri, &reading);
                             ended.read.push((id, reading));
                         }
                     }
                 }
-                // It keeps its neighbours from nothing.
-                Err(error) => damaged = Some(error),
+                // The other objects of the batch are read all the same.
+                Err(error) => corrupt = Some(error),
             }
         }
         publisher.flush().await?;
         self.finish(&ended).await;
-        damaged.map_or(Ok(()), |error| Err(error.into()))
+        corrupt.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Where an object could not be read to its end, there may be a new version of it to register.
-    fn note(&self, uri: &str, reading: &Reading) {
-        if matches!(reading, Reading::Complete { error: None, .. }) {
-            self.sources.changing.read(uri);
+    /// An object that could not be read to its end may have a new version to register.
+    fn note_outcome(&self, uri: &str, reading: &ReadOutcome) {
+        if matches!(reading, ReadOutcome::Complete { error: None, .. }) {
+            self.sources.deferrals.read(uri);
         } else {
-            self.sources.changing.failed(uri, self.seed);
+            self.sources.deferrals.failed(uri, self.seed);
         }
     }
 
-    /// Notes how readings ended, however long the database is away: what was published is not read again for it.
-    async fn finish(&self, ended: &Ended) {
-        let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY, self.seed);
+    /// Records the outcomes, retrying while the database is unavailable: what was published need not be read again.
+    async fn finish(&self, ended: &BatchOutcome) {
+        let mut backoff = Backoff::new(INITIAL_DELAY, MAX_DELAY, self.seed);
         while let Err(error) = self.ledger.finish(&ended.read, &self.owner).await {
-            tokio::time::sleep(waiting(&mut backoff, &error)).await;
+            tokio::time::sleep(retry_delay(&mut backoff, &error)).await;
         }
-        while let Err(error) = self.ledger.note_refusals(&ended.refused, &self.owner).await {
-            tokio::time::sleep(waiting(&mut backoff, &error)).await;
+        while let Err(error) = self
+            .ledger
+            .record_refusals(&ended.refused, &self.owner)
+            .await
+        {
+            tokio::time::sleep(retry_delay(&mut backoff, &error)).await;
         }
     }
 }
 
-fn waiting(backoff: &mut Backoff, error: &jetline_store::Error) -> Duration {
+fn retry_delay(backoff: &mut Backoff, error: &jetline_store::Error) -> Duration {
     let delay = backoff.next_delay();
     tracing::warn!(
         error = error as &dyn std::error::Error,
         ?delay,
-        "the fetcher waits for the database"
+        "database unavailable, retrying"
     );
     delay
 }

@@ -1,4 +1,4 @@
-//! One object from its source into the queue: exactly what of it is not committed.
+//! Reads one object from its source into the queue: exactly the ranges that are not committed.
 
 use std::{
     ops::ControlFlow,
@@ -18,57 +18,57 @@ use jetline_runtime::{
     telemetry::{Span, SpanKind},
 };
 use jetline_source::ByteStream;
-use jetline_store::ledger::{Gap, Reading, Refusal};
+use jetline_store::ledger::{Gap, ReadOutcome, Refusal};
 
 use crate::{
-    ahead::Leased,
-    broken::{Broken, Error, with_causes},
-    decode::{DecodeError, Format, decode, lines},
+    decode::{DecodeError, Format, decode, ensure_json_lines},
+    error::{Error, ReadError, with_causes},
+    prefetch::Leased,
     publish::{Publication, Publisher},
-    refusal,
-    split::{Cut, Limits, Splitter},
+    retry,
+    split::{Limits, RawChunk, Splitter},
     watermark::Watermark,
 };
 
 /// Decoded bytes.
 type Content = BoxStream<'static, Result<Bytes, DecodeError>>;
 
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LONGEST_DELAY: Duration = Duration::from_secs(10);
+const INITIAL_DELAY: Duration = Duration::from_millis(100);
+const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// The reading of one object.
+/// One read attempt of an object.
 pub(crate) struct ObjectReading {
     leased: Leased,
-    /// What is stored, where it was read ahead.
-    ahead: Option<ByteStream>,
+    /// The stored bytes, if they were prefetched.
+    prefetched: Option<ByteStream>,
     destination: Destination,
     template: Chunk,
-    /// When reading towards the next chunk began.
+    /// When reading of the next chunk's bytes began.
     began: SystemTime,
-    /// How often the source failed since then.
+    /// How often reading failed since then.
     failures: u32,
     backoff: Backoff,
     seed: u64,
     window_log: u32,
 }
 
-/// How the reading of an object ended.
+/// How reading an object ended.
 pub(crate) enum Outcome {
-    /// It was read as far as it can be.
-    Read(Reading),
-    /// It could not be read, for a reason that is not the object's.
+    /// It was read as far as possible.
+    Read(ReadOutcome),
+    /// It could not be read, for a reason outside the object.
     Refused(Refusal),
 }
 
-/// Where chunks go, and the watermark they take along.
-struct Way<'a> {
+/// Where chunks are published, and the watermark they carry.
+struct Output<'a> {
     publisher: &'a mut Publisher,
     watermark: &'a mut Watermark,
 }
 
-/// Where the next chunk starts.
+/// The start of the next chunk.
 #[derive(Clone, Copy)]
-struct At {
+struct Cursor {
     offset: u64,
     line: u32,
 }
@@ -76,7 +76,7 @@ struct At {
 impl ObjectReading {
     pub(crate) fn new(
         leased: Leased,
-        ahead: Option<ByteStream>,
+        prefetched: Option<ByteStream>,
         destination: Destination,
         seed: u64,
         window_log: u32,
@@ -86,7 +86,7 @@ impl ObjectReading {
         Self {
             template: Chunk {
                 object: leased.id,
-                registration: object.registration.clone(),
+                incarnation: object.incarnation.clone(),
                 dataset: object.dataset.clone(),
                 start: 0,
                 end: 0,
@@ -94,40 +94,40 @@ impl ObjectReading {
                 lines: 0,
                 oversized: false,
                 settled: ObjectId::default(),
-                reading: format!("{owner}-{}", object.readings),
+                read_attempt: format!("{owner}-{}", object.readings),
                 trace: None,
                 body: Bytes::new(),
             },
             leased,
-            ahead,
+            prefetched,
             destination,
             began: SystemTime::now(),
             failures: 0,
-            backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY, seed),
+            backoff: Backoff::new(INITIAL_DELAY, MAX_DELAY, seed),
             seed,
             window_log,
         }
     }
 
-    /// Reads and publishes what is missing. When it returns, the publisher may still wait for the queue to take it.
+    /// Reads and publishes the gaps. When it returns, chunks may not be acknowledged yet.
     pub(crate) async fn run(
         &mut self,
         gaps: &[Gap],
         publisher: &mut Publisher,
         watermark: &mut Watermark,
     ) -> Result<Outcome, Error> {
-        let mut way = Way {
+        let mut output = Output {
             publisher,
             watermark,
         };
         let object = &self.leased.object;
-        let mut reading = Reading::Complete {
+        let mut reading = ReadOutcome::Complete {
             bytes: object.total_bytes.unwrap_or_default().cast_unsigned(),
             lines: object.total_lines.unwrap_or_default().cast_unsigned(),
             error: None,
         };
         for gap in gaps {
-            match self.close(*gap, &mut way).await? {
+            match self.fill(*gap, &mut output).await? {
                 ControlFlow::Continue(at) => {
                     if gap.end.is_none() {
                         reading = complete(at, None);
@@ -139,28 +139,28 @@ impl ObjectReading {
         Ok(Outcome::Read(reading))
     }
 
-    /// Publishes a gap, however often the source fails on the way; or says how the reading ends with it.
-    async fn close(
+    /// Publishes a gap, with retries while the source fails; or returns how the read ends.
+    async fn fill(
         &mut self,
         gap: Gap,
-        way: &mut Way<'_>,
-    ) -> Result<ControlFlow<Outcome, At>, Error> {
-        let mut at = At {
+        output: &mut Output<'_>,
+    ) -> Result<ControlFlow<Outcome, Cursor>, Error> {
+        let mut at = Cursor {
             offset: gap.start,
             line: gap.first_line,
         };
         self.began = SystemTime::now();
         loop {
-            let broken = match self.read(gap, &mut at, way).await {
+            let error = match self.read(gap, &mut at, output).await {
                 Ok(()) => return Ok(ControlFlow::Continue(at)),
-                Err(Broken::Off(error)) => return Err(error),
-                Err(broken) => broken,
+                Err(ReadError::Interrupted(error)) => return Err(error),
+                Err(error) => error,
             };
-            if broken.is_refusal() {
-                return Ok(ControlFlow::Break(Outcome::Refused(self.refused(&broken))));
+            if error.is_refusal() {
+                return Ok(ControlFlow::Break(Outcome::Refused(self.refused(&error))));
             }
-            if !broken.is_passing() {
-                let ended = self.ended(gap, at, &broken);
+            if !error.is_transient() {
+                let ended = self.ended(gap, at, &error);
                 return Ok(ControlFlow::Break(Outcome::Read(ended)));
             }
             let delay = self.backoff.next_delay();
@@ -169,21 +169,21 @@ impl ObjectReading {
             tracing::warn!(
                 object = %self.template.object,
                 object.key = self.leased.object.key,
-                error = &broken as &dyn std::error::Error,
+                error = &error as &dyn std::error::Error,
                 ?delay,
-                "reading goes on where it was broken off"
+                "read object failed, resuming"
             );
             tokio::time::sleep(delay).await;
         }
     }
 
-    /// The object stays open, and is tried again later.
-    fn refused(&self, broken: &Broken) -> Refusal {
+    /// The object stays open and is retried later.
+    fn refused(&self, error: &ReadError) -> Refusal {
         let refusals = self.leased.object.refusals.cast_unsigned();
         let refusal = Refusal {
             object: self.leased.id,
-            reason: with_causes(broken),
-            delay: refusal::delay(refusals, self.seed),
+            reason: with_causes(error),
+            delay: retry::delay(refusals, self.seed),
         };
         metrics::counter!(RETRIES, "part" => "source").increment(1);
         tracing::warn!(
@@ -191,44 +191,49 @@ impl ObjectReading {
             object.key = self.leased.object.key,
             error = refusal.reason,
             delay = ?refusal.delay,
-            "the object cannot be read now and stays open"
+            "read object refused, object stays open"
         );
         refusal
     }
 
-    /// How the reading ends with something that does not pass.
+    /// How the read ends with a permanent error.
     ///
-    /// Damage is at the same place whenever the object is read: what is before it can be completed. An object that is
-    /// gone is complete only if nothing behind that place was ever published.
-    fn ended(&self, gap: Gap, at: At, broken: &Broken) -> Reading {
-        let error = with_causes(broken);
+    /// Corrupt data is at the same offset in every read: the part before it can be completed. An object that no longer
+    /// exists is complete only if nothing after the offset was ever published.
+    fn ended(&self, gap: Gap, at: Cursor, error: &ReadError) -> ReadOutcome {
+        let message = with_causes(error);
         tracing::error!(
             object = %self.template.object,
             object.key = self.leased.object.key,
-            error,
-            "the object cannot be read to its end"
+            error = message,
+            "read object failed"
         );
-        if self.is_end(gap, broken) {
-            complete(at, Some(error))
+        if self.is_end(gap, error) {
+            complete(at, Some(message))
         } else {
-            Reading::Unreadable { error }
+            ReadOutcome::Unreadable { error: message }
         }
     }
 
-    /// Whether the object ends for good where it broke.
-    fn is_end(&self, gap: Gap, broken: &Broken) -> bool {
-        if broken.is_refusal() || broken.is_passing() {
+    /// Whether every later read would end at the same offset.
+    fn is_end(&self, gap: Gap, error: &ReadError) -> bool {
+        if error.is_refusal() || error.is_transient() {
             return false;
         }
-        let again_the_same = !matches!(broken, Broken::Content(DecodeError::Source(_)));
-        let only_reading = self.leased.object.readings <= 1;
-        gap.end.is_none() && (again_the_same || only_reading)
+        let is_reproducible = !matches!(error, ReadError::Content(DecodeError::Source(_)));
+        let is_first_read = self.leased.object.readings <= 1;
+        gap.end.is_none() && (is_reproducible || is_first_read)
     }
 
-    async fn read(&mut self, gap: Gap, at: &mut At, way: &mut Way<'_>) -> Result<(), Broken> {
+    async fn read(
+        &mut self,
+        gap: Gap,
+        at: &mut Cursor,
+        output: &mut Output<'_>,
+    ) -> Result<(), ReadError> {
         let limits = Limits {
             chunk_bytes: limit(self.leased.object.chunk_bytes.cast_unsigned()),
-            // An object that was registered before there was this limit has none.
+            // Objects registered by versions without this limit have none.
             chunk_lines: self
                 .leased
                 .object
@@ -249,23 +254,23 @@ impl ObjectReading {
                     Some(Ok(()))
                 }
                 Err(error) => {
-                    let broken = error.into();
-                    // Whoever reads on must cut at the same places: the lines before the break are a chunk only where
+                    let error = error.into();
+                    // The next read must split at the same offsets: the lines before the error are a chunk only if
                     // nothing will ever follow them.
-                    if !self.is_end(gap, &broken) {
-                        return Err(broken);
+                    if !self.is_end(gap, &error) {
+                        return Err(error);
                     }
-                    splitter.break_off();
-                    Some(Err(broken))
+                    splitter.truncate();
+                    Some(Err(error))
                 }
             };
-            while let Some(cut) = splitter.cut()? {
-                self.publish(cut, at, way).await?;
+            while let Some(chunk) = splitter.next_chunk()? {
+                self.publish(chunk, at, output).await?;
             }
             match (ended, gap.end) {
                 (Some(Ok(())), Some(end)) if at.offset < end => {
                     let at = at.offset;
-                    return Err(Broken::Short { at, end });
+                    return Err(ReadError::Short { at, end });
                 }
                 (Some(ended), _) => return ended,
                 (None, _) => {}
@@ -273,15 +278,15 @@ impl ObjectReading {
         }
     }
 
-    /// The content from an offset on, exactly as far as the gap goes.
-    async fn content(&mut self, gap: Gap, from: u64) -> Result<Content, Broken> {
+    /// The content from an offset to the end of the gap.
+    async fn content(&mut self, gap: Gap, from: u64) -> Result<Content, ReadError> {
         let key = self.leased.version.key.clone();
         if from == 0 && gap.end.is_none() {
-            let stored = match self.ahead.take() {
-                Some(ahead) => counted(ahead),
+            let stored = match self.prefetched.take() {
+                Some(prefetched) => counted(prefetched),
                 None => self.stored(0..self.leased.version.size),
             };
-            return Ok(lines(decode(&key, stored, self.window_log).boxed()).boxed());
+            return Ok(ensure_json_lines(decode(&key, stored, self.window_log).boxed()).boxed());
         }
         let head = 0..self.leased.version.size.min(Format::HEAD as u64);
         let head = self
@@ -298,36 +303,41 @@ impl ObjectReading {
         }
         let stored = self.stored(0..self.leased.version.size);
         let content = decode(&key, stored, self.window_log).boxed();
-        Ok(part(lines(content).boxed(), from, gap.end))
+        Ok(part(ensure_json_lines(content).boxed(), from, gap.end))
     }
 
     fn stored(&self, range: std::ops::Range<u64>) -> ByteStream {
         counted(self.leased.source.read(&self.leased.version, range))
     }
 
-    async fn publish(&mut self, cut: Cut, at: &mut At, way: &mut Way<'_>) -> Result<(), Error> {
-        self.template.settled = way.watermark.below(self.leased.id).await?;
+    async fn publish(
+        &mut self,
+        raw: RawChunk,
+        at: &mut Cursor,
+        output: &mut Output<'_>,
+    ) -> Result<(), Error> {
+        self.template.settled = output.watermark.below(self.leased.id).await?;
         self.backoff.reset();
-        *at = At {
-            offset: cut.end,
-            line: cut.first_line.wrapping_add(cut.lines),
+        *at = Cursor {
+            offset: raw.end,
+            line: raw.first_line.wrapping_add(raw.lines),
         };
         let chunk = Chunk {
-            start: cut.start,
-            end: cut.end,
-            first_line: cut.first_line,
-            lines: cut.lines,
-            oversized: cut.oversized,
-            body: cut.body,
+            start: raw.start,
+            end: raw.end,
+            first_line: raw.first_line,
+            lines: raw.lines,
+            oversized: raw.oversized,
+            body: raw.body,
             ..self.template.clone()
         };
         let publication = self.publication(chunk);
-        way.publisher.publish(publication).await?;
+        output.publisher.publish(publication).await?;
         self.began = SystemTime::now();
         Ok(())
     }
 
-    /// Begins the chunk's trace, in which the reading that led to it has its part.
+    /// Begins the chunk's trace, with a span for the read.
     fn publication(&mut self, mut chunk: Chunk) -> Publication {
         let span = self.destination.publishing(&chunk, self.began);
         chunk.trace = span.context();
@@ -348,7 +358,7 @@ fn counted(blocks: ByteStream) -> ByteStream {
     counted.boxed()
 }
 
-/// The bytes of a content from one offset to another; what comes behind them is not decoded.
+/// The content from one offset to another; what follows is not decoded.
 fn part(content: Content, from: u64, end: Option<u64>) -> Content {
     let left = end.map_or(u64::MAX, |end| end.saturating_sub(from));
     stream::try_unfold((content, from, left), async |(mut content, skip, left)| {
@@ -367,10 +377,10 @@ fn part(content: Content, from: u64, end: Option<u64>) -> Content {
     .boxed()
 }
 
-fn complete(at: At, error: Option<String>) -> Reading {
-    Reading::Complete {
+fn complete(at: Cursor, error: Option<String>) -> ReadOutcome {
+    ReadOutcome::Complete {
         bytes: at.offset,
-        // The line behind the last possible one has no number.
+        // After the last possible line the next number wraps to 0.
         lines: u64::from(at.line.wrapping_sub(1)),
         error,
     }

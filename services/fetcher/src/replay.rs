@@ -1,4 +1,4 @@
-//! `replay`: marks objects to be read again, from one of them on; whoever fetches next does it.
+//! `replay`: marks objects to be read again, from one of them on, by running fetchers or the next run.
 
 use std::{collections::HashSet, fmt};
 
@@ -11,7 +11,7 @@ use jetline_store::{
 
 use crate::{FetcherSettings, Sources, terminal::Escaped};
 
-/// Which objects are read again.
+/// Which objects to read again.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReplaySettings {
     /// From the object with this number on, as `/objects` shows it
@@ -23,39 +23,39 @@ pub struct ReplaySettings {
     )]
     pub object: Option<u32>,
 
-    /// From the oldest object on that has rejected lines
+    /// From the oldest object with rejected lines on
     #[arg(long)]
     pub rejects: bool,
 
-    /// Only rejected lines of this reason count, as `/rejects` shows it
+    /// With --rejects: only rejected lines with this reason count, as `/rejects` shows it
     #[arg(long, value_name = "CODE", requires = "rejects")]
     pub reason: Option<Reason>,
 
-    /// Write every row, also where it seems to say the same already: mends what others wrote into the dataset's table
+    /// Write every row, also unchanged ones: repairs what other programs wrote into the dataset's table
     #[arg(long)]
     pub rewrite: bool,
 
-    /// Only say what would be read again
+    /// Only show what would be read again
     #[arg(long)]
     pub dry_run: bool,
 }
 
-/// What is read again.
+/// The objects that are read again.
 #[derive(Clone, Debug)]
 pub struct Replayed {
     objects: Vec<ledger::Replayed>,
     dry_run: bool,
 }
 
-/// Has objects read again: the one that the settings name and everything registered after it. `registration` is random.
+/// Marks objects to be read again: the one that the settings name and every later one. `incarnation` is random.
 ///
-/// It is refused, and nothing is changed, where one of them is not in the sources any more as it was read.
+/// Fails and changes nothing if one of them no longer exists in the sources in the version that was read.
 pub async fn replay(
     which: &ReplaySettings,
     settings: &FetcherSettings,
     sources: &Sources,
     ledger: &Ledger,
-    registration: u64,
+    incarnation: u64,
 ) -> anyhow::Result<Replayed> {
     settings.check_limits()?;
     let dry_run = which.dry_run;
@@ -76,7 +76,7 @@ pub async fn replay(
     let replay = Replay {
         from,
         stored: &stored,
-        registration: &format!("{registration:016x}"),
+        incarnation: &format!("{incarnation:016x}"),
         chunk_bytes: settings.chunk_bytes,
         chunk_lines: settings.chunk_lines,
         max_line_bytes: settings.max_line_bytes,
@@ -91,8 +91,8 @@ pub async fn replay(
         ReplayOutcome::Opened(objects) => Ok(Replayed { objects, dry_run }),
         ReplayOutcome::Unknown => bail!("there is no object {from}: /objects shows their numbers"),
         ReplayOutcome::Missing(missing) => bail!(
-            "cannot replay from object {from} on: everything behind it must be read again, and this is not in the \
-             sources (SOURCE) any more as it was: {}",
+            "cannot replay from object {from} on: every later object must be read again, and these no longer exist in \
+             the sources (SOURCE) in the version that was read: {}",
             Names(&missing)
         ),
     }

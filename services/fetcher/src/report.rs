@@ -1,4 +1,4 @@
-//! The summary: what became of every object and every line, as the ledger says.
+//! The summary of a run: the state and counts of every object, from the ledger.
 
 mod summary;
 
@@ -8,49 +8,49 @@ use std::{
 };
 
 use jetline_records::ObjectId;
-use jetline_source::LeftOut;
+use jetline_source::Skipped;
 use jetline_store::{
     Error, Ledger,
     entities::objects::State,
     read::{
         objects::{self, Filter, ObjectStatus},
-        rejects::{self, Rejects},
+        rejects::{self, RejectSummary},
     },
 };
 
 use crate::Registered;
 
-/// How many objects are asked for at once.
-const PAGE: u64 = 1000;
+/// How many objects one query returns at most.
+const PAGE_SIZE: u64 = 1000;
 
-/// How many objects are shown that had failed before the run.
-const SHOWN: usize = 10;
+/// How many of the objects that had failed before the run are shown at most.
+const MAX_FAILED_SHOWN: usize = 10;
 
-/// What a run did.
+/// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Whether the sources were listed at all, before the run was interrupted.
+    /// Whether the sources were listed before the run was interrupted.
     pub is_listed: bool,
     /// How many objects the sources hold.
     pub listed: usize,
     /// The objects that were open when the run began or were new, in their order.
     pub objects: Vec<ObjectStatus>,
-    /// How many of the other listed ones have failed and are not dismissed.
+    /// How many of the other listed objects have failed and are not dismissed.
     pub failed_before: usize,
-    /// How long it took.
+    /// The duration of the run.
     pub elapsed: Duration,
-    /// Entries of the sources that should have been read and cannot be.
-    pub left_out: LeftOut,
-    /// The locations of which nothing is there.
+    /// Entries of the sources that cannot be read.
+    pub skipped: Skipped,
+    /// The locations that match no object.
     pub missing: Vec<String>,
-    /// The first of those that had failed before.
+    /// The first of the objects that had failed before.
     first_failed: Vec<ObjectStatus>,
-    /// What of the objects was rejected.
-    rejects: HashMap<i64, Rejects>,
+    /// The rejected lines, by object.
+    rejects: HashMap<i64, RejectSummary>,
 }
 
 impl Report {
-    /// Reads how the objects ended.
+    /// Reads the objects' state from the ledger.
     pub(crate) async fn read(
         ledger: &Ledger,
         registered: Option<&Registered>,
@@ -85,15 +85,16 @@ impl Report {
             let page: Vec<ObjectStatus> = page.collect();
             let rejected = page.iter().filter(|object| object.rejected > 0);
             let rejected: Vec<i64> = rejected.map(|object| object.id).collect();
-            let rejects = rejects::of_each(ledger.connection(), &rejected).await;
-            self.rejects
-                .extend(rejects.map_err(|error| Error::reading("read the rejected lines", error))?);
+            let rejects = rejects::summaries(ledger.connection(), &rejected).await;
+            self.rejects.extend(
+                rejects.map_err(|error| Error::from_query("read the rejected lines", error))?,
+            );
             self.objects.extend(page);
         }
         Ok(())
     }
 
-    /// Reads what of the objects that had failed before the run still has, and is not dismissed.
+    /// Reads which of `before` have failed and are not dismissed.
     async fn read_failed(
         &mut self,
         ledger: &Ledger,
@@ -109,7 +110,7 @@ impl Report {
             for object in page {
                 if ObjectId::new(object.id).is_some_and(|id| before.contains(&id)) {
                     self.failed_before += 1;
-                    if self.first_failed.len() < SHOWN {
+                    if self.first_failed.len() < MAX_FAILED_SHOWN {
                         self.first_failed.push(object);
                     }
                 }
@@ -118,10 +119,10 @@ impl Report {
         Ok(())
     }
 
-    /// Whether every object is done, or somebody has dismissed it, and nothing was left out or missing.
+    /// Whether every object is done or dismissed, and nothing was skipped or missing.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        let is_whole = self.left_out.count() == 0 && self.missing.is_empty();
+        let is_whole = self.skipped.count() == 0 && self.missing.is_empty();
         self.is_listed && is_whole && self.failed_before == 0 && self.objects.iter().all(is_settled)
     }
 }
@@ -134,18 +135,18 @@ fn is_settled(object: &ObjectStatus) -> bool {
     }
 }
 
-/// The next page of objects, those behind `after`, which it moves on; nothing when there are no more.
+/// The next page of objects after the id `after`, which it updates; `None` after the last page.
 async fn page(
     ledger: &Ledger,
     filter: &Filter,
     after: &mut Option<i64>,
 ) -> Result<Option<Vec<ObjectStatus>>, Error> {
-    let Some(behind) = *after else {
+    let Some(last) = *after else {
         return Ok(None);
     };
-    let page = objects::list(ledger.connection(), filter, Some(behind), PAGE)
+    let page = objects::list(ledger.connection(), filter, Some(last), PAGE_SIZE)
         .await
-        .map_err(|error| Error::reading("read the objects", error))?;
+        .map_err(|error| Error::from_query("read the objects", error))?;
     *after = page.last().map(|object| object.id);
     Ok(Some(page))
 }

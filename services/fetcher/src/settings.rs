@@ -1,4 +1,4 @@
-//! What is fetched, and how much at once.
+//! The settings of the fetcher.
 
 use std::{
     num::{NonZeroU32, NonZeroUsize},
@@ -9,13 +9,13 @@ use jetline_records::registry;
 use jetline_runtime::settings;
 use jetline_source::{Location, Locations};
 
-/// What a fetcher reads and how.
+/// What a fetcher reads, and its limits.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Fetcher")]
 pub struct FetcherSettings {
-    /// Where objects come from: a directory, a file, or `s3://bucket/prefix`, each perhaps with wildcards, and perhaps
-    /// with the dataset before it, as in `products=s3://bucket/products/*.jsonl.gz`; several are separated by commas. A
-    /// backslash takes the meaning from the wildcard or comma behind it
+    /// Where objects come from: a directory, a file, or `s3://bucket/prefix`, optionally with wildcards, and optionally
+    /// preceded by the dataset, as in `products=s3://bucket/products/*.jsonl.gz`; several are separated by commas. A
+    /// backslash escapes the wildcard or comma after it
     #[arg(long, env, value_name = "[DATASET=]LOCATION")]
     pub source: Vec<Locations>,
 
@@ -23,19 +23,19 @@ pub struct FetcherSettings {
     #[arg(long, env, default_value = "products", value_parser = dataset)]
     pub dataset: String,
 
-    /// Keep listing the sources, this long after the last time; without it, end when every object is done
+    /// List the sources again at this interval; without it, exit when every object has ended
     #[arg(long, env, value_name = "DURATION", value_parser = settings::duration)]
     pub watch: Option<Duration>,
 
-    /// How many bytes of whole lines go into one chunk
+    /// How many bytes of whole lines a chunk has at most
     #[arg(long, env, value_name = "BYTES", value_parser = settings::bytes, default_value = "256KiB")]
     pub chunk_bytes: u64,
 
-    /// How many lines go into one chunk at most, however short they are
+    /// How many lines a chunk has at most
     #[arg(long, env, value_name = "LINES", default_value = "4096")]
     pub chunk_lines: NonZeroU32,
 
-    /// The longest line, in bytes; a longer one is rejected
+    /// The maximum length of a line, in bytes; a longer one is rejected
     #[arg(long, env, value_name = "BYTES", value_parser = settings::bytes, default_value = "512KiB")]
     pub max_line_bytes: u64,
 
@@ -43,28 +43,28 @@ pub struct FetcherSettings {
     #[arg(long, env, default_value = "2")]
     pub fetch_objects: NonZeroUsize,
 
-    /// How many objects are leased at once at most, as long as they are small: together up to 4 MiB
+    /// How many small objects, together up to 4 MiB, are leased at once at most
     #[arg(long, env, default_value = "64")]
     pub fetch_batch: NonZeroUsize,
 
-    /// How many chunks of an object, or of objects that are leased at once, may wait for the queue's acknowledgement
+    /// How many chunks of an object, or of objects that are leased at once, may be unacknowledged
     #[arg(long, env, default_value = "32")]
     pub publish_window: NonZeroUsize,
 
-    /// How long an object stays with a fetcher that has died, until another one reads on
+    /// How long an object stays leased by a fetcher that has died, before another one reads it
     #[arg(long, env, value_name = "DURATION", value_parser = settings::duration, default_value = "30s")]
     pub lease: Duration,
 
-    /// How long nothing of an object may be committed, while the queue holds nothing of it, until what is missing is read
-    /// again
+    /// What is missing of an object is read again when for so long nothing of it was committed, and the queue holds nothing
+    /// of it
     #[arg(long, env, value_name = "DURATION", value_parser = settings::duration, default_value = "10s")]
     pub reconcile_after: Duration,
 
-    /// The largest window of Zstandard data, which is held in memory; up to 2GiB, the largest that zstd makes
+    /// The largest window of Zstandard data, which is held in memory; up to 2GiB, the largest that zstd writes
     #[arg(long, env, value_name = "SIZE", value_parser = settings::bytes, default_value = "128MiB")]
     pub zstd_window: u64,
 
-    /// How many lines of an object may be rejected; with more, it fails and is not read any further
+    /// The reject limit: with more rejected lines an object fails and is read no further
     #[arg(long, env, value_name = "LINES")]
     pub max_rejects: Option<u64>,
 }
@@ -94,7 +94,7 @@ impl FetcherSettings {
         self.zstd_window.next_power_of_two().ilog2()
     }
 
-    /// Refuses what contradicts itself or does not fit the queue, whose messages hold `max_body_bytes`.
+    /// Refuses settings that contradict each other or exceed the queue's message size, `max_body_bytes`.
     pub fn check(&self, max_body_bytes: usize) -> anyhow::Result<()> {
         let limit = max_body_bytes as u64;
         anyhow::ensure!(
@@ -112,7 +112,7 @@ impl FetcherSettings {
             "CHUNK_BYTES is {} and the queue's messages hold {limit} bytes: lower it, or raise max_payload of the NATS server",
             self.chunk_bytes
         );
-        // A line travels with its end: "\r\n" at most.
+        // A line is sent with its line ending: "\r\n" at most.
         anyhow::ensure!(
             self.max_line_bytes + 2 <= limit,
             "MAX_LINE_BYTES is {} and the queue's messages hold {limit} bytes: lower it, or raise max_payload of the NATS server",
@@ -125,7 +125,7 @@ impl FetcherSettings {
         );
         anyhow::ensure!(
             self.lease >= Duration::from_secs(1),
-            "LEASE must be 1s or more: it is renewed three times in its time"
+            "LEASE must be 1s or more: a lease is renewed every third of it"
         );
         Ok(())
     }

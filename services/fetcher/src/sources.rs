@@ -1,4 +1,4 @@
-//! The places objects come from, listed and registered.
+//! Lists the sources and registers their objects.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -9,44 +9,44 @@ use std::{
 use anyhow::Context;
 use jetline_records::ObjectId;
 use jetline_runtime::StartupSettings;
-use jetline_source::{LeftOut, Location, ObjectVersion, OwnDatabase, S3Config, Source};
+use jetline_source::{Location, ObjectVersion, OwnDatabase, S3Config, Skipped, Source};
 use jetline_store::{Ledger, ledger::NewObject};
 use rand::{Rng, RngCore};
 
-use crate::{FetcherSettings, changing::Changing};
+use crate::{FetcherSettings, deferral::Deferrals};
 
 /// All sources of a fetcher.
 pub struct Sources {
     all: Vec<Configured>,
-    patience: Duration,
-    pub(crate) changing: Changing,
-    /// What the log has told of entries that are left out.
-    told: Mutex<HashSet<String>>,
+    startup_timeout: Duration,
+    pub(crate) deferrals: Deferrals,
+    /// The skipped entries that were logged.
+    logged: Mutex<HashSet<String>>,
 }
 
-/// What the sources hold now.
+/// The contents of the sources.
 #[derive(Default)]
 pub(crate) struct Listed<'a> {
     /// Every object version, with its dataset.
     pub(crate) objects: Vec<(ObjectVersion, &'a str)>,
-    /// What should have been among them.
-    pub(crate) left_out: LeftOut,
-    /// The locations of which nothing is there.
+    /// Entries that cannot be read.
+    pub(crate) skipped: Skipped,
+    /// The locations that match no object.
     pub(crate) missing: Vec<&'a Location>,
 }
 
-/// What a listing came to.
+/// The result of listing and registering.
 #[derive(Clone, Debug, Default)]
 pub struct Registered {
     /// How many objects there are.
     pub listed: usize,
     /// How many of them are new.
     pub new: usize,
-    /// Those that have failed and are not dismissed.
+    /// The listed objects that have failed and are not dismissed.
     pub failed: BTreeSet<ObjectId>,
-    /// What should have been among them and cannot be read.
-    pub left_out: LeftOut,
-    /// The locations of which nothing is there.
+    /// Entries that cannot be read.
+    pub skipped: Skipped,
+    /// The locations that match no object.
     pub missing: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ struct Configured {
 }
 
 impl Sources {
-    /// Opens every source of the settings. The files of the database that is loaded into are no objects of theirs.
+    /// Opens every source of the settings. The files of `own`, the target database, are excluded.
     pub async fn open(
         settings: &FetcherSettings,
         s3: &S3Config,
@@ -78,27 +78,27 @@ impl Sources {
                 location: location.clone(),
             });
         }
-        let patience = startup.startup_patience;
+        let startup_timeout = startup.startup_timeout;
         Ok(Self {
             all,
-            patience,
-            changing: Changing::new(settings.watch.is_none()),
-            told: Mutex::default(),
+            startup_timeout,
+            deferrals: Deferrals::new(settings.watch.is_none()),
+            logged: Mutex::default(),
         })
     }
 
-    /// The same places, each with something around it.
+    /// Wraps every source, as tests do to inject faults.
     #[must_use]
-    pub fn map<S: Source + 'static>(mut self, around: impl Fn(Arc<dyn Source>) -> Arc<S>) -> Self {
+    pub fn map<S: Source + 'static>(mut self, wrap: impl Fn(Arc<dyn Source>) -> Arc<S>) -> Self {
         for one in &mut self.all {
-            one.source = around(one.source.clone());
+            one.source = wrap(one.source.clone());
         }
         self
     }
 
-    /// How long a source may be away when it is listed for the first time.
-    pub(crate) fn patience(&self) -> Duration {
-        self.patience
+    /// How long a source may be unavailable when it is listed for the first time.
+    pub(crate) fn startup_timeout(&self) -> Duration {
+        self.startup_timeout
     }
 
     /// The roots of the objects that can be read here.
@@ -123,7 +123,7 @@ impl Sources {
             .find(|source| source.root() == root)
     }
 
-    /// What the sources hold now.
+    /// The contents of the sources.
     pub(crate) async fn list(&self) -> Result<Listed<'_>, RegisterError> {
         let mut all = Listed::default();
         for one in &self.all {
@@ -135,7 +135,7 @@ impl Sources {
             if listing.is_missing {
                 all.missing.push(&one.location);
             }
-            all.left_out.extend(listing.left_out);
+            all.skipped.extend(listing.skipped);
             let objects = listing.objects.into_iter();
             all.objects
                 .extend(objects.map(|object| (object, one.dataset.as_str())));
@@ -152,19 +152,19 @@ impl Sources {
     ) -> Result<Registered, RegisterError> {
         let Listed {
             objects: mut listed,
-            mut left_out,
+            mut skipped,
             missing,
         } = self.list().await?;
-        // One order over all sources: it decides which of two lines is the later.
+        // One order over all sources: it decides which of two lines is later.
         listed.sort_by(|(a, _), (b, _)| (a.last_modified, &a.key).cmp(&(b.last_modified, &b.key)));
         let mut objects = Vec::with_capacity(listed.len());
         for (object, dataset) in listed {
             let uri = object.uri();
-            if self.changing.hides(&uri) {
+            if self.deferrals.defers(&uri) {
                 continue;
             }
             let object = NewObject {
-                registration: format!("{:016x}", randomness.random::<u64>()),
+                incarnation: format!("{:016x}", randomness.random::<u64>()),
                 dataset: dataset.to_owned(),
                 root: object.root,
                 key: object.key,
@@ -176,46 +176,46 @@ impl Sources {
                 max_line_bytes: settings.max_line_bytes,
             };
             match ledger.refuses(&object) {
-                Some(reason) => left_out.add(&uri, reason),
+                Some(reason) => skipped.add(&uri, reason),
                 None => objects.push(object),
             }
         }
-        self.tell(&left_out);
+        self.log_skipped(&skipped);
         let new = ledger.register(&objects).await?;
         let failed = ledger.failed(&objects).await?;
         Ok(Registered {
             listed: objects.len(),
             new,
             failed: failed.into_iter().collect(),
-            left_out,
+            skipped,
             missing: missing.into_iter().map(ToString::to_string).collect(),
         })
     }
 
-    /// Each entry is told once, however often the sources are listed.
-    fn tell(&self, left_out: &LeftOut) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let named: HashSet<String> = left_out.named().iter().cloned().collect();
-        for entry in named.difference(&told) {
-            tracing::warn!(entry, "an entry of a source is left out");
+    /// Logs each entry once, however often the sources are listed.
+    fn log_skipped(&self, skipped: &Skipped) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let named: HashSet<String> = skipped.named().iter().cloned().collect();
+        for entry in named.difference(&logged) {
+            tracing::warn!(entry, "source entry skipped");
         }
-        let unnamed = left_out.count() - left_out.named().len() as u64;
-        if unnamed > 0 && *told != named {
-            tracing::warn!(unnamed, "more entries of the sources are left out");
+        let unnamed = skipped.count() - skipped.named().len() as u64;
+        if unnamed > 0 && *logged != named {
+            tracing::warn!(unnamed, "more source entries skipped");
         }
-        *told = named;
+        *logged = named;
     }
 }
 
-/// Why the sources' objects are not registered.
+/// Why objects could not be registered.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
     /// A source could not be listed.
     #[error("cannot list the source {location} (SOURCE)")]
     List {
-        /// As it was given.
+        /// The location, as configured.
         location: String,
-        /// Why.
+        /// The cause.
         source: jetline_source::Error,
     },
     /// The ledger could not be read or written.
@@ -224,21 +224,21 @@ pub enum RegisterError {
 }
 
 impl RegisterError {
-    /// Whether a source does not exist, which may change.
+    /// Whether a source does not exist; it may be created later.
     #[must_use]
-    pub fn is_absent(&self) -> bool {
+    pub fn is_not_found(&self) -> bool {
         matches!(
             self,
             Self::List {
-                source: jetline_source::Error::Absent { .. },
+                source: jetline_source::Error::NotFound { .. },
                 ..
             }
         )
     }
 
-    /// Whether trying again may help.
+    /// Whether a retry may help.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(
             self,
             Self::List {

@@ -1,92 +1,92 @@
-//! Content cut into chunks of whole lines.
+//! Splits content into chunks of whole lines.
 //!
-//! Where it is cut depends on the bytes behind a chunk's start and on the [`Limits`] alone, never on the blocks that
-//! they come in. So whoever starts at the start of any chunk cuts at the same places: this is what lets a lost chunk be
-//! read again, by another fetcher too. Memory is bounded by the limits and a block.
+//! The offsets depend only on the bytes after a chunk's start and on the [`Limits`], never on the blocks in which the bytes
+//! arrive. So a read that starts at any chunk's start finds the same chunks: this is what allows a lost chunk to be read
+//! again, also by another fetcher. Memory is bounded by the limits and one block.
 
 use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 
-/// How much of a line beyond the limit is kept, in bytes.
+/// How many bytes of an oversized line are kept.
 pub const OVERSIZED_BODY: usize = 4 << 10;
 
-/// What decides where content is cut.
+/// What decides where content is split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// A chunk takes as many whole lines as fit in this many bytes, newlines included; a longer line stands alone.
+    /// A chunk has as many whole lines as fit in this many bytes, newlines included; a longer line is a chunk of its own.
     pub chunk_bytes: usize,
-    /// A chunk takes this many lines at most, blank ones included, and one at least: what becomes of a line takes memory,
-    /// however short it is.
+    /// A chunk has at most this many lines, blank ones included, and at least one: every parsed line takes memory, however
+    /// short it is.
     pub chunk_lines: u32,
-    /// The longest line, in bytes without its newline; of a longer one only the beginning is kept.
+    /// The maximum length of a line in bytes, without its newline; of a longer one only the beginning is kept.
     pub max_line_bytes: usize,
 }
 
-/// A run of whole lines.
+/// A run of whole lines, before it is addressed to the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct RawChunk {
     /// Offset of the first byte.
     pub start: u64,
-    /// Offset behind the last byte, which is the newline unless the content ends without one.
+    /// Offset after the last byte, which is the newline unless the content ends without one.
     pub end: u64,
     /// Number of the first line, from 1.
     pub first_line: u32,
     /// How many lines, blank ones included.
     pub lines: u32,
-    /// Whether this is one line beyond the limit, of which the body holds the first [`OVERSIZED_BODY`] bytes.
+    /// Whether this is one oversized line, of which the body holds the first [`OVERSIZED_BODY`] bytes.
     pub oversized: bool,
     /// The lines with their newlines.
     pub body: Bytes,
 }
 
-/// More lines than a line number can count.
+/// The object has more lines than a line number can count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("object has more than {} lines: split it into several", u32::MAX)]
 pub struct TooManyLines;
 
-/// Cuts content that comes in blocks: [`push`](Self::push) one and take [`cut`](Self::cut)s until there is none, again
-/// and again; at last [`finish`](Self::finish) and take the rest.
+/// Splits content that arrives in blocks: [`push`](Self::push) a block, then call [`next_chunk`](Self::next_chunk) until it
+/// returns none, and repeat; at the end call [`finish`](Self::finish), and take the rest.
 ///
-/// Of each byte at most one copy is made, and none of those in a chunk that lies within a block.
+/// Each byte is copied at most once, and not at all in a chunk that lies within one block.
 #[derive(Debug)]
 pub struct Splitter {
     limits: Limits,
     /// Where the next chunk starts, and the number of its first line.
     start: u64,
     first_line: u64,
-    /// The chunk's bytes: blocks that were looked at, then one that was as far as `seen`.
-    held: VecDeque<Bytes>,
-    held_bytes: usize,
+    /// The chunk's bytes: blocks that were scanned, then `block`, which was scanned up to `seen`.
+    scanned: VecDeque<Bytes>,
+    scanned_bytes: usize,
     block: Bytes,
     seen: usize,
-    /// Blocks behind those.
+    /// Blocks after those.
     waiting: VecDeque<Bytes>,
-    /// Whole lines that the chunk has so far, and their bytes.
+    /// The whole lines of the chunk so far, and their bytes.
     lines: u32,
     line_bytes: usize,
     oversized: Option<Oversized>,
     end: End,
 }
 
-/// A line beyond the limit, whose end is looked for.
+/// An oversized line whose end was not found yet.
 #[derive(Debug, Default)]
 struct Oversized {
     bytes: u64,
     body: BytesMut,
 }
 
-/// What comes behind the blocks.
+/// What follows the blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     MoreBlocks,
     Complete,
-    Broken,
+    Truncated,
 }
 
-/// What is to be done with a line, as soon as it is certain.
-enum Verdict {
+/// What to do with a line, once it is certain.
+enum LineAction {
     Take,
     TakeAlone,
     LeaveForNext,
@@ -94,15 +94,15 @@ enum Verdict {
 }
 
 impl Splitter {
-    /// Starts at a chunk's start: at 0 with line 1, or behind any cut with the number of the line that follows.
+    /// Starts at a chunk's start: at offset 0 with line 1, or after any chunk with the number of the next line.
     #[must_use]
     pub fn new(limits: Limits, start: u64, first_line: u32) -> Self {
         Self {
             limits,
             start,
             first_line: first_line.into(),
-            held: VecDeque::new(),
-            held_bytes: 0,
+            scanned: VecDeque::new(),
+            scanned_bytes: 0,
             block: Bytes::new(),
             seen: 0,
             waiting: VecDeque::new(),
@@ -115,74 +115,74 @@ impl Splitter {
 
     /// Adds the next block.
     pub fn push(&mut self, block: Bytes) {
-        debug_assert_eq!(self.end, End::MoreBlocks, "nothing comes behind the end");
+        debug_assert_eq!(self.end, End::MoreBlocks, "no block follows the end");
         self.waiting.push_back(block);
     }
 
-    /// Says that the content is complete: what is behind the last newline is a line.
+    /// Ends the content: the bytes after the last newline are a line.
     pub fn finish(&mut self) {
         self.end = End::Complete;
     }
 
-    /// Says that the content is damaged behind the last block: what is behind the last newline is no line.
-    pub fn break_off(&mut self) {
-        self.end = End::Broken;
+    /// Ends the content because what follows cannot be read: the bytes after the last newline are not a line.
+    pub fn truncate(&mut self) {
+        self.end = End::Truncated;
     }
 
-    /// The next chunk, as soon as it is certain where it ends.
-    pub fn cut(&mut self) -> Result<Option<Cut>, TooManyLines> {
+    /// The next chunk, once its end is certain.
+    pub fn next_chunk(&mut self) -> Result<Option<RawChunk>, TooManyLines> {
         loop {
             if self.oversized.is_some() {
-                return self.cut_oversized();
+                return self.oversized_chunk();
             }
-            match self.look() {
-                Some(Verdict::Take) => {
+            match self.scan() {
+                Some(LineAction::Take) => {
                     self.take_line();
                     if self.lines >= self.limits.chunk_lines {
-                        return self.cut_lines();
+                        return self.chunk_of_lines();
                     }
                 }
-                Some(Verdict::TakeAlone) => {
+                Some(LineAction::TakeAlone) => {
                     self.take_line();
-                    return self.cut_lines();
+                    return self.chunk_of_lines();
                 }
-                Some(Verdict::LeaveForNext) => return self.cut_lines(),
-                Some(Verdict::Shorten) => {
+                Some(LineAction::LeaveForNext) => return self.chunk_of_lines(),
+                Some(LineAction::Shorten) => {
                     self.rewind();
                     self.oversized = Some(Oversized::default());
                 }
                 None if self.next_block() => {}
-                None => return self.cut_rest(),
+                None => return self.last_chunk(),
             }
         }
     }
 
-    /// Looks for the end of the line that begins behind the whole ones.
-    fn look(&mut self) -> Option<Verdict> {
+    /// Scans for the end of the line after the whole ones.
+    fn scan(&mut self) -> Option<LineAction> {
         let rest = &self.block[self.seen..];
         let newline = memchr(b'\n', rest);
         self.seen += newline.map_or(rest.len(), |at| at + 1);
-        let bytes = self.held_bytes + self.seen - self.line_bytes;
+        let bytes = self.scanned_bytes + self.seen - self.line_bytes;
         let is_whole = newline.is_some();
         let length = bytes - usize::from(is_whole);
         if length > self.limits.max_line_bytes {
             return Some(match self.lines {
-                0 => Verdict::Shorten,
-                _ => Verdict::LeaveForNext,
+                0 => LineAction::Shorten,
+                _ => LineAction::LeaveForNext,
             });
         }
         if self.line_bytes + bytes > self.limits.chunk_bytes {
             return match self.lines {
-                0 => is_whole.then_some(Verdict::TakeAlone),
-                _ => Some(Verdict::LeaveForNext),
+                0 => is_whole.then_some(LineAction::TakeAlone),
+                _ => Some(LineAction::LeaveForNext),
             };
         }
-        is_whole.then_some(Verdict::Take)
+        is_whole.then_some(LineAction::Take)
     }
 
     fn take_line(&mut self) {
         self.lines += 1;
-        self.line_bytes = self.held_bytes + self.seen;
+        self.line_bytes = self.scanned_bytes + self.seen;
     }
 
     fn next_block(&mut self) -> bool {
@@ -190,24 +190,24 @@ impl Splitter {
             return false;
         };
         let block = std::mem::replace(&mut self.block, next);
-        self.held_bytes += block.len();
-        self.held.push_back(block);
+        self.scanned_bytes += block.len();
+        self.scanned.push_back(block);
         self.seen = 0;
         true
     }
 
-    /// Lets all bytes of the chunk be looked at again.
+    /// Marks all bytes of the chunk as not scanned.
     fn rewind(&mut self) {
         self.waiting.push_front(std::mem::take(&mut self.block));
-        while let Some(block) = self.held.pop_back() {
+        while let Some(block) = self.scanned.pop_back() {
             self.waiting.push_front(block);
         }
-        self.held_bytes = 0;
+        self.scanned_bytes = 0;
         self.seen = 0;
     }
 
-    /// A chunk of the whole lines. What was looked at behind them, at most a line, is looked at again.
-    fn cut_lines(&mut self) -> Result<Option<Cut>, TooManyLines> {
+    /// A chunk of the whole lines. The bytes scanned after them, at most a line, are scanned again.
+    fn chunk_of_lines(&mut self) -> Result<Option<RawChunk>, TooManyLines> {
         let (first_line, lines) = self.number(self.lines)?;
         self.rewind();
         let body = self.take(self.line_bytes);
@@ -216,8 +216,8 @@ impl Splitter {
         Ok(Some(self.chunk(body.len() as u64, first_line, lines, body)))
     }
 
-    /// A chunk of the beginning of a line whose end is found.
-    fn cut_oversized(&mut self) -> Result<Option<Cut>, TooManyLines> {
+    /// A chunk with the beginning of an oversized line, once its end is found.
+    fn oversized_chunk(&mut self) -> Result<Option<RawChunk>, TooManyLines> {
         let (first_line, lines) = self.number(1)?;
         let newline = self.skip();
         if newline == 0 && self.end != End::Complete {
@@ -226,12 +226,12 @@ impl Splitter {
         let Some(line) = self.oversized.take() else {
             return Ok(None);
         };
-        let mut cut = self.chunk(line.bytes + newline, first_line, lines, line.body.freeze());
-        cut.oversized = true;
-        Ok(Some(cut))
+        let mut chunk = self.chunk(line.bytes + newline, first_line, lines, line.body.freeze());
+        chunk.oversized = true;
+        Ok(Some(chunk))
     }
 
-    /// Drops a line up to its newline, and says how long the newline is.
+    /// Consumes a line up to its newline; returns the length of the newline.
     fn skip(&mut self) -> u64 {
         while let (Some(line), Some(mut block)) = (&mut self.oversized, self.waiting.pop_front()) {
             let newline = memchr(b'\n', &block);
@@ -248,22 +248,22 @@ impl Splitter {
         0
     }
 
-    /// What there is when no block is left.
-    fn cut_rest(&mut self) -> Result<Option<Cut>, TooManyLines> {
+    /// The chunk of what remains when no block is left.
+    fn last_chunk(&mut self) -> Result<Option<RawChunk>, TooManyLines> {
         if self.end == End::MoreBlocks {
             return Ok(None);
         }
-        let has_last_line = self.held_bytes + self.seen > self.line_bytes;
+        let has_last_line = self.scanned_bytes + self.seen > self.line_bytes;
         if self.end == End::Complete && has_last_line {
             self.take_line();
         }
         match self.lines {
             0 => Ok(None),
-            _ => self.cut_lines(),
+            _ => self.chunk_of_lines(),
         }
     }
 
-    /// The first so many waiting bytes.
+    /// The first `bytes` waiting bytes.
     fn take(&mut self, bytes: usize) -> Bytes {
         while self.waiting.front().is_some_and(Bytes::is_empty) {
             self.waiting.pop_front();
@@ -284,11 +284,11 @@ impl Splitter {
         body.freeze()
     }
 
-    fn chunk(&mut self, bytes: u64, first_line: u32, lines: u32, body: Bytes) -> Cut {
+    fn chunk(&mut self, bytes: u64, first_line: u32, lines: u32, body: Bytes) -> RawChunk {
         let start = self.start;
         self.start += bytes;
         self.first_line += u64::from(lines);
-        Cut {
+        RawChunk {
             start,
             end: self.start,
             first_line,
@@ -298,11 +298,11 @@ impl Splitter {
         }
     }
 
-    /// The number of the next line, when that of the last one fits too.
+    /// The number of the next line, if the numbers of all `lines` fit.
     fn number(&self, lines: u32) -> Result<(u32, u32), TooManyLines> {
-        let behind = self.first_line + u64::from(lines);
+        let next = self.first_line + u64::from(lines);
         match u32::try_from(self.first_line) {
-            Ok(first) if behind <= u64::from(u32::MAX) + 1 => Ok((first, lines)),
+            Ok(first) if next <= u64::from(u32::MAX) + 1 => Ok((first, lines)),
             _ => Err(TooManyLines),
         }
     }

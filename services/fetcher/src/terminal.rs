@@ -1,8 +1,8 @@
-//! Text of others on a terminal: keys, and messages that quote lines.
+//! Escapes untrusted text for a terminal: keys, and messages that quote lines.
 
 use std::fmt::{self, Write};
 
-/// The text on one line of its own, with whatever could move a cursor, colour, or reorder what is read escaped.
+/// The text on one line, with every character escaped that could move the cursor, set colours, or reorder the text.
 pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -18,13 +18,13 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Control characters, line and paragraph separators, and those that turn the direction of writing.
+/// Control characters, line and paragraph separators, and characters that change the text direction.
 fn is_hostile(char: char) -> bool {
     char.is_control()
         || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The last part of an object's address.
+/// The last segment of an object's URI.
 pub(crate) fn name(uri: &str) -> String {
     Escaped(uri.rsplit('/').next().unwrap_or_default()).to_string()
 }
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_escaped_and_words_are_not() {
+    fn only_control_characters_are_escaped() {
         let forged = "a\u{1b}[31mRED\u{9b}0m\nfake.jsonl  done\u{202e}";
         assert_eq!(
             Escaped(forged).to_string(),

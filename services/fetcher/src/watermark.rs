@@ -1,36 +1,36 @@
-//! The settled watermark, as the chunks of a batch of objects carry it.
+//! The settled watermark that the chunks of a batch of objects carry.
 
 use jetline_records::ObjectId;
 use jetline_store::{Error, Ledger};
 
-/// It is read again after so many chunks.
-const EVERY: u32 = 64;
+/// After how many chunks it is read again.
+const CHUNKS_PER_READ: u32 = 64;
 
-/// What the ledger said some chunks ago: never too high, as settled objects stay so unless they are replayed, and what
-/// was leased before a replay is not of the registration that counts after it.
+/// A recent watermark, never too high: settled objects stay settled unless they are replayed, and an object that was
+/// leased before a replay has an old incarnation, whose chunks are discarded.
 pub(crate) struct Watermark {
     ledger: Ledger,
     settled: ObjectId,
-    until: u32,
+    chunks_left: u32,
 }
 
 impl Watermark {
-    /// For objects that are leased already.
+    /// A watermark for objects that are already leased.
     pub(crate) fn new(ledger: Ledger) -> Self {
         Self {
             ledger,
             settled: ObjectId::default(),
-            until: 0,
+            chunks_left: 0,
         }
     }
 
-    /// For the next chunk of an object: never beyond the object itself, which is not settled.
+    /// The watermark for the next chunk of an object: never above the object itself, which is not settled.
     pub(crate) async fn below(&mut self, object: ObjectId) -> Result<ObjectId, Error> {
-        if self.until == 0 {
+        if self.chunks_left == 0 {
             self.settled = self.ledger.settled().await?;
-            self.until = EVERY;
+            self.chunks_left = CHUNKS_PER_READ;
         }
-        self.until -= 1;
+        self.chunks_left -= 1;
         Ok(self.settled.min(object))
     }
 }

@@ -1,4 +1,4 @@
-//! `jetline-migrate`: brings the database's schema up to date, and ends.
+//! `jetline-migrate`: applies the missing migrations to the database.
 
 use anyhow::Context;
 use clap::Parser;
@@ -9,7 +9,7 @@ use jetline_runtime::{
 };
 use jetline_store::DatabaseSettings;
 
-/// Brings the database's schema up to date, and ends.
+/// Applies the missing migrations to the database, and exits.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -27,15 +27,15 @@ struct Cli {
 async fn main() -> anyhow::Result<()> {
     let cli: Cli = settings::parse();
     let _telemetry = telemetry::init(&cli.telemetry, env!("CARGO_BIN_NAME"))?;
-    // A program that is alone in a container gets no signal that it does not listen for.
+    // PID 1 of a container gets only signals that it handles.
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
     let migrate = async |db: DatabaseConnection| shutdown.started(up_to_date(&db)).await;
     let applied = with_database(&cli.database, &cli.startup, &shutdown, migrate).await?;
-    tracing::info!(applied, "the schema is up to date");
+    tracing::info!(applied, "schema is up to date");
     Ok(())
 }
 
-/// How many migrations were applied. Where it is broken off, the one at work is undone.
+/// Applies the missing migrations and returns how many. If interrupted, the current one is rolled back.
 async fn up_to_date(db: &DatabaseConnection) -> anyhow::Result<usize> {
     migrate(db)
         .await

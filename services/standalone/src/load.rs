@@ -1,4 +1,4 @@
-//! Loads, and serves what is loaded unless it is to end then.
+//! Loads, and serves the records unless `--exit` is given.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::{parts::Parts, settings::Cli, terminal};
 
-/// Loads, then serves; says whether everything was committed.
+/// Loads, then serves; returns whether everything was committed.
 pub(crate) async fn load(
     cli: &Cli,
     sources: Sources,
@@ -27,27 +27,27 @@ pub(crate) async fn load(
     let writing = parts
         .spawn_writer(shutdown)
         .await
-        .context("the writer cannot begin")?;
+        .context("start writer failed")?;
     if let (Some(serving), Some(_)) = (&serving, parts.fetcher.watch) {
-        terminal::tell_urls(serving.address, &db).await;
+        terminal::print_urls(serving.address, &db).await;
     }
 
     let report = fetch(parts, writing, shutdown).await?;
     let interrupted = shutdown.soft.is_cancelled();
-    let told = terminal::tell(&report, interrupted);
+    let printed = terminal::print_report(&report, interrupted);
     let Some(serving) = serving else {
-        told?;
+        printed?;
         return Ok(report.is_complete() && !interrupted);
     };
-    terminal::warn(told);
+    terminal::warn(printed);
     if !interrupted {
-        terminal::tell_urls(serving.address, &db).await;
+        terminal::print_urls(serving.address, &db).await;
     }
     serving.task.await.context("the api crashed")?;
     Ok(report.is_complete())
 }
 
-/// Fetches until everything is committed or the shutdown begins; an error where the writer has ended by itself.
+/// Fetches until everything is committed or the shutdown begins; an error if the writer fails.
 async fn fetch(
     parts: Parts,
     writing: JoinHandle<Result<(), jetline_writer::Error>>,
@@ -65,9 +65,9 @@ async fn fetch(
     tokio::select! {
         fetched = &mut fetching => fetched,
         written = writing => match written.context("the writer crashed")? {
-            // It ends with the shutdown, and so does the fetcher, which knows what the ledger says.
+            // It ended because of the shutdown; the fetcher ends too, with the report.
             Ok(()) => fetching.await,
-            Err(error) => Err(error).context("the writer ended"),
+            Err(error) => Err(error).context("the writer failed"),
         },
     }
 }

@@ -1,4 +1,4 @@
-//! `jetline`: fetcher, writer and API in one process, on embedded parts or on the real ones whose addresses are set.
+//! `jetline`: fetcher, writer and API in one process, with embedded parts or with the servers whose addresses are set.
 
 mod load;
 mod parts;
@@ -47,7 +47,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Has objects read again by whoever loads next.
+/// Marks objects to be read again by the next run.
 async fn replay(cli: &Cli, which: &ReplaySettings, shutdown: &Shutdown) -> anyhow::Result<()> {
     let sources = shutdown.started(sources(cli)).await?;
     let replay = async |db: DatabaseConnection| {
@@ -61,7 +61,7 @@ async fn replay(cli: &Cli, which: &ReplaySettings, shutdown: &Shutdown) -> anyho
     output::print(with_database(&cli.database, &cli.startup, shutdown, replay).await?)
 }
 
-/// Counts a failed object no more.
+/// Stops counting a failed object.
 async fn dismiss(cli: &Cli, which: &DismissSettings, shutdown: &Shutdown) -> anyhow::Result<()> {
     let dismiss = async |db: DatabaseConnection| {
         let dismissing = async {

@@ -1,4 +1,4 @@
-//! The parts, embedded or real, and how they go together.
+//! The parts of the process, embedded or on servers, and their construction.
 
 use std::{num::NonZeroUsize, sync::Arc};
 
@@ -17,10 +17,10 @@ use tokio::task::JoinHandle;
 
 use crate::settings::Cli;
 
-/// How many bytes of lines may be between the fetcher and the writer of one process.
-const IN_PROCESS_BYTES: u32 = 16 << 20;
+/// The capacity of the in-process queue, in bytes of lines.
+const IN_PROCESS_CAPACITY: u32 = 16 << 20;
 
-/// Everything that the three services work on.
+/// Everything that the three services need.
 pub(crate) struct Parts {
     pub(crate) ledger: Ledger,
     pub(crate) queue: Arc<dyn Queue>,
@@ -31,7 +31,7 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Puts them together, with a database whose schema is up to date then.
+    /// Connects the parts and applies the migrations.
     pub(crate) async fn connect(
         cli: &Cli,
         sources: Sources,
@@ -54,15 +54,15 @@ impl Parts {
             dedup: dedup(cli).await?,
         };
         if parts.dedup.mode() == Mode::InOrder {
-            // Chunks come in the order of the lines only while one reader sends them; and an unchanged row may be left
-            // alone only while no object before its own is still being read.
+            // Chunks arrive in the order of the lines only with one reader; and an unchanged row may be skipped only
+            // while no lower object is still being read.
             parts.fetcher.fetch_objects = NonZeroUsize::MIN;
             parts.fetcher.fetch_batch = NonZeroUsize::MIN;
         }
         Ok(parts)
     }
 
-    /// Starts writing, before anything is read; it ends with the shutdown.
+    /// Starts the writer, before anything is read; it ends with the shutdown.
     pub(crate) async fn spawn_writer(
         &self,
         shutdown: &Shutdown,
@@ -75,7 +75,7 @@ impl Parts {
     }
 }
 
-/// The sources, of which the database itself is no part.
+/// The sources, without the files of the database.
 pub(crate) async fn sources(cli: &Cli) -> anyhow::Result<Sources> {
     let own = own_database(&cli.database);
     Sources::open(&cli.fetcher, &cli.s3, &cli.startup, &own).await
@@ -91,7 +91,7 @@ pub(crate) async fn up_to_date(db: &DatabaseConnection) -> anyhow::Result<()> {
 
 async fn queue(cli: &Cli, ledger: &Ledger) -> anyhow::Result<Arc<dyn Queue>> {
     if cli.queue.nats_url.is_none() {
-        return Ok(Arc::new(InProcess::new(IN_PROCESS_BYTES)));
+        return Ok(Arc::new(InProcess::new(IN_PROCESS_CAPACITY)));
     }
     connect_queue(&cli.queue, &cli.startup, ledger).await
 }
@@ -100,7 +100,7 @@ fn has_dedup(cli: &Cli) -> bool {
     cli.dedup.redis.redis_url.is_some() || cli.dedup.dedup == DedupMode::Off
 }
 
-/// A queue of this process keeps the order of the lines and has one writer, which needs no dedup store.
+/// The in-process queue keeps the order of the lines and has one writer, which needs no dedup store.
 async fn dedup(cli: &Cli) -> anyhow::Result<Arc<dyn Dedup>> {
     if has_dedup(cli) {
         return cli.dedup.connect(&cli.startup).await;

@@ -1,4 +1,4 @@
-//! What can be set: everything that can be set for the services, and with defaults for all that they cannot do without.
+//! The settings of `jetline`: those of all services, with defaults for the required ones.
 
 use clap::{CommandFactory, Parser};
 use jetline_api::ApiSettings;
@@ -12,11 +12,11 @@ use jetline_source::S3Config;
 use jetline_store::DatabaseSettings;
 use jetline_writer::WriterSettings;
 
-/// Loads JSON Lines files into a database, completely and provably so, and serves every record by id.
+/// Loads JSON Lines files into a database, and serves every record by id.
 ///
-/// Without any setting it loads ./samples into a SQLite database, ./jetline.db, and serves it on
-/// http://127.0.0.1:8080. It uses a real part as soon as its address is given: s3:// sources, NATS_URL, REDIS_URL,
-/// DATABASE_URL. Started again, it reads only what is new.
+/// Without settings it loads ./samples into the SQLite database ./jetline.db and serves it on http://127.0.0.1:8080.
+/// Embedded parts are replaced by servers whose addresses are given: s3:// sources, NATS_URL, REDIS_URL, DATABASE_URL.
+/// When it is started again, it reads only what is new.
 #[derive(Parser)]
 #[command(name = "jetline", version)]
 #[expect(clippy::doc_markdown, reason = "it is the text of --help")]
@@ -24,7 +24,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
-    /// End when everything is loaded, without serving anything; the exit status is 0 only if all of it was committed
+    /// Exit when everything is loaded, without serving; the exit status is 0 only if everything was committed
     #[arg(long, conflicts_with = "watch")]
     pub(crate) exit: bool,
 
@@ -54,21 +54,21 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     #[command(flatten)]
     Health(HealthCommand),
-    /// Have objects read again, from one of them on, after the cause of a failure or of rejections is gone
+    /// Read objects again, from one of them on, after the cause of a failure or of rejections was removed
     Replay(ReplaySettings),
-    /// Count a failed object no more, and end one that stays open because it may not be read
+    /// Stop counting a failed object, and end one that stays open because reading it is refused
     Dismiss(DismissSettings),
 }
 
 impl Cli {
-    /// The settings, from flags and environment; ends the process where they are wrong.
+    /// Parses flags and environment; exits the process if they are invalid.
     pub(crate) fn from_args() -> Self {
         let command = Self::command()
             .mut_arg("source", |source| source.default_value("./samples"))
             .mut_arg("database_url", |url| {
                 url.default_value("sqlite://jetline.db")
             })
-            // The summary and the progress bars are what is read here.
+            // The terminal shows the summary and the progress bars.
             .mut_arg("log", |log| log.default_value("warn"));
         settings::parse_as(command)
     }

@@ -1,4 +1,4 @@
-//! What a person at the terminal reads.
+//! Output to the terminal.
 
 use std::net::SocketAddr;
 
@@ -8,16 +8,16 @@ use jetline_runtime::output;
 use sea_orm::{DatabaseConnection, EntityTrait};
 
 /// Prints the summary.
-pub(crate) fn tell(report: &Report, interrupted: bool) -> anyhow::Result<()> {
+pub(crate) fn print_report(report: &Report, interrupted: bool) -> anyhow::Result<()> {
     output::print(report)?;
     if interrupted {
-        output::print("Interrupted: start again to go on where it was.")?;
+        output::print("Interrupted: start again to resume.")?;
     }
     Ok(())
 }
 
-/// Prints where to ask for what is loaded. Whoever serves goes on where nobody can read it.
-pub(crate) async fn tell_urls(address: SocketAddr, db: &DatabaseConnection) {
+/// Prints the URLs of the API. An error is only logged: serving goes on.
+pub(crate) async fn print_urls(address: SocketAddr, db: &DatabaseConnection) {
     let product = match products::Entity::find().one(db).await {
         Ok(Some(product)) => format!("  curl http://{address}/products/{}\n", product.id),
         _ => String::new(),
@@ -30,9 +30,12 @@ pub(crate) async fn tell_urls(address: SocketAddr, db: &DatabaseConnection) {
     )));
 }
 
-/// Logs what could not be printed.
+/// Logs a failure to print.
 pub(crate) fn warn(printed: anyhow::Result<()>) {
     if let Err(error) = printed {
-        tracing::warn!(error = &*error as &dyn std::error::Error, "output is lost");
+        tracing::warn!(
+            error = &*error as &dyn std::error::Error,
+            "write output failed"
+        );
     }
 }

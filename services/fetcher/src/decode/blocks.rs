@@ -1,8 +1,8 @@
-//! What a decoder is given: blocks of one size, each decoded by itself.
+//! The decoder's input: blocks of equal size, each decoded by itself.
 //!
-//! A decoder that meets damage forgets what it made since it was called. How much that is would depend on the blocks that
-//! a source happens to give, and two readings of an object would end at different places. So blocks are made anew, and
-//! before each the decoder is made to hand out what it has: it does when there is nothing to read yet.
+//! On corrupt data a decoder loses its output since the last call. How much that is would depend on the sizes of the
+//! blocks that a source returns, and two reads of an object would end at different offsets. So the input is divided into
+//! equal blocks, and the decoder is made to return its output before each: it does so when its input is not ready.
 
 use std::io;
 
@@ -11,11 +11,11 @@ use futures::{Stream, StreamExt, stream};
 use jetline_source::ByteStream;
 use tokio::task::yield_now;
 
-/// Stored bytes that are decoded at once.
+/// How many stored bytes are decoded at once.
 const BLOCK: usize = 16 << 10;
 
-/// The bytes of an object in blocks of one size, of which the last may be shorter.
-pub(super) fn equal(stored: ByteStream) -> impl Stream<Item = io::Result<Bytes>> + Send {
+/// The bytes of an object in blocks of equal size; the last may be shorter.
+pub(super) fn equal_size(stored: ByteStream) -> impl Stream<Item = io::Result<Bytes>> + Send {
     let blocks = Blocks {
         stored: stored.fuse().boxed(),
         rest: Bytes::new(),
@@ -30,9 +30,9 @@ pub(super) fn equal(stored: ByteStream) -> impl Stream<Item = io::Result<Bytes>>
 
 struct Blocks {
     stored: ByteStream,
-    /// What came and is in no block yet.
+    /// Bytes that were received and are in no block yet.
     rest: Bytes,
-    /// What came behind the block that was given last.
+    /// The error that ends the stream after the current block.
     failure: Option<jetline_source::Error>,
 }
 

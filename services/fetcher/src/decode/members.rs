@@ -1,7 +1,7 @@
-//! Compressed data member after member, until the object ends.
+//! Decodes one compressed member after another, until the object ends.
 //!
-//! Between members the stored bytes are looked at: zeros up to the object's end are padding, as tapes and block devices
-//! leave it; anything else that does not begin a member is not what was compressed.
+//! Zeros between the last member and the object's end are padding, as tapes and block devices write it; any other bytes
+//! that do not begin a member are an error.
 
 use std::{
     io,
@@ -19,16 +19,16 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, ReadBuf};
 
 use super::{BLOCK, Format};
 
-/// Bytes that tell whether a member begins.
+/// How many bytes are needed to recognise the start of a member.
 const MAGIC: usize = 4;
 
-/// Other bytes than zeros and members, and where they begin in the stored object.
+/// Bytes that are neither a member nor padding, and their offset in the stored object.
 #[derive(Debug, thiserror::Error)]
-#[error("bytes that belong to nothing begin at byte {0}")]
+#[error("unexpected bytes follow the data, from byte {0} on")]
 pub(super) struct Trailing(pub(super) u64);
 
-/// What was compressed. After an error nothing comes.
-pub(super) fn decoded(
+/// The decompressed bytes. The stream ends after an error.
+pub(super) fn decode(
     format: Format,
     stored: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     window_log: u32,
@@ -51,7 +51,7 @@ pub(super) fn decoded(
                 return Ok(Some((block, (Some(decoder), buffer))));
             }
             let mut stored = decoder.into_inner();
-            if stored.goes_on(format).await? {
+            if stored.has_next_member(format).await? {
                 member = Some(Member::new(format, stored, window_log));
             }
         }
@@ -105,17 +105,17 @@ impl AsyncRead for Member {
     }
 }
 
-/// The stored bytes, of which a few can be looked at before they are taken.
+/// The stored bytes, with a few bytes of lookahead.
 struct Stored {
     blocks: BoxStream<'static, io::Result<Bytes>>,
     block: Bytes,
-    /// How many bytes were taken.
+    /// How many bytes were consumed.
     offset: u64,
 }
 
 impl Stored {
-    /// Whether another member begins here. Otherwise the object ends here, perhaps behind zeros.
-    async fn goes_on(&mut self, format: Format) -> io::Result<bool> {
+    /// Whether another member begins here. Otherwise the object ends here, perhaps after padding.
+    async fn has_next_member(&mut self, format: Format) -> io::Result<bool> {
         let at = self.offset;
         while self.block.len() < MAGIC {
             let Some(block) = self.blocks.next().await else {
@@ -126,7 +126,7 @@ impl Stored {
         if self.block.is_empty() {
             return Ok(false);
         }
-        if format.begins(&self.block[..MAGIC.min(self.block.len())]) {
+        if format.matches(&self.block[..MAGIC.min(self.block.len())]) {
             return Ok(true);
         }
         loop {

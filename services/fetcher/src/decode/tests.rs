@@ -27,7 +27,7 @@ fn lines() -> Vec<u8> {
         .collect()
 }
 
-/// What came, and the error at the end if there was one.
+/// The decoded bytes, and the final error, if any.
 async fn decoded(
     key: &str,
     stored: &[u8],
@@ -40,7 +40,7 @@ async fn decoded(
         .map(Ok)
         .collect();
     let stored = stream::iter(blocks.into_iter().chain(end.map(Err))).boxed();
-    let mut content = Box::pin(decode(key, stored, WINDOW_LOG));
+    let mut content = Box::pin(decode(key, stored, DEFAULT_WINDOW_LOG));
     let mut read = Vec::new();
     while let Some(block) = content.next().await {
         match block {
@@ -55,7 +55,7 @@ async fn decoded(
 }
 
 #[tokio::test]
-async fn extension_and_first_bytes_both_tell_the_format() {
+async fn format_is_detected_by_extension_or_by_first_bytes() {
     let lines = lines();
     for (format, name) in NAMES {
         let stored = encoded(format, &lines).await;
@@ -77,7 +77,7 @@ async fn blocks_may_be_single_bytes() {
 }
 
 #[tokio::test]
-async fn several_members_are_one_content() {
+async fn members_are_concatenated() {
     for (format, name) in NAMES {
         let mut stored = encoded(format, b"one\n").await;
         stored.extend(encoded(format, b"").await);
@@ -91,14 +91,14 @@ async fn several_members_are_one_content() {
 }
 
 #[tokio::test]
-async fn skippable_frame_at_the_front_is_zstd() {
+async fn leading_skippable_frame_is_zstd() {
     let mut stored = vec![0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9];
     stored.extend(encoded(Format::Zstd, b"one\n").await);
     assert_eq!(decoded("a.zst", &stored, 3, None).await.0, b"one\n");
 }
 
 #[tokio::test]
-async fn empty_object_is_fine_whatever_its_extension() {
+async fn empty_object_is_valid_with_any_extension() {
     for name in ["a", "a.jsonl", "a.gz", "a.zst", "a.bz2"] {
         let (read, error) = decoded(name, b"", 1, None).await;
         assert!(read.is_empty() && error.is_none(), "{name} {error:?}");
@@ -106,7 +106,7 @@ async fn empty_object_is_fine_whatever_its_extension() {
 }
 
 #[tokio::test]
-async fn extension_that_lies_is_an_error() {
+async fn wrong_extension_is_an_error() {
     for (format, name) in NAMES {
         let (read, error) = decoded(name, b"{\"id\":1}\n", 4, None).await;
         let message = error.unwrap().to_string();
@@ -128,7 +128,7 @@ async fn text_that_begins_like_bzip2_is_text() {
 }
 
 #[tokio::test]
-async fn truncated_object_gives_what_is_complete_and_then_the_error() {
+async fn truncated_object_returns_complete_data_and_then_the_error() {
     let lines = lines();
     for (format, name) in NAMES {
         let stored = encoded(format, &lines).await;
@@ -159,7 +159,7 @@ async fn object_of_a_few_bytes_is_truncated() {
     }
 }
 
-/// So many of the last bytes, not single ones: zstd without checksums does not notice every wrong byte.
+/// Replaces the last bytes, not a single one: zstd without checksums does not detect every wrong byte.
 fn replace_with_noise(stored: &mut Vec<u8>, bytes: usize) {
     let noise = (0..).map(|number: u32| number.wrapping_mul(0x9e37_79b1).to_be_bytes()[0]);
     stored.truncate(stored.len() - bytes);
@@ -167,7 +167,7 @@ fn replace_with_noise(stored: &mut Vec<u8>, bytes: usize) {
 }
 
 #[tokio::test]
-async fn damaged_object_gives_what_is_complete_and_then_the_error() {
+async fn corrupt_object_returns_complete_data_and_then_the_error() {
     let lines = lines();
     for (format, name) in NAMES {
         let mut stored = encoded(format, &lines).await;
@@ -175,7 +175,7 @@ async fn damaged_object_gives_what_is_complete_and_then_the_error() {
         replace_with_noise(&mut stored, half);
         let (read, error) = decoded(name, &stored, 4_000, None).await;
         assert!(
-            matches!(error, Some(DecodeError::Damaged { .. })),
+            matches!(error, Some(DecodeError::Corrupt { .. })),
             "{format} {error:?}"
         );
         assert!(read.len() > lines.len() / 4, "{format}");
@@ -183,7 +183,7 @@ async fn damaged_object_gives_what_is_complete_and_then_the_error() {
 }
 
 #[tokio::test]
-async fn damage_is_at_the_same_place_whatever_the_blocks() {
+async fn offset_of_corrupt_data_does_not_depend_on_the_blocks() {
     let lines = lines();
     for (format, name) in NAMES {
         let mut stored = encoded(format, &lines).await;
@@ -198,9 +198,9 @@ async fn damage_is_at_the_same_place_whatever_the_blocks() {
 }
 
 #[tokio::test]
-async fn error_of_the_source_stays_what_it_is() {
+async fn error_of_the_source_is_passed_on() {
     let gone = || {
-        Some(jetline_source::Error::Gone {
+        Some(jetline_source::Error::Deleted {
             uri: "s3://shop/a".into(),
         })
     };
@@ -210,7 +210,7 @@ async fn error_of_the_source_stays_what_it_is() {
         assert!(
             matches!(
                 error,
-                Some(DecodeError::Source(jetline_source::Error::Gone { .. }))
+                Some(DecodeError::Source(jetline_source::Error::Deleted { .. }))
             ),
             "{format} {error:?}"
         );
@@ -218,7 +218,7 @@ async fn error_of_the_source_stays_what_it_is() {
 }
 
 #[tokio::test]
-async fn zeros_behind_the_last_member_are_no_damage() {
+async fn zeros_after_the_last_member_are_padding() {
     for (format, name) in NAMES {
         let member = encoded(format, b"one\n").await;
         for zeros in [1, 3, 511, 40_000] {
@@ -234,7 +234,7 @@ async fn zeros_behind_the_last_member_are_no_damage() {
 }
 
 #[tokio::test]
-async fn other_bytes_behind_the_last_member_are_named_as_such() {
+async fn other_bytes_after_the_last_member_are_an_error_of_their_own() {
     for (format, name) in NAMES {
         let member = encoded(format, b"one\n").await;
         for more in [&b"x"[..], b"\0\0x", b"{\"id\":1}\n", b"\0\x1f\x8b"] {
@@ -253,7 +253,7 @@ async fn other_bytes_behind_the_last_member_are_named_as_such() {
     }
 }
 
-/// A frame of unknown size with a window of so many bytes, and one raw block of a line in it.
+/// A frame of unknown size with a window of the given logarithm, and one raw block with a line.
 fn frame(window_log: u8) -> Vec<u8> {
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, (window_log - 10) << 3];
     frame.extend([(4 << 3) | 1, 0, 0]);
@@ -262,7 +262,7 @@ fn frame(window_log: u8) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn window_beyond_the_limit_is_told_by_its_setting_and_is_no_damage() {
+async fn window_above_the_limit_names_its_setting_and_is_not_corrupt() {
     let (read, error) = decoded("a.zst", &frame(31), 1 << 16, None).await;
     assert!(read.is_empty());
     let error = error.unwrap();
@@ -277,8 +277,8 @@ async fn window_beyond_the_limit_is_told_by_its_setting_and_is_no_damage() {
 }
 
 #[tokio::test]
-async fn window_beyond_what_can_be_allowed_is_damage() {
+async fn window_above_the_maximum_is_corrupt() {
     let stored = stream::iter([Ok(Bytes::from(frame(32)))]).boxed();
     let read: Result<Vec<Bytes>, _> = decode("a.zst", stored, 31).try_collect().await;
-    assert!(matches!(read, Err(DecodeError::Damaged { .. })), "{read:?}");
+    assert!(matches!(read, Err(DecodeError::Corrupt { .. })), "{read:?}");
 }

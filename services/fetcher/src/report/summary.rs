@@ -1,10 +1,10 @@
-//! The summary as a person reads it. What others wrote, keys and messages, is escaped.
+//! The summary as text. Keys and messages, which others wrote, are escaped.
 
 use std::{fmt, time::Duration};
 
 use jetline_store::{
     entities::objects::State,
-    read::{objects::ObjectStatus, rejects::Rejects},
+    read::{objects::ObjectStatus, rejects::RejectSummary},
 };
 
 use super::{Report, is_settled};
@@ -19,8 +19,8 @@ const COUNTS: [&str; 6] = [
     "rejected",
 ];
 
-/// So much of an error is shown, in characters.
-const ERROR: usize = 600;
+/// The most characters of an error that are shown.
+const MAX_ERROR_CHARS: usize = 600;
 
 fn counts(object: &ObjectStatus) -> [i64; 6] {
     [
@@ -54,17 +54,17 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// What was not read at all, above all else.
+    /// What was not read at all, first.
     fn gaps(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for location in &self.missing {
             writeln!(f, "No object matches {} (SOURCE).", Escaped(location))?;
         }
-        for entry in self.left_out.named() {
-            writeln!(f, "Left out: {}", Escaped(entry))?;
+        for entry in self.skipped.named() {
+            writeln!(f, "Skipped: {}", Escaped(entry))?;
         }
-        let more = self.left_out.count() - self.left_out.named().len() as u64;
+        let more = self.skipped.count() - self.skipped.named().len() as u64;
         if more > 0 {
-            writeln!(f, "Left out: {more} more entries")?;
+            writeln!(f, "Skipped: {more} more entries")?;
         }
         Ok(())
     }
@@ -113,14 +113,14 @@ impl Report {
         Ok(())
     }
 
-    /// What had failed before, and what to do about whatever has.
+    /// What had failed before, and what to do about failed objects.
     fn failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.failed_before > 0 {
             write!(f, "\nKnown objects that failed: {}", self.failed_before)?;
             for object in &self.first_failed {
                 let error = object.error.as_deref().unwrap_or_default();
                 write!(f, "\n  object {} ({}): ", object.id, name(&object.uri))?;
-                write!(f, "{}", Escaped(&cut(error)))?;
+                write!(f, "{}", Escaped(&shortened(error)))?;
             }
             let more = self.failed_before - self.first_failed.len();
             if more > 0 {
@@ -132,9 +132,9 @@ impl Report {
         if self.failed_before > 0 || has_new {
             write!(
                 f,
-                "\nCorrect what failed in the source: it is read as a new version. Where another cause is gone, \
-                 `replay --object NUMBER` has it read again; `dismiss NUMBER` accepts the loss. Until then the exit \
-                 status is 1."
+                "\nCorrect a failed object in the source: it is read as a new version. If the cause was another one and \
+                 is removed, `replay --object NUMBER` reads it again; `dismiss NUMBER` accepts the loss. Until then the \
+                 exit status is 1."
             )?;
         }
         Ok(())
@@ -151,7 +151,7 @@ impl Report {
     }
 }
 
-fn write_rejects(f: &mut fmt::Formatter<'_>, rejects: &Rejects) -> fmt::Result {
+fn write_rejects(f: &mut fmt::Formatter<'_>, rejects: &RejectSummary) -> fmt::Result {
     let reasons: Vec<String> = rejects
         .reasons
         .iter()
@@ -168,18 +168,18 @@ fn write_rejects(f: &mut fmt::Formatter<'_>, rejects: &Rejects) -> fmt::Result {
 }
 
 fn write_error(f: &mut fmt::Formatter<'_>, object: &ObjectStatus, error: &str) -> fmt::Result {
-    let so = match object.state {
+    let state = match object.state {
         State::Failed if object.dismissed => "failed and is dismissed",
         State::Failed => "failed",
         _ if is_settled(object) => "is done",
         _ => "is open",
     };
-    let error = cut(error);
-    write!(f, "\n  object {} {so}: {}", object.id, Escaped(&error))
+    let error = shortened(error);
+    write!(f, "\n  object {} {state}: {}", object.id, Escaped(&error))
 }
 
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(ERROR) {
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_ERROR_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
@@ -214,8 +214,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_others_can_forge_a_line_of_the_summary() {
-        let rejects = Rejects {
+    fn keys_and_messages_cannot_forge_a_line_of_the_summary() {
+        let rejects = RejectSummary {
             reasons: vec![("invalid_json".to_owned(), 2), ("wrong_type".to_owned(), 1)],
             line: 7,
             reason: "wrong_type".to_owned(),
@@ -234,9 +234,9 @@ mod tests {
             ..Report::default()
         };
         assert!(!report.is_complete());
-        let told = report.to_string();
+        let text = report.to_string();
         let hostile = |char: char| char.is_control() && char != '\n';
-        assert!(!told.contains(hostile), "{told:?}");
+        assert!(!text.contains(hostile), "{text:?}");
         for line in [
             "  rejected: 2 invalid_json, 1 wrong_type; first: line 7, wrong_type: no \\u{7}bell\\r\\n",
             "  object 1 failed: bad\\n1 done",
@@ -245,9 +245,9 @@ mod tests {
             "  object 3 (3\\u{1b}[2J\\nforged.jsonl  done): worse\\u{9b}1m",
             "  and 1 more: /objects?state=failed shows them",
         ] {
-            assert!(told.lines().any(|told| told == line), "{line}: {told}");
+            assert!(text.lines().any(|shown| shown == line), "{line}: {text}");
         }
         // Heading, two objects with two lines and one, sums, speed, and what failed.
-        assert_eq!(told.lines().count(), 1 + 3 + 2 + 2 + 4, "{told}");
+        assert_eq!(text.lines().count(), 1 + 3 + 2 + 2 + 4, "{text}");
     }
 }

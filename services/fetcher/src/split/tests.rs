@@ -8,9 +8,9 @@ const SMALL: Limits = Limits {
     max_line_bytes: 20,
 };
 
-/// The rule, in the shortest words: on all bytes at once.
-fn cuts_by_rule(content: &[u8], limits: Limits) -> Vec<Cut> {
-    let mut cuts: Vec<Cut> = Vec::new();
+/// The reference implementation: the rule applied to the whole content at once.
+fn reference(content: &[u8], limits: Limits) -> Vec<RawChunk> {
+    let mut chunks: Vec<RawChunk> = Vec::new();
     let (mut start, mut number) = (0, 1);
     for line in content.split_inclusive(|&byte| byte == b'\n') {
         let bare = line.strip_suffix(b"\n").unwrap_or(line);
@@ -21,7 +21,7 @@ fn cuts_by_rule(content: &[u8], limits: Limits) -> Vec<Cut> {
             line
         };
         let end = start + line.len() as u64;
-        match cuts.last_mut() {
+        match chunks.last_mut() {
             Some(last)
                 if !last.oversized
                     && !oversized
@@ -32,7 +32,7 @@ fn cuts_by_rule(content: &[u8], limits: Limits) -> Vec<Cut> {
                 last.end = end;
                 last.lines += 1;
             }
-            _ => cuts.push(Cut {
+            _ => chunks.push(RawChunk {
                 start,
                 end,
                 first_line: number,
@@ -44,42 +44,43 @@ fn cuts_by_rule(content: &[u8], limits: Limits) -> Vec<Cut> {
         start = end;
         number += 1;
     }
-    cuts
+    chunks
 }
 
-/// Pushes blocks of these lengths, again and again, and takes cuts after each.
-fn cuts(splitter: Splitter, content: &[u8], lengths: &[usize]) -> Vec<Cut> {
-    let (mut splitter, mut cuts, mut content) = (splitter, Vec::new(), content);
+/// Pushes blocks of the given lengths in a cycle, and takes the chunks after each.
+fn chunks(splitter: Splitter, content: &[u8], lengths: &[usize]) -> Vec<RawChunk> {
+    let (mut splitter, mut chunks, mut content) = (splitter, Vec::new(), content);
     let mut lengths = lengths.iter().cycle();
     while !content.is_empty() {
         let (block, rest) = content.split_at(content.len().min(*lengths.next().unwrap()));
         content = rest;
         splitter.push(Bytes::copy_from_slice(block));
-        cuts.extend(std::iter::from_fn(|| splitter.cut().unwrap()));
+        chunks.extend(std::iter::from_fn(|| splitter.next_chunk().unwrap()));
     }
     splitter.finish();
-    cuts.extend(std::iter::from_fn(|| splitter.cut().unwrap()));
-    cuts
+    chunks.extend(std::iter::from_fn(|| splitter.next_chunk().unwrap()));
+    chunks
 }
 
-fn split(content: &[u8], limits: Limits) -> Vec<Cut> {
-    let cuts = cuts(Splitter::new(limits, 0, 1), content, &[7]);
-    assert_eq!(cuts, cuts_by_rule(content, limits));
-    cuts
+fn split(content: &[u8], limits: Limits) -> Vec<RawChunk> {
+    let chunks = chunks(Splitter::new(limits, 0, 1), content, &[7]);
+    assert_eq!(chunks, reference(content, limits));
+    chunks
 }
 
-fn bodies(cuts: &[Cut]) -> Vec<&str> {
-    cuts.iter()
-        .map(|cut| std::str::from_utf8(&cut.body).unwrap())
+fn bodies(chunks: &[RawChunk]) -> Vec<&str> {
+    chunks
+        .iter()
+        .map(|chunk| std::str::from_utf8(&chunk.body).unwrap())
         .collect()
 }
 
 #[test]
 fn chunk_takes_as_many_whole_lines_as_fit() {
-    let cuts = split(b"1234\n678\n1234\n6789\n1\n", SMALL);
-    assert_eq!(bodies(&cuts), ["1234\n678\n", "1234\n6789\n", "1\n"]);
-    assert_eq!((cuts[1].start, cuts[1].end), (9, 19));
-    assert_eq!((cuts[1].first_line, cuts[1].lines), (3, 2));
+    let chunks = split(b"1234\n678\n1234\n6789\n1\n", SMALL);
+    assert_eq!(bodies(&chunks), ["1234\n678\n", "1234\n6789\n", "1\n"]);
+    assert_eq!((chunks[1].start, chunks[1].end), (9, 19));
+    assert_eq!((chunks[1].first_line, chunks[1].lines), (3, 2));
 }
 
 #[test]
@@ -88,9 +89,9 @@ fn chunk_takes_no_more_lines_than_the_limit() {
         chunk_lines: 2,
         ..SMALL
     };
-    let cuts = split(b"1\n\n3\n4\n1234567\n6\n7", limits);
-    assert_eq!(bodies(&cuts), ["1\n\n", "3\n4\n", "1234567\n6\n", "7"]);
-    assert_eq!((cuts[1].first_line, cuts[1].lines), (3, 2));
+    let chunks = split(b"1\n\n3\n4\n1234567\n6\n7", limits);
+    assert_eq!(bodies(&chunks), ["1\n\n", "3\n4\n", "1234567\n6\n", "7"]);
+    assert_eq!((chunks[1].first_line, chunks[1].lines), (3, 2));
     let none = Limits {
         chunk_lines: 0,
         ..SMALL
@@ -99,23 +100,23 @@ fn chunk_takes_no_more_lines_than_the_limit() {
 }
 
 #[test]
-fn full_chunk_is_cut_before_its_next_line_comes() {
+fn full_chunk_is_returned_before_the_next_line_arrives() {
     let limits = Limits {
         chunk_lines: 2,
         ..SMALL
     };
     let mut splitter = Splitter::new(limits, 0, 1);
     splitter.push("1\n2\n".into());
-    assert_eq!(splitter.cut().unwrap().unwrap().body, "1\n2\n");
+    assert_eq!(splitter.next_chunk().unwrap().unwrap().body, "1\n2\n");
     splitter.finish();
-    assert_eq!(splitter.cut(), Ok(None));
+    assert_eq!(splitter.next_chunk(), Ok(None));
 }
 
 #[test]
-fn long_line_stands_alone() {
-    let cuts = split(b"1\n2345678901234\n2\n", SMALL);
-    assert_eq!(bodies(&cuts), ["1\n", "2345678901234\n", "2\n"]);
-    assert!(cuts.iter().all(|cut| !cut.oversized));
+fn line_longer_than_a_chunk_is_a_chunk_of_its_own() {
+    let chunks = split(b"1\n2345678901234\n2\n", SMALL);
+    assert_eq!(bodies(&chunks), ["1\n", "2345678901234\n", "2\n"]);
+    assert!(chunks.iter().all(|chunk| !chunk.oversized));
 }
 
 #[test]
@@ -127,66 +128,66 @@ fn last_line_may_lack_its_newline() {
 }
 
 #[test]
-fn nothing_is_no_chunk_and_newlines_are_lines() {
+fn empty_content_has_no_chunk_and_blank_lines_are_lines() {
     assert_eq!(split(b"", SMALL), []);
-    let cuts = split(b"\n\n\n", SMALL);
-    assert_eq!((cuts.len(), cuts[0].lines), (1, 3));
+    let chunks = split(b"\n\n\n", SMALL);
+    assert_eq!((chunks.len(), chunks[0].lines), (1, 3));
 }
 
 #[test]
-fn carriage_returns_and_byte_order_marks_stay() {
-    let cuts = split("\u{feff}1\r\n2\r\n".as_bytes(), SMALL);
-    assert_eq!(bodies(&cuts), ["\u{feff}1\r\n2\r\n"]);
+fn carriage_returns_and_byte_order_marks_are_kept() {
+    let chunks = split("\u{feff}1\r\n2\r\n".as_bytes(), SMALL);
+    assert_eq!(bodies(&chunks), ["\u{feff}1\r\n2\r\n"]);
 }
 
 #[test]
-fn line_beyond_the_limit_is_shortened_and_its_neighbours_stay() {
+fn oversized_line_is_shortened_alone() {
     let long = "x".repeat(10_000);
-    let cuts = split(format!("1\n{long}\n2\n{long}").as_bytes(), SMALL);
+    let chunks = split(format!("1\n{long}\n2\n{long}").as_bytes(), SMALL);
     assert_eq!(
-        bodies(&cuts),
+        bodies(&chunks),
         ["1\n", &long[..4_096], "2\n", &long[..4_096]]
     );
-    assert_eq!((cuts[1].start, cuts[1].end), (2, 10_003));
-    assert_eq!(cuts[2].first_line, 3);
-    assert_eq!((cuts[3].start, cuts[3].end), (10_005, 20_005));
-    assert!(cuts[1].oversized && cuts[3].oversized);
+    assert_eq!((chunks[1].start, chunks[1].end), (2, 10_003));
+    assert_eq!(chunks[2].first_line, 3);
+    assert_eq!((chunks[3].start, chunks[3].end), (10_005, 20_005));
+    assert!(chunks[1].oversized && chunks[3].oversized);
 }
 
 #[test]
 fn limit_counts_the_line_without_its_newline() {
     let fits = "x".repeat(20) + "\n";
     assert!(!split(fits.as_bytes(), SMALL)[0].oversized);
-    let cuts = split(format!("x{fits}").as_bytes(), SMALL);
-    assert!(cuts[0].oversized);
-    assert_eq!((cuts[0].body.len(), cuts[0].end), (21, 22));
+    let chunks = split(format!("x{fits}").as_bytes(), SMALL);
+    assert!(chunks[0].oversized);
+    assert_eq!((chunks[0].body.len(), chunks[0].end), (21, 22));
 }
 
 #[test]
-fn line_within_a_chunk_but_beyond_the_limit_stands_alone() {
+fn oversized_line_that_fits_a_chunk_is_a_chunk_of_its_own() {
     let limits = Limits {
         chunk_bytes: 100,
         max_line_bytes: 3,
         ..SMALL
     };
-    let cuts = split(b"1\n2\n1234\n3\n", limits);
-    assert_eq!(bodies(&cuts), ["1\n2\n", "1234", "3\n"]);
+    let chunks = split(b"1\n2\n1234\n3\n", limits);
+    assert_eq!(bodies(&chunks), ["1\n2\n", "1234", "3\n"]);
 }
 
 #[test]
-fn damaged_content_keeps_its_whole_lines_only() {
+fn truncated_content_keeps_only_whole_lines() {
     for (content, kept) in [("1\n2\n345", "1\n2\n"), ("123", ""), ("", "")] {
         let mut splitter = Splitter::new(SMALL, 0, 1);
         splitter.push(content.into());
-        splitter.break_off();
-        let cut = splitter.cut().unwrap();
-        assert_eq!(cut.map_or(Bytes::new(), |cut| cut.body), kept);
-        assert_eq!(splitter.cut(), Ok(None));
+        splitter.truncate();
+        let chunk = splitter.next_chunk().unwrap();
+        assert_eq!(chunk.map_or(Bytes::new(), |chunk| chunk.body), kept);
+        assert_eq!(splitter.next_chunk(), Ok(None));
     }
     let mut splitter = Splitter::new(SMALL, 0, 1);
     splitter.push("x".repeat(100).into());
-    splitter.break_off();
-    assert_eq!(splitter.cut(), Ok(None));
+    splitter.truncate();
+    assert_eq!(splitter.next_chunk(), Ok(None));
 }
 
 #[test]
@@ -194,12 +195,12 @@ fn line_of_any_length_takes_bounded_memory() {
     let mut splitter = Splitter::new(SMALL, 0, 1);
     for _ in 0..1_000 {
         splitter.push(Bytes::from_static(&[b'x'; 1_000]));
-        assert_eq!(splitter.cut(), Ok(None));
-        assert!(splitter.waiting.is_empty() && splitter.held.is_empty());
+        assert_eq!(splitter.next_chunk(), Ok(None));
+        assert!(splitter.waiting.is_empty() && splitter.scanned.is_empty());
     }
     splitter.finish();
-    let cut = splitter.cut().unwrap().unwrap();
-    assert_eq!((cut.end, cut.body.len()), (1_000_000, OVERSIZED_BODY));
+    let chunk = splitter.next_chunk().unwrap().unwrap();
+    assert_eq!((chunk.end, chunk.body.len()), (1_000_000, OVERSIZED_BODY));
 }
 
 #[test]
@@ -207,8 +208,8 @@ fn chunk_within_a_block_is_not_copied() {
     let block = Bytes::from_static(b"1234\n678\n1234\n6789\n");
     let mut splitter = Splitter::new(SMALL, 0, 1);
     splitter.push(block.clone());
-    let cut = splitter.cut().unwrap().unwrap();
-    assert_eq!(cut.body.as_ptr(), block.as_ptr());
+    let chunk = splitter.next_chunk().unwrap().unwrap();
+    assert_eq!(chunk.body.as_ptr(), block.as_ptr());
 }
 
 #[test]
@@ -216,10 +217,10 @@ fn more_lines_than_can_be_numbered_are_an_error() {
     let mut splitter = Splitter::new(SMALL, 0, u32::MAX - 1);
     splitter.push("123456789\n123456789\n123456789\n".into());
     splitter.finish();
-    assert!(splitter.cut().unwrap().is_some());
-    assert_eq!(splitter.cut().unwrap().unwrap().first_line, u32::MAX);
-    assert_eq!(splitter.cut(), Err(TooManyLines));
-    assert_eq!(splitter.cut(), Err(TooManyLines));
+    assert!(splitter.next_chunk().unwrap().is_some());
+    assert_eq!(splitter.next_chunk().unwrap().unwrap().first_line, u32::MAX);
+    assert_eq!(splitter.next_chunk(), Err(TooManyLines));
+    assert_eq!(splitter.next_chunk(), Err(TooManyLines));
 }
 
 prop_compose! {
@@ -232,7 +233,7 @@ prop_compose! {
     }
 }
 
-/// Lines of lengths about the limits, and now and then of one beyond the kept beginning.
+/// Lines of lengths near the limits, and sometimes one longer than [`OVERSIZED_BODY`].
 fn content() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![1 => Just(b'\n'), 12 => any::<u8>()];
     let short = vec(byte, 0..300);
@@ -243,30 +244,30 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn cuts_follow_the_rule_whatever_the_blocks(
+    fn chunks_do_not_depend_on_the_blocks(
         content in content(),
         limits in limits(),
         lengths in vec(1_usize..90, 1..9),
     ) {
-        let cuts = cuts(Splitter::new(limits, 0, 1), &content, &lengths);
-        prop_assert_eq!(&cuts, &cuts_by_rule(&content, limits));
-        if cuts.iter().all(|cut| !cut.oversized) {
-            let bodies: Vec<_> = cuts.iter().map(|cut| cut.body.clone()).collect();
+        let chunks = chunks(Splitter::new(limits, 0, 1), &content, &lengths);
+        prop_assert_eq!(&chunks, &reference(&content, limits));
+        if chunks.iter().all(|chunk| !chunk.oversized) {
+            let bodies: Vec<_> = chunks.iter().map(|chunk| chunk.body.clone()).collect();
             prop_assert_eq!(bodies.concat(), content);
         }
     }
 
     #[test]
-    fn whoever_starts_at_a_cut_cuts_at_the_same_places(
+    fn splitter_that_starts_at_a_chunk_finds_the_same_chunks(
         content in content(),
         limits in limits(),
         lengths in vec(1_usize..90, 1..9),
     ) {
-        let all = cuts(Splitter::new(limits, 0, 1), &content, &lengths);
-        for (index, cut) in all.iter().enumerate().step_by(1 + all.len() / 20) {
-            let splitter = Splitter::new(limits, cut.start, cut.first_line);
-            let rest = &content[usize::try_from(cut.start).unwrap()..];
-            prop_assert_eq!(&cuts(splitter, rest, &[97])[..], &all[index..]);
+        let all = chunks(Splitter::new(limits, 0, 1), &content, &lengths);
+        for (index, chunk) in all.iter().enumerate().step_by(1 + all.len() / 20) {
+            let splitter = Splitter::new(limits, chunk.start, chunk.first_line);
+            let rest = &content[usize::try_from(chunk.start).unwrap()..];
+            prop_assert_eq!(&chunks(splitter, rest, &[97])[..], &all[index..]);
         }
     }
 }

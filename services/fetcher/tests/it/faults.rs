@@ -1,4 +1,4 @@
-//! Sources that fail in the middle, for a while or for good.
+//! Sources that fail while an object is read, temporarily or permanently.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::scene::{BUCKET, Scene, gzip, lines};
 const ROOMY: u32 = 1 << 20;
 
 #[tokio::test]
-async fn object_that_breaks_off_for_a_while_is_cut_at_the_same_places() {
+async fn object_whose_read_is_interrupted_is_split_at_the_same_offsets() {
     let scene = Scene::new(ROOMY).await;
     scene.s3.put(BUCKET, "a", lines(60));
-    // The first part, of 150 bytes, comes; the second one breaks off more often than the source tries.
+    // The first part, of 150 bytes, succeeds; the second is truncated more often than the source retries.
     scene.s3.fail_next_gets(1, &Fault::Delay(Duration::ZERO));
     scene.s3.fail_next_gets(6, &Fault::CutBody(7));
     scene.spawn_writer();
@@ -22,7 +22,7 @@ async fn object_that_breaks_off_for_a_while_is_cut_at_the_same_places() {
     let starts: Vec<_> = (0..6).map(|chunk| (1, chunk * 100)).collect();
     assert_eq!(scene.starts(), starts);
     assert_eq!(scene.content(1), lines(60));
-    // One part, six attempts at the next, a look at the object's head, and four parts behind the first chunk.
+    // One part, six attempts at the next, one read of the object's head, and four parts after the first chunk.
     assert_eq!(scene.s3.gets(), 1 + 6 + 1 + 4);
 }
 
@@ -62,7 +62,7 @@ async fn object_that_is_overwritten_fails_and_its_new_version_is_read() {
 }
 
 #[tokio::test]
-async fn lost_chunk_of_an_object_that_is_gone_fails_it() {
+async fn lost_chunk_of_a_deleted_object_fails_it() {
     let scene = Scene::new(ROOMY).await;
     scene.s3.put(BUCKET, "a", lines(30));
     scene.register().await;
@@ -78,7 +78,7 @@ async fn lost_chunk_of_an_object_that_is_gone_fails_it() {
 }
 
 #[tokio::test]
-async fn object_that_is_gone_costs_those_that_are_read_with_it_nothing() {
+async fn deleted_object_does_not_affect_others_of_its_batch() {
     let mut scene = Scene::new(ROOMY).await;
     scene.settings.reconcile_after = Duration::from_secs(1);
     for key in ["a", "b", "c"] {
@@ -94,12 +94,12 @@ async fn object_that_is_gone_costs_those_that_are_read_with_it_nothing() {
 }
 
 #[tokio::test]
-async fn objects_that_break_off_while_they_are_read_ahead_are_read_on() {
+async fn interrupted_prefetch_is_resumed() {
     let scene = Scene::new(ROOMY).await;
     for key in ["a", "b", "c"] {
         scene.s3.put(BUCKET, key, lines(30));
     }
-    // More often than the source tries for all of them together.
+    // More often than the source retries for all of them together.
     scene.s3.fail_next_gets(20, &Fault::CutBody(7));
     scene.spawn_writer();
     let report = scene.fetch().await;

@@ -1,4 +1,4 @@
-//! The fetcher between an S3 endpoint, a queue and a ledger.
+//! The fetcher with an S3 endpoint, a queue and a ledger.
 
 #[cfg(test)]
 mod faults;

@@ -1,5 +1,5 @@
-//! Refusals that concern the reader, and objects that change: what stays open, how the run ends, and what the next one
-//! does.
+//! Refused reads, and objects that change while they are read: which objects stay open, how the run ends, and what the
+//! next run does.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -14,7 +14,7 @@ fn expired() -> Fault {
     Fault::refusal(400, "ExpiredToken", "The provided token has expired.")
 }
 
-/// A line in a Zstandard frame with a window of 256 MiB, which is refused until that is allowed.
+/// A line in a Zstandard frame with a window of 256 MiB, which is refused with the default `ZSTD_WINDOW`.
 fn long_window() -> Vec<u8> {
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 18 << 3, (10 << 3) | 1, 0, 0];
     frame.extend(lines(1));
@@ -57,7 +57,7 @@ async fn refused_objects_stay_open_with_the_reason_and_the_next_run_reads_them()
 }
 
 #[tokio::test]
-async fn refused_object_costs_those_that_are_read_with_it_nothing() {
+async fn refused_object_does_not_affect_others_of_its_batch() {
     let scene = Scene::new(ROOMY).await;
     for key in ["a", "c"] {
         scene.s3.put(BUCKET, key, lines(10));
@@ -75,7 +75,7 @@ async fn refused_object_costs_those_that_are_read_with_it_nothing() {
 }
 
 #[tokio::test]
-async fn fetcher_that_watches_tries_a_refused_object_again() {
+async fn watching_fetcher_retries_a_refused_object() {
     let mut scene = Scene::new(ROOMY).await;
     scene.settings.watch = Some(Duration::from_millis(50));
     scene.s3.put(BUCKET, "a", lines(30));
@@ -93,7 +93,7 @@ async fn fetcher_that_watches_tries_a_refused_object_again() {
 }
 
 #[tokio::test]
-async fn object_that_cannot_end_before_a_refused_one_does_not_keep_the_run() {
+async fn run_ends_without_an_object_that_waits_for_a_refused_one() {
     let mut scene = Scene::new(ROOMY).await;
     scene.settings.reconcile_after = Duration::from_millis(100);
     scene.settings.fetch_batch = NonZeroUsize::MIN;
@@ -101,7 +101,7 @@ async fn object_that_cannot_end_before_a_refused_one_does_not_keep_the_run() {
     scene.register().await;
     scene.s3.put(BUCKET, "b", lines(30));
     scene.register().await;
-    // The rest of it was published once, and can never be read again.
+    // The rest of it was published once, and can no longer be read.
     scene.commit(2, 100, 10).await;
     scene.s3.delete(BUCKET, "b");
     scene.spawn_writer();
@@ -115,7 +115,7 @@ async fn object_that_cannot_end_before_a_refused_one_does_not_keep_the_run() {
 }
 
 #[tokio::test]
-async fn damage_that_was_found_before_a_refusal_still_fails_the_object() {
+async fn truncated_object_fails_although_its_read_was_refused_before() {
     let scene = Scene::new(ROOMY).await;
     let mut stored = gzip(&lines(5_000)).await;
     stored.truncate(stored.len() / 2);
@@ -131,7 +131,7 @@ async fn damage_that_was_found_before_a_refusal_still_fails_the_object() {
 }
 
 #[tokio::test]
-async fn object_that_changes_whenever_it_is_read_ends_the_run_and_the_next_one_reads_it() {
+async fn run_ends_without_an_object_that_keeps_changing_and_the_next_one_reads_it() {
     let scene = Scene::new(ROOMY).await;
     scene.s3.put(BUCKET, "a", lines(10));
     scene.s3.put(BUCKET, "b", lines(10));
@@ -196,7 +196,7 @@ async fn entry_that_cannot_be_read_is_named_in_the_summary_and_the_others_are_re
     assert_eq!(report.objects[0].state, State::Done);
     let text = report.to_string();
     assert!(
-        text.contains("Left out: file://") && text.contains("leads to itself"),
+        text.contains("Skipped: file://") && text.contains("leads to itself"),
         "{text}"
     );
 }

@@ -1,4 +1,4 @@
-//! What a run reports, and which runs are a success.
+//! The summary of a run, and which runs succeed.
 
 use jetline_fetcher::{DismissSettings, dismiss};
 use jetline_store::entities::objects::State;
@@ -8,15 +8,15 @@ use crate::scene::{BUCKET, Scene, gzip, lines};
 const ROOMY: u32 = 1 << 20;
 
 #[tokio::test]
-async fn run_that_is_interrupted_before_the_sources_are_listed_is_no_success() {
+async fn run_interrupted_before_listing_is_not_complete() {
     let scene = Scene::new(ROOMY).await;
     scene.s3.put(BUCKET, "a", lines(10));
     scene.shutdown.soft.cancel();
     let report = scene.fetch().await;
     assert!(!report.is_complete());
-    let told = report.to_string();
-    assert!(told.contains("were not listed"), "{told}");
-    assert!(!told.contains("no objects"), "{told}");
+    let text = report.to_string();
+    assert!(text.contains("were not listed"), "{text}");
+    assert!(!text.contains("no objects"), "{text}");
 }
 
 #[tokio::test]
@@ -33,16 +33,16 @@ async fn object_that_failed_before_is_named_until_it_is_dismissed_or_overwritten
     let report = scene.fetch().await;
     assert!(!report.is_complete());
     assert_eq!((report.objects.len(), report.failed_before), (0, 2));
-    let told = report.to_string();
+    let text = report.to_string();
     for words in [
         "Nothing new: all 3",
         "Known objects that failed: 2",
         "object 1 (a.gz): object is not gzip",
         "object 2 (b.gz)",
     ] {
-        assert!(told.contains(words), "{words}: {told}");
+        assert!(text.contains(words), "{words}: {text}");
     }
-    // It is another version, and the one that failed is not listed any more.
+    // It is a new version, and the failed one is no longer listed.
     scene.s3.put(BUCKET, "a.gz", gzip(&lines(10)).await);
     let report = scene.fetch().await;
     assert!(!report.is_complete());
@@ -57,7 +57,7 @@ async fn object_that_failed_before_is_named_until_it_is_dismissed_or_overwritten
 }
 
 #[tokio::test]
-async fn content_that_cannot_be_lines_fails_by_its_first_bytes_and_nothing_of_it_is_published() {
+async fn content_that_is_not_json_lines_fails_and_is_not_published() {
     let scene = Scene::new(ROOMY).await;
     let text = String::from_utf8(lines(1_000)).unwrap();
     let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();

@@ -1,4 +1,4 @@
-//! What is read and published, and what is not.
+//! Which ranges are read and published.
 
 use std::{
     num::{NonZeroU32, NonZeroUsize},
@@ -38,7 +38,7 @@ async fn every_line_is_published_once_and_a_second_run_reads_nothing() {
 }
 
 #[tokio::test]
-async fn small_objects_are_read_together_and_published_in_their_order() {
+async fn small_objects_are_read_together_and_published_in_order() {
     let scene = Scene::new(ROOMY).await;
     let all: Vec<i64> = (1..=10).collect();
     for number in &all {
@@ -57,12 +57,12 @@ async fn small_objects_are_read_together_and_published_in_their_order() {
         let lines = lines(u32::try_from(number).unwrap() * 3);
         assert_eq!(scene.content(number), lines);
     }
-    // A part has 150 bytes: each is asked for once.
+    // A part has 150 bytes: each is requested once.
     assert_eq!(scene.s3.gets(), 5 + 2 * 5);
 }
 
 #[tokio::test]
-async fn no_objects_are_no_error() {
+async fn empty_source_is_not_an_error() {
     let scene = Scene::new(ROOMY).await;
     let report = scene.fetch().await;
     assert!(report.is_complete());
@@ -70,14 +70,14 @@ async fn no_objects_are_no_error() {
 }
 
 #[tokio::test]
-async fn chunks_are_bounded_in_lines_as_it_was_said_when_the_object_was_registered() {
+async fn chunk_limits_are_those_of_the_registration() {
     let mut scene = Scene::new(ROOMY).await;
     scene.settings.chunk_lines = NonZeroU32::new(4).unwrap();
     for key in ["a", "b"] {
         scene.s3.put(BUCKET, key, lines(15));
     }
     scene.register().await;
-    // As if it had been registered before there was such a limit.
+    // As if it had been registered by a version without this limit.
     let unlimited = "UPDATE objects SET chunk_lines = NULL WHERE id = 1";
     let ledger = scene.ledger.connection();
     ledger.execute_unprepared(unlimited).await.unwrap();
@@ -92,7 +92,7 @@ async fn chunks_are_bounded_in_lines_as_it_was_said_when_the_object_was_register
 }
 
 #[tokio::test]
-async fn what_is_committed_is_not_read_again() {
+async fn committed_ranges_are_not_read_again() {
     let mut scene = Scene::new(ROOMY).await;
     scene.settings.chunk_bytes = 100;
     scene.s3.put(BUCKET, "a", lines(100));
@@ -104,12 +104,12 @@ async fn what_is_committed_is_not_read_again() {
     scene.spawn_writer();
     assert!(scene.fetch().await.is_complete());
     assert_eq!(scene.starts(), starts(1, &[400, 900]));
-    // For each gap one to see that it is not compressed, and one for its hundred bytes.
+    // For each gap one request to detect the format, and one for its hundred bytes.
     assert_eq!(scene.s3.gets() - gets, 4);
 }
 
 #[tokio::test]
-async fn compressed_object_is_gone_on_with_in_the_middle() {
+async fn compressed_object_is_resumed_in_the_middle() {
     let scene = Scene::new(ROOMY).await;
     scene.s3.put(BUCKET, "a.gz", gzip(&lines(55)).await);
     scene.register().await;
@@ -125,7 +125,7 @@ async fn compressed_object_is_gone_on_with_in_the_middle() {
 }
 
 #[tokio::test]
-async fn chunks_that_the_queue_lost_are_read_again_and_no_others() {
+async fn only_lost_chunks_are_read_again() {
     for key in ["a.jsonl", "a.gz"] {
         let scene = Scene::new(ROOMY).await;
         let content = match key {
@@ -144,17 +144,17 @@ async fn chunks_that_the_queue_lost_are_read_again_and_no_others() {
 }
 
 #[tokio::test]
-async fn full_queue_slows_the_fetcher_down_and_costs_nothing() {
+async fn fetcher_waits_for_a_full_queue_and_loses_nothing() {
     let scene = Scene::new(120).await;
     scene.s3.put(BUCKET, "a", lines(300));
-    scene.queue.is_full(true);
+    scene.queue.set_full(true);
     let fetcher = scene.spawn_fetcher().await;
     until(
         &scene,
         "SELECT COUNT(*) = 1 FROM objects WHERE state = 'reading'",
     )
     .await;
-    scene.queue.is_full(false);
+    scene.queue.set_full(false);
     scene.spawn_writer();
     let report = ended(fetcher).await;
     assert!(report.is_complete());
@@ -164,7 +164,7 @@ async fn full_queue_slows_the_fetcher_down_and_costs_nothing() {
 
 #[tokio::test]
 async fn fetcher_whose_lease_is_lost_stops_reading() {
-    // The other object is read behind it, or was leased with it: then its reading begins again.
+    // The other object is read after it, or was leased with it: then it is read again.
     for (batch, readings) in [(1, 1), (2, 2)] {
         let mut scene = Scene::new(120).await;
         scene.settings.lease = Duration::from_secs(1);
@@ -172,7 +172,7 @@ async fn fetcher_whose_lease_is_lost_stops_reading() {
         scene.s3.put(BUCKET, "a", lines(300));
         scene.s3.put(BUCKET, "b", lines(10));
         let fetcher = scene.spawn_fetcher().await;
-        // It has published a chunk, and waits for room for the next.
+        // It has published a chunk and waits for the queue.
         until(&scene, "SELECT state = 'reading' FROM objects WHERE id = 1").await;
         run(
             &scene,
@@ -197,7 +197,7 @@ async fn fetcher_whose_lease_is_lost_stops_reading() {
 }
 
 #[tokio::test]
-async fn new_objects_are_registered_while_it_watches() {
+async fn watching_fetcher_registers_new_objects() {
     let mut scene = Scene::new(ROOMY).await;
     scene.settings.watch = Some(Duration::from_millis(50));
     scene.spawn_writer();
@@ -216,7 +216,7 @@ async fn new_objects_are_registered_while_it_watches() {
 }
 
 #[tokio::test]
-async fn what_another_fetcher_registers_in_the_meantime_is_reported_too() {
+async fn objects_registered_by_another_fetcher_are_reported() {
     let mut scene = Scene::new(ROOMY).await;
     scene.settings.watch = Some(Duration::from_hours(1));
     scene.s3.put(BUCKET, "a", lines(10));

@@ -1,4 +1,4 @@
-//! Settings that contradict themselves are refused before anything is read.
+//! Contradictory settings are refused before anything is read.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn refusal(change: impl FnOnce(&mut FetcherSettings)) -> String {
 }
 
 #[test]
-fn sensible_settings_are_accepted() {
+fn valid_settings_are_accepted() {
     settings().check(1_000).unwrap();
     let mut tight = settings();
     (tight.chunk_bytes, tight.max_line_bytes) = (1_000, 998);

@@ -1,4 +1,4 @@
-//! A bucket, a queue, a ledger, and a writer that commits whatever it gets. Lines have ten bytes, chunks ten lines.
+//! A bucket, a queue, a ledger, and a writer that commits every chunk. Lines have ten bytes, chunks ten lines.
 
 use std::{
     collections::HashSet,
@@ -37,17 +37,17 @@ pub(crate) struct Scene {
     _directory: TempDir,
 }
 
-/// How long a fetcher may take here: one that waits for ever is wrong.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// The maximum duration of a run.
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What a fetcher reports when it ends.
+/// The report of a fetcher, when it has ended.
 pub(crate) async fn ended(fetcher: JoinHandle<anyhow::Result<Report>>) -> Report {
-    let ended = tokio::time::timeout(PATIENCE, fetcher).await;
+    let ended = tokio::time::timeout(TIMEOUT, fetcher).await;
     ended.expect("the fetcher does not end").unwrap().unwrap()
 }
 
 impl Scene {
-    /// With a queue that takes so many bytes.
+    /// A scene whose queue holds `capacity` bytes.
     pub(crate) async fn new(capacity: u32) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("test.db").display());
@@ -83,14 +83,14 @@ impl Scene {
             }),
         };
         let startup = StartupSettings {
-            startup_patience: Duration::from_secs(5),
+            startup_timeout: Duration::from_secs(5),
         };
         let own = OwnDatabase::default();
         let sources = Sources::open(&self.settings, &config, &startup, &own);
         sources.await.unwrap()
     }
 
-    /// Registers what the bucket holds, as another fetcher would.
+    /// Registers the bucket's objects, as another fetcher would.
     pub(crate) async fn register(&self) {
         let sources = self.sources().await;
         let mut randomness = StdRng::seed_from_u64(5);
@@ -109,7 +109,7 @@ impl Scene {
         tokio::spawn(async move { run(&settings, sources, queue, ledger, 7, &shutdown).await })
     }
 
-    /// Commits whatever comes, until the test ends, and checks what each chunk says of itself.
+    /// Commits every chunk until the test ends, and checks its watermark.
     pub(crate) fn spawn_writer(&self) {
         let (queue, ledger, epoch) = (self.queue.clone(), self.ledger.clone(), self.epoch.id);
         let received = self.received.clone();
@@ -132,10 +132,10 @@ impl Scene {
 
     /// Commits a chunk that another fetcher published.
     pub(crate) async fn commit(&self, object: i64, start: u64, lines: u32) {
-        let registration = self.registration(object).await;
+        let incarnation = self.incarnation(object).await;
         let entry = ChunkEntry {
             object: ObjectId::new(object).unwrap(),
-            registration,
+            incarnation,
             start,
             end: start + u64::from(lines) * 10,
             first_line: u32::try_from(start / 10).unwrap() + 1,
@@ -148,19 +148,19 @@ impl Scene {
             superseded: 0,
             rejected: Vec::new(),
             blank: 0,
-            outdone_by: Vec::new(),
+            superseded_by: Vec::new(),
         }];
         let table = Table::of::<products::Model>();
         let committed = self.ledger.commit(self.epoch.id, &table, rows);
         committed.await.unwrap();
     }
 
-    async fn registration(&self, object: i64) -> String {
+    async fn incarnation(&self, object: i64) -> String {
         use sea_orm::EntityTrait;
         let found = jetline_store::entities::objects::Entity::find_by_id(object)
             .one(self.ledger.connection())
             .await;
-        found.unwrap().unwrap().registration
+        found.unwrap().unwrap().incarnation
     }
 
     /// The chunks that were received, as object and start; each once.
@@ -174,7 +174,7 @@ impl Scene {
         starts
     }
 
-    /// What the received chunks of an object hold, together.
+    /// The concatenated bodies of an object's received chunks.
     pub(crate) fn content(&self, object: i64) -> Vec<u8> {
         let received = self.received.lock().unwrap();
         let mut chunks: Vec<_> = received
@@ -191,9 +191,9 @@ impl Scene {
 
 /// Waits until a condition on the ledger holds.
 pub(crate) async fn until(scene: &Scene, sql: &str) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !holds(scene, sql).await {
-        assert!(Instant::now() < end, "waited in vain until: {sql}");
+        assert!(Instant::now() < end, "timeout waiting for: {sql}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -224,7 +224,7 @@ pub(crate) fn settings() -> FetcherSettings {
     }
 }
 
-/// So many lines of ten bytes.
+/// `count` lines of ten bytes.
 pub(crate) fn lines(count: u32) -> Vec<u8> {
     (1..=count)
         .flat_map(|line| format!("{line:09}\n").into_bytes())
@@ -243,7 +243,7 @@ fn rows(chunk: &Chunk) -> ChunkRows {
     ChunkRows {
         entry: ChunkEntry {
             object: chunk.object,
-            registration: chunk.registration.clone(),
+            incarnation: chunk.incarnation.clone(),
             start: chunk.start,
             end: chunk.end,
             first_line: chunk.first_line,
@@ -254,11 +254,11 @@ fn rows(chunk: &Chunk) -> ChunkRows {
         superseded: 0,
         rejected: Vec::new(),
         blank: 0,
-        outdone_by: Vec::new(),
+        superseded_by: Vec::new(),
     }
 }
 
-/// A queue that loses, once each, the chunks that it is told to.
+/// A queue that loses selected chunks, once each.
 pub(crate) struct LossyQueue {
     queue: InProcess,
     lose: Mutex<HashSet<u64>>,
@@ -274,13 +274,13 @@ impl LossyQueue {
         }
     }
 
-    /// Loses the chunks that start there.
+    /// Loses the chunks that start at these offsets.
     pub(crate) fn lose(&self, starts: &[u64]) {
         self.lose.lock().unwrap().extend(starts);
     }
 
-    /// Says that it is full, until it does not.
-    pub(crate) fn is_full(&self, full: bool) {
+    /// Sets whether publishing fails because the queue is full.
+    pub(crate) fn set_full(&self, full: bool) {
         *self.refuses.lock().unwrap() = full;
     }
 }

@@ -1,4 +1,4 @@
-//! Ends objects that are complete, and has read again what the queue has lost.
+//! Settles complete objects, and marks those with lost chunks to be read again.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,43 +9,43 @@ use std::{
 use jetline_queue::Queue;
 use jetline_records::{EpochId, ObjectId};
 use jetline_runtime::metrics::{OBJECTS, OBJECTS_LOADING, RETRIES};
-use jetline_store::{Error, Ledger, ledger::Loading};
+use jetline_store::{Error, Ledger, ledger::LoadingObject};
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
 use crate::FetcherSettings;
 
-const COUNT_EVERY: Duration = Duration::from_secs(2);
+const COUNT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often, in the time for which objects must be quiet to have lost chunks, they are looked at.
-const LOOKS_IN_PATIENCE: u32 = 10;
+/// How many times in `RECONCILE_AFTER` the loading objects are polled.
+const POLLS_PER_RECONCILE_AFTER: u32 = 10;
 
-/// How many objects one statement has read again.
-const BATCH: usize = 500;
+/// How many objects one statement reopens at most.
+const REOPEN_BATCH: usize = 500;
 
 /// Watches the objects that are read to the end and not done.
-pub(crate) struct Supervisor {
+pub(crate) struct Reconciler {
     ledger: Ledger,
     queue: Arc<dyn Queue>,
     roots: Vec<String>,
-    patience: Duration,
+    reconcile_after: Duration,
     max_rejects: Option<u64>,
     randomness: StdRng,
     quiet: HashMap<ObjectId, Quiet>,
-    /// Objects that cannot be completed, of which the queue holds nothing: they end when everything below them has.
+    /// Objects that cannot be completed and of which the queue holds nothing: they end when every lower object has.
     waiting: HashSet<ObjectId>,
     counted: Option<Instant>,
     reconciled: Option<Instant>,
 }
 
-/// Since when nothing of an object was committed.
+/// The committed bytes of an object, and since when they have not changed.
 struct Quiet {
     committed_bytes: u64,
     since: Instant,
 }
 
-impl Supervisor {
-    /// A supervisor; what it shows of the objects of `roots` is what their fetcher has left to do.
+impl Reconciler {
+    /// A reconciler; its gauge counts the open objects of `roots`.
     pub(crate) fn new(
         ledger: Ledger,
         queue: Arc<dyn Queue>,
@@ -58,7 +58,7 @@ impl Supervisor {
             ledger,
             queue,
             roots,
-            patience: settings.reconcile_after,
+            reconcile_after: settings.reconcile_after,
             max_rejects: settings.max_rejects,
             randomness,
             quiet: HashMap::new(),
@@ -68,22 +68,22 @@ impl Supervisor {
         }
     }
 
-    /// Whether an object ends as soon as everything below it has, and not before.
+    /// Whether an object ends when every lower object has, and not before.
     pub(crate) fn waits_for_others(&self, object: ObjectId) -> bool {
         self.waiting.contains(&object)
     }
 
-    /// Looks once.
-    pub(crate) async fn look(&mut self) -> Result<(), Error> {
+    /// Settles, reconciles and counts once.
+    pub(crate) async fn poll(&mut self) -> Result<(), Error> {
         self.settle().await?;
         self.reconcile().await?;
         self.count().await
     }
 
-    /// Shows how many objects have not ended; now and then, as nothing but a graph depends on it.
+    /// Sets the gauge of open objects; at longer intervals, since only a graph depends on it.
     async fn count(&mut self) -> Result<(), Error> {
         let now = Instant::now();
-        if self.counted.is_none_or(|at| now - at >= COUNT_EVERY) {
+        if self.counted.is_none_or(|at| now - at >= COUNT_INTERVAL) {
             let open = self.ledger.count_open(&self.roots).await?;
             metrics::gauge!(OBJECTS_LOADING).set(as_f64(open));
             self.counted = Some(now);
@@ -96,19 +96,22 @@ impl Supervisor {
         for ended in self.ledger.settle(next, self.max_rejects).await? {
             if let Some(error) = &ended.error {
                 metrics::counter!(OBJECTS, "state" => "failed").increment(1);
-                tracing::error!(object = %ended.object, error, "the object failed");
+                tracing::error!(object = %ended.object, error, "object failed");
             } else {
                 metrics::counter!(OBJECTS, "state" => "done").increment(1);
-                tracing::info!(object = %ended.object, "the object is done");
+                tracing::info!(object = %ended.object, "object done");
             }
         }
         Ok(())
     }
 
-    /// An object of which the queue holds nothing, and nothing was committed for a while, has lost chunks: they are read
-    /// again, or, where that is not possible, it ends.
+    /// An object of which the queue holds nothing, and nothing was committed for `RECONCILE_AFTER`, has lost chunks: they
+    /// are read again, or, if that is not possible, the object ends.
     async fn reconcile(&mut self) -> Result<(), Error> {
-        let (now, every) = (Instant::now(), self.patience / LOOKS_IN_PATIENCE);
+        let (now, every) = (
+            Instant::now(),
+            self.reconcile_after / POLLS_PER_RECONCILE_AFTER,
+        );
         if self.reconciled.is_some_and(|at| now - at < every) {
             return Ok(());
         }
@@ -117,7 +120,7 @@ impl Supervisor {
         let objects: HashSet<ObjectId> = loading.iter().map(|one| one.object).collect();
         self.quiet.retain(|object, _| objects.contains(object));
         self.waiting.retain(|object| objects.contains(object));
-        let quiet: Vec<Loading> = loading
+        let quiet: Vec<LoadingObject> = loading
             .into_iter()
             .filter(|one| self.was_quiet(one))
             .collect();
@@ -134,35 +137,35 @@ impl Supervisor {
             .filter(|(_, pending)| *pending == 0);
         let (complete, lost): (Vec<_>, Vec<_>) =
             lost.map(|(one, _)| one).partition(|one| one.complete);
-        let (gone, lost): (Vec<_>, Vec<_>) = lost.into_iter().partition(|one| one.unreadable);
-        for one in gone {
+        let (unreadable, lost): (Vec<_>, Vec<_>) = lost.into_iter().partition(|one| one.unreadable);
+        for one in unreadable {
             self.fail(one.object).await?;
         }
-        let objects = |loading: Vec<&Loading>| loading.iter().map(|one| one.object).collect();
+        let objects = |loading: Vec<&LoadingObject>| loading.iter().map(|one| one.object).collect();
         let (lost, complete): (Vec<ObjectId>, Vec<ObjectId>) = (objects(lost), objects(complete));
-        for batch in lost.chunks(BATCH) {
+        for batch in lost.chunks(REOPEN_BATCH) {
             self.reread(batch).await?;
         }
         self.wait_for_others(complete).await
     }
 
-    /// Complete objects end when those before them have, or the lines are committed that outdid lines of theirs. Where
-    /// nobody reads the objects of those, claims of them were left behind: a new epoch has none.
+    /// A complete object ends when every lower object has, or when the lines that superseded its own are committed. If the
+    /// objects of those lines are not being read, their claims are stale: a new epoch removes them.
     async fn wait_for_others(&mut self, complete: Vec<ObjectId>) -> Result<(), Error> {
         let Some(first) = complete.first() else {
             return Ok(());
         };
-        tracing::info!(%first, objects = complete.len(), "complete objects wait for others");
-        let others = self.ledger.unread_before(&complete, &self.roots).await?;
+        tracing::info!(%first, objects = complete.len(), "complete objects wait for other objects");
+        let others = self.ledger.unread_blockers(&complete, &self.roots).await?;
         let Some(pending) = self.pending(&others).await else {
             return Ok(());
         };
         let mut pending = others.iter().zip(pending);
-        let left_behind = pending.find(|(_, pending)| *pending == 0);
-        if let Some((other, _)) = left_behind {
+        let stale = pending.find(|(_, pending)| *pending == 0);
+        if let Some((other, _)) = stale {
             tracing::warn!(
                 %other,
-                "objects wait for lines of another one, which nobody reads: they are judged once more without it"
+                "stale claims of an object that is not being read, beginning a new epoch"
             );
             let next = EpochId::random(&mut self.randomness);
             self.ledger.forget_claims(next).await?;
@@ -173,17 +176,17 @@ impl Supervisor {
         Ok(())
     }
 
-    /// How many chunks of each object the queue holds, if it says so.
+    /// How many chunks of each object the queue holds; `None` if the query fails.
     async fn pending(&self, objects: &[ObjectId]) -> Option<Vec<u64>> {
         let pending = self.queue.pending_of_each(objects).await;
         if let Err(error) = &pending {
             let error = error as &dyn std::error::Error;
-            tracing::warn!(error, "the queue does not say what it holds");
+            tracing::warn!(error, "count pending chunks failed");
         }
         pending.ok()
     }
 
-    fn was_quiet(&mut self, loading: &Loading) -> bool {
+    fn was_quiet(&mut self, loading: &LoadingObject) -> bool {
         let now = Instant::now();
         let quiet = self.quiet.entry(loading.object).or_insert(Quiet {
             committed_bytes: loading.committed_bytes,
@@ -195,14 +198,14 @@ impl Supervisor {
                 since: now,
             };
         }
-        now - quiet.since >= self.patience
+        now - quiet.since >= self.reconcile_after
     }
 
     async fn fail(&mut self, object: ObjectId) -> Result<(), Error> {
         let next = EpochId::random(&mut self.randomness);
         if self.ledger.fail(object, next).await? {
             metrics::counter!(OBJECTS, "state" => "failed").increment(1);
-            tracing::error!(%object, "the object failed: what is missing of it cannot be read any more");
+            tracing::error!(%object, "object failed: what is missing of it can no longer be read");
         } else {
             self.waiting.insert(object);
         }
@@ -212,7 +215,7 @@ impl Supervisor {
 
     async fn reread(&mut self, objects: &[ObjectId]) -> Result<(), Error> {
         for object in self.ledger.reread(objects).await? {
-            tracing::warn!(%object, "chunks were lost on their way, what is missing is read again");
+            tracing::warn!(%object, "chunks lost, reading them again");
         }
         for object in objects {
             self.quiet.remove(object);
@@ -221,7 +224,7 @@ impl Supervisor {
     }
 }
 
-/// A counter that is not there before its first event hides that event from whoever looks for a rise.
+/// Creates the counters: one that appears with its first event shows no increase to Prometheus.
 fn count_from_zero() {
     for state in ["done", "failed"] {
         metrics::counter!(OBJECTS, "state" => state).increment(0);

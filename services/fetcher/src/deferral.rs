@@ -1,5 +1,5 @@
-//! Objects that could not be read to their ends: there may be new versions of them, which are looked for after delays
-//! that grow while it happens again and again.
+//! Backoff for objects that change while they are read: after a version failed, the next one is registered only after a
+//! delay, which grows with every further failure.
 
 use std::{
     collections::HashMap,
@@ -10,18 +10,18 @@ use std::{
 use jetline_runtime::Backoff;
 use tokio::time::Instant;
 
-const FIRST_DELAY: Duration = Duration::from_millis(200);
-const LONGEST_DELAY: Duration = Duration::from_mins(5);
+const INITIAL_DELAY: Duration = Duration::from_millis(200);
+const MAX_DELAY: Duration = Duration::from_mins(5);
 
-/// How many versions of an object, one after another, a run that is to end tries to read.
-const VERSIONS: u32 = 5;
+/// How many successive versions of an object are tried in a run without `WATCH`.
+const MAX_VERSIONS: u32 = 5;
 
-/// How long an object is remembered that was not seen to change again.
-const REMEMBERED: Duration = Duration::from_hours(1);
+/// An object that has not changed for so long is forgotten.
+const EXPIRY: Duration = Duration::from_hours(1);
 
-/// The objects of which versions failed, by address.
-pub(crate) struct Changing {
-    /// Whether the run ends when everything else has.
+/// The objects of which versions failed, by URI.
+pub(crate) struct Deferrals {
+    /// Whether the run ends when every object has ended.
     ends: bool,
     objects: Mutex<HashMap<String, Object>>,
 }
@@ -29,13 +29,13 @@ pub(crate) struct Changing {
 struct Object {
     failed: u32,
     backoff: Backoff,
-    /// From when on a new version is registered; `None` for never in this run.
+    /// When a new version is registered at the earliest; `None` for never in this run.
     again: Option<Instant>,
-    /// Whether the source was listed since then.
+    /// Whether the sources were listed since then.
     listed: bool,
 }
 
-impl Changing {
+impl Deferrals {
     pub(crate) fn new(ends: bool) -> Self {
         Self {
             ends,
@@ -43,51 +43,51 @@ impl Changing {
         }
     }
 
-    /// A version could not be read to its end.
+    /// Records that a version could not be read to its end.
     pub(crate) fn failed(&self, uri: &str, seed: u64) {
         let now = Instant::now();
         let mut objects = self.lock();
-        objects.retain(|_, object| object.again.is_none_or(|at| at + REMEMBERED > now));
+        objects.retain(|_, object| object.again.is_none_or(|at| at + EXPIRY > now));
         let object = objects.entry(uri.to_owned()).or_insert_with(|| Object {
             failed: 0,
-            backoff: Backoff::new(FIRST_DELAY, LONGEST_DELAY, seed),
+            backoff: Backoff::new(INITIAL_DELAY, MAX_DELAY, seed),
             again: None,
             listed: false,
         });
         object.failed += 1;
         object.listed = false;
-        let is_tried = !self.ends || object.failed < VERSIONS;
+        let is_tried = !self.ends || object.failed < MAX_VERSIONS;
         object.again = is_tried.then(|| now + object.backoff.next_delay());
         if !is_tried {
             tracing::warn!(
                 uri,
                 versions = object.failed,
-                "the object changes whenever it is read: this run ends without it"
+                "object changed during every read, skipped in this run"
             );
         }
     }
 
-    /// A version was read to its end.
+    /// Records that a version was read to its end.
     pub(crate) fn read(&self, uri: &str) {
         self.lock().remove(uri);
     }
 
-    /// Whether a new version of an object is not registered yet.
-    pub(crate) fn hides(&self, uri: &str) -> bool {
+    /// Whether registration of a new version must wait.
+    pub(crate) fn defers(&self, uri: &str) -> bool {
         let objects = self.lock();
         objects
             .get(uri)
             .is_some_and(|object| object.again.is_none_or(|at| at > Instant::now()))
     }
 
-    /// When the sources are to be listed for the next of them.
+    /// When the sources must be listed again because a delay ends.
     pub(crate) fn due(&self) -> Option<Instant> {
         let objects = self.lock();
         let waiting = objects.values().filter(|object| !object.listed);
         waiting.filter_map(|object| object.again).min()
     }
 
-    /// The sources were listed, or could not be, by somebody who began then.
+    /// Records that the sources were listed, with or without success, by a call that began at `began`.
     pub(crate) fn listed(&self, began: Instant) {
         for object in self.lock().values_mut() {
             object.listed |= object.again.is_some_and(|at| at <= began);
@@ -104,35 +104,35 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn new_versions_wait_longer_each_time_and_a_run_that_ends_gives_up() {
+    async fn delay_grows_with_each_failed_version_and_a_run_without_watch_stops_retrying() {
         for ends in [true, false] {
-            let changing = Changing::new(ends);
+            let changing = Deferrals::new(ends);
             let mut waits = Vec::new();
-            for _ in 1..VERSIONS {
+            for _ in 1..MAX_VERSIONS {
                 changing.failed("a", 1);
-                assert!(changing.hides("a") && !changing.hides("b"));
+                assert!(changing.defers("a") && !changing.defers("b"));
                 let due = changing.due().unwrap();
                 waits.push(due - Instant::now());
                 tokio::time::sleep_until(due).await;
-                assert!(!changing.hides("a"));
+                assert!(!changing.defers("a"));
                 changing.listed(Instant::now());
                 assert_eq!(changing.due(), None);
             }
             assert!(waits.last().unwrap() > &(waits[0] * 2), "{waits:?}");
             changing.failed("a", 1);
             assert_eq!(changing.due().is_none(), ends);
-            assert!(changing.hides("a"));
+            assert!(changing.defers("a"));
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn object_that_is_read_begins_anew_and_one_that_is_quiet_is_forgotten() {
-        let changing = Changing::new(false);
+    async fn object_that_was_read_or_is_quiet_is_forgotten() {
+        let changing = Deferrals::new(false);
         changing.failed("a", 1);
         changing.read("a");
-        assert!(changing.due().is_none() && !changing.hides("a"));
+        assert!(changing.due().is_none() && !changing.defers("a"));
         changing.failed("b", 1);
-        tokio::time::sleep(REMEMBERED * 2).await;
+        tokio::time::sleep(EXPIRY * 2).await;
         changing.failed("c", 1);
         assert_eq!(changing.lock().len(), 1);
     }

@@ -1,4 +1,4 @@
-//! Small objects, read from their source before it is their turn.
+//! Reads the small objects of a batch from their source in advance, several at a time.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use jetline_source::{ByteStream, ObjectVersion, Source};
 use jetline_store::{
     Error,
     entities::objects,
-    ledger::{Batch, Gap},
+    ledger::{Gap, LeaseLimits},
 };
 use tokio_util::task::AbortOnDropHandle;
 
-/// The most bytes, as stored, that are leased together, and with that the most that are held here. One object may have
-/// more: it is not read ahead.
-const BYTES: u64 = 4 << 20;
+/// The most stored bytes that are leased together, and so the most that are held here. A single object may be larger: it
+/// is not prefetched.
+const MAX_BATCH_BYTES: u64 = 4 << 20;
 
 /// How many objects are read from their source at the same time.
-const AT_ONCE: usize = 8;
+const CONCURRENCY: usize = 8;
 
-/// An object that was leased.
+/// A leased object and its source.
 pub(crate) struct Leased {
     pub(crate) id: ObjectId,
     pub(crate) object: objects::Model,
@@ -27,43 +27,43 @@ pub(crate) struct Leased {
     pub(crate) source: Arc<dyn Source>,
 }
 
-/// An object whose turn it is.
-pub(crate) struct Turn {
+/// The next object to publish.
+pub(crate) struct Prefetched {
     pub(crate) leased: Leased,
     pub(crate) gaps: Result<Vec<Gap>, Error>,
-    /// What is stored, where it was read ahead.
+    /// The stored bytes, if they were prefetched.
     pub(crate) stored: Option<ByteStream>,
 }
 
-/// How many objects a reader takes at once.
-pub(crate) fn batch(objects: usize) -> Batch {
-    Batch {
+/// How much a reader leases at once.
+pub(crate) fn lease_limits(objects: usize) -> LeaseLimits {
+    LeaseLimits {
         objects,
-        bytes: BYTES,
+        bytes: MAX_BATCH_BYTES,
     }
 }
 
-/// The objects in their order. Where there are several, each that was never read is read ahead.
-pub(crate) fn turns(
+/// The objects in their order. Of several, those of which nothing is committed are prefetched.
+pub(crate) fn prefetch(
     objects: Vec<(Leased, Result<Vec<Gap>, Error>)>,
-) -> impl Stream<Item = Turn> + Send {
+) -> impl Stream<Item = Prefetched> + Send {
     let several = objects.len() > 1;
-    let turns = stream::iter(objects).map(move |(leased, gaps)| {
+    let prefetched = stream::iter(objects).map(move |(leased, gaps)| {
         let reading = (several && is_whole(&gaps)).then(|| read(&leased));
         async move {
             let stored = match reading {
-                // A task that crashed has read nothing: the object is read when it is its turn.
+                // A task that panicked has read nothing: the object is read later.
                 Some(reading) => reading.await.ok(),
                 None => None,
             };
-            Turn {
+            Prefetched {
                 leased,
                 gaps,
                 stored: stored.map(|blocks| stream::iter(blocks).boxed()),
             }
         }
     });
-    turns.buffered(AT_ONCE)
+    prefetched.buffered(CONCURRENCY)
 }
 
 fn is_whole(gaps: &Result<Vec<Gap>, Error>) -> bool {

@@ -1,62 +1,64 @@
-//! Why a reading is broken off, and whose fault it is.
+//! Why reading an object fails, and whether the object, the source or the configuration is the cause.
 
 use jetline_source::Error as SourceError;
 
 use crate::{decode::DecodeError, split::TooManyLines};
 
-/// Why a reading was broken off. What was published stays published.
+/// What interrupts reading without a cause in the object. What was published stays published.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The ledger could not be read.
     #[error(transparent)]
     Ledger(#[from] jetline_store::Error),
-    /// The queue refuses the chunks.
+    /// The queue refused a chunk.
     #[error(transparent)]
     Queue(#[from] jetline_queue::Error),
 }
 
-/// Why an object's content ends before its end.
+/// Why an object could not be read to its end.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Broken {
+pub(crate) enum ReadError {
     #[error(transparent)]
     Content(#[from] DecodeError),
     #[error(transparent)]
     TooManyLines(#[from] TooManyLines),
-    #[error("content ends at byte {at}, but had {end} bytes when it was read before")]
+    #[error("content ends at byte {at}, but had {end} bytes in an earlier read")]
     Short { at: u64, end: u64 },
     #[error(transparent)]
-    Off(#[from] Error),
+    Interrupted(#[from] Error),
 }
 
-impl Broken {
-    /// Whether to try again at once may help.
-    pub(crate) fn is_passing(&self) -> bool {
+impl ReadError {
+    /// Whether a retry may help.
+    pub(crate) fn is_transient(&self) -> bool {
         matches!(
             self,
             Self::Content(DecodeError::Source(SourceError::Unavailable { .. }))
         )
     }
 
-    /// Whether it says nothing against the object: who reads it must be set otherwise.
+    /// Whether the cause is the configuration or permissions of the fetcher, not the object.
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(
             self,
             Self::Content(
                 DecodeError::Window { .. }
-                    | DecodeError::Source(SourceError::Refused { .. } | SourceError::Absent { .. })
+                    | DecodeError::Source(
+                        SourceError::Refused { .. } | SourceError::NotFound { .. }
+                    )
             )
         )
     }
 }
 
-/// What an error says, with its causes where they say more.
+/// An error's message, followed by those of its sources that add something.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
         }
         cause = error.source();
     }

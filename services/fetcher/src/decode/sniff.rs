@@ -1,15 +1,15 @@
-//! Content that cannot be lines of JSON, by its first bytes.
+//! Detects content that cannot be JSON Lines from its first bytes.
 //!
-//! A magic number counts where it stands in the first line and what is around it is no text: one bad line at the beginning
-//! of a good object must cost only itself. No line of JSON matches: it begins with none of those at the beginning, and holds
+//! A magic number counts only in the first line, and only if the bytes around it are not text: one bad line at the start of
+//! an object must be rejected alone. No line of JSON matches: it begins with none of the numbers at offset 0, and contains
 //! no NUL, as the others do.
 
 use super::Format;
 
-/// How many of the content's first bytes tell: a tar archive says what it is behind the name of its first file.
+/// How many first bytes are needed: the magic number of a tar archive follows the name of its first file.
 pub(super) const HEAD: usize = 265;
 
-/// What begins with which bytes, at which offset.
+/// Offset, magic number, and what has it.
 const MAGIC: [(usize, &[u8], &str); 29] = [
     (0, b"\xff\xfe\0\0", "UTF-32 text"),
     (0, b"\0\0\xfe\xff", "UTF-32 text"),
@@ -42,12 +42,12 @@ const MAGIC: [(usize, &[u8], &str); 29] = [
     (0, b"\x7fELF", "a program"),
 ];
 
-/// What content is, if it is no text of JSON, by its first bytes: [`HEAD`] of them, or all.
-pub(super) fn form(head: &[u8]) -> Option<String> {
+/// What the content is, if it is not JSON text, by its first bytes: [`HEAD`] of them, or all.
+pub(super) fn detect(head: &[u8]) -> Option<String> {
     let compressed = Format::COMPRESSED.into_iter();
     if let Some(format) = compressed
         .into_iter()
-        .find(|format| format.is_certain(head))
+        .find(|format| format.is_unambiguous(head))
     {
         return Some(format!("{format} data, compressed once more"));
     }
@@ -56,11 +56,11 @@ pub(super) fn form(head: &[u8]) -> Option<String> {
             .is_some_and(|(before, head)| head.starts_with(magic) && !before.contains(&b'\n'))
     };
     let magic = MAGIC.iter().find(begins).filter(|_| !is_text(head));
-    let magic = magic.map(|(_, _, form)| *form);
+    let magic = magic.map(|(_, _, name)| *name);
     magic.or_else(|| wide(head)).map(str::to_owned)
 }
 
-/// Whether bytes may be text, which may be cut off within a character.
+/// Whether the bytes may be text; the last character may be incomplete.
 fn is_text(head: &[u8]) -> bool {
     let is_utf8 =
         std::str::from_utf8(head).map_or_else(|error| error.error_len().is_none(), |_| true);
@@ -68,7 +68,7 @@ fn is_text(head: &[u8]) -> bool {
     is_utf8 && !head.iter().any(is_control)
 }
 
-/// Text of several bytes per character, without a byte order mark, when four characters agree.
+/// UTF-16 or UTF-32 without a byte order mark, if four characters have the pattern of ASCII in it.
 fn wide(head: &[u8]) -> Option<&'static str> {
     let all = |width: usize, at: usize| {
         let first = head.get(..4 * width)?;
@@ -120,12 +120,12 @@ mod tests {
             (b"RIFF\x24\0\0\0WEBPVP8 ", "a RIFF file (WebP, WAV, AVI)"),
             (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "a PDF document"),
         ] {
-            assert_eq!(form(head).as_deref(), Some(expected));
+            assert_eq!(detect(head).as_deref(), Some(expected));
         }
     }
 
     #[test]
-    fn no_line_is_taken_for_a_magic_number() {
+    fn line_of_text_does_not_match_a_magic_number() {
         for mut head in [
             at_257(b"{\"title\":\"", b'm', b"ustard\"}"),
             at_257(b"{\"id\":1}\n", b'm', b"ustar\0"),
@@ -136,14 +136,14 @@ mod tests {
             b"RIFFRAFF\n{\"id\":1}\n".to_vec(),
         ] {
             head.truncate(HEAD);
-            assert_eq!(form(&head), None, "{}", head.escape_ascii());
+            assert_eq!(detect(&head), None, "{}", head.escape_ascii());
         }
-        // What ends within a character may be text.
-        assert_eq!(form("GIF89a ü".as_bytes().split_last().unwrap().1), None);
+        // Text may end within a character.
+        assert_eq!(detect("GIF89a ü".as_bytes().split_last().unwrap().1), None);
     }
 
     #[test]
-    fn text_that_may_be_lines_is_not_judged_by_its_first_bytes() {
+    fn text_is_never_detected_as_something_else() {
         for head in [
             &b""[..],
             b"\n\n",
@@ -157,7 +157,7 @@ mod tests {
             b"BZh\n",
             b"\xff\n{\"id\":1}\n",
         ] {
-            assert_eq!(form(head), None, "{head:?}");
+            assert_eq!(detect(head), None, "{head:?}");
         }
     }
 }
