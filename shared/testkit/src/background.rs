@@ -1,4 +1,4 @@
-//! A server of a test on a thread of its own: a test that blocks, or whose runtime is busy, does not hold it up.
+//! Runs a test's server on a thread of its own, so that a blocking test or a busy runtime does not delay it.
 
 use std::{
     net::{self, Ipv4Addr, SocketAddr},
@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 use tokio::{net::TcpListener, runtime, sync::oneshot};
 
-/// What runs until this is dropped, on a port of 127.0.0.1.
+/// A server on a port of 127.0.0.1, which runs until this is dropped.
 pub(crate) struct Background {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -16,7 +16,7 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    /// Runs a future, and with it all tasks that it starts, on a free port.
+    /// Runs a future and the tasks that it spawns, on a free port.
     pub(crate) fn start<F: Future>(
         serve: impl FnOnce(TcpListener) -> F + Send + 'static,
     ) -> anyhow::Result<Self> {
@@ -25,7 +25,7 @@ impl Background {
         Self::start_on(listener, serve)
     }
 
-    /// The same, on a port of the caller's.
+    /// Like `start`, on a given port.
     pub(crate) fn start_on<F: Future>(
         listener: net::TcpListener,
         serve: impl FnOnce(TcpListener) -> F + Send + 'static,
@@ -36,7 +36,7 @@ impl Background {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let listener = {
-            // Nothing here may block: the test may be within a runtime of its own.
+            // Must not block: the test may be within a runtime of its own.
             let _entered = runtime.enter();
             TcpListener::from_std(listener)?
         };
@@ -66,7 +66,7 @@ impl Drop for Background {
     fn drop(&mut self) {
         self.stop.take();
         if let Some(thread) = self.thread.take() {
-            // It panics only after a panic of its own, which the test has seen by then.
+            // An error means that the thread panicked, which the test has seen.
             let _ = thread.join();
         }
     }

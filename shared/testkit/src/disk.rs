@@ -1,4 +1,4 @@
-//! A disk of a few megabytes, for tests of what happens when it is full.
+//! A small file system, for tests with a full disk.
 
 use std::{
     fs::File,
@@ -10,18 +10,17 @@ use std::{
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 
-/// What is written at once to fill it, and at last: a page is the least that such a disk gives away.
+/// The sizes of writes that fill it: large ones first, then single bytes, which take a page each.
 const BLOCKS: [usize; 2] = [64 << 10, 1];
 
-/// Mounts a disk of `$1` bytes in `$2`, says so, and stays until its input ends.
+/// Mounts a disk of `$1` bytes at `$2`, reports it, and waits until its input ends.
 const HOLD: &str = "mount -t tmpfs -o size=$1 tmpfs \"$2\" && echo mounted && exec cat";
 
-/// A file system in memory that holds so many bytes and no more. It is gone when it is dropped, and also when its
-/// process is killed.
+/// A file system in memory with a fixed size. It is removed when this is dropped, and also when the process is killed.
 ///
-/// It is mounted in a mount namespace of its own, whose only member waits for the end of its owner, and is reached
-/// through `/proc`. So nothing is left behind, and a user who is not root can have one, in a user namespace. Only
-/// processes of the same user can reach it.
+/// It is mounted in a mount namespace of its own, whose only process waits for the end of its owner, and is accessed
+/// through `/proc`. So nothing is left behind, and a user without root can have one, in a user namespace. Only processes
+/// of the same user have access.
 pub struct SmallDisk {
     holder: Child,
     folder: PathBuf,
@@ -49,20 +48,20 @@ impl SmallDisk {
         })
     }
 
-    /// Where it is.
+    /// Its path.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Where it is for a command that [`SmallDisk::enter`] takes there.
+    /// Its path for a command of [`SmallDisk::enter`].
     #[must_use]
-    pub fn place(&self) -> &Path {
+    pub fn mount_point(&self) -> &Path {
         &self.place
     }
 
-    /// The same command with the same environment in the mount namespace of the disk, in its root directory: SQLite follows
-    /// the link in `/proc` by its text, which leads elsewhere.
+    /// The command in the mount namespace of the disk, in its root directory. Needed for SQLite, which resolves the link in
+    /// `/proc` by its text.
     #[must_use]
     pub fn enter(&self, command: &Command) -> Command {
         let mut entered = Command::new("nsenter");
@@ -78,7 +77,7 @@ impl SmallDisk {
         entered
     }
 
-    /// Takes all the room that is left. What has begun a page can still end it.
+    /// Fills it. Files can still grow within their last page.
     pub fn fill(&self) -> anyhow::Result<()> {
         let path = self.filling();
         let mut file = File::options()
@@ -100,7 +99,7 @@ impl SmallDisk {
         Ok(())
     }
 
-    /// Gives the room back that [`SmallDisk::fill`] took.
+    /// Frees the space that [`SmallDisk::fill`] took.
     pub fn free(&self) -> anyhow::Result<()> {
         let path = self.filling();
         std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
@@ -151,7 +150,7 @@ fn wait_until_mounted(holder: &mut Child) -> anyhow::Result<()> {
 }
 
 fn end(holder: &mut Child) {
-    // An error means that it has ended by itself.
+    // An error means that it has already ended.
     let _ = holder.kill();
     let _ = holder.wait();
 }

@@ -1,4 +1,4 @@
-//! NATS for tests: a stream of one's own on the shared server, or a private server to restart and wipe.
+//! NATS for tests: a separate stream on the shared server, or a private server to restart and wipe.
 
 use std::{
     fs,
@@ -17,36 +17,36 @@ use crate::{
     tls::ServerTls,
 };
 
-/// How long it may take to end.
-const END: Duration = Duration::from_secs(30);
+/// The timeout of stopping a server.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The server that all tests share. Each keeps to a stream of its own.
+/// The server that all tests share. Each test uses a separate stream.
 #[must_use]
 pub fn shared() -> Url {
     address(&server("JETLINE_TEST_NATS"))
 }
 
-/// A stream name that no other test has.
+/// A unique stream name.
 #[must_use]
 pub fn unique_stream(name: &str) -> String {
     let random = Alphanumeric.sample_string(&mut rand::rng(), 12);
     format!("TEST_{name}_{random}")
 }
 
-/// What a private server is started with.
+/// The options of a private server.
 #[derive(Clone, Debug)]
 pub struct NatsOptions {
-    /// Whether it has `JetStream`.
+    /// Whether `JetStream` is enabled.
     pub jetstream: bool,
-    /// The largest message, in bytes, that it takes.
+    /// `max_payload`, in bytes.
     pub max_payload: usize,
-    /// The user and the password that it asks for.
+    /// The required user and password.
     pub user: Option<(String, String)>,
-    /// Whether it serves its own figures over HTTP.
+    /// Whether it serves its monitoring endpoints.
     pub monitoring: bool,
-    /// The folder of its streams, which it makes; a temporary one if there is none.
+    /// The directory of its streams, which it creates; a temporary one if `None`.
     pub store: Option<PathBuf>,
-    /// The certificate with which it speaks TLS, and nothing else.
+    /// The certificate, if TLS is required.
     pub tls: Option<ServerTls>,
 }
 
@@ -63,12 +63,12 @@ impl Default for NatsOptions {
     }
 }
 
-/// What is damaged in a server's store.
+/// The part of a server's store to damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NatsDamage {
     /// The messages of all streams.
     Messages,
-    /// What all consumers have delivered.
+    /// The state of all consumers.
     Consumers,
 }
 
@@ -82,7 +82,7 @@ impl NatsDamage {
     }
 }
 
-/// A server of one test. It ends with its owner.
+/// A private server, stopped when it is dropped.
 pub struct NatsServer {
     process: Process,
     options: NatsOptions,
@@ -115,7 +115,7 @@ impl NatsServer {
         })
     }
 
-    /// Its address, with the user and the password if it asks for them.
+    /// Its URL, with user and password if required.
     #[must_use]
     pub fn url(&self) -> Url {
         let user = match &self.options.user {
@@ -130,7 +130,7 @@ impl NatsServer {
         address(&format!("{scheme}://{user}127.0.0.1:{}", self.port))
     }
 
-    /// Where it serves its own figures, such as `/varz`, when it was asked to.
+    /// The address of its monitoring endpoints, such as `/varz`, if enabled.
     #[must_use]
     pub fn monitoring(&self) -> Option<SocketAddr> {
         self.monitoring
@@ -143,14 +143,14 @@ impl NatsServer {
         self.process.id()
     }
 
-    /// Crashes it, and starts it again with what it has stored.
+    /// Kills it and starts it with its store.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.stop();
         self.process = spawn(self.folder.path())?;
         Ok(())
     }
 
-    /// Crashes it, and starts it again with nothing.
+    /// Kills it and starts it with an empty store.
     pub fn wipe_and_restart(&mut self) -> anyhow::Result<()> {
         self.stop();
         let store = store(self.folder.path(), &self.options);
@@ -160,11 +160,11 @@ impl NatsServer {
         self.restart()
     }
 
-    /// Ends it, so that it writes down what it has delivered, damages what it has stored, and starts it again: changed
-    /// bytes, as a bad disk has them.
+    /// Stops it, so that it writes the state of its consumers, changes bytes in its store, as a bad disk does, and starts
+    /// it.
     pub fn damage_and_restart(&mut self, damage: NatsDamage) -> anyhow::Result<()> {
         self.process.signal(Signal::TERM);
-        self.process.wait(END)?;
+        self.process.wait(STOP_TIMEOUT)?;
         for file in files(&store(self.folder.path(), &self.options))? {
             if damage.hits(&file) {
                 let bytes = fs::read(&file)?;
@@ -179,7 +179,7 @@ impl NatsServer {
         self.restart()
     }
 
-    /// Crashes it.
+    /// Kills it.
     pub fn stop(&mut self) {
         self.process.kill();
     }
@@ -231,7 +231,7 @@ fn store(folder: &Path, options: &NatsOptions) -> PathBuf {
     options.store.clone().unwrap_or_else(own)
 }
 
-/// All files below a folder.
+/// All files below a directory.
 fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -250,7 +250,7 @@ fn spawn(folder: &Path) -> anyhow::Result<Process> {
     let mut command = Command::new(program("nats-server")?);
     command.arg("--config").arg(folder.join("nats.conf"));
     let mut process = Process::start(command, &log)?;
-    // Its own word rather than the port, which another process may have taken meanwhile.
+    // The server's log rather than the port, which another process may have taken meanwhile.
     let author = format!("[{}] ", process.id());
     process.wait_until("is ready", || {
         let log = fs::read_to_string(&log).unwrap_or_default();

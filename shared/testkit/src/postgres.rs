@@ -1,4 +1,4 @@
-//! PostgreSQL: a server of its own for a test that crashes or restarts it, and a [`Database`] of its own for every test.
+//! PostgreSQL: a private server for a test that crashes or restarts it, and a separate [`Database`] for every test.
 
 use std::{
     fs::{self, Permissions},
@@ -27,13 +27,13 @@ pub use pooler::PgBouncer;
 
 const USER: &str = "jetline";
 
-/// How long a server may take to stop: it writes its buffers to the disk first.
-const STOP: Duration = Duration::from_mins(1);
+/// The timeout of stopping a server, which writes a checkpoint first.
+const STOP_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A PostgreSQL server in a temporary directory, on a port of 127.0.0.1. It keeps its port and its data when it is
 /// stopped and started; both go when it is dropped.
 pub struct PostgresServer {
-    // Before the directory: the server must be gone when its files go.
+    // Declared before the directory: the server must be stopped before its files are removed.
     process: Option<Process>,
     directory: TempDir,
     account: Option<Account>,
@@ -43,17 +43,17 @@ pub struct PostgresServer {
 }
 
 impl PostgresServer {
-    /// Starts a server that loses nothing in a crash.
+    /// Starts a server with full durability.
     pub fn start() -> anyhow::Result<Self> {
         Self::start_with(&[])
     }
 
-    /// Starts a server with settings of its own, as they stand in `postgresql.conf`, such as `("fsync", "off")`.
+    /// Starts a server with settings of `postgresql.conf`, such as `("fsync", "off")`.
     pub fn start_with(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         Self::start_as(settings, None)
     }
 
-    /// Starts a server that speaks TLS, and nothing else. Its URL asks for no verification.
+    /// Starts a server that requires TLS. Its URL does not verify the certificate.
     pub fn start_with_tls(tls: &ServerTls) -> anyhow::Result<Self> {
         Self::start_as(&[], Some(tls))
     }
@@ -73,7 +73,7 @@ impl PostgresServer {
         };
         server.create_cluster(&password)?;
         if let Some(tls) = tls {
-            server.speak_tls(tls)?;
+            server.require_tls(tls)?;
         }
         server.start_again()?;
         Ok(server)
@@ -97,13 +97,13 @@ impl PostgresServer {
         self.process.as_ref().map(Process::id)
     }
 
-    /// Where its data and its log are.
+    /// The directory of its data and log.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// What it has logged since it was first started.
+    /// Its log since the first start.
     #[must_use]
     pub fn output(&self) -> String {
         self.process
@@ -112,12 +112,12 @@ impl PostgresServer {
             .unwrap_or_default()
     }
 
-    /// Stops it in good order: clients are cut off, everything is written.
+    /// Stops it with a fast shutdown.
     pub fn stop(&mut self) -> anyhow::Result<()> {
         self.end(Signal::INT)
     }
 
-    /// Starts it after it was stopped or crashed, and waits until it takes connections.
+    /// Starts it after it was stopped or crashed, and waits until it accepts connections.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
         ensure!(self.process.is_none(), "PostgreSQL runs already");
         let mut command = self.command("postgres")?;
@@ -125,35 +125,35 @@ impl PostgresServer {
         let mut process = Process::start(command, &self.directory.path().join("log"))?;
         let status = self.data().join("postmaster.pid");
         let pid = process.id().to_string();
-        process.wait_until("takes connections", || {
+        process.wait_until("accepts connections", || {
             fs::read_to_string(&status).is_ok_and(|lines| is_ready(&lines, &pid))
         })?;
         self.process = Some(process);
         Ok(())
     }
 
-    /// Stops it in good order and starts it again.
+    /// Stops it with a fast shutdown and starts it.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.stop()?;
         self.start_again()
     }
 
-    /// Ends it as a crash does, and starts it again: it recovers from its log.
+    /// Stops it with an immediate shutdown and starts it: it recovers from its WAL.
     pub fn crash(&mut self) -> anyhow::Result<()> {
-        self.stop_at_once()?;
+        self.stop_immediate()?;
         self.start_again()
     }
 
-    /// Ends it as a crash does, with nothing written that was not written. This is PostgreSQL's immediate shutdown
-    /// rather than SIGKILL, after which the next start would be refused for as long as an orphaned backend lives.
-    pub fn stop_at_once(&mut self) -> anyhow::Result<()> {
+    /// Stops it with an immediate shutdown, without writing buffers. SIGKILL would prevent the next start for as long as an
+    /// orphaned backend lives.
+    pub fn stop_immediate(&mut self) -> anyhow::Result<()> {
         self.end(Signal::QUIT)
     }
 
     fn end(&mut self, signal: Signal) -> anyhow::Result<()> {
         let mut process = self.process.take().context("PostgreSQL does not run")?;
         process.signal(signal);
-        process.wait(STOP)?;
+        process.wait(STOP_TIMEOUT)?;
         Ok(())
     }
 
@@ -186,9 +186,9 @@ impl PostgresServer {
         Ok(())
     }
 
-    fn speak_tls(&mut self, tls: &ServerTls) -> anyhow::Result<()> {
+    fn require_tls(&mut self, tls: &ServerTls) -> anyhow::Result<()> {
         let files = tls.write(self.directory.path())?;
-        // It takes no key that others could read.
+        // It refuses a key that other users could read.
         fs::set_permissions(&files.key, Permissions::from_mode(0o600))?;
         let clients = if tls.ask_clients {
             " clientcert=verify-ca"
@@ -212,7 +212,7 @@ impl PostgresServer {
         Ok(())
     }
 
-    /// A program of PostgreSQL, as the account that it runs as, in a directory that this account may be in.
+    /// A command of PostgreSQL, run by its account in a directory that this account can access.
     fn command(&self, name: &str) -> anyhow::Result<Command> {
         let mut command = Command::new(program(name)?);
         command.current_dir(self.directory.path());
@@ -228,7 +228,7 @@ impl PostgresServer {
 }
 
 impl Drop for PostgresServer {
-    /// Waits for the backends too, which SIGKILL would not do: they would write to a directory that is being removed.
+    /// Waits for the backends too, unlike SIGKILL: they would write to a directory that is being removed.
     fn drop(&mut self) {
         let _ = self.end(Signal::QUIT);
     }
@@ -249,7 +249,7 @@ fn command_line(port: u16, settings: &[(&str, &str)]) -> Vec<String> {
 }
 
 /// `postmaster.pid` holds the process id in its first line and, in its eighth, whether connections are taken. A port
-/// that listens is not enough: it does so before recovery is over.
+/// that is open is not enough: it is open before recovery has ended.
 fn is_ready(lines: &str, pid: &str) -> bool {
     let mut lines = lines.lines().map(str::trim);
     lines.next() == Some(pid) && lines.nth(6) == Some("ready")

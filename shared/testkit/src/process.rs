@@ -1,4 +1,4 @@
-//! Server processes of a test: found, started on a free port, and ended with their owner.
+//! Server processes of tests: found, started on a free port, and stopped when they are dropped.
 
 use std::{
     env,
@@ -14,11 +14,11 @@ use anyhow::{Context, bail};
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
-/// How long a server may take until it answers.
-const START: Duration = Duration::from_secs(30);
+/// The timeout of starting a server.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Between two looks at a process that is to start or to end: there is no event to wait for.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// The interval of polling a process that is starting or ending: there is no event to wait for.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The path of a server's program: in `PATH`, `/usr/sbin`, or where Debian keeps PostgreSQL.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
@@ -47,15 +47,15 @@ pub fn server(variable: &str) -> String {
         .unwrap_or_else(|_| panic!("{variable} is not set: run the tests with `cargo xtask test`"))
 }
 
-/// A TCP port of 127.0.0.1 that nobody listened on a moment ago.
+/// A TCP port of 127.0.0.1 that was just free.
 ///
-/// It lies below the ports that connections are made from: such a port stays free while its server restarts, and no
-/// client that tries again meanwhile can end up connected to itself.
+/// It is below the ephemeral port range: it stays free while its server restarts, and no client that retries meanwhile can
+/// connect to itself.
 pub fn free_port() -> anyhow::Result<u16> {
     Ok(listen_on_free_port()?.local_addr()?.port())
 }
 
-/// The same for a server within this process, which nobody can take the port from.
+/// A listener on such a port, for a server in this process.
 pub(crate) fn listen_on_free_port() -> anyhow::Result<TcpListener> {
     (0..1000)
         .map(|_| rand::random_range(15_000..32_000))
@@ -63,7 +63,7 @@ pub(crate) fn listen_on_free_port() -> anyhow::Result<TcpListener> {
         .context("no free port between 15000 and 32000")
 }
 
-/// A process that is killed when its owner lets go of it.
+/// A process that is killed when this is dropped.
 pub struct Process {
     child: Child,
     name: String,
@@ -92,7 +92,7 @@ impl Process {
         })
     }
 
-    /// Waits until something listens on the port of 127.0.0.1, or fails when the process has ended.
+    /// Waits until the port of 127.0.0.1 is open; fails if the process has ended.
     pub fn wait_for_port(&mut self, port: u16) -> anyhow::Result<()> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         self.wait_until(&format!("listens on port {port}"), || {
@@ -100,7 +100,7 @@ impl Process {
         })
     }
 
-    /// Waits until the condition holds, or fails when the process has ended or took too long.
+    /// Waits until the condition holds; fails if the process has ended, or after the timeout.
     pub fn wait_until(
         &mut self,
         what: &str,
@@ -111,14 +111,14 @@ impl Process {
             if let Some(status) = self.child.try_wait()? {
                 bail!("{} ended with {status}: {}", self.name, self.output());
             }
-            if begin.elapsed() > START {
+            if begin.elapsed() > START_TIMEOUT {
                 bail!(
-                    "waited in vain until {} {what}: {}",
+                    "timeout waiting until {} {what}: {}",
                     self.name,
                     self.output()
                 );
             }
-            thread::sleep(LOOK_AGAIN);
+            thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
@@ -129,42 +129,42 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends a signal; a process that has ended by itself takes none.
+    /// Sends a signal; ignored if the process has ended.
     pub fn signal(&self, signal: Signal) {
         let _ = kill_process(Pid::from_child(&self.child), signal);
     }
 
-    /// How it has ended, if it has.
+    /// Its exit status, if it has ended.
     pub fn try_wait(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
 
-    /// Waits until it has ended by itself.
-    pub fn wait(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
+    /// Waits until it ends by itself.
+    pub fn wait(&mut self, timeout: Duration) -> anyhow::Result<ExitStatus> {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
-            if begin.elapsed() > patience {
+            if begin.elapsed() > timeout {
                 bail!(
-                    "{} still runs after {patience:?}: {}",
+                    "{} still runs after {timeout:?}: {}",
                     self.name,
                     self.output()
                 );
             }
-            thread::sleep(LOOK_AGAIN);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
-    /// Ends it at once, as a crash would, and waits until it is gone.
+    /// Kills it with SIGKILL and waits until it has ended.
     pub fn kill(&mut self) {
-        // An error means that it has ended by itself.
+        // An error means that it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// What it has written so far.
+    /// Its output so far.
     #[must_use]
     pub fn output(&self) -> String {
         fs::read(&self.log)

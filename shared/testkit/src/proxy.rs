@@ -1,4 +1,4 @@
-//! A TCP proxy in front of any server: a network that refuses, stalls, slows down and breaks on order.
+//! A TCP proxy that injects network faults: refused, stalled, slow and reset connections.
 
 use std::{
     net::SocketAddr,
@@ -15,36 +15,36 @@ use crate::background::Background;
 
 mod connection;
 
-/// What the network is like. It changes for open connections too, from their next block of bytes on.
+/// A fault of the network. A change applies to open connections too, from their next block of bytes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weather {
-    /// Everything passes.
-    Clear,
-    /// Open connections are reset, and so are new ones at once.
-    Refusing,
-    /// A black hole: connections stay open and new ones are accepted, but nothing passes, not even an end. What was
-    /// held passes when the weather changes, and only then do new connections reach the server.
-    Stalled,
-    /// Every block of bytes comes this much later, and no faster than this in each direction of a connection.
+pub enum Toxic {
+    /// No fault.
+    None,
+    /// Open and new connections are reset.
+    Refuse,
+    /// Connections stay open and new ones are accepted, but no data is forwarded, not even a close. Held data is forwarded
+    /// when the toxic changes, and only then are new connections made to the server.
+    Stall,
+    /// Latency for every block of bytes, and a bandwidth limit for each direction of a connection.
     Slow {
-        /// How much later, at least.
+        /// The minimum latency.
         delay: Duration,
-        /// How fast, at most; zero counts as one.
+        /// The maximum bandwidth; zero counts as one.
         bytes_per_second: u64,
     },
 }
 
-/// What a connection looks at.
+/// The state that all connections observe.
 #[derive(Clone, Copy)]
-struct Sky {
-    weather: Weather,
-    /// How often all connections were cut.
-    cuts: u64,
-    /// The server behind it.
+struct LinkState {
+    toxic: Toxic,
+    /// How often all connections were reset.
+    resets: u64,
+    /// The server.
     target: SocketAddr,
 }
 
-/// What has happened so far.
+/// Counters.
 #[derive(Default)]
 struct Counts {
     connections: AtomicU64,
@@ -57,52 +57,52 @@ impl Counts {
     }
 }
 
-/// A running proxy on a free port, with a thread of its own. When it is dropped its connections end.
+/// A proxy on a free port, with a thread of its own. Its connections end when it is dropped.
 pub struct Proxy {
-    // Before the weather, whose end would look like a cut.
+    // Declared before the state, whose end would look like a reset.
     background: Background,
-    sky: watch::Sender<Sky>,
+    state: watch::Sender<LinkState>,
     counts: Arc<Counts>,
 }
 
 impl Proxy {
-    /// Starts one in clear weather.
+    /// Starts a proxy without a toxic.
     pub fn start(target: SocketAddr) -> anyhow::Result<Self> {
-        let (sky, seen) = watch::channel(Sky {
-            weather: Weather::Clear,
-            cuts: 0,
+        let (state, seen) = watch::channel(LinkState {
+            toxic: Toxic::None,
+            resets: 0,
             target,
         });
         let counts = Arc::<Counts>::default();
         let counted = Arc::clone(&counts);
         Ok(Self {
             background: Background::start(move |listener| serve(listener, seen, counted))?,
-            sky,
+            state,
             counts,
         })
     }
 
-    /// Where clients connect to.
+    /// The address for clients.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.background.address()
     }
 
-    /// Changes the weather.
-    pub fn set(&self, weather: Weather) {
-        self.sky.send_modify(|sky| sky.weather = weather);
+    /// Sets the toxic.
+    pub fn set(&self, toxic: Toxic) {
+        self.state.send_modify(|state| state.toxic = toxic);
     }
 
-    /// Resets all open connections. New ones are as the weather is.
-    pub fn cut(&self) {
-        self.sky.send_modify(|sky| sky.cuts += 1);
+    /// Resets all open connections. New ones have the current toxic.
+    pub fn reset_connections(&self) {
+        self.state.send_modify(|state| state.resets += 1);
     }
 
-    /// Resets all open connections. New ones reach another server, as after a failover.
+    /// Resets all open connections. New ones go to another server, as after a failover.
     pub fn redirect(&self, target: SocketAddr) {
-        self.sky.send_modify(|sky| {
-            sky.target = target;
-            sky.cuts += 1;
+        self.state.send_modify(|state| {
+            state.target = target;
+            state.resets += 1;
         });
     }
 
@@ -112,22 +112,22 @@ impl Proxy {
         self.counts.connections.load(Ordering::Relaxed)
     }
 
-    /// How often a fault has fallen on something: connections that were cut, refused, or accepted to hang, and blocks of
-    /// bytes that were held or delayed.
+    /// How often a fault had an effect: connections that were reset, refused or stalled, and blocks of bytes that were held
+    /// or delayed.
     #[must_use]
     pub fn faults(&self) -> u64 {
         self.counts.faults.load(Ordering::Relaxed)
     }
 }
 
-async fn serve(listener: TcpListener, sky: watch::Receiver<Sky>, counts: Arc<Counts>) {
+async fn serve(listener: TcpListener, state: watch::Receiver<LinkState>, counts: Arc<Counts>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Ok((client, _)) = listener.accept() => {
                 counts.connections.fetch_add(1, Ordering::Relaxed);
-                let target = sky.borrow().target;
-                let relaying = connection::relay(client, target, sky.clone(), Arc::clone(&counts));
+                let target = state.borrow().target;
+                let relaying = connection::relay(client, target, state.clone(), Arc::clone(&counts));
                 connections.spawn(relaying);
             }
             Some(_) = connections.join_next() => {}

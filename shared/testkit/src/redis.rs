@@ -1,4 +1,4 @@
-//! Redis for tests: a prefix of one's own on the shared server, or a private server to restart, wipe and fill.
+//! Redis for tests: a separate prefix on the shared server, or a private server to restart, wipe and fill.
 
 use std::{path::PathBuf, process::Command, thread, time::Duration};
 
@@ -13,10 +13,10 @@ use crate::{
     tls::ServerTls,
 };
 
-/// How often a server that listens is asked whether it is ready: for ten seconds in all.
+/// How often a starting server is polled: for ten seconds in total.
 const ATTEMPTS: u32 = 500;
 
-/// The server that all tests share. Each keeps to a prefix of its own.
+/// The server that all tests share. Each test uses a separate prefix.
 #[must_use]
 pub fn shared() -> Url {
     let url = server("JETLINE_TEST_REDIS");
@@ -24,27 +24,27 @@ pub fn shared() -> Url {
         .unwrap_or_else(|error| panic!("JETLINE_TEST_REDIS is not a URL: {error}"))
 }
 
-/// A key prefix that no other test has.
+/// A unique key prefix.
 #[must_use]
 pub fn unique_prefix(name: &str) -> String {
     let random = Alphanumeric.sample_string(&mut rand::rng(), 12);
     format!("test:{name}:{random}")
 }
 
-/// What a private server is started with.
+/// The options of a private server.
 #[derive(Clone, Debug, Default)]
 pub struct RedisOptions {
-    /// The most memory, in bytes, that it may use; nothing is evicted.
+    /// `maxmemory`, in bytes, with `noeviction`.
     pub max_memory: Option<u64>,
-    /// The password it asks for.
+    /// The required password.
     pub password: Option<String>,
     /// Whether it is a node of a cluster.
     pub cluster: bool,
-    /// The certificate with which it speaks TLS, and nothing else.
+    /// The certificate, if TLS is required.
     pub tls: Option<ServerTls>,
 }
 
-/// A server of one test. It saves nothing by itself, and ends with its owner.
+/// A private server without automatic snapshots, stopped when it is dropped.
 pub struct RedisServer {
     process: Process,
     options: Box<RedisOptions>,
@@ -72,7 +72,7 @@ impl RedisServer {
         Ok(server)
     }
 
-    /// Its address, with the password if it has one.
+    /// Its URL, with the password if required.
     #[must_use]
     pub fn url(&self) -> Url {
         let user = match &self.options.password {
@@ -95,14 +95,14 @@ impl RedisServer {
         self.process.id()
     }
 
-    /// Crashes it, and starts it again from its last snapshot.
+    /// Kills it and starts it from its last snapshot.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.process.kill();
         self.process = spawn(&self.folder, self.port, &self.options)?;
         self.wait()
     }
 
-    /// Crashes it, and starts it again with nothing.
+    /// Kills it and starts it empty.
     pub fn restart_empty(&mut self) -> anyhow::Result<()> {
         self.process.kill();
         let snapshot = self.snapshot();
@@ -112,7 +112,7 @@ impl RedisServer {
         self.restart()
     }
 
-    /// Crashes it.
+    /// Kills it.
     pub fn stop(&mut self) {
         self.process.kill();
     }
@@ -127,7 +127,7 @@ impl RedisServer {
         self.command(&["FLUSHALL"])
     }
 
-    /// Sends any other command; an error it answers with is an error.
+    /// Sends a command; an error reply is an error.
     pub fn command(&self, words: &[&str]) -> anyhow::Result<()> {
         redis::cmd(words[0])
             .arg(&words[1..])
@@ -135,7 +135,7 @@ impl RedisServer {
             .with_context(|| format!("{} failed", words[0]))
     }
 
-    /// A connection for whatever else a test wants to do or see.
+    /// A connection for other commands.
     pub fn connection(&self) -> anyhow::Result<Connection> {
         let Some(tls) = &self.options.tls else {
             return Ok(Client::open(self.url())?.get_connection()?);
@@ -155,7 +155,7 @@ impl RedisServer {
         self.folder.path().join("dump.rdb")
     }
 
-    /// Waits until it has loaded its snapshot and answers.
+    /// Waits until it has loaded its snapshot and responds.
     fn wait(&self) -> anyhow::Result<()> {
         let mut answer = self.process_id();
         for _ in 0..ATTEMPTS {

@@ -1,4 +1,4 @@
-//! A certificate authority of a test's own, and certificates for servers and clients of 127.0.0.1.
+//! A certificate authority for tests, and certificates for servers and clients on 127.0.0.1.
 
 use std::{
     fs,
@@ -13,13 +13,13 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-/// An authority with its files, which go with it.
+/// An authority and its files, removed when it is dropped.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
 }
 
-/// What a server needs to speak TLS.
+/// The TLS configuration of a server.
 #[derive(Clone, Debug)]
 pub struct ServerTls {
     /// Its certificate, in PEM.
@@ -32,7 +32,7 @@ pub struct ServerTls {
     pub ask_clients: bool,
 }
 
-/// The files of a server that speaks TLS.
+/// The TLS files of a server.
 pub(crate) struct ServerFiles {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
@@ -40,7 +40,7 @@ pub(crate) struct ServerFiles {
 }
 
 impl Authority {
-    /// One that nobody knows yet.
+    /// A new authority.
     pub fn new(name: &str) -> anyhow::Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -51,7 +51,7 @@ impl Authority {
         Ok(Self { issuer, folder })
     }
 
-    /// The file of its own certificate: what a client trusts.
+    /// The file of its certificate, for clients.
     #[must_use]
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
@@ -96,7 +96,7 @@ impl Authority {
 }
 
 impl ServerTls {
-    /// The same, of a server that asks its clients for certificates of the authority.
+    /// Requires client certificates of the authority.
     #[must_use]
     pub fn for_certified_clients(mut self) -> Self {
         self.ask_clients = true;

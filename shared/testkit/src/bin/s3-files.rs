@@ -1,4 +1,4 @@
-//! Serves the files of a directory as one S3 bucket: for benchmarks, and for trying things out. At its end it says what
+//! Serves the files of a directory as one S3 bucket, for benchmarks and experiments. At exit it prints how many requests
 //! it served.
 
 use std::{
@@ -22,10 +22,10 @@ struct Config {
     /// The bucket's name.
     #[arg(long, value_name = "NAME", default_value = "files")]
     bucket: String,
-    /// The public half of the keys that clients must use.
+    /// The access key id that clients must use.
     #[arg(long, env = "AWS_ACCESS_KEY_ID", default_value = "jetline")]
     access_key: String,
-    /// The secret half.
+    /// The secret access key.
     #[arg(
         long,
         env = "AWS_SECRET_ACCESS_KEY",

@@ -1,4 +1,4 @@
-//! Who PostgreSQL runs as: it refuses to be root.
+//! The account of PostgreSQL, which refuses to run as root.
 
 use std::{
     fs,
@@ -9,14 +9,14 @@ use std::{
 
 use anyhow::Context;
 
-/// The unprivileged account that stands in for root.
+/// The unprivileged account used instead of root.
 pub(super) struct Account {
     uid: u32,
     gid: u32,
 }
 
 impl Account {
-    /// Nobody to change to, or, for root, PostgreSQL's own account or `nobody`.
+    /// `None` unless this process is root; then the account `postgres` or `nobody`.
     pub(super) fn instead_of_root() -> anyhow::Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
@@ -29,13 +29,13 @@ impl Account {
         Ok(Some(account))
     }
 
-    /// Makes it the owner of a file or directory.
+    /// Changes the owner of a file or directory to it.
     pub(super) fn own(&self, path: &Path) -> anyhow::Result<()> {
         chown(path, Some(self.uid), Some(self.gid))
             .with_context(|| format!("cannot give {} to uid {}", path.display(), self.uid))
     }
 
-    /// Makes it run a command.
+    /// Runs a command as it.
     pub(super) fn run(&self, command: &mut Command) {
         command.uid(self.uid).gid(self.gid);
     }

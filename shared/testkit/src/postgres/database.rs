@@ -1,4 +1,4 @@
-//! A database of a test's own, with all migrations.
+//! A separate database for a test, with all migrations.
 
 use std::{collections::BTreeMap, thread};
 
@@ -15,7 +15,7 @@ use crate::process::server;
 /// the lock is held meanwhile.
 static TEMPLATES: Mutex<BTreeMap<String, String>> = Mutex::const_new(BTreeMap::new());
 
-/// A fresh database with all migrations, gone when it is dropped.
+/// A new database with all migrations, dropped with this.
 pub struct Database {
     server: String,
     name: String,
@@ -35,12 +35,12 @@ impl Database {
         database
     }
 
-    /// Creates one on a private server, and leaves it there.
+    /// Creates one on a private server, and does not drop it.
     pub async fn create_on(server: &PostgresServer) -> Self {
         Self::copy_template(server.url(), "private").await
     }
 
-    /// The same, with parameters that its URL has to have, such as `sslcert=…&sslkey=…`.
+    /// Like `create_on`, with URL parameters such as `sslcert=…&sslkey=…`.
     pub async fn create_on_as(server: &PostgresServer, parameters: &str) -> Self {
         Self::copy_template(&format!("{}?{parameters}", server.url()), "private").await
     }
@@ -74,7 +74,7 @@ impl Database {
         &self.name
     }
 
-    /// Where it is, with user and password.
+    /// Its URL, with user and password.
     #[must_use]
     pub fn url(&self) -> String {
         named(&self.server, &self.name)
@@ -89,7 +89,7 @@ impl Database {
 }
 
 impl Drop for Database {
-    /// Drops the database: hundreds of them would fill the disk. The server is often gone by now, and that is fine.
+    /// Drops the database: hundreds of them would fill the disk. An error is ignored: the server may have stopped.
     fn drop(&mut self) {
         if !self.drop_it {
             return;

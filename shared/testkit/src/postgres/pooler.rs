@@ -1,4 +1,4 @@
-//! PgBouncer before a database of a test.
+//! PgBouncer for tests.
 
 use std::{fs, process::Command};
 
@@ -9,16 +9,16 @@ use url::Url;
 use super::account::Account;
 use crate::process::{Process, free_port, program};
 
-/// A PgBouncer on a port of 127.0.0.1. It ends with its owner.
+/// A PgBouncer on a port of 127.0.0.1, stopped when it is dropped.
 pub struct PgBouncer {
-    // Before the directory: it must be gone when its files go.
+    // Declared before the directory: it must be stopped before its files are removed.
     _process: Process,
     _directory: TempDir,
     url: Url,
 }
 
 impl PgBouncer {
-    /// Starts one that passes everybody on to the database of a URL, with settings as they stand in `pgbouncer.ini`, such as
+    /// Starts one for the database of a URL, with settings of `pgbouncer.ini` such as
     /// `("pool_mode", "session")`.
     pub fn start(database: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let mut url: Url = database.parse().context("not the URL of a database")?;
@@ -64,7 +64,7 @@ impl PgBouncer {
         })
     }
 
-    /// The database through it.
+    /// The URL of the database through it.
     #[must_use]
     pub fn url(&self) -> String {
         self.url.to_string()

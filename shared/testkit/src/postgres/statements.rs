@@ -1,11 +1,11 @@
-//! A proxy between clients and PostgreSQL that knows statements: each can be watched, held, and cut off just before it
-//! is executed or just after it was.
+//! A proxy between clients and PostgreSQL that parses statements: a hook can observe or delay each one, and reset the
+//! connection before it is executed or after.
 //!
-//! A connection is relayed one batch at a time. A batch is a simple query, or the messages up to a Sync; the next one,
-//! should the client have sent it already, waits until this one is answered. So a connection that is cut before a
-//! statement has executed everything before it, and nothing from it on.
+//! A connection is relayed one batch at a time. A batch is a simple query, or the messages up to a Sync; the next batch
+//! waits until the response to this one is complete. So if a connection is reset before a statement, everything before it
+//! was executed, and nothing after.
 //!
-//! It speaks without TLS whatever the server could do. COPY passes in simple queries, which is how sqlx asks for it.
+//! TLS is declined. COPY is supported in simple queries, which is what sqlx uses.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -25,26 +25,26 @@ mod relay;
 
 use protocol::Peer;
 
-/// What becomes of a statement, or of its answer.
+/// What to do with a statement, or with its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It goes on.
+pub enum Action {
+    /// Pass it on.
     Pass,
-    /// Both halves of its connection are reset.
-    Cut,
+    /// Reset both sides of its connection.
+    Reset,
 }
 
-/// Who watches the statements of all connections of a proxy, which are numbered as they come.
+/// Called for the statements of all connections of a proxy, which are numbered in the order of their accept.
 #[async_trait]
-pub trait Watch: Send + Sync + 'static {
-    /// Called for each statement of a batch before any of the batch is sent to the server, which is held until this
-    /// returns, even if the client has gone meanwhile. What is cut here is never executed.
-    async fn before(&self, connection: u64, sql: &str) -> Fate;
+pub trait StatementHook: Send + Sync + 'static {
+    /// Called for each statement of a batch before any of the batch is sent to the server. The batch waits until this
+    /// returns, even if the client disconnects meanwhile. After a reset here the statement is never executed.
+    async fn before(&self, connection: u64, sql: &str) -> Action;
 
-    /// Called for each statement of a batch when the server's whole answer to the batch has come, its last word being
-    /// that it is ready again. The client has seen none of it yet, unless it asked for it by Flush or the answer is a
-    /// COPY. What is cut here is the lost reply to something that did happen. Not called when the connection breaks.
-    async fn after(&self, connection: u64, sql: &str) -> Fate;
+    /// Called for each statement of a batch when the server's response to the batch is complete (`ReadyForQuery`). The
+    /// client has received none of it yet, except after a Flush or during a COPY. After a reset here the statement was
+    /// executed and its reply is lost. Not called if the connection breaks.
+    async fn after(&self, connection: u64, sql: &str) -> Action;
 }
 
 /// A proxy on a free port of 127.0.0.1, run by the runtime that started it. Its connections are closed when it is
@@ -56,7 +56,7 @@ pub struct StatementProxy {
 
 impl StatementProxy {
     /// Starts one in front of a server.
-    pub async fn start(server: SocketAddr, watch: Arc<dyn Watch>) -> anyhow::Result<Self> {
+    pub async fn start(server: SocketAddr, watch: Arc<dyn StatementHook>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .context("cannot listen on a port of 127.0.0.1")?;
@@ -65,7 +65,7 @@ impl StatementProxy {
         Ok(Self { address, serving })
     }
 
-    /// Where clients connect to.
+    /// The address for clients.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -79,7 +79,7 @@ impl Drop for StatementProxy {
 }
 
 /// The connections end with this future, which owns them.
-async fn serve(listener: TcpListener, server: SocketAddr, watch: Arc<dyn Watch>) {
+async fn serve(listener: TcpListener, server: SocketAddr, watch: Arc<dyn StatementHook>) {
     let mut connections = JoinSet::new();
     let mut number = 0;
     loop {
@@ -93,9 +93,14 @@ async fn serve(listener: TcpListener, server: SocketAddr, watch: Arc<dyn Watch>)
     }
 }
 
-async fn connect(number: u64, client: TcpStream, server: SocketAddr, watch: Arc<dyn Watch>) {
+async fn connect(
+    number: u64,
+    client: TcpStream,
+    server: SocketAddr,
+    watch: Arc<dyn StatementHook>,
+) {
     let Ok(server) = TcpStream::connect(server).await else {
-        // The client sees what it would see of the server: nobody is there.
+        // The client sees what it would see of the server: no connection.
         let _ = client.set_zero_linger();
         return;
     };

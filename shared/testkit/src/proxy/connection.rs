@@ -1,4 +1,4 @@
-//! One connection through the proxy, in whatever weather.
+//! One connection through the proxy.
 
 use std::{
     io::{self, ErrorKind},
@@ -17,64 +17,69 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Counts, Sky, Weather};
+use super::{Counts, LinkState, Toxic};
 
-/// The most bytes that are read at once in each direction, and so held in a stall, apart from the kernel's buffers.
+/// The size of a read in each direction, and so the most that a stall holds, apart from the kernel's buffers.
 const BLOCK: usize = 16 << 10;
 
-/// A slow connection passes the bytes of this much time at once.
-const PIECES_PER_SECOND: u64 = 50;
+/// How many writes per second a slow connection makes.
+const WRITES_PER_SECOND: u64 = 50;
 
-/// Relays until both ends have closed, one has failed, or the connection is cut.
+/// Relays until both sides have closed, one has failed, or the connection is reset.
 pub(super) fn relay(
     client: TcpStream,
     target: SocketAddr,
-    sky: watch::Receiver<Sky>,
+    state: watch::Receiver<LinkState>,
     counts: Arc<Counts>,
 ) -> impl Future<Output = ()> {
-    // Now, not when the task is run for the first time.
-    let cuts = sky.borrow().cuts;
+    // Read now, not when the task runs first.
+    let resets = state.borrow().resets;
     async move {
-        let connection = Connection { sky, cuts, counts };
+        let connection = Connection {
+            state,
+            resets,
+            counts,
+        };
         connection.relay(client, target).await;
     }
 }
 
 struct Connection {
-    sky: watch::Receiver<Sky>,
-    /// How often everything was cut before it was accepted.
-    cuts: u64,
+    state: watch::Receiver<LinkState>,
+    /// How often all connections had been reset when it was accepted.
+    resets: u64,
     counts: Arc<Counts>,
 }
 
 impl Connection {
     async fn relay(self, mut client: TcpStream, target: SocketAddr) {
-        if self.sky.borrow().weather == Weather::Stalled {
+        if self.state.borrow().toxic == Toxic::Stall {
             self.counts.fault();
         }
         if self
-            .unless_cut(until_it_passes(self.sky.clone()))
+            .unless_reset(until_not_stalled(self.state.clone()))
             .await
             .is_err()
         {
             return reset([client]);
         }
-        // Not broken off by a cut: the server would see an end rather than a reset.
+        // Not interrupted by a reset: the server would see a close instead.
         let Ok(mut server) = TcpStream::connect(target).await else {
             return reset([client]);
         };
         let relayed = self.pass(&mut client, &mut server);
-        if self.unless_cut(relayed).await.is_err() {
+        if self.unless_reset(relayed).await.is_err() {
             reset([client, server]);
         }
     }
 
-    async fn unless_cut(&self, work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-        let mut sky = self.sky.clone();
-        let is_cut = |sky: &Sky| sky.cuts != self.cuts || sky.weather == Weather::Refusing;
+    async fn unless_reset(&self, work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+        let mut state = self.state.clone();
+        let is_reset =
+            |state: &LinkState| state.resets != self.resets || state.toxic == Toxic::Refuse;
         tokio::select! {
             biased;
-            _ = sky.wait_for(is_cut) => {
+            _ = state.wait_for(is_reset) => {
                 self.counts.fault();
                 Err(ErrorKind::ConnectionReset.into())
             }
@@ -87,18 +92,18 @@ impl Connection {
         server.set_nodelay(true)?;
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let one_way = |from, to| Way {
+        let direction = |from, to| Direction {
             from,
             to,
-            sky: self.sky.clone(),
+            state: self.state.clone(),
             counts: &self.counts,
         };
-        let there = one_way(from_client, to_server).pass_all();
-        let back = one_way(from_server, to_client).pass_all();
+        let there = direction(from_client, to_server).pass_all();
+        let back = direction(from_server, to_client).pass_all();
         let passed = tokio::try_join!(there, back);
         if passed.is_err() {
-            // The news of a failure passes no more easily than the rest.
-            until_it_passes(self.sky.clone()).await?;
+            // A stall holds back a failure too.
+            until_not_stalled(self.state.clone()).await?;
         }
         passed.map(|_| ())
     }
@@ -106,75 +111,75 @@ impl Connection {
 
 fn reset<const N: usize>(streams: [TcpStream; N]) {
     for stream in streams {
-        // An error means that it has ended already.
+        // An error means that it has already ended.
         let _ = stream.set_zero_linger();
     }
 }
 
 /// One direction of a connection.
-struct Way<'a> {
+struct Direction<'a> {
     from: ReadHalf<'a>,
     to: WriteHalf<'a>,
-    sky: watch::Receiver<Sky>,
+    state: watch::Receiver<LinkState>,
     counts: &'a Counts,
 }
 
-impl Way<'_> {
+impl Direction<'_> {
     async fn pass_all(mut self) -> io::Result<()> {
         let mut block = vec![0; BLOCK];
         loop {
             let length = self.from.read(&mut block).await?;
             if length == 0 {
-                until_it_passes(self.sky.clone()).await?;
+                until_not_stalled(self.state.clone()).await?;
                 return self.to.shutdown().await;
             }
             self.pass(&block[..length]).await?;
         }
     }
 
-    /// Looks at the weather anew whenever it changes, and for every piece.
+    /// Applies the current toxic to every write, also when it changes meanwhile.
     async fn pass(&mut self, mut block: &[u8]) -> io::Result<()> {
         let (mut faulty, mut delayed) = (false, false);
         while !block.is_empty() {
-            let weather = self.sky.borrow_and_update().weather;
-            if !faulty && matches!(weather, Weather::Stalled | Weather::Slow { .. }) {
+            let toxic = self.state.borrow_and_update().toxic;
+            if !faulty && matches!(toxic, Toxic::Stall | Toxic::Slow { .. }) {
                 faulty = true;
                 self.counts.fault();
             }
             let passing = async {
-                match weather {
-                    Weather::Clear => self.to.write(block).await,
+                match toxic {
+                    Toxic::None => self.to.write(block).await,
                     // Until it is reset.
-                    Weather::Stalled | Weather::Refusing => std::future::pending().await,
-                    Weather::Slow { delay, .. } if !delayed => {
+                    Toxic::Stall | Toxic::Refuse => std::future::pending().await,
+                    Toxic::Slow { delay, .. } if !delayed => {
                         sleep(delay).await;
                         delayed = true;
                         Ok(0)
                     }
-                    Weather::Slow {
+                    Toxic::Slow {
                         bytes_per_second, ..
                     } => self.to.write(piece(block, bytes_per_second)).await,
                 }
             };
             let passed = tokio::select! {
                 biased;
-                changed = self.sky.changed() => {
+                changed = self.state.changed() => {
                     changed.map_err(|_| ErrorKind::ConnectionAborted)?;
                     continue;
                 }
                 passed = passing => passed?,
             };
             block = &block[passed..];
-            self.rest(weather, passed).await;
+            self.throttle(toxic, passed).await;
         }
         Ok(())
     }
 
-    /// Keeps to the rate: whoever changes the weather waits for no more than one piece.
-    async fn rest(&self, weather: Weather, passed: usize) {
-        let Weather::Slow {
+    /// Limits the bandwidth. A change of the toxic takes effect after one write.
+    async fn throttle(&self, toxic: Toxic, passed: usize) {
+        let Toxic::Slow {
             bytes_per_second, ..
-        } = weather
+        } = toxic
         else {
             return;
         };
@@ -185,13 +190,14 @@ impl Way<'_> {
 }
 
 fn piece(block: &[u8], bytes_per_second: u64) -> &[u8] {
-    let length = usize::try_from(bytes_per_second / PIECES_PER_SECOND).unwrap_or(usize::MAX);
+    let length = usize::try_from(bytes_per_second / WRITES_PER_SECOND).unwrap_or(usize::MAX);
     &block[..length.clamp(1, block.len())]
 }
 
-async fn until_it_passes(mut sky: watch::Receiver<Sky>) -> io::Result<()> {
-    let passes = |sky: &Sky| sky.weather != Weather::Stalled;
-    sky.wait_for(passes)
+async fn until_not_stalled(mut state: watch::Receiver<LinkState>) -> io::Result<()> {
+    let is_flowing = |state: &LinkState| state.toxic != Toxic::Stall;
+    state
+        .wait_for(is_flowing)
         .await
         .map(|_| ())
         .map_err(|_| ErrorKind::ConnectionAborted.into())

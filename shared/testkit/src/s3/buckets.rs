@@ -1,4 +1,4 @@
-//! What the endpoint holds: buckets of objects, in memory or in files.
+//! The buckets and objects of the endpoint, in memory or in files.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -41,7 +41,7 @@ impl Object {
         }
     }
 
-    /// The `ETag` tells files apart without reading them: gigabytes are served at once.
+    /// The `ETag` is derived from metadata, without reading the file: gigabytes are served at once.
     pub(super) fn of_file(path: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(path)?;
         Ok(Self {
@@ -59,7 +59,7 @@ impl Object {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a text does not fail.
+        // Writing to a string does not fail.
         let _ = write!(hex, "{byte:02x}");
         hex
     })
@@ -68,7 +68,7 @@ fn hex(bytes: &[u8]) -> String {
 /// Objects by key.
 pub(super) type Bucket = BTreeMap<String, Object>;
 
-/// All buckets, and the changes that are to happen to them. Clones are the same buckets.
+/// All buckets, and the planned changes. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Buckets {
     objects: Arc<Mutex<HashMap<String, Bucket>>>,
@@ -80,7 +80,7 @@ impl Buckets {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts an object, and makes the bucket when there is none.
+    /// Puts an object, and creates the bucket if it is missing.
     pub(super) fn put(&self, bucket: &str, key: &str, object: Object) {
         let mut buckets = self.lock();
         let bucket = buckets.entry(bucket.to_owned()).or_default();

@@ -1,4 +1,4 @@
-//! Objects that change while they are being read, at an exact place.
+//! Changes of objects while they are being read, at an exact offset.
 
 use std::{
     collections::VecDeque,
@@ -14,7 +14,7 @@ use s3s::{Body, dto::StreamingBlob};
 
 use super::buckets::{Buckets, Object};
 
-/// What happens to an object.
+/// A change of an object.
 #[derive(Clone, Debug)]
 pub struct Change {
     bucket: String,
@@ -44,31 +44,30 @@ impl Change {
     }
 }
 
-/// When in a read it happens.
+/// The moment of a read at which a change happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// Before the read looks at the object: it finds what the change made of it.
+    /// Before the read: it sees the changed object.
     Arrival,
-    /// After this many bytes of the answer's body, or with the answer's end if that comes first. The answer goes on with
-    /// the content that it began with, as S3's do.
+    /// After this many bytes of the response's body, or at its end. The response continues with the old content, as in S3.
     Body(usize),
 }
 
 struct Planned {
-    /// Reads until it is due.
+    /// How many reads until it is due.
     reads: usize,
     moment: Moment,
     change: Change,
 }
 
-/// What is planned. Clones are the same.
+/// The planned changes. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Changes(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     planned: Vec<Planned>,
-    /// Due within answers that are being sent.
+    /// Due within responses that are being sent.
     sending: usize,
 }
 
@@ -96,7 +95,7 @@ impl Changes {
 }
 
 impl Buckets {
-    /// To be called with each read of an object. What is due now happens now; the rest is due within the answer.
+    /// To be called with each read of an object. Makes the changes that are due now; the rest is due within the response.
     pub(super) fn changes_at_get(&self, bucket: &str, key: &str) -> Later {
         let mut later = Vec::new();
         let mut state = self.changes.lock();
@@ -126,14 +125,14 @@ impl Buckets {
     }
 }
 
-/// Changes within one answer, in the order of their places. Whatever becomes of the answer, they happen.
+/// The changes within one response, in the order of their offsets. They happen even if the response is interrupted.
 pub(super) struct Later {
     buckets: Buckets,
     changes: VecDeque<(usize, Change)>,
 }
 
 impl Later {
-    /// Lets them happen while the body is sent.
+    /// Makes the changes while the body is sent.
     pub(super) fn within(self, body: StreamingBlob) -> StreamingBlob {
         if self.changes.is_empty() {
             return body;
@@ -151,7 +150,7 @@ impl Later {
         StreamingBlob::from(Body::http_body_unsync(StreamBody::new(blocks)))
     }
 
-    /// The place of the next one.
+    /// The offset of the next one.
     fn next(&self) -> Option<usize> {
         self.changes.front().map(|(after, _)| *after)
     }
@@ -176,14 +175,14 @@ struct Sending {
     body: StreamingBlob,
     later: Later,
     sent: usize,
-    /// What comes next of the body.
+    /// The next bytes of the body.
     block: Bytes,
 }
 
 impl Sending {
     async fn next(&mut self) -> Option<Result<Bytes, s3s::StdError>> {
         while self.later.next() == Some(self.sent) {
-            // Lets the connection send what comes before it.
+            // Yields, so that the connection sends what precedes it.
             tokio::task::yield_now().await;
             self.later.make_next();
         }

@@ -1,4 +1,4 @@
-//! Requests counted, and answered wrongly on order.
+//! Counts requests and injects faults into responses.
 
 use std::{
     collections::VecDeque,
@@ -13,30 +13,30 @@ use hyper::{Method, StatusCode, body::Frame};
 use s3s::{Body, HttpError, HttpRequest, HttpResponse, S3Error, S3ErrorCode, service::S3Service};
 use tokio_util::sync::CancellationToken;
 
-/// What goes wrong with a request.
+/// A fault of a request.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// It is answered with this status (500 or 503) and nothing is done.
+    /// The response has this status (500 or 503), and nothing is done.
     Status(u16),
-    /// It is answered with this and nothing is done.
+    /// The given response, and nothing is done.
     Answer {
         /// The status.
         status: u16,
-        /// The body, of whatever kind the request asks for.
+        /// The body.
         body: Bytes,
     },
-    /// It is answered with a body that never ends, and nothing is done.
+    /// A response whose body never ends, and nothing is done.
     Endless {
         /// The status.
         status: u16,
     },
-    /// The connection ends, in good order, after this many bytes of the answer's body, of which the header promised more.
+    /// The connection is closed after this many bytes of the response's body, before its `Content-Length`.
     CutBody(usize),
-    /// The answer comes this much later.
+    /// The response is delayed.
     Delay(Duration),
-    /// The connection is reset; nothing is answered and nothing is done.
+    /// The connection is reset without a response, and nothing is done.
     Reset,
-    /// The answer's body comes in blocks of at most this many bytes, with a pause before each.
+    /// The response's body is sent in blocks of at most this many bytes, with a pause before each.
     Trickle {
         /// Bytes in a block; zero counts as one.
         block: usize,
@@ -46,7 +46,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// An error as S3 tells it.
+    /// An error response of S3.
     #[must_use]
     pub fn refusal(status: u16, code: &str, message: &str) -> Self {
         let body = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
@@ -56,7 +56,7 @@ impl Fault {
         }
     }
 
-    /// A page of a list, of these elements.
+    /// A page of a listing with these elements.
     #[must_use]
     pub fn page(elements: &str) -> Self {
         let body = format!("<ListBucketResult>{elements}</ListBucketResult>");
@@ -67,8 +67,8 @@ impl Fault {
     }
 }
 
-/// How many faults have fallen on requests, by kind. One that found nothing to spoil does not count, such as a cut behind
-/// the end of a body.
+/// How many faults were injected, by kind. A fault without effect does not count, such as a truncation after the end of a
+/// body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fired {
     /// [`Fault::Status`].
@@ -86,14 +86,14 @@ pub struct Fired {
 }
 
 impl Fired {
-    /// Of all kinds.
+    /// The sum of all kinds.
     #[must_use]
     pub fn all(&self) -> u64 {
         self.status + self.answer + self.cut_body + self.delay + self.reset + self.trickle
     }
 }
 
-/// What the requests are, as far as tests count them.
+/// The kinds of requests that tests count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     Get,
@@ -101,7 +101,7 @@ pub(super) enum Operation {
     Other,
 }
 
-/// How many requests came, and what is to go wrong with the next ones. Clones are the same.
+/// The counters of requests, and the faults of the next ones. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Traffic(Arc<Mutex<State>>);
 
@@ -136,7 +136,7 @@ impl Traffic {
         self.lock().faults.clear();
     }
 
-    /// Serves a request, or does what is ordered for it. To reset the connection is the caller's part.
+    /// Serves a request, or injects its fault. The caller resets the connection.
     pub(super) async fn serve(
         self,
         service: S3Service,
@@ -191,7 +191,7 @@ impl Traffic {
         state.faults.remove(next).map(|(fault, _)| fault)
     }
 
-    /// The header still promises the whole length.
+    /// The header still has the whole length.
     fn cut(self, answer: HttpResponse, length: usize) -> HttpResponse {
         answer.map(|body| {
             let kept = body.into_data_stream().scan(length, |left, block| {
@@ -205,10 +205,10 @@ impl Traffic {
                 future::ready(kept)
             });
             let broken = stream::once(async move {
-                // Lets the connection send what it has: the header at least.
+                // Yields, so that the connection sends at least the header.
                 tokio::task::yield_now().await;
                 self.lock().fired.cut_body += 1;
-                Err("cut on order".into())
+                Err("injected fault".into())
             });
             Body::http_body_unsync(StreamBody::new(kept.chain(broken)))
         })

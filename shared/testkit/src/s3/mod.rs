@@ -1,7 +1,6 @@
-//! An S3 endpoint over HTTP on 127.0.0.1: signatures are checked, ranges and conditions are kept, lists come in pages.
+//! An S3 endpoint over HTTP on 127.0.0.1 with signatures, ranges, conditional requests and paged listings.
 //!
-//! It counts its requests and answers them wrongly on order. Objects are in memory, or are files that are served as they
-//! are; nothing is hashed when it is read.
+//! It counts requests and injects faults. Objects are in memory or in files; reads compute no hashes.
 
 mod buckets;
 mod changes;
@@ -33,11 +32,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{background::Background, process::listen_on_free_port, tls::ServerTls};
 
-/// The keys of every server here.
+/// The credentials of every server here.
 const ACCESS_KEY: &str = "jetline-test";
 const SECRET_KEY: &str = "jetline-test-secret";
 
-/// What an endpoint holds and does, apart from its address. Clones are the same.
+/// The state of an endpoint, without its address. Clones share it.
 #[derive(Clone)]
 pub struct Endpoint {
     buckets: Buckets,
@@ -46,7 +45,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// One without buckets, for this pair of keys.
+    /// An endpoint without buckets, with these credentials.
     #[must_use]
     pub fn new(access_key: &str, secret_key: &str) -> Self {
         let buckets = Buckets::default();
@@ -59,7 +58,7 @@ impl Endpoint {
         }
     }
 
-    /// Makes a bucket, which stays as it is when there is one.
+    /// Creates a bucket unless it exists.
     pub fn create_bucket(&self, bucket: &str) {
         self.buckets.lock().entry(bucket.to_owned()).or_default();
     }
@@ -72,19 +71,19 @@ impl Endpoint {
         Ok(())
     }
 
-    /// How many reads of objects were asked for.
+    /// The number of GET requests for objects.
     #[must_use]
     pub fn gets(&self) -> u64 {
         self.traffic.gets()
     }
 
-    /// How many pages of lists were asked for.
+    /// The number of requests for pages of listings.
     #[must_use]
     pub fn lists(&self) -> u64 {
         self.traffic.lists()
     }
 
-    /// Answers whoever connects, for ever. Dropping the future closes all connections of its runtime's tasks.
+    /// Serves all connections. Dropping the future closes all connections of its runtime's tasks.
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
         self.serve_with(listener, None).await
     }
@@ -112,7 +111,7 @@ impl Endpoint {
         });
         let serving = async {
             let http = http1::Builder::new();
-            // An error is a client that went away or trusts nobody, or a fault on order.
+            // An error is a client that disconnected or does not trust us, or an injected fault.
             let _ = match tls {
                 None => {
                     http.serve_connection(TokioIo::new(&mut stream), service)
@@ -127,7 +126,7 @@ impl Endpoint {
         tokio::select! {
             biased;
             () = reset.cancelled() => {
-                // An error means that the client has gone.
+                // An error means that the client has disconnected.
                 let _ = stream.set_zero_linger();
             }
             () = serving => {}
@@ -135,8 +134,8 @@ impl Endpoint {
     }
 }
 
-/// An endpoint on a port of 127.0.0.1, with a thread of its own. It keeps its port and what it holds when it is stopped
-/// and started; it stops when it is dropped.
+/// An endpoint on a port of 127.0.0.1, with a thread of its own. It keeps its port and objects when it is stopped and
+/// started; it stops when it is dropped.
 pub struct S3Server {
     endpoint: Endpoint,
     scheme: &'static str,
@@ -151,7 +150,7 @@ impl S3Server {
         Self::start_as(None)
     }
 
-    /// Starts one without buckets that speaks TLS, and nothing else. Certificates of clients are not asked for.
+    /// Starts one without buckets that requires TLS, without client certificates.
     pub fn start_with_tls(tls: &ServerTls) -> anyhow::Result<Self> {
         Self::start_as(Some(tls.config()?))
     }
@@ -170,12 +169,12 @@ impl S3Server {
         })
     }
 
-    /// Goes away: connections break, new ones are refused.
+    /// Stops: connections are closed, new ones are refused.
     pub fn stop(&mut self) {
         self.serving = None;
     }
 
-    /// Comes back after it was stopped, with what it holds.
+    /// Starts again after it was stopped, with its objects.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
         ensure!(self.serving.is_none(), "the endpoint runs already");
         let listener = net::TcpListener::bind(self.address)
@@ -184,36 +183,36 @@ impl S3Server {
         Ok(())
     }
 
-    /// Its URL: what `AWS_ENDPOINT_URL` is set to.
+    /// Its URL, for `AWS_ENDPOINT_URL`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
     }
 
-    /// What `AWS_ACCESS_KEY_ID` is set to.
+    /// For `AWS_ACCESS_KEY_ID`.
     #[must_use]
     pub fn access_key(&self) -> &'static str {
         ACCESS_KEY
     }
 
-    /// What `AWS_SECRET_ACCESS_KEY` is set to.
+    /// For `AWS_SECRET_ACCESS_KEY`.
     #[must_use]
     pub fn secret_key(&self) -> &'static str {
         SECRET_KEY
     }
 
-    /// Makes a bucket, which stays as it is when there is one.
+    /// Creates a bucket unless it exists.
     pub fn create_bucket(&self, bucket: &str) {
         self.endpoint.create_bucket(bucket);
     }
 
-    /// Puts an object, and makes the bucket when there is none.
+    /// Puts an object, and creates the bucket if it is missing.
     pub fn put(&self, bucket: &str, key: &str, content: impl Into<Bytes>) {
         let object = Object::of_bytes(content.into());
         self.endpoint.buckets.put(bucket, key, object);
     }
 
-    /// Serves a file as an object, and makes the bucket when there is none.
+    /// Serves a file as an object, and creates the bucket if it is missing.
     pub fn put_file(&self, bucket: &str, key: &str, path: &Path) -> anyhow::Result<()> {
         self.endpoint.put_file(bucket, key, path)
     }
@@ -228,7 +227,7 @@ impl S3Server {
         self.endpoint.buckets.lock().remove(bucket);
     }
 
-    /// Sets when an object was written; lists show it in milliseconds.
+    /// Sets the modification time of an object; listings have millisecond precision.
     pub fn set_last_modified(&self, bucket: &str, key: &str, time: DateTime<Utc>) {
         let mut buckets = self.endpoint.buckets.lock();
         let object = buckets
@@ -237,58 +236,58 @@ impl S3Server {
         object.expect("there is such an object").last_modified = time.into();
     }
 
-    /// Lets nothing go wrong any more.
+    /// Removes all faults.
     pub fn forget_faults(&self) {
         self.endpoint.traffic.forget_faults();
     }
 
-    /// Lets the next requests, of any kind, go wrong.
+    /// Injects a fault into the next requests of any kind.
     pub fn fail_next(&self, requests: usize, fault: &Fault) {
         self.endpoint.traffic.fail_next(requests, fault, false);
     }
 
-    /// Lets the next reads of objects go wrong.
+    /// Injects a fault into the next GET requests for objects.
     pub fn fail_next_gets(&self, requests: usize, fault: &Fault) {
         self.endpoint.traffic.fail_next(requests, fault, true);
     }
 
-    /// How many faults have fallen on requests.
+    /// The faults that were injected.
     #[must_use]
     pub fn fired(&self) -> Fired {
         self.endpoint.traffic.fired()
     }
 
-    /// Changes an object while it is being read: in the nth read of it from now on, counted from one. Reads that break
-    /// off on order before they look at the object do not count.
+    /// Changes an object while it is being read: in its nth read from now on, counted from one. Reads with an injected
+    /// fault before the object is accessed do not count.
     pub fn change_in_get(&self, nth: usize, moment: Moment, change: Change) {
         self.endpoint.buckets.changes.plan(nth, moment, change);
     }
 
-    /// Lets no planned change happen any more, except within answers that are being sent.
+    /// Removes all planned changes, except within responses that are being sent.
     pub fn forget_changes(&self) {
         self.endpoint.buckets.changes.forget();
     }
 
-    /// How many changes are planned that have not happened yet.
+    /// The number of planned changes that have not happened yet.
     #[must_use]
     pub fn planned_changes(&self) -> usize {
         self.endpoint.buckets.changes.planned()
     }
 
-    /// How many reads of objects were asked for.
+    /// The number of GET requests for objects.
     #[must_use]
     pub fn gets(&self) -> u64 {
         self.endpoint.gets()
     }
 
-    /// How many pages of lists were asked for.
+    /// The number of requests for pages of listings.
     #[must_use]
     pub fn lists(&self) -> u64 {
         self.endpoint.lists()
     }
 }
 
-/// Serves on a thread that ends, with its connections, when what this returns is dropped.
+/// Serves on a thread that ends, with its connections, when the result is dropped.
 fn serve(
     endpoint: &Endpoint,
     listener: net::TcpListener,

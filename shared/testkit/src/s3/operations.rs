@@ -22,9 +22,9 @@ use tokio_util::io::ReaderStream;
 
 use super::buckets::{Bucket, Buckets, Content, Object};
 
-/// Keys in a page of a list, as in S3.
+/// Keys per page of a listing, as in S3.
 const PAGE: usize = 1000;
-/// Bytes of a file that are read at once.
+/// How many bytes of a file are read at once.
 const BLOCK: usize = 512 << 10;
 
 #[async_trait::async_trait]
@@ -137,7 +137,7 @@ impl S3 for Buckets {
             return Err(s3_error!(NotImplemented, "a delimiter is not supported"));
         }
         let prefix = input.prefix.clone().unwrap_or_default();
-        // The token is the last key of the page before.
+        // The token is the last key of the previous page.
         let behind = input
             .continuation_token
             .as_ref()
@@ -238,7 +238,7 @@ fn listed(key: &str, object: &Object) -> S3Result<ListedObject> {
     })
 }
 
-/// As S3 does it: a space is a plus, and slashes stay.
+/// The encoding of S3: a space is a plus, and slashes are not encoded.
 fn url_encoded(key: &str) -> String {
     let encoded: String = url::form_urlencoded::byte_serialize(key.as_bytes()).collect();
     encoded.replace("%2F", "/")

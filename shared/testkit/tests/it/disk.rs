@@ -18,8 +18,8 @@ use jetline_testkit::{
 };
 
 const MEGABYTE: u64 = 1 << 20;
-/// How long a publish waits whose answer is expected never to come.
-const NO_ANSWER: Duration = Duration::from_secs(1);
+/// The timeout of a publish that is not acknowledged.
+const NO_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[test]
 fn small_disk_is_full_until_it_is_freed() {
@@ -44,7 +44,7 @@ fn small_disk_leaves_nothing_behind() {
     let disk = SmallDisk::mount(MEGABYTE).unwrap();
     let folder = disk.folder().to_owned();
     fs::write(folder.join("file"), "x").unwrap();
-    // Others do not see it: only the empty directory that it is mounted on.
+    // Other processes see only the empty mount point.
     let root = folder.components().take(4).collect::<PathBuf>();
     let place = Path::new("/").join(folder.strip_prefix(root).unwrap());
     assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
@@ -53,10 +53,10 @@ fn small_disk_leaves_nothing_behind() {
     assert!(!place.exists());
 }
 
-/// NATS 2.9 disables `JetStream` at the first write that finds no room, and answers no publish until it is restarted,
-/// whatever room there is by then.
+/// NATS 2.9 disables `JetStream` at the first write without space, and acknowledges no publish until it is restarted, even
+/// with free space.
 #[tokio::test]
-async fn nats_on_a_full_disk_takes_nothing_and_after_a_restart_has_lost_nothing() {
+async fn nats_on_a_full_disk_acknowledges_nothing_and_loses_nothing() {
     let disk = SmallDisk::mount(32 * MEGABYTE).unwrap();
     let options = NatsOptions {
         store: Some(disk.folder().join("nats")),
@@ -75,7 +75,7 @@ async fn nats_on_a_full_disk_takes_nothing_and_after_a_restart_has_lost_nothing(
     }
 
     disk.fill().unwrap();
-    context.set_timeout(NO_ANSWER);
+    context.set_timeout(NO_ACK_TIMEOUT);
     for _ in 0..3 {
         publish(&context).await.unwrap_err();
     }
@@ -93,7 +93,7 @@ async fn connect(server: &NatsServer) -> Context {
     jetstream::new(client)
 }
 
-/// Publishes more than a page, and says what it is acknowledged as.
+/// Publishes more than a page, and returns its sequence number.
 async fn publish(context: &Context) -> Result<u64, PublishError> {
     let acknowledged = context.publish("s", vec![7; 100_000].into()).await?;
     Ok(acknowledged.await?.sequence)

@@ -1,4 +1,4 @@
-//! The test kit's own promises, on real servers.
+//! Tests of the testkit on real servers.
 
 #[cfg(test)]
 mod disk;
@@ -9,6 +9,6 @@ mod proxy;
 #[cfg(test)]
 mod s3;
 #[cfg(test)]
-mod s3_away;
+mod s3_stopped;
 #[cfg(test)]
 mod statements;

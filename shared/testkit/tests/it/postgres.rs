@@ -14,7 +14,7 @@ async fn count(database: &DatabaseConnection, of: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn every_database_is_migrated_and_alone() {
+async fn every_database_is_migrated_and_separate() {
     let one = Database::create("one").await;
     let other = Database::create("one").await;
     let connection = one.connect().await;
@@ -26,7 +26,7 @@ async fn every_database_is_migrated_and_alone() {
 }
 
 #[tokio::test]
-async fn dropped_database_is_gone_though_it_is_in_use() {
+async fn dropped_database_is_removed_although_it_is_in_use() {
     let database = Database::create("dropped").await;
     let connection = database.connect().await;
     let observer = Database::create("observer").await.connect().await;

@@ -1,4 +1,4 @@
-//! The network that fails on order, between plain sockets and in front of Redis.
+//! The fault-injecting proxy, between plain sockets and in front of Redis.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -8,14 +8,14 @@ use std::{
 };
 
 use jetline_testkit::{
-    proxy::{Proxy, Weather},
+    proxy::{Proxy, Toxic},
     redis::RedisServer,
 };
 
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout of everything here.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A proxy in front of a server that is the test itself.
+/// A proxy in front of a server in the test.
 struct Scene {
     proxy: Proxy,
     listener: TcpListener,
@@ -28,36 +28,32 @@ impl Scene {
         Self { proxy, listener }
     }
 
-    /// Both ends of a connection.
+    /// Both sides of a connection.
     fn connect(&self) -> (TcpStream, TcpStream) {
         let client = self.client();
         (client, self.accept())
     }
 
     fn client(&self) -> TcpStream {
-        patient(TcpStream::connect(self.proxy.address()).unwrap())
+        with_timeout(TcpStream::connect(self.proxy.address()).unwrap())
     }
 
     fn accept(&self) -> TcpStream {
-        patient(self.listener.accept().unwrap().0)
+        with_timeout(self.listener.accept().unwrap().0)
     }
 
     fn wait_for_faults(&self, faults: u64) {
         let begin = Instant::now();
         while self.proxy.faults() < faults {
-            assert!(
-                begin.elapsed() < PATIENCE,
-                "faults: {}",
-                self.proxy.faults()
-            );
+            assert!(begin.elapsed() < TIMEOUT, "faults: {}", self.proxy.faults());
             thread::yield_now();
         }
         assert_eq!(self.proxy.faults(), faults);
     }
 }
 
-fn patient(stream: TcpStream) -> TcpStream {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+fn with_timeout(stream: TcpStream) -> TcpStream {
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 
@@ -89,7 +85,7 @@ fn assert_has_ended(stream: &mut TcpStream) {
 }
 
 #[test]
-fn clear_weather_passes_everything_both_ways() {
+fn without_a_toxic_everything_passes_in_both_directions() {
     let scene = Scene::start();
     let (mut client, mut server) = scene.connect();
     let sent: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
@@ -102,7 +98,7 @@ fn clear_weather_passes_everything_both_ways() {
         server.read_to_end(&mut received).unwrap();
     });
     assert!(received == sent);
-    // The other half is still open.
+    // The other direction is still open.
     assert_passes(&mut server, &mut client);
     drop(server);
     assert_has_ended(&mut client);
@@ -110,10 +106,10 @@ fn clear_weather_passes_everything_both_ways() {
 }
 
 #[test]
-fn cut_resets_open_connections_and_spares_new_ones() {
+fn reset_affects_open_connections_and_not_new_ones() {
     let scene = Scene::start();
     let mut ends: Vec<_> = (0..3).map(|_| scene.connect()).collect();
-    scene.proxy.cut();
+    scene.proxy.reset_connections();
     for (client, server) in &mut ends {
         assert_is_reset(client);
         assert_is_reset(server);
@@ -125,43 +121,43 @@ fn cut_resets_open_connections_and_spares_new_ones() {
 }
 
 #[test]
-fn refusing_resets_open_and_new_connections() {
+fn refuse_resets_open_and_new_connections() {
     let scene = Scene::start();
     let (mut client, mut server) = scene.connect();
-    scene.proxy.set(Weather::Refusing);
+    scene.proxy.set(Toxic::Refuse);
     assert_is_reset(&mut client);
     assert_is_reset(&mut server);
     for _ in 0..5 {
         assert_is_reset(&mut scene.client());
     }
     scene.wait_for_faults(6);
-    scene.proxy.set(Weather::Clear);
+    scene.proxy.set(Toxic::None);
     let (mut client, mut server) = scene.connect();
     assert_passes(&mut client, &mut server);
     assert_eq!(scene.proxy.faults(), 6);
 }
 
 #[test]
-fn stall_holds_both_directions_until_it_is_over() {
+fn stall_holds_both_directions_until_it_ends() {
     let scene = Scene::start();
     let (mut client, mut server) = scene.connect();
     assert_passes(&mut client, &mut server);
-    scene.proxy.set(Weather::Stalled);
+    scene.proxy.set(Toxic::Stall);
     client.write_all(b"word").unwrap();
     server.write_all(b"word").unwrap();
     scene.wait_for_faults(2);
     assert_has_received_nothing(&mut client);
     assert_has_received_nothing(&mut server);
-    scene.proxy.set(Weather::Clear);
+    scene.proxy.set(Toxic::None);
     assert_receives(&mut client);
     assert_receives(&mut server);
     assert_eq!(scene.proxy.faults(), 2);
 }
 
 #[test]
-fn stall_accepts_new_connections_and_lets_them_hang() {
+fn stall_accepts_new_connections_without_forwarding() {
     let scene = Scene::start();
-    scene.proxy.set(Weather::Stalled);
+    scene.proxy.set(Toxic::Stall);
     let mut client = scene.client();
     client.write_all(b"word").unwrap();
     scene.wait_for_faults(1);
@@ -170,34 +166,34 @@ fn stall_accepts_new_connections_and_lets_them_hang() {
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
     scene.listener.set_nonblocking(false).unwrap();
 
-    scene.proxy.set(Weather::Clear);
+    scene.proxy.set(Toxic::None);
     let mut server = scene.accept();
     assert_receives(&mut server);
     assert_passes(&mut server, &mut client);
 }
 
 #[test]
-fn stall_holds_ends_too_and_can_end_in_a_cut() {
+fn stall_holds_closes_too_and_can_end_in_a_reset() {
     let scene = Scene::start();
     let (client, mut server) = scene.connect();
     let (mut other_client, mut other_server) = scene.connect();
-    scene.proxy.set(Weather::Stalled);
+    scene.proxy.set(Toxic::Stall);
     drop(client);
     other_server.write_all(b"word").unwrap();
     scene.wait_for_faults(1);
     assert_has_received_nothing(&mut server);
-    scene.proxy.cut();
+    scene.proxy.reset_connections();
     assert_is_reset(&mut other_client);
     assert_is_reset(&mut server);
     scene.wait_for_faults(3);
 }
 
 #[test]
-fn slow_weather_delays_every_block_and_limits_the_rate() {
+fn slow_delays_every_block_and_limits_the_bandwidth() {
     let scene = Scene::start();
     let (mut client, mut server) = scene.connect();
     let delay = Duration::from_millis(100);
-    scene.proxy.set(Weather::Slow {
+    scene.proxy.set(Toxic::Slow {
         delay,
         bytes_per_second: 100_000,
     });
@@ -211,10 +207,10 @@ fn slow_weather_delays_every_block_and_limits_the_rate() {
     client.write_all(&vec![7; 40_000]).unwrap();
     let mut received = vec![0; 40_000];
     server.read_exact(&mut received).unwrap();
-    // The last of the pieces, 20 ms worth of bytes, is not waited for.
+    // There is no wait after the last write, which has 20 ms worth of bytes.
     let least = delay + Duration::from_millis(400 - 20);
     assert!(begin.elapsed() >= least, "{:?}", begin.elapsed());
-    scene.proxy.set(Weather::Clear);
+    scene.proxy.set(Toxic::None);
     assert_passes(&mut client, &mut server);
 }
 
@@ -223,7 +219,7 @@ fn reset_by_the_server_reaches_the_client() {
     let scene = Scene::start();
     let (mut client, mut server) = scene.connect();
     assert_passes(&mut client, &mut server);
-    // What is not read when a socket is closed makes the end a reset.
+    // Closing a socket with unread data sends a reset.
     client.write_all(b"word").unwrap();
     server.peek(&mut [0]).unwrap();
     drop(server);
@@ -232,18 +228,18 @@ fn reset_by_the_server_reaches_the_client() {
 }
 
 #[test]
-fn server_that_is_gone_is_a_reset() {
+fn unavailable_server_is_a_reset() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap();
     let address: SocketAddr = gone.local_addr().unwrap();
     drop(gone);
     let proxy = Proxy::start(address).unwrap();
-    let mut client = patient(TcpStream::connect(proxy.address()).unwrap());
+    let mut client = with_timeout(TcpStream::connect(proxy.address()).unwrap());
     assert_is_reset(&mut client);
     assert_eq!(proxy.faults(), 0);
 }
 
 #[test]
-fn dropped_proxy_ends_its_connections_and_listens_no_more() {
+fn dropped_proxy_closes_its_connections_and_port() {
     let scene = Scene::start();
     let (mut client, mut server) = scene.connect();
     let address = scene.proxy.address();
@@ -255,7 +251,7 @@ fn dropped_proxy_ends_its_connections_and_listens_no_more() {
 }
 
 #[tokio::test]
-async fn test_that_is_asynchronous_can_start_and_drop_it() {
+async fn asynchronous_test_can_start_and_drop_it() {
     let scene = Scene::start();
     let (mut client, mut server) = scene.connect();
     assert_passes(&mut client, &mut server);
@@ -264,7 +260,7 @@ async fn test_that_is_asynchronous_can_start_and_drop_it() {
 }
 
 #[test]
-fn redis_is_reached_through_it_and_lost_with_it() {
+fn redis_is_available_through_it_until_it_is_dropped() {
     let redis = RedisServer::start().unwrap();
     let mut url = redis.url();
     let target = SocketAddr::from(([127, 0, 0, 1], url.port().unwrap()));
@@ -275,10 +271,10 @@ fn redis_is_reached_through_it_and_lost_with_it() {
     let ping = redis::cmd("PING");
     ping.exec(&mut connection).unwrap();
 
-    proxy.cut();
+    proxy.reset_connections();
     ping.exec(&mut connection).unwrap_err();
     ping.exec(&mut client.get_connection().unwrap()).unwrap();
-    proxy.set(Weather::Refusing);
+    proxy.set(Toxic::Refuse);
     assert!(client.get_connection().is_err());
     assert!(redis.connection().is_ok());
     assert!(proxy.faults() >= 2);

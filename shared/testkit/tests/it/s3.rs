@@ -1,4 +1,4 @@
-//! Faults and changes of the S3 endpoint, as they look on the wire.
+//! Faults and changes of the S3 endpoint on the wire.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -13,8 +13,8 @@ use aws_sdk_s3::{
 };
 use jetline_testkit::s3::{Change, Fault, Fired, Moment, S3Server};
 
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout of everything here.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 struct Scene {
     server: S3Server,
@@ -41,7 +41,7 @@ impl Scene {
         }
     }
 
-    /// Asks for an object, on a connection of its own.
+    /// Requests an object on a new connection.
     async fn ask(&self, key: &str, etag: Option<&str>) -> TcpStream {
         let request = self.client.get_object().bucket("shop").key(key);
         let valid = PresigningConfig::expires_in(Duration::from_mins(5)).unwrap();
@@ -54,7 +54,7 @@ impl Scene {
             head.extend([name, ": ", value, "\r\n"]);
         }
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
         stream
     }
@@ -70,15 +70,15 @@ impl Scene {
     }
 }
 
-struct Answer {
+struct Response {
     status: u16,
     promised: Option<usize>,
     etag: Option<String>,
     body: Vec<u8>,
 }
 
-/// An answer whose connection ends in good order.
-fn answer(stream: &mut TcpStream) -> Answer {
+/// A response whose connection is closed normally.
+fn answer(stream: &mut TcpStream) -> Response {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
@@ -90,7 +90,7 @@ fn answer(stream: &mut TcpStream) -> Answer {
             .find(|(field, _)| *field == name)
             .map(|(_, value)| value.to_owned())
     };
-    Answer {
+    Response {
         status: head.split(' ').nth(1).unwrap().parse().unwrap(),
         promised: field("content-length").map(|length| length.parse().unwrap()),
         etag: field("etag"),
@@ -99,7 +99,7 @@ fn answer(stream: &mut TcpStream) -> Answer {
 }
 
 #[tokio::test]
-async fn reset_answers_nothing() {
+async fn reset_sends_no_response() {
     let scene = Scene::start();
     scene.server.fail_next_gets(2, &Fault::Reset);
     for fired in 1..=2 {
@@ -113,7 +113,7 @@ async fn reset_answers_nothing() {
 }
 
 #[tokio::test]
-async fn trickling_body_is_whole_and_takes_its_time() {
+async fn trickling_body_is_complete_and_slow() {
     let scene = Scene::start();
     let every = Duration::from_millis(30);
     let trickle = Fault::Trickle { block: 4, every };
@@ -125,7 +125,7 @@ async fn trickling_body_is_whole_and_takes_its_time() {
 }
 
 #[tokio::test]
-async fn cut_body_ends_in_good_order_before_what_was_promised() {
+async fn truncated_body_is_closed_before_its_content_length() {
     let scene = Scene::start();
     scene.server.fail_next_gets(1, &Fault::CutBody(4));
     let answer = answer(&mut scene.ask("a", None).await);
@@ -135,7 +135,7 @@ async fn cut_body_ends_in_good_order_before_what_was_promised() {
 }
 
 #[tokio::test]
-async fn faults_that_fell_on_something_are_counted() {
+async fn faults_with_an_effect_are_counted() {
     let scene = Scene::start();
     scene.server.fail_next(1, &Fault::Status(503));
     assert_eq!(scene.get("a").await.0, 503);
@@ -179,10 +179,10 @@ async fn object_is_deleted_when_its_read_arrives() {
 }
 
 #[tokio::test]
-async fn object_changes_in_the_middle_of_an_answer_that_goes_on_unchanged() {
+async fn object_changes_during_a_response_that_continues_unchanged() {
     let scene = Scene::start();
     let file = tempfile::NamedTempFile::new().unwrap();
-    // More than fits into the buffers between the endpoint and its client.
+    // More than the buffers between the endpoint and its client hold.
     let length = 128 << 20;
     file.as_file().set_len(length as u64).unwrap();
     scene.server.put_file("shop", "a", file.path()).unwrap();
@@ -205,7 +205,7 @@ fn answer_length(stream: &mut TcpStream) -> usize {
 }
 
 #[tokio::test]
-async fn changes_of_a_body_happen_in_their_order_and_though_it_ends_before() {
+async fn changes_within_a_body_happen_in_order_even_if_it_ends_before() {
     let scene = Scene::start();
     for (moment, content) in [(100, "third"), (5, "second"), (0, "first")] {
         let change = Change::overwrite("shop", "a", content);
@@ -217,7 +217,7 @@ async fn changes_of_a_body_happen_in_their_order_and_though_it_ends_before() {
 }
 
 #[tokio::test]
-async fn change_of_a_body_happens_though_its_connection_breaks() {
+async fn change_within_a_body_happens_even_if_its_connection_breaks() {
     let scene = Scene::start();
     let change = Change::delete("shop", "a");
     scene.server.change_in_get(1, Moment::Body(8), change);

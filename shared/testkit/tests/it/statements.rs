@@ -1,4 +1,4 @@
-//! The proxy that knows statements, between sqlx and a real server.
+//! The statement proxy, between sqlx and a real server.
 
 use std::{
     net::SocketAddr,
@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures::future::{join_all, try_join};
 use jetline_testkit::postgres::{
     Database,
-    statements::{Fate, StatementProxy, Watch},
+    statements::{Action, StatementHook, StatementProxy},
 };
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, Statement,
@@ -25,8 +25,8 @@ use tokio::{
 use url::Url;
 
 const INSERT: &str = "INSERT INTO kept VALUES ($1)";
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout of everything here.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moment {
@@ -35,7 +35,7 @@ enum Moment {
 }
 use Moment::{After, Before};
 
-/// Notes every statement, and cuts one.
+/// Records every statement, and resets the connection at one.
 #[derive(Default)]
 struct Recorder {
     seen: Mutex<Vec<(Moment, String)>>,
@@ -43,18 +43,18 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn cutting(moment: Moment, sql: &'static str) -> Arc<Self> {
+    fn resetting(moment: Moment, sql: &'static str) -> Arc<Self> {
         Arc::new(Self {
             cut: Some((moment, sql)),
             ..Self::default()
         })
     }
 
-    fn note(&self, moment: Moment, sql: &str) -> Fate {
+    fn note(&self, moment: Moment, sql: &str) -> Action {
         self.seen.lock().unwrap().push((moment, sql.to_owned()));
         match self.cut {
-            Some((when, what)) if when == moment && sql.contains(what) => Fate::Cut,
-            _ => Fate::Pass,
+            Some((when, what)) if when == moment && sql.contains(what) => Action::Reset,
+            _ => Action::Pass,
         }
     }
 
@@ -74,12 +74,12 @@ impl Recorder {
 }
 
 #[async_trait]
-impl Watch for Recorder {
-    async fn before(&self, _: u64, sql: &str) -> Fate {
+impl StatementHook for Recorder {
+    async fn before(&self, _: u64, sql: &str) -> Action {
         self.note(Before, sql)
     }
 
-    async fn after(&self, _: u64, sql: &str) -> Fate {
+    async fn after(&self, _: u64, sql: &str) -> Action {
         self.note(After, sql)
     }
 }
@@ -93,7 +93,7 @@ struct Scene {
 }
 
 impl Scene {
-    async fn watched_by(watch: Arc<dyn Watch>) -> Self {
+    async fn with_hook(watch: Arc<dyn StatementHook>) -> Self {
         let database = Database::create("statements").await;
         let direct = database.connect().await;
         let table = "CREATE TABLE kept (n bigint)";
@@ -138,9 +138,9 @@ async fn insert_in_transaction(database: &DatabaseConnection, n: i64) -> Result<
 }
 
 #[tokio::test]
-async fn every_statement_is_seen_before_and_after() {
+async fn hook_is_called_before_and_after_every_statement() {
     let recorder = Arc::new(Recorder::default());
-    let scene = Scene::watched_by(recorder.clone()).await;
+    let scene = Scene::with_hook(recorder.clone()).await;
     for prepared_already in [false, true] {
         recorder.clear();
         let transaction = scene.through.begin().await.unwrap();
@@ -160,9 +160,9 @@ async fn every_statement_is_seen_before_and_after() {
 }
 
 #[tokio::test]
-async fn abandoned_transaction_is_seen_to_roll_back() {
+async fn hook_sees_the_rollback_of_a_dropped_transaction() {
     let recorder = Arc::new(Recorder::default());
-    let scene = Scene::watched_by(recorder.clone()).await;
+    let scene = Scene::with_hook(recorder.clone()).await;
     let transaction = scene.through.begin().await.unwrap();
     insert(&transaction, 1).await.unwrap();
     drop(transaction);
@@ -171,9 +171,9 @@ async fn abandoned_transaction_is_seen_to_roll_back() {
 }
 
 #[tokio::test]
-async fn refused_statement_is_seen_and_harms_nothing() {
+async fn failed_statement_is_seen_and_has_no_other_effect() {
     let recorder = Arc::new(Recorder::default());
-    let scene = Scene::watched_by(recorder.clone()).await;
+    let scene = Scene::with_hook(recorder.clone()).await;
     let wrong = "SELECT 1 / $1";
     let refused = statement(wrong, vec![0_i32.into()]);
     let error = scene.through.execute_raw(refused).await.unwrap_err();
@@ -184,46 +184,46 @@ async fn refused_statement_is_seen_and_harms_nothing() {
 }
 
 #[tokio::test]
-async fn cut_before_commit_rolls_back() {
-    let recorder = Recorder::cutting(Before, "COMMIT");
-    let scene = Scene::watched_by(recorder.clone()).await;
+async fn reset_before_commit_rolls_back() {
+    let recorder = Recorder::resetting(Before, "COMMIT");
+    let scene = Scene::with_hook(recorder.clone()).await;
     insert_in_transaction(&scene.through, 1).await.unwrap_err();
     assert_eq!(recorder.count(Before, "COMMIT"), 1);
     assert_eq!(recorder.count(After, "COMMIT"), 0);
-    // The row's lock is gone with the transaction: nothing of it commits later.
+    // The row lock is released with the transaction: it cannot commit later.
     let alone = "LOCK TABLE kept IN ACCESS EXCLUSIVE MODE; DELETE FROM kept";
     let deleted = scene.direct.execute_unprepared(alone).await.unwrap();
     assert_eq!(deleted.rows_affected(), 0);
 }
 
 #[tokio::test]
-async fn cut_after_commit_loses_only_the_reply() {
-    let recorder = Recorder::cutting(After, "COMMIT");
-    let scene = Scene::watched_by(recorder.clone()).await;
+async fn reset_after_commit_loses_only_the_reply() {
+    let recorder = Recorder::resetting(After, "COMMIT");
+    let scene = Scene::with_hook(recorder.clone()).await;
     insert_in_transaction(&scene.through, 1).await.unwrap_err();
     assert_eq!(recorder.count(After, "COMMIT"), 1);
     assert_eq!(scene.kept().await, 1);
     assert_eq!(count(&scene.through).await.unwrap(), 1);
 }
 
-/// Holds the statements of one text until it is told to let them go.
+/// Holds statements with one text until they are released.
 struct Gate {
     held: Semaphore,
     open: Semaphore,
 }
 
 #[async_trait]
-impl Watch for Gate {
-    async fn before(&self, _: u64, sql: &str) -> Fate {
+impl StatementHook for Gate {
+    async fn before(&self, _: u64, sql: &str) -> Action {
         if sql == INSERT {
             self.held.add_permits(1);
             self.open.acquire().await.unwrap().forget();
         }
-        Fate::Pass
+        Action::Pass
     }
 
-    async fn after(&self, _: u64, _: &str) -> Fate {
-        Fate::Pass
+    async fn after(&self, _: u64, _: &str) -> Action {
+        Action::Pass
     }
 }
 
@@ -233,7 +233,7 @@ async fn held_statement_waits_and_others_do_not() {
         held: Semaphore::new(0),
         open: Semaphore::new(0),
     });
-    let scene = Scene::watched_by(gate.clone()).await;
+    let scene = Scene::with_hook(gate.clone()).await;
     let inserting = insert(&scene.through, 1);
     let meanwhile = async {
         gate.held.acquire().await.unwrap().forget();
@@ -246,9 +246,9 @@ async fn held_statement_waits_and_others_do_not() {
 }
 
 #[tokio::test]
-async fn many_connections_pass_at_once() {
+async fn many_connections_work_concurrently() {
     let recorder = Arc::new(Recorder::default());
-    let scene = Scene::watched_by(recorder.clone()).await;
+    let scene = Scene::with_hook(recorder.clone()).await;
     let clients = (0..30).map(async |client| {
         for n in 0..20 {
             insert_in_transaction(&scene.through, client * 100 + n)
@@ -263,8 +263,8 @@ async fn many_connections_pass_at_once() {
 }
 
 #[tokio::test]
-async fn large_statements_and_answers_pass() {
-    let scene = Scene::watched_by(Arc::new(Recorder::default())).await;
+async fn large_statements_and_responses_pass() {
+    let scene = Scene::with_hook(Arc::new(Recorder::default())).await;
     let text = "x".repeat(20 << 20);
     let echo = statement("SELECT $1 AS text", vec![text.as_str().into()]);
     let row = scene.through.query_one_raw(echo).await.unwrap().unwrap();
@@ -272,21 +272,21 @@ async fn large_statements_and_answers_pass() {
 }
 
 #[tokio::test]
-async fn answer_that_is_too_long_to_be_held_is_an_error_that_says_so() {
-    let scene = Scene::watched_by(Arc::new(Recorder::default())).await;
+async fn response_above_the_buffer_limit_is_an_error() {
+    let scene = Scene::with_hook(Arc::new(Recorder::default())).await;
     let sql = "SELECT repeat('x', 1 << 20) FROM generate_series(1, 65)";
     let error = scene.through.query_all_raw(statement(sql, vec![])).await;
     let error = error.unwrap_err().to_string();
     assert!(
-        error.contains("the proxy holds at most 67108864 bytes"),
+        error.contains("the proxy buffers at most 67108864 bytes"),
         "{error}"
     );
 }
 
 #[tokio::test]
-async fn copy_passes_and_is_longer_than_what_is_held() {
+async fn copy_above_the_buffer_limit_passes() {
     let recorder = Arc::new(Recorder::default());
-    let scene = Scene::watched_by(recorder.clone()).await;
+    let scene = Scene::with_hook(recorder.clone()).await;
     let pool = scene.through.get_postgres_connection_pool();
     let mut connection = pool.acquire().await.unwrap();
     let sql = "COPY kept FROM STDIN";
@@ -313,8 +313,8 @@ async fn copy_passes_and_is_longer_than_what_is_held() {
 }
 
 #[tokio::test]
-async fn end_of_the_server_reaches_the_client() {
-    let scene = Scene::watched_by(Arc::new(Recorder::default())).await;
+async fn shutdown_of_the_server_reaches_the_client() {
+    let scene = Scene::with_hook(Arc::new(Recorder::default())).await;
     let suicide = "SELECT pg_terminate_backend(pg_backend_pid())";
     let error = scene.through.execute_unprepared(suicide).await.unwrap_err();
     assert!(
@@ -325,20 +325,20 @@ async fn end_of_the_server_reaches_the_client() {
 }
 
 #[tokio::test]
-async fn dropped_proxy_cuts() {
-    let scene = Scene::watched_by(Arc::new(Recorder::default())).await;
+async fn dropped_proxy_closes_its_connections() {
+    let scene = Scene::with_hook(Arc::new(Recorder::default())).await;
     let address = scene.proxy.address();
     let transaction = scene.through.begin().await.unwrap();
     insert(&transaction, 1).await.unwrap();
     let mut idle = TcpStream::connect(address).await.unwrap();
-    // Declined encryption shows that the proxy has taken the connection.
+    // Declined encryption shows that the proxy has accepted the connection.
     let request = [0, 0, 0, 8, 4, 210, 22, 47];
     idle.write_all(&request).await.unwrap();
     assert_eq!(idle.read_u8().await.unwrap(), b'N');
 
     drop(scene.proxy);
     let mut rest = Vec::new();
-    let closed = timeout(PATIENCE, idle.read_to_end(&mut rest)).await;
+    let closed = timeout(TIMEOUT, idle.read_to_end(&mut rest)).await;
     let _ = closed.expect("the connection ends");
     insert(&transaction, 2).await.unwrap_err();
     TcpStream::connect(address).await.unwrap_err();

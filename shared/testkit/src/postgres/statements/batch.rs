@@ -1,22 +1,22 @@
-//! What a client asks for: its messages up to the one that makes the server answer, and the statements in them.
+//! Collects a client's messages into batches, with the statements in them.
 
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::BytesMut;
 
-use super::protocol::{HELD, Message};
+use super::protocol::{MAX_BUFFERED, Message};
 
-/// What is to be done after a message of a client.
+/// What to do after a client's message.
 pub(super) enum Step {
-    /// More belongs to this batch.
+    /// The batch is not complete.
     Collect,
-    /// Nothing of a batch: it goes on at once.
+    /// The message belongs to no batch and is passed on at once.
     Forward(Message),
-    /// The batch so far goes on, and its answers pass as they come.
+    /// The batch so far is passed on, and its responses as they arrive.
     Flush,
-    /// The batch is whole.
+    /// The batch is complete.
     Exchange,
-    /// The batch is longer than what is held.
+    /// The batch exceeds the buffer limit.
     TooLong,
 }
 
@@ -37,11 +37,11 @@ impl Batch {
             // A password, data of a COPY, the end.
             b'p' | b'd' | b'c' | b'f' | b'X' => return Step::Forward(message),
             b'H' => Step::Flush,
-            // A simple query, a Sync, a function call: the server says that it is ready when it is done with it.
+            // A simple query, a Sync, a function call: the server responds with ReadyForQuery.
             b'Q' | b'S' | b'F' => Step::Exchange,
             _ => Step::Collect,
         };
-        if self.held.len() + message.frame().len() > HELD {
+        if self.held.len() + message.frame().len() > MAX_BUFFERED {
             return Step::TooLong;
         }
         self.held.extend_from_slice(message.frame());
@@ -83,7 +83,7 @@ impl Batch {
     }
 }
 
-/// The bytes up to a zero, and those behind it.
+/// The bytes up to a NUL, and those after it.
 fn word(bytes: &[u8]) -> (&[u8], &[u8]) {
     let end = bytes.iter().position(|byte| *byte == 0);
     end.map_or((bytes, &[]), |end| (&bytes[..end], &bytes[end + 1..]))

@@ -1,4 +1,4 @@
-//! The messages of PostgreSQL's protocol, version 3, as far as a proxy must tell them apart.
+//! The messages of PostgreSQL's protocol, version 3, as far as the proxy needs them.
 
 use std::io::{self, ErrorKind};
 
@@ -8,17 +8,17 @@ use tokio::{
     net::TcpStream,
 };
 
-/// The most bytes of a batch, or of its answer, that are held.
-pub(super) const HELD: usize = 64 << 20;
+/// The most bytes of a batch, or of its response, that are buffered.
+pub(super) const MAX_BUFFERED: usize = 64 << 20;
 
-/// Room for what is read at once.
+/// The size of a read.
 const READ: usize = 16 << 10;
 
 /// A message starts with its kind and with a length that counts itself.
 const HEADER: usize = 5;
 /// The first message of a connection has no kind.
 const LENGTH: usize = 4;
-/// The largest first message that PostgreSQL takes.
+/// The largest startup message that PostgreSQL accepts.
 const FIRST: usize = 10_000;
 
 const TLS_REQUEST: u32 = 80_877_103;
@@ -41,7 +41,7 @@ impl Message {
     }
 }
 
-/// One end of a connection. Its futures can be dropped at any time; nothing that was read is lost.
+/// One side of a connection. Its futures are cancel safe.
 pub(super) struct Peer {
     stream: TcpStream,
     unread: BytesMut,
@@ -49,7 +49,7 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn new(stream: TcpStream) -> Self {
-        // Without it small messages come late, and that is all.
+        // An error only means that small messages are delayed.
         let _ = stream.set_nodelay(true);
         Self {
             stream,
@@ -57,7 +57,7 @@ impl Peer {
         }
     }
 
-    /// The next message, or nothing when the peer has closed.
+    /// The next message, or `None` when the peer has closed.
     pub(super) async fn receive(&mut self) -> io::Result<Option<Message>> {
         loop {
             if let Some(length) = self.length_of_next()?
@@ -71,7 +71,7 @@ impl Peer {
         }
     }
 
-    /// The kind of the next message as soon as it begins, or nothing when the peer has closed.
+    /// The kind of the next message once it begins, or `None` when the peer has closed.
     pub(super) async fn next_kind(&mut self) -> io::Result<Option<u8>> {
         while self.unread.is_empty() {
             if !self.read_more().await? {
@@ -81,7 +81,7 @@ impl Peer {
         Ok(self.unread.first().copied())
     }
 
-    /// The first message of a client. Encryption is declined, and the client goes on without.
+    /// The startup message of a client. Encryption is declined.
     pub(super) async fn receive_first(&mut self) -> io::Result<Option<Bytes>> {
         loop {
             let Some(wanted) = number(&self.unread) else {
@@ -112,9 +112,9 @@ impl Peer {
         self.stream.write_all(bytes).await
     }
 
-    /// Makes the connection end in a reset when this is dropped.
+    /// Resets the connection.
     pub(super) fn reset(self) {
-        // An error means that it has ended already.
+        // An error means that it has already ended.
         let _ = self.stream.set_zero_linger();
     }
 
@@ -126,7 +126,7 @@ impl Peer {
         if length < HEADER {
             return Err(invalid("no message is that short"));
         }
-        if length > HELD {
+        if length > MAX_BUFFERED {
             return Err(io::Error::new(
                 ErrorKind::FileTooLarge,
                 "the message is too long",
@@ -141,7 +141,7 @@ impl Peer {
     }
 }
 
-/// An error that ends the connection, as a client expects it.
+/// A FATAL error response.
 pub(super) fn fatal(message: &str) -> Bytes {
     let mut fields = BytesMut::new();
     // 54000: program limit exceeded.

@@ -1,4 +1,4 @@
-//! One connection, from its first message to its end.
+//! Relays one connection.
 
 use std::{
     io::{self, ErrorKind},
@@ -9,18 +9,18 @@ use std::{
 use bytes::BytesMut;
 
 use super::{
-    Fate, Watch,
+    Action, StatementHook,
     batch::{Batch, Step},
-    protocol::{HELD, Peer, fatal},
+    protocol::{MAX_BUFFERED, Peer, fatal},
 };
 
 /// Why a connection ends.
 enum End {
-    /// One of the peers has gone.
+    /// One of the peers has disconnected.
     Gone,
-    /// On order.
+    /// The hook asked for a reset.
     Cut,
-    /// More than what is held.
+    /// The buffer limit was exceeded.
     TooLong,
 }
 
@@ -33,8 +33,8 @@ impl From<io::Error> for End {
     }
 }
 
-/// Relays until either peer goes away or the connection is cut.
-pub(super) async fn run(number: u64, client: Peer, server: Peer, watch: &dyn Watch) {
+/// Relays until a peer disconnects or the connection is reset.
+pub(super) async fn run(number: u64, client: Peer, server: Peer, watch: &dyn StatementHook) {
     let mut relay = Relay {
         number,
         client,
@@ -51,8 +51,10 @@ pub(super) async fn run(number: u64, client: Peer, server: Peer, watch: &dyn Wat
             relay.server.reset();
         }
         End::TooLong => {
-            let limit = format!("the proxy holds at most {HELD} bytes of a batch or of its answer");
-            // A client that does not hear it has gone.
+            let limit = format!(
+                "the proxy buffers at most {MAX_BUFFERED} bytes of a batch or of its response"
+            );
+            // An error means that the client has disconnected.
             let _ = relay.client.send(&fatal(&limit)).await;
         }
     }
@@ -62,7 +64,7 @@ struct Relay<'a> {
     number: u64,
     client: Peer,
     server: Peer,
-    watch: &'a dyn Watch,
+    watch: &'a dyn StatementHook,
     batch: Batch,
     /// Statements of this batch that were sent on by Flush.
     flushed: Vec<Arc<str>>,
@@ -102,13 +104,13 @@ impl Relay<'_> {
         }
     }
 
-    /// Sends the batch, and its answer.
+    /// Sends the batch, and returns its response to the client.
     async fn exchange(&mut self) -> Result<(), End> {
         let mut statements = mem::take(&mut self.flushed);
         statements.extend(self.ask().await?);
         let answer = self.answer().await?;
         for sql in &statements {
-            if self.watch.after(self.number, sql).await == Fate::Cut {
+            if self.watch.after(self.number, sql).await == Action::Reset {
                 return Err(End::Cut);
             }
         }
@@ -116,11 +118,11 @@ impl Relay<'_> {
         Ok(())
     }
 
-    /// Sends what is held of the batch, if all of its statements may pass.
+    /// Sends what is buffered of the batch, if the hook passes all of its statements.
     async fn ask(&mut self) -> Result<Vec<Arc<str>>, End> {
         let statements = mem::take(&mut self.batch.statements);
         for sql in &statements {
-            if self.watch.before(self.number, sql).await == Fate::Cut {
+            if self.watch.before(self.number, sql).await == Action::Reset {
                 return Err(End::Cut);
             }
         }
@@ -128,7 +130,7 @@ impl Relay<'_> {
         Ok(statements)
     }
 
-    /// Waits until the server is ready again.
+    /// Collects the response up to ReadyForQuery.
     async fn answer(&mut self) -> Result<BytesMut, End> {
         let mut answer = BytesMut::new();
         let (mut copying, mut next_waits) = (false, false);
@@ -136,17 +138,17 @@ impl Relay<'_> {
             tokio::select! {
                 message = self.server.receive() => {
                     let Some(message) = message? else {
-                        // Its last words say why, when there are any.
+                        // The last message has the reason, if there is one.
                         self.client.send(&answer).await?;
                         return Err(End::Gone);
                     };
-                    if answer.len() + message.frame().len() > HELD {
+                    if answer.len() + message.frame().len() > MAX_BUFFERED {
                         return Err(End::TooLong);
                     }
                     answer.extend_from_slice(message.frame());
                     match message.kind() {
                         b'Z' => return Ok(answer),
-                        // COPY in either direction, or both: what follows is as long as it likes.
+                        // COPY in either direction: what follows has no limit.
                         b'G' | b'H' | b'W' => copying = true,
                         _ => {}
                     }
@@ -155,7 +157,7 @@ impl Relay<'_> {
                     }
                 }
                 kind = self.client.next_kind(), if !next_waits => match kind? {
-                    // As with the server itself, what was sent is executed all the same.
+                    // As without the proxy, what was sent is executed anyway.
                     None => return Err(End::Gone),
                     Some(b'd' | b'c' | b'f') if copying => {
                         let message = self.client.receive().await?.ok_or(End::Gone)?;

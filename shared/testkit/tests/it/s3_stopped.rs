@@ -1,4 +1,4 @@
-//! The S3 endpoint that goes away and comes back.
+//! Stopping and starting the S3 endpoint.
 
 use std::{
     io::{Read, Write},
@@ -8,10 +8,10 @@ use std::{
 
 use jetline_testkit::s3::S3Server;
 
-/// How long a connection may be silent.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The timeout of reads.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The status of an answer to a request without a signature, which is enough to see who answers.
+/// The status line of the response to an unsigned request, which is enough to detect the endpoint.
 fn ask(connection: &mut TcpStream) -> String {
     connection
         .write_all(b"GET /shop/a HTTP/1.1\r\nHost: s3\r\n\r\n")
@@ -22,17 +22,17 @@ fn ask(connection: &mut TcpStream) -> String {
 }
 
 #[test]
-fn endpoint_that_was_stopped_refuses_breaks_connections_and_comes_back_where_it_was() {
+fn stopped_endpoint_closes_connections_and_starts_again_on_its_port() {
     let mut server = S3Server::start().unwrap();
     let endpoint = server.endpoint();
     let address: SocketAddr = endpoint.strip_prefix("http://").unwrap().parse().unwrap();
     server.put("shop", "a", "content");
     let mut connection = TcpStream::connect(address).unwrap();
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    connection.set_read_timeout(Some(TIMEOUT)).unwrap();
     assert_eq!(ask(&mut connection), "HTTP/1.1 403");
 
     server.stop();
-    // What is left of the answer, and then the end.
+    // The rest of the response, and then the end.
     connection.read_to_end(&mut Vec::new()).unwrap();
     assert!(TcpStream::connect(address).is_err());
 
