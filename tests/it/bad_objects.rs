@@ -1,5 +1,4 @@
-//! Objects that are not what they should be, and a source that answers badly: each is told with its name and place, and
-//! nothing else is lost.
+//! Bad objects, and a source with faults: errors name the object and the location, and nothing else is affected.
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use jetline_testkit::{
 
 use crate::{
     deployment::{BUCKET, Deployment, finish},
-    patience::until,
+    wait::until,
 };
 
 #[tokio::test]
@@ -33,7 +32,7 @@ async fn empty_object_is_done_and_has_no_lines() {
 }
 
 #[tokio::test]
-async fn object_that_is_not_what_its_name_says_fails_alone() {
+async fn object_with_a_wrong_extension_fails_alone() {
     let deployment = Deployment::shared("mismatch").await;
     let (before, after) = (lines(1, 50, 50), lines(2, 50, 50));
     deployment.put("a.jsonl", 0, &before);
@@ -60,13 +59,13 @@ async fn object_that_is_not_what_its_name_says_fails_alone() {
 }
 
 #[tokio::test]
-async fn complete_lines_before_the_damage_are_kept() {
+async fn complete_lines_before_corrupt_data_are_kept() {
     let deployment = Deployment::shared("truncated").await;
     let whole = lines_with_bad_ones(1, 300, 100, 20);
     let half = line(100_000, 0);
     let content = [&whole[..], &half.as_bytes()[..40]].concat();
     let mut stored = compress(Compression::Gzip, &content).await;
-    // A second member, of which there is only the head.
+    // A second member with only its header.
     stored.extend_from_slice(&compress(Compression::Gzip, &lines(2, 10, 10)).await[..12]);
     deployment.put("a.jsonl.gz", 0, &stored);
     let good = lines(3, 50, 100);
@@ -85,7 +84,7 @@ async fn complete_lines_before_the_damage_are_kept() {
 }
 
 #[tokio::test]
-async fn line_of_a_megabyte_costs_none_of_its_neighbours() {
+async fn line_of_a_megabyte_is_rejected_alone() {
     let deployment = Deployment::shared("long").await;
     let long = format!("{{\"id\":2,\"title\":\"{}\"}}", "x".repeat(1 << 20));
     let content = format!("{}\n{long}\n{}\n", line(1, 0), line(3, 0));
@@ -98,7 +97,7 @@ async fn line_of_a_megabyte_costs_none_of_its_neighbours() {
 }
 
 #[tokio::test]
-async fn answers_that_fail_or_break_off_are_asked_for_again() {
+async fn failed_and_interrupted_responses_are_retried() {
     let mut deployment = Deployment::shared("answers").await;
     deployment.set("S3_PART_SIZE", "8KiB");
     let content = lines_with_bad_ones(1, 600, 300, 50);
@@ -151,12 +150,12 @@ async fn bucket_that_does_not_exist_is_named() {
 }
 
 #[tokio::test]
-async fn bucket_that_is_made_later_is_waited_for_by_a_fetcher_that_watches() {
+async fn watching_fetcher_waits_for_a_bucket_that_is_created_later() {
     let mut deployment = Deployment::shared("later").await;
     deployment.set("SOURCE", "s3://later");
     deployment.set("WATCH", "1s");
     let (_writers, fetcher) = (deployment.writers(1), deployment.start("jetline-fetcher"));
-    until("the fetcher says that the bucket is missing", async || {
+    until("the fetcher logs that the bucket is missing", async || {
         let output = fetcher.output();
         output.contains("the bucket does not exist").then_some(())
     })
@@ -176,7 +175,7 @@ async fn bucket_that_is_made_later_is_waited_for_by_a_fetcher_that_watches() {
     deployment.ledger.assert_holds(&fold(&[&content])).await;
 
     deployment.set("SOURCE", "s3://never");
-    deployment.set("STARTUP_PATIENCE", "1s");
+    deployment.set("STARTUP_TIMEOUT", "1s");
     let (complete, output) = deployment.fetch();
     assert!(!complete, "{output}");
     for words in ["cannot start without the sources (SOURCE)", "s3://never"] {
@@ -185,18 +184,18 @@ async fn bucket_that_is_made_later_is_waited_for_by_a_fetcher_that_watches() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_told_by_their_settings_alone() {
+async fn wrong_credentials_are_reported_by_their_settings_only() {
     let mut deployment = Deployment::shared("credentials").await;
     for (name, value) in [
         ("AWS_ACCESS_KEY_ID", "nobody-at-all"),
-        ("AWS_SECRET_ACCESS_KEY", "geheim"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2"),
     ] {
         let right = deployment.set(name, value);
         let (complete, output) = deployment.fetch();
         assert!(!complete, "{output}");
         assert!(output.contains(&format!("s3://{BUCKET}")), "{output}");
         assert!(output.contains("AWS_SECRET_ACCESS_KEY"), "{output}");
-        assert!(!output.contains("geheim"), "{output}");
+        assert!(!output.contains("hunter2"), "{output}");
         deployment.set(name, &right);
     }
     deployment.unset("AWS_SECRET_ACCESS_KEY");
@@ -221,7 +220,7 @@ async fn source_that_cannot_be_reached_at_start_is_named() {
     let mut deployment = Deployment::shared("source_away").await;
     let nobody = format!("http://127.0.0.1:{}", free_port().unwrap());
     deployment.set("AWS_ENDPOINT_URL", &nobody);
-    deployment.set("STARTUP_PATIENCE", "1s");
+    deployment.set("STARTUP_TIMEOUT", "1s");
     let (complete, output) = finish(deployment.start("jetline-fetcher"));
     assert!(!complete);
     assert!(output.contains("(SOURCE)"), "{output}");

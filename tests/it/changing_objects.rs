@@ -1,15 +1,15 @@
-//! Objects that change while they are read: what was read of the old version stays, and the new one is loaded in the
-//! same run.
+//! Objects that change while they are read: the lines read of the old version are kept, and the new version is loaded in
+//! the same run.
 
 use jetline_oracle::{catalogue::lines, fold, standing::Object};
 use jetline_testkit::process::Process;
 
 use crate::{
     deployment::{BUCKET, Deployment, finish},
-    patience::until,
+    wait::until,
 };
 
-/// A fetcher that stands in the middle of `a.jsonl`, because the stream is full and nobody consumes.
+/// A fetcher that is in the middle of `a.jsonl`, because the stream is full and has no consumer.
 async fn in_the_middle(name: &str, content: &[u8]) -> (Deployment, Process) {
     let mut deployment = Deployment::shared(name).await;
     deployment.set("NATS_MAX_BYTES", "40000");
@@ -17,10 +17,10 @@ async fn in_the_middle(name: &str, content: &[u8]) -> (Deployment, Process) {
     deployment.set("S3_PARALLEL_PARTS", "1");
     deployment.put("a.jsonl", 0, content);
     let fetcher = deployment.start("jetline-fetcher");
-    until("the fetcher waits for the queue", async || {
+    until("publish chunk failed, retrying", async || {
         fetcher
             .output()
-            .contains("the fetcher waits for the queue")
+            .contains("publish chunk failed, retrying")
             .then_some(())
     })
     .await;
@@ -61,7 +61,7 @@ async fn overwritten_object_fails_and_its_new_version_is_loaded_in_the_same_run(
 }
 
 #[tokio::test]
-async fn deleted_object_fails_and_costs_no_other() {
+async fn deleted_object_fails_alone() {
     let (old, other) = (lines(1, 900, 200), lines(2, 300, 400));
     let (deployment, fetcher) = in_the_middle("deleted", &old).await;
     deployment.s3.delete(BUCKET, "a.jsonl");

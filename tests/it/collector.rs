@@ -1,4 +1,4 @@
-//! A collector of traces: takes OTLP over HTTP and keeps what it gets.
+//! A trace collector for tests: receives OTLP over HTTP and keeps the spans.
 
 use std::{
     collections::BTreeMap,
@@ -41,12 +41,12 @@ impl Drop for Collector {
     }
 }
 
-/// A span as it came in, and what its process says of itself.
+/// A received span, and its resource.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) service: String,
     pub(crate) resource: BTreeMap<String, String>,
-    /// What the request's header `authorization` said.
+    /// The request's `authorization` header.
     pub(crate) authorization: String,
     pub(crate) span: Span,
 }
@@ -56,7 +56,7 @@ impl Seen {
         SpanKind::try_from(self.span.kind).unwrap()
     }
 
-    /// An attribute as text, empty where there is none.
+    /// An attribute as text; empty if missing.
     pub(crate) fn attribute(&self, name: &str) -> String {
         texts(&self.span.attributes)
             .remove(name)
@@ -89,7 +89,7 @@ impl Seen {
 
 impl Collector {
     pub(crate) fn start() -> Self {
-        // In a runtime of its own: a test that waits for a program to end blocks the one that it runs in.
+        // In a runtime of its own: a test that waits for a program blocks its runtime.
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -106,17 +106,17 @@ impl Collector {
         }
     }
 
-    /// What programs are told.
+    /// The URL for programs.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Everything that came in so far.
+    /// All spans received so far.
     pub(crate) fn spans(&self) -> Vec<Seen> {
         self.spans.lock().unwrap().clone()
     }
 
-    /// The spans whose names begin so.
+    /// The spans whose names have this prefix.
     pub(crate) fn named(&self, name: &str) -> Vec<Seen> {
         let mut spans = self.spans();
         spans.retain(|seen| seen.span.name.starts_with(name));
@@ -130,7 +130,7 @@ async fn serve(listener: net::TcpListener, spans: Arc<Mutex<Vec<Seen>>>) {
         let (connection, _) = listener.accept().await.unwrap();
         let spans = Arc::clone(&spans);
         let service = service_fn(move |request| take(request, Arc::clone(&spans)));
-        // A client that goes away ends its connection with an error.
+        // A client that disconnects is an error.
         let serving = http1::Builder::new().serve_connection(TokioIo::new(connection), service);
         tokio::spawn(async move { drop(serving.await) });
     }

@@ -1,4 +1,4 @@
-//! Files of SQLite databases that cannot be used, and one on a disk that is full for a while.
+//! SQLite files that cannot be used, and one on a disk that is full for a while.
 
 use std::{
     fs::{self, Permissions},
@@ -13,11 +13,11 @@ use jetline_testkit::{
     process::{Process, Signal},
 };
 
-use crate::{deployment::finish, http::try_get, ledger::Ledger, patience::until, standalone::Home};
+use crate::{deployment::finish, http::try_get, ledger::Ledger, standalone::Home, wait::until};
 
 const MEGABYTE: u64 = 1 << 20;
 
-/// The same without the right of root to write what belongs to others, or to nobody.
+/// The command without root's privilege to ignore file permissions.
 fn without_privileges(command: &Command) -> Command {
     let is_root = fs::metadata("/proc/self").is_ok_and(|process| {
         use std::os::unix::fs::MetadataExt;
@@ -39,7 +39,7 @@ fn without_privileges(command: &Command) -> Command {
     plain
 }
 
-/// What every program that writes says of a database that it cannot use, with and without `--exit`.
+/// The error of every writing program for a database that it cannot use, with and without `--exit`.
 fn refusal(home: &Home, file: &str) -> String {
     let mut said = String::new();
     for flags in [&["--exit"][..], &[]] {
@@ -50,8 +50,7 @@ fn refusal(home: &Home, file: &str) -> String {
         let (content, output) = finish(process);
         assert!(!content, "{output}");
         assert!(output.contains(file), "{output}");
-        assert!(!output.contains("waiting for a server"), "{output}");
-        assert!(!output.contains("tries again"), "{output}");
+        assert!(!output.contains("retrying"), "{output}");
         said += &output;
         fs::remove_file(log).unwrap();
     }
@@ -63,7 +62,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn file_that_is_no_database_ends_the_program_with_its_name_and_the_reason() {
+fn file_that_is_not_a_database_ends_the_program_with_its_name_and_the_reason() {
     let home = Home::new();
     home.put("a.jsonl", 0, &lines(1, 10, 10));
     let folder = home.folder.path();
@@ -80,7 +79,7 @@ fn file_that_is_no_database_ends_the_program_with_its_name_and_the_reason() {
 }
 
 #[test]
-fn file_that_can_only_be_read_ends_the_program_with_its_name_and_the_reason() {
+fn read_only_file_ends_the_program_with_its_name_and_the_reason() {
     let home = Home::new();
     home.put("a.jsonl", 0, &lines(1, 10, 10));
     let (complete, output) = finish(home.start(&["--exit"]));
@@ -88,7 +87,7 @@ fn file_that_can_only_be_read_ends_the_program_with_its_name_and_the_reason() {
     let folder = home.folder.path().join("samples");
     let file = folder.join("t.db");
     fs::rename(home.folder.path().join("jetline.db"), &file).unwrap();
-    // The file alone, its directory alone, and both.
+    // Only the file, only its directory, and both.
     for (of_file, of_folder) in [(0o444, 0o755), (0o644, 0o555), (0o444, 0o555)] {
         set_mode(&file, of_file);
         set_mode(&folder, of_folder);
@@ -99,19 +98,19 @@ fn file_that_can_only_be_read_ends_the_program_with_its_name_and_the_reason() {
 }
 
 #[tokio::test]
-async fn full_disk_is_waited_for_and_nothing_is_lost() {
+async fn full_disk_is_retried_and_nothing_is_lost() {
     let disk = SmallDisk::mount(64 * MEGABYTE).unwrap();
     let home = Home::new();
     let contents: Vec<Vec<u8>> = (1..=3).map(|seed| lines(seed, 3000, 1000)).collect();
     home.put("0.jsonl", 0, &contents[0]);
     let mut command = home.command(&["--watch", "200ms", "--chunk-bytes", "1KiB"]);
     command.env("SOURCE", home.folder.path().join("samples"));
-    let url = format!("sqlite://{}", disk.place().join("t.db").display());
+    let url = format!("sqlite://{}", disk.mount_point().join("t.db").display());
     command.env("DATABASE_URL", url);
     let log = home.folder.path().join("log");
     let process = Process::start(disk.enter(&command), &log).unwrap();
     loaded(&home, 1).await;
-    // More than once: the connections of a pool fail one after the other.
+    // Several times: the connections of a pool fail one after the other.
     for (number, content) in (1..).zip(&contents[1..]) {
         disk.fill().unwrap();
         let failures = || process.output().matches("(code: 13)").count();

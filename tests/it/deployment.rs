@@ -1,4 +1,4 @@
-//! The microservices of one installation, as processes, and what they are connected to.
+//! The services of one installation, as processes, and their servers.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -17,14 +17,14 @@ use url::Url;
 use crate::{
     http,
     ledger::Ledger,
-    patience::{PATIENCE, until},
     programs::program,
+    wait::{TIMEOUT, until},
 };
 
-/// The bucket of every S3 server here: each test has a server of its own.
+/// The bucket of every S3 server here: each test has a separate server.
 pub(crate) const BUCKET: &str = "shop";
 
-/// An S3 server with a bucket, a database, a stream and a key prefix of one's own, and the settings that name them.
+/// An S3 server with a bucket, a separate database, stream and key prefix, and their settings.
 pub(crate) struct Deployment {
     pub(crate) s3: S3Server,
     pub(crate) ledger: Ledger,
@@ -36,19 +36,19 @@ pub(crate) struct Deployment {
 }
 
 impl Deployment {
-    /// On the servers that all tests share.
+    /// With the servers that all tests share.
     pub(crate) async fn shared(name: &str) -> Self {
         let database = Database::create(name).await;
         Self::of(name, &nats::shared(), &redis::shared(), database).await
     }
 
-    /// On servers that may be private.
+    /// With servers that may be private.
     pub(crate) async fn of(name: &str, nats: &Url, redis: &Url, database: Database) -> Self {
         let s3 = S3Server::start().unwrap();
         Self::with(name, nats, redis, database, s3).await
     }
 
-    /// On servers that may be private, that of S3 too.
+    /// With servers that may be private, including S3.
     pub(crate) async fn with(
         name: &str,
         nats: &Url,
@@ -90,21 +90,21 @@ impl Deployment {
         }
     }
 
-    /// Another value for a setting; returns the one that it had.
+    /// Sets a setting; returns its previous value.
     pub(crate) fn set(&mut self, name: &'static str, value: &str) -> String {
         let before = self.unset(name);
         self.settings.push((name, value.to_owned()));
         before
     }
 
-    /// No value for a setting; returns the one that it had.
+    /// Removes a setting; returns its previous value.
     pub(crate) fn unset(&mut self, name: &str) -> String {
         let set = self.settings.iter().position(|(set, _)| *set == name);
         set.map(|set| self.settings.remove(set).1)
             .unwrap_or_default()
     }
 
-    /// Puts an object that was written so many seconds after the first one could be.
+    /// Puts an object with a modification time in seconds after the first.
     pub(crate) fn put(&self, key: &str, second: i64, content: &[u8]) {
         self.s3.put(BUCKET, key, content.to_vec());
         let time = DateTime::<Utc>::from_timestamp(1_700_000_000 + second, 0).unwrap();
@@ -116,7 +116,7 @@ impl Deployment {
         self.start_with(name, &[])
     }
 
-    /// Starts a program with flags, which outdo the settings.
+    /// Starts a program with flags, which override the settings.
     pub(crate) fn start_with(&self, name: &str, flags: &[&str]) -> Process {
         let number = self.processes.fetch_add(1, Ordering::Relaxed);
         let mut command = self.command(name);
@@ -138,29 +138,29 @@ impl Deployment {
         (0..count).map(|_| self.start("jetline-writer")).collect()
     }
 
-    /// Starts a program that serves on the port that a flag names, and waits until it answers.
+    /// Starts a program that serves on the port of a flag, and waits until it responds.
     pub(crate) async fn serve(&self, name: &str, flag: &str) -> (Process, SocketAddr) {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
         let process = self.start_with(name, &[flag, &address.to_string()]);
-        until("a service answers", async || {
+        until("a service responds", async || {
             http::try_get(address, "/healthz", &[]).filter(|answer| answer.status == 200)
         })
         .await;
         (process, address)
     }
 
-    /// Runs the fetcher's job to its end; says whether it was complete, and what it printed.
+    /// Runs the fetcher to its end; returns whether it was complete, and its output.
     pub(crate) fn fetch(&self) -> (bool, String) {
         finish(self.start("jetline-fetcher"))
     }
 
-    /// Loads with a fetcher and a writer until the job is over.
+    /// Loads with a fetcher and a writer until everything is loaded.
     pub(crate) fn load(&self) -> (bool, String) {
         let _writers = self.writers(1);
         self.fetch()
     }
 
-    /// Waits until at least this share of the lines, in percent, has met its fate.
+    /// Waits until at least this share of the lines, in percent, is committed.
     pub(crate) async fn reached(&self, percent: i64, of: i64) {
         until("a part of the lines is committed", async || {
             (self.ledger.lines().await * 100 >= of * percent).then_some(())
@@ -169,8 +169,8 @@ impl Deployment {
     }
 }
 
-/// Waits until a program has ended by itself; says whether it was content, and what it printed.
+/// Waits until a program ends by itself; returns whether it succeeded, and its output.
 pub(crate) fn finish(mut process: Process) -> (bool, String) {
-    let status = process.wait(PATIENCE).unwrap();
+    let status = process.wait(TIMEOUT).unwrap();
     (status.success(), process.output())
 }

@@ -1,5 +1,5 @@
-//! Something breaks in the middle of a load. Each fault is seen to have happened while chunks were on their way, and in
-//! the end everything is as if it had not.
+//! Faults during a load. Each test verifies that the fault happened while chunks were in flight, and that the result is as
+//! without it.
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -17,10 +17,10 @@ use url::Url;
 use crate::{
     deployment::{Deployment, finish},
     http::get,
-    patience::{PATIENCE, until},
+    wait::{TIMEOUT, until},
 };
 
-/// A deployment with objects of some hundred chunks, and what they must become.
+/// A deployment with objects of some hundred chunks, and the expected result.
 struct Load {
     deployment: Deployment,
     expected: Expected,
@@ -49,7 +49,7 @@ impl Load {
         }
     }
 
-    /// Waits until this share of the lines, in percent, is committed, and holds what comes next.
+    /// Waits until this share of the lines, in percent, is committed, and blocks further commits.
     async fn hold_at(&self, percent: i64) -> DatabaseTransaction {
         let (deployment, total) = (&self.deployment, self.expected.total());
         deployment.reached(percent, total).await;
@@ -63,7 +63,7 @@ impl Load {
         gate
     }
 
-    /// The job ends well, and everything is as it must be.
+    /// The job succeeds, and the result is as expected.
     async fn ends_well(&self, fetcher: Process) {
         let (complete, output) = finish(fetcher);
         assert!(complete, "{output}");
@@ -77,11 +77,11 @@ async fn open(gate: DatabaseTransaction) {
 
 fn kill(mut process: Process) {
     process.signal(Signal::KILL);
-    let status = process.wait(PATIENCE).unwrap();
+    let status = process.wait(TIMEOUT).unwrap();
     assert_eq!(status.signal(), Some(9), "it ended before: {status}");
 }
 
-/// How many messages a stream holds; nothing where there is no such stream.
+/// How many messages a stream has; `None` if it is missing.
 async fn messages(nats: &Url, stream: &str) -> Option<u64> {
     let client = async_nats::connect(nats.as_str()).await.unwrap();
     let stream = jetstream::new(client).get_stream(stream).await.ok()?;
@@ -125,8 +125,8 @@ async fn writer_killed_between_commit_and_ack() {
     nats.restart().unwrap();
     let (_writer, address) = deployment.serve("jetline-writer", "--observe-listen").await;
     load.ends_well(fetcher).await;
-    // It may come last of all: its wait for an acknowledgement goes on when everything else is committed.
-    until("a chunk comes again that is committed", async || {
+    // It may be last: its acknowledgement wait continues when everything else is committed.
+    until("a committed chunk is redelivered", async || {
         let metrics = get(address, "/metrics", &[]).body;
         let repeated = metrics
             .lines()
@@ -139,7 +139,7 @@ async fn writer_killed_between_commit_and_ack() {
 #[tokio::test]
 async fn fetcher_killed_in_the_middle_of_an_object() {
     let mut load = Load::shared("fetcher").await;
-    // A stream that is full holds the fetcher.
+    // A full stream stops the fetcher.
     load.deployment.set("NATS_MAX_BYTES", "40000");
     let deployment = &load.deployment;
     let _writers = deployment.writers(2);
@@ -159,7 +159,7 @@ async fn fetcher_killed_in_the_middle_of_an_object() {
 }
 
 #[tokio::test]
-async fn writers_replaced_in_good_order() {
+async fn writers_replaced_with_a_graceful_shutdown() {
     let load = Load::shared("replaced").await;
     let writers = load.deployment.writers(2);
     let fetcher = load.deployment.start("jetline-fetcher");
@@ -218,7 +218,7 @@ async fn redis_restarted_from_a_snapshot_of_the_middle() {
     assert!(read_again(&ledger.objects().await));
 }
 
-/// How many keys Redis holds of an epoch.
+/// How many keys of an epoch Redis has.
 fn entries(redis: &RedisServer, epoch: &str) -> usize {
     let mut connection = redis.connection().unwrap();
     let keys: Vec<String> = ::redis::cmd("KEYS")
@@ -277,12 +277,12 @@ async fn postgres_crashed() {
     let ledger = &load.deployment.ledger;
     let _writers = load.deployment.writers(2);
     let fetcher = load.deployment.start("jetline-fetcher");
-    // The gate goes with the server.
+    // The blocking transaction ends with the server.
     let _gate = load.hold_at(20).await;
     let (epoch, pid) = (ledger.epoch().await, postgres.pid());
     postgres.crash().unwrap();
     assert_ne!(postgres.pid(), pid);
-    let objects = until("the database answers", async || {
+    let objects = until("the database responds", async || {
         ledger.try_objects().await.ok()
     });
     let committed: i64 = objects.await.iter().map(Object::lines).sum();

@@ -1,4 +1,4 @@
-//! What a container engine or an orchestrator asks: is it alive, is it ready, does it end when it is told to.
+//! Liveness, readiness and shutdown, as container engines and orchestrators use them.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -12,28 +12,28 @@ use jetline_testkit::{
 use crate::{
     deployment::{Deployment, finish},
     http::try_get,
-    patience::until,
+    wait::until,
 };
 
-/// The services, and the setting that says where each of them is asked.
+/// The services, and the setting of their monitoring address.
 const SERVICES: [(&str, &str); 3] = [
     ("jetline-fetcher", "--observe-listen"),
     ("jetline-writer", "--observe-listen"),
     ("jetline-api", "--listen"),
 ];
 
-/// An address that listens everywhere, as in a container.
+/// An address that listens on all interfaces, as in a container.
 fn everywhere() -> SocketAddr {
     (Ipv4Addr::UNSPECIFIED, free_port().unwrap()).into()
 }
 
-/// Whether the service at an address says of itself that it is well, and its words.
+/// The status and output of the health check of a service.
 fn healthcheck(deployment: &Deployment, name: &str, flag: &str, at: SocketAddr) -> (bool, String) {
     finish(deployment.start_with(name, &[flag, &at.to_string(), "healthcheck"]))
 }
 
 #[tokio::test]
-async fn service_is_well_from_its_start_until_its_database_is_away() {
+async fn service_is_healthy_until_its_database_is_unavailable() {
     let mut postgres = PostgresServer::start().unwrap();
     let database = Database::create_on(&postgres).await;
     let mut deployment =
@@ -45,7 +45,10 @@ async fn service_is_well_from_its_start_until_its_database_is_away() {
             let at = everywhere();
             let (well, words) = healthcheck(&deployment, name, flag, at);
             assert!(!well, "{name} is well before it is started");
-            assert!(words.contains("nothing listens there"), "{name}: {words}");
+            assert!(
+                words.contains("no process listens there"),
+                "{name}: {words}"
+            );
             let process = deployment.start_with(name, &[flag, &at.to_string()]);
             (name, flag, at, process)
         })
@@ -79,7 +82,7 @@ async fn service_is_well_from_its_start_until_its_database_is_away() {
 }
 
 #[tokio::test]
-async fn service_that_waits_for_a_server_is_alive_and_ends_when_it_is_told_to() {
+async fn service_that_retries_a_server_is_alive_and_ends_at_a_signal() {
     let mut deployment = Deployment::shared("waits").await;
     let away = format!("postgres://127.0.0.1:{}/x", free_port().unwrap());
     deployment.set("DATABASE_URL", &away);
@@ -95,7 +98,7 @@ async fn service_that_waits_for_a_server_is_alive_and_ends_when_it_is_told_to() 
         until("it waits for the database", async || {
             process
                 .output()
-                .contains("waiting for a server")
+                .contains("connect failed, retrying")
                 .then_some(())
         })
         .await;
@@ -108,13 +111,16 @@ async fn service_that_waits_for_a_server_is_alive_and_ends_when_it_is_told_to() 
         process.signal(Signal::TERM);
         let (content, output) = finish(process);
         assert!(!content, "{name}: {output}");
-        assert!(output.contains("asked to end before"), "{name}: {output}");
+        assert!(
+            output.contains("shutdown before the start"),
+            "{name}: {output}"
+        );
         assert!(!output.contains("cannot start without"), "{name}: {output}");
     }
 }
 
 #[tokio::test]
-async fn health_that_nobody_serves_is_told_apart_from_bad_health() {
+async fn health_that_is_not_served_differs_from_unhealthy() {
     let deployment = Deployment::shared("unwatched").await;
     for name in ["jetline-fetcher", "jetline-writer"] {
         let (well, words) = finish(deployment.start_with(name, &["healthcheck"]));
@@ -124,7 +130,7 @@ async fn health_that_nobody_serves_is_told_apart_from_bad_health() {
 }
 
 #[tokio::test]
-async fn variable_that_is_set_to_nothing_is_not_set() {
+async fn empty_variable_is_unset() {
     let mut deployment = Deployment::shared("nothing").await;
     for name in ["WATCH", "OBSERVE_LISTEN", "NATS_CREDENTIALS", "LOG_FORMAT"] {
         deployment.set(name, "");

@@ -5,17 +5,17 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use crate::patience::PATIENCE;
+use crate::wait::TIMEOUT;
 
-/// What an endpoint answered.
-pub(crate) struct Answer {
+/// A response.
+pub(crate) struct Response {
     pub(crate) status: u16,
     head: String,
     pub(crate) body: String,
 }
 
-impl Answer {
-    /// The value of a header, whose name is written in lower case.
+impl Response {
+    /// The value of a header, whose name is given in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines
@@ -29,10 +29,10 @@ impl Answer {
     }
 }
 
-/// Asks for a path; `headers` are whole lines. Nothing where nobody answers.
-pub(crate) fn try_get(address: SocketAddr, path: &str, headers: &[&str]) -> Option<Answer> {
+/// Gets a path; `headers` are whole lines. `None` without a response.
+pub(crate) fn try_get(address: SocketAddr, path: &str, headers: &[&str]) -> Option<Response> {
     let mut connection = TcpStream::connect(address).ok()?;
-    connection.set_read_timeout(Some(PATIENCE)).ok()?;
+    connection.set_read_timeout(Some(TIMEOUT)).ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close");
     let request = [&[request.as_str()], headers, &["\r\n"]]
         .concat()
@@ -41,14 +41,15 @@ pub(crate) fn try_get(address: SocketAddr, path: &str, headers: &[&str]) -> Opti
     let mut answer = String::new();
     connection.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some(Answer {
+    Some(Response {
         status: head.split(' ').nth(1)?.parse().ok()?,
         head: head.to_owned(),
         body: body.to_owned(),
     })
 }
 
-/// Asks for a path of a service that answers.
-pub(crate) fn get(address: SocketAddr, path: &str, headers: &[&str]) -> Answer {
-    try_get(address, path, headers).unwrap_or_else(|| panic!("{address} does not answer {path}"))
+/// Gets a path of a service that responds.
+pub(crate) fn get(address: SocketAddr, path: &str, headers: &[&str]) -> Response {
+    try_get(address, path, headers)
+        .unwrap_or_else(|| panic!("{address} does not respond to {path}"))
 }

@@ -1,4 +1,4 @@
-//! What stands in a database, compared with what must.
+//! Compares a database with the expected result.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use jetline_oracle::{
     standing::{Difference, Object, Standing},
 };
 
-/// A database that the tests look into.
+/// A database for the tests to inspect.
 #[derive(Clone)]
 pub(crate) struct Ledger(pub(crate) DatabaseConnection);
 
@@ -22,7 +22,7 @@ struct Text {
 }
 
 impl Ledger {
-    /// Connects to any database, as often as a test looks at once.
+    /// Connects to a database, with as many connections as a test needs.
     pub(crate) async fn connect(url: &str) -> Self {
         let mut options = sea_orm::ConnectOptions::new(url);
         options.max_connections(4).sqlx_logging(false);
@@ -34,35 +34,35 @@ impl Ledger {
         self.try_objects().await.unwrap()
     }
 
-    /// The same, for a database that may be away.
+    /// Like `objects`, for a database that may be unavailable.
     pub(crate) async fn try_objects(&self) -> Result<Vec<Object>, DbErr> {
         Object::all(&self.0).await
     }
 
-    /// How many lines have met their fate.
+    /// How many lines are committed.
     pub(crate) async fn lines(&self) -> i64 {
         self.objects().await.iter().map(Object::lines).sum()
     }
 
-    /// The id of the epoch in force, empty before the first.
+    /// The id of the current epoch; empty before the first.
     pub(crate) async fn epoch(&self) -> String {
         self.texts("SELECT id AS text FROM epoch").await.concat()
     }
 
-    /// The texts that a query finds, as `text`.
+    /// The column `text` of a query.
     pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
         let found: Vec<Text> = self.read(sql).await.unwrap();
         found.into_iter().map(|row| row.text).collect()
     }
 
-    /// How many statements of others wait for a lock of PostgreSQL.
+    /// How many statements wait for a lock in PostgreSQL.
     pub(crate) async fn waiting(&self) -> usize {
         let sql = "SELECT CAST(pid AS TEXT) AS text FROM pg_stat_activity
              WHERE wait_event_type = 'Lock' AND datname = current_database()";
         self.read::<Text>(sql).await.unwrap().len()
     }
 
-    /// Closes the table to writers until the transaction ends: what they have begun waits, whatever comes next too.
+    /// Locks the table against writers until the transaction ends.
     pub(crate) async fn close_products(&self) -> DatabaseTransaction {
         let gate = self.0.begin().await.unwrap();
         gate.execute_unprepared("LOCK TABLE products IN SHARE ROW EXCLUSIVE MODE")
@@ -71,7 +71,7 @@ impl Ledger {
         gate
     }
 
-    /// Leaves the database as it was before the first migration.
+    /// Drops everything that the migrations created.
     pub(crate) async fn remove_all_tables(&self) {
         let sql = "DROP SCHEMA public CASCADE; CREATE SCHEMA public";
         self.0.execute_unprepared(sql).await.unwrap();
@@ -82,26 +82,26 @@ impl Ledger {
         self.0.execute_unprepared(sql).await.unwrap();
     }
 
-    /// Asserts that rows, rejects and counts are as they must be, and that every object is done.
+    /// Asserts that rows, rejected lines and counts are as expected, and that every object is done.
     pub(crate) async fn assert_holds(&self, expected: &Expected) {
         nothing_of(self.standing().await.differences(expected));
     }
 
-    /// The same after a replay, which finds rows where the first commit made them.
+    /// Like `assert_holds`, after a replay, which finds the rows of the first commit.
     pub(crate) async fn assert_replayed(&self, expected: &Expected) {
         let standing = self.standing().await;
         nothing_of(standing.not_done(|_| false));
         nothing_of(standing.not_accounted_for(expected, |_| false));
     }
 
-    /// The same where objects have failed.
+    /// Like `assert_holds`, with failed objects.
     pub(crate) async fn assert_agrees(&self, expected: &Expected) {
         let standing = self.standing().await;
         nothing_of(standing.not_accounted_for(expected, |_| false));
         nothing_of(standing.not_inserted());
     }
 
-    /// Asserts that the rows are as they must be.
+    /// Asserts that the rows are as expected.
     pub(crate) async fn assert_rows(&self, expected: &BTreeMap<i64, Product>) {
         nothing_of(self.standing().await.wrong_rows(expected));
     }

@@ -1,4 +1,4 @@
-//! Loading from S3 with several fetchers and writers, and what the API says of it.
+//! Loading from S3 with several fetchers and writers, and the API's responses.
 
 use jetline_oracle::{
     Expected,
@@ -11,7 +11,7 @@ use crate::{
     http::get,
 };
 
-/// Objects of every kind, decompressed, in their order.
+/// Puts objects of every kind, and returns them decompressed, in order.
 async fn put_everything(deployment: &Deployment) -> Vec<Vec<u8>> {
     let unix = lines_with_bad_ones(1, 900, 400, 40);
     let windows = String::from_utf8(lines(2, 600, 400)).unwrap();
@@ -60,7 +60,7 @@ async fn put_everything(deployment: &Deployment) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn many_writers_make_the_table_that_one_reader_would_and_nothing_is_read_twice() {
+async fn many_writers_give_the_table_of_one_reader_and_nothing_is_read_twice() {
     let deployment = Deployment::shared("load").await;
     let mut contents = put_everything(&deployment).await;
     let expected = fold(&contents);
@@ -86,7 +86,7 @@ async fn many_writers_make_the_table_that_one_reader_would_and_nothing_is_read_t
         (gets, lists + 1)
     );
 
-    // The same key again is another version, and later than all others.
+    // The same key again is a new version, later than all others.
     let overwritten = lines(9, 300, 500);
     deployment.put("a/unix.jsonl", 100, &overwritten);
     contents.push(overwritten);
@@ -112,13 +112,13 @@ async fn migrated_by_its_program_loaded_and_served() {
     let (_api, address) = deployment.serve("jetline-api", "--listen").await;
     assert_eq!(get(address, "/readyz", &[]).status, 200);
     serves_records(address, &expected);
-    serves_what_became_of_the_lines(address, &expected);
+    serves_counts_and_rejects(address, &expected);
     let document = get(address, "/openapi.json", &[]).json();
     assert!(document["paths"]["/products/{id}"].is_object());
 }
 
 #[tokio::test]
-async fn writer_goes_on_with_a_database_that_was_made_anew() {
+async fn writer_continues_with_a_database_that_was_created_again() {
     let deployment = Deployment::shared("anew").await;
     let contents = [lines(1, 300, 300)];
     deployment.put("a.jsonl", 0, &contents[0]);
@@ -155,7 +155,7 @@ fn serves_records(address: std::net::SocketAddr, expected: &Expected) {
     );
 }
 
-fn serves_what_became_of_the_lines(address: std::net::SocketAddr, expected: &Expected) {
+fn serves_counts_and_rejects(address: std::net::SocketAddr, expected: &Expected) {
     let objects = get(address, "/objects", &[]).json();
     let object = &objects[0];
     assert_eq!(object["uri"], "s3://shop/products.jsonl", "{objects}");

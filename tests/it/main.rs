@@ -1,5 +1,5 @@
-//! The programs as they are shipped, on real servers: every row, every rejected line and every count is compared with
-//! what one reader would get from the same files, whatever happens on the way.
+//! End-to-end tests of the programs on real servers: every row, rejected line and count is compared with what one reader
+//! would get from the same files, also under faults.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -8,6 +8,7 @@ mod changing_objects;
 mod collector;
 mod database_file;
 mod deployment;
+mod exits;
 mod faults;
 mod health;
 mod http;
@@ -15,7 +16,6 @@ mod ledger;
 mod load;
 mod metrics;
 mod output;
-mod patience;
 mod poison;
 mod programs;
 mod replays;
@@ -25,4 +25,4 @@ mod standalone;
 mod startup;
 mod tls;
 mod traces;
-mod ways_out;
+mod wait;

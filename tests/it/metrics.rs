@@ -1,16 +1,16 @@
-//! Metrics that alerts and graphs rely on: there from the start, and true while something is on its way.
+//! Metrics for alerts and graphs: present from the start, and correct during a load.
 
 use std::{net::SocketAddr, ops::RangeBounds};
 
 use jetline_oracle::catalogue::lines;
 
-use crate::{deployment::Deployment, http::get, patience::until};
+use crate::{deployment::Deployment, http::get, wait::until};
 
 const LOADING: &str = "jetline_objects_loading";
 const WAITING: &str = r#"jetline_queue_chunks{state="waiting"}"#;
 const IN_FLIGHT: &str = r#"jetline_queue_chunks{state="in_flight"}"#;
 
-/// The value of a metric, written with its labels as Prometheus is shown it.
+/// The value of a metric with labels in Prometheus' text format.
 pub(crate) fn value(address: SocketAddr, metric: &str) -> Option<u64> {
     let shown = get(address, "/metrics", &[]).body;
     let mut lines = shown.lines().filter_map(|line| line.rsplit_once(' '));
@@ -26,7 +26,7 @@ async fn becomes(address: SocketAddr, metric: &str, wanted: impl RangeBounds<u64
 }
 
 #[tokio::test]
-async fn queue_and_objects_are_counted_while_they_wait_and_failures_before_the_first() {
+async fn waiting_chunks_and_objects_are_counted_and_the_failure_counter_starts_at_zero() {
     let mut deployment = Deployment::shared("metrics").await;
     deployment.set("WATCH", "1h");
     deployment.put("a.jsonl", 0, &lines(1, 200, 60));
@@ -36,7 +36,7 @@ async fn queue_and_objects_are_counted_while_they_wait_and_failures_before_the_f
     let flag = "--observe-listen";
     let (_fetcher, fetcher) = deployment.serve("jetline-fetcher", flag).await;
     becomes(fetcher, LOADING, 1..=1).await;
-    // Two workers hold up to two chunks each.
+    // Two workers have up to two chunks each.
     becomes(writer, IN_FLIGHT, 1..=4).await;
     becomes(writer, WAITING, 5..).await;
 

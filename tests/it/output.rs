@@ -1,4 +1,4 @@
-//! Standard output that nobody reads, or that cannot be written.
+//! Standard output that is closed, or that cannot be written.
 
 use std::{
     fs::File,
@@ -11,8 +11,8 @@ use jetline_oracle::catalogue::lines;
 use crate::{
     deployment::Deployment,
     http::try_get,
-    patience::{PATIENCE, until},
     standalone::{Home, put_samples},
+    wait::{TIMEOUT, until},
 };
 
 fn full() -> Stdio {
@@ -23,19 +23,19 @@ fn full() -> Stdio {
         .into()
 }
 
-/// A pipe whose reader has gone.
+/// A pipe whose reader is closed.
 fn closed() -> Stdio {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     writer.into()
 }
 
-/// Runs a command with a standard output, and says how it ended and what it logged.
+/// Runs a command with a standard output, and returns its status and log.
 async fn run(mut command: Command, output: Stdio) -> (ExitStatus, String) {
     command.stdout(output).stderr(Stdio::piped());
-    // `output` would take its standard output.
+    // `output` would capture its standard output.
     let started = tokio::process::Command::from(command).spawn().unwrap();
-    let ended = tokio::time::timeout(PATIENCE, started.wait_with_output()).await;
+    let ended = tokio::time::timeout(TIMEOUT, started.wait_with_output()).await;
     let ended = ended.unwrap().unwrap();
     let log = String::from_utf8(ended.stderr).unwrap();
     assert!(!log.contains("panicked"), "{log}");
@@ -43,7 +43,7 @@ async fn run(mut command: Command, output: Stdio) -> (ExitStatus, String) {
 }
 
 #[tokio::test]
-async fn summary_that_nobody_reads_is_no_failure_and_one_that_is_lost_is_one() {
+async fn closed_pipe_is_not_a_failure_and_a_full_disk_is() {
     let home = Home::new();
     let expected = put_samples(&home).await;
     let (status, log) = run(home.command(&["--exit"]), closed()).await;
@@ -58,14 +58,14 @@ async fn summary_that_nobody_reads_is_no_failure_and_one_that_is_lost_is_one() {
 }
 
 #[tokio::test]
-async fn server_goes_on_whatever_becomes_of_its_output() {
+async fn server_continues_when_its_output_fails() {
     for output in [full as fn() -> Stdio, closed] {
         let home = Home::new();
         put_samples(&home).await;
         let mut command = home.command(&["--watch", "1h"]);
         command.stdout(output()).stderr(output());
         let mut server = command.spawn().unwrap();
-        until("it answers and has loaded all", async || {
+        until("it responds and has loaded everything", async || {
             let answer = try_get(home.address, "/objects?state=done", &[])?;
             (answer.status == 200 && answer.json().as_array()?.len() == 4).then_some(())
         })

@@ -1,5 +1,4 @@
-//! A chunk that kills its writer every time: it is given up, costs no other, and comes back when it is replayed after the
-//! cause is gone.
+//! A chunk that kills its writer every time is dead-lettered alone, and is loaded by a replay after the cause is removed.
 
 use jetline_oracle::{
     catalogue::{line, lines},
@@ -13,15 +12,15 @@ use crate::{
     http::get,
     ledger::Ledger,
     metrics::value,
-    patience::until,
+    wait::until,
 };
 
-/// The record that writers do not survive.
+/// The record that kills writers.
 const POISON: i64 = 4242;
 
 const FAILED: &str = r#"jetline_objects_total{state="failed"}"#;
 
-/// Whoever writes the record waits for a lock that the test holds, and is killed there.
+/// A writer of the record waits for a lock of the test, and is killed there.
 struct Trap {
     ledger: Ledger,
     lock: DatabaseTransaction,
@@ -50,7 +49,7 @@ impl Trap {
         }
     }
 
-    /// The connection that waits in it.
+    /// The waiting connection.
     async fn caught(&self) -> Option<i32> {
         let sql = format!(
             "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = {POISON} AND NOT granted"
@@ -59,7 +58,7 @@ impl Trap {
         Some(caught.first()?.pid)
     }
 
-    /// What the server notices when the process is gone.
+    /// Waits until the server has noticed the end of the process.
     async fn free(&self, pid: i32) {
         let sql = format!("SELECT pg_terminate_backend({pid})");
         self.ledger.run(&sql).await;
@@ -76,7 +75,7 @@ impl Trap {
 }
 
 #[tokio::test]
-async fn chunk_that_kills_its_writers_is_given_up_alone_and_comes_back_when_it_is_replayed() {
+async fn chunk_that_kills_its_writers_is_dead_lettered_alone_and_loaded_by_a_replay() {
     let mut deployment = Deployment::shared("poison").await;
     for (name, setting) in [
         ("NATS_ACK_WAIT", "1s"),
@@ -86,8 +85,8 @@ async fn chunk_that_kills_its_writers_is_given_up_alone_and_comes_back_when_it_i
     ] {
         deployment.set(name, setting);
     }
-    // The last object says again what the first one does, of which nothing is left but the position of the row: the
-    // poisoned one, committed later, must not outdo it.
+    // The last object repeats the first one, which leaves only the position of the row: the poisoned one, committed later,
+    // must not supersede it.
     let first = lines(1, 30, 20);
     let poisoned = format!("{}\n{}\n{}\n", line(1, 9), line(POISON, 0), line(2, 9));
     let last = [&first[..], &lines(2, 40, 60)].concat();
@@ -102,8 +101,8 @@ async fn chunk_that_kills_its_writers_is_given_up_alone_and_comes_back_when_it_i
     let (fetcher, metrics) = deployment
         .serve("jetline-fetcher", "--observe-listen")
         .await;
-    let killed = kill_until_it_is_given_up(&deployment, &trap).await;
-    // Three times among others, and twice alone.
+    let killed = kill_until_dead_lettered(&deployment, &trap).await;
+    // Three times with others, and twice alone.
     assert_eq!(killed, 5);
     let _writer = deployment.start("jetline-writer");
     until("the object behind it is done", async || {
@@ -118,8 +117,8 @@ async fn chunk_that_kills_its_writers_is_given_up_alone_and_comes_back_when_it_i
         (&object["state"], &object["lines"]),
         (&"failed".into(), &0.into())
     );
-    let given_up = "1 chunks crashed their writer too often and were given up";
-    assert_eq!(object["error"], given_up);
+    let dead_lettered = "1 chunks crashed their writer too often and were dead-lettered";
+    assert_eq!(object["error"], dead_lettered);
     until("the failure is counted", async || {
         value(metrics, FAILED).filter(|failed| *failed == 1)
     })
@@ -128,7 +127,7 @@ async fn chunk_that_kills_its_writers_is_given_up_alone_and_comes_back_when_it_i
     deployment.ledger.assert_rows(&without.rows).await;
     fetcher.signal(Signal::TERM);
     let (_, output) = finish(fetcher);
-    assert!(output.contains(given_up), "{output}");
+    assert!(output.contains(dead_lettered), "{output}");
 
     trap.remove().await;
     deployment.unset("WATCH");
@@ -145,22 +144,25 @@ async fn chunk_that_kills_its_writers_is_given_up_alone_and_comes_back_when_it_i
     deployment.ledger.assert_replayed(&whole).await;
 }
 
-/// Kills every writer that touches the record, until nobody does any more; returns how many those were.
-async fn kill_until_it_is_given_up(deployment: &Deployment, trap: &Trap) -> usize {
+/// Kills every writer of the record, until there are none; returns how many.
+async fn kill_until_dead_lettered(deployment: &Deployment, trap: &Trap) -> usize {
     for killed in 0.. {
         let mut writer = deployment.start("jetline-writer");
-        let caught = until("a writer is caught, or the chunk given up", async || {
-            if let Some(pid) = trap.caught().await {
-                return Some(Some(pid));
-            }
-            let objects = deployment.ledger.objects().await;
-            objects.get(1)?.error.as_ref().map(|_| None)
-        });
+        let caught = until(
+            "a writer is caught, or the chunk is dead-lettered",
+            async || {
+                if let Some(pid) = trap.caught().await {
+                    return Some(Some(pid));
+                }
+                let objects = deployment.ledger.objects().await;
+                objects.get(1)?.error.as_ref().map(|_| None)
+            },
+        );
         let Some(pid) = caught.await else {
             return killed;
         };
         writer.kill();
         trap.free(pid).await;
     }
-    unreachable!("the loop has no end of its own");
+    unreachable!("the loop ends by returning");
 }

@@ -1,4 +1,4 @@
-//! The programs of the workspace, built like these tests and found beside them.
+//! The programs of the workspace, in the directory of these tests.
 
 use std::{
     env,
@@ -9,13 +9,13 @@ use std::{
 
 static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
 
-/// A program of the workspace, with an environment in which nothing is set.
+/// A program of the workspace, with an empty environment.
 pub(crate) fn program(name: &str) -> Command {
     let folder = FOLDER.get_or_init(build).as_ref();
     let file = folder.unwrap_or_else(|error| panic!("{error}")).join(name);
     assert!(
         file.is_file(),
-        "{} is missing: `cargo build --workspace --bins` did not make it",
+        "{} is missing: `cargo build --workspace --bins` did not build it",
         file.display()
     );
     let mut command = Command::new(file);
@@ -35,7 +35,7 @@ fn build() -> Result<PathBuf, String> {
         .args(["build", "--workspace", "--bins", "--quiet", "--target-dir"])
         .arg(target)
         .current_dir(workspace);
-    // What cargo tells these tests about their package would, for the build scripts that look at it, be a change.
+    // The variables that cargo sets for these tests would make build scripts run again.
     for (name, _) in env::vars_os() {
         let variable = name.to_string_lossy();
         if variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_") {

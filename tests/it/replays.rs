@@ -1,4 +1,4 @@
-//! Rejected lines that are replayed after a fix, and objects that have too many of them.
+//! Replays of rejected lines after a fix, and objects with too many of them.
 
 use jetline_oracle::{
     catalogue::{line, lines},
@@ -8,13 +8,13 @@ use jetline_testkit::process::Signal;
 
 use crate::{
     deployment::{BUCKET, Deployment, finish},
-    patience::until,
+    wait::until,
 };
 
 /// Makes the database refuse items in one of their states.
 const REFUSE: &str = "ALTER TABLE products ADD CONSTRAINT refuse CHECK (title NOT LIKE '%state 3')";
 
-/// Lines of which the database refuses some, and of which later ones have the same ids.
+/// Objects with lines that the database refuses, and later lines with the same ids.
 fn refused_objects() -> [Vec<u8>; 3] {
     let refused = [line(501, 3), line(502, 3), String::new()].join("\n");
     let later = [line(501, 1), line(503, 3), line(504, 0), String::new()].join("\n");
@@ -83,7 +83,7 @@ async fn refused_lines_become_rows_after_a_fix_and_later_lines_still_win() {
 }
 
 #[tokio::test]
-async fn replay_past_an_object_that_is_gone_is_refused_and_names_it() {
+async fn replay_past_a_deleted_object_is_refused_and_names_it() {
     let deployment = Deployment::shared("past").await;
     let contents: Vec<Vec<u8>> = (0..4).map(|seed| lines(seed, 20, 30)).collect();
     for (second, content) in (0..).zip(&contents) {
@@ -118,7 +118,7 @@ async fn object_with_too_many_rejected_lines_ends_early_and_alone() {
     let mut deployment = Deployment::shared("hopeless").await;
     deployment.set("MAX_REJECTS", "40");
     deployment.set("FETCH_OBJECTS", "1");
-    // A queue that holds little, so that of so many lines most are not read yet when it ends, however slow the machine.
+    // A small queue, so that most lines are not read yet when the object ends, however slow the machine is.
     deployment.set("NATS_MAX_BYTES", "20000");
     let (before, after) = (lines(1, 50, 50), lines(2, 50, 50));
     let hopeless = br#"{"id":7}"#.iter().chain(b"\n").copied();

@@ -1,14 +1,14 @@
-//! Addresses with passwords: whatever is wrong with them, no program writes a password anywhere, at no level of its log.
+//! URLs with passwords: no program shows a password in any error or at any log level.
 
 use jetline_testkit::process::Signal;
 
 use crate::{
     deployment::{Deployment, finish},
-    wait::until,
     programs::program,
+    wait::until,
 };
 
-/// What stands behind `scheme://`; nobody answers at any of them.
+/// The parts of URLs after `scheme://`; no server listens at any of them.
 const ADDRESSES: [&str; 9] = [
     "ann:hunter2@127.0.0.1:1/0",
     "ann:hunter2@127.0.0.1:1/0?pasword=hunter2&x=hunter2",
@@ -21,13 +21,13 @@ const ADDRESSES: [&str; 9] = [
     "hunter2@127.0.0.1:1/0",
 ];
 
-/// All that can be logged, also by those of whom less is.
+/// Everything that can be logged, also by libraries with a limited level.
 const EVERYTHING: &str = "trace,sea_orm::driver=trace,opentelemetry-otlp=trace,[connect]=trace";
 
 const WRITE: [&str; 3] = ["jetline-fetcher", "jetline-writer", "jetline"];
 
-/// Starts programs with a setting, and sees to it that they say that they failed, and nothing secret.
-fn starts_in_vain(deployment: &Deployment, setting: &str, programs: &[&str]) {
+/// Starts programs with a setting, and asserts that they fail without showing a secret.
+fn assert_fails_without_secret(deployment: &Deployment, setting: &str, programs: &[&str]) {
     let started: Vec<_> = programs
         .iter()
         .map(|name| (name, deployment.start(name)))
@@ -40,7 +40,7 @@ fn starts_in_vain(deployment: &Deployment, setting: &str, programs: &[&str]) {
 }
 
 #[tokio::test]
-async fn address_of_a_server_is_shown_without_its_password() {
+async fn url_of_a_server_is_shown_without_its_password() {
     let mut deployment = Deployment::shared("secrets").await;
     deployment.set("STARTUP_TIMEOUT", "100ms");
     deployment.set("LOG", EVERYTHING);
@@ -51,17 +51,17 @@ async fn address_of_a_server_is_shown_without_its_password() {
             ("AWS_ENDPOINT_URL", "http", &WRITE[..1]),
         ] {
             let right = deployment.set(setting, &format!("{scheme}://{address}"));
-            starts_in_vain(&deployment, setting, programs);
+            assert_fails_without_secret(&deployment, setting, programs);
             deployment.set(setting, &right);
         }
         let right = deployment.set("DATABASE_URL", &format!("postgres://{address}"));
-        starts_in_vain(&deployment, "DATABASE_URL", &WRITE);
-        starts_in_vain(&deployment, "DATABASE_URL", &["jetline-migrate"]);
+        assert_fails_without_secret(&deployment, "DATABASE_URL", &WRITE);
+        assert_fails_without_secret(&deployment, "DATABASE_URL", &["jetline-migrate"]);
         deployment.set("DATABASE_URL", &right);
     }
 }
 
-/// It runs on while its database is not there.
+/// It keeps running while its database is unavailable.
 #[tokio::test]
 async fn api_shows_no_password_of_its_database() {
     let mut deployment = Deployment::shared("api_secrets").await;
@@ -82,7 +82,7 @@ async fn api_shows_no_password_of_its_database() {
 }
 
 #[tokio::test]
-async fn address_of_the_collector_is_shown_without_its_password() {
+async fn url_of_the_collector_is_shown_without_its_password() {
     let mut deployment = Deployment::shared("collector_secrets").await;
     deployment.set("LOG", EVERYTHING);
     for address in ADDRESSES {
@@ -93,7 +93,7 @@ async fn address_of_the_collector_is_shown_without_its_password() {
 }
 
 #[test]
-fn address_in_the_wrong_place_is_not_repeated() {
+fn url_in_a_wrong_argument_is_not_quoted() {
     for address in ADDRESSES {
         let url = format!("redis://{address}");
         for (name, flags) in [

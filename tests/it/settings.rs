@@ -1,4 +1,4 @@
-//! Settings that are missing, malformed or contradict each other, and the help that documents them.
+//! Missing, malformed and contradictory settings, and the help that documents them.
 
 use std::process::Command;
 
@@ -22,7 +22,7 @@ fn refusal(mut command: Command) -> String {
 }
 
 #[tokio::test]
-async fn setting_that_a_program_cannot_do_without_is_named() {
+async fn missing_required_setting_is_named() {
     let mut deployment = Deployment::shared("missing").await;
     for (setting, programs) in [
         ("NATS_URL", &["jetline-fetcher", "jetline-writer"][..]),
@@ -56,7 +56,7 @@ async fn setting_that_a_program_cannot_do_without_is_named() {
     );
 }
 
-/// A program, a setting, a value that it cannot have, and what the program says then.
+/// A program, a setting, an invalid value, and the text of the error.
 const MALFORMED: &[(&str, &str, &str, &str)] = &[
     ("jetline-fetcher", "CHUNK_BYTES", "many", "--chunk-bytes"),
     ("jetline-fetcher", "CHUNK_BYTES", "0", "CHUNK_BYTES"),
@@ -78,7 +78,7 @@ const MALFORMED: &[(&str, &str, &str, &str)] = &[
     (
         "jetline-fetcher",
         "AWS_ENDPOINT_URL",
-        "geheim",
+        "hunter2",
         "AWS_ENDPOINT_URL",
     ),
     ("jetline-fetcher", "NATS_STREAM", "a.b", "--nats-stream"),
@@ -92,39 +92,39 @@ const MALFORMED: &[(&str, &str, &str, &str)] = &[
     (
         "jetline-writer",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "geheim",
+        "hunter2",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     ),
     (
         "jetline-api",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "grpc://ann:geheim@127.0.0.1:4317",
+        "grpc://ann:hunter2@127.0.0.1:4317",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     ),
-    ("jetline-writer", "DATABASE_URL", "geheim", "DATABASE_URL"),
+    ("jetline-writer", "DATABASE_URL", "hunter2", "DATABASE_URL"),
     (
         "jetline-fetcher",
         "DATABASE_URL",
-        "mysql://ann:geheim@db/x",
+        "mysql://ann:hunter2@db/x",
         "DATABASE_URL",
     ),
     (
         "jetline-writer",
         "NATS_URL",
-        "nats://ann:geheim@host:x",
+        "nats://ann:hunter2@host:x",
         "NATS_URL",
     ),
     (
         "jetline-fetcher",
         "NATS_URL",
-        "http://ann:geheim@127.0.0.1:1",
+        "http://ann:hunter2@127.0.0.1:1",
         "NATS_URL",
     ),
-    ("jetline-writer", "REDIS_URL", "geheim", "REDIS_URL"),
+    ("jetline-writer", "REDIS_URL", "hunter2", "REDIS_URL"),
     (
         "jetline-writer",
         "REDIS_URL",
-        "http://ann:geheim@127.0.0.1:1",
+        "http://ann:hunter2@127.0.0.1:1",
         "REDIS_URL",
     ),
     ("jetline-api", "LISTEN", "everywhere", "--listen"),
@@ -139,16 +139,16 @@ const MALFORMED: &[(&str, &str, &str, &str)] = &[
     ("jetline-api", "HEADER_TIMEOUT", "2m", "IDLE_TIMEOUT"),
     ("jetline-writer", "NATS_CERT_FILE", "x", "--nats-key-file"),
     ("jetline-writer", "REDIS_KEY_FILE", "x", "--redis-cert-file"),
-    ("jetline-api", "DATABASE_URL", "geheim", "DATABASE_URL"),
-    ("jetline-migrate", "DATABASE_URL", "geheim", "DATABASE_URL"),
+    ("jetline-api", "DATABASE_URL", "hunter2", "DATABASE_URL"),
+    ("jetline-migrate", "DATABASE_URL", "hunter2", "DATABASE_URL"),
     ("jetline", "WATCH", "soon", "--watch"),
 ];
 
 #[tokio::test]
-async fn setting_that_cannot_be_is_named_and_not_repeated_where_it_is_secret() {
+async fn invalid_setting_is_named_and_not_quoted_if_secret() {
     let mut deployment = Deployment::shared("malformed").await;
     for (program, setting, value, words) in MALFORMED {
-        deployment.set("STARTUP_PATIENCE", "1s");
+        deployment.set("STARTUP_TIMEOUT", "1s");
         let right = deployment.set(setting, value);
         let (content, output) = finish(deployment.start(program));
         assert!(!content, "{program} with {setting}={value}: {output}");
@@ -156,7 +156,7 @@ async fn setting_that_cannot_be_is_named_and_not_repeated_where_it_is_secret() {
             output.contains(words),
             "{program} with {setting}={value}: {output}"
         );
-        assert!(!output.contains("geheim"), "{setting}: {output}");
+        assert!(!output.contains("hunter2"), "{setting}: {output}");
         assert!(!output.contains("panicked"), "{setting}: {output}");
         match right.as_str() {
             "" => drop(deployment.unset(setting)),
@@ -171,12 +171,12 @@ fn help_documents_every_setting_and_shows_no_secret() {
         let mut command = program(name);
         command.arg("--help").env("COLUMNS", "100");
         for url in ["DATABASE_URL", "NATS_URL", "REDIS_URL"] {
-            command.env(url, "scheme://ann:geheim@host/x");
+            command.env(url, "scheme://ann:hunter2@host/x");
         }
         let output = command.output().unwrap();
         assert!(output.status.success());
         let help = String::from_utf8(output.stdout).unwrap();
-        assert!(!help.contains("geheim"), "{help}");
+        assert!(!help.contains("hunter2"), "{help}");
         let lines: Vec<&str> = help.lines().map(str::trim).collect();
         let mut flags = 0;
         for (number, line) in lines.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! `jetline` alone, on embedded parts: a directory, SQLite, one process.
+//! `jetline` with embedded parts: a directory, SQLite, one process.
 
 use std::{
     fs::{self, File},
@@ -28,11 +28,11 @@ use crate::{
     deployment::{BUCKET, finish},
     http::{get, try_get},
     ledger::Ledger,
-    patience::{PATIENCE, until},
     programs::program,
+    wait::{TIMEOUT, until},
 };
 
-/// A working directory with the folder `samples`, in which the files were written one second after the other.
+/// A working directory with the directory `samples`, whose files are one second apart.
 pub(crate) struct Home {
     pub(crate) folder: TempDir,
     pub(crate) address: SocketAddr,
@@ -55,7 +55,7 @@ impl Home {
         File::open(path).unwrap().set_modified(time).unwrap();
     }
 
-    /// It, with nothing set but its port, and the longest line as the expectation has it.
+    /// The command, with only its port and the oracle's maximum line length set.
     pub(crate) fn command(&self, flags: &[&str]) -> Command {
         let mut command = program("jetline");
         command
@@ -70,10 +70,10 @@ impl Home {
         Process::start(self.command(flags), &self.folder.path().join("log")).unwrap()
     }
 
-    /// Its database, once there is one.
+    /// Its database, once it exists.
     pub(crate) async fn ledger(&self) -> Ledger {
         let file = self.folder.path().join("jetline.db");
-        until("the database is made and migrated", async || {
+        until("the database is created and migrated", async || {
             if !file.exists() {
                 return None;
             }
@@ -89,7 +89,7 @@ fn samples() -> PathBuf {
     workspace.join("samples")
 }
 
-/// Copies the bundled samples; what must become of them.
+/// Copies the bundled samples, and returns the expected result.
 pub(crate) async fn put_samples(home: &Home) -> Expected {
     let mut contents = Vec::new();
     for (second, name) in [
@@ -140,7 +140,7 @@ async fn api_is_served_until_sigint() {
     let home = Home::new();
     let expected = put_samples(&home).await;
     let process = home.start(&[]);
-    until("it says where it serves", async || {
+    until("it prints its URL", async || {
         let told = format!("Serving http://{}", home.address);
         process.output().contains(&told).then_some(())
     })
@@ -156,7 +156,7 @@ async fn api_is_served_until_sigint() {
     assert!(try_get(home.address, "/healthz", &[]).is_none());
 }
 
-/// A source of some thousand chunks, and what must become of it.
+/// Puts a source of some thousand chunks, and returns the expected result.
 pub(crate) fn put_many(home: &Home) -> Expected {
     let contents: Vec<Vec<u8>> = (1..=2)
         .map(|seed| lines_with_bad_ones(seed, 5000, 2000, 100))
@@ -167,7 +167,7 @@ pub(crate) fn put_many(home: &Home) -> Expected {
     fold(&contents)
 }
 
-/// Waits until some of the lines are committed, and holds what comes next.
+/// Waits until some lines are committed, and blocks further commits.
 pub(crate) async fn hold_in_the_middle(
     ledger: &Ledger,
     expected: &Expected,
@@ -182,7 +182,7 @@ pub(crate) async fn hold_in_the_middle(
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         ..TransactionOptions::default()
     };
-    let gate = until("the database is ours", async || {
+    let gate = until("the database is locked", async || {
         ledger.0.begin_with_options(options).await.ok()
     })
     .await;
@@ -194,14 +194,14 @@ pub(crate) async fn hold_in_the_middle(
 pub(crate) const SMALL_CHUNKS: [&str; 3] = ["--exit", "--chunk-bytes", "1KiB"];
 
 #[tokio::test]
-async fn killed_in_the_middle_it_goes_on_where_it_was() {
+async fn load_resumes_after_a_kill() {
     let home = Home::new();
     let expected = put_many(&home);
     let mut process = home.start(&SMALL_CHUNKS);
     let ledger = home.ledger().await;
     let gate = hold_in_the_middle(&ledger, &expected).await;
     process.signal(Signal::KILL);
-    assert_eq!(process.wait(PATIENCE).unwrap().signal(), Some(9));
+    assert_eq!(process.wait(TIMEOUT).unwrap().signal(), Some(9));
     gate.rollback().await.unwrap();
     let (complete, output) = finish(home.start(&SMALL_CHUNKS));
     assert!(complete, "{output}");
@@ -209,7 +209,7 @@ async fn killed_in_the_middle_it_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn interrupted_in_the_middle_it_says_so_and_goes_on_where_it_was() {
+async fn load_reports_an_interruption_and_resumes() {
     let home = Home::new();
     let expected = put_many(&home);
     let process = home.start(&SMALL_CHUNKS);
@@ -227,7 +227,7 @@ async fn interrupted_in_the_middle_it_says_so_and_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn interrupted_while_there_is_nothing_to_write_it_reports_what_the_ledger_says() {
+async fn load_interrupted_while_nothing_is_written_reports_the_ledger() {
     let home = Home::new();
     let s3 = S3Server::start().unwrap();
     s3.create_bucket(BUCKET);
@@ -267,7 +267,7 @@ async fn object_that_failed_counts_until_it_is_dismissed_or_replayed() {
     assert!(!complete, "{output}");
     for words in [
         "  rejected: 3 invalid_json; first: line 1, invalid_json: ",
-        "object 2 failed: none of its lines was taken (3 rejected); it looks like CSV",
+        "object 2 failed: none of its lines was accepted (3 rejected); it looks like CSV",
         "replay --object NUMBER",
     ] {
         assert!(output.contains(words), "{words}: {output}");
@@ -281,7 +281,7 @@ async fn object_that_failed_counts_until_it_is_dismissed_or_replayed() {
     for words in [
         "Nothing new: all 2 objects are known",
         "Known objects that failed: 1",
-        "object 2 (b.jsonl): none of its lines was taken",
+        "object 2 (b.jsonl): none of its lines was accepted",
         "dismiss NUMBER",
     ] {
         assert!(output.contains(words), "{words}: {output}");
@@ -299,7 +299,7 @@ async fn object_that_failed_counts_until_it_is_dismissed_or_replayed() {
         "{output}"
     );
     let (complete, output) = finish(home.start(&["--exit"]));
-    // What it printed stands behind what the runs before it printed. The log stands there too: the test reads the database.
+    // Its output follows that of the runs before it, and so does the log: the test reads the database.
     let last = output.lines().rfind(|line| !line.contains(" WARN "));
     let last = last.unwrap_or_default();
     assert!(complete && last.ends_with("were not read."), "{output}");
@@ -313,7 +313,7 @@ async fn object_that_failed_counts_until_it_is_dismissed_or_replayed() {
 }
 
 #[tokio::test]
-async fn rows_that_others_changed_are_written_again_by_a_replay_that_rewrites() {
+async fn rewriting_replay_restores_rows_that_other_programs_changed() {
     let home = Home::new();
     let contents = [lines(1, 200, 50), lines(2, 100, 80)];
     for (second, content) in (0..).zip(&contents) {
@@ -341,7 +341,7 @@ async fn rows_that_others_changed_are_written_again_by_a_replay_that_rewrites() 
 }
 
 #[tokio::test]
-async fn exit_status_says_whether_all_was_committed() {
+async fn exit_status_is_zero_only_if_everything_was_committed() {
     let home = Home::new();
     let good = lines_with_bad_ones(1, 50, 50, 10);
     home.put("a.jsonl", 0, &good);
@@ -380,7 +380,7 @@ async fn lines_that_were_too_long_are_replayed_with_a_higher_limit() {
 }
 
 #[tokio::test]
-async fn log_that_cannot_be_written_costs_nothing_but_the_log() {
+async fn failed_log_write_has_no_other_effect() {
     let home = Home::new();
     let expected = put_samples(&home).await;
     let full = File::options().write(true).open("/dev/full").unwrap();
@@ -390,7 +390,7 @@ async fn log_that_cannot_be_written_costs_nothing_but_the_log() {
         .stdout(Stdio::null())
         .stderr(full);
     let ended = tokio::process::Command::from(command).status();
-    let status = tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    let status = tokio::time::timeout(TIMEOUT, ended).await.unwrap();
     assert!(status.unwrap().success());
     home.ledger().await.assert_holds(&expected).await;
 }

@@ -1,4 +1,4 @@
-//! Servers that are not there when a program starts.
+//! Servers that are unavailable when a program starts.
 
 use std::net::Ipv4Addr;
 
@@ -13,13 +13,13 @@ use tokio::net::TcpListener;
 
 use crate::{
     deployment::{Deployment, finish},
-    patience::until,
+    wait::until,
 };
 
 #[tokio::test]
-async fn server_that_stays_away_is_named_by_its_setting_without_credentials() {
+async fn unavailable_server_is_named_by_its_setting_without_credentials() {
     let mut deployment = Deployment::shared("away").await;
-    deployment.set("STARTUP_PATIENCE", "1s");
+    deployment.set("STARTUP_TIMEOUT", "1s");
     for (setting, scheme, programs) in [
         (
             "NATS_URL",
@@ -38,7 +38,7 @@ async fn server_that_stays_away_is_named_by_its_setting_without_credentials() {
             ],
         ),
     ] {
-        let url = format!("{scheme}ann:geheim@127.0.0.1:{}/x", free_port().unwrap());
+        let url = format!("{scheme}ann:hunter2@127.0.0.1:{}/x", free_port().unwrap());
         let right = deployment.set(setting, &url);
         let started: Vec<_> = programs
             .iter()
@@ -49,7 +49,7 @@ async fn server_that_stays_away_is_named_by_its_setting_without_credentials() {
             assert!(!content, "{name} without {setting}: {output}");
             assert!(output.contains("cannot start without"), "{name}: {output}");
             assert!(output.contains(&format!("({setting})")), "{name}: {output}");
-            assert!(!output.contains("geheim"), "{name}: {output}");
+            assert!(!output.contains("hunter2"), "{name}: {output}");
         }
         deployment.set(setting, &right);
     }
@@ -68,8 +68,8 @@ async fn servers_may_start_after_the_programs() {
     redis.stop();
     let writer = deployment.start("jetline-writer");
     let fetcher = deployment.start("jetline-fetcher");
-    until("both wait for a server", async || {
-        let waits = |output: String| output.contains("waiting for a server to start");
+    until("both retry a server", async || {
+        let waits = |output: String| output.contains("connect failed, retrying");
         (waits(writer.output()) && waits(fetcher.output())).then_some(())
     })
     .await;
@@ -82,7 +82,7 @@ async fn servers_may_start_after_the_programs() {
 }
 
 #[tokio::test]
-async fn database_that_was_not_migrated_is_told_apart() {
+async fn database_without_migrations_is_reported() {
     let deployment = Deployment::shared("unmigrated").await;
     deployment.ledger.remove_all_tables().await;
     for name in ["jetline-fetcher", "jetline-writer"] {
@@ -93,7 +93,7 @@ async fn database_that_was_not_migrated_is_told_apart() {
 }
 
 #[tokio::test]
-async fn port_that_is_taken_ends_the_program_before_anything_is_read() {
+async fn port_in_use_ends_the_program_before_anything_is_read() {
     let deployment = Deployment::shared("port").await;
     deployment.put("a.jsonl", 0, &lines(1, 10, 10));
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -109,7 +109,7 @@ async fn port_that_is_taken_ends_the_program_before_anything_is_read() {
 }
 
 #[tokio::test]
-async fn standalone_program_runs_on_real_parts_too() {
+async fn standalone_program_runs_with_servers_too() {
     let deployment = Deployment::shared("real_parts").await;
     let content = lines(1, 200, 50);
     deployment.put("a.jsonl", 0, &content);

@@ -1,4 +1,4 @@
-//! TLS to every server, with certificates of an authority that was made a moment ago.
+//! TLS to every server, with certificates of a new authority.
 
 use std::path::Path;
 
@@ -16,10 +16,10 @@ use crate::{
     http::get,
 };
 
-/// What no error may show.
-const SECRET: &str = "geheim";
+/// A secret that no error may show.
+const SECRET: &str = "hunter2";
 
-/// All four servers, which speak nothing but TLS, with a deployment that asks each of them for it.
+/// All four servers with TLS required, and a deployment that uses it.
 struct Secured {
     deployment: Deployment,
     authority: Authority,
@@ -29,11 +29,11 @@ struct Secured {
 }
 
 impl Secured {
-    /// `tls` makes the servers' certificate; the programs trust nobody yet.
+    /// `tls` creates the servers' certificate; the programs trust no authority yet.
     async fn start(name: &str, tls: impl Fn(&Authority) -> ServerTls) -> Self {
         let authority = Authority::new("ours").unwrap();
         let tls = tls(&authority);
-        // The testkit asks it whether it is ready, and looks at the name.
+        // The testkit checks its readiness, and verifies the name.
         let of_redis = ServerTls {
             ask_clients: tls.ask_clients,
             ..certified(&authority)
@@ -61,7 +61,7 @@ impl Secured {
         let mut deployment = Deployment::with(name, &nats.url(), &redis.url(), database, s3).await;
         let sign = if url.contains('?') { '&' } else { '?' };
         deployment.set("DATABASE_URL", &format!("{url}{sign}sslmode=verify-full"));
-        deployment.set("STARTUP_PATIENCE", "10s");
+        deployment.set("STARTUP_TIMEOUT", "10s");
         Self {
             deployment,
             authority,
@@ -71,7 +71,7 @@ impl Secured {
         }
     }
 
-    /// Makes the programs trust an authority, for each server by its own setting.
+    /// Makes the programs trust an authority, with the setting of each server.
     fn trust(&mut self, authority: &Path) {
         let file = authority.display().to_string();
         for setting in ["NATS_CA_FILE", "REDIS_CA_FILE", "AWS_CA_BUNDLE"] {
@@ -82,7 +82,7 @@ impl Secured {
         self.deployment.set("DATABASE_URL", &url);
     }
 
-    /// Loads, serves, and compares with what one reader would get.
+    /// Loads, serves, and compares with the expected result.
     async fn load(&self) {
         let content = lines_with_bad_ones(1, 400, 200, 10);
         let expected = fold(&[&content]);
@@ -108,7 +108,7 @@ fn certified(authority: &Authority) -> ServerTls {
     authority.server().unwrap()
 }
 
-/// A program must end by itself, not well, and say this.
+/// Asserts that a program fails with these texts in its output.
 fn refused(deployment: &Deployment, program: &str, words: &[&str]) {
     let (content, output) = finish(deployment.start(program));
     assert!(!content, "{program}: {output}");
@@ -120,7 +120,7 @@ fn refused(deployment: &Deployment, program: &str, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn everything_is_loaded_over_tls_with_an_authority_of_ones_own() {
+async fn everything_is_loaded_over_tls_with_a_private_authority() {
     let mut secured = Secured::start("tls", certified).await;
     let file = secured.authority.file();
     secured.trust(&file);
@@ -128,16 +128,16 @@ async fn everything_is_loaded_over_tls_with_an_authority_of_ones_own() {
 }
 
 #[tokio::test]
-async fn everything_is_loaded_over_tls_with_what_the_machine_trusts() {
+async fn everything_is_loaded_over_tls_with_the_system_trust_store() {
     let mut secured = Secured::start("machine", certified).await;
     let file = secured.authority.file().display().to_string();
-    // What the machine trusts is read from this file instead of its own.
+    // The system's trust store is read from this file.
     secured.deployment.set("SSL_CERT_FILE", &file);
     secured.load().await;
 }
 
 #[tokio::test]
-async fn servers_that_ask_for_certificates_of_their_clients_get_them() {
+async fn client_certificates_are_sent() {
     let tls = |authority: &Authority| certified(authority).for_certified_clients();
     let mut secured = Secured::start("clients", tls).await;
     let authority = secured.authority.file();
@@ -158,12 +158,12 @@ async fn servers_that_ask_for_certificates_of_their_clients_get_them() {
 #[tokio::test]
 async fn certificate_of_an_unknown_authority_is_refused_and_the_setting_named() {
     let mut secured = Secured::start("unknown", certified).await;
-    // Every setting names an authority that has certified nothing, one of them by the right name.
+    // Every setting is an authority that has certified nothing, one of them with the right name.
     let stranger = Authority::new("stranger").unwrap();
     let double = Authority::new("ours").unwrap();
     let url = secured.deployment.unset("DATABASE_URL");
     let known = secured.authority.file().display().to_string();
-    let unknown = "of a CA that is not trusted here";
+    let unknown = "of a CA that is not trusted";
     for authority in [&stranger, &double] {
         let file = authority.file().display().to_string();
         for setting in ["NATS_CA_FILE", "REDIS_CA_FILE", "AWS_CA_BUNDLE"] {
@@ -173,7 +173,7 @@ async fn certificate_of_an_unknown_authority_is_refused_and_the_setting_named() 
         secured.deployment.set("DATABASE_URL", &wrong);
         let words = [unknown, "sslrootcert"];
         refused(&secured.deployment, "jetline-migrate", &words);
-        // The api starts without its database, whatever the reason, and says why it is not ready.
+        // The api starts without its database, and reports why it is not ready.
         let (api, address) = secured.deployment.serve("jetline-api", "--listen").await;
         assert_eq!(get(address, "/readyz", &[]).status, 503);
         let output = api.output();
@@ -203,7 +203,7 @@ async fn certificate_for_another_host_is_refused() {
     let another = "for another host";
     refused(&secured.deployment, "jetline-writer", &[another]);
     let url = secured.deployment.unset("DATABASE_URL");
-    // Whoever does not look at the name may go on to the next server.
+    // Without verification of the name, the program may proceed to the next server.
     secured
         .deployment
         .set("DATABASE_URL", &url.replace("verify-full", "verify-ca"));
@@ -215,9 +215,9 @@ async fn certificate_for_another_host_is_refused() {
 }
 
 #[tokio::test]
-async fn server_without_tls_is_refused_where_tls_is_asked_for() {
+async fn server_without_tls_is_refused_if_tls_is_requested() {
     let mut deployment = Deployment::shared("plain").await;
-    deployment.set("STARTUP_PATIENCE", "10s");
+    deployment.set("STARTUP_TIMEOUT", "10s");
     for (program, setting, from, to) in [
         ("jetline-writer", "NATS_URL", "nats://", "tls://"),
         ("jetline-writer", "REDIS_URL", "redis://", "rediss://"),
@@ -243,7 +243,7 @@ async fn certificates_that_would_have_no_effect_are_refused() {
     let authority = Authority::new("ours").unwrap();
     let file = authority.file().display().to_string();
     let mut deployment = Deployment::shared("no_effect").await;
-    deployment.set("STARTUP_PATIENCE", "10s");
+    deployment.set("STARTUP_TIMEOUT", "10s");
     deployment.set("REDIS_CA_FILE", &file);
     refused(
         &deployment,
@@ -251,7 +251,7 @@ async fn certificates_that_would_have_no_effect_are_refused() {
         &["REDIS_CA_FILE", "rediss://"],
     );
     deployment.unset("REDIS_CA_FILE");
-    // The address does not ask for TLS, and the setting does.
+    // The URL does not request TLS, and the setting does.
     deployment.set("NATS_CA_FILE", &file);
     refused(&deployment, "jetline-writer", &["NATS_CA_FILE"]);
     deployment.unset("NATS_CA_FILE");

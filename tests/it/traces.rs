@@ -1,4 +1,4 @@
-//! Traces: one per chunk, from the reading of its object to its commit, whatever happens on the way and wherever they go.
+//! Traces: one per chunk, from the read of its object to its commit.
 
 use std::{
     collections::BTreeSet,
@@ -32,7 +32,7 @@ async fn deployment(name: &str, endpoint: &str) -> (Deployment, Vec<u8>) {
     (deployment, content)
 }
 
-/// Ends a program as its supervisor would.
+/// Terminates a program like a process supervisor.
 fn terminate(process: Process) -> String {
     process.signal(Signal::TERM);
     let (content, output) = finish(process);
@@ -44,7 +44,7 @@ fn below<'a>(parent: &Seen, spans: &'a [Seen]) -> Vec<&'a Seen> {
     spans.iter().filter(|seen| seen.is_below(parent)).collect()
 }
 
-/// The only span of a name below another one.
+/// The only child of a span with a name.
 fn only<'a>(name: &str, parent: &Seen, spans: &'a [Seen]) -> &'a Seen {
     let mut found = below(parent, spans);
     found.retain(|seen| seen.span.name.starts_with(name));
@@ -53,7 +53,7 @@ fn only<'a>(name: &str, parent: &Seen, spans: &'a [Seen]) -> &'a Seen {
 }
 
 #[tokio::test]
-async fn chunk_is_followed_from_its_reading_to_its_commit() {
+async fn chunk_is_traced_from_its_read_to_its_commit() {
     let collector = Collector::start();
     let (mut deployment, content) = deployment("traces", &collector.url()).await;
     deployment.set("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20eA==");
@@ -121,7 +121,7 @@ fn is_followed(publication: &Seen, spans: &[Seen], stream: &str) {
     is_linked_to_its_fellows(commit, spans);
 }
 
-/// A transaction's spans in the traces of its chunks lead to each other.
+/// The spans of a transaction in the traces of its chunks are linked.
 fn is_linked_to_its_fellows(commit: &Seen, spans: &[Seen]) {
     let fellows = commit.number("jetline.batch.chunks") - 1;
     assert_eq!(commit.span.links.len() as u64, fellows);
@@ -136,11 +136,11 @@ fn is_linked_to_its_fellows(commit: &Seen, spans: &[Seen]) {
 }
 
 #[tokio::test]
-async fn delivery_that_was_given_up_and_the_next_one_are_in_the_same_trace() {
+async fn cancelled_delivery_and_the_next_one_are_in_the_same_trace() {
     let collector = Collector::start();
     let (deployment, content) = deployment("redelivered", &collector.url()).await;
     let writer = deployment.start("jetline-writer");
-    // The tables and the consumer are there: what comes next waits in its transaction.
+    // The tables and the consumer exist: the next transaction waits.
     let gate = deployment.ledger.close_products().await;
     let fetcher = deployment.start("jetline-fetcher");
     until("a writer is in the middle of a transaction", async || {
@@ -148,14 +148,14 @@ async fn delivery_that_was_given_up_and_the_next_one_are_in_the_same_trace() {
     })
     .await;
     writer.signal(Signal::TERM);
-    until("the writer has begun to end", async || {
+    until("the writer has begun its shutdown", async || {
         writer.output().contains("shutdown begins").then_some(())
     })
     .await;
     terminate(writer);
-    let given_up = collector.named("process ");
-    assert!(!given_up.is_empty());
-    assert!(given_up.iter().all(Seen::has_failed), "{given_up:?}");
+    let cancelled = collector.named("process ");
+    assert!(!cancelled.is_empty());
+    assert!(cancelled.iter().all(Seen::has_failed), "{cancelled:?}");
 
     gate.rollback().await.unwrap();
     let writer = deployment.start("jetline-writer");
@@ -165,7 +165,7 @@ async fn delivery_that_was_given_up_and_the_next_one_are_in_the_same_trace() {
     deployment.ledger.assert_holds(&fold(&[&content])).await;
     let publications = collector.named("publish ");
     let processed = collector.named("process ");
-    for first in given_up {
+    for first in cancelled {
         let publication = publications
             .iter()
             .find(|publication| first.is_below(publication))
@@ -184,7 +184,7 @@ async fn delivery_that_was_given_up_and_the_next_one_are_in_the_same_trace() {
 }
 
 #[tokio::test]
-async fn retry_is_an_event_of_its_span_and_its_line_in_the_log_names_chunk_and_trace() {
+async fn retry_is_a_span_event_and_its_log_line_has_chunk_and_trace() {
     let collector = Collector::start();
     let (mut deployment, _) = deployment("retries", &collector.url()).await;
     deployment.set("NATS_MAX_BYTES", "8000");
@@ -193,7 +193,7 @@ async fn retry_is_an_event_of_its_span_and_its_line_in_the_log_names_chunk_and_t
     until("the stream is full", async || {
         fetcher
             .output()
-            .contains("waits for the queue")
+            .contains("publish chunk failed")
             .then_some(())
     })
     .await;
@@ -204,7 +204,7 @@ async fn retry_is_an_event_of_its_span_and_its_line_in_the_log_names_chunk_and_t
 
     let line = log
         .lines()
-        .find(|line| line.contains("waits for the queue"));
+        .find(|line| line.contains("publish chunk failed"));
     let line: Value = serde_json::from_str(line.unwrap()).unwrap();
     let chunk = &line["span"];
     let published = collector.named("publish ");
@@ -220,7 +220,7 @@ async fn retry_is_an_event_of_its_span_and_its_line_in_the_log_names_chunk_and_t
 }
 
 #[tokio::test]
-async fn request_is_a_span_below_its_callers() {
+async fn request_is_a_child_span_of_its_caller() {
     let collector = Collector::start();
     let (mut deployment, _) = deployment("requests", &collector.url()).await;
     deployment.set("OTEL_SERVICE_NAME", "shop");
@@ -248,12 +248,15 @@ async fn request_is_a_span_below_its_callers() {
 }
 
 #[tokio::test]
-async fn collector_that_is_away_or_says_nothing_costs_nothing() {
+async fn unavailable_or_silent_collector_has_no_other_effect() {
     let silent = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let absent = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
     for (address, told) in [
-        (absent, "the collector does not take the traces"),
-        (silent.local_addr().unwrap(), "the last spans were not sent"),
+        (absent, "export traces failed"),
+        (
+            silent.local_addr().unwrap(),
+            "export of the last spans failed",
+        ),
     ] {
         let (deployment, content) = deployment("away", &format!("http://{address}")).await;
         let writer = deployment.start("jetline-writer");
@@ -268,7 +271,7 @@ async fn collector_that_is_away_or_says_nothing_costs_nothing() {
 async fn stream_of(deployment: &Deployment) -> Stream {
     let client = async_nats::connect(nats::shared().as_str()).await.unwrap();
     let context = jetstream::new(client);
-    until("the stream is there", async || {
+    until("the stream exists", async || {
         context.get_stream(&deployment.stream).await.ok()
     })
     .await
@@ -289,7 +292,7 @@ async fn first_header(deployment: &Deployment) -> Option<String> {
 }
 
 #[tokio::test]
-async fn chunks_carry_no_trace_while_traces_are_off_and_say_when_it_is_not_sampled() {
+async fn chunks_have_no_trace_while_traces_are_off_and_a_flag_if_not_sampled() {
     let collector = Collector::start();
     let (mut deployment, _) = deployment("sampling", &collector.url()).await;
     deployment.set("OTEL_TRACES_SAMPLER", "always_off");

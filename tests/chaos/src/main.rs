@@ -1,4 +1,4 @@
-//! Breaks a running pipeline in every way that can be thought of, and compares what comes out with the oracle.
+//! Injects faults into a running pipeline and compares the database with the oracle.
 
 #![expect(
     clippy::print_stdout,
@@ -13,7 +13,7 @@ mod campaign;
 mod endurance;
 mod programs;
 
-/// Breaks a running pipeline, and compares what comes out with the oracle.
+/// Injects faults into a running pipeline and compares the database with the oracle.
 #[derive(Parser)]
 #[command(name = "cargo xtask chaos", bin_name = "cargo xtask chaos")]
 #[command(args_conflicts_with_subcommands = true)]

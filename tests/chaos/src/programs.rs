@@ -1,17 +1,17 @@
-//! The programs of the workspace, which are built beside this one.
+//! Finds the programs of the workspace, in the directory of this one.
 
 use std::{env, path::PathBuf};
 
 use anyhow::{Context, ensure};
 
-/// Where they are.
+/// Their directory.
 pub(crate) fn folder() -> anyhow::Result<PathBuf> {
-    let this = env::current_exe().context("cannot tell where this program is")?;
+    let this = env::current_exe().context("cannot find the path of this program")?;
     let folder = this.parent().context("this program is in no directory")?;
     Ok(folder.to_owned())
 }
 
-/// One of them.
+/// The path of a program.
 pub(crate) fn find(name: &str) -> anyhow::Result<PathBuf> {
     let file = folder()?.join(name);
     ensure!(

@@ -1,5 +1,4 @@
-//! Lines to load: few ids and few contents, so that a record changes and changes back all the time, and every kind of
-//! bad line.
+//! Test data: few ids and few contents, so that records change and revert often, and every kind of bad line.
 
 use std::pin::Pin;
 
@@ -35,7 +34,7 @@ pub fn lines(seed: u64, count: usize, ids: i64) -> Vec<u8> {
     content
 }
 
-/// The same with a bad line after every so many.
+/// Like `lines`, with a bad line after every `every` lines.
 #[must_use]
 pub fn lines_with_bad_ones(seed: u64, count: usize, ids: i64, every: usize) -> Vec<u8> {
     let bad = bad_lines();
@@ -54,7 +53,7 @@ pub fn lines_with_bad_ones(seed: u64, count: usize, ids: i64, every: usize) -> V
     content
 }
 
-/// One line of every kind that is not taken.
+/// One line of every rejected kind.
 #[must_use]
 pub fn bad_lines() -> Vec<Vec<u8>> {
     let good = line(7, 1);
@@ -90,7 +89,7 @@ pub fn bad_lines() -> Vec<Vec<u8>> {
     ]
 }
 
-/// How an object is stored.
+/// The compression of an object.
 #[derive(Clone, Copy, Debug)]
 pub enum Compression {
     Gzip,
@@ -98,7 +97,7 @@ pub enum Compression {
     Bzip2,
 }
 
-/// Compresses, as the usual programs do.
+/// Compresses like the usual programs.
 pub async fn compress(compression: Compression, content: &[u8]) -> Vec<u8> {
     let mut encoder: Pin<Box<dyn AsyncRead + Send + '_>> = match compression {
         Compression::Gzip => Box::pin(GzipEncoder::new(content)),

@@ -1,5 +1,5 @@
-//! What must come out: a fold over the objects in order, line by line, the last line wins. Nothing here is shared with
-//! the programs.
+//! The oracle: the expected result is a fold over the objects in order, line by line, the last line wins. It shares no code
+//! with the programs.
 
 #![expect(
     clippy::unwrap_used,
@@ -21,10 +21,10 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-/// The longest line that the tests' settings allow, in bytes.
+/// The maximum line length in the tests' settings, in bytes.
 pub const MAX_LINE: usize = 2048;
 
-/// How much of a longer line is kept, in bytes.
+/// How many bytes of a longer line are kept.
 const KEPT: usize = 4096;
 
 /// A row of the table: all columns of a record.
@@ -39,10 +39,10 @@ pub struct Product {
     pub description: String,
 }
 
-/// A line that is not taken.
+/// A rejected line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reject {
-    /// The object's place in the order, from 1: the number that an empty ledger gives it.
+    /// The object's number in an empty ledger, from 1.
     pub object: i64,
     pub line: i64,
     pub offset: i64,
@@ -50,35 +50,35 @@ pub struct Reject {
     pub raw: Vec<u8>,
 }
 
-/// What must stand in the database at the end.
+/// The expected state of the database.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     pub rows: BTreeMap<i64, Product>,
     pub rejects: BTreeSet<Reject>,
-    /// Lines that the database refuses, outdone by others: they are superseded where those came first.
+    /// Lines that the database refuses and others supersede: superseded or rejected, by the order of commits.
     pub may_be_rejected: BTreeSet<Reject>,
     /// Per object, the lines that are not blank.
     pub lines: Vec<i64>,
     /// Per object, all lines.
     pub all_lines: Vec<i64>,
     refusal: Option<Refusal>,
-    /// Per id, the line that was refused last, as long as no other has outdone it.
+    /// Per id, the line that was refused last, until another one supersedes it.
     refused: BTreeMap<i64, Reject>,
 }
 
-/// What the database refuses of good lines, and the reason of such rejects.
+/// Which valid lines the database refuses, and the reason of the rejection.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal {
     pub refuses: fn(&Product) -> bool,
     pub reason: &'static str,
 }
 
-/// Folds decompressed objects in their order.
+/// Folds decompressed objects in order.
 pub fn fold<T: AsRef<[u8]>>(objects: &[T]) -> Expected {
     fold_refusing(objects, None)
 }
 
-/// The same with a database that refuses rows.
+/// Like `fold`, with a database that refuses rows.
 pub fn fold_refusing<T: AsRef<[u8]>>(objects: &[T], refusal: Option<Refusal>) -> Expected {
     let mut expected = Expected {
         refusal,
@@ -91,7 +91,7 @@ pub fn fold_refusing<T: AsRef<[u8]>>(objects: &[T], refusal: Option<Refusal>) ->
 }
 
 impl Expected {
-    /// How many lines there are that are not blank.
+    /// The number of lines that are not blank.
     #[must_use]
     pub fn total(&self) -> i64 {
         self.lines.iter().sum()
@@ -113,7 +113,7 @@ impl Expected {
             let judged = if is_long {
                 Err("line_too_long")
             } else {
-                judge(text)
+                parse(text)
             };
             if is_long || !text.trim_ascii().is_empty() {
                 taken += 1;
@@ -167,8 +167,8 @@ const FIELDS: [&str; 7] = [
     "description",
 ];
 
-/// A line with one thing wrong at most: with several, which one is told is not fixed.
-fn judge(line: &[u8]) -> Result<Product, &'static str> {
+/// Parses a line with at most one error: with several, the reported reason is not defined.
+fn parse(line: &[u8]) -> Result<Product, &'static str> {
     let text = std::str::from_utf8(line).map_err(|_| "invalid_utf8")?;
     let value: Value = serde_json::from_str(text).map_err(|_| "invalid_json")?;
     let object = value.as_object().ok_or("wrong_type")?;
@@ -203,7 +203,7 @@ fn id(value: &Value, fields: &[(String, Box<RawValue>)]) -> Result<i64, &'static
     }
 }
 
-/// A whole number, however it is spelled: its digits, with the point moved through them.
+/// An integer in any spelling: its digits, with the decimal point shifted.
 fn whole(token: &str) -> Result<i64, &'static str> {
     let (number, exponent) = token.split_once(['e', 'E']).unwrap_or((token, "0"));
     let (sign, number) = number
@@ -236,7 +236,7 @@ fn whole(token: &str) -> Result<i64, &'static str> {
     plain.parse().map_err(|_| "out_of_range")
 }
 
-/// Prices here have few digits: a float shows them as they are.
+/// Prices here have few digits: a float represents them exactly.
 fn price(value: &Value) -> Result<String, &'static str> {
     let price = value.as_f64().ok_or("wrong_type")?;
     if (0.0..1e12).contains(&price) {
@@ -257,7 +257,7 @@ fn text_of(value: &Value, must_say_something: bool) -> Result<String, &'static s
     Ok(text.to_owned())
 }
 
-/// The fields of an object as they are spelled, each as often as it stands there.
+/// The fields of an object with their raw values, including duplicates.
 struct Fields(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Fields {
@@ -283,7 +283,7 @@ impl<'de> Deserialize<'de> for Fields {
 }
 
 #[test]
-fn whole_number_is_one_in_every_spelling() {
+fn integer_is_accepted_in_every_spelling() {
     for (token, number) in [
         ("1", Ok(1)),
         ("-0", Ok(0)),
@@ -308,7 +308,7 @@ fn line(id: i64, title: &str) -> String {
 }
 
 #[test]
-fn last_line_that_the_database_takes_wins() {
+fn last_line_that_the_database_accepts_wins() {
     let refusal = Refusal {
         refuses: |product| product.title == "no",
         reason: "refused_by_database",
@@ -329,7 +329,7 @@ fn last_line_that_the_database_takes_wins() {
 }
 
 #[test]
-fn last_line_wins_and_every_line_has_its_place() {
+fn last_line_wins_and_every_line_is_counted() {
     let first = format!("\u{feff}{}\r\n\r\nnonsense\n{}", line(1, "a"), line(2, "a"));
     let second = format!("{}\n{}\n", line(1, "b"), line(0, "b"));
     let expected = fold(&[&first, &second]);

@@ -1,4 +1,4 @@
-//! What stands in a database, and where it differs from what must.
+//! Reads the state of a database, and compares it with the expected one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,8 +9,8 @@ use sea_orm::{DatabaseConnection, DbErr, FromQueryResult, Statement};
 
 use crate::{Expected, Product, Reject};
 
-/// So much of a rejected line is told, in characters.
-const TOLD: usize = 80;
+/// How many characters of a rejected line are shown.
+const MAX_SHOWN_CHARS: usize = 80;
 
 /// An object of the ledger, with the counts of its chunks.
 #[derive(Clone, Debug, FromQueryResult)]
@@ -32,7 +32,7 @@ impl Object {
     /// All objects in the order of their numbers.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// If the database is unavailable.
     pub async fn all(db: &DatabaseConnection) -> Result<Vec<Self>, DbErr> {
         let counts = ["inserted", "updated", "unchanged", "superseded", "rejected"].map(|count| {
             format!(
@@ -47,29 +47,29 @@ impl Object {
         read(db, &sql).await
     }
 
-    /// The lines whose fate is known.
+    /// The committed lines.
     #[must_use]
     pub fn lines(&self) -> i64 {
         self.inserted + self.updated + self.unchanged + self.superseded + self.rejected
     }
 }
 
-/// All that stands in a database.
+/// The state of a database.
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub objects: Vec<Object>,
     pub rows: BTreeMap<i64, Product>,
-    /// Each with the message that came with it.
+    /// Rejected lines with their messages.
     pub rejects: Vec<(Reject, String)>,
 }
 
-/// What is not as it must be.
+/// A difference from the expected state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub kind: Kind,
-    /// How many lines it is about.
+    /// How many lines it concerns.
     pub lines: u64,
-    /// In words.
+    /// A description.
     pub what: String,
 }
 
@@ -77,14 +77,14 @@ pub struct Difference {
 pub enum Kind {
     /// A row, a rejected line or counted lines are missing.
     Lost,
-    /// Something stands there or was counted twice.
+    /// Something is stored or was counted twice.
     Doubled,
-    /// Something says what no line says.
+    /// Something has content that no line has.
     Wrong,
 }
 
 impl Difference {
-    /// One about one line.
+    /// A difference of one line.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
         let what = what.into();
         Self {
@@ -107,10 +107,10 @@ impl fmt::Display for Difference {
 }
 
 impl Standing {
-    /// Reads the tables one after the other: nobody must be writing.
+    /// Reads the tables one after the other, so there must be no writers.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// If the database is unavailable.
     pub async fn read(db: &DatabaseConnection) -> Result<Self, DbErr> {
         let products = "SELECT id, title, CAST(price AS TEXT) AS price, category, brand, url, description FROM products";
         let products: Vec<Product> = read(db, products).await?;
@@ -124,7 +124,7 @@ impl Standing {
         })
     }
 
-    /// All that must hold of a load whose objects are all done.
+    /// The differences for a load whose objects are all done.
     #[must_use]
     pub fn differences(&self, expected: &Expected) -> Vec<Difference> {
         let mut differences = self.not_done(|_| false);
@@ -133,7 +133,7 @@ impl Standing {
         differences
     }
 
-    /// Objects that are not done, but for those that may be so.
+    /// Objects that are not done, except for allowed ones.
     pub fn not_done(&self, may_be_so: impl Fn(&Object) -> bool) -> Vec<Difference> {
         let open = self
             .objects
@@ -143,8 +143,8 @@ impl Standing {
             .collect()
     }
 
-    /// Rows, rejected lines and the counts of objects where they are not what the fold says. Of an object that was read in
-    /// part nobody can say which lines those were: it may have fewer, and must say why.
+    /// Differences of rows, rejected lines and counts from the fold. For an object that was read in part it is not known
+    /// which lines were read: it may have fewer, and must have an error.
     pub fn not_accounted_for(
         &self,
         expected: &Expected,
@@ -167,7 +167,7 @@ impl Standing {
         differences
     }
 
-    /// Every row was inserted once. After a replay that does not hold: it finds the rows that the first reading made.
+    /// Checks that every row was inserted once. Not valid after a replay, which finds the rows of the first commit.
     #[must_use]
     pub fn not_inserted(&self) -> Option<Difference> {
         let inserted: i64 = self.objects.iter().map(|object| object.inserted).sum();
@@ -176,7 +176,7 @@ impl Standing {
         (usize::try_from(inserted) != Ok(rows)).then(|| Difference::new(Kind::Wrong, what))
     }
 
-    /// Rows that are missing, say something else than they must, or must not be.
+    /// Rows that are missing, have wrong content, or must not exist.
     #[must_use]
     pub fn wrong_rows(&self, expected: &BTreeMap<i64, Product>) -> Vec<Difference> {
         let ids: BTreeSet<&i64> = self.rows.keys().chain(expected.keys()).collect();
@@ -187,7 +187,7 @@ impl Standing {
         wrong
             .map(|(id, row, must_be)| match (row, must_be) {
                 (None, _) => Difference::new(Kind::Lost, format!("row {id} is missing")),
-                (Some(row), None) => Difference::new(Kind::Wrong, format!("no line says {row:?}")),
+                (Some(row), None) => Difference::new(Kind::Wrong, format!("no line has {row:?}")),
                 (Some(row), Some(must_be)) => {
                     let what = format!("row {id} is {row:?} and must be {must_be:?}");
                     Difference::new(Kind::Wrong, what)
@@ -281,7 +281,7 @@ fn of(object: &Object, expected: &Expected) -> Option<(i64, i64)> {
 
 fn told(reject: &Reject) -> String {
     let raw = String::from_utf8_lossy(&reject.raw);
-    let raw: String = raw.chars().take(TOLD).collect();
+    let raw: String = raw.chars().take(MAX_SHOWN_CHARS).collect();
     let Reject {
         object,
         line,
@@ -355,7 +355,7 @@ mod tests {
         }
     }
 
-    /// What is told when something was changed.
+    /// The differences that a change causes.
     fn kinds(change: impl FnOnce(&mut Standing)) -> Vec<Kind> {
         let mut standing = standing();
         change(&mut standing);
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_of_what_is_as_it_must_be() {
+    fn expected_state_has_no_differences() {
         assert_eq!(kinds(|_| {}), []);
     }
 
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_are_compared_with_their_places() {
+    fn rejects_are_compared_with_their_positions() {
         assert_eq!(
             kinds(|standing| standing.rejects.clear()),
             [Kind::Wrong, Kind::Lost]

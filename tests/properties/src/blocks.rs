@@ -1,8 +1,8 @@
-//! Content in blocks, as a source may give it.
+//! Divides content into blocks, as a source may return it.
 
 use bytes::Bytes;
 
-/// Blocks of these lengths plus one, again and again, until the content ends.
+/// Blocks of these lengths plus one in a cycle, until the content ends.
 pub(crate) fn blocks(content: &[u8], lengths: &[u8]) -> Vec<Bytes> {
     let (mut rest, mut blocks) = (content, Vec::new());
     for length in lengths.iter().cycle() {

@@ -1,4 +1,4 @@
-//! Decompression of what a bucket may hold: what a compressor made, parts of it, and bytes of any kind.
+//! Decompression of compressed content, parts of it, and arbitrary bytes.
 
 use std::pin::Pin;
 
@@ -8,17 +8,17 @@ use async_compression::{
     tokio::bufread::{BzEncoder, GzipEncoder, ZstdEncoder},
 };
 use futures::{StreamExt, executor::block_on, stream};
-use jetline_fetcher::decode::{BLOCK, DecodeError, WINDOW_LOG, decode};
+use jetline_fetcher::decode::{BLOCK, DEFAULT_WINDOW_LOG, DecodeError, decode};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::blocks::blocks;
 
 const NAMES: [&str; 4] = ["a.jsonl", "a.gz", "a.zst", "a.bz2"];
 
-/// Enough of what a decompression bomb holds.
+/// How many bytes of a decompression bomb are read.
 const ENOUGH: usize = 1 << 20;
 
-/// What is read, and how it ends.
+/// The decoded bytes, and the end.
 #[derive(Debug, PartialEq, Eq)]
 struct Read {
     content: Vec<u8>,
@@ -33,12 +33,12 @@ enum End {
     Damaged,
     Trailing,
     Window,
-    /// There may be more; reading was given up.
+    /// The limit was reached.
     Enough,
 }
 
-/// The same comes out whatever the blocks that an object comes in; what was compressed comes out whole, and of a part of
-/// it a part. Memory stays bounded.
+/// The result does not depend on the blocks; compressed content is decoded completely, and a part of it gives a part.
+/// Memory is bounded.
 pub fn holds(input: &[u8]) {
     let mut input = Unstructured::new(input);
     let Ok([choice, cut_off, first, second]) = input.arbitrary::<[u8; 4]>() else {
@@ -64,7 +64,7 @@ fn what_was_compressed_comes_out(name: &str, content: &[u8], members: u8, length
     let member = compressed(name, content);
     let stored = member.repeat(usize::from(members));
     let read = read(name, &stored, lengths);
-    // Of text without a name it is not known whether it is text.
+    // Without an extension, plain text may be detected as something else.
     if name != NAMES[0] {
         assert_eq!(read.content, content.repeat(usize::from(members)));
         assert_eq!(read.end, End::Complete);
@@ -90,7 +90,7 @@ fn a_part_gives_a_part(name: &str, content: &[u8], cut_off: usize, length: u8) {
     assert_eq!(read.end, end);
 }
 
-/// The content as the name says; without a word of it, as it is.
+/// The content, compressed as the extension says.
 fn compressed(name: &str, content: &[u8]) -> Vec<u8> {
     let level = Level::Fastest;
     let mut encoder: Pin<Box<dyn AsyncRead + '_>> = match name {
@@ -100,13 +100,17 @@ fn compressed(name: &str, content: &[u8]) -> Vec<u8> {
         _ => Box::pin(content),
     };
     let mut stored = Vec::new();
-    block_on(encoder.read_to_end(&mut stored)).expect("memory takes it");
+    block_on(encoder.read_to_end(&mut stored)).expect("writing to memory succeeds");
     stored
 }
 
 fn read(name: &str, stored: &[u8], lengths: &[u8]) -> Read {
     let blocks = blocks(stored, lengths).into_iter().map(Ok);
-    let mut blocks = Box::pin(decode(name, stream::iter(blocks).boxed(), WINDOW_LOG));
+    let mut blocks = Box::pin(decode(
+        name,
+        stream::iter(blocks).boxed(),
+        DEFAULT_WINDOW_LOG,
+    ));
     let mut content = Vec::new();
     block_on(async {
         while let Some(block) = blocks.next().await {
@@ -116,7 +120,7 @@ fn read(name: &str, stored: &[u8], lengths: &[u8]) -> Read {
                     content.extend_from_slice(&block);
                 }
                 Err(error) => {
-                    assert!(blocks.next().await.is_none(), "more behind {error}");
+                    assert!(blocks.next().await.is_none(), "a block after {error}");
                     let end = end(&error);
                     return Read { content, end };
                 }
@@ -134,11 +138,11 @@ fn read(name: &str, stored: &[u8], lengths: &[u8]) -> Read {
 
 fn end(error: &DecodeError) -> End {
     match error {
-        DecodeError::Source(error) => panic!("no source says {error}"),
-        DecodeError::Foreign { .. } => panic!("nobody asked what it is"),
+        DecodeError::Source(error) => panic!("the source cannot fail: {error}"),
+        DecodeError::NotJsonLines { .. } => panic!("the content was not checked"),
         DecodeError::Mismatch { .. } => End::Mismatch,
         DecodeError::Truncated { .. } => End::Truncated,
-        DecodeError::Damaged { .. } => End::Damaged,
+        DecodeError::Corrupt { .. } => End::Damaged,
         DecodeError::Trailing { .. } => End::Trailing,
         DecodeError::Window { .. } => End::Window,
     }

@@ -1,7 +1,7 @@
-//! What must hold for any input at all, as functions of bytes that panic where it does not.
+//! Properties that hold for any input, as functions of bytes that panic if violated.
 //!
-//! A fuzzer calls them with what it makes up (`fuzz/`), and a test of this crate with what is worth keeping of that
-//! (`fuzz/corpus`). The first bytes of an input choose limits and sizes of blocks, the rest is content.
+//! Fuzz targets (`fuzz/`) call them with generated inputs, and a test of this crate with the corpus (`fuzz/corpus`). The
+//! first bytes of an input select limits and block sizes, the rest is content.
 
 mod blocks;
 pub mod decode;
@@ -11,10 +11,10 @@ pub mod secrets;
 pub mod settings;
 pub mod split;
 
-/// Something that must hold for all bytes; it panics for those for which it does not.
+/// A property of all inputs; panics if violated.
 pub type Property = fn(&[u8]);
 
-/// Every property, by the name of its fuzz target and of the folder of its corpus.
+/// Every property, by the name of its fuzz target and corpus directory.
 pub const ALL: [(&str, Property); 6] = [
     ("decode", decode::holds),
     ("line", line::holds),

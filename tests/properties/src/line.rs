@@ -1,5 +1,5 @@
-//! One line of products: what is taken can be stored and says the same when it is read back; what is rejected says why
-//! and where; and no good line is rejected, by the word of a reader that shares nothing with the programs.
+//! A line of products: an accepted one can be stored and survives the round trip; a rejected one has a reason and a
+//! position; and no valid line is rejected, according to an independent parser.
 
 use jetline_records::{
     Column, Decimal, Fingerprint, Key, Reason, Record, Rejection, Row, Table,
@@ -8,7 +8,7 @@ use jetline_records::{
 };
 use sea_orm::{Value, prelude::ColumnType};
 
-/// See above. The line ends at the first newline of the input, as lines do.
+/// The property. The line ends at the first newline of the input.
 pub fn holds(input: &[u8]) {
     let line = input.split(|byte| *byte == b'\n').next();
     let line = line.unwrap_or_default();
@@ -37,7 +37,7 @@ fn fits(column: &Column, value: &Value) -> bool {
     match (&column.column_type, value) {
         (ColumnType::BigInteger, Value::BigInt(Some(_))) => true,
         (ColumnType::Decimal(_), Value::Decimal(Some(price))) => {
-            // SQLite holds the digits.
+            // SQLite stores the digits.
             let read = price.to_string().parse::<Decimal>();
             read.is_ok_and(|read| Value::from(read) == *value)
         }
@@ -47,8 +47,8 @@ fn fits(column: &Column, value: &Value) -> bool {
 }
 
 fn comes_back_from_its_canonical_form(line: &[u8], row: &Row) {
-    let text = std::str::from_utf8(line).expect("it was taken");
-    let record: Model = record(text).expect("it was taken");
+    let text = std::str::from_utf8(line).expect("it was accepted");
+    let record: Model = record(text).expect("it was accepted");
     let canonical = serde_json::to_string(&record).expect("a record is JSON");
     assert_eq!(parse::<Model>(canonical.as_bytes()).as_ref(), Ok(row));
     assert_eq!(Fingerprint::of(&record).ok(), Some(row.fingerprint));
@@ -57,7 +57,7 @@ fn comes_back_from_its_canonical_form(line: &[u8], row: &Row) {
 
 fn says_why_and_where(line: &[u8], Rejection { reason, message }: &Rejection) {
     assert!(!message.is_empty());
-    // It may quote the line, and is cut.
+    // It may quote the line, and is truncated.
     assert!(message.len() <= 1024, "{message}");
     let is_of_the_writer = matches!(reason, Reason::LineTooLong | Reason::RefusedByDatabase);
     assert!(!is_of_the_writer, "{reason}");
@@ -75,7 +75,7 @@ fn says_why_and_where(line: &[u8], Rejection { reason, message }: &Rejection) {
 }
 
 fn agrees_with_another_reader(line: &[u8], parsed: &Result<Row, Rejection>) {
-    // It reads an object: it leaves out the mark at the beginning.
+    // It parses an object, and skips a byte order mark.
     if line.starts_with("\u{feff}".as_bytes()) {
         return;
     }
@@ -97,7 +97,7 @@ fn agrees_with_another_reader(line: &[u8], parsed: &Result<Row, Rejection>) {
                 assert_eq!(row.values[column], Value::from(text.as_str()));
             }
         }
-        // It reads prices as floats, which round what 28 digits cannot hold.
+        // It parses prices as floats, which round numbers of more digits.
         Err(rejection) => {
             let of_price = rejection.message.starts_with("price: number out of range");
             assert!(of_price, "{rejection}, but it is {product:?}");
@@ -105,7 +105,7 @@ fn agrees_with_another_reader(line: &[u8], parsed: &Result<Row, Rejection>) {
     }
 }
 
-/// The line as a number by itself.
+/// The line as a number.
 fn number_comes_back(line: &[u8]) {
     let Ok(number) = serde_json::from_slice::<Decimal>(line) else {
         return;

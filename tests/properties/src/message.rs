@@ -1,4 +1,4 @@
-//! Messages of a stream, whoever wrote them, and the chunks that they carry.
+//! Messages of a stream from any publisher, and their chunks.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,10 @@ use jetline_records::{ObjectId, registry};
 use jetline_runtime::telemetry::TraceContext;
 use jetline_writer::parse;
 
-/// A message is a chunk or is explained; a chunk comes back from its message; and the lines of every chunk are accounted
-/// for.
+/// A message is parsed as a chunk or refused with a reason; a chunk survives the round trip; and the lines of every chunk
+/// are all counted.
 ///
-/// The input is taken twice: as the text of a message, which is headers, an empty line and a body; and as what a chunk is
-/// made of.
+/// The input is used twice: as the text of a message (headers, an empty line and a body), and as the fields of a chunk.
 pub fn holds(input: &[u8]) {
     let (headers, body) = text(input);
     match message::chunk(received(headers, body)) {
@@ -51,12 +50,12 @@ fn chunk(input: &mut Unstructured) -> Result<Chunk> {
         let name = input.bytes(length.min(input.len()))?;
         Ok(String::from_utf8_lossy(name).into_owned())
     };
-    let (registration, dataset, reading) = (name()?, name()?, name()?);
+    let (incarnation, dataset, read_attempt) = (name()?, name()?, name()?);
     let object = |number: i32| ObjectId::new(number.into()).unwrap_or_default();
     Ok(Chunk {
-        registration,
+        incarnation,
         dataset,
-        reading,
+        read_attempt,
         object: object(input.arbitrary()?),
         settled: object(input.arbitrary()?),
         start: input.arbitrary()?,
@@ -75,9 +74,9 @@ fn trace(input: &mut Unstructured) -> Result<Option<TraceContext>> {
     Ok(TraceContext::parse(&header))
 }
 
-/// Only of what may be sent: a message of another writer may name its dataset as it likes.
+/// Only for valid chunks: a message of another publisher may have any dataset name.
 fn comes_back(chunk: &Chunk) {
-    if message::acceptable(chunk, usize::MAX).is_err() {
+    if message::check(chunk, usize::MAX).is_err() {
         return;
     }
     let headers = message::headers(chunk);
@@ -90,18 +89,18 @@ fn comes_back(chunk: &Chunk) {
     lines_add_up(&again);
 }
 
-/// A header's value is trimmed on its way, and all of them have room.
+/// Header values are trimmed in transit, and all fit the size limit.
 fn travels(headers: &HeaderMap) {
     let mut bytes = "NATS/1.0\r\n\r\n".len();
     for (name, values) in headers.iter() {
         let [value] = &values[..] else {
-            panic!("{name} stands twice");
+            panic!("{name} occurs twice");
         };
         let value = value.as_str();
         assert!(value.bytes().all(|byte| byte.is_ascii_graphic()), "{value}");
         bytes += name.to_string().len() + value.len() + ": \r\n".len();
     }
-    assert!(bytes <= message::HEADER_ROOM);
+    assert!(bytes <= message::MAX_HEADER_BYTES);
 }
 
 fn lines_add_up(chunk: &Chunk) {

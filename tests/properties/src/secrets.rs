@@ -1,4 +1,4 @@
-//! Addresses with a password in them, however it was written.
+//! URLs with a password in any encoding.
 
 use arbitrary::{Result, Unstructured};
 use jetline_runtime::settings::{SecretUrl, redacted};
@@ -24,13 +24,13 @@ const PLACES: [&str; 4] = [
     "",
 ];
 
-/// What stands in every password, and in nothing else.
-const SECRET: &str = "geheim";
+/// The part of every password that must never be shown.
+const SECRET: &str = "hunter2";
 
-/// Nothing that is shown of an address holds its password, and no error about it does.
+/// No display of a URL and no error about it contains its password.
 ///
-/// The first bytes of the input choose scheme, place and user, the rest is what stands around the secret in the
-/// password: a line before it, and what follows.
+/// The first bytes of the input select scheme, host and user, the rest is the password around the secret: a line before it,
+/// and what follows.
 pub fn holds(input: &[u8]) {
     let Ok(text) = address(Unstructured::new(input)) else {
         return;

@@ -1,12 +1,12 @@
-//! What users write: sources with wildcards, sizes, durations and addresses.
+//! Values of settings: sources with wildcards, sizes, durations and URLs.
 
 use jetline_runtime::settings::{self, SecretUrl};
 use jetline_source::{Location, Pattern};
 use url::Url;
 
-/// Each is read or refused with a reason; what is read is what was written; and no secret is shown.
+/// Each is parsed or refused with a reason; parsed values are exact; and no secret is shown.
 ///
-/// The first line of the input is what is written, the second a key.
+/// The first line of the input is the value, the second a key.
 pub fn holds(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
@@ -37,7 +37,7 @@ fn pattern(text: &str, key: &str) {
     };
     assert_eq!(pattern.as_str(), text);
     let prefix = pattern.prefix();
-    // A backslash is no part of the prefix, what is behind it is.
+    // A backslash is not part of the prefix, the character after it is.
     if text.contains('\\') {
         assert!(prefix.len() <= text.len());
     } else {
@@ -46,7 +46,7 @@ fn pattern(text: &str, key: &str) {
     }
     let matches = pattern.matches(key);
     assert!(!matches || (key.starts_with(prefix) && !key.ends_with('/')));
-    // Without wildcards every name belongs that is longer than the prefix, unless it is hidden.
+    // Without wildcards every longer name matches, unless it is hidden.
     if !pattern.is_glob() && !prefix.ends_with('/') {
         assert!(prefix.is_empty() || pattern.matches(prefix), "{text}");
         assert!(pattern.matches(&format!("{prefix}x")), "{text}");

@@ -1,18 +1,18 @@
-//! The splitter, against what a chunk is said to be.
+//! The splitter, against the specification of a chunk.
 
 use arbitrary::Unstructured;
 use bytes::Bytes;
-use jetline_fetcher::split::{Cut, Limits, OVERSIZED_BODY, Splitter};
+use jetline_fetcher::split::{Limits, OVERSIZED_BODY, RawChunk, Splitter};
 
 use crate::blocks::blocks;
 
-/// What this byte stands for, so that a short input holds a line longer than what is kept of it.
+/// A byte and its expansion, so that a short input can have a line longer than `OVERSIZED_BODY`.
 const LONG: (u8, &[u8]) = (1, &[b'x'; 600]);
 
-/// How often it does, so that no input is slow.
+/// How often it is expanded, so that no input is slow.
 const MAX_LONG: usize = 8;
 
-/// Content, and where its splitting begins.
+/// Content, and the start of the splitting.
 struct Case<'a> {
     limits: Limits,
     start: u64,
@@ -20,8 +20,8 @@ struct Case<'a> {
     content: &'a [u8],
 }
 
-/// Cuts follow one another, hold whole lines within the limits, as many as fit, and are the same whatever the blocks and
-/// wherever the splitting began.
+/// Chunks are contiguous, have as many whole lines as fit the limits, and do not depend on the blocks or on the chunk at
+/// which the splitting starts.
 pub fn holds(input: &[u8]) {
     let mut input = Unstructured::new(input);
     let Ok([chunk, line, start, first]) = input.arbitrary::<[u8; 4]>() else {
@@ -46,7 +46,7 @@ pub fn holds(input: &[u8]) {
     }
 }
 
-/// About the first line that there is, and about the last that can be.
+/// Near the first line number, and near the last.
 fn first_line(number: u8) -> u32 {
     match number.checked_sub(128) {
         None => u32::from(number) + 1,
@@ -69,15 +69,15 @@ fn lengthened(content: &[u8]) -> Vec<u8> {
     lengthened
 }
 
-/// All cuts, and whether they end because lines can no longer be numbered.
-type Cuts = (Vec<Cut>, bool);
+/// All chunks, and whether they end because line numbers ran out.
+type Cuts = (Vec<RawChunk>, bool);
 
 impl Case<'_> {
     fn holds(&self, lengths: [u8; 4]) {
         let cuts = self.cuts(&lengths, Splitter::finish);
         self.follow_the_rule(&cuts);
         self.number_every_line(&cuts);
-        // Many lines in single bytes are slow to cut again and again.
+        // Many lines in single bytes are slow to split repeatedly.
         let shortest = if self.content.len() < 600 { 0 } else { 40 };
         for other in [&lengths[..1], &[shortest], &[255]] {
             assert_eq!(self.cuts(other, Splitter::finish), cuts, "in other blocks");
@@ -126,7 +126,7 @@ impl Case<'_> {
         }
     }
 
-    fn is_within_limits(&self, cut: &Cut) {
+    fn is_within_limits(&self, cut: &RawChunk) {
         let Limits {
             chunk_bytes,
             chunk_lines,
@@ -180,7 +180,7 @@ impl Case<'_> {
             content: &self.content[..whole.map_or(0, |at| at + 1)],
             ..*self
         };
-        let (kept, _) = self.cuts(lengths, Splitter::break_off);
+        let (kept, _) = self.cuts(lengths, Splitter::truncate);
         assert_eq!(kept, undamaged.cuts(lengths, Splitter::finish).0);
     }
 
@@ -190,10 +190,10 @@ impl Case<'_> {
     }
 }
 
-/// Takes what is certain; true when lines can no longer be numbered.
-fn take(splitter: &mut Splitter, cuts: &mut Vec<Cut>) -> bool {
+/// Takes the certain chunks; true if line numbers ran out.
+fn take(splitter: &mut Splitter, cuts: &mut Vec<RawChunk>) -> bool {
     loop {
-        match splitter.cut() {
+        match splitter.next_chunk() {
             Ok(Some(cut)) => cuts.push(cut),
             Ok(None) => return false,
             Err(_) => return true,

@@ -1,4 +1,4 @@
-//! How the services of a run are put together, in process or as programs, with the faults in between.
+//! Builds the services of a run, in process or as programs, with the fault injection.
 
 use std::{num::NonZeroUsize, path::PathBuf, process::Command, sync::Arc, time::Duration};
 
@@ -18,25 +18,25 @@ use crate::programs;
 use super::{
     fault::Part,
     injector::Injector,
-    lane::Lane,
     plan::Plan,
-    ports::{Breaker, BrokenDedup, BrokenQueue, BrokenSource},
+    ports::{Breaker, FaultyDedup, FaultyQueue, FaultySource},
     refusal::{ROLE, Refusal},
-    statements::BrokenDatabase,
+    slot::Slot,
+    statements::FaultyDatabase,
     step::Role,
 };
 
 pub(crate) const BUCKET: &str = "bucket";
 
-/// The acknowledgement wait of all runs: a crashed writer's chunks come again after it.
+/// The acknowledgement wait of all runs: a crashed writer's chunks are redelivered after it.
 pub(crate) const ACK_WAIT: Duration = Duration::from_secs(1);
 
-/// The lease of all runs: what a fetcher reads that does not renew it, another one reads.
+/// The lease of all runs: after it, another fetcher reads the objects of a fetcher that does not renew it.
 pub(crate) const LEASE: Duration = Duration::from_secs(1);
 
-/// What all instances of a run have in common.
+/// What all instances of a run share.
 pub(crate) struct Site {
-    pub(crate) lane: Arc<Lane>,
+    pub(crate) slot: Arc<Slot>,
     pub(crate) plan: Plan,
     pub(crate) injector: Injector,
     pub(crate) database: String,
@@ -45,7 +45,7 @@ pub(crate) struct Site {
     pub(crate) folder: PathBuf,
 }
 
-/// A fetcher, until it ends.
+/// Runs a fetcher until it ends.
 pub(crate) async fn fetch(
     site: &Site,
     breaker: Breaker,
@@ -53,21 +53,21 @@ pub(crate) async fn fetch(
 ) -> anyhow::Result<()> {
     let settings = fetcher_settings(&site.plan)?;
     let startup = StartupSettings {
-        startup_patience: Duration::from_secs(10),
+        startup_timeout: Duration::from_secs(10),
     };
     let s3 = S3Config {
         s3_part_size: site.plan.part_bytes,
         s3_parallel_parts: NonZeroUsize::MIN,
         access: Some(S3Access {
-            endpoint_url: site.lane.url(Role::Fetcher, Part::S3)?.to_string(),
-            access_key_id: site.lane.s3.access_key().to_owned(),
-            secret_access_key: site.lane.s3.secret_key().to_owned(),
+            endpoint_url: site.slot.url(Role::Fetcher, Part::S3)?.to_string(),
+            access_key_id: site.slot.s3.access_key().to_owned(),
+            secret_access_key: site.slot.s3.secret_key().to_owned(),
         }),
         ..S3Config::default()
     };
     let sources = Sources::open(&settings, &s3, &startup, &OwnDatabase::default()).await?;
     let sources = sources.map(|inner| {
-        Arc::new(BrokenSource {
+        Arc::new(FaultySource {
             inner,
             breaker: breaker.clone(),
         })
@@ -79,7 +79,7 @@ pub(crate) async fn fetch(
     Ok(())
 }
 
-/// A writer, until it ends.
+/// Runs a writer until it ends.
 pub(crate) async fn write(
     site: &Site,
     breaker: Breaker,
@@ -99,13 +99,13 @@ pub(crate) async fn write(
             redis_timeout: Duration::from_secs(1),
             ..RedisConfig::default()
         };
-        let url = site.lane.redis_url(breaker.instance)?;
+        let url = site.slot.redis_url(breaker.instance)?;
         Arc::new(Redis::connect(&url, &config).await?)
     } else {
         Arc::new(WithoutStore::off())
     };
     let seed = site.plan.seed ^ (breaker.instance.0 as u64 + 1) << 32;
-    let dedup = Arc::new(BrokenDedup { inner, breaker });
+    let dedup = Arc::new(FaultyDedup { inner, breaker });
     jetline_writer::run(&settings, queue, dedup, ledger, seed, shutdown).await?;
     Ok(())
 }
@@ -148,12 +148,12 @@ async fn queue(site: &Site, role: Role, breaker: Breaker) -> anyhow::Result<Arc<
         nats_ack_wait: ACK_WAIT,
         nats_replicas: 1,
     };
-    let url = site.lane.url(role, Part::Nats)?;
+    let url = site.slot.url(role, Part::Nats)?;
     let inner = Arc::new(JetStream::connect(&[url], &config, None).await?);
-    Ok(Arc::new(BrokenQueue { inner, breaker }))
+    Ok(Arc::new(FaultyQueue { inner, breaker }))
 }
 
-/// The ledger behind a proxy for its statements, and that behind the network.
+/// The ledger behind the statement proxy, which is behind the network proxy.
 async fn ledger(
     site: &Site,
     role: Role,
@@ -171,9 +171,9 @@ async fn database(
     role: Role,
     breaker: Breaker,
 ) -> anyhow::Result<(String, StatementProxy)> {
-    let server = site.lane.address(role, Part::Postgres);
-    let proxy = StatementProxy::start(server, Arc::new(BrokenDatabase::new(breaker))).await?;
-    let mut url: url::Url = site.lane.database(&site.database).parse()?;
+    let server = site.slot.address(role, Part::Postgres);
+    let proxy = StatementProxy::start(server, Arc::new(FaultyDatabase::new(breaker))).await?;
+    let mut url: url::Url = site.slot.database(&site.database).parse()?;
     let port = Some(proxy.address().port());
     url.set_port(port).ok().context("a URL without a port")?;
     if site.plan.refusal == Some(Refusal::Policy) {
@@ -187,7 +187,7 @@ async fn database(
     Ok((url.into(), proxy))
 }
 
-/// The command that starts a service as a program, and the proxy for its statements.
+/// The command that starts a service as a program, and its statement proxy.
 pub(crate) async fn command(
     site: &Site,
     breaker: Breaker,
@@ -200,22 +200,22 @@ pub(crate) async fn command(
     let plan = &site.plan;
     command.envs([
         ("DATABASE_URL", database),
-        ("NATS_URL", site.lane.url(role, Part::Nats)?.to_string()),
+        ("NATS_URL", site.slot.url(role, Part::Nats)?.to_string()),
         ("NATS_STREAM", site.stream.clone()),
         ("NATS_MAX_BYTES", plan.stream_bytes.to_string()),
         ("NATS_ACK_WAIT", format!("{}s", ACK_WAIT.as_secs())),
-        ("STARTUP_PATIENCE", "10s".to_owned()),
+        ("STARTUP_TIMEOUT", "10s".to_owned()),
     ]);
     match role {
         Role::Fetcher => command.envs([
             (
                 "AWS_ENDPOINT_URL",
-                site.lane.url(role, Part::S3)?.to_string(),
+                site.slot.url(role, Part::S3)?.to_string(),
             ),
-            ("AWS_ACCESS_KEY_ID", site.lane.s3.access_key().to_owned()),
+            ("AWS_ACCESS_KEY_ID", site.slot.s3.access_key().to_owned()),
             (
                 "AWS_SECRET_ACCESS_KEY",
-                site.lane.s3.secret_key().to_owned(),
+                site.slot.s3.secret_key().to_owned(),
             ),
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
             ("S3_PART_SIZE", plan.part_bytes.to_string()),
@@ -223,7 +223,7 @@ pub(crate) async fn command(
         ]),
         Role::Writer if !plan.dedup => command.env("DEDUP", "off"),
         Role::Writer => command.envs([
-            ("REDIS_URL", site.lane.redis_url(instance)?.to_string()),
+            ("REDIS_URL", site.slot.redis_url(instance)?.to_string()),
             ("REDIS_PREFIX", site.prefix.clone()),
             ("REDIS_TIMEOUT", "1s".to_owned()),
         ]),
@@ -240,5 +240,5 @@ pub(crate) async fn command(
 }
 
 fn size(number: usize) -> anyhow::Result<NonZeroUsize> {
-    NonZeroUsize::new(number).context("a plan with nobody")
+    NonZeroUsize::new(number).context("a plan without instances")
 }

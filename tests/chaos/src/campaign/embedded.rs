@@ -1,4 +1,4 @@
-//! A run of the program that needs no servers: its database is a file on a disk that gets full, and it is killed.
+//! A run of `jetline` without servers: it is killed, and the disk of its database gets full.
 
 use std::{
     fs,
@@ -18,37 +18,37 @@ use crate::programs;
 use super::{
     assembly::fetcher_flags,
     fault::{Fault, Kind, Part},
-    lane::Lane,
     plan::Plan,
     run::{Outcome, bucket, put_files},
+    slot::Slot,
     step::Role,
     verdict::{self, Verdict},
 };
 
-/// The size of the disk, in bytes: much more than what a run needs.
-const DISK: u64 = 32 << 20;
+/// The size of the disk, in bytes: much more than a run needs.
+const DISK_BYTES: u64 = 32 << 20;
 
-/// From one number of a fault to the next, in bytes that the database has grown by.
-const EVERY: u64 = 40 << 10;
+/// How many bytes the database grows between two positions of a fault.
+const BYTES_PER_POSITION: u64 = 40 << 10;
 
-/// How long the disk is full, in milliseconds: from less to more than the time for which SQLite waits for a lock.
+/// How long the disk is full, in milliseconds: from less to more than SQLite's busy timeout.
 const FULL: std::ops::Range<u64> = 50..7000;
 
-/// How often the program is started at most.
-const STARTS: u32 = 20;
+/// The most starts of the program.
+const MAX_STARTS: u32 = 20;
 
-/// A program that goes on so long hangs: others take seconds.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// The timeout of the program, which normally takes seconds.
+const TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Between two looks at the program and its database.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// The interval of polling the program and its database.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Runs a plan.
-pub(super) async fn run(lane: &Arc<Lane>, plan: Plan, folder: &Path) -> anyhow::Result<Outcome> {
-    put_files(lane, &plan).await;
-    let disk = SmallDisk::mount(DISK)?;
+pub(super) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::Result<Outcome> {
+    put_files(slot, &plan).await;
+    let disk = SmallDisk::mount(DISK_BYTES)?;
     let mut run = Run {
-        command: command(lane, &plan, folder, &disk)?,
+        command: command(slot, &plan, folder, &disk)?,
         log: folder.join("jetline.log"),
         disk,
         random: StdRng::seed_from_u64(!plan.seed),
@@ -62,7 +62,7 @@ pub(super) async fn run(lane: &Arc<Lane>, plan: Plan, folder: &Path) -> anyhow::
         let url = format!("sqlite://{}", copy.display());
         verdict::compare(&url, &plan, &mut verdict).await?;
     } else {
-        verdict.wrong("it does not end, or never well");
+        verdict.wrong("it does not end successfully");
     }
     let output = fs::read_to_string(&run.log)?;
     if output.contains("panicked") {
@@ -71,7 +71,7 @@ pub(super) async fn run(lane: &Arc<Lane>, plan: Plan, folder: &Path) -> anyhow::
     if !verdict.is_good() {
         verdict.find(&output[output.len().saturating_sub(600)..]);
     }
-    lane.s3.delete_bucket(&bucket(&plan));
+    slot.s3.delete_bucket(&bucket(&plan));
     Ok(Outcome {
         planned: plan.faults,
         fired: run.fired,
@@ -92,9 +92,9 @@ struct Run {
 }
 
 impl Run {
-    /// Starts the program until it says that everything is loaded.
+    /// Starts the program until it reports that everything is loaded.
     async fn until_complete(&mut self) -> anyhow::Result<bool> {
-        for _ in 0..STARTS {
+        for _ in 0..MAX_STARTS {
             let mut process = Process::start(self.disk.enter(&self.command), &self.log)?;
             let begin = Instant::now();
             loop {
@@ -104,23 +104,23 @@ impl Run {
                     }
                     break;
                 }
-                if begin.elapsed() > PATIENCE {
+                if begin.elapsed() > TIMEOUT {
                     return Ok(false);
                 }
                 let size = self.size();
-                let due = |fault: &Fault| size >= u64::from(fault.nth) * EVERY;
+                let due = |fault: &Fault| size >= u64::from(fault.nth) * BYTES_PER_POSITION;
                 if let Some(due) = self.left.iter().position(due) {
                     let fault = self.left.remove(due);
-                    self.strike(fault, &mut process).await?;
+                    self.inject(fault, &mut process).await?;
                     self.fired.push(fault);
                 }
-                sleep(LOOK_AGAIN).await;
+                sleep(POLL_INTERVAL).await;
             }
         }
         Ok(false)
     }
 
-    async fn strike(&mut self, fault: Fault, process: &mut Process) -> anyhow::Result<()> {
+    async fn inject(&mut self, fault: Fault, process: &mut Process) -> anyhow::Result<()> {
         if fault.kind == Kind::CrashBefore {
             process.kill();
             return Ok(());
@@ -137,27 +137,27 @@ impl Run {
         self.disk.folder().join("t.db")
     }
 
-    /// The bytes of the database and of its log.
+    /// The size of the database and its WAL, in bytes.
     fn size(&self) -> u64 {
         let files = [self.database(), self.database().with_extension("db-wal")];
-        // Before it is made there is none.
+        // Missing before it is created.
         let sizes = files.iter().filter_map(|file| fs::metadata(file).ok());
         sizes.map(|file| file.len()).sum()
     }
 }
 
-fn command(lane: &Lane, plan: &Plan, folder: &Path, disk: &SmallDisk) -> anyhow::Result<Command> {
+fn command(slot: &Slot, plan: &Plan, folder: &Path, disk: &SmallDisk) -> anyhow::Result<Command> {
     let mut command = Command::new(programs::find("jetline")?);
     command.arg("--exit").env_clear().current_dir(folder);
     command.envs(fetcher_flags(plan));
-    let endpoint = lane.url(Role::Fetcher, Part::S3)?;
-    let place = disk.place().join("t.db");
+    let endpoint = slot.url(Role::Fetcher, Part::S3)?;
+    let place = disk.mount_point().join("t.db");
     let place = place.to_str().context("a path that is not UTF-8")?;
     command.envs([
         ("DATABASE_URL", format!("sqlite://{place}")),
         ("AWS_ENDPOINT_URL", endpoint.to_string()),
-        ("AWS_ACCESS_KEY_ID", lane.s3.access_key().to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", lane.s3.secret_key().to_owned()),
+        ("AWS_ACCESS_KEY_ID", slot.s3.access_key().to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", slot.s3.secret_key().to_owned()),
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
         ("S3_PART_SIZE", plan.part_bytes.to_string()),
         ("S3_PARALLEL_PARTS", "1".to_owned()),

@@ -1,4 +1,4 @@
-//! What goes wrong, and where.
+//! The faults.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::step::{Role, Step};
 
-/// Something that goes wrong at the nth time that a step is taken in a run.
+/// A fault at the nth execution of a step in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) step: Step,
@@ -14,66 +14,66 @@ pub(crate) struct Fault {
     pub(crate) kind: Kind,
 }
 
-/// What goes wrong at a step.
+/// The kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Kind {
-    /// It is not taken, and fails.
+    /// The step is not executed, and fails.
     Error,
-    /// It is taken, and fails all the same: the reply is lost.
+    /// The step is executed and fails: the reply is lost.
     LostReply,
-    /// It takes its time.
+    /// The step is delayed.
     Delay,
-    /// It is taken twice.
+    /// The step is executed twice.
     Twice,
-    /// Whoever takes it crashes before.
+    /// The instance crashes before the step.
     CrashBefore,
-    /// Whoever takes it crashes after.
+    /// The instance crashes after the step.
     CrashAfter,
-    /// Something else breaks while it is held.
-    Blow(Blow),
+    /// A disruption happens while the step is held.
+    Disruption(Disruption),
 }
 
-/// What breaks outside of the services.
+/// A fault outside the services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Blow {
+pub(crate) enum Disruption {
     /// FLUSHALL.
     RedisFlushed,
-    /// SIGKILL, and an empty server again.
+    /// SIGKILL, then an empty server.
     RedisLost,
-    /// SIGKILL, and a server with the snapshot that was taken at this moment some claims ago.
+    /// SIGKILL, then a server with a snapshot from some claims before.
     RedisSnapshot,
-    /// SIGKILL, and the server again with its store.
+    /// SIGKILL, then the server with its store.
     NatsCrashed,
-    /// SIGKILL, and a server with an empty store.
+    /// SIGKILL, then a server with an empty store.
     NatsWiped,
-    /// No room for a while, then room and SIGKILL.
+    /// A full disk for a while, then space and SIGKILL.
     NatsDiskFull,
-    /// No room for the file that is the database, for a while.
+    /// A full disk under the SQLite database for a while.
     DatabaseDiskFull,
     StreamDeleted,
     ConsumerDeleted,
-    /// SIGKILL, bytes of its messages or of its consumers' state changed, and the server again.
+    /// Stopped, bytes of its messages or consumer state changed, then started.
     NatsMessagesDamaged,
     NatsConsumersDamaged,
-    /// Half of the writers reach another server for a while: half of a failover.
+    /// Half of the writers use another server for a while: a partial failover.
     RedisSplit,
-    /// A fast shutdown and a start.
+    /// A fast shutdown, then a start.
     PostgresRestarted,
-    /// An immediate shutdown, and recovery from the log.
+    /// An immediate shutdown, then recovery from the WAL.
     PostgresCrashed,
     BackendsTerminated,
-    /// The network between a service and a server.
-    Network(Role, Part, Trouble),
-    /// The next answers of S3.
-    S3(Answer),
+    /// A fault of the network between a service and a server.
+    Network(Role, Part, NetworkFault),
+    /// A fault of the next responses of S3.
+    S3(S3Response),
     /// An object of which a part was read.
     ObjectOverwritten,
     ObjectDeleted,
-    /// SIGSTOP of a program until its chunks are delivered to others, and SIGCONT.
+    /// SIGSTOP of a program until its chunks are redelivered to others, then SIGCONT.
     Stopped,
-    /// SIGSTOP of a fetcher beyond its lease, and SIGCONT: it goes on with an object that another one reads.
+    /// SIGSTOP of a fetcher beyond its lease, then SIGCONT: it continues with an object that another one reads.
     ReaderStopped,
-    /// Everything that all services hold in memory: SIGKILL of all of them.
+    /// SIGKILL of all services at once.
     AllKilled,
 }
 
@@ -86,19 +86,19 @@ pub(crate) enum Part {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Trouble {
+pub(crate) enum NetworkFault {
     /// All connections are reset.
-    Cut,
-    /// Nobody can connect for a while.
+    Reset,
+    /// New connections are refused for a while.
     Refused,
-    /// Nothing passes for a while, and nobody is told.
+    /// No data is forwarded for a while, without an error.
     Stalled,
-    /// Everything is late for a while.
+    /// Everything is slow for a while.
     Slow,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Answer {
+pub(crate) enum S3Response {
     Status500,
     Status503,
     Truncated,
@@ -109,11 +109,11 @@ pub(crate) enum Answer {
     Expired,
 }
 
-/// How long a step takes that is delayed: longer than most intervals of the services.
+/// The delay of a delayed step: longer than most intervals of the services.
 pub(crate) const DELAY: Duration = Duration::from_millis(700);
 
 impl Kind {
-    /// How a report calls it.
+    /// Its name in reports.
     pub(crate) fn name(self) -> String {
         match self {
             Self::Error => "error".to_owned(),
@@ -122,18 +122,18 @@ impl Kind {
             Self::Twice => "done twice".to_owned(),
             Self::CrashBefore => "crash before".to_owned(),
             Self::CrashAfter => "crash after".to_owned(),
-            Self::Blow(blow) => blow.name(),
+            Self::Disruption(disruption) => disruption.name(),
         }
     }
 
-    /// Whether it falls after the step was taken.
+    /// Whether it happens after the step.
     pub(crate) fn is_after(self) -> bool {
         matches!(self, Self::LostReply | Self::CrashAfter)
     }
 }
 
-impl Blow {
-    /// All that can break, in a fixed order.
+impl Disruption {
+    /// All disruptions, in a fixed order.
     pub(crate) fn all() -> Vec<Self> {
         let mut all = vec![
             Self::RedisFlushed,
@@ -158,23 +158,23 @@ impl Blow {
             Self::AllKilled,
         ];
         all.extend(LINKS.iter().flat_map(|(role, part)| {
-            let troubles = [
-                Trouble::Cut,
-                Trouble::Refused,
-                Trouble::Stalled,
-                Trouble::Slow,
+            let faults = [
+                NetworkFault::Reset,
+                NetworkFault::Refused,
+                NetworkFault::Stalled,
+                NetworkFault::Slow,
             ];
-            troubles.map(|trouble| Self::Network(*role, *part, trouble))
+            faults.map(|fault| Self::Network(*role, *part, fault))
         }));
         all.extend(
             [
-                Answer::Status500,
-                Answer::Status503,
-                Answer::Truncated,
-                Answer::Reset,
-                Answer::Late,
-                Answer::Trickle,
-                Answer::Expired,
+                S3Response::Status500,
+                S3Response::Status503,
+                S3Response::Truncated,
+                S3Response::Reset,
+                S3Response::Late,
+                S3Response::Trickle,
+                S3Response::Expired,
             ]
             .map(Self::S3),
         );
@@ -198,10 +198,10 @@ impl Blow {
             Self::PostgresRestarted => "PostgreSQL: restarted".to_owned(),
             Self::PostgresCrashed => "PostgreSQL: crashed, recovered".to_owned(),
             Self::BackendsTerminated => "PostgreSQL: all connections terminated".to_owned(),
-            Self::Network(role, part, trouble) => {
-                format!("network {role:?}–{part:?}: {trouble:?}").to_lowercase()
+            Self::Network(role, part, fault) => {
+                format!("network {role:?}–{part:?}: {fault:?}").to_lowercase()
             }
-            Self::S3(answer) => format!("S3 answers: {}", answer.name()),
+            Self::S3(response) => format!("S3 responses: {}", response.name()),
             Self::ObjectOverwritten => "object overwritten while it is read".to_owned(),
             Self::ObjectDeleted => "object deleted while it is read".to_owned(),
             Self::Stopped => "SIGSTOP longer than the acknowledgement wait".to_owned(),
@@ -211,7 +211,7 @@ impl Blow {
     }
 }
 
-impl Answer {
+impl S3Response {
     fn name(self) -> &'static str {
         match self {
             Self::Status500 => "500",
@@ -225,7 +225,7 @@ impl Answer {
     }
 }
 
-/// Who talks to whom.
+/// The connections between services and servers.
 pub(crate) const LINKS: [(Role, Part); 6] = [
     (Role::Fetcher, Part::S3),
     (Role::Fetcher, Part::Nats),

@@ -1,4 +1,4 @@
-//! Random files: few ids, many changes and changes back, lines of every kind that is not taken, several formats.
+//! Random files: few ids, many changes and reverts, rejected lines of every kind, several formats.
 
 use jetline_oracle::{
     MAX_LINE,
@@ -6,7 +6,7 @@ use jetline_oracle::{
 };
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 
-/// An object as the source shows it.
+/// An object of the source.
 #[derive(Clone, Debug)]
 pub(crate) struct File {
     pub(crate) key: String,
@@ -14,7 +14,7 @@ pub(crate) struct File {
     pub(crate) compression: Option<Compression>,
 }
 
-/// What files are made of.
+/// The parameters of random files.
 pub(crate) struct Mixture {
     pub(crate) ids: i64,
     pub(crate) contents: u32,
@@ -72,7 +72,7 @@ impl Mixture {
         }
     }
 
-    /// A file with each id once: whatever became of files before it, the table is the same afterwards.
+    /// A file with each id once, after which the table is the same whatever files were loaded before.
     pub(crate) fn of_all_ids(&self, key: &str, random: &mut StdRng) -> File {
         let lines = (1..=self.ids).map(|id| line(id, random.random_range(0..self.contents)) + "\n");
         File {
@@ -89,7 +89,7 @@ impl Mixture {
 }
 
 impl File {
-    /// As it is stored.
+    /// The stored bytes.
     pub(crate) async fn stored(&self) -> Vec<u8> {
         match self.compression {
             Some(compression) => compress(compression, &self.content).await,
@@ -108,7 +108,7 @@ fn key(number: usize, compression: Option<Compression>) -> String {
     format!("{number}.jsonl{ending}")
 }
 
-/// A good line that is almost as long as the limit.
+/// A valid line that is almost as long as the limit.
 fn long(id: i64) -> String {
     let short = line(id, 9);
     let room = MAX_LINE - 2 - short.len();

@@ -1,4 +1,4 @@
-//! Decides at each step whether something goes wrong now, and notes that it did.
+//! Decides at each step whether a fault happens, and records those that did.
 
 use std::{
     collections::BTreeMap,
@@ -8,22 +8,22 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    fault::{Blow, DELAY, Fault, Kind},
+    fault::{DELAY, Disruption, Fault, Kind},
     step::Step,
 };
 
-/// Makes the faults of one run happen. Clones are the same.
+/// Injects the faults of one run. Clones share their state.
 #[derive(Clone)]
 pub(crate) struct Injector {
     state: Arc<Mutex<State>>,
-    blows: mpsc::Sender<Request>,
+    disruptions: mpsc::Sender<Request>,
 }
 
-/// Something is to break while a step is held.
+/// A request for a disruption while a step is held.
 pub(crate) struct Request {
-    pub(crate) blow: Blow,
+    pub(crate) disruption: Disruption,
     pub(crate) by: Instance,
-    /// Told when it is broken, and the step may go on.
+    /// Notified when the disruption has happened, and the step may continue.
     pub(crate) broken: oneshot::Sender<()>,
 }
 
@@ -34,26 +34,26 @@ pub(crate) struct Instance(pub(crate) usize);
 #[derive(Default)]
 struct State {
     left: Vec<Fault>,
-    /// How often each step was begun, and came to its end.
+    /// How often each step was begun and completed.
     begun: BTreeMap<Step, u32>,
     ended: BTreeMap<Step, u32>,
     fired: Vec<Fault>,
 }
 
 impl Injector {
-    /// For the faults of a plan; what breaks outside is asked for in the channel.
-    pub(crate) fn new(faults: &[Fault], blows: mpsc::Sender<Request>) -> Self {
+    /// An injector for the faults of a plan; disruptions are requested through the channel.
+    pub(crate) fn new(faults: &[Fault], disruptions: mpsc::Sender<Request>) -> Self {
         let state = State {
             left: faults.to_vec(),
             ..State::default()
         };
         Self {
             state: Arc::new(Mutex::new(state)),
-            blows,
+            disruptions,
         }
     }
 
-    /// Before a step: what goes wrong with it, other than afterwards. Delays and blows are over when this returns.
+    /// To be called before a step: returns its fault, unless that is one after the step. Waits for delays and disruptions.
     pub(crate) async fn before(&self, step: Step, by: Instance) -> Option<Kind> {
         let kind = self.next(step, false)?;
         match kind {
@@ -61,15 +61,15 @@ impl Injector {
                 tokio::time::sleep(DELAY).await;
                 None
             }
-            Kind::Blow(blow) => {
-                self.strike(blow, by).await;
+            Kind::Disruption(disruption) => {
+                self.disrupt(disruption, by).await;
                 None
             }
             kind => Some(kind),
         }
     }
 
-    /// After a step.
+    /// To be called after a step: returns its fault.
     pub(crate) fn after(&self, step: Step) -> Option<Kind> {
         self.next(step, true)
     }
@@ -79,7 +79,7 @@ impl Injector {
         self.lock().begun.clone()
     }
 
-    /// How often steps were taken that bring a run on.
+    /// How often steps were completed that make progress.
     pub(crate) fn progress(&self) -> u32 {
         let begun = &self.lock().begun;
         let steps = [
@@ -92,7 +92,7 @@ impl Injector {
         steps.iter().filter_map(|step| begun.get(step)).sum()
     }
 
-    /// The faults that have happened.
+    /// The faults that happened.
     pub(crate) fn fired(&self) -> Vec<Fault> {
         self.lock().fired.clone()
     }
@@ -116,11 +116,15 @@ impl Injector {
         Some(fault.kind)
     }
 
-    async fn strike(&self, blow: Blow, by: Instance) {
+    async fn disrupt(&self, disruption: Disruption, by: Instance) {
         let (broken, done) = oneshot::channel();
-        let request = Request { blow, by, broken };
-        // Errors mean that the run is over.
-        if self.blows.send(request).await.is_ok() {
+        let request = Request {
+            disruption,
+            by,
+            broken,
+        };
+        // An error means that the run has ended.
+        if self.disruptions.send(request).await.is_ok() {
             let _ = done.await;
         }
     }

@@ -1,16 +1,16 @@
-//! Random runs: what is loaded, by how many, and what goes wrong is made from a number each.
+//! Random runs: data, instances and faults of each are generated from a seed.
 
 mod assembly;
 mod embedded;
 mod fault;
 mod files;
 mod injector;
-mod lane;
 mod plan;
 mod ports;
 mod refusal;
 mod run;
 mod service;
+mod slot;
 mod statements;
 mod step;
 mod tally;
@@ -31,9 +31,9 @@ use anyhow::Context;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use self::{
-    lane::Lane,
     plan::{Mode, Plan},
     run::Outcome,
+    slot::Slot,
     tally::Tally,
 };
 
@@ -44,19 +44,19 @@ pub(crate) struct Campaign {
     #[arg(long, default_value = "80")]
     runs: u64,
 
-    /// The first run's number; the others follow. A run is repeated with its number and `--runs 1`
+    /// The seed of the first run; the others follow. A run is repeated with its seed and `--runs 1`
     #[arg(long, default_value = "0")]
     seed: u64,
 
-    /// How many runs go on at the same time, each on servers of its own
-    #[arg(long, default_value = "4")]
-    lanes: usize,
+    /// How many runs are executed at the same time, each on separate servers
+    #[arg(long, alias = "lanes", default_value = "4")]
+    slots: usize,
 
-    /// Fail when a step or a kind of fault was left out
+    /// Fail if a step or a kind of fault never happened
     #[arg(long)]
     complete: bool,
 
-    /// End with the first run that ends wrong
+    /// Stop at the first run with a wrong result
     #[arg(long)]
     fail_fast: bool,
 
@@ -69,7 +69,7 @@ pub(crate) struct Campaign {
     out: Option<PathBuf>,
 }
 
-/// Runs it.
+/// Executes the campaign.
 pub(crate) fn run(arguments: &Campaign) -> anyhow::Result<ExitCode> {
     tokio::runtime::Runtime::new()?.block_on(campaign(arguments))
 }
@@ -79,17 +79,17 @@ async fn campaign(arguments: &Campaign) -> anyhow::Result<ExitCode> {
     let next = Arc::new(AtomicU64::new(arguments.seed));
     let end = arguments.seed + arguments.runs;
     let (tell, mut told) = mpsc::channel(16);
-    let mut lanes = JoinSet::new();
-    for _ in 0..arguments.lanes.min(usize::try_from(arguments.runs)?) {
+    let mut slots = JoinSet::new();
+    for _ in 0..arguments.slots.min(usize::try_from(arguments.runs)?) {
         let (next, tell, verbose) = (next.clone(), tell.clone(), arguments.verbose);
-        lanes.spawn(async move {
-            let lane = Arc::new(tokio::task::spawn_blocking(Lane::start).await??);
+        slots.spawn(async move {
+            let slot = Arc::new(tokio::task::spawn_blocking(Slot::start).await??);
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
                 if seed >= end {
                     return anyhow::Ok(());
                 }
-                let outcome = one(&lane, seed, verbose).await?;
+                let outcome = one(&slot, seed, verbose).await?;
                 tell.send((seed, outcome)).await?;
             }
         });
@@ -100,28 +100,28 @@ async fn campaign(arguments: &Campaign) -> anyhow::Result<ExitCode> {
         tally.add(seed, &outcome);
         report(seed, &outcome, tally.runs, arguments.runs);
         if arguments.fail_fast && !tally.failures.is_empty() {
-            lanes.abort_all();
+            slots.abort_all();
             return conclude(&tally, arguments, begin);
         }
     }
-    while let Some(lane) = lanes.join_next().await {
-        lane??;
+    while let Some(slot) = slots.join_next().await {
+        slot??;
     }
     println!("\n{}", tally.markdown());
     conclude(&tally, arguments, begin)
 }
 
-async fn one(lane: &Arc<Lane>, seed: u64, verbose: bool) -> anyhow::Result<Outcome> {
+async fn one(slot: &Arc<Slot>, seed: u64, verbose: bool) -> anyhow::Result<Outcome> {
     let plan = Plan::of(seed);
     if verbose {
         println!("run {seed}: {}", describe(&plan));
     }
     let folder = tempfile::tempdir()?;
     let outcome = match plan.mode {
-        Mode::Embedded => embedded::run(lane, plan, folder.path()).await,
-        _ => run::run(lane, plan, folder.path()).await,
+        Mode::Embedded => embedded::run(slot, plan, folder.path()).await,
+        _ => run::run(slot, plan, folder.path()).await,
     };
-    outcome.with_context(|| format!("run {seed} could not be done"))
+    outcome.with_context(|| format!("run {seed} could not be executed"))
 }
 
 fn describe(plan: &Plan) -> String {
@@ -148,7 +148,7 @@ fn report(seed: u64, outcome: &Outcome, done: u64, of: u64) {
         return;
     }
     println!(
-        "run {seed} ends wrong: {} lost, {} doubled, {} wrong; once more with --seed {seed} --runs 1",
+        "run {seed} is wrong: {} lost, {} doubled, {} wrong; repeat with --seed {seed} --runs 1",
         verdict.lost, verdict.doubled, verdict.wrong
     );
     println!("  faults that happened: {:?}", outcome.fired);
@@ -164,7 +164,7 @@ fn conclude(tally: &Tally, arguments: &Campaign, begin: Instant) -> anyhow::Resu
     }
     let missed = tally.missed();
     println!(
-        "{} runs, {} faults, {} lines compared, {} runs ended wrong, in {:.0?}",
+        "{} runs, {} faults, {} lines compared, {} runs wrong, in {:.0?}",
         tally.runs,
         tally.faults,
         tally.lines,

@@ -1,21 +1,21 @@
-//! One run, made from a number: what is loaded, by whom, and what goes wrong.
+//! The plan of one run, generated from a seed: data, instances and faults.
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use super::{
-    fault::{Blow, Fault, Kind, Part, Trouble},
+    fault::{Disruption, Fault, Kind, NetworkFault, Part},
     files::{File, Mixture},
     refusal::Refusal,
     step::{Role, Step},
 };
 
-/// A run.
+/// The plan of a run.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) mode: Mode,
     pub(crate) files: Vec<File>,
-    /// Which file is changed while it is read, and what it becomes, where the plan has such a fault.
+    /// The file that is changed while it is read, and its new content, if the plan has such a fault.
     pub(crate) changing: Option<Changing>,
     pub(crate) fetchers: usize,
     pub(crate) writers: usize,
@@ -25,21 +25,21 @@ pub(crate) struct Plan {
     pub(crate) part_bytes: u64,
     pub(crate) stream_bytes: i64,
     pub(crate) dedup: bool,
-    /// Whether what is left in the stream at the end is delivered before the table is compared.
+    /// Whether the rest of the stream is delivered before the table is compared.
     pub(crate) drain: bool,
     /// How the table refuses rows, if it does.
     pub(crate) refusal: Option<Refusal>,
     pub(crate) faults: Vec<Fault>,
 }
 
-/// How the services run.
+/// How the services are executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// In this process, between decorators, each in a runtime of its own that a crash takes away.
+    /// In this process, with decorators around the ports, each in a runtime of its own that a crash drops.
     InProcess,
     /// As processes.
     Programs,
-    /// As one process without servers, whose database is a file.
+    /// As one `jetline` process without servers.
     Embedded,
 }
 
@@ -49,22 +49,22 @@ pub(crate) struct Changing {
     pub(crate) new: File,
 }
 
-/// One in so many runs is of programs.
-const PROGRAMS: u64 = 5;
+/// One in this many runs uses programs.
+const RUNS_PER_PROGRAMS: u64 = 5;
 
-/// Of so many runs of programs, one is embedded.
-const EMBEDDED: u64 = 5;
+/// One in this many runs with programs is embedded.
+const RUNS_PER_EMBEDDED: u64 = 5;
 
-/// In one of so many runs the table refuses rows.
-const REFUSING: u64 = 3;
+/// In one of this many runs the table refuses rows.
+const RUNS_PER_REFUSAL: u64 = 3;
 
 impl Plan {
     /// The run of a seed.
     pub(crate) fn of(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let mode = if !seed.is_multiple_of(PROGRAMS) {
+        let mode = if !seed.is_multiple_of(RUNS_PER_PROGRAMS) {
             Mode::InProcess
-        } else if (seed / PROGRAMS).is_multiple_of(EMBEDDED) {
+        } else if (seed / RUNS_PER_PROGRAMS).is_multiple_of(RUNS_PER_EMBEDDED) {
             Mode::Embedded
         } else {
             Mode::Programs
@@ -86,9 +86,10 @@ impl Plan {
                 new: mixture.of_all_ids("changing.jsonl", &mut random),
             }
         });
-        // What a changing object had said of a line that is refused, nobody can tell.
+        // With a changing object the expected result of a refused line is unknown.
         let is_refusing = mode != Mode::Embedded && changing.is_none();
-        let refusal = (is_refusing && seed % REFUSING == 1).then(|| refusal_of(seed / REFUSING));
+        let refusal = (is_refusing && seed % RUNS_PER_REFUSAL == 1)
+            .then(|| refusal_of(seed / RUNS_PER_REFUSAL));
         Self {
             seed,
             mode,
@@ -113,14 +114,14 @@ impl Plan {
     }
 }
 
-fn refusal_of(turn: u64) -> Refusal {
+fn refusal_of(index: u64) -> Refusal {
     let all = Refusal::ALL;
-    all[usize::try_from(turn).unwrap_or_default() % all.len()]
+    all[usize::try_from(index).unwrap_or_default() % all.len()]
 }
 
-/// Half of the writers are there where at least two are.
+/// A split needs at least two writers.
 fn least_writers(faults: &[Fault]) -> usize {
-    let is_split = |fault: &Fault| fault.kind == Kind::Blow(Blow::RedisSplit);
+    let is_split = |fault: &Fault| fault.kind == Kind::Disruption(Disruption::RedisSplit);
     if faults.iter().any(is_split) { 2 } else { 1 }
 }
 
@@ -129,40 +130,43 @@ fn needs_dedup(fault: Fault) -> bool {
         fault.step,
         Step::Claim | Step::BeginStore | Step::ListEpochs | Step::Sweep
     );
-    let blow = matches!(
+    let disruption = matches!(
         fault.kind,
-        Kind::Blow(
-            Blow::RedisFlushed
-                | Blow::RedisLost
-                | Blow::RedisSnapshot
-                | Blow::RedisSplit
-                | Blow::Network(_, Part::Redis, _)
+        Kind::Disruption(
+            Disruption::RedisFlushed
+                | Disruption::RedisLost
+                | Disruption::RedisSnapshot
+                | Disruption::RedisSplit
+                | Disruption::Network(_, Part::Redis, _)
         )
     );
-    step || blow
+    step || disruption
 }
 
 impl Kind {
     fn changes_an_object(self) -> bool {
         matches!(
             self,
-            Self::Blow(Blow::ObjectOverwritten | Blow::ObjectDeleted)
+            Self::Disruption(Disruption::ObjectOverwritten | Disruption::ObjectDeleted)
         )
     }
 }
 
-/// The next ones of everything that can go wrong, so that runs in a row leave nothing out; and what it takes to get
-/// there.
+/// The next faults of the cycle, so that successive runs cover everything, and the faults that they require.
 fn faults(seed: u64, mode: Mode, random: &mut StdRng) -> Vec<Fault> {
     let all = everything(mode);
-    // Each mode has every seed of its own kind: counted among them, the runs go through everything in turns.
-    let turn = match mode {
-        Mode::Programs => seed / PROGRAMS - seed / (PROGRAMS * EMBEDDED) - 1,
-        Mode::Embedded => seed / (PROGRAMS * EMBEDDED),
-        Mode::InProcess => seed - seed / PROGRAMS - 1,
+    // The runs of each mode are numbered separately, and cycle through all faults.
+    let index = match mode {
+        Mode::Programs => {
+            seed / RUNS_PER_PROGRAMS - seed / (RUNS_PER_PROGRAMS * RUNS_PER_EMBEDDED) - 1
+        }
+        Mode::Embedded => seed / (RUNS_PER_PROGRAMS * RUNS_PER_EMBEDDED),
+        Mode::InProcess => seed - seed / RUNS_PER_PROGRAMS - 1,
     };
     let each = if mode == Mode::Embedded { 1 } else { 3 };
-    let first = usize::try_from(turn).unwrap_or_default().wrapping_mul(each);
+    let first = usize::try_from(index)
+        .unwrap_or_default()
+        .wrapping_mul(each);
     let mut faults = Vec::new();
     for (step, kind) in (first..first + each).map(|n| all[n % all.len()]) {
         faults.push(Fault {
@@ -175,10 +179,13 @@ fn faults(seed: u64, mode: Mode, random: &mut StdRng) -> Vec<Fault> {
     faults
 }
 
-/// Every kind of fault at every step, in an order that is the same in all runs.
+/// Every kind of fault at every step, in a fixed order.
 fn everything(mode: Mode) -> Vec<(Step, Kind)> {
     if mode == Mode::Embedded {
-        let kinds = [Kind::Blow(Blow::DatabaseDiskFull), Kind::CrashBefore];
+        let kinds = [
+            Kind::Disruption(Disruption::DatabaseDiskFull),
+            Kind::CrashBefore,
+        ];
         return kinds.map(|kind| (Step::CommitChunks, kind)).into();
     }
     let mut all = Vec::new();
@@ -189,14 +196,19 @@ fn everything(mode: Mode) -> Vec<(Step, Kind)> {
         all.extend(kinds(step).iter().map(|kind| (step, *kind)));
     }
     let places = places(mode);
-    for (n, blow) in Blow::all().into_iter().enumerate() {
-        let is_of_programs = matches!(blow, Blow::Stopped | Blow::ReaderStopped);
-        if blow == Blow::DatabaseDiskFull || mode == Mode::InProcess && is_of_programs {
+    for (n, disruption) in Disruption::all().into_iter().enumerate() {
+        let is_of_programs = matches!(disruption, Disruption::Stopped | Disruption::ReaderStopped);
+        if disruption == Disruption::DatabaseDiskFull || mode == Mode::InProcess && is_of_programs {
             continue;
         }
-        let own = own_places(blow, mode);
+        let own = own_places(disruption, mode);
         let steps = if own.is_empty() { &places } else { &own };
-        all.extend((0..3).map(|more| (steps[(n + more * 5) % steps.len()], Kind::Blow(blow))));
+        all.extend((0..3).map(|more| {
+            (
+                steps[(n + more * 5) % steps.len()],
+                Kind::Disruption(disruption),
+            )
+        }));
     }
     all.shuffle(&mut StdRng::seed_from_u64(1));
     all
@@ -234,7 +246,7 @@ fn kinds(step: Step) -> &'static [Kind] {
     }
 }
 
-/// Where the rest of the world breaks: between any two steps that change something.
+/// The steps at which disruptions happen: between any two steps that change something.
 fn places(mode: Mode) -> Vec<Step> {
     let steps = [
         Step::Receive,
@@ -254,24 +266,24 @@ fn places(mode: Mode) -> Vec<Step> {
         .collect()
 }
 
-fn own_places(blow: Blow, mode: Mode) -> Vec<Step> {
+fn own_places(disruption: Disruption, mode: Mode) -> Vec<Step> {
     let read = match mode {
         Mode::InProcess | Mode::Embedded => Step::Read,
-        // The settled watermark is looked up while chunks are published.
+        // The settled watermark is read while chunks are published.
         Mode::Programs => Step::Gaps,
     };
-    match blow {
-        Blow::ObjectOverwritten
-        | Blow::ObjectDeleted
-        | Blow::S3(_)
-        | Blow::Network(_, Part::S3, _) => vec![read],
+    match disruption {
+        Disruption::ObjectOverwritten
+        | Disruption::ObjectDeleted
+        | Disruption::S3(_)
+        | Disruption::Network(_, Part::S3, _) => vec![read],
         // While it holds a lease.
-        Blow::ReaderStopped => vec![Step::Gaps, Step::Renew, Step::Finish],
+        Disruption::ReaderStopped => vec![Step::Gaps, Step::Renew, Step::Finish],
         _ => Vec::new(),
     }
 }
 
-/// When it happens: some steps are taken once or twice in a run, others for each chunk.
+/// At which execution it happens: some steps are executed once or twice in a run, others for each chunk.
 fn nth(step: Step, random: &mut StdRng) -> u32 {
     match step {
         Step::Read | Step::Publish | Step::Published | Step::Ack => random.random_range(1..=20),
@@ -289,22 +301,22 @@ fn nth(step: Step, random: &mut StdRng) -> u32 {
     }
 }
 
-/// What else must go wrong for a step to be taken at all.
+/// The faults without which a step is not executed.
 fn leads_to(step: Step) -> Vec<Fault> {
-    let blow = |step, nth, blow| Fault {
+    let disruption = |step, nth, disruption| Fault {
         step,
         nth,
-        kind: Kind::Blow(blow),
+        kind: Kind::Disruption(disruption),
     };
     let again = |step, times: u32, kind| (1..=times).map(move |nth| Fault { step, nth, kind });
     match step {
-        Step::Reread | Step::Pending => vec![blow(Step::Admit, 2, Blow::StreamDeleted)],
-        Step::Sweep => vec![blow(Step::Admit, 3, Blow::PostgresCrashed)],
-        Step::Forget => vec![blow(Step::Check, 3, Blow::RedisFlushed)],
-        Step::Renew => vec![blow(
+        Step::Reread | Step::Pending => vec![disruption(Step::Admit, 2, Disruption::StreamDeleted)],
+        Step::Sweep => vec![disruption(Step::Admit, 3, Disruption::PostgresCrashed)],
+        Step::Forget => vec![disruption(Step::Check, 3, Disruption::RedisFlushed)],
+        Step::Renew => vec![disruption(
             Step::Gaps,
             1,
-            Blow::Network(Role::Fetcher, Part::S3, Trouble::Stalled),
+            Disruption::Network(Role::Fetcher, Part::S3, NetworkFault::Stalled),
         )],
         Step::Progress => again(Step::Admit, 2, Kind::Delay).collect(),
         Step::Suspect => again(Step::Check, 5, Kind::CrashBefore).collect(),
@@ -319,7 +331,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_in_a_row_leave_nothing_out() {
+    fn successive_runs_cover_all_faults() {
         let planned: HashSet<(Step, Kind)> = (0..600)
             .flat_map(|seed| Plan::of(seed).faults)
             .map(|fault| (fault.step, fault.kind))

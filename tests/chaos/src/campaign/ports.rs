@@ -1,10 +1,10 @@
-//! Decorators around the ports: errors, delays, lost and doubled replies, and crashes at any call.
+//! Decorators around the ports: errors, delays, lost replies, duplicate calls and crashes.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
-use jetline_dedup::{Claim, Claimed, Dedup, Place};
+use jetline_dedup::{Claim, Claimed, Dedup, StoreInfo};
 use jetline_queue::{Acker, Chunk, Delivery, Destination, PublishAck, Queue};
 use jetline_records::{EpochId, LedgerIdentity, Mode, ObjectId};
 use jetline_source::{ByteStream, Listing, ObjectVersion, Source};
@@ -15,7 +15,7 @@ use super::{
     step::{Role, Step},
 };
 
-/// Breaks what one instance of a service does.
+/// Injects the faults of one instance.
 #[derive(Clone)]
 pub(crate) struct Breaker {
     pub(crate) role: Role,
@@ -24,21 +24,21 @@ pub(crate) struct Breaker {
     pub(crate) crash: Crash,
 }
 
-/// Ends an instance as a crash would.
+/// Crashes an instance.
 #[derive(Clone)]
 pub(crate) struct Crash(pub(crate) tokio::sync::mpsc::Sender<()>);
 
 impl Crash {
-    /// Never returns: the instance is gone.
+    /// Never returns: the instance is dropped.
     pub(crate) async fn now<T>(&self) -> T {
-        // Full means that it crashes already, closed that it has.
+        // Full means that it is crashing, closed that it has crashed.
         let _ = self.0.try_send(());
         std::future::pending().await
     }
 }
 
 impl Breaker {
-    /// Takes a step through its faults; `broken` makes the error of one that fails.
+    /// Executes a step with its faults; `broken` creates the error of a failed one.
     async fn take<T, E, F>(
         &self,
         step: Step,
@@ -65,12 +65,12 @@ impl Breaker {
     }
 }
 
-fn on_order() -> Box<dyn std::error::Error + Send + Sync> {
-    "broken on order".into()
+fn injected() -> Box<dyn std::error::Error + Send + Sync> {
+    "injected fault".into()
 }
 
-/// A source that breaks.
-pub(crate) struct BrokenSource {
+/// A source with faults.
+pub(crate) struct FaultySource {
     pub(crate) inner: Arc<dyn Source>,
     pub(crate) breaker: Breaker,
 }
@@ -79,12 +79,12 @@ fn source_error(uri: &str) -> jetline_source::Error {
     jetline_source::Error::Unavailable {
         action: "read",
         uri: uri.to_owned(),
-        source: on_order(),
+        source: injected(),
     }
 }
 
 #[async_trait]
-impl Source for BrokenSource {
+impl Source for FaultySource {
     fn root(&self) -> &str {
         self.inner.root()
     }
@@ -120,22 +120,22 @@ impl Source for BrokenSource {
     }
 }
 
-/// A queue that breaks.
-pub(crate) struct BrokenQueue {
+/// A queue with faults.
+pub(crate) struct FaultyQueue {
     pub(crate) inner: Arc<dyn Queue>,
     pub(crate) breaker: Breaker,
 }
 
 fn queue_error() -> jetline_queue::Error {
     jetline_queue::Error::Unavailable {
-        action: "do what was asked",
+        action: "execute the operation",
         url: "broken".to_owned(),
-        source: on_order(),
+        source: injected(),
     }
 }
 
 #[async_trait]
-impl Queue for BrokenQueue {
+impl Queue for FaultyQueue {
     async fn publish(&self, chunk: Chunk) -> Result<PublishAck, jetline_queue::Error> {
         let publish = || self.inner.publish(chunk.clone());
         let ack = self
@@ -166,7 +166,7 @@ impl Queue for BrokenQueue {
         }
         let deliveries = self.inner.receive(max).await?;
         match injector.after(Step::Receive) {
-            // What is dropped is delivered again.
+            // Dropped deliveries are redelivered.
             Some(Kind::LostReply) => return Err(queue_error()),
             Some(Kind::CrashAfter) => self.breaker.crash.now().await,
             _ => {}
@@ -174,7 +174,7 @@ impl Queue for BrokenQueue {
         let mut broken = Vec::new();
         for delivery in deliveries {
             let (chunk, attempt) = (delivery.chunk.clone(), delivery.attempt);
-            let acker = BrokenAcker {
+            let acker = FaultyAcker {
                 delivery: Arc::new(tokio::sync::Mutex::new(Some(delivery))),
                 breaker: self.breaker.clone(),
             };
@@ -212,15 +212,15 @@ impl Queue for BrokenQueue {
     }
 }
 
-/// A delivery, perhaps in two hands.
+/// The acker of a delivery, perhaps of two copies.
 #[derive(Clone)]
-struct BrokenAcker {
+struct FaultyAcker {
     delivery: Arc<tokio::sync::Mutex<Option<Delivery>>>,
     breaker: Breaker,
 }
 
 #[async_trait]
-impl Acker for BrokenAcker {
+impl Acker for FaultyAcker {
     async fn ack(&self) -> Result<(), jetline_queue::Error> {
         let ack = || async {
             match self.delivery.lock().await.take() {
@@ -251,22 +251,22 @@ impl Acker for BrokenAcker {
     }
 }
 
-/// A dedup store that breaks.
-pub(crate) struct BrokenDedup {
+/// A dedup store with faults.
+pub(crate) struct FaultyDedup {
     pub(crate) inner: Arc<dyn Dedup>,
     pub(crate) breaker: Breaker,
 }
 
 fn dedup_error() -> jetline_dedup::Error {
     jetline_dedup::Error::Unavailable {
-        action: "do what was asked",
+        action: "execute the operation",
         url: "broken".to_owned(),
-        source: on_order(),
+        source: injected(),
     }
 }
 
 #[async_trait]
-impl Dedup for BrokenDedup {
+impl Dedup for FaultyDedup {
     fn mode(&self) -> Mode {
         self.inner.mode()
     }
@@ -289,12 +289,12 @@ impl Dedup for BrokenDedup {
             .await
     }
 
-    async fn place(&self) -> Result<Option<Place>, jetline_dedup::Error> {
-        self.inner.place().await
+    async fn store_info(&self) -> Result<Option<StoreInfo>, jetline_dedup::Error> {
+        self.inner.store_info().await
     }
 
-    async fn sign(&self, ledger: &LedgerIdentity) -> Result<(), jetline_dedup::Error> {
-        self.inner.sign(ledger).await
+    async fn set_ledger(&self, ledger: &LedgerIdentity) -> Result<(), jetline_dedup::Error> {
+        self.inner.set_ledger(ledger).await
     }
 
     async fn epochs(&self) -> Result<Vec<EpochId>, jetline_dedup::Error> {

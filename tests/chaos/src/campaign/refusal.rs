@@ -1,4 +1,4 @@
-//! Tables whose owner has rules of his own, so that the database refuses rows of good lines.
+//! Rules of the user in the database, which refuse rows of valid lines.
 
 use jetline_oracle::{self as oracle, Product};
 use sea_orm::ConnectionTrait;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Refusal {
     Check,
     Exception,
-    /// A constraint that is looked at when the transaction ends.
+    /// A constraint that is checked at commit.
     Deferred,
     /// Row-level security.
     Policy,
@@ -17,7 +17,7 @@ pub(crate) enum Refusal {
     Suppressed,
 }
 
-/// Whom row-level security is for: it does not hold for superusers.
+/// The role for row-level security, which does not apply to superusers.
 pub(crate) const ROLE: &str = "loader";
 
 impl Refusal {
@@ -29,7 +29,7 @@ impl Refusal {
         Self::Suppressed,
     ];
 
-    /// How a report calls it.
+    /// Its name in reports.
     pub(crate) fn name(self) -> String {
         let way = match self {
             Self::Check => "a CHECK",
@@ -41,7 +41,7 @@ impl Refusal {
         format!("rows refused by {way}")
     }
 
-    /// As the oracle takes it.
+    /// The refusal for the oracle.
     pub(crate) fn expected(self) -> oracle::Refusal {
         oracle::Refusal {
             refuses: |product: &Product| product.title.ends_with(", state 1"),
@@ -52,7 +52,7 @@ impl Refusal {
         }
     }
 
-    /// Gives the table of a database the rule.
+    /// Adds the rule to the table of a database.
     pub(crate) async fn put(self, url: &str) -> anyhow::Result<()> {
         let mut options = sea_orm::ConnectOptions::new(url);
         options.max_connections(1).sqlx_logging(false);

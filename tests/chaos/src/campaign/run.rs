@@ -1,4 +1,4 @@
-//! One run: services are started, broken and started again, until everything is loaded; then the oracle is asked.
+//! One run: services are started, disrupted and restarted until everything is loaded; then the database is compared.
 
 use std::{
     path::Path,
@@ -17,36 +17,36 @@ use tokio::{
 
 use super::{
     assembly::{ACK_WAIT, BUCKET, LEASE, Site},
-    fault::{Blow, Fault, Kind},
+    fault::{Disruption, Fault, Kind},
     files::File,
     injector::{Injector, Instance, Request},
-    lane::Lane,
     plan::{Mode, Plan},
     refusal::Refusal,
     service::{End, Service},
+    slot::Slot,
     step::{Role, Step},
     verdict::{self, Verdict},
 };
 
-/// How often the job is run again at most.
-const RUNS: u32 = 20;
+/// The most repetitions of the job.
+const MAX_RUNS: u32 = 20;
 
-/// A run in which nothing was published or committed for so long hangs; on a busy machine others are only slow.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// The timeout without progress: nothing was published or committed.
+const TIMEOUT: Duration = Duration::from_secs(90);
 
-/// A run that takes so long is wrong, even if it ends well: others take seconds.
-const LONGEST: Duration = Duration::from_mins(8);
+/// The maximum duration of a run, which normally takes seconds.
+const MAX_RUN_TIME: Duration = Duration::from_mins(8);
 
-/// Between two looks at the services: a process gives no sign when it ends.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// The interval of polling the services: the end of a process is no event.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// An instance that ends by itself so often does not come to anything.
-const STARTS: usize = 250;
+/// The most starts of an instance.
+const MAX_STARTS: usize = 250;
 
-/// When the files were written: the first of them, in seconds since 1970.
-const WRITTEN: i64 = 1_700_000_000;
+/// The modification time of the first file, in seconds since 1970.
+const FIRST_MODIFIED: i64 = 1_700_000_000;
 
-/// What came of a run.
+/// The result of a run.
 pub(crate) struct Outcome {
     pub(crate) planned: Vec<Fault>,
     pub(crate) fired: Vec<Fault>,
@@ -56,9 +56,9 @@ pub(crate) struct Outcome {
     pub(crate) steps: std::collections::BTreeMap<Step, u32>,
 }
 
-/// Runs a plan on the servers of a lane.
-pub(crate) async fn run(lane: &Arc<Lane>, plan: Plan, folder: &Path) -> anyhow::Result<Outcome> {
-    let postgres = lane.postgres();
+/// Runs a plan on the servers of a slot.
+pub(crate) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::Result<Outcome> {
+    let postgres = slot.postgres();
     let seed = plan.seed;
     let database = {
         let server = tokio::task::spawn_blocking(move || {
@@ -70,13 +70,13 @@ pub(crate) async fn run(lane: &Arc<Lane>, plan: Plan, folder: &Path) -> anyhow::
         Database::create_at(&server.await?, "chaos").await
     };
     if let Some(refusal) = plan.refusal {
-        refusal.put(&lane.database(database.name())).await?;
+        refusal.put(&slot.database(database.name())).await?;
     }
-    put_files(lane, &plan).await;
-    let (blows, requests) = mpsc::channel(16);
+    put_files(slot, &plan).await;
+    let (disruptions, requests) = mpsc::channel(16);
     let site = Arc::new(Site {
-        injector: Injector::new(&plan.faults, blows),
-        lane: lane.clone(),
+        injector: Injector::new(&plan.faults, disruptions),
+        slot: slot.clone(),
         database: database.name().to_owned(),
         stream: format!("CHAOS_{seed}"),
         prefix: format!("chaos-{seed}"),
@@ -97,10 +97,10 @@ pub(crate) async fn run(lane: &Arc<Lane>, plan: Plan, folder: &Path) -> anyhow::
         site,
     };
     let verdict = run.load_and_compare().await;
-    lane.calm();
+    slot.reset_faults();
     run.later.shutdown().await;
     run.services.clear();
-    lane.clean_up(&run.site.stream, &bucket(&run.site.plan))
+    slot.clean_up(&run.site.stream, &bucket(&run.site.plan))
         .await?;
     Ok(Outcome {
         planned: run.site.plan.faults.clone(),
@@ -118,12 +118,12 @@ struct Run {
     requests: mpsc::Receiver<Request>,
     services: Vec<Service>,
     started: usize,
-    /// Ends with an error that are not themselves wrong: a server was away at the start.
+    /// Instances that ended with an error that is not wrong: a server was unavailable at the start.
     failures: Vec<String>,
     later: JoinSet<anyhow::Result<()>>,
-    /// The trouble that the network was given, and what its link had met before.
-    network: Vec<(Blow, u64)>,
-    /// How often something was published, read or committed, and when that was last seen to grow.
+    /// The network faults, and the counter of the link before each.
+    network: Vec<(Disruption, u64)>,
+    /// The progress counter, and when it last increased.
     progress: u32,
     moved: Instant,
     begun: Instant,
@@ -140,8 +140,8 @@ impl Run {
         let mut stuck = self.until_fetchers_end().await?;
         // The next run of the job: what came after the last listing, and whatever is open still. One more for each time
         // that objects were refused again.
-        let url = self.site.lane.database(&self.site.database);
-        for _ in 0..RUNS {
+        let url = self.site.slot.database(&self.site.database);
+        for _ in 0..MAX_RUNS {
             if stuck.is_none() {
                 self.start(Role::Fetcher).await?;
                 stuck = self.until_fetchers_end().await?;
@@ -156,7 +156,7 @@ impl Run {
         if stuck.is_none() {
             stuck = self.stop_writers().await?;
         }
-        if stuck.is_none() && self.begun.elapsed() > LONGEST {
+        if stuck.is_none() && self.begun.elapsed() > MAX_RUN_TIME {
             stuck = Some(format!("it took {:?}", self.begun.elapsed()));
         }
         let mut verdict = Verdict::default();
@@ -178,10 +178,10 @@ impl Run {
 
     async fn standing(&self, url: &str) -> anyhow::Result<Vec<String>> {
         let mut lines = verdict::standing(url).await?;
-        lines.extend(self.site.lane.stream_standing(&self.site.stream).await?);
+        lines.extend(self.site.slot.stream_standing(&self.site.stream).await?);
         for service in &self.services {
             lines.push(format!("{:?} {:?} runs", service.role, service.instance));
-            lines.extend(service.last_words());
+            lines.extend(service.last_log_lines());
         }
         lines.push(format!("steps taken: {:?}", self.site.injector.begun()));
         Ok(lines)
@@ -195,7 +195,7 @@ impl Run {
         Ok(())
     }
 
-    /// Goes on until no fetcher is left; says so when it takes too long.
+    /// Waits until no fetcher is left; returns a message after the timeout.
     async fn until_fetchers_end(&mut self) -> anyhow::Result<Option<String>> {
         self.until("everything is loaded", |run| {
             let mut services = run.services.iter();
@@ -204,14 +204,14 @@ impl Run {
         .await
     }
 
-    /// Waits for late deliveries of what is committed.
+    /// Waits for redeliveries of committed chunks.
     async fn until_drained(&mut self) -> anyhow::Result<Option<String>> {
         let begin = Instant::now();
-        while begin.elapsed() < PATIENCE {
-            if self.site.lane.messages(&self.site.stream).await? == 0 {
+        while begin.elapsed() < TIMEOUT {
+            if self.site.slot.messages(&self.site.stream).await? == 0 {
                 return Ok(None);
             }
-            let next = Instant::now() + LOOK_AGAIN * 5;
+            let next = Instant::now() + POLL_INTERVAL * 5;
             let waited = self.until("", |_| Ok(Instant::now() >= next)).await?;
             if waited.is_some() {
                 return Ok(waited);
@@ -224,12 +224,12 @@ impl Run {
         for service in &self.services {
             service.stop();
         }
-        let mut looks = interval(LOOK_AGAIN);
+        let mut looks = interval(POLL_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let begin = Instant::now();
-        while begin.elapsed() < PATIENCE {
+        while begin.elapsed() < TIMEOUT {
             tokio::select! {
-                Some(request) = self.requests.recv() => self.strike(request).await?,
+                Some(request) = self.requests.recv() => self.disrupt(request).await?,
                 _ = looks.tick() => {}
             }
             let mut left = Vec::new();
@@ -248,17 +248,17 @@ impl Run {
         Ok(Some("a writer does not end".to_owned()))
     }
 
-    /// Breaks and starts again until something holds; says so when that takes too long.
+    /// Injects disruptions and restarts services until a condition holds; returns a message after the timeout.
     async fn until(
         &mut self,
         what: &str,
         mut holds: impl FnMut(&Self) -> anyhow::Result<bool>,
     ) -> anyhow::Result<Option<String>> {
-        let mut looks = interval(LOOK_AGAIN);
+        let mut looks = interval(POLL_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !holds(self)? {
             tokio::select! {
-                Some(request) = self.requests.recv() => self.strike(request).await?,
+                Some(request) = self.requests.recv() => self.disrupt(request).await?,
                 _ = looks.tick() => {}
             }
             self.replace_ended().await?;
@@ -266,22 +266,22 @@ impl Run {
             if progress != self.progress {
                 (self.progress, self.moved) = (progress, Instant::now());
             }
-            if self.moved.elapsed() > PATIENCE || self.begun.elapsed() > LONGEST {
+            if self.moved.elapsed() > TIMEOUT || self.begun.elapsed() > MAX_RUN_TIME {
                 let last = self.failures.last();
                 return Ok(Some(format!(
-                    "waited in vain until {what}; the last failure: {last:?}"
+                    "timeout waiting until {what}; the last failure: {last:?}"
                 )));
             }
             anyhow::ensure!(
-                self.failures.len() < STARTS,
-                "nothing comes of it: {:?}",
+                self.failures.len() < MAX_STARTS,
+                "too many starts: {:?}",
                 self.failures.last()
             );
         }
         Ok(None)
     }
 
-    /// Starts again what has crashed or failed.
+    /// Restarts services that crashed or failed.
     async fn replace_ended(&mut self) -> anyhow::Result<()> {
         let mut ended = Vec::new();
         for number in (0..self.services.len()).rev() {
@@ -295,54 +295,60 @@ impl Run {
                 End::Well if role == Role::Fetcher => continue,
                 End::Well => self
                     .failures
-                    .push("a writer ended without being asked".to_owned()),
+                    .push("a writer ended without a shutdown".to_owned()),
                 End::Failed(error) => {
                     tracing::debug!(error, "a service failed");
                     self.failures.push(error);
                 }
                 End::Crashed => {}
             }
-            // As fast as a supervisor is.
+            // Like a process supervisor.
             sleep(Duration::from_millis(self.random.random_range(0..150))).await;
             self.start(role).await?;
         }
         Ok(())
     }
 
-    async fn strike(&mut self, request: Request) -> anyhow::Result<()> {
-        let Request { blow, by, broken } = request;
-        tracing::debug!(?blow, "something breaks");
-        match blow {
-            Blow::AllKilled => self.services.iter_mut().for_each(Service::crash),
-            Blow::Stopped => self.stop_for_a_while(by, ACK_WAIT * 2),
-            Blow::ReaderStopped => self.stop_for_a_while(by, LEASE * 3),
-            Blow::BackendsTerminated => {
-                let url = self.site.lane.database(&self.site.database);
+    async fn disrupt(&mut self, request: Request) -> anyhow::Result<()> {
+        let Request {
+            disruption,
+            by,
+            broken,
+        } = request;
+        tracing::debug!(?disruption, "disruption");
+        match disruption {
+            Disruption::AllKilled => self.services.iter_mut().for_each(Service::crash),
+            Disruption::Stopped => self.stop_for_a_while(by, ACK_WAIT * 2),
+            Disruption::ReaderStopped => self.stop_for_a_while(by, LEASE * 3),
+            Disruption::BackendsTerminated => {
+                let url = self.site.slot.database(&self.site.database);
                 terminate_backends(&url).await?;
             }
-            Blow::ObjectOverwritten | Blow::ObjectDeleted => self.change(blow).await?,
+            Disruption::ObjectOverwritten | Disruption::ObjectDeleted => {
+                self.change(disruption).await?
+            }
             _ => {
-                let lane = self.site.lane.clone();
+                let slot = self.site.slot.clone();
                 self.network
-                    .extend(lane.met_by(blow).map(|met| (blow, met)));
-                lane.strike(blow, &self.site.stream, &mut self.later)
+                    .extend(slot.effects_of(disruption).map(|met| (disruption, met)));
+                slot.disrupt(disruption, &self.site.stream, &mut self.later)
                     .await
-                    .with_context(|| format!("cannot do it: {}", blow.name()))?;
+                    .with_context(|| format!("disruption failed: {}", disruption.name()))?;
             }
         }
-        // The step may be gone meanwhile.
+        // The step may have been cancelled meanwhile.
         let _ = broken.send(());
         Ok(())
     }
 
-    /// The faults that have happened. Trouble of a network counts where it met a connection, a byte or a caller.
+    /// The faults that have happened. NetworkFault of a network counts where it met a connection, a byte or a caller.
     fn fired(&self) -> Vec<Fault> {
         let mut fired = self.site.injector.fired();
-        for (blow, before) in &self.network {
-            if self.site.lane.met_by(*blow) <= Some(*before) {
+        for (disruption, before) in &self.network {
+            if self.site.slot.effects_of(*disruption) <= Some(*before) {
                 let place = fired
                     .iter()
-                    .position(|fault| fault.kind == Kind::Blow(*blow));
+                    .position(|fault| fault.kind == Kind::Disruption(*disruption));
                 if let Some(place) = place {
                     fired.remove(place);
                 }
@@ -359,23 +365,23 @@ impl Run {
         let Some(pid) = service.pid() else { return };
         self.later.spawn(async move {
             sleep(time).await;
-            // It may have ended: then there is nobody to go on.
+            // It may have ended.
             let _ = rustix::process::kill_process(pid, Signal::CONT);
             Ok(())
         });
     }
 
-    async fn change(&self, blow: Blow) -> anyhow::Result<()> {
+    async fn change(&self, disruption: Disruption) -> anyhow::Result<()> {
         let plan = &self.site.plan;
         let changing = plan
             .changing
             .as_ref()
             .context("a plan without a changing object")?;
         let bucket = bucket(plan);
-        if blow == Blow::ObjectDeleted {
-            self.site.lane.s3.delete(&bucket, &changing.new.key);
+        if disruption == Disruption::ObjectDeleted {
+            self.site.slot.s3.delete(&bucket, &changing.new.key);
         } else {
-            put(&self.site.lane, &bucket, &changing.new, plan.files.len()).await;
+            put(&self.site.slot, &bucket, &changing.new, plan.files.len()).await;
         }
         Ok(())
     }
@@ -385,19 +391,19 @@ pub(super) fn bucket(plan: &Plan) -> String {
     format!("{BUCKET}-{}", plan.seed)
 }
 
-pub(super) async fn put_files(lane: &Lane, plan: &Plan) {
+pub(super) async fn put_files(slot: &Slot, plan: &Plan) {
     let bucket = bucket(plan);
-    lane.s3.create_bucket(&bucket);
+    slot.s3.create_bucket(&bucket);
     for (number, file) in plan.files.iter().enumerate() {
-        put(lane, &bucket, file, number).await;
+        put(slot, &bucket, file, number).await;
     }
 }
 
-async fn put(lane: &Lane, bucket: &str, file: &File, number: usize) {
-    lane.s3.put(bucket, &file.key, file.stored().await);
-    let second = WRITTEN + i64::try_from(number).unwrap_or_default();
+async fn put(slot: &Slot, bucket: &str, file: &File, number: usize) {
+    slot.s3.put(bucket, &file.key, file.stored().await);
+    let second = FIRST_MODIFIED + i64::try_from(number).unwrap_or_default();
     if let Some(time) = chrono::DateTime::from_timestamp(second, 0) {
-        lane.s3.set_last_modified(bucket, &file.key, time);
+        slot.s3.set_last_modified(bucket, &file.key, time);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Instances of the services that a run starts, crashes and starts again.
+//! Instances of services that a run starts, crashes and restarts.
 
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ use super::{
     step::Role,
 };
 
-/// So many lines of its log are told of a program in a run that does not end.
-const LAST_WORDS: usize = 12;
+/// How many lines of a program's log are reported if the run does not end.
+const LOG_LINES: usize = 12;
 
 /// A running instance.
 pub(crate) struct Service {
@@ -45,14 +45,14 @@ enum Body {
     },
 }
 
-/// What an instance has come to.
+/// How an instance ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// A fault took it away.
+    /// A fault crashed it.
     Crashed,
-    /// It ended by itself, and all is well.
+    /// It ended successfully.
     Well,
-    /// It ended by itself with an error.
+    /// It ended with an error.
     Failed(String),
 }
 
@@ -83,7 +83,7 @@ impl Service {
         })
     }
 
-    /// How it ended, if it has. One that is to crash, crashes here.
+    /// How it ended, if it has. Executes a requested crash.
     pub(crate) fn end(&mut self) -> anyhow::Result<Option<End>> {
         if self.killed || self.crashed.try_recv().is_ok() {
             self.crash();
@@ -109,7 +109,7 @@ impl Service {
         }
     }
 
-    /// Takes everything away that it has in memory.
+    /// Crashes it: its memory is lost.
     pub(crate) fn crash(&mut self) {
         self.killed = true;
         match &mut self.body {
@@ -122,7 +122,7 @@ impl Service {
         }
     }
 
-    /// Asks it to end.
+    /// Begins its shutdown.
     pub(crate) fn stop(&self) {
         match &self.body {
             Body::InProcess { shutdown, .. } => shutdown.soft.cancel(),
@@ -130,7 +130,7 @@ impl Service {
         }
     }
 
-    /// Its process, where it is one of its own.
+    /// Its process id, if it is a process.
     pub(crate) fn pid(&self) -> Option<Pid> {
         match &self.body {
             Body::InProcess { .. } => None,
@@ -140,18 +140,18 @@ impl Service {
         }
     }
 
-    /// The last that it has logged, where it is a process.
-    pub(crate) fn last_words(&self) -> Vec<String> {
+    /// The last lines of its log, if it is a process.
+    pub(crate) fn last_log_lines(&self) -> Vec<String> {
         let Body::Program { process, .. } = &self.body else {
             return Vec::new();
         };
         let output = process.output();
         let lines: Vec<&str> = output.lines().collect();
-        let last = &lines[lines.len().saturating_sub(LAST_WORDS)..];
+        let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
         last.iter().map(|line| (*line).to_owned()).collect()
     }
 
-    /// Sends its process a signal, where it is one.
+    /// Sends it a signal, if it is a process.
     pub(crate) fn signal(&self, signal: Signal) {
         if let Body::Program { process, .. } = &self.body {
             process.signal(signal);
@@ -181,7 +181,7 @@ fn in_process(site: &Arc<Site>, breaker: Breaker) -> anyhow::Result<Body> {
             }
         };
         let end = run.await.map_err(|error| format!("{error:#}"));
-        // Nobody listens any more when the run is over.
+        // The receiver is dropped when the run has ended.
         let _ = tell.send(end);
     });
     Ok(Body::InProcess {

@@ -1,4 +1,4 @@
-//! Breaks what is between a service and PostgreSQL, at statements: those within a transaction, and its end, too.
+//! Faults between a service and PostgreSQL, at statements within a transaction and at its COMMIT.
 
 use std::{
     collections::HashMap,
@@ -6,18 +6,18 @@ use std::{
 };
 
 use async_trait::async_trait;
-use jetline_testkit::postgres::statements::{Fate, Watch};
+use jetline_testkit::postgres::statements::{Action, StatementHook};
 
 use super::{fault::Kind, ports::Breaker, step::Step};
 
-/// Watches the statements of one instance of a service.
-pub(crate) struct BrokenDatabase {
+/// The statement hook of one instance.
+pub(crate) struct FaultyDatabase {
     breaker: Breaker,
-    /// The last step in the transaction that is open on a connection.
+    /// The last step of the open transaction of each connection.
     transactions: Mutex<HashMap<u64, Step>>,
 }
 
-impl BrokenDatabase {
+impl FaultyDatabase {
     pub(crate) fn new(breaker: Breaker) -> Self {
         Self {
             breaker,
@@ -25,7 +25,7 @@ impl BrokenDatabase {
         }
     }
 
-    /// The step that a statement is.
+    /// The step of a statement.
     fn step(&self, connection: u64, sql: &str) -> Option<Step> {
         let mut open = self.transactions.lock();
         let open = open
@@ -45,28 +45,28 @@ impl BrokenDatabase {
 }
 
 #[async_trait]
-impl Watch for BrokenDatabase {
-    async fn before(&self, connection: u64, sql: &str) -> Fate {
+impl StatementHook for FaultyDatabase {
+    async fn before(&self, connection: u64, sql: &str) -> Action {
         let Some(step) = self.step(connection, sql) else {
-            return Fate::Pass;
+            return Action::Pass;
         };
         let breaker = &self.breaker;
         match breaker.injector.before(step, breaker.instance).await {
             Some(Kind::CrashBefore) => breaker.crash.now().await,
-            Some(_) => Fate::Cut,
-            None => Fate::Pass,
+            Some(_) => Action::Reset,
+            None => Action::Pass,
         }
     }
 
-    async fn after(&self, connection: u64, sql: &str) -> Fate {
+    async fn after(&self, connection: u64, sql: &str) -> Action {
         let Some(step) = self.step(connection, sql) else {
-            return Fate::Pass;
+            return Action::Pass;
         };
         let breaker = &self.breaker;
         match breaker.injector.after(step) {
             Some(Kind::CrashAfter) => breaker.crash.now().await,
-            Some(_) => Fate::Cut,
-            None => Fate::Pass,
+            Some(_) => Action::Reset,
+            None => Action::Pass,
         }
     }
 }

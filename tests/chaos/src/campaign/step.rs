@@ -1,8 +1,8 @@
-//! The steps of fetchers and writers. Before and after each of them there is a place where something can go wrong.
+//! The steps of fetchers and writers. A fault can happen before and after each.
 
 use serde::{Deserialize, Serialize};
 
-/// Who takes a step.
+/// The service of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Role {
     Fetcher,
@@ -18,12 +18,12 @@ impl Role {
     }
 }
 
-/// How a step is taken, and with that, how a fault is put beside it.
+/// How a step is executed, and so how its faults are injected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Via {
-    /// A call of a port, in the hands of a decorator.
+    /// A call of a port, with a decorator.
     Port,
-    /// A statement with all of these words, in the hands of a proxy before PostgreSQL.
+    /// A statement that contains all of these texts, with the statement proxy.
     Statement(&'static [&'static str]),
     /// The COMMIT of a transaction in which the statement of another step was executed.
     CommitAfter(Step),
@@ -31,7 +31,7 @@ pub(crate) enum Via {
 
 macro_rules! steps {
     ($($step:ident: $role:ident, $name:literal, $via:expr;)*) => {
-        /// A step; its name is what reports call it.
+        /// A step, with its name in reports.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub(crate) enum Step { $($step),* }
 
@@ -94,7 +94,7 @@ steps! {
 }
 
 impl Step {
-    /// The step that a statement is, if it is one.
+    /// The step of a statement, if it is one.
     pub(crate) fn of_statement(sql: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|step| match step.via() {
             Via::Statement(words) => words.iter().all(|word| sql.contains(word)),
@@ -102,7 +102,7 @@ impl Step {
         })
     }
 
-    /// The step that the end of a transaction is, after the last step that was taken in it.
+    /// The step of a COMMIT, given the last step in the transaction.
     pub(crate) fn of_commit(last: Self) -> Option<Self> {
         let ends = |step: &Self| match step.via() {
             Via::CommitAfter(Self::Done) => {
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statement_is_the_step_that_it_belongs_to() {
+    fn statement_belongs_to_its_step() {
         let ends = "UPDATE objects SET done_at = $1, state = 'done'";
         assert_eq!(Step::of_statement(ends), Some(Step::Done));
         assert_eq!(Step::of_statement("SELECT 1"), None);

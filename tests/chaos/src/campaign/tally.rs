@@ -1,4 +1,4 @@
-//! What a campaign adds up to.
+//! The totals of a campaign.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    fault::{Blow, Kind},
+    fault::{Disruption, Kind},
     plan::Mode,
     refusal::Refusal,
     run::Outcome,
@@ -16,19 +16,19 @@ use super::{
     verdict::Verdict,
 };
 
-/// The sums over some runs.
+/// The totals of some runs.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tally {
     pub(crate) runs: u64,
     pub(crate) lines: u64,
     pub(crate) faults: u64,
-    /// Runs that ended wrong.
+    /// Runs with a wrong result.
     pub(crate) failures: Vec<Failure>,
     /// Per fault.
     rows: BTreeMap<String, Row>,
-    /// Per step, how often each fault fell on it.
+    /// Per step, how often each fault happened.
     steps: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Per step, how often it was taken.
+    /// Per step, how often it was executed.
     taken: BTreeMap<String, u64>,
 }
 
@@ -99,18 +99,18 @@ impl Tally {
         }
     }
 
-    /// Steps beside which nothing has happened, and blows that never fell.
+    /// Steps without faults, and disruptions that never happened.
     pub(crate) fn missed(&self) -> Vec<String> {
         let all = Step::ALL.iter().map(|step| step.name());
         let never = all.filter(|name| !self.steps.contains_key(*name));
         let mut missed: Vec<String> = never.map(|name| format!("step {name}")).collect();
-        let blows = Blow::all().into_iter().map(Blow::name);
-        let others = blows.chain(Refusal::ALL.map(Refusal::name));
+        let disruptions = Disruption::all().into_iter().map(Disruption::name);
+        let others = disruptions.chain(Refusal::ALL.map(Refusal::name));
         missed.extend(others.filter(|name| self.rows.get(name).is_none_or(|row| row.fired == 0)));
         missed
     }
 
-    /// As tables for people.
+    /// As Markdown tables.
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::from(
             "| fault | how | runs | fired | lines compared | lost | doubled | wrong |\n\
@@ -171,14 +171,14 @@ impl Tally {
     }
 }
 
-/// What the table calls a fault: which step it falls on stands in the other table.
+/// The name of a fault in its table; the other table has its steps.
 fn name(step: Step, kind: Kind, mode: Mode) -> String {
     let who = match step.role() {
         Role::Fetcher => "fetcher",
         Role::Writer => "writer",
     };
     match (kind, mode) {
-        (Kind::Blow(blow), _) => blow.name(),
+        (Kind::Disruption(disruption), _) => disruption.name(),
         (_, Mode::Embedded) => "jetline: SIGKILL".to_owned(),
         (Kind::CrashBefore | Kind::CrashAfter, Mode::Programs) => {
             format!("{who}: SIGKILL at a statement")
@@ -194,7 +194,7 @@ fn name(step: Step, kind: Kind, mode: Mode) -> String {
 fn how(step: Step, kind: Kind, mode: Mode) -> &'static str {
     match (kind, mode) {
         (_, Mode::Embedded) => "once its database has a certain size",
-        (Kind::Blow(_), _) => "outside, while a step is held",
+        (Kind::Disruption(_), _) => "outside, while a step is held",
         (Kind::CrashBefore | Kind::CrashAfter, Mode::Programs) => {
             "SIGKILL while the statement is held"
         }
@@ -216,6 +216,6 @@ fn column(kind: Kind) -> &'static str {
         Kind::Twice => "done twice",
         Kind::CrashBefore => "crash before",
         Kind::CrashAfter => "crash after",
-        Kind::Blow(_) => "something else",
+        Kind::Disruption(_) => "something else",
     }
 }

@@ -1,5 +1,4 @@
-//! What stands in the database at the end of a run, compared with the oracle: row by row, reject by reject, count by
-//! count.
+//! Compares the database with the oracle at the end of a run: rows, rejected lines and counts.
 
 use std::collections::BTreeSet;
 
@@ -15,28 +14,28 @@ use super::{
     refusal::Refusal,
 };
 
-/// What is wrong at the end of a run, if anything is.
+/// The result of the comparison.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Verdict {
-    /// Lines whose fate was compared.
+    /// Lines whose outcome was compared.
     pub(crate) lines: u64,
     /// Lines that the database refused.
     pub(crate) refused: u64,
     /// Rows, rejected lines and counted lines that are missing.
     pub(crate) lost: u64,
-    /// Lines that were counted twice, or stand there twice.
+    /// Lines that were counted or stored twice.
     pub(crate) doubled: u64,
-    /// Rows and rejected lines that say something else than they must, and whatever else must not be.
+    /// Rows and rejected lines with wrong content, and other errors.
     pub(crate) wrong: u64,
-    /// The first of what is wrong, in words.
+    /// The first findings.
     pub(crate) findings: Vec<String>,
 }
 
-/// So many findings are told.
-const FINDINGS: usize = 90;
+/// The most findings that are reported.
+const MAX_FINDINGS: usize = 90;
 
-/// Each with so many characters at most.
-const FINDING: usize = 600;
+/// The maximum length of a finding, in characters.
+const MAX_FINDING_CHARS: usize = 600;
 
 impl Verdict {
     pub(crate) fn is_good(&self) -> bool {
@@ -61,8 +60,9 @@ impl Verdict {
     }
 
     pub(crate) fn find(&mut self, what: &str) {
-        if self.findings.len() < FINDINGS {
-            self.findings.push(what.chars().take(FINDING).collect());
+        if self.findings.len() < MAX_FINDINGS {
+            self.findings
+                .push(what.chars().take(MAX_FINDING_CHARS).collect());
         }
     }
 }
@@ -72,7 +72,7 @@ struct Number {
     number: i64,
 }
 
-/// Compares a database with what the plan's files must become.
+/// Compares a database with the expected result of the plan's files.
 pub(crate) async fn compare(url: &str, plan: &Plan, verdict: &mut Verdict) -> anyhow::Result<()> {
     let db = connect(url).await?;
     let standing = Standing::read(&db).await?;
@@ -101,7 +101,7 @@ pub(crate) async fn compare(url: &str, plan: &Plan, verdict: &mut Verdict) -> an
     Ok(())
 }
 
-/// The fold over the objects in the order in which they were listed.
+/// The expected result: the fold over the objects in the order of their listing.
 fn expected(plan: &Plan, objects: &[Object], verdict: &mut Verdict) -> Option<Expected> {
     let mut contents: Vec<&[u8]> = Vec::new();
     let mut missing: BTreeSet<&str> = plan.files.iter().map(|file| file.key.as_str()).collect();
@@ -135,7 +135,7 @@ fn expected(plan: &Plan, objects: &[Object], verdict: &mut Verdict) -> Option<Ex
     ))
 }
 
-/// Whether an object was overwritten or deleted while it was read: then a part of it was read.
+/// Whether an object was overwritten or deleted while it was read: then only part of it was read.
 fn is_changed(object: &Object, plan: &Plan) -> bool {
     let changing = plan.changing.as_ref();
     object.state == "failed"
@@ -148,7 +148,7 @@ async fn deadlocks(db: &DatabaseConnection) -> anyhow::Result<i64> {
     Ok(numbers.iter().map(|row| row.number).sum())
 }
 
-/// Where a run stands that does not end: its objects, and what goes on in the database.
+/// The state of a run that does not end: its objects, and the activity of the database.
 pub(crate) async fn standing(url: &str) -> anyhow::Result<Vec<String>> {
     #[derive(FromQueryResult)]
     struct Line {
@@ -167,7 +167,7 @@ pub(crate) async fn standing(url: &str) -> anyhow::Result<Vec<String>> {
     Ok(lines.into_iter().map(|row| row.line).collect())
 }
 
-/// Whether objects are open that a fetcher was refused.
+/// Whether there are open objects whose read was refused.
 pub(crate) async fn has_refused(url: &str) -> anyhow::Result<bool> {
     #[derive(FromQueryResult)]
     struct Found {

@@ -1,4 +1,4 @@
-//! The microservices as processes, on a server of each kind that is theirs alone.
+//! The services as processes, with private servers.
 
 use std::{
     collections::BTreeMap,
@@ -32,16 +32,16 @@ use super::{
 /// The only bucket.
 pub(super) const BUCKET: &str = "shop";
 
-/// How long a program may take to start, or to end when it is told to.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout of starting and stopping a program.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Between two looks at a program that starts: there is no event to wait for.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// The interval of polling a starting program: there is no event to wait for.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How much of a program's log is told when it ends too early.
-const TOLD_LINES: usize = 10;
+/// How many lines of a program's log are reported if it ends too early.
+const LOG_LINES: usize = 10;
 
-/// A server that can be away.
+/// A server that can be stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Part {
@@ -51,11 +51,11 @@ pub(crate) enum Part {
     S3,
 }
 
-/// A running installation. All of it ends when it is dropped.
+/// A running installation, stopped when it is dropped.
 pub(super) struct Deployment {
-    // Before the servers that they use.
+    // Declared before the servers that they use.
     programs: Vec<Program>,
-    /// Where the API answers.
+    /// The address of the API.
     pub(super) api: SocketAddr,
     pub(super) ledger: Ledger,
     pub(super) s3: S3Server,
@@ -70,8 +70,8 @@ struct Program {
 }
 
 impl Deployment {
-    /// Starts the servers, and the programs of a directory: a fetcher, some writers and an API. What they log goes into
-    /// a directory of its own.
+    /// Starts the servers, and the programs of a directory: a fetcher, some writers and an API. Their logs go into a
+    /// separate directory.
     pub(super) async fn start(
         binaries: &Path,
         logs: &Path,
@@ -111,11 +111,11 @@ impl Deployment {
         Ok(deployment)
     }
 
-    /// Takes a server away: as a crash does, and it stays away.
-    pub(super) fn take_away(&mut self, part: Part) -> anyhow::Result<()> {
+    /// Stops a server like a crash.
+    pub(super) fn stop_server(&mut self, part: Part) -> anyhow::Result<()> {
         block_in_place(|| {
             match part {
-                Part::Postgres => self.postgres.stop_at_once()?,
+                Part::Postgres => self.postgres.stop_immediate()?,
                 Part::Nats => self.nats.stop(),
                 Part::Redis => self.redis.stop(),
                 Part::S3 => self.s3.stop(),
@@ -124,8 +124,8 @@ impl Deployment {
         })
     }
 
-    /// Brings it back, with what it kept on its disk: Redis keeps nothing.
-    pub(super) fn bring_back(&mut self, part: Part) -> anyhow::Result<()> {
+    /// Starts it again with its data; Redis has none.
+    pub(super) fn start_server(&mut self, part: Part) -> anyhow::Result<()> {
         block_in_place(|| match part {
             Part::Postgres => self.postgres.start_again(),
             Part::Nats => self.nats.restart(),
@@ -134,7 +134,7 @@ impl Deployment {
         })
     }
 
-    /// How everything stands. An error is a program that has ended.
+    /// Takes a sample. An error means that a program has ended.
     pub(super) async fn sample(&self) -> anyhow::Result<Sample> {
         let mut processes = self.running()?;
         let postgres = self.postgres.pid().and_then(procfs::family);
@@ -158,7 +158,7 @@ impl Deployment {
         })
     }
 
-    /// The names of our own programs, and their process ids: they stay the same to the end.
+    /// The names and process ids of the programs, which do not change.
     pub(super) fn programs(&self) -> BTreeMap<String, u32> {
         let programs = self.programs.iter();
         programs
@@ -166,13 +166,13 @@ impl Deployment {
             .collect()
     }
 
-    /// Ends the programs as an operator does; each must be content.
+    /// Stops the programs with SIGTERM; each must end successfully.
     pub(super) fn end(mut self) -> anyhow::Result<()> {
         for program in &self.programs {
             program.process.signal(Signal::TERM);
         }
         for program in &mut self.programs {
-            let status = block_in_place(|| program.process.wait(PATIENCE))?;
+            let status = block_in_place(|| program.process.wait(TIMEOUT))?;
             ensure!(
                 status.success(),
                 "{} ended with {status}: {}",
@@ -198,7 +198,7 @@ impl Program {
     fn end_of_log(&self) -> String {
         let log = self.process.output();
         let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(TOLD_LINES)..].join("\n")
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 }
 
@@ -215,7 +215,7 @@ fn start_servers() -> anyhow::Result<(PostgresServer, NatsServer, RedisServer, S
     ))
 }
 
-/// The defaults, apart from chunks so small that every object has several, and the line length that the oracle knows.
+/// The defaults, except for small chunks, so that every object has several, and the line length of the oracle.
 fn settings(
     database: &Database,
     nats: &NatsServer,
@@ -241,7 +241,7 @@ fn own_address() -> anyhow::Result<SocketAddr> {
     Ok((Ipv4Addr::LOCALHOST, free_port()?).into())
 }
 
-/// What programs are started with.
+/// The environment of programs.
 struct Installation<'a> {
     binaries: &'a Path,
     logs: &'a Path,
@@ -264,7 +264,7 @@ impl Installation<'_> {
             binary.display()
         );
         let mut command = Command::new(binary.canonicalize()?);
-        // Nothing of what this machine's users have set.
+        // Without the variables of this process.
         command
             .env_clear()
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
@@ -277,10 +277,10 @@ impl Installation<'_> {
         };
         let begin = Instant::now();
         while !is_ready(address).await {
-            if begin.elapsed() > PATIENCE {
+            if begin.elapsed() > TIMEOUT {
                 bail!("{name} is not ready: {}", program.end_of_log());
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(program)
     }

@@ -1,4 +1,4 @@
-//! Objects that come one after another, and what must become of them.
+//! Puts objects one after another, and computes the expected result.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use tokio::time::MissedTickBehavior;
 
 use super::{deployment::BUCKET, lines::Objects};
 
-/// Puts objects and folds them as it goes, so that no more is kept than what they make.
+/// Puts objects and folds them at once, so that only the result is kept in memory.
 pub(super) struct Feed {
     objects: Objects,
     every: Duration,
     count: u64,
-    /// What must stand in the database once all is done.
+    /// The expected state of the database when everything is done.
     pub(super) expected: Expected,
 }
 
 impl Feed {
-    /// One object each time, beginning with number 1.
+    /// One object per interval, beginning with number 1.
     pub(super) fn new(seed: u64, every: Duration) -> Self {
         Self {
             objects: Objects::new(seed),
@@ -33,7 +33,7 @@ impl Feed {
         self.count
     }
 
-    /// Puts objects at its pace for as long as given.
+    /// Puts objects at intervals for some time.
     pub(super) async fn run_for(&mut self, s3: &S3Server, time: Duration) -> anyhow::Result<()> {
         let end = tokio::time::Instant::now() + time;
         let mut ticks = tokio::time::interval(self.every);
@@ -56,7 +56,7 @@ impl Feed {
         self.count += 1;
         let object = self.objects.object(self.count).await?;
         self.expected.add(&object.plain);
-        // It is as new as this moment: objects are registered in the order in which they were folded.
+        // Its modification time is now, so that objects are registered in the order of the fold.
         s3.put(BUCKET, &object.key, object.stored);
         Ok(())
     }

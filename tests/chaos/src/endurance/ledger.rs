@@ -1,4 +1,4 @@
-//! The database from outside: what stands in it, how large it is, and who is connected.
+//! Observes the database: its state, size and connections.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection, FromQueryResult, Sta
 use serde::Serialize;
 use tokio::time::Instant;
 
-/// How long the database may take for a sample: it may be away.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The timeout of a sample: the database may be unavailable.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Between two looks at the ledger: there is no event to wait for.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// The interval of polling the ledger: there is no event to wait for.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The name under which this program's own connections are told from those of the installation.
+/// The application name of this program's connections, to exclude them from the counts.
 const NAME: &str = "jetline-chaos";
 
-/// A database that is looked at.
+/// The observed database.
 pub(super) struct Ledger(DatabaseConnection);
 
-/// How much stands in the ledger, and who is connected.
+/// The state of the ledger and the connections.
 #[derive(Clone, Copy, Debug, FromQueryResult, Serialize)]
 pub(super) struct LedgerSample {
     /// Connections of the installation.
@@ -34,11 +34,11 @@ pub(super) struct LedgerSample {
     pub(super) failed: i64,
     /// The first object that is not settled.
     pub(super) settled: i64,
-    /// Rows of `chunks`, and how many of them were given up.
+    /// Rows of `chunks`, and how many of them are dead.
     pub(super) chunks: i64,
     pub(super) dead: i64,
     pub(super) rejected_lines: i64,
-    /// Tables with their indexes and what stands outside of their rows.
+    /// The size of tables with their indexes and TOAST.
     pub(super) objects_bytes: i64,
     pub(super) chunks_bytes: i64,
     pub(super) rejected_lines_bytes: i64,
@@ -62,62 +62,61 @@ const SAMPLE: &str = "
         pg_total_relation_size('products') AS products_bytes";
 
 impl Ledger {
-    /// Of a database that answers.
+    /// Connects to a database that is available.
     pub(super) async fn connect(url: &str) -> anyhow::Result<Self> {
         let mut options = ConnectOptions::new(url);
         options
             .max_connections(2)
-            .connect_timeout(PATIENCE)
-            .acquire_timeout(PATIENCE)
+            .connect_timeout(TIMEOUT)
+            .acquire_timeout(TIMEOUT)
             .sqlx_logging(false)
             .map_sqlx_postgres_opts(|options| options.application_name(NAME));
         let database = Database::connect(options).await;
-        Ok(Self(database.context("cannot look into the database")?))
+        Ok(Self(database.context("cannot connect to the database")?))
     }
 
-    /// How things stand.
+    /// Takes a sample.
     pub(super) async fn sample(&self) -> anyhow::Result<LedgerSample> {
-        let samples = tokio::time::timeout(PATIENCE, self.rows(SAMPLE)).await;
-        let samples = samples.context("the database does not answer")??;
+        let samples = tokio::time::timeout(TIMEOUT, self.rows(SAMPLE)).await;
+        let samples = samples.context("the database does not respond")??;
         samples.into_iter().next().context("no row of a sample")
     }
 
-    /// Waits until every one of so many objects has ended; says how they stand then, or nothing when that takes too
-    /// long.
+    /// Waits until so many objects have ended; returns the sample, or `None` after the timeout.
     pub(super) async fn until_ended(
         &self,
         objects: u64,
-        patience: Duration,
+        timeout: Duration,
     ) -> Option<LedgerSample> {
         let ended = |sample: &LedgerSample| sample.done + sample.failed == objects.cast_signed();
-        self.until(ended, patience).await
+        self.until(ended, timeout).await
     }
 
-    /// Waits until some object is on its way.
-    pub(super) async fn until_busy(&self, patience: Duration) -> Option<LedgerSample> {
+    /// Waits until some object is loading.
+    pub(super) async fn until_busy(&self, timeout: Duration) -> Option<LedgerSample> {
         let busy = |sample: &LedgerSample| sample.done + sample.failed < sample.objects;
-        self.until(busy, patience).await
+        self.until(busy, timeout).await
     }
 
     async fn until(
         &self,
         condition: impl Fn(&LedgerSample) -> bool,
-        patience: Duration,
+        timeout: Duration,
     ) -> Option<LedgerSample> {
-        let end = Instant::now() + patience;
+        let end = Instant::now() + timeout;
         while Instant::now() < end {
-            // It may be back for a moment only, or not yet: then there is no answer, and it is asked again.
+            // It may be unavailable: then it is polled again.
             if let Ok(sample) = self.sample().await
                 && condition(&sample)
             {
                 return Some(sample);
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         None
     }
 
-    /// Where the database is not what the fold says: nothing when all is well.
+    /// The differences between the database and the fold.
     pub(super) async fn differences(&self, expected: &Expected) -> anyhow::Result<Vec<String>> {
         let standing = Standing::read(&self.0).await?;
         let differences = standing.differences(expected);
@@ -129,6 +128,6 @@ impl Ledger {
         T::find_by_statement(statement)
             .all(&self.0)
             .await
-            .with_context(|| format!("cannot ask the database: {sql}"))
+            .with_context(|| format!("query failed: {sql}"))
     }
 }

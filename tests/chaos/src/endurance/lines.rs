@@ -1,5 +1,5 @@
-//! What is loaded: few ids and few contents, so that a record changes and changes back all the time, bad lines, and
-//! every way to end lines and to store them.
+//! The data of long runs: few ids and few contents, so that records change and revert often, bad lines, and all line
+//! endings and compression formats.
 
 use async_compression::tokio::bufread::GzipEncoder;
 use jetline_oracle::MAX_LINE;
@@ -9,13 +9,13 @@ use tokio::io::AsyncReadExt;
 /// Ids are from 1 to this.
 pub(super) const IDS: i64 = 4000;
 
-/// How many lines an object has, bad and blank ones not counted.
+/// How many lines an object has, without bad and blank ones.
 const LINES: usize = 400;
 
-/// After so many lines comes a bad one.
+/// One in this many lines is bad.
 const BAD_EVERY: usize = 40;
 
-/// An object, as it is stored and as it is read.
+/// An object, stored and decompressed.
 pub(super) struct Object {
     pub(super) key: String,
     pub(super) stored: Vec<u8>,
@@ -32,7 +32,7 @@ fn is_compressed(number: u64) -> bool {
     number.is_multiple_of(3)
 }
 
-/// Objects by number, each different, the same for a seed.
+/// Generates objects by number, deterministic for a seed.
 pub(super) struct Objects {
     randomness: StdRng,
 }
@@ -44,8 +44,8 @@ impl Objects {
         }
     }
 
-    /// The object of this number. One in three is compressed, one in five has Windows' line ends, others have a byte
-    /// order mark, blank lines, or no end of the last line; one in 97 is empty.
+    /// The object with this number. One in three is compressed, one in five has CRLF line endings, others have a byte
+    /// order mark, blank lines, or no final newline; one in 97 is empty.
     pub(super) async fn object(&mut self, number: u64) -> anyhow::Result<Object> {
         let is_one_in = |count: u64| number.is_multiple_of(count);
         let plain = if is_one_in(97) {
@@ -94,7 +94,7 @@ impl Objects {
     }
 }
 
-/// A product's line, without its end.
+/// A product's line, without its newline.
 fn line(id: i64, state: i64) -> String {
     format!(
         r#"{{"id":{id},"title":"Item {id}, state {state}","price":{}.{:02},"category":"things","brand":"Brøndby","url":"https://shop.example.com/{id}","description":"As it is in state {state}: \"good\"."}}"#,
@@ -105,7 +105,7 @@ fn line(id: i64, state: i64) -> String {
 
 const BAD_KINDS: u32 = 10;
 
-/// A line that is not taken.
+/// A line that is rejected.
 fn bad_line(kind: u32) -> Vec<u8> {
     let good = line(7, 1);
     let long = |length: usize| good.replace("things", &"x".repeat(length)).into_bytes();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn objects_have_the_lines_that_they_are_to_have() {
+    async fn objects_have_the_expected_lines() {
         let mut objects = Objects::new(1);
         for number in [1, 2, 3, 5, 7, 11, 97, 110] {
             let object = objects.object(number).await.unwrap();

@@ -1,7 +1,7 @@
-//! Long runs of the whole installation on real servers: a server that stays away, and hours of load.
+//! Long runs of the whole installation on real servers: outages, and hours of load.
 //!
-//! They look for what short tests cannot show: growth, leaks, and work that is given up. Every number that is to hold
-//! is a [`report::Bound`]; a run whose bounds do not all hold fails, and its report is written all the same.
+//! They detect what short tests cannot: growth, leaks, and failed work. Every limit is a [`report::Limit`]; a run that
+//! exceeds one fails, and its report is written anyway.
 
 mod deployment;
 mod feed;

@@ -1,4 +1,4 @@
-//! A server is away for a long time while the load goes on; then it returns, and everything must be as if it had not.
+//! A server is unavailable for a long time under load; then it is started again, and the result must be as without it.
 
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
@@ -11,36 +11,36 @@ use super::{
     deployment::{Deployment, Part},
     feed::Feed,
     reads::{Readers, Reads},
-    report::{self, Bound, Outcome, mebibytes, memory, shown, table},
-    run::{Ended, Run, unless_told_to_end},
+    report::{self, Limit, Outcome, mebibytes, memory, shown, table},
+    run::{Ended, Run, until_signal},
     sample::{Phase, Timed, points},
     slope,
     watch::Watch,
 };
 
-/// Between two samples.
-const SAMPLE: Duration = Duration::from_secs(5);
+/// The interval of samples.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How many objects come at once right before the server goes: it goes in the middle of work.
+/// How many objects are put at once right before the server stops, so that it stops during work.
 const BURST: u64 = 10;
 
-/// How long it may take until some of them are on their way.
-const BUSY: Duration = Duration::from_secs(30);
+/// The timeout until some of them are loading.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the API is asked after everything is done.
+/// How long the API gets requests after everything is done.
 const LAST_READS: Duration = Duration::from_secs(5);
 
-/// How much a program may grow while a server is away, in MiB.
-const GROWTH: f64 = 64.0;
+/// How much the memory of a program may grow during the outage, in MiB.
+const MAX_GROWTH: f64 = 64.0;
 
-/// Takes a server away from a running installation for a long time, and compares what comes out in the end
+/// Stops a server of a running installation for a long time, and compares the final result
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Which server is away
+    /// The server to stop
     #[arg(long)]
     part: Part,
 
-    /// How long objects come before it goes
+    /// How long to load objects before it stops
     #[arg(long, value_name = "DURATION", value_parser = settings::duration, default_value = "1m")]
     warm_up: Duration,
 
@@ -59,7 +59,7 @@ struct OutageReport {
     outcome: Outcome,
     programs: BTreeMap<String, Memory>,
     reads: BTreeMap<&'static str, Reads>,
-    bounds: Vec<Bound>,
+    bounds: Vec<Limit>,
     samples: Vec<Timed>,
 }
 
@@ -75,17 +75,17 @@ struct Memory {
     peak_after_return: f64,
 }
 
-/// Runs it to its end.
+/// Executes the outage.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    unless_told_to_end(outage(arguments))
+    until_signal(outage(arguments))
 }
 
 async fn outage(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut scene = Scene::start(arguments).await?;
     scene.warm_up().await?;
-    scene.deployment.take_away(arguments.part)?;
-    let objects_put_while_away = scene.away().await?;
-    scene.deployment.bring_back(arguments.part)?;
+    scene.deployment.stop_server(arguments.part)?;
+    let objects_put_while_away = scene.unavailable().await?;
+    scene.deployment.start_server(arguments.part)?;
     let ended = scene.back().await?;
     let report = scene.report(&ended, objects_put_while_away).await?;
     scene.deployment.end()?;
@@ -97,7 +97,7 @@ async fn outage(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     )
 }
 
-/// An outage that goes on.
+/// A running outage.
 struct Scene<'a> {
     arguments: &'a Arguments,
     deployment: Deployment,
@@ -116,28 +116,28 @@ impl<'a> Scene<'a> {
             arguments,
             programs: deployment.programs(),
             feed: run.feed(),
-            watch: Watch::new(SAMPLE),
+            watch: Watch::new(SAMPLE_INTERVAL),
             readers: Readers::start(deployment.api, run.seed),
             reads: BTreeMap::new(),
             deployment,
         })
     }
 
-    /// Loads for a while, until there is work that the outage interrupts.
+    /// Loads for a while, until there is work for the outage to interrupt.
     async fn warm_up(&mut self) -> anyhow::Result<()> {
         let deployment = &self.deployment;
         let load = self.feed.run_for(&deployment.s3, self.arguments.warm_up);
         self.watch.during(Phase::WarmUp, deployment, load).await?;
         self.feed.burst(&deployment.s3, BURST).await?;
-        let busy = deployment.ledger.until_busy(BUSY).await;
-        busy.context("no object is on its way, nothing would be in the middle of its work")?;
+        let busy = deployment.ledger.until_busy(BUSY_TIMEOUT).await;
+        busy.context("no object is loading: the outage would interrupt no work")?;
         self.watch.sample(Phase::WarmUp, deployment).await?;
         self.reads.insert("before", self.readers.take());
         Ok(())
     }
 
-    /// Objects go on to come, unless they have nowhere to go; says how many came.
-    async fn away(&mut self) -> anyhow::Result<u64> {
+    /// Continues to put objects, unless S3 is stopped; returns how many.
+    async fn unavailable(&mut self) -> anyhow::Result<u64> {
         let time = self.arguments.run.duration;
         let before = self.feed.count();
         let load = async {
@@ -154,7 +154,7 @@ impl<'a> Scene<'a> {
         Ok(self.feed.count() - before)
     }
 
-    /// Waits until all is done; then the API is asked for a while more.
+    /// Waits until everything is done; then the API gets requests for a while more.
     async fn back(&mut self) -> anyhow::Result<Ended> {
         let (run, deployment) = (&self.arguments.run, &self.deployment);
         let ended = async { Ok(run.until_ended(deployment, &self.feed).await) };
@@ -202,13 +202,13 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// The API needs the database alone, and needs nothing else to be well again once that has returned.
-fn bounds_of_reads(part: Part, reads: &BTreeMap<&'static str, Reads>) -> Vec<Bound> {
+/// The API depends only on the database, and must recover by itself.
+fn bounds_of_reads(part: Part, reads: &BTreeMap<&'static str, Reads>) -> Vec<Limit> {
     reads
         .iter()
         .filter(|(phase, _)| part != Part::Postgres || matches!(**phase, "before" | "after"))
         .map(|(phase, reads)| {
-            Bound::none(&format!("errors of the API, {phase}"), reads.error_count())
+            Limit::none(&format!("errors of the API, {phase}"), reads.error_count())
         })
         .collect()
 }
@@ -227,15 +227,15 @@ impl Memory {
             peak_while_away: peak(&away),
             growth_while_away: peak(&away) - before,
             slope_while_away: slope::per_minute(second_half)
-                .context("too few samples while the server was away: take longer")?,
+                .context("too few samples during the outage: take longer")?,
             peak_after_return: peak(&back),
         })
     }
 
-    fn bound(&self, name: &str) -> Bound {
+    fn bound(&self, name: &str) -> Limit {
         let growth = mebibytes(self.growth_while_away);
-        let what = format!("growth of {name} while the server was away");
-        Bound::at_most(&what, growth, GROWTH, "MiB")
+        let what = format!("growth of {name} during the outage");
+        Limit::at_most(&what, growth, MAX_GROWTH, "MiB")
     }
 }
 
@@ -259,7 +259,7 @@ impl OutageReport {
             ]
         });
         format!(
-            "## {:?} away for {} s\n\nAn object every {} s, {} of them meanwhile. All done {} s after it returned. {}\n\n{}\n{}",
+            "## {:?} unavailable for {} s\n\nAn object every {} s, {} of them meanwhile. All done {} s after it was started again. {}\n\n{}\n{}",
             self.part,
             shown(self.away_seconds),
             shown(self.every_seconds),

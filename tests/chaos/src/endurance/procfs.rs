@@ -1,4 +1,4 @@
-//! What `/proc` tells of a process.
+//! Reads `/proc`.
 
 use std::fs;
 
@@ -7,16 +7,16 @@ use serde::Serialize;
 /// A process at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct ProcessSample {
-    /// Resident memory, in bytes. Of PostgreSQL the proportional set size of all its processes: shared buffers count
-    /// once.
+    /// Resident memory, in bytes. For PostgreSQL, the sum of the proportional set sizes of its processes, so that shared
+    /// buffers count once.
     pub(super) rss_bytes: u64,
-    /// The part of it that is not of files. Of PostgreSQL that of all its processes.
+    /// Its anonymous part. For PostgreSQL, that of all its processes.
     pub(super) anonymous_bytes: u64,
     pub(super) fds: u64,
     pub(super) threads: u64,
 }
 
-/// A process that runs; nothing of one that has ended, whether or not its parent has noticed.
+/// A running process; `None` for one that has ended, even if its parent has not waited.
 pub(super) fn process(pid: u32) -> Option<ProcessSample> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     Some(ProcessSample {
@@ -28,14 +28,14 @@ pub(super) fn process(pid: u32) -> Option<ProcessSample> {
     })
 }
 
-/// A process and its children, as one.
+/// The sum of a process and its children.
 pub(super) fn family(pid: u32) -> Option<ProcessSample> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     let children = children
         .split_ascii_whitespace()
         .filter_map(|pid| pid.parse().ok());
     let mut sum = proportional(pid)?;
-    // Those that end meanwhile are left out.
+    // Those that end meanwhile are omitted.
     for child in children.filter_map(proportional) {
         sum.rss_bytes += child.rss_bytes;
         sum.anonymous_bytes += child.anonymous_bytes;
@@ -75,13 +75,13 @@ mod tests {
         assert!(own.rss_bytes >= own.anonymous_bytes && own.anonymous_bytes > 100_000);
         assert!(own.fds >= 3 && own.threads >= 1);
         let file = fs::File::open("/proc/self/status").unwrap();
-        // Other tests of this process open files too.
+        // Other tests in this process open files too.
         assert!(process(std::process::id()).unwrap().fds > 3);
         drop(file);
     }
 
     #[test]
-    fn process_that_has_ended_is_gone_before_its_parent_waits() {
+    fn ended_process_is_none_before_its_parent_waits() {
         let mut child = Command::new("cat")
             .stdin(std::process::Stdio::piped())
             .spawn()

@@ -17,18 +17,18 @@ use tokio::{
 
 use super::{http, lines::IDS};
 
-/// Between two requests.
-const PACE: Duration = Duration::from_millis(100);
+/// The interval of requests.
+const REQUEST_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How many requests may wait for their answers; while so many do, none is made.
+/// The maximum of concurrent requests; at this number none is sent.
 const IN_FLIGHT: usize = 16;
 
-/// What became of requests.
+/// The counts of responses.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Reads {
-    /// With what was asked for, or with the word that there is none.
+    /// Status 200 or 404.
     pub(super) answered: u64,
-    /// With anything else, by what it was.
+    /// Anything else, by its status or error.
     pub(super) errors: BTreeMap<String, u64>,
 }
 
@@ -38,7 +38,7 @@ impl Reads {
     }
 }
 
-/// Requests that are made until this is dropped.
+/// Sends requests until this is dropped.
 pub(super) struct Readers {
     reads: Arc<Mutex<Reads>>,
     _requests: JoinSet<()>,
@@ -55,14 +55,14 @@ impl Readers {
         }
     }
 
-    /// What became of the requests since this was last asked.
+    /// The counts since the last call.
     pub(super) fn take(&self) -> Reads {
         mem::take(&mut *lock(&self.reads))
     }
 }
 
 async fn ask_on(api: SocketAddr, mut randomness: StdRng, reads: Arc<Mutex<Reads>>) {
-    let mut ticks = interval(PACE);
+    let mut ticks = interval(REQUEST_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut in_flight = JoinSet::new();
     loop {
@@ -86,10 +86,10 @@ fn path(randomness: &mut StdRng) -> String {
     }
 }
 
-fn note(answer: anyhow::Result<http::Answer>, reads: &Mutex<Reads>) {
+fn note(answer: anyhow::Result<http::Response>, reads: &Mutex<Reads>) {
     let mut reads = lock(reads);
     let error = match answer {
-        Ok(http::Answer {
+        Ok(http::Response {
             status: 200 | 404, ..
         }) => {
             reads.answered += 1;

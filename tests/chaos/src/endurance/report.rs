@@ -1,4 +1,4 @@
-//! What a run measured: the numbers that had to hold, and its report as JSON and as Markdown.
+//! The report of a run, with its limits, as JSON and Markdown.
 
 use std::{
     fs,
@@ -13,9 +13,9 @@ use serde::Serialize;
 
 use super::{ledger::LedgerSample, sample::as_f64};
 
-/// A number that must not be above another.
+/// A measured value and its maximum.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Bound {
+pub(super) struct Limit {
     pub(super) what: String,
     pub(super) measured: f64,
     pub(super) limit: f64,
@@ -23,8 +23,8 @@ pub(super) struct Bound {
     pub(super) holds: bool,
 }
 
-impl Bound {
-    /// Holds while `measured` is at most `limit`.
+impl Limit {
+    /// Met if `measured` is at most `limit`.
     pub(super) fn at_most(what: &str, measured: f64, limit: f64, unit: &'static str) -> Self {
         Self {
             what: what.to_owned(),
@@ -35,23 +35,23 @@ impl Bound {
         }
     }
 
-    /// Holds while there is none of it.
+    /// Met if the count is zero.
     pub(super) fn none(what: &str, measured: u64) -> Self {
         Self::at_most(what, as_f64(measured), 0.0, "")
     }
 }
 
-/// What was loaded, and how it ended.
+/// What was loaded, and the result.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Outcome {
-    /// What was put: objects, and what their lines must become.
+    /// The objects that were put, and the expected result of their lines.
     pub(super) objects: u64,
     pub(super) lines: i64,
     pub(super) rows: u64,
     pub(super) rejects: u64,
-    /// What the ledger says at the end.
+    /// The final state of the ledger.
     pub(super) ledger: LedgerSample,
-    /// Where the database is not what the fold says.
+    /// The differences between the database and the fold.
     pub(super) differences: Vec<String>,
 }
 
@@ -67,21 +67,18 @@ impl Outcome {
         }
     }
 
-    /// All is done, nothing was given up, and every row, reject and count is right.
-    pub(super) fn bounds(&self) -> Vec<Bound> {
+    /// Everything is done, nothing is dead, and every row, rejected line and count is correct.
+    pub(super) fn bounds(&self) -> Vec<Limit> {
         let undone = self.objects - self.ledger.done.cast_unsigned().min(self.objects);
         vec![
-            Bound::none("objects that are not done", undone),
-            Bound::none("objects that failed", self.ledger.failed.cast_unsigned()),
-            Bound::none(
-                "chunks that were given up",
-                self.ledger.dead.cast_unsigned(),
-            ),
-            Bound::none(
-                "rows of chunks that are left",
+            Limit::none("objects that are not done", undone),
+            Limit::none("objects that failed", self.ledger.failed.cast_unsigned()),
+            Limit::none("dead chunks", self.ledger.dead.cast_unsigned()),
+            Limit::none(
+                "remaining rows of chunks",
                 self.ledger.chunks.cast_unsigned(),
             ),
-            Bound::none("differences from the fold", self.differences.len() as u64),
+            Limit::none("differences from the fold", self.differences.len() as u64),
         ]
     }
 
@@ -93,11 +90,11 @@ impl Outcome {
     }
 }
 
-/// Writes the report to a file and its Markdown to standard output; says whether all bounds hold.
+/// Writes the report to a file and its Markdown to standard output; the status tells whether all limits are met.
 pub(super) fn finish(
     report: &impl Serialize,
     markdown: &str,
-    bounds: &[Bound],
+    bounds: &[Limit],
     file: &Path,
 ) -> anyhow::Result<ExitCode> {
     let json = serde_json::to_string_pretty(report)?;
@@ -111,8 +108,8 @@ pub(super) fn finish(
     })
 }
 
-fn bounds_table(bounds: &[Bound]) -> String {
-    let row = |bound: &Bound| {
+fn bounds_table(bounds: &[Limit]) -> String {
+    let row = |bound: &Limit| {
         let number = |number| {
             format!("{} {}", shown(number), bound.unit)
                 .trim_end()
@@ -131,7 +128,7 @@ fn bounds_table(bounds: &[Bound]) -> String {
     )
 }
 
-/// A table of Markdown.
+/// A Markdown table.
 pub(super) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
@@ -140,7 +137,7 @@ pub(super) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> S
     format!("{}{}{rows}", line(&head), line(&rule))
 }
 
-/// Two digits behind the point, unless the number is whole.
+/// With two decimals, unless the number is an integer.
 pub(super) fn shown(number: f64) -> String {
     if number.fract() == 0.0 {
         format!("{number:.0}")
@@ -164,16 +161,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bound_holds_up_to_its_limit() {
-        assert!(Bound::at_most("a", 2.0, 2.0, "s").holds);
-        assert!(!Bound::at_most("a", 2.1, 2.0, "s").holds);
-        assert!(!Bound::at_most("a", f64::NAN, 2.0, "s").holds);
-        assert!(Bound::none("a", 0).holds && !Bound::none("a", 1).holds);
+    fn limit_is_inclusive() {
+        assert!(Limit::at_most("a", 2.0, 2.0, "s").holds);
+        assert!(!Limit::at_most("a", 2.1, 2.0, "s").holds);
+        assert!(!Limit::at_most("a", f64::NAN, 2.0, "s").holds);
+        assert!(Limit::none("a", 0).holds && !Limit::none("a", 1).holds);
     }
 
     #[test]
-    fn broken_bound_stands_out_and_fails_the_run() {
-        let bounds = [Bound::at_most("growth", 70.25, 64.0, "MiB")];
+    fn exceeded_limit_is_marked_and_fails_the_run() {
+        let bounds = [Limit::at_most("growth", 70.25, 64.0, "MiB")];
         assert_eq!(
             bounds_table(&bounds),
             "| bound | measured | at most | holds |\n| --- | --- | --- | --- |\n\

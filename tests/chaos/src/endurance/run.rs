@@ -1,4 +1,4 @@
-//! What every long run is told, and how it ends.
+//! The options and the end of long runs.
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -16,37 +16,37 @@ use super::{
     deployment::Deployment,
     feed::Feed,
     ledger::LedgerSample,
-    report::{Bound, Outcome},
+    report::{Limit, Outcome},
 };
 
 /// The options of every long run.
 #[derive(Clone, clap::Args)]
 pub(crate) struct Run {
-    /// How long the part lasts that is measured
+    /// The duration of the measured part
     #[arg(long, value_name = "DURATION", value_parser = settings::duration)]
     pub(super) duration: Duration,
 
-    /// Between two new objects
+    /// The interval of new objects
     #[arg(long, value_name = "DURATION", value_parser = settings::duration, default_value = "3s")]
     pub(super) every: Duration,
 
-    /// How long everything that was put may take to be done in the end
+    /// The timeout until everything is done at the end
     #[arg(long, value_name = "DURATION", value_parser = settings::duration, default_value = "3m")]
     pub(super) done_within: Duration,
 
-    /// How many writers there are
+    /// The number of writers
     #[arg(long, default_value = "2")]
     pub(super) writers: usize,
 
-    /// What the objects are made from: the same for a seed
+    /// The seed of the objects
     #[arg(long, default_value = "1")]
     pub(super) seed: u64,
 
-    /// Where the programs are, if not beside this one
+    /// The directory of the programs, if not that of this one
     #[arg(long, value_name = "DIR")]
     pub(super) binaries: Option<PathBuf>,
 
-    /// Where the report goes; the logs of the programs go into a directory beside it
+    /// The file of the report; the logs of the programs go into a directory beside it
     #[arg(long, value_name = "FILE")]
     pub(super) out: PathBuf,
 }
@@ -67,7 +67,7 @@ impl Run {
         Feed::new(self.seed, self.every)
     }
 
-    /// Waits until all that was put has ended, within the time that it may take; says how long that was.
+    /// Waits until all objects have ended, up to the timeout; returns how long that took.
     pub(super) async fn until_ended(&self, deployment: &Deployment, feed: &Feed) -> Ended {
         let begin = Instant::now();
         let ledger = deployment
@@ -80,22 +80,22 @@ impl Run {
     }
 }
 
-/// How all that was put ended.
+/// The end of a run.
 pub(super) struct Ended {
-    /// Nothing, when it took too long.
+    /// `None` after a timeout.
     ledger: Option<LedgerSample>,
-    /// How long it was waited for.
+    /// How long it took.
     pub(super) seconds: f64,
 }
 
 impl Ended {
-    /// Within the time that it may take.
-    pub(super) fn bound(&self, run: &Run) -> Bound {
+    /// The limit of the time.
+    pub(super) fn bound(&self, run: &Run) -> Limit {
         let limit = run.done_within.as_secs_f64();
-        Bound::at_most("time until all was done", self.seconds, limit, "s")
+        Limit::at_most("time until all was done", self.seconds, limit, "s")
     }
 
-    /// Compared with what must be, if it ended.
+    /// The result of the comparison, if it ended.
     pub(super) async fn outcome(
         &self,
         deployment: &Deployment,
@@ -109,8 +109,8 @@ impl Ended {
     }
 }
 
-/// Does the work, unless a signal comes: then it is dropped, and with it every process that it started.
-pub(super) fn unless_told_to_end(
+/// Runs the work until a signal arrives: then it is dropped, with every process that it started.
+pub(super) fn until_signal(
     work: impl Future<Output = anyhow::Result<ExitCode>>,
 ) -> anyhow::Result<ExitCode> {
     Runtime::new()?.block_on(async {

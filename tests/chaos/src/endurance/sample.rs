@@ -1,4 +1,4 @@
-//! How everything stood at one moment.
+//! Samples of the whole installation.
 
 use std::collections::BTreeMap;
 
@@ -10,31 +10,31 @@ use super::{
     servers::{NatsSample, RedisSample},
 };
 
-/// Which part of a run a sample is of.
+/// The phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Phase {
     WarmUp,
-    /// All is done and nobody asks for anything, before the part that is measured.
+    /// Idle, before the measured part.
     RestBefore,
     Load,
     Away,
     Back,
-    /// The same after it.
+    /// Idle, after it.
     RestAfter,
 }
 
-/// Everything at one moment; a server that is away has no part in it.
+/// A sample; a server that is unavailable is missing.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Sample {
-    /// By name: our programs and the servers.
+    /// Programs and servers, by name.
     pub(super) processes: BTreeMap<String, ProcessSample>,
     pub(super) ledger: Option<LedgerSample>,
     pub(super) nats: Option<NatsSample>,
     pub(super) redis: Option<RedisSample>,
 }
 
-/// A sample and when it was taken.
+/// A sample and its time.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Timed {
     pub(super) seconds: f64,
@@ -43,7 +43,7 @@ pub(super) struct Timed {
     pub(super) sample: Sample,
 }
 
-/// What a process has at the samples of some phases, as (seconds, value).
+/// A value of a process in the samples of some phases, as (seconds, value).
 pub(super) fn points(
     samples: &[Timed],
     phases: &[Phase],
@@ -58,7 +58,7 @@ pub(super) fn points(
     points.collect()
 }
 
-/// A number of bytes or of things as the reports hold it.
+/// A count for reports.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 pub(super) fn as_f64(count: u64) -> f64 {
     count as f64

@@ -1,4 +1,4 @@
-//! NATS and Redis from outside. A server that is away gives no sample.
+//! Samples of NATS and Redis. A server that is unavailable has none.
 
 use std::time::Duration;
 
@@ -10,39 +10,39 @@ use tokio::time::timeout;
 
 use super::http;
 
-/// How long a server may take for a sample.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The timeout of a sample.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// NATS, by its own figures.
+/// The state of NATS, from its monitoring.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct NatsSample {
     pub(super) connections: u64,
     pub(super) subscriptions: u64,
     pub(super) consumers: u64,
-    /// What the streams hold.
+    /// The size of the streams.
     pub(super) messages: u64,
     pub(super) bytes: u64,
 }
 
-/// Redis, by its own figures.
+/// The state of Redis, from INFO.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct RedisSample {
-    /// Of the installation.
+    /// Connections of the installation.
     pub(super) connections: u64,
     pub(super) used_bytes: u64,
     pub(super) keys: u64,
 }
 
 pub(super) async fn nats(server: &NatsServer) -> anyhow::Result<NatsSample> {
-    let address = server.monitoring().context("NATS serves no figures")?;
+    let address = server.monitoring().context("NATS serves no monitoring")?;
     let ask = async |path| -> anyhow::Result<Value> {
-        let answer = timeout(PATIENCE, http::get(address, path)).await??;
+        let answer = timeout(TIMEOUT, http::get(address, path)).await??;
         Ok(serde_json::from_str(&answer.body)?)
     };
     let (general, jetstream) = (ask("/varz").await?, ask("/jsz").await?);
     let number = |figures: &Value, name: &str| {
         let number = figures[name].as_u64();
-        number.with_context(|| format!("NATS does not tell {name}"))
+        number.with_context(|| format!("NATS does not report {name}"))
     };
     Ok(NatsSample {
         connections: number(&general, "connections")?,
@@ -54,7 +54,7 @@ pub(super) async fn nats(server: &NatsServer) -> anyhow::Result<NatsSample> {
 }
 
 pub(super) async fn redis(server: &RedisServer) -> anyhow::Result<RedisSample> {
-    timeout(PATIENCE, ask_redis(server)).await?
+    timeout(TIMEOUT, ask_redis(server)).await?
 }
 
 async fn ask_redis(server: &RedisServer) -> anyhow::Result<RedisSample> {
@@ -66,9 +66,9 @@ async fn ask_redis(server: &RedisServer) -> anyhow::Result<RedisSample> {
         .await?;
     let info: redis::InfoDict = redis::cmd("INFO").query_async(&mut connection).await?;
     Ok(RedisSample {
-        // All but the one that asks.
+        // Without the own connection.
         connections: clients.lines().count().saturating_sub(1) as u64,
-        used_bytes: info.get("used_memory").context("INFO tells no memory")?,
+        used_bytes: info.get("used_memory").context("INFO has no used_memory")?,
         keys: redis::cmd("DBSIZE").query_async(&mut connection).await?,
     })
 }

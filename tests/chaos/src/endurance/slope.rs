@@ -1,7 +1,6 @@
-//! How fast something grows.
+//! The slope of a series.
 
-/// The slope of the line through points of (seconds, value) with the least squares, per minute; nothing where the
-/// points lie at one time.
+/// The least-squares slope of points (seconds, value), per minute; `None` if all points have the same time.
 pub(super) fn per_minute(points: &[(f64, f64)]) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let count = points.len() as f64;
@@ -25,7 +24,7 @@ mod tests {
     }
 
     #[test]
-    fn line_has_its_slope_wherever_it_lies() {
+    fn slope_of_a_line_does_not_depend_on_its_offset() {
         let points: Vec<(f64, f64)> = (0..50)
             .map(|n| 1000.0 + f64::from(n) * 10.0)
             .map(|seconds| (seconds, 7e8 + seconds * 2.0))
@@ -35,13 +34,13 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_up_and_down_is_flat() {
+    fn oscillation_has_no_slope() {
         let points = [(0.0, 5.0), (60.0, 9.0), (120.0, 9.0), (180.0, 5.0)];
         assert!(is(per_minute(&points), 0.0));
     }
 
     #[test]
-    fn outlier_weighs_by_its_distance() {
+    fn outlier_is_weighted_by_its_distance() {
         // By hand: deviations of time -1, 0, 1 minutes, of value -1, -1, 2.
         assert!(is(
             per_minute(&[(0.0, 0.0), (60.0, 0.0), (120.0, 3.0)]),

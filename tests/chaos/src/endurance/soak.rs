@@ -1,4 +1,4 @@
-//! Load for a long time: what grows with time, or with what was done before, shows.
+//! Load for a long time, to detect growth with time or with the amount of work.
 
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
@@ -10,31 +10,31 @@ use super::{
     ledger::LedgerSample,
     procfs::ProcessSample,
     reads::{Readers, Reads},
-    report::{self, Bound, Outcome, mebibytes, memory, shown, table},
-    run::{Run, unless_told_to_end},
+    report::{self, Limit, Outcome, mebibytes, memory, shown, table},
+    run::{Run, until_signal},
     sample::{Phase, Sample, Timed, as_f64, points},
     slope,
     watch::Watch,
 };
 
-/// Between two samples.
-const SAMPLE: Duration = Duration::from_secs(10);
+/// The interval of samples.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How fast the resident memory of a program may grow after the warm-up, in MiB per minute.
+/// The maximum growth of a program's resident memory after the warm-up, in MiB per minute.
 const SLOPE: f64 = 1.0;
 
-/// How many more descriptors a program may have at the end than after the warm-up: its pool of connections to the
-/// database may have been small then. One for each object or request would be hundreds.
+/// How many more file descriptors a program may have at the end than after the warm-up, when its connection pool may not
+/// have been full. A leak per object or request would be hundreds.
 const FDS: f64 = 8.0;
 
 /// The defaults of `DATABASE_CONNECTIONS`.
 const POOL: u64 = 8;
 const POOL_OF_API: u64 = 4;
 
-/// How much an object that has ended may take in the ledger, its rejected lines apart, in bytes.
+/// The maximum size of an ended object in the ledger, without its rejected lines, in bytes.
 const OBJECT: f64 = 2048.0;
 
-/// Loads objects for a long time and looks for whatever grows
+/// Loads objects for a long time and checks for growth
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -48,33 +48,33 @@ struct SoakReport {
     seed: u64,
     seconds_to_done: f64,
     outcome: Outcome,
-    /// Our programs and the servers.
+    /// Programs and servers.
     processes: BTreeMap<String, Growth>,
     connections: BTreeMap<&'static str, Connections>,
     ledger: LedgerGrowth,
     reads: Reads,
-    bounds: Vec<Bound>,
+    bounds: Vec<Limit>,
     samples: Vec<Timed>,
 }
 
-/// A process at rest after the warm-up, and at rest at the end.
+/// A process idle after the warm-up, and idle at the end.
 #[derive(Serialize)]
 struct Growth {
     before: ProcessSample,
     after: ProcessSample,
     peak_rss_bytes: f64,
-    /// Of the resident memory under load after the warm-up, in bytes.
+    /// The slope of the resident memory under load after the warm-up, in bytes.
     slope_per_minute: f64,
 }
 
-/// Connections of our programs to a server, at rest.
+/// Connections of the programs to a server, when idle.
 #[derive(Serialize)]
 struct Connections {
     before: u64,
     after: u64,
 }
 
-/// The ledger at rest after the warm-up, and at rest at the end; sizes in bytes.
+/// The ledger when idle after the warm-up, and at the end; sizes in bytes.
 #[derive(Serialize)]
 struct LedgerGrowth {
     before: LedgerSample,
@@ -84,18 +84,18 @@ struct LedgerGrowth {
     bytes_per_rejected_line: f64,
 }
 
-/// Runs it to its end.
+/// Executes the soak.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    unless_told_to_end(soak(&arguments.run))
+    until_signal(soak(&arguments.run))
 }
 
 async fn soak(run: &Run) -> anyhow::Result<ExitCode> {
     let deployment = run.start().await?;
     let programs = deployment.programs();
     let mut feed = run.feed();
-    let mut watch = Watch::new(SAMPLE);
+    let mut watch = Watch::new(SAMPLE_INTERVAL);
 
-    // The first quarter: pools, caches and the allocator get their size.
+    // The first quarter is the warm-up of pools, caches and the allocator.
     let readers = Readers::start(deployment.api, run.seed);
     let warm_up = feed.run_for(&deployment.s3, run.duration / 4);
     watch.during(Phase::WarmUp, &deployment, warm_up).await?;
@@ -124,7 +124,7 @@ async fn soak(run: &Run) -> anyhow::Result<ExitCode> {
     }
     bounds.extend(bounds_of_connections(&connections, run.writers as u64));
     bounds.extend(ledger.bounds(feed.count()));
-    bounds.push(Bound::none("errors of the API", reads.error_count()));
+    bounds.push(Limit::none("errors of the API", reads.error_count()));
     let report = SoakReport {
         seconds: run.duration.as_secs_f64(),
         every_seconds: run.every.as_secs_f64(),
@@ -142,7 +142,7 @@ async fn soak(run: &Run) -> anyhow::Result<ExitCode> {
 }
 
 fn end(deployment: Deployment) -> anyhow::Result<()> {
-    deployment.end().context("a program did not end well")
+    deployment.end().context("a program failed")
 }
 
 fn growth(
@@ -180,42 +180,42 @@ fn connections(
     let redis = of(|sample| Some(sample.redis?.connections));
     let all = [("postgres", postgres), ("nats", nats), ("redis", redis)];
     let told = |(server, connections): (&'static str, Option<Connections>)| {
-        let connections = connections.with_context(|| format!("{server} did not answer"))?;
+        let connections = connections.with_context(|| format!("{server} did not respond"))?;
         Ok((server, connections))
     };
     all.into_iter().map(told).collect()
 }
 
-/// A pool grows to its limit as it is needed; the others hold what they have.
+/// A pool may grow to its limit; other connections must not grow.
 fn bounds_of_connections(
     connections: &BTreeMap<&'static str, Connections>,
     writers: u64,
-) -> Vec<Bound> {
+) -> Vec<Limit> {
     let bound = |(server, connections): (&&'static str, &Connections)| {
         let limit = match *server {
             "postgres" => POOL * (writers + 1) + POOL_OF_API,
             _ => connections.before,
         };
         let what = format!("connections to {server} at the end");
-        Bound::at_most(&what, as_f64(connections.after), as_f64(limit), "")
+        Limit::at_most(&what, as_f64(connections.after), as_f64(limit), "")
     };
     connections.iter().map(bound).collect()
 }
 
 impl Growth {
-    fn bounds(&self, name: &str) -> [Bound; 2] {
+    fn bounds(&self, name: &str) -> [Limit; 2] {
         let slope = mebibytes(self.slope_per_minute);
         let fds = as_f64(self.after.fds) - as_f64(self.before.fds);
         [
-            Bound::at_most(&format!("slope of {name}"), slope, SLOPE, "MiB/min"),
-            Bound::at_most(&format!("descriptors more in {name}"), fds, FDS, ""),
+            Limit::at_most(&format!("slope of {name}"), slope, SLOPE, "MiB/min"),
+            Limit::at_most(&format!("descriptors more in {name}"), fds, FDS, ""),
         ]
     }
 }
 
 impl LedgerGrowth {
     fn of(before: &Sample, after: &Sample, samples: &[Timed]) -> anyhow::Result<Self> {
-        let ledger = |sample: &Sample| sample.ledger.context("the database did not answer");
+        let ledger = |sample: &Sample| sample.ledger.context("the database did not respond");
         let (before, after) = (ledger(before)?, ledger(after)?);
         let each = |bytes: i64, rows: i64| {
             as_f64(bytes.max(0).cast_unsigned()) / as_f64(rows.max(1).cast_unsigned())
@@ -236,12 +236,12 @@ impl LedgerGrowth {
         })
     }
 
-    /// One row for each object, none for its chunks once it is done, and a size that does not depend on time.
-    fn bounds(&self, objects: u64) -> [Bound; 2] {
+    /// One row for each object, none for chunks of done objects, and a bounded size.
+    fn bounds(&self, objects: u64) -> [Limit; 2] {
         let more = self.after.objects.cast_unsigned().saturating_sub(objects);
         [
-            Bound::none("rows of objects beyond one for each", more),
-            Bound::at_most(
+            Limit::none("rows of objects beyond one for each", more),
+            Limit::at_most(
                 "ledger for each object",
                 self.bytes_per_object,
                 OBJECT,
@@ -272,7 +272,7 @@ impl SoakReport {
             ]
         });
         format!(
-            "## {} s of load\n\nAn object every {} s. {} The API answered {} requests, {} wrongly.\n\n{}\n{}\n{}",
+            "## {} s of load\n\nAn object every {} s. {} The API served {} requests, {} with errors.\n\n{}\n{}\n{}",
             shown(self.seconds),
             shown(self.every_seconds),
             self.outcome.sentence(),

@@ -1,4 +1,4 @@
-//! Samples that are taken while something else goes on.
+//! Takes samples in the background.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// One sample each time.
+    /// One sample per interval.
     pub(super) fn new(every: Duration) -> Self {
         Self {
             begin: Instant::now(),
@@ -30,7 +30,7 @@ impl Watch {
         }
     }
 
-    /// Does some work and takes samples of the phase meanwhile. Fails when a program ends.
+    /// Runs some work and takes samples meanwhile. Fails if a program ends.
     pub(super) async fn during<T>(
         &mut self,
         phase: Phase,
@@ -71,7 +71,7 @@ impl Watch {
         Ok(sample)
     }
 
-    /// What is settled is never read again. Its objects leave S3, as they do where a lifecycle rule removes them.
+    /// Deletes settled objects from S3, like a lifecycle rule: they are never read again.
     fn forget_below(&mut self, settled: u64, deployment: &Deployment) {
         for number in self.oldest..settled {
             deployment.s3.delete(BUCKET, &lines::key(number));

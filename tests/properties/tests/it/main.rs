@@ -1,4 +1,4 @@
-//! Every property, for every input that is kept.
+//! Every property on its corpus.
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 

@@ -1,4 +1,4 @@
-//! Servers of one's own for runs one after the other, and the network before them.
+//! A slot for successive runs: its servers, and the network proxies in front of them.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -13,7 +13,7 @@ use jetline_testkit::{
     disk::SmallDisk,
     nats::{NatsDamage, NatsOptions, NatsServer},
     postgres::PostgresServer,
-    proxy::{Proxy, Weather},
+    proxy::{Proxy, Toxic},
     redis::RedisServer,
     s3::{Fault as S3Fault, S3Server},
 };
@@ -21,34 +21,34 @@ use tokio::task::{JoinSet, spawn_blocking};
 use url::Url;
 
 use super::{
-    fault::{Answer, Blow, LINKS, Part, Trouble},
+    fault::{Disruption, LINKS, NetworkFault, Part, S3Response},
     injector::Instance,
     step::Role,
 };
 
-/// How long a network is bad: longer than the services wait for an answer.
-const BAD_WEATHER: Duration = Duration::from_millis(1300);
+/// How long a toxic lasts: longer than the services' timeouts.
+const TOXIC_TIME: Duration = Duration::from_millis(1300);
 
-/// How long writers are at two servers: some changes of the epoch, of which each is later than the one before.
+/// How long writers use two servers: enough for some changes of the epoch, whose delays grow.
 const SPLIT: Duration = Duration::from_secs(3);
 
-/// How long NATS may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout of requests to NATS, which is slow on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The size of the disk that NATS has, in bytes.
-const DISK: u64 = 128 << 20;
+/// The size of the disk of NATS, in bytes.
+const DISK_BYTES: u64 = 128 << 20;
 
-/// From a snapshot of Redis until the crash after which it is loaded.
+/// The age of a snapshot of Redis when the server is killed and loads it.
 const SNAPSHOT_AGE: Duration = Duration::from_millis(120);
 
-/// The servers of some runs.
-pub(crate) struct Lane {
+/// The servers of a slot.
+pub(crate) struct Slot {
     postgres: Arc<Mutex<PostgresServer>>,
     nats: Arc<Mutex<NatsServer>>,
-    /// What the streams of NATS are stored on.
+    /// The disk of NATS.
     disk: SmallDisk,
     redis: Arc<Mutex<RedisServer>>,
-    /// Where half of the writers are when Redis is split, and their way to Redis.
+    /// The server of half of the writers when Redis is split, and their proxy.
     other_redis: RedisServer,
     half: Proxy,
     pub(crate) s3: S3Server,
@@ -62,7 +62,7 @@ struct Urls {
     redis: Url,
 }
 
-impl Lane {
+impl Slot {
     /// Starts all servers.
     pub(crate) fn start() -> anyhow::Result<Self> {
         let postgres = PostgresServer::start_with(&[
@@ -72,7 +72,7 @@ impl Lane {
             ("shared_buffers", "32MB"),
             ("deadlock_timeout", "100ms"),
         ])?;
-        let disk = SmallDisk::mount(DISK)?;
+        let disk = SmallDisk::mount(DISK_BYTES)?;
         let nats = NatsServer::start_with(NatsOptions {
             store: Some(disk.folder().join("store")),
             ..NatsOptions::default()
@@ -109,19 +109,19 @@ impl Lane {
         })
     }
 
-    /// The database of a name, past the network.
+    /// The URL of a database, without the network proxy.
     pub(crate) fn database(&self, name: &str) -> String {
         let mut url = self.urls.postgres.clone();
         url.set_path(name);
         url.into()
     }
 
-    /// Where a service finds a server: behind a network that can be bad.
+    /// The address of a server for a service: that of its network proxy.
     pub(crate) fn address(&self, role: Role, part: Part) -> SocketAddr {
         self.link(role, part).address()
     }
 
-    /// The URL of a server as a service has it.
+    /// The URL of a server for a service.
     pub(crate) fn url(&self, role: Role, part: Part) -> anyhow::Result<Url> {
         let mut server = match part {
             Part::Postgres => self.urls.postgres.clone(),
@@ -137,7 +137,7 @@ impl Lane {
         Ok(server)
     }
 
-    /// The URL of Redis as a writer has it: half of them reach it in a way of their own.
+    /// The URL of Redis for a writer: half of them have a separate proxy.
     pub(crate) fn redis_url(&self, writer: Instance) -> anyhow::Result<Url> {
         let mut url = self.url(Role::Writer, Part::Redis)?;
         if writer.0 % 2 == 1 {
@@ -147,15 +147,15 @@ impl Lane {
         Ok(url)
     }
 
-    /// The server itself, for what is asked of it between runs.
+    /// The server itself, for use between runs.
     pub(crate) fn postgres(&self) -> Arc<Mutex<PostgresServer>> {
         self.postgres.clone()
     }
 
-    /// All networks are good again, and nothing is ordered of S3.
-    pub(crate) fn calm(&self) {
+    /// Removes all toxics and faults of S3.
+    pub(crate) fn reset_faults(&self) {
         for (_, link) in &self.links {
-            link.set(Weather::Clear);
+            link.set(Toxic::None);
         }
         if let Ok(redis) = local(&self.urls.redis) {
             self.half.redirect(redis);
@@ -163,21 +163,21 @@ impl Lane {
         self.s3.forget_faults();
     }
 
-    /// Counts the faults that network trouble has caused so far, where it is trouble of the network.
-    pub(crate) fn met_by(&self, blow: Blow) -> Option<u64> {
-        match blow {
-            Blow::Network(role, part, _) => Some(self.link(role, part).faults()),
+    /// How often a network fault had an effect so far; `None` for other disruptions.
+    pub(crate) fn effects_of(&self, disruption: Disruption) -> Option<u64> {
+        match disruption {
+            Disruption::Network(role, part, _) => Some(self.link(role, part).faults()),
             _ => None,
         }
     }
 
-    /// How many messages a stream holds; none where there is no such stream.
+    /// How many messages a stream has; 0 if it is missing.
     pub(crate) async fn messages(&self, stream: &str) -> anyhow::Result<u64> {
         let stream = self.stream(&self.jetstream().await?, stream).await?;
         Ok(stream.map_or(0, |stream| stream.cached_info().state.messages))
     }
 
-    /// What NATS says of a stream and its consumers.
+    /// The state of a stream and its consumers, for the log.
     pub(crate) async fn stream_standing(&self, stream: &str) -> anyhow::Result<Vec<String>> {
         let Some(stream) = self.stream(&self.jetstream().await?, stream).await? else {
             return Ok(vec!["there is no stream".to_owned()]);
@@ -198,7 +198,7 @@ impl Lane {
         Ok(lines)
     }
 
-    /// Removes what a run has left behind.
+    /// Removes what a run left behind.
     pub(crate) async fn clean_up(&self, stream: &str, bucket: &str) -> anyhow::Result<()> {
         self.s3.delete_bucket(bucket);
         self.delete_stream(stream).await?;
@@ -206,84 +206,84 @@ impl Lane {
         self.redis(|redis| redis.flush_all()).await
     }
 
-    /// Breaks a server or a network. What gets well by itself later does so in `later`.
-    pub(crate) async fn strike(
+    /// Disrupts a server or a network. Tasks in `later` end temporary disruptions.
+    pub(crate) async fn disrupt(
         self: &Arc<Self>,
-        blow: Blow,
+        disruption: Disruption,
         stream: &str,
         later: &mut JoinSet<anyhow::Result<()>>,
     ) -> anyhow::Result<()> {
-        match blow {
-            Blow::RedisFlushed => self.redis(|redis| redis.flush_all()).await?,
-            Blow::RedisLost => self.redis(RedisServer::restart_empty).await?,
-            Blow::RedisSnapshot => {
+        match disruption {
+            Disruption::RedisFlushed => self.redis(|redis| redis.flush_all()).await?,
+            Disruption::RedisLost => self.redis(RedisServer::restart_empty).await?,
+            Disruption::RedisSnapshot => {
                 self.redis(|redis| redis.save()).await?;
-                let lane = self.clone();
+                let slot = self.clone();
                 later.spawn(async move {
                     tokio::time::sleep(SNAPSHOT_AGE).await;
-                    lane.redis(RedisServer::restart).await
+                    slot.redis(RedisServer::restart).await
                 });
             }
-            Blow::NatsCrashed => self.nats_server(NatsServer::restart).await?,
-            Blow::NatsWiped => self.nats_server(NatsServer::wipe_and_restart).await?,
-            Blow::NatsDiskFull => {
+            Disruption::NatsCrashed => self.nats_server(NatsServer::restart).await?,
+            Disruption::NatsWiped => self.nats_server(NatsServer::wipe_and_restart).await?,
+            Disruption::NatsDiskFull => {
                 self.disk.fill()?;
-                let lane = self.clone();
+                let slot = self.clone();
                 later.spawn(async move {
-                    tokio::time::sleep(BAD_WEATHER).await;
-                    lane.disk.free()?;
-                    // It does not write again by itself when there is room.
-                    lane.nats_server(NatsServer::restart).await
+                    tokio::time::sleep(TOXIC_TIME).await;
+                    slot.disk.free()?;
+                    // It does not write again by itself when there is space.
+                    slot.nats_server(NatsServer::restart).await
                 });
             }
-            Blow::StreamDeleted => self.delete_stream(stream).await?,
-            Blow::ConsumerDeleted => self.delete_consumers(stream).await?,
-            Blow::NatsMessagesDamaged => {
+            Disruption::StreamDeleted => self.delete_stream(stream).await?,
+            Disruption::ConsumerDeleted => self.delete_consumers(stream).await?,
+            Disruption::NatsMessagesDamaged => {
                 self.nats_server(|nats| nats.damage_and_restart(NatsDamage::Messages))
                     .await?;
             }
-            Blow::NatsConsumersDamaged => {
+            Disruption::NatsConsumersDamaged => {
                 self.nats_server(|nats| nats.damage_and_restart(NatsDamage::Consumers))
                     .await?;
             }
-            Blow::RedisSplit => self.split_redis(later)?,
-            Blow::PostgresRestarted => self.postgres_server(PostgresServer::restart).await?,
-            Blow::PostgresCrashed => self.postgres_server(PostgresServer::crash).await?,
-            Blow::Network(role, part, trouble) => self.trouble(role, part, trouble, later),
-            Blow::S3(answer) => self.answer(answer),
+            Disruption::RedisSplit => self.split_redis(later)?,
+            Disruption::PostgresRestarted => self.postgres_server(PostgresServer::restart).await?,
+            Disruption::PostgresCrashed => self.postgres_server(PostgresServer::crash).await?,
+            Disruption::Network(role, part, fault) => self.network_fault(role, part, fault, later),
+            Disruption::S3(response) => self.s3_response(response),
             // Not of a server.
-            Blow::BackendsTerminated
-            | Blow::ObjectOverwritten
-            | Blow::ObjectDeleted
-            | Blow::DatabaseDiskFull
-            | Blow::Stopped
-            | Blow::ReaderStopped
-            | Blow::AllKilled => {}
+            Disruption::BackendsTerminated
+            | Disruption::ObjectOverwritten
+            | Disruption::ObjectDeleted
+            | Disruption::DatabaseDiskFull
+            | Disruption::Stopped
+            | Disruption::ReaderStopped
+            | Disruption::AllKilled => {}
         }
         Ok(())
     }
 
-    fn trouble(
+    fn network_fault(
         self: &Arc<Self>,
         role: Role,
         part: Part,
-        trouble: Trouble,
+        fault: NetworkFault,
         later: &mut JoinSet<anyhow::Result<()>>,
     ) {
-        let weather = match trouble {
-            Trouble::Cut => return self.link(role, part).cut(),
-            Trouble::Refused => Weather::Refusing,
-            Trouble::Stalled => Weather::Stalled,
-            Trouble::Slow => Weather::Slow {
+        let toxic = match fault {
+            NetworkFault::Reset => return self.link(role, part).reset_connections(),
+            NetworkFault::Refused => Toxic::Refuse,
+            NetworkFault::Stalled => Toxic::Stall,
+            NetworkFault::Slow => Toxic::Slow {
                 delay: Duration::from_millis(15),
                 bytes_per_second: 200_000,
             },
         };
-        self.link(role, part).set(weather);
-        let lane = self.clone();
+        self.link(role, part).set(toxic);
+        let slot = self.clone();
         later.spawn(async move {
-            tokio::time::sleep(BAD_WEATHER).await;
-            lane.link(role, part).set(Weather::Clear);
+            tokio::time::sleep(TOXIC_TIME).await;
+            slot.link(role, part).set(Toxic::None);
             Ok(())
         });
     }
@@ -293,24 +293,24 @@ impl Lane {
         later: &mut JoinSet<anyhow::Result<()>>,
     ) -> anyhow::Result<()> {
         self.half.redirect(local(&self.other_redis.url())?);
-        let lane = self.clone();
+        let slot = self.clone();
         later.spawn(async move {
             tokio::time::sleep(SPLIT).await;
-            lane.half.redirect(local(&lane.urls.redis)?);
+            slot.half.redirect(local(&slot.urls.redis)?);
             Ok(())
         });
         Ok(())
     }
 
-    fn answer(&self, answer: Answer) {
-        let (times, fault) = match answer {
-            Answer::Status500 => (3, S3Fault::Status(500)),
-            Answer::Status503 => (3, S3Fault::Status(503)),
-            Answer::Truncated => (3, S3Fault::CutBody(700)),
-            Answer::Reset => (3, S3Fault::Reset),
-            Answer::Expired => (3, S3Fault::refusal(400, "ExpiredToken", "expired on order")),
-            Answer::Late => (1, S3Fault::Delay(BAD_WEATHER)),
-            Answer::Trickle => (
+    fn s3_response(&self, response: S3Response) {
+        let (times, fault) = match response {
+            S3Response::Status500 => (3, S3Fault::Status(500)),
+            S3Response::Status503 => (3, S3Fault::Status(503)),
+            S3Response::Truncated => (3, S3Fault::CutBody(700)),
+            S3Response::Reset => (3, S3Fault::Reset),
+            S3Response::Expired => (3, S3Fault::refusal(400, "ExpiredToken", "injected fault")),
+            S3Response::Late => (1, S3Fault::Delay(TOXIC_TIME)),
+            S3Response::Trickle => (
                 2,
                 S3Fault::Trickle {
                     block: 400,
@@ -340,11 +340,11 @@ impl Lane {
         Ok(())
     }
 
-    /// JetStream, asked with patience: on a busy machine it is slow.
+    /// JetStream with a long timeout, for a busy machine.
     async fn jetstream(&self) -> anyhow::Result<jetstream::Context> {
         let client = async_nats::connect(self.urls.nats.as_str()).await?;
         let mut jetstream = jetstream::new(client);
-        jetstream.set_timeout(PATIENCE);
+        jetstream.set_timeout(TIMEOUT);
         Ok(jetstream)
     }
 
@@ -361,7 +361,7 @@ impl Lane {
                 {
                     Ok(None)
                 }
-                _ => Err(error).with_context(|| format!("cannot ask NATS for {name}")),
+                _ => Err(error).with_context(|| format!("cannot get the stream {name}")),
             },
         }
     }
@@ -369,7 +369,7 @@ impl Lane {
     fn link(&self, role: Role, part: Part) -> &Proxy {
         let link = self.links.iter().find(|(link, _)| *link == (role, part));
         &link
-            .expect("fetchers do not talk to Redis, and writers not to S3")
+            .expect("fetchers do not use Redis, and writers do not use S3")
             .1
     }
 

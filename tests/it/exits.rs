@@ -1,4 +1,4 @@
-//! However `jetline` ends, the database's file alone holds everything; and its files are no source.
+//! After any exit of `jetline`, the database is a single file; and its files are not objects.
 
 use std::{
     fs,
@@ -15,11 +15,11 @@ use jetline_testkit::process::Signal;
 use crate::{
     deployment::finish,
     ledger::Ledger,
-    patience::{PATIENCE, until},
     standalone::{Home, SMALL_CHUNKS, hold_in_the_middle, put_many, put_samples},
+    wait::{TIMEOUT, until},
 };
 
-/// What is in a copy of the database's file without those beside it.
+/// Opens a copy of the database file without its WAL.
 async fn alone(home: &Home) -> (tempfile::TempDir, Ledger) {
     let log = home.folder.path().join("jetline.db-wal");
     assert!(!log.exists(), "{} is left", log.display());
@@ -31,7 +31,7 @@ async fn alone(home: &Home) -> (tempfile::TempDir, Ledger) {
 }
 
 #[tokio::test]
-async fn file_alone_holds_everything_after_success_and_after_failure() {
+async fn database_is_one_file_after_success_and_after_failure() {
     let home = Home::new();
     let expected = put_samples(&home).await;
     let (complete, output) = finish(home.start(&["--exit"]));
@@ -50,7 +50,7 @@ async fn file_alone_holds_everything_after_success_and_after_failure() {
 }
 
 #[tokio::test]
-async fn file_alone_holds_everything_after_a_signal() {
+async fn database_is_one_file_after_a_signal() {
     for signals in [
         &[Signal::INT][..],
         &[Signal::TERM],
@@ -66,14 +66,14 @@ async fn file_alone_holds_everything_after_a_signal() {
         }
         gate.rollback().await.unwrap();
         ledger.0.close().await.unwrap();
-        assert!(!process.wait(PATIENCE).unwrap().success());
+        assert!(!process.wait(TIMEOUT).unwrap().success());
         let committed = alone(&home).await.1.lines().await;
         assert!(committed > 0, "{}", process.output());
     }
 }
 
 #[tokio::test]
-async fn file_alone_holds_everything_after_serving_and_after_a_start_in_vain() {
+async fn database_is_one_file_after_serving_and_after_a_failed_start() {
     let home = Home::new();
     let expected = put_samples(&home).await;
     let process = home.start(&[]);
@@ -94,7 +94,7 @@ async fn file_alone_holds_everything_after_serving_and_after_a_start_in_vain() {
 }
 
 #[tokio::test]
-async fn whoever_only_loads_needs_no_port() {
+async fn load_with_exit_needs_no_port() {
     let home = Home::new();
     let expected = put_samples(&home).await;
     let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, home.address.port())).unwrap();
@@ -104,7 +104,7 @@ async fn whoever_only_loads_needs_no_port() {
 }
 
 #[tokio::test]
-async fn files_of_the_database_are_no_source_under_any_name() {
+async fn files_of_the_database_are_not_objects_under_any_name() {
     let home = Home::new();
     let content = lines(1, 100, 50);
     home.put("a.jsonl", 0, &content);
@@ -139,7 +139,7 @@ async fn files_of_the_database_are_no_source_under_any_name() {
 }
 
 #[tokio::test]
-async fn summary_of_an_interrupted_run_is_what_the_ledger_says() {
+async fn summary_of_an_interrupted_run_is_that_of_the_ledger() {
     let home = Home::new();
     let content = lines_with_bad_ones(3, 5000, 2000, 100);
     home.put("a.jsonl", 0, &content);
