@@ -119,7 +119,7 @@ impl Kind {
             Self::Error => "error".to_owned(),
             Self::LostReply => "lost reply".to_owned(),
             Self::Delay => "delay".to_owned(),
-            Self::Twice => "done twice".to_owned(),
+            Self::Twice => "repeated".to_owned(),
             Self::CrashBefore => "crash before".to_owned(),
             Self::CrashAfter => "crash after".to_owned(),
             Self::Disruption(disruption) => disruption.name(),

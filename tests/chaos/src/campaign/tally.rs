@@ -138,10 +138,10 @@ impl Tally {
             "error",
             "lost reply",
             "delay",
-            "done twice",
-            "something else",
+            "repeated",
+            "other",
         ];
-        let _ = writeln!(text, "\n| step | by | taken | {} |", columns.join(" | "));
+        let _ = writeln!(text, "\n| step | by | executed | {} |", columns.join(" | "));
         let _ = writeln!(
             text,
             "| --- | --- | ---: |{}",
@@ -184,9 +184,9 @@ fn name(step: Step, kind: Kind, mode: Mode) -> String {
             format!("{who}: SIGKILL at a statement")
         }
         (Kind::CrashBefore | Kind::CrashAfter, Mode::InProcess) => {
-            format!("{who}: everything in memory gone")
+            format!("{who}: crash")
         }
-        (kind, _) if step.is_port() => format!("{who}: call of a port, {}", kind.name()),
+        (kind, _) if step.is_port() => format!("{who}: port call, {}", kind.name()),
         (kind, _) => format!("{who}: statement, {}", kind.name()),
     }
 }
@@ -213,9 +213,9 @@ fn column(kind: Kind) -> &'static str {
         Kind::Error => "error",
         Kind::LostReply => "lost reply",
         Kind::Delay => "delay",
-        Kind::Twice => "done twice",
+        Kind::Twice => "repeated",
         Kind::CrashBefore => "crash before",
         Kind::CrashAfter => "crash after",
-        Kind::Disruption(_) => "something else",
+        Kind::Disruption(_) => "other",
     }
 }
