@@ -3,7 +3,7 @@
 FROM rust:1-slim-trixie AS manifests
 WORKDIR /build
 COPY . .
-# What the dependencies are built from. It stays the same when only our code changes, and so does the layer after it.
+# The input of the dependencies' build. It is unchanged when only our code changes, and so is the next layer.
 RUN find . -name '*.rs' ! -name main.rs ! -name lib.rs ! -path '*/src/bin/*' ! -path '*/benches/*' -delete \
  && find . -name lib.rs -exec truncate --size 0 {} + \
  && find . -name '*.rs' ! -name lib.rs -exec sh -c 'for file; do echo "fn main() { }" >"$file"; done' sh {} + \
@@ -16,12 +16,12 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 WORKDIR /build
 ENV PROGRAMS="-p jetline -p jetline-fetcher -p jetline-writer -p jetline-api -p jetline-migrate"
-# Messages of a crash name their place without either.
+# Panic messages name the source location without them.
 ENV CARGO_PROFILE_RELEASE_DEBUG=none CARGO_PROFILE_RELEASE_STRIP=symbols
 COPY --from=manifests /build .
 RUN cargo build --release --locked --bins $PROGRAMS
 COPY . .
-# Cargo takes what is older than its last build for built.
+# Cargo does not rebuild sources that are older than its last build.
 RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + \
  && cargo build --release --locked --bins $PROGRAMS \
  && cd target/release \
@@ -36,18 +36,18 @@ RUN apt-get update \
 COPY --from=build /programs /usr/local/bin
 COPY --chmod=755 deploy/image/entrypoint /usr/local/bin/jetline-entrypoint
 COPY samples /usr/share/jetline/samples
-# Inside a container the loopback address is nobody's.
+# The loopback address of a container is not reachable from outside.
 ENV LISTEN=0.0.0.0:8080 OBSERVE_LISTEN=0.0.0.0:9090
 USER 10001
 WORKDIR /var/lib/jetline
 EXPOSE 8080 9090
 STOPSIGNAL SIGTERM
-# `jetline` and the api are asked on the one port, fetcher and writer on the other.
+# `jetline` and the api listen on the first port, fetcher and writer on the second.
 HEALTHCHECK --interval=5s --timeout=10s --start-period=60s --retries=3 \
   CMD ["sh", "-c", "jetline healthcheck || jetline-fetcher healthcheck"]
 ENTRYPOINT ["jetline-entrypoint"]
 CMD ["--source", "/usr/share/jetline/samples"]
-# Last, for they differ from build to build: docker build --build-arg VERSION=1.2.3 --build-arg REVISION=$(git rev-parse HEAD)
+# Last, as they differ in each build: docker build --build-arg VERSION=1.2.3 --build-arg REVISION=$(git rev-parse HEAD)
 ARG VERSION=local
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Jetline" \
