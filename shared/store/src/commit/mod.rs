@@ -28,7 +28,7 @@ pub struct ChunkEntry {
     pub incarnation: String,
     /// Offset of the first byte, decompressed.
     pub start: u64,
-    /// Offset behind the last byte.
+    /// Offset after the last byte.
     pub end: u64,
     /// Number of the first line, from 1.
     pub first_line: u32,

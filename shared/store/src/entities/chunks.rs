@@ -12,7 +12,7 @@ pub struct Model {
     /// Offset of the first byte, decompressed.
     #[sea_orm(primary_key, auto_increment = false)]
     pub start_offset: i64,
-    /// Offset behind the last byte.
+    /// Offset after the last byte.
     pub end_offset: i64,
     /// Number of the first line, from 1.
     pub first_line: i64,

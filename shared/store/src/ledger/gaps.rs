@@ -14,7 +14,7 @@ use crate::{
 pub struct Gap {
     /// Offset of its first byte, decompressed.
     pub start: u64,
-    /// Offset behind its last byte; `None` where the object was never read to the end.
+    /// Offset after its last byte; `None` where the object was never read to the end.
     pub end: Option<u64>,
     /// Number of its first line.
     pub first_line: u32,

@@ -64,7 +64,7 @@ pub struct Filter {
     pub dismissed: Option<bool>,
 }
 
-/// Up to `limit` objects in the order of their ids, those behind `after`.
+/// Up to `limit` objects in the order of their ids, those after `after`.
 pub async fn list(
     db: &impl ConnectionTrait,
     filter: &Filter,

@@ -61,8 +61,8 @@ pub struct RejectPage {
     pub has_more: bool,
 }
 
-/// The rejected lines in the order of object and line, those behind `after`; of one object, or of all. Up to `limit` of
-/// them, and none that begins behind `bytes` of lines and messages.
+/// The rejected lines in the order of object and line, those after `after`; of one object, or of all. Up to `limit` of
+/// them, and none that begins after `bytes` of lines and messages.
 pub async fn list(
     db: &impl ConnectionTrait,
     object: Option<i64>,

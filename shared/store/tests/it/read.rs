@@ -1,6 +1,6 @@
 //! The queries of the API, on both databases.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 use chrono::{DateTime, SubsecRound, Utc};
 use jetline_migrations::Migrator;

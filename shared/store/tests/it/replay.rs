@@ -245,7 +245,7 @@ async fn rewriting_replay_writes_rows_with_the_same_fingerprint() {
             base.ledger.replay(&replay).await.unwrap();
             let epoch = begin(&base.ledger, Mode::Shared, None, 2).await;
             for object in [2, 3] {
-                // A row of its own, which is this very line; and one of an object that is not replayed.
+                // A row of the replayed line itself, and one of an object that is not replayed.
                 let lines = [(object, "a"), (1, "a")];
                 let mut chunk = if_changed(chunk(object, 0, &lines));
                 chunk.entry.incarnation = "again".to_owned();
