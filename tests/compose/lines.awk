@@ -14,10 +14,10 @@ BEGIN {
         id = first + random(ids)
         variant = random(2)
         price = sprintf("%d.%02d", id % 900 + variant, id % 100)
-        fate = random(1000)
-        if (fate == 0) {
+        roll = random(1000)
+        if (roll == 0) {
             printf "{\"id\":%d,\"title\":\"broken off\n", id
-        } else if (fate == 1) {
+        } else if (roll == 1) {
             printf "{\"id\":%d,\"title\":\"Article %d\",\"price\":-%s", id, id, price
             print ",\"category\":\"test\",\"brand\":\"Torvik\",\"url\":\"\",\"description\":\"\"}"
         } else {

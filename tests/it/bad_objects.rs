@@ -187,7 +187,7 @@ async fn watching_fetcher_waits_for_a_bucket_that_is_created_later() {
 async fn wrong_credentials_are_reported_by_their_settings_only() {
     let mut deployment = Deployment::shared("credentials").await;
     for (name, value) in [
-        ("AWS_ACCESS_KEY_ID", "nobody-at-all"),
+        ("AWS_ACCESS_KEY_ID", "unknown-user"),
         ("AWS_SECRET_ACCESS_KEY", "hunter2"),
     ] {
         let right = deployment.set(name, value);
@@ -218,8 +218,8 @@ async fn directory_that_does_not_exist_is_named() {
 #[tokio::test]
 async fn source_that_cannot_be_reached_at_start_is_named() {
     let mut deployment = Deployment::shared("source_away").await;
-    let nobody = format!("http://127.0.0.1:{}", free_port().unwrap());
-    deployment.set("AWS_ENDPOINT_URL", &nobody);
+    let closed_port = format!("http://127.0.0.1:{}", free_port().unwrap());
+    deployment.set("AWS_ENDPOINT_URL", &closed_port);
     deployment.set("STARTUP_TIMEOUT", "1s");
     let (complete, output) = finish(deployment.start("jetline-fetcher"));
     assert!(!complete);

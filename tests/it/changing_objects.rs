@@ -1,7 +1,7 @@
 //! Objects that change while they are read: the lines read of the old version are kept, and the new version is loaded in
 //! the same run.
 
-use jetline_oracle::{catalogue::lines, fold, standing::Object};
+use jetline_oracle::{catalogue::lines, database_state::Object, fold};
 use jetline_testkit::process::Process;
 
 use crate::{

@@ -4,7 +4,7 @@
 use std::os::unix::process::ExitStatusExt;
 
 use async_nats::jetstream;
-use jetline_oracle::{Expected, catalogue::lines_with_bad_ones, fold, standing::Object};
+use jetline_oracle::{Expected, catalogue::lines_with_bad_ones, database_state::Object, fold};
 use jetline_testkit::{
     nats::{self, NatsServer},
     postgres::{Database, PostgresServer},

@@ -84,8 +84,8 @@ async fn service_is_healthy_until_its_database_is_unavailable() {
 #[tokio::test]
 async fn service_that_retries_a_server_is_alive_and_ends_at_a_signal() {
     let mut deployment = Deployment::shared("waits").await;
-    let away = format!("postgres://127.0.0.1:{}/x", free_port().unwrap());
-    deployment.set("DATABASE_URL", &away);
+    let unavailable = format!("postgres://127.0.0.1:{}/x", free_port().unwrap());
+    deployment.set("DATABASE_URL", &unavailable);
     for (name, flag) in [
         ("jetline-fetcher", Some("--observe-listen")),
         ("jetline-writer", Some("--observe-listen")),

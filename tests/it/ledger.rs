@@ -9,7 +9,7 @@ use sea_orm::{
 
 use jetline_oracle::{
     Expected, Product,
-    standing::{Difference, Object, Standing},
+    database_state::{DatabaseState, Difference, Object},
 };
 
 /// A database for the tests to inspect.
@@ -84,30 +84,30 @@ impl Ledger {
 
     /// Asserts that rows, rejected lines and counts are as expected, and that every object is done.
     pub(crate) async fn assert_holds(&self, expected: &Expected) {
-        nothing_of(self.standing().await.differences(expected));
+        nothing_of(self.database_state().await.differences(expected));
     }
 
     /// Like `assert_holds`, after a replay, which finds the rows of the first commit.
     pub(crate) async fn assert_replayed(&self, expected: &Expected) {
-        let standing = self.standing().await;
-        nothing_of(standing.not_done(|_| false));
-        nothing_of(standing.not_accounted_for(expected, |_| false));
+        let state = self.database_state().await;
+        nothing_of(state.not_done(|_| false));
+        nothing_of(state.not_accounted_for(expected, |_| false));
     }
 
     /// Like `assert_holds`, with failed objects.
     pub(crate) async fn assert_agrees(&self, expected: &Expected) {
-        let standing = self.standing().await;
-        nothing_of(standing.not_accounted_for(expected, |_| false));
-        nothing_of(standing.not_inserted());
+        let state = self.database_state().await;
+        nothing_of(state.not_accounted_for(expected, |_| false));
+        nothing_of(state.not_inserted());
     }
 
     /// Asserts that the rows are as expected.
     pub(crate) async fn assert_rows(&self, expected: &BTreeMap<i64, Product>) {
-        nothing_of(self.standing().await.wrong_rows(expected));
+        nothing_of(self.database_state().await.wrong_rows(expected));
     }
 
-    async fn standing(&self) -> Standing {
-        Standing::read(&self.0).await.unwrap()
+    async fn database_state(&self) -> DatabaseState {
+        DatabaseState::read(&self.0).await.unwrap()
     }
 
     pub(crate) async fn read<T: FromQueryResult>(&self, sql: &str) -> Result<Vec<T>, DbErr> {

@@ -119,7 +119,7 @@ async fn migrated_by_its_program_loaded_and_served() {
 
 #[tokio::test]
 async fn writer_continues_with_a_database_that_was_created_again() {
-    let deployment = Deployment::shared("anew").await;
+    let deployment = Deployment::shared("repeated").await;
     let contents = [lines(1, 300, 300)];
     deployment.put("a.jsonl", 0, &contents[0]);
     let _writers = deployment.writers(1);

@@ -1,7 +1,7 @@
 //! End-to-end tests of the programs on real servers: every row, rejected line and count is compared with what one reader
 //! would get from the same files, also under faults.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod bad_objects;
 mod changing_objects;

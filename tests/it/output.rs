@@ -72,8 +72,8 @@ async fn server_continues_when_its_output_fails() {
         .await;
         assert!(server.try_wait().unwrap().is_none());
         let process = server.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &process]).status();
-        assert!(told.unwrap().success());
+        let signalled = Command::new("kill").args(["-TERM", &process]).status();
+        assert!(signalled.unwrap().success());
         assert!(server.wait().unwrap().success());
     }
 }

@@ -115,16 +115,16 @@ async fn replay_past_a_deleted_object_is_refused_and_names_it() {
 
 #[tokio::test]
 async fn object_with_too_many_rejected_lines_ends_early_and_alone() {
-    let mut deployment = Deployment::shared("hopeless").await;
+    let mut deployment = Deployment::shared("reject_limit").await;
     deployment.set("MAX_REJECTS", "40");
     deployment.set("FETCH_OBJECTS", "1");
     // A small queue, so that most lines are not read yet when the object ends, however slow the machine is.
     deployment.set("NATS_MAX_BYTES", "20000");
     let (before, after) = (lines(1, 50, 50), lines(2, 50, 50));
-    let hopeless = br#"{"id":7}"#.iter().chain(b"\n").copied();
-    let hopeless: Vec<u8> = std::iter::repeat_n(hopeless, 2_000_000).flatten().collect();
+    let bad = br#"{"id":7}"#.iter().chain(b"\n").copied();
+    let bad: Vec<u8> = std::iter::repeat_n(bad, 2_000_000).flatten().collect();
     deployment.put("a.jsonl", 0, &before);
-    deployment.put("b.jsonl", 1, &hopeless);
+    deployment.put("b.jsonl", 1, &bad);
     deployment.put("c.jsonl", 2, &after);
     let (complete, output) = deployment.load();
     assert!(!complete, "{output}");

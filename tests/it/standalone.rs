@@ -13,8 +13,8 @@ use async_compression::tokio::bufread::GzipDecoder;
 use jetline_oracle::{
     Expected, MAX_LINE,
     catalogue::{lines, lines_with_bad_ones},
+    database_state::Object,
     fold,
-    standing::Object,
 };
 use jetline_testkit::{
     process::{Process, Signal, free_port},
@@ -141,8 +141,8 @@ async fn api_is_served_until_sigint() {
     let expected = put_samples(&home).await;
     let process = home.start(&[]);
     until("it prints its URL", async || {
-        let told = format!("Serving http://{}", home.address);
-        process.output().contains(&told).then_some(())
+        let message = format!("Serving http://{}", home.address);
+        process.output().contains(&message).then_some(())
     })
     .await;
     let (id, product) = expected.rows.first_key_value().unwrap();

@@ -18,7 +18,7 @@ use crate::{
 
 #[tokio::test]
 async fn unavailable_server_is_named_by_its_setting_without_credentials() {
-    let mut deployment = Deployment::shared("away").await;
+    let mut deployment = Deployment::shared("unavailable").await;
     deployment.set("STARTUP_TIMEOUT", "1s");
     for (setting, scheme, programs) in [
         (
@@ -101,8 +101,8 @@ async fn port_in_use_ends_the_program_before_anything_is_read() {
     for name in ["jetline", "jetline-api"] {
         let (content, output) = finish(deployment.start_with(name, &["--listen", &address]));
         assert!(!content, "{output}");
-        let told = format!("cannot listen on {address} (LISTEN)");
-        assert!(output.contains(&told), "{output}");
+        let message = format!("cannot listen on {address} (LISTEN)");
+        assert!(output.contains(&message), "{output}");
     }
     assert_eq!((deployment.s3.lists(), deployment.s3.gets()), (0, 0));
     assert!(deployment.ledger.objects().await.is_empty());

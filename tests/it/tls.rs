@@ -260,8 +260,8 @@ async fn certificates_that_would_have_no_effect_are_refused() {
         ("jetline-fetcher", "AWS_CA_BUNDLE"),
     ] {
         deployment.set(setting, "/no/such/ca.pem");
-        let told = format!("{setting}: cannot read /no/such/ca.pem");
-        refused(&deployment, program, &[&told]);
+        let message = format!("{setting}: cannot read /no/such/ca.pem");
+        refused(&deployment, program, &[&message]);
         deployment.unset(setting);
     }
     let right = deployment.unset("DATABASE_URL");

@@ -251,20 +251,20 @@ async fn request_is_a_child_span_of_its_caller() {
 async fn unavailable_or_silent_collector_has_no_other_effect() {
     let silent = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let absent = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
-    for (address, told) in [
+    for (address, message) in [
         (absent, "export traces failed"),
         (
             silent.local_addr().unwrap(),
             "export of the last spans failed",
         ),
     ] {
-        let (deployment, content) = deployment("away", &format!("http://{address}")).await;
+        let (deployment, content) = deployment("unreachable", &format!("http://{address}")).await;
         let writer = deployment.start("jetline-writer");
         let (complete, output) = deployment.fetch();
         assert!(complete, "{output}");
         deployment.ledger.assert_holds(&fold(&[&content])).await;
         let log = terminate(writer);
-        assert!(log.contains(told) && !log.contains("panicked"), "{log}");
+        assert!(log.contains(message) && !log.contains("panicked"), "{log}");
     }
 }
 

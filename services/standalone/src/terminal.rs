@@ -16,7 +16,7 @@ pub(crate) fn print_report(report: &Report, interrupted: bool) -> anyhow::Result
     Ok(())
 }
 
-/// Prints the URLs of the API. An error is only logged: serving goes on.
+/// Prints the URLs of the API. An error is only logged: serving continues.
 pub(crate) async fn print_urls(address: SocketAddr, db: &DatabaseConnection) {
     let product = match products::Entity::find().one(db).await {
         Ok(Some(product)) => format!("  curl http://{address}/products/{}\n", product.id),

@@ -12,7 +12,7 @@ use jetline_runtime::telemetry::TraceContext;
 pub struct Chunk {
     /// The object version.
     pub object: ObjectId,
-    /// The incarnation of the object in the ledger, a random token: tells it from an object of the same number in a
+    /// The incarnation of the object in the ledger, a random token: distinguishes it from an object of the same number in a
     /// database that was restored, and from the object before a replay.
     pub incarnation: String,
     /// The dataset of its lines.

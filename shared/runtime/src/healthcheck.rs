@@ -105,11 +105,11 @@ mod tests {
 
     #[tokio::test]
     async fn process_that_is_not_ready_is_unhealthy_with_its_reason() {
-        let error = check(Err("the database is away".to_owned()))
+        let error = check(Err("the database is unavailable".to_owned()))
             .await
             .unwrap_err();
         assert!(error.contains("503"), "{error}");
-        assert!(error.ends_with("the database is away"), "{error}");
+        assert!(error.ends_with("the database is unavailable"), "{error}");
     }
 
     #[tokio::test]
@@ -118,7 +118,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         drop(listener);
         let error = format!("{:#}", healthcheck(address).await.unwrap_err());
-        assert!(error.contains("nothing listens there"), "{error}");
+        assert!(error.contains("no process listens there"), "{error}");
         assert!(error.contains(&address.to_string()), "{error}");
     }
 

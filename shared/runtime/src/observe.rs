@@ -161,13 +161,13 @@ mod tests {
 
     #[tokio::test]
     async fn process_that_is_not_ready_is_alive_and_reports_the_reason() {
-        let client = client(async || Err("the database is away".to_owned()));
+        let client = client(async || Err("the database is unavailable".to_owned()));
         client.get("/healthz").send().await.assert_status_is_ok();
         let response = client.get("/readyz").send().await;
         response.assert_status(StatusCode::SERVICE_UNAVAILABLE);
         response.assert_content_type("application/problem+json");
         let body = response.0.into_body().into_string().await.unwrap();
-        assert!(body.contains("the database is away"), "{body}");
+        assert!(body.contains("the database is unavailable"), "{body}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -96,6 +96,6 @@ mod tests {
         assert!(error.starts_with("NATS_CA_FILE: cannot read"), "{error}");
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
         let error = certificates(&manifest, "NATS_CA_FILE").unwrap_err();
-        assert!(error.contains("holds no certificates"), "{error}");
+        assert!(error.contains("contains no certificates"), "{error}");
     }
 }

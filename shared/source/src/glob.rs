@@ -134,7 +134,7 @@ fn expanded(
         }
         if rest.len() + done.len() > MAX_ALTERNATIVES {
             return Err(InvalidPattern(format!(
-                "the braces stand for more than {MAX_ALTERNATIVES} alternatives: use wildcards, or several sources"
+                "the braces expand to more than {MAX_ALTERNATIVES} alternatives: use wildcards, or several sources"
             )));
         }
     }

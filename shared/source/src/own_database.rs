@@ -41,9 +41,12 @@ fn bases(file: &Path) -> Vec<PathBuf> {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let beside = fs::canonicalize(directory).ok();
-    let beside = beside.and_then(|directory| Some(directory.join(file.file_name()?)));
-    beside.into_iter().chain(fs::canonicalize(file)).collect()
+    let other_path = fs::canonicalize(directory).ok();
+    let other_path = other_path.and_then(|directory| Some(directory.join(file.file_name()?)));
+    other_path
+        .into_iter()
+        .chain(fs::canonicalize(file))
+        .collect()
 }
 
 /// Files by path, since one may be created while a directory is listed, and by device and inode, since a file may have

@@ -7,7 +7,7 @@
 )]
 
 pub mod catalogue;
-pub mod standing;
+pub mod database_state;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -100,7 +100,7 @@ impl Expected {
     /// Folds one more object, decompressed.
     pub fn add(&mut self, content: &[u8]) {
         let object = i64::try_from(self.lines.len()).unwrap() + 1;
-        let (mut offset, mut number, mut taken) = (0, 0, 0);
+        let (mut offset, mut number, mut accepted) = (0, 0, 0);
         for with_newline in content.split_inclusive(|byte| *byte == b'\n') {
             number += 1;
             let line = with_newline.strip_suffix(b"\n").unwrap_or(with_newline);
@@ -110,13 +110,13 @@ impl Expected {
                 _ => text,
             };
             let text = unmarked(line.strip_suffix(b"\r").unwrap_or(line));
-            let judged = if is_long {
+            let parsed = if is_long {
                 Err("line_too_long")
             } else {
                 parse(text)
             };
             if is_long || !text.trim_ascii().is_empty() {
-                taken += 1;
+                accepted += 1;
                 let reject = |reason: &str| Reject {
                     object,
                     line: number,
@@ -128,8 +128,8 @@ impl Expected {
                         text.to_vec()
                     },
                 };
-                match judged {
-                    Ok(product) => self.take(product, reject),
+                match parsed {
+                    Ok(product) => self.accept(product, reject),
                     Err(reason) => {
                         self.rejects.insert(reject(reason));
                     }
@@ -137,14 +137,14 @@ impl Expected {
             }
             offset += with_newline.len();
         }
-        self.lines.push(taken);
+        self.lines.push(accepted);
         self.all_lines.push(number);
     }
 
-    fn take(&mut self, product: Product, reject: impl FnOnce(&str) -> Reject) {
-        if let Some(outdone) = self.refused.remove(&product.id) {
-            self.rejects.remove(&outdone);
-            self.may_be_rejected.insert(outdone);
+    fn accept(&mut self, product: Product, reject: impl FnOnce(&str) -> Reject) {
+        if let Some(superseded) = self.refused.remove(&product.id) {
+            self.rejects.remove(&superseded);
+            self.may_be_rejected.insert(superseded);
         }
         let refusal = self.refusal.filter(|refusal| (refusal.refuses)(&product));
         if let Some(refusal) = refusal {

@@ -34,7 +34,7 @@ pub(crate) async fn connect_with(url: &Url, prefix: &str) -> Result<Redis, Error
 }
 
 /// An error with its sources, as it would be logged.
-pub(crate) fn told(error: Error) -> String {
+pub(crate) fn error_text(error: Error) -> String {
     format!("{:#}", anyhow::Error::from(error))
 }
 
@@ -74,7 +74,7 @@ async fn wrong_password_is_refused_and_not_shown() {
             panic!("connected to {url}");
         };
         assert!(matches!(error, Error::Refused { .. }), "{error:?}");
-        let text = told(error);
+        let text = error_text(error);
         assert!(
             text.contains("REDIS_URL") && text.contains("127.0.0.1"),
             "{text}"
@@ -109,7 +109,7 @@ async fn user_without_permission_is_refused() {
     let epoch = jetline_records::EpochId::random(&mut rand::rng());
     let error = redis.begin(&epoch).await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error:?}");
-    assert!(told(error).contains("REDIS_URL"));
+    assert!(error_text(error).contains("REDIS_URL"));
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn url_of_another_server_is_refused() {
             panic!("connected to {url}");
         };
         assert!(matches!(error, Error::Refused { .. }), "{error:?}");
-        assert!(told(error).contains("REDIS_URL"));
+        assert!(error_text(error).contains("REDIS_URL"));
     }
 }
 
@@ -133,7 +133,7 @@ async fn cluster_is_refused() {
     let Err(error) = connect_with(&server.url(), "p").await else {
         panic!("connected to a cluster");
     };
-    assert!(told(error).contains("Redis Cluster is not supported"));
+    assert!(error_text(error).contains("Redis Cluster is not supported"));
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn keys_of_another_type_are_refused_and_not_changed() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error:?}");
-    assert!(told(error).contains("REDIS_PREFIX"));
+    assert!(error_text(error).contains("REDIS_PREFIX"));
     let verdicts = judged(&redis, &epoch, 0, &claims[..1]).await;
     assert_eq!(verdicts, [jetline_records::Verdict::WriteIfChanged]);
 }

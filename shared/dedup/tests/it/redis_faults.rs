@@ -8,7 +8,7 @@ use jetline_testkit::redis::{RedisOptions, RedisServer};
 
 use crate::{
     conformance::{begin, claim, is_lost, judged, object},
-    redis::{connect_with, told},
+    redis::{connect_with, error_text},
 };
 
 /// One claim of one product.
@@ -205,13 +205,13 @@ async fn unreachable_server_is_unavailable_and_named() {
             .await
             .unwrap_err();
         assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
-        assert!(told(error).contains(&port));
+        assert!(error_text(error).contains(&port));
     }
     let Err(error) = connect_with(&server.url(), "jetline").await else {
         panic!("connected to a server that was stopped");
     };
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
-    assert!(told(error).contains(&port));
+    assert!(error_text(error).contains(&port));
 }
 
 #[tokio::test]
@@ -276,7 +276,7 @@ async fn fill(redis: &Redis, epoch: &EpochId) -> Vec<Claim> {
         let claims: Vec<Claim> = ids.map(|id| claim(Key::Int(id * 64), b'a', 1, 1)).collect();
         if let Err(error) = redis.claim(epoch, object(0), "products", &claims).await {
             assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
-            assert!(told(error).contains("maxmemory"));
+            assert!(error_text(error).contains("maxmemory"));
             return claims;
         }
     }

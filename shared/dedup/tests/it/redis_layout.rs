@@ -71,7 +71,7 @@ async fn long_text_id_is_stored_too() {
 async fn only_the_current_epoch_has_keys_after_a_sweep() {
     let server = RedisServer::start().unwrap();
     let redis = connect_with(&server.url(), "jetline").await.unwrap();
-    server.command(&["SET", "somebody:else", "1"]).unwrap();
+    server.command(&["SET", "other:key", "1"]).unwrap();
     let claims: Vec<Claim> = (0..5_000)
         .map(|id| claim(Key::Int(id * 64), b'a', 1, 1))
         .collect();
@@ -85,7 +85,7 @@ async fn only_the_current_epoch_has_keys_after_a_sweep() {
     let mut left = vec![
         "jetline:epoch".to_owned(),
         "jetline:epochs".to_owned(),
-        "somebody:else".to_owned(),
+        "other:key".to_owned(),
         format!("jetline:{current}:products:0"),
     ];
     left.sort();

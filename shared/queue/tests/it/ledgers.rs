@@ -69,7 +69,7 @@ async fn chunk_of_a_ledger_without_writers_is_discarded() {
 
 #[tokio::test]
 async fn chunk_of_a_ledger_that_was_created_again_is_received() {
-    let config = settings("anew");
+    let config = settings("restarted");
     let writer = asking("a1", &config, || Some(identity("b2"))).await;
     let fetcher = of("b2", &config).await;
     publish(&fetcher, chunk(0)).await;
@@ -90,7 +90,7 @@ async fn fetcher_publishes_for_a_ledger_that_was_created_again() {
 
 #[tokio::test]
 async fn chunk_is_not_discarded_while_the_own_identity_is_unknown() {
-    let config = settings("away");
+    let config = settings("unavailable");
     let (asked, mut times) = watch::channel(0);
     let ours = asking("a1", &config, move || {
         asked.send_modify(|times| *times += 1);

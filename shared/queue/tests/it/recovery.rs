@@ -100,7 +100,7 @@ async fn stream_without_its_files_is_replaced() {
 #[tokio::test]
 async fn publish_fails_while_the_server_is_unavailable() {
     let mut server = NatsServer::start().unwrap();
-    let queue = jetstream(&server.url(), &settings("away")).await;
+    let queue = jetstream(&server.url(), &settings("unavailable")).await;
     publish(&queue, chunk(0)).await;
     let delivery = receive_one(&queue).await;
     server.stop();

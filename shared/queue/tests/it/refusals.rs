@@ -112,8 +112,8 @@ async fn name_that_cannot_be_in_a_subject_is_refused() {
 
 #[tokio::test]
 async fn one_of_several_servers_is_enough() {
-    let nobody = free_port().unwrap();
-    let urls = NatsUrls::from(format!("nats://127.0.0.1:{nobody},{}", shared()));
+    let closed_port = free_port().unwrap();
+    let urls = NatsUrls::from(format!("nats://127.0.0.1:{closed_port},{}", shared()));
     let config = settings("several");
     let queue = JetStream::connect(&urls.parse().unwrap(), &config, None)
         .await
@@ -130,17 +130,17 @@ async fn credentials_of_one_server_are_used_for_all_and_not_shown() {
     })
     .unwrap();
     let port = server.url().port().unwrap();
-    let nobody = free_port().unwrap();
+    let closed_port = free_port().unwrap();
     for (password, is_right) in [("hunter2", true), ("hunter2", false)] {
-        let urls = format!("nats://ann:{password}@127.0.0.1:{nobody},nats://127.0.0.1:{port}");
+        let urls = format!("nats://ann:{password}@127.0.0.1:{closed_port},nats://127.0.0.1:{port}");
         let urls = NatsUrls::from(urls).parse().unwrap();
         let connected = JetStream::connect(&urls, &settings("all"), None).await;
         assert_eq!(connected.is_ok(), is_right);
         if let Err(error) = connected {
-            let told = format!("{error} {error:?}");
+            let text = format!("{error} {error:?}");
             assert!(
-                !told.contains("hunter2") && told.contains("127.0.0.1"),
-                "{told}"
+                !text.contains("hunter2") && text.contains("127.0.0.1"),
+                "{text}"
             );
         }
     }

@@ -1,6 +1,6 @@
 //! The conformance suite on both adapters, and tests of each adapter.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod conformance;
 mod directory;

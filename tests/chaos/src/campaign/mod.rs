@@ -78,10 +78,10 @@ async fn campaign(arguments: &Campaign) -> anyhow::Result<ExitCode> {
     let begin = Instant::now();
     let next = Arc::new(AtomicU64::new(arguments.seed));
     let end = arguments.seed + arguments.runs;
-    let (tell, mut told) = mpsc::channel(16);
+    let (sender, mut receiver) = mpsc::channel(16);
     let mut slots = JoinSet::new();
     for _ in 0..arguments.slots.min(usize::try_from(arguments.runs)?) {
-        let (next, tell, verbose) = (next.clone(), tell.clone(), arguments.verbose);
+        let (next, sender, verbose) = (next.clone(), sender.clone(), arguments.verbose);
         slots.spawn(async move {
             let slot = Arc::new(tokio::task::spawn_blocking(Slot::start).await??);
             loop {
@@ -90,13 +90,13 @@ async fn campaign(arguments: &Campaign) -> anyhow::Result<ExitCode> {
                     return anyhow::Ok(());
                 }
                 let outcome = one(&slot, seed, verbose).await?;
-                tell.send((seed, outcome)).await?;
+                sender.send((seed, outcome)).await?;
             }
         });
     }
-    drop(tell);
+    drop(sender);
     let mut tally = Tally::default();
-    while let Some((seed, outcome)) = told.recv().await {
+    while let Some((seed, outcome)) = receiver.recv().await {
         tally.add(seed, &outcome);
         report(seed, &outcome, tally.runs, arguments.runs);
         if arguments.fail_fast && !tally.failures.is_empty() {

@@ -162,7 +162,7 @@ impl Run {
         let mut verdict = Verdict::default();
         if let Some(stuck) = stuck {
             verdict.wrong(stuck);
-            for line in self.standing(&url).await? {
+            for line in self.diagnostics(&url).await? {
                 verdict.find(&line);
             }
         }
@@ -176,14 +176,14 @@ impl Run {
         Ok(verdict)
     }
 
-    async fn standing(&self, url: &str) -> anyhow::Result<Vec<String>> {
-        let mut lines = verdict::standing(url).await?;
-        lines.extend(self.site.slot.stream_standing(&self.site.stream).await?);
+    async fn diagnostics(&self, url: &str) -> anyhow::Result<Vec<String>> {
+        let mut lines = verdict::diagnose(url).await?;
+        lines.extend(self.site.slot.stream_state(&self.site.stream).await?);
         for service in &self.services {
             lines.push(format!("{:?} {:?} runs", service.role, service.instance));
             lines.extend(service.last_log_lines());
         }
-        lines.push(format!("steps taken: {:?}", self.site.injector.begun()));
+        lines.push(format!("steps executed: {:?}", self.site.injector.begun()));
         Ok(lines)
     }
 

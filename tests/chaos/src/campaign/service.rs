@@ -171,7 +171,7 @@ fn in_process(site: &Arc<Site>, breaker: Breaker) -> anyhow::Result<Body> {
         .enable_all()
         .build()?;
     let (shutdown, site) = (Shutdown::new(), site.clone());
-    let (tell, ended) = oneshot::channel();
+    let (sender, ended) = oneshot::channel();
     let stop = shutdown.clone();
     runtime.spawn(async move {
         let run = async {
@@ -182,7 +182,7 @@ fn in_process(site: &Arc<Site>, breaker: Breaker) -> anyhow::Result<Body> {
         };
         let end = run.await.map_err(|error| format!("{error:#}"));
         // The receiver is dropped when the run has ended.
-        let _ = tell.send(end);
+        let _ = sender.send(end);
     });
     Ok(Body::InProcess {
         runtime: Some(runtime),

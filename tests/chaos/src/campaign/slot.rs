@@ -178,7 +178,7 @@ impl Slot {
     }
 
     /// The state of a stream and its consumers, for the log.
-    pub(crate) async fn stream_standing(&self, stream: &str) -> anyhow::Result<Vec<String>> {
+    pub(crate) async fn stream_state(&self, stream: &str) -> anyhow::Result<Vec<String>> {
         let Some(stream) = self.stream(&self.jetstream().await?, stream).await? else {
             return Ok(vec!["there is no stream".to_owned()]);
         };

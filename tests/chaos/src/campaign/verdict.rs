@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use jetline_oracle::{
-    Expected, fold_refusing,
-    standing::{Difference, Kind, Object, Standing},
+    Expected,
+    database_state::{DatabaseState, Difference, Kind, Object},
+    fold_refusing,
 };
 use sea_orm::{ConnectOptions, DatabaseConnection, DbErr, FromQueryResult, Statement};
 use serde::{Deserialize, Serialize};
@@ -75,8 +76,8 @@ struct Number {
 /// Compares a database with the expected result of the plan's files.
 pub(crate) async fn compare(url: &str, plan: &Plan, verdict: &mut Verdict) -> anyhow::Result<()> {
     let db = connect(url).await?;
-    let standing = Standing::read(&db).await?;
-    let Some(expected) = expected(plan, &standing.objects, verdict) else {
+    let state = DatabaseState::read(&db).await?;
+    let Some(expected) = expected(plan, &state.objects, verdict) else {
         return Ok(());
     };
     verdict.lines = expected
@@ -85,12 +86,12 @@ pub(crate) async fn compare(url: &str, plan: &Plan, verdict: &mut Verdict) -> an
         .map(|lines| lines.unsigned_abs())
         .sum();
     let is_changed = |object: &Object| is_changed(object, plan);
-    verdict.add(standing.not_done(is_changed));
-    verdict.add(standing.not_accounted_for(&expected, is_changed));
-    let rejects = standing.rejects.iter();
+    verdict.add(state.not_done(is_changed));
+    verdict.add(state.not_accounted_for(&expected, is_changed));
+    let rejects = state.rejects.iter();
     let refused = rejects.filter(|(reject, _)| reject.reason.ends_with("_by_database"));
     verdict.refused = refused.count() as u64;
-    verdict.add(standing.not_inserted());
+    verdict.add(state.not_inserted());
     if plan.mode != Mode::Embedded {
         let deadlocks = deadlocks(&db).await?;
         if deadlocks > 0 {
@@ -149,7 +150,7 @@ async fn deadlocks(db: &DatabaseConnection) -> anyhow::Result<i64> {
 }
 
 /// The state of a run that does not end: its objects, and the activity of the database.
-pub(crate) async fn standing(url: &str) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn diagnose(url: &str) -> anyhow::Result<Vec<String>> {
     #[derive(FromQueryResult)]
     struct Line {
         line: String,

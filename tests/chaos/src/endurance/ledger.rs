@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use jetline_oracle::{
     Expected,
-    standing::{Difference, Standing},
+    database_state::{DatabaseState, Difference},
 };
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, FromQueryResult, Statement};
 use serde::Serialize;
@@ -118,8 +118,8 @@ impl Ledger {
 
     /// The differences between the database and the fold.
     pub(super) async fn differences(&self, expected: &Expected) -> anyhow::Result<Vec<String>> {
-        let standing = Standing::read(&self.0).await?;
-        let differences = standing.differences(expected);
+        let state = DatabaseState::read(&self.0).await?;
+        let differences = state.differences(expected);
         Ok(differences.iter().map(Difference::to_string).collect())
     }
 

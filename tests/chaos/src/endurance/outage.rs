@@ -51,10 +51,10 @@ pub(crate) struct Arguments {
 #[derive(Serialize)]
 struct OutageReport {
     part: Part,
-    away_seconds: f64,
+    outage_seconds: f64,
     every_seconds: f64,
     seed: u64,
-    objects_put_while_away: u64,
+    objects_put_during_outage: u64,
     seconds_from_return_to_done: f64,
     outcome: Outcome,
     programs: BTreeMap<String, Memory>,
@@ -68,11 +68,11 @@ struct OutageReport {
 struct Memory {
     pid: u32,
     before: f64,
-    peak_while_away: f64,
-    growth_while_away: f64,
+    peak_during_outage: f64,
+    growth_during_outage: f64,
     /// Over the second half of the time, per minute.
-    slope_while_away: f64,
-    peak_after_return: f64,
+    slope_during_outage: f64,
+    peak_in_recovery: f64,
 }
 
 /// Executes the outage.
@@ -84,10 +84,10 @@ async fn outage(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut scene = Scene::start(arguments).await?;
     scene.warm_up().await?;
     scene.deployment.stop_server(arguments.part)?;
-    let objects_put_while_away = scene.unavailable().await?;
+    let objects_put_during_outage = scene.unavailable().await?;
     scene.deployment.start_server(arguments.part)?;
-    let ended = scene.back().await?;
-    let report = scene.report(&ended, objects_put_while_away).await?;
+    let ended = scene.recover().await?;
+    let report = scene.report(&ended, objects_put_during_outage).await?;
     scene.deployment.end()?;
     report::finish(
         &report,
@@ -148,18 +148,21 @@ impl<'a> Scene<'a> {
             self.feed.run_for(&self.deployment.s3, time).await
         };
         self.watch
-            .during(Phase::Away, &self.deployment, load)
+            .during(Phase::Outage, &self.deployment, load)
             .await?;
-        self.reads.insert("away", self.readers.take());
+        self.reads.insert("outage", self.readers.take());
         Ok(self.feed.count() - before)
     }
 
     /// Waits until everything is done; then the API gets requests for a while more.
-    async fn back(&mut self) -> anyhow::Result<Ended> {
+    async fn recover(&mut self) -> anyhow::Result<Ended> {
         let (run, deployment) = (&self.arguments.run, &self.deployment);
         let ended = async { Ok(run.until_ended(deployment, &self.feed).await) };
-        let ended = self.watch.during(Phase::Back, deployment, ended).await?;
-        self.reads.insert("back", self.readers.take());
+        let ended = self
+            .watch
+            .during(Phase::Recovery, deployment, ended)
+            .await?;
+        self.reads.insert("recovery", self.readers.take());
         let last_reads = async {
             sleep(LAST_READS).await;
             Ok(())
@@ -173,7 +176,7 @@ impl<'a> Scene<'a> {
     async fn report(
         &self,
         ended: &Ended,
-        objects_put_while_away: u64,
+        objects_put_during_outage: u64,
     ) -> anyhow::Result<OutageReport> {
         let (part, run) = (self.arguments.part, &self.arguments.run);
         let outcome = ended.outcome(&self.deployment, &self.feed).await?;
@@ -188,10 +191,10 @@ impl<'a> Scene<'a> {
         bounds.extend(bounds_of_reads(part, &self.reads));
         Ok(OutageReport {
             part,
-            away_seconds: run.duration.as_secs_f64(),
+            outage_seconds: run.duration.as_secs_f64(),
             every_seconds: run.every.as_secs_f64(),
             seed: run.seed,
-            objects_put_while_away,
+            objects_put_during_outage,
             seconds_from_return_to_done: ended.seconds,
             outcome,
             programs,
@@ -217,23 +220,23 @@ impl Memory {
     fn of(pid: u32, name: &str, samples: &[Timed]) -> anyhow::Result<Self> {
         let of = |phase| points(samples, &[phase], name, |process| process.rss_bytes);
         let peak = |points: &[(f64, f64)]| points.iter().map(|point| point.1).fold(0.0, f64::max);
-        let (away, back) = (of(Phase::Away), of(Phase::Back));
+        let (outage, recovery) = (of(Phase::Outage), of(Phase::Recovery));
         let before = of(Phase::WarmUp);
         let before = before.last().context("no sample before")?.1;
-        let second_half = &away[away.len() / 2..];
+        let second_half = &outage[outage.len() / 2..];
         Ok(Self {
             pid,
             before,
-            peak_while_away: peak(&away),
-            growth_while_away: peak(&away) - before,
-            slope_while_away: slope::per_minute(second_half)
+            peak_during_outage: peak(&outage),
+            growth_during_outage: peak(&outage) - before,
+            slope_during_outage: slope::per_minute(second_half)
                 .context("too few samples during the outage: take longer")?,
-            peak_after_return: peak(&back),
+            peak_in_recovery: peak(&recovery),
         })
     }
 
     fn bound(&self, name: &str) -> Limit {
-        let growth = mebibytes(self.growth_while_away);
+        let growth = mebibytes(self.growth_during_outage);
         let what = format!("growth of {name} during the outage");
         Limit::at_most(&what, growth, MAX_GROWTH, "MiB")
     }
@@ -245,10 +248,10 @@ impl OutageReport {
             vec![
                 name.clone(),
                 memory(program.before),
-                memory(program.peak_while_away),
-                memory(program.growth_while_away),
-                format!("{:.3}", mebibytes(program.slope_while_away)),
-                memory(program.peak_after_return),
+                memory(program.peak_during_outage),
+                memory(program.growth_during_outage),
+                format!("{:.3}", mebibytes(program.slope_during_outage)),
+                memory(program.peak_in_recovery),
             ]
         });
         let reads = self.reads.iter().map(|(phase, reads)| {
@@ -261,19 +264,19 @@ impl OutageReport {
         format!(
             "## {:?} unavailable for {} s\n\nAn object every {} s, {} of them meanwhile. All done {} s after it was started again. {}\n\n{}\n{}",
             self.part,
-            shown(self.away_seconds),
+            shown(self.outage_seconds),
             shown(self.every_seconds),
-            self.objects_put_while_away,
+            self.objects_put_during_outage,
             shown(self.seconds_from_return_to_done),
             self.outcome.sentence(),
             table(
                 &[
                     "RSS, MiB",
                     "before",
-                    "peak, away",
+                    "peak, outage",
                     "growth",
                     "slope per minute",
-                    "peak, back"
+                    "peak, recovery"
                 ],
                 programs
             ),

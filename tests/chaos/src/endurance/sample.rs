@@ -18,8 +18,8 @@ pub(super) enum Phase {
     /// Idle, before the measured part.
     RestBefore,
     Load,
-    Away,
-    Back,
+    Outage,
+    Recovery,
     /// Idle, after it.
     RestAfter,
 }

@@ -179,11 +179,11 @@ fn connections(
     let nats = of(|sample| Some(sample.nats?.connections));
     let redis = of(|sample| Some(sample.redis?.connections));
     let all = [("postgres", postgres), ("nats", nats), ("redis", redis)];
-    let told = |(server, connections): (&'static str, Option<Connections>)| {
+    let format = |(server, connections): (&'static str, Option<Connections>)| {
         let connections = connections.with_context(|| format!("{server} did not respond"))?;
         Ok((server, connections))
     };
-    all.into_iter().map(told).collect()
+    all.into_iter().map(format).collect()
 }
 
 /// A pool may grow to its limit; other connections must not grow.

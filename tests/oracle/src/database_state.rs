@@ -56,7 +56,7 @@ impl Object {
 
 /// The state of a database.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct DatabaseState {
     pub objects: Vec<Object>,
     pub rows: BTreeMap<i64, Product>,
     /// Rejected lines with their messages.
@@ -106,7 +106,7 @@ impl fmt::Display for Difference {
     }
 }
 
-impl Standing {
+impl DatabaseState {
     /// Reads the tables one after the other, so there must be no writers.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl Standing {
         Ok(Self {
             objects: Object::all(db).await?,
             rows: products.into_iter().map(|row| (row.id, row)).collect(),
-            rejects: rejects.into_iter().map(RejectedLine::told).collect(),
+            rejects: rejects.into_iter().map(RejectedLine::into_parts).collect(),
         })
     }
 
@@ -200,26 +200,30 @@ impl Standing {
         let mut differences = Vec::new();
         let mut found = BTreeSet::new();
         for (reject, message) in &self.rejects {
-            let mut tell = |kind, what| {
-                differences.push(Difference::new(kind, format!("{what}: {}", told(reject))));
+            let mut report = |kind, what| {
+                differences.push(Difference::new(
+                    kind,
+                    format!("{what}: {}", describe(reject)),
+                ));
             };
             if !found.insert(reject) {
-                tell(Kind::Doubled, "rejected twice");
+                report(Kind::Doubled, "rejected twice");
             } else if !expected.rejects.contains(reject)
                 && !expected.may_be_rejected.contains(reject)
             {
-                tell(Kind::Wrong, "rejected, and must not be");
+                report(Kind::Wrong, "rejected, and must not be");
             }
             if message.is_empty() {
-                tell(Kind::Wrong, "rejected without a message");
+                report(Kind::Wrong, "rejected without a message");
             }
         }
         let missing = expected
             .rejects
             .iter()
             .filter(|reject| !found.contains(reject) && !read_in_part.contains(&reject.object));
-        let missing = missing
-            .map(|reject| Difference::new(Kind::Lost, format!("not rejected: {}", told(reject))));
+        let missing = missing.map(|reject| {
+            Difference::new(Kind::Lost, format!("not rejected: {}", describe(reject)))
+        });
         differences.extend(missing);
         differences
     }
@@ -242,10 +246,10 @@ impl Standing {
                 "{object:?} has {lines} lines, {all_lines} with blank ones, {rejected} rejects"
             );
             let missing = lines - object.lines();
-            let is_told =
+            let counts_match =
                 object.total_lines.unwrap_or_default() == all_lines && object.rejected == rejected;
             let kind = match missing {
-                0 if is_told => continue,
+                0 if counts_match => continue,
                 0 => Kind::Wrong,
                 1.. => Kind::Lost,
                 _ => Kind::Doubled,
@@ -265,21 +269,21 @@ fn wrong_parts(objects: &[&Object], expected: &Expected) -> Vec<Difference> {
         let what = format!("more lines than its object has: {object:?}");
         Difference::new(Kind::Doubled, what)
     });
-    let silent = objects.iter().filter(|object| object.error.is_none());
-    let silent = silent.map(|object| {
+    let unexplained = objects.iter().filter(|object| object.error.is_none());
+    let unexplained = unexplained.map(|object| {
         let what = format!("read in part without a reason: {object:?}");
         Difference::new(Kind::Wrong, what)
     });
-    doubled.chain(silent).collect()
+    doubled.chain(unexplained).collect()
 }
 
 /// The lines of an object, without blank ones and with them.
 fn of(object: &Object, expected: &Expected) -> Option<(i64, i64)> {
-    let place = usize::try_from(object.id.checked_sub(1)?).ok()?;
-    Some((*expected.lines.get(place)?, *expected.all_lines.get(place)?))
+    let index = usize::try_from(object.id.checked_sub(1)?).ok()?;
+    Some((*expected.lines.get(index)?, *expected.all_lines.get(index)?))
 }
 
-fn told(reject: &Reject) -> String {
+fn describe(reject: &Reject) -> String {
     let raw = String::from_utf8_lossy(&reject.raw);
     let raw: String = raw.chars().take(MAX_SHOWN_CHARS).collect();
     let Reject {
@@ -304,7 +308,7 @@ struct RejectedLine {
 }
 
 impl RejectedLine {
-    fn told(self) -> (Reject, String) {
+    fn into_parts(self) -> (Reject, String) {
         let reject = Reject {
             object: self.object_id,
             line: self.line,
@@ -332,7 +336,7 @@ mod tests {
         ])
     }
 
-    fn standing() -> Standing {
+    fn state() -> DatabaseState {
         let expected = expected();
         let object = Object {
             id: 1,
@@ -348,7 +352,7 @@ mod tests {
             rejected: 1,
         };
         let rejects = expected.rejects.into_iter();
-        Standing {
+        DatabaseState {
             objects: vec![object],
             rows: expected.rows,
             rejects: rejects.map(|reject| (reject, "why".to_owned())).collect(),
@@ -356,10 +360,10 @@ mod tests {
     }
 
     /// The differences that a change causes.
-    fn kinds(change: impl FnOnce(&mut Standing)) -> Vec<Kind> {
-        let mut standing = standing();
-        change(&mut standing);
-        let differences = standing.differences(&expected());
+    fn kinds(change: impl FnOnce(&mut DatabaseState)) -> Vec<Kind> {
+        let mut state = state();
+        change(&mut state);
+        let differences = state.differences(&expected());
         differences
             .iter()
             .map(|difference| difference.kind)
@@ -367,7 +371,7 @@ mod tests {
     }
 
     fn kinds_of_object(change: impl FnOnce(&mut Object)) -> Vec<Kind> {
-        kinds(|standing| change(&mut standing.objects[0]))
+        kinds(|state| change(&mut state.objects[0]))
     }
 
     #[test]
@@ -398,9 +402,9 @@ mod tests {
             [Kind::Wrong]
         );
         assert_eq!(kinds_of_object(|object| object.id = 2), [Kind::Wrong]);
-        let again = |standing: &mut Standing| {
-            let object = standing.objects[0].clone();
-            standing.objects.push(Object {
+        let again = |state: &mut DatabaseState| {
+            let object = state.objects[0].clone();
+            state.objects.push(Object {
                 id: 2,
                 inserted: 0,
                 ..object
@@ -411,36 +415,33 @@ mod tests {
 
     #[test]
     fn object_read_in_part_may_have_fewer_lines_but_needs_a_reason() {
-        let told = |error: Option<&str>, updated| {
-            let mut standing = standing();
-            standing.rejects.clear();
-            let object = &mut standing.objects[0];
+        let kinds = |error: Option<&str>, updated| {
+            let mut state = state();
+            state.rejects.clear();
+            let object = &mut state.objects[0];
             (object.rejected, object.updated) = (0, updated);
             object.error = error.map(str::to_owned);
-            let differences = standing.not_accounted_for(&expected(), |_| true);
+            let differences = state.not_accounted_for(&expected(), |_| true);
             let kinds = differences.iter().map(|difference| difference.kind);
             kinds.collect::<Vec<_>>()
         };
-        assert_eq!(told(None, 0), [Kind::Wrong]);
-        assert_eq!(told(Some("was deleted"), 0), []);
-        assert_eq!(told(Some("was deleted"), 2), [Kind::Doubled]);
+        assert_eq!(kinds(None, 0), [Kind::Wrong]);
+        assert_eq!(kinds(Some("was deleted"), 0), []);
+        assert_eq!(kinds(Some("was deleted"), 2), [Kind::Doubled]);
     }
 
     #[test]
     fn rows_are_compared_both_ways() {
-        assert_eq!(
-            kinds(|standing| standing.rows.clear()),
-            [Kind::Lost, Kind::Wrong]
-        );
-        let title = |standing: &mut Standing| {
-            for row in standing.rows.values_mut() {
+        assert_eq!(kinds(|state| state.rows.clear()), [Kind::Lost, Kind::Wrong]);
+        let title = |state: &mut DatabaseState| {
+            for row in state.rows.values_mut() {
                 row.title.push('u');
             }
         };
         assert_eq!(kinds(title), [Kind::Wrong]);
-        let more = |standing: &mut Standing| {
-            let row = standing.rows[&1].clone();
-            standing.rows.insert(2, Product { id: 2, ..row });
+        let more = |state: &mut DatabaseState| {
+            let row = state.rows[&1].clone();
+            state.rows.insert(2, Product { id: 2, ..row });
         };
         assert_eq!(kinds(more), [Kind::Wrong, Kind::Wrong]);
     }
@@ -448,20 +449,17 @@ mod tests {
     #[test]
     fn rejects_are_compared_with_their_positions() {
         assert_eq!(
-            kinds(|standing| standing.rejects.clear()),
+            kinds(|state| state.rejects.clear()),
             [Kind::Wrong, Kind::Lost]
         );
         assert_eq!(
-            kinds(|standing| standing.rejects[0].0.offset += 1),
+            kinds(|state| state.rejects[0].0.offset += 1),
             [Kind::Wrong, Kind::Lost]
         );
         assert_eq!(
-            kinds(|standing| standing.rejects.extend(standing.rejects.clone())),
+            kinds(|state| state.rejects.extend(state.rejects.clone())),
             [Kind::Doubled]
         );
-        assert_eq!(
-            kinds(|standing| standing.rejects[0].1.clear()),
-            [Kind::Wrong]
-        );
+        assert_eq!(kinds(|state| state.rejects[0].1.clear()), [Kind::Wrong]);
     }
 }
