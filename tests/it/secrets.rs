@@ -61,6 +61,24 @@ async fn url_of_a_server_is_shown_without_its_password() {
     }
 }
 
+#[tokio::test]
+async fn endpoint_of_a_profile_is_shown_without_its_password() {
+    let mut deployment = Deployment::shared("profile_secrets").await;
+    deployment.set("STARTUP_TIMEOUT", "100ms");
+    deployment.set("LOG", EVERYTHING);
+    deployment.unset("AWS_ENDPOINT_URL");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config");
+    deployment.set("AWS_CONFIG_FILE", file.to_str().unwrap());
+    for address in ADDRESSES {
+        for address in [address.to_owned(), format!("http://{address}")] {
+            let profile = format!("[default]\nendpoint_url = {address}\n");
+            std::fs::write(&file, profile).unwrap();
+            starts_in_vain(&deployment, "a profile", &WRITE[..1]);
+        }
+    }
+}
+
 /// It keeps running while its database is unavailable.
 #[tokio::test]
 async fn api_shows_no_password_of_its_database() {

@@ -3,9 +3,12 @@
 use std::{env, fmt, path::PathBuf, time::Duration};
 
 use aws_config::{
-    BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableRegionProvider,
-    meta::region::RegionProviderChain, profile::ProfileFileRegionProvider,
+    BehaviorVersion, Region, SdkConfig,
+    environment::EnvironmentVariableRegionProvider,
+    meta::region::RegionProviderChain,
+    profile::{self, ProfileFileRegionProvider, ProfileSet},
 };
+use aws_runtime::env_config::{EnvConfigValue, file::EnvConfigFiles};
 use aws_sdk_s3::{
     Client,
     config::{
@@ -14,6 +17,7 @@ use aws_sdk_s3::{
     },
 };
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_types::os_shim_internal::{Env, Fs};
 use jetline_runtime::tls;
 use url::Url;
 
@@ -60,14 +64,11 @@ pub(super) async fn client(bucket: &str, access: Option<&S3Access>) -> Result<Cl
     let (sdk, own_endpoint) = if let Some(access) = access {
         (given(access), true)
     } else {
-        let own_endpoint = endpoint_is_set(|name| env::var(name).ok()).map_err(refused)?;
+        let endpoint = configured_endpoint().await.map_err(refused)?;
+        let own_endpoint = endpoint.is_some();
         let http = https(trust().map_err(refused)?);
-        let sdk = from_environment(own_endpoint, http).await;
-        let endpoint = sdk.endpoint_url();
-        let checked = endpoint.map(|url| check_endpoint("endpoint_url of the profile", url));
-        checked.transpose().map_err(refused)?;
+        let sdk = from_environment(endpoint, http).await;
         credentials(&sdk).await.map_err(refused)?;
-        let own_endpoint = own_endpoint || endpoint.is_some();
         (sdk, own_endpoint)
     };
     let config = Builder::from(&sdk)
@@ -103,9 +104,10 @@ fn given(access: &S3Access) -> SdkConfig {
         .build()
 }
 
-async fn from_environment(own_endpoint: bool, http: SharedHttpClient) -> SdkConfig {
+async fn from_environment(endpoint: Option<String>, http: SharedHttpClient) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
-    if own_endpoint {
+    if let Some(endpoint) = endpoint {
+        loader = loader.endpoint_url(endpoint);
         // Without the instance metadata service: outside AWS, its timeout takes seconds.
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
             .or_else(ProfileFileRegionProvider::new());
@@ -139,15 +141,35 @@ fn https(trust: TrustStore) -> SharedHttpClient {
     }
 }
 
-/// Checked here because the SDK ignores a malformed URL and sends the request to AWS.
-fn endpoint_is_set(variable: impl Fn(&str) -> Option<String>) -> Result<bool, String> {
-    for name in ENDPOINTS {
-        let Some(value) = variable(name) else {
-            continue;
-        };
-        return check_endpoint(name, &value).map(|()| true);
+/// The endpoint that the environment or the profile sets, as the SDK finds it.
+///
+/// Checked here because the SDK logs a malformed URL with its password, ignores it, and sends the requests to AWS.
+async fn configured_endpoint() -> Result<Option<String>, String> {
+    let env = Env::real();
+    let files = EnvConfigFiles::default();
+    // The SDK reports what is wrong with the files.
+    let profiles = profile::load(&Fs::real(), &env, &files, None).await.ok();
+    endpoint(&env, profiles.as_ref())
+}
+
+fn endpoint(env: &Env, profiles: Option<&ProfileSet>) -> Result<Option<String>, String> {
+    let ignored = EnvConfigValue::new()
+        .env("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+        .profile("ignore_configured_endpoint_urls");
+    let ignored = ignored.load(env, profiles);
+    if ignored.is_some_and(|(value, _)| value.eq_ignore_ascii_case("true")) {
+        return Ok(None);
     }
-    Ok(false)
+    let configured = EnvConfigValue::new()
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .service_id("S3");
+    let Some((endpoint, _)) = configured.load(env, profiles) else {
+        return Ok(None);
+    };
+    let variable = ENDPOINTS.into_iter().find(|name| env.get(name).is_ok());
+    check_endpoint(variable.unwrap_or("endpoint_url of the profile"), &endpoint)?;
+    Ok(Some(endpoint.into_owned()))
 }
 
 fn check_endpoint(name: &str, value: &str) -> Result<(), String> {
@@ -179,15 +201,16 @@ async fn credentials(sdk: &SdkConfig) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     #[test]
     fn malformed_endpoint_is_refused_and_not_ignored() {
-        let set = |value: &'static str| {
-            endpoint_is_set(move |name| (name == "AWS_ENDPOINT_URL").then(|| value.to_owned()))
-        };
-        assert_eq!(set("http://127.0.0.1:9000"), Ok(true));
-        assert_eq!(endpoint_is_set(|_| None), Ok(false));
+        let set = |value| endpoint(&Env::from_slice(&[("AWS_ENDPOINT_URL", value)]), None);
+        let right = "http://127.0.0.1:9000";
+        assert_eq!(set(right), Ok(Some(right.to_owned())));
+        assert_eq!(endpoint(&Env::from_slice(&[]), None), Ok(None));
         for (set_to, word) in [
             ("http://me:hunter2@host", "AWS_SECRET_ACCESS_KEY"),
             ("http://me:12#hunter2@host", "AWS_SECRET_ACCESS_KEY"),
@@ -203,6 +226,24 @@ mod tests {
             assert!(error.contains("AWS_ENDPOINT_URL is not a URL"), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn endpoint_is_that_of_the_service_in_the_profile() {
+        let env = [("AWS_CONFIG_FILE", "config"), ("AWS_PROFILE", "files")];
+        let config = "[profile files]\nservices = own\nendpoint_url = me:hunter2@host
+            \n[services own]\ns3 =\n  endpoint_url = http://127.0.0.1:9000\n";
+        let fs = Fs::from_map(HashMap::from([("config".to_owned(), config.into())]));
+        let env_of =
+            |more: &[(&'static str, &'static str)]| Env::from_slice(&[&env, more].concat());
+        let files = EnvConfigFiles::default();
+        let profiles = profile::load(&fs, &env_of(&[]), &files, None)
+            .await
+            .unwrap();
+        let found = |more| endpoint(&env_of(more), Some(&profiles));
+        assert_eq!(found(&[]), Ok(Some("http://127.0.0.1:9000".to_owned())));
+        let ignored = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true");
+        assert_eq!(found(&[ignored]), Ok(None));
     }
 
     #[test]
