@@ -198,7 +198,13 @@ impl Reconciler {
                 since: now,
             };
         }
-        now - quiet.since >= self.reconcile_after
+        // A chunk of an ended epoch is committed again only if the queue still has it.
+        let reconcile_after = if loading.forgotten && !loading.complete {
+            self.reconcile_after / POLLS_PER_RECONCILE_AFTER
+        } else {
+            self.reconcile_after
+        };
+        now - quiet.since >= reconcile_after
     }
 
     async fn fail(&mut self, object: ObjectId) -> Result<(), Error> {

@@ -123,7 +123,7 @@ impl Error {
     pub(crate) fn may_be_caused_by_table(&self) -> bool {
         self.database_error()
             .and_then(DatabaseError::code)
-            .is_some_and(|code| code.len() == 5 && code.starts_with("42"))
+            .is_some_and(|code| is_caused_by_table(&code))
     }
 
     /// Whether a privilege is missing, or a row security policy refuses a row.
@@ -138,7 +138,7 @@ impl Error {
             return self.to_string();
         };
         match answer.code() {
-            Some(code) if code.len() == 5 => format!("SQLSTATE {code}: {}", answer.message()),
+            Some(code) if code.len() == 5 => with_sqlstate(&code, answer.message()),
             _ => answer.message().to_owned(),
         }
     }
@@ -167,6 +167,16 @@ impl Error {
             Class::Refused => Self::Refused { action, source },
         }
     }
+}
+
+/// An error of PostgreSQL as rejected lines show it.
+pub(crate) fn with_sqlstate(code: &str, message: &str) -> String {
+    format!("SQLSTATE {code}: {message}")
+}
+
+/// Whether an SQLSTATE may be caused by the table, or by its privileges.
+pub(crate) fn is_caused_by_table(code: &str) -> bool {
+    code.len() == 5 && code.starts_with("42")
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -202,18 +212,23 @@ fn class(error: &DbErr) -> Class {
     }
 }
 
+/// Classes of SQLSTATE: connection exception, transaction rollback, insufficient resources, operator intervention, system
+/// error.
+pub(crate) const UNAVAILABLE_CLASSES: [&str; 5] = ["08", "40", "53", "57", "58"];
+
+/// Lock not available, read-only transaction (a standby that is not promoted yet), idle-in-transaction or transaction
+/// timeout, unknown prepared statement, data corrupted, index corrupted.
+pub(crate) const UNAVAILABLE_CODES: [&str; 7] = [
+    "55P03", "25006", "25P03", "25P04", "26000", "XX001", "XX002",
+];
+
 /// Classifies by SQLSTATE.
 fn postgres(code: &str) -> Class {
     match &code[..2] {
         // data exception, integrity constraint violation, program limit exceeded
         "22" | "23" | "54" => Class::Data,
-        // connection exception, insufficient resources, operator intervention, system error, transaction rollback
-        "08" | "53" | "57" | "58" | "40" => Class::Unavailable,
-        // lock not available, read-only transaction (a standby that is not promoted yet), idle-in-transaction or
-        // transaction timeout, unknown prepared statement
-        _ if matches!(code, "55P03" | "25006" | "25P03" | "25P04" | "26000") => Class::Unavailable,
-        // data corrupted, index corrupted
-        _ if matches!(code, "XX001" | "XX002") => Class::Unavailable,
+        class if UNAVAILABLE_CLASSES.contains(&class) => Class::Unavailable,
+        _ if UNAVAILABLE_CODES.contains(&code) => Class::Unavailable,
         _ => Class::Refused,
     }
 }

@@ -1,7 +1,12 @@
-//! Finds the rows that the database refuses, and why: rows are written as in a commit, in parts that are bisected until
-//! a part has one row or is accepted. Everything is rolled back.
+//! Finds the rows that the database refuses, and why: rows are written as in a commit, and everything is rolled back.
+//!
+//! PostgreSQL writes them one by one in one statement. In SQLite they are written in parts that are bisected until a part
+//! has one row or is accepted.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    slice,
+};
 
 use chrono::{DateTime, Utc};
 use jetline_records::{ObjectId, Position, Reason, Rejection, Table};
@@ -11,12 +16,13 @@ use sea_orm::{
 
 use super::{
     UpsertRow,
-    upsert::{self, Upserted},
+    upsert::{self, Upserted, one_by_one},
 };
 use crate::{
     Error, Ledger,
     backend::{execute, has_row_security, placeholders, query},
     database,
+    error::{is_caused_by_table, with_sqlstate},
     ledger::commit,
 };
 
@@ -74,7 +80,11 @@ impl Ledger {
             any_written: false,
             ambiguous: None,
         };
-        search.run(&rows).await?;
+        if search.tx.get_database_backend() == DbBackend::Postgres {
+            search.run_one_by_one(&rows).await?;
+        } else {
+            search.run(&rows).await?;
+        }
         search.finish(rows).await
     }
 }
@@ -129,6 +139,34 @@ impl Search<'_> {
         Ok(())
     }
 
+    async fn run_one_by_one(&mut self, rows: &[UpsertRow]) -> Result<(), Error> {
+        let (table, now, rewrite) = (self.table, self.now, self.rewrite);
+        let attempt = one_by_one::attempt(&self.tx, table, rows.to_vec(), now, rewrite).await?;
+        self.any_written = attempt.any_written;
+        let mut ambiguous = None;
+        for failed in attempt.failed {
+            let Some((code, message)) = failed.answer else {
+                self.suppressed(failed.position);
+                continue;
+            };
+            if is_caused_by_table(&code) {
+                ambiguous = Some(failed.position);
+            }
+            self.refused.push(RefusedRow {
+                position: failed.position,
+                rejection: Rejection::new(
+                    Reason::RefusedByDatabase,
+                    with_sqlstate(&code, &message),
+                ),
+            });
+        }
+        let ambiguous = rows.iter().find(|row| Some(row.position) == ambiguous);
+        if let Some(row) = ambiguous {
+            self.ambiguous = self.attempt(slice::from_ref(row)).await?.err();
+        }
+        Ok(())
+    }
+
     /// Writes rows; on an error, rolls them back.
     async fn attempt(&mut self, rows: &[UpsertRow]) -> Result<Result<Upserted, Error>, Error> {
         let part = self.tx.begin().await;
@@ -157,12 +195,16 @@ impl Search<'_> {
     fn record(&mut self, upserted: &Upserted) {
         self.any_written |= upserted.any_written;
         for position in &upserted.suppressed {
-            let message = "a trigger of the table suppressed the row";
-            self.refused.push(RefusedRow {
-                position: *position,
-                rejection: Rejection::new(Reason::SuppressedByDatabase, message),
-            });
+            self.suppressed(*position);
         }
+    }
+
+    fn suppressed(&mut self, position: Position) {
+        let message = "a trigger of the table suppressed the row";
+        self.refused.push(RefusedRow {
+            position,
+            rejection: Rejection::new(Reason::SuppressedByDatabase, message),
+        });
     }
 
     fn refuse(&mut self, row: &UpsertRow, error: Error) {

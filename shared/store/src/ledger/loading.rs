@@ -20,6 +20,8 @@ pub struct LoadingObject {
     pub unreadable: bool,
     /// Whether no chunk is missing: it waits for other objects to end.
     pub complete: bool,
+    /// Whether chunks that were committed are to be committed again, in a new epoch.
+    pub forgotten: bool,
 }
 
 #[derive(FromQueryResult)]
@@ -28,6 +30,7 @@ struct LoadingRow {
     unreadable: bool,
     committed_bytes: i64,
     complete: bool,
+    forgotten: bool,
 }
 
 #[derive(FromQueryResult)]
@@ -41,8 +44,10 @@ impl Ledger {
         let sql = "SELECT o.id, o.unreadable,
                  CAST(COALESCE(SUM(CASE WHEN c.state = 'committed' THEN c.end_offset - c.start_offset END), 0)
                      AS BIGINT) AS committed_bytes,
-                 COALESCE(COALESCE(SUM(c.end_offset - c.start_offset), 0) = o.total_bytes, FALSE) AS complete
-             FROM objects o LEFT JOIN chunks c ON c.object_id = o.id AND c.state IN ('committed', 'dead')
+                 COALESCE(COALESCE(SUM(CASE WHEN c.state IN ('committed', 'dead') THEN c.end_offset - c.start_offset END), 0)
+                     = o.total_bytes, FALSE) AS complete,
+                 COALESCE(MAX(CASE WHEN c.state = 'forgotten' THEN 1 END), 0) = 1 AS forgotten
+             FROM objects o LEFT JOIN chunks c ON c.object_id = o.id AND c.state IN ('committed', 'dead', 'forgotten')
              WHERE o.state = 'loading' GROUP BY o.id, o.unreadable, o.total_bytes ORDER BY o.id";
         let rows: Vec<LoadingRow> = query(&self.db, "read the loading objects", sql, []).await?;
         let loading = rows.into_iter().filter_map(|row| {
@@ -51,6 +56,7 @@ impl Ledger {
                 committed_bytes: row.committed_bytes.cast_unsigned(),
                 unreadable: row.unreadable,
                 complete: row.complete,
+                forgotten: row.forgotten,
             })
         });
         Ok(loading.collect())

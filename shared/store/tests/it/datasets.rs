@@ -219,3 +219,36 @@ async fn server_jit_compiles_no_statement() {
     let jit = "SELECT COUNT(*) FROM pg_settings WHERE (name, setting) IN (('jit', 'off'), ('enable_seqscan', 'off'))";
     assert_eq!(base.number(jit).await, Some(2));
 }
+
+/// They travel to the server in another way.
+#[tokio::test]
+async fn search_for_refused_rows_writes_the_values_of_the_commit() {
+    let (base, epoch) = postgres().await.with_objects(1).await;
+    create_places(&base).await;
+    let mut all = vec![
+        bare("a", 1),
+        bare("{x,NULL}", i64::MAX),
+        place("\"', \\ 🦀", 1),
+    ];
+    all[1].people = Some(i64::MIN);
+    all[2].height = Some("-7922816251426433759354395.0335".parse().unwrap());
+    let rows = places(1, &all);
+    counts(&base, &epoch, rows.clone()).await;
+    base.run(
+        "CREATE TABLE written AS SELECT name, chunk, people, height, capital, revision, fingerprint, position FROM places;
+         TRUNCATE places;
+         CREATE FUNCTION compare() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN
+             IF NOT EXISTS (SELECT FROM written w WHERE w IS NOT DISTINCT FROM ROW(new.name, new.chunk, new.people,
+                     new.height, new.capital, new.revision, new.fingerprint, new.position)::written)
+                 THEN RAISE ''another row: %'', new; END IF;
+             RETURN new; END';
+         CREATE TRIGGER compare BEFORE INSERT ON places FOR EACH ROW EXECUTE FUNCTION compare()",
+    )
+    .await;
+    let table = Table::of::<Model>();
+    let refused = base.ledger.refused(&table, rows.rows).await.unwrap();
+    assert_eq!(refused, []);
+    base.run("DELETE FROM written WHERE name = 'a'").await;
+    let refused = base.ledger.refused(&table, places(1, &all).rows).await;
+    assert_eq!(refused.unwrap().len(), 1);
+}

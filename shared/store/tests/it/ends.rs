@@ -63,6 +63,23 @@ async fn object_is_done_when_its_chunks_cover_it() {
 }
 
 #[tokio::test]
+async fn object_whose_chunks_an_epoch_took_with_it_says_so_until_they_are_committed_again() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(1).await;
+        let first = chunk(1, 0, &[(1, "a"), (2, "b")]);
+        base.counts(&epoch, first.clone()).await;
+        read(&base.ledger, &complete(3)).await;
+        let forgotten = async || base.ledger.loading().await.unwrap()[0].forgotten;
+        assert!(!forgotten().await);
+        base.ledger.end_epoch(epoch.id, epoch_id(2)).await.unwrap();
+        assert!(forgotten().await);
+        assert_eq!(base.ledger.loading().await.unwrap()[0].committed_bytes, 0);
+        base.counts(&epoch_in_force(&base).await, first).await;
+        assert!(!forgotten().await);
+    }
+}
+
+#[tokio::test]
 async fn empty_object_is_done_as_soon_as_it_is_read() {
     for base in both().await {
         register(&base.ledger, 1).await;

@@ -51,6 +51,7 @@ const WAYS: &[(&str, &str)] = &[
     (RAISES_P0001, "SQLSTATE P0001: not today"),
     (RAISES_OTHER, "SQLSTATE 44000: not this way"),
     (RAISES_INTERNAL, "SQLSTATE XX000: oh"),
+    (ASSERTS, "SQLSTATE P0004: not so"),
     (
         "CREATE TABLE titles (title text PRIMARY KEY); INSERT INTO titles VALUES ('yes');
          ALTER TABLE products ADD FOREIGN KEY (title) REFERENCES titles DEFERRABLE INITIALLY DEFERRED",
@@ -77,6 +78,15 @@ const RAISES_P0001: &str = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsq
 
 const RAISES_OTHER: &str = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN IF new.title = ''no'' THEN RAISE ''not this way'' USING ERRCODE = ''44000''; END IF; RETURN new; END';
+    CREATE TRIGGER no BEFORE INSERT OR UPDATE ON products FOR EACH ROW EXECUTE FUNCTION no()";
+
+/// `WHEN OTHERS` does not catch it.
+const ASSERTS: &str = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN ASSERT new.title <> ''no'', ''not so''; RETURN new; END';
+    CREATE TRIGGER no BEFORE INSERT OR UPDATE ON products FOR EACH ROW EXECUTE FUNCTION no()";
+
+const RAISES_FULL: &str = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN IF new.title = ''no'' THEN RAISE ''full'' USING ERRCODE = ''disk_full''; END IF; RETURN new; END';
     CREATE TRIGGER no BEFORE INSERT OR UPDATE ON products FOR EACH ROW EXECUTE FUNCTION no()";
 
 const RAISES_INTERNAL: &str = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
@@ -113,6 +123,14 @@ async fn row_that_is_refused_in_any_way_is_found_and_everything_is_rolled_back()
         assert!(error.may_be_caused_by_row(), "{error:?}");
         assert!(base.chunks().await.is_empty());
     }
+}
+
+#[tokio::test]
+async fn full_disk_fails_the_search_and_is_caused_by_no_row() {
+    let (base, _) = postgres().await.with_objects(1).await;
+    base.run(RAISES_FULL).await;
+    let error = refused(&base, &["yes", "no", "yes"]).await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
 }
 
 /// Each search holds the locks of all rows that it has written so far.

@@ -4,6 +4,7 @@
 //! `updated_at` changes only with the content: a row that merely takes a new rank keeps it.
 
 mod change;
+pub(super) mod one_by_one;
 mod postgres;
 mod sqlite;
 

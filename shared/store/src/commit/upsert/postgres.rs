@@ -20,7 +20,7 @@ use crate::{Error, backend::query};
 
 /// Maximum number of rows of one statement. There are several copies of its rows in memory, here and in the server;
 /// beyond a few thousand rows, that costs memory and saves no time.
-const MAX_ROWS: usize = 2000;
+pub(super) const MAX_ROWS: usize = 2000;
 
 pub(super) async fn upsert(
     tx: &impl ConnectionTrait,
@@ -30,9 +30,25 @@ pub(super) async fn upsert(
     rewrite: bool,
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
+    let mut write = to_write(tx, table, rows, rewrite, &mut upserted.written).await?;
+    while !write.is_empty() {
+        let rest = write.split_off(MAX_ROWS.min(write.len()));
+        insert(tx, table, write, now, rewrite, upserted).await?;
+        write = rest;
+    }
+    Ok(())
+}
+
+/// The rows that need a write; the others are counted.
+pub(super) async fn to_write(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    rows: Vec<(usize, UpsertRow)>,
+    rewrite: bool,
+    written: &mut [Written],
+) -> Result<Vec<(usize, UpsertRow)>, Error> {
     let keys = rows.iter().map(|(_, new)| &new.row.key);
     let stored = look_up(tx, table, &keys.collect::<Vec<_>>()).await?;
-    let written = &mut upserted.written;
     let mut write = Vec::with_capacity(rows.len());
     for ((chunk, new), stored) in rows.into_iter().zip(&stored) {
         match Change::of(stored.as_ref(), &new, rewrite) {
@@ -41,12 +57,7 @@ pub(super) async fn upsert(
             Change::Insert | Change::Update | Change::Raise => write.push((chunk, new)),
         }
     }
-    while !write.is_empty() {
-        let rest = write.split_off(MAX_ROWS.min(write.len()));
-        insert(tx, table, write, now, rewrite, upserted).await?;
-        write = rest;
-    }
-    Ok(())
+    Ok(write)
 }
 
 /// The stored rows, in the order of the keys.
@@ -162,7 +173,7 @@ pub(super) async fn insert_nothing(
 /// nullable column has a second array that marks its NULLs.
 ///
 /// The values are moved, not copied: they are nearly all of a record's memory. The keys and ranks are returned.
-fn arrays(
+pub(super) fn arrays(
     table: &Table,
     rows: Vec<(usize, UpsertRow)>,
     now: DateTime<Utc>,
@@ -213,32 +224,58 @@ fn array(values: impl IntoIterator<Item = Value>) -> Value {
     Value::Array(element, Some(Box::new(values)))
 }
 
+/// The parts of a statement whose parameters are those of [`arrays`].
+pub(super) struct Columns {
+    /// The select list that unnests the parameters.
+    pub(super) unnested: String,
+    /// The select list of the values to write.
+    pub(super) selected: String,
+    /// The names of the columns, in the same order.
+    into: String,
+    /// The parameters of the record's own columns.
+    pub(super) arrays: Vec<String>,
+}
+
+pub(super) fn columns(table: &Table) -> Columns {
+    let mut columns = Columns {
+        unnested: "unnest($2) AS \"fingerprint\", unnest($3) AS \"position\"".to_owned(),
+        selected: "n.\"fingerprint\", n.\"position\", $1 AS \"updated_at\"".to_owned(),
+        into: "\"fingerprint\", \"position\", \"updated_at\"".to_owned(),
+        arrays: Vec::new(),
+    };
+    let mut next = 4;
+    for column in &table.columns {
+        let name = column.name;
+        let _ = write!(columns.unnested, ", unnest(${next}) AS \"{name}\"");
+        let _ = write!(columns.into, ", \"{name}\"");
+        columns.arrays.push(format!("${next}"));
+        next += 1;
+        if column.nullable {
+            // A name that no column of a record can have.
+            let _ = write!(columns.unnested, ", unnest(${next}) AS \"#{name}_is_null\"");
+            let _ = write!(
+                columns.selected,
+                ", CASE WHEN NOT n.\"#{name}_is_null\" THEN n.\"{name}\" END AS \"{name}\""
+            );
+            next += 1;
+        } else {
+            let _ = write!(columns.selected, ", n.\"{name}\"");
+        }
+    }
+    columns
+}
+
 /// Writes the rows in the order of the arrays, which is that of their ids.
 ///
 /// `unnest` is in the select list, where PostgreSQL iterates over all arrays in parallel; in a `FROM` it would first
 /// copy each of them to a tuplestore. Nothing in the plan sorts or joins, so that the order is kept.
 fn statement(table: &Table, condition: &str, rewrite: bool) -> String {
-    let mut unnested = String::from("unnest($2) AS \"fingerprint\", unnest($3) AS \"position\"");
-    let mut selected = String::from("n.\"fingerprint\", n.\"position\", $1");
-    let mut into = String::from("\"fingerprint\", \"position\", \"updated_at\"");
-    let mut next = 4;
-    for column in &table.columns {
-        let name = column.name;
-        let _ = write!(unnested, ", unnest(${next}) AS \"{name}\"");
-        let _ = write!(into, ", \"{name}\"");
-        next += 1;
-        if column.nullable {
-            // A name that no column of a record can have.
-            let _ = write!(unnested, ", unnest(${next}) AS \"#{name}_is_null\"");
-            let _ = write!(
-                selected,
-                ", CASE WHEN NOT n.\"#{name}_is_null\" THEN n.\"{name}\" END"
-            );
-            next += 1;
-        } else {
-            let _ = write!(selected, ", n.\"{name}\"");
-        }
-    }
+    let Columns {
+        unnested,
+        selected,
+        into,
+        ..
+    } = columns(table);
     format!(
         "WITH new AS (
              INSERT INTO \"{name}\" ({into}) SELECT {selected} FROM (SELECT {unnested}) n {condition}
