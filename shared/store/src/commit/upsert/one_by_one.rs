@@ -97,7 +97,7 @@ fn rows_as_setting(table: &Table) -> String {
     } = postgres::columns(table);
     format!(
         "SELECT set_config('jetline.rows',
-                 (SELECT jsonb_agg(to_jsonb(r)) FROM (SELECT {selected} FROM (SELECT {unnested}) n) r)::text, true)
+                 (SELECT json_agg(r) FROM (SELECT {selected} FROM (SELECT {unnested}) n) r)::text, true)
                  IS NOT NULL AS is_set,
              ARRAY[{}] AS types",
         arrays
@@ -128,7 +128,7 @@ fn statement(table: &Table, types: &[String], rewrite: bool) -> String {
              code text;
              message text;
          BEGIN
-             FOR new_row IN SELECT * FROM jsonb_to_recordset(current_setting('jetline.rows')::jsonb)
+             FOR new_row IN SELECT * FROM json_to_recordset(current_setting('jetline.rows')::json)
                  AS n(\"fingerprint\" bytea, \"position\" bigint, \"updated_at\" timestamptz{own})
              LOOP
                  BEGIN
