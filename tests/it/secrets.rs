@@ -74,7 +74,7 @@ async fn endpoint_of_a_profile_is_shown_without_its_password() {
         for address in [address.to_owned(), format!("http://{address}")] {
             let profile = format!("[default]\nendpoint_url = {address}\n");
             std::fs::write(&file, profile).unwrap();
-            starts_in_vain(&deployment, "a profile", &WRITE[..1]);
+            assert_fails_without_secret(&deployment, "a profile", &WRITE[..1]);
         }
     }
 }
