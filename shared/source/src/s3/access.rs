@@ -233,7 +233,8 @@ mod tests {
         let env = [("AWS_CONFIG_FILE", "config"), ("AWS_PROFILE", "files")];
         let config = "[profile files]\nservices = own\nendpoint_url = me:hunter2@host
             \n[services own]\ns3 =\n  endpoint_url = http://127.0.0.1:9000\n";
-        let fs = Fs::from_map(HashMap::from([("config".to_owned(), config.into())]));
+        let files = HashMap::from([("config".to_owned(), config.to_owned().into_bytes())]);
+        let fs = Fs::from_map(files);
         let env_of =
             |more: &[(&'static str, &'static str)]| Env::from_slice(&[&env, more].concat());
         let files = EnvConfigFiles::default();
