@@ -131,7 +131,7 @@ async fn credentials_of_one_server_are_used_for_all_and_not_shown() {
     .unwrap();
     let port = server.url().port().unwrap();
     let closed_port = free_port().unwrap();
-    for (password, is_right) in [("hunter2", true), ("hunter2", false)] {
+    for (password, is_right) in [("hunter2", true), ("letmein", false)] {
         let urls = format!("nats://ann:{password}@127.0.0.1:{closed_port},nats://127.0.0.1:{port}");
         let urls = NatsUrls::from(urls).parse().unwrap();
         let connected = JetStream::connect(&urls, &settings("all"), None).await;
@@ -139,7 +139,7 @@ async fn credentials_of_one_server_are_used_for_all_and_not_shown() {
         if let Err(error) = connected {
             let text = format!("{error} {error:?}");
             assert!(
-                !text.contains("hunter2") && text.contains("127.0.0.1"),
+                !text.contains("letmein") && text.contains("127.0.0.1"),
                 "{text}"
             );
         }

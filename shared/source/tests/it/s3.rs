@@ -256,10 +256,7 @@ async fn aws_environment_variables_are_used() {
     bucket.put("a", b"x");
     let (endpoint, id) = (bucket.server.endpoint(), bucket.server.access_key());
     let with_environment = |variables: &[(&str, &str)]| {
-        with_environment(
-            "s3::environment_is_read_as_every_aws_tool_reads_it",
-            variables,
-        )
+        with_environment("s3::aws_environment_variables_are_used", variables)
     };
     let right = [
         ("AWS_ENDPOINT_URL", endpoint.as_str()),
@@ -318,7 +315,7 @@ async fn role_that_refuses_is_permanent_and_one_that_is_unavailable_is_transient
             .iter()
             .map(|(name, value)| (*name, &**value))
             .collect();
-        let name = "s3::role_that_refuses_later_is_no_outage_and_one_that_is_away_is";
+        let name = "s3::role_that_refuses_is_permanent_and_one_that_is_unavailable_is_transient";
         with_environment(name, &variables)
     };
     let refused = error(true);
