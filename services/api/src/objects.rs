@@ -34,7 +34,7 @@ struct ObjectView {
     id: i64,
     /// Its address.
     uri: String,
-    /// Its ETag.
+    /// Its `ETag`.
     etag: String,
     /// The dataset of its lines.
     dataset: String,

@@ -21,7 +21,7 @@ pub struct WriterSettings {
     #[arg(long, env, default_value = "5")]
     pub max_deliver: u32,
 
-    /// Interval at which the acknowledgement deadline of chunks in progress is extended; well below NATS_ACK_WAIT
+    /// Interval at which the acknowledgement deadline of chunks in progress is extended; well below the acknowledgement wait
     #[arg(long, env, value_name = "DURATION", value_parser = settings::duration, default_value = "5s")]
     pub progress_every: Duration,
 }

@@ -146,17 +146,17 @@ pub(super) async fn blocked(db: &impl ConnectionTrait, objects: &[i64]) -> Resul
         let blockers = load_blockers(db, batch).await?;
         for id in batch {
             for (object, by) in &by_object[id] {
-                let blocker = blockers.get(id);
+                let superseding = blockers.get(id);
                 if object == id {
                     // Of a complete object, all chunks that are not dead are committed. Missing chunks of an unreadable
                     // object are not claimed again.
-                    if blocker.is_some_and(|own| !own.has_ended && own.is_dead(by)) {
+                    if superseding.is_some_and(|own| !own.has_ended && own.is_dead(by)) {
                         blocked.by_own.insert(*object);
                         blocked.needs_epoch = true;
                     }
                     continue;
                 }
-                match blocker.map_or(State::Never, |blocker| blocker.state(by)) {
+                match superseding.map_or(State::Never, |superseding| superseding.state(by)) {
                     State::Committed => continue,
                     State::Open => drop(blocked.blockers.insert(*id)),
                     State::Never => blocked.needs_epoch = true,
