@@ -325,7 +325,7 @@ impl Run {
                 terminate_backends(&url).await?;
             }
             Disruption::ObjectOverwritten | Disruption::ObjectDeleted => {
-                self.change(disruption).await?
+                self.change(disruption).await?;
             }
             _ => {
                 let slot = self.site.slot.clone();
@@ -341,7 +341,7 @@ impl Run {
         Ok(())
     }
 
-    /// The faults that have happened. NetworkFault of a network counts where it met a connection, a byte or a caller.
+    /// The faults that have happened. A network fault counts where it met a connection, a byte or a caller.
     fn fired(&self) -> Vec<Fault> {
         let mut fired = self.site.injector.fired();
         for (disruption, before) in &self.network {

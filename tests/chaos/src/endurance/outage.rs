@@ -59,7 +59,7 @@ struct OutageReport {
     outcome: Outcome,
     programs: BTreeMap<String, Memory>,
     reads: BTreeMap<&'static str, Reads>,
-    bounds: Vec<Limit>,
+    limits: Vec<Limit>,
     samples: Vec<Timed>,
 }
 
@@ -92,7 +92,7 @@ async fn outage(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     report::finish(
         &report,
         &report.markdown(),
-        &report.bounds,
+        &report.limits,
         &arguments.run.out,
     )
 }
@@ -185,10 +185,10 @@ impl<'a> Scene<'a> {
             let memory = Memory::of(*pid, name, &self.watch.samples)?;
             programs.insert(name.clone(), memory);
         }
-        let mut bounds = outcome.bounds();
-        bounds.push(ended.bound(run));
-        bounds.extend(programs.iter().map(|(name, memory)| memory.bound(name)));
-        bounds.extend(bounds_of_reads(part, &self.reads));
+        let mut limits = outcome.limits();
+        limits.push(ended.bound(run));
+        limits.extend(programs.iter().map(|(name, memory)| memory.bound(name)));
+        limits.extend(bounds_of_reads(part, &self.reads));
         Ok(OutageReport {
             part,
             outage_seconds: run.duration.as_secs_f64(),
@@ -199,7 +199,7 @@ impl<'a> Scene<'a> {
             outcome,
             programs,
             reads: self.reads.clone(),
-            bounds,
+            limits,
             samples: self.watch.samples.clone(),
         })
     }

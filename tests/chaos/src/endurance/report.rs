@@ -18,20 +18,20 @@ use super::{ledger::LedgerSample, sample::as_f64};
 pub(super) struct Limit {
     pub(super) what: String,
     pub(super) measured: f64,
-    pub(super) limit: f64,
+    pub(super) max: f64,
     pub(super) unit: &'static str,
     pub(super) holds: bool,
 }
 
 impl Limit {
-    /// Met if `measured` is at most `limit`.
-    pub(super) fn at_most(what: &str, measured: f64, limit: f64, unit: &'static str) -> Self {
+    /// Met if `measured` is at most `max`.
+    pub(super) fn at_most(what: &str, measured: f64, max: f64, unit: &'static str) -> Self {
         Self {
             what: what.to_owned(),
             measured,
-            limit,
+            max,
             unit,
-            holds: measured <= limit,
+            holds: measured <= max,
         }
     }
 
@@ -68,7 +68,7 @@ impl Outcome {
     }
 
     /// Everything is done, nothing is dead, and every row, rejected line and count is correct.
-    pub(super) fn bounds(&self) -> Vec<Limit> {
+    pub(super) fn limits(&self) -> Vec<Limit> {
         let undone = self.objects - self.ledger.done.cast_unsigned().min(self.objects);
         vec![
             Limit::none("objects that are not done", undone),
@@ -94,37 +94,37 @@ impl Outcome {
 pub(super) fn finish(
     report: &impl Serialize,
     markdown: &str,
-    bounds: &[Limit],
+    limits: &[Limit],
     file: &Path,
 ) -> anyhow::Result<ExitCode> {
     let json = serde_json::to_string_pretty(report)?;
     fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;
     let mut output = io::stdout().lock();
-    writeln!(output, "{markdown}\n{}", bounds_table(bounds))?;
-    Ok(if bounds.iter().all(|bound| bound.holds) {
+    writeln!(output, "{markdown}\n{}", limits_table(limits))?;
+    Ok(if limits.iter().all(|limit| limit.holds) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-fn bounds_table(bounds: &[Limit]) -> String {
-    let row = |bound: &Limit| {
+fn limits_table(limits: &[Limit]) -> String {
+    let row = |limit: &Limit| {
         let number = |number| {
-            format!("{} {}", shown(number), bound.unit)
+            format!("{} {}", shown(number), limit.unit)
                 .trim_end()
                 .to_owned()
         };
         vec![
-            bound.what.clone(),
-            number(bound.measured),
-            number(bound.limit),
-            if bound.holds { "yes" } else { "**NO**" }.to_owned(),
+            limit.what.clone(),
+            number(limit.measured),
+            number(limit.max),
+            if limit.holds { "yes" } else { "**NO**" }.to_owned(),
         ]
     };
     table(
-        &["bound", "measured", "at most", "holds"],
-        bounds.iter().map(row),
+        &["limit", "measured", "at most", "holds"],
+        limits.iter().map(row),
     )
 }
 
@@ -170,15 +170,15 @@ mod tests {
 
     #[test]
     fn exceeded_limit_is_marked_and_fails_the_run() {
-        let bounds = [Limit::at_most("growth", 70.25, 64.0, "MiB")];
+        let limits = [Limit::at_most("growth", 70.25, 64.0, "MiB")];
         assert_eq!(
-            bounds_table(&bounds),
-            "| bound | measured | at most | holds |\n| --- | --- | --- | --- |\n\
+            limits_table(&limits),
+            "| limit | measured | at most | holds |\n| --- | --- | --- | --- |\n\
              | growth | 70.25 MiB | 64 MiB | **NO** |\n"
         );
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("report.json");
-        let finished = finish(&bounds, "", &bounds, &file).unwrap();
+        let finished = finish(&limits, "", &limits, &file).unwrap();
         assert_eq!(format!("{finished:?}"), format!("{:?}", ExitCode::FAILURE));
         assert!(fs::read_to_string(&file).unwrap().contains("70.25"));
     }

@@ -53,7 +53,7 @@ struct SoakReport {
     connections: BTreeMap<&'static str, Connections>,
     ledger: LedgerGrowth,
     reads: Reads,
-    bounds: Vec<Limit>,
+    limits: Vec<Limit>,
     samples: Vec<Timed>,
 }
 
@@ -117,14 +117,14 @@ async fn soak(run: &Run) -> anyhow::Result<ExitCode> {
     let ours = |name: &&String| programs.contains_key(*name);
     let connections = connections(&before, &after)?;
     let ledger = LedgerGrowth::of(&before, &after, &watch.samples)?;
-    let mut bounds = outcome.bounds();
-    bounds.push(ended.bound(run));
+    let mut limits = outcome.limits();
+    limits.push(ended.bound(run));
     for name in processes.keys().filter(ours) {
-        bounds.extend(processes[name].bounds(name));
+        limits.extend(processes[name].limits(name));
     }
-    bounds.extend(bounds_of_connections(&connections, run.writers as u64));
-    bounds.extend(ledger.bounds(feed.count()));
-    bounds.push(Limit::none("errors of the API", reads.error_count()));
+    limits.extend(bounds_of_connections(&connections, run.writers as u64));
+    limits.extend(ledger.limits(feed.count()));
+    limits.push(Limit::none("errors of the API", reads.error_count()));
     let report = SoakReport {
         seconds: run.duration.as_secs_f64(),
         every_seconds: run.every.as_secs_f64(),
@@ -135,10 +135,10 @@ async fn soak(run: &Run) -> anyhow::Result<ExitCode> {
         connections,
         ledger,
         reads,
-        bounds,
+        limits,
         samples: watch.samples,
     };
-    report::finish(&report, &report.markdown(), &report.bounds, &run.out)
+    report::finish(&report, &report.markdown(), &report.limits, &run.out)
 }
 
 fn end(deployment: Deployment) -> anyhow::Result<()> {
@@ -203,7 +203,7 @@ fn bounds_of_connections(
 }
 
 impl Growth {
-    fn bounds(&self, name: &str) -> [Limit; 2] {
+    fn limits(&self, name: &str) -> [Limit; 2] {
         let slope = mebibytes(self.slope_per_minute);
         let fds = as_f64(self.after.fds) - as_f64(self.before.fds);
         [
@@ -237,7 +237,7 @@ impl LedgerGrowth {
     }
 
     /// One row for each object, none for chunks of done objects, and a bounded size.
-    fn bounds(&self, objects: u64) -> [Limit; 2] {
+    fn limits(&self, objects: u64) -> [Limit; 2] {
         let more = self.after.objects.cast_unsigned().saturating_sub(objects);
         [
             Limit::none("rows of objects beyond one for each", more),

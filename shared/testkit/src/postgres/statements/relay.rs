@@ -130,7 +130,7 @@ impl Relay<'_> {
         Ok(statements)
     }
 
-    /// Collects the response up to ReadyForQuery.
+    /// Collects the response up to `ReadyForQuery`.
     async fn answer(&mut self) -> Result<BytesMut, End> {
         let mut answer = BytesMut::new();
         let (mut copying, mut next_waits) = (false, false);
