@@ -1,6 +1,8 @@
 //! `cargo xtask test`: the whole test suite against real servers, which end with it.
 
 use std::{
+    env,
+    ffi::OsString,
     fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     process::{Child, ExitCode, ExitStatus},
@@ -19,6 +21,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between two checks whether the tests have ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Tests wait for servers most of the time.
+const THREADS_PER_CORE: usize = 4;
 
 /// Run all tests against real servers.
 ///
@@ -63,12 +68,22 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .args(packages(&arguments.cargo))
         .args(&arguments.cargo)
         .envs(variables)
+        .env("RUST_TEST_THREADS", threads()?)
         // What a killed test leaves behind is in here, and goes with it.
         .env("TMPDIR", directory.path())
         .process_group(0)
         .spawn()
         .context("cannot run cargo")?;
     Ok(cargo::exit_code(Tests(cargo).wait(&interrupt)?))
+}
+
+/// How many tests run at the same time, unless the variable is set.
+fn threads() -> anyhow::Result<OsString> {
+    if let Some(threads) = env::var_os("RUST_TEST_THREADS") {
+        return Ok(threads);
+    }
+    let cores = thread::available_parallelism()?.get();
+    Ok((cores * THREADS_PER_CORE).to_string().into())
 }
 
 fn packages(cargo: &[String]) -> &'static [&'static str] {

@@ -170,7 +170,7 @@ fn statement(table: &Table, types: &[String], rewrite: bool) -> String {
 
 const NOT_WRITTEN: &str = "SELECT (a.answer->>'any_written')::boolean AS written, f.position::bigint AS position, f.code, f.message
     FROM (SELECT current_setting('jetline.not_written')::jsonb AS answer) a
-    LEFT JOIN LATERAL MAX_ROWS FROM (jsonb_array_elements_text(a.answer->'positions'),
+    LEFT JOIN LATERAL ROWS FROM (jsonb_array_elements_text(a.answer->'positions'),
         jsonb_array_elements_text(a.answer->'codes'), jsonb_array_elements_text(a.answer->'messages'))
         AS f(position, code, message) ON true";
 
