@@ -1,9 +1,7 @@
 //! `cargo xtask test`: the whole test suite against real servers, which end with it.
 
 use std::{
-    env,
-    ffi::OsString,
-    fs,
+    env, fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     process::{Child, ExitCode, ExitStatus},
     thread,
@@ -21,9 +19,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between two checks whether the tests have ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-
-/// Tests wait for servers most of the time.
-const THREADS_PER_CORE: usize = 4;
 
 /// Run all tests against real servers.
 ///
@@ -63,27 +58,21 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let directory = tempfile::Builder::new().prefix("jetline-test-").tempdir()?;
     // PostgreSQL's account must be able to pass through.
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o711))?;
+    // Tests wait for servers most of the time.
+    let threads = 4 * thread::available_parallelism()?.get();
+    let threads = env::var("RUST_TEST_THREADS").unwrap_or(threads.to_string());
     let cargo = cargo::command()
         .arg("test")
         .args(packages(&arguments.cargo))
         .args(&arguments.cargo)
         .envs(variables)
-        .env("RUST_TEST_THREADS", threads()?)
+        .env("RUST_TEST_THREADS", threads)
         // What a killed test leaves behind is in here, and goes with it.
         .env("TMPDIR", directory.path())
         .process_group(0)
         .spawn()
         .context("cannot run cargo")?;
     Ok(cargo::exit_code(Tests(cargo).wait(&interrupt)?))
-}
-
-/// How many tests run at the same time, unless the variable is set.
-fn threads() -> anyhow::Result<OsString> {
-    if let Some(threads) = env::var_os("RUST_TEST_THREADS") {
-        return Ok(threads);
-    }
-    let cores = thread::available_parallelism()?.get();
-    Ok((cores * THREADS_PER_CORE).to_string().into())
 }
 
 fn packages(cargo: &[String]) -> &'static [&'static str] {
