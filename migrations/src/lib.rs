@@ -27,8 +27,7 @@ pub async fn migrate(db: &DatabaseConnection) -> Result<usize, DbErr> {
     };
     let tx = db.begin_with_options(options).await?;
     if tx.get_database_backend() == DbBackend::Postgres {
-        tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
-            .await?;
+        tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
     }
     let pending = Migrator::get_pending_migrations(&tx).await?.len();
     Migrator::up(&tx, None).await?;

@@ -11,15 +11,10 @@ pub(crate) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let outdone = Table::alter()
-            .table("chunks")
-            .add_column(text_null("outdone_by"))
-            .take();
+        let outdone = Table::alter().table("chunks").add_column(text_null("outdone_by")).take();
         manager.alter_table(outdone).await?;
-        let write_through = Table::alter()
-            .table("epoch")
-            .add_column(text("write_through").default(""))
-            .take();
+        let write_through =
+            Table::alter().table("epoch").add_column(text("write_through").default("")).take();
         manager.alter_table(write_through).await
     }
 

@@ -8,18 +8,13 @@ pub(crate) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let add = Table::alter()
-            .table("objects")
-            .add_column(big_integer_null("chunk_lines"))
-            .take();
+        let add =
+            Table::alter().table("objects").add_column(big_integer_null("chunk_lines")).take();
         manager.alter_table(add).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let drop = Table::alter()
-            .table("objects")
-            .drop_column("chunk_lines")
-            .take();
+        let drop = Table::alter().table("objects").drop_column("chunk_lines").take();
         manager.alter_table(drop).await
     }
 }

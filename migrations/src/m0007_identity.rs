@@ -35,18 +35,12 @@ impl MigrationTrait for Migration {
             let alter = Table::alter().table("epoch").drop_column(name).take();
             manager.alter_table(alter).await?;
         }
-        manager
-            .drop_table(Table::drop().table("ledger").take())
-            .await
+        manager.drop_table(Table::drop().table("ledger").take()).await
     }
 }
 
 fn ledger() -> TableCreateStatement {
-    Table::create()
-        .table("ledger")
-        .col(integer("slot").primary_key())
-        .col(text("id"))
-        .take()
+    Table::create().table("ledger").col(integer("slot").primary_key()).col(text("id")).take()
 }
 
 fn columns() -> [ColumnDef; 4] {

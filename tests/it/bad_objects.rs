@@ -25,10 +25,7 @@ async fn empty_object_is_done_and_has_no_lines() {
     deployment.put("nothing.jsonl.gz", 2, &nothing);
     let (complete, output) = deployment.load();
     assert!(complete, "{output}");
-    deployment
-        .ledger
-        .assert_holds(&fold(&[b"", b"", b""]))
-        .await;
+    deployment.ledger.assert_holds(&fold(&[b"", b"", b""])).await;
 }
 
 #[tokio::test]
@@ -41,19 +38,10 @@ async fn object_with_a_wrong_extension_fails_alone() {
     let (complete, output) = deployment.load();
     assert!(!complete, "{output}");
     let failed = &deployment.ledger.objects().await[1];
-    assert_eq!(
-        (failed.key.as_str(), failed.state.as_str()),
-        ("b.jsonl.gz", "failed")
-    );
+    assert_eq!((failed.key.as_str(), failed.state.as_str()), ("b.jsonl.gz", "failed"));
     let error = failed.error.clone().unwrap();
-    assert!(
-        error.contains("not gzip data although its name ends in .gz"),
-        "{error}"
-    );
-    assert!(
-        output.contains("b.jsonl.gz") && output.contains(&error),
-        "{output}"
-    );
+    assert!(error.contains("not gzip data although its name ends in .gz"), "{error}");
+    assert!(output.contains("b.jsonl.gz") && output.contains(&error), "{output}");
     let expected = fold(&[&before[..], b"", &after]);
     deployment.ledger.assert_agrees(&expected).await;
 }
@@ -140,11 +128,7 @@ async fn bucket_that_does_not_exist_is_named() {
     deployment.set("SOURCE", "s3://no-such-bucket/products");
     let (complete, output) = deployment.fetch();
     assert!(!complete);
-    for words in [
-        "s3://no-such-bucket/products",
-        "SOURCE",
-        "the bucket does not exist",
-    ] {
+    for words in ["s3://no-such-bucket/products", "SOURCE", "the bucket does not exist"] {
         assert!(output.contains(words), "{output}");
     }
 }
@@ -186,10 +170,9 @@ async fn watching_fetcher_waits_for_a_bucket_that_is_created_later() {
 #[tokio::test]
 async fn wrong_credentials_are_reported_by_their_settings_only() {
     let mut deployment = Deployment::shared("credentials").await;
-    for (name, value) in [
-        ("AWS_ACCESS_KEY_ID", "unknown-user"),
-        ("AWS_SECRET_ACCESS_KEY", "hunter2"),
-    ] {
+    for (name, value) in
+        [("AWS_ACCESS_KEY_ID", "unknown-user"), ("AWS_SECRET_ACCESS_KEY", "hunter2")]
+    {
         let right = deployment.set(name, value);
         let (complete, output) = deployment.fetch();
         assert!(!complete, "{output}");
@@ -200,10 +183,7 @@ async fn wrong_credentials_are_reported_by_their_settings_only() {
     }
     deployment.unset("AWS_SECRET_ACCESS_KEY");
     let (complete, output) = deployment.fetch();
-    assert!(
-        !complete && output.contains("AWS_SECRET_ACCESS_KEY"),
-        "{output}"
-    );
+    assert!(!complete && output.contains("AWS_SECRET_ACCESS_KEY"), "{output}");
 }
 
 #[tokio::test]

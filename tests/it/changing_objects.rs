@@ -18,10 +18,7 @@ async fn in_the_middle(name: &str, content: &[u8]) -> (Deployment, Process) {
     deployment.put("a.jsonl", 0, content);
     let fetcher = deployment.start("jetline-fetcher");
     until("publish chunk failed, retrying", async || {
-        fetcher
-            .output()
-            .contains("publish chunk failed, retrying")
-            .then_some(())
+        fetcher.output().contains("publish chunk failed, retrying").then_some(())
     })
     .await;
     (deployment, fetcher)

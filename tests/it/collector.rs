@@ -58,9 +58,7 @@ impl Seen {
 
     /// An attribute as text; empty if missing.
     pub(crate) fn attribute(&self, name: &str) -> String {
-        texts(&self.span.attributes)
-            .remove(name)
-            .unwrap_or_default()
+        texts(&self.span.attributes).remove(name).unwrap_or_default()
     }
 
     pub(crate) fn number(&self, name: &str) -> u64 {
@@ -90,20 +88,12 @@ impl Seen {
 impl Collector {
     pub(crate) fn start() -> Self {
         // In a runtime of its own: a test that waits for a program blocks its runtime.
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let (address, spans) = (listener.local_addr().unwrap(), Arc::default());
         runtime.spawn(serve(listener, Arc::clone(&spans)));
-        Self {
-            address,
-            spans,
-            runtime: Some(runtime),
-        }
+        Self { address, spans, runtime: Some(runtime) }
     }
 
     /// The URL for programs.
@@ -151,15 +141,14 @@ async fn take(
     for of_resource in export.resource_spans {
         let Resource { attributes, .. } = of_resource.resource.unwrap();
         let resource = texts(&attributes);
-        let arrived = of_resource
-            .scope_spans
-            .into_iter()
-            .flat_map(|of_scope| of_scope.spans)
-            .map(|span| Seen {
-                service: resource["service.name"].clone(),
-                resource: resource.clone(),
-                authorization: authorization.clone(),
-                span,
+        let arrived =
+            of_resource.scope_spans.into_iter().flat_map(|of_scope| of_scope.spans).map(|span| {
+                Seen {
+                    service: resource["service.name"].clone(),
+                    resource: resource.clone(),
+                    authorization: authorization.clone(),
+                    span,
+                }
             });
         spans.lock().unwrap().extend(arrived);
     }

@@ -116,10 +116,8 @@ async fn full_disk_is_retried_and_nothing_is_lost() {
         let failures = || process.output().matches("(code: 13)").count();
         let before = failures();
         home.put(&format!("{number}.jsonl"), number, content);
-        until("writing has failed several times", async || {
-            (failures() > before + 2).then_some(())
-        })
-        .await;
+        until("writing has failed several times", async || (failures() > before + 2).then_some(()))
+            .await;
         disk.free().unwrap();
         loaded(&home, usize::try_from(number).unwrap() + 1).await;
     }

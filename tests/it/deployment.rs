@@ -100,8 +100,7 @@ impl Deployment {
     /// Removes a setting; returns its previous value.
     pub(crate) fn unset(&mut self, name: &str) -> String {
         let set = self.settings.iter().position(|(set, _)| *set == name);
-        set.map(|set| self.settings.remove(set).1)
-            .unwrap_or_default()
+        set.map(|set| self.settings.remove(set).1).unwrap_or_default()
     }
 
     /// Puts an object with a modification time in seconds after the first.

@@ -51,11 +51,7 @@ async fn database_is_one_file_after_success_and_after_failure() {
 
 #[tokio::test]
 async fn database_is_one_file_after_a_signal() {
-    for signals in [
-        &[Signal::INT][..],
-        &[Signal::TERM],
-        &[Signal::TERM, Signal::TERM],
-    ] {
+    for signals in [&[Signal::INT][..], &[Signal::TERM], &[Signal::TERM, Signal::TERM]] {
         let home = Home::new();
         let expected = put_many(&home);
         let mut process = home.start(&SMALL_CHUNKS);
@@ -77,10 +73,8 @@ async fn database_is_one_file_after_serving_and_after_a_failed_start() {
     let home = Home::new();
     let expected = put_samples(&home).await;
     let process = home.start(&[]);
-    until("it serves what is loaded", async || {
-        process.output().contains("Serving").then_some(())
-    })
-    .await;
+    until("it serves what is loaded", async || process.output().contains("Serving").then_some(()))
+        .await;
     process.signal(Signal::TERM);
     let (content, output) = finish(process);
     assert!(content, "{output}");
@@ -115,9 +109,7 @@ async fn files_of_the_database_are_not_objects_under_any_name() {
     let mut flags = vec!["--source", ".", "--exit"];
     let run = |flags: &[&str]| {
         let mut command = home.command(flags);
-        command
-            .current_dir(&samples)
-            .env("DATABASE_URL", "sqlite://../samples/own.db");
+        command.current_dir(&samples).env("DATABASE_URL", "sqlite://../samples/own.db");
         let log = home.folder.path().join("own.log");
         finish(jetline_testkit::process::Process::start(command, &log).unwrap())
     };
@@ -125,10 +117,7 @@ async fn files_of_the_database_are_not_objects_under_any_name() {
     assert!(complete, "{output}");
     fs::hard_link(samples.join("own.db"), samples.join("second name")).unwrap();
     let (complete, output) = run(&flags);
-    assert!(
-        complete && output.contains("Nothing new: all 1"),
-        "{output}"
-    );
+    assert!(complete && output.contains("Nothing new: all 1"), "{output}");
     let url = format!("sqlite://{}", samples.join("own.db").display());
     let ledger = Ledger::connect(&url).await;
     ledger.assert_holds(&fold(&[&content])).await;

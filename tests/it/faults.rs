@@ -37,16 +37,12 @@ impl Load {
     }
 
     fn on(deployment: Deployment) -> Self {
-        let contents: Vec<Vec<u8>> = (1..=3)
-            .map(|seed| lines_with_bad_ones(seed, 1200, 700, 50))
-            .collect();
+        let contents: Vec<Vec<u8>> =
+            (1..=3).map(|seed| lines_with_bad_ones(seed, 1200, 700, 50)).collect();
         for (second, content) in (0..).zip(&contents) {
             deployment.put(&format!("{second}.jsonl"), second, content);
         }
-        Self {
-            expected: fold(&contents),
-            deployment,
-        }
+        Self { expected: fold(&contents), deployment }
     }
 
     /// Waits until this share of the lines, in percent, is committed, and blocks further commits.
@@ -128,9 +124,8 @@ async fn writer_killed_between_commit_and_ack() {
     // It may be last: its acknowledgement wait continues when everything else is committed.
     until("a committed chunk is redelivered", async || {
         let metrics = get(address, "/metrics", &[]).body;
-        let repeated = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix("jetline_chunks_repeated_total "));
+        let repeated =
+            metrics.lines().find_map(|line| line.strip_prefix("jetline_chunks_repeated_total "));
         repeated.is_some_and(|count| count != "0").then_some(())
     })
     .await;
@@ -147,9 +142,7 @@ async fn fetcher_killed_in_the_middle_of_an_object() {
     let gate = load.hold_at(10).await;
     let objects = deployment.ledger.objects().await;
     assert!(
-        objects
-            .iter()
-            .any(|object| object.state == "reading" && object.lines() > 0),
+        objects.iter().any(|object| object.state == "reading" && object.lines() > 0),
         "{objects:?}"
     );
     kill(fetcher);
@@ -221,10 +214,8 @@ async fn redis_restarted_from_a_snapshot_of_the_middle() {
 /// How many keys of an epoch Redis has.
 fn entries(redis: &RedisServer, epoch: &str) -> usize {
     let mut connection = redis.connection().unwrap();
-    let keys: Vec<String> = ::redis::cmd("KEYS")
-        .arg(format!("*{epoch}*"))
-        .query(&mut connection)
-        .unwrap();
+    let keys: Vec<String> =
+        ::redis::cmd("KEYS").arg(format!("*{epoch}*")).query(&mut connection).unwrap();
     keys.len()
 }
 
@@ -238,10 +229,7 @@ async fn jetstream_wiped() {
     let gate = load.hold_at(20).await;
     until("every object is read to its end", async || {
         let objects = deployment.ledger.objects().await;
-        objects
-            .iter()
-            .all(|object| object.total_lines.is_some())
-            .then_some(())
+        objects.iter().all(|object| object.total_lines.is_some()).then_some(())
     })
     .await;
     assert!(messages(&nats.url(), &deployment.stream).await > Some(0));
@@ -282,9 +270,7 @@ async fn postgres_crashed() {
     let (epoch, pid) = (ledger.epoch().await, postgres.pid());
     postgres.crash().unwrap();
     assert_ne!(postgres.pid(), pid);
-    let objects = until("the database responds", async || {
-        ledger.try_objects().await.ok()
-    });
+    let objects = until("the database responds", async || ledger.try_objects().await.ok());
     let committed: i64 = objects.await.iter().map(Object::lines).sum();
     assert!(committed < load.expected.total());
     load.ends_well(fetcher).await;

@@ -45,10 +45,7 @@ async fn service_is_healthy_until_its_database_is_unavailable() {
             let at = everywhere();
             let (well, words) = healthcheck(&deployment, name, flag, at);
             assert!(!well, "{name} is well before it is started");
-            assert!(
-                words.contains("no process listens there"),
-                "{name}: {words}"
-            );
+            assert!(words.contains("no process listens there"), "{name}: {words}");
             let process = deployment.start_with(name, &[flag, &at.to_string()]);
             (name, flag, at, process)
         })
@@ -96,10 +93,7 @@ async fn service_that_retries_a_server_is_alive_and_ends_at_a_signal() {
         let flags: Vec<&str> = flag.into_iter().flat_map(|flag| [flag, &listen]).collect();
         let process = deployment.start_with(name, &flags);
         until("it waits for the database", async || {
-            process
-                .output()
-                .contains("connect failed, retrying")
-                .then_some(())
+            process.output().contains("connect failed, retrying").then_some(())
         })
         .await;
         if flag.is_some() {
@@ -111,10 +105,7 @@ async fn service_that_retries_a_server_is_alive_and_ends_at_a_signal() {
         process.signal(Signal::TERM);
         let (content, output) = finish(process);
         assert!(!content, "{name}: {output}");
-        assert!(
-            output.contains("shutdown before the start"),
-            "{name}: {output}"
-        );
+        assert!(output.contains("shutdown before the start"), "{name}: {output}");
         assert!(!output.contains("cannot start without"), "{name}: {output}");
     }
 }

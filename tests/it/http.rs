@@ -18,9 +18,7 @@ impl Response {
     /// The value of a header, whose name is given in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// The body as JSON.
@@ -34,9 +32,7 @@ pub(crate) fn try_get(address: SocketAddr, path: &str, headers: &[&str]) -> Opti
     let mut connection = TcpStream::connect(address).ok()?;
     connection.set_read_timeout(Some(TIMEOUT)).ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close");
-    let request = [&[request.as_str()], headers, &["\r\n"]]
-        .concat()
-        .join("\r\n");
+    let request = [&[request.as_str()], headers, &["\r\n"]].concat().join("\r\n");
     connection.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer).ok()?;

@@ -65,9 +65,7 @@ impl Ledger {
     /// Locks the table against writers until the transaction ends.
     pub(crate) async fn close_products(&self) -> DatabaseTransaction {
         let gate = self.0.begin().await.unwrap();
-        gate.execute_unprepared("LOCK TABLE products IN SHARE ROW EXCLUSIVE MODE")
-            .await
-            .unwrap();
+        gate.execute_unprepared("LOCK TABLE products IN SHARE ROW EXCLUSIVE MODE").await.unwrap();
         gate
     }
 

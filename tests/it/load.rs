@@ -19,32 +19,17 @@ async fn put_everything(deployment: &Deployment) -> Vec<Vec<u8>> {
     let mut unfinished = lines(3, 500, 400);
     unfinished.pop();
     let marked = ["\u{feff}".as_bytes(), &lines(4, 300, 400)].concat();
-    let blank = [
-        &b"\n\r\n  \n"[..],
-        &lines(5, 200, 400),
-        b"\n\n",
-        &bad_lines().join(&b'\n'),
-    ]
-    .concat();
-    let back_and_forth: String = (0..300)
-        .map(|turn| line(7, [0, 1, 0][turn % 3]) + "\n")
-        .collect();
+    let blank =
+        [&b"\n\r\n  \n"[..], &lines(5, 200, 400), b"\n\n", &bad_lines().join(&b'\n')].concat();
+    let back_and_forth: String = (0..300).map(|turn| line(7, [0, 1, 0][turn % 3]) + "\n").collect();
     let objects = vec![
         ("a/unix.jsonl", unix, None),
         ("b/windows.jsonl.gz", windows, Some(Compression::Gzip)),
-        (
-            "c/unfinished.jsonl.zst",
-            unfinished,
-            Some(Compression::Zstd),
-        ),
+        ("c/unfinished.jsonl.zst", unfinished, Some(Compression::Zstd)),
         ("d/marked.jsonl.bz2", marked, Some(Compression::Bzip2)),
         ("e/blank.jsonl", blank, None),
         ("f/back-and-forth.jsonl", back_and_forth.into_bytes(), None),
-        (
-            "g/again.jsonl.gz",
-            lines(6, 400, 400),
-            Some(Compression::Gzip),
-        ),
+        ("g/again.jsonl.gz", lines(6, 400, 400), Some(Compression::Gzip)),
         ("h/empty.jsonl", Vec::new(), None),
     ];
     let mut contents = Vec::new();
@@ -65,10 +50,7 @@ async fn many_writers_give_the_table_of_one_reader_and_nothing_is_read_twice() {
     let mut contents = put_everything(&deployment).await;
     let expected = fold(&contents);
     let _writers = deployment.writers(4);
-    let fetchers = [
-        deployment.start("jetline-fetcher"),
-        deployment.start("jetline-fetcher"),
-    ];
+    let fetchers = [deployment.start("jetline-fetcher"), deployment.start("jetline-fetcher")];
     for (complete, output) in fetchers.map(finish) {
         assert!(complete, "{output}");
     }
@@ -77,14 +59,8 @@ async fn many_writers_give_the_table_of_one_reader_and_nothing_is_read_twice() {
 
     let (gets, lists) = (deployment.s3.gets(), deployment.s3.lists());
     let (complete, output) = deployment.fetch();
-    assert!(
-        complete && output.contains("Nothing new: all 8"),
-        "{output}"
-    );
-    assert_eq!(
-        (deployment.s3.gets(), deployment.s3.lists()),
-        (gets, lists + 1)
-    );
+    assert!(complete && output.contains("Nothing new: all 8"), "{output}");
+    assert_eq!((deployment.s3.gets(), deployment.s3.lists()), (gets, lists + 1));
 
     // The same key again is a new version, later than all others.
     let overwritten = lines(9, 300, 500);
@@ -149,10 +125,7 @@ fn serves_records(address: std::net::SocketAddr, expected: &Expected) {
     }
     let missing = get(address, "/products/999999", &[]);
     assert_eq!(missing.status, 404);
-    assert_eq!(
-        missing.header("content-type"),
-        Some("application/problem+json")
-    );
+    assert_eq!(missing.header("content-type"), Some("application/problem+json"));
 }
 
 fn serves_counts_and_rejects(address: std::net::SocketAddr, expected: &Expected) {

@@ -19,10 +19,7 @@ pub(crate) fn value(address: SocketAddr, metric: &str) -> Option<u64> {
 }
 
 async fn becomes(address: SocketAddr, metric: &str, wanted: impl RangeBounds<u64>) {
-    until(metric, async || {
-        value(address, metric).filter(|value| wanted.contains(value))
-    })
-    .await;
+    until(metric, async || value(address, metric).filter(|value| wanted.contains(value))).await;
 }
 
 #[tokio::test]
@@ -48,10 +45,7 @@ async fn waiting_chunks_and_objects_are_counted_and_the_failure_counter_starts_a
         (fetcher, r#"jetline_objects_total{state="failed"}"#),
         (fetcher, r#"jetline_retries_total{part="source"}"#),
         (writer, r#"jetline_retries_total{part="database"}"#),
-        (
-            writer,
-            r#"jetline_lines_total{dataset="products",outcome="rejected"}"#,
-        ),
+        (writer, r#"jetline_lines_total{dataset="products",outcome="rejected"}"#),
         (writer, "jetline_chunks_repeated_total"),
     ] {
         assert_eq!(value(address, counter), Some(0), "{counter}");

@@ -16,11 +16,7 @@ use crate::{
 };
 
 fn full() -> Stdio {
-    File::options()
-        .write(true)
-        .open("/dev/full")
-        .unwrap()
-        .into()
+    File::options().write(true).open("/dev/full").unwrap().into()
 }
 
 /// A pipe whose reader is closed.

@@ -43,10 +43,7 @@ impl Trap {
         let lock = ledger.0.begin().await.unwrap();
         let sql = format!("SELECT pg_advisory_xact_lock({POISON})");
         lock.execute_unprepared(&sql).await.unwrap();
-        Self {
-            ledger: ledger.clone(),
-            lock,
-        }
+        Self { ledger: ledger.clone(), lock }
     }
 
     /// The waiting connection.
@@ -62,10 +59,7 @@ impl Trap {
     async fn free(&self, pid: i32) {
         let sql = format!("SELECT pg_terminate_backend({pid})");
         self.ledger.run(&sql).await;
-        until("the trap is empty", async || {
-            self.caught().await.is_none().then_some(())
-        })
-        .await;
+        until("the trap is empty", async || self.caught().await.is_none().then_some(())).await;
     }
 
     async fn remove(self) {
@@ -98,9 +92,7 @@ async fn chunk_that_kills_its_writers_is_dead_lettered_alone_and_loaded_by_a_rep
 
     let trap = Trap::set(&deployment.ledger).await;
     deployment.set("WATCH", "1h");
-    let (fetcher, metrics) = deployment
-        .serve("jetline-fetcher", "--observe-listen")
-        .await;
+    let (fetcher, metrics) = deployment.serve("jetline-fetcher", "--observe-listen").await;
     let killed = kill_until_dead_lettered(&deployment, &trap).await;
     // Three times with others, and twice alone.
     assert_eq!(killed, 5);
@@ -113,16 +105,11 @@ async fn chunk_that_kills_its_writers_is_dead_lettered_alone_and_loaded_by_a_rep
 
     let (_api, api) = deployment.serve("jetline-api", "--listen").await;
     let object = get(api, "/objects/2", &[]).json();
-    assert_eq!(
-        (&object["state"], &object["lines"]),
-        (&"failed".into(), &0.into())
-    );
+    assert_eq!((&object["state"], &object["lines"]), (&"failed".into(), &0.into()));
     let dead_lettered = "1 chunks crashed their writer too often and were dead-lettered";
     assert_eq!(object["error"], dead_lettered);
-    until("the failure is counted", async || {
-        value(metrics, FAILED).filter(|failed| *failed == 1)
-    })
-    .await;
+    until("the failure is counted", async || value(metrics, FAILED).filter(|failed| *failed == 1))
+        .await;
     let without = fold(&[&first[..], b"", &last]);
     deployment.ledger.assert_rows(&without.rows).await;
     fetcher.signal(Signal::TERM);
@@ -136,10 +123,7 @@ async fn chunk_that_kills_its_writers_is_dead_lettered_alone_and_loaded_by_a_rep
     assert!(replayed && output.contains("2 objects"), "{output}");
     let (complete, output) = deployment.fetch();
     assert!(complete, "{output}");
-    assert!(
-        output.contains("b.jsonl") && output.contains("c.jsonl"),
-        "{output}"
-    );
+    assert!(output.contains("b.jsonl") && output.contains("c.jsonl"), "{output}");
     let whole = fold(&[&first[..], poisoned.as_bytes(), &last]);
     deployment.ledger.assert_replayed(&whole).await;
 }
@@ -148,16 +132,13 @@ async fn chunk_that_kills_its_writers_is_dead_lettered_alone_and_loaded_by_a_rep
 async fn kill_until_dead_lettered(deployment: &Deployment, trap: &Trap) -> usize {
     for killed in 0.. {
         let mut writer = deployment.start("jetline-writer");
-        let caught = until(
-            "a writer is caught, or the chunk is dead-lettered",
-            async || {
-                if let Some(pid) = trap.caught().await {
-                    return Some(Some(pid));
-                }
-                let objects = deployment.ledger.objects().await;
-                objects.get(1)?.error.as_ref().map(|_| None)
-            },
-        );
+        let caught = until("a writer is caught, or the chunk is dead-lettered", async || {
+            if let Some(pid) = trap.caught().await {
+                return Some(Some(pid));
+            }
+            let objects = deployment.ledger.objects().await;
+            objects.get(1)?.error.as_ref().map(|_| None)
+        });
         let Some(pid) = caught.await else {
             return killed;
         };

@@ -49,8 +49,5 @@ fn build() -> Result<PathBuf, String> {
     if built.status.success() {
         return Ok(folder.to_owned());
     }
-    Err(format!(
-        "the programs cannot be built: {}",
-        String::from_utf8_lossy(&built.stderr)
-    ))
+    Err(format!("the programs cannot be built: {}", String::from_utf8_lossy(&built.stderr)))
 }

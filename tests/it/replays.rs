@@ -56,21 +56,12 @@ async fn refused_lines_become_rows_after_a_fix_and_later_lines_still_win() {
     let (content, output) = replay(&["--reason", "invalid_json"]);
     assert!(content && output.contains("Nothing to replay"), "{output}");
     let (content, output) = replay(&["--reason", "bad_mood"]);
-    assert!(
-        !content && output.contains("refused_by_database"),
-        "{output}"
-    );
+    assert!(!content && output.contains("refused_by_database"), "{output}");
     let (content, output) = replay(&["--dry-run"]);
-    assert!(
-        content && output.contains("would be read again"),
-        "{output}"
-    );
+    assert!(content && output.contains("would be read again"), "{output}");
     assert!(done().await.is_some());
 
-    deployment
-        .ledger
-        .run("ALTER TABLE products DROP CONSTRAINT refuse")
-        .await;
+    deployment.ledger.run("ALTER TABLE products DROP CONSTRAINT refuse").await;
     let (content, output) = replay(&["--reason", "refused_by_database"]);
     assert!(content && output.contains("are read again"), "{output}");
     until("all objects are done again", done).await;
@@ -97,17 +88,11 @@ async fn replay_past_a_deleted_object_is_refused_and_names_it() {
         |number| finish(deployment.start_with("jetline-fetcher", &["replay", "--object", number]));
     let (content, output) = replay("1");
     assert!(!content, "{output}");
-    for words in [
-        "object 2 (s3://shop/1.jsonl)",
-        "object 3 (s3://shop/2.jsonl)",
-    ] {
+    for words in ["object 2 (s3://shop/1.jsonl)", "object 3 (s3://shop/2.jsonl)"] {
         assert!(output.contains(words), "{output}");
     }
     let (content, output) = replay("77");
-    assert!(
-        !content && output.contains("there is no object 77"),
-        "{output}"
-    );
+    assert!(!content && output.contains("there is no object 77"), "{output}");
     deployment.ledger.assert_holds(&fold(&contents)).await;
     let (content, output) = replay("4");
     assert!(content && output.contains("1 objects"), "{output}");
@@ -130,18 +115,12 @@ async fn object_with_too_many_rejected_lines_ends_early_and_alone() {
     assert!(!complete, "{output}");
     let objects = deployment.ledger.objects().await;
     let failed = &objects[1];
-    assert_eq!(
-        (failed.state.as_str(), failed.total_lines),
-        ("failed", None)
-    );
+    assert_eq!((failed.state.as_str(), failed.total_lines), ("failed", None));
     assert!((41..2_000_000).contains(&failed.rejected), "{failed:?}");
     assert_eq!(failed.lines(), failed.rejected);
     let error = failed.error.as_deref().unwrap();
     let reason = "more than 40 lines were rejected (MAX_REJECTS); first: line ";
-    assert!(
-        error.starts_with(reason) && error.contains("missing_field"),
-        "{error}"
-    );
+    assert!(error.starts_with(reason) && error.contains("missing_field"), "{error}");
     assert!(output.contains(error), "{output}");
     for object in [&objects[0], &objects[2]] {
         assert_eq!(object.state, "done", "{object:?}");

@@ -28,10 +28,7 @@ const WRITE: [&str; 3] = ["jetline-fetcher", "jetline-writer", "jetline"];
 
 /// Starts programs with a setting, and asserts that they fail without showing a secret.
 fn assert_fails_without_secret(deployment: &Deployment, setting: &str, programs: &[&str]) {
-    let started: Vec<_> = programs
-        .iter()
-        .map(|name| (name, deployment.start(name)))
-        .collect();
+    let started: Vec<_> = programs.iter().map(|name| (name, deployment.start(name))).collect();
     for (name, process) in started {
         let (content, output) = finish(process);
         assert!(!content, "{name} with {setting}: {output}");
@@ -119,10 +116,7 @@ fn url_in_a_wrong_argument_is_not_quoted() {
             ("jetline", &["--source", &url]),
             ("jetline", &["--chunk-bytes", &url]),
             ("jetline", &["--log", &url]),
-            (
-                "jetline-fetcher",
-                &["replay", "--reason", &url, "--rejects"],
-            ),
+            ("jetline-fetcher", &["replay", "--reason", &url, "--rejects"]),
             ("jetline-api", &["--listen", &url]),
             ("jetline-migrate", &[&format!("--{url}")]),
         ] {

@@ -7,13 +7,8 @@ use crate::{
     programs::program,
 };
 
-const PROGRAMS: [&str; 5] = [
-    "jetline",
-    "jetline-fetcher",
-    "jetline-writer",
-    "jetline-api",
-    "jetline-migrate",
-];
+const PROGRAMS: [&str; 5] =
+    ["jetline", "jetline-fetcher", "jetline-writer", "jetline-api", "jetline-migrate"];
 
 fn refusal(mut command: Command) -> String {
     let output = command.output().unwrap();
@@ -27,33 +22,19 @@ async fn missing_required_setting_is_named() {
     for (setting, programs) in [
         ("NATS_URL", &["jetline-fetcher", "jetline-writer"][..]),
         ("REDIS_URL", &["jetline-writer"]),
-        (
-            "DATABASE_URL",
-            &[
-                "jetline-fetcher",
-                "jetline-writer",
-                "jetline-api",
-                "jetline-migrate",
-            ],
-        ),
+        ("DATABASE_URL", &["jetline-fetcher", "jetline-writer", "jetline-api", "jetline-migrate"]),
         ("SOURCE", &["jetline-fetcher"]),
     ] {
         let right = deployment.unset(setting);
         for name in programs {
             let (content, output) = finish(deployment.start(name));
-            assert!(
-                !content && output.contains(setting),
-                "{name} without {setting}: {output}"
-            );
+            assert!(!content && output.contains(setting), "{name} without {setting}: {output}");
         }
         deployment.set(setting, &right);
     }
     deployment.unset("REDIS_URL");
     let (content, output) = finish(deployment.start("jetline"));
-    assert!(
-        !content && output.contains("REDIS_URL") && output.contains("DEDUP"),
-        "{output}"
-    );
+    assert!(!content && output.contains("REDIS_URL") && output.contains("DEDUP"), "{output}");
 }
 
 /// A program, a setting, an invalid value, and the text of the error.
@@ -61,12 +42,7 @@ const MALFORMED: &[(&str, &str, &str, &str)] = &[
     ("jetline-fetcher", "CHUNK_BYTES", "many", "--chunk-bytes"),
     ("jetline-fetcher", "CHUNK_BYTES", "0", "CHUNK_BYTES"),
     ("jetline-fetcher", "CHUNK_BYTES", "64MiB", "CHUNK_BYTES"),
-    (
-        "jetline-fetcher",
-        "MAX_LINE_BYTES",
-        "64MiB",
-        "MAX_LINE_BYTES",
-    ),
+    ("jetline-fetcher", "MAX_LINE_BYTES", "64MiB", "MAX_LINE_BYTES"),
     ("jetline-fetcher", "CHUNK_LINES", "0", "--chunk-lines"),
     ("jetline-fetcher", "LEASE", "10", "--lease"),
     ("jetline-fetcher", "LEASE", "10ms", "LEASE"),
@@ -75,12 +51,7 @@ const MALFORMED: &[(&str, &str, &str, &str)] = &[
     ("jetline-fetcher", "SOURCE", "shoes=s3://shop", "shoes"),
     ("jetline-fetcher", "DATASET", "shoes", "--dataset"),
     ("jetline-fetcher", "S3_PART_SIZE", "0", "--s3-part-size"),
-    (
-        "jetline-fetcher",
-        "AWS_ENDPOINT_URL",
-        "hunter2",
-        "AWS_ENDPOINT_URL",
-    ),
+    ("jetline-fetcher", "AWS_ENDPOINT_URL", "hunter2", "AWS_ENDPOINT_URL"),
     ("jetline-fetcher", "NATS_STREAM", "a.b", "--nats-stream"),
     ("jetline-writer", "WRITER_WORKERS", "0", "--writer-workers"),
     ("jetline-writer", "DEDUP", "maybe", "--dedup"),
@@ -89,12 +60,7 @@ const MALFORMED: &[(&str, &str, &str, &str)] = &[
     ("jetline-writer", "LOG", "warning", "off, error, warn, info"),
     ("jetline", "LOG", "info,jetline_writer=loud", "\"loud\""),
     ("jetline-api", "LOG", "verbose", "--log"),
-    (
-        "jetline-writer",
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "hunter2",
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-    ),
+    ("jetline-writer", "OTEL_EXPORTER_OTLP_ENDPOINT", "hunter2", "OTEL_EXPORTER_OTLP_ENDPOINT"),
     (
         "jetline-api",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -102,40 +68,15 @@ const MALFORMED: &[(&str, &str, &str, &str)] = &[
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     ),
     ("jetline-writer", "DATABASE_URL", "hunter2", "DATABASE_URL"),
-    (
-        "jetline-fetcher",
-        "DATABASE_URL",
-        "mysql://ann:hunter2@db/x",
-        "DATABASE_URL",
-    ),
-    (
-        "jetline-writer",
-        "NATS_URL",
-        "nats://ann:hunter2@host:x",
-        "NATS_URL",
-    ),
-    (
-        "jetline-fetcher",
-        "NATS_URL",
-        "http://ann:hunter2@127.0.0.1:1",
-        "NATS_URL",
-    ),
+    ("jetline-fetcher", "DATABASE_URL", "mysql://ann:hunter2@db/x", "DATABASE_URL"),
+    ("jetline-writer", "NATS_URL", "nats://ann:hunter2@host:x", "NATS_URL"),
+    ("jetline-fetcher", "NATS_URL", "http://ann:hunter2@127.0.0.1:1", "NATS_URL"),
     ("jetline-writer", "REDIS_URL", "hunter2", "REDIS_URL"),
-    (
-        "jetline-writer",
-        "REDIS_URL",
-        "http://ann:hunter2@127.0.0.1:1",
-        "REDIS_URL",
-    ),
+    ("jetline-writer", "REDIS_URL", "http://ann:hunter2@127.0.0.1:1", "REDIS_URL"),
     ("jetline-api", "LISTEN", "everywhere", "--listen"),
     ("jetline-api", "API_CONNECTIONS", "0", "--api-connections"),
     ("jetline-api", "CACHE_TIME", "1100ms", "--cache-time"),
-    (
-        "jetline-api",
-        "MAX_HEADER_BYTES",
-        "100",
-        "--max-header-bytes",
-    ),
+    ("jetline-api", "MAX_HEADER_BYTES", "100", "--max-header-bytes"),
     ("jetline-api", "HEADER_TIMEOUT", "2m", "IDLE_TIMEOUT"),
     ("jetline-writer", "NATS_CERT_FILE", "x", "--nats-key-file"),
     ("jetline-writer", "REDIS_KEY_FILE", "x", "--redis-cert-file"),
@@ -152,10 +93,7 @@ async fn invalid_setting_is_named_and_not_quoted_if_secret() {
         let right = deployment.set(setting, value);
         let (content, output) = finish(deployment.start(program));
         assert!(!content, "{program} with {setting}={value}: {output}");
-        assert!(
-            output.contains(words),
-            "{program} with {setting}={value}: {output}"
-        );
+        assert!(output.contains(words), "{program} with {setting}={value}: {output}");
         assert!(!output.contains("hunter2"), "{setting}: {output}");
         assert!(!output.contains("panicked"), "{setting}: {output}");
         match right.as_str() {
@@ -200,9 +138,6 @@ fn unknown_flag_is_refused_with_the_usage() {
         let mut command = program(name);
         command.arg("--no-such-flag");
         let error = refusal(command);
-        assert!(
-            error.contains("--no-such-flag") && error.contains("Usage"),
-            "{error}"
-        );
+        assert!(error.contains("--no-such-flag") && error.contains("Usage"), "{error}");
     }
 }

@@ -42,10 +42,7 @@ impl Home {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("samples")).unwrap();
-        Self {
-            folder,
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap())),
-        }
+        Self { folder, address: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap())) }
     }
 
     pub(crate) fn put(&self, name: &str, second: u64, content: &[u8]) {
@@ -92,22 +89,15 @@ fn samples() -> PathBuf {
 /// Copies the bundled samples, and returns the expected result.
 pub(crate) async fn put_samples(home: &Home) -> Expected {
     let mut contents = Vec::new();
-    for (second, name) in [
-        "products-1.jsonl",
-        "products-2.jsonl.gz",
-        "products-3.jsonl",
-        "products-4.jsonl",
-    ]
-    .into_iter()
-    .enumerate()
+    for (second, name) in
+        ["products-1.jsonl", "products-2.jsonl.gz", "products-3.jsonl", "products-4.jsonl"]
+            .into_iter()
+            .enumerate()
     {
         let stored = fs::read(samples().join(name)).unwrap();
         home.put(name, second as u64, &stored);
         let mut content = Vec::new();
-        if Path::new(name)
-            .extension()
-            .is_some_and(|extension| extension == "gz")
-        {
+        if Path::new(name).extension().is_some_and(|extension| extension == "gz") {
             let mut decoder = GzipDecoder::new(&stored[..]);
             decoder.read_to_end(&mut content).await.unwrap();
         } else {
@@ -128,10 +118,7 @@ async fn samples_are_loaded_by_default_and_read_once() {
     assert!(output.contains("10000"), "{output}");
     home.ledger().await.assert_holds(&expected).await;
     let (complete, output) = finish(home.start(&["--exit"]));
-    assert!(
-        complete && output.contains("Nothing new: all 4"),
-        "{output}"
-    );
+    assert!(complete && output.contains("Nothing new: all 4"), "{output}");
     home.ledger().await.assert_holds(&expected).await;
 }
 
@@ -158,9 +145,8 @@ async fn api_is_served_until_sigint() {
 
 /// Puts a source of some thousand chunks, and returns the expected result.
 pub(crate) fn put_many(home: &Home) -> Expected {
-    let contents: Vec<Vec<u8>> = (1..=2)
-        .map(|seed| lines_with_bad_ones(seed, 5000, 2000, 100))
-        .collect();
+    let contents: Vec<Vec<u8>> =
+        (1..=2).map(|seed| lines_with_bad_ones(seed, 5000, 2000, 100)).collect();
     for (second, content) in (0..).zip(&contents) {
         home.put(&format!("{second}.jsonl"), second, content);
     }
@@ -182,10 +168,9 @@ pub(crate) async fn hold_in_the_middle(
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         ..TransactionOptions::default()
     };
-    let gate = until("the database is locked", async || {
-        ledger.0.begin_with_options(options).await.ok()
-    })
-    .await;
+    let gate =
+        until("the database is locked", async || ledger.0.begin_with_options(options).await.ok())
+            .await;
     let committed = ledger.lines().await;
     assert!(0 < committed && committed < expected.total(), "{committed}");
     gate
@@ -250,10 +235,7 @@ async fn load_interrupted_while_nothing_is_written_reports_the_ledger() {
     process.signal(Signal::INT);
     let (complete, output) = finish(process);
     assert!(!complete, "{output}");
-    assert!(
-        output.contains("a.jsonl") && output.contains("Interrupted"),
-        "{output}"
-    );
+    assert!(output.contains("a.jsonl") && output.contains("Interrupted"), "{output}");
     assert!(!output.contains("Nothing to do"), "{output}");
 }
 
@@ -289,15 +271,9 @@ async fn object_that_failed_counts_until_it_is_dismissed_or_replayed() {
     let (content, output) = finish(home.start(&["dismiss", "1"]));
     assert!(!content && output.contains("object 1 is done"), "{output}");
     let (content, output) = finish(home.start(&["dismiss", "7"]));
-    assert!(
-        !content && output.contains("there is no object 7"),
-        "{output}"
-    );
+    assert!(!content && output.contains("there is no object 7"), "{output}");
     let (content, output) = finish(home.start(&["dismiss", "2"]));
-    assert!(
-        content && output.contains("Object 2 is dismissed"),
-        "{output}"
-    );
+    assert!(content && output.contains("Object 2 is dismissed"), "{output}");
     let (complete, output) = finish(home.start(&["--exit"]));
     // Its output follows that of the runs before it, and so does the log: the test reads the database.
     let last = output.lines().rfind(|line| !line.contains(" WARN "));
@@ -348,10 +324,7 @@ async fn exit_status_is_zero_only_if_everything_was_committed() {
     home.put("b.jsonl.gz", 1, b"nonsense");
     let (complete, output) = finish(home.start(&["--exit"]));
     assert!(!complete, "{output}");
-    assert!(
-        output.contains("b.jsonl.gz") && output.contains("failed"),
-        "{output}"
-    );
+    assert!(output.contains("b.jsonl.gz") && output.contains("failed"), "{output}");
     let ledger = home.ledger().await;
     ledger.assert_agrees(&fold(&[&good[..], b""])).await;
 }
@@ -385,10 +358,7 @@ async fn failed_log_write_has_no_other_effect() {
     let expected = put_samples(&home).await;
     let full = File::options().write(true).open("/dev/full").unwrap();
     let mut command = home.command(&["--exit"]);
-    command
-        .env("LOG", "info")
-        .stdout(Stdio::null())
-        .stderr(full);
+    command.env("LOG", "info").stdout(Stdio::null()).stderr(full);
     let ended = tokio::process::Command::from(command).status();
     let status = tokio::time::timeout(TIMEOUT, ended).await.unwrap();
     assert!(status.unwrap().success());

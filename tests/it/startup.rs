@@ -21,29 +21,17 @@ async fn unavailable_server_is_named_by_its_setting_without_credentials() {
     let mut deployment = Deployment::shared("unavailable").await;
     deployment.set("STARTUP_TIMEOUT", "1s");
     for (setting, scheme, programs) in [
-        (
-            "NATS_URL",
-            "nats://",
-            &["jetline-fetcher", "jetline-writer", "jetline"][..],
-        ),
+        ("NATS_URL", "nats://", &["jetline-fetcher", "jetline-writer", "jetline"][..]),
         ("REDIS_URL", "redis://", &["jetline-writer", "jetline"]),
         (
             "DATABASE_URL",
             "postgres://",
-            &[
-                "jetline-fetcher",
-                "jetline-writer",
-                "jetline-migrate",
-                "jetline",
-            ],
+            &["jetline-fetcher", "jetline-writer", "jetline-migrate", "jetline"],
         ),
     ] {
         let url = format!("{scheme}ann:hunter2@127.0.0.1:{}/x", free_port().unwrap());
         let right = deployment.set(setting, &url);
-        let started: Vec<_> = programs
-            .iter()
-            .map(|name| (name, deployment.start(name)))
-            .collect();
+        let started: Vec<_> = programs.iter().map(|name| (name, deployment.start(name))).collect();
         for (name, process) in started {
             let (content, output) = finish(process);
             assert!(!content, "{name} without {setting}: {output}");

@@ -34,10 +34,7 @@ impl Secured {
         let authority = Authority::new("ours").unwrap();
         let tls = tls(&authority);
         // The testkit checks its readiness, and verifies the name.
-        let of_redis = ServerTls {
-            ask_clients: tls.ask_clients,
-            ..certified(&authority)
-        };
+        let of_redis = ServerTls { ask_clients: tls.ask_clients, ..certified(&authority) };
         let nats = NatsServer::start_with(NatsOptions {
             user: Some(("ann".to_owned(), SECRET.to_owned())),
             tls: Some(tls.clone()),
@@ -62,13 +59,7 @@ impl Secured {
         let sign = if url.contains('?') { '&' } else { '?' };
         deployment.set("DATABASE_URL", &format!("{url}{sign}sslmode=verify-full"));
         deployment.set("STARTUP_TIMEOUT", "10s");
-        Self {
-            deployment,
-            authority,
-            _nats: nats,
-            _redis: redis,
-            _postgres: postgres,
-        }
+        Self { deployment, authority, _nats: nats, _redis: redis, _postgres: postgres }
     }
 
     /// Makes the programs trust an authority, with the setting of each server.
@@ -178,10 +169,7 @@ async fn certificate_of_an_unknown_authority_is_refused_and_the_setting_named() 
         assert_eq!(get(address, "/readyz", &[]).status, 503);
         let output = api.output();
         assert!(output.contains(unknown), "{output}");
-        assert!(
-            output.contains("sslrootcert") && !output.contains(SECRET),
-            "{output}"
-        );
+        assert!(output.contains("sslrootcert") && !output.contains(SECRET), "{output}");
         let right = format!("{url}&sslrootcert={known}");
         secured.deployment.set("DATABASE_URL", &right);
         let words = [unknown, "NATS_CA_FILE"];
@@ -204,14 +192,8 @@ async fn certificate_for_another_host_is_refused() {
     refused(&secured.deployment, "jetline-writer", &[another]);
     let url = secured.deployment.unset("DATABASE_URL");
     // Without verification of the name, the program may proceed to the next server.
-    secured
-        .deployment
-        .set("DATABASE_URL", &url.replace("verify-full", "verify-ca"));
-    refused(
-        &secured.deployment,
-        "jetline-writer",
-        &[another, "NATS_URL"],
-    );
+    secured.deployment.set("DATABASE_URL", &url.replace("verify-full", "verify-ca"));
+    refused(&secured.deployment, "jetline-writer", &[another, "NATS_URL"]);
 }
 
 #[tokio::test]
@@ -245,20 +227,15 @@ async fn certificates_that_would_have_no_effect_are_refused() {
     let mut deployment = Deployment::shared("no_effect").await;
     deployment.set("STARTUP_TIMEOUT", "10s");
     deployment.set("REDIS_CA_FILE", &file);
-    refused(
-        &deployment,
-        "jetline-writer",
-        &["REDIS_CA_FILE", "rediss://"],
-    );
+    refused(&deployment, "jetline-writer", &["REDIS_CA_FILE", "rediss://"]);
     deployment.unset("REDIS_CA_FILE");
     // The URL does not request TLS, and the setting does.
     deployment.set("NATS_CA_FILE", &file);
     refused(&deployment, "jetline-writer", &["NATS_CA_FILE"]);
     deployment.unset("NATS_CA_FILE");
-    for (program, setting) in [
-        ("jetline-writer", "NATS_CA_FILE"),
-        ("jetline-fetcher", "AWS_CA_BUNDLE"),
-    ] {
+    for (program, setting) in
+        [("jetline-writer", "NATS_CA_FILE"), ("jetline-fetcher", "AWS_CA_BUNDLE")]
+    {
         deployment.set(setting, "/no/such/ca.pem");
         let message = format!("{setting}: cannot read /no/such/ca.pem");
         refused(&deployment, program, &[&message]);

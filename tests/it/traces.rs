@@ -94,10 +94,7 @@ fn is_followed(publication: &Seen, spans: &[Seen], stream: &str) {
     assert_eq!(publication.attribute("jetline.object"), "1");
     let read = only("read", publication, spans);
     assert_eq!(read.attribute("jetline.object.key"), "a.jsonl");
-    assert_eq!(
-        read.span.start_time_unix_nano,
-        publication.span.start_time_unix_nano
-    );
+    assert_eq!(read.span.start_time_unix_nano, publication.span.start_time_unix_nano);
 
     let processing = only("process ", publication, spans);
     assert_eq!(processing.span.name, format!("process {stream}"));
@@ -126,10 +123,7 @@ fn is_linked_to_its_fellows(commit: &Seen, spans: &[Seen]) {
     let fellows = commit.number("jetline.batch.chunks") - 1;
     assert_eq!(commit.span.links.len() as u64, fellows);
     for link in &commit.span.links {
-        let fellow = spans
-            .iter()
-            .find(|seen| seen.span.span_id == link.span_id)
-            .unwrap();
+        let fellow = spans.iter().find(|seen| seen.span.span_id == link.span_id).unwrap();
         assert_eq!(fellow.kind(), SpanKind::Consumer);
         assert_ne!(fellow.span.trace_id, commit.span.trace_id);
     }
@@ -166,20 +160,13 @@ async fn cancelled_delivery_and_the_next_one_are_in_the_same_trace() {
     let publications = collector.named("publish ");
     let processed = collector.named("process ");
     for first in cancelled {
-        let publication = publications
-            .iter()
-            .find(|publication| first.is_below(publication))
-            .unwrap();
+        let publication =
+            publications.iter().find(|publication| first.is_below(publication)).unwrap();
         let deliveries = below(publication, &processed);
-        let attempts: BTreeSet<String> = deliveries
-            .iter()
-            .map(|seen| seen.attribute("jetline.delivery.attempt"))
-            .collect();
+        let attempts: BTreeSet<String> =
+            deliveries.iter().map(|seen| seen.attribute("jetline.delivery.attempt")).collect();
         assert_eq!(attempts, ["1", "2"].map(str::to_owned).into());
-        assert_eq!(
-            deliveries.iter().filter(|seen| seen.has_failed()).count(),
-            1
-        );
+        assert_eq!(deliveries.iter().filter(|seen| seen.has_failed()).count(), 1);
     }
 }
 
@@ -191,10 +178,7 @@ async fn retry_is_a_span_event_and_its_log_line_has_chunk_and_trace() {
     deployment.set("LOG_FORMAT", "json");
     let fetcher = deployment.start("jetline-fetcher");
     until("the stream is full", async || {
-        fetcher
-            .output()
-            .contains("publish chunk failed")
-            .then_some(())
+        fetcher.output().contains("publish chunk failed").then_some(())
     })
     .await;
     let log = fetcher.output();
@@ -202,16 +186,11 @@ async fn retry_is_a_span_event_and_its_log_line_has_chunk_and_trace() {
     let (complete, output) = finish(fetcher);
     assert!(complete, "{output}");
 
-    let line = log
-        .lines()
-        .find(|line| line.contains("publish chunk failed"));
+    let line = log.lines().find(|line| line.contains("publish chunk failed"));
     let line: Value = serde_json::from_str(line.unwrap()).unwrap();
     let chunk = &line["span"];
     let published = collector.named("publish ");
-    let publication = published
-        .iter()
-        .find(|seen| seen.trace_id() == chunk["trace_id"])
-        .unwrap();
+    let publication = published.iter().find(|seen| seen.trace_id() == chunk["trace_id"]).unwrap();
     assert_eq!(chunk["object"], "1");
     let start = publication.number("jetline.chunk.start");
     assert_eq!(chunk["chunk.start"], start);
@@ -228,20 +207,14 @@ async fn request_is_a_child_span_of_its_caller() {
     let caller = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
     assert_eq!(get(address, "/products/7", &[caller]).status, 404);
     let log = terminate(api);
-    assert!(
-        log.contains("trace_id=0af7651916cd43dd8448eb211c80319c"),
-        "{log}"
-    );
+    assert!(log.contains("trace_id=0af7651916cd43dd8448eb211c80319c"), "{log}");
     let requests = collector.named("GET /products/");
     assert_eq!(requests.len(), 1, "{requests:?}");
     let request = &requests[0];
     assert_eq!(request.service, "shop");
     assert_eq!(request.kind(), SpanKind::Server);
     assert_eq!(request.trace_id(), "0af7651916cd43dd8448eb211c80319c");
-    assert_eq!(
-        request.span.parent_span_id,
-        0x00f0_67aa_0ba9_02b7_u64.to_be_bytes()
-    );
+    assert_eq!(request.span.parent_span_id, 0x00f0_67aa_0ba9_02b7_u64.to_be_bytes());
     assert_eq!(request.attribute("http.response.status_code"), "404");
     assert!(request.attribute("http.route").starts_with("/products/"));
     assert!(!request.has_failed(), "{request:?}");
@@ -253,10 +226,7 @@ async fn unavailable_or_silent_collector_has_no_other_effect() {
     let absent = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
     for (address, message) in [
         (absent, "export traces failed"),
-        (
-            silent.local_addr().unwrap(),
-            "export of the last spans failed",
-        ),
+        (silent.local_addr().unwrap(), "export of the last spans failed"),
     ] {
         let (deployment, content) = deployment("unreachable", &format!("http://{address}")).await;
         let writer = deployment.start("jetline-writer");
@@ -271,20 +241,15 @@ async fn unavailable_or_silent_collector_has_no_other_effect() {
 async fn stream_of(deployment: &Deployment) -> Stream {
     let client = async_nats::connect(nats::shared().as_str()).await.unwrap();
     let context = jetstream::new(client);
-    until("the stream exists", async || {
-        context.get_stream(&deployment.stream).await.ok()
-    })
-    .await
+    until("the stream exists", async || context.get_stream(&deployment.stream).await.ok()).await
 }
 
 /// The header of the first chunk that a fetcher publishes.
 async fn first_header(deployment: &Deployment) -> Option<String> {
     let fetcher = deployment.start("jetline-fetcher");
     let stream = stream_of(deployment).await;
-    let message = until("a chunk is published", async || {
-        stream.get_raw_message(1).await.ok()
-    })
-    .await;
+    let message =
+        until("a chunk is published", async || stream.get_raw_message(1).await.ok()).await;
     fetcher.signal(Signal::TERM);
     let mut fetcher = fetcher;
     fetcher.wait(TIMEOUT).unwrap();

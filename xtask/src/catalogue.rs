@@ -32,10 +32,7 @@ pub(crate) struct Catalogue {
 
 impl Catalogue {
     pub(crate) fn new(seed: u64) -> anyhow::Result<Self> {
-        Ok(Self {
-            words: toml::from_str(include_str!("catalogue.toml"))?,
-            seed,
-        })
+        Ok(Self { words: toml::from_str(include_str!("catalogue.toml"))?, seed })
     }
 
     /// A number from 0 to 9,999 that belongs to the id.

@@ -18,11 +18,7 @@ pub(crate) struct Arguments {
     release: bool,
 
     /// What `jetline-chaos` takes, such as `--runs 100 --seed 7`
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "ARGS"
-    )]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     chaos: Vec<String>,
 }
 

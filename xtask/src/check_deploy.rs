@@ -177,9 +177,7 @@ fn unknown_metrics(root: &Path) -> anyhow::Result<Vec<String>> {
     let source = read(&root.join("shared/runtime/src/metrics.rs"))?;
     let recording = read(&root.join("deploy/prometheus/recording.yml"))?;
     let literals = source.split('"');
-    let mut known: BTreeSet<&str> = literals
-        .filter(|text| text.starts_with("jetline_"))
-        .collect();
+    let mut known: BTreeSet<&str> = literals.filter(|text| text.starts_with("jetline_")).collect();
     let rules = recording.lines().map(str::trim);
     known.extend(rules.filter_map(|line| line.strip_prefix("- record: ")));
     let mut problems = Vec::new();
@@ -196,10 +194,7 @@ fn unknown_metrics(root: &Path) -> anyhow::Result<Vec<String>> {
 /// A histogram is exported as buckets, a sum and a count.
 fn is_known(known: &BTreeSet<&str>, name: &str) -> bool {
     let mut suffixes = ["", "_bucket", "_sum", "_count"].iter();
-    suffixes.any(|suffix| {
-        name.strip_suffix(suffix)
-            .is_some_and(|name| known.contains(name))
-    })
+    suffixes.any(|suffix| name.strip_suffix(suffix).is_some_and(|name| known.contains(name)))
 }
 
 /// Names of series in a text: `jetline_…` and `jetline:…`. In JSON, a line of a query ends in `\n`.
@@ -257,17 +252,10 @@ mod tests {
     #[test]
     fn metrics_of_this_repository_exist_and_others_do_not() {
         assert_eq!(unknown_metrics(Path::new(ROOT)).unwrap(), [""; 0]);
-        let known = [
-            "jetline_lines_total",
-            "jetline_seconds",
-            "jetline:queue:max",
-        ]
-        .into();
+        let known = ["jetline_lines_total", "jetline_seconds", "jetline:queue:max"].into();
         let text =
             r"(\njetline_seconds_bucket) jetline:queue:max, jetline:queue:min, jetline_line_total";
-        let unknown: Vec<&str> = metrics(text)
-            .filter(|name| !is_known(&known, name))
-            .collect();
+        let unknown: Vec<&str> = metrics(text).filter(|name| !is_known(&known, name)).collect();
         assert_eq!(unknown, ["jetline:queue:min", "jetline_line_total"]);
     }
 }

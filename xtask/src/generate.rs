@@ -51,15 +51,10 @@ pub(crate) struct Arguments {
 
 /// Writes the files.
 pub(crate) fn write(arguments: &Arguments) -> anyhow::Result<()> {
-    let Arguments {
-        lines, ids, files, ..
-    } = *arguments;
+    let Arguments { lines, ids, files, .. } = *arguments;
     ensure!(ids > 0, "--ids must be above 0");
     ensure!(files > 0, "--files must be above 0");
-    ensure!(
-        lines >= ids,
-        "--lines {lines} cannot hold --ids {ids}: every id needs a line"
-    );
+    ensure!(lines >= ids, "--lines {lines} cannot hold --ids {ids}: every id needs a line");
     fs::create_dir_all(&arguments.out)
         .with_context(|| format!("cannot create {}", arguments.out.display()))?;
     let catalogue = Catalogue::new(arguments.seed)?;
@@ -132,16 +127,12 @@ mod tests {
         })
         .unwrap();
         let file = |number| out.path().join(format!("products-{number}.jsonl"));
-        [1, 2, 3]
-            .map(|number| fs::read_to_string(file(number)).unwrap())
-            .concat()
+        [1, 2, 3].map(|number| fs::read_to_string(file(number)).unwrap()).concat()
     }
 
     /// The last line of each id, by the part that comes before the title.
     fn table(text: &str) -> BTreeMap<&str, &str> {
-        let ids = text
-            .lines()
-            .filter_map(|line| Some((line.split_once(',')?.0, line)));
+        let ids = text.lines().filter_map(|line| Some((line.split_once(',')?.0, line)));
         ids.collect()
     }
 
@@ -159,10 +150,7 @@ mod tests {
         let (today, tomorrow) = (text(None), text(Some(10)));
         let (today, tomorrow) = (table(&today), table(&tomorrow));
         assert_eq!(today.len(), tomorrow.len());
-        let changed = today
-            .iter()
-            .filter(|(id, line)| tomorrow[*id] != **line)
-            .count();
+        let changed = today.iter().filter(|(id, line)| tomorrow[*id] != **line).count();
         assert!((50..=110).contains(&changed), "{changed}");
     }
 }

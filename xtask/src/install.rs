@@ -56,10 +56,7 @@ pub(crate) fn missing(programs: &[(&str, &str, &str)]) -> anyhow::Result<()> {
 fn install(packages: &[&str]) -> anyhow::Result<()> {
     let mut ours = Vec::new();
     // An existing file is left alone.
-    for (path, text) in NO_SERVICES
-        .iter()
-        .filter(|(path, _)| !Path::new(path).exists())
-    {
+    for (path, text) in NO_SERVICES.iter().filter(|(path, _)| !Path::new(path).exists()) {
         fs::create_dir_all(Path::new(path).parent().unwrap_or(Path::new("/")))?;
         fs::write(path, text).with_context(|| format!("cannot write {path}"))?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;

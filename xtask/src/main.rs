@@ -23,11 +23,7 @@ mod test;
 
 /// The commands of this repository.
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    bin_name = "cargo xtask",
-    arg_required_else_help = true
-)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
 enum Command {
     Test(test::Arguments),
     #[cfg(target_os = "linux")]

@@ -27,11 +27,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// What `cargo test` takes, such as `-p jetline-writer`; without a package, the whole workspace is tested.
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "ARGS"
-    )]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     cargo: Vec<String>,
 }
 

@@ -48,15 +48,9 @@ impl App {
         settings: &ApiSettings,
         randomness: &mut impl RngCore,
     ) -> BoxEndpoint<'static, Response> {
-        let limits = Limits {
-            time: settings.request_timeout,
-            body_bytes: settings.max_body_bytes,
-        };
+        let limits = Limits { time: settings.request_timeout, body_bytes: settings.max_body_bytes };
         let requests = Arc::new(Requests::new(randomness.next_u64()));
-        let authenticator = self
-            .users
-            .clone()
-            .map(|users| Authenticator::new(users, randomness));
+        let authenticator = self.users.clone().map(|users| Authenticator::new(users, randomness));
         self.routes(settings)
             .around(with_head)
             .with(CatchPanic::new().with_handler(PanicResponse))
@@ -79,14 +73,8 @@ impl App {
             cache: (settings.cache_time, settings.cache_bytes),
             shutdown: self.shutdown,
         };
-        let objects = ObjectApi {
-            pool: pool.clone(),
-            budget: budget.clone(),
-        };
-        let rejects = RejectApi {
-            pool: pool.clone(),
-            budget: budget.clone(),
-        };
+        let objects = ObjectApi { pool: pool.clone(), budget: budget.clone() };
+        let rejects = RejectApi { pool: pool.clone(), budget: budget.clone() };
         let service = openapi::service((datasets, objects, rejects, StartPage));
         let readiness = Arc::new(Readiness::new(pool));
         let check = move || {
@@ -99,10 +87,7 @@ impl App {
             .at("/healthz", get(observe::healthz()))
             .at("/readyz", get(observe::readyz(check)))
             .at("/metrics", get(text(EXPOSITION, exposition)))
-            .at(
-                "/openapi.json",
-                get(page("application/json", service.spec())),
-            )
+            .at("/openapi.json", get(page("application/json", service.spec())))
             .at("/docs", get(page(HTML, service.swagger_ui_html())))
             .nest("/", service)
     }

@@ -56,11 +56,7 @@ impl<T: Clone + Send + Sync + 'static> Cache<T> {
         if self.time.is_zero() {
             return;
         }
-        let new = Entry {
-            value,
-            bytes,
-            queried,
-        };
+        let new = Entry { value, bytes, queried };
         self.entries.entry(key).and_compute_with(|old| match old {
             Some(old) if old.value().queried > queried => Op::Nop,
             _ => Op::Put(new),

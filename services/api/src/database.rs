@@ -46,9 +46,7 @@ pub async fn connect(
         // Rows are always looked up by key. A plan that was cached while a table was small must not remain a sequential
         // scan.
         .map_sqlx_postgres_opts(|options| options.options([("enable_seqscan", "off")]));
-    Database::connect(options)
-        .await
-        .with_context(|| format!("cannot open the database {url}"))
+    Database::connect(options).await.with_context(|| format!("cannot open the database {url}"))
 }
 
 /// The timeout of a statement, such that a request can wait for one in flight and for its own.
@@ -69,10 +67,9 @@ pub(crate) struct ReadPool {
 impl ReadPool {
     pub(crate) fn new(connection: DatabaseConnection, timeout: Duration) -> Self {
         let connections = match connection.get_database_backend() {
-            DbBackend::Postgres => connection
-                .get_postgres_connection_pool()
-                .options()
-                .get_max_connections(),
+            DbBackend::Postgres => {
+                connection.get_postgres_connection_pool().options().get_max_connections()
+            }
             _ => 0,
         };
         Self {
@@ -134,16 +131,10 @@ pub(crate) fn classify<T>(result: Result<T, DbErr>) -> Result<T, Error> {
 /// Logs why connections cannot be used, and returns the reason for the readiness check.
 pub(crate) fn not_ready(error: &jetline_store::Error) -> String {
     if error.is_transient() {
-        tracing::warn!(
-            error = error as &dyn std::error::Error,
-            "database unavailable"
-        );
+        tracing::warn!(error = error as &dyn std::error::Error, "database unavailable");
         return Error::Unavailable.to_string();
     }
-    tracing::error!(
-        error = error as &dyn std::error::Error,
-        "database cannot be used"
-    );
+    tracing::error!(error = error as &dyn std::error::Error, "database cannot be used");
     error.to_string()
 }
 

@@ -49,10 +49,8 @@ struct Described(Vec<MetaApi>);
 impl registry::DatasetVisitor for Described {
     fn visit<R: Record>(&mut self) {
         let mut apis = RecordApi::<R>::meta();
-        let operations = apis
-            .iter_mut()
-            .flat_map(|api| &mut api.paths)
-            .flat_map(|path| &mut path.operations);
+        let operations =
+            apis.iter_mut().flat_map(|api| &mut api.paths).flat_map(|path| &mut path.operations);
         for operation in operations {
             operation.tags.push(R::NAME);
             // An operation's id must be unique and 'static. The document is generated a few times per process.
@@ -78,12 +76,7 @@ struct Routed<'a> {
 
 impl registry::DatasetVisitor for Routed<'_> {
     fn visit<R: Record>(&mut self) {
-        let Datasets {
-            pool,
-            budget,
-            cache: (time, bytes),
-            shutdown,
-        } = &self.datasets;
+        let Datasets { pool, budget, cache: (time, bytes), shutdown } = &self.datasets;
         let record_cache = RecordCache::new(*time, *bytes);
         RecordApi::<R>::new(pool.clone(), budget.clone(), record_cache, shutdown)
             .add_routes(self.routes);

@@ -12,10 +12,7 @@ pub(crate) fn of(fingerprint: Fingerprint) -> String {
 pub(crate) fn matches(lines: &[String], tag: &str) -> bool {
     match lines {
         [line] if line.trim() == "*" => true,
-        lines => lines
-            .iter()
-            .flat_map(|line| tags(line))
-            .any(|had| had == tag),
+        lines => lines.iter().flat_map(|line| tags(line)).any(|had| had == tag),
     }
 }
 
@@ -55,16 +52,7 @@ mod tests {
         ] {
             assert!(has(&[header]), "{header}");
         }
-        for header in [
-            "",
-            "a",
-            "\"b\"",
-            "\"aa\"",
-            "w/\"a\"",
-            "\"b,*,c\"",
-            "\"a",
-            "b \"a\"",
-        ] {
+        for header in ["", "a", "\"b\"", "\"aa\"", "w/\"a\"", "\"b,*,c\"", "\"a", "b \"a\""] {
             assert!(!has(&[header]), "{header}");
         }
     }

@@ -42,27 +42,17 @@ pub(crate) fn serialize<T>(write: impl FnOnce() -> serde_json::Result<T>) -> Res
 impl<T> SerdeJson<T> {
     /// Serializes a value with the schema of a `T`, such as a reference to one.
     pub(crate) fn new(value: &impl Serialize) -> Result<Self, Error> {
-        Ok(Self::serialized(
-            serialize(|| serde_json::to_vec(value))?.into(),
-        ))
+        Ok(Self::serialized(serialize(|| serde_json::to_vec(value))?.into()))
     }
 
     /// A `T` that was serialized before.
     pub(crate) fn serialized(body: Bytes) -> Self {
-        Self {
-            body: body.into(),
-            length: Length::Known,
-            of: PhantomData,
-        }
+        Self { body: body.into(), length: Length::Known, of: PhantomData }
     }
 
     /// A `T` that is serialized while it is sent. An error aborts the response.
     pub(crate) fn streamed(body: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Self {
-        Self {
-            body: Body::from_bytes_stream(body),
-            length: Length::Unknown,
-            of: PhantomData,
-        }
+        Self { body: Body::from_bytes_stream(body), length: Length::Unknown, of: PhantomData }
     }
 }
 
@@ -80,9 +70,7 @@ impl<T: Type> Payload for SerdeJson<T> {
 
 impl<T: Type> IntoResponse for SerdeJson<T> {
     fn into_response(self) -> Response {
-        let mut response = Response::builder()
-            .content_type(Self::CONTENT_TYPE)
-            .body(self.body);
+        let mut response = Response::builder().content_type(Self::CONTENT_TYPE).body(self.body);
         response.set_data(self.length);
         response
     }
@@ -90,10 +78,8 @@ impl<T: Type> IntoResponse for SerdeJson<T> {
 
 impl<T: Type> ApiResponse for SerdeJson<T> {
     fn meta() -> MetaResponses {
-        let content = MetaMediaType {
-            content_type: Self::CONTENT_TYPE,
-            schema: Self::schema_ref(),
-        };
+        let content =
+            MetaMediaType { content_type: Self::CONTENT_TYPE, schema: Self::schema_ref() };
         MetaResponses {
             responses: vec![MetaResponse {
                 description: "The requested data.",
@@ -115,10 +101,7 @@ fn register<T: Type>(registry: &mut Registry) {
     T::register(registry);
     for schema in registry.schemas.values_mut() {
         let required = &schema.required;
-        let optional = schema
-            .properties
-            .iter_mut()
-            .filter(|(name, _)| !required.contains(name));
+        let optional = schema.properties.iter_mut().filter(|(name, _)| !required.contains(name));
         for (_, property) in optional {
             if let MetaSchemaRef::Inline(property) = property {
                 property.nullable = true;

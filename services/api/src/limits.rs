@@ -55,10 +55,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn request_that_takes_too_long_times_out() {
-        let limits = Limits {
-            time: Duration::from_secs(10),
-            body_bytes: 0,
-        };
+        let limits = Limits { time: Duration::from_secs(10), body_bytes: 0 };
         let endless = make(|_| std::future::pending::<Response>())
             .map_to_response()
             .around(move |endpoint, request| with_limits(endpoint, request, limits));

@@ -108,10 +108,7 @@ impl ObjectApi {
         /// Only those after this number.
         after: Query<Option<i64>>,
         /// How many at most.
-        #[oai(
-            default = "default_limit",
-            validator(minimum(value = "1"), maximum(value = "1000"))
-        )]
+        #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<u64>,
     ) -> Result<Page<ObjectView>, Failure> {
         let dataset = dataset.0.map(|name| name.0);
@@ -148,10 +145,7 @@ impl ObjectApi {
         let statement = objects::find(self.pool.connection(), id.0);
         match self.pool.run(statement).await? {
             Some(object) => Ok(GetObject::Found(SerdeJson::new(&ObjectView::from(object))?)),
-            None => Ok(GetObject::NotFound(not_found(format!(
-                "there is no object {}",
-                id.0
-            )))),
+            None => Ok(GetObject::NotFound(not_found(format!("there is no object {}", id.0)))),
         }
     }
 }

@@ -23,11 +23,7 @@ pub(crate) struct Readiness {
 
 impl Readiness {
     pub(crate) fn new(pool: ReadPool) -> Self {
-        Self {
-            pool,
-            pooler: OnceCell::new(),
-            checking: Arc::default(),
-        }
+        Self { pool, pooler: OnceCell::new(), checking: Arc::default() }
     }
 
     /// Checks whether requests would succeed; an error says why not.
@@ -40,9 +36,7 @@ impl Readiness {
             let _checking = checking;
             self.run().await
         });
-        checked
-            .await
-            .unwrap_or_else(|_| Err("the check panicked".to_owned()))
+        checked.await.unwrap_or_else(|_| Err("the check panicked".to_owned()))
     }
 
     async fn run(&self) -> Result<(), String> {

@@ -89,10 +89,7 @@ impl<R: Record> RecordLoader<R> {
         }
         let (reply, result) = oneshot::channel();
         // Either fails only when the workers have ended, or the statement has panicked.
-        self.requests
-            .send(LoadRequest { id, key, reply })
-            .await
-            .map_err(|_| Error::Unavailable)?;
+        self.requests.send(LoadRequest { id, key, reply }).await.map_err(|_| Error::Unavailable)?;
         result.await.map_err(|_| Error::Failed)?
     }
 }

@@ -26,12 +26,8 @@ pub(crate) async fn respond<R: Record>(
     budget: &ResponseBudget,
     ids: Vec<R::Id>,
 ) -> Result<SerdeJson<Vec<R>>, Failure> {
-    let mut stream = RecordStream::<R> {
-        pool: pool.clone(),
-        budget: budget.clone(),
-        ids,
-        is_first: true,
-    };
+    let mut stream =
+        RecordStream::<R> { pool: pool.clone(), budget: budget.clone(), ids, is_first: true };
     let (first, is_last) = stream.next().await?;
     if is_last {
         return Ok(SerdeJson::serialized(first));

@@ -69,11 +69,7 @@ impl<R: Record> RecordApi<R> {
         cache: RecordCache,
         shutdown: &Shutdown,
     ) -> Self {
-        Self {
-            loader: RecordLoader::start(&pool, &budget, cache, shutdown),
-            pool,
-            budget,
-        }
+        Self { loader: RecordLoader::start(&pool, &budget, cache, shutdown), pool, budget }
     }
 }
 
@@ -90,11 +86,7 @@ impl<R: Record> RecordApi<R> {
         if_none_match: Header<Option<Vec<String>>>,
     ) -> Result<GetRecord<R>, Failure> {
         let key = id.0.key();
-        let found = if is_possible(&key) {
-            self.loader.load(id.0).await?
-        } else {
-            None
-        };
+        let found = if is_possible(&key) { self.loader.load(id.0).await? } else { None };
         let Some(found) = found else {
             let detail = format!("no record of {} has the id {key}", R::NAME);
             return Ok(GetRecord::NotFound(not_found(detail)));
@@ -113,10 +105,7 @@ impl<R: Record> RecordApi<R> {
     ) -> Result<SerdeJson<Vec<R>>, Failure> {
         match id.0.len() {
             0 => {
-                return Err(Failure::parameter(
-                    "id",
-                    "is missing: ask for ids as in ?id=1&id=2",
-                ));
+                return Err(Failure::parameter("id", "is missing: ask for ids as in ?id=1&id=2"));
             }
             1..=MAX_IDS => {}
             more => {

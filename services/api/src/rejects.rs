@@ -74,10 +74,7 @@ impl RejectApi {
         #[oai(validator(pattern = r"^[0-9]{1,18}\.[0-9]{1,18}$"))]
         after: Query<Option<String>>,
         /// How many at most.
-        #[oai(
-            default = "default_limit",
-            validator(minimum(value = "1"), maximum(value = "1000"))
-        )]
+        #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<u64>,
     ) -> Result<Page<RejectView>, Failure> {
         let after = after.0.as_deref().map(cursor).transpose()?;
@@ -93,17 +90,11 @@ impl RejectApi {
             entries: page.rejects.into_iter().map(RejectView::from).collect(),
             has_more: page.has_more,
         };
-        listing.page(memory, |reject| {
-            format!("{}.{}", reject.object_id, reject.line)
-        })
+        listing.page(memory, |reject| format!("{}.{}", reject.object_id, reject.line))
     }
 
     /// One rejected line, whole.
-    #[oai(
-        path = "/rejects/:object/:line",
-        method = "get",
-        operation_id = "get_reject"
-    )]
+    #[oai(path = "/rejects/:object/:line", method = "get", operation_id = "get_reject")]
     async fn get(
         &self,
         /// The number of its object.
@@ -111,20 +102,14 @@ impl RejectApi {
         /// Its number in the object.
         line: Path<i64>,
     ) -> Result<GetReject, Failure> {
-        let at = Cursor {
-            object_id: object.0,
-            line: line.0,
-        };
+        let at = Cursor { object_id: object.0, line: line.0 };
         let db = self.pool.connection();
         let Some(mut reject) = self.pool.run(rejects::find(db, at)).await? else {
             let detail = format!("no line {} of object {} was rejected", line.0, object.0);
             return Ok(GetReject::NotFound(not_found(detail)));
         };
         let bytes = usize::try_from(reject.raw_bytes).unwrap_or(usize::MAX);
-        let memory = self
-            .budget
-            .reserve(bytes.saturating_mul(COPIES_PER_LINE))
-            .await?;
+        let memory = self.budget.reserve(bytes.saturating_mul(COPIES_PER_LINE)).await?;
         if reject.is_truncated()
             && let Some(raw) = self.pool.run(rejects::raw(db, at)).await?
         {
@@ -137,10 +122,7 @@ impl RejectApi {
 
 fn cursor(text: &str) -> Result<Cursor, Failure> {
     let parts = text.split_once('.').and_then(|(object, line)| {
-        Some(Cursor {
-            object_id: object.parse().ok()?,
-            line: line.parse().ok()?,
-        })
+        Some(Cursor { object_id: object.parse().ok()?, line: line.parse().ok()? })
     });
     parts.ok_or_else(|| {
         Failure::parameter("after", "is an object's number and a line's, as in 3.17")

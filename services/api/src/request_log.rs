@@ -35,11 +35,7 @@ pub(crate) struct Requests {
 impl Requests {
     /// `process` is random, and a prefix of all generated ids.
     pub(crate) fn new(process: u64) -> Self {
-        Self {
-            process,
-            next: AtomicU64::new(1),
-            series: Series::default(),
-        }
+        Self { process, next: AtomicU64::new(1), series: Series::default() }
     }
 
     fn id(&self, request: &Request) -> HeaderValue {
@@ -97,11 +93,7 @@ pub(crate) async fn with_log<E: Endpoint<Output = Response>>(
     } else {
         log!(Level::INFO);
     }
-    let kind = Kind {
-        method: method_name(&method),
-        route,
-        status,
-    };
+    let kind = Kind { method: method_name(&method), route, status };
     requests.series.count(&kind, seconds);
     response.headers_mut().insert(REQUEST_ID, id);
     Ok(response)

@@ -34,11 +34,7 @@ impl ResponseBudget {
     /// A budget of `bytes`; `timeout` limits the wait for a reservation.
     pub(crate) fn new(bytes: usize, timeout: Duration) -> Self {
         let units = units(bytes).min(Semaphore::MAX_PERMITS);
-        Self {
-            permits: Arc::new(Semaphore::new(units)),
-            units,
-            timeout,
-        }
+        Self { permits: Arc::new(Semaphore::new(units)), units, timeout }
     }
 
     /// Reserves memory for a response of up to `bytes`. One larger than the budget gets all of it.
@@ -46,10 +42,7 @@ impl ResponseBudget {
         let units = u32::try_from(units(bytes).min(self.units)).unwrap_or(u32::MAX);
         let permit = self.permits.clone().acquire_many_owned(units);
         match timeout(self.timeout, permit).await {
-            Ok(Ok(permit)) => Ok(Reservation {
-                permit,
-                budget: self.clone(),
-            }),
+            Ok(Ok(permit)) => Ok(Reservation { permit, budget: self.clone() }),
             _ => Err(busy()),
         }
     }
@@ -92,15 +85,9 @@ impl Reservation {
                 let more = more.try_acquire_many_owned(missing).map_err(|_| busy())?;
                 self.permit.merge(more);
             }
-            None => drop(
-                self.permit
-                    .split(self.permit.num_permits().saturating_sub(needed)),
-            ),
+            None => drop(self.permit.split(self.permit.num_permits().saturating_sub(needed))),
         }
-        Ok(Bytes::from_owner(Counted {
-            body,
-            _permit: self.permit,
-        }))
+        Ok(Bytes::from_owner(Counted { body, _permit: self.permit }))
     }
 }
 
@@ -175,16 +162,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn response_larger_than_its_reservation_takes_more_of_the_budget() {
         let budget = ResponseBudget::new(100 << 10, TIMEOUT);
-        let grown = budget
-            .reserve(UNIT_BYTES)
-            .await
-            .unwrap()
-            .fill(vec![0; 90 << 10]);
-        let too_large = budget
-            .reserve(UNIT_BYTES)
-            .await
-            .unwrap()
-            .fill(vec![0; 30 << 10]);
+        let grown = budget.reserve(UNIT_BYTES).await.unwrap().fill(vec![0; 90 << 10]);
+        let too_large = budget.reserve(UNIT_BYTES).await.unwrap().fill(vec![0; 30 << 10]);
         assert!(grown.is_ok());
         assert_eq!(too_large, Err(Error::Busy));
     }

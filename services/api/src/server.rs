@@ -30,24 +30,10 @@ pub async fn bind(
     shutdown: Shutdown,
 ) -> anyhow::Result<BoundServer> {
     let limits = settings.connection_limits()?;
-    let users = settings
-        .users_file
-        .as_deref()
-        .map(Users::read)
-        .transpose()?;
+    let users = settings.users_file.as_deref().map(Users::read).transpose()?;
     let listening = serving::listen(settings.listen, "LISTEN").await?;
-    let app = App {
-        db,
-        metrics,
-        users,
-        shutdown: shutdown.clone(),
-    };
-    Ok(BoundServer {
-        listening,
-        limits,
-        app: app.endpoint(settings, &mut rand::rng()),
-        shutdown,
-    })
+    let app = App { db, metrics, users, shutdown: shutdown.clone() };
+    Ok(BoundServer { listening, limits, app: app.endpoint(settings, &mut rand::rng()), shutdown })
 }
 
 /// The API on its port, not serving yet.
@@ -68,8 +54,6 @@ impl BoundServer {
     /// Serves until the soft shutdown.
     pub async fn serve(self) {
         tracing::info!(address = %self.address(), "api listening");
-        self.listening
-            .serve(self.app, self.limits, &self.shutdown)
-            .await;
+        self.listening.serve(self.app, self.limits, &self.shutdown).await;
     }
 }

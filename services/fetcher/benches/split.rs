@@ -6,11 +6,8 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use jetline_fetcher::split::{Limits, Splitter};
 
-const LIMITS: Limits = Limits {
-    chunk_bytes: 256 << 10,
-    chunk_lines: 4096,
-    max_line_bytes: 512 << 10,
-};
+const LIMITS: Limits =
+    Limits { chunk_bytes: 256 << 10, chunk_lines: 4096, max_line_bytes: 512 << 10 };
 const CONTENT: usize = 8 << 20;
 
 fn main() {

@@ -41,9 +41,7 @@ impl Format {
     ///
     /// Only for [`Format::Plain`] are stored and decoded offsets the same, so that a range can be read.
     pub fn detect(key: &str, head: &[u8]) -> Result<Self, DecodeError> {
-        let named = Self::COMPRESSED
-            .into_iter()
-            .find(|format| key.ends_with(format.extension()));
+        let named = Self::COMPRESSED.into_iter().find(|format| key.ends_with(format.extension()));
         match named {
             // An empty object is valid in every format.
             _ if head.is_empty() => Ok(Self::Plain),
@@ -204,9 +202,7 @@ fn classify(format: Format, error: io::Error, window_log: u32) -> DecodeError {
                 && window_log < MAX_WINDOW_LOG
                 && error.to_string().contains("too much memory") =>
         {
-            DecodeError::Window {
-                mib: (1_u64 << window_log) >> 20,
-            }
+            DecodeError::Window { mib: (1_u64 << window_log) >> 20 }
         }
         Err(source) => DecodeError::Corrupt { format, source },
     }

@@ -37,10 +37,7 @@ struct Object {
 
 impl Deferrals {
     pub(crate) fn new(ends: bool) -> Self {
-        Self {
-            ends,
-            objects: Mutex::default(),
-        }
+        Self { ends, objects: Mutex::default() }
     }
 
     /// Records that a version could not be read to its end.
@@ -75,9 +72,7 @@ impl Deferrals {
     /// Whether registration of a new version must wait.
     pub(crate) fn defers(&self, uri: &str) -> bool {
         let objects = self.lock();
-        objects
-            .get(uri)
-            .is_some_and(|object| object.again.is_none_or(|at| at > Instant::now()))
+        objects.get(uri).is_some_and(|object| object.again.is_none_or(|at| at > Instant::now()))
     }
 
     /// When the sources must be listed again because a delay ends.

@@ -31,10 +31,7 @@ pub(crate) enum ReadError {
 impl ReadError {
     /// Whether a retry may help.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::Content(DecodeError::Source(SourceError::Unavailable { .. }))
-        )
+        matches!(self, Self::Content(DecodeError::Source(SourceError::Unavailable { .. })))
     }
 
     /// Whether the cause is the configuration or permissions of the fetcher, not the object.

@@ -90,15 +90,11 @@ pub async fn run(
         let reconciled = run.reconcile(&stop, &mut readers).await;
         stop.cancel();
         while let Some(reader) = readers.join_next().await {
-            reader
-                .context("a reader crashed")?
-                .context("publish chunks failed")?;
+            reader.context("a reader crashed")?.context("publish chunks failed")?;
         }
         reconciled?;
     }
-    run.report(begin.elapsed())
-        .await
-        .context("cannot read the objects' final state")
+    run.report(begin.elapsed()).await.context("cannot read the objects' final state")
 }
 
 struct Run {
@@ -125,10 +121,7 @@ impl Run {
 
     /// Fails when no location matches any object: the locations are wrong.
     fn refuse_empty_sources(&self) -> anyhow::Result<()> {
-        if let Some(Registered {
-            listed: 0, missing, ..
-        }) = &self.listed
-        {
+        if let Some(Registered { listed: 0, missing, .. }) = &self.listed {
             anyhow::ensure!(
                 missing.is_empty(),
                 "there is nothing to read: no object matches {} (SOURCE)",
@@ -176,10 +169,8 @@ impl Run {
             self.ledger.next().await?
         };
         self.since = Some(since);
-        let registered = self
-            .sources
-            .register(&self.settings, &self.ledger, &mut self.randomness)
-            .await?;
+        let registered =
+            self.sources.register(&self.settings, &self.ledger, &mut self.randomness).await?;
         let Registered { listed, new, .. } = registered;
         self.listed = Some(registered);
         let open = self.ledger.open(&self.sources.roots()).await?;
@@ -277,10 +268,7 @@ impl Run {
             backoff.reset();
             return self.settings.watch;
         };
-        tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "list sources failed"
-        );
+        tracing::warn!(error = &error as &dyn std::error::Error, "list sources failed");
         if error.is_transient() {
             return Some(backoff.next_delay());
         }

@@ -69,11 +69,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     let report = cli.fetch(&shutdown).await?;
     output::print(&report)?;
-    Ok(if report.is_complete() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl Cli {

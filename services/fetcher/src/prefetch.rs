@@ -37,10 +37,7 @@ pub(crate) struct Prefetched {
 
 /// How much a reader leases at once.
 pub(crate) fn lease_limits(objects: usize) -> LeaseLimits {
-    LeaseLimits {
-        objects,
-        bytes: MAX_BATCH_BYTES,
-    }
+    LeaseLimits { objects, bytes: MAX_BATCH_BYTES }
 }
 
 /// The objects in their order. Of several, those of which nothing is committed are prefetched.
@@ -56,11 +53,7 @@ pub(crate) fn prefetch(
                 Some(reading) => reading.await.ok(),
                 None => None,
             };
-            Prefetched {
-                leased,
-                gaps,
-                stored: stored.map(|blocks| stream::iter(blocks).boxed()),
-            }
+            Prefetched { leased, gaps, stored: stored.map(|blocks| stream::iter(blocks).boxed()) }
         }
     });
     prefetched.buffered(CONCURRENCY)

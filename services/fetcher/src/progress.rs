@@ -23,20 +23,16 @@ pub(crate) struct Progress {
 impl Progress {
     /// Progress bars, if stderr is a terminal.
     pub(crate) fn on_terminal() -> Option<Self> {
-        std::io::stderr().is_terminal().then(|| Self {
-            bars: MultiProgress::new(),
-            shown: HashMap::new(),
-        })
+        std::io::stderr()
+            .is_terminal()
+            .then(|| Self { bars: MultiProgress::new(), shown: HashMap::new() })
     }
 
     /// Draws the progress of the active objects; an error of the ledger is ignored.
     pub(crate) async fn draw(&mut self, ledger: &Ledger) {
         let mut active = Vec::new();
         for state in [State::Reading, State::Loading] {
-            let filter = Filter {
-                state: Some(state),
-                ..Filter::default()
-            };
+            let filter = Filter { state: Some(state), ..Filter::default() };
             active.extend(
                 objects::list(ledger.connection(), &filter, None, MAX_BARS)
                     .await

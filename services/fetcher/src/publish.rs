@@ -98,11 +98,7 @@ impl Publisher {
             let sent = Instant::now();
             match self.queue.publish(publication.chunk.clone()).await {
                 Ok(ack) => {
-                    return Ok(InFlight {
-                        publication,
-                        ack,
-                        sent,
-                    });
+                    return Ok(InFlight { publication, ack, sent });
                 }
                 Err(error) => self.wait(error, &publication, sent).await?,
             }
@@ -128,11 +124,7 @@ impl Publisher {
             return Ok(());
         }
         let full = matches!(error, Error::Full);
-        let backoff = if full {
-            &mut self.full
-        } else {
-            &mut self.unavailable
-        };
+        let backoff = if full { &mut self.full } else { &mut self.unavailable };
         let delay = backoff.next_delay();
         if !full || self.is_full_log_due() {
             chunk.log_span().in_scope(|| {
@@ -150,9 +142,7 @@ impl Publisher {
 
     /// Whether a full queue is to be logged now; notes the time if so.
     fn is_full_log_due(&mut self) -> bool {
-        let due = self
-            .full_logged
-            .is_none_or(|logged| logged.elapsed() >= FULL_LOG_INTERVAL);
+        let due = self.full_logged.is_none_or(|logged| logged.elapsed() >= FULL_LOG_INTERVAL);
         if due {
             self.full_logged = Some(Instant::now());
         }
@@ -182,12 +172,7 @@ mod tests {
 
     impl Small {
         fn new(room: usize, every: Duration) -> Arc<Self> {
-            Arc::new(Self {
-                room,
-                every,
-                begin: Instant::now(),
-                held: Mutex::default(),
-            })
+            Arc::new(Self { room, every, begin: Instant::now(), held: Mutex::default() })
         }
     }
 
@@ -224,10 +209,7 @@ mod tests {
         }
 
         fn destination(&self) -> Destination {
-            Destination {
-                system: "test",
-                name: "small".to_owned(),
-            }
+            Destination { system: "test", name: "small".to_owned() }
         }
     }
 

@@ -82,14 +82,8 @@ impl Reader {
 
     async fn lease(&self, roots: &[String]) -> Result<Vec<Leased>, jetline_store::Error> {
         let batch = prefetch::lease_limits(self.settings.fetch_batch.get());
-        let objects = self
-            .ledger
-            .lease(&self.owner, roots, self.settings.lease, batch)
-            .await?;
-        objects
-            .into_iter()
-            .map(|object| self.leased(object))
-            .collect()
+        let objects = self.ledger.lease(&self.owner, roots, self.settings.lease, batch).await?;
+        objects.into_iter().map(|object| self.leased(object)).collect()
     }
 
     fn leased(&self, object: objects::Model) -> Result<Leased, jetline_store::Error> {
@@ -150,10 +144,9 @@ impl Reader {
                         return;
                     }
                 }
-                Err(error) => tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "renew leases failed"
-                ),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "renew leases failed");
+                }
             }
         }
     }
@@ -174,12 +167,7 @@ impl Reader {
         let mut prefetched =
             std::pin::pin!(prefetch::prefetch(leased.into_iter().zip(gaps).collect()));
         let (mut ended, mut corrupt) = (BatchOutcome::default(), None);
-        while let Some(Prefetched {
-            leased,
-            gaps,
-            stored,
-        }) = prefetched.next().await
-        {
+        while let Some(Prefetched { leased, gaps, stored }) = prefetched.next().await {
             let (id, key, uri) = (leased.id, &leased.object.key, leased.version.uri());
             tracing::info!(object = %id, object.key = key, reading = leased.object.readings, "read object");
             match gaps {
@@ -221,11 +209,7 @@ impl Reader {
         while let Err(error) = self.ledger.finish(&ended.read, &self.owner).await {
             tokio::time::sleep(retry_delay(&mut backoff, &error)).await;
         }
-        while let Err(error) = self
-            .ledger
-            .record_refusals(&ended.refused, &self.owner)
-            .await
-        {
+        while let Err(error) = self.ledger.record_refusals(&ended.refused, &self.owner).await {
             tokio::time::sleep(retry_delay(&mut backoff, &error)).await;
         }
     }

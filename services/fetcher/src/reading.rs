@@ -116,10 +116,7 @@ impl ObjectReading {
         publisher: &mut Publisher,
         watermark: &mut Watermark,
     ) -> Result<Outcome, Error> {
-        let mut output = Output {
-            publisher,
-            watermark,
-        };
+        let mut output = Output { publisher, watermark };
         let object = &self.leased.object;
         let mut reading = ReadOutcome::Complete {
             bytes: object.total_bytes.unwrap_or_default().cast_unsigned(),
@@ -145,10 +142,7 @@ impl ObjectReading {
         gap: Gap,
         output: &mut Output<'_>,
     ) -> Result<ControlFlow<Outcome, Cursor>, Error> {
-        let mut at = Cursor {
-            offset: gap.start,
-            line: gap.first_line,
-        };
+        let mut at = Cursor { offset: gap.start, line: gap.first_line };
         self.began = SystemTime::now();
         loop {
             let error = match self.read(gap, &mut at, output).await {
@@ -289,12 +283,10 @@ impl ObjectReading {
             return Ok(ensure_json_lines(decode(&key, stored, self.window_log).boxed()).boxed());
         }
         let head = 0..self.leased.version.size.min(Format::HEAD as u64);
-        let head = self
-            .stored(head)
-            .try_fold(Vec::new(), |mut head, block| async move {
-                head.extend_from_slice(&block);
-                Ok(head)
-            });
+        let head = self.stored(head).try_fold(Vec::new(), |mut head, block| async move {
+            head.extend_from_slice(&block);
+            Ok(head)
+        });
         let head = head.await.map_err(DecodeError::Source)?;
         if Format::detect(&key, &head)? == Format::Plain {
             let end = gap.end.unwrap_or(self.leased.version.size);
@@ -318,10 +310,7 @@ impl ObjectReading {
     ) -> Result<(), Error> {
         self.template.settled = output.watermark.below(self.leased.id).await?;
         self.backoff.reset();
-        *at = Cursor {
-            offset: raw.end,
-            line: raw.first_line.wrapping_add(raw.lines),
-        };
+        *at = Cursor { offset: raw.end, line: raw.first_line.wrapping_add(raw.lines) };
         let chunk = Chunk {
             start: raw.start,
             end: raw.end,

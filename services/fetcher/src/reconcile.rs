@@ -108,10 +108,7 @@ impl Reconciler {
     /// An object of which the queue holds nothing, and nothing was committed for `RECONCILE_AFTER`, has lost chunks: they
     /// are read again, or, if that is not possible, the object ends.
     async fn reconcile(&mut self) -> Result<(), Error> {
-        let (now, every) = (
-            Instant::now(),
-            self.reconcile_after / POLLS_PER_RECONCILE_AFTER,
-        );
+        let (now, every) = (Instant::now(), self.reconcile_after / POLLS_PER_RECONCILE_AFTER);
         if self.reconciled.is_some_and(|at| now - at < every) {
             return Ok(());
         }
@@ -120,10 +117,8 @@ impl Reconciler {
         let objects: HashSet<ObjectId> = loading.iter().map(|one| one.object).collect();
         self.quiet.retain(|object, _| objects.contains(object));
         self.waiting.retain(|object| objects.contains(object));
-        let quiet: Vec<LoadingObject> = loading
-            .into_iter()
-            .filter(|one| self.was_quiet(one))
-            .collect();
+        let quiet: Vec<LoadingObject> =
+            loading.into_iter().filter(|one| self.was_quiet(one)).collect();
         if quiet.is_empty() {
             return Ok(());
         }
@@ -131,10 +126,7 @@ impl Reconciler {
         let Some(pending) = self.pending(&objects).await else {
             return Ok(());
         };
-        let lost = quiet
-            .iter()
-            .zip(pending)
-            .filter(|(_, pending)| *pending == 0);
+        let lost = quiet.iter().zip(pending).filter(|(_, pending)| *pending == 0);
         let (complete, lost): (Vec<_>, Vec<_>) =
             lost.map(|(one, _)| one).partition(|one| one.complete);
         let (unreadable, lost): (Vec<_>, Vec<_>) = lost.into_iter().partition(|one| one.unreadable);
@@ -188,15 +180,12 @@ impl Reconciler {
 
     fn was_quiet(&mut self, loading: &LoadingObject) -> bool {
         let now = Instant::now();
-        let quiet = self.quiet.entry(loading.object).or_insert(Quiet {
-            committed_bytes: loading.committed_bytes,
-            since: now,
-        });
+        let quiet = self
+            .quiet
+            .entry(loading.object)
+            .or_insert(Quiet { committed_bytes: loading.committed_bytes, since: now });
         if quiet.committed_bytes != loading.committed_bytes {
-            *quiet = Quiet {
-                committed_bytes: loading.committed_bytes,
-                since: now,
-            };
+            *quiet = Quiet { committed_bytes: loading.committed_bytes, since: now };
         }
         // A chunk of an ended epoch is committed again only if the queue still has it.
         let reconcile_after = if loading.forgotten && !loading.complete {

@@ -67,11 +67,7 @@ pub async fn replay(
     let stored: HashSet<Stored> = listed
         .objects
         .into_iter()
-        .map(|(object, _)| Stored {
-            root: object.root,
-            key: object.key,
-            etag: object.etag,
-        })
+        .map(|(object, _)| Stored { root: object.root, key: object.key, etag: object.etag })
         .collect();
     let replay = Replay {
         from,
@@ -82,11 +78,8 @@ pub async fn replay(
         max_line_bytes: settings.max_line_bytes,
         rewrite: which.rewrite,
     };
-    let outcome = if dry_run {
-        ledger.replay_plan(&replay).await?
-    } else {
-        ledger.replay(&replay).await?
-    };
+    let outcome =
+        if dry_run { ledger.replay_plan(&replay).await? } else { ledger.replay(&replay).await? };
     match outcome {
         ReplayOutcome::Opened(objects) => Ok(Replayed { objects, dry_run }),
         ReplayOutcome::Unknown => bail!("there is no object {from}: /objects shows their numbers"),
@@ -128,10 +121,8 @@ impl fmt::Display for Replayed {
         for object in &self.objects {
             writeln!(f, "{:>10}  {}", object.object, Escaped(&object.uri))?;
         }
-        let (count, bytes) = (
-            self.objects.len(),
-            self.objects.iter().map(|object| object.bytes).sum::<i64>(),
-        );
+        let (count, bytes) =
+            (self.objects.len(), self.objects.iter().map(|object| object.bytes).sum::<i64>());
         if self.dry_run {
             return write!(
                 f,

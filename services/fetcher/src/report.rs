@@ -100,11 +100,8 @@ impl Report {
         ledger: &Ledger,
         before: &BTreeSet<ObjectId>,
     ) -> Result<(), Error> {
-        let failed = Filter {
-            state: Some(State::Failed),
-            dismissed: Some(false),
-            ..Filter::default()
-        };
+        let failed =
+            Filter { state: Some(State::Failed), dismissed: Some(false), ..Filter::default() };
         let mut after = before.first().map(|first| first.get() - 1);
         while let Some(page) = page(ledger, &failed, &mut after).await? {
             for object in page {

@@ -70,17 +70,11 @@ pub struct FetcherSettings {
 }
 
 fn dataset(name: &str) -> Result<String, String> {
-    let known: Vec<&str> = registry::datasets()
-        .iter()
-        .map(|dataset| dataset.name)
-        .collect();
+    let known: Vec<&str> = registry::datasets().iter().map(|dataset| dataset.name).collect();
     if known.contains(&name) {
         return Ok(name.to_owned());
     }
-    Err(format!(
-        "there is no such dataset; there are: {}",
-        known.join(", ")
-    ))
+    Err(format!("there is no such dataset; there are: {}", known.join(", ")))
 }
 
 impl FetcherSettings {

@@ -71,10 +71,7 @@ impl Sources {
                 .with_context(|| format!("cannot open the source {location} (SOURCE)"))?;
             all.push(Configured {
                 source,
-                dataset: location
-                    .dataset
-                    .clone()
-                    .unwrap_or_else(|| settings.dataset.clone()),
+                dataset: location.dataset.clone().unwrap_or_else(|| settings.dataset.clone()),
                 location: location.clone(),
             });
         }
@@ -104,11 +101,8 @@ impl Sources {
     /// The roots of the objects that can be read here.
     #[must_use]
     pub fn roots(&self) -> Vec<String> {
-        let mut roots: Vec<String> = self
-            .all
-            .iter()
-            .map(|one| one.source.root().to_owned())
-            .collect();
+        let mut roots: Vec<String> =
+            self.all.iter().map(|one| one.source.root().to_owned()).collect();
         roots.sort();
         roots.dedup();
         roots
@@ -117,10 +111,7 @@ impl Sources {
     /// The source that an object comes from.
     #[must_use]
     pub fn of(&self, root: &str) -> Option<&Arc<dyn Source>> {
-        self.all
-            .iter()
-            .map(|one| &one.source)
-            .find(|source| source.root() == root)
+        self.all.iter().map(|one| &one.source).find(|source| source.root() == root)
     }
 
     /// The contents of the sources.
@@ -137,8 +128,7 @@ impl Sources {
             }
             all.skipped.extend(listing.skipped);
             let objects = listing.objects.into_iter();
-            all.objects
-                .extend(objects.map(|object| (object, one.dataset.as_str())));
+            all.objects.extend(objects.map(|object| (object, one.dataset.as_str())));
         }
         Ok(all)
     }
@@ -150,11 +140,7 @@ impl Sources {
         ledger: &Ledger,
         randomness: &mut (impl RngCore + Send),
     ) -> Result<Registered, RegisterError> {
-        let Listed {
-            objects: mut listed,
-            mut skipped,
-            missing,
-        } = self.list().await?;
+        let Listed { objects: mut listed, mut skipped, missing } = self.list().await?;
         // One order over all sources: it decides which of two lines is later.
         listed.sort_by(|(a, _), (b, _)| (a.last_modified, &a.key).cmp(&(b.last_modified, &b.key)));
         let mut objects = Vec::with_capacity(listed.len());
@@ -227,13 +213,7 @@ impl RegisterError {
     /// Whether a source does not exist; it may be created later.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        matches!(
-            self,
-            Self::List {
-                source: jetline_source::Error::NotFound { .. },
-                ..
-            }
-        )
+        matches!(self, Self::List { source: jetline_source::Error::NotFound { .. }, .. })
     }
 
     /// Whether a retry may help.
@@ -241,10 +221,8 @@ impl RegisterError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::List {
-                source: jetline_source::Error::Unavailable { .. },
-                ..
-            } | Self::Ledger(jetline_store::Error::Unavailable { .. })
+            Self::List { source: jetline_source::Error::Unavailable { .. }, .. }
+                | Self::Ledger(jetline_store::Error::Unavailable { .. })
         )
     }
 }

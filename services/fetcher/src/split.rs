@@ -288,14 +288,7 @@ impl Splitter {
         let start = self.start;
         self.start += bytes;
         self.first_line += u64::from(lines);
-        RawChunk {
-            start,
-            end: self.start,
-            first_line,
-            lines,
-            oversized: false,
-            body,
-        }
+        RawChunk { start, end: self.start, first_line, lines, oversized: false, body }
     }
 
     /// The number of the next line, if the numbers of all `lines` fit.

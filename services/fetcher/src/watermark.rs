@@ -17,11 +17,7 @@ pub(crate) struct Watermark {
 impl Watermark {
     /// A watermark for objects that are already leased.
     pub(crate) fn new(ledger: Ledger) -> Self {
-        Self {
-            ledger,
-            settled: ObjectId::default(),
-            chunks_left: 0,
-        }
+        Self { ledger, settled: ObjectId::default(), chunks_left: 0 }
     }
 
     /// The watermark for the next chunk of an object: never above the object itself, which is not settled.

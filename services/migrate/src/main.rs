@@ -37,7 +37,5 @@ async fn main() -> anyhow::Result<()> {
 
 /// Applies the missing migrations and returns how many. If interrupted, the current one is rolled back.
 async fn up_to_date(db: &DatabaseConnection) -> anyhow::Result<usize> {
-    migrate(db)
-        .await
-        .context("cannot bring the schema up to date (DATABASE_URL)")
+    migrate(db).await.context("cannot bring the schema up to date (DATABASE_URL)")
 }

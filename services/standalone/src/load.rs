@@ -19,15 +19,9 @@ pub(crate) async fn load(
 ) -> anyhow::Result<bool> {
     let connecting = Parts::connect(cli, sources, db.clone());
     let parts = shutdown.started(connecting).await?;
-    let serving = if cli.exit {
-        None
-    } else {
-        Some(Serving::start(cli, db.clone(), shutdown).await?)
-    };
-    let writing = parts
-        .spawn_writer(shutdown)
-        .await
-        .context("start writer failed")?;
+    let serving =
+        if cli.exit { None } else { Some(Serving::start(cli, db.clone(), shutdown).await?) };
+    let writing = parts.spawn_writer(shutdown).await.context("start writer failed")?;
     if let (Some(serving), Some(_)) = (&serving, parts.fetcher.watch) {
         terminal::print_urls(serving.address, &db).await;
     }
@@ -82,9 +76,6 @@ impl Serving {
     async fn start(cli: &Cli, db: DatabaseConnection, shutdown: &Shutdown) -> anyhow::Result<Self> {
         let metrics = metrics::install(shutdown)?;
         let api = jetline_api::bind(&cli.api, db, metrics, shutdown.clone()).await?;
-        Ok(Self {
-            address: api.address(),
-            task: shutdown.tasks.spawn(api.serve()),
-        })
+        Ok(Self { address: api.address(), task: shutdown.tasks.spawn(api.serve()) })
     }
 }

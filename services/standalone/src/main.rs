@@ -23,9 +23,7 @@ use crate::{
 async fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::from_args();
     if let Some(Command::Health(HealthCommand::Healthcheck)) = cli.command {
-        return healthcheck(cli.api.listen)
-            .await
-            .map(|()| ExitCode::SUCCESS);
+        return healthcheck(cli.api.listen).await.map(|()| ExitCode::SUCCESS);
     }
     let _telemetry = telemetry::init(&cli.telemetry, env!("CARGO_BIN_NAME"))?;
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
@@ -40,11 +38,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let sources = shutdown.started(sources(&cli)).await?;
     let load = async |db| load(&cli, sources, db, &shutdown).await;
     let complete = with_database(&cli.database, &cli.startup, &shutdown, load).await?;
-    Ok(if complete {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Marks objects to be read again by the next run.

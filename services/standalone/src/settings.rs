@@ -65,9 +65,7 @@ impl Cli {
     pub(crate) fn from_args() -> Self {
         let command = Self::command()
             .mut_arg("source", |source| source.default_value("./samples"))
-            .mut_arg("database_url", |url| {
-                url.default_value("sqlite://jetline.db")
-            })
+            .mut_arg("database_url", |url| url.default_value("sqlite://jetline.db"))
             // The terminal shows the summary and the progress bars.
             .mut_arg("log", |log| log.default_value("warn"));
         settings::parse_as(command)

@@ -33,9 +33,6 @@ pub(crate) async fn print_urls(address: SocketAddr, db: &DatabaseConnection) {
 /// Logs a failure to print.
 pub(crate) fn warn(printed: anyhow::Result<()>) {
     if let Err(error) = printed {
-        tracing::warn!(
-            error = &*error as &dyn std::error::Error,
-            "write output failed"
-        );
+        tracing::warn!(error = &*error as &dyn std::error::Error, "write output failed");
     }
 }

@@ -47,10 +47,7 @@ impl Admissions {
     /// Checks against this ledger.
     #[must_use]
     pub fn new(ledger: Ledger) -> Self {
-        Self {
-            ledger,
-            admitted: Mutex::default(),
-        }
+        Self { ledger, admitted: Mutex::default() }
     }
 
     /// Whether chunks may be claimed under an epoch. In modes without a shared dedup store all may: claims leave no
@@ -60,11 +57,8 @@ impl Admissions {
             return Ok(Admission::All);
         }
         let mut admitted = self.admitted.lock().await;
-        let new: Vec<&ChunkEntry> = chunks
-            .iter()
-            .filter(|chunk| !admitted.contains(epoch.id, chunk))
-            .copied()
-            .collect();
+        let new: Vec<&ChunkEntry> =
+            chunks.iter().filter(|chunk| !admitted.contains(epoch.id, chunk)).copied().collect();
         if !new.is_empty() {
             match self.ledger.admit(epoch.id, &new).await? {
                 Admission::All => admitted.add(epoch.id, &new),

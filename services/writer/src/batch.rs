@@ -59,11 +59,7 @@ impl BatchChunk {
 
 impl<'a> Batch<'a> {
     pub(crate) fn new(dataset: &'a Dataset) -> Self {
-        Self {
-            dataset,
-            chunks: Vec::new(),
-            ended: Vec::new(),
-        }
+        Self { dataset, chunks: Vec::new(), ended: Vec::new() }
     }
 
     /// Adds a chunk, unless the batch has it: delivered twice, it is committed once.
@@ -76,20 +72,16 @@ impl<'a> Batch<'a> {
         let span = Span::begin(SpanKind::Internal, "parse", chunk.trace);
         let parsed = parse::parse(&chunk, self.dataset, &refused);
         span.end();
-        self.chunks.push(BatchChunk {
-            chunk,
-            parsed,
-            refused,
-        });
+        self.chunks.push(BatchChunk { chunk, parsed, refused });
     }
 
     /// One batch per chunk.
     #[must_use]
     pub fn split(self) -> Vec<Self> {
-        let alone = self.chunks.into_iter().map(|chunk| Self {
-            chunks: vec![chunk],
-            ..Self::new(self.dataset)
-        });
+        let alone = self
+            .chunks
+            .into_iter()
+            .map(|chunk| Self { chunks: vec![chunk], ..Self::new(self.dataset) });
         alone.collect()
     }
 
@@ -129,10 +121,8 @@ impl<'a> Batch<'a> {
     /// Rejects rows that the database refused; the lines that they had superseded replace them. Returns their ids.
     pub(crate) fn reject(&mut self, refused: Vec<RefusedRow>) -> HashSet<Key> {
         let mut by_chunk: HashMap<usize, BTreeMap<u32, Rejection>> = HashMap::new();
-        let mut refused: HashMap<Position, Rejection> = refused
-            .into_iter()
-            .map(|refused| (refused.position, refused.rejection))
-            .collect();
+        let mut refused: HashMap<Position, Rejection> =
+            refused.into_iter().map(|refused| (refused.position, refused.rejection)).collect();
         let mut keys = HashSet::new();
         for (number, chunk) in self.chunks.iter().enumerate() {
             for record in &chunk.parsed.records {
@@ -161,9 +151,7 @@ impl<'a> Batch<'a> {
 
     /// Removes chunks whose object is not open.
     pub(crate) fn discard(&mut self, stale: &[ChunkEntry]) {
-        let discarded = self
-            .chunks
-            .extract_if(.., |chunk| stale.contains(&chunk.parsed.entry));
+        let discarded = self.chunks.extract_if(.., |chunk| stale.contains(&chunk.parsed.entry));
         for chunk in discarded {
             chunk.chunk.log_span().in_scope(|| {
                 tracing::warn!("chunk discarded: its object is not open");
@@ -174,9 +162,7 @@ impl<'a> Batch<'a> {
 
     /// Removes chunks that were committed before.
     pub(crate) fn remove_repeated(&mut self, repeated: &[ChunkEntry]) {
-        let removed = self
-            .chunks
-            .extract_if(.., |chunk| repeated.contains(&chunk.parsed.entry));
+        let removed = self.chunks.extract_if(.., |chunk| repeated.contains(&chunk.parsed.entry));
         for chunk in removed {
             metrics::counter!(CHUNKS_REPEATED).increment(1);
             self.ended.push((chunk.parsed.entry, Outcome::Repeated));

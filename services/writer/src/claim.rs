@@ -54,10 +54,8 @@ fn apply(
     verdicts: &[Verdict],
 ) -> Vec<ChunkRows> {
     let superseded_by = superseded_by(chunks, winners, verdicts);
-    let mut by_chunk: Vec<Vec<Option<Verdict>>> = chunks
-        .iter()
-        .map(|chunk| vec![None; chunk.records.len()])
-        .collect();
+    let mut by_chunk: Vec<Vec<Option<Verdict>>> =
+        chunks.iter().map(|chunk| vec![None; chunk.records.len()]).collect();
     for ((chunk, record), verdict) in winners.iter().zip(verdicts) {
         by_chunk[*chunk][*record] = Some(*verdict);
     }

@@ -123,9 +123,7 @@ impl Committer {
             let Some(dataset) = self.dataset(&chunk.dataset) else {
                 continue;
             };
-            let batch = batches
-                .iter()
-                .position(|batch| batch.dataset.name == dataset.name);
+            let batch = batches.iter().position(|batch| batch.dataset.name == dataset.name);
             let batch = batch.unwrap_or_else(|| {
                 batches.push(Batch::new(dataset));
                 batches.len() - 1
@@ -172,11 +170,7 @@ impl Committer {
         batch: &mut Batch<'_>,
     ) -> Result<Option<Vec<ChunkRows>>, Error> {
         let is_claimed = epoch.claims(batch.dataset.name);
-        let kind = if is_claimed {
-            SpanKind::Client
-        } else {
-            SpanKind::Internal
-        };
+        let kind = if is_claimed { SpanKind::Client } else { SpanKind::Internal };
         let span = BatchSpan::begin(&kind, "claim", batch.queue_chunks());
         if is_claimed {
             span.set("db.system.name", "redis");
@@ -268,9 +262,7 @@ impl Committer {
         stale: &[ChunkEntry],
     ) -> Result<(), Error> {
         if stale.iter().any(|entry| entry.object >= epoch.base) {
-            self.ledger
-                .end_epoch(epoch.id, self.epochs.next_id().await)
-                .await?;
+            self.ledger.end_epoch(epoch.id, self.epochs.next_id().await).await?;
         }
         batch.discard(stale);
         Ok(())

@@ -113,9 +113,7 @@ fn changes(last: Option<&LastDedupStore>) -> u32 {
 
 impl StoreCheck {
     fn log(&self) {
-        let StoreInfo {
-            address, identity, ..
-        } = &self.store;
+        let StoreInfo { address, identity, .. } = &self.store;
         let last = self.last.as_ref();
         let their_address = last.and_then(|last| last.address.as_deref());
         let their_identity = last.and_then(|last| last.identity.as_deref());

@@ -31,10 +31,7 @@ impl Epochs {
     /// The epochs of a ledger and a dedup store; `seed` seeds the ids of new ones.
     #[must_use]
     pub fn new(ledger: Ledger, dedup: Arc<dyn Dedup>, seed: u64) -> Self {
-        let state = State {
-            current: None,
-            randomness: StdRng::seed_from_u64(seed),
-        };
+        let state = State { current: None, randomness: StdRng::seed_from_u64(seed) };
         Self {
             contention: Contention::new(ledger.clone(), dedup.clone()),
             ledger,
@@ -100,10 +97,7 @@ impl Epochs {
         let Some(current) = self.ledger.epoch().await? else {
             return Ok(());
         };
-        let ended: Vec<EpochId> = seen
-            .into_iter()
-            .filter(|id| *id != current.epoch.id)
-            .collect();
+        let ended: Vec<EpochId> = seen.into_iter().filter(|id| *id != current.epoch.id).collect();
         if !ended.is_empty() {
             let removed = self.dedup.forget(&ended).await.map_err(BeginError::Dedup)?;
             tracing::info!(removed, "entries of ended epochs removed");

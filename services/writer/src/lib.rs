@@ -99,11 +99,7 @@ impl Writer {
     /// before.
     pub async fn begin(&self, shutdown: &Shutdown) -> Result<(), Error> {
         let begin = self.worker(0).begin();
-        shutdown
-            .soft
-            .run_until_cancelled(begin)
-            .await
-            .unwrap_or(Ok(()))
+        shutdown.soft.run_until_cancelled(begin).await.unwrap_or(Ok(()))
     }
 
     /// Consumes chunks until the shutdown; chunks in flight are finished first.

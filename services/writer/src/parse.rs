@@ -51,10 +51,7 @@ impl ParsedRecord {
     /// Among the records of one id, that with the highest rank wins.
     #[must_use]
     pub fn rank(&self) -> Rank {
-        Rank {
-            version: self.row.version,
-            position: self.position,
-        }
+        Rank { version: self.row.version, position: self.position }
     }
 }
 
@@ -145,12 +142,7 @@ impl Lines {
     }
 
     fn reject(&mut self, line: u32, offset: u64, raw: &[u8], rejection: Rejection) {
-        self.parsed.rejected.push(RejectedLine {
-            line,
-            offset,
-            rejection,
-            raw: raw.to_vec(),
-        });
+        self.parsed.rejected.push(RejectedLine { line, offset, rejection, raw: raw.to_vec() });
     }
 
     fn reject_oversized(&mut self, chunk: &Chunk) {
@@ -224,11 +216,7 @@ mod tests {
     fn last_line_of_an_id_wins_and_other_lines_are_superseded() {
         let body = [product(1, "a"), product(2, "b"), product(1, "c")].join("\n");
         let parsed = parsed(&chunk(0, &body));
-        let lines: Vec<_> = parsed
-            .records
-            .iter()
-            .map(|record| record.position.line())
-            .collect();
+        let lines: Vec<_> = parsed.records.iter().map(|record| record.position.line()).collect();
         assert_eq!((lines, parsed.superseded), (vec![12, 11], 1));
     }
 
@@ -237,9 +225,7 @@ mod tests {
         let body = format!("{}\n\nnonsense\r\n{}", product(1, "a"), product(2, "b"));
         let parsed = parsed(&chunk(1000, &body));
         assert_eq!(parsed.records.len(), 2);
-        let [line] = &parsed.rejected[..] else {
-            panic!("{:?}", parsed.rejected)
-        };
+        let [line] = &parsed.rejected[..] else { panic!("{:?}", parsed.rejected) };
         assert_eq!(line.line, 12);
         assert_eq!(line.offset, 1000 + body.find("nonsense").unwrap() as u64);
         assert_eq!(line.raw, b"nonsense");
@@ -247,11 +233,7 @@ mod tests {
 
     #[test]
     fn carriage_returns_blank_lines_and_a_byte_order_mark_are_accepted() {
-        let body = format!(
-            "\u{feff}{}\r\n  \t\r\n\n{}\r\n",
-            product(1, "a"),
-            product(2, "b")
-        );
+        let body = format!("\u{feff}{}\r\n  \t\r\n\n{}\r\n", product(1, "a"), product(2, "b"));
         let parsed = parsed(&chunk(0, &body));
         assert_eq!((parsed.records.len(), parsed.rejected.len()), (2, 0));
         assert_eq!(parsed.blank, 2);
@@ -268,13 +250,8 @@ mod tests {
         let mut chunk = chunk(50, "{\"id\":1,\"tit");
         (chunk.oversized, chunk.end, chunk.lines) = (true, 5_000_000, 1);
         let parsed = parsed(&chunk);
-        let [line] = &parsed.rejected[..] else {
-            panic!("{:?}", parsed.rejected)
-        };
-        assert_eq!(
-            (line.line, line.offset, line.rejection.reason),
-            (10, 50, Reason::LineTooLong)
-        );
+        let [line] = &parsed.rejected[..] else { panic!("{:?}", parsed.rejected) };
+        assert_eq!((line.line, line.offset, line.rejection.reason), (10, 50, Reason::LineTooLong));
         assert_eq!(line.raw, b"{\"id\":1,\"tit");
     }
 

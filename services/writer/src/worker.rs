@@ -51,10 +51,7 @@ impl InFlight {
 
     /// The chunk, with the span of its processing as the parent of further spans.
     fn traced_chunk(&self) -> Chunk {
-        Chunk {
-            trace: self.span.context(),
-            ..self.chunk().clone()
-        }
+        Chunk { trace: self.span.context(), ..self.chunk().clone() }
     }
 }
 
@@ -124,13 +121,10 @@ impl Worker {
 
     async fn handle(&mut self, deliveries: Vec<Delivery>, ticket: Ticket) -> Result<(), Error> {
         let (committer, every) = (self.committer.clone(), self.settings.progress_every);
-        let known = deliveries
-            .into_iter()
-            .filter(|delivery| committer.has_dataset(&delivery.chunk));
-        let in_flight = known.map(|delivery| InFlight {
-            span: self.destination.processing(&delivery),
-            delivery,
-        });
+        let known =
+            deliveries.into_iter().filter(|delivery| committer.has_dataset(&delivery.chunk));
+        let in_flight = known
+            .map(|delivery| InFlight { span: self.destination.processing(&delivery), delivery });
         let (suspects, ordinary): (Vec<_>, Vec<_>) =
             in_flight.partition(|one| one.delivery.attempt > MAX_ORDINARY_DELIVERIES);
         let mut suspects = VecDeque::from(suspects);
@@ -186,9 +180,7 @@ impl Worker {
         // What is logged meanwhile concerns all of them; it is logged in the span of the first.
         let first = in_flight.first().map(|first| first.chunk().log_span());
         let committed = self.commit(in_flight, permit);
-        let committed = committed
-            .instrument(first.unwrap_or_else(tracing::Span::none))
-            .await;
+        let committed = committed.instrument(first.unwrap_or_else(tracing::Span::none)).await;
         metrics::gauge!(CHUNKS_IN_FLIGHT).decrement(as_f64(in_flight.len()));
         metrics::histogram!(CHUNK_SECONDS).record(begin.elapsed());
         committed
@@ -271,8 +263,7 @@ impl Worker {
         metrics::counter!(RETRIES, "part" => part).increment(1);
         for one in in_flight {
             let error = error.to_string();
-            one.span
-                .event("retry", [("part", part.into()), ("error", error.into())]);
+            one.span.event("retry", [("part", part.into()), ("error", error.into())]);
         }
         tracing::warn!(
             part,
@@ -323,18 +314,13 @@ async fn with_progress<'a, F: Future>(
 
 /// A lost acknowledgement does no harm: the chunk is redelivered, found committed and skipped.
 async fn acknowledge(in_flight: Vec<InFlight>) {
-    let acks = in_flight
-        .into_iter()
-        .map(|InFlight { delivery, span }| async move {
-            if let Err(error) = delivery.ack().await {
-                tracing::debug!(%error, "acknowledge chunk failed, it will be redelivered");
-                span.event(
-                    "lost acknowledgement",
-                    [("error", error.to_string().into())],
-                );
-            }
-            span.end();
-        });
+    let acks = in_flight.into_iter().map(|InFlight { delivery, span }| async move {
+        if let Err(error) = delivery.ack().await {
+            tracing::debug!(%error, "acknowledge chunk failed, it will be redelivered");
+            span.event("lost acknowledgement", [("error", error.to_string().into())]);
+        }
+        span.end();
+    });
     join_all(acks).await;
 }
 

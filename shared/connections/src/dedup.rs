@@ -39,11 +39,9 @@ impl DedupSettings {
         let url = required(self.redis.redis_url.as_ref(), "REDIS_URL", purpose)?;
         let url = url.parse("REDIS_URL")?;
         let redis = startup
-            .connect(
-                "the dedup store (REDIS_URL)",
-                jetline_dedup::Error::is_transient,
-                || Redis::connect(&url, &self.redis),
-            )
+            .connect("the dedup store (REDIS_URL)", jetline_dedup::Error::is_transient, || {
+                Redis::connect(&url, &self.redis)
+            })
             .await?;
         Ok(Arc::new(redis))
     }

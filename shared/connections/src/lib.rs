@@ -64,11 +64,9 @@ async fn connect_database(
     let checked = database::checked(url.expose()).context("DATABASE_URL is malformed")?;
     let connections = settings.database_connections;
     startup
-        .connect(
-            "the database (DATABASE_URL)",
-            jetline_store::Error::is_transient,
-            || database::connect(&checked, connections),
-        )
+        .connect("the database (DATABASE_URL)", jetline_store::Error::is_transient, || {
+            database::connect(&checked, connections)
+        })
         .await
         .with_context(|| format!("cannot connect to {url}"))
 }
@@ -95,11 +93,9 @@ pub async fn connect_queue(
         })
     }));
     let queue = startup
-        .connect(
-            "the queue (NATS_URL)",
-            jetline_queue::Error::is_transient,
-            || JetStream::connect(&servers, config, Some(own.clone())),
-        )
+        .connect("the queue (NATS_URL)", jetline_queue::Error::is_transient, || {
+            JetStream::connect(&servers, config, Some(own.clone()))
+        })
         .await?;
     Ok(Arc::new(queue))
 }

@@ -31,10 +31,7 @@ impl WithoutStore {
     }
 
     const fn new(mode: Mode) -> Self {
-        Self {
-            mode,
-            epochs_begun: AtomicU32::new(0),
-        }
+        Self { mode, epochs_begun: AtomicU32::new(0) }
     }
 
     fn verdict(&self) -> Verdict {

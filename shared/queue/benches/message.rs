@@ -18,11 +18,7 @@ fn main() {
         });
     });
     group.bench_function("decode", |bencher| {
-        bencher.iter_batched(
-            || encoded(&chunk),
-            message::chunk,
-            criterion::BatchSize::SmallInput,
-        );
+        bencher.iter_batched(|| encoded(&chunk), message::chunk, criterion::BatchSize::SmallInput);
     });
     group.finish();
     criterion.final_summary();

@@ -56,11 +56,7 @@ impl Queue for InProcess {
             .acquire_many_owned(bytes.max(1))
             .await
             .map_err(|_| Error::Closed)?;
-        self.shared.publish(Entry {
-            chunk,
-            attempts: 0,
-            _permits: permits,
-        });
+        self.shared.publish(Entry { chunk, attempts: 0, _permits: permits });
         Ok(Box::pin(future::ready(Ok(()))))
     }
 
@@ -91,10 +87,7 @@ impl Queue for InProcess {
     }
 
     fn destination(&self) -> Destination {
-        Destination {
-            system: "in_process",
-            name: "chunks".to_owned(),
-        }
+        Destination { system: "in_process", name: "chunks".to_owned() }
     }
 }
 
@@ -143,11 +136,8 @@ impl Shared {
             .map(|(order, mut held)| {
                 held.attempts += 1;
                 let (chunk, attempt) = (held.chunk.clone(), held.attempts);
-                let acker = InFlight {
-                    shared: Arc::clone(shared),
-                    order,
-                    held: Mutex::new(Some(held)),
-                };
+                let acker =
+                    InFlight { shared: Arc::clone(shared), order, held: Mutex::new(Some(held)) };
                 Delivery::new(chunk, attempt, Box::new(acker))
             })
             .collect()
@@ -184,10 +174,7 @@ struct InFlight {
 
 impl InFlight {
     fn take(&self) -> Option<Entry> {
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn put_back(&self) {

@@ -63,11 +63,7 @@ pub struct Delivery {
 impl Delivery {
     /// A delivery that is acknowledged through `acker`.
     pub fn new(chunk: Chunk, attempt: u64, acker: Box<dyn Acker>) -> Self {
-        Self {
-            chunk,
-            attempt,
-            acker,
-        }
+        Self { chunk, attempt, acker }
     }
 
     /// Acknowledges the chunk: it is not delivered again.

@@ -50,13 +50,11 @@ impl FromStr for Decimal {
 /// A number in unusual spelling: with an exponent, or with superfluous digits.
 fn exact(number: Number) -> Result<rust_decimal::Decimal, rust_decimal::Error> {
     let (coefficient, scale) =
-        number
-            .scaled(rust_decimal::Decimal::MAX_SCALE)
-            .ok_or(if number.has_fraction() {
-                rust_decimal::Error::Underflow
-            } else {
-                rust_decimal::Error::ExceedsMaximumPossibleValue
-            })?;
+        number.scaled(rust_decimal::Decimal::MAX_SCALE).ok_or(if number.has_fraction() {
+            rust_decimal::Error::Underflow
+        } else {
+            rust_decimal::Error::ExceedsMaximumPossibleValue
+        })?;
     rust_decimal::Decimal::try_from_i128_with_scale(coefficient, scale)
 }
 

@@ -125,10 +125,6 @@ impl Epoch {
     /// The object below which entries are trusted, if everything below `settled` is settled: `settled`, or none.
     #[must_use]
     pub fn trusted(&self, settled: ObjectId) -> ObjectId {
-        if settled >= self.recovery {
-            settled
-        } else {
-            ObjectId::default()
-        }
+        if settled >= self.recovery { settled } else { ObjectId::default() }
     }
 }

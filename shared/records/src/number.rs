@@ -100,9 +100,9 @@ fn read_exponent(text: &str) -> Option<i64> {
         return None;
     }
     // Clamped far below the limits of i64, so that later additions do not overflow.
-    let size = digits.bytes().fold(0_i64, |size, digit| {
-        (size * 10 + i64::from(digit - b'0')).min(i64::MAX / 16)
-    });
+    let size = digits
+        .bytes()
+        .fold(0_i64, |size, digit| (size * 10 + i64::from(digit - b'0')).min(i64::MAX / 16));
     Some(sign * size)
 }
 
@@ -194,10 +194,7 @@ mod tests {
             ("1.5", HasFraction),
             ("15e-1", HasFraction),
             ("1e-999999999999999999999", HasFraction),
-            (
-                "1.00000000000000000000000000000000000000000001",
-                HasFraction,
-            ),
+            ("1.00000000000000000000000000000000000000000001", HasFraction),
             (&format!("{nines}.5"), HasFraction),
             ("-9223372036854775809", OutOfRange),
             ("18446744073709551616", OutOfRange),

@@ -37,12 +37,7 @@ pub fn parse<R: Record>(line: &[u8]) -> Result<Row, Rejection> {
         let message = "a text holds the character U+0000";
         return Err(Rejection::new(Reason::NulCharacter, message));
     }
-    Ok(Row {
-        key,
-        version,
-        fingerprint,
-        values,
-    })
+    Ok(Row { key, version, fingerprint, values })
 }
 
 /// Parses a record without validating it. Numbers may have any spelling of JSON.
@@ -83,10 +78,7 @@ fn object_only(text: &str) -> Result<(), Rejection> {
         return Ok(());
     }
     Err(match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-        Ok(_) => Rejection::new(
-            Reason::WrongType,
-            "invalid type: sequence, expected an object",
-        ),
+        Ok(_) => Rejection::new(Reason::WrongType, "invalid type: sequence, expected an object"),
         Err(error) => Rejection::new(Reason::InvalidJson, error.to_string()),
     })
 }
@@ -117,11 +109,7 @@ fn field<R: Record>(text: &str) -> Option<String> {
 fn reason(error: &serde_json::Error) -> Reason {
     if error.classify() != Category::Data {
         let out_of_range = error.to_string().starts_with("number out of range");
-        return if out_of_range {
-            Reason::OutOfRange
-        } else {
-            Reason::InvalidJson
-        };
+        return if out_of_range { Reason::OutOfRange } else { Reason::InvalidJson };
     }
     let message = error.to_string();
     let starts = |prefix| message.starts_with(prefix);
@@ -200,10 +188,7 @@ mod tests {
         let line = GOOD.replace("\"id\":1,\"title\":\"t\"", "\"id\":1e2,\"title\":7");
         let (reason, message) = rejection(&line);
         assert_eq!(reason, Reason::WrongType);
-        assert_eq!(
-            message,
-            "title: invalid type: integer `7`, expected a string"
-        );
+        assert_eq!(message, "title: invalid type: integer `7`, expected a string");
     }
 
     #[test]
@@ -218,28 +203,16 @@ mod tests {
             (with("title", &nested("[", "]")), Reason::WrongType),
             (with("price", &nested("[", "]")), Reason::WrongType),
             (with("price", &nested("{\"a\":[", "]}")), Reason::WrongType),
-            (
-                with("id", &format!("\"{}\"", "\\u0001".repeat(long))),
-                Reason::WrongType,
-            ),
-            (
-                with("id", &format!("1.{}", "1".repeat(long))),
-                Reason::WrongType,
-            ),
+            (with("id", &format!("\"{}\"", "\\u0001".repeat(long))), Reason::WrongType),
+            (with("id", &format!("1.{}", "1".repeat(long))), Reason::WrongType),
             (with("price", &"1".repeat(long)), Reason::OutOfRange),
-            (
-                with("price", &format!("1e-{}", "1".repeat(long))),
-                Reason::OutOfRange,
-            ),
+            (with("price", &format!("1e-{}", "1".repeat(long))), Reason::OutOfRange),
             (
                 GOOD.replace('{', &format!("{{{}", "\"id\":1.0,".repeat(long))),
                 Reason::DuplicateField,
             ),
             (format!("{{{names}\"id\":1.5"), Reason::WrongType),
-            (
-                format!("{{\"{}\":nothing}}", "\u{1f600}".repeat(long)),
-                Reason::InvalidJson,
-            ),
+            (format!("{{\"{}\":nothing}}", "\u{1f600}".repeat(long)), Reason::InvalidJson),
         ] {
             let rejection = parse::<products::Model>(line.as_bytes()).unwrap_err();
             assert_eq!(rejection.reason, reason, "{line:.40}: {rejection:.200}");
@@ -262,10 +235,7 @@ mod tests {
             ("17".into(), Reason::WrongType),
             ("null".into(), Reason::WrongType),
             (r#"{"id":1}"#.into(), Reason::MissingField),
-            (
-                GOOD.replace("\"id\":1", "\"id\":1,\"id\":2"),
-                Reason::DuplicateField,
-            ),
+            (GOOD.replace("\"id\":1", "\"id\":1,\"id\":2"), Reason::DuplicateField),
             (with("id", r#""1""#), Reason::WrongType),
             (with("id", "1.5"), Reason::WrongType),
             (with("id", "1.00000000000000000000001"), Reason::WrongType),
@@ -281,10 +251,7 @@ mod tests {
             (with("id", &"9".repeat(100_000)), Reason::OutOfRange),
             (with("id", "-0"), Reason::OutOfRange),
             (with("title", "1e30"), Reason::WrongType),
-            (
-                GOOD.replace("\"id\":1", "\"id\":1.0,\"id\":1.0"),
-                Reason::DuplicateField,
-            ),
+            (GOOD.replace("\"id\":1", "\"id\":1.0,\"id\":1.0"), Reason::DuplicateField),
             (with("id", "0"), Reason::OutOfRange),
             (with("price", r#""7""#), Reason::WrongType),
             (with("price", "1e40"), Reason::OutOfRange),
@@ -310,10 +277,7 @@ mod tests {
     #[test]
     fn message_names_the_field() {
         let (_, message) = rejection(with("price", "\"7\""));
-        assert!(
-            message.starts_with("price: invalid type: string"),
-            "{message}"
-        );
+        assert!(message.starts_with("price: invalid type: string"), "{message}");
         let (_, message) = rejection(with("price", "-1"));
         assert_eq!(message, "price must not be below 0");
     }

@@ -12,10 +12,7 @@ impl ObjectId {
 
     /// The object with this number, or `None` if it does not fit 31 bits.
     pub fn new(number: i64) -> Option<Self> {
-        u32::try_from(number)
-            .ok()
-            .map(Self)
-            .filter(|id| *id <= Self::MAX)
+        u32::try_from(number).ok().map(Self).filter(|id| *id <= Self::MAX)
     }
 
     /// The number, as stored in the database.
@@ -109,10 +106,8 @@ mod tests {
 
     #[test]
     fn version_outranks_position() {
-        let rank = |version, line| Rank {
-            version,
-            position: Position::new(ObjectId::default(), line),
-        };
+        let rank =
+            |version, line| Rank { version, position: Position::new(ObjectId::default(), line) };
         assert!(rank(2, 1) > rank(1, 9));
         assert!(rank(2, 2) > rank(2, 1));
     }

@@ -59,11 +59,7 @@ pub struct Violation {
 
 impl From<Violation> for Rejection {
     fn from(violation: Violation) -> Self {
-        let Violation {
-            reason,
-            field,
-            rule,
-        } = violation;
+        let Violation { reason, field, rule } = violation;
         Self::new(reason, format!("{field} {rule}"))
     }
 }
@@ -100,10 +96,6 @@ pub mod check {
         if holds {
             return Ok(());
         }
-        Err(Violation {
-            reason,
-            field,
-            rule: message,
-        })
+        Err(Violation { reason, field, rule: message })
     }
 }

@@ -26,11 +26,7 @@ pub struct Dataset {
 
 impl DatasetVisitor for Vec<Dataset> {
     fn visit<R: Record>(&mut self) {
-        self.push(Dataset {
-            name: R::NAME,
-            table: Table::of::<R>(),
-            parse: parse::<R>,
-        });
+        self.push(Dataset { name: R::NAME, table: Table::of::<R>(), parse: parse::<R> });
     }
 }
 

@@ -77,9 +77,7 @@ impl FromStr for Reason {
         Self::ALL
             .into_iter()
             .find(|reason| reason.code() == code)
-            .ok_or_else(|| UnknownReason {
-                code: code.to_owned(),
-            })
+            .ok_or_else(|| UnknownReason { code: code.to_owned() })
     }
 }
 

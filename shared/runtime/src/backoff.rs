@@ -17,12 +17,7 @@ impl Backoff {
     /// Delays from `first` up to `cap`; equal seeds give equal delays.
     #[must_use]
     pub fn new(first: Duration, cap: Duration, seed: u64) -> Self {
-        Self {
-            first,
-            cap,
-            current: first,
-            randomness: SmallRng::seed_from_u64(seed),
-        }
+        Self { first, cap, current: first, randomness: SmallRng::seed_from_u64(seed) }
     }
 
     /// The next delay.
@@ -51,10 +46,7 @@ mod tests {
         let mut longest = FIRST;
         for _ in 0..20 {
             let delay = backoff.next_delay();
-            assert!(
-                longest / 2 <= delay && delay <= longest,
-                "{delay:?} of {longest:?}"
-            );
+            assert!(longest / 2 <= delay && delay <= longest, "{delay:?} of {longest:?}");
             longest = (longest * 2).min(CAP);
         }
     }

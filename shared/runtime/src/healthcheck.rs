@@ -42,13 +42,10 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 }
 
 async fn request(address: SocketAddr) -> anyhow::Result<()> {
-    let stream = TcpStream::connect(address)
-        .await
-        .context("no process listens there")?;
+    let stream = TcpStream::connect(address).await.context("no process listens there")?;
     let (mut requests, connection) = handshake(TokioIo::new(stream)).await?;
-    let request = Request::get("/readyz")
-        .header(HOST, address.to_string())
-        .body(Empty::<Bytes>::new())?;
+    let request =
+        Request::get("/readyz").header(HOST, address.to_string()).body(Empty::<Bytes>::new())?;
     let exchange = async {
         let response = requests.send_request(request).await?;
         let status = response.status();
@@ -105,9 +102,7 @@ mod tests {
 
     #[tokio::test]
     async fn process_that_is_not_ready_is_unhealthy_with_its_reason() {
-        let error = check(Err("the database is unavailable".to_owned()))
-            .await
-            .unwrap_err();
+        let error = check(Err("the database is unavailable".to_owned())).await.unwrap_err();
         assert!(error.contains("503"), "{error}");
         assert!(error.ends_with("the database is unavailable"), "{error}");
     }

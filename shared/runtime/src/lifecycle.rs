@@ -41,11 +41,7 @@ impl Shutdown {
     #[must_use]
     pub fn new() -> Self {
         let hard = CancellationToken::new();
-        Self {
-            soft: hard.child_token(),
-            hard,
-            tasks: TaskTracker::new(),
-        }
+        Self { soft: hard.child_token(), hard, tasks: TaskTracker::new() }
     }
 
     /// A shutdown that the first SIGINT or SIGTERM triggers, and a second signal or the deadline makes hard.

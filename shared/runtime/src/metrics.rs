@@ -43,9 +43,8 @@ pub const API_SECONDS: &str = "jetline_api_request_seconds";
 /// Ids per statement; label `dataset`.
 pub const API_BATCH_IDS: &str = "jetline_api_batch_ids";
 
-const SECONDS: [f64; 12] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
-];
+const SECONDS: [f64; 12] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 const IDS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 /// How often the recorder drains new samples into histograms; otherwise they accumulate while `/metrics` is not scraped.
@@ -65,12 +64,7 @@ pub fn install(shutdown: &Shutdown) -> anyhow::Result<PrometheusHandle> {
 
 async fn upkeep(handle: PrometheusHandle, shutdown: Shutdown) {
     let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
-    while shutdown
-        .hard
-        .run_until_cancelled(interval.tick())
-        .await
-        .is_some()
-    {
+    while shutdown.hard.run_until_cancelled(interval.tick()).await.is_some() {
         handle.run_upkeep();
     }
 }
@@ -78,23 +72,12 @@ async fn upkeep(handle: PrometheusHandle, shutdown: Shutdown) {
 fn describe() {
     describe_counter!(LINES, "Lines committed, by dataset and outcome");
     describe_counter!(REJECTS, "Rejected lines, by dataset and reason");
-    describe_counter!(
-        READ_BYTES,
-        Unit::Bytes,
-        "Bytes read from the source, as stored"
-    );
-    describe_counter!(
-        COMMITTED_BYTES,
-        Unit::Bytes,
-        "Bytes of lines in committed chunks"
-    );
+    describe_counter!(READ_BYTES, Unit::Bytes, "Bytes read from the source, as stored");
+    describe_counter!(COMMITTED_BYTES, Unit::Bytes, "Bytes of lines in committed chunks");
     describe_counter!(OBJECTS, "Objects that ended, by state");
     describe_counter!(CHUNKS_PUBLISHED, "Chunks that the queue acknowledged");
     describe_counter!(CHUNKS_COMMITTED, "Chunks committed");
-    describe_counter!(
-        CHUNKS_REPEATED,
-        "Delivered chunks that were already committed"
-    );
+    describe_counter!(CHUNKS_REPEATED, "Delivered chunks that were already committed");
     describe_gauge!(QUEUE_CHUNKS, "Chunks in the queue, by state");
     describe_gauge!(
         OBJECTS_LOADING,

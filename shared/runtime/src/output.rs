@@ -13,9 +13,7 @@ pub fn print(text: impl Display) -> anyhow::Result<()> {
 }
 
 fn write(output: &mut impl Write, text: &str) -> anyhow::Result<()> {
-    let written = output
-        .write_all(text.as_bytes())
-        .and_then(|()| output.flush());
+    let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),

@@ -39,12 +39,7 @@ impl StartupSettings {
             if !is_transient(&error) || begin.elapsed() + delay > self.startup_timeout {
                 return Err(error).with_context(|| format!("cannot start without {what}"));
             }
-            tracing::warn!(
-                error = &error as &dyn Error,
-                what,
-                ?delay,
-                "connect failed, retrying"
-            );
+            tracing::warn!(error = &error as &dyn Error, what, ?delay, "connect failed, retrying");
             tokio::time::sleep(delay).await;
         }
     }

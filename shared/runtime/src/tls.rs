@@ -13,10 +13,7 @@ pub fn certificates(file: &Path, setting: &str) -> Result<Vec<u8>, String> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(pem),
-        _ => Err(format!(
-            "{setting}: {} contains no certificates in PEM",
-            file.display()
-        )),
+        _ => Err(format!("{setting}: {} contains no certificates in PEM", file.display())),
     }
 }
 

@@ -58,10 +58,7 @@ impl Directory {
             if metadata.is_dir() {
                 return Self::at(found, files, false);
             }
-            match (
-                found.parent(),
-                found.file_name().and_then(|name| name.to_str()),
-            ) {
+            match (found.parent(), found.file_name().and_then(|name| name.to_str())) {
                 (Some(parent), Some(name)) if !files.is_glob() => {
                     Self::at(parent.to_owned(), Pattern::exact(name), true)
                 }
@@ -76,13 +73,7 @@ impl Directory {
             return Err(refused("list", &path, "its name is not UTF-8"));
         };
         let root = format!("file://{}", text.trim_end_matches('/'));
-        Ok(Self {
-            path,
-            root,
-            files,
-            is_file,
-            own: OwnDatabase::default(),
-        })
+        Ok(Self { path, root, files, is_file, own: OwnDatabase::default() })
     }
 
     /// Excludes the files of a database.
@@ -229,9 +220,5 @@ fn failed(action: &'static str, path: &Path, error: io::Error) -> Error {
 }
 
 fn refused(action: &'static str, path: &Path, reason: &str) -> Error {
-    Error::Refused {
-        action,
-        uri: format!("file://{}", path.display()),
-        reason: reason.to_owned(),
-    }
+    Error::Refused { action, uri: format!("file://{}", path.display()), reason: reason.to_owned() }
 }

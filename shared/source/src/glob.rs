@@ -47,9 +47,7 @@ impl Glob {
             |text: &str| braces::groups(text).find(|at| text[at.clone()].contains('/'));
         let paths = expanded(text, with_slash)?;
         let paths = paths.iter().map(|path| segments(path));
-        Ok(Self {
-            paths: paths.collect::<Result<_, _>>()?,
-        })
+        Ok(Self { paths: paths.collect::<Result<_, _>>()? })
     }
 
     pub(crate) fn matches(&self, key: &str) -> bool {

@@ -43,11 +43,7 @@ pub async fn open_without(
 ) -> Result<Arc<dyn Source>, Error> {
     Ok(match &location.place {
         Place::S3 { bucket, keys } => Arc::new(S3::connect(bucket, keys.clone(), config).await?),
-        Place::Local {
-            literal,
-            path,
-            files,
-        } => {
+        Place::Local { literal, path, files } => {
             let exact = match literal {
                 Some(literal) => directory::exists(literal).await?,
                 None => false,

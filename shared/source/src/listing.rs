@@ -21,8 +21,7 @@ pub struct Listing {
 
 impl Listing {
     pub(crate) fn in_order(mut self) -> Self {
-        self.objects
-            .sort_by(|a, b| (a.last_modified, &a.key).cmp(&(b.last_modified, &b.key)));
+        self.objects.sort_by(|a, b| (a.last_modified, &a.key).cmp(&(b.last_modified, &b.key)));
         self
     }
 }

@@ -48,11 +48,7 @@ impl FromStr for Location {
         } else {
             local(place)?
         };
-        Ok(Self {
-            dataset,
-            place,
-            text: text.to_owned(),
-        })
+        Ok(Self { dataset, place, text: text.to_owned() })
     }
 }
 
@@ -65,11 +61,7 @@ fn dataset(text: &str) -> Result<(Option<String>, &str), InvalidLocation> {
         return Err(InvalidLocation("the dataset before = is empty".into()));
     }
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if word.chars().all(is_word) {
-        Ok((Some(word.to_owned()), place))
-    } else {
-        Ok((None, text))
-    }
+    if word.chars().all(is_word) { Ok((Some(word.to_owned()), place)) } else { Ok((None, text)) }
 }
 
 fn s3(rest: &str) -> Result<Place, InvalidLocation> {
@@ -83,10 +75,7 @@ fn s3(rest: &str) -> Result<Place, InvalidLocation> {
                 .into(),
         ));
     }
-    Ok(Place::S3 {
-        bucket: bucket.to_owned(),
-        keys: glob(keys)?,
-    })
+    Ok(Place::S3 { bucket: bucket.to_owned(), keys: glob(keys)? })
 }
 
 fn file_url(text: &str) -> Result<String, InvalidLocation> {
@@ -95,12 +84,8 @@ fn file_url(text: &str) -> Result<String, InvalidLocation> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("? and # are written %3F and %23 in a file URL"));
     }
-    let path = url
-        .to_file_path()
-        .map_err(|()| wrong("the file URL names another host"))?;
-    path.into_os_string()
-        .into_string()
-        .map_err(|_| wrong("the path is not UTF-8"))
+    let path = url.to_file_path().map_err(|()| wrong("the file URL names another host"))?;
+    path.into_os_string().into_string().map_err(|_| wrong("the path is not UTF-8"))
 }
 
 fn local(text: &str) -> Result<Place, InvalidLocation> {
@@ -116,11 +101,7 @@ fn local(text: &str) -> Result<Place, InvalidLocation> {
     };
     let literal = (pattern.is_glob() || pattern.prefix() != text).then(|| path.clone());
     let Some(base) = pattern::base(text).filter(|_| pattern.is_glob()) else {
-        return Ok(Place::Local {
-            literal,
-            path: pattern.prefix().into(),
-            files: Pattern::all(),
-        });
+        return Ok(Place::Local { literal, path: pattern.prefix().into(), files: Pattern::all() });
     };
     let directory = Pattern::parse(&text[..base]).map(|base| base.prefix().to_owned());
     let directory = directory.unwrap_or_default();
@@ -205,12 +186,7 @@ mod tests {
 
     #[test]
     fn locations_are_shown_as_they_were_written() {
-        for text in [
-            "s3://shop/",
-            "products=s3://shop/in/*.gz",
-            "a/b",
-            "products=a/b/*.jsonl",
-        ] {
+        for text in ["s3://shop/", "products=s3://shop/in/*.gz", "a/b", "products=a/b/*.jsonl"] {
             assert_eq!(parse(text).to_string(), text);
         }
     }

@@ -43,10 +43,7 @@ fn bases(file: &Path) -> Vec<PathBuf> {
     };
     let other_path = fs::canonicalize(directory).ok();
     let other_path = other_path.and_then(|directory| Some(directory.join(file.file_name()?)));
-    other_path
-        .into_iter()
-        .chain(fs::canonicalize(file))
-        .collect()
+    other_path.into_iter().chain(fs::canonicalize(file)).collect()
 }
 
 /// Files by path, since one may be created while a directory is listed, and by device and inode, since a file may have

@@ -32,9 +32,7 @@ impl Pattern {
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         let (prefix, is_glob) = unescaped(text);
         let all_below = if text.ends_with('/') { "**" } else { "" };
-        let glob = is_glob
-            .then(|| Glob::parse(&format!("{text}{all_below}")))
-            .transpose()?;
+        let glob = is_glob.then(|| Glob::parse(&format!("{text}{all_below}"))).transpose()?;
         let has_other_name = is_glob || prefix != text;
         Ok(Self {
             text: text.to_owned(),
@@ -53,12 +51,7 @@ impl Pattern {
     /// A text without wildcards: a prefix, or only the key of that name if there is one.
     #[must_use]
     pub fn exact(text: &str) -> Self {
-        Self {
-            text: text.to_owned(),
-            prefix: text.to_owned(),
-            glob: None,
-            literal: None,
-        }
+        Self { text: text.to_owned(), prefix: text.to_owned(), glob: None, literal: None }
     }
 
     /// The common prefix of all keys that match.
@@ -215,10 +208,7 @@ mod tests {
         assert_eq!(fit("a/b", "a/b"), Some(Fit::Exact));
         assert_eq!(fit("a/b", "a/b.old"), Some(Fit::Matches));
         assert!(Fit::Exact > Fit::Below && Fit::Below > Fit::Matches);
-        assert_eq!(
-            Pattern::parse(r"in/a\[1]*").unwrap().listing_prefix(),
-            "in/a"
-        );
+        assert_eq!(Pattern::parse(r"in/a\[1]*").unwrap().listing_prefix(), "in/a");
     }
 
     #[test]
@@ -251,21 +241,12 @@ mod tests {
         assert_eq!(matched("in/**/_e.x", &keys), ["in/d/_e.x"]);
         assert_eq!(matched("in/[_b]*.x", &keys), ["in/b.x"]);
         assert_eq!(matched(r"in/\_a*", &keys), ["in/_a.x"]);
-        assert_eq!(
-            matched("{in/{_a,x},in/d/_e}.x", &keys),
-            ["in/_a.x", "in/d/_e.x"]
-        );
-        assert_eq!(
-            matched("in/{_,b}*.x", &keys),
-            ["in/_a.x", "in/b.x", "in/_c.x"]
-        );
+        assert_eq!(matched("{in/{_a,x},in/d/_e}.x", &keys), ["in/_a.x", "in/d/_e.x"]);
+        assert_eq!(matched("in/{_,b}*.x", &keys), ["in/_a.x", "in/b.x", "in/_c.x"]);
         assert_eq!(matched("in/[!b]*.x", &keys), [""; 0]);
         assert_eq!(matched("in/?a.x", &keys), [""; 0]);
         assert_eq!(matched("**", &keys), ["in/b.x"]);
-        assert_eq!(
-            matched("*/{.,_}c*", &["a/.c", "a/_cd", "a/xc"]),
-            ["a/.c", "a/_cd"]
-        );
+        assert_eq!(matched("*/{.,_}c*", &["a/.c", "a/_cd", "a/xc"]), ["a/.c", "a/_cd"]);
         assert_eq!(matched("*.x", &["a_.b.x", "ü.x", ".x"]), ["a_.b.x", "ü.x"]);
         assert_eq!(matched("{,a/}_b", &["_b", "a/_b", "x_b"]), ["_b", "a/_b"]);
     }

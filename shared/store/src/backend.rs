@@ -32,9 +32,7 @@ pub(crate) async fn lock(tx: &impl ConnectionTrait, lock: Lock) -> Result<(), Er
         Lock::EpochExclusive => ("pg_advisory_xact_lock", EPOCH_LOCK),
         Lock::Registration => ("pg_advisory_xact_lock", REGISTRATION_LOCK),
     };
-    execute(tx, "lock", &format!("SELECT {function}($1)"), [key.into()])
-        .await
-        .map(drop)
+    execute(tx, "lock", &format!("SELECT {function}($1)"), [key.into()]).await.map(drop)
 }
 
 /// The start time of the server, as an SQL text expression. It changes with a restore or a failover.
@@ -103,10 +101,7 @@ pub(crate) async fn query<T: sea_orm::FromQueryResult>(
     values: impl IntoIterator<Item = Value>,
 ) -> Result<Vec<T>, Error> {
     let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
-    let rows = db
-        .query_all_raw(statement)
-        .await
-        .map_err(|error| Error::classify(action, error))?;
+    let rows = db.query_all_raw(statement).await.map_err(|error| Error::classify(action, error))?;
     rows.iter()
         .map(|row| T::from_query_result(row, "").map_err(|error| Error::classify(action, error)))
         .collect()

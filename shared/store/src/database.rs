@@ -90,9 +90,7 @@ fn not_connected(url: &str, error: DbErr) -> Error {
 /// Fails on a database without the ledger's tables.
 pub async fn check_schema(db: &DatabaseConnection) -> Result<(), Error> {
     let sql = "SELECT COUNT(*) FROM epoch, objects, chunks, rejected_lines WHERE 1 = 0";
-    execute(db, "find the ledger's tables: run jetline-migrate", sql, [])
-        .await
-        .map(drop)
+    execute(db, "find the ledger's tables: run jetline-migrate", sql, []).await.map(drop)
 }
 
 /// Begins a transaction that will write: SQLite takes its lock at once, so that it cannot fail to get it half-way.

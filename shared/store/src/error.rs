@@ -197,11 +197,7 @@ fn class(error: &DbErr) -> Class {
     };
     match &**error {
         SqlxError::Database(error) => error.code().map_or(Class::Refused, |code| {
-            if code.len() == 5 {
-                postgres(&code)
-            } else {
-                sqlite(&code)
-            }
+            if code.len() == 5 { postgres(&code) } else { sqlite(&code) }
         }),
         SqlxError::Io(_)
         | SqlxError::PoolTimedOut
@@ -218,9 +214,8 @@ pub(crate) const UNAVAILABLE_CLASSES: [&str; 5] = ["08", "40", "53", "57", "58"]
 
 /// Lock not available, read-only transaction (a standby that is not promoted yet), idle-in-transaction or transaction
 /// timeout, unknown prepared statement, data corrupted, index corrupted.
-pub(crate) const UNAVAILABLE_CODES: [&str; 7] = [
-    "55P03", "25006", "25P03", "25P04", "26000", "XX001", "XX002",
-];
+pub(crate) const UNAVAILABLE_CODES: [&str; 7] =
+    ["55P03", "25006", "25P03", "25P04", "26000", "XX001", "XX002"];
 
 /// Classifies by SQLSTATE.
 fn postgres(code: &str) -> Class {

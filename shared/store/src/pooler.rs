@@ -51,9 +51,7 @@ pub async fn check(db: &DatabaseConnection) -> Result<(), Error> {
     };
     match timeout(CHECK_TIMEOUT, checked).await {
         Ok(Ok(true)) => Ok(()),
-        Ok(Ok(false)) => Err(Error::Pooler {
-            reason: NO_PREPARED_STATEMENTS,
-        }),
+        Ok(Ok(false)) => Err(Error::Pooler { reason: NO_PREPARED_STATEMENTS }),
         Ok(Err(error)) => Err(classify(error)),
         Err(_) => Err(classify(SqlxError::PoolTimedOut)),
     }

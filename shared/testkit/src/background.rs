@@ -30,9 +30,7 @@ impl Background {
         listener: net::TcpListener,
         serve: impl FnOnce(TcpListener) -> F + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let listener = {
@@ -50,11 +48,7 @@ impl Background {
             });
             runtime.shutdown_background();
         });
-        Ok(Self {
-            address,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -106,13 +106,7 @@ impl NatsServer {
             folder.path().join("nats.conf"),
             configuration(folder.path(), port, monitoring, &options)?,
         )?;
-        Ok(Self {
-            process: spawn(folder.path())?,
-            options,
-            port,
-            monitoring,
-            folder,
-        })
+        Ok(Self { process: spawn(folder.path())?, options, port, monitoring, folder })
     }
 
     /// Its URL, with user and password if required.
@@ -122,19 +116,14 @@ impl NatsServer {
             Some((user, password)) => format!("{user}:{password}@"),
             None => String::new(),
         };
-        let scheme = if self.options.tls.is_some() {
-            "tls"
-        } else {
-            "nats"
-        };
+        let scheme = if self.options.tls.is_some() { "tls" } else { "nats" };
         address(&format!("{scheme}://{user}127.0.0.1:{}", self.port))
     }
 
     /// The address of its monitoring endpoints, such as `/varz`, if enabled.
     #[must_use]
     pub fn monitoring(&self) -> Option<SocketAddr> {
-        self.monitoring
-            .map(|port| (Ipv4Addr::LOCALHOST, port).into())
+        self.monitoring.map(|port| (Ipv4Addr::LOCALHOST, port).into())
     }
 
     /// Its process id.
@@ -170,10 +159,7 @@ impl NatsServer {
                 let bytes = fs::read(&file)?;
                 let changed: Vec<u8> = bytes.iter().map(|byte| byte ^ 0x55).collect();
                 let (head, tail) = (bytes.len() / 4, bytes.len() / 2);
-                fs::write(
-                    &file,
-                    [&bytes[..head], &changed[head..tail], &bytes[tail..]].concat(),
-                )?;
+                fs::write(&file, [&bytes[..head], &changed[head..tail], &bytes[tail..]].concat())?;
             }
         }
         self.restart()
@@ -186,8 +172,7 @@ impl NatsServer {
 }
 
 fn address(url: &str) -> Url {
-    url.parse()
-        .unwrap_or_else(|error| panic!("{url} is not the URL of a NATS server: {error}"))
+    url.parse().unwrap_or_else(|error| panic!("{url} is not the URL of a NATS server: {error}"))
 }
 
 fn configuration(
@@ -202,10 +187,7 @@ fn configuration(
     ];
     if options.jetstream {
         let store = store(folder, options);
-        lines.push(format!(
-            "jetstream {{ store_dir: \"{}\" }}",
-            store.display()
-        ));
+        lines.push(format!("jetstream {{ store_dir: \"{}\" }}", store.display()));
     }
     if let Some((user, password)) = &options.user {
         let login = format!("user: \"{user}\", password: \"{password}\"");

@@ -63,9 +63,7 @@ impl PostgresServer {
         let password = format!("{:016x}", rand::random::<u64>());
         let mut server = Self {
             process: None,
-            directory: tempfile::Builder::new()
-                .prefix("jetline-postgres-")
-                .tempdir()?,
+            directory: tempfile::Builder::new().prefix("jetline-postgres-").tempdir()?,
             account: Account::instead_of_root()?,
             port,
             url: format!("postgres://{USER}:{password}@127.0.0.1:{port}/postgres"),
@@ -106,10 +104,7 @@ impl PostgresServer {
     /// Its log since the first start.
     #[must_use]
     pub fn output(&self) -> String {
-        self.process
-            .as_ref()
-            .map(Process::output)
-            .unwrap_or_default()
+        self.process.as_ref().map(Process::output).unwrap_or_default()
     }
 
     /// Stops it with a fast shutdown.
@@ -166,12 +161,7 @@ impl PostgresServer {
         }
         let mut initdb = self.command("initdb")?;
         initdb
-            .args([
-                "--auth=scram-sha-256",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--no-sync",
-            ])
+            .args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"])
             .args(["--username", USER])
             .arg("--pwfile")
             .arg(&password_file)
@@ -190,11 +180,7 @@ impl PostgresServer {
         let files = tls.write(self.directory.path())?;
         // It refuses a key that other users could read.
         fs::set_permissions(&files.key, Permissions::from_mode(0o600))?;
-        let clients = if tls.ask_clients {
-            " clientcert=verify-ca"
-        } else {
-            ""
-        };
+        let clients = if tls.ask_clients { " clientcert=verify-ca" } else { "" };
         let rule = format!("hostssl all all 127.0.0.1/32 scram-sha-256{clients}\n");
         fs::write(self.data().join("pg_hba.conf"), rule)?;
         for (name, file) in [

@@ -85,11 +85,7 @@ impl Process {
             .stderr(out)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        Ok(Self {
-            child,
-            name,
-            log: log.to_owned(),
-        })
+        Ok(Self { child, name, log: log.to_owned() })
     }
 
     /// Waits until the port of 127.0.0.1 is open; fails if the process has ended.
@@ -112,11 +108,7 @@ impl Process {
                 bail!("{} ended with {status}: {}", self.name, self.output());
             }
             if begin.elapsed() > START_TIMEOUT {
-                bail!(
-                    "timeout waiting until {} {what}: {}",
-                    self.name,
-                    self.output()
-                );
+                bail!("timeout waiting until {} {what}: {}", self.name, self.output());
             }
             thread::sleep(POLL_INTERVAL);
         }
@@ -147,11 +139,7 @@ impl Process {
                 return Ok(status);
             }
             if begin.elapsed() > timeout {
-                bail!(
-                    "{} still runs after {timeout:?}: {}",
-                    self.name,
-                    self.output()
-                );
+                bail!("{} still runs after {timeout:?}: {}", self.name, self.output());
             }
             thread::sleep(POLL_INTERVAL);
         }

@@ -68,11 +68,7 @@ pub struct Proxy {
 impl Proxy {
     /// Starts a proxy without a toxic.
     pub fn start(target: SocketAddr) -> anyhow::Result<Self> {
-        let (state, seen) = watch::channel(LinkState {
-            toxic: Toxic::None,
-            resets: 0,
-            target,
-        });
+        let (state, seen) = watch::channel(LinkState { toxic: Toxic::None, resets: 0, target });
         let counts = Arc::<Counts>::default();
         let counted = Arc::clone(&counts);
         Ok(Self {

@@ -20,8 +20,7 @@ const ATTEMPTS: u32 = 500;
 #[must_use]
 pub fn shared() -> Url {
     let url = server("JETLINE_TEST_REDIS");
-    url.parse()
-        .unwrap_or_else(|error| panic!("JETLINE_TEST_REDIS is not a URL: {error}"))
+    url.parse().unwrap_or_else(|error| panic!("JETLINE_TEST_REDIS is not a URL: {error}"))
 }
 
 /// A unique key prefix.
@@ -79,14 +78,9 @@ impl RedisServer {
             Some(password) => format!(":{password}@"),
             None => String::new(),
         };
-        let scheme = if self.options.tls.is_some() {
-            "rediss"
-        } else {
-            "redis"
-        };
+        let scheme = if self.options.tls.is_some() { "rediss" } else { "redis" };
         let url = format!("{scheme}://{user}127.0.0.1:{}", self.port);
-        url.parse()
-            .unwrap_or_else(|error| panic!("{url} is not a URL: {error}"))
+        url.parse().unwrap_or_else(|error| panic!("{url} is not a URL: {error}"))
     }
 
     /// Its process id.
@@ -165,24 +159,14 @@ impl RedisServer {
             thread::sleep(Duration::from_millis(20));
             answer = self.process_id();
         }
-        let (asked, own) = (
-            answer.context("redis-server is not ready")?,
-            self.process.id(),
-        );
-        ensure!(
-            asked == own,
-            "port {} was taken by process {asked}",
-            self.port
-        );
+        let (asked, own) = (answer.context("redis-server is not ready")?, self.process.id());
+        ensure!(asked == own, "port {} was taken by process {asked}", self.port);
         Ok(())
     }
 
     fn process_id(&self) -> anyhow::Result<u32> {
         let info: redis::InfoDict = redis::cmd("INFO").query(&mut self.connection()?)?;
-        ensure!(
-            info.get::<u8>("loading") == Some(0),
-            "redis-server is loading"
-        );
+        ensure!(info.get::<u8>("loading") == Some(0), "redis-server is loading");
         info.get("process_id").context("INFO names no process")
     }
 }
@@ -191,11 +175,7 @@ fn spawn(folder: &TempDir, port: u16, options: &RedisOptions) -> anyhow::Result<
     let mut command = Command::new(program("redis-server")?);
     command
         .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .arg(if options.tls.is_some() {
-            "--tls-port"
-        } else {
-            "--port"
-        })
+        .arg(if options.tls.is_some() { "--tls-port" } else { "--port" })
         .arg(port.to_string())
         .arg("--dir")
         .arg(folder.path());

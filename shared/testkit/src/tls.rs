@@ -65,12 +65,7 @@ impl Authority {
     /// A certificate for a server with other names.
     pub fn server_named(&self, names: &[&str]) -> anyhow::Result<ServerTls> {
         let (certificate, key) = self.certify(names)?;
-        Ok(ServerTls {
-            certificate,
-            key,
-            authority: self.issuer.pem(),
-            ask_clients: false,
-        })
+        Ok(ServerTls { certificate, key, authority: self.issuer.pem(), ask_clients: false })
     }
 
     /// The files of a certificate and its key for a client.
@@ -87,9 +82,7 @@ impl Authority {
         let names: Vec<_> = names.iter().map(ToString::to_string).collect();
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(names)?;
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "jetline");
+        params.distinguished_name.push(DnType::CommonName, "jetline");
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok((certificate.pem(), key.serialize_pem()))
     }
@@ -119,9 +112,8 @@ impl ServerTls {
         let certificates: Vec<_> = CertificateDer::pem_slice_iter(self.certificate.as_bytes())
             .collect::<Result<_, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())?;
-        let config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(certificates, key)?;
+        let config =
+            ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key)?;
         Ok(Arc::new(config))
     }
 }

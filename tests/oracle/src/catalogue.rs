@@ -24,10 +24,7 @@ pub fn lines(seed: u64, count: usize, ids: i64) -> Vec<u8> {
     let mut randomness = StdRng::seed_from_u64(seed);
     let mut content = Vec::new();
     for _ in 0..count {
-        let (id, state) = (
-            randomness.random_range(1..=ids),
-            randomness.random_range(0..4),
-        );
+        let (id, state) = (randomness.random_range(1..=ids), randomness.random_range(0..4));
         content.extend_from_slice(line(id, state).as_bytes());
         content.push(b'\n');
     }
@@ -40,10 +37,7 @@ pub fn lines_with_bad_ones(seed: u64, count: usize, ids: i64, every: usize) -> V
     let bad = bad_lines();
     let mut bad = bad.iter().cycle();
     let mut content = Vec::new();
-    for (number, line) in lines(seed, count, ids)
-        .split_inclusive(|b| *b == b'\n')
-        .enumerate()
-    {
+    for (number, line) in lines(seed, count, ids).split_inclusive(|b| *b == b'\n').enumerate() {
         content.extend_from_slice(line);
         if number % every == 0 {
             content.extend_from_slice(bad.next().unwrap());

@@ -87,11 +87,7 @@ impl Difference {
     /// A difference of one line.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
         let what = what.into();
-        Self {
-            kind,
-            lines: 1,
-            what,
-        }
+        Self { kind, lines: 1, what }
     }
 }
 
@@ -135,12 +131,9 @@ impl DatabaseState {
 
     /// Objects that are not done, except for allowed ones.
     pub fn not_done(&self, may_be_so: impl Fn(&Object) -> bool) -> Vec<Difference> {
-        let open = self
-            .objects
-            .iter()
-            .filter(|object| object.state != "done" && !may_be_so(object));
-        open.map(|object| Difference::new(Kind::Wrong, format!("not done: {object:?}")))
-            .collect()
+        let open =
+            self.objects.iter().filter(|object| object.state != "done" && !may_be_so(object));
+        open.map(|object| Difference::new(Kind::Wrong, format!("not done: {object:?}"))).collect()
     }
 
     /// Differences of rows, rejected lines and counts from the fold. For an object that was read in part it is not known
@@ -150,10 +143,8 @@ impl DatabaseState {
         expected: &Expected,
         is_read_in_part: impl Fn(&Object) -> bool,
     ) -> Vec<Difference> {
-        let (part, whole): (Vec<&Object>, Vec<&Object>) = self
-            .objects
-            .iter()
-            .partition(|object| is_read_in_part(object));
+        let (part, whole): (Vec<&Object>, Vec<&Object>) =
+            self.objects.iter().partition(|object| is_read_in_part(object));
         let mut differences = self.wrong_rows(&expected.rows);
         differences.extend(self.wrong_counts(&whole, expected));
         differences.extend(wrong_parts(&part, expected));
@@ -180,9 +171,7 @@ impl DatabaseState {
     #[must_use]
     pub fn wrong_rows(&self, expected: &BTreeMap<i64, Product>) -> Vec<Difference> {
         let ids: BTreeSet<&i64> = self.rows.keys().chain(expected.keys()).collect();
-        let pairs = ids
-            .into_iter()
-            .map(|id| (id, self.rows.get(id), expected.get(id)));
+        let pairs = ids.into_iter().map(|id| (id, self.rows.get(id), expected.get(id)));
         let wrong = pairs.filter(|(_, row, must_be)| row != must_be);
         wrong
             .map(|(id, row, must_be)| match (row, must_be) {
@@ -201,10 +190,7 @@ impl DatabaseState {
         let mut found = BTreeSet::new();
         for (reject, message) in &self.rejects {
             let mut report = |kind, what| {
-                differences.push(Difference::new(
-                    kind,
-                    format!("{what}: {}", describe(reject)),
-                ));
+                differences.push(Difference::new(kind, format!("{what}: {}", describe(reject))));
             };
             if !found.insert(reject) {
                 report(Kind::Doubled, "rejected twice");
@@ -286,13 +272,7 @@ fn of(object: &Object, expected: &Expected) -> Option<(i64, i64)> {
 fn describe(reject: &Reject) -> String {
     let raw = String::from_utf8_lossy(&reject.raw);
     let raw: String = raw.chars().take(MAX_SHOWN_CHARS).collect();
-    let Reject {
-        object,
-        line,
-        offset,
-        reason,
-        ..
-    } = reject;
+    let Reject { object, line, offset, reason, .. } = reject;
     let bytes = reject.raw.len();
     format!("object {object}, line {line} at {offset}, {reason}, {bytes} bytes: {raw}")
 }
@@ -364,10 +344,7 @@ mod tests {
         let mut state = state();
         change(&mut state);
         let differences = state.differences(&expected());
-        differences
-            .iter()
-            .map(|difference| difference.kind)
-            .collect()
+        differences.iter().map(|difference| difference.kind).collect()
     }
 
     fn kinds_of_object(change: impl FnOnce(&mut Object)) -> Vec<Kind> {
@@ -381,34 +358,18 @@ mod tests {
 
     #[test]
     fn every_count_of_an_object_is_compared() {
-        assert_eq!(
-            kinds_of_object(|object| object.state = "failed".to_owned()),
-            [Kind::Wrong]
-        );
-        assert_eq!(
-            kinds_of_object(|object| object.updated = 1),
-            [Kind::Doubled]
-        );
-        assert_eq!(
-            kinds_of_object(|object| object.inserted = 0),
-            [Kind::Lost, Kind::Wrong]
-        );
+        assert_eq!(kinds_of_object(|object| object.state = "failed".to_owned()), [Kind::Wrong]);
+        assert_eq!(kinds_of_object(|object| object.updated = 1), [Kind::Doubled]);
+        assert_eq!(kinds_of_object(|object| object.inserted = 0), [Kind::Lost, Kind::Wrong]);
         assert_eq!(
             kinds_of_object(|object| (object.rejected, object.updated) = (0, 1)),
             [Kind::Wrong]
         );
-        assert_eq!(
-            kinds_of_object(|object| object.total_lines = None),
-            [Kind::Wrong]
-        );
+        assert_eq!(kinds_of_object(|object| object.total_lines = None), [Kind::Wrong]);
         assert_eq!(kinds_of_object(|object| object.id = 2), [Kind::Wrong]);
         let again = |state: &mut DatabaseState| {
             let object = state.objects[0].clone();
-            state.objects.push(Object {
-                id: 2,
-                inserted: 0,
-                ..object
-            });
+            state.objects.push(Object { id: 2, inserted: 0, ..object });
         };
         assert_eq!(kinds(again), [Kind::Wrong, Kind::Wrong]);
     }
@@ -448,18 +409,9 @@ mod tests {
 
     #[test]
     fn rejects_are_compared_with_their_positions() {
-        assert_eq!(
-            kinds(|state| state.rejects.clear()),
-            [Kind::Wrong, Kind::Lost]
-        );
-        assert_eq!(
-            kinds(|state| state.rejects[0].0.offset += 1),
-            [Kind::Wrong, Kind::Lost]
-        );
-        assert_eq!(
-            kinds(|state| state.rejects.extend(state.rejects.clone())),
-            [Kind::Doubled]
-        );
+        assert_eq!(kinds(|state| state.rejects.clear()), [Kind::Wrong, Kind::Lost]);
+        assert_eq!(kinds(|state| state.rejects[0].0.offset += 1), [Kind::Wrong, Kind::Lost]);
+        assert_eq!(kinds(|state| state.rejects.extend(state.rejects.clone())), [Kind::Doubled]);
         assert_eq!(kinds(|state| state.rejects[0].1.clear()), [Kind::Wrong]);
     }
 }

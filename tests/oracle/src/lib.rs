@@ -80,10 +80,7 @@ pub fn fold<T: AsRef<[u8]>>(objects: &[T]) -> Expected {
 
 /// Like `fold`, with a database that refuses rows.
 pub fn fold_refusing<T: AsRef<[u8]>>(objects: &[T], refusal: Option<Refusal>) -> Expected {
-    let mut expected = Expected {
-        refusal,
-        ..Expected::default()
-    };
+    let mut expected = Expected { refusal, ..Expected::default() };
     for object in objects {
         expected.add(object.as_ref());
     }
@@ -110,11 +107,7 @@ impl Expected {
                 _ => text,
             };
             let text = unmarked(line.strip_suffix(b"\r").unwrap_or(line));
-            let parsed = if is_long {
-                Err("line_too_long")
-            } else {
-                parse(text)
-            };
+            let parsed = if is_long { Err("line_too_long") } else { parse(text) };
             if is_long || !text.trim_ascii().is_empty() {
                 accepted += 1;
                 let reject = |reason: &str| Reject {
@@ -157,15 +150,7 @@ impl Expected {
     }
 }
 
-const FIELDS: [&str; 7] = [
-    "id",
-    "title",
-    "price",
-    "category",
-    "brand",
-    "url",
-    "description",
-];
+const FIELDS: [&str; 7] = ["id", "title", "price", "category", "brand", "url", "description"];
 
 /// Parses a line with at most one error: with several, the reported reason is not defined.
 fn parse(line: &[u8]) -> Result<Product, &'static str> {
@@ -206,25 +191,16 @@ fn id(value: &Value, fields: &[(String, Box<RawValue>)]) -> Result<i64, &'static
 /// An integer in any spelling: its digits, with the decimal point shifted.
 fn whole(token: &str) -> Result<i64, &'static str> {
     let (number, exponent) = token.split_once(['e', 'E']).unwrap_or((token, "0"));
-    let (sign, number) = number
-        .strip_prefix('-')
-        .map_or(("", number), |number| ("-", number));
+    let (sign, number) = number.strip_prefix('-').map_or(("", number), |number| ("-", number));
     let (before, behind) = number.split_once('.').unwrap_or((number, ""));
     let digits = format!("{before}{behind}");
     let is_of_weight = |digit| digit != '0';
     let (Some(first), Some(last)) = (digits.find(is_of_weight), digits.rfind(is_of_weight)) else {
         return Ok(0);
     };
-    let far = if exponent.starts_with('-') {
-        i64::MIN / 2
-    } else {
-        i64::MAX / 2
-    };
+    let far = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
     let point = i64::try_from(before.len()).unwrap() + exponent.parse().unwrap_or(far);
-    let (length, leading) = (
-        i64::try_from(last).unwrap() + 1,
-        i64::try_from(first).unwrap(),
-    );
+    let (length, leading) = (i64::try_from(last).unwrap() + 1, i64::try_from(first).unwrap());
     if length > point {
         return Err("wrong_type");
     }
@@ -239,11 +215,7 @@ fn whole(token: &str) -> Result<i64, &'static str> {
 /// Prices here have few digits: a float represents them exactly.
 fn price(value: &Value) -> Result<String, &'static str> {
     let price = value.as_f64().ok_or("wrong_type")?;
-    if (0.0..1e12).contains(&price) {
-        Ok(price.to_string())
-    } else {
-        Err("out_of_range")
-    }
+    if (0.0..1e12).contains(&price) { Ok(price.to_string()) } else { Err("out_of_range") }
 }
 
 fn text_of(value: &Value, must_say_something: bool) -> Result<String, &'static str> {
@@ -309,10 +281,8 @@ fn line(id: i64, title: &str) -> String {
 
 #[test]
 fn last_line_that_the_database_accepts_wins() {
-    let refusal = Refusal {
-        refuses: |product| product.title == "no",
-        reason: "refused_by_database",
-    };
+    let refusal =
+        Refusal { refuses: |product| product.title == "no", reason: "refused_by_database" };
     let objects = [
         [line(1, "a"), line(1, "no"), line(2, "no")].join("\n"),
         [line(2, "b"), line(2, "no"), line(2, "no")].join("\n"),
@@ -339,9 +309,6 @@ fn last_line_wins_and_every_line_is_counted() {
     assert_eq!(expected.rows[&2].price, "1.5");
     let rejects: Vec<_> = expected.rejects.iter().collect();
     assert_eq!((rejects[0].object, rejects[0].line), (1, 3));
-    assert_eq!(
-        usize::try_from(rejects[0].offset).ok(),
-        first.find("nonsense")
-    );
+    assert_eq!(usize::try_from(rejects[0].offset).ok(), first.find("nonsense"));
     assert_eq!(rejects[1].reason, "out_of_range");
 }

@@ -82,11 +82,7 @@ fn a_part_gives_a_part(name: &str, content: &[u8], cut_off: usize, length: u8) {
     }
     assert!(content.starts_with(&read.content));
     let is_whole = cut_off == 0 || left == 0;
-    let end = if is_whole {
-        End::Complete
-    } else {
-        End::Truncated
-    };
+    let end = if is_whole { End::Complete } else { End::Truncated };
     assert_eq!(read.end, end);
 }
 
@@ -106,11 +102,7 @@ fn compressed(name: &str, content: &[u8]) -> Vec<u8> {
 
 fn read(name: &str, stored: &[u8], lengths: &[u8]) -> Read {
     let blocks = blocks(stored, lengths).into_iter().map(Ok);
-    let mut blocks = Box::pin(decode(
-        name,
-        stream::iter(blocks).boxed(),
-        DEFAULT_WINDOW_LOG,
-    ));
+    let mut blocks = Box::pin(decode(name, stream::iter(blocks).boxed(), DEFAULT_WINDOW_LOG));
     let mut content = Vec::new();
     block_on(async {
         while let Some(block) = blocks.next().await {

@@ -116,8 +116,5 @@ fn number_comes_back(line: &[u8]) {
     let float = |text: &[u8]| serde_json::from_slice::<f64>(text).expect("it is a number");
     let (before, after) = (float(line), float(digits.as_bytes()));
     let difference = (before - after).abs();
-    assert!(
-        difference <= before.abs() * 1e-15,
-        "{before} became {after}"
-    );
+    assert!(difference <= before.abs() * 1e-15, "{before} became {after}");
 }

@@ -6,23 +6,11 @@ use jetline_source::Location;
 use jetline_store::database;
 use url::Url;
 
-const SCHEMES: [&str; 8] = [
-    "postgres",
-    "postgresql",
-    "nats",
-    "tls",
-    "redis",
-    "rediss",
-    "http",
-    "s3",
-];
+const SCHEMES: [&str; 8] =
+    ["postgres", "postgresql", "nats", "tls", "redis", "rediss", "http", "s3"];
 
-const PLACES: [&str; 4] = [
-    "127.0.0.1:5432/shop",
-    "host:port/0",
-    "host/0?sslmode=require&pool=5",
-    "",
-];
+const PLACES: [&str; 4] =
+    ["127.0.0.1:5432/shop", "host:port/0", "host/0?sslmode=require&pool=5", ""];
 
 /// The part of every password that must never be shown.
 const SECRET: &str = "hunter2";

@@ -119,19 +119,12 @@ impl Case<'_> {
             let alone = cut.oversized || next.oversized;
             let is_full = cut.lines >= self.limits.chunk_lines;
             let line = lines(&next.body).next().map_or(0, <[u8]>::len);
-            assert!(
-                alone || is_full || line > room,
-                "{next:?} fits the chunk before it"
-            );
+            assert!(alone || is_full || line > room, "{next:?} fits the chunk before it");
         }
     }
 
     fn is_within_limits(&self, cut: &RawChunk) {
-        let Limits {
-            chunk_bytes,
-            chunk_lines,
-            max_line_bytes,
-        } = self.limits;
+        let Limits { chunk_bytes, chunk_lines, max_line_bytes } = self.limits;
         let content = self.between(cut.start, cut.end);
         let longest = lines(content).map(|line| bare(line).len()).max();
         let longest = longest.expect("a chunk has lines");
@@ -176,10 +169,7 @@ impl Case<'_> {
 
     fn lose_no_whole_line_when_damaged(&self, lengths: &[u8]) {
         let whole = self.content.iter().rposition(|byte| *byte == b'\n');
-        let undamaged = Case {
-            content: &self.content[..whole.map_or(0, |at| at + 1)],
-            ..*self
-        };
+        let undamaged = Case { content: &self.content[..whole.map_or(0, |at| at + 1)], ..*self };
         let (kept, _) = self.cuts(lengths, Splitter::truncate);
         assert_eq!(kept, undamaged.cuts(lengths, Splitter::finish).0);
     }

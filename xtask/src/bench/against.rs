@@ -18,11 +18,8 @@ pub(super) fn compare(
 ) -> anyhow::Result<()> {
     let programs: [&Path; 2] = [&bench.programs, other];
     let names = programs.map(|programs| programs.display().to_string());
-    let sides = programs.map(|programs| Bench {
-        programs: programs.to_owned(),
-        runs: 1,
-        ..bench.clone()
-    });
+    let sides =
+        programs.map(|programs| Bench { programs: programs.to_owned(), runs: 1, ..bench.clone() });
     let mut measured: BTreeMap<String, [Vec<Run>; 2]> = BTreeMap::new();
     for turn in 0..turns {
         for benchmark in benchmarks {

@@ -35,20 +35,14 @@ pub(super) fn small_objects(bench: &Bench) -> Outcome {
 
 pub(super) fn next_day(bench: &Bench) -> Outcome {
     let changed = Some(1);
-    let second = generate::Arguments {
-        changed,
-        ..bench.lines()
-    };
+    let second = generate::Arguments { changed, ..bench.lines() };
     let what = "after the same records were loaded; 1 % of them changed since";
     load_days(bench, what, &[bench.lines(), second])
 }
 
 /// Loads the files of a day, or of two; those of the last day are measured.
 fn load_days(bench: &Bench, what: &str, days: &[generate::Arguments]) -> Outcome {
-    let days = days
-        .iter()
-        .map(Data::get)
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let days = days.iter().map(Data::get).collect::<anyhow::Result<Vec<_>>>()?;
     let jobs = days.iter().zip(["first-day", "second-day"]);
     let jobs = jobs.map(|(data, prefix)| job(bench, data, prefix));
     let jobs: Vec<Job> = jobs.collect();
@@ -61,23 +55,14 @@ pub(super) fn reload(bench: &Bench) -> Outcome {
     let data = Data::get(&bench.lines())?;
     let first = job(bench, &data, "files");
     // Without a writer: there is nothing to write, and if there was, the fetcher would wait for it in vain.
-    let again = Job {
-        writers: 0,
-        ..first
-    };
+    let again = Job { writers: 0, ..first };
     let same_files = || {
         let run = load_last(bench, &[first, again])?;
         Ok(Run { work: None, ..run })
     };
     let new_keys = || load_last(bench, &[first, job(bench, &data, "copies")]);
-    let cases = vec![
-        case("the same files", same_files),
-        case("new keys", new_keys),
-    ];
-    let what = format!(
-        "{}, after they were loaded and the tables vacuumed",
-        data.description
-    );
+    let cases = vec![case("the same files", same_files), case("new keys", new_keys)];
+    let what = format!("{}, after they were loaded and the tables vacuumed", data.description);
     Ok((what, bench.measure(cases)?))
 }
 
@@ -98,24 +83,15 @@ pub(super) fn large_object(bench: &Bench) -> Outcome {
     };
     let (one, four) = (data(1)?, data(4)?);
     let load = |data| load_last(bench, &[job(bench, data, "files")]);
-    let cases = vec![
-        case("one object", || load(&one)),
-        case("four objects", || load(&four)),
-    ];
-    let what = format!(
-        "{}, and the same lines in 4 files, into an empty table",
-        one.description
-    );
+    let cases = vec![case("one object", || load(&one)), case("four objects", || load(&four))];
+    let what = format!("{}, and the same lines in 4 files, into an empty table", one.description);
     Ok((what, bench.measure(cases)?))
 }
 
 pub(super) fn scaling(bench: &Bench) -> Outcome {
     let data = Data::get(&bench.lines())?;
     let measure = |writers| {
-        let job = Job {
-            writers,
-            ..job(bench, &data, "files")
-        };
+        let job = Job { writers, ..job(bench, &data, "files") };
         case(&count(writers, "writer"), move || load_last(bench, &[job]))
     };
     let what = format!("{}, into an empty table", data.description);
@@ -137,8 +113,7 @@ pub(super) fn dedup_memory(bench: &Bench) -> Outcome {
         let before = used_memory(&servers.redis)?;
         let mut run = servers.run(&job(bench, data, "files"))?;
         let bytes = used_memory(&servers.redis)?.saturating_sub(before);
-        run.figures
-            .insert("bytes a record", number(bytes) / number(data.ids));
+        run.figures.insert("bytes a record", number(bytes) / number(data.ids));
         Ok(run)
     };
     let cases = vec![
@@ -151,21 +126,15 @@ pub(super) fn dedup_memory(bench: &Bench) -> Outcome {
 }
 
 fn used_memory(redis: &RedisServer) -> anyhow::Result<u64> {
-    let info: InfoDict = redis::cmd("INFO")
-        .arg("memory")
-        .query(&mut redis.connection()?)?;
-    info.get("used_memory")
-        .context("Redis does not say how much memory it uses")
+    let info: InfoDict = redis::cmd("INFO").arg("memory").query(&mut redis.connection()?)?;
+    info.get("used_memory").context("Redis does not say how much memory it uses")
 }
 
 /// One process, SQLite, no server: what a first `cargo run` does.
 pub(super) fn embedded(bench: &Bench) -> Outcome {
     let data = Data::get(&bench.lines())?;
     let cases = vec![case("jetline --exit", || load_embedded(bench, &data))];
-    let what = format!(
-        "{}, from a directory into a new SQLite database",
-        data.description
-    );
+    let what = format!("{}, from a directory into a new SQLite database", data.description);
     Ok((what, bench.measure(cases)?))
 }
 
@@ -190,24 +159,13 @@ fn load_embedded(bench: &Bench, data: &Data) -> anyhow::Result<Run> {
 
     // The last line of the summary begins with the lines and the new records.
     let output = jetline.output();
-    let mut sums = output
-        .lines()
-        .filter_map(|line| line.strip_prefix("in all"));
+    let mut sums = output.lines().filter_map(|line| line.strip_prefix("in all"));
     let sums = sums.next().unwrap_or_default().split_whitespace().take(2);
     let all = sums.eq([data.lines.to_string(), data.ids.to_string()]);
     ensure!(all, "not all is there: {output}");
-    Ok(Run {
-        time,
-        work: Some(data.lines),
-        figures: [].into(),
-        processes: processes.usage(),
-    })
+    Ok(Run { time, work: Some(data.lines), figures: [].into(), processes: processes.usage() })
 }
 
 fn job<'a>(bench: &Bench, data: &'a Data, prefix: &'a str) -> Job<'a> {
-    Job {
-        data,
-        prefix,
-        writers: bench.arguments.writers.get(),
-    }
+    Job { data, prefix, writers: bench.arguments.writers.get() }
 }

@@ -17,15 +17,7 @@ pub(super) struct Data {
 impl Data {
     /// Generated, or left by an earlier benchmark.
     pub(super) fn get(kind: &generate::Arguments) -> anyhow::Result<Self> {
-        let generate::Arguments {
-            lines,
-            ids,
-            files,
-            seed,
-            changed,
-            spread,
-            ..
-        } = kind;
+        let generate::Arguments { lines, ids, files, seed, changed, spread, .. } = kind;
         let changed = changed.map_or_else(String::new, |percent| format!("-changed-{percent}"));
         let spread = if *spread { "-spread" } else { "" };
         let name = format!("lines-{lines}-ids-{ids}-files-{files}-seed-{seed}{changed}{spread}");
@@ -35,10 +27,7 @@ impl Data {
             // Under another name first: a directory that is there is complete.
             let unfinished = directory.with_extension("unfinished");
             let _ = fs::remove_dir_all(&unfinished);
-            generate::write(&generate::Arguments {
-                out: unfinished.clone(),
-                ..kind.clone()
-            })?;
+            generate::write(&generate::Arguments { out: unfinished.clone(), ..kind.clone() })?;
             fs::rename(&unfinished, &directory).context("cannot rename the finished files")?;
         }
         Ok(Self {

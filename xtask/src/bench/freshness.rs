@@ -45,10 +45,7 @@ pub(super) async fn oldest_answer(
             if get_price(&mut api, id).await? == price {
                 break;
             }
-            ensure!(
-                age <= MAX_AGE,
-                "product {id} was not as committed {age:?} later"
-            );
+            ensure!(age <= MAX_AGE, "product {id} was not as committed {age:?} later");
             oldest = oldest.max(age);
             sleep(POLL_INTERVAL).await;
         }

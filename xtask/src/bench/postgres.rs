@@ -57,10 +57,7 @@ impl Postgres {
 
     fn number(&self, sql: &str) -> anyhow::Result<u64> {
         let answer = self.query(sql)?;
-        answer
-            .trim()
-            .parse()
-            .with_context(|| format!("{answer:?} is not a number"))
+        answer.trim().parse().with_context(|| format!("{answer:?} is not a number"))
     }
     fn query(&self, sql: &str) -> anyhow::Result<String> {
         let output = Command::new(program("psql")?)

@@ -59,10 +59,7 @@ struct Watched {
 impl Processes {
     /// None yet.
     pub(super) fn new(interrupt: &Interrupt) -> Self {
-        Self {
-            watched: Vec::new(),
-            interrupt: interrupt.clone(),
-        }
+        Self { watched: Vec::new(), interrupt: interrupt.clone() }
     }
 
     /// Watches a process: what it used before does not count.
@@ -94,10 +91,7 @@ impl Processes {
         let begin = Instant::now();
         let mut sampled = None::<Instant>;
         while !has_ended(pid) {
-            ensure!(
-                begin.elapsed() < WORK_TIMEOUT,
-                "not done after {WORK_TIMEOUT:?}"
-            );
+            ensure!(begin.elapsed() < WORK_TIMEOUT, "not done after {WORK_TIMEOUT:?}");
             if sampled.is_none_or(|at| at.elapsed() >= SAMPLE_INTERVAL) {
                 self.sample();
                 sampled = Some(Instant::now());
@@ -217,9 +211,7 @@ mod tests {
         let mut processes = Processes::new(&Interrupt::default());
         processes.watch("busy", busy.id(), Scope::Alone).unwrap();
         let parent = std::process::id();
-        processes
-            .watch("parent", parent, Scope::WithChildren)
-            .unwrap();
+        processes.watch("parent", parent, Scope::WithChildren).unwrap();
         processes.until_done("busy", &mut busy).unwrap();
         let usage = processes.usage();
         assert!(usage["busy"].cpu >= Duration::from_millis(20));
@@ -233,9 +225,6 @@ mod tests {
         let mut processes = Processes::new(&Interrupt::default());
         processes.watch("early", early.id(), Scope::Alone).unwrap();
         let error = processes.until_done("waiting", &mut waiting).unwrap_err();
-        assert!(
-            format!("{error:#}").contains("early ended in the middle"),
-            "{error:#}"
-        );
+        assert!(format!("{error:#}").contains("early ended in the middle"), "{error:#}");
     }
 }

@@ -27,11 +27,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
     install::missing(&[("wrk", "wrk", "wrk")])?;
     let data = Data::get(&bench.lines())?;
     let servers = Servers::start(bench)?;
-    servers.run(&Job {
-        data: &data,
-        prefix: "files",
-        writers: bench.arguments.writers.get(),
-    })?;
+    servers.run(&Job { data: &data, prefix: "files", writers: bench.arguments.writers.get() })?;
     servers.postgres.vacuum()?;
     servers.postgres.checkpoint()?;
     let mut api = Api::start(bench, &servers)?;
@@ -40,9 +36,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         let (any, hot) = (data.ids, HOT.min(data.ids));
         [
             case(&format!("any id, {name}"), move || api.read(clients, any)),
-            case(&format!("hot ids, {name}"), move || {
-                api.read_updated(clients, hot)
-            }),
+            case(&format!("hot ids, {name}"), move || api.read_updated(clients, hot)),
         ]
     });
     let what = format!(
@@ -75,13 +69,7 @@ impl<'a> Api<'a> {
         command.env("LISTEN", &address);
         let mut process = Process::start(command, &folder.path().join("api"))?;
         process.wait_for_port(port)?;
-        Ok(Self {
-            bench,
-            servers,
-            process,
-            address,
-            folder,
-        })
+        Ok(Self { bench, servers, process, address, folder })
     }
 
     /// Ids from 1 on are asked for at random.

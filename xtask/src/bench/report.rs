@@ -84,9 +84,7 @@ pub(super) fn medians(runs: &[Run]) -> Value {
 fn combined(runs: &[Value]) -> Value {
     if let Some(Value::Object(figures)) = runs.first() {
         let of = |name: &str| runs.iter().map(|run| run[name].clone()).collect::<Vec<_>>();
-        let figures = figures
-            .keys()
-            .map(|name| (name.clone(), combined(&of(name))));
+        let figures = figures.keys().map(|name| (name.clone(), combined(&of(name))));
         return figures.collect();
     }
     let mut figures: Vec<f64> = runs.iter().filter_map(Value::as_f64).collect();
@@ -123,9 +121,7 @@ pub(super) fn markdown(report: &Value) -> String {
         }
     }
     let conditions = report["conditions"].as_array().into_iter().flatten();
-    let conditions = conditions
-        .filter_map(Value::as_str)
-        .map(|text| format!("- {text}\n"));
+    let conditions = conditions.filter_map(Value::as_str).map(|text| format!("- {text}\n"));
     format!("{}\n{table}", conditions.collect::<String>())
 }
 
@@ -177,33 +173,22 @@ mod tests {
 
     #[test]
     fn case_holds_medians_and_what_each_line_cost() {
-        let usage = Usage {
-            cpu: Duration::from_secs(2),
-            peak_bytes: 64_000_000,
-        };
+        let usage = Usage { cpu: Duration::from_secs(2), peak_bytes: 64_000_000 };
         let run = |seconds| Run {
             time: Duration::from_secs(seconds),
             work: Some(1000),
             figures: [("WAL, MB", number(seconds))].into(),
-            processes: ["fetcher", "writer"]
-                .map(|name| (name.to_owned(), usage))
-                .into(),
+            processes: ["fetcher", "writer"].map(|name| (name.to_owned(), usage)).into(),
         };
         let case = medians(&[2, 1, 4, 2].map(run));
         assert_eq!(case["rate"]["median"], 500.0);
         assert_eq!(case["cpu_micros_each"]["median"], 4000.0);
         assert_eq!(case["figures"]["WAL, MB"]["max"], 4.0);
-        assert_eq!(
-            case["processes"]["writer"]["cpu_micros_each"]["median"],
-            2000.0
-        );
+        assert_eq!(case["processes"]["writer"]["cpu_micros_each"]["median"], 2000.0);
         let names: Vec<_> = rows(&case, "").into_iter().map(|(name, _)| name).collect();
         assert!(names.contains(&"WAL, MB".to_owned()), "{names:?}");
         assert!(names.contains(&"writer peak_mb".to_owned()), "{names:?}");
-        let nothing = Run {
-            work: None,
-            ..run(1)
-        };
+        let nothing = Run { work: None, ..run(1) };
         assert_eq!(medians(&[nothing])["rate"], Value::Null);
     }
 }

@@ -91,13 +91,7 @@ impl<'a> Servers<'a> {
         processes.watch("jetline-fetcher", fetcher.id(), Scope::Alone)?;
         processes
             .until_done("the fetcher", &mut fetcher)
-            .with_context(|| {
-                writers
-                    .iter()
-                    .map(end_of_log)
-                    .collect::<Vec<_>>()
-                    .join("\n")
-            })?;
+            .with_context(|| writers.iter().map(end_of_log).collect::<Vec<_>>().join("\n"))?;
         let time = begin.elapsed();
 
         // Measured to their end: what they still do after the last commit is part of the work.

@@ -17,15 +17,8 @@ fn every_target_survives_the_cut_of_the_dependency_layer() {
     let ignored = fs::read_to_string(format!("{ROOT}/.dockerignore")).unwrap();
     copy(Path::new(""), context.path(), &Ignored::parse(&ignored));
     let dockerfile = fs::read_to_string(format!("{ROOT}/Dockerfile")).unwrap();
-    done(
-        Command::new("sh")
-            .args(["-ec", &cut(&dockerfile)])
-            .current_dir(context.path()),
-    );
-    assert!(
-        !context.path().join("samples").exists(),
-        "the Dockerfile's commands were not run"
-    );
+    done(Command::new("sh").args(["-ec", &cut(&dockerfile)]).current_dir(context.path()));
+    assert!(!context.path().join("samples").exists(), "the Dockerfile's commands were not run");
     // Of the commands that build nothing the one that reads a manifest as a build does.
     done(
         Command::new(env!("CARGO"))
@@ -67,10 +60,7 @@ fn cut(dockerfile: &str) -> String {
         .find(|stage| stage.lines().next().unwrap().ends_with(" AS manifests"))
         .expect("a stage manifests");
     let joined = stage.replace("\\\n", " ");
-    let commands: Vec<&str> = joined
-        .lines()
-        .filter_map(|line| line.strip_prefix("RUN "))
-        .collect();
+    let commands: Vec<&str> = joined.lines().filter_map(|line| line.strip_prefix("RUN ")).collect();
     commands.join("\n")
 }
 
@@ -79,10 +69,8 @@ struct Ignored(Vec<(bool, GlobMatcher)>);
 
 impl Ignored {
     fn parse(text: &str) -> Self {
-        let patterns = text
-            .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-            .map(|line| {
+        let patterns =
+            text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| {
                 let taken_back = line.strip_prefix('!');
                 let glob = GlobBuilder::new(taken_back.unwrap_or(line))
                     .literal_separator(true)
@@ -97,11 +85,7 @@ impl Ignored {
     fn holds(&self, file: &Path) -> bool {
         let matching =
             |(_, glob): &&(bool, GlobMatcher)| file.ancestors().any(|place| glob.is_match(place));
-        self.0
-            .iter()
-            .rev()
-            .find(matching)
-            .is_some_and(|(ignored, _)| *ignored)
+        self.0.iter().rev().find(matching).is_some_and(|(ignored, _)| *ignored)
     }
 }
 
@@ -120,10 +104,6 @@ fn last_pattern_that_matches_counts() {
 
 fn done(command: &mut Command) -> Output {
     let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     output
 }

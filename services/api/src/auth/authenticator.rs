@@ -189,18 +189,14 @@ fn unauthorized() -> Response {
     let detail = "this needs a user and a password";
     let mut response = Problem::new(StatusCode::UNAUTHORIZED, detail).into_response();
     let challenge = HeaderValue::from_static("Basic realm=\"jetline\", charset=\"UTF-8\"");
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, challenge);
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     response
 }
 
 fn overloaded() -> Response {
     let detail = "too many passwords are being verified";
     let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
-    response
-        .headers_mut()
-        .insert(header::RETRY_AFTER, RETRY_AFTER);
+    response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
     response
 }
 
@@ -218,9 +214,7 @@ mod tests {
 
     fn request(credentials: &str) -> Request {
         let token = BASE64_STANDARD.encode(credentials);
-        Request::builder()
-            .header("authorization", format!("Basic {token}"))
-            .finish()
+        Request::builder().header("authorization", format!("Basic {token}")).finish()
     }
 
     #[tokio::test(start_paused = true)]
@@ -250,19 +244,13 @@ mod tests {
             let result = authenticator.authenticate(&request).await;
             assert_eq!(result, Authentication::Rejected, "{header}");
         }
-        assert_eq!(
-            authenticator.authenticate(&Request::default()).await,
-            Authentication::Rejected
-        );
+        assert_eq!(authenticator.authenticate(&Request::default()).await, Authentication::Rejected);
     }
 
     #[tokio::test]
     async fn pending_verifications_are_limited_and_cached_passwords_need_none() {
         let authenticator = authenticator();
-        assert_eq!(
-            authenticator.authenticate(&request("ann:one")).await,
-            Authentication::Accepted
-        );
+        assert_eq!(authenticator.authenticate(&request("ann:one")).await, Authentication::Accepted);
         let verifications = authenticator.verifications.acquire_many(2).await.unwrap();
         let mut waiting: Vec<_> = (0..MAX_PENDING)
             .map(|number| {
@@ -294,11 +282,7 @@ mod tests {
     #[tokio::test]
     async fn password_that_was_verified_while_waiting_is_not_verified_again() {
         let authenticator = authenticator();
-        let verifications = authenticator
-            .verifications
-            .clone()
-            .acquire_many_owned(2)
-            .await;
+        let verifications = authenticator.verifications.clone().acquire_many_owned(2).await;
         let request = request("ann:two");
         let mut waiting = Box::pin(authenticator.authenticate(&request));
         assert!(futures::poll!(&mut waiting).is_pending());

@@ -32,11 +32,7 @@ impl Users {
             }
             let (name, hash) = user(line).with_context(|| format!("line {}", index + 1))?;
             let before = hashes.insert(name.to_owned(), hash.to_owned());
-            ensure!(
-                before.is_none(),
-                "line {}: duplicate user {name}",
-                index + 1
-            );
+            ensure!(before.is_none(), "line {}: duplicate user {name}", index + 1);
         }
         ensure!(!hashes.is_empty(), "it has no users");
         Ok(Self { hashes })
@@ -108,11 +104,7 @@ mod tests {
 
     #[test]
     fn only_the_password_of_the_user_is_accepted() {
-        let text = format!(
-            "# readers\n\n{}\n{}\n",
-            line("ann", "one"),
-            line("bob", "two:2")
-        );
+        let text = format!("# readers\n\n{}\n{}\n", line("ann", "one"), line("bob", "two:2"));
         let users = Users::parse(&text).unwrap();
         assert!(users.verify("ann", b"one", 0));
         assert!(users.verify("bob", b"two:2", 0));

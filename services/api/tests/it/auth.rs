@@ -18,18 +18,14 @@ fn basic(credentials: &str) -> String {
 async fn only_a_user_with_the_right_password_is_served() {
     let base = guarded().await;
     for credentials in ["ann:wrong", "eve:open: sesame", "ann", ":"] {
-        let answer = base
-            .get_with("/objects", &[("authorization", &basic(credentials))])
-            .await;
+        let answer = base.get_with("/objects", &[("authorization", &basic(credentials))]).await;
         answer.problem(401);
         let challenge = answer.header("www-authenticate").unwrap();
         assert!(challenge.starts_with("Basic realm="), "{challenge}");
     }
     let right = basic("ann:open: sesame");
     for _ in 0..2 {
-        let answer = base
-            .get_with("/objects", &[("authorization", &right)])
-            .await;
+        let answer = base.get_with("/objects", &[("authorization", &right)]).await;
         assert_eq!(answer.status, 200);
     }
 }
@@ -37,15 +33,7 @@ async fn only_a_user_with_the_right_password_is_served() {
 #[tokio::test]
 async fn everything_but_health_and_readiness_requires_a_user() {
     let base = guarded().await;
-    for path in [
-        "/products/1",
-        "/rejects",
-        "/metrics",
-        "/openapi.json",
-        "/docs",
-        "/",
-        "/nothing",
-    ] {
+    for path in ["/products/1", "/rejects", "/metrics", "/openapi.json", "/docs", "/", "/nothing"] {
         base.get(path).await.problem(401);
     }
     for path in ["/healthz", "/readyz"] {
@@ -71,9 +59,7 @@ async fn response_is_the_same_for_all_wrong_credentials() {
         "Bearer open",
         "",
     ] {
-        let answer = base
-            .get_with("/objects", &[("authorization", header), id])
-            .await;
+        let answer = base.get_with("/objects", &[("authorization", header), id]).await;
         assert_eq!(answer.status, 401, "{header}");
         assert_eq!(answer.headers(), without.headers(), "{header}");
         assert_eq!(answer.body, without.body, "{header}");

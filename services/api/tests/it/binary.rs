@@ -10,11 +10,7 @@ use jetline_api::auth::Users;
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jetline-api"));
-    command
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -33,9 +29,7 @@ fn sigterm_shuts_the_service_down() {
     }
     let address = line.trim().rsplit_once("address=").unwrap().1;
     let mut connection = TcpStream::connect(address).unwrap();
-    connection
-        .write_all(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
-        .unwrap();
+    connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     let mut answer = [0; 15];
     connection.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200 OK");
@@ -71,17 +65,9 @@ fn help_does_not_show_what_is_set() {
 
 #[test]
 fn hashed_password_is_a_line_of_the_users_file() {
-    let mut hashing = program()
-        .args(["hash-password", "ann"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    hashing
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(b"hunter2\n")
-        .unwrap();
+    let mut hashing =
+        program().args(["hash-password", "ann"]).stdin(Stdio::piped()).spawn().unwrap();
+    hashing.stdin.take().unwrap().write_all(b"hunter2\n").unwrap();
     let output = hashing.wait_with_output().unwrap();
     let line = String::from_utf8(output.stdout).unwrap();
     assert!(line.starts_with("ann:$argon2id$"), "{line}");

@@ -54,13 +54,11 @@ async fn waiting_requests_share_one_statement() {
 async fn failure_reaches_all_waiting_requests_and_ends_with_its_cause() {
     let base = TestApi::sqlite().await;
     base.store(1, "1", Utc::now()).await;
-    base.execute("ALTER TABLE products RENAME TO hidden", [])
-        .await;
+    base.execute("ALTER TABLE products RENAME TO hidden", []).await;
     let asks = (0..50).map(|_| base.get("/products/1"));
     for answer in join_all(asks).await {
         answer.problem(500);
     }
-    base.execute("ALTER TABLE hidden RENAME TO products", [])
-        .await;
+    base.execute("ALTER TABLE hidden RENAME TO products", []).await;
     assert_eq!(base.get("/products/1").await.status, 200);
 }

@@ -44,17 +44,8 @@ async fn operations_have_unique_ids() {
     let document = base.get("/openapi.json").await.json();
     let operations = document["paths"].as_object().unwrap().values();
     let ids: Vec<_> = operations
-        .map(|operations| {
-            operations["get"]["operationId"]
-                .as_str()
-                .unwrap()
-                .to_owned()
-        })
+        .map(|operations| operations["get"]["operationId"].as_str().unwrap().to_owned())
         .collect();
     assert!(ids.contains(&"get_products".to_owned()), "{ids:?}");
-    assert_eq!(
-        ids.iter().collect::<HashSet<_>>().len(),
-        ids.len(),
-        "{ids:?}"
-    );
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len(), "{ids:?}");
 }

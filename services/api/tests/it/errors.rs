@@ -6,10 +6,7 @@ use crate::fixtures::{Answer, TestApi};
 async fn unknown_path_is_a_problem() {
     let base = TestApi::sqlite().await;
     for path in ["/nothing", "/products/1/2", "/objects/1/lines"] {
-        assert!(
-            base.get(path).await.problem(404).contains("/docs"),
-            "{path}"
-        );
+        assert!(base.get(path).await.problem(404).contains("/docs"), "{path}");
     }
 }
 
@@ -26,10 +23,7 @@ async fn method_that_is_not_allowed_is_a_problem_with_the_allowed_ones() {
 #[tokio::test]
 async fn body_that_is_too_long_is_a_problem() {
     let base = TestApi::sqlite().await;
-    let request = base
-        .client()
-        .get("/objects")
-        .header("content-length", "1001");
+    let request = base.client().get("/objects").header("content-length", "1001");
     let answer = Answer::of(request.send().await).await;
     assert_eq!(answer.problem(413), "the body is longer than 1000 bytes");
 }
@@ -42,20 +36,11 @@ async fn unavailable_database_makes_the_service_unready_but_not_dead() {
     assert_eq!(base.get("/healthz").await.status, 200);
     let detail = base.get("/readyz").await.problem(503);
     assert_eq!(detail, "the database does not answer");
-    for path in [
-        "/products/1",
-        "/products?id=1",
-        "/objects",
-        "/objects/1",
-        "/rejects",
-        "/rejects/1/1",
-    ] {
+    for path in
+        ["/products/1", "/products?id=1", "/objects", "/objects/1", "/rejects", "/rejects/1/1"]
+    {
         let answer = base.get(path).await;
-        assert_eq!(
-            answer.problem(503),
-            "the database does not answer",
-            "{path}"
-        );
+        assert_eq!(answer.problem(503), "the database does not answer", "{path}");
         assert_eq!(answer.header("retry-after"), Some("1"), "{path}");
     }
 }
@@ -84,9 +69,7 @@ async fn failed_statement_is_a_problem_without_details() {
 async fn request_id_is_returned_and_generated_when_it_is_missing_or_invalid() {
     let base = TestApi::sqlite().await;
     let id = async |brought: &str| {
-        let answer = base
-            .get_with("/nothing", &[("x-request-id", brought)])
-            .await;
+        let answer = base.get_with("/nothing", &[("x-request-id", brought)]).await;
         answer.header("x-request-id").unwrap().to_owned()
     };
     assert_eq!(id("7f-a.b_c").await, "7f-a.b_c");
@@ -100,10 +83,7 @@ async fn request_id_is_returned_and_generated_when_it_is_missing_or_invalid() {
 async fn root_redirects_to_the_documentation() {
     let base = TestApi::sqlite().await;
     let answer = base.get("/").await;
-    assert_eq!(
-        (answer.status, answer.header("location")),
-        (303, Some("/docs"))
-    );
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/docs")));
     let docs = base.get("/docs").await;
     assert_eq!(docs.status, 200);
     assert!(docs.body.contains("/products/{id}"));

@@ -163,12 +163,7 @@ pub(crate) fn client_with(
     users: Option<Users>,
     settings: &ApiSettings,
 ) -> TestClient<BoxEndpoint<'static, Response>> {
-    let app = App {
-        db,
-        metrics: metrics(),
-        users,
-        shutdown: Shutdown::new(),
-    };
+    let app = App { db, metrics: metrics(), users, shutdown: Shutdown::new() };
     TestClient::new(app.endpoint(settings, &mut rand::rng()))
 }
 
@@ -219,16 +214,9 @@ impl Answer {
     pub(crate) fn problem(&self, status: u16) -> String {
         let json = self.json();
         assert_eq!(self.status, status, "{json}");
-        assert_eq!(
-            self.header("content-type"),
-            Some("application/problem+json"),
-            "{json}"
-        );
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{json}");
         assert_eq!(json["status"], status, "{json}");
-        assert!(
-            json["title"].is_string() && json["type"].is_string(),
-            "{json}"
-        );
+        assert!(json["title"].is_string() && json["type"].is_string(), "{json}");
         json["detail"].as_str().unwrap().to_owned()
     }
 

@@ -64,10 +64,7 @@ async fn cached_record_is_never_older_than_promised() {
             let update = "UPDATE products SET price = $1 WHERE id = 1";
             base.execute(update, [i64::from(price).into()]).await;
         }
-        let commit = Commit {
-            price,
-            acknowledged: Instant::now(),
-        };
+        let commit = Commit { price, acknowledged: Instant::now() };
         let readers = (0..READERS).map(|_| {
             let (base, acknowledged) = (base.clone(), commit.acknowledged);
             tokio::spawn(async move { read_until_after(&base, acknowledged).await })
@@ -90,10 +87,7 @@ async fn cached_record_is_never_older_than_promised() {
 async fn cached_record_is_served_until_it_expires() {
     let mut settings = settings();
     settings.cache_time = Duration::from_hours(1);
-    for base in [
-        TestApi::sqlite_with(&settings).await,
-        TestApi::postgres_with(&settings).await,
-    ] {
+    for base in [TestApi::sqlite_with(&settings).await, TestApi::postgres_with(&settings).await] {
         let tag = base.store(1, "1", Utc::now()).await;
         let first = base.get("/products/1").await;
         base.get("/products/2").await.problem(404);
@@ -106,9 +100,7 @@ async fn cached_record_is_served_until_it_expires() {
             assert_eq!(again.header(header), first.header(header), "{header}");
         }
         let tag = format!("\"{tag}\"");
-        let same = base
-            .get_with("/products/1", &[("if-none-match", &tag)])
-            .await;
+        let same = base.get_with("/products/1", &[("if-none-match", &tag)]).await;
         assert_eq!(same.status, 304);
         base.get("/products/2").await.problem(404);
         // Lists are not cached.
@@ -123,11 +115,9 @@ async fn failure_is_not_cached() {
     settings.cache_time = Duration::from_hours(1);
     let base = TestApi::sqlite_with(&settings).await;
     base.store(1, "1", Utc::now()).await;
-    base.execute("ALTER TABLE products RENAME TO hidden", [])
-        .await;
+    base.execute("ALTER TABLE products RENAME TO hidden", []).await;
     base.get("/products/1").await.problem(500);
-    base.execute("ALTER TABLE hidden RENAME TO products", [])
-        .await;
+    base.execute("ALTER TABLE hidden RENAME TO products", []).await;
     assert_eq!(base.get("/products/1").await.status, 200);
 }
 
@@ -148,9 +138,5 @@ async fn waiting_requests_for_the_same_id_are_loaded_once() {
         let line = text.lines().find_map(|line| line.strip_prefix(&start));
         line.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
     };
-    assert_eq!(
-        of("jetline_api_batch_ids_sum"),
-        of("jetline_api_batch_ids_count"),
-        "{text}"
-    );
+    assert_eq!(of("jetline_api_batch_ids_sum"), of("jetline_api_batch_ids_count"), "{text}");
 }

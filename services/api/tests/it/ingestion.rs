@@ -76,10 +76,7 @@ async fn object_shows_its_counts_and_progress() {
 #[tokio::test]
 async fn missing_object_is_a_problem() {
     let base = TestApi::sqlite().await;
-    assert_eq!(
-        base.get("/objects/7").await.problem(404),
-        "there is no object 7"
-    );
+    assert_eq!(base.get("/objects/7").await.problem(404), "there is no object 7");
     assert!(base.get("/objects/x").await.problem(400).contains("`id`"));
 }
 
@@ -157,21 +154,13 @@ async fn rejected_line_is_truncated_between_characters_in_a_list_and_whole_alone
         reject(&base, 1, 4, &bytes[0]).await;
         reject(&base, 1, 5, &bytes[1]).await;
         let message = "\u{20ac}".repeat(1_000);
-        base.execute("UPDATE rejected_lines SET message = $1", [message.into()])
-            .await;
+        base.execute("UPDATE rejected_lines SET message = $1", [message.into()]).await;
 
         let list = base.get("/rejects").await;
         assert_eq!(list.column("line"), [3, 4, 5]);
         assert_eq!(list.column("message"), vec!["\u{20ac}".repeat(341); 3]);
-        assert_eq!(
-            list.column("raw_truncated"),
-            [json!(true), json!(true), json!(null)]
-        );
-        let raw = [
-            "\u{20ac}".repeat(1365),
-            "\u{fffd}".repeat(4096),
-            "x".repeat(4096),
-        ];
+        assert_eq!(list.column("raw_truncated"), [json!(true), json!(true), json!(null)]);
+        let raw = ["\u{20ac}".repeat(1365), "\u{fffd}".repeat(4096), "x".repeat(4096)];
         assert_eq!(list.column("raw"), raw);
         assert_eq!(list.column("raw_base64")[0], json!(null));
 
@@ -224,13 +213,7 @@ async fn rejected_lines_are_paged_over_the_objects_and_within_one() {
         }
         json!(lines)
     };
-    assert_eq!(
-        pages("/rejects?limit=2").await,
-        json!([[5, 50], [1, 2], [3]])
-    );
-    assert_eq!(
-        pages("/rejects?object=2&limit=2").await,
-        json!([[1, 2], [3]])
-    );
+    assert_eq!(pages("/rejects?limit=2").await, json!([[5, 50], [1, 2], [3]]));
+    assert_eq!(pages("/rejects?object=2&limit=2").await, json!([[1, 2], [3]]));
     assert_eq!(pages("/rejects?object=9").await, json!([[]]));
 }

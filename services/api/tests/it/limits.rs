@@ -81,14 +81,9 @@ async fn body_that_is_too_long_is_refused_before_it_is_sent_and_one_of_unknown_l
 {
     let api = Socket::serve(&patient()).await;
     let mut connection = api.connect().await;
-    connection
-        .send("GET /healthz HTTP/1.1\r\nHost: test\r\nContent-Length: 1001\r\n\r\n")
-        .await;
+    connection.send("GET /healthz HTTP/1.1\r\nHost: test\r\nContent-Length: 1001\r\n\r\n").await;
     let answer = connection.rest().await;
-    assert!(
-        answer.starts_with("HTTP/1.1 413 Payload Too Large"),
-        "{answer}"
-    );
+    assert!(answer.starts_with("HTTP/1.1 413 Payload Too Large"), "{answer}");
     assert!(answer.contains("the body is longer than 1000 bytes"));
 
     let mut connection = api.connect().await;
@@ -153,10 +148,7 @@ async fn connection_beyond_the_limit_waits_until_another_one_ends() {
         first.send(HEALTH).await;
         is_answered(&mut first).await;
     }
-    assert!(
-        third.head().now_or_never().is_none(),
-        "it was not kept waiting"
-    );
+    assert!(third.head().now_or_never().is_none(), "it was not kept waiting");
     drop(second);
     is_answered(&mut third).await;
 }
@@ -203,8 +195,5 @@ async fn header_timeout_longer_than_the_idle_timeout_is_refused() {
     )
     .await;
     let error = bound.err().unwrap().to_string();
-    assert!(
-        error.contains("HEADER_TIMEOUT") && error.contains("IDLE_TIMEOUT"),
-        "{error}"
-    );
+    assert!(error.contains("HEADER_TIMEOUT") && error.contains("IDLE_TIMEOUT"), "{error}");
 }

@@ -81,10 +81,7 @@ impl Service {
         });
         // Its log has to be read on: a full pipe would block it.
         thread::spawn(move || log.for_each(drop));
-        Self {
-            process,
-            address: address.expect("it ended"),
-        }
+        Self { process, address: address.expect("it ended") }
     }
 
     /// Its peak memory.
@@ -115,10 +112,7 @@ impl Service {
         let mut answer = Vec::new();
         let mut stream = self.ask(path).await;
         stream.read_to_end(&mut answer).await.unwrap();
-        let head = answer
-            .windows(4)
-            .position(|end| end == b"\r\n\r\n")
-            .unwrap();
+        let head = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap();
         let body = answer.split_off(head + 4);
         (String::from_utf8(answer).unwrap(), body)
     }
@@ -137,12 +131,7 @@ async fn status(stream: &mut TcpStream) -> String {
     while !line.ends_with(b"\r\n") {
         line.push(stream.read_u8().await.unwrap());
     }
-    String::from_utf8(line)
-        .unwrap()
-        .split(' ')
-        .nth(1)
-        .unwrap()
-        .to_owned()
+    String::from_utf8(line).unwrap().split(' ').nth(1).unwrap().to_owned()
 }
 
 fn next(head: &str) -> Option<String> {

@@ -36,11 +36,7 @@ async fn readiness(settings_of_pooler: &[(&str, &str)], settings: &ApiSettings) 
     if ready.status == 200 {
         for path in ["/products/1", "/products?id=1", "/objects", "/rejects"].repeat(10) {
             let answer = Answer::of(client.get(path).send().await).await;
-            assert!(
-                [200, 404].contains(&answer.status),
-                "{path}: {}",
-                answer.body
-            );
+            assert!([200, 404].contains(&answer.status), "{path}: {}", answer.body);
         }
     }
     ready

@@ -15,20 +15,11 @@ async fn record_is_served_with_the_values_of_its_line() {
         let fingerprint = base.store(151_000, "7072.16", noon()).await;
         let answer = base.get("/products/151000").await;
         assert_eq!(answer.status, 200);
-        assert_eq!(
-            answer.body,
-            serde_json::to_string(&product(151_000, "7072.16")).unwrap()
-        );
+        assert_eq!(answer.body, serde_json::to_string(&product(151_000, "7072.16")).unwrap());
         assert_eq!(answer.raw("price"), "7072.16");
         assert_eq!(answer.header("content-type"), Some("application/json"));
-        assert_eq!(
-            answer.header("etag"),
-            Some(format!("\"{fingerprint}\"").as_str())
-        );
-        assert_eq!(
-            answer.header("last-modified"),
-            Some("Sat, 21 Nov 2026 12:00:00 GMT")
-        );
+        assert_eq!(answer.header("etag"), Some(format!("\"{fingerprint}\"").as_str()));
+        assert_eq!(answer.header("last-modified"), Some("Sat, 21 Nov 2026 12:00:00 GMT"));
     }
 }
 
@@ -39,11 +30,7 @@ async fn price_with_more_digits_than_a_float_is_exact() {
         base.store(1, price, noon()).await;
         assert_eq!(base.get("/products/1").await.raw("price"), price);
         let list = base.get("/products?id=1").await;
-        assert!(
-            list.body.contains(&format!("\"price\":{price},")),
-            "{}",
-            list.body
-        );
+        assert!(list.body.contains(&format!("\"price\":{price},")), "{}", list.body);
     }
 }
 
@@ -51,21 +38,12 @@ async fn price_with_more_digits_than_a_float_is_exact() {
 async fn record_that_the_client_has_is_not_sent_again() {
     let base = TestApi::sqlite().await;
     let tag = format!("\"{}\"", base.store(1, "1", noon()).await);
-    for header in [
-        tag.clone(),
-        format!("W/{tag}"),
-        format!("\"other\", {tag}"),
-        "*".to_owned(),
-    ] {
-        let answer = base
-            .get_with("/products/1", &[("if-none-match", &header)])
-            .await;
+    for header in [tag.clone(), format!("W/{tag}"), format!("\"other\", {tag}"), "*".to_owned()] {
+        let answer = base.get_with("/products/1", &[("if-none-match", &header)]).await;
         assert_eq!((answer.status, answer.body.as_str()), (304, ""), "{header}");
         assert_eq!(answer.header("etag"), Some(tag.as_str()));
     }
-    let answer = base
-        .get_with("/products/1", &[("if-none-match", "\"other\"")])
-        .await;
+    let answer = base.get_with("/products/1", &[("if-none-match", "\"other\"")]).await;
     assert_eq!(answer.status, 200);
 }
 
@@ -127,12 +105,9 @@ async fn missing_record_is_a_problem() {
 #[tokio::test]
 async fn error_for_an_invalid_id_names_its_parameter() {
     let base = TestApi::sqlite().await;
-    for path in [
-        "/products/abc",
-        "/products/1.5",
-        "/products/9223372036854775808",
-        "/products?id=x",
-    ] {
+    for path in
+        ["/products/abc", "/products/1.5", "/products/9223372036854775808", "/products?id=x"]
+    {
         let detail = base.get(path).await.problem(400);
         assert!(detail.contains("`id`"), "{path}: {detail}");
     }
@@ -154,23 +129,12 @@ async fn several_records_come_in_the_order_of_the_request() {
 #[tokio::test]
 async fn one_to_a_hundred_records_can_be_requested() {
     let base = TestApi::sqlite().await;
-    let query = |ids: u32| {
-        (0..ids)
-            .map(|id| format!("id={id}"))
-            .collect::<Vec<_>>()
-            .join("&")
-    };
+    let query = |ids: u32| (0..ids).map(|id| format!("id={id}")).collect::<Vec<_>>().join("&");
 
     let answer = base.get(&format!("/products?{}", query(100))).await;
     assert_eq!(answer.status, 200);
-    let detail = base
-        .get(&format!("/products?{}", query(101)))
-        .await
-        .problem(400);
-    assert!(
-        detail.contains("`id` is given 101 times; at most 100"),
-        "{detail}"
-    );
+    let detail = base.get(&format!("/products?{}", query(101))).await.problem(400);
+    assert!(detail.contains("`id` is given 101 times; at most 100"), "{detail}");
     let detail = base.get("/products").await.problem(400);
     assert!(detail.contains("`id` is missing"), "{detail}");
 }

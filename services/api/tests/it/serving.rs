@@ -32,9 +32,7 @@ pub(crate) fn database(url: Option<&str>, read_url: Option<&str>) -> DatabaseSet
 async fn requests_are_served_on_the_port_until_the_soft_shutdown() {
     let base = TestApi::sqlite().await;
     let shutdown = Shutdown::new();
-    let api = bind(&settings(), base.db.clone(), metrics(), shutdown.clone())
-        .await
-        .unwrap();
+    let api = bind(&settings(), base.db.clone(), metrics(), shutdown.clone()).await.unwrap();
     let address = api.address();
     let serving = tokio::spawn(api.serve());
 
@@ -55,9 +53,7 @@ async fn requests_are_served_on_the_port_until_the_soft_shutdown() {
 async fn hard_shutdown_does_not_wait_for_connections() {
     let base = TestApi::sqlite().await;
     let shutdown = Shutdown::new();
-    let api = bind(&settings(), base.db.clone(), metrics(), shutdown.clone())
-        .await
-        .unwrap();
+    let api = bind(&settings(), base.db.clone(), metrics(), shutdown.clone()).await.unwrap();
     let mut half = TcpStream::connect(api.address()).await.unwrap();
     half.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
     let serving = tokio::spawn(api.serve());
@@ -73,10 +69,7 @@ async fn error_for_a_port_in_use_names_the_setting() {
     let mut taken = settings();
     taken.listen = first.address();
     let error = format!("{:#}", bind(taken).await.err().unwrap());
-    assert!(
-        error.contains("LISTEN") && error.contains(&first.address().to_string()),
-        "{error}"
-    );
+    assert!(error.contains("LISTEN") && error.contains(&first.address().to_string()), "{error}");
 }
 
 #[tokio::test]
@@ -96,24 +89,11 @@ fn replica_is_preferred_and_errors_name_the_variable() {
         url.map(str::to_owned).map_err(|error| format!("{error:#}"))
     };
     let (main, replica) = (Some("postgres://main/db"), Some("postgres://replica/db"));
-    assert_eq!(
-        url(&database(main, replica)).as_deref(),
-        Ok("postgres://replica/db")
-    );
-    assert_eq!(
-        url(&database(main, None)).as_deref(),
-        Ok("postgres://main/db")
-    );
-    assert!(
-        url(&database(None, None))
-            .unwrap_err()
-            .contains("DATABASE_URL is not set")
-    );
+    assert_eq!(url(&database(main, replica)).as_deref(), Ok("postgres://replica/db"));
+    assert_eq!(url(&database(main, None)).as_deref(), Ok("postgres://main/db"));
+    assert!(url(&database(None, None)).unwrap_err().contains("DATABASE_URL is not set"));
     let wrong = url(&database(Some("mysql://ann:hunter2@db/x"), None)).unwrap_err();
-    assert!(
-        wrong.contains("DATABASE_URL") && !wrong.contains("hunter2"),
-        "{wrong}"
-    );
+    assert!(wrong.contains("DATABASE_URL") && !wrong.contains("hunter2"), "{wrong}");
 }
 
 #[tokio::test]
@@ -140,11 +120,7 @@ async fn service_is_not_ready_while_a_table_that_requests_read_is_locked() {
         for ready in join_all((0..20).map(|_| base.get("/readyz"))).await {
             ready.problem(503);
         }
-        let other = if table == "objects" {
-            "/products?id=1"
-        } else {
-            "/objects"
-        };
+        let other = if table == "objects" { "/products?id=1" } else { "/objects" };
         assert_eq!(base.get(other).await.status, 200, "{table}");
         lock.rollback().await.unwrap();
     }

@@ -16,11 +16,7 @@ const BLOCK: usize = 16 << 10;
 
 /// The bytes of an object in blocks of equal size; the last may be shorter.
 pub(super) fn equal_size(stored: ByteStream) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    let blocks = Blocks {
-        stored: stored.fuse().boxed(),
-        rest: Bytes::new(),
-        failure: None,
-    };
+    let blocks = Blocks { stored: stored.fuse().boxed(), rest: Bytes::new(), failure: None };
     stream::try_unfold(blocks, async |mut blocks| {
         yield_now().await;
         let block = blocks.next().await?;

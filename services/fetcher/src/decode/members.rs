@@ -33,11 +33,7 @@ pub(super) fn decode(
     stored: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     window_log: u32,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    let stored = Stored {
-        blocks: stored.boxed(),
-        block: Bytes::new(),
-        offset: 0,
-    };
+    let stored = Stored { blocks: stored.boxed(), block: Bytes::new(), offset: 0 };
     let member = Member::new(format, stored, window_log);
     let begin = (Some(member), BytesMut::new());
     futures::stream::try_unfold(begin, move |(member, mut buffer)| async move {

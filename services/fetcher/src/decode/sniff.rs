@@ -45,10 +45,7 @@ const MAGIC: [(usize, &[u8], &str); 29] = [
 /// What the content is, if it is not JSON text, by its first bytes: [`HEAD`] of them, or all.
 pub(super) fn detect(head: &[u8]) -> Option<String> {
     let compressed = Format::COMPRESSED.into_iter();
-    if let Some(format) = compressed
-        .into_iter()
-        .find(|format| format.is_unambiguous(head))
-    {
+    if let Some(format) = compressed.into_iter().find(|format| format.is_unambiguous(head)) {
         return Some(format!("{format} data, compressed once more"));
     }
     let begins = |(offset, magic, _): &&(usize, &[u8], &str)| {
@@ -97,14 +94,8 @@ mod tests {
     fn magic_numbers_and_wide_text_are_recognised() {
         let posix = at_257(b"a.jsonl", 0, b"ustar\x0000");
         let gnu = at_257(b"a.jsonl", 0, b"ustar  \0");
-        let utf16: Vec<u8> = "{\"id\":1}"
-            .encode_utf16()
-            .flat_map(u16::to_be_bytes)
-            .collect();
-        let utf32: Vec<u8> = "{\"id\":1}"
-            .chars()
-            .flat_map(|c| (c as u32).to_le_bytes())
-            .collect();
+        let utf16: Vec<u8> = "{\"id\":1}".encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let utf32: Vec<u8> = "{\"id\":1}".chars().flat_map(|c| (c as u32).to_le_bytes()).collect();
         for (head, expected) in [
             (&b"\xff\xfe{\0\"\0"[..], "UTF-16 text"),
             (&utf16, "UTF-16 text"),

@@ -3,11 +3,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::*;
 
-const NAMES: [(Format, &str); 3] = [
-    (Format::Gzip, "a.gz"),
-    (Format::Zstd, "a.zst"),
-    (Format::Bzip2, "a.bz2"),
-];
+const NAMES: [(Format, &str); 3] =
+    [(Format::Gzip, "a.gz"), (Format::Zstd, "a.zst"), (Format::Bzip2, "a.bz2")];
 
 async fn encoded(format: Format, content: &[u8]) -> Vec<u8> {
     let mut stored = Vec::new();
@@ -22,9 +19,7 @@ async fn encoded(format: Format, content: &[u8]) -> Vec<u8> {
 }
 
 fn lines() -> Vec<u8> {
-    (0..200_000)
-        .flat_map(|line| format!("{{\"id\":{line}}}\n").into_bytes())
-        .collect()
+    (0..200_000).flat_map(|line| format!("{{\"id\":{line}}}\n").into_bytes()).collect()
 }
 
 /// The decoded bytes, and the final error, if any.
@@ -34,11 +29,7 @@ async fn decoded(
     block: usize,
     end: Option<jetline_source::Error>,
 ) -> (Vec<u8>, Option<DecodeError>) {
-    let blocks: Vec<_> = stored
-        .chunks(block)
-        .map(Bytes::copy_from_slice)
-        .map(Ok)
-        .collect();
+    let blocks: Vec<_> = stored.chunks(block).map(Bytes::copy_from_slice).map(Ok).collect();
     let stored = stream::iter(blocks.into_iter().chain(end.map(Err))).boxed();
     let mut content = Box::pin(decode(key, stored, DEFAULT_WINDOW_LOG));
     let mut read = Vec::new();
@@ -121,10 +112,7 @@ async fn wrong_extension_is_an_error() {
 
 #[tokio::test]
 async fn text_that_begins_like_bzip2_is_text() {
-    assert_eq!(
-        decoded("a", b"BZh9 text\n", 4, None).await.0,
-        b"BZh9 text\n"
-    );
+    assert_eq!(decoded("a", b"BZh9 text\n", 4, None).await.0, b"BZh9 text\n");
 }
 
 #[tokio::test]
@@ -134,14 +122,8 @@ async fn truncated_object_returns_complete_data_and_then_the_error() {
         let stored = encoded(format, &lines).await;
         let half = &stored[..stored.len() / 2];
         let (read, error) = decoded(name, half, 4_000, None).await;
-        assert!(
-            matches!(error, Some(DecodeError::Truncated { .. })),
-            "{format} {error:?}"
-        );
-        assert!(
-            lines.starts_with(&read) && read.len() > lines.len() / 4,
-            "{format}"
-        );
+        assert!(matches!(error, Some(DecodeError::Truncated { .. })), "{format} {error:?}");
+        assert!(lines.starts_with(&read) && read.len() > lines.len() / 4, "{format}");
     }
 }
 
@@ -174,10 +156,7 @@ async fn corrupt_object_returns_complete_data_and_then_the_error() {
         let half = stored.len().div_ceil(2);
         replace_with_noise(&mut stored, half);
         let (read, error) = decoded(name, &stored, 4_000, None).await;
-        assert!(
-            matches!(error, Some(DecodeError::Corrupt { .. })),
-            "{format} {error:?}"
-        );
+        assert!(matches!(error, Some(DecodeError::Corrupt { .. })), "{format} {error:?}");
         assert!(read.len() > lines.len() / 4, "{format}");
     }
 }
@@ -199,19 +178,12 @@ async fn offset_of_corrupt_data_does_not_depend_on_the_blocks() {
 
 #[tokio::test]
 async fn error_of_the_source_is_passed_on() {
-    let gone = || {
-        Some(jetline_source::Error::Deleted {
-            uri: "s3://shop/a".into(),
-        })
-    };
+    let gone = || Some(jetline_source::Error::Deleted { uri: "s3://shop/a".into() });
     for (format, name) in [(Format::Plain, "a"), NAMES[0], NAMES[1], NAMES[2]] {
         let stored = encoded(format, &lines()).await;
         let (_, error) = decoded(name, &stored[..50_000.min(stored.len() / 2)], 999, gone()).await;
         assert!(
-            matches!(
-                error,
-                Some(DecodeError::Source(jetline_source::Error::Deleted { .. }))
-            ),
+            matches!(error, Some(DecodeError::Source(jetline_source::Error::Deleted { .. }))),
             "{format} {error:?}"
         );
     }
@@ -244,10 +216,7 @@ async fn other_bytes_after_the_last_member_are_an_error_of_their_own() {
                 assert_eq!(read, b"one\n", "{format}");
                 let error = error.unwrap().to_string();
                 let at = format!("from byte {} of the object on", member.len());
-                assert!(
-                    error.contains("other bytes") && error.contains(&at),
-                    "{error}"
-                );
+                assert!(error.contains("other bytes") && error.contains(&at), "{error}");
             }
         }
     }
@@ -266,10 +235,7 @@ async fn window_above_the_limit_names_its_setting_and_is_not_corrupt() {
     let (read, error) = decoded("a.zst", &frame(31), 1 << 16, None).await;
     assert!(read.is_empty());
     let error = error.unwrap();
-    assert!(
-        matches!(error, DecodeError::Window { mib: 128 }),
-        "{error:?}"
-    );
+    assert!(matches!(error, DecodeError::Window { mib: 128 }), "{error:?}");
     assert!(error.to_string().contains("ZSTD_WINDOW"), "{error}");
     let stored = stream::iter([Ok(Bytes::from(frame(31)))]).boxed();
     let blocks: Vec<Bytes> = decode("a.zst", stored, 31).try_collect().await.unwrap();

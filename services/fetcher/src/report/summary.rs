@@ -10,14 +10,7 @@ use jetline_store::{
 use super::{Report, is_settled};
 use crate::terminal::{Escaped, name};
 
-const COUNTS: [&str; 6] = [
-    "lines",
-    "inserted",
-    "updated",
-    "unchanged",
-    "superseded",
-    "rejected",
-];
+const COUNTS: [&str; 6] = ["lines", "inserted", "updated", "unchanged", "superseded", "rejected"];
 
 /// The most characters of an error that are shown.
 const MAX_ERROR_CHARS: usize = 600;
@@ -44,10 +37,7 @@ impl fmt::Display for Report {
             f.write_str("Nothing to do: the sources hold no objects.")?;
         } else {
             let listed = self.listed;
-            write!(
-                f,
-                "Nothing new: all {listed} objects are known and were not read."
-            )?;
+            write!(f, "Nothing new: all {listed} objects are known and were not read.")?;
         }
         self.failures(f)
     }
@@ -152,11 +142,8 @@ impl Report {
 }
 
 fn write_rejects(f: &mut fmt::Formatter<'_>, rejects: &RejectSummary) -> fmt::Result {
-    let reasons: Vec<String> = rejects
-        .reasons
-        .iter()
-        .map(|(reason, lines)| format!("{lines} {reason}"))
-        .collect();
+    let reasons: Vec<String> =
+        rejects.reasons.iter().map(|(reason, lines)| format!("{lines} {reason}")).collect();
     write!(
         f,
         "\n  rejected: {}; first: line {}, {}: {}",

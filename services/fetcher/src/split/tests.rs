@@ -2,11 +2,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 
-const SMALL: Limits = Limits {
-    chunk_bytes: 10,
-    chunk_lines: u32::MAX,
-    max_line_bytes: 20,
-};
+const SMALL: Limits = Limits { chunk_bytes: 10, chunk_lines: u32::MAX, max_line_bytes: 20 };
 
 /// The reference implementation: the rule applied to the whole content at once.
 fn reference(content: &[u8], limits: Limits) -> Vec<RawChunk> {
@@ -15,11 +11,7 @@ fn reference(content: &[u8], limits: Limits) -> Vec<RawChunk> {
     for line in content.split_inclusive(|&byte| byte == b'\n') {
         let bare = line.strip_suffix(b"\n").unwrap_or(line);
         let oversized = bare.len() > limits.max_line_bytes;
-        let body = if oversized {
-            &bare[..bare.len().min(OVERSIZED_BODY)]
-        } else {
-            line
-        };
+        let body = if oversized { &bare[..bare.len().min(OVERSIZED_BODY)] } else { line };
         let end = start + line.len() as u64;
         match chunks.last_mut() {
             Some(last)
@@ -69,10 +61,7 @@ fn split(content: &[u8], limits: Limits) -> Vec<RawChunk> {
 }
 
 fn bodies(chunks: &[RawChunk]) -> Vec<&str> {
-    chunks
-        .iter()
-        .map(|chunk| std::str::from_utf8(&chunk.body).unwrap())
-        .collect()
+    chunks.iter().map(|chunk| std::str::from_utf8(&chunk.body).unwrap()).collect()
 }
 
 #[test]
@@ -85,26 +74,17 @@ fn chunk_takes_as_many_whole_lines_as_fit() {
 
 #[test]
 fn chunk_takes_no_more_lines_than_the_limit() {
-    let limits = Limits {
-        chunk_lines: 2,
-        ..SMALL
-    };
+    let limits = Limits { chunk_lines: 2, ..SMALL };
     let chunks = split(b"1\n\n3\n4\n1234567\n6\n7", limits);
     assert_eq!(bodies(&chunks), ["1\n\n", "3\n4\n", "1234567\n6\n", "7"]);
     assert_eq!((chunks[1].first_line, chunks[1].lines), (3, 2));
-    let none = Limits {
-        chunk_lines: 0,
-        ..SMALL
-    };
+    let none = Limits { chunk_lines: 0, ..SMALL };
     assert_eq!(bodies(&split(b"1\n2\n", none)), ["1\n", "2\n"]);
 }
 
 #[test]
 fn full_chunk_is_returned_before_the_next_line_arrives() {
-    let limits = Limits {
-        chunk_lines: 2,
-        ..SMALL
-    };
+    let limits = Limits { chunk_lines: 2, ..SMALL };
     let mut splitter = Splitter::new(limits, 0, 1);
     splitter.push("1\n2\n".into());
     assert_eq!(splitter.next_chunk().unwrap().unwrap().body, "1\n2\n");
@@ -144,10 +124,7 @@ fn carriage_returns_and_byte_order_marks_are_kept() {
 fn oversized_line_is_shortened_alone() {
     let long = "x".repeat(10_000);
     let chunks = split(format!("1\n{long}\n2\n{long}").as_bytes(), SMALL);
-    assert_eq!(
-        bodies(&chunks),
-        ["1\n", &long[..4_096], "2\n", &long[..4_096]]
-    );
+    assert_eq!(bodies(&chunks), ["1\n", &long[..4_096], "2\n", &long[..4_096]]);
     assert_eq!((chunks[1].start, chunks[1].end), (2, 10_003));
     assert_eq!(chunks[2].first_line, 3);
     assert_eq!((chunks[3].start, chunks[3].end), (10_005, 20_005));
@@ -165,11 +142,7 @@ fn limit_counts_the_line_without_its_newline() {
 
 #[test]
 fn oversized_line_that_fits_a_chunk_is_a_chunk_of_its_own() {
-    let limits = Limits {
-        chunk_bytes: 100,
-        max_line_bytes: 3,
-        ..SMALL
-    };
+    let limits = Limits { chunk_bytes: 100, max_line_bytes: 3, ..SMALL };
     let chunks = split(b"1\n2\n1234\n3\n", limits);
     assert_eq!(bodies(&chunks), ["1\n2\n", "1234", "3\n"]);
 }

@@ -82,11 +82,7 @@ async fn watching_fetcher_retries_a_refused_object() {
     scene.s3.fail_next_gets(2, &expired());
     scene.spawn_writer();
     let fetcher = scene.spawn_fetcher().await;
-    until(
-        &scene,
-        "SELECT state = 'done' AND refusals = 0 FROM objects",
-    )
-    .await;
+    until(&scene, "SELECT state = 'done' AND refusals = 0 FROM objects").await;
     scene.shutdown.soft.cancel();
     assert!(ended(fetcher).await.is_complete());
     assert_eq!((scene.content(1), scene.s3.fired().answer), (lines(30), 2));
@@ -174,11 +170,7 @@ async fn pattern_that_matches_nothing_is_an_error_unless_it_is_watched() {
     scene.settings.watch = Some(Duration::from_millis(50));
     let fetcher = scene.spawn_fetcher().await;
     scene.s3.put(BUCKET, "b.gz", gzip(&lines(10)).await);
-    until(
-        &scene,
-        "SELECT COUNT(*) = 2 FROM objects WHERE state = 'done'",
-    )
-    .await;
+    until(&scene, "SELECT COUNT(*) = 2 FROM objects WHERE state = 'done'").await;
     scene.shutdown.soft.cancel();
     assert!(ended(fetcher).await.is_complete());
 }
@@ -195,10 +187,7 @@ async fn entry_that_cannot_be_read_is_named_in_the_summary_and_the_others_are_re
     assert!(!report.is_complete());
     assert_eq!(report.objects[0].state, State::Done);
     let text = report.to_string();
-    assert!(
-        text.contains("Skipped: file://") && text.contains("leads to itself"),
-        "{text}"
-    );
+    assert!(text.contains("Skipped: file://") && text.contains("leads to itself"), "{text}");
 }
 
 #[tokio::test]

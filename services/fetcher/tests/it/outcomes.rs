@@ -64,31 +64,19 @@ async fn content_that_is_not_json_lines_fails_and_is_not_published() {
     let twice = gzip(&gzip(text.as_bytes()).await).await;
     let zip = [&b"PK\x03\x04"[..], text.as_bytes()].concat();
     let xz = gzip(&[&b"\xfd7zXZ\0"[..], text.as_bytes()].concat()).await;
-    for (key, content) in [
-        ("1", utf16),
-        ("2.gz", twice),
-        ("3", zip),
-        ("4.gz", xz),
-        ("5", lines(10)),
-    ] {
+    for (key, content) in
+        [("1", utf16), ("2.gz", twice), ("3", zip), ("4.gz", xz), ("5", lines(10))]
+    {
         scene.s3.put(BUCKET, key, content);
     }
     scene.spawn_writer();
     let report = scene.fetch().await;
     assert!(!report.is_complete());
-    let forms = [
-        "UTF-16 text",
-        "gzip data, compressed once more",
-        "a zip archive",
-        "xz data",
-    ];
+    let forms = ["UTF-16 text", "gzip data, compressed once more", "a zip archive", "xz data"];
     for (object, form) in report.objects.iter().zip(forms) {
         assert_eq!((object.state, object.lines()), (State::Failed, 0));
         let error = object.error.as_deref().unwrap();
-        assert_eq!(
-            error,
-            format!("object is not JSON Lines: its content begins like {form}")
-        );
+        assert_eq!(error, format!("object is not JSON Lines: its content begins like {form}"));
     }
     assert_eq!(report.objects[4].state, State::Done);
     assert_eq!(scene.starts(), [(5, 0)]);

@@ -85,10 +85,7 @@ async fn chunk_limits_are_those_of_the_registration() {
     scene.commit(2, 80, 4).await;
     scene.spawn_writer();
     assert!(scene.fetch().await.is_complete());
-    assert_eq!(
-        scene.starts(),
-        [(1, 0), (1, 100), (2, 0), (2, 40), (2, 120)]
-    );
+    assert_eq!(scene.starts(), [(1, 0), (1, 100), (2, 0), (2, 40), (2, 120)]);
 }
 
 #[tokio::test]
@@ -149,11 +146,7 @@ async fn fetcher_waits_for_a_full_queue_and_loses_nothing() {
     scene.s3.put(BUCKET, "a", lines(300));
     scene.queue.set_full(true);
     let fetcher = scene.spawn_fetcher().await;
-    until(
-        &scene,
-        "SELECT COUNT(*) = 1 FROM objects WHERE state = 'reading'",
-    )
-    .await;
+    until(&scene, "SELECT COUNT(*) = 1 FROM objects WHERE state = 'reading'").await;
     scene.queue.set_full(false);
     scene.spawn_writer();
     let report = ended(fetcher).await;
@@ -184,11 +177,7 @@ async fn fetcher_whose_lease_is_lost_stops_reading() {
         until(&scene, &reading).await;
         scene.spawn_writer();
         until(&scene, "SELECT state = 'done' FROM objects WHERE id = 2").await;
-        let first = scene
-            .starts()
-            .iter()
-            .filter(|(object, _)| *object == 1)
-            .count();
+        let first = scene.starts().iter().filter(|(object, _)| *object == 1).count();
         assert!(first <= 1, "{first}");
         scene.shutdown.soft.cancel();
         let report = ended(fetcher).await;

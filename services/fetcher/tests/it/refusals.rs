@@ -28,14 +28,8 @@ fn refusal_names_the_setting_and_says_what_to_do() {
             refusal(|all| all.source = vec!["nothing=s3://bucket".parse().unwrap()]),
             "source nothing=s3://bucket: there is no such dataset; there are: products",
         ),
-        (
-            refusal(|all| all.chunk_bytes = 0),
-            "CHUNK_BYTES must be above 0",
-        ),
-        (
-            refusal(|all| all.max_line_bytes = 0),
-            "MAX_LINE_BYTES must be above 0",
-        ),
+        (refusal(|all| all.chunk_bytes = 0), "CHUNK_BYTES must be above 0"),
+        (refusal(|all| all.max_line_bytes = 0), "MAX_LINE_BYTES must be above 0"),
         (
             refusal(|all| all.chunk_bytes = 1_001),
             "CHUNK_BYTES is 1001 and the queue's messages hold 1000 bytes",
@@ -48,10 +42,7 @@ fn refusal_names_the_setting_and_says_what_to_do() {
             refusal(|all| all.zstd_window = 1_000),
             "ZSTD_WINDOW is 1000: it must be between 1KiB and 2GiB",
         ),
-        (
-            refusal(|all| all.lease = Duration::from_millis(999)),
-            "LEASE must be 1s or more",
-        ),
+        (refusal(|all| all.lease = Duration::from_millis(999)), "LEASE must be 1s or more"),
     ];
     for (refusal, expected) in cases {
         assert!(refusal.contains(expected), "{refusal}");

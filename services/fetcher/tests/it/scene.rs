@@ -82,9 +82,7 @@ impl Scene {
                 secret_access_key: self.s3.secret_key().to_owned(),
             }),
         };
-        let startup = StartupSettings {
-            startup_timeout: Duration::from_secs(5),
-        };
+        let startup = StartupSettings { startup_timeout: Duration::from_secs(5) };
         let own = OwnDatabase::default();
         let sources = Sources::open(&self.settings, &config, &startup, &own);
         sources.await.unwrap()
@@ -166,10 +164,8 @@ impl Scene {
     /// The chunks that were received, as object and start; each once.
     pub(crate) fn starts(&self) -> Vec<(i64, u64)> {
         let received = self.received.lock().unwrap();
-        let mut starts: Vec<_> = received
-            .iter()
-            .map(|chunk| (chunk.object.get(), chunk.start))
-            .collect();
+        let mut starts: Vec<_> =
+            received.iter().map(|chunk| (chunk.object.get(), chunk.start)).collect();
         starts.sort_unstable();
         starts
     }
@@ -177,15 +173,10 @@ impl Scene {
     /// The concatenated bodies of an object's received chunks.
     pub(crate) fn content(&self, object: i64) -> Vec<u8> {
         let received = self.received.lock().unwrap();
-        let mut chunks: Vec<_> = received
-            .iter()
-            .filter(|chunk| chunk.object.get() == object)
-            .collect();
+        let mut chunks: Vec<_> =
+            received.iter().filter(|chunk| chunk.object.get() == object).collect();
         chunks.sort_by_key(|chunk| chunk.start);
-        chunks
-            .iter()
-            .flat_map(|chunk| chunk.body.to_vec())
-            .collect()
+        chunks.iter().flat_map(|chunk| chunk.body.to_vec()).collect()
     }
 }
 
@@ -226,9 +217,7 @@ pub(crate) fn settings() -> FetcherSettings {
 
 /// `count` lines of ten bytes.
 pub(crate) fn lines(count: u32) -> Vec<u8> {
-    (1..=count)
-        .flat_map(|line| format!("{line:09}\n").into_bytes())
-        .collect()
+    (1..=count).flat_map(|line| format!("{line:09}\n").into_bytes()).collect()
 }
 
 pub(crate) async fn gzip(content: &[u8]) -> Vec<u8> {
@@ -267,11 +256,7 @@ pub(crate) struct LossyQueue {
 
 impl LossyQueue {
     fn new(capacity: u32) -> Self {
-        Self {
-            queue: InProcess::new(capacity),
-            lose: Mutex::default(),
-            refuses: Mutex::default(),
-        }
+        Self { queue: InProcess::new(capacity), lose: Mutex::default(), refuses: Mutex::default() }
     }
 
     /// Loses the chunks that start at these offsets.

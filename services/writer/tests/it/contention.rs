@@ -54,10 +54,7 @@ async fn epoch_begins_without_delay_in_a_restarted_store() {
     let mut identities = Vec::new();
     for _ in 0..3 {
         server.restart_empty().unwrap();
-        eventually("the store answers", async || {
-            dedup.store_info().await.is_ok()
-        })
-        .await;
+        eventually("the store answers", async || dedup.store_info().await.is_ok()).await;
         epoch = epochs.after(epoch).await.unwrap().id;
         let last = ledger.last_dedup_store().await.unwrap().unwrap();
         assert_eq!(last.changes, 0);
@@ -72,19 +69,14 @@ async fn ledgers_that_share_a_prefix_are_delayed() {
     let ((_one, shop), (_other, books)) = (database("shop").await, database("books").await);
     // They are copies of one template database, and have the same identity.
     let db = books.connection();
-    db.execute_unprepared("UPDATE ledger SET id = 'another'")
-        .await
-        .unwrap();
+    db.execute_unprepared("UPDATE ledger SET id = 'another'").await.unwrap();
     let prefix = unique_prefix("two-ledgers");
     let epochs_of = async |ledger: &Ledger, seed| {
         Epochs::new(ledger.clone(), dedup_at(&shared(), &prefix).await, seed)
     };
     let (of_shop, of_books) = (epochs_of(&shop, 1).await, epochs_of(&books, 2).await);
     let begin = Instant::now();
-    let mut seen = (
-        of_shop.current().await.unwrap().id,
-        of_books.current().await.unwrap().id,
-    );
+    let mut seen = (of_shop.current().await.unwrap().id, of_books.current().await.unwrap().id);
     for _ in 0..2 {
         seen.0 = of_shop.after(seen.0).await.unwrap().id;
         seen.1 = of_books.after(seen.1).await.unwrap().id;

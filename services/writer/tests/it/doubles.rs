@@ -52,8 +52,7 @@ impl Queue for CountingQueue {
 
     async fn receive(&self, max: usize) -> Result<Vec<Delivery>, jetline_queue::Error> {
         let deliveries = self.inner.receive(max).await?;
-        self.received
-            .fetch_add(deliveries.len() as u64, Ordering::SeqCst);
+        self.received.fetch_add(deliveries.len() as u64, Ordering::SeqCst);
         let deliveries = deliveries.into_iter().map(|delivery| {
             let (chunk, attempt) = (delivery.chunk.clone(), delivery.attempt + self.earlier);
             let acker = CountingAcker {
@@ -128,12 +127,7 @@ pub(crate) struct Gated {
 
 impl Gated {
     pub(crate) fn new(inner: Arc<dyn Dedup>, id: i64) -> Arc<Self> {
-        Arc::new(Self {
-            inner,
-            id,
-            gate: Semaphore::new(0),
-            log: Mutex::default(),
-        })
+        Arc::new(Self { inner, id, gate: Semaphore::new(0), log: Mutex::default() })
     }
 
     pub(crate) fn open(&self) {

@@ -32,10 +32,7 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 
 const ROOT: &str = "file:///files";
 const LEASE_TERM: Duration = Duration::from_hours(1);
-const ONE_OBJECT: LeaseLimits = LeaseLimits {
-    objects: 1,
-    bytes: 0,
-};
+const ONE_OBJECT: LeaseLimits = LeaseLimits { objects: 1, bytes: 0 };
 
 pub(crate) async fn database(name: &str) -> (Database, Ledger) {
     let database = Database::create(name).await;
@@ -54,10 +51,7 @@ pub(crate) async fn dedup(name: &str) -> Arc<dyn Dedup> {
 }
 
 pub(crate) async fn dedup_at(url: &Url, prefix: &str) -> Arc<dyn Dedup> {
-    let config = RedisConfig {
-        redis_prefix: prefix.to_owned(),
-        ..RedisConfig::default()
-    };
+    let config = RedisConfig { redis_prefix: prefix.to_owned(), ..RedisConfig::default() };
     Arc::new(Redis::connect(url, &config).await.unwrap())
 }
 
@@ -83,9 +77,7 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
         max_line_bytes: 1,
     };
     assert_eq!(ledger.register(&[new]).await.unwrap(), 1);
-    let leased = ledger
-        .lease(key, &[ROOT.to_owned()], LEASE_TERM, ONE_OBJECT)
-        .await;
+    let leased = ledger.lease(key, &[ROOT.to_owned()], LEASE_TERM, ONE_OBJECT).await;
     let object = ObjectId::new(leased.unwrap()[0].id).unwrap();
     let settled = ledger.settled().await.unwrap();
     let (mut bytes, mut lines) = (0, 0);
@@ -110,11 +102,7 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
             body: Bytes::from(text),
         });
     }
-    let outcome = ReadOutcome::Complete {
-        bytes,
-        lines: lines.into(),
-        error: None,
-    };
+    let outcome = ReadOutcome::Complete { bytes, lines: lines.into(), error: None };
     assert_eq!(ledger.finish(&[(object, outcome)], key).await.unwrap(), 1);
     chunks
 }
@@ -163,17 +151,12 @@ impl RunningWriter {
 
 /// Waits until the queue holds no chunk of an object.
 pub(crate) async fn drained(queue: &dyn Queue, object: ObjectId) {
-    eventually("everything is acknowledged", async || {
-        queue.pending(object).await.unwrap() == 0
-    })
-    .await;
+    eventually("everything is acknowledged", async || queue.pending(object).await.unwrap() == 0)
+        .await;
 }
 
 pub(crate) async fn settle(ledger: &Ledger) {
-    ledger
-        .settle(EpochId::random(&mut rand::rng()), None)
-        .await
-        .unwrap();
+    ledger.settle(EpochId::random(&mut rand::rng()), None).await.unwrap();
 }
 
 pub(crate) async fn row_of(ledger: &Ledger, object: ObjectId) -> objects::Model {
@@ -182,10 +165,7 @@ pub(crate) async fn row_of(ledger: &Ledger, object: ObjectId) -> objects::Model 
 }
 
 pub(crate) async fn entries(ledger: &Ledger) -> Vec<chunks::Model> {
-    chunks::Entity::find()
-        .all(ledger.connection())
-        .await
-        .unwrap()
+    chunks::Entity::find().all(ledger.connection()).await.unwrap()
 }
 
 /// Titles by id, with `updated_at`.
@@ -195,10 +175,7 @@ pub(crate) async fn titles(ledger: &Ledger) -> BTreeMap<i64, (String, String)> {
     let query = Statement::from_string(db.get_database_backend(), sql);
     let rows = db.query_all_raw(query).await.unwrap();
     let rows = rows.iter().map(|row| {
-        let values = (
-            row.try_get("", "title").unwrap(),
-            row.try_get("", "updated_at").unwrap(),
-        );
+        let values = (row.try_get("", "title").unwrap(), row.try_get("", "updated_at").unwrap());
         (row.try_get("", "id").unwrap(), values)
     });
     rows.collect()

@@ -92,35 +92,22 @@ async fn suspected_chunk_is_tried_alone() {
     publish(&*queue, &chunks[..1]).await;
     eventually("the chunk is claimed", async || gated.log() == ["claim 1"]).await;
     let noted = entries(&ledger).await;
-    assert_eq!(
-        (noted[0].state, noted[0].attempts),
-        (chunks::State::Suspect, 1)
-    );
+    assert_eq!((noted[0].state, noted[0].attempts), (chunks::State::Suspect, 1));
     publish(&*queue, &chunks[1..]).await;
-    eventually("the other worker has a chunk", async || {
-        queue.received() == 2
-    })
-    .await;
+    eventually("the other worker has a chunk", async || queue.received() == 2).await;
     gated.open();
     drained(&*queue, chunks[0].object).await;
     writer.stop().await;
     assert_eq!(gated.log(), ["claim 1", "through 1", "claim 2"]);
     let committed = entries(&ledger).await;
-    assert!(
-        committed
-            .iter()
-            .all(|entry| entry.state == chunks::State::Committed)
-    );
+    assert!(committed.iter().all(|entry| entry.state == chunks::State::Committed));
 }
 
 #[tokio::test]
 async fn chunk_that_crashed_its_writers_is_dead_and_its_object_fails_when_all_before_it_is_settled()
 {
     let (_database, ledger) = database("dead").await;
-    let (queue, dedup) = (
-        CountingQueue::with_earlier_deliveries(3),
-        dedup("dead").await,
-    );
+    let (queue, dedup) = (CountingQueue::with_earlier_deliveries(3), dedup("dead").await);
     let below = object(&ledger, "1", &[&[product(1, "a")]]).await;
     let bodies = [[product(1, "dead")], [product(2, "b")]];
     let deadly = object(&ledger, "2", &[&bodies[0], &bodies[1]]).await;
@@ -131,17 +118,10 @@ async fn chunk_that_crashed_its_writers_is_dead_and_its_object_fails_when_all_be
     let writer = RunningWriter::start(queue.clone(), dedup, &ledger);
     publish(&*queue, &deadly).await;
     drained(&*queue, deadly[0].object).await;
-    let states: Vec<_> = entries(&ledger)
-        .await
-        .iter()
-        .map(|entry| entry.state)
-        .collect();
+    let states: Vec<_> = entries(&ledger).await.iter().map(|entry| entry.state).collect();
     assert_eq!(states, [chunks::State::Dead, chunks::State::Committed]);
     settle(&ledger).await;
-    assert_eq!(
-        row_of(&ledger, deadly[0].object).await.state,
-        objects::State::Loading
-    );
+    assert_eq!(row_of(&ledger, deadly[0].object).await.state, objects::State::Loading);
     let before = epoch(&ledger).await;
     publish(&*queue, &below).await;
     drained(&*queue, below[0].object).await;

@@ -57,13 +57,7 @@ fn read_again(chunks: &[Chunk], attempt: &str) -> Vec<Chunk> {
 }
 
 fn counts(row: &objects::Model) -> [i64; 5] {
-    [
-        row.inserted,
-        row.updated,
-        row.unchanged,
-        row.superseded,
-        row.rejected,
-    ]
+    [row.inserted, row.updated, row.unchanged, row.superseded, row.rejected]
 }
 
 async fn jetstream(name: &str) -> JetStream {
@@ -74,9 +68,7 @@ async fn jetstream(name: &str) -> JetStream {
     }
     let stream = nats::unique_stream(name);
     let cli: Cli = clap::Parser::parse_from(["it", "--nats-stream", &stream]);
-    JetStream::connect(&[nats::shared()], &cli.queue, None)
-        .await
-        .unwrap()
+    JetStream::connect(&[nats::shared()], &cli.queue, None).await.unwrap()
 }
 
 #[tokio::test]
@@ -111,10 +103,7 @@ async fn batch_whose_lines_take_too_much_memory_is_committed_in_parts() {
     assert!(commits[1] < commits[2], "{commits:?}");
     settle(&ledger).await;
     let row = row_of(&ledger, chunks[0].object).await;
-    assert_eq!(
-        (row.state, row.total_lines),
-        (objects::State::Done, Some(80_002))
-    );
+    assert_eq!((row.state, row.total_lines), (objects::State::Done, Some(80_002)));
     writer.stop().await;
 }
 
@@ -126,10 +115,7 @@ async fn writer_that_dies_between_claim_and_commit_loses_nothing() {
     let gated = Gated::new(dedup.clone(), 1);
     let dying = RunningWriter::start(queue.clone(), gated.clone(), &ledger);
     publish(&*queue, &chunks).await;
-    eventually("the chunk is claimed", async || {
-        gated.log() == ["claim 1 2"]
-    })
-    .await;
+    eventually("the chunk is claimed", async || gated.log() == ["claim 1 2"]).await;
     dying.shutdown.hard.cancel();
     dying.ended().await.unwrap();
     assert_eq!(titles(&ledger).await.len(), 0);
@@ -159,10 +145,7 @@ async fn writer_that_dies_between_commit_and_acknowledgement_changes_nothing() {
     writer.stop().await;
     assert_eq!(titles(&ledger).await, before);
     settle(&ledger).await;
-    assert_eq!(
-        counts(&row_of(&ledger, chunks[0].object).await),
-        [1, 0, 0, 0, 0]
-    );
+    assert_eq!(counts(&row_of(&ledger, chunks[0].object).await), [1, 0, 0, 0, 0]);
 }
 
 /// A line that the database refused supersedes nothing.
@@ -197,39 +180,24 @@ async fn line_that_only_the_database_refuses_is_rejected_alone() {
         product(3, "ugly"),
         product(4, "d"),
     ];
-    let chunks = object(
-        &ledger,
-        "1",
-        &[&lines, &[product(5, "e")], &[product(4, "ugly")]],
-    )
-    .await;
+    let chunks = object(&ledger, "1", &[&lines, &[product(5, "e")], &[product(4, "ugly")]]).await;
     publish(&*queue, &chunks).await;
     let writer = RunningWriter::start(queue.clone(), dedup, &ledger);
     drained(&*queue, chunks[0].object).await;
     // A refusal ended an epoch: what was committed under it is read again.
     let missing = ledger.gaps(chunks[0].object, Some(chunks[2].end)).await;
     for gap in missing.unwrap() {
-        let again = chunks
-            .iter()
-            .filter(|chunk| gap.start <= chunk.start && Some(chunk.end) <= gap.end);
+        let again =
+            chunks.iter().filter(|chunk| gap.start <= chunk.start && Some(chunk.end) <= gap.end);
         publish(&*queue, &again.cloned().collect::<Vec<_>>()).await;
     }
     drained(&*queue, chunks[0].object).await;
     writer.stop().await;
     let titles: Vec<_> = titles(&ledger).await.into_iter().collect();
-    let titles: Vec<_> = titles
-        .iter()
-        .map(|(id, (title, _))| (*id, title.as_str()))
-        .collect();
+    let titles: Vec<_> = titles.iter().map(|(id, (title, _))| (*id, title.as_str())).collect();
     assert_eq!(titles, [(1, "a"), (3, "good"), (4, "d"), (5, "e")]);
-    let rejected = rejected_lines::Entity::find()
-        .all(ledger.connection())
-        .await
-        .unwrap();
-    let mut lines: Vec<_> = rejected
-        .iter()
-        .map(|line| (line.line, line.reason.as_str()))
-        .collect();
+    let rejected = rejected_lines::Entity::find().all(ledger.connection()).await.unwrap();
+    let mut lines: Vec<_> = rejected.iter().map(|line| (line.line, line.reason.as_str())).collect();
     lines.sort_unstable();
     let refused = "refused_by_database";
     assert_eq!(lines, [(2, refused), (4, refused), (7, refused)]);
@@ -298,10 +266,7 @@ async fn writer_in_another_mode_refuses_until_everything_is_settled() {
     let off = RunningWriter::start(queue.clone(), Arc::new(WithoutStore::off()), &ledger);
     let refused = off.ended().await;
     assert!(
-        matches!(
-            refused,
-            Err(Error::Conflict(StoreError::ModeMismatch { .. }))
-        ),
+        matches!(refused, Err(Error::Conflict(StoreError::ModeMismatch { .. }))),
         "{refused:?}"
     );
     settle(&ledger).await;
@@ -346,28 +311,19 @@ async fn second_writer_in_order_ends_the_first() {
     let (_database, ledger) = database("in_order").await;
     let (one, two) = (CountingQueue::new(), CountingQueue::new());
     let first = RunningWriter::start(one.clone(), Arc::new(WithoutStore::in_order()), &ledger);
-    eventually("the first one has begun", async || {
-        ledger.epoch().await.unwrap().is_some()
-    })
-    .await;
+    eventually("the first one has begun", async || ledger.epoch().await.unwrap().is_some()).await;
     let begun = epoch(&ledger).await;
     let chunks = object(&ledger, "1", &[&[product(1, "a")], &[product(1, "b")]]).await;
     publish(&*one, &chunks[..1]).await;
     drained(&*one, chunks[0].object).await;
     let second = RunningWriter::start(two.clone(), Arc::new(WithoutStore::in_order()), &ledger);
-    eventually("the second one has begun", async || {
-        epoch(&ledger).await != begun
-    })
-    .await;
+    eventually("the second one has begun", async || epoch(&ledger).await != begun).await;
     publish(&*two, &chunks[1..]).await;
     drained(&*two, chunks[0].object).await;
     let late = object(&ledger, "2", &[&[product(2, "c")]]).await;
     publish(&*one, &late).await;
     let ended = first.ended().await;
-    assert!(
-        matches!(ended, Err(Error::Conflict(StoreError::TakenOver))),
-        "{ended:?}"
-    );
+    assert!(matches!(ended, Err(Error::Conflict(StoreError::TakenOver))), "{ended:?}");
     second.stop().await;
     assert_eq!(title(&ledger, 2).await, None);
 }

@@ -98,18 +98,11 @@ mod tests {
     #[test]
     fn credentials_are_not_shown() {
         let config = RedisConfig {
-            redis_url: Some(
-                "redis://user:secret@cache:6379/3?x=secret"
-                    .to_owned()
-                    .into(),
-            ),
+            redis_url: Some("redis://user:secret@cache:6379/3?x=secret".to_owned().into()),
             ..RedisConfig::default()
         };
         let shown = format!("{config:?}");
         assert!(shown.contains("redis://cache:6379/3"), "{shown}");
-        assert!(
-            !shown.contains("user") && !shown.contains("secret"),
-            "{shown}"
-        );
+        assert!(!shown.contains("user") && !shown.contains("secret"), "{shown}");
     }
 }

@@ -9,23 +9,11 @@ pub(super) fn failure(action: &'static str, url: &str, error: RedisError) -> Err
     let url = url.to_owned();
     if let Some(reason) = jetline_runtime::tls::refusal(&error) {
         let reason = format!("{reason}; {}", super::tls::ADVICE);
-        return Error::Refused {
-            action,
-            url,
-            reason,
-        };
+        return Error::Refused { action, url, reason };
     }
     match refusal(&error) {
-        Some(advice) => Error::Refused {
-            action,
-            url,
-            reason: format!("{error}; {advice}"),
-        },
-        None => Error::Unavailable {
-            action,
-            url,
-            source: Box::new(error),
-        },
+        Some(advice) => Error::Refused { action, url, reason: format!("{error}; {advice}") },
+        None => Error::Unavailable { action, url, source: Box::new(error) },
     }
 }
 
@@ -44,9 +32,7 @@ fn refusal(error: &RedisError) -> Option<&'static str> {
             ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::CrossSlot,
         ) => Some(super::NO_CLUSTER),
         ErrorKind::Server(ServerErrorKind::ResponseError) => {
-            let is_full = error
-                .detail()
-                .is_some_and(|text| text.contains("max number of clients"));
+            let is_full = error.detail().is_some_and(|text| text.contains("max number of clients"));
             (!is_full).then_some("check that REDIS_URL is the address of Redis 7.0 or later")
         }
         _ => match error.code() {

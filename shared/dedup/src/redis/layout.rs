@@ -44,9 +44,7 @@ pub(super) struct Keys {
 
 impl Keys {
     pub(super) fn new(prefix: &str) -> Self {
-        Self {
-            prefix: prefix.to_owned(),
-        }
+        Self { prefix: prefix.to_owned() }
     }
 
     /// The key of the current epoch.
@@ -161,10 +159,7 @@ mod tests {
             entry(&Claim {
                 key: Key::Int(1),
                 fingerprint: Fingerprint::from([7; 16]),
-                rank: Rank {
-                    version,
-                    position: Position::new(ObjectId::MAX, u32::MAX),
-                },
+                rank: Rank { version, position: Position::new(ObjectId::MAX, u32::MAX) },
             })
         };
         assert_eq!(entry(0).len(), 24);

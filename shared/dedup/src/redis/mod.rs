@@ -64,17 +64,9 @@ impl Redis {
             .await
             .map_err(|error| failure::failure("connect", &address, error))?;
         if let Some(reason) = refusal {
-            return Err(Error::Refused {
-                action: "store claims",
-                url: address,
-                reason,
-            });
+            return Err(Error::Refused { action: "store claims", url: address, reason });
         }
-        Ok(Self {
-            connection,
-            keys: Keys::new(&config.redis_prefix),
-            url: address,
-        })
+        Ok(Self { connection, keys: Keys::new(&config.redis_prefix), url: address })
     }
 
     fn failure(&self, action: &'static str, error: RedisError) -> Error {
@@ -137,24 +129,17 @@ impl Dedup for Redis {
         let script = ClaimScript::of(*epoch);
         let mut connection = self.connection.clone();
         let begun = async {
-            cmd("SCRIPT")
-                .arg("LOAD")
-                .arg(script.text())
-                .exec_async(&mut connection)
-                .await?;
+            cmd("SCRIPT").arg("LOAD").arg(script.text()).exec_async(&mut connection).await?;
             // If the server restarts in between it loses the script; if this fails there is no key of the epoch. Either
             // way claims are lost and detected as such.
             script.begin(&self.keys).exec_async(&mut connection).await
         };
-        begun
-            .await
-            .map_err(|error| self.failure("begin an epoch", error))
+        begun.await.map_err(|error| self.failure("begin an epoch", error))
     }
 
     async fn store_info(&self) -> Result<Option<StoreInfo>, Error> {
         let info = store_info::read(&mut self.connection.clone(), &self.keys, &self.url).await;
-        info.map(Some)
-            .map_err(|error| self.failure("identify the store", error))
+        info.map(Some).map_err(|error| self.failure("identify the store", error))
     }
 
     async fn set_ledger(&self, ledger: &LedgerIdentity) -> Result<(), Error> {

@@ -20,11 +20,7 @@ impl ClaimScript {
     pub(super) fn of(epoch: EpochId) -> Self {
         let text = include_str!("claim.lua").replace("EPOCH_ID", &epoch.to_string());
         let digest = Script::new(&text).get_hash().to_owned();
-        Self {
-            epoch,
-            text,
-            digest,
-        }
+        Self { epoch, text, digest }
     }
 
     /// The script. It is loaded only when the epoch begins.
@@ -78,10 +74,7 @@ impl ClaimScript {
                 command.arg(entry(claim));
             }
         }
-        (
-            command,
-            placed.into_iter().map(|(_, index)| index).collect(),
-        )
+        (command, placed.into_iter().map(|(_, index)| index).collect())
     }
 
     fn call(&self, keys: usize) -> Cmd {

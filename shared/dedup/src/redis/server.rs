@@ -33,10 +33,7 @@ pub(super) async fn refusal(
 async fn warn_of_eviction(connection: &mut ConnectionManager, url: &str) -> Result<(), RedisError> {
     let memory: String = match cmd("INFO").arg("memory").query_async(connection).await {
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => {
-            tracing::debug!(
-                redis.url = url,
-                "read maxmemory-policy of the dedup store failed"
-            );
+            tracing::debug!(redis.url = url, "read maxmemory-policy of the dedup store failed");
             return Ok(());
         }
         response => response?,
@@ -53,11 +50,7 @@ async fn warn_of_eviction(connection: &mut ConnectionManager, url: &str) -> Resu
 
 /// The eviction policy of a server, if it evicts.
 fn eviction(memory: &str) -> Option<&str> {
-    let value = |name| {
-        memory
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-    };
+    let value = |name| memory.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let policy = value("maxmemory_policy")?;
     let limited = value("maxmemory")? != "0";
     (limited && policy != "noeviction").then_some(policy)

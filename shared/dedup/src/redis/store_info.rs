@@ -17,10 +17,7 @@ pub(super) async fn read(
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => String::new(),
         response => response?,
     };
-    let ledger: Option<String> = cmd("GET")
-        .arg(keys.ledger())
-        .query_async(connection)
-        .await?;
+    let ledger: Option<String> = cmd("GET").arg(keys.ledger()).query_async(connection).await?;
     let history = replication_id(&replication).unwrap_or(address);
     let path = Url::parse(address).map(|url| url.path().trim_matches('/').to_owned());
     let database = path.unwrap_or_default();
@@ -42,11 +39,7 @@ pub(super) async fn set_ledger(
     keys: &Keys,
     ledger: &LedgerIdentity,
 ) -> Result<(), RedisError> {
-    cmd("SET")
-        .arg(keys.ledger())
-        .arg(ledger.to_string())
-        .exec_async(connection)
-        .await
+    cmd("SET").arg(keys.ledger()).arg(ledger.to_string()).exec_async(connection).await
 }
 
 fn replication_id(replication: &str) -> Option<&str> {

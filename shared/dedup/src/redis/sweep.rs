@@ -13,14 +13,8 @@ pub(super) async fn epochs(
     connection: &mut ConnectionManager,
     keys: &Keys,
 ) -> Result<Vec<EpochId>, RedisError> {
-    let members: Vec<String> = cmd("SMEMBERS")
-        .arg(keys.epochs())
-        .query_async(connection)
-        .await?;
-    Ok(members
-        .iter()
-        .filter_map(|member| member.parse().ok())
-        .collect())
+    let members: Vec<String> = cmd("SMEMBERS").arg(keys.epochs()).query_async(connection).await?;
+    Ok(members.iter().filter_map(|member| member.parse().ok()).collect())
 }
 
 /// Removes an epoch's entries, and then its id, so that an interrupted sweep is repeated.
@@ -31,11 +25,7 @@ pub(super) async fn forget(
 ) -> Result<u64, RedisError> {
     end(connection, keys, epoch).await?;
     let removed = sweep(connection, &keys.pattern(epoch)).await?;
-    cmd("SREM")
-        .arg(keys.epochs())
-        .arg(epoch.to_string())
-        .exec_async(connection)
-        .await?;
+    cmd("SREM").arg(keys.epochs()).arg(epoch.to_string()).exec_async(connection).await?;
     Ok(removed)
 }
 

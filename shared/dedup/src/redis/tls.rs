@@ -33,8 +33,5 @@ pub(super) fn certificates(
         }),
         _ => None,
     };
-    Ok(Some(TlsCertificates {
-        client_tls,
-        root_cert: root_cert.transpose()?,
-    }))
+    Ok(Some(TlsCertificates { client_tls, root_cert: root_cert.transpose()? }))
 }

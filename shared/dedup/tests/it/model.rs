@@ -27,12 +27,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let number = prop_oneof![0..4_i64, (1_i64 << 31) - 4..1 << 31];
     let line = prop_oneof![0..4_u32, u32::MAX - 3..=u32::MAX];
     let version = prop_oneof![4 => Just(0), 1 => -2_i64..2, 1 => any::<i64>()];
-    let rest = (
-        prop_oneof![Just(b'a'), Just(b'b')],
-        version,
-        number.clone(),
-        line,
-    );
+    let rest = (prop_oneof![Just(b'a'), Just(b'b')], version, number.clone(), line);
     let claims = btree_map(key, rest, 0..40).prop_map(|claims| {
         claims
             .into_iter()
@@ -48,13 +43,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn redis_agrees_with_the_model_on_random_claims() {
     let runtime = Runtime::new().unwrap();
     let redis = runtime.block_on(connect("model"));
-    let config = Config {
-        cases: 100,
-        ..Config::default()
-    };
-    let agreed = TestRunner::new(config).run(&steps(), |steps| {
-        runtime.block_on(agree(&redis, &InMemory::default(), &steps))
-    });
+    let config = Config { cases: 100, ..Config::default() };
+    let agreed = TestRunner::new(config)
+        .run(&steps(), |steps| runtime.block_on(agree(&redis, &InMemory::default(), &steps)));
     agreed.unwrap();
 }
 

@@ -26,10 +26,7 @@ pub(crate) async fn connect(name: &str) -> Redis {
 }
 
 pub(crate) async fn connect_with(url: &Url, prefix: &str) -> Result<Redis, Error> {
-    let config = RedisConfig {
-        redis_prefix: prefix.to_owned(),
-        ..RedisConfig::default()
-    };
+    let config = RedisConfig { redis_prefix: prefix.to_owned(), ..RedisConfig::default() };
     Redis::connect(url, &config).await
 }
 
@@ -43,9 +40,7 @@ async fn prefixes_separate_deployments() {
     let prefix = unique_prefix("prefix");
     let one = connect_with(&shared(), &prefix).await.unwrap();
     // As a pattern, this prefix would match the other.
-    let other = connect_with(&shared(), &prefix.replace("prefix", "[p]*"))
-        .await
-        .unwrap();
+    let other = connect_with(&shared(), &prefix.replace("prefix", "[p]*")).await.unwrap();
     let (epoch, other_epoch) = (begin(&one).await, begin(&other).await);
     assert!(!is_lost(&one, &epoch).await);
     assert!(is_lost(&one, &other_epoch).await);
@@ -67,22 +62,14 @@ async fn wrong_password_is_refused_and_not_shown() {
     for credentials in ["", "user:wrong@", ":wrong@"] {
         let mut url = server.url();
         url.set_password(None).unwrap();
-        let url = url
-            .as_str()
-            .replace("redis://", &format!("redis://{credentials}"));
+        let url = url.as_str().replace("redis://", &format!("redis://{credentials}"));
         let Err(error) = connect_with(&url.parse().unwrap(), "p").await else {
             panic!("connected to {url}");
         };
         assert!(matches!(error, Error::Refused { .. }), "{error:?}");
         let text = error_text(error);
-        assert!(
-            text.contains("REDIS_URL") && text.contains("127.0.0.1"),
-            "{text}"
-        );
-        assert!(
-            !text.contains("wrong@") && !text.contains("user:"),
-            "{text}"
-        );
+        assert!(text.contains("REDIS_URL") && text.contains("127.0.0.1"), "{text}");
+        assert!(!text.contains("wrong@") && !text.contains("user:"), "{text}");
     }
 }
 
@@ -90,21 +77,9 @@ async fn wrong_password_is_refused_and_not_shown() {
 async fn user_without_permission_is_refused() {
     let server = RedisServer::start().unwrap();
     server
-        .command(&[
-            "ACL",
-            "SETUSER",
-            "reader",
-            "on",
-            ">pw",
-            "~*",
-            "+@read",
-            "+@connection",
-        ])
+        .command(&["ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@read", "+@connection"])
         .unwrap();
-    let url = server
-        .url()
-        .as_str()
-        .replace("redis://", "redis://reader:pw@");
+    let url = server.url().as_str().replace("redis://", "redis://reader:pw@");
     let redis = connect_with(&url.parse().unwrap(), "p").await.unwrap();
     let epoch = jetline_records::EpochId::random(&mut rand::rng());
     let error = redis.begin(&epoch).await.unwrap_err();
@@ -125,11 +100,8 @@ async fn url_of_another_server_is_refused() {
 
 #[tokio::test]
 async fn cluster_is_refused() {
-    let server = RedisServer::start_with(RedisOptions {
-        cluster: true,
-        ..RedisOptions::default()
-    })
-    .unwrap();
+    let server =
+        RedisServer::start_with(RedisOptions { cluster: true, ..RedisOptions::default() }).unwrap();
     let Err(error) = connect_with(&server.url(), "p").await else {
         panic!("connected to a cluster");
     };
@@ -141,17 +113,10 @@ async fn keys_of_another_type_are_refused_and_not_changed() {
     let server = RedisServer::start().unwrap();
     let redis = connect_with(&server.url(), "p").await.unwrap();
     let epoch = begin(&redis).await;
-    server
-        .command(&["SET", &format!("p:{epoch}:products:1"), "theirs"])
-        .unwrap();
-    let claims = [
-        claim(Key::Int(0), b'a', 1, 1),
-        claim(Key::Int(64), b'a', 1, 1),
-    ];
-    let error = redis
-        .claim(&epoch, crate::conformance::object(0), "products", &claims)
-        .await
-        .unwrap_err();
+    server.command(&["SET", &format!("p:{epoch}:products:1"), "theirs"]).unwrap();
+    let claims = [claim(Key::Int(0), b'a', 1, 1), claim(Key::Int(64), b'a', 1, 1)];
+    let error =
+        redis.claim(&epoch, crate::conformance::object(0), "products", &claims).await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error:?}");
     assert!(error_text(error).contains("REDIS_PREFIX"));
     let verdicts = judged(&redis, &epoch, 0, &claims[..1]).await;

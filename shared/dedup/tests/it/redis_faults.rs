@@ -23,10 +23,7 @@ async fn connect(server: &RedisServer) -> Redis {
 /// Claims until the server is available again: a lost connection is detected by the first call.
 async fn is_lost_after_reconnecting(redis: &Redis, epoch: &EpochId) -> bool {
     for _ in 0..5 {
-        match redis
-            .claim(epoch, object(0), "products", &line(b'z', 9))
-            .await
-        {
+        match redis.claim(epoch, object(0), "products", &line(b'z', 9)).await {
             Ok(claimed) => return claimed == Claimed::Lost,
             Err(Error::Unavailable { .. }) => {}
             Err(error) => panic!("{error}"),
@@ -47,10 +44,7 @@ async fn starts_over(redis: &Redis, ended: EpochId, server: &RedisServer) {
 
 fn entry_keys(server: &RedisServer) -> Vec<String> {
     let mut connection = server.connection().unwrap();
-    ::redis::cmd("KEYS")
-        .arg("jetline:*:*")
-        .query(&mut connection)
-        .unwrap()
+    ::redis::cmd("KEYS").arg("jetline:*:*").query(&mut connection).unwrap()
 }
 
 #[tokio::test]
@@ -72,10 +66,7 @@ async fn server_without_its_scripts_has_lost_the_epoch() {
     judged(&redis, &epoch, 0, &line(b'a', 1)).await;
     server.command(&["SCRIPT", "FLUSH"]).unwrap();
     assert!(is_lost(&redis, &epoch).await);
-    assert!(
-        is_lost(&redis, &epoch).await,
-        "a claim must not load the script again"
-    );
+    assert!(is_lost(&redis, &epoch).await, "a claim must not load the script again");
     starts_over(&redis, epoch, &server).await;
 }
 
@@ -99,14 +90,8 @@ async fn server_restarted_from_a_snapshot_with_the_epoch_has_lost_it() {
     judged(&redis, &epoch, 0, &line(b'b', 2)).await;
     server.restart().unwrap();
     let mut connection = server.connection().unwrap();
-    let mark: String = ::redis::cmd("GET")
-        .arg("jetline:epoch")
-        .query(&mut connection)
-        .unwrap();
-    assert!(
-        mark.starts_with(&epoch.to_string()),
-        "the snapshot does not contain the epoch"
-    );
+    let mark: String = ::redis::cmd("GET").arg("jetline:epoch").query(&mut connection).unwrap();
+    assert!(mark.starts_with(&epoch.to_string()), "the snapshot does not contain the epoch");
     assert_eq!(entry_keys(&server).len(), 1);
 
     assert!(is_lost_after_reconnecting(&redis, &epoch).await);
@@ -158,9 +143,7 @@ async fn primary_that_was_a_replica_for_a_while_has_lost_the_epoch() {
 
 /// Makes a server the replica of another, and waits until it is in sync.
 fn follow(replica: &RedisServer, primary: &RedisServer) {
-    primary
-        .command(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"])
-        .unwrap();
+    primary.command(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]).unwrap();
     let port = primary.url().port().unwrap().to_string();
     replica.command(&["REPLICAOF", "127.0.0.1", &port]).unwrap();
     caught_up(primary);
@@ -168,16 +151,8 @@ fn follow(replica: &RedisServer, primary: &RedisServer) {
 
 fn caught_up(primary: &RedisServer) {
     let mut connection = primary.connection().unwrap();
-    ::redis::cmd("SET")
-        .arg("sync")
-        .arg(1)
-        .exec(&mut connection)
-        .unwrap();
-    let replicas: u32 = ::redis::cmd("WAIT")
-        .arg(1)
-        .arg(30_000)
-        .query(&mut connection)
-        .unwrap();
+    ::redis::cmd("SET").arg("sync").arg(1).exec(&mut connection).unwrap();
+    let replicas: u32 = ::redis::cmd("WAIT").arg(1).arg(30_000).query(&mut connection).unwrap();
     assert_eq!(replicas, 1, "the replica did not catch up");
 }
 
@@ -200,10 +175,7 @@ async fn unreachable_server_is_unavailable_and_named() {
     server.stop();
     let port = server.url().port().unwrap().to_string();
     for _ in 0..2 {
-        let error = redis
-            .claim(&epoch, object(0), "products", &line(b'a', 1))
-            .await
-            .unwrap_err();
+        let error = redis.claim(&epoch, object(0), "products", &line(b'a', 1)).await.unwrap_err();
         assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
         assert!(error_text(error).contains(&port));
     }
@@ -217,28 +189,14 @@ async fn unreachable_server_is_unavailable_and_named() {
 #[tokio::test]
 async fn server_that_does_not_respond_is_unavailable_until_it_resumes() {
     let server = RedisServer::start().unwrap();
-    let config = RedisConfig {
-        redis_timeout: Duration::from_secs(2),
-        ..RedisConfig::default()
-    };
+    let config = RedisConfig { redis_timeout: Duration::from_secs(2), ..RedisConfig::default() };
     let redis = Redis::connect(&server.url(), &config).await.unwrap();
     let epoch = begin(&redis).await;
     let mut admin = server.connection().unwrap();
-    ::redis::cmd("CLIENT")
-        .arg("PAUSE")
-        .arg(600_000)
-        .arg("WRITE")
-        .exec(&mut admin)
-        .unwrap();
-    let error = redis
-        .claim(&epoch, object(0), "products", &line(b'a', 1))
-        .await
-        .unwrap_err();
+    ::redis::cmd("CLIENT").arg("PAUSE").arg(600_000).arg("WRITE").exec(&mut admin).unwrap();
+    let error = redis.claim(&epoch, object(0), "products", &line(b'a', 1)).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
-    ::redis::cmd("CLIENT")
-        .arg("UNPAUSE")
-        .exec(&mut admin)
-        .unwrap();
+    ::redis::cmd("CLIENT").arg("UNPAUSE").exec(&mut admin).unwrap();
     assert!(!is_lost_after_reconnecting(&redis, &epoch).await);
 }
 
@@ -253,18 +211,11 @@ async fn full_server_is_unavailable_and_stores_nothing_of_the_claim() {
     let epoch = begin(&redis).await;
     let refused = fill(&redis, &epoch).await;
 
-    server
-        .command(&["CONFIG", "SET", "maxmemory", "1"])
-        .unwrap();
-    let error = redis
-        .begin(&EpochId::random(&mut rand::rng()))
-        .await
-        .unwrap_err();
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    let error = redis.begin(&EpochId::random(&mut rand::rng())).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
 
-    server
-        .command(&["CONFIG", "SET", "maxmemory", "0"])
-        .unwrap();
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
     let verdicts = judged(&redis, &epoch, 9, &refused).await;
     assert_eq!(verdicts, vec![Verdict::WriteIfChanged; refused.len()]);
 }

@@ -11,21 +11,14 @@ use crate::{
 
 fn keys(server: &RedisServer) -> Vec<String> {
     let mut connection = server.connection().unwrap();
-    let mut keys: Vec<String> = ::redis::cmd("KEYS")
-        .arg("*")
-        .query(&mut connection)
-        .unwrap();
+    let mut keys: Vec<String> = ::redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
     keys.sort();
     keys
 }
 
 fn encoding(server: &RedisServer, key: &str) -> String {
     let mut connection = server.connection().unwrap();
-    ::redis::cmd("OBJECT")
-        .arg("ENCODING")
-        .arg(key)
-        .query(&mut connection)
-        .unwrap()
+    ::redis::cmd("OBJECT").arg("ENCODING").arg(key).query(&mut connection).unwrap()
 }
 
 #[tokio::test]
@@ -40,10 +33,7 @@ async fn full_hashes_are_listpacks() {
     judged(&redis, &epoch, 0, &claims).await;
 
     let keys = keys(&server);
-    let hashes: Vec<_> = keys
-        .iter()
-        .filter(|key| key.contains(":products:"))
-        .collect();
+    let hashes: Vec<_> = keys.iter().filter(|key| key.contains(":products:")).collect();
     let integers = hashes.iter().filter(|key| !key.contains(":t")).count();
     assert_eq!(integers, 3, "{hashes:?}");
     for key in hashes {
@@ -57,14 +47,8 @@ async fn long_text_id_is_stored_too() {
     let redis = connect_with(&server.url(), "jetline").await.unwrap();
     let epoch = begin(&redis).await;
     let claims = [claim(Key::Text("x".repeat(100_000)), b'a', 1, 1)];
-    assert_eq!(
-        judged(&redis, &epoch, 2, &claims).await,
-        [Verdict::WriteIfChanged]
-    );
-    assert_eq!(
-        judged(&redis, &epoch, 2, &claims).await,
-        [Verdict::Unchanged]
-    );
+    assert_eq!(judged(&redis, &epoch, 2, &claims).await, [Verdict::WriteIfChanged]);
+    assert_eq!(judged(&redis, &epoch, 2, &claims).await, [Verdict::Unchanged]);
 }
 
 #[tokio::test]
@@ -72,9 +56,7 @@ async fn only_the_current_epoch_has_keys_after_a_sweep() {
     let server = RedisServer::start().unwrap();
     let redis = connect_with(&server.url(), "jetline").await.unwrap();
     server.command(&["SET", "other:key", "1"]).unwrap();
-    let claims: Vec<Claim> = (0..5_000)
-        .map(|id| claim(Key::Int(id * 64), b'a', 1, 1))
-        .collect();
+    let claims: Vec<Claim> = (0..5_000).map(|id| claim(Key::Int(id * 64), b'a', 1, 1)).collect();
     let ended = [begin(&redis).await, begin(&redis).await];
     let older = judged(&redis, &ended[1], 0, &claims).await;
     assert_eq!(older.len(), 5_000);

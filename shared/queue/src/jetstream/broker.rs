@@ -95,9 +95,8 @@ impl Broker {
         config: JetStreamConfig,
         ledger: Option<Arc<OwnLedger>>,
     ) -> Self {
-        let context = ContextBuilder::new()
-            .timeout(RESPONSE_TIMEOUT)
-            .build(connection.client.clone());
+        let context =
+            ContextBuilder::new().timeout(RESPONSE_TIMEOUT).build(connection.client.clone());
         Self {
             connection,
             context,
@@ -128,9 +127,7 @@ impl Broker {
                     );
                     self.delete_stream().await?;
                 }
-                Err(self
-                    .connection
-                    .unavailable("create the consumer", error.into()))
+                Err(self.connection.unavailable("create the consumer", error.into()))
             }
         }
     }
@@ -162,10 +159,7 @@ impl Broker {
         const ACTION: &str = "delete the stream";
         let _creating = self.creating.lock().await;
         let subject = self.stream_subject("DELETE");
-        match self
-            .call::<stream::DeleteStatus>(ACTION, subject, &json!({}))
-            .await?
-        {
+        match self.call::<stream::DeleteStatus>(ACTION, subject, &json!({})).await? {
             Err(error) if !failure::is_missing(&error) => {
                 Err(failure::from_response(&self.connection, ACTION, &error))
             }
@@ -278,10 +272,7 @@ impl Broker {
         };
         // A server with a damaged store may still count lost messages by subject.
         let subjects = info.state.subjects.filter(|_| info.state.messages > 0);
-        Ok(Subjects {
-            subjects: subjects.unwrap_or_default(),
-            total: info.total,
-        })
+        Ok(Subjects { subjects: subjects.unwrap_or_default(), total: info.total })
     }
 
     async fn ensure_stream(&self) -> Result<bool, Error> {
@@ -316,11 +307,7 @@ impl Broker {
                 Err(error) => return Err(failure::from_response(&self.connection, ACTION, &error)),
             }
         }
-        info!(
-            stream = name,
-            missing = existing.is_none(),
-            "stream created or updated"
-        );
+        info!(stream = name, missing = existing.is_none(), "stream created or updated");
         Ok(existing.is_none())
     }
 
@@ -395,10 +382,7 @@ impl Broker {
     async fn delete_consumer(&self) -> Result<(), Error> {
         const ACTION: &str = "delete the consumer";
         let subject = self.consumer_subject("DELETE");
-        match self
-            .call::<stream::DeleteStatus>(ACTION, subject, &json!({}))
-            .await?
-        {
+        match self.call::<stream::DeleteStatus>(ACTION, subject, &json!({})).await? {
             Ok(_) => Ok(()),
             Err(error) if failure::is_missing(&error) => Ok(()),
             Err(error) => Err(failure::from_response(&self.connection, ACTION, &error)),
@@ -410,11 +394,7 @@ impl Broker {
     }
 
     fn consumer_subject(&self, verb: &str) -> String {
-        format!(
-            "CONSUMER.{verb}.{}.{}",
-            self.config.nats_stream,
-            consumer::NAME
-        )
+        format!("CONSUMER.{verb}.{}.{}", self.config.nats_stream, consumer::NAME)
     }
 
     async fn call<T: DeserializeOwned>(

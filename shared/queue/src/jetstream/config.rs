@@ -26,21 +26,11 @@ pub struct JetStreamConfig {
     pub nats_ca_file: Option<PathBuf>,
 
     /// Client certificate for NATS, in PEM
-    #[arg(
-        long,
-        env = "NATS_CERT_FILE",
-        value_name = "FILE",
-        requires = "nats_key_file"
-    )]
+    #[arg(long, env = "NATS_CERT_FILE", value_name = "FILE", requires = "nats_key_file")]
     pub nats_cert_file: Option<PathBuf>,
 
     /// Private key of the client certificate, in PEM
-    #[arg(
-        long,
-        env = "NATS_KEY_FILE",
-        value_name = "FILE",
-        requires = "nats_cert_file"
-    )]
+    #[arg(long, env = "NATS_KEY_FILE", value_name = "FILE", requires = "nats_cert_file")]
     pub nats_key_file: Option<PathBuf>,
 
     /// Stream of the chunks; created if it is missing, updated if it differs
@@ -124,10 +114,7 @@ mod tests {
         let config = parse(&["--nats-url", "nats://ann:secret@host:4222"]).unwrap();
         let shown = format!("{config:?}");
         assert!(shown.contains("nats://host:4222"), "{shown}");
-        assert!(
-            !shown.contains("secret") && !shown.contains("ann"),
-            "{shown}"
-        );
+        assert!(!shown.contains("secret") && !shown.contains("ann"), "{shown}");
     }
 
     #[test]

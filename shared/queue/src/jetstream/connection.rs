@@ -38,9 +38,7 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects to one of the servers.
     pub(super) async fn open(servers: &[Url], config: &JetStreamConfig) -> Result<Self, Error> {
-        let addresses = servers
-            .iter()
-            .map(|url| without_credentials(url).to_string());
+        let addresses = servers.iter().map(|url| without_credentials(url).to_string());
         let addresses: Vec<String> = addresses.collect();
         let url = addresses.join(",");
         let (sender, losses) = watch::channel(0);
@@ -53,11 +51,7 @@ impl Connection {
             .ping_interval(PING_INTERVAL)
             .event_callback(report(url.clone(), Arc::new(sender)));
         match options.connect(addresses).await {
-            Ok(client) => Ok(Self {
-                client,
-                url,
-                losses,
-            }),
+            Ok(client) => Ok(Self { client, url, losses }),
             Err(error) => Err(connect_error(url, error)),
         }
     }
@@ -102,11 +96,7 @@ impl Connection {
         action: &'static str,
         source: Box<dyn std::error::Error + Send + Sync>,
     ) -> Error {
-        Error::Unavailable {
-            action,
-            url: self.url.clone(),
-            source,
-        }
+        Error::Unavailable { action, url: self.url.clone(), source }
     }
 }
 
@@ -116,16 +106,11 @@ fn connect_error(url: String, error: ConnectError) -> Error {
             refused(url, &format!("{reason}; {TLS_ADVICE}"))
         }
         ConnectErrorKind::Tls => refused(url, &format!("{error}; {TLS_ADVICE}")),
-        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => refused(
-            url,
-            "wrong credentials: check NATS_URL and NATS_CREDENTIALS",
-        ),
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+            refused(url, "wrong credentials: check NATS_URL and NATS_CREDENTIALS")
+        }
         ConnectErrorKind::ServerParse => refused(url, "NATS_URL must begin with nats:// or tls://"),
-        _ => Error::Unavailable {
-            action: "connect",
-            url,
-            source: error.into(),
-        },
+        _ => Error::Unavailable { action: "connect", url, source: error.into() },
     }
 }
 
@@ -187,11 +172,7 @@ async fn authenticated(
 }
 
 fn refused(url: String, reason: &str) -> Error {
-    Error::Refused {
-        action: "connect",
-        url,
-        reason: reason.to_owned(),
-    }
+    Error::Refused { action: "connect", url, reason: reason.to_owned() }
 }
 
 /// Logs events of the connection and counts its losses.

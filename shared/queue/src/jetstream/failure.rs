@@ -16,27 +16,17 @@ const NO_ACK: &str = "no acknowledgement before the timeout: if this continues, 
 
 /// Whether a stream or a consumer does not exist.
 pub(super) fn is_missing(error: &jetstream::Error) -> bool {
-    matches!(
-        error.error_code(),
-        ErrorCode::STREAM_NOT_FOUND | ErrorCode::CONSUMER_NOT_FOUND
-    )
+    matches!(error.error_code(), ErrorCode::STREAM_NOT_FOUND | ErrorCode::CONSUMER_NOT_FOUND)
 }
 
 /// Whether a stream cannot be created because it exists or is being created.
 pub(super) fn is_taken(error: &jetstream::Error) -> bool {
-    matches!(
-        error.error_code(),
-        ErrorCode::STREAM_NAME_EXIST | ErrorCode::STREAM_SUBJECT_OVERLAP
-    )
+    matches!(error.error_code(), ErrorCode::STREAM_NAME_EXIST | ErrorCode::STREAM_SUBJECT_OVERLAP)
 }
 
 /// The server has no `JetStream`.
 pub(super) fn no_jetstream(connection: &Connection, action: &'static str) -> Error {
-    refused(
-        connection,
-        action,
-        "JetStream is not enabled: start nats-server with --jetstream",
-    )
+    refused(connection, action, "JetStream is not enabled: start nats-server with --jetstream")
 }
 
 /// The error for an error response of the server's API.
@@ -73,10 +63,7 @@ pub(super) fn is_store_failure(error: &PublishError) -> bool {
 
 /// Whether the server failed to store a consumer, because of the state of its disk.
 pub(super) fn is_consumer_store_failure(error: &jetstream::Error) -> bool {
-    matches!(
-        error.error_code(),
-        ErrorCode::CONSUMER_CREATE | ErrorCode::CONSUMER_STORE_FAILED
-    )
+    matches!(error.error_code(), ErrorCode::CONSUMER_CREATE | ErrorCode::CONSUMER_STORE_FAILED)
 }
 
 /// The server's error response to a publication.
@@ -104,11 +91,7 @@ pub(super) fn from_publish(connection: &Connection, error: PublishError) -> Erro
 
 /// A permanent error.
 pub(super) fn refused(connection: &Connection, action: &'static str, reason: &str) -> Error {
-    Error::Refused {
-        action,
-        url: connection.url.clone(),
-        reason: reason.to_owned(),
-    }
+    Error::Refused { action, url: connection.url.clone(), reason: reason.to_owned() }
 }
 
 /// Whether acknowledgements will free space: a limit of the stream, the account or the server was reached.

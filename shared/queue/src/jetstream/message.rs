@@ -46,9 +46,7 @@ pub fn check(chunk: &Chunk, max_body_bytes: usize) -> Result<(), String> {
         ("incarnation", &chunk.incarnation),
     ] {
         if !is_token(name) {
-            return Err(format!(
-                "its {what} is `{name}`: letters, digits, `-` and `_` only"
-            ));
+            return Err(format!("its {what} is `{name}`: letters, digits, `-` and `_` only"));
         }
     }
     check_range(chunk)
@@ -125,10 +123,7 @@ pub(super) fn ledger(message: &async_nats::Message) -> Option<LedgerIdentity> {
 
 /// The chunk in a message.
 pub fn chunk(message: async_nats::Message) -> Result<Chunk, Error> {
-    let headers = Headers {
-        subject: &message.subject,
-        map: message.headers.as_ref(),
-    };
+    let headers = Headers { subject: &message.subject, map: message.headers.as_ref() };
     let chunk = Chunk {
         object: headers.object(OBJECT)?,
         incarnation: headers.text(INCARNATION)?.to_owned(),
@@ -140,9 +135,7 @@ pub fn chunk(message: async_nats::Message) -> Result<Chunk, Error> {
         oversized: headers.get(OVERSIZED) == Some("true"),
         settled: headers.object(SETTLED)?,
         read_attempt: headers.text(READ_ATTEMPT)?.to_owned(),
-        trace: headers
-            .get(TraceContext::HEADER)
-            .and_then(TraceContext::parse),
+        trace: headers.get(TraceContext::HEADER).and_then(TraceContext::parse),
         body: message.payload,
     };
     check_range(&chunk).map_err(|reason| headers.malformed(reason))?;
@@ -160,14 +153,12 @@ impl<'a> Headers<'a> {
     }
 
     fn text(&self, name: &str) -> Result<&'a str, Error> {
-        self.get(name)
-            .ok_or_else(|| self.malformed(format!("{name} is missing")))
+        self.get(name).ok_or_else(|| self.malformed(format!("{name} is missing")))
     }
 
     fn parsed<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Error> {
         let text = self.text(name)?;
-        text.parse()
-            .map_err(|error| self.malformed(format!("{name} is `{text}`: {error}")))
+        text.parse().map_err(|error| self.malformed(format!("{name} is `{text}`: {error}")))
     }
 
     fn object(&self, name: &str) -> Result<ObjectId, Error> {
@@ -178,10 +169,7 @@ impl<'a> Headers<'a> {
     }
 
     fn malformed(&self, reason: String) -> Error {
-        Error::Malformed {
-            subject: self.subject.to_owned(),
-            reason,
-        }
+        Error::Malformed { subject: self.subject.to_owned(), reason }
     }
 }
 
@@ -229,11 +217,7 @@ mod tests {
     fn chunk_survives_the_round_trip() {
         let chunk = example();
         assert_eq!(super::chunk(message(Some(headers(&chunk)))).unwrap(), chunk);
-        let chunk = Chunk {
-            oversized: false,
-            trace: None,
-            ..chunk
-        };
+        let chunk = Chunk { oversized: false, trace: None, ..chunk };
         assert_eq!(super::chunk(message(Some(headers(&chunk)))).unwrap(), chunk);
     }
 
@@ -252,31 +236,19 @@ mod tests {
         let mut headers = headers(&chunk);
         headers.insert(TraceContext::HEADER, "00-nonsense");
         let received = super::chunk(message(Some(headers))).unwrap();
-        assert_eq!(
-            received,
-            Chunk {
-                trace: None,
-                ..chunk
-            }
-        );
+        assert_eq!(received, Chunk { trace: None, ..chunk });
     }
 
     #[test]
     fn longest_headers_fit_the_reserved_size() {
         let mut headers = headers(&example());
         let database = "d".repeat(255);
-        set_ledger(
-            &mut headers,
-            &LedgerIdentity::new(&"f".repeat(32), &database),
-        );
+        set_ledger(&mut headers, &LedgerIdentity::new(&"f".repeat(32), &database));
         let bytes: usize = headers
             .iter()
             .map(|(name, values)| name.to_string().len() + values[0].as_str().len() + 4)
             .sum();
-        assert!(
-            bytes + "NATS/1.0\r\n\r\n".len() <= MAX_HEADER_BYTES,
-            "{bytes}"
-        );
+        assert!(bytes + "NATS/1.0\r\n\r\n".len() <= MAX_HEADER_BYTES, "{bytes}");
     }
 
     #[test]
@@ -316,10 +288,7 @@ mod tests {
             (with(|chunk| chunk.lines = 2), "Jetline-Lines is 2"),
             (None, "Jetline-Object is missing"),
             (Some(wrong), "Jetline-Lines is `many`: invalid digit"),
-            (
-                Some(beyond),
-                "Jetline-Object is -1, which is not an object number",
-            ),
+            (Some(beyond), "Jetline-Object is -1, which is not an object number"),
         ] {
             let error = chunk(message(headers)).unwrap_err().to_string();
             assert!(error.contains("JETLINE.chunks.products.7"), "{error}");

@@ -163,9 +163,6 @@ impl Queue for JetStream {
     }
 
     fn destination(&self) -> Destination {
-        Destination {
-            system: "nats",
-            name: self.broker.config.nats_stream.clone(),
-        }
+        Destination { system: "nats", name: self.broker.config.nats_stream.clone() }
     }
 }

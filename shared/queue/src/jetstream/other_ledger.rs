@@ -51,10 +51,7 @@ impl OtherLedger {
             // If this fails, it is redelivered and discarded then.
             let _ = message.ack_with(AckKind::Term).await;
         }
-        if self
-            .logged
-            .is_some_and(|logged| logged.elapsed() < LOG_INTERVAL)
-        {
+        if self.logged.is_some_and(|logged| logged.elapsed() < LOG_INTERVAL) {
             return None;
         }
         error!(
@@ -66,10 +63,7 @@ impl OtherLedger {
             discarded = self.discarded,
             "stream has chunks of another ledger: give each deployment its own NATS_STREAM"
         );
-        *self = Self {
-            logged: Some(Instant::now()),
-            ..Self::default()
-        };
+        *self = Self { logged: Some(Instant::now()), ..Self::default() };
         None
     }
 }

@@ -104,10 +104,7 @@ mod tests {
     #[test]
     fn both_forms_of_the_subject_are_covered() {
         let all = subjects("JETLINE");
-        assert_eq!(
-            all,
-            ["$JS.ACK.JETLINE.writers", "$JS.ACK.*.*.JETLINE.writers"]
-        );
+        assert_eq!(all, ["$JS.ACK.JETLINE.writers", "$JS.ACK.*.*.JETLINE.writers"]);
     }
 
     #[test]

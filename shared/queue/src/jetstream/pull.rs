@@ -121,11 +121,7 @@ impl Puller {
         self.refused = false;
         let delivered = message.info().map(|info| info.delivered);
         let attempt = delivered.map_or(1, |count| count.max(1).unsigned_abs());
-        let Some(message) = self
-            .other_ledger
-            .filter(&self.broker, attempt, message)
-            .await
-        else {
+        let Some(message) = self.other_ledger.filter(&self.broker, attempt, message).await else {
             return;
         };
         let (message, acker) = message.split();
@@ -220,26 +216,18 @@ impl Pull {
         let (batch, expires) = if wait {
             (1, PULL_EXPIRES)
         } else {
-            (
-                max.min((MAX_PULL_BYTES / client.max_payload()).max(1)),
-                Duration::ZERO,
-            )
+            (max.min((MAX_PULL_BYTES / client.max_payload()).max(1)), Duration::ZERO)
         };
         let request = json!({
             "batch": batch,
             "no_wait": !wait,
             "expires": expires.as_nanos(),
         });
-        let subject = format!(
-            "$JS.API.CONSUMER.MSG.NEXT.{}.{}",
-            broker.config.nats_stream,
-            consumer::NAME
-        );
+        let subject =
+            format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", broker.config.nats_stream, consumer::NAME);
         let reply = client.new_inbox();
-        let inbox = client
-            .subscribe(reply.clone())
-            .await
-            .map_err(|error| unavailable(error.into()))?;
+        let inbox =
+            client.subscribe(reply.clone()).await.map_err(|error| unavailable(error.into()))?;
         client
             .publish_with_reply(subject, reply, request.to_string().into())
             .await

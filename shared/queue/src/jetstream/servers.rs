@@ -64,12 +64,7 @@ mod tests {
     fn secrets_are_not_shown_with_valid_or_invalid_urls() {
         let shown = urls("nats://ann:hun@a:1,nats://token@b").to_string();
         assert_eq!(shown, "nats://a:1,nats://b");
-        for wrong in [
-            "nats://ann:hunter2@a:1,x",
-            "nats://ann:hun#ter2@a",
-            "nats://a,",
-            "",
-        ] {
+        for wrong in ["nats://ann:hunter2@a:1,x", "nats://ann:hun#ter2@a", "nats://a,", ""] {
             let urls = urls(wrong);
             let shown = format!("{urls:?} {urls} {:?}", urls.parse().err());
             assert!(!shown.contains("ter2"), "{shown}");

@@ -30,11 +30,7 @@ pub(super) struct Watchdog {
 impl Watchdog {
     pub(super) fn new(broker: Arc<Broker>) -> Self {
         let detector = StallDetector::new(broker.config.nats_ack_wait);
-        Self {
-            broker,
-            detector,
-            listener: None,
-        }
+        Self { broker, detector, listener: None }
     }
 
     /// A message was received.
@@ -197,10 +193,7 @@ mod tests {
             in_flight,
             deliveries,
             is_paused: false,
-            created: CreatedAt {
-                stream: 1,
-                consumer: 1,
-            },
+            created: CreatedAt { stream: 1, consumer: 1 },
         }
     }
 
@@ -223,60 +216,36 @@ mod tests {
     fn consumer_is_replaced_first_and_the_stream_after_twice_the_acknowledgement_wait() {
         let mut detector = StallDetector::new(ACK_WAIT);
         let now = state(9, 0, 7);
-        assert_eq!(
-            checks(&mut detector, now, Activity::Idle),
-            (2, Stalled::Consumer)
-        );
-        assert_eq!(
-            checks(&mut detector, now, Activity::Idle),
-            (20, Stalled::Stream)
-        );
+        assert_eq!(checks(&mut detector, now, Activity::Idle), (2, Stalled::Consumer));
+        assert_eq!(checks(&mut detector, now, Activity::Idle), (20, Stalled::Stream));
     }
 
     #[test]
     fn messages_in_flight_are_waited_for_twice_the_acknowledgement_wait() {
         let mut detector = StallDetector::new(ACK_WAIT);
         let now = state(9, 9, 7);
-        assert_eq!(
-            checks(&mut detector, now, Activity::Idle),
-            (20, Stalled::Consumer)
-        );
-        assert_eq!(
-            checks(&mut detector, now, Activity::Idle),
-            (20, Stalled::Stream)
-        );
+        assert_eq!(checks(&mut detector, now, Activity::Idle), (20, Stalled::Consumer));
+        assert_eq!(checks(&mut detector, now, Activity::Idle), (20, Stalled::Stream));
     }
 
     #[test]
     fn active_or_empty_stream_is_not_stalled() {
         let mut detector = StallDetector::new(ACK_WAIT);
         for _ in 0..1000 {
-            assert_eq!(
-                detector.check(state(9, 0, 7), Activity::Idle, CHECK_INTERVAL),
-                Stalled::No
-            );
+            assert_eq!(detector.check(state(9, 0, 7), Activity::Idle, CHECK_INTERVAL), Stalled::No);
             assert_eq!(
                 detector.check(state(9, 1, 7), Activity::Active, CHECK_INTERVAL),
                 Stalled::No
             );
-            assert_eq!(
-                detector.check(state(9, 0, 7), Activity::Idle, CHECK_INTERVAL),
-                Stalled::No
-            );
-            assert_eq!(
-                detector.check(state(0, 0, 7), Activity::Idle, CHECK_INTERVAL),
-                Stalled::No
-            );
+            assert_eq!(detector.check(state(9, 0, 7), Activity::Idle, CHECK_INTERVAL), Stalled::No);
+            assert_eq!(detector.check(state(0, 0, 7), Activity::Idle, CHECK_INTERVAL), Stalled::No);
         }
     }
 
     #[test]
     fn paused_consumer_is_not_stalled() {
         let mut detector = StallDetector::new(ACK_WAIT);
-        let now = StreamState {
-            is_paused: true,
-            ..state(9, 0, 7)
-        };
+        let now = StreamState { is_paused: true, ..state(9, 0, 7) };
         let (_, stalled) = checks(&mut detector, now, Activity::Idle);
         assert_eq!(stalled, Stalled::No);
     }
@@ -302,22 +271,13 @@ mod tests {
     fn consumer_or_stream_replaced_by_another_process_is_not_replaced_again_at_once() {
         let mut detector = StallDetector::new(ACK_WAIT);
         let now = state(9, 0, 0);
-        assert_eq!(
-            detector.check(now, Activity::Idle, CHECK_INTERVAL),
-            Stalled::No
-        );
+        assert_eq!(detector.check(now, Activity::Idle, CHECK_INTERVAL), Stalled::No);
         let mut theirs = now;
         theirs.created.consumer = 2;
-        assert_eq!(
-            checks(&mut detector, theirs, Activity::Idle),
-            (20, Stalled::Stream)
-        );
+        assert_eq!(checks(&mut detector, theirs, Activity::Idle), (20, Stalled::Stream));
         let mut theirs = now;
         theirs.created.stream = 2;
-        assert_eq!(
-            detector.check(theirs, Activity::Idle, CHECK_INTERVAL),
-            Stalled::No
-        );
+        assert_eq!(detector.check(theirs, Activity::Idle, CHECK_INTERVAL), Stalled::No);
     }
 
     #[test]

@@ -25,15 +25,9 @@ async fn every_field_is_delivered() {
             settled: object(0),
             ..chunk(1)
         };
-        let empty = Chunk {
-            body: Bytes::new(),
-            ..chunk(2)
-        };
+        let empty = Chunk { body: Bytes::new(), ..chunk(2) };
         let bytes: Vec<u8> = (0..=u8::MAX).collect();
-        let binary = Chunk {
-            body: bytes.into(),
-            ..chunk(3)
-        };
+        let binary = Chunk { body: bytes.into(), ..chunk(3) };
         for published in [plain, oversized, empty, binary] {
             publish(&*queue, published.clone()).await;
             let delivery = receive_one(&*queue).await;
@@ -81,10 +75,7 @@ async fn body_at_the_limit_is_accepted_and_one_byte_more_is_refused() {
         };
         let limit = queue.max_body_bytes();
         let refused = queue.publish(body(limit + 1)).await.err().unwrap();
-        assert!(
-            matches!(refused, Error::Refused { .. }),
-            "{name}: {refused}"
-        );
+        assert!(matches!(refused, Error::Refused { .. }), "{name}: {refused}");
         publish(&*queue, body(limit)).await;
         let delivery = receive_one(&*queue).await;
         assert_eq!(delivery.chunk.body.len(), limit, "{name}");
@@ -153,11 +144,7 @@ async fn pending_counts_waiting_and_in_flight_chunks() {
         for start in 0..3 {
             publish(&*queue, chunk(start)).await;
         }
-        let other = Chunk {
-            object: object(77),
-            dataset: "others".to_owned(),
-            ..chunk(0)
-        };
+        let other = Chunk { object: object(77), dataset: "others".to_owned(), ..chunk(0) };
         publish(&*queue, other).await;
         assert_eq!(queue.pending(object(7)).await.unwrap(), 3, "{name}");
 
@@ -186,10 +173,7 @@ async fn pending_counts_waiting_and_in_flight_chunks() {
 #[tokio::test]
 async fn chunk_of_another_read_attempt_is_delivered_too() {
     for (name, queue) in queues("reading").await {
-        let again = Chunk {
-            read_attempt: "second".to_owned(),
-            ..chunk(0)
-        };
+        let again = Chunk { read_attempt: "second".to_owned(), ..chunk(0) };
         publish(&*queue, chunk(0)).await;
         receive_one(&*queue).await.ack().await.unwrap();
         publish(&*queue, again.clone()).await;

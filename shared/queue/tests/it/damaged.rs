@@ -93,18 +93,12 @@ async fn consumer_with_unreadable_state_is_replaced() {
 #[tokio::test]
 async fn starting_program_replaces_a_stream_without_a_consumer() {
     let store = tempfile::tempdir().unwrap();
-    let options = NatsOptions {
-        store: Some(store.path().to_owned()),
-        ..NatsOptions::default()
-    };
+    let options = NatsOptions { store: Some(store.path().to_owned()), ..NatsOptions::default() };
     let mut server = NatsServer::start_with(options).unwrap();
     let config = settings("start");
     publish(&jetstream(&server.url(), &config).await, chunk(0)).await;
     server.stop();
-    let stream = store
-        .path()
-        .join("jetstream/$G/streams")
-        .join(&config.nats_stream);
+    let stream = store.path().join("jetstream/$G/streams").join(&config.nats_stream);
     let consumer = stream.join("obs/writers");
     fs::remove_dir_all(&consumer).unwrap();
     fs::write(&consumer, "not a directory").unwrap();
@@ -127,10 +121,7 @@ async fn nothing_is_replaced_while_progress_is_reported(
     let stream = stream.unwrap();
     let before = stream.consumer_info("writers").await.unwrap();
     // The chunk is not redelivered, however busy the machine is.
-    let patient = consumer::Config {
-        ack_wait: Duration::from_hours(1),
-        ..before.config
-    };
+    let patient = consumer::Config { ack_wait: Duration::from_hours(1), ..before.config };
     stream.create_consumer(patient).await.unwrap();
     let delivery = receive_one(&working).await;
     let subject = format!("$JS.ACK.{name}.writers.probe");

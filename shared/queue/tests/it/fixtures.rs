@@ -17,10 +17,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 /// An empty queue of each adapter.
 pub(crate) async fn queues(name: &str) -> Vec<(&'static str, Box<dyn Queue>)> {
     let jetstream = jetstream(&nats::shared(), &settings(name)).await;
-    vec![
-        ("in process", Box::new(InProcess::new(8 << 20))),
-        ("jetstream", Box::new(jetstream)),
-    ]
+    vec![("in process", Box::new(InProcess::new(8 << 20))), ("jetstream", Box::new(jetstream))]
 }
 
 /// Settings with a separate stream and the shortest acknowledgement wait.
@@ -112,10 +109,7 @@ pub(crate) async fn await_pending(queue: &dyn Queue, number: i64, count: u64) {
 }
 
 pub(crate) fn starts(deliveries: &[Delivery]) -> Vec<u64> {
-    deliveries
-        .iter()
-        .map(|delivery| delivery.chunk.start)
-        .collect()
+    deliveries.iter().map(|delivery| delivery.chunk.start).collect()
 }
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {

@@ -9,10 +9,7 @@ use jetline_queue::{Chunk, InProcess, Queue};
 use crate::fixtures::{chunk, publish, receive, receive_one, starts, within};
 
 fn of_bytes(start: u64, bytes: usize) -> Chunk {
-    Chunk {
-        body: Bytes::from(vec![b'x'; bytes]),
-        ..chunk(start)
-    }
+    Chunk { body: Bytes::from(vec![b'x'; bytes]), ..chunk(start) }
 }
 
 #[tokio::test]
@@ -42,10 +39,7 @@ async fn publisher_waits_until_a_chunk_is_acknowledged() {
     assert!(waiting.as_mut().now_or_never().is_none());
 
     let first = receive_one(&queue).await;
-    assert!(
-        waiting.as_mut().now_or_never().is_none(),
-        "in flight counts"
-    );
+    assert!(waiting.as_mut().now_or_never().is_none(), "in flight counts");
     first.ack().await.unwrap();
     within(waiting).await.unwrap().await.unwrap();
     assert_eq!(receive_one(&queue).await.chunk.start, 1);
@@ -56,11 +50,7 @@ async fn cancelled_publisher_releases_its_capacity() {
     let queue = InProcess::new(10);
     publish(&queue, of_bytes(0, 10)).await;
     let wait = Duration::from_millis(1);
-    assert!(
-        tokio::time::timeout(wait, queue.publish(of_bytes(1, 10)))
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(wait, queue.publish(of_bytes(1, 10))).await.is_err());
     receive_one(&queue).await.ack().await.unwrap();
     publish(&queue, of_bytes(2, 10)).await;
     assert_eq!(receive_one(&queue).await.chunk.start, 2);

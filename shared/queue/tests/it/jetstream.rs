@@ -24,18 +24,12 @@ async fn stream(config: &JetStreamConfig) -> stream::Stream {
 }
 
 fn large(start: u64) -> Chunk {
-    Chunk {
-        body: Bytes::from(vec![b'x'; 500_000]),
-        ..chunk(start)
-    }
+    Chunk { body: Bytes::from(vec![b'x'; 500_000]), ..chunk(start) }
 }
 
 #[tokio::test]
 async fn full_stream_is_an_error_until_chunks_are_acknowledged() {
-    let config = JetStreamConfig {
-        nats_max_bytes: 1_200_000,
-        ..settings("full")
-    };
+    let config = JetStreamConfig { nats_max_bytes: 1_200_000, ..settings("full") };
     let queue = jetstream(&nats::shared(), &config).await;
     publish(&queue, large(0)).await;
     publish(&queue, large(1)).await;
@@ -93,10 +87,7 @@ async fn writers_share_the_chunks_and_each_goes_to_one() {
 
 #[tokio::test]
 async fn acknowledgements_arrive_if_the_queue_is_dropped_right_after() {
-    let config = JetStreamConfig {
-        nats_ack_wait: TIMEOUT * 2,
-        ..settings("last")
-    };
+    let config = JetStreamConfig { nats_ack_wait: TIMEOUT * 2, ..settings("last") };
     let publisher = jetstream(&nats::shared(), &config).await;
     for start in 0..50 {
         publish(&publisher, chunk(start)).await;

@@ -29,9 +29,7 @@ async fn asking(
 ) -> JetStream {
     let ask = move || Box::pin(ready(answer())) as BoxFuture<'static, _>;
     let ledger = Arc::new(OwnLedger::new(identity(ledger), ask));
-    JetStream::connect(&[nats::shared()], config, Some(ledger))
-        .await
-        .unwrap()
+    JetStream::connect(&[nats::shared()], config, Some(ledger)).await.unwrap()
 }
 
 /// Never receives a chunk.
@@ -110,10 +108,7 @@ async fn chunk_is_not_discarded_while_the_own_identity_is_unknown() {
 #[tokio::test]
 async fn chunk_without_a_ledger_is_received() {
     let config = settings("old");
-    let (ours, old) = (
-        of("a1", &config).await,
-        jetstream(&nats::shared(), &config).await,
-    );
+    let (ours, old) = (of("a1", &config).await, jetstream(&nats::shared(), &config).await);
     publish(&old, chunk(0)).await;
     let delivery = receive_one(&ours).await;
     assert_eq!(delivery.chunk, chunk(0));

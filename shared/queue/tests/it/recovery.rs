@@ -54,20 +54,14 @@ async fn waiting_receiver_recreates_the_stream_on_an_empty_server() {
     .await;
     let publisher = jetstream(&url, &config).await;
     publish(&publisher, chunk(0)).await;
-    assert_eq!(
-        crate::fixtures::within(chunk_of_receiver).await.unwrap(),
-        chunk(0)
-    );
+    assert_eq!(crate::fixtures::within(chunk_of_receiver).await.unwrap(), chunk(0));
 }
 
 /// Like a server whose disk was lost, or that removed the files of a new stream with those of the deleted one.
 #[tokio::test]
 async fn stream_without_its_files_is_replaced() {
     let store = tempfile::tempdir().unwrap();
-    let options = NatsOptions {
-        store: Some(store.path().to_owned()),
-        ..NatsOptions::default()
-    };
+    let options = NatsOptions { store: Some(store.path().to_owned()), ..NatsOptions::default() };
     let server = NatsServer::start_with(options).unwrap();
     let config = settings("files");
     let queue = jetstream(&server.url(), &config).await;

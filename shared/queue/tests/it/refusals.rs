@@ -40,10 +40,7 @@ async fn wrong_credentials_are_refused_and_right_ones_may_be_encoded() {
         assert!(matches!(error, Error::Refused { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains("NATS_URL"), "{text}");
-        assert!(
-            !text.contains("wrong") || text.contains("wrong credentials"),
-            "{text}"
-        );
+        assert!(!text.contains("wrong") || text.contains("wrong credentials"), "{text}");
     }
     let url: Url = format!("nats://ann:se%253Acret@{place}").parse().unwrap();
     let queue = jetstream(&url, &config).await;
@@ -64,10 +61,7 @@ async fn credentials_file_that_is_missing_is_named() {
 
 #[tokio::test]
 async fn server_without_jetstream_is_refused_with_advice() {
-    let options = NatsOptions {
-        jetstream: false,
-        ..NatsOptions::default()
-    };
+    let options = NatsOptions { jetstream: false, ..NatsOptions::default() };
     let server = NatsServer::start_with(options).unwrap();
     let error = error(server.url().as_str(), &settings("disabled")).await;
     assert!(matches!(error, Error::Refused { .. }), "{error}");
@@ -83,18 +77,12 @@ async fn address_of_another_kind_is_refused() {
 
 #[tokio::test]
 async fn body_limit_follows_the_server() {
-    let options = NatsOptions {
-        max_payload: 100_000,
-        ..NatsOptions::default()
-    };
+    let options = NatsOptions { max_payload: 100_000, ..NatsOptions::default() };
     let server = NatsServer::start_with(options).unwrap();
     let queue = jetstream(&server.url(), &settings("payload")).await;
     assert_eq!(queue.max_body_bytes(), 100_000 - 4096);
     let body = vec![b'x'; queue.max_body_bytes()];
-    let chunk = Chunk {
-        body: body.into(),
-        ..chunk(0)
-    };
+    let chunk = Chunk { body: body.into(), ..chunk(0) };
     publish(&queue, chunk.clone()).await;
     assert_eq!(receive_one(&queue).await.chunk, chunk);
 }
@@ -102,10 +90,7 @@ async fn body_limit_follows_the_server() {
 #[tokio::test]
 async fn name_that_cannot_be_in_a_subject_is_refused() {
     let queue = jetstream(&shared(), &settings("name")).await;
-    let chunk = Chunk {
-        dataset: "a.b".to_owned(),
-        ..chunk(0)
-    };
+    let chunk = Chunk { dataset: "a.b".to_owned(), ..chunk(0) };
     let error = queue.publish(chunk).await.err().unwrap().to_string();
     assert!(error.contains("dataset is `a.b`"), "{error}");
 }
@@ -115,9 +100,7 @@ async fn one_of_several_servers_is_enough() {
     let closed_port = free_port().unwrap();
     let urls = NatsUrls::from(format!("nats://127.0.0.1:{closed_port},{}", shared()));
     let config = settings("several");
-    let queue = JetStream::connect(&urls.parse().unwrap(), &config, None)
-        .await
-        .unwrap();
+    let queue = JetStream::connect(&urls.parse().unwrap(), &config, None).await.unwrap();
     publish(&queue, chunk(0)).await;
     assert_eq!(receive_one(&queue).await.chunk, chunk(0));
 }
@@ -138,10 +121,7 @@ async fn credentials_of_one_server_are_used_for_all_and_not_shown() {
         assert_eq!(connected.is_ok(), is_right);
         if let Err(error) = connected {
             let text = format!("{error} {error:?}");
-            assert!(
-                !text.contains("letmein") && text.contains("127.0.0.1"),
-                "{text}"
-            );
+            assert!(!text.contains("letmein") && text.contains("127.0.0.1"), "{text}");
         }
     }
 }

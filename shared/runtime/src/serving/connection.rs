@@ -45,13 +45,7 @@ impl<E: Endpoint + 'static> Connections<E> {
         shutdown: Shutdown,
         local: SocketAddr,
     ) -> Self {
-        Self {
-            endpoint: Arc::new(endpoint),
-            limits,
-            shutdown,
-            local,
-            tasks: TaskTracker::new(),
-        }
+        Self { endpoint: Arc::new(endpoint), limits, shutdown, local, tasks: TaskTracker::new() }
     }
 
     /// Serves a connection in a task of its own, which holds its permit.

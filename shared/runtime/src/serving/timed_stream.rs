@@ -153,11 +153,7 @@ struct Deadline {
 
 impl Deadline {
     fn new(limit: Duration) -> Self {
-        Self {
-            limit,
-            sleep: None,
-            running: false,
-        }
+        Self { limit, sleep: None, running: false }
     }
 
     /// Starts the timeout, unless it is running.

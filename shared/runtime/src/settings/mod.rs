@@ -62,17 +62,13 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         "gb" => 1_000_000_000,
         "tb" => 1_000_000_000_000,
         unit => {
-            return Err(format!(
-                "{unit:?} is not a unit: B, KiB, MiB, GiB, KB, MB or GB"
-            ));
+            return Err(format!("{unit:?} is not a unit: B, KiB, MiB, GiB, KB, MB or GB"));
         }
     };
     let number: u64 = digits
         .parse()
         .map_err(|_| "a size is a whole number and a unit, as in 256KiB".to_owned())?;
-    number
-        .checked_mul(unit)
-        .ok_or_else(|| "the size does not fit 64 bits".to_owned())
+    number.checked_mul(unit).ok_or_else(|| "the size does not fit 64 bits".to_owned())
 }
 
 #[cfg(test)]

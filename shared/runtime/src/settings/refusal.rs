@@ -35,11 +35,8 @@ fn parts(argument: &str) -> Vec<String> {
 
 fn hidden(error: Error, secrets: &[String], command: &mut Command) -> Error {
     let repeats_secret = |text: &str| secrets.iter().any(|secret| secret.contains(text));
-    let values = [
-        ContextKind::InvalidValue,
-        ContextKind::InvalidArg,
-        ContextKind::InvalidSubcommand,
-    ];
+    let values =
+        [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand];
     let shown = values.map(|kind| match error.get(kind) {
         Some(ContextValue::String(text)) if !text.is_empty() => Some(text.as_str()),
         _ => None,

@@ -35,9 +35,7 @@ fn hides_credentials(url: &Url) -> bool {
 
 /// Local PostgreSQL has no host: the socket is the default one, or that of `?host=/run/postgresql`.
 fn is_local_postgres(url: &Url) -> bool {
-    ["postgres://", "postgresql://"]
-        .iter()
-        .any(|prefix| url.as_str().starts_with(prefix))
+    ["postgres://", "postgresql://"].iter().any(|prefix| url.as_str().starts_with(prefix))
 }
 
 /// A URL that may contain a password: neither `Debug` nor `Display` shows it.
@@ -60,11 +58,9 @@ impl SecretUrl {
         if self.is_file() || !hides_credentials(&url) {
             return Ok(url);
         }
-        Err(
-            "it has no host, or one of @ : / ? # in the user or password is not percent-encoded \
+        Err("it has no host, or one of @ : / ? # in the user or password is not percent-encoded \
              (%40 %3A %2F %3F %23)"
-                .to_owned(),
-        )
+            .to_owned())
     }
 
     /// The URL as configured, with its secrets.
@@ -113,10 +109,7 @@ mod tests {
     #[test]
     fn secrets_of_a_url_are_not_shown() {
         let url = secret("postgres://ann:hunter2@db:5432/shop?password=hunter2");
-        assert_eq!(
-            format!("{url} {url:?}"),
-            "postgres://db:5432/shop postgres://db:5432/shop"
-        );
+        assert_eq!(format!("{url} {url:?}"), "postgres://db:5432/shop postgres://db:5432/shop");
         assert!(url.expose().contains("hunter2"));
     }
 
@@ -165,9 +158,6 @@ mod tests {
         for text in ["sqlite:///home/ann@work/my files/a#b.db", "sqlite:t.db"] {
             assert_eq!(secret(text).to_string(), text);
         }
-        assert_eq!(
-            secret("sqlite://t.db?mode=rwc").to_string(),
-            "sqlite://t.db"
-        );
+        assert_eq!(secret("sqlite://t.db?mode=rwc").to_string(), "sqlite://t.db");
     }
 }

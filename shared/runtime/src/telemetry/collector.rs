@@ -90,10 +90,7 @@ impl HttpClient for Collector {
         };
         match &answered {
             Ok(answer) if answer.status().is_success() => self.note(None),
-            Ok(answer) => self.note(Some(&*HttpError::from(format!(
-                "status {}",
-                answer.status()
-            )))),
+            Ok(answer) => self.note(Some(&*HttpError::from(format!("status {}", answer.status())))),
             Err(error) => self.note(Some(&**error)),
         }
         answered

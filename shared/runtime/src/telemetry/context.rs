@@ -24,11 +24,7 @@ impl TraceContext {
         let flags = hexadecimal(parts.next()?, 2)?;
         // Later versions may append parts. Version 255 and ids of zeros are invalid.
         let is_known = version != 0xff && (version != 0 || parts.next().is_none());
-        let context = Self {
-            trace,
-            span: u64::try_from(span).ok()?,
-            sampled: flags & 1 == 1,
-        };
+        let context = Self { trace, span: u64::try_from(span).ok()?, sampled: flags & 1 == 1 };
         (is_known && trace != 0 && span != 0).then_some(context)
     }
 
@@ -51,9 +47,7 @@ impl fmt::Display for TraceContext {
 fn hexadecimal(text: &str, digits: usize) -> Option<u128> {
     let allowed = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let is_number = text.len() == digits && text.bytes().all(allowed);
-    is_number
-        .then(|| u128::from_str_radix(text, 16).ok())
-        .flatten()
+    is_number.then(|| u128::from_str_radix(text, 16).ok()).flatten()
 }
 
 #[cfg(test)]
@@ -66,15 +60,9 @@ mod tests {
     fn context_survives_the_round_trip() {
         let context = TraceContext::parse(EXAMPLE).unwrap();
         assert_eq!(context.to_string(), EXAMPLE);
-        assert_eq!(
-            context.trace_id().to_string(),
-            "0af7651916cd43dd8448eb211c80319c"
-        );
+        assert_eq!(context.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
         assert!(context.sampled);
-        let unsampled = TraceContext {
-            sampled: false,
-            ..context
-        };
+        let unsampled = TraceContext { sampled: false, ..context };
         assert_eq!(TraceContext::parse(&unsampled.to_string()), Some(unsampled));
     }
 

@@ -4,11 +4,8 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// The maximum log level of libraries that log addresses with passwords above it.
-const LIMITS: [(&str, Level); 3] = [
-    ("aws_runtime", Level::DEBUG),
-    ("sea_orm", Level::DEBUG),
-    ("opentelemetry-otlp", Level::INFO),
-];
+const LIMITS: [(&str, Level); 3] =
+    [("aws_runtime", Level::DEBUG), ("sea_orm", Level::DEBUG), ("opentelemetry-otlp", Level::INFO)];
 
 /// Whether an event may be logged with any filter.
 pub(super) fn is_allowed(metadata: &Metadata<'_>) -> bool {
@@ -25,13 +22,9 @@ pub(super) fn checked(text: &str) -> Result<String, String> {
 /// Parses a filter.
 pub(super) fn parse(text: &str) -> Result<EnvFilter, String> {
     // A bracket begins a span filter, whose syntax may contain commas.
-    let plain = text
-        .split(',')
-        .take_while(|directive| !directive.contains('['));
+    let plain = text.split(',').take_while(|directive| !directive.contains('['));
     for directive in plain.filter(|directive| !directive.is_empty()) {
-        let level = directive
-            .rsplit_once('=')
-            .map_or(directive, |(_, level)| level);
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
         if level.is_empty() || level.parse::<LevelFilter>().is_err() {
             return Err(format!(
                 "{level:?} is not a level: off, error, warn, info, debug or trace, or levels by module as in \
@@ -59,10 +52,7 @@ mod tests {
             "fatal,info",
         ] {
             let error = checked(text).unwrap_err();
-            assert!(
-                error.contains("off, error, warn, info, debug or trace"),
-                "{text}: {error}"
-            );
+            assert!(error.contains("off, error, warn, info, debug or trace"), "{text}: {error}");
         }
     }
 

@@ -66,9 +66,7 @@ pub fn init(settings: &TelemetrySettings, program: &'static str) -> anyhow::Resu
         .otel_exporter_otlp_endpoint
         .as_ref()
         .map(|endpoint| Export::start(endpoint, program));
-    Ok(Telemetry {
-        _export: export.transpose()?,
-    })
+    Ok(Telemetry { _export: export.transpose()? })
 }
 
 fn start_logs(settings: &TelemetrySettings) -> anyhow::Result<()> {

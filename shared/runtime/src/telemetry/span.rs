@@ -53,19 +53,13 @@ impl Span {
         begin: SystemTime,
     ) -> Self {
         let tracer = global::tracer(SCOPE);
-        let builder = tracer
-            .span_builder(name)
-            .with_kind(kind)
-            .with_start_time(begin);
+        let builder = tracer.span_builder(name).with_kind(kind).with_start_time(begin);
         let above = Context::new();
         let above = match parent {
             Some(parent) => above.with_remote_span_context(parent.into()),
             None => above,
         };
-        Self {
-            open: Mutex::new(builder.start_with_context(&tracer, &above)),
-            is_ended: false,
-        }
+        Self { open: Mutex::new(builder.start_with_context(&tracer, &above)), is_ended: false }
     }
 
     /// Its context; `None` while traces are off, unless its parent is remote.
@@ -107,9 +101,7 @@ impl Span {
         name: &'static str,
         attributes: [(&'static str, Value); N],
     ) {
-        let attributes = attributes
-            .into_iter()
-            .map(|(name, value)| KeyValue::new(name, value));
+        let attributes = attributes.into_iter().map(|(name, value)| KeyValue::new(name, value));
         self.open().add_event(name, attributes.collect());
     }
 
@@ -147,11 +139,7 @@ impl Drop for Span {
 
 impl From<TraceContext> for SpanContext {
     fn from(context: TraceContext) -> Self {
-        let flags = if context.sampled {
-            TraceFlags::SAMPLED
-        } else {
-            TraceFlags::default()
-        };
+        let flags = if context.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
         Self::new(
             TraceId::from_bytes(context.trace.to_be_bytes()),
             SpanId::from_bytes(context.span.to_be_bytes()),

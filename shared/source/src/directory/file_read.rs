@@ -78,9 +78,9 @@ impl FileRead {
             io::ErrorKind::NotFound if fs::metadata(&self.root).is_err() => {
                 refused("read", &self.root, "the directory does not exist")
             }
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::Deleted {
-                uri: self.uri.clone(),
-            },
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                Error::Deleted { uri: self.uri.clone() }
+            }
             io::ErrorKind::UnexpectedEof => refused("read", &self.path, FEWER_BYTES),
             _ if error.raw_os_error() == Some(EIO) => {
                 let reason = format!("{error}: check the disk");

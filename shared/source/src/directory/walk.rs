@@ -24,11 +24,7 @@ pub(super) fn is_loop(error: &io::Error) -> bool {
 
 /// All files that match below a directory. The directory itself must be readable.
 pub(super) fn walk(directory: &Directory) -> Result<Listing, Error> {
-    let mut walk = Walk {
-        directory,
-        own: directory.own.files(),
-        listing: Listing::default(),
-    };
+    let mut walk = Walk { directory, own: directory.own.files(), listing: Listing::default() };
     let entries = fs::read_dir(&directory.path);
     let entries = entries.map_err(|error| failed("list", &directory.path, error))?;
     for entry in entries {
@@ -125,11 +121,7 @@ impl Walk<'_> {
     fn skip(&mut self, path: &Path, reason: impl std::fmt::Display) {
         let name = match path.to_str() {
             Some(path) => path.to_owned(),
-            None => path
-                .as_os_str()
-                .as_encoded_bytes()
-                .escape_ascii()
-                .to_string(),
+            None => path.as_os_str().as_encoded_bytes().escape_ascii().to_string(),
         };
         self.listing.skipped.add(&format!("file://{name}"), reason);
     }

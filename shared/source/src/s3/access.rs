@@ -48,19 +48,13 @@ pub struct S3Access {
 
 impl fmt::Debug for S3Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("S3Access")
-            .field("endpoint_url", &self.endpoint_url)
-            .finish_non_exhaustive()
+        f.debug_struct("S3Access").field("endpoint_url", &self.endpoint_url).finish_non_exhaustive()
     }
 }
 
 /// A client for a bucket, with credentials that were found.
 pub(super) async fn client(bucket: &str, access: Option<&S3Access>) -> Result<Client, Error> {
-    let refused = |reason| Error::Refused {
-        action: "list",
-        uri: format!("s3://{bucket}"),
-        reason,
-    };
+    let refused = |reason| Error::Refused { action: "list", uri: format!("s3://{bucket}"), reason };
     let (sdk, own_endpoint) = if let Some(access) = access {
         (given(access), true)
     } else {
@@ -88,13 +82,8 @@ pub(super) async fn client(bucket: &str, access: Option<&S3Access>) -> Result<Cl
 }
 
 fn given(access: &S3Access) -> SdkConfig {
-    let keys = Credentials::new(
-        &access.access_key_id,
-        &access.secret_access_key,
-        None,
-        None,
-        "S3Access",
-    );
+    let keys =
+        Credentials::new(&access.access_key_id, &access.secret_access_key, None, None, "S3Access");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(https(TrustStore::default()))
@@ -117,9 +106,7 @@ async fn from_environment(endpoint: Option<String>, http: SharedHttpClient) -> S
     if sdk.region().is_some() {
         return sdk;
     }
-    sdk.into_builder()
-        .region(Region::from_static(DEFAULT_REGION))
-        .build()
+    sdk.into_builder().region(Region::from_static(DEFAULT_REGION)).build()
 }
 
 /// The CAs of `AWS_CA_BUNDLE`, as AWS tools use it, or the system's.
@@ -160,10 +147,8 @@ fn endpoint(env: &Env, profiles: Option<&ProfileSet>) -> Result<Option<String>, 
     if ignored.is_some_and(|(value, _)| value.eq_ignore_ascii_case("true")) {
         return Ok(None);
     }
-    let configured = EnvConfigValue::new()
-        .env("AWS_ENDPOINT_URL")
-        .profile("endpoint_url")
-        .service_id("S3");
+    let configured =
+        EnvConfigValue::new().env("AWS_ENDPOINT_URL").profile("endpoint_url").service_id("S3");
     let Some((endpoint, _)) = configured.load(env, profiles) else {
         return Ok(None);
     };
@@ -216,10 +201,7 @@ mod tests {
             ("http://me:12#hunter2@host", "AWS_SECRET_ACCESS_KEY"),
         ] {
             let error = set(set_to).unwrap_err();
-            assert!(
-                error.contains(word) && !error.contains("hunter2"),
-                "{error}"
-            );
+            assert!(error.contains(word) && !error.contains("hunter2"), "{error}");
         }
         for wrong in ["", "localhost:9000", "127.0.0.1", "me:hunter2@host"] {
             let error = set(wrong).unwrap_err();
@@ -238,9 +220,7 @@ mod tests {
         let env_of =
             |more: &[(&'static str, &'static str)]| Env::from_slice(&[&env, more].concat());
         let files = EnvConfigFiles::default();
-        let profiles = profile::load(&fs, &env_of(&[]), &files, None)
-            .await
-            .unwrap();
+        let profiles = profile::load(&fs, &env_of(&[]), &files, None).await.unwrap();
         let found = |more| endpoint(&env_of(more), Some(&profiles));
         assert_eq!(found(&[]), Ok(Some("http://127.0.0.1:9000".to_owned())));
         let ignored = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true");

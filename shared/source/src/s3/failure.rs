@@ -51,11 +51,7 @@ pub(super) enum Failure {
 }
 
 pub(super) fn listing(uri: String, error: SdkError<ListObjectsV2Error, HttpResponse>) -> Error {
-    let refused = |uri, reason| Error::Refused {
-        action: "list",
-        uri,
-        reason,
-    };
+    let refused = |uri, reason| Error::Refused { action: "list", uri, reason };
     if let Some(reason) = jetline_runtime::tls::refusal(&error) {
         let reason = format!("{reason}: check AWS_ENDPOINT_URL and {CA_BUNDLE}");
         return refused(uri, reason);
@@ -67,37 +63,24 @@ pub(super) fn listing(uri: String, error: SdkError<ListObjectsV2Error, HttpRespo
     match refusal(&error, MAY_LIST) {
         Some(reason) if error.code() == Some(NO_SUCH_BUCKET) => Error::NotFound { uri, reason },
         Some(reason) => refused(uri, reason),
-        None => Error::Unavailable {
-            action: "list",
-            uri,
-            source: error.into(),
-        },
+        None => Error::Unavailable { action: "list", uri, source: error.into() },
     }
 }
 
 pub(super) fn reading(uri: &str, error: SdkError<GetObjectError, HttpResponse>) -> Failure {
     let uri = uri.to_owned();
-    let status = error
-        .raw_response()
-        .map(|response| response.status().as_u16());
+    let status = error.raw_response().map(|response| response.status().as_u16());
     let code = error.code();
-    let response = || {
-        format!(
-            "{} (status {})",
-            quoted(code.unwrap_or("no code")),
-            status.unwrap_or(0)
-        )
-    };
+    let response =
+        || format!("{} (status {})", quoted(code.unwrap_or("no code")), status.unwrap_or(0));
     match (status, code) {
         // A range that does not exist now existed when the object was listed.
-        (Some(412 | 416), _) => Failure::Suspect {
-            response: response(),
-            error: Error::Changed { uri },
-        },
-        (Some(404), Some("NoSuchKey")) => Failure::Suspect {
-            response: response(),
-            error: Error::Deleted { uri },
-        },
+        (Some(412 | 416), _) => {
+            Failure::Suspect { response: response(), error: Error::Changed { uri } }
+        }
+        (Some(404), Some("NoSuchKey")) => {
+            Failure::Suspect { response: response(), error: Error::Deleted { uri } }
+        }
         _ => Failure::Other(match refusal(&error, MAY_READ) {
             Some(reason) => refused(uri, reason),
             None => unavailable(uri, error.into()),
@@ -106,19 +89,11 @@ pub(super) fn reading(uri: &str, error: SdkError<GetObjectError, HttpResponse>) 
 }
 
 pub(super) fn refused(uri: String, reason: String) -> Error {
-    Error::Refused {
-        action: "read",
-        uri,
-        reason,
-    }
+    Error::Refused { action: "read", uri, reason }
 }
 
 pub(super) fn unavailable(uri: String, source: Cause) -> Error {
-    Error::Unavailable {
-        action: "read",
-        uri,
-        source,
-    }
+    Error::Unavailable { action: "read", uri, source }
 }
 
 /// A task that read a part panicked, or the runtime is shutting down.
@@ -149,9 +124,7 @@ fn refusal<E: ProvideErrorMetadata + StdError + 'static>(
     };
     let space = if message.is_empty() { "" } else { ", " };
     let (code, message) = (quoted(code), quoted(message.trim_end_matches('.')));
-    Some(format!(
-        "{code} (status {status}){space}{message}: {advice}"
-    ))
+    Some(format!("{code} (status {status}){space}{message}: {advice}"))
 }
 
 /// Why the credentials could not be renewed, if their provider was reached and refused.
@@ -169,9 +142,7 @@ fn credentials_refusal(error: &(dyn StdError + 'static)) -> Option<String> {
         }
     }
     let reason = quoted(&reason?);
-    Some(format!(
-        "the credentials cannot be renewed, {reason}: {ROLE}"
-    ))
+    Some(format!("the credentials cannot be renewed, {reason}: {ROLE}"))
 }
 
 fn cause<'a>(error: &&'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
@@ -203,10 +174,7 @@ mod tests {
     fn text_of_a_server_is_shortened_and_has_no_control_characters() {
         assert_eq!(quoted("a\0b\u{1b}[mü\n"), "ab[mü");
         assert_eq!(quoted(&"ü".repeat(MAX_TEXT_BYTES)).len(), MAX_TEXT_BYTES);
-        assert_eq!(
-            quoted(&"€".repeat(MAX_TEXT_BYTES)).len(),
-            MAX_TEXT_BYTES - 1
-        );
+        assert_eq!(quoted(&"€".repeat(MAX_TEXT_BYTES)).len(), MAX_TEXT_BYTES - 1);
     }
 
     #[test]
@@ -226,11 +194,9 @@ mod tests {
             let advice = advice(status, code, MAY_READ).unwrap();
             assert!(advice.contains(words), "{code}: {advice}");
         }
-        for (status, code) in [
-            (503, "SlowDown"),
-            (400, "RequestTimeout"),
-            (409, "OperationAborted"),
-        ] {
+        for (status, code) in
+            [(503, "SlowDown"), (400, "RequestTimeout"), (409, "OperationAborted")]
+        {
             assert_eq!(advice(status, code, MAY_READ), None, "{code}");
         }
     }

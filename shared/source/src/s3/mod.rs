@@ -131,10 +131,7 @@ impl Source for S3 {
         let uri = self.uri(self.keys.as_str());
         let prefix = self.keys.listing_prefix();
         let mut pages = Pages::new(&self.client, &self.bucket, prefix, uri, self.max_keys);
-        let mut found = BestMatches {
-            best: Fit::Matches,
-            listing: Listing::default(),
-        };
+        let mut found = BestMatches { best: Fit::Matches, listing: Listing::default() };
         let mut exists = self.keys.as_str().is_empty();
         while let Some(page) = pages.next().await? {
             for entry in page {

@@ -83,12 +83,8 @@ impl Pages {
         let page = self.page().await?;
         let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
         let objects = page.contents.unwrap_or_default().into_iter();
-        let listed: Vec<Listed> = objects
-            .map(|object| Listed::read(object, is_encoded))
-            .collect();
-        self.progress
-            .record(&listed, self.limit)
-            .map_err(|reason| self.refused(&reason))?;
+        let listed: Vec<Listed> = objects.map(|object| Listed::read(object, is_encoded)).collect();
+        self.progress.record(&listed, self.limit).map_err(|reason| self.refused(&reason))?;
         // Some servers return the token without the flag.
         let next = page.next_continuation_token.filter(|next| !next.is_empty());
         self.is_last = next.is_none() && page.is_truncated != Some(true);
@@ -136,18 +132,10 @@ impl Listed {
     fn read(mut object: Object, is_encoded: bool) -> Self {
         let key = object.key.take().unwrap_or_default();
         if !is_encoded {
-            return Self {
-                key,
-                escaped: None,
-                object,
-            };
+            return Self { key, escaped: None, object };
         }
         match String::from_utf8(percent_decoded(&key)) {
-            Ok(key) => Self {
-                key,
-                escaped: None,
-                object,
-            },
+            Ok(key) => Self { key, escaped: None, object },
             Err(error) => Self {
                 key: String::from_utf8_lossy(error.as_bytes()).into_owned(),
                 escaped: Some(error.as_bytes().escape_ascii().to_string()),
@@ -170,9 +158,7 @@ impl Progress {
         self.bytes += page.iter().map(Listed::bytes).sum::<u64>();
         let what_to_do = "narrow the prefix, or raise it; or the listing is endless";
         if self.keys > limit {
-            return Err(format!(
-                "there are more than {limit} keys (S3_MAX_KEYS): {what_to_do}"
-            ));
+            return Err(format!("there are more than {limit} keys (S3_MAX_KEYS): {what_to_do}"));
         }
         if self.bytes > limit.saturating_mul(BYTES_PER_KEY) {
             return Err(format!(
@@ -204,11 +190,7 @@ fn percent_decoded(key: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(key.len());
     let mut rest = key.as_bytes();
     while let [first, after @ ..] = rest {
-        let hex = |at: usize| {
-            after
-                .get(at)
-                .and_then(|digit| (*digit as char).to_digit(16))
-        };
+        let hex = |at: usize| after.get(at).and_then(|digit| (*digit as char).to_digit(16));
         let (byte, taken) = match (first, hex(0), hex(1)) {
             (b'%', Some(high), Some(low)) => (u8::try_from(high * 16 + low).unwrap_or(b'%'), 3),
             // S3 encodes a space as a plus, and a plus as %2B.

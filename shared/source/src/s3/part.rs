@@ -42,9 +42,7 @@ pub(super) async fn read(request: Request, range: Range<u64>) -> Result<VecDeque
         if missing.is_empty() {
             return Ok(blocks);
         }
-        let error = collected
-            .err()
-            .unwrap_or_else(|| "the body ended too early".into());
+        let error = collected.err().unwrap_or_else(|| "the body ended too early".into());
         if resumes == MAX_RESUMES {
             return Err(failure::unavailable(request.version.uri(), error));
         }
@@ -96,14 +94,10 @@ impl Request {
             };
             match self.listed().await? {
                 None => {
-                    return Err(Error::Deleted {
-                        uri: self.version.uri(),
-                    });
+                    return Err(Error::Deleted { uri: self.version.uri() });
                 }
                 Some(now) if !self.is_of(&now) => {
-                    return Err(Error::Changed {
-                        uri: self.version.uri(),
-                    });
+                    return Err(Error::Changed { uri: self.version.uri() });
                 }
                 Some(_) => {}
             }
@@ -139,12 +133,7 @@ impl Request {
     }
 
     async fn get(&self, range: Option<&Range<u64>>) -> Result<GetObjectOutput, Failure> {
-        let ObjectVersion {
-            key,
-            etag,
-            last_modified,
-            ..
-        } = &self.version;
+        let ObjectVersion { key, etag, last_modified, .. } = &self.version;
         let request = self.client.get_object().bucket(&self.bucket).key(key);
         let range_of = |range: &Range<u64>| format!("bytes={}-{}", range.start, range.end - 1);
         let request = request.set_range(range.map(range_of));
@@ -165,9 +154,7 @@ impl Request {
     /// Checks the response: S3-compatible servers may ignore the condition or the range, or list wrong sizes.
     fn check(&self, response: &GetObjectOutput, range: Option<&Range<u64>>) -> Result<(), Failure> {
         let suspect = |response: String| Failure::Suspect {
-            error: Error::Changed {
-                uri: self.version.uri(),
-            },
+            error: Error::Changed { uri: self.version.uri() },
             response,
         };
         let bare = |etag: &str| etag.trim_matches('"').to_owned();

@@ -30,11 +30,5 @@ pub(super) fn read(root: &str, listed: Listed) -> Result<ObjectVersion, &'static
         let time = written.timestamp_nanos_opt().unwrap_or_default();
         format!("{WITHOUT_ETAG}{size}-{time}")
     });
-    Ok(ObjectVersion {
-        root: root.to_owned(),
-        key: listed.key,
-        etag,
-        size,
-        last_modified: written,
-    })
+    Ok(ObjectVersion { root: root.to_owned(), key: listed.key, etag, size, last_modified: written })
 }

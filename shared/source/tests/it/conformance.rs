@@ -163,14 +163,7 @@ pub(crate) async fn any_range_returns_its_bytes(place: &impl Fixture) {
     let source = place.source("").await;
     let object = only(&*source).await;
     let size = object.size;
-    for range in [
-        0..1,
-        0..0,
-        5..5,
-        size - 1..size,
-        1_000_000..1_100_000,
-        12_345..size,
-    ] {
+    for range in [0..1, 0..0, 5..5, size - 1..size, 1_000_000..1_100_000, 12_345..size] {
         let read = all(source.read(&object, range.clone())).await.unwrap();
         assert!(read == content[span(&range)], "{range:?}");
     }
@@ -194,10 +187,7 @@ pub(crate) async fn overwritten_while_read_is_changed(place: &impl Fixture) {
     let mut read = stream.next().await.unwrap().unwrap().to_vec();
     place.put("a", &vec![b'2'; one.len()]);
     let error = drain(&mut stream, &mut read).await.unwrap_err();
-    assert!(
-        matches!(&error, Error::Changed { uri } if *uri == object.uri()),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::Changed { uri } if *uri == object.uri()), "{error}");
     assert!(read.len() < one.len() && one.starts_with(&read));
     assert!(stream.next().await.is_none());
 }
@@ -211,10 +201,7 @@ pub(crate) async fn deleted_while_read_is_deleted(place: &impl Fixture) {
     let mut read = stream.next().await.unwrap().unwrap().to_vec();
     place.delete("a");
     let error = drain(&mut stream, &mut read).await.unwrap_err();
-    assert!(
-        matches!(&error, Error::Deleted { uri } if *uri == object.uri()),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::Deleted { uri } if *uri == object.uri()), "{error}");
     assert!(one.starts_with(&read));
 }
 

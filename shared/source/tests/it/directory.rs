@@ -24,10 +24,7 @@ pub(crate) struct Files {
 
 impl Files {
     pub(crate) fn new() -> Self {
-        Self {
-            directory: TempDir::new().unwrap(),
-            clock: AtomicI64::new(1_000_000_000),
-        }
+        Self { directory: TempDir::new().unwrap(), clock: AtomicI64::new(1_000_000_000) }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -51,9 +48,7 @@ impl Fixture for Files {
     }
 
     fn set_last_modified(&self, key: &str, time: DateTime<Utc>) {
-        let file = File::options()
-            .append(true)
-            .open(self.directory.path().join(key));
+        let file = File::options().append(true).open(self.directory.path().join(key));
         file.unwrap().set_modified(time.into()).unwrap();
     }
 
@@ -76,13 +71,7 @@ conforms!(Files::new());
 async fn root_is_the_absolute_directory() {
     let files = Files::new();
     let source = files.open("../").await.unwrap();
-    let parent = files
-        .directory
-        .path()
-        .parent()
-        .unwrap()
-        .canonicalize()
-        .unwrap();
+    let parent = files.directory.path().parent().unwrap().canonicalize().unwrap();
     assert_eq!(source.root(), format!("file://{}", parent.display()));
 }
 
@@ -93,11 +82,7 @@ async fn deleted_directory_is_not_found_and_named() {
     fs::remove_dir(files.directory.path()).unwrap();
     let error = source.list().await.unwrap_err();
     assert!(matches!(error, Error::NotFound { .. }), "{error}");
-    assert!(
-        error
-            .to_string()
-            .contains(files.directory.path().to_str().unwrap())
-    );
+    assert!(error.to_string().contains(files.directory.path().to_str().unwrap()));
 }
 
 #[tokio::test]

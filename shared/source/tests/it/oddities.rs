@@ -59,10 +59,7 @@ async fn unreadable_entry_of_a_directory_is_skipped_alone() {
         skipped(&source, &["a.jsonl"], name).await;
         // Entries that do not match are not reported.
         let listing = files.source("*.jsonl").await.list().await.unwrap();
-        assert_eq!(
-            (keys(&listing), listing.skipped.count()),
-            (vec!["a.jsonl"], 0)
-        );
+        assert_eq!((keys(&listing), listing.skipped.count()), (vec!["a.jsonl"], 0));
     }
 }
 
@@ -143,13 +140,7 @@ async fn file_below_a_missing_directory_is_not_taken_as_deleted() {
 
 /// For both adapters.
 async fn exact_names(place: &impl Fixture) {
-    for key in [
-        "in/file [1].jsonl",
-        "in/file 1.jsonl",
-        "q?r/a",
-        "qxr/a",
-        "b\\c",
-    ] {
+    for key in ["in/file [1].jsonl", "in/file 1.jsonl", "q?r/a", "qxr/a", "b\\c"] {
         place.put(key, b"x");
     }
     for (pattern, expected) in [
@@ -165,10 +156,7 @@ async fn exact_names(place: &impl Fixture) {
         let listing = source.list().await.unwrap();
         let uris: Vec<_> = listing.objects.iter().map(ObjectVersion::uri).collect();
         assert_eq!(uris.len(), 1, "{pattern}: {uris:?}");
-        assert!(
-            uris[0].ends_with(&format!("/{expected}")),
-            "{pattern}: {uris:?}"
-        );
+        assert!(uris[0].ends_with(&format!("/{expected}")), "{pattern}: {uris:?}");
     }
 }
 
@@ -235,14 +223,8 @@ async fn malformed_entry_of_a_listing_is_skipped_alone() {
     let whole = format!("{LAST_MODIFIED}<ETag>\"e\"</ETag><Size>1</Size>");
     let url = "<EncodingType>url</EncodingType>";
     for (odd, words) in [
-        (
-            entry("b", &format!("{LAST_MODIFIED}<ETag>\"e\"</ETag>")),
-            "without a size",
-        ),
-        (
-            entry("b", "<ETag>\"e\"</ETag><Size>1</Size>"),
-            "without a modification time",
-        ),
+        (entry("b", &format!("{LAST_MODIFIED}<ETag>\"e\"</ETag>")), "without a size"),
+        (entry("b", "<ETag>\"e\"</ETag><Size>1</Size>"), "without a modification time"),
         (entry("caf%E9", &whole), "caf\\xe9: its key is not UTF-8"),
     ] {
         let page = format!("{url}{}{odd}", entry("a", &whole));
@@ -260,14 +242,9 @@ async fn listing_without_etags_has_size_and_time_as_the_version() {
     bucket.put("a", b"one");
     let source = bucket.source("").await;
     let whole = only(&*source).await;
-    let time = whole
-        .last_modified
-        .to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    let time = whole.last_modified.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let bare = |size| {
-        let page = entry(
-            "a",
-            &format!("<LastModified>{time}</LastModified><Size>{size}</Size>"),
-        );
+        let page = entry("a", &format!("<LastModified>{time}</LastModified><Size>{size}</Size>"));
         bucket.server.fail_next(1, &Fault::page(&page));
     };
     bare(3);
@@ -276,9 +253,7 @@ async fn listing_without_etags_has_size_and_time_as_the_version() {
     bare(2);
     assert_ne!(only(&*source).await.etag, object.etag);
     bucket.put("a", b"another");
-    bucket
-        .server
-        .fail_next_gets(1, &Fault::Delay(Duration::ZERO));
+    bucket.server.fail_next_gets(1, &Fault::Delay(Duration::ZERO));
     bare(7);
     let error = all(source.read(&object, 0..3)).await.unwrap_err();
     assert!(matches!(error, Error::Changed { .. }), "{error}");
@@ -292,23 +267,11 @@ async fn endless_listing_is_refused() {
         |number: u32| format!("{more}<NextContinuationToken>{number}</NextContinuationToken>");
     let key = |number: u32| entry(&format!("{number:06}"), &rest);
     let pages: [(&str, PageOf<'_>); 5] = [
-        (
-            "the same token",
-            Box::new(|number| format!("{}{}", token(7), key(number))),
-        ),
-        (
-            "the same page",
-            Box::new(|number| format!("{}{}", token(number), key(1))),
-        ),
+        ("the same token", Box::new(|number| format!("{}{}", token(7), key(number)))),
+        ("the same page", Box::new(|number| format!("{}{}", token(number), key(1)))),
         ("empty pages", Box::new(token)),
-        (
-            "a key on each page",
-            Box::new(|number| format!("{}{}", token(number), key(number))),
-        ),
-        (
-            "no token",
-            Box::new(|number| format!("{more}{}", key(number))),
-        ),
+        ("a key on each page", Box::new(|number| format!("{}{}", token(number), key(number)))),
+        ("no token", Box::new(|number| format!("{more}{}", key(number)))),
     ];
     for (case, page) in pages {
         let bucket = Bucket::new();
@@ -317,10 +280,7 @@ async fn endless_listing_is_refused() {
         }
         let error = bucket.source("").await.list().await.unwrap_err();
         assert!(matches!(error, Error::Refused { .. }), "{case}: {error}");
-        assert!(
-            error.to_string().contains("AWS_ENDPOINT_URL"),
-            "{case}: {error}"
-        );
+        assert!(error.to_string().contains("AWS_ENDPOINT_URL"), "{case}: {error}");
     }
 }
 
@@ -335,14 +295,9 @@ async fn endless_response_is_not_held_in_memory() {
     bucket.put("a", b"x");
     let source = bucket.source("").await;
     let object = only(&*source).await;
-    bucket
-        .server
-        .fail_next_gets(20, &Fault::Endless { status: 403 });
+    bucket.server.fail_next_gets(20, &Fault::Endless { status: 403 });
     let error = all(source.read(&object, 0..1)).await.unwrap_err();
-    assert!(
-        !matches!(error, Error::Changed { .. } | Error::Deleted { .. }),
-        "{error}"
-    );
+    assert!(!matches!(error, Error::Changed { .. } | Error::Deleted { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -360,15 +315,9 @@ async fn listing_above_the_key_limit_is_refused_with_the_setting() {
 
 #[tokio::test]
 async fn long_keys_and_etags_count_towards_the_limit() {
-    for (key, etag) in [
-        ("a".repeat(600), "e".to_owned()),
-        ("a".to_owned(), "e".repeat(600)),
-    ] {
+    for (key, etag) in [("a".repeat(600), "e".to_owned()), ("a".to_owned(), "e".repeat(600))] {
         let bucket = Bucket::new();
-        let page = entry(
-            &key,
-            &format!("{LAST_MODIFIED}<ETag>{etag}</ETag><Size>1</Size>"),
-        );
+        let page = entry(&key, &format!("{LAST_MODIFIED}<ETag>{etag}</ETag><Size>1</Size>"));
         bucket.server.fail_next(1, &Fault::page(&page));
         let mut config = bucket.config();
         config.s3_max_keys = 2;
@@ -398,34 +347,25 @@ async fn wrong_listed_size_is_detected() {
         let mut object = only(&*source).await;
         let lie = entry(
             "a",
-            &format!(
-                "{LAST_MODIFIED}<ETag>{}</ETag><Size>{listed}</Size>",
-                object.etag
-            ),
+            &format!("{LAST_MODIFIED}<ETag>{}</ETag><Size>{listed}</Size>", object.etag),
         );
         object.size = listed;
         for _ in 0..4 {
-            bucket
-                .server
-                .fail_next_gets(1, &Fault::Delay(Duration::ZERO));
+            bucket.server.fail_next_gets(1, &Fault::Delay(Duration::ZERO));
             bucket.server.fail_next(1, &Fault::page(&lie));
         }
         let error = all(source.read(&object, 0..listed)).await.unwrap_err();
         assert!(matches!(error, Error::Refused { .. }), "{listed}: {error}");
         let error = error.to_string();
-        assert!(
-            error.contains("5 bytes") || error.contains("416"),
-            "{listed}: {error}"
-        );
+        assert!(error.contains("5 bytes") || error.contains("416"), "{listed}: {error}");
     }
 }
 
 #[tokio::test]
 async fn response_that_contradicts_the_listing_is_retried() {
-    for fault in [
-        Fault::refusal(404, "NoSuchKey", "no"),
-        Fault::refusal(412, "PreconditionFailed", "no"),
-    ] {
+    for fault in
+        [Fault::refusal(404, "NoSuchKey", "no"), Fault::refusal(412, "PreconditionFailed", "no")]
+    {
         let bucket = Bucket::new();
         bucket.put("a", b"one");
         let source = bucket.source("").await;
@@ -449,9 +389,7 @@ async fn refusal_says_what_to_check() {
         (403, "AccessDenied", "s3:GetObject"),
         (401, "Unauthorized", "AWS_ACCESS_KEY_ID"),
     ] {
-        bucket
-            .server
-            .fail_next_gets(100, &Fault::refusal(status, code, "no"));
+        bucket.server.fail_next_gets(100, &Fault::refusal(status, code, "no"));
         let error = all(source.read(&object, 0..1)).await.unwrap_err();
         assert!(matches!(error, Error::Refused { .. }), "{error}");
         assert!(error.to_string().contains(words), "{error}");

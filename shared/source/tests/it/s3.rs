@@ -167,10 +167,7 @@ async fn server_that_keeps_failing_is_unavailable() {
 #[tokio::test]
 async fn wrong_credentials_are_refused_with_the_bucket_and_the_variables() {
     let bucket = Bucket::new();
-    let keys = [
-        ("nobody", bucket.server.secret_key()),
-        (bucket.server.access_key(), "hunter2"),
-    ];
+    let keys = [("nobody", bucket.server.secret_key()), (bucket.server.access_key(), "hunter2")];
     for (id, secret) in keys {
         let mut config = bucket.config();
         let access = config.access.as_mut().unwrap();
@@ -189,10 +186,7 @@ async fn wrong_credentials_are_refused_with_the_bucket_and_the_variables() {
 #[tokio::test]
 async fn missing_bucket_is_refused_with_its_name_and_the_endpoint_setting() {
     let text = Bucket::new().missing().await.to_string();
-    assert!(
-        text.starts_with("cannot list s3://nowhere/: NoSuchBucket"),
-        "{text}"
-    );
+    assert!(text.starts_with("cannot list s3://nowhere/: NoSuchBucket"), "{text}");
     assert!(text.contains("AWS_ENDPOINT_URL"), "{text}");
 }
 
@@ -212,11 +206,7 @@ async fn server_that_stops_during_a_read_is_unavailable() {
     let object = only(&*source).await;
     drop(bucket);
     let error = all(source.read(&object, 0..object.size)).await.unwrap_err();
-    assert!(
-        matches!(error, Error::Unavailable { .. }),
-        "{error} {}",
-        content.len()
-    );
+    assert!(matches!(error, Error::Unavailable { .. }), "{error} {}", content.len());
 }
 
 /// The variable of the file for the result of a test that runs itself again.
@@ -265,16 +255,10 @@ async fn aws_environment_variables_are_used() {
     ];
     assert_eq!(with_environment(&right), "1");
     let without_keys = with_environment(&right[..1]);
-    assert!(
-        without_keys.contains("no credentials are set"),
-        "{without_keys}"
-    );
+    assert!(without_keys.contains("no credentials are set"), "{without_keys}");
     assert!(without_keys.contains("AWS_ACCESS_KEY_ID"), "{without_keys}");
     let malformed = with_environment(&[&[("AWS_ENDPOINT_URL_S3", "nowhere")], &right[..]].concat());
-    assert!(
-        malformed.contains("AWS_ENDPOINT_URL_S3 is not a URL"),
-        "{malformed}"
-    );
+    assert!(malformed.contains("AWS_ENDPOINT_URL_S3 is not a URL"), "{malformed}");
 }
 
 /// A credentials endpoint that returns expired keys once; then it refuses, like a deleted role, or is unavailable.
@@ -311,19 +295,13 @@ async fn role_that_refuses_is_permanent_and_one_that_is_unavailable_is_transient
             ("AWS_ENDPOINT_URL", bucket.server.endpoint()),
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI", role(refuses)),
         ];
-        let variables: Vec<_> = environment
-            .iter()
-            .map(|(name, value)| (*name, &**value))
-            .collect();
+        let variables: Vec<_> = environment.iter().map(|(name, value)| (*name, &**value)).collect();
         let name = "s3::role_that_refuses_is_permanent_and_one_that_is_unavailable_is_transient";
         with_environment(name, &variables)
     };
     let refused = error(true);
     assert!(refused.contains("Refused"), "{refused}");
-    assert!(
-        refused.contains("the credentials cannot be renewed"),
-        "{refused}"
-    );
+    assert!(refused.contains("the credentials cannot be renewed"), "{refused}");
     assert!(refused.contains("403"), "{refused}");
     let unavailable = error(false);
     assert!(unavailable.contains("Unavailable"), "{unavailable}");

@@ -44,15 +44,12 @@ impl Known {
     /// Whether lines of earlier objects may still be committed although the epoch is in order: a row with the same
     /// content must then take the new rank, as they would otherwise supersede it.
     pub(super) fn is_out_of_order(&self, entry: &ChunkEntry) -> bool {
-        self.unread
-            .is_some_and(|unread| unread < entry.object.get())
+        self.unread.is_some_and(|unread| unread < entry.object.get())
     }
 
     pub(super) fn is_committed(&self, entry: &ChunkEntry) -> bool {
         self.complete.contains(&entry.object.get())
-            || self
-                .get(entry)
-                .is_some_and(|known| known.state == chunks::State::Committed)
+            || self.get(entry).is_some_and(|known| known.state == chunks::State::Committed)
     }
 
     /// The counts of the earlier commits of a chunk, where it is committed again because a new epoch began.
@@ -95,10 +92,7 @@ pub(super) async fn check(
     epoch: EpochId,
     chunks: &[ChunkRows],
 ) -> Result<Check, Error> {
-    let mut ids: Vec<i64> = chunks
-        .iter()
-        .map(|chunk| chunk.entry.object.get())
-        .collect();
+    let mut ids: Vec<i64> = chunks.iter().map(|chunk| chunk.entry.object.get()).collect();
     ids.sort_unstable();
     ids.dedup();
     let sql = format!(
@@ -111,25 +105,17 @@ pub(super) async fn check(
         server_started_at(tx),
         placeholders(1, ids.len())
     );
-    let rows: Vec<ObjectRow> = query(
-        tx,
-        "check the epoch",
-        &sql,
-        ids.into_iter().map(Value::from),
-    )
-    .await?;
-    let in_force = rows
-        .first()
-        .is_some_and(|row| row.same_server && row.epoch == epoch.to_string());
+    let rows: Vec<ObjectRow> =
+        query(tx, "check the epoch", &sql, ids.into_iter().map(Value::from)).await?;
+    let in_force =
+        rows.first().is_some_and(|row| row.same_server && row.epoch == epoch.to_string());
     if !in_force {
         return Ok(Check::EpochEnded);
     }
     let objects: HashMap<i64, &ObjectRow> =
         rows.iter().filter_map(|row| Some((row.id?, row))).collect();
-    let complete = objects
-        .values()
-        .filter(|row| row.complete == Some(true))
-        .filter_map(|row| row.id);
+    let complete =
+        objects.values().filter(|row| row.complete == Some(true)).filter_map(|row| row.id);
     let known = Known {
         entries: entries(tx, chunks).await?,
         complete: complete.collect(),
@@ -148,11 +134,7 @@ pub(super) async fn check(
         })
         .cloned()
         .collect();
-    if stale.is_empty() {
-        Ok(Check::Known(known))
-    } else {
-        Ok(Check::Stale(stale))
-    }
+    if stale.is_empty() { Ok(Check::Known(known)) } else { Ok(Check::Stale(stale)) }
 }
 
 async fn entries(
@@ -161,20 +143,14 @@ async fn entries(
 ) -> Result<HashMap<(i64, i64), chunks::Model>, Error> {
     let any = chunks.iter().fold(Condition::any(), |any, chunk| {
         let (object, start) = key(&chunk.entry);
-        any.add(
-            chunks::Column::ObjectId
-                .eq(object)
-                .and(chunks::Column::StartOffset.eq(start)),
-        )
+        any.add(chunks::Column::ObjectId.eq(object).and(chunks::Column::StartOffset.eq(start)))
     });
     let entries = chunks::Entity::find()
         .filter(any)
         .all(tx)
         .await
         .map_err(|error| Error::classify("read ledger entries", error))?;
-    let by_key = entries
-        .into_iter()
-        .map(|entry| ((entry.object_id, entry.start_offset), entry));
+    let by_key = entries.into_iter().map(|entry| ((entry.object_id, entry.start_offset), entry));
     Ok(by_key.collect())
 }
 

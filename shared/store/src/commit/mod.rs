@@ -127,14 +127,7 @@ impl Counts {
         let inserted = take(self.inserted + again.inserted);
         let updated = take(self.updated + again.updated);
         let unchanged = take(self.unchanged);
-        Self {
-            inserted,
-            updated,
-            unchanged,
-            superseded: left,
-            rejected,
-            blank: self.blank,
-        }
+        Self { inserted, updated, unchanged, superseded: left, rejected, blank: self.blank }
     }
 }
 
@@ -185,9 +178,7 @@ impl Ledger {
             entries::Check::Stale(stale) => return Ok(CommitOutcome::Stale(stale)),
             entries::Check::Known(known) => known,
         };
-        let repeated = chunks
-            .iter()
-            .filter(|chunk| known.is_committed(&chunk.entry));
+        let repeated = chunks.iter().filter(|chunk| known.is_committed(&chunk.entry));
         let repeated: Vec<ChunkEntry> = repeated.map(|chunk| chunk.entry.clone()).collect();
         if repeated.len() == chunks.len() {
             let outcomes = vec![ChunkOutcome::AlreadyCommitted; chunks.len()];
@@ -200,11 +191,8 @@ impl Ledger {
         let rows = chunks.iter_mut().map(|chunk| take_rows(chunk, &known));
         let rows: Vec<Vec<UpsertRow>> = rows.collect();
         let now = (self.now)();
-        let Upserted {
-            written,
-            suppressed,
-            ..
-        } = upsert::upsert(&tx, table, rows, now, known.rewrites()).await?;
+        let Upserted { written, suppressed, .. } =
+            upsert::upsert(&tx, table, rows, now, known.rewrites()).await?;
         if !suppressed.is_empty() {
             return Ok(CommitOutcome::Suppressed);
         }

@@ -15,13 +15,7 @@ pub(super) async fn remove(
 ) -> Result<(), Error> {
     let entries = chunks.map(|chunk| &chunk.entry);
     let mut ranges: Vec<(i64, i64, i64)> = entries
-        .map(|entry| {
-            (
-                entry.object.get(),
-                entry.first_line.into(),
-                entry.lines.into(),
-            )
-        })
+        .map(|entry| (entry.object.get(), entry.first_line.into(), entry.lines.into()))
         .collect();
     ranges.sort_unstable();
     let sql = "DELETE FROM rejected_lines WHERE object_id = $1 AND line >= $2 AND line < $3";
@@ -41,12 +35,10 @@ pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[ChunkRows]) -> R
     // All writers lock lines in the same order, as they do for rows, so that they cannot deadlock.
     lines.sort_unstable_by_key(|(object, line)| (*object, line.line));
     // A concurrent transaction may commit the same chunk.
-    let already = OnConflict::columns([
-        rejected_lines::Column::ObjectId,
-        rejected_lines::Column::Line,
-    ])
-    .do_nothing()
-    .to_owned();
+    let already =
+        OnConflict::columns([rejected_lines::Column::ObjectId, rejected_lines::Column::Line])
+            .do_nothing()
+            .to_owned();
     // A row takes several times the memory of a short line: the rows of one statement at a time are built.
     for batch in lines.chunks(BATCH) {
         let rows = batch.iter().map(|(object, line)| row(*object, line));

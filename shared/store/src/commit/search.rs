@@ -58,13 +58,7 @@ impl Ledger {
         let tx = database::begin(&self.db).await?;
         if tx.get_database_backend() == DbBackend::Postgres {
             // Deferred constraints are checked with each row instead of at the commit.
-            execute(
-                &tx,
-                "check constraints",
-                "SET CONSTRAINTS ALL IMMEDIATE",
-                [],
-            )
-            .await?;
+            execute(&tx, "check constraints", "SET CONSTRAINTS ALL IMMEDIATE", []).await?;
         }
         super::table::check(&tx, table).await?;
         let rewrite = rewrites(&tx, &rows).await?;
@@ -228,11 +222,7 @@ impl Search<'_> {
             || (ambiguous.is_insufficient_privilege()
                 && has_row_security(&self.tx, self.table).await?)
             || self.any_can_be_written(rows).await?;
-        if is_caused_by_row {
-            Ok(self.refused)
-        } else {
-            Err(ambiguous)
-        }
+        if is_caused_by_row { Ok(self.refused) } else { Err(ambiguous) }
     }
 
     /// Tries the rows that were not written because the table has the same content or a higher rank, with the highest

@@ -33,14 +33,11 @@ pub(super) async fn check(db: &impl ConnectionTrait, table: &Table) -> Result<()
     };
     let needed: Vec<Column> = query(db, "read the table's columns", sql, [name.into()]).await?;
     let ours = upsert::columns(table);
-    let foreign = needed
-        .into_iter()
-        .find(|column| !ours.contains(&column.name.as_str()));
+    let foreign = needed.into_iter().find(|column| !ours.contains(&column.name.as_str()));
     match foreign {
-        Some(column) => Err(Error::UnknownRequiredColumn {
-            table: table.name,
-            column: column.name,
-        }),
+        Some(column) => {
+            Err(Error::UnknownRequiredColumn { table: table.name, column: column.name })
+        }
         None => Ok(()),
     }
 }

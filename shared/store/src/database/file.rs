@@ -64,11 +64,7 @@ pub(super) fn refusal(url: &str, source: DbErr) -> Result<Error, DbErr> {
         return Err(source);
     };
     let path = path.display().to_string();
-    Ok(Error::File {
-        path,
-        reason,
-        source,
-    })
+    Ok(Error::File { path, reason, source })
 }
 
 fn reason(path: &Path, code: u32) -> Option<&'static str> {

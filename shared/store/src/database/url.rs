@@ -115,14 +115,8 @@ mod tests {
     fn parameters_that_the_driver_would_log_are_removed() {
         for (given, used) in [
             ("?pasword=hunter2", ""),
-            (
-                "?sslmode=require&channel_binding=require",
-                "?sslmode=require",
-            ),
-            (
-                "?options[search_path]=a&dbname=b",
-                "?options[search_path]=a&dbname=b",
-            ),
+            ("?sslmode=require&channel_binding=require", "?sslmode=require"),
+            ("?options[search_path]=a&dbname=b", "?options[search_path]=a&dbname=b"),
         ] {
             let checked = checked(&format!("postgres://ann:x@db/shop{given}")).unwrap();
             assert_eq!(checked, format!("postgres://ann:x@db/shop{used}"));
@@ -144,10 +138,7 @@ mod tests {
     fn sqlite_database_has_a_file() {
         let path = |text: &str| Some(PathBuf::from(text));
         assert_eq!(file("sqlite://a.db?mode=rwc"), path("a.db"));
-        assert_eq!(
-            file("sqlite:/in/my%20files/a.db"),
-            path("/in/my files/a.db")
-        );
+        assert_eq!(file("sqlite:/in/my%20files/a.db"), path("/in/my files/a.db"));
         assert_eq!(file("postgres://db/shop"), None);
         let error = checked("sqlite://a.db?mode=loud").unwrap_err().to_string();
         assert!(error.contains("loud"), "{error}");

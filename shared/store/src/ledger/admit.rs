@@ -44,9 +44,8 @@ impl Ledger {
         );
         let ids = chunks.iter().map(|chunk| Value::from(chunk.object.get()));
         let rows: Vec<Registered> = query(&self.db, "look up objects", &sql, ids).await?;
-        let in_force = rows
-            .first()
-            .is_some_and(|row| row.same_server && row.epoch == epoch.to_string());
+        let in_force =
+            rows.first().is_some_and(|row| row.same_server && row.epoch == epoch.to_string());
         if !in_force {
             return Ok(Admission::EpochEnded);
         }
@@ -62,10 +61,6 @@ impl Ledger {
             .filter(|chunk| !is_registered(chunk))
             .map(|chunk| ChunkEntry::clone(chunk))
             .collect();
-        Ok(if stale.is_empty() {
-            Admission::All
-        } else {
-            Admission::Except(stale)
-        })
+        Ok(if stale.is_empty() { Admission::All } else { Admission::Except(stale) })
     }
 }

@@ -116,7 +116,5 @@ async fn mark_unreadable(
              lease_owner = NULL, lease_until = NULL
          WHERE id = $1";
     let values = [object.get().into(), refusal.into()];
-    execute(tx, "mark an object unreadable", sql, values)
-        .await
-        .map(drop)
+    execute(tx, "mark an object unreadable", sql, values).await.map(drop)
 }

@@ -86,10 +86,7 @@ impl Ledger {
     /// The dedup store does not know the new id, so that the next claim fails and begins another epoch.
     pub async fn end_epoch(&self, seen: EpochId, new: EpochId) -> Result<(), Error> {
         let tx = self.begin_exclusive().await?;
-        if current(&tx)
-            .await?
-            .is_some_and(|current| current.epoch.id == seen)
-        {
+        if current(&tx).await?.is_some_and(|current| current.epoch.id == seen) {
             end(&tx, new, (self.now)()).await?;
         }
         commit(tx, "end an epoch").await
@@ -192,10 +189,7 @@ async fn check_mode(
     }
     let changes = current.mode != mode && current.mode != Mode::InOrder;
     if changes && settled(tx).await? != next_object(tx).await? {
-        return Err(Error::ModeMismatch {
-            theirs: current.mode,
-            ours: mode,
-        });
+        return Err(Error::ModeMismatch { theirs: current.mode, ours: mode });
     }
     Ok(())
 }
@@ -246,9 +240,7 @@ async fn forget(tx: &impl ConnectionTrait, base: ObjectId) -> Result<(), Error> 
     execute(tx, "forget dead chunks", dead, []).await?;
     let objects = "UPDATE objects SET state = 'loading', done_at = NULL
          WHERE id >= $1 AND state IN ('done', 'failed')";
-    execute(tx, "reopen objects", objects, [base.get().into()])
-        .await
-        .map(drop)
+    execute(tx, "reopen objects", objects, [base.get().into()]).await.map(drop)
 }
 
 /// Reopens unfinished objects in the in-order mode. Its process is the only one: leases of an earlier one are void, and

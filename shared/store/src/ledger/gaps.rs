@@ -76,11 +76,7 @@ fn gaps(covered: &[Covered], total: Option<u64>) -> Result<Vec<Gap>, Error> {
             return Err(Error::Corrupt(overlap));
         }
         if start > at {
-            gaps.push(Gap {
-                start: at,
-                end: Some(start),
-                first_line: line,
-            });
+            gaps.push(Gap { start: at, end: Some(start), first_line: line });
         }
         at = chunk.end_offset.cast_unsigned();
         line = u32::try_from(chunk.behind_line)
@@ -91,11 +87,7 @@ fn gaps(covered: &[Covered], total: Option<u64>) -> Result<Vec<Gap>, Error> {
         return Err(Error::Corrupt(beyond));
     }
     if total != Some(at) {
-        gaps.push(Gap {
-            start: at,
-            end: total,
-            first_line: line,
-        });
+        gaps.push(Gap { start: at, end: total, first_line: line });
     }
     Ok(gaps)
 }
@@ -105,30 +97,20 @@ mod tests {
     use super::*;
 
     fn covered(ranges: &[(i64, i64, i64)]) -> Vec<Covered> {
-        let covered = ranges
-            .iter()
-            .map(|&(start_offset, end_offset, behind_line)| Covered {
-                object_id: 1,
-                start_offset,
-                end_offset,
-                behind_line,
-            });
+        let covered = ranges.iter().map(|&(start_offset, end_offset, behind_line)| Covered {
+            object_id: 1,
+            start_offset,
+            end_offset,
+            behind_line,
+        });
         covered.collect()
     }
 
     #[test]
     fn gaps_are_before_between_and_after_chunks() {
-        let gap = |start, end, first_line| Gap {
-            start,
-            end,
-            first_line,
-        };
+        let gap = |start, end, first_line| Gap { start, end, first_line };
         let chunks = covered(&[(10, 20, 5), (20, 30, 9), (50, 60, 20)]);
-        let expected = [
-            gap(0, Some(10), 1),
-            gap(30, Some(50), 9),
-            gap(60, Some(70), 20),
-        ];
+        let expected = [gap(0, Some(10), 1), gap(30, Some(50), 9), gap(60, Some(70), 20)];
         assert_eq!(gaps(&chunks, Some(70)).unwrap(), expected);
         assert_eq!(gaps(&chunks, None).unwrap()[2], gap(60, None, 20));
         assert_eq!(gaps(&chunks, Some(60)).unwrap(), expected[..2]);

@@ -97,11 +97,7 @@ impl Ledger {
         epoch: EpochId,
         store: NewDedupStore,
     ) -> Result<(), Error> {
-        let changed_at = if store.is_changed {
-            "$4"
-        } else {
-            "COALESCE(store_changed_at, $4)"
-        };
+        let changed_at = if store.is_changed { "$4" } else { "COALESCE(store_changed_at, $4)" };
         let sql = format!(
             "UPDATE epoch SET store_address = $1, store_identity = $2, store_changes = $3,
              store_before = CASE WHEN store_identity = $2 THEN store_before ELSE store_identity END,
@@ -114,8 +110,6 @@ impl Ledger {
             (self.now)().into(),
             epoch.to_string().into(),
         ];
-        execute(&self.db, "record the epoch's dedup store", &sql, values)
-            .await
-            .map(drop)
+        execute(&self.db, "record the epoch's dedup store", &sql, values).await.map(drop)
     }
 }

@@ -44,22 +44,15 @@ impl ReadOutcome {
     /// Bytes, lines, error, and whether what is missing is unreadable.
     fn values(&self) -> [Value; 4] {
         match self {
-            Self::Complete {
-                bytes,
-                lines,
-                error,
-            } => [
+            Self::Complete { bytes, lines, error } => [
                 bytes.cast_signed().into(),
                 lines.cast_signed().into(),
                 error.clone().into(),
                 false.into(),
             ],
-            Self::Unreadable { error } => [
-                None::<i64>.into(),
-                None::<i64>.into(),
-                Some(error.clone()).into(),
-                true.into(),
-            ],
+            Self::Unreadable { error } => {
+                [None::<i64>.into(), None::<i64>.into(), Some(error.clone()).into(), true.into()]
+            }
         }
     }
 }
@@ -105,12 +98,7 @@ impl Ledger {
         );
         let most = i64::try_from(limits.objects).unwrap_or(i64::MAX);
         let bytes = i64::try_from(limits.bytes).unwrap_or(i64::MAX);
-        let mut values = vec![
-            owner.into(),
-            term_ms(term).into(),
-            most.into(),
-            bytes.into(),
-        ];
+        let mut values = vec![owner.into(), term_ms(term).into(), most.into(), bytes.into()];
         values.extend(roots.iter().map(Into::into));
         let rows: Vec<Leased> = query(&self.db, "lease objects", &sql, values).await?;
         let mut leased: Vec<_> = rows.into_iter().map(|row| row.0).collect();
@@ -153,9 +141,7 @@ impl Ledger {
         );
         let mut values = vec![Value::from(owner)];
         values.extend(objects.iter().map(|object| Value::from(object.get())));
-        execute(&self.db, "release leases", &sql, values)
-            .await
-            .map(drop)
+        execute(&self.db, "release leases", &sql, values).await.map(drop)
     }
 
     /// Records the outcomes of read attempts and ends their leases; returns the number of those that `owner` still had.
@@ -167,9 +153,8 @@ impl Ledger {
         if outcomes.is_empty() {
             return Ok(0);
         }
-        let rows: Vec<String> = (0..outcomes.len())
-            .map(|row| format!("({})", placeholders(2 + row * 5, 5)))
-            .collect();
+        let rows: Vec<String> =
+            (0..outcomes.len()).map(|row| format!("({})", placeholders(2 + row * 5, 5))).collect();
         let sql = format!(
             "WITH ended (id, bytes, lines, error, unreadable) AS (VALUES {})
              UPDATE objects SET state = 'loading', lease_owner = NULL, lease_until = NULL,

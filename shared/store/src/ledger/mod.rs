@@ -88,9 +88,7 @@ impl Ledger {
 }
 
 pub(crate) async fn commit(tx: DatabaseTransaction, action: &'static str) -> Result<(), Error> {
-    tx.commit()
-        .await
-        .map_err(|error| Error::classify(action, error))
+    tx.commit().await.map_err(|error| Error::classify(action, error))
 }
 
 #[derive(sea_orm::FromQueryResult)]

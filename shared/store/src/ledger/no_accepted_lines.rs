@@ -44,16 +44,8 @@ pub(super) async fn no_accepted_lines(
 
 fn explain(first: Rejected, is_document: bool, accepted: i64, rejected: i64) -> String {
     let form = form(&first.raw, is_document);
-    let form = form.map_or(String::new(), |form| {
-        format!("; it looks like {form}, not JSON Lines")
-    });
-    let Rejected {
-        line,
-        byte_offset,
-        reason,
-        message,
-        ..
-    } = first;
+    let form = form.map_or(String::new(), |form| format!("; it looks like {form}, not JSON Lines"));
+    let Rejected { line, byte_offset, reason, message, .. } = first;
     let message: String = message.chars().take(MAX_MESSAGE_CHARS).collect();
     let none = if accepted == 0 { "none" } else { "only one" };
     format!(

@@ -48,9 +48,8 @@ impl Ledger {
         if refusals.is_empty() {
             return Ok(0);
         }
-        let rows: Vec<String> = (0..refusals.len())
-            .map(|row| format!("({})", placeholders(2 + row * 3, 3)))
-            .collect();
+        let rows: Vec<String> =
+            (0..refusals.len()).map(|row| format!("({})", placeholders(2 + row * 3, 3))).collect();
         let sql = format!(
             "WITH refused (id, reason, delay) AS (VALUES {})
              UPDATE objects SET state = 'registered', lease_owner = NULL, lease_until = NULL,

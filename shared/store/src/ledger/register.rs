@@ -52,13 +52,7 @@ pub(super) type Version = (String, String, String, DateTime<Utc>, i64);
 impl NewObject {
     pub(super) fn version(&self) -> Version {
         let modified = self.last_modified.trunc_subsecs(6);
-        (
-            self.root.clone(),
-            self.key.clone(),
-            self.etag.clone(),
-            modified,
-            self.size.cast_signed(),
-        )
+        (self.root.clone(), self.key.clone(), self.etag.clone(), modified, self.size.cast_signed())
     }
 }
 
@@ -69,9 +63,7 @@ impl Ledger {
         if self.db.get_database_backend() != DbBackend::Postgres {
             return None;
         }
-        let NewObject {
-            root, key, etag, ..
-        } = object;
+        let NewObject { root, key, etag, .. } = object;
         if [root, key, etag].iter().any(|text| text.contains('\0')) {
             return Some("its key has U+0000, which no text of PostgreSQL can hold");
         }
@@ -133,9 +125,7 @@ async fn unknown<'a>(
             .map_err(|error| Error::classify("read the known objects", error))?;
         known.extend(found);
     }
-    let new = listed
-        .iter()
-        .filter(|object| known.insert(object.version()));
+    let new = listed.iter().filter(|object| known.insert(object.version()));
     Ok(new.collect())
 }
 

@@ -48,12 +48,7 @@ pub(super) async fn too_many_rejects(
          WHERE object_id = $1 ORDER BY line LIMIT 1";
     let found: Vec<First> = query(db, "read a rejected line", sql, [object.into()]).await?;
     let first = found.first().map(|first| {
-        let First {
-            line,
-            byte_offset,
-            reason,
-            message,
-        } = first;
+        let First { line, byte_offset, reason, message } = first;
         format!(" first: line {line}, byte {byte_offset}: {reason}: {message};")
     });
     let first = first.unwrap_or_default();

@@ -135,9 +135,8 @@ fn plan(rows: &[Row], replay: &Replay<'_>) -> ReplayOutcome {
     if rows.first().is_none_or(|row| row.id != from) {
         return ReplayOutcome::Unknown;
     }
-    let (stored, missing): (Vec<&Row>, Vec<&Row>) = rows
-        .iter()
-        .partition(|row| replay.stored.contains(&row.stored()));
+    let (stored, missing): (Vec<&Row>, Vec<&Row>) =
+        rows.iter().partition(|row| replay.stored.contains(&row.stored()));
     let missing: Vec<Replayed> = missing
         .into_iter()
         .filter(|row| row.has_content || row.id == from)
@@ -152,19 +151,11 @@ fn plan(rows: &[Row], replay: &Replay<'_>) -> ReplayOutcome {
 
 impl Row {
     fn stored(&self) -> Stored {
-        Stored {
-            root: self.root.clone(),
-            key: self.key.clone(),
-            etag: self.etag.clone(),
-        }
+        Stored { root: self.root.clone(), key: self.key.clone(), etag: self.etag.clone() }
     }
 
     fn replayed(&self) -> Replayed {
-        Replayed {
-            object: self.id,
-            uri: format!("{}/{}", self.root, self.key),
-            bytes: self.size,
-        }
+        Replayed { object: self.id, uri: format!("{}/{}", self.root, self.key), bytes: self.size }
     }
 }
 

@@ -72,8 +72,7 @@ impl Ledger {
             .filter(|object| candidates.blocked.may_end(object.id))
             .partition(|object| object.dead > 0);
         for batch in committed.chunks(BATCH) {
-            self.end_complete(&tx, batch, max_rejects, &mut ended)
-                .await?;
+            self.end_complete(&tx, batch, max_rejects, &mut ended).await?;
         }
         let complete = ended.len();
         for Failing { id, error } in failing(&tx, &dead, max_rejects).await? {
@@ -191,28 +190,18 @@ impl Candidates {
     async fn of(db: &impl ConnectionTrait, max_rejects: Option<u64>) -> Result<Self, Error> {
         let watermark = settled(db).await?.get();
         let complete = complete(db).await?;
-        let is_over_reject_limit = over_reject_limit(db, max_rejects)
-            .await?
-            .contains(&watermark);
+        let is_over_reject_limit = over_reject_limit(db, max_rejects).await?.contains(&watermark);
         let mut ids: Vec<i64> = complete.iter().map(|object| object.id).collect();
         // The one at the watermark may be about to fail.
         if is_over_reject_limit || is_unreadable(db, watermark).await? {
             ids.push(watermark);
         }
-        Ok(Self {
-            blocked: blocked(db, &ids).await?,
-            watermark,
-            complete,
-            is_over_reject_limit,
-        })
+        Ok(Self { blocked: blocked(db, &ids).await?, watermark, complete, is_over_reject_limit })
     }
 
     /// Whether one of them ends now, or the epoch.
     fn may_change(&self) -> bool {
-        let mut complete = self
-            .complete
-            .iter()
-            .filter(|one| self.blocked.may_end(one.id));
+        let mut complete = self.complete.iter().filter(|one| self.blocked.may_end(one.id));
         complete.any(|object| object.dead == 0 || object.id == self.watermark)
             || (self.is_over_reject_limit && self.blocked.may_end_incomplete(self.watermark))
             || self.blocked.needs_epoch()
@@ -284,7 +273,5 @@ async fn fold(tx: &impl ConnectionTrait) -> Result<(), Error> {
          WHERE c.object_id = o.id";
     execute(tx, "fold chunks", sum, [settled.into()]).await?;
     let delete = "DELETE FROM chunks WHERE object_id < $1";
-    execute(tx, "fold chunks", delete, [settled.into()])
-        .await
-        .map(drop)
+    execute(tx, "fold chunks", delete, [settled.into()]).await.map(drop)
 }

@@ -27,11 +27,7 @@ pub(crate) fn to_json(superseded_by: &[SupersededBy]) -> Option<String> {
         return None;
     }
     let each = superseded_by.iter().map(|by| {
-        let SupersededBy {
-            object,
-            first_line,
-            last_line,
-        } = by;
+        let SupersededBy { object, first_line, last_line } = by;
         format!("[{object},{first_line},{last_line}]")
     });
     Some(format!("[{}]", each.collect::<Vec<_>>().join(",")))
@@ -41,11 +37,7 @@ fn from_json(text: &str) -> Result<Vec<SupersededBy>, Error> {
     let corrupt = || Error::Corrupt(format!("outdone_by of a chunk: {text:?}"));
     let ranges: Vec<(i64, u32, u32)> = serde_json::from_str(text).map_err(|_| corrupt())?;
     let each = ranges.into_iter().map(|(object, first_line, last_line)| {
-        Some(SupersededBy {
-            object: ObjectId::new(object)?,
-            first_line,
-            last_line,
-        })
+        Some(SupersededBy { object: ObjectId::new(object)?, first_line, last_line })
     });
     each.collect::<Option<Vec<_>>>().ok_or_else(corrupt)
 }
@@ -244,10 +236,7 @@ async fn load_blockers(
         .into_iter()
         .map(|row| {
             let has_ended = matches!(row.state, objects::State::Done | objects::State::Failed);
-            let other = Blocker {
-                has_ended: has_ended || row.unreadable,
-                chunks: Vec::new(),
-            };
+            let other = Blocker { has_ended: has_ended || row.unreadable, chunks: Vec::new() };
             (row.id, other)
         })
         .collect();
@@ -270,11 +259,7 @@ mod tests {
     use super::*;
 
     fn by(object: i64, first_line: u32, last_line: u32) -> SupersededBy {
-        SupersededBy {
-            object: ObjectId::new(object).unwrap(),
-            first_line,
-            last_line,
-        }
+        SupersededBy { object: ObjectId::new(object).unwrap(), first_line, last_line }
     }
 
     #[test]
@@ -288,10 +273,7 @@ mod tests {
 
     #[test]
     fn lines_are_committed_when_chunks_cover_all_of_them() {
-        let mut other = Blocker {
-            has_ended: false,
-            chunks: vec![(1, 11, false), (21, 31, false)],
-        };
+        let mut other = Blocker { has_ended: false, chunks: vec![(1, 11, false), (21, 31, false)] };
         assert_eq!(other.state(&by(2, 1, 10)), State::Committed);
         assert_eq!(other.state(&by(2, 30, 30)), State::Committed);
         assert_eq!(other.state(&by(2, 10, 21)), State::Open);
@@ -304,10 +286,7 @@ mod tests {
 
     #[test]
     fn lines_of_a_dead_chunk_are_never_committed() {
-        let other = Blocker {
-            has_ended: false,
-            chunks: vec![(1, 11, false), (11, 21, true)],
-        };
+        let other = Blocker { has_ended: false, chunks: vec![(1, 11, false), (11, 21, true)] };
         assert_eq!(other.state(&by(2, 1, 10)), State::Committed);
         assert_eq!(other.state(&by(2, 1, 11)), State::Never);
     }

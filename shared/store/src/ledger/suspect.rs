@@ -45,10 +45,6 @@ impl Ledger {
         let recorded: Vec<Recorded> =
             query(&self.db, "record a suspected chunk", sql, values).await?;
         let dead = recorded.iter().any(|row| row.state == chunks::State::Dead);
-        Ok(if dead {
-            SuspectAction::DeadLetter
-        } else {
-            SuspectAction::Retry
-        })
+        Ok(if dead { SuspectAction::DeadLetter } else { SuspectAction::Retry })
     }
 }

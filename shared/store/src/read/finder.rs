@@ -111,11 +111,7 @@ impl<R: Record> Finder<R> {
             .await
             .map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
         let now = Instant::now();
-        Ok(Kept {
-            connection,
-            since: now,
-            used: now,
-        })
+        Ok(Kept { connection, since: now, used: now })
     }
 }
 

@@ -122,12 +122,8 @@ fn statement(conditions: &[String], limit: usize) -> String {
         all => format!("WHERE {}", all.join(" AND ")),
     };
     let counts = ["inserted", "updated", "unchanged", "superseded", "rejected"];
-    let sums: String = counts
-        .map(|count| format!(", SUM({count}) AS {count}"))
-        .concat();
-    let totals: String = counts
-        .map(|count| format!(", {}", total(count, count)))
-        .concat();
+    let sums: String = counts.map(|count| format!(", SUM({count}) AS {count}")).concat();
+    let totals: String = counts.map(|count| format!(", {}", total(count, count))).concat();
     format!(
         "WITH page AS (SELECT * FROM objects {condition} ORDER BY id LIMIT ${limit}), \
          open AS (SELECT object_id, \

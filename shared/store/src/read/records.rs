@@ -62,10 +62,7 @@ pub async fn part<R: Record>(
     let backend = db.get_database_backend();
     let table = Table::of::<R>();
     let limit = i64::try_from(bytes).unwrap_or(i64::MAX);
-    let values = [
-        keys(backend, &table, ids.iter().map(RecordId::key))?,
-        limit.into(),
-    ];
+    let values = [keys(backend, &table, ids.iter().map(RecordId::key))?, limit.into()];
     let statement = Statement::from_sql_and_values(backend, parts(backend, &table), values);
     let placed = Placed::<R>::find_by_statement(statement).all(db).await?;
     let full = placed.last().filter(|last| last.ends_at >= limit);
@@ -151,11 +148,7 @@ pub(super) fn by_key(
         _ => ANY,
     };
     let bound = self::keys(backend, table, keys)?;
-    Ok(Statement::from_sql_and_values(
-        backend,
-        sql(table, condition),
-        [bound],
-    ))
+    Ok(Statement::from_sql_and_values(backend, sql(table, condition), [bound]))
 }
 
 /// The text of the statement.

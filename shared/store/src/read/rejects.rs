@@ -70,19 +70,12 @@ pub async fn list(
     limit: u64,
     bytes: usize,
 ) -> Result<RejectPage, DbErr> {
-    let start = after.unwrap_or(Cursor {
-        object_id: i64::MIN,
-        line: i64::MIN,
-    });
+    let start = after.unwrap_or(Cursor { object_id: i64::MIN, line: i64::MIN });
     // One more than the limit, to see whether the list continues.
     let rows = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
     let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-    let mut values: Vec<Value> = vec![
-        start.object_id.into(),
-        start.line.into(),
-        rows.into(),
-        bytes.into(),
-    ];
+    let mut values: Vec<Value> =
+        vec![start.object_id.into(), start.line.into(), rows.into(), bytes.into()];
     let mut condition = "(object_id, line) > ($1, $2)".to_owned();
     if let Some(object) = object {
         condition += " AND object_id = $5";
@@ -92,10 +85,8 @@ pub async fn list(
     let statement = Statement::from_sql_and_values(backend, pages(backend, &condition), values);
     let listed = Listed::find_by_statement(statement).all(db).await?;
     let found = listed.first().map_or(0, |first| first.found);
-    let mut rejects: Vec<Reject> = listed
-        .into_iter()
-        .map(|row| truncate_message(row.reject))
-        .collect();
+    let mut rejects: Vec<Reject> =
+        listed.into_iter().map(|row| truncate_message(row.reject)).collect();
     rejects.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let has_more = usize::try_from(found).is_ok_and(|found| found > rejects.len());
     Ok(RejectPage { rejects, has_more })
@@ -133,11 +124,7 @@ struct Listed {
 
 /// The statement of a page: those of the rows of the innermost query that begin within the limit of bytes.
 fn pages(backend: DbBackend, condition: &str) -> String {
-    let shown = format!(
-        "{} + {}",
-        length(backend, "raw"),
-        length(backend, "message")
-    );
+    let shown = format!("{} + {}", length(backend, "raw"), length(backend, "message"));
     format!(
         "SELECT * FROM (SELECT page.*, COUNT(*) OVER () AS found, \
          SUM({shown}) OVER (ORDER BY object_id, line) - ({shown}) AS starts_at \

@@ -14,10 +14,7 @@ async fn chunks_of_registered_objects_may_be_claimed_in_the_epoch_in_force() {
         let admit = async |epoch, chunks: &[_]| base.ledger.admit(epoch, chunks).await.unwrap();
         assert_eq!(admit(epoch.id, &[&first, &second]).await, Admission::All);
         let mixed = admit(epoch.id, &[&first, &unknown, &restored]).await;
-        assert_eq!(
-            mixed,
-            Admission::Except(vec![unknown.clone(), restored.clone()])
-        );
+        assert_eq!(mixed, Admission::Except(vec![unknown.clone(), restored.clone()]));
         assert_eq!(admit(epoch_id(7), &[&first]).await, Admission::EpochEnded);
     }
 }

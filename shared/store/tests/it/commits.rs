@@ -9,10 +9,7 @@ use sea_orm::{EntityTrait, QueryOrder};
 use crate::fixtures::{NO_COUNTS, TestDatabase, both, chunk, id, if_changed, postgres, unchanged};
 
 fn inserted(inserted: u64) -> Counts {
-    Counts {
-        inserted,
-        ..NO_COUNTS
-    }
+    Counts { inserted, ..NO_COUNTS }
 }
 
 pub(crate) fn rejected(line: u32, message: &str, raw: &[u8]) -> RejectedLine {
@@ -33,21 +30,13 @@ async fn rejects(base: &TestDatabase) -> Vec<rejected_lines::Model> {
 async fn new_ids_are_inserted_and_other_contents_updated() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
-        let counts = base
-            .counts(&epoch, chunk(1, 0, &[(7, "a"), (3, "b"), (5, "c")]))
-            .await;
+        let counts = base.counts(&epoch, chunk(1, 0, &[(7, "a"), (3, "b"), (5, "c")])).await;
         assert_eq!(counts, inserted(3));
         let (title, before) = base.product(3).await.unwrap();
         assert_eq!(title, "b");
 
-        let counts = base
-            .counts(&epoch, chunk(2, 0, &[(3, "b2"), (4, "d")]))
-            .await;
-        let expected = Counts {
-            inserted: 1,
-            updated: 1,
-            ..NO_COUNTS
-        };
+        let counts = base.counts(&epoch, chunk(2, 0, &[(3, "b2"), (4, "d")])).await;
+        let expected = Counts { inserted: 1, updated: 1, ..NO_COUNTS };
         assert_eq!(counts, expected);
         let (title, after) = base.product(3).await.unwrap();
         assert_eq!(title, "b2");
@@ -64,10 +53,7 @@ async fn row_with_the_same_content_takes_the_new_position_and_keeps_its_time() {
         base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
         let before = base.product(1).await;
         let counts = base.counts(&epoch, chunk(2, 0, &[(1, "a")])).await;
-        let expected = Counts {
-            unchanged: 1,
-            ..NO_COUNTS
-        };
+        let expected = Counts { unchanged: 1, ..NO_COUNTS };
         assert_eq!(counts, expected);
         assert_eq!(base.product(1).await, before);
         let position = Position::new(id(2), 1).get();
@@ -82,12 +68,7 @@ async fn row_with_the_same_content_is_not_written_if_changed_only() {
         let first = if_changed(chunk(1, 0, &[(1, "a"), (2, "b")]));
         assert_eq!(base.counts(&epoch, first).await, inserted(2));
         let second = if_changed(chunk(2, 0, &[(1, "a"), (2, "b2"), (3, "c")]));
-        let expected = Counts {
-            inserted: 1,
-            updated: 1,
-            unchanged: 1,
-            ..NO_COUNTS
-        };
+        let expected = Counts { inserted: 1, updated: 1, unchanged: 1, ..NO_COUNTS };
         assert_eq!(base.counts(&epoch, second).await, expected);
         let position = |object, line| Some(Position::new(id(object), line).get());
         assert_eq!(base.position("products", 1).await, position(1, 1));
@@ -99,13 +80,9 @@ async fn row_with_the_same_content_is_not_written_if_changed_only() {
 async fn line_of_a_lower_position_is_superseded_whatever_its_verdict() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
-        base.counts(&epoch, chunk(2, 0, &[(1, "late"), (2, "late")]))
-            .await;
+        base.counts(&epoch, chunk(2, 0, &[(1, "late"), (2, "late")])).await;
         let before = base.product(1).await;
-        let expected = Counts {
-            superseded: 2,
-            ..NO_COUNTS
-        };
+        let expected = Counts { superseded: 2, ..NO_COUNTS };
         let early = chunk(1, 0, &[(1, "early"), (2, "late")]);
         assert_eq!(base.counts(&epoch, early).await, expected);
         let early = if_changed(chunk(1, 2, &[(1, "early"), (2, "late")]));
@@ -122,14 +99,8 @@ async fn line_that_was_written_before_is_unchanged() {
         let (base, epoch) = base.with_objects(1).await;
         base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
         base.run("DELETE FROM chunks").await;
-        let expected = Counts {
-            unchanged: 1,
-            ..NO_COUNTS
-        };
-        assert_eq!(
-            base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await,
-            expected
-        );
+        let expected = Counts { unchanged: 1, ..NO_COUNTS };
+        assert_eq!(base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await, expected);
         base.run("DELETE FROM chunks").await;
         let same = if_changed(chunk(1, 0, &[(1, "a")]));
         assert_eq!(base.counts(&epoch, same).await, expected);
@@ -146,14 +117,8 @@ async fn all_lines_of_a_chunk_are_counted_in_its_entry() {
         mixed.unchanged = 3;
         mixed.superseded = 4;
         mixed.rejected = vec![rejected(5, "m", b"x")];
-        let expected = Counts {
-            inserted: 2,
-            updated: 0,
-            unchanged: 3,
-            superseded: 4,
-            rejected: 1,
-            blank: 0,
-        };
+        let expected =
+            Counts { inserted: 2, updated: 0, unchanged: 3, superseded: 4, rejected: 1, blank: 0 };
         assert_eq!(expected.lines(), 10);
         assert_eq!(base.counts(&epoch, mixed).await, expected);
         let status = base.status(1).await;
@@ -175,15 +140,8 @@ async fn several_chunks_of_several_objects_are_one_commit() {
         ];
         let outcome = base.commit(&epoch, &chunks).await;
         let committed = ChunkOutcome::Committed;
-        let first = Counts {
-            inserted: 1,
-            updated: 1,
-            ..NO_COUNTS
-        };
-        let fourth = Counts {
-            unchanged: 4,
-            ..NO_COUNTS
-        };
+        let first = Counts { inserted: 1, updated: 1, ..NO_COUNTS };
+        let fourth = Counts { unchanged: 4, ..NO_COUNTS };
         let expected = vec![
             committed(first),
             committed(inserted(2)),
@@ -245,8 +203,7 @@ async fn rejected_line_is_stored_byte_by_byte() {
 #[tokio::test]
 async fn value_that_the_database_does_not_accept_rolls_everything_back() {
     for base in both().await {
-        base.run("CREATE UNIQUE INDEX one_title ON products (title)")
-            .await;
+        base.run("CREATE UNIQUE INDEX one_title ON products (title)").await;
         let (base, epoch) = base.with_objects(1).await;
         base.counts(&epoch, chunk(1, 0, &[(1, "taken")])).await;
         let mut bad = chunk(1, 1, &[(2, "free"), (3, "taken")]);
@@ -279,17 +236,13 @@ async fn commit_that_one_table_refuses_is_rolled_back() {
         ))
         .await;
         let products = Table::of::<products::Model>();
-        let refused = base
-            .ledger
-            .commit(epoch.id, &products, vec![lines.clone()])
-            .await;
+        let refused = base.ledger.commit(epoch.id, &products, vec![lines.clone()]).await;
         assert!(refused.is_err(), "{refusing}: {refused:?}");
         for table in tables {
             let count = base.number(&format!("SELECT COUNT(*) FROM {table}")).await;
             assert_eq!(count, Some(0), "{table}, although {refusing} refused");
         }
-        base.run(&format!("DROP TRIGGER refuse ON {refusing}"))
-            .await;
+        base.run(&format!("DROP TRIGGER refuse ON {refusing}")).await;
         let again = base.counts(&epoch, lines).await;
         assert_eq!((again.inserted, again.rejected, again.lines()), (1, 1, 2));
     }

@@ -80,25 +80,13 @@ fn place(name: &str, revision: i64) -> Model {
 }
 
 fn bare(name: &str, revision: i64) -> Model {
-    Model {
-        chunk: None,
-        people: None,
-        height: None,
-        capital: None,
-        ..place(name, revision)
-    }
+    Model { chunk: None, people: None, height: None, capital: None, ..place(name, revision) }
 }
 
 fn places(object: i64, places: &[Model]) -> ChunkRows {
     let lines = u32::try_from(places.len()).unwrap();
-    let rows = (1..)
-        .zip(places)
-        .map(|(line, place)| upsert_row(place, object, line));
-    ChunkRows {
-        entry: entry(object, 0, lines),
-        rows: rows.collect(),
-        ..chunk(object, 0, &[])
-    }
+    let rows = (1..).zip(places).map(|(line, place)| upsert_row(place, object, line));
+    ChunkRows { entry: entry(object, 0, lines), rows: rows.collect(), ..chunk(object, 0, &[]) }
 }
 
 async fn counts(base: &TestDatabase, epoch: &Epoch, chunk: ChunkRows) -> Counts {
@@ -123,23 +111,11 @@ async fn null_columns_and_any_text_are_stored_exactly() {
     for base in both().await {
         create_places(&base).await;
         let (base, epoch) = base.with_objects(2).await;
-        let names = [
-            "a",
-            "Zürich",
-            "O'Hare \"1\"",
-            "{x,NULL}",
-            "",
-            "\\",
-            "🦀",
-            "12",
-        ];
+        let names = ["a", "Zürich", "O'Hare \"1\"", "{x,NULL}", "", "\\", "🦀", "12"];
         let mut all: Vec<Model> = names.iter().map(|name| place(name, 1)).collect();
         all[0] = bare("a", 1);
-        all[3] = Model {
-            chunk: Some(String::new()),
-            people: Some(i64::MIN),
-            ..bare("{x,NULL}", 1)
-        };
+        all[3] =
+            Model { chunk: Some(String::new()), people: Some(i64::MIN), ..bare("{x,NULL}", 1) };
         let inserted = counts(&base, &epoch, places(1, &all)).await;
         assert_eq!(inserted.inserted, names.len() as u64);
         for place in &all {
@@ -172,10 +148,7 @@ async fn higher_version_wins_over_a_later_line() {
         create_places(&base).await;
         let (base, epoch) = base.with_objects(6).await;
         counts(&base, &epoch, places(3, &[place("a", 5)])).await;
-        let superseded = Counts {
-            superseded: 1,
-            ..NO_COUNTS
-        };
+        let superseded = Counts { superseded: 1, ..NO_COUNTS };
         let later = counts(&base, &epoch, places(4, &[bare("a", 4)])).await;
         assert_eq!(later, superseded);
         let earlier = counts(&base, &epoch, places(2, &[bare("a", 5)])).await;
@@ -225,11 +198,7 @@ async fn server_jit_compiles_no_statement() {
 async fn search_for_refused_rows_writes_the_values_of_the_commit() {
     let (base, epoch) = postgres().await.with_objects(1).await;
     create_places(&base).await;
-    let mut all = vec![
-        bare("a", 1),
-        bare("{x,NULL}", i64::MAX),
-        place("\"', \\ 🦀", 1),
-    ];
+    let mut all = vec![bare("a", 1), bare("{x,NULL}", i64::MAX), place("\"', \\ 🦀", 1)];
     all[1].people = Some(i64::MIN);
     all[2].height = Some("-7922816251426433759354395.0335".parse().unwrap());
     let rows = places(1, &all);

@@ -25,10 +25,7 @@ async fn refuse(base: &TestDatabase, object: i64) {
 
 async fn failed(base: &TestDatabase, listed: &[NewObject]) -> Vec<i64> {
     let failed = base.ledger.failed(listed).await.unwrap();
-    failed
-        .into_iter()
-        .map(jetline_records::ObjectId::get)
-        .collect()
+    failed.into_iter().map(jetline_records::ObjectId::get).collect()
 }
 
 #[tokio::test]
@@ -36,8 +33,7 @@ async fn failed_objects_are_those_that_are_listed_and_not_dismissed() {
     for base in both().await {
         let (base, epoch) = base.with_objects(3).await;
         for object in 1..=3 {
-            base.counts(&epoch, chunk(object, 0, &[(object, "a")]))
-                .await;
+            base.counts(&epoch, chunk(object, 0, &[(object, "a")])).await;
             let reading = if object == 3 { complete(1) } else { damaged(1) };
             read(&base.ledger, &reading).await;
         }
@@ -73,10 +69,7 @@ async fn dismissed_refused_object_fails_and_ends_the_epoch_and_the_watermark_pas
         refuse(&base, 1).await;
         assert_eq!(dismiss(&base, 1).await, Dismissal::Dismissed);
         let status = base.status(1).await;
-        assert_eq!(
-            (status.state, status.dismissed, status.inserted),
-            (State::Failed, true, 1)
-        );
+        assert_eq!((status.state, status.dismissed, status.inserted), (State::Failed, true, 1));
         assert_eq!(status.error.as_deref(), Some("access denied"));
         assert_eq!(watermark(&base.ledger).await, 2);
 
@@ -88,14 +81,8 @@ async fn dismissed_refused_object_fails_and_ends_the_epoch_and_the_watermark_pas
         assert_eq!(outcome, CommitOutcome::EpochEnded);
         let next = begin(&base.ledger, Mode::Shared, Some(epoch_id(9)), 2).await;
         assert_eq!(next.base, id(2));
-        assert_eq!(
-            base.commit(&next, &[late]).await,
-            CommitOutcome::Stale(vec![entry])
-        );
-        assert_eq!(
-            base.counts(&next, chunk(3, 0, &[(3, "a")])).await.inserted,
-            1
-        );
+        assert_eq!(base.commit(&next, &[late]).await, CommitOutcome::Stale(vec![entry]));
+        assert_eq!(base.counts(&next, chunk(3, 0, &[(3, "a")])).await.inserted, 1);
     }
 }
 

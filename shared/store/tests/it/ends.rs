@@ -16,17 +16,11 @@ async fn settle(base: &TestDatabase) -> Vec<Ended> {
 }
 
 fn done(object: i64) -> Ended {
-    Ended {
-        object: id(object),
-        error: None,
-    }
+    Ended { object: id(object), error: None }
 }
 
 fn failed(object: i64, error: &str) -> Ended {
-    Ended {
-        object: id(object),
-        error: Some(error.to_owned()),
-    }
+    Ended { object: id(object), error: Some(error.to_owned()) }
 }
 
 async fn epoch_in_force(base: &TestDatabase) -> jetline_records::Epoch {
@@ -45,8 +39,7 @@ async fn dead_letter(base: &TestDatabase, object: i64, lines_before: u32, lines:
 async fn object_is_done_when_its_chunks_cover_it() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
-        base.counts(&epoch, chunk(1, 0, &[(1, "a"), (2, "b")]))
-            .await;
+        base.counts(&epoch, chunk(1, 0, &[(1, "a"), (2, "b")])).await;
         assert_eq!(settle(&base).await, []);
         read(&base.ledger, &complete(3)).await;
         assert_eq!(settle(&base).await, []);
@@ -203,8 +196,7 @@ async fn objects_with_dead_chunks_end_together_and_done_ones_after_them_are_reop
     for base in both().await {
         let (base, epoch) = base.with_objects(4).await;
         for object in [1, 2] {
-            base.counts(&epoch, chunk(object, 0, &[(object, "a")]))
-                .await;
+            base.counts(&epoch, chunk(object, 0, &[(object, "a")])).await;
             dead_letter(&base, object, 1, 1).await;
         }
         base.counts(&epoch, chunk(4, 0, &[(4, "d")])).await;

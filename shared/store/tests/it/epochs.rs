@@ -22,11 +22,7 @@ async fn in_force(base: &TestDatabase) -> Option<Epoch> {
 }
 
 async fn refused(base: &TestDatabase, mode: Mode, seen: Option<EpochId>) -> Error {
-    match base
-        .ledger
-        .begin_epoch(mode, seen, epoch_id(99), ready())
-        .await
-    {
+    match base.ledger.begin_epoch(mode, seen, epoch_id(99), ready()).await {
         Err(BeginError::Ledger(error)) => error,
         other => panic!("{other:?}"),
     }
@@ -65,17 +61,12 @@ async fn epoch_that_the_dedup_store_fails_to_begin_has_not_begun() {
         let (base, first) = base.with_objects(1).await;
         base.counts(&first, chunk(1, 0, &[(1, "a")])).await;
         let broken = async { Err(io::Error::other("unavailable")) };
-        let began = base
-            .ledger
-            .begin_epoch(Mode::Shared, Some(first.id), epoch_id(2), broken);
+        let began = base.ledger.begin_epoch(Mode::Shared, Some(first.id), epoch_id(2), broken);
         assert!(matches!(began.await, Err(BeginError::Dedup(_))));
         assert_eq!(in_force(&base).await.as_ref(), Some(&first));
         assert_eq!(base.chunks().await[0].state, chunks::State::Committed);
         // The lock is released.
-        assert_eq!(
-            base.commit(&first, &[chunk(1, 0, &[(1, "a")])]).await,
-            already_committed()
-        );
+        assert_eq!(base.commit(&first, &[chunk(1, 0, &[(1, "a")])]).await, already_committed());
     }
 }
 
@@ -84,16 +75,12 @@ async fn new_epoch_forgets_chunks_that_are_not_settled_and_keeps_their_counts() 
     for base in both().await {
         let (base, first) = base.with_objects(4).await;
         for (object, title) in [(1, "a"), (2, "b"), (4, "d")] {
-            base.counts(&first, chunk(object, 0, &[(object, title)]))
-                .await;
+            base.counts(&first, chunk(object, 0, &[(object, title)])).await;
         }
         for lines in [1, 5, 5, 1] {
             read(&base.ledger, &complete(lines)).await;
         }
-        assert_eq!(
-            base.ledger.settle(epoch_id(9), None).await.unwrap().len(),
-            2
-        );
+        assert_eq!(base.ledger.settle(epoch_id(9), None).await.unwrap().len(), 2);
         assert_eq!(base.object(4).await.state, State::Done);
 
         let next = begin(&base.ledger, Mode::Shared, Some(first.id), 2).await;
@@ -111,10 +98,7 @@ async fn new_epoch_forgets_chunks_that_are_not_settled_and_keeps_their_counts() 
         }
         // The chunks are committed again, and counted once.
         base.counts(&next, chunk(4, 0, &[(4, "d")])).await;
-        assert_eq!(
-            base.ledger.settle(epoch_id(9), None).await.unwrap().len(),
-            1
-        );
+        assert_eq!(base.ledger.settle(epoch_id(9), None).await.unwrap().len(), 1);
         let status = base.status(4).await;
         assert_eq!((status.state, status.inserted), (State::Done, 1));
         assert_eq!(status.lines(), 1);
@@ -125,10 +109,7 @@ async fn new_epoch_forgets_chunks_that_are_not_settled_and_keeps_their_counts() 
 async fn epoch_ends_only_by_a_caller_that_saw_it() {
     for base in both().await {
         let (base, first) = base.with_objects(1).await;
-        base.ledger
-            .end_epoch(epoch_id(77), epoch_id(2))
-            .await
-            .unwrap();
+        base.ledger.end_epoch(epoch_id(77), epoch_id(2)).await.unwrap();
         assert_eq!(in_force(&base).await, Some(first.clone()));
         base.ledger.end_epoch(first.id, epoch_id(2)).await.unwrap();
         assert_eq!(in_force(&base).await.unwrap().id, epoch_id(2));
@@ -170,10 +151,7 @@ async fn process_in_order_reopens_objects_and_takes_over_from_the_one_before() {
         assert_eq!(second.id, epoch_id(2));
         for object in [1, 2] {
             let object = base.object(object).await;
-            assert_eq!(
-                (object.state, object.lease_owner),
-                (State::Registered, None)
-            );
+            assert_eq!((object.state, object.lease_owner), (State::Registered, None));
         }
         // Commits are kept.
         assert_eq!(base.chunks().await[0].state, chunks::State::Committed);
@@ -195,24 +173,17 @@ async fn unchanged_row_is_written_in_order_while_an_older_object_is_to_be_read()
         register(&base.ledger, 3).await;
         let epoch = begin(&base.ledger, Mode::InOrder, None, 1).await;
         // A, then B in lines that are committed late, and A again in a newer object.
-        base.counts(&epoch, if_changed(chunk(1, 0, &[(1, "A")])))
-            .await;
-        let newer = base
-            .counts(&epoch, if_changed(chunk(2, 0, &[(1, "A")])))
-            .await;
+        base.counts(&epoch, if_changed(chunk(1, 0, &[(1, "A")]))).await;
+        let newer = base.counts(&epoch, if_changed(chunk(2, 0, &[(1, "A")]))).await;
         assert_eq!(newer.unchanged, 1);
-        let late = base
-            .counts(&epoch, if_changed(chunk(1, 1, &[(1, "B")])))
-            .await;
+        let late = base.counts(&epoch, if_changed(chunk(1, 1, &[(1, "B")]))).await;
         assert_eq!(late.superseded, 1);
         assert_eq!(base.product(1).await.unwrap().0, "A");
         // In order the row is not written.
         let position = base.position("products", 1).await;
         read(&base.ledger, &complete(2)).await;
         read(&base.ledger, &complete(1)).await;
-        let last = base
-            .counts(&epoch, if_changed(chunk(3, 0, &[(1, "A")])))
-            .await;
+        let last = base.counts(&epoch, if_changed(chunk(3, 0, &[(1, "A")]))).await;
         assert_eq!(last.unchanged, 1);
         assert_eq!(base.position("products", 1).await, position);
     }

@@ -22,10 +22,7 @@ pub(crate) const LINE_BYTES: u64 = 10;
 /// The term of leases.
 pub(crate) const LEASE_TERM: Duration = Duration::from_mins(1);
 /// Leases one object.
-pub(crate) const ONE_OBJECT: LeaseLimits = LeaseLimits {
-    objects: 1,
-    bytes: 0,
-};
+pub(crate) const ONE_OBJECT: LeaseLimits = LeaseLimits { objects: 1, bytes: 0 };
 
 /// A database that is dropped with the test.
 pub(crate) struct TestDatabase {
@@ -75,10 +72,7 @@ impl TestDatabase {
 
     /// The same database with new connections, after its server was unavailable.
     pub(crate) async fn connected_again(self) -> Self {
-        Self {
-            ledger: Ledger::new(connect(&self.url, 8).await.unwrap(), Utc::now),
-            ..self
-        }
+        Self { ledger: Ledger::new(connect(&self.url, 8).await.unwrap(), Utc::now), ..self }
     }
 
     /// The same database as another user, whose password is the name.
@@ -117,8 +111,7 @@ impl TestDatabase {
     }
 
     pub(crate) async fn position(&self, table: &str, id: i64) -> Option<i64> {
-        self.number(&format!("SELECT position FROM {table} WHERE id = {id}"))
-            .await
+        self.number(&format!("SELECT position FROM {table} WHERE id = {id}")).await
     }
 
     pub(crate) async fn object(&self, id: i64) -> objects::Model {
@@ -211,11 +204,7 @@ pub(crate) async fn register(ledger: &Ledger, count: i64) {
 }
 
 pub(crate) fn complete(lines: u64) -> ReadOutcome {
-    ReadOutcome::Complete {
-        bytes: lines * LINE_BYTES,
-        lines,
-        error: None,
-    }
+    ReadOutcome::Complete { bytes: lines * LINE_BYTES, lines, error: None }
 }
 
 pub(crate) fn damaged(lines: u64) -> ReadOutcome {
@@ -227,16 +216,12 @@ pub(crate) fn damaged(lines: u64) -> ReadOutcome {
 }
 
 pub(crate) fn unreadable() -> ReadOutcome {
-    ReadOutcome::Unreadable {
-        error: "it was deleted".to_owned(),
-    }
+    ReadOutcome::Unreadable { error: "it was deleted".to_owned() }
 }
 
 /// Leases the oldest free object.
 pub(crate) async fn lease(ledger: &Ledger, owner: &str) -> Option<objects::Model> {
-    let leased = ledger
-        .lease(owner, &[ROOT.to_owned()], LEASE_TERM, ONE_OBJECT)
-        .await;
+    let leased = ledger.lease(owner, &[ROOT.to_owned()], LEASE_TERM, ONE_OBJECT).await;
     leased.unwrap().pop()
 }
 
@@ -322,14 +307,8 @@ fn product(id: i64, title: &str) -> products::Model {
     }
 }
 
-pub(crate) const NO_COUNTS: Counts = Counts {
-    inserted: 0,
-    updated: 0,
-    unchanged: 0,
-    superseded: 0,
-    rejected: 0,
-    blank: 0,
-};
+pub(crate) const NO_COUNTS: Counts =
+    Counts { inserted: 0, updated: 0, unchanged: 0, superseded: 0, rejected: 0, blank: 0 };
 
 /// The settled watermark.
 pub(crate) async fn watermark(ledger: &Ledger) -> i64 {

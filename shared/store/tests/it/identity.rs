@@ -26,14 +26,10 @@ async fn dedup_store_is_recorded_only_for_the_epoch_in_force() {
             changes: 2,
             is_changed: true,
         };
-        let note = base
-            .ledger
-            .record_dedup_store(epoch.id, store("redis://one"));
+        let note = base.ledger.record_dedup_store(epoch.id, store("redis://one"));
         note.await.unwrap();
         let next = begin(&base.ledger, Mode::Shared, Some(epoch.id), 2).await;
-        let late = base
-            .ledger
-            .record_dedup_store(epoch.id, store("redis://two"));
+        let late = base.ledger.record_dedup_store(epoch.id, store("redis://two"));
         late.await.unwrap();
         let last = base.ledger.last_dedup_store().await.unwrap().unwrap();
         assert_eq!(last.epoch, next.id);

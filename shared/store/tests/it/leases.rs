@@ -12,10 +12,7 @@ use crate::fixtures::{
 
 async fn lease(base: &TestDatabase, owner: &str) -> Option<Model> {
     let roots = [ROOT.to_owned(), "file:///other".to_owned()];
-    let leased = base
-        .ledger
-        .lease(owner, &roots, LEASE_TERM, ONE_OBJECT)
-        .await;
+    let leased = base.ledger.lease(owner, &roots, LEASE_TERM, ONE_OBJECT).await;
     leased.unwrap().pop()
 }
 
@@ -48,8 +45,7 @@ async fn objects_are_leased_together_up_to_the_limits_of_objects_and_bytes() {
     for base in both().await {
         register(&base.ledger, 9).await;
         base.run("UPDATE objects SET size = 10").await;
-        base.run("UPDATE objects SET size = 100 WHERE id IN (4, 8)")
-            .await;
+        base.run("UPDATE objects SET size = 100 WHERE id IN (4, 8)").await;
         assert_eq!(leased_together(&base, "a", 2, 1000).await, [1, 2]);
         // The fourth would exceed the limit of bytes.
         assert_eq!(leased_together(&base, "b", 5, 109).await, [3]);
@@ -69,17 +65,12 @@ async fn leases_of_several_objects_are_renewed_finished_and_released_one_by_one(
     for base in both().await {
         register(&base.ledger, 4).await;
         assert_eq!(leased_together(&base, "a", 4, 4000).await, [1, 2, 3, 4]);
-        base.run("UPDATE objects SET lease_owner = 'b' WHERE id = 2")
-            .await;
+        base.run("UPDATE objects SET lease_owner = 'b' WHERE id = 2").await;
         let all = [1, 2, 3, 4].map(id);
         let kept = base.ledger.renew(&all, "a", LEASE_TERM).await.unwrap();
         assert_eq!(kept.len(), 3);
         assert!(!kept.contains(&id(2)));
-        let readings = [
-            (id(1), complete(7)),
-            (id(2), complete(8)),
-            (id(3), unreadable()),
-        ];
+        let readings = [(id(1), complete(7)), (id(2), complete(8)), (id(3), unreadable())];
         let finished = base.ledger.finish(&readings, "a").await;
         assert_eq!(finished.unwrap(), 2);
         base.ledger.release(&all, "a").await.unwrap();
@@ -87,12 +78,7 @@ async fn leases_of_several_objects_are_renewed_finished_and_released_one_by_one(
         for id in 1..=4 {
             states.push(base.object(id).await.state);
         }
-        let expected = [
-            State::Loading,
-            State::Reading,
-            State::Loading,
-            State::Registered,
-        ];
+        let expected = [State::Loading, State::Reading, State::Loading, State::Registered];
         assert_eq!(states, expected);
         let whole = base.object(1).await;
         assert_eq!((whole.total_bytes, whole.total_lines), (Some(70), Some(7)));
@@ -118,11 +104,9 @@ async fn open_objects_are_counted_by_root() {
             let since = base.ledger.registered_since(id(1), roots).await;
             assert_eq!(since.unwrap(), []);
         }
-        base.run("UPDATE objects SET state = 'done' WHERE id < 3")
-            .await;
+        base.run("UPDATE objects SET state = 'done' WHERE id < 3").await;
         assert_eq!(base.ledger.count_open(&own).await.unwrap(), 1);
-        base.run("UPDATE objects SET state = 'failed' WHERE id = 3")
-            .await;
+        base.run("UPDATE objects SET state = 'failed' WHERE id = 3").await;
         assert!(base.ledger.has_ended(&own).await.unwrap());
         let since = base.ledger.registered_since(id(2), &own).await;
         assert_eq!(since.unwrap(), [id(2), id(3)]);
@@ -150,8 +134,7 @@ async fn expired_lease_is_taken_over_and_its_owner_notices() {
     for base in both().await {
         register(&base.ledger, 2).await;
         assert_eq!(leased(&base, "a").await, Some(1));
-        base.run("UPDATE objects SET lease_until = lease_until - 61000 WHERE id = 1")
-            .await;
+        base.run("UPDATE objects SET lease_until = lease_until - 61000 WHERE id = 1").await;
         let taken_over = lease(&base, "b").await.unwrap();
         assert_eq!((taken_over.id, taken_over.readings), (1, 2));
         let kept = base.ledger.renew(&[id(1)], "a", LEASE_TERM).await;
@@ -254,18 +237,13 @@ async fn finished_read_records_its_outcome() {
 async fn gaps_are_ranges_without_a_committed_chunk() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
-        base.counts(&epoch, chunk(1, 1, &[(1, "a"), (2, "b")]))
-            .await;
+        base.counts(&epoch, chunk(1, 1, &[(1, "a"), (2, "b")])).await;
         base.counts(&epoch, chunk(1, 4, &[(3, "c")])).await;
         base.counts(&epoch, chunk(2, 0, &[(4, "d")])).await;
         // A suspected chunk is not committed.
         let suspected = entry(1, 3, 1);
         base.ledger.suspect(&suspected, 5).await.unwrap();
-        let gap = |start, end, first_line| Gap {
-            start,
-            end,
-            first_line,
-        };
+        let gap = |start, end, first_line| Gap { start, end, first_line };
         let expected = [gap(0, Some(10), 1), gap(30, Some(40), 4), gap(50, None, 6)];
         assert_eq!(base.ledger.gaps(id(1), None).await.unwrap(), expected);
         let gaps = base.ledger.gaps(id(1), Some(50)).await.unwrap();

@@ -68,10 +68,7 @@ async fn object_without_accepted_lines_fails_and_keeps_its_counts() {
         let finished = base.ledger.finish(&[(id(1), complete(0))], "other").await;
         assert_eq!(finished.unwrap(), 1);
         settle(&base).await;
-        assert_eq!(
-            (watermark(&base.ledger).await, base.chunks().await),
-            (3, vec![])
-        );
+        assert_eq!((watermark(&base.ledger).await, base.chunks().await), (3, vec![]));
         assert_eq!(base.status(2).await.rejected, 2);
     }
 }
@@ -116,12 +113,7 @@ async fn array_with_a_record_per_line_fails_although_its_last_record_is_accepted
 
 #[tokio::test]
 async fn object_with_any_accepted_line_is_done() {
-    for bad in [
-        &["["][..],
-        &["[1]", "[2]"],
-        &["id,title", "1,t"],
-        &["{\"id\":", "x]"],
-    ] {
+    for bad in [&["["][..], &["[1]", "[2]"], &["id,title", "1,t"], &["{\"id\":", "x]"]] {
         let [base, _] = both().await;
         let (base, epoch) = base.with_objects(1).await;
         let (first, others) = bad.split_first().unwrap();

@@ -46,9 +46,7 @@ async fn transaction_pooling_without_prepared_statements_is_refused() {
 /// Whether PgBouncer is too old to support prepared statements.
 fn is_old() -> bool {
     let program = jetline_testkit::process::program("pgbouncer").unwrap();
-    let output = std::process::Command::new(program)
-        .arg("--version")
-        .output();
+    let output = std::process::Command::new(program).arg("--version").output();
     let text = String::from_utf8(output.unwrap().stdout).unwrap();
     let minor = text
         .split_once("PgBouncer 1.")
@@ -129,9 +127,7 @@ async fn session_with_another_isolation_is_refused() {
         database.name()
     );
     let direct = connect(&database.url(), 1).await.unwrap();
-    sea_orm::ConnectionTrait::execute_unprepared(&direct, &alter)
-        .await
-        .unwrap();
+    sea_orm::ConnectionTrait::execute_unprepared(&direct, &alter).await.unwrap();
     let pooler = PgBouncer::start(&database.url(), &[IGNORED, ("pool_mode", "session")]).unwrap();
     let error = connect(&pooler.url(), 1).await.unwrap_err().to_string();
     assert!(error.contains("default_transaction_isolation"), "{error}");
@@ -147,7 +143,6 @@ async fn objects_are_loaded_through_session_pooling() {
     let base = through(pooler.url(), database).await;
     let (base, epoch): (TestDatabase, _) = base.with_objects(1).await;
     read(&base.ledger, &complete(2)).await;
-    base.counts(&epoch, chunk(1, 0, &[(7, "a"), (3, "b")]))
-        .await;
+    base.counts(&epoch, chunk(1, 0, &[(7, "a"), (3, "b")])).await;
     assert_eq!(base.product(3).await.unwrap().0, "b");
 }

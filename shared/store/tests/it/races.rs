@@ -109,10 +109,7 @@ async fn row_that_another_writer_raises_concurrently_keeps_its_higher_rank() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_another_writer_inserts_concurrently_are_counted_by_outcome() {
     let (base, epoch) = postgres().await.with_objects(3).await;
-    let chunks = [
-        chunk(2, 0, &[(5, "same"), (7, "low")]),
-        chunk(2, 2, &[(6, "new"), (8, "only")]),
-    ];
+    let chunks = [chunk(2, 0, &[(5, "same"), (7, "low")]), chunk(2, 2, &[(6, "new"), (8, "only")])];
     let tx = base.db().begin().await.unwrap();
     let same = chunks[0].rows[0].row.fingerprint;
     for (fingerprint, object, id, title) in [
@@ -134,16 +131,8 @@ async fn rows_that_another_writer_inserts_concurrently_are_counted_by_outcome() 
     // It has read the stored rows, and found none of them.
     until_waiting(&base, 1).await;
     tx.commit().await.unwrap();
-    let first = Counts {
-        unchanged: 1,
-        superseded: 1,
-        ..NO_COUNTS
-    };
-    let second = Counts {
-        inserted: 1,
-        updated: 1,
-        ..NO_COUNTS
-    };
+    let first = Counts { unchanged: 1, superseded: 1, ..NO_COUNTS };
+    let second = Counts { inserted: 1, updated: 1, ..NO_COUNTS };
     let committed = [first, second].map(ChunkOutcome::Committed).to_vec();
     let outcome = meanwhile.await.unwrap().unwrap();
     assert_eq!(outcome, CommitOutcome::Committed(committed));
@@ -210,9 +199,7 @@ async fn many_connections_write_to_one_file() {
         ended.len()
     });
     let commits = (0..40).map(|part| {
-        let ids: Vec<_> = (0..10)
-            .map(|id| (i64::from(part * 7 + id) + 1, "a"))
-            .collect();
+        let ids: Vec<_> = (0..10).map(|id| (i64::from(part * 7 + id) + 1, "a")).collect();
         spawn(&base, &epoch, chunk(1, part * 10, &ids))
     });
     for commit in commits.collect::<Vec<_>>() {

@@ -39,20 +39,12 @@ async fn sqlite() -> TestDatabase {
     let options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", file.display()));
     let db = sea_orm::Database::connect(options).await.unwrap();
     Migrator::up(&db, None).await.unwrap();
-    TestDatabase {
-        db,
-        _sqlite: Some(directory),
-        _postgres: None,
-    }
+    TestDatabase { db, _sqlite: Some(directory), _postgres: None }
 }
 
 async fn postgres() -> TestDatabase {
     let database = Database::create("read").await;
-    TestDatabase {
-        db: database.connect().await,
-        _sqlite: None,
-        _postgres: Some(database),
-    }
+    TestDatabase { db: database.connect().await, _sqlite: None, _postgres: Some(database) }
 }
 
 fn now() -> DateTime<Utc> {
@@ -77,13 +69,8 @@ async fn store(db: &DatabaseConnection, product: &products::Model, at: DateTime<
         _ => product.price.into(),
     };
     let fingerprint = Fingerprint::of(product).unwrap().as_bytes().to_vec();
-    let values = [
-        product.id().into(),
-        product.title.clone().into(),
-        price,
-        fingerprint.into(),
-        at.into(),
-    ];
+    let values =
+        [product.id().into(), product.title.clone().into(), price, fingerprint.into(), at.into()];
     let sql = "INSERT INTO products \
         (id, title, price, category, brand, url, description, fingerprint, position, updated_at) \
         VALUES ($1, $2, $3, 'c', 'b', 'u', 'd', $4, 1, $5)";
@@ -140,10 +127,7 @@ fn chunk(object: i64, start: i64, state: chunks::State) -> chunks::ActiveModel {
 async fn database_with_tables_is_ready_and_one_without_is_not() {
     for base in both().await {
         read::ready(&base.db).await.unwrap();
-        base.db
-            .execute_unprepared("DROP TABLE objects")
-            .await
-            .unwrap();
+        base.db.execute_unprepared("DROP TABLE objects").await.unwrap();
         assert!(read::ready(&base.db).await.is_err());
     }
 }
@@ -157,9 +141,7 @@ async fn records_are_found_by_their_ids_with_fingerprint_and_time() {
         store(db, &exact, at).await;
         store(db, &product(i64::MAX, "0"), at).await;
 
-        let mut found = records::find::<products::Model>(db, &[2, 2, 7, i64::MAX])
-            .await
-            .unwrap();
+        let mut found = records::find::<products::Model>(db, &[2, 2, 7, i64::MAX]).await.unwrap();
         found.sort_by_key(|found| found.record.id);
         let [second, last] = found.try_into().unwrap();
         assert_eq!(second.fingerprint, Fingerprint::of(&exact).unwrap());
@@ -180,14 +162,8 @@ async fn no_ids_find_no_records() {
 #[tokio::test]
 async fn counts_are_of_the_folded_the_committed_and_the_forgotten_chunks() {
     for TestDatabase { db, .. } in &both().await {
-        objects::Entity::insert(object(1, objects::State::Reading))
-            .exec(db)
-            .await
-            .unwrap();
-        objects::Entity::insert(object(2, objects::State::Done))
-            .exec(db)
-            .await
-            .unwrap();
+        objects::Entity::insert(object(1, objects::State::Reading)).exec(db).await.unwrap();
+        objects::Entity::insert(object(2, objects::State::Done)).exec(db).await.unwrap();
         for (start, state) in [
             (0, chunks::State::Committed),
             (10, chunks::State::Forgotten),
@@ -195,22 +171,13 @@ async fn counts_are_of_the_folded_the_committed_and_the_forgotten_chunks() {
             (30, chunks::State::Dead),
             (40, chunks::State::Committed),
         ] {
-            chunks::Entity::insert(chunk(1, start, state))
-                .exec(db)
-                .await
-                .unwrap();
+            chunks::Entity::insert(chunk(1, start, state)).exec(db).await.unwrap();
         }
 
         let open = read::objects::find(db, 1).await.unwrap().unwrap();
         assert_eq!(open.uri, "s3://bucket/in/1.jsonl");
         assert_eq!((open.bytes, open.committed_bytes), (1_000, 120));
-        let counts = [
-            open.inserted,
-            open.updated,
-            open.unchanged,
-            open.superseded,
-            open.rejected,
-        ];
+        let counts = [open.inserted, open.updated, open.unchanged, open.superseded, open.rejected];
         assert_eq!(counts, [31, 62, 93, 124, 155]);
         assert_eq!(open.lines(), counts.iter().sum::<i64>());
 
@@ -225,28 +192,16 @@ async fn objects_are_listed_in_order_by_state_dataset_and_page() {
     for TestDatabase { db, .. } in &both().await {
         for id in 1..=5 {
             let state = [objects::State::Done, objects::State::Failed][usize::from(id % 2 == 1)];
-            objects::Entity::insert(object(id, state))
-                .exec(db)
-                .await
-                .unwrap();
+            objects::Entity::insert(object(id, state)).exec(db).await.unwrap();
         }
         let list = async |state, dataset: Option<&str>, after, limit| {
-            let filter = Filter {
-                state,
-                dataset: dataset.map(str::to_owned),
-                ..Filter::default()
-            };
-            let found = read::objects::list(db, &filter, after, limit)
-                .await
-                .unwrap();
+            let filter = Filter { state, dataset: dataset.map(str::to_owned), ..Filter::default() };
+            let found = read::objects::list(db, &filter, after, limit).await.unwrap();
             found.iter().map(|object| object.id).collect::<Vec<_>>()
         };
         assert_eq!(list(None, None, None, 10).await, [1, 2, 3, 4, 5]);
         assert_eq!(list(None, None, Some(2), 2).await, [3, 4]);
-        assert_eq!(
-            list(Some(objects::State::Failed), None, Some(1), 10).await,
-            [3, 5]
-        );
+        assert_eq!(list(Some(objects::State::Failed), None, Some(1), 10).await, [3, 5]);
         assert_eq!(list(None, Some("products"), Some(4), 10).await, [5]);
         assert!(list(None, Some("others"), None, 10).await.is_empty());
     }
@@ -264,19 +219,13 @@ async fn rejected_lines_are_listed_in_order_by_object_and_page() {
                 message: Set("m".to_owned()),
                 raw: Set(vec![0xff, 0, b'a']),
             };
-            rejected_lines::Entity::insert(reject)
-                .exec(db)
-                .await
-                .unwrap();
+            rejected_lines::Entity::insert(reject).exec(db).await.unwrap();
         }
         let list = async |object, after, limit| {
             let page = read::rejects::list(db, object, after, limit, 1_000).await;
             let found = page.unwrap().rejects;
             assert!(found.iter().all(|reject| reject.raw == [0xff, 0, b'a']));
-            found
-                .iter()
-                .map(|reject| (reject.object_id, reject.line))
-                .collect::<Vec<_>>()
+            found.iter().map(|reject| (reject.object_id, reject.line)).collect::<Vec<_>>()
         };
         let after = |object_id, line| Some(Cursor { object_id, line });
         assert_eq!(list(None, None, 10).await, [(1, 2), (1, 9), (2, 1)]);
@@ -315,34 +264,18 @@ async fn list_of_rejected_lines_ends_after_the_requested_bytes() {
         ] {
             let page = read::rejects::list(db, None, None, limit, bytes).await;
             let page = page.unwrap();
-            assert_eq!(
-                (page.rejects.len(), page.has_more),
-                expected,
-                "{bytes} {limit}"
-            );
+            assert_eq!((page.rejects.len(), page.has_more), expected, "{bytes} {limit}");
             let cut = |reject: &Reject| {
                 (reject.raw.len(), reject.raw_bytes, reject.is_truncated())
                     == (SHOWN_BYTES, 10_000, true)
             };
             assert!(page.rejects.iter().all(cut));
         }
-        let at = Cursor {
-            object_id: 1,
-            line: 3,
-        };
-        assert!(
-            read::rejects::find(db, at)
-                .await
-                .unwrap()
-                .unwrap()
-                .is_truncated()
-        );
+        let at = Cursor { object_id: 1, line: 3 };
+        assert!(read::rejects::find(db, at).await.unwrap().unwrap().is_truncated());
         let raw = read::rejects::raw(db, at).await.unwrap();
         assert_eq!(raw, Some(vec![b'x'; 10_000]));
-        let nowhere = Cursor {
-            object_id: 1,
-            line: 9,
-        };
+        let nowhere = Cursor { object_id: 1, line: 9 };
         assert_eq!(read::rejects::find(db, nowhere).await.unwrap(), None);
         assert_eq!(read::rejects::raw(db, nowhere).await.unwrap(), None);
     }
@@ -417,18 +350,10 @@ mod cities {
 async fn records_are_found_by_text_ids_whatever_is_in_them() {
     for TestDatabase { db, .. } in &both().await {
         let backend = db.get_database_backend();
-        let binary = if backend == DbBackend::Sqlite {
-            "blob"
-        } else {
-            "bytea"
-        };
+        let binary = if backend == DbBackend::Sqlite { "blob" } else { "bytea" };
         let table = format!(
             "CREATE TABLE cities (id text PRIMARY KEY, country text, fingerprint {binary}, updated_at {})",
-            if backend == DbBackend::Sqlite {
-                "text"
-            } else {
-                "timestamptz"
-            },
+            if backend == DbBackend::Sqlite { "text" } else { "timestamptz" },
         );
         db.execute_unprepared(&table).await.unwrap();
         let ids = ["a", "Zürich", "O'Hare \"1\"", "{x,y}", "", "\\"].map(str::to_owned);
@@ -454,13 +379,7 @@ async fn records_are_found_by_text_ids_whatever_is_in_them() {
 #[tokio::test]
 async fn rejected_lines_of_each_object_are_counted_by_reason_and_the_first_is_shown() {
     for TestDatabase { db, .. } in &both().await {
-        let lines = [
-            (1, 9, "a"),
-            (1, 7, "b"),
-            (1, 8, "a"),
-            (2, 3, "c"),
-            (3, 1, "a"),
-        ];
+        let lines = [(1, 9, "a"), (1, 7, "b"), (1, 8, "a"), (2, 3, "c"), (3, 1, "a")];
         let rows = lines.map(|(object, line, reason)| rejected_lines::ActiveModel {
             object_id: Set(object),
             line: Set(line),

@@ -16,20 +16,12 @@ fn roots() -> [String; 1] {
 }
 
 async fn leased(base: &TestDatabase, owner: &str) -> Option<i64> {
-    let leased = base
-        .ledger
-        .lease(owner, &roots(), LEASE_TERM, ONE_OBJECT)
-        .await
-        .unwrap();
+    let leased = base.ledger.lease(owner, &roots(), LEASE_TERM, ONE_OBJECT).await.unwrap();
     leased.first().map(|object| object.id)
 }
 
 fn refusal(object: i64, delay: Duration) -> [Refusal; 1] {
-    [Refusal {
-        object: id(object),
-        reason: "the token has expired".to_owned(),
-        delay,
-    }]
+    [Refusal { object: id(object), reason: "the token has expired".to_owned(), delay }]
 }
 
 const LONG: Duration = Duration::from_hours(1);
@@ -63,12 +55,7 @@ async fn refused_object_is_leased_after_retry_at_and_a_finished_read_clears_the_
         let finished = base.ledger.finish(&[(id(1), complete(0))], "a").await;
         assert_eq!(finished.unwrap(), 1);
         let object = base.object(1).await;
-        let left = (
-            object.refusal,
-            object.refusals,
-            object.retry_at,
-            object.error,
-        );
+        let left = (object.refusal, object.refusals, object.retry_at, object.error);
         assert_eq!(left, (None, 0, None, None));
     }
 }
@@ -93,14 +80,11 @@ async fn open_objects_are_listed_where_the_first_was_refused() {
         assert_eq!(leased(&base, "a").await, Some(1));
         let noted = base.ledger.record_refusals(&refusal(1, LONG), "a").await;
         noted.unwrap();
-        let expected = [true, false]
-            .into_iter()
-            .zip(1..)
-            .map(|(refused, object)| OpenObject {
-                object: id(object),
-                refused,
-                dead: false,
-            });
+        let expected = [true, false].into_iter().zip(1..).map(|(refused, object)| OpenObject {
+            object: id(object),
+            refused,
+            dead: false,
+        });
         let unended = base.ledger.open_objects_if_blocked(&roots()).await;
         assert!(unended.unwrap().into_iter().eq(expected));
     }
@@ -110,23 +94,17 @@ async fn open_objects_are_listed_where_the_first_was_refused() {
 async fn open_objects_are_listed_after_an_unread_object_of_another_source() {
     for base in both().await {
         register(&base.ledger, 2).await;
-        base.run("UPDATE objects SET root = 'another' WHERE id = 1")
-            .await;
+        base.run("UPDATE objects SET root = 'another' WHERE id = 1").await;
         let unended = async || {
             let unended = base.ledger.open_objects_if_blocked(&roots()).await.unwrap();
             unended.iter().map(|one| one.object).collect::<Vec<_>>()
         };
         assert_eq!(unended().await, [id(2)]);
         let roots = ["another".to_owned()];
-        let leased = base
-            .ledger
-            .lease("b", &roots, LEASE_TERM, ONE_OBJECT)
-            .await
-            .unwrap();
+        let leased = base.ledger.lease("b", &roots, LEASE_TERM, ONE_OBJECT).await.unwrap();
         assert_eq!(leased.len(), 1);
         assert_eq!(unended().await, []);
-        base.run("UPDATE objects SET lease_until = 1 WHERE id = 1")
-            .await;
+        base.run("UPDATE objects SET lease_until = 1 WHERE id = 1").await;
         assert_eq!(unended().await, [id(2)]);
     }
 }
@@ -143,9 +121,7 @@ async fn key_that_the_database_cannot_store_is_refused_alone() {
         let mut long = listed("2", 2);
         let mut number = 7_u64;
         while base.ledger.refuses(&long).is_none() && long.key.len() < 5_000 {
-            number = number
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             write!(long.key, "{:x}", number >> 60).unwrap();
         }
         assert_eq!(base.ledger.refuses(&long).is_some(), is_postgres);

@@ -21,22 +21,13 @@ async fn refused(
     titles: &[&str],
 ) -> Result<Vec<(u32, Reason, String)>, Error> {
     let rows = rows(titles);
-    let rows: Vec<_> = rows
-        .iter()
-        .map(|(id, title)| (*id, title.as_str()))
-        .collect();
-    let refused = base
-        .ledger
-        .refused(&table(), chunk(1, 0, &rows).rows)
-        .await?;
+    let rows: Vec<_> = rows.iter().map(|(id, title)| (*id, title.as_str())).collect();
+    let refused = base.ledger.refused(&table(), chunk(1, 0, &rows).rows).await?;
     let mut refused: Vec<_> = refused
         .into_iter()
-        .map(
-            |RefusedRow {
-                 position,
-                 rejection,
-             }| { (position.line(), rejection.reason, rejection.message) },
-        )
+        .map(|RefusedRow { position, rejection }| {
+            (position.line(), rejection.reason, rejection.message)
+        })
         .collect();
     refused.sort_by_key(|(line, ..)| *line);
     Ok(refused)
@@ -113,11 +104,7 @@ async fn row_that_is_refused_in_any_way_is_found_and_everything_is_rolled_back()
 
         let outcome = base
             .ledger
-            .commit(
-                epoch.id,
-                &table(),
-                vec![chunk(1, 0, &[(1, "yes"), (2, "no")])],
-            )
+            .commit(epoch.id, &table(), vec![chunk(1, 0, &[(1, "yes"), (2, "no")])])
             .await;
         let error = outcome.expect_err(way);
         assert!(error.may_be_caused_by_row(), "{error:?}");
@@ -141,10 +128,7 @@ async fn concurrent_searches_lock_rows_in_the_same_order() {
     let mut titles = vec!["yes"; 2_000];
     titles[1_999] = "no";
     let rows = rows(&titles);
-    let rows: Vec<_> = rows
-        .iter()
-        .map(|(id, title)| (*id, title.as_str()))
-        .collect();
+    let rows: Vec<_> = rows.iter().map(|(id, title)| (*id, title.as_str())).collect();
     let forwards = chunk(1, 0, &rows).rows;
     let mut backwards = forwards.clone();
     backwards.reverse();
@@ -211,8 +195,7 @@ async fn required_column_that_no_record_has_is_named() {
         }
     }
     let base = postgres().await;
-    base.run("ALTER TABLE products ADD COLUMN colour text NOT NULL")
-        .await;
+    base.run("ALTER TABLE products ADD COLUMN colour text NOT NULL").await;
     let error = base.ledger.check_table(&table()).await.unwrap_err();
     assert!(error.to_string().contains("colour"), "{error}");
 }
@@ -233,17 +216,12 @@ async fn row_that_a_trigger_suppresses_is_found_whether_it_is_new_or_not() {
         base.counts(&epoch, chunk(1, 0, &[(2, "old")])).await;
         base.run(suppress).await;
         let lines = chunk(1, 1, &[(1, "yes"), (2, "no"), (3, "no"), (4, "yes")]);
-        let outcome = base
-            .ledger
-            .commit(epoch.id, &table(), vec![lines.clone()])
-            .await;
+        let outcome = base.ledger.commit(epoch.id, &table(), vec![lines.clone()]).await;
         assert_eq!(outcome.unwrap(), CommitOutcome::Suppressed);
         assert_eq!(base.chunks().await.len(), 1);
         let found = base.ledger.refused(&table(), lines.rows).await.unwrap();
-        let mut found: Vec<_> = found
-            .into_iter()
-            .map(|one| (one.position.line(), one.rejection.reason))
-            .collect();
+        let mut found: Vec<_> =
+            found.into_iter().map(|one| (one.position.line(), one.rejection.reason)).collect();
         found.sort_by_key(|(line, _)| *line);
         let suppressed = Reason::SuppressedByDatabase;
         assert_eq!(found, [(3, suppressed), (4, suppressed)]);
@@ -259,10 +237,7 @@ async fn rewritten_row_with_the_same_content_is_found() {
         base.run(suppress).await;
         base.run("UPDATE objects SET rewrite = TRUE").await;
         let again = chunk(1, 1, &[(1, "no")]);
-        let outcome = base
-            .ledger
-            .commit(epoch.id, &table(), vec![again.clone()])
-            .await;
+        let outcome = base.ledger.commit(epoch.id, &table(), vec![again.clone()]).await;
         assert_eq!(outcome.unwrap(), CommitOutcome::Suppressed);
         let found = base.ledger.refused(&table(), again.rows).await.unwrap();
         assert_eq!(found.len(), 1);
@@ -330,8 +305,7 @@ async fn missing_table_rejects_no_row_under_row_security() {
 #[tokio::test]
 async fn search_does_not_write_rows_that_the_commit_does_not_write() {
     let (base, epoch) = postgres().await.with_objects(2).await;
-    base.counts(&epoch, chunk(1, 0, &[(1, "a"), (2, "b")]))
-        .await;
+    base.counts(&epoch, chunk(1, 0, &[(1, "a"), (2, "b")])).await;
     base.run(
         "CREATE FUNCTION once() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''only once''; END';
          CREATE TRIGGER once BEFORE UPDATE ON products FOR EACH ROW EXECUTE FUNCTION once()",

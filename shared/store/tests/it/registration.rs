@@ -9,9 +9,7 @@ use crate::fixtures::{TestDatabase, both, listed, watermark};
 async fn keys(base: &TestDatabase) -> Vec<(i64, String)> {
     let all = objects::Entity::find().order_by_asc(objects::Column::Id);
     let all = all.all(base.db()).await.unwrap();
-    all.into_iter()
-        .map(|object| (object.id, object.key))
-        .collect()
+    all.into_iter().map(|object| (object.id, object.key)).collect()
 }
 
 fn numbered(keys: &[&str]) -> Vec<(i64, String)> {
@@ -40,12 +38,7 @@ async fn known_versions_are_skipped_and_new_ones_get_the_next_numbers() {
         let first = [listed("a", 1), listed("b", 2)];
         base.ledger.register(&first).await.unwrap();
         assert_eq!(base.ledger.register(&first).await.unwrap(), 0);
-        let then = [
-            listed("0", 0),
-            listed("a", 1),
-            listed("b", 2),
-            listed("c", 3),
-        ];
+        let then = [listed("0", 0), listed("a", 1), listed("b", 2), listed("c", 3)];
         assert_eq!(base.ledger.register(&then).await.unwrap(), 2);
         assert_eq!(keys(&base).await, numbered(&["a", "b", "0", "c"]));
         assert_eq!(base.ledger.register(&[]).await.unwrap(), 0);
@@ -58,18 +51,9 @@ async fn another_content_time_root_or_size_is_another_version() {
         let version = listed("a", 1);
         let mut later = version.clone();
         later.last_modified += TimeDelta::microseconds(1);
-        let changed = NewObject {
-            etag: "f".to_owned(),
-            ..version.clone()
-        };
-        let elsewhere = NewObject {
-            root: "s3://other".to_owned(),
-            ..version.clone()
-        };
-        let longer = NewObject {
-            size: 1_001,
-            ..version.clone()
-        };
+        let changed = NewObject { etag: "f".to_owned(), ..version.clone() };
+        let elsewhere = NewObject { root: "s3://other".to_owned(), ..version.clone() };
+        let longer = NewObject { size: 1_001, ..version.clone() };
         // Databases store microseconds.
         let mut same = version.clone();
         same.last_modified += TimeDelta::nanoseconds(1);
@@ -90,13 +74,8 @@ async fn object_that_is_listed_twice_is_registered_once() {
 #[tokio::test]
 async fn thousands_of_objects_are_registered_at_once() {
     for base in both().await {
-        let objects: Vec<_> = (0..2_300)
-            .map(|n| listed(&format!("{n:05}"), n / 2))
-            .collect();
-        assert_eq!(
-            base.ledger.register(&objects[..1_100]).await.unwrap(),
-            1_100
-        );
+        let objects: Vec<_> = (0..2_300).map(|n| listed(&format!("{n:05}"), n / 2)).collect();
+        assert_eq!(base.ledger.register(&objects[..1_100]).await.unwrap(), 1_100);
         assert_eq!(base.ledger.register(&objects).await.unwrap(), 1_200);
         let expected = (1..).zip(objects.iter().map(|one| one.key.clone()));
         assert_eq!(keys(&base).await, expected.collect::<Vec<_>>());

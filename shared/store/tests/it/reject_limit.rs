@@ -34,10 +34,7 @@ async fn settle(base: &TestDatabase, limit: u64) -> Vec<Ended> {
 }
 
 fn failed(object: i64) -> Ended {
-    Ended {
-        object: id(object),
-        error: Some(REASON.to_owned()),
-    }
+    Ended { object: id(object), error: Some(REASON.to_owned()) }
 }
 
 #[tokio::test]
@@ -54,10 +51,7 @@ async fn object_over_the_limit_fails_while_it_is_read_and_ends_the_epoch() {
         let finished = base.ledger.finish(&[(id(1), complete(9))], "me").await;
         assert_eq!(finished.unwrap(), 0);
         let status = base.status(1).await;
-        assert_eq!(
-            (status.state, status.error.as_deref()),
-            (State::Failed, Some(REASON))
-        );
+        assert_eq!((status.state, status.error.as_deref()), (State::Failed, Some(REASON)));
         assert_eq!((status.rejected, status.lines()), (3, 4));
         assert!(base.product(5).await.is_some());
         assert_eq!(watermark(&base.ledger).await, 2);
@@ -70,10 +64,7 @@ async fn object_over_the_limit_fails_while_it_is_read_and_ends_the_epoch() {
         );
         let next = begin(&base.ledger, Mode::Shared, Some(epoch_id(9)), 2).await;
         let entry = late.entry.clone();
-        assert_eq!(
-            base.commit(&next, &[late]).await,
-            CommitOutcome::Stale(vec![entry])
-        );
+        assert_eq!(base.commit(&next, &[late]).await, CommitOutcome::Stale(vec![entry]));
         assert_eq!(settle(&base, 2).await, []);
     }
 }
@@ -85,10 +76,7 @@ async fn object_over_the_limit_ends_only_when_everything_below_it_has() {
         base.counts(&epoch, rejected(2, 0)).await;
         assert_eq!(settle(&base, 2).await, []);
         read(&base.ledger, &complete(0)).await;
-        let done = Ended {
-            object: id(1),
-            error: None,
-        };
+        let done = Ended { object: id(1), error: None };
         assert_eq!(settle(&base, 2).await, [done, failed(2)]);
     }
 }

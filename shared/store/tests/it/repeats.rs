@@ -13,8 +13,7 @@ use crate::fixtures::{
 async fn redelivered_chunk_changes_nothing() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
-        base.counts(&epoch, chunk(1, 0, &[(1, "a"), (2, "b")]))
-            .await;
+        base.counts(&epoch, chunk(1, 0, &[(1, "a"), (2, "b")])).await;
         base.counts(&epoch, chunk(2, 0, &[(1, "a2")])).await;
         let (before, product) = (base.chunks().await, base.product(1).await);
         // Its content does not matter.
@@ -44,8 +43,7 @@ async fn chunk_is_not_committed_before_any_epoch_or_on_another_server() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
         let chunk = chunk(1, 0, &[(1, "a")]);
-        base.run("UPDATE epoch SET server_started_at = '2001-01-01'")
-            .await;
+        base.run("UPDATE epoch SET server_started_at = '2001-01-01'").await;
         assert!(!base.ledger.epoch().await.unwrap().unwrap().same_server);
         let outcome = base.commit(&epoch, std::slice::from_ref(&chunk)).await;
         assert_eq!(outcome, CommitOutcome::EpochEnded);
@@ -70,12 +68,7 @@ async fn chunks_of_no_open_object_are_stale_and_nothing_is_committed() {
         let mut restored = chunk(2, 0, &[(3, "c")]);
         restored.entry.incarnation = "of another database".to_owned();
         let open = chunk(2, 1, &[(4, "d")]);
-        let chunks = [
-            failed.clone(),
-            open.clone(),
-            unknown.clone(),
-            restored.clone(),
-        ];
+        let chunks = [failed.clone(), open.clone(), unknown.clone(), restored.clone()];
         let stale = vec![failed.entry, unknown.entry, restored.entry];
         let outcome = base.commit(&epoch, &chunks).await;
         assert_eq!(outcome, CommitOutcome::Stale(stale));
@@ -96,18 +89,12 @@ async fn late_chunk_of_a_done_object_is_committed_already_even_after_folding() {
         base.ledger.settle(epoch_id(9), None).await.unwrap();
         // Done, but not folded: the first object is not done.
         assert_eq!(base.chunks().await.len(), 1);
-        assert_eq!(
-            base.commit(&epoch, std::slice::from_ref(&second)).await,
-            already_committed()
-        );
+        assert_eq!(base.commit(&epoch, std::slice::from_ref(&second)).await, already_committed());
         base.counts(&epoch, first.clone()).await;
         base.ledger.settle(epoch_id(9), None).await.unwrap();
         assert_eq!(base.chunks().await, []);
         let both = base.commit(&epoch, &[first, second]).await;
-        assert_eq!(
-            both,
-            CommitOutcome::Committed(vec![ALREADY_COMMITTED, ALREADY_COMMITTED])
-        );
+        assert_eq!(both, CommitOutcome::Committed(vec![ALREADY_COMMITTED, ALREADY_COMMITTED]));
         assert_eq!(base.chunks().await, []);
         assert_eq!(base.product(1).await.unwrap().0, "b");
     }
@@ -130,17 +117,12 @@ async fn late_chunk_of_an_object_that_is_damaged_after_it_is_committed_already()
 async fn chunk_that_is_committed_again_in_a_new_epoch_keeps_its_first_counts() {
     for base in both().await {
         let (base, first) = base.with_objects(1).await;
-        let counts = base
-            .counts(&first, chunk(1, 0, &[(1, "a"), (2, "b")]))
-            .await;
+        let counts = base.counts(&first, chunk(1, 0, &[(1, "a"), (2, "b")])).await;
         assert_eq!(counts.inserted, 2);
         let next = begin(&base.ledger, Mode::Shared, Some(first.id), 2).await;
         assert_eq!(base.status(1).await.inserted, 2);
         assert_eq!(base.status(1).await.committed_bytes, 0);
-        let expected = Counts {
-            inserted: 2,
-            ..NO_COUNTS
-        };
+        let expected = Counts { inserted: 2, ..NO_COUNTS };
         assert_eq!(base.counts(&next, unchanged(1, 0, 2)).await, expected);
         let status = base.status(1).await;
         assert_eq!((status.inserted, status.lines()), (2, 2));
@@ -163,12 +145,7 @@ async fn chunk_that_is_committed_again_counts_what_it_writes_and_rejects_now() {
         again.entry = chunk.entry;
         again.superseded = 1;
         again.rejected = vec![rejected(3, "no", b"c")];
-        let expected = Counts {
-            inserted: 2,
-            superseded: 1,
-            rejected: 1,
-            ..NO_COUNTS
-        };
+        let expected = Counts { inserted: 2, superseded: 1, rejected: 1, ..NO_COUNTS };
         assert_eq!(base.counts(&next, again).await, expected);
         let line = base.number("SELECT line FROM rejected_lines").await;
         assert_eq!(line, Some(3));

@@ -65,10 +65,7 @@ async fn three_done(base: TestDatabase) -> (TestDatabase, jetline_records::Epoch
         read(&base.ledger, &complete(lines.into())).await;
     }
     base.ledger.settle(epoch_id(9), None).await.unwrap();
-    assert_eq!(
-        (watermark(&base.ledger).await, base.chunks().await),
-        (4, vec![])
-    );
+    assert_eq!((watermark(&base.ledger).await, base.chunks().await), (4, vec![]));
     (base, epoch)
 }
 
@@ -78,30 +75,20 @@ async fn object_and_all_after_it_are_reset_to_their_registration() {
         let (base, _) = three_done(base).await;
         let stored = stored(3, &[]);
         let plan = base.ledger.replay_plan(&replay(2, &stored)).await.unwrap();
-        assert_eq!(
-            (opened(&plan), watermark(&base.ledger).await),
-            (vec![2, 3], 4)
-        );
+        assert_eq!((opened(&plan), watermark(&base.ledger).await), (vec![2, 3], 4));
         let outcome = base.ledger.replay(&replay(2, &stored)).await.unwrap();
         assert_eq!(outcome, plan);
         assert_eq!(watermark(&base.ledger).await, 2);
         assert_eq!(base.object(1).await.state, State::Done);
         for number in [2, 3] {
             let (object, status) = (base.object(number).await, base.status(number).await);
-            assert_eq!(
-                (object.state, object.total_bytes),
-                (State::Registered, None)
-            );
+            assert_eq!((object.state, object.total_bytes), (State::Registered, None));
             assert_eq!((object.done_at, object.error), (None, None));
             assert_eq!((status.lines(), status.committed_bytes), (0, 0));
             // The queue may still deduplicate by the message ids of the first read attempt.
             assert_eq!(object.readings, 1);
             // No chunk is committed that was split with other limits: those of the replay apply now.
-            let limits = (
-                object.chunk_bytes,
-                object.chunk_lines,
-                object.max_line_bytes,
-            );
+            let limits = (object.chunk_bytes, object.chunk_lines, object.max_line_bytes);
             assert_eq!(limits, (200, Some(1), 70));
         }
         assert_eq!(base.ledger.oldest_rejected(None).await.unwrap(), None);
@@ -119,16 +106,10 @@ async fn epoch_before_a_replay_can_neither_be_committed_under_nor_joined() {
         let late = [chunk(3, 0, &[(3, "b")])];
         assert_eq!(base.commit(&epoch, &late).await, CommitOutcome::EpochEnded);
         let next = begin(&base.ledger, Mode::Shared, None, 2).await;
-        assert_eq!(
-            (next.id, next.base, next.recovery),
-            (epoch_id(2), id(2), id(4))
-        );
+        assert_eq!((next.id, next.base, next.recovery), (epoch_id(2), id(2), id(4)));
         // It was published before the replay.
         let entry = late[0].entry.clone();
-        assert_eq!(
-            base.commit(&next, &late).await,
-            CommitOutcome::Stale(vec![entry])
-        );
+        assert_eq!(base.commit(&next, &late).await, CommitOutcome::Stale(vec![entry]));
         let mut again = chunk(3, 0, &[(3, "b")]);
         again.entry.incarnation = "again".to_owned();
         assert_eq!(base.counts(&next, again).await.unchanged, 1);
@@ -140,10 +121,7 @@ async fn process_in_order_continues_after_a_replay() {
     for base in both().await {
         register(&base.ledger, 2).await;
         let first = begin(&base.ledger, Mode::InOrder, None, 1).await;
-        base.ledger
-            .replay(&replay(1, &stored(2, &[])))
-            .await
-            .unwrap();
+        base.ledger.replay(&replay(1, &stored(2, &[]))).await.unwrap();
         let late = [chunk(1, 0, &[(1, "a")])];
         assert_eq!(base.commit(&first, &late).await, CommitOutcome::EpochEnded);
         let second = begin(&base.ledger, Mode::InOrder, Some(first.id), 2).await;
@@ -156,19 +134,13 @@ async fn reader_of_a_replayed_object_loses_its_lease() {
     for base in both().await {
         register(&base.ledger, 1).await;
         lease(&base.ledger, "me").await.unwrap();
-        base.ledger
-            .replay(&replay(1, &stored(1, &[])))
-            .await
-            .unwrap();
+        base.ledger.replay(&replay(1, &stored(1, &[]))).await.unwrap();
         let kept = base.ledger.renew(&[id(1)], "me", LEASE_TERM).await;
         assert_eq!(kept.unwrap(), []);
         let finished = base.ledger.finish(&[(id(1), complete(3))], "me").await;
         assert_eq!(finished.unwrap(), 0);
         let object = base.object(1).await;
-        assert_eq!(
-            (object.state, object.total_bytes),
-            (State::Registered, None)
-        );
+        assert_eq!((object.state, object.total_bytes), (State::Registered, None));
         let other = lease(&base.ledger, "other").await.unwrap();
         assert_eq!((other.readings, other.incarnation.as_str()), (2, "again"));
     }
@@ -186,10 +158,7 @@ async fn missing_object_prevents_the_replay_unless_nothing_of_it_was_committed()
         let ReplayOutcome::Missing(missing) = outcome.unwrap() else {
             panic!("it was not refused");
         };
-        assert_eq!(
-            (missing.len(), missing[0].uri.as_str()),
-            (1, "s3://bucket/3")
-        );
+        assert_eq!((missing.len(), missing[0].uri.as_str()), (1, "s3://bucket/3"));
         assert_eq!(base.object(2).await, before);
         assert!(base.ledger.epoch().await.unwrap().unwrap().same_server);
 
@@ -238,10 +207,7 @@ async fn rewriting_replay_writes_rows_with_the_same_fingerprint() {
             let before = base.product(2).await.unwrap();
             base.run("UPDATE products SET title = 'not ours'").await;
             let stored = stored(3, &[]);
-            let replay = Replay {
-                rewrite,
-                ..replay(2, &stored)
-            };
+            let replay = Replay { rewrite, ..replay(2, &stored) };
             base.ledger.replay(&replay).await.unwrap();
             let epoch = begin(&base.ledger, Mode::Shared, None, 2).await;
             for object in [2, 3] {

@@ -22,11 +22,7 @@ fn superseded(object: i64, first_line: u32, last_line: u32) -> ChunkRows {
     let mut chunk = chunk(object, 0, &[]);
     chunk.entry = entry(object, 0, 1);
     chunk.superseded = 1;
-    chunk.superseded_by = vec![SupersededBy {
-        object: id(2),
-        first_line,
-        last_line,
-    }];
+    chunk.superseded_by = vec![SupersededBy { object: id(2), first_line, last_line }];
     chunk
 }
 
@@ -37,8 +33,7 @@ async fn object_ends_when_the_lines_that_superseded_its_own_are_committed() {
         base.counts(&epoch, superseded(1, 2, 3)).await;
         read(&base.ledger, &complete(1)).await;
         assert_eq!(settle(&base).await, []);
-        base.counts(&epoch, chunk(2, 0, &[(1, "a"), (2, "b")]))
-            .await;
+        base.counts(&epoch, chunk(2, 0, &[(1, "a"), (2, "b")])).await;
         assert_eq!(settle(&base).await, []);
         assert_eq!(watermark(&base.ledger).await, 1);
         base.counts(&epoch, chunk(2, 2, &[(3, "c")])).await;
@@ -129,8 +124,7 @@ async fn refused_object_that_is_read_now_does_not_end_the_epoch() {
         let (base, epoch) = base.with_objects(2).await;
         base.counts(&epoch, superseded(1, 1, 1)).await;
         read(&base.ledger, &complete(1)).await;
-        base.run("UPDATE objects SET refusal = 'expired', refusals = 1 WHERE id = 2")
-            .await;
+        base.run("UPDATE objects SET refusal = 'expired', refusals = 1 WHERE id = 2").await;
         assert!(lease(&base.ledger, "me").await.is_some());
         assert_eq!(settle(&base).await, []);
         assert_eq!(epoch_in_force(&base).await, epoch.id);
@@ -175,28 +169,14 @@ async fn refusal_ends_the_epoch_once_and_the_dataset_is_claimed_again_after_a_re
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
         assert!(epoch.claims("products"));
-        assert!(
-            base.ledger
-                .write_through("products", epoch_id(2))
-                .await
-                .unwrap()
-        );
+        assert!(base.ledger.write_through("products", epoch_id(2)).await.unwrap());
         let next = base.ledger.epoch().await.unwrap().unwrap().epoch;
         assert_eq!((next.id, next.claims("products")), (epoch_id(2), false));
         assert!(next.claims("notes"));
-        assert!(
-            !base
-                .ledger
-                .write_through("products", epoch_id(3))
-                .await
-                .unwrap()
-        );
+        assert!(!base.ledger.write_through("products", epoch_id(3)).await.unwrap());
         assert_eq!(epoch_in_force(&base).await, epoch_id(2));
         // A loss of the dedup store changes nothing about it.
-        base.ledger
-            .end_epoch(epoch_id(2), epoch_id(4))
-            .await
-            .unwrap();
+        base.ledger.end_epoch(epoch_id(2), epoch_id(4)).await.unwrap();
         let next = base.ledger.epoch().await.unwrap().unwrap().epoch;
         assert_eq!((next.id, next.claims("products")), (epoch_id(4), false));
     }

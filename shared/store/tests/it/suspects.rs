@@ -39,10 +39,7 @@ async fn suspicious_chunk_that_is_committed_is_like_any_other() {
             assert_eq!(suspicion, SuspectAction::Retry);
             assert_eq!(base.chunks().await[0].state, State::Committed);
         }
-        assert_eq!(
-            base.commit(&epoch, &[chunk(1, 0, &[(1, "a")])]).await,
-            already_committed()
-        );
+        assert_eq!(base.commit(&epoch, &[chunk(1, 0, &[(1, "a")])]).await, already_committed());
     }
 }
 

@@ -48,10 +48,7 @@ async fn main() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr()?;
-    eprintln!(
-        "{files} files as s3://{} on http://{address}",
-        config.bucket
-    );
+    eprintln!("{files} files as s3://{} on http://{address}", config.bucket);
     tokio::select! {
         ended = endpoint.clone().serve(listener) => ended?,
         interrupted = tokio::signal::ctrl_c() => interrupted?,

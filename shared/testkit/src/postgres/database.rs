@@ -55,17 +55,10 @@ impl Database {
             templates.insert(server.to_owned(), template.clone());
             template
         };
-        administer(
-            server,
-            &format!("CREATE DATABASE {name} TEMPLATE {template}"),
-        )
-        .await
-        .unwrap_or_else(|error| panic!("cannot create the database {name}: {error}"));
-        Self {
-            server: server.to_owned(),
-            name,
-            drop_it: false,
-        }
+        administer(server, &format!("CREATE DATABASE {name} TEMPLATE {template}"))
+            .await
+            .unwrap_or_else(|error| panic!("cannot create the database {name}: {error}"));
+        Self { server: server.to_owned(), name, drop_it: false }
     }
 
     /// Its name on its server.
@@ -97,12 +90,8 @@ impl Drop for Database {
         let server = self.server.clone();
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         let dropping = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            runtime
-                .block_on(administer(&server, &sql))
-                .map_err(std::io::Error::other)
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(administer(&server, &sql)).map_err(std::io::Error::other)
         });
         let _ = dropping.join();
     }
@@ -126,9 +115,7 @@ async fn migrated_template(server: &str) -> String {
         Migrator::up(&database, None).await?;
         database.close().await
     };
-    migrated
-        .await
-        .unwrap_or_else(|error| panic!("cannot migrate a template database: {error}"));
+    migrated.await.unwrap_or_else(|error| panic!("cannot migrate a template database: {error}"));
     name
 }
 
@@ -160,9 +147,6 @@ mod tests {
         let name = unique_name("Chunk twice; then WIPED, and many more words");
         assert!(name.starts_with("jetline_chunk_twice__then_wiped__and_m"));
         assert!(name.len() <= 63);
-        assert_ne!(
-            name,
-            unique_name("Chunk twice; then WIPED, and many more words")
-        );
+        assert_ne!(name, unique_name("Chunk twice; then WIPED, and many more words"));
     }
 }

@@ -22,9 +22,7 @@ impl PgBouncer {
     /// `("pool_mode", "session")`.
     pub fn start(database: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let mut url: Url = database.parse().context("not the URL of a database")?;
-        let directory = tempfile::Builder::new()
-            .prefix("jetline-pgbouncer-")
-            .tempdir()?;
+        let directory = tempfile::Builder::new().prefix("jetline-pgbouncer-").tempdir()?;
         let users = directory.path().join("users");
         let password = url.password().unwrap_or_default();
         fs::write(&users, format!("\"{}\" \"{password}\"\n", url.username()))?;
@@ -32,10 +30,8 @@ impl PgBouncer {
         let host = url.host_str().unwrap_or("127.0.0.1");
         let server = url.port().unwrap_or(5432);
         let port = free_port()?;
-        let ours: Vec<String> = settings
-            .iter()
-            .map(|(name, value)| format!("{name} = {value}"))
-            .collect();
+        let ours: Vec<String> =
+            settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         let file = directory.path().join("pgbouncer.ini");
         let text = format!(
             "[databases]\n{name} = host={host} port={server} dbname={name}\n[pgbouncer]\n\
@@ -55,13 +51,8 @@ impl PgBouncer {
         }
         let mut process = Process::start(command, &directory.path().join("log"))?;
         process.wait_for_port(port)?;
-        url.set_port(Some(port))
-            .map_err(|()| anyhow::anyhow!("a URL without a host"))?;
-        Ok(Self {
-            _process: process,
-            _directory: directory,
-            url,
-        })
+        url.set_port(Some(port)).map_err(|()| anyhow::anyhow!("a URL without a host"))?;
+        Ok(Self { _process: process, _directory: directory, url })
     }
 
     /// The URL of the database through it.

@@ -35,11 +35,7 @@ pub(super) fn relay(
     // Read now, not when the task runs first.
     let resets = state.borrow().resets;
     async move {
-        let connection = Connection {
-            state,
-            resets,
-            counts,
-        };
+        let connection = Connection { state, resets, counts };
         connection.relay(client, target).await;
     }
 }
@@ -56,11 +52,7 @@ impl Connection {
         if self.state.borrow().toxic == Toxic::Stall {
             self.counts.fault();
         }
-        if self
-            .unless_reset(until_not_stalled(self.state.clone()))
-            .await
-            .is_err()
-        {
+        if self.unless_reset(until_not_stalled(self.state.clone())).await.is_err() {
             return reset([client]);
         }
         // Not interrupted by a reset: the server would see a close instead.
@@ -92,12 +84,8 @@ impl Connection {
         server.set_nodelay(true)?;
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let direction = |from, to| Direction {
-            from,
-            to,
-            state: self.state.clone(),
-            counts: &self.counts,
-        };
+        let direction =
+            |from, to| Direction { from, to, state: self.state.clone(), counts: &self.counts };
         let there = direction(from_client, to_server).pass_all();
         let back = direction(from_server, to_client).pass_all();
         let passed = tokio::try_join!(there, back);
@@ -156,9 +144,9 @@ impl Direction<'_> {
                         delayed = true;
                         Ok(0)
                     }
-                    Toxic::Slow {
-                        bytes_per_second, ..
-                    } => self.to.write(piece(block, bytes_per_second)).await,
+                    Toxic::Slow { bytes_per_second, .. } => {
+                        self.to.write(piece(block, bytes_per_second)).await
+                    }
                 }
             };
             let passed = tokio::select! {
@@ -177,10 +165,7 @@ impl Direction<'_> {
 
     /// Limits the bandwidth. A change of the toxic takes effect after one write.
     async fn throttle(&self, toxic: Toxic, passed: usize) {
-        let Toxic::Slow {
-            bytes_per_second, ..
-        } = toxic
-        else {
+        let Toxic::Slow { bytes_per_second, .. } = toxic else {
             return;
         };
         let bytes = u64::try_from(passed).unwrap_or(u64::MAX);
@@ -196,9 +181,5 @@ fn piece(block: &[u8], bytes_per_second: u64) -> &[u8] {
 
 async fn until_not_stalled(mut state: watch::Receiver<LinkState>) -> io::Result<()> {
     let is_flowing = |state: &LinkState| state.toxic != Toxic::Stall;
-    state
-        .wait_for(is_flowing)
-        .await
-        .map(|_| ())
-        .map_err(|_| ErrorKind::ConnectionAborted.into())
+    state.wait_for(is_flowing).await.map(|_| ()).map_err(|_| ErrorKind::ConnectionAborted.into())
 }

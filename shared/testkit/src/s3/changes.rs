@@ -26,21 +26,13 @@ impl Change {
     /// It gets new content.
     #[must_use]
     pub fn overwrite(bucket: &str, key: &str, content: impl Into<Bytes>) -> Self {
-        Self {
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
-            content: Some(content.into()),
-        }
+        Self { bucket: bucket.to_owned(), key: key.to_owned(), content: Some(content.into()) }
     }
 
     /// It is removed.
     #[must_use]
     pub fn delete(bucket: &str, key: &str) -> Self {
-        Self {
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
-            content: None,
-        }
+        Self { bucket: bucket.to_owned(), key: key.to_owned(), content: None }
     }
 }
 
@@ -73,11 +65,7 @@ struct State {
 
 impl Changes {
     pub(super) fn plan(&self, nth: usize, moment: Moment, change: Change) {
-        self.lock().planned.push(Planned {
-            reads: nth.max(1),
-            moment,
-            change,
-        });
+        self.lock().planned.push(Planned { reads: nth.max(1), moment, change });
     }
 
     pub(super) fn planned(&self) -> usize {
@@ -111,10 +99,7 @@ impl Buckets {
         }
         state.sending += later.len();
         later.sort_by_key(|(after, _)| *after);
-        Later {
-            buckets: self.clone(),
-            changes: later.into(),
-        }
+        Later { buckets: self.clone(), changes: later.into() }
     }
 
     fn make(&self, change: Change) {
@@ -137,12 +122,7 @@ impl Later {
         if self.changes.is_empty() {
             return body;
         }
-        let begin = Sending {
-            body,
-            later: self,
-            sent: 0,
-            block: Bytes::new(),
-        };
+        let begin = Sending { body, later: self, sent: 0, block: Bytes::new() };
         let blocks = stream::unfold(begin, |mut sending| async {
             let block = sending.next().await?;
             Some((block.map(Frame::data), sending))
@@ -192,10 +172,7 @@ impl Sending {
                 Err(error) => return Some(Err(error)),
             }
         }
-        let left = self
-            .later
-            .next()
-            .map_or(usize::MAX, |after| after - self.sent);
+        let left = self.later.next().map_or(usize::MAX, |after| after - self.sent);
         let block = self.block.split_to(left.min(self.block.len()));
         self.sent += block.len();
         Some(Ok(block))

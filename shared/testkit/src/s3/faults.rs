@@ -50,20 +50,14 @@ impl Fault {
     #[must_use]
     pub fn refusal(status: u16, code: &str, message: &str) -> Self {
         let body = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
-        Self::Answer {
-            status,
-            body: body.into(),
-        }
+        Self::Answer { status, body: body.into() }
     }
 
     /// A page of a listing with these elements.
     #[must_use]
     pub fn page(elements: &str) -> Self {
         let body = format!("<ListBucketResult>{elements}</ListBucketResult>");
-        Self::Answer {
-            status: 200,
-            body: body.into(),
-        }
+        Self::Answer { status: 200, body: body.into() }
     }
 }
 
@@ -258,9 +252,7 @@ fn refuse(status: u16) -> Result<HttpResponse, HttpError> {
     });
     error
         .set_status_code(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
-    error
-        .to_http_response()
-        .map_err(|error| HttpError::new(error.into()))
+    error.to_http_response().map_err(|error| HttpError::new(error.into()))
 }
 
 fn answer(status: u16, body: Body) -> Result<HttpResponse, HttpError> {

@@ -51,11 +51,7 @@ impl Endpoint {
         let buckets = Buckets::default();
         let mut service = S3ServiceBuilder::new(buckets.clone());
         service.set_auth(SimpleAuth::from_single(access_key, secret_key));
-        Self {
-            buckets,
-            traffic: Traffic::default(),
-            service: service.build(),
-        }
+        Self { buckets, traffic: Traffic::default(), service: service.build() }
     }
 
     /// Creates a bucket unless it exists.
@@ -113,10 +109,7 @@ impl Endpoint {
             let http = http1::Builder::new();
             // An error is a client that disconnected or does not trust us, or an injected fault.
             let _ = match tls {
-                None => {
-                    http.serve_connection(TokioIo::new(&mut stream), service)
-                        .await
-                }
+                None => http.serve_connection(TokioIo::new(&mut stream), service).await,
                 Some(tls) => match tls.accept(&mut stream).await {
                     Ok(stream) => http.serve_connection(TokioIo::new(stream), service).await,
                     Err(_) => Ok(()),
@@ -230,9 +223,7 @@ impl S3Server {
     /// Sets the modification time of an object; listings have millisecond precision.
     pub fn set_last_modified(&self, bucket: &str, key: &str, time: DateTime<Utc>) {
         let mut buckets = self.endpoint.buckets.lock();
-        let object = buckets
-            .get_mut(bucket)
-            .and_then(|bucket| bucket.get_mut(key));
+        let object = buckets.get_mut(bucket).and_then(|bucket| bucket.get_mut(key));
         object.expect("there is such an object").last_modified = time.into();
     }
 

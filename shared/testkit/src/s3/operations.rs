@@ -80,9 +80,8 @@ impl S3 for Buckets {
         request: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
         let mut buckets = self.lock();
-        let bucket = buckets
-            .get_mut(&request.input.bucket)
-            .ok_or_else(|| s3_error!(NoSuchBucket))?;
+        let bucket =
+            buckets.get_mut(&request.input.bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
         bucket.remove(&request.input.key);
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
@@ -138,21 +137,14 @@ impl S3 for Buckets {
         }
         let prefix = input.prefix.clone().unwrap_or_default();
         // The token is the last key of the previous page.
-        let behind = input
-            .continuation_token
-            .as_ref()
-            .or(input.start_after.as_ref());
+        let behind = input.continuation_token.as_ref().or(input.start_after.as_ref());
         let from = match behind {
             Some(key) => Bound::Excluded(key.max(&prefix).as_str()),
             None => Bound::Included(prefix.as_str()),
         };
-        let page = input
-            .max_keys
-            .map_or(PAGE, |keys| usize::try_from(keys).unwrap_or(0).min(PAGE));
+        let page = input.max_keys.map_or(PAGE, |keys| usize::try_from(keys).unwrap_or(0).min(PAGE));
         let buckets = self.lock();
-        let bucket = buckets
-            .get(&input.bucket)
-            .ok_or_else(|| s3_error!(NoSuchBucket))?;
+        let bucket = buckets.get(&input.bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
         let mut below = bucket
             .range::<str, _>((from, Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(&prefix))
@@ -165,9 +157,8 @@ impl S3 for Buckets {
         }
         let more = below.peek().is_some();
         let last = contents.last().and_then(|object| object.key.clone());
-        let encoding = input
-            .encoding_type
-            .filter(|encoding| encoding.as_str() == EncodingType::URL);
+        let encoding =
+            input.encoding_type.filter(|encoding| encoding.as_str() == EncodingType::URL);
         if encoding.is_some() {
             for object in &mut contents {
                 object.key = object.key.as_deref().map(url_encoded);
@@ -214,16 +205,12 @@ async fn body(content: Content, range: Range<u64>) -> S3Result<StreamingBlob> {
             Ok(StreamingBlob::from(s3s::Body::from(slice)))
         }
         Content::File(path) => {
-            let mut file = File::open(path)
-                .await
-                .map_err(s3s::S3Error::internal_error)?;
+            let mut file = File::open(path).await.map_err(s3s::S3Error::internal_error)?;
             file.seek(std::io::SeekFrom::Start(range.start))
                 .await
                 .map_err(s3s::S3Error::internal_error)?;
             let slice = file.take(range.end - range.start);
-            Ok(StreamingBlob::wrap(ReaderStream::with_capacity(
-                slice, BLOCK,
-            )))
+            Ok(StreamingBlob::wrap(ReaderStream::with_capacity(slice, BLOCK)))
         }
     }
 }

@@ -58,16 +58,10 @@ fn small_disk_leaves_nothing_behind() {
 #[tokio::test]
 async fn nats_on_a_full_disk_acknowledges_nothing_and_loses_nothing() {
     let disk = SmallDisk::mount(32 * MEGABYTE).unwrap();
-    let options = NatsOptions {
-        store: Some(disk.folder().join("nats")),
-        ..NatsOptions::default()
-    };
+    let options = NatsOptions { store: Some(disk.folder().join("nats")), ..NatsOptions::default() };
     let mut server = NatsServer::start_with(options).unwrap();
-    let stream = Config {
-        name: "S".to_owned(),
-        subjects: vec!["s".to_owned()],
-        ..Config::default()
-    };
+    let stream =
+        Config { name: "S".to_owned(), subjects: vec!["s".to_owned()], ..Config::default() };
     let mut context = connect(&server).await;
     context.create_stream(stream).await.unwrap();
     for sequence in 1..=5 {

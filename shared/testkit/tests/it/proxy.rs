@@ -193,10 +193,7 @@ fn slow_delays_every_block_and_limits_the_bandwidth() {
     let scene = Scene::start();
     let (mut client, mut server) = scene.connect();
     let delay = Duration::from_millis(100);
-    scene.proxy.set(Toxic::Slow {
-        delay,
-        bytes_per_second: 100_000,
-    });
+    scene.proxy.set(Toxic::Slow { delay, bytes_per_second: 100_000 });
     let begin = Instant::now();
     assert_passes(&mut client, &mut server);
     assert_passes(&mut server, &mut client);

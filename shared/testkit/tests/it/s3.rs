@@ -35,10 +35,7 @@ impl Scene {
             .force_path_style(true)
             .credentials_provider(keys)
             .build();
-        Self {
-            server,
-            client: Client::from_conf(config),
-        }
+        Self { server, client: Client::from_conf(config) }
     }
 
     /// Requests an object on a new connection.
@@ -86,9 +83,7 @@ fn answer(stream: &mut TcpStream) -> Response {
     let head = String::from_utf8(bytes).unwrap().to_lowercase();
     let field = |name: &str| {
         let mut lines = head.lines().filter_map(|line| line.split_once(": "));
-        lines
-            .find(|(field, _)| *field == name)
-            .map(|(_, value)| value.to_owned())
+        lines.find(|(field, _)| *field == name).map(|(_, value)| value.to_owned())
     };
     Response {
         status: head.split(' ').nth(1).unwrap().parse().unwrap(),
@@ -144,11 +139,7 @@ async fn faults_with_an_effect_are_counted() {
     // The body ends before.
     scene.server.fail_next(1, &Fault::CutBody(100));
     scene.assert_content("a", "0123456789").await;
-    let expected = Fired {
-        status: 1,
-        delay: 1,
-        ..Fired::default()
-    };
+    let expected = Fired { status: 1, delay: 1, ..Fired::default() };
     assert_eq!(scene.server.fired(), expected);
     assert_eq!(expected.all(), 2);
 }

@@ -13,9 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The status line of the response to an unsigned request, which is enough to detect the endpoint.
 fn ask(connection: &mut TcpStream) -> String {
-    connection
-        .write_all(b"GET /shop/a HTTP/1.1\r\nHost: s3\r\n\r\n")
-        .unwrap();
+    connection.write_all(b"GET /shop/a HTTP/1.1\r\nHost: s3\r\n\r\n").unwrap();
     let mut answer = [0; 12];
     connection.read_exact(&mut answer).unwrap();
     String::from_utf8(answer.to_vec()).unwrap()
@@ -38,9 +36,6 @@ fn stopped_endpoint_closes_connections_and_starts_again_on_its_port() {
 
     server.start_again().unwrap();
     assert_eq!(server.endpoint(), endpoint);
-    assert_eq!(
-        ask(&mut TcpStream::connect(address).unwrap()),
-        "HTTP/1.1 403"
-    );
+    assert_eq!(ask(&mut TcpStream::connect(address).unwrap()), "HTTP/1.1 403");
     assert!(server.start_again().is_err());
 }

@@ -44,10 +44,7 @@ struct Recorder {
 
 impl Recorder {
     fn resetting(moment: Moment, sql: &'static str) -> Arc<Self> {
-        Arc::new(Self {
-            cut: Some((moment, sql)),
-            ..Self::default()
-        })
+        Arc::new(Self { cut: Some((moment, sql)), ..Self::default() })
     }
 
     fn note(&self, moment: Moment, sql: &str) -> Action {
@@ -105,12 +102,7 @@ impl Scene {
         let mut options = ConnectOptions::new(url);
         options.max_connections(30).sqlx_logging(false);
         let through = sea_orm::Database::connect(options).await.unwrap();
-        Self {
-            direct,
-            through,
-            proxy,
-            _database: database,
-        }
+        Self { direct, through, proxy, _database: database }
     }
 
     async fn kept(&self) -> i64 {
@@ -229,10 +221,7 @@ impl StatementHook for Gate {
 
 #[tokio::test]
 async fn held_statement_waits_and_others_do_not() {
-    let gate = Arc::new(Gate {
-        held: Semaphore::new(0),
-        open: Semaphore::new(0),
-    });
+    let gate = Arc::new(Gate { held: Semaphore::new(0), open: Semaphore::new(0) });
     let scene = Scene::with_hook(gate.clone()).await;
     let inserting = insert(&scene.through, 1);
     let meanwhile = async {
@@ -251,9 +240,7 @@ async fn many_connections_work_concurrently() {
     let scene = Scene::with_hook(recorder.clone()).await;
     let clients = (0..30).map(async |client| {
         for n in 0..20 {
-            insert_in_transaction(&scene.through, client * 100 + n)
-                .await
-                .unwrap();
+            insert_in_transaction(&scene.through, client * 100 + n).await.unwrap();
         }
     });
     join_all(clients).await;
@@ -277,10 +264,7 @@ async fn response_above_the_buffer_limit_is_an_error() {
     let sql = "SELECT repeat('x', 1 << 20) FROM generate_series(1, 65)";
     let error = scene.through.query_all_raw(statement(sql, vec![])).await;
     let error = error.unwrap_err().to_string();
-    assert!(
-        error.contains("the proxy buffers at most 67108864 bytes"),
-        "{error}"
-    );
+    assert!(error.contains("the proxy buffers at most 67108864 bytes"), "{error}");
 }
 
 #[tokio::test]
@@ -317,10 +301,7 @@ async fn shutdown_of_the_server_reaches_the_client() {
     let scene = Scene::with_hook(Arc::new(Recorder::default())).await;
     let suicide = "SELECT pg_terminate_backend(pg_backend_pid())";
     let error = scene.through.execute_unprepared(suicide).await.unwrap_err();
-    assert!(
-        error.to_string().contains("terminating connection"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("terminating connection"), "{error}");
     assert_eq!(count(&scene.through).await.unwrap(), 0);
 }
 

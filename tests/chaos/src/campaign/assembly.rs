@@ -52,9 +52,7 @@ pub(crate) async fn fetch(
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
     let settings = fetcher_settings(&site.plan)?;
-    let startup = StartupSettings {
-        startup_timeout: Duration::from_secs(10),
-    };
+    let startup = StartupSettings { startup_timeout: Duration::from_secs(10) };
     let s3 = S3Config {
         s3_part_size: site.plan.part_bytes,
         s3_parallel_parts: NonZeroUsize::MIN,
@@ -66,12 +64,7 @@ pub(crate) async fn fetch(
         ..S3Config::default()
     };
     let sources = Sources::open(&settings, &s3, &startup, &OwnDatabase::default()).await?;
-    let sources = sources.map(|inner| {
-        Arc::new(FaultySource {
-            inner,
-            breaker: breaker.clone(),
-        })
-    });
+    let sources = sources.map(|inner| Arc::new(FaultySource { inner, breaker: breaker.clone() }));
     let queue = queue(site, Role::Fetcher, breaker.clone()).await?;
     let (ledger, _proxy) = ledger(site, Role::Fetcher, breaker.clone()).await?;
     let seed = site.plan.seed ^ (breaker.instance.0 as u64 + 1) << 32;
@@ -160,10 +153,7 @@ async fn ledger(
     breaker: Breaker,
 ) -> anyhow::Result<(Ledger, StatementProxy)> {
     let (url, proxy) = database(site, role, breaker).await?;
-    Ok((
-        Ledger::new(connect(&url, 6).await?, chrono::Utc::now),
-        proxy,
-    ))
+    Ok((Ledger::new(connect(&url, 6).await?, chrono::Utc::now), proxy))
 }
 
 async fn database(
@@ -177,12 +167,8 @@ async fn database(
     let port = Some(proxy.address().port());
     url.set_port(port).ok().context("a URL without a port")?;
     if site.plan.refusal == Some(Refusal::Policy) {
-        url.set_username(ROLE)
-            .ok()
-            .context("a URL without a user")?;
-        url.set_password(Some(ROLE))
-            .ok()
-            .context("a URL without a user")?;
+        url.set_username(ROLE).ok().context("a URL without a user")?;
+        url.set_password(Some(ROLE)).ok().context("a URL without a user")?;
     }
     Ok((url.into(), proxy))
 }
@@ -208,15 +194,9 @@ pub(crate) async fn command(
     ]);
     match role {
         Role::Fetcher => command.envs([
-            (
-                "AWS_ENDPOINT_URL",
-                site.slot.url(role, Part::S3)?.to_string(),
-            ),
+            ("AWS_ENDPOINT_URL", site.slot.url(role, Part::S3)?.to_string()),
             ("AWS_ACCESS_KEY_ID", site.slot.s3.access_key().to_owned()),
-            (
-                "AWS_SECRET_ACCESS_KEY",
-                site.slot.s3.secret_key().to_owned(),
-            ),
+            ("AWS_SECRET_ACCESS_KEY", site.slot.s3.secret_key().to_owned()),
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
             ("S3_PART_SIZE", plan.part_bytes.to_string()),
             ("S3_PARALLEL_PARTS", "1".to_owned()),

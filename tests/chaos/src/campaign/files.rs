@@ -36,17 +36,9 @@ impl Mixture {
         if random.random_bool(0.1) {
             content.extend_from_slice("\u{feff}".as_bytes());
         }
-        let end: &[u8] = if random.random_bool(0.2) {
-            b"\r\n"
-        } else {
-            b"\n"
-        };
+        let end: &[u8] = if random.random_bool(0.2) { b"\r\n" } else { b"\n" };
         let bad = bad_lines();
-        let lines = if random.random_bool(0.05) {
-            0
-        } else {
-            self.lines
-        };
+        let lines = if random.random_bool(0.05) { 0 } else { self.lines };
         for _ in 0..lines {
             match random.random_range(0..100) {
                 0..4 => content.extend(bad.choose(random).into_iter().flatten()),
@@ -65,11 +57,7 @@ impl Mixture {
             2 => Some(Compression::Bzip2),
             _ => None,
         };
-        File {
-            key: key(number, compression),
-            content,
-            compression,
-        }
+        File { key: key(number, compression), content, compression }
     }
 
     /// A file with each id once, after which the table is the same whatever files were loaded before.
@@ -112,8 +100,5 @@ fn key(number: usize, compression: Option<Compression>) -> String {
 fn long(id: i64) -> String {
     let short = line(id, 9);
     let room = MAX_LINE - 2 - short.len();
-    short.replace(
-        "As it is",
-        &format!("As {} it is", "very ".repeat(room / 5 - 1)),
-    )
+    short.replace("As it is", &format!("As {} it is", "very ".repeat(room / 5 - 1)))
 }

@@ -43,14 +43,8 @@ struct State {
 impl Injector {
     /// An injector for the faults of a plan; disruptions are requested through the channel.
     pub(crate) fn new(faults: &[Fault], disruptions: mpsc::Sender<Request>) -> Self {
-        let state = State {
-            left: faults.to_vec(),
-            ..State::default()
-        };
-        Self {
-            state: Arc::new(Mutex::new(state)),
-            disruptions,
-        }
+        let state = State { left: faults.to_vec(), ..State::default() };
+        Self { state: Arc::new(Mutex::new(state)), disruptions }
     }
 
     /// To be called before a step: returns its fault, unless that is one after the step. Waits for delays and disruptions.
@@ -82,13 +76,7 @@ impl Injector {
     /// How often steps were completed that make progress.
     pub(crate) fn progress(&self) -> u32 {
         let begun = &self.lock().begun;
-        let steps = [
-            Step::Gaps,
-            Step::Published,
-            Step::Entries,
-            Step::Finish,
-            Step::Done,
-        ];
+        let steps = [Step::Gaps, Step::Published, Step::Entries, Step::Finish, Step::Done];
         steps.iter().filter_map(|step| begun.get(step)).sum()
     }
 
@@ -99,11 +87,7 @@ impl Injector {
 
     fn next(&self, step: Step, after: bool) -> Option<Kind> {
         let mut state = self.lock();
-        let taken = if after {
-            &mut state.ended
-        } else {
-            &mut state.begun
-        };
+        let taken = if after { &mut state.ended } else { &mut state.begun };
         let nth = taken.entry(step).or_default();
         *nth += 1;
         let nth = *nth;
@@ -118,11 +102,7 @@ impl Injector {
 
     async fn disrupt(&self, disruption: Disruption, by: Instance) {
         let (broken, done) = oneshot::channel();
-        let request = Request {
-            disruption,
-            by,
-            broken,
-        };
+        let request = Request { disruption, by, broken };
         // An error means that the run has ended.
         if self.disruptions.send(request).await.is_ok() {
             let _ = done.await;

@@ -175,9 +175,5 @@ fn conclude(tally: &Tally, arguments: &Campaign, begin: Instant) -> anyhow::Resu
         println!("never happened: {}", missed.join(", "));
     }
     let is_well = tally.failures.is_empty() && (missed.is_empty() || !arguments.complete);
-    Ok(if is_well {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -81,10 +81,7 @@ impl Plan {
                 files[0] = mixture.of_all_ids("changing.jsonl", &mut random);
             }
             files.push(mixture.of_all_ids("last.jsonl", &mut random));
-            Changing {
-                file: 0,
-                new: mixture.of_all_ids("changing.jsonl", &mut random),
-            }
+            Changing { file: 0, new: mixture.of_all_ids("changing.jsonl", &mut random) }
         });
         // With a changing object the expected result of a refused line is unknown.
         let is_refusing = mode != Mode::Embedded && changing.is_none();
@@ -102,11 +99,7 @@ impl Plan {
             chunks_per_commit: random.random_range(1..=4),
             chunk_bytes: random.random_range(300..4000),
             part_bytes: random.random_range(2000..20_000),
-            stream_bytes: if random.random_bool(0.3) {
-                30_000
-            } else {
-                16 << 20
-            },
+            stream_bytes: if random.random_bool(0.3) { 30_000 } else { 16 << 20 },
             dedup: random.random_bool(0.85) || faults.iter().copied().any(needs_dedup),
             drain: random.random_bool(0.25),
             faults,
@@ -126,10 +119,8 @@ fn least_writers(faults: &[Fault]) -> usize {
 }
 
 fn needs_dedup(fault: Fault) -> bool {
-    let step = matches!(
-        fault.step,
-        Step::Claim | Step::BeginStore | Step::ListEpochs | Step::Sweep
-    );
+    let step =
+        matches!(fault.step, Step::Claim | Step::BeginStore | Step::ListEpochs | Step::Sweep);
     let disruption = matches!(
         fault.kind,
         Kind::Disruption(
@@ -145,10 +136,7 @@ fn needs_dedup(fault: Fault) -> bool {
 
 impl Kind {
     fn changes_an_object(self) -> bool {
-        matches!(
-            self,
-            Self::Disruption(Disruption::ObjectOverwritten | Disruption::ObjectDeleted)
-        )
+        matches!(self, Self::Disruption(Disruption::ObjectOverwritten | Disruption::ObjectDeleted))
     }
 }
 
@@ -164,16 +152,10 @@ fn faults(seed: u64, mode: Mode, random: &mut StdRng) -> Vec<Fault> {
         Mode::InProcess => seed - seed / RUNS_PER_PROGRAMS - 1,
     };
     let each = if mode == Mode::Embedded { 1 } else { 3 };
-    let first = usize::try_from(index)
-        .unwrap_or_default()
-        .wrapping_mul(each);
+    let first = usize::try_from(index).unwrap_or_default().wrapping_mul(each);
     let mut faults = Vec::new();
     for (step, kind) in (first..first + each).map(|n| all[n % all.len()]) {
-        faults.push(Fault {
-            step,
-            nth: nth(step, random),
-            kind,
-        });
+        faults.push(Fault { step, nth: nth(step, random), kind });
         faults.extend(leads_to(step));
     }
     faults
@@ -182,10 +164,7 @@ fn faults(seed: u64, mode: Mode, random: &mut StdRng) -> Vec<Fault> {
 /// Every kind of fault at every step, in a fixed order.
 fn everything(mode: Mode) -> Vec<(Step, Kind)> {
     if mode == Mode::Embedded {
-        let kinds = [
-            Kind::Disruption(Disruption::DatabaseDiskFull),
-            Kind::CrashBefore,
-        ];
+        let kinds = [Kind::Disruption(Disruption::DatabaseDiskFull), Kind::CrashBefore];
         return kinds.map(|kind| (Step::CommitChunks, kind)).into();
     }
     let mut all = Vec::new();
@@ -203,12 +182,9 @@ fn everything(mode: Mode) -> Vec<(Step, Kind)> {
         }
         let own = own_places(disruption, mode);
         let steps = if own.is_empty() { &places } else { &own };
-        all.extend((0..3).map(|more| {
-            (
-                steps[(n + more * 5) % steps.len()],
-                Kind::Disruption(disruption),
-            )
-        }));
+        all.extend(
+            (0..3).map(|more| (steps[(n + more * 5) % steps.len()], Kind::Disruption(disruption))),
+        );
     }
     all.shuffle(&mut StdRng::seed_from_u64(1));
     all
@@ -216,18 +192,10 @@ fn everything(mode: Mode) -> Vec<(Step, Kind)> {
 
 fn kinds(step: Step) -> &'static [Kind] {
     match (step, step.is_port()) {
-        (Step::Read, _) => &[
-            Kind::Error,
-            Kind::Delay,
-            Kind::CrashBefore,
-            Kind::CrashAfter,
-        ],
-        (Step::Published, _) => &[
-            Kind::LostReply,
-            Kind::Delay,
-            Kind::CrashBefore,
-            Kind::CrashAfter,
-        ],
+        (Step::Read, _) => &[Kind::Error, Kind::Delay, Kind::CrashBefore, Kind::CrashAfter],
+        (Step::Published, _) => {
+            &[Kind::LostReply, Kind::Delay, Kind::CrashBefore, Kind::CrashAfter]
+        }
         (_, true) => &[
             Kind::Error,
             Kind::LostReply,
@@ -236,13 +204,9 @@ fn kinds(step: Step) -> &'static [Kind] {
             Kind::CrashBefore,
             Kind::CrashAfter,
         ],
-        (_, false) => &[
-            Kind::Error,
-            Kind::LostReply,
-            Kind::Delay,
-            Kind::CrashBefore,
-            Kind::CrashAfter,
-        ],
+        (_, false) => {
+            &[Kind::Error, Kind::LostReply, Kind::Delay, Kind::CrashBefore, Kind::CrashAfter]
+        }
     }
 }
 
@@ -262,8 +226,7 @@ fn places(mode: Mode) -> Vec<Step> {
         Step::Done,
     ];
     let all = steps.into_iter();
-    all.filter(|step| mode == Mode::InProcess || !step.is_port())
-        .collect()
+    all.filter(|step| mode == Mode::InProcess || !step.is_port()).collect()
 }
 
 fn own_places(disruption: Disruption, mode: Mode) -> Vec<Step> {
@@ -303,11 +266,8 @@ fn nth(step: Step, random: &mut StdRng) -> u32 {
 
 /// The faults without which a step is not executed.
 fn leads_to(step: Step) -> Vec<Fault> {
-    let disruption = |step, nth, disruption| Fault {
-        step,
-        nth,
-        kind: Kind::Disruption(disruption),
-    };
+    let disruption =
+        |step, nth, disruption| Fault { step, nth, kind: Kind::Disruption(disruption) };
     let again = |step, times: u32, kind| (1..=times).map(move |nth| Fault { step, nth, kind });
     match step {
         Step::Reread | Step::Pending => vec![disruption(Step::Admit, 2, Disruption::StreamDeleted)],

@@ -76,11 +76,7 @@ pub(crate) struct FaultySource {
 }
 
 fn source_error(uri: &str) -> jetline_source::Error {
-    jetline_source::Error::Unavailable {
-        action: "read",
-        uri: uri.to_owned(),
-        source: injected(),
-    }
+    jetline_source::Error::Unavailable { action: "read", uri: uri.to_owned(), source: injected() }
 }
 
 #[async_trait]
@@ -138,10 +134,7 @@ fn queue_error() -> jetline_queue::Error {
 impl Queue for FaultyQueue {
     async fn publish(&self, chunk: Chunk) -> Result<PublishAck, jetline_queue::Error> {
         let publish = || self.inner.publish(chunk.clone());
-        let ack = self
-            .breaker
-            .take(Step::Publish, queue_error, publish)
-            .await?;
+        let ack = self.breaker.take(Step::Publish, queue_error, publish).await?;
         let breaker = self.breaker.clone();
         Ok(Box::pin(async move {
             let ack = tokio::sync::Mutex::new(Some(ack));
@@ -179,11 +172,7 @@ impl Queue for FaultyQueue {
                 breaker: self.breaker.clone(),
             };
             if twice {
-                broken.push(Delivery::new(
-                    chunk.clone(),
-                    attempt,
-                    Box::new(acker.clone()),
-                ));
+                broken.push(Delivery::new(chunk.clone(), attempt, Box::new(acker.clone())));
             }
             broken.push(Delivery::new(chunk, attempt, Box::new(acker)));
         }
@@ -245,9 +234,7 @@ impl Acker for FaultyAcker {
                 None => Ok(()),
             }
         };
-        self.breaker
-            .take(Step::Progress, queue_error, progress)
-            .await
+        self.breaker.take(Step::Progress, queue_error, progress).await
     }
 }
 
@@ -284,9 +271,7 @@ impl Dedup for FaultyDedup {
 
     async fn begin(&self, epoch: &EpochId) -> Result<(), jetline_dedup::Error> {
         let begin = || self.inner.begin(epoch);
-        self.breaker
-            .take(Step::BeginStore, dedup_error, begin)
-            .await
+        self.breaker.take(Step::BeginStore, dedup_error, begin).await
     }
 
     async fn store_info(&self) -> Result<Option<StoreInfo>, jetline_dedup::Error> {
@@ -299,9 +284,7 @@ impl Dedup for FaultyDedup {
 
     async fn epochs(&self) -> Result<Vec<EpochId>, jetline_dedup::Error> {
         let epochs = || self.inner.epochs();
-        self.breaker
-            .take(Step::ListEpochs, dedup_error, epochs)
-            .await
+        self.breaker.take(Step::ListEpochs, dedup_error, epochs).await
     }
 
     async fn forget(&self, ended: &[EpochId]) -> Result<u64, jetline_dedup::Error> {

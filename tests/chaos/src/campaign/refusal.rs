@@ -21,13 +21,8 @@ pub(crate) enum Refusal {
 pub(crate) const ROLE: &str = "loader";
 
 impl Refusal {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Check,
-        Self::Exception,
-        Self::Deferred,
-        Self::Policy,
-        Self::Suppressed,
-    ];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Check, Self::Exception, Self::Deferred, Self::Policy, Self::Suppressed];
 
     /// Its name in reports.
     pub(crate) fn name(self) -> String {

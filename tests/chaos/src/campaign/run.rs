@@ -62,9 +62,7 @@ pub(crate) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::
     let seed = plan.seed;
     let database = {
         let server = tokio::task::spawn_blocking(move || {
-            let postgres = postgres
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let postgres = postgres.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             postgres.url().to_owned()
         });
         Database::create_at(&server.await?, "chaos").await
@@ -100,8 +98,7 @@ pub(crate) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::
     slot.reset_faults();
     run.later.shutdown().await;
     run.services.clear();
-    slot.clean_up(&run.site.stream, &bucket(&run.site.plan))
-        .await?;
+    slot.clean_up(&run.site.stream, &bucket(&run.site.plan)).await?;
     Ok(Outcome {
         planned: run.site.plan.faults.clone(),
         fired: run.fired(),
@@ -293,9 +290,7 @@ impl Run {
         for (role, end) in ended {
             match end {
                 End::Well if role == Role::Fetcher => continue,
-                End::Well => self
-                    .failures
-                    .push("a writer ended without a shutdown".to_owned()),
+                End::Well => self.failures.push("a writer ended without a shutdown".to_owned()),
                 End::Failed(error) => {
                     tracing::debug!(error, "a service failed");
                     self.failures.push(error);
@@ -310,11 +305,7 @@ impl Run {
     }
 
     async fn disrupt(&mut self, request: Request) -> anyhow::Result<()> {
-        let Request {
-            disruption,
-            by,
-            broken,
-        } = request;
+        let Request { disruption, by, broken } = request;
         tracing::debug!(?disruption, "disruption");
         match disruption {
             Disruption::AllKilled => self.services.iter_mut().for_each(Service::crash),
@@ -329,8 +320,7 @@ impl Run {
             }
             _ => {
                 let slot = self.site.slot.clone();
-                self.network
-                    .extend(slot.effects_of(disruption).map(|met| (disruption, met)));
+                self.network.extend(slot.effects_of(disruption).map(|met| (disruption, met)));
                 slot.disrupt(disruption, &self.site.stream, &mut self.later)
                     .await
                     .with_context(|| format!("disruption failed: {}", disruption.name()))?;
@@ -346,9 +336,8 @@ impl Run {
         let mut fired = self.site.injector.fired();
         for (disruption, before) in &self.network {
             if self.site.slot.effects_of(*disruption) <= Some(*before) {
-                let place = fired
-                    .iter()
-                    .position(|fault| fault.kind == Kind::Disruption(*disruption));
+                let place =
+                    fired.iter().position(|fault| fault.kind == Kind::Disruption(*disruption));
                 if let Some(place) = place {
                     fired.remove(place);
                 }
@@ -373,10 +362,7 @@ impl Run {
 
     async fn change(&self, disruption: Disruption) -> anyhow::Result<()> {
         let plan = &self.site.plan;
-        let changing = plan
-            .changing
-            .as_ref()
-            .context("a plan without a changing object")?;
+        let changing = plan.changing.as_ref().context("a plan without a changing object")?;
         let bucket = bucket(plan);
         if disruption == Disruption::ObjectDeleted {
             self.site.slot.s3.delete(&bucket, &changing.new.key);

@@ -64,23 +64,13 @@ impl Service {
         instance: Instance,
     ) -> anyhow::Result<Self> {
         let (crash, crashed) = mpsc::channel(1);
-        let breaker = Breaker {
-            role,
-            injector: site.injector.clone(),
-            instance,
-            crash: Crash(crash),
-        };
+        let breaker =
+            Breaker { role, injector: site.injector.clone(), instance, crash: Crash(crash) };
         let body = match site.plan.mode {
             Mode::InProcess => in_process(site, breaker)?,
             Mode::Programs | Mode::Embedded => program(site, breaker).await?,
         };
-        Ok(Self {
-            role,
-            instance,
-            crashed,
-            killed: false,
-            body,
-        })
+        Ok(Self { role, instance, crashed, killed: false, body })
     }
 
     /// How it ended, if it has. Executes a requested crash.
@@ -166,10 +156,7 @@ impl Drop for Service {
 }
 
 fn in_process(site: &Arc<Site>, breaker: Breaker) -> anyhow::Result<Body> {
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let (shutdown, site) = (Shutdown::new(), site.clone());
     let (sender, ended) = oneshot::channel();
     let stop = shutdown.clone();
@@ -184,11 +171,7 @@ fn in_process(site: &Arc<Site>, breaker: Breaker) -> anyhow::Result<Body> {
         // The receiver is dropped when the run has ended.
         let _ = sender.send(end);
     });
-    Ok(Body::InProcess {
-        runtime: Some(runtime),
-        shutdown,
-        ended,
-    })
+    Ok(Body::InProcess { runtime: Some(runtime), shutdown, ended })
 }
 
 async fn program(site: &Site, breaker: Breaker) -> anyhow::Result<Body> {

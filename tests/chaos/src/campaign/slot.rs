@@ -80,11 +80,7 @@ impl Slot {
         let (redis, s3) = (RedisServer::start()?, S3Server::start()?);
         let other_redis = RedisServer::start()?;
         let half = Proxy::start(local(&redis.url())?)?;
-        let urls = Urls {
-            postgres: postgres.url().parse()?,
-            nats: nats.url(),
-            redis: redis.url(),
-        };
+        let urls = Urls { postgres: postgres.url().parse()?, nats: nats.url(), redis: redis.url() };
         let s3_url: Url = s3.endpoint().parse()?;
         let mut links = Vec::new();
         for link in LINKS {
@@ -130,10 +126,7 @@ impl Slot {
             Part::S3 => self.s3.endpoint().parse()?,
         };
         let behind = Some(self.address(role, part).port());
-        server
-            .set_port(behind)
-            .ok()
-            .context("a URL without a port")?;
+        server.set_port(behind).ok().context("a URL without a port")?;
         Ok(server)
     }
 
@@ -239,12 +232,10 @@ impl Slot {
             Disruption::StreamDeleted => self.delete_stream(stream).await?,
             Disruption::ConsumerDeleted => self.delete_consumers(stream).await?,
             Disruption::NatsMessagesDamaged => {
-                self.nats_server(|nats| nats.damage_and_restart(NatsDamage::Messages))
-                    .await?;
+                self.nats_server(|nats| nats.damage_and_restart(NatsDamage::Messages)).await?;
             }
             Disruption::NatsConsumersDamaged => {
-                self.nats_server(|nats| nats.damage_and_restart(NatsDamage::Consumers))
-                    .await?;
+                self.nats_server(|nats| nats.damage_and_restart(NatsDamage::Consumers)).await?;
             }
             Disruption::RedisSplit => self.split_redis(later)?,
             Disruption::PostgresRestarted => self.postgres_server(PostgresServer::restart).await?,
@@ -274,10 +265,9 @@ impl Slot {
             NetworkFault::Reset => return self.link(role, part).reset_connections(),
             NetworkFault::Refused => Toxic::Refuse,
             NetworkFault::Stalled => Toxic::Stall,
-            NetworkFault::Slow => Toxic::Slow {
-                delay: Duration::from_millis(15),
-                bytes_per_second: 200_000,
-            },
+            NetworkFault::Slow => {
+                Toxic::Slow { delay: Duration::from_millis(15), bytes_per_second: 200_000 }
+            }
         };
         self.link(role, part).set(toxic);
         let slot = self.clone();
@@ -310,13 +300,9 @@ impl Slot {
             S3Response::Reset => (3, S3Fault::Reset),
             S3Response::Expired => (3, S3Fault::refusal(400, "ExpiredToken", "injected fault")),
             S3Response::Late => (1, S3Fault::Delay(TOXIC_TIME)),
-            S3Response::Trickle => (
-                2,
-                S3Fault::Trickle {
-                    block: 400,
-                    every: Duration::from_millis(20),
-                },
-            ),
+            S3Response::Trickle => {
+                (2, S3Fault::Trickle { block: 400, every: Duration::from_millis(20) })
+            }
         };
         self.s3.fail_next_gets(times, &fault);
     }
@@ -368,9 +354,7 @@ impl Slot {
 
     fn link(&self, role: Role, part: Part) -> &Proxy {
         let link = self.links.iter().find(|(link, _)| *link == (role, part));
-        &link
-            .expect("fetchers do not use Redis, and writers do not use S3")
-            .1
+        &link.expect("fetchers do not use Redis, and writers do not use S3").1
     }
 
     async fn redis(&self, act: fn(&mut RedisServer) -> anyhow::Result<()>) -> anyhow::Result<()> {

@@ -19,18 +19,13 @@ pub(crate) struct FaultyDatabase {
 
 impl FaultyDatabase {
     pub(crate) fn new(breaker: Breaker) -> Self {
-        Self {
-            breaker,
-            transactions: Mutex::default(),
-        }
+        Self { breaker, transactions: Mutex::default() }
     }
 
     /// The step of a statement.
     fn step(&self, connection: u64, sql: &str) -> Option<Step> {
         let mut open = self.transactions.lock();
-        let open = open
-            .as_mut()
-            .unwrap_or_else(|poisoned| PoisonError::get_mut(poisoned));
+        let open = open.as_mut().unwrap_or_else(|poisoned| PoisonError::get_mut(poisoned));
         if sql.starts_with("BEGIN") || sql.starts_with("ROLLBACK") {
             open.remove(&connection);
             return None;

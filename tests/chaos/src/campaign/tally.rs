@@ -67,10 +67,7 @@ impl Tally {
         self.lines += verdict.lines;
         self.faults += outcome.fired.len() as u64;
         if !verdict.is_good() {
-            self.failures.push(Failure {
-                seed,
-                findings: verdict.findings.clone(),
-            });
+            self.failures.push(Failure { seed, findings: verdict.findings.clone() });
         }
         for (taken, count) in &outcome.steps {
             *self.taken.entry(taken.name().to_owned()).or_default() += u64::from(*count);
@@ -117,36 +114,16 @@ impl Tally {
              | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
         );
         for (name, row) in &self.rows {
-            let Row {
-                how,
-                runs,
-                fired,
-                lines,
-                lost,
-                doubled,
-                wrong,
-                ..
-            } = row;
+            let Row { how, runs, fired, lines, lost, doubled, wrong, .. } = row;
             let _ = writeln!(
                 text,
                 "| {name} | {how} | {runs} | {fired} | {lines} | {lost} | {doubled} | {wrong} |"
             );
         }
-        let columns = [
-            "crash before",
-            "crash after",
-            "error",
-            "lost reply",
-            "delay",
-            "repeated",
-            "other",
-        ];
+        let columns =
+            ["crash before", "crash after", "error", "lost reply", "delay", "repeated", "other"];
         let _ = writeln!(text, "\n| step | by | executed | {} |", columns.join(" | "));
-        let _ = writeln!(
-            text,
-            "| --- | --- | ---: |{}",
-            " ---: |".repeat(columns.len())
-        );
+        let _ = writeln!(text, "| --- | --- | ---: |{}", " ---: |".repeat(columns.len()));
         for step in Step::ALL {
             let none = BTreeMap::new();
             let times = self.steps.get(step.name()).unwrap_or(&none);

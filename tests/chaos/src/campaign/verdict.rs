@@ -62,8 +62,7 @@ impl Verdict {
 
     pub(crate) fn find(&mut self, what: &str) {
         if self.findings.len() < MAX_FINDINGS {
-            self.findings
-                .push(what.chars().take(MAX_FINDING_CHARS).collect());
+            self.findings.push(what.chars().take(MAX_FINDING_CHARS).collect());
         }
     }
 }
@@ -80,11 +79,7 @@ pub(crate) async fn compare(url: &str, plan: &Plan, verdict: &mut Verdict) -> an
     let Some(expected) = expected(plan, &state.objects, verdict) else {
         return Ok(());
     };
-    verdict.lines = expected
-        .all_lines
-        .iter()
-        .map(|lines| lines.unsigned_abs())
-        .sum();
+    verdict.lines = expected.all_lines.iter().map(|lines| lines.unsigned_abs()).sum();
     let is_changed = |object: &Object| is_changed(object, plan);
     verdict.add(state.not_done(is_changed));
     verdict.add(state.not_accounted_for(&expected, is_changed));
@@ -130,10 +125,7 @@ fn expected(plan: &Plan, objects: &[Object], verdict: &mut Verdict) -> Option<Ex
         }]);
         return None;
     }
-    Some(fold_refusing(
-        &contents,
-        plan.refusal.map(Refusal::expected),
-    ))
+    Some(fold_refusing(&contents, plan.refusal.map(Refusal::expected)))
 }
 
 /// Whether an object was overwritten or deleted while it was read: then only part of it was read.

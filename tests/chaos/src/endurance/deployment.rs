@@ -80,11 +80,8 @@ impl Deployment {
         let (postgres, nats, redis, s3) = block_in_place(start_servers)?;
         s3.create_bucket(BUCKET);
         let database = Database::create_on(&postgres).await;
-        let installation = Installation {
-            binaries,
-            logs,
-            settings: settings(&database, &nats, &redis, &s3),
-        };
+        let installation =
+            Installation { binaries, logs, settings: settings(&database, &nats, &redis, &s3) };
         let mut deployment = Self {
             programs: Vec::new(),
             api: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)),
@@ -99,12 +96,8 @@ impl Deployment {
             let writer = installation.start("jetline-writer", &name, "OBSERVE_LISTEN", address);
             deployment.programs.push(writer.await?);
         }
-        let fetcher = installation.start(
-            "jetline-fetcher",
-            "fetcher",
-            "OBSERVE_LISTEN",
-            own_address()?,
-        );
+        let fetcher =
+            installation.start("jetline-fetcher", "fetcher", "OBSERVE_LISTEN", own_address()?);
         deployment.programs.push(fetcher.await?);
         let api = installation.start("jetline-api", "api", "LISTEN", deployment.api);
         deployment.programs.push(api.await?);
@@ -139,10 +132,7 @@ impl Deployment {
         let mut processes = self.running()?;
         let postgres = self.postgres.pid().and_then(procfs::family);
         processes.extend(postgres.map(|sample| ("postgres".to_owned(), sample)));
-        for (name, pid) in [
-            ("nats-server", self.nats.pid()),
-            ("redis-server", self.redis.pid()),
-        ] {
+        for (name, pid) in [("nats-server", self.nats.pid()), ("redis-server", self.redis.pid())] {
             processes.extend(procfs::process(pid).map(|sample| (name.to_owned(), sample)));
         }
         let (ledger, nats, redis) = tokio::join!(
@@ -150,20 +140,13 @@ impl Deployment {
             servers::nats(&self.nats),
             servers::redis(&self.redis)
         );
-        Ok(Sample {
-            processes,
-            ledger: ledger.ok(),
-            nats: nats.ok(),
-            redis: redis.ok(),
-        })
+        Ok(Sample { processes, ledger: ledger.ok(), nats: nats.ok(), redis: redis.ok() })
     }
 
     /// The names and process ids of the programs, which do not change.
     pub(super) fn programs(&self) -> BTreeMap<String, u32> {
         let programs = self.programs.iter();
-        programs
-            .map(|program| (program.name.clone(), program.process.id()))
-            .collect()
+        programs.map(|program| (program.name.clone(), program.process.id())).collect()
     }
 
     /// Stops the programs with SIGTERM; each must end successfully.
@@ -203,10 +186,7 @@ impl Program {
 }
 
 fn start_servers() -> anyhow::Result<(PostgresServer, NatsServer, RedisServer, S3Server)> {
-    let nats = NatsOptions {
-        monitoring: true,
-        ..NatsOptions::default()
-    };
+    let nats = NatsOptions { monitoring: true, ..NatsOptions::default() };
     Ok((
         PostgresServer::start()?,
         NatsServer::start_with(nats)?,
@@ -271,10 +251,7 @@ impl Installation<'_> {
             .env(variable, address.to_string())
             .current_dir(self.logs);
         let process = Process::start(command, &self.logs.join(format!("{name}.log")))?;
-        let program = Program {
-            name: name.to_owned(),
-            process,
-        };
+        let program = Program { name: name.to_owned(), process };
         let begin = Instant::now();
         while !is_ready(address).await {
             if begin.elapsed() > TIMEOUT {

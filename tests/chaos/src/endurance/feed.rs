@@ -20,12 +20,7 @@ pub(super) struct Feed {
 impl Feed {
     /// One object per interval, beginning with number 1.
     pub(super) fn new(seed: u64, every: Duration) -> Self {
-        Self {
-            objects: Objects::new(seed),
-            every,
-            count: 0,
-            expected: Expected::default(),
-        }
+        Self { objects: Objects::new(seed), every, count: 0, expected: Expected::default() }
     }
 
     /// How many objects were put.

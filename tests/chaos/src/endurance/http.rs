@@ -34,20 +34,14 @@ async fn request(address: SocketAddr, path: &str) -> anyhow::Result<Response> {
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
     connection.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
-    connection
-        .take(MAX_RESPONSE_BYTES)
-        .read_to_end(&mut answer)
-        .await?;
+    connection.take(MAX_RESPONSE_BYTES).read_to_end(&mut answer).await?;
     parse(&String::from_utf8_lossy(&answer))
         .with_context(|| format!("incomplete response to {path}"))
 }
 
 fn parse(answer: &str) -> Option<Response> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some(Response {
-        status: head.split(' ').nth(1)?.parse().ok()?,
-        body: body.to_owned(),
-    })
+    Some(Response { status: head.split(' ').nth(1)?.parse().ok()?, body: body.to_owned() })
 }
 
 #[cfg(test)]

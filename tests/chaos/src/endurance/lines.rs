@@ -39,32 +39,20 @@ pub(super) struct Objects {
 
 impl Objects {
     pub(super) fn new(seed: u64) -> Self {
-        Self {
-            randomness: StdRng::seed_from_u64(seed),
-        }
+        Self { randomness: StdRng::seed_from_u64(seed) }
     }
 
     /// The object with this number. One in three is compressed, one in five has CRLF line endings, others have a byte
     /// order mark, blank lines, or no final newline; one in 97 is empty.
     pub(super) async fn object(&mut self, number: u64) -> anyhow::Result<Object> {
         let is_one_in = |count: u64| number.is_multiple_of(count);
-        let plain = if is_one_in(97) {
-            Vec::new()
-        } else {
-            self.content(is_one_in)
-        };
+        let plain = if is_one_in(97) { Vec::new() } else { self.content(is_one_in) };
         let mut stored = plain.clone();
         if is_compressed(number) {
             stored.clear();
-            GzipEncoder::new(&plain[..])
-                .read_to_end(&mut stored)
-                .await?;
+            GzipEncoder::new(&plain[..]).read_to_end(&mut stored).await?;
         }
-        Ok(Object {
-            key: key(number),
-            stored,
-            plain,
-        })
+        Ok(Object { key: key(number), stored, plain })
     }
 
     fn content(&mut self, is_one_in: impl Fn(u64) -> bool) -> Vec<u8> {

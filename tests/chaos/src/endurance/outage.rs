@@ -89,12 +89,7 @@ async fn outage(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let ended = scene.recover().await?;
     let report = scene.report(&ended, objects_put_during_outage).await?;
     scene.deployment.end()?;
-    report::finish(
-        &report,
-        &report.markdown(),
-        &report.limits,
-        &arguments.run.out,
-    )
+    report::finish(&report, &report.markdown(), &report.limits, &arguments.run.out)
 }
 
 /// A running outage.
@@ -147,9 +142,7 @@ impl<'a> Scene<'a> {
             }
             self.feed.run_for(&self.deployment.s3, time).await
         };
-        self.watch
-            .during(Phase::Outage, &self.deployment, load)
-            .await?;
+        self.watch.during(Phase::Outage, &self.deployment, load).await?;
         self.reads.insert("outage", self.readers.take());
         Ok(self.feed.count() - before)
     }
@@ -158,10 +151,7 @@ impl<'a> Scene<'a> {
     async fn recover(&mut self) -> anyhow::Result<Ended> {
         let (run, deployment) = (&self.arguments.run, &self.deployment);
         let ended = async { Ok(run.until_ended(deployment, &self.feed).await) };
-        let ended = self
-            .watch
-            .during(Phase::Recovery, deployment, ended)
-            .await?;
+        let ended = self.watch.during(Phase::Recovery, deployment, ended).await?;
         self.reads.insert("recovery", self.readers.take());
         let last_reads = async {
             sleep(LAST_READS).await;
@@ -255,11 +245,7 @@ impl OutageReport {
             ]
         });
         let reads = self.reads.iter().map(|(phase, reads)| {
-            vec![
-                (*phase).to_owned(),
-                reads.answered.to_string(),
-                reads.error_count().to_string(),
-            ]
+            vec![(*phase).to_owned(), reads.answered.to_string(), reads.error_count().to_string()]
         });
         format!(
             "## {:?} unavailable for {} s\n\nAn object every {} s, {} of them meanwhile. All done {} s after it was started again. {}\n\n{}\n{}",

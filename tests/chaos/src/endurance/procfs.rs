@@ -31,9 +31,7 @@ pub(super) fn process(pid: u32) -> Option<ProcessSample> {
 /// The sum of a process and its children.
 pub(super) fn family(pid: u32) -> Option<ProcessSample> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-    let children = children
-        .split_ascii_whitespace()
-        .filter_map(|pid| pid.parse().ok());
+    let children = children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
     let mut sum = proportional(pid)?;
     // Those that end meanwhile are omitted.
     for child in children.filter_map(proportional) {
@@ -47,10 +45,7 @@ pub(super) fn family(pid: u32) -> Option<ProcessSample> {
 
 fn proportional(pid: u32) -> Option<ProcessSample> {
     let memory = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    Some(ProcessSample {
-        rss_bytes: kilobytes(&memory, "Pss:")?,
-        ..process(pid)?
-    })
+    Some(ProcessSample { rss_bytes: kilobytes(&memory, "Pss:")?, ..process(pid)? })
 }
 
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
@@ -82,10 +77,7 @@ mod tests {
 
     #[test]
     fn ended_process_is_none_before_its_parent_waits() {
-        let mut child = Command::new("cat")
-            .stdin(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         assert!(process(child.id()).is_some());
         child.kill().unwrap();
         while process(child.id()).is_some() {

@@ -49,10 +49,7 @@ impl Readers {
         let reads = Arc::<Mutex<Reads>>::default();
         let mut requests = JoinSet::new();
         requests.spawn(ask_on(api, StdRng::seed_from_u64(seed), reads.clone()));
-        Self {
-            reads,
-            _requests: requests,
-        }
+        Self { reads, _requests: requests }
     }
 
     /// The counts since the last call.
@@ -89,9 +86,7 @@ fn path(randomness: &mut StdRng) -> String {
 fn note(answer: anyhow::Result<http::Response>, reads: &Mutex<Reads>) {
     let mut reads = lock(reads);
     let error = match answer {
-        Ok(http::Response {
-            status: 200 | 404, ..
-        }) => {
+        Ok(http::Response { status: 200 | 404, .. }) => {
             reads.answered += 1;
             return;
         }

@@ -26,13 +26,7 @@ pub(super) struct Limit {
 impl Limit {
     /// Met if `measured` is at most `max`.
     pub(super) fn at_most(what: &str, measured: f64, max: f64, unit: &'static str) -> Self {
-        Self {
-            what: what.to_owned(),
-            measured,
-            max,
-            unit,
-            holds: measured <= max,
-        }
+        Self { what: what.to_owned(), measured, max, unit, holds: measured <= max }
     }
 
     /// Met if the count is zero.
@@ -74,10 +68,7 @@ impl Outcome {
             Limit::none("objects that are not done", undone),
             Limit::none("objects that failed", self.ledger.failed.cast_unsigned()),
             Limit::none("dead chunks", self.ledger.dead.cast_unsigned()),
-            Limit::none(
-                "remaining rows of chunks",
-                self.ledger.chunks.cast_unsigned(),
-            ),
+            Limit::none("remaining rows of chunks", self.ledger.chunks.cast_unsigned()),
             Limit::none("differences from the fold", self.differences.len() as u64),
         ]
     }
@@ -101,20 +92,12 @@ pub(super) fn finish(
     fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;
     let mut output = io::stdout().lock();
     writeln!(output, "{markdown}\n{}", limits_table(limits))?;
-    Ok(if limits.iter().all(|limit| limit.holds) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if limits.iter().all(|limit| limit.holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn limits_table(limits: &[Limit]) -> String {
     let row = |limit: &Limit| {
-        let number = |number| {
-            format!("{} {}", shown(number), limit.unit)
-                .trim_end()
-                .to_owned()
-        };
+        let number = |number| format!("{} {}", shown(number), limit.unit).trim_end().to_owned();
         vec![
             limit.what.clone(),
             number(limit.measured),
@@ -122,10 +105,7 @@ fn limits_table(limits: &[Limit]) -> String {
             if limit.holds { "yes" } else { "**NO**" }.to_owned(),
         ]
     };
-    table(
-        &["limit", "measured", "at most", "holds"],
-        limits.iter().map(row),
-    )
+    table(&["limit", "measured", "at most", "holds"], limits.iter().map(row))
 }
 
 /// A Markdown table.
@@ -139,11 +119,7 @@ pub(super) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> S
 
 /// With two decimals, unless the number is an integer.
 pub(super) fn shown(number: f64) -> String {
-    if number.fract() == 0.0 {
-        format!("{number:.0}")
-    } else {
-        format!("{number:.2}")
-    }
+    if number.fract() == 0.0 { format!("{number:.0}") } else { format!("{number:.2}") }
 }
 
 /// Bytes in MiB.

@@ -70,13 +70,8 @@ impl Run {
     /// Waits until all objects have ended, up to the timeout; returns how long that took.
     pub(super) async fn until_ended(&self, deployment: &Deployment, feed: &Feed) -> Ended {
         let begin = Instant::now();
-        let ledger = deployment
-            .ledger
-            .until_ended(feed.count(), self.done_within);
-        Ended {
-            ledger: ledger.await,
-            seconds: begin.elapsed().as_secs_f64(),
-        }
+        let ledger = deployment.ledger.until_ended(feed.count(), self.done_within);
+        Ended { ledger: ledger.await, seconds: begin.elapsed().as_secs_f64() }
     }
 }
 

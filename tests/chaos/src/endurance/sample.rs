@@ -70,12 +70,8 @@ mod tests {
 
     #[test]
     fn points_are_of_one_process_in_the_phases_asked_for() {
-        let process = |rss_bytes| ProcessSample {
-            rss_bytes,
-            anonymous_bytes: 0,
-            fds: 0,
-            threads: 0,
-        };
+        let process =
+            |rss_bytes| ProcessSample { rss_bytes, anonymous_bytes: 0, fds: 0, threads: 0 };
         let timed = |seconds, phase, name: &str, rss_bytes| Timed {
             seconds,
             phase,
@@ -93,9 +89,6 @@ mod tests {
             timed(4.0, Phase::Load, "api", 4),
         ];
         let rss = |process: &ProcessSample| process.rss_bytes;
-        assert_eq!(
-            points(&samples, &[Phase::Load], "api", rss),
-            [(2.0, 2.0), (4.0, 4.0)]
-        );
+        assert_eq!(points(&samples, &[Phase::Load], "api", rss), [(2.0, 2.0), (4.0, 4.0)]);
     }
 }

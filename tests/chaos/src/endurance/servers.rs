@@ -60,10 +60,7 @@ pub(super) async fn redis(server: &RedisServer) -> anyhow::Result<RedisSample> {
 async fn ask_redis(server: &RedisServer) -> anyhow::Result<RedisSample> {
     let client = redis::Client::open(server.url())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
-    let clients: String = redis::cmd("CLIENT")
-        .arg("LIST")
-        .query_async(&mut connection)
-        .await?;
+    let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut connection).await?;
     let info: redis::InfoDict = redis::cmd("INFO").query_async(&mut connection).await?;
     Ok(RedisSample {
         // Without the own connection.

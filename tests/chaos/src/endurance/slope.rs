@@ -42,10 +42,7 @@ mod tests {
     #[test]
     fn outlier_is_weighted_by_its_distance() {
         // By hand: deviations of time -1, 0, 1 minutes, of value -1, -1, 2.
-        assert!(is(
-            per_minute(&[(0.0, 0.0), (60.0, 0.0), (120.0, 3.0)]),
-            1.5
-        ));
+        assert!(is(per_minute(&[(0.0, 0.0), (60.0, 0.0), (120.0, 3.0)]), 1.5));
     }
 
     #[test]

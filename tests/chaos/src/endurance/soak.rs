@@ -169,10 +169,7 @@ fn connections(
     after: &Sample,
 ) -> anyhow::Result<BTreeMap<&'static str, Connections>> {
     let of = |count: fn(&Sample) -> Option<u64>| {
-        let connections = Connections {
-            before: count(before)?,
-            after: count(after)?,
-        };
+        let connections = Connections { before: count(before)?, after: count(after)? };
         Some(connections)
     };
     let postgres = of(|sample| Some(sample.ledger?.connections.cast_unsigned()));
@@ -241,12 +238,7 @@ impl LedgerGrowth {
         let more = self.after.objects.cast_unsigned().saturating_sub(objects);
         [
             Limit::none("rows of objects beyond one for each", more),
-            Limit::at_most(
-                "ledger for each object",
-                self.bytes_per_object,
-                OBJECT,
-                "bytes",
-            ),
+            Limit::at_most("ledger for each object", self.bytes_per_object, OBJECT, "bytes"),
         ]
     }
 }
@@ -265,11 +257,7 @@ impl SoakReport {
             ]
         });
         let connections = self.connections.iter().map(|(server, count)| {
-            vec![
-                (*server).to_owned(),
-                count.before.to_string(),
-                count.after.to_string(),
-            ]
+            vec![(*server).to_owned(), count.before.to_string(), count.after.to_string()]
         });
         format!(
             "## {} s of load\n\nAn object every {} s. {} The API served {} requests, {} with errors.\n\n{}\n{}\n{}",
@@ -307,16 +295,8 @@ impl LedgerGrowth {
             ]
         };
         let rows = [
-            row(
-                "objects",
-                |ledger| ledger.objects,
-                |ledger| ledger.objects_bytes,
-            ),
-            row(
-                "chunks",
-                |ledger| ledger.chunks,
-                |ledger| ledger.chunks_bytes,
-            ),
+            row("objects", |ledger| ledger.objects, |ledger| ledger.objects_bytes),
+            row("chunks", |ledger| ledger.chunks, |ledger| ledger.chunks_bytes),
             row(
                 "rejected_lines",
                 |ledger| ledger.rejected_lines,

@@ -22,12 +22,7 @@ pub(super) struct Watch {
 impl Watch {
     /// One sample per interval.
     pub(super) fn new(every: Duration) -> Self {
-        Self {
-            begin: Instant::now(),
-            every,
-            oldest: 1,
-            samples: Vec::new(),
-        }
+        Self { begin: Instant::now(), every, oldest: 1, samples: Vec::new() }
     }
 
     /// Runs some work and takes samples meanwhile. Fails if a program ends.

@@ -62,11 +62,7 @@ async fn needed(
         simulation.finish().await;
         let ended = simulation.check().await;
         let steps = simulation.log.join("\n");
-        assert_eq!(
-            ended.is_ok(),
-            right,
-            "without {without:?}: {ended:?}\n{steps}"
-        );
+        assert_eq!(ended.is_ok(), right, "without {without:?}: {ended:?}\n{steps}");
     }
 }
 

@@ -40,17 +40,9 @@ pub(crate) type Row = (String, i64);
 impl File {
     /// A file whose lines have one id: `["AB", "A"]` is a chunk of two lines and one of one line.
     pub(crate) fn of_one_id(chunks: &[&str]) -> Self {
-        let line = |content| Line {
-            id: 1,
-            content,
-            version: 0,
-        };
-        let chunks = chunks
-            .iter()
-            .map(|contents| contents.chars().map(line).collect());
-        Self {
-            chunks: chunks.collect(),
-        }
+        let line = |content| Line { id: 1, content, version: 0 };
+        let chunks = chunks.iter().map(|contents| contents.chars().map(line).collect());
+        Self { chunks: chunks.collect() }
     }
 
     /// A file of lines with some of these contents.
@@ -62,11 +54,7 @@ impl File {
             } else {
                 contents[random.random_range(0..contents.len())]
             },
-            version: if versions {
-                random.random_range(1..=2)
-            } else {
-                0
-            },
+            version: if versions { random.random_range(1..=2) } else { 0 },
         };
         let chunks = (0..random.random_range(1..=4)).map(|_| {
             let lines = random.random_range(1..=2);
@@ -86,12 +74,7 @@ impl File {
         for chunk in &self.chunks {
             let lines: String = chunk.iter().map(|line| render(line) + "\n").collect();
             let end = start + lines.len() as u64;
-            parts.push(Part {
-                start,
-                end,
-                first_line,
-                body: lines.into(),
-            });
+            parts.push(Part { start, end, first_line, body: lines.into() });
             start = end;
             first_line += u32::try_from(chunk.len()).unwrap();
         }

@@ -83,10 +83,7 @@ impl Dedup for NonAtomic {
     }
 
     async fn begin(&self, epoch: &EpochId) -> Result<(), Error> {
-        *self.held() = Held {
-            epoch: Some(*epoch),
-            ..Held::default()
-        };
+        *self.held() = Held { epoch: Some(*epoch), ..Held::default() };
         Ok(())
     }
 

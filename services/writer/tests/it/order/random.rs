@@ -66,12 +66,7 @@ async fn without_a_new_epoch_after_a_refusal_random_schedules_fail() {
 
 #[tokio::test]
 async fn without_an_atomic_claim_random_schedules_fail() {
-    fails(
-        Rule::Atomic,
-        Store::NonAtomic(NonAtomic::default().into()),
-        2_000,
-    )
-    .await;
+    fails(Rule::Atomic, Store::NonAtomic(NonAtomic::default().into()), 2_000).await;
 }
 
 async fn all_right(servers: &Servers, first: u64, runs: u64) {
@@ -92,10 +87,7 @@ async fn fails(without: Rule, store: Store, runs: u64) {
     let (mut seed, runs) = (0, setting("ORDER_RUNS").unwrap_or(runs));
     while run(&servers, seed, Some(without)).await.is_ok() {
         seed += 1;
-        assert!(
-            seed < runs,
-            "{runs} schedules passed without the rule {without:?}"
-        );
+        assert!(seed < runs, "{runs} schedules passed without the rule {without:?}");
     }
     eprintln!("without {without:?}: seed {seed}");
 }
@@ -110,11 +102,7 @@ async fn run(servers: &Servers, seed: u64, without: Option<Rule>) -> Result<(), 
     let versions = random.random_bool(0.2);
     let ids = random.random_range(1..=2);
     let refuses = seed.is_multiple_of(3);
-    let contents: &[char] = if refuses {
-        &['A', 'B', REFUSED]
-    } else {
-        &['A', 'B']
-    };
+    let contents: &[char] = if refuses { &['A', 'B', REFUSED] } else { &['A', 'B'] };
     let files = 0..random.random_range(1..=3);
     let files = files.map(|_| File::random(&mut random, ids, versions, contents));
     let files = files.collect();
@@ -132,11 +120,7 @@ async fn run(servers: &Servers, seed: u64, without: Option<Rule>) -> Result<(), 
     let ended = schedule.run().await;
     ended.map_err(|wrong| {
         let Schedule { simulation, .. } = &schedule;
-        format!(
-            "{wrong}\nfiles {:#?}\n{}",
-            simulation.files,
-            simulation.log.join("\n")
-        )
+        format!("{wrong}\nfiles {:#?}\n{}", simulation.files, simulation.log.join("\n"))
     })
 }
 
@@ -193,10 +177,7 @@ impl Schedule<'_> {
                 self.simulation.register(file).await;
             }
             3..6 => {
-                let limit = self
-                    .random
-                    .random_bool(0.1)
-                    .then(|| self.random.random_range(0..3));
+                let limit = self.random.random_bool(0.1).then(|| self.random.random_range(0..3));
                 self.simulation.read(limit).await;
             }
             6..9 => self.simulation.settle().await,

@@ -63,8 +63,7 @@ impl Simulation<'_> {
         let dead = suspicion == SuspectAction::DeadLetter;
         if dead {
             let (part, file) = (message.part, message.file);
-            self.log
-                .push(format!("chunk {part} of file {file} is dead-lettered"));
+            self.log.push(format!("chunk {part} of file {file} is dead-lettered"));
         } else {
             self.queue.push(message);
         }

@@ -53,11 +53,7 @@ pub(crate) struct WithoutRule {
 
 impl WithoutRule {
     pub(crate) fn new(inner: Arc<dyn Dedup>, without: Rule) -> Self {
-        Self {
-            inner,
-            without,
-            claims: AtomicI64::new(1),
-        }
+        Self { inner, without, claims: AtomicI64::new(1) }
     }
 
     /// The claims with ranks above those of all entries, so that none is superseded.

@@ -16,14 +16,7 @@ use super::{
 };
 
 /// The tables that a backup of the database holds.
-const TABLES: [&str; 6] = [
-    "objects",
-    "chunks",
-    "rejected_lines",
-    "epoch",
-    "products",
-    "notes",
-];
+const TABLES: [&str; 6] = ["objects", "chunks", "rejected_lines", "epoch", "products", "notes"];
 
 /// A database and a dedup store.
 pub(crate) struct Servers {
@@ -97,11 +90,7 @@ impl Servers {
             "CREATE TABLE notes (id BIGINT PRIMARY KEY, text TEXT NOT NULL, version BIGINT NOT NULL,
              fingerprint {binary} NOT NULL, position BIGINT NOT NULL, updated_at {time} NOT NULL)"
         );
-        let servers = Self {
-            ledger: Ledger::new(db, noon),
-            store,
-            _database: database,
-        };
+        let servers = Self { ledger: Ledger::new(db, noon), store, _database: database };
         servers.sql(&notes).await;
         for (table, column) in [("products", "title"), ("notes", "text")] {
             servers.refuse(table, column).await;
@@ -151,8 +140,7 @@ impl Servers {
         });
         self.sql(&copies.concat()).await;
         if !hide_restart {
-            self.sql("UPDATE epoch SET server_started_at = 'before the restore'")
-                .await;
+            self.sql("UPDATE epoch SET server_started_at = 'before the restore'").await;
         }
     }
 

@@ -26,10 +26,7 @@ pub(crate) const WRITERS: usize = 3;
 const ROOT: &str = "file:///files";
 const FETCHER: &str = "fetcher";
 const LEASE_TERM: Duration = Duration::from_hours(1);
-const ONE_OBJECT: LeaseLimits = LeaseLimits {
-    objects: 1,
-    bytes: 0,
-};
+const ONE_OBJECT: LeaseLimits = LeaseLimits { objects: 1, bytes: 0 };
 
 pub(crate) struct Simulation<'a> {
     pub(super) servers: &'a Servers,
@@ -114,10 +111,7 @@ impl<'a> Simulation<'a> {
     pub(crate) async fn read(&mut self, limit: Option<usize>) -> bool {
         let ledger = &self.servers.ledger;
         let roots = [ROOT.to_owned()];
-        let leased = ledger
-            .lease(FETCHER, &roots, LEASE_TERM, ONE_OBJECT)
-            .await
-            .unwrap();
+        let leased = ledger.lease(FETCHER, &roots, LEASE_TERM, ONE_OBJECT).await.unwrap();
         let Some(object) = leased.into_iter().next() else {
             return false;
         };
@@ -126,9 +120,8 @@ impl<'a> Simulation<'a> {
         let total = object.total_bytes.map(i64::cast_unsigned);
         let gaps = ledger.gaps(id, total).await.unwrap();
         let file: usize = object.key.parse().unwrap();
-        self.log.push(format!(
-            "read file {file} as object {id}, up to {limit:?}, settled {settled}"
-        ));
+        self.log
+            .push(format!("read file {file} as object {id}, up to {limit:?}, settled {settled}"));
         let parts = self.files[file].parts(self.render);
         let bytes = parts.last().unwrap().end;
         let missing = parts.into_iter().enumerate().filter(|(_, part)| {
@@ -156,11 +149,7 @@ impl<'a> Simulation<'a> {
             ledger.release(&[id], FETCHER).await.unwrap();
         } else {
             let lines = self.files[file].lines();
-            let outcome = ReadOutcome::Complete {
-                bytes,
-                lines,
-                error: None,
-            };
+            let outcome = ReadOutcome::Complete { bytes, lines, error: None };
             let finished = ledger.finish(&[(id, outcome)], FETCHER).await;
             assert_eq!(finished.unwrap(), 1);
         }
@@ -213,8 +202,7 @@ impl<'a> Simulation<'a> {
         one.advance(self.servers, &self.dataset, self.without).await;
         self.undo_forget().await;
         let after = self.writers[writer].stage();
-        self.log
-            .push(format!("writer {writer}: {before} to {after}"));
+        self.log.push(format!("writer {writer}: {before} to {after}"));
     }
 
     /// A writer receives a chunk of a file and claims it, in a new epoch where needed.
@@ -278,8 +266,7 @@ impl<'a> Simulation<'a> {
 
     /// The messages in flight of a writer are redelivered to others.
     pub(crate) fn duplicate(&mut self, writer: usize) {
-        self.log
-            .push(format!("the messages of writer {writer} are redelivered"));
+        self.log.push(format!("the messages of writer {writer} are redelivered"));
         let messages = self.writers[writer].messages.clone();
         self.queue.extend(messages);
     }
@@ -392,8 +379,5 @@ fn note(line: &Line) -> String {
     if line.content == BROKEN {
         return "not json".to_owned();
     }
-    format!(
-        r#"{{"id":{},"text":"{}","version":{}}}"#,
-        line.id, line.content, line.version
-    )
+    format!(r#"{{"id":{},"text":"{}","version":{}}}"#, line.id, line.content, line.version)
 }

@@ -190,10 +190,7 @@ impl Writer {
             let mut latest: BTreeMap<Key, ParsedRecord> = BTreeMap::new();
             for record in self.parsed(dataset).into_iter().flat_map(|one| one.records) {
                 let key = record.row.key.clone();
-                if latest
-                    .get(&key)
-                    .is_none_or(|other| other.rank() < record.rank())
-                {
+                if latest.get(&key).is_none_or(|other| other.rank() < record.rank()) {
                     latest.insert(key, record);
                 }
             }
@@ -207,11 +204,7 @@ impl Writer {
             if refused.is_empty() {
                 break;
             }
-            for RefusedRow {
-                position,
-                rejection,
-            } in refused
-            {
+            for RefusedRow { position, rejection } in refused {
                 let of_object = self.refused.entry(position.object()).or_default();
                 of_object.insert(position.line(), rejection);
             }
@@ -227,8 +220,7 @@ impl Writer {
     }
 
     fn discard(&mut self, stale: &[ChunkEntry]) {
-        self.messages
-            .retain(|message| !stale.contains(&parse::entry(&message.chunk)));
+        self.messages.retain(|message| !stale.contains(&parse::entry(&message.chunk)));
     }
 
     async fn current(&mut self, without: Option<Rule>) -> Epoch {

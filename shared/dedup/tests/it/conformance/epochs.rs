@@ -33,9 +33,7 @@ pub(crate) async fn new_epoch_begins_empty(writers: &Writers) {
 }
 
 pub(crate) async fn forgotten_epochs_are_gone_and_the_current_one_stays(writers: &Writers) {
-    let claims: Vec<Claim> = (0..3_000)
-        .map(|id| claim(Key::Int(id * 64), b'a', 1, 1))
-        .collect();
+    let claims: Vec<Claim> = (0..3_000).map(|id| claim(Key::Int(id * 64), b'a', 1, 1)).collect();
     let mut epochs = Vec::new();
     for _ in 0..3 {
         let epoch = writers.begin().await;

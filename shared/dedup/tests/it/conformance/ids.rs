@@ -13,25 +13,8 @@ use rand::seq::SliceRandom;
 use super::{SUPERSEDED, Writers, claim, judged, object};
 
 pub(crate) async fn integer_ids_of_any_size_are_distinct(writers: &Writers) {
-    let edges = [
-        i64::MIN,
-        -129,
-        -64,
-        0,
-        64,
-        128,
-        1 << 31,
-        1 << 53,
-        i64::MAX - 2,
-    ];
-    assert_distinct(
-        writers,
-        edges
-            .iter()
-            .flat_map(|id| [*id, id + 1, id + 2])
-            .map(Key::Int),
-    )
-    .await;
+    let edges = [i64::MIN, -129, -64, 0, 64, 128, 1 << 31, 1 << 53, i64::MAX - 2];
+    assert_distinct(writers, edges.iter().flat_map(|id| [*id, id + 1, id + 2]).map(Key::Int)).await;
 }
 
 pub(crate) async fn text_ids_of_any_content_are_distinct(writers: &Writers) {
@@ -60,11 +43,7 @@ pub(crate) async fn text_ids_of_any_content_are_distinct(writers: &Writers) {
         "日本語",
         "\u{10ffff}",
     ];
-    let long = [
-        "x".repeat(1024),
-        "x".repeat(1023),
-        format!("{}y", "x".repeat(1023)),
-    ];
+    let long = ["x".repeat(1024), "x".repeat(1023), format!("{}y", "x".repeat(1023))];
     let ids = ids.iter().map(|id| (*id).to_owned()).chain(long);
     assert_distinct(writers, ids.map(Key::Text)).await;
 }
@@ -82,16 +61,9 @@ async fn assert_distinct(writers: &Writers, keys: impl Iterator<Item = Key>) {
 
 pub(crate) async fn datasets_do_not_mix(writers: &Writers) {
     let epoch = writers.begin().await;
-    let claims = [
-        claim(Key::Int(1), b'a', 1, 1),
-        claim(Key::Text("1".into()), b'a', 1, 1),
-    ];
+    let claims = [claim(Key::Int(1), b'a', 1, 1), claim(Key::Text("1".into()), b'a', 1, 1)];
     for dataset in ["products", "product", "products:1", "Products", ""] {
-        let claimed = writers
-            .one()
-            .claim(&epoch, object(9), dataset, &claims)
-            .await
-            .unwrap();
+        let claimed = writers.one().claim(&epoch, object(9), dataset, &claims).await.unwrap();
         let fresh = Claimed::Verdicts(vec![WriteIfChanged; 2]);
         assert_eq!(claimed, fresh, "{dataset}");
     }
@@ -109,11 +81,8 @@ pub(crate) async fn verdicts_come_in_the_order_of_many_claims(writers: &Writers)
     };
     let mut ids: Vec<u32> = (0..10_000).collect();
     ids.shuffle(&mut rand::rng());
-    let seen: Vec<Claim> = ids
-        .iter()
-        .filter(|id| **id % 4 != 0)
-        .map(|id| of(*id, b'a', 2))
-        .collect();
+    let seen: Vec<Claim> =
+        ids.iter().filter(|id| **id % 4 != 0).map(|id| of(*id, b'a', 2)).collect();
     judged(writers.one(), &epoch, 0, &seen).await;
 
     ids.shuffle(&mut rand::rng());
@@ -127,10 +96,7 @@ pub(crate) async fn verdicts_come_in_the_order_of_many_claims(writers: &Writers)
         })
         .unzip();
     let verdicts = judged(writers.one(), &epoch, 3, &claims).await;
-    assert!(
-        verdicts == expected,
-        "verdicts are not those of their claims"
-    );
+    assert!(verdicts == expected, "verdicts are not those of their claims");
 }
 
 pub(crate) async fn empty_claim_has_no_verdicts(writers: &Writers) {
@@ -146,10 +112,8 @@ pub(crate) async fn claims_of_concurrent_writers_are_atomic(writers: &Writers) {
         claiming.push(tokio::spawn(async move {
             let mut ids: Vec<i64> = (0..500).map(|id| id * 5).collect();
             ids.shuffle(&mut rand::rng());
-            let claims: Vec<Claim> = ids
-                .iter()
-                .map(|id| claim(Key::Int(*id), b'a', 1, line))
-                .collect();
+            let claims: Vec<Claim> =
+                ids.iter().map(|id| claim(Key::Int(*id), b'a', 1, line)).collect();
             judged(&*writer, &epoch, 0, &claims).await
         }));
     }

@@ -103,11 +103,7 @@ pub(crate) async fn verdicts(
     trusted: i64,
     claims: &[Claim],
 ) -> Vec<Verdict> {
-    match dedup
-        .claim(epoch, object(trusted), "products", claims)
-        .await
-        .unwrap()
-    {
+    match dedup.claim(epoch, object(trusted), "products", claims).await.unwrap() {
         Claimed::Verdicts(verdicts) => verdicts,
         Claimed::Lost => panic!("the epoch is lost"),
     }
@@ -115,11 +111,7 @@ pub(crate) async fn verdicts(
 
 pub(crate) async fn is_lost(dedup: &dyn Dedup, epoch: &EpochId) -> bool {
     let claims = [claim(Key::Int(1), b'a', 1, 1)];
-    dedup
-        .claim(epoch, object(0), "products", &claims)
-        .await
-        .unwrap()
-        == Claimed::Lost
+    dedup.claim(epoch, object(0), "products", &claims).await.unwrap() == Claimed::Lost
 }
 
 pub(crate) fn object(number: i64) -> ObjectId {
@@ -134,9 +126,6 @@ pub(crate) fn versioned(key: Key, content: u8, version: i64, number: i64, line: 
     Claim {
         key,
         fingerprint: Fingerprint::from([content; 16]),
-        rank: Rank {
-            version,
-            position: Position::new(object(number), line),
-        },
+        rank: Rank { version, position: Position::new(object(number), line) },
     }
 }

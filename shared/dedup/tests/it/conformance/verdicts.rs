@@ -48,12 +48,8 @@ pub(crate) async fn superseded_names_the_line_above_down_to_the_last_bit(writers
         let claim =
             |id, content, object, line| versioned(Key::Int(id), content, version, object, line);
         // 1 is written, 2 unchanged, which is stored in another form, and 3 is in another bucket.
-        judge(vec![
-            claim(1, b'a', LAST, u32::MAX),
-            claim(2, b'a', 7, 1),
-            claim(300, b'a', 8, 0),
-        ])
-        .await;
+        judge(vec![claim(1, b'a', LAST, u32::MAX), claim(2, b'a', 7, 1), claim(300, b'a', 8, 0)])
+            .await;
         judge(vec![claim(2, b'a', 7, 2)]).await;
         let above = |number, line| Verdict::Superseded(Position::new(object(number), line));
         let claims = vec![
@@ -62,12 +58,7 @@ pub(crate) async fn superseded_names_the_line_above_down_to_the_last_bit(writers
             claim(4, b'b', 1, 1),
             claim(1, b'b', LAST, u32::MAX - 1),
         ];
-        let expected = [
-            above(8, 0),
-            above(7, 2),
-            WriteIfChanged,
-            above(LAST, u32::MAX),
-        ];
+        let expected = [above(8, 0), above(7, 2), WriteIfChanged, above(LAST, u32::MAX)];
         assert_eq!(judge(claims).await, expected, "version {version}");
     }
 }

@@ -34,10 +34,8 @@ pub(super) async fn upsert(
     now: DateTime<Utc>,
     rewrite: bool,
 ) -> Result<Upserted, Error> {
-    let mut upserted = Upserted {
-        written: vec![Written::default(); chunks.len()],
-        ..Upserted::default()
-    };
+    let mut upserted =
+        Upserted { written: vec![Written::default(); chunks.len()], ..Upserted::default() };
     let mut rows: Vec<(usize, UpsertRow)> = Vec::with_capacity(chunks.iter().map(Vec::len).sum());
     for (chunk, rows_of_chunk) in chunks.into_iter().enumerate() {
         rows.extend(rows_of_chunk.into_iter().map(|row| (chunk, row)));
@@ -77,8 +75,7 @@ struct SentRow {
 /// The columns of a dataset's table: those of the record, then Jetline's.
 pub(super) fn columns(table: &Table) -> Vec<&'static str> {
     let own = table.columns.iter().map(|column| column.name);
-    own.chain(["fingerprint", "position", "updated_at"])
-        .collect()
+    own.chain(["fingerprint", "position", "updated_at"]).collect()
 }
 
 /// A row's rank as an SQL expression; `of` is a table or an alias.

@@ -65,13 +65,7 @@ pub(crate) async fn attempt(
         let (_, values) = arrays(table, write, now);
         let types: Vec<Types> = query(tx, "pass rows", &rows_as_setting(table), values).await?;
         let types = types.into_iter().next().map_or(Vec::new(), |row| row.types);
-        execute(
-            tx,
-            "write rows one by one",
-            &statement(table, &types, rewrite),
-            [],
-        )
-        .await?;
+        execute(tx, "write rows one by one", &statement(table, &types, rewrite), []).await?;
         let found: Vec<AttemptRow> =
             query(tx, "read what was not written", NOT_WRITTEN, []).await?;
         for row in found {
@@ -89,12 +83,7 @@ pub(crate) async fn attempt(
 
 /// Stores rows in a setting, as JSON, until the end of the transaction; returns the types of the record's columns.
 fn rows_as_setting(table: &Table) -> String {
-    let Columns {
-        unnested,
-        selected,
-        arrays,
-        ..
-    } = postgres::columns(table);
+    let Columns { unnested, selected, arrays, .. } = postgres::columns(table);
     format!(
         "SELECT set_config('jetline.rows',
                  (SELECT json_agg(r) FROM (SELECT {selected} FROM (SELECT {unnested}) n) r)::text, true)

@@ -69,9 +69,7 @@ async fn look_up(
     table: &Table,
     keys: &[&Key],
 ) -> Result<Vec<Option<StoredRow>>, Error> {
-    let version = table
-        .version
-        .map_or("0::bigint".to_owned(), |version| format!("\"{version}\""));
+    let version = table.version.map_or("0::bigint".to_owned(), |version| format!("\"{version}\""));
     let sql = format!(
         "SELECT \"{id}\" AS id, \"fingerprint\", \"position\", {version} AS version
          FROM \"{name}\" WHERE \"{id}\" = ANY($1)",
@@ -82,9 +80,8 @@ async fn look_up(
     let found: Vec<UntypedRow> = query(tx, "read rows", &sql, [ids]).await?;
     let mut stored: Vec<Option<StoredRow>> = keys.iter().map(|_| None).collect();
     for row in found {
-        let (key, row) = row
-            .with_key(table.id_type)
-            .map_err(|error| Error::classify("read rows", error))?;
+        let (key, row) =
+            row.with_key(table.id_type).map_err(|error| Error::classify("read rows", error))?;
         if let Ok(place) = keys.binary_search(&&key) {
             stored[place] = Some(row);
         }
@@ -111,10 +108,8 @@ async fn insert(
     let (sent, values) = arrays(table, rows, now);
     let sql = statement(table, "", rewrite);
     let done: Vec<Done> = query(tx, "upsert records", &sql, values).await?;
-    let mut sent: HashMap<i64, (usize, SentRow)> = sent
-        .into_iter()
-        .map(|(chunk, sent)| (sent.position.get(), (chunk, sent)))
-        .collect();
+    let mut sent: HashMap<i64, (usize, SentRow)> =
+        sent.into_iter().map(|(chunk, sent)| (sent.position.get(), (chunk, sent))).collect();
     for done in done {
         let mut note = |positions: Option<Vec<i64>>, count: fn(&mut Written) -> &mut u64| {
             for position in positions.into_iter().flatten() {
@@ -164,9 +159,7 @@ pub(super) async fn insert_nothing(
 ) -> Result<(), Error> {
     let (_, values) = arrays(table, vec![(0, row)], now);
     let sql = statement(table, "WHERE false", false);
-    query::<Done>(tx, "upsert records", &sql, values)
-        .await
-        .map(drop)
+    query::<Done>(tx, "upsert records", &sql, values).await.map(drop)
 }
 
 /// The parameters of [`statement`]: the time, then the columns. An array value of sea-orm cannot hold NULL, so that a
@@ -189,11 +182,7 @@ pub(super) fn arrays(
             column.push(value);
         }
         let (key, version) = (row.key, row.version);
-        let of_row = SentRow {
-            key,
-            version,
-            position,
-        };
+        let of_row = SentRow { key, version, position };
         sent.push((chunk, of_row));
     }
     let mut values = vec![now.into(), array(fingerprints), array(positions)];
@@ -270,12 +259,7 @@ pub(super) fn columns(table: &Table) -> Columns {
 /// `unnest` is in the select list, where PostgreSQL iterates over all arrays in parallel; in a `FROM` it would first
 /// copy each of them to a tuplestore. Nothing in the plan sorts or joins, so that the order is kept.
 fn statement(table: &Table, condition: &str, rewrite: bool) -> String {
-    let Columns {
-        unnested,
-        selected,
-        into,
-        ..
-    } = columns(table);
+    let Columns { unnested, selected, into, .. } = columns(table);
     format!(
         "WITH new AS (
              INSERT INTO \"{name}\" ({into}) SELECT {selected} FROM (SELECT {unnested}) n {condition}

@@ -65,17 +65,14 @@ async fn read(
              FROM \"{name}\" WHERE \"{id}\" IN ({keys})",
             id = table.id,
             name = table.name,
-            version = table
-                .version
-                .map_or("0".to_owned(), |column| format!("\"{column}\"")),
+            version = table.version.map_or("0".to_owned(), |column| format!("\"{column}\"")),
             keys = parameters(batch.len()),
         );
         let keys = batch.iter().map(|key| key.clone().into());
         let found: Vec<UntypedRow> = query(tx, "read rows", &sql, keys).await?;
         for row in found {
-            let (key, row) = row
-                .with_key(table.id_type)
-                .map_err(|error| Error::classify("read rows", error))?;
+            let (key, row) =
+                row.with_key(table.id_type).map_err(|error| Error::classify("read rows", error))?;
             stored.insert(key, row);
         }
     }
@@ -134,16 +131,12 @@ pub(super) async fn insert_nothing(
 ) -> Result<(), Error> {
     let of_row = parameters(columns(table).len());
     let sql = statement(table, &format!("SELECT {of_row} WHERE false"), false);
-    execute(tx, "upsert records", &sql, values(row, now))
-        .await
-        .map(drop)
+    execute(tx, "upsert records", &sql, values(row, now)).await.map(drop)
 }
 
 /// Writes the rows of a `VALUES` or `SELECT`; the parameters of each row are those of [`values`].
 fn statement(table: &Table, rows: &str, rewrite: bool) -> String {
-    let names = columns(table)
-        .into_iter()
-        .map(|column| format!("\"{column}\""));
+    let names = columns(table).into_iter().map(|column| format!("\"{column}\""));
     format!(
         "INSERT INTO \"{}\" ({}) {rows} {}",
         table.name,
@@ -153,11 +146,8 @@ fn statement(table: &Table, rows: &str, rewrite: bool) -> String {
 }
 
 fn values(new: UpsertRow, now: DateTime<Utc>) -> impl Iterator<Item = Value> {
-    let ours: [Value; 3] = [
-        new.row.fingerprint.as_bytes().to_vec().into(),
-        new.position.get().into(),
-        now.into(),
-    ];
+    let ours: [Value; 3] =
+        [new.row.fingerprint.as_bytes().to_vec().into(), new.position.get().into(), now.into()];
     new.row.values.into_iter().chain(ours)
 }
 

@@ -61,8 +61,7 @@ impl Batch {
                 let (name, _) = word(rest);
                 let sql = self.prepared.get(name).cloned();
                 // PREPARE, the statement, has made it.
-                self.portals
-                    .insert(first.to_vec(), sql.unwrap_or_else(|| text(name)));
+                self.portals.insert(first.to_vec(), sql.unwrap_or_else(|| text(name)));
             }
             b'E' => {
                 let sql = self.portals.get(first).cloned();

@@ -51,10 +51,7 @@ impl Peer {
     pub(super) fn new(stream: TcpStream) -> Self {
         // An error only means that small messages are delayed.
         let _ = stream.set_nodelay(true);
-        Self {
-            stream,
-            unread: BytesMut::new(),
-        }
+        Self { stream, unread: BytesMut::new() }
     }
 
     /// The next message, or `None` when the peer has closed.
@@ -127,10 +124,7 @@ impl Peer {
             return Err(invalid("no message is that short"));
         }
         if length > MAX_BUFFERED {
-            return Err(io::Error::new(
-                ErrorKind::FileTooLarge,
-                "the message is too long",
-            ));
+            return Err(io::Error::new(ErrorKind::FileTooLarge, "the message is too long"));
         }
         Ok(Some(length))
     }
@@ -145,12 +139,7 @@ impl Peer {
 pub(super) fn fatal(message: &str) -> Bytes {
     let mut fields = BytesMut::new();
     // 54000: program limit exceeded.
-    for (kind, text) in [
-        (b'S', "FATAL"),
-        (b'V', "FATAL"),
-        (b'C', "54000"),
-        (b'M', message),
-    ] {
+    for (kind, text) in [(b'S', "FATAL"), (b'V', "FATAL"), (b'C', "54000"), (b'M', message)] {
         fields.put_u8(kind);
         fields.put_slice(text.as_bytes());
         fields.put_u8(0);

@@ -35,14 +35,8 @@ impl From<io::Error> for End {
 
 /// Relays until a peer disconnects or the connection is reset.
 pub(super) async fn run(number: u64, client: Peer, server: Peer, watch: &dyn StatementHook) {
-    let mut relay = Relay {
-        number,
-        client,
-        server,
-        watch,
-        batch: Batch::default(),
-        flushed: Vec::new(),
-    };
+    let mut relay =
+        Relay { number, client, server, watch, batch: Batch::default(), flushed: Vec::new() };
     let end = relay.run().await;
     match end {
         End::Gone => {}
