@@ -56,7 +56,7 @@ pub(crate) struct Authenticator {
 enum Authentication {
     Accepted,
     Rejected,
-    /// Too many verifications are pending, whoever the client is.
+    /// Too many verifications are pending, for all clients together.
     Overloaded,
 }
 

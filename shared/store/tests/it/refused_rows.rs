@@ -112,6 +112,21 @@ async fn row_that_is_refused_in_any_way_is_found_and_everything_is_rolled_back()
     }
 }
 
+/// Together they would exceed the longest value of PostgreSQL.
+#[tokio::test]
+async fn long_messages_are_cut() {
+    let (base, _) = postgres().await.with_objects(1).await;
+    base.run(
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN RAISE ''%'', repeat(''x'', 1000000); END';
+         CREATE TRIGGER no BEFORE INSERT ON products FOR EACH ROW EXECUTE FUNCTION no()",
+    )
+    .await;
+    let found = refused(&base, &["no"; 300]).await.unwrap();
+    assert_eq!(found.len(), 300);
+    assert!(found.iter().all(|(_, _, message)| message.len() <= 1 << 10));
+}
+
 #[tokio::test]
 async fn full_disk_fails_the_search_and_is_caused_by_no_row() {
     let (base, _) = postgres().await.with_objects(1).await;

@@ -15,6 +15,9 @@ use crate::{
     error::{UNAVAILABLE_CLASSES, UNAVAILABLE_CODES},
 };
 
+/// Maximum length of a message that is returned: more than a rejected line stores.
+const MESSAGE_CHARS: usize = 2 << 10;
+
 /// The result of writing rows one by one.
 #[derive(Debug, Default)]
 pub(crate) struct Attempt {
@@ -138,7 +141,7 @@ fn statement(table: &Table, types: &[String], rewrite: bool) -> String {
                      END IF;
                      positions := array_append(positions, new_row.\"position\");
                      codes := array_append(codes, code);
-                     messages := array_append(messages, message);
+                     messages := array_append(messages, left(message, {MESSAGE_CHARS}));
                  END;
              END LOOP;
              PERFORM set_config('jetline.not_written', jsonb_build_object('any_written', any_written,
