@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, Key, Mode, ObjectId, Position, Rejection};
+use jetline_records::{Dataset, Key, Mode, ObjectId, Rejection};
 use jetline_runtime::{
     metrics::{CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES, LINES, REJECTS},
     telemetry::{Span, SpanKind},
 };
-use jetline_store::{ChunkEntry, ChunkOutcome, Counts, RefusedRow, UpsertRow};
+use jetline_store::{
+    ChunkEntry, ChunkOutcome, Counts, RefusedRow, RejectLines, RejectedLine, UpsertRow,
+};
 
 use crate::parse::{self, Parsed};
 
@@ -16,6 +18,8 @@ use crate::parse::{self, Parsed};
 pub struct Batch<'a> {
     pub(crate) dataset: &'a Dataset,
     pub(crate) chunks: Vec<BatchChunk>,
+    /// Whether a commit failed that may have a row that the database refuses.
+    pub(crate) was_refused: bool,
     ended: Vec<(ChunkEntry, Outcome)>,
 }
 
@@ -26,14 +30,6 @@ pub(crate) struct BatchChunk {
 }
 
 impl BatchChunk {
-    /// Parses the chunk again; lines that the database refused become rejected lines.
-    fn reject(&mut self, refused: BTreeMap<u32, Rejection>, dataset: &Dataset) {
-        if !refused.is_empty() {
-            self.refused.extend(refused);
-            self.parsed = parse::parse(&self.chunk, dataset, &self.refused);
-        }
-    }
-
     /// Parses the chunk again if a claim took its records and they were not committed.
     fn reparse_if_consumed(&mut self, dataset: &Dataset) {
         if self.parsed.is_consumed {
@@ -59,7 +55,7 @@ impl BatchChunk {
 
 impl<'a> Batch<'a> {
     pub(crate) fn new(dataset: &'a Dataset) -> Self {
-        Self { dataset, chunks: Vec::new(), ended: Vec::new() }
+        Self { dataset, chunks: Vec::new(), was_refused: false, ended: Vec::new() }
     }
 
     /// Adds a chunk, unless the batch has it: delivered twice, it is committed once.
@@ -102,12 +98,15 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The row with the highest rank of each id over all chunks; of all ids, or of some.
-    pub(crate) fn latest(&self, mode: Mode, of: impl Fn(&Key) -> bool) -> Vec<UpsertRow> {
-        let mut latest: HashMap<Key, UpsertRow> = HashMap::new();
-        for new in self.chunks.iter().flat_map(|chunk| chunk.rows(mode, &of)) {
-            let rank = |upsert: &UpsertRow| (upsert.row.version, upsert.position);
-            match latest.entry(new.row.key.clone()) {
+    /// The row with the highest rank of each id over all chunks, with the index of its chunk; of all ids, or of some.
+    pub(crate) fn latest(&self, mode: Mode, of: impl Fn(&Key) -> bool) -> Vec<(usize, UpsertRow)> {
+        let mut latest: HashMap<Key, (usize, UpsertRow)> = HashMap::new();
+        let rows = self.chunks.iter().enumerate();
+        let rows =
+            rows.flat_map(|(index, chunk)| chunk.rows(mode, &of).map(move |row| (index, row)));
+        for new in rows {
+            let rank = |(_, upsert): &(usize, UpsertRow)| (upsert.row.version, upsert.position);
+            match latest.entry(new.1.row.key.clone()) {
                 Entry::Vacant(first) => drop(first.insert(new)),
                 Entry::Occupied(mut other) if rank(&new) > rank(other.get()) => {
                     other.insert(new);
@@ -120,23 +119,25 @@ impl<'a> Batch<'a> {
 
     /// Rejects rows that the database refused; the lines that they had superseded replace them. Returns their ids.
     pub(crate) fn reject(&mut self, refused: Vec<RefusedRow>) -> HashSet<Key> {
-        let mut by_chunk: HashMap<usize, BTreeMap<u32, Rejection>> = HashMap::new();
-        let mut refused: HashMap<Position, Rejection> =
-            refused.into_iter().map(|refused| (refused.position, refused.rejection)).collect();
-        let mut keys = HashSet::new();
-        for (number, chunk) in self.chunks.iter().enumerate() {
-            for record in &chunk.parsed.records {
-                if let Some(rejection) = refused.remove(&record.position) {
-                    keys.insert(record.row.key.clone());
-                    let of_chunk = by_chunk.entry(number).or_default();
-                    of_chunk.insert(record.position.line(), rejection);
-                }
+        let mut ids = HashSet::with_capacity(refused.len());
+        let mut changed = HashSet::new();
+        for RefusedRow { key, position, rejection } in refused {
+            ids.insert(key);
+            let chunks =
+                self.chunks.iter_mut().enumerate().filter(|(_, BatchChunk { chunk, .. })| {
+                    chunk.object == position.object() && chunk.first_line <= position.line()
+                });
+            if let Some((index, chunk)) = chunks.max_by_key(|(_, chunk)| chunk.chunk.first_line) {
+                chunk.refused.insert(position.line(), rejection);
+                changed.insert(index);
             }
         }
-        for (number, refused) in by_chunk {
-            self.chunks[number].reject(refused, self.dataset);
+        for (index, chunk) in self.chunks.iter_mut().enumerate() {
+            if chunk.parsed.is_consumed || changed.contains(&index) {
+                chunk.parsed = parse::parse(&chunk.chunk, self.dataset, &chunk.refused);
+            }
         }
-        keys
+        ids
     }
 
     pub(crate) fn queue_chunks(&self) -> impl Iterator<Item = &Chunk> {
@@ -189,6 +190,26 @@ impl<'a> Batch<'a> {
     /// The chunks that were removed from the batch since the last call, and their outcomes.
     pub(crate) fn take_ended(&mut self) -> Vec<(ChunkEntry, Outcome)> {
         std::mem::take(&mut self.ended)
+    }
+}
+
+/// Rejects lines of a batch while it is committed.
+pub(crate) struct Rejecting<'a, 'b> {
+    pub(crate) batch: &'a mut Batch<'b>,
+    pub(crate) mode: Mode,
+    /// Whether a line was rejected.
+    pub(crate) any: bool,
+}
+
+impl RejectLines for Rejecting<'_, '_> {
+    fn reject(&mut self, refused: Vec<RefusedRow>) -> Vec<(usize, UpsertRow)> {
+        self.any = true;
+        let ids = self.batch.reject(refused);
+        self.batch.latest(self.mode, |id| ids.contains(id))
+    }
+
+    fn rejected(&self, chunk: usize) -> Vec<RejectedLine> {
+        self.batch.chunks[chunk].parsed.rejected.clone()
     }
 }
 

@@ -3,7 +3,10 @@
 //! How a failure is handled is decided here: the database or the dedup store is unavailable: retry; the database
 //! refuses a row: reject its line; the object of a chunk is not open: discard the chunk.
 
-use std::sync::Arc;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
@@ -22,7 +25,7 @@ use tokio::sync::RwLock;
 pub use crate::batch::Batch;
 use crate::{
     admission::Admissions,
-    batch::count_lines,
+    batch::{Rejecting, count_lines},
     batch_span::{self, BatchSpan},
     claim::{claim, write_through},
     epochs::{self, Epochs},
@@ -36,6 +39,8 @@ pub struct Committer {
     epochs: Epochs,
     admissions: Admissions,
     datasets: Vec<Dataset>,
+    /// The datasets of which the last commit had a row that the database refused.
+    refused_lately: Mutex<HashSet<&'static str>>,
     /// Held shared while ordinary chunks are committed, and exclusively while a suspect is tried.
     pub(crate) exclusion: RwLock<()>,
 }
@@ -87,6 +92,7 @@ impl Committer {
             dedup,
             epochs,
             datasets,
+            refused_lately: Mutex::default(),
             exclusion: RwLock::new(()),
         }
     }
@@ -164,6 +170,10 @@ impl Committer {
         self.commit(&epoch, claimed, batch).await
     }
 
+    fn refused_lately(&self) -> MutexGuard<'_, HashSet<&'static str>> {
+        self.refused_lately.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn claim(
         &self,
         epoch: &Epoch,
@@ -213,13 +223,20 @@ impl Committer {
         chunks: Vec<ChunkRows>,
         batch: &mut Batch<'_>,
     ) -> Result<Progress, Error> {
-        let table = &batch.dataset.table;
+        let (dataset, table) = (batch.dataset.name, &batch.dataset.table);
         let span = BatchSpan::begin(&SpanKind::Client, "commit", batch.queue_chunks());
         span.set("db.system.name", self.ledger.system());
-        span.set("db.collection.name", batch.dataset.name);
+        span.set("db.collection.name", dataset);
         let rows = chunks.iter().map(|chunk| chunk.rows.len()).sum();
         span.set("jetline.batch.rows", batch_span::count(rows));
-        let committed = self.ledger.commit(epoch.id, table, chunks).await;
+        let claims = epoch.claims(dataset);
+        let rejects = !claims && (batch.was_refused || self.refused_lately().contains(dataset));
+        let committed = if rejects {
+            // Its future is large: boxed, so that not every commit allocates room for it.
+            Box::pin(self.commit_and_reject(epoch, chunks, batch)).await
+        } else {
+            self.ledger.commit(epoch.id, table, chunks).await
+        };
         if let Ok(outcome) = &committed {
             span.set("jetline.commit.outcome", name(outcome));
         }
@@ -242,15 +259,37 @@ impl Committer {
                 batch.remove_repeated(&repeated);
                 Ok(Progress::Again)
             }
-            Ok(CommitOutcome::Suppressed) => {
+            Ok(CommitOutcome::NotWritten) => {
                 Box::pin(self.reject_refused(epoch, batch, None)).await
             }
+            Err(error) if error.may_be_caused_by_row() && !claims && !rejects => {
+                tracing::debug!(%error, "commit failed, will reject the lines of refused rows");
+                batch.was_refused = true;
+                Ok(Progress::Again)
+            }
             Err(error) if error.may_be_caused_by_row() => {
-                // Rare, and its future is large: boxed, so that not every commit allocates room for it.
                 Box::pin(self.reject_refused(epoch, batch, Some(error))).await
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    async fn commit_and_reject(
+        &self,
+        epoch: &Epoch,
+        chunks: Vec<ChunkRows>,
+        batch: &mut Batch<'_>,
+    ) -> Result<CommitOutcome, jetline_store::Error> {
+        let dataset = batch.dataset;
+        let mut lines = Rejecting { batch, mode: epoch.mode, any: false };
+        let committed =
+            self.ledger.commit_and_reject(epoch.id, &dataset.table, chunks, &mut lines).await;
+        if lines.any {
+            self.refused_lately().insert(dataset.name);
+        } else {
+            self.refused_lately().remove(dataset.name);
+        }
+        committed
     }
 
     /// Discards claimed chunks whose object failed without them. Their claims will never be committed, which ends the
@@ -284,7 +323,8 @@ impl Committer {
         let mut rows = batch.latest(epoch.mode, |_| true);
         let mut any = false;
         loop {
-            let refused = self.ledger.refused(table, rows).await?;
+            let rows_of_search = rows.into_iter().map(|(_, row)| row).collect();
+            let refused = self.ledger.refused(table, rows_of_search).await?;
             if refused.is_empty() {
                 break;
             }
@@ -293,6 +333,7 @@ impl Committer {
             rows = batch.latest(epoch.mode, |id| ids.contains(id));
         }
         if any {
+            self.refused_lately().insert(dataset);
             if epoch.claims(dataset) {
                 let next = self.epochs.next_id().await;
                 if self.ledger.write_through(dataset, next).await? {
@@ -317,7 +358,7 @@ fn name(outcome: &CommitOutcome) -> &'static str {
         CommitOutcome::Committed(_) => "committed",
         CommitOutcome::Raced => "raced",
         CommitOutcome::EpochEnded => "epoch_ended",
-        CommitOutcome::Suppressed => "suppressed",
+        CommitOutcome::NotWritten => "not_written",
         CommitOutcome::Stale(_) => "stale",
         CommitOutcome::Repeated(_) => "repeated",
     }

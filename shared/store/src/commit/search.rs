@@ -1,21 +1,21 @@
-//! Finds the rows that the database refuses, and why: rows are written as in a commit, and everything is rolled back.
+//! Finds the rows that the database refuses, and why: rows are written as in a commit, without those that are refused.
 //!
 //! PostgreSQL writes them one by one in one statement. In SQLite they are written in parts that are bisected until a part
 //! has one row or is accepted.
 
 use std::{
     collections::{BTreeSet, HashSet},
-    slice,
+    mem, slice,
 };
 
 use chrono::{DateTime, Utc};
-use jetline_records::{ObjectId, Position, Reason, Rejection, Table};
+use jetline_records::{Key, ObjectId, Position, Reason, Rejection, Table};
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, FromQueryResult, TransactionTrait, Value,
 };
 
 use super::{
-    UpsertRow,
+    UpsertRow, Written,
     upsert::{self, Upserted, one_by_one},
 };
 use crate::{
@@ -33,6 +33,8 @@ const FIRST_PART_ROWS: usize = 256;
 /// A row that the database refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedRow {
+    /// The id of its record.
+    pub key: Key,
     /// The position of its line.
     pub position: Position,
     /// The error of the database.
@@ -48,37 +50,16 @@ impl Ledger {
     pub async fn refused(
         &self,
         table: &Table,
-        mut rows: Vec<UpsertRow>,
+        rows: Vec<UpsertRow>,
     ) -> Result<Vec<RefusedRow>, Error> {
-        // The parts, one after another, lock rows in the order of their ids, as commits do.
-        rows.sort_unstable_by(|a, b| a.row.key.cmp(&b.row.key));
-        let Some(first) = rows.first().cloned() else {
+        if rows.is_empty() {
             return Ok(Vec::new());
-        };
+        }
         let tx = database::begin(&self.db).await?;
-        if tx.get_database_backend() == DbBackend::Postgres {
-            // Deferred constraints are checked with each row instead of at the commit.
-            execute(&tx, "check constraints", "SET CONSTRAINTS ALL IMMEDIATE", []).await?;
-        }
-        super::table::check(&tx, table).await?;
         let rewrite = rewrites(&tx, &rows).await?;
-        let now = (self.now)();
-        upsert::upsert_nothing(&tx, table, first, now).await?;
-        let mut search = Search {
-            ledger: self,
-            tx,
-            table,
-            now,
-            rewrite,
-            refused: Vec::new(),
-            any_written: false,
-            ambiguous: None,
-        };
-        if search.tx.get_database_backend() == DbBackend::Postgres {
-            search.run_one_by_one(&rows).await?;
-        } else {
-            search.run(&rows).await?;
-        }
+        let rows: Vec<(usize, UpsertRow)> = rows.into_iter().map(|row| (0, row)).collect();
+        let mut search = Search::new(self, tx, table, (self.now)(), rewrite, 1);
+        search.write(rows.clone()).await?;
         search.finish(rows).await
     }
 }
@@ -101,28 +82,88 @@ struct One {
     one: i32,
 }
 
-struct Search<'a> {
+/// Writes rows in a transaction except for those that the database refuses.
+pub(super) struct Search<'a> {
     ledger: &'a Ledger,
     tx: DatabaseTransaction,
     table: &'a Table,
     now: DateTime<Utc>,
-    /// Whether the commit also writes rows whose stored content seems to be the same: those may be refused as well.
+    /// Whether rows are written whose stored content seems to be the same: those may be refused as well.
     rewrite: bool,
     refused: Vec<RefusedRow>,
+    /// The counts of each chunk.
+    written: Vec<Written>,
     /// Whether a row was written.
     any_written: bool,
     /// A refusal that may be caused by the table or its privileges, and so concern all rows.
     ambiguous: Option<Error>,
+    /// Whether a trigger ended the transaction: what was written before is lost.
+    is_interrupted: bool,
 }
 
-impl Search<'_> {
-    async fn run(&mut self, rows: &[UpsertRow]) -> Result<(), Error> {
-        let mut parts: Vec<&[UpsertRow]> = rows.chunks(FIRST_PART_ROWS).rev().collect();
+impl<'a> Search<'a> {
+    pub(super) fn new(
+        ledger: &'a Ledger,
+        tx: DatabaseTransaction,
+        table: &'a Table,
+        now: DateTime<Utc>,
+        rewrite: bool,
+        chunks: usize,
+    ) -> Self {
+        Self {
+            ledger,
+            tx,
+            table,
+            now,
+            rewrite,
+            refused: Vec::new(),
+            written: vec![Written::default(); chunks],
+            any_written: false,
+            ambiguous: None,
+            is_interrupted: false,
+        }
+    }
+
+    /// Writes rows, each with the index of its chunk and each id at most once. Fails with an error that is not caused
+    /// by a row.
+    pub(super) async fn write(&mut self, mut rows: Vec<(usize, UpsertRow)>) -> Result<(), Error> {
+        // Rows are locked in the order of their ids, as in other commits.
+        rows.sort_unstable_by(|(_, a), (_, b)| a.row.key.cmp(&b.row.key));
+        let Some((_, first)) = rows.first().cloned() else {
+            return Ok(());
+        };
+        let is_postgres = self.tx.get_database_backend() == DbBackend::Postgres;
+        if is_postgres {
+            // Deferred constraints are checked with each row instead of at the commit.
+            execute(&self.tx, "check constraints", "SET CONSTRAINTS ALL IMMEDIATE", []).await?;
+        }
+        super::table::check(&self.tx, self.table).await?;
+        upsert::upsert_nothing(&self.tx, self.table, first, self.now).await?;
+        if is_postgres { self.write_one_by_one(rows).await } else { self.bisect(&rows).await }
+    }
+
+    /// The rows that were refused since the last call.
+    pub(super) fn take_refused(&mut self) -> Vec<RefusedRow> {
+        mem::take(&mut self.refused)
+    }
+
+    /// Whether each refused row is certainly the cause of its refusal, and all others are written.
+    pub(super) fn is_certain(&self) -> bool {
+        !self.is_interrupted && (self.ambiguous.is_none() || self.any_written)
+    }
+
+    /// The transaction, and the counts of each chunk.
+    pub(super) fn into_parts(self) -> (DatabaseTransaction, Vec<Written>) {
+        (self.tx, self.written)
+    }
+
+    async fn bisect(&mut self, rows: &[(usize, UpsertRow)]) -> Result<(), Error> {
+        let mut parts: Vec<&[(usize, UpsertRow)]> = rows.chunks(FIRST_PART_ROWS).rev().collect();
         while let Some(part) = parts.pop() {
             match self.attempt(part).await? {
-                Ok(upserted) => self.record(&upserted),
+                Ok(upserted) => self.record(part, upserted),
                 Err(error) => match part {
-                    [row] => self.refuse(row, error),
+                    [(_, row)] => self.reject_refused(row, error),
                     rows => {
                         let (first, second) = rows.split_at(rows.len() / 2);
                         parts.extend([second, first]);
@@ -133,40 +174,43 @@ impl Search<'_> {
         Ok(())
     }
 
-    async fn run_one_by_one(&mut self, rows: &[UpsertRow]) -> Result<(), Error> {
-        let (table, now, rewrite) = (self.table, self.now, self.rewrite);
-        let attempt = one_by_one::attempt(&self.tx, table, rows.to_vec(), now, rewrite).await?;
-        self.any_written = attempt.any_written;
+    async fn write_one_by_one(&mut self, rows: Vec<(usize, UpsertRow)>) -> Result<(), Error> {
+        let (tx, table, written) = (&self.tx, self.table, &mut self.written);
+        let mut attempt =
+            one_by_one::write(tx, table, rows.clone(), self.now, self.rewrite, written).await?;
+        self.any_written |= attempt.any_written;
         let mut ambiguous = None;
-        for failed in attempt.failed {
-            let Some((code, message)) = failed.answer else {
-                self.suppressed(failed.position);
-                continue;
-            };
-            if is_caused_by_table(&code) {
-                ambiguous = Some(failed.position);
+        for (_, row) in &rows {
+            match attempt.failed.remove(&row.position) {
+                Some(Some((code, message))) => {
+                    if is_caused_by_table(&code) {
+                        ambiguous = Some(row.position);
+                    }
+                    self.reject(row, Reason::RefusedByDatabase, with_sqlstate(&code, &message));
+                }
+                Some(None) => self.reject_suppressed(row),
+                None => {}
             }
-            self.refused.push(RefusedRow {
-                position: failed.position,
-                rejection: Rejection::new(
-                    Reason::RefusedByDatabase,
-                    with_sqlstate(&code, &message),
-                ),
-            });
         }
-        let ambiguous = rows.iter().find(|row| Some(row.position) == ambiguous);
-        if let Some(row) = ambiguous {
-            self.ambiguous = self.attempt(slice::from_ref(row)).await?.err();
+        let ambiguous = rows.iter().find(|(_, row)| Some(row.position) == ambiguous);
+        if let Some(row) = ambiguous
+            && let Err(error) = self.attempt(slice::from_ref(row)).await?
+        {
+            self.ambiguous = Some(error);
         }
         Ok(())
     }
 
     /// Writes rows; on an error, rolls them back.
-    async fn attempt(&mut self, rows: &[UpsertRow]) -> Result<Result<Upserted, Error>, Error> {
+    async fn attempt(
+        &mut self,
+        rows: &[(usize, UpsertRow)],
+    ) -> Result<Result<Upserted, Error>, Error> {
         let part = self.tx.begin().await;
         let part = part.map_err(|error| Error::classify("set a savepoint", error))?;
-        let (rows, rewrite) = (vec![rows.to_vec()], self.rewrite);
-        match upsert::upsert(&part, self.table, rows, self.now, rewrite).await {
+        let chunks = self.written.len();
+        match upsert::upsert(&part, self.table, rows.to_vec(), chunks, self.now, self.rewrite).await
+        {
             Ok(upserted) => {
                 commit(part, "release a savepoint").await?;
                 Ok(Ok(upserted))
@@ -177,6 +221,7 @@ impl Search<'_> {
                 if self.tx.get_database_backend() == DbBackend::Sqlite && back.is_err() {
                     // RAISE(ROLLBACK) in a trigger has ended the transaction.
                     self.tx = database::begin(&self.ledger.db).await?;
+                    self.is_interrupted = true;
                 } else {
                     back?;
                 }
@@ -186,35 +231,40 @@ impl Search<'_> {
         }
     }
 
-    fn record(&mut self, upserted: &Upserted) {
+    fn record(&mut self, rows: &[(usize, UpsertRow)], upserted: Upserted) {
         self.any_written |= upserted.any_written;
-        for position in &upserted.suppressed {
-            self.suppressed(*position);
+        for (all, written) in self.written.iter_mut().zip(upserted.written) {
+            *all += written;
+        }
+        for (_, row) in rows.iter().filter(|(_, row)| upserted.suppressed.contains(&row.position)) {
+            self.reject_suppressed(row);
         }
     }
 
-    fn suppressed(&mut self, position: Position) {
+    fn reject_suppressed(&mut self, row: &UpsertRow) {
         let message = "a trigger of the table suppressed the row";
-        self.refused.push(RefusedRow {
-            position,
-            rejection: Rejection::new(Reason::SuppressedByDatabase, message),
-        });
+        self.reject(row, Reason::SuppressedByDatabase, message);
     }
 
-    fn refuse(&mut self, row: &UpsertRow, error: Error) {
-        self.refused.push(RefusedRow {
-            position: row.position,
-            rejection: Rejection::new(Reason::RefusedByDatabase, error.database_message()),
-        });
+    fn reject_refused(&mut self, row: &UpsertRow, error: Error) {
+        self.reject(row, Reason::RefusedByDatabase, error.database_message());
         if error.may_be_caused_by_table() {
             self.ambiguous = Some(error);
         }
     }
 
+    fn reject(&mut self, row: &UpsertRow, reason: Reason, message: impl Into<String>) {
+        self.refused.push(RefusedRow {
+            key: row.row.key.clone(),
+            position: row.position,
+            rejection: Rejection::new(reason, message),
+        });
+    }
+
     /// Only rows that are the cause themselves are rejected. A missing table or privilege, in a trigger for example,
     /// makes the database refuse all rows, and none is the cause; unless a row was written, or row security policies
     /// accept some rows.
-    async fn finish(mut self, rows: Vec<UpsertRow>) -> Result<Vec<RefusedRow>, Error> {
+    async fn finish(mut self, rows: Vec<(usize, UpsertRow)>) -> Result<Vec<RefusedRow>, Error> {
         let Some(ambiguous) = self.ambiguous.take() else {
             return Ok(self.refused);
         };
@@ -227,10 +277,13 @@ impl Search<'_> {
 
     /// Tries the rows that were not written because the table has the same content or a higher rank, with the highest
     /// rank.
-    async fn any_can_be_written(&mut self, mut rows: Vec<UpsertRow>) -> Result<bool, Error> {
+    async fn any_can_be_written(
+        &mut self,
+        mut rows: Vec<(usize, UpsertRow)>,
+    ) -> Result<bool, Error> {
         let refused: HashSet<Position> = self.refused.iter().map(|row| row.position).collect();
-        rows.retain(|row| !refused.contains(&row.position));
-        for (line, row) in (0..=u32::MAX).rev().zip(&mut rows) {
+        rows.retain(|(_, row)| !refused.contains(&row.position));
+        for (line, (_, row)) in (0..=u32::MAX).rev().zip(&mut rows) {
             row.position = Position::new(ObjectId::MAX, line);
             row.if_changed = false;
         }

@@ -1,7 +1,12 @@
 //! Rows that the database refuses, in all ways: only they are rejected.
 
+use std::collections::HashMap;
+
 use jetline_records::{Reason, Table, products};
-use jetline_store::{CommitOutcome, Error, RefusedRow};
+use jetline_store::{
+    ChunkOutcome, ChunkRows, CommitOutcome, Counts, Error, RefusedRow, RejectLines, RejectedLine,
+    UpsertRow,
+};
 
 use crate::fixtures::{TestDatabase, both, chunk, if_changed, postgres, sqlite};
 
@@ -25,7 +30,7 @@ async fn refused(
     let refused = base.ledger.refused(&table(), chunk(1, 0, &rows).rows).await?;
     let mut refused: Vec<_> = refused
         .into_iter()
-        .map(|RefusedRow { position, rejection }| {
+        .map(|RefusedRow { position, rejection, .. }| {
             (position.line(), rejection.reason, rejection.message)
         })
         .collect();
@@ -84,6 +89,12 @@ const RAISES_INTERNAL: &str = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plp
     'BEGIN IF new.title = ''no'' THEN RAISE ''oh'' USING ERRCODE = ''XX000''; END IF; RETURN new; END';
     CREATE TRIGGER no BEFORE INSERT OR UPDATE ON products FOR EACH ROW EXECUTE FUNCTION no()";
 
+const ABORTS: &str = "CREATE TRIGGER no BEFORE INSERT ON products WHEN new.title = 'no'
+    BEGIN SELECT RAISE(ABORT, 'not today'); END";
+
+const ROLLS_BACK: &str = "CREATE TRIGGER no BEFORE INSERT ON products WHEN new.title = 'no'
+    BEGIN SELECT RAISE(ROLLBACK, 'not today'); END";
+
 #[tokio::test]
 async fn row_that_is_refused_in_any_way_is_found_and_everything_is_rolled_back() {
     for (way, message) in WAYS {
@@ -109,6 +120,111 @@ async fn row_that_is_refused_in_any_way_is_found_and_everything_is_rolled_back()
         let error = outcome.expect_err(way);
         assert!(error.may_be_caused_by_row(), "{error:?}");
         assert!(base.chunks().await.is_empty());
+    }
+}
+
+/// The refused lines of two chunks of object 1, and the rows that take their place, by line.
+#[derive(Default)]
+struct Lines {
+    rejected: [Vec<RejectedLine>; 2],
+    instead: HashMap<u32, (usize, UpsertRow)>,
+}
+
+impl RejectLines for Lines {
+    fn reject(&mut self, refused: Vec<RefusedRow>) -> Vec<(usize, UpsertRow)> {
+        let mut rows = Vec::new();
+        for RefusedRow { position, rejection, .. } in refused {
+            let line = position.line();
+            let lines = &mut self.rejected[usize::from(line > 3)];
+            lines.push(RejectedLine { line, offset: 0, rejection, raw: b"no".to_vec() });
+            rows.extend(self.instead.remove(&line));
+        }
+        rows
+    }
+
+    fn rejected(&self, chunk: usize) -> Vec<RejectedLine> {
+        self.rejected[chunk].clone()
+    }
+}
+
+/// Two chunks, of lines 1 to 3 and 4 to 6. Lines 2, 4 and 5 are refused; line 4 had superseded line 3, and line 5
+/// line 6's equal, which is refused as well.
+fn partly_refused() -> (Vec<ChunkRows>, Lines) {
+    let mut chunks = [
+        chunk(1, 0, &[(1, "yes"), (2, "no"), (3, "old")]),
+        chunk(1, 3, &[(3, "no"), (5, "no"), (5, "no")]),
+    ];
+    let mut lines = Lines::default();
+    for (chunk, superseded_by) in [(0, 4), (1, 5)] {
+        let row = chunks[chunk].rows.pop().unwrap();
+        lines.instead.insert(superseded_by, (chunk, row));
+        chunks[chunk].superseded = 1;
+    }
+    (chunks.into(), lines)
+}
+
+#[tokio::test]
+async fn commit_that_rejects_writes_all_other_rows() {
+    let ways = WAYS.iter().map(|(way, _)| *way).chain([SUPPRESS[0]]);
+    let mut bases = Vec::new();
+    for way in ways {
+        bases.push((postgres().await, way));
+    }
+    for way in [SUPPRESS[1], ABORTS] {
+        bases.push((sqlite().await, way));
+    }
+    for (base, way) in bases {
+        let (base, epoch) = base.with_objects(1).await;
+        base.run(way).await;
+        if way.contains("titles") {
+            base.run("INSERT INTO titles VALUES ('old')").await;
+        }
+        let (chunks, mut lines) = partly_refused();
+        let outcome = base.ledger.commit_and_reject(epoch.id, &table(), chunks, &mut lines).await;
+        let counts = |inserted, rejected| {
+            ChunkOutcome::Committed(Counts { inserted, rejected, ..Counts::default() })
+        };
+        let expected = CommitOutcome::Committed(vec![counts(2, 1), counts(0, 3)]);
+        assert_eq!(outcome.unwrap(), expected, "{way}");
+        for (id, title) in [(1, Some("yes")), (2, None), (3, Some("old")), (5, None)] {
+            let stored = base.product(id).await.map(|(title, _)| title);
+            assert_eq!(stored.as_deref(), title, "{id} with {way}");
+        }
+        assert_eq!(base.number("SELECT COUNT(*) FROM rejected_lines").await, Some(4), "{way}");
+    }
+}
+
+#[tokio::test]
+async fn commit_that_rejects_counts_as_another_one_does() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        base.counts(&epoch, chunk(1, 0, &[(1, "a"), (2, "b")])).await;
+        base.counts(&epoch, chunk(2, 0, &[(3, "later")])).await;
+        let mut lines = Lines::default();
+        let chunks = vec![chunk(1, 2, &[(1, "a"), (2, "new"), (3, "c"), (4, "d")])];
+        let outcome = base.ledger.commit_and_reject(epoch.id, &table(), chunks, &mut lines).await;
+        let counts =
+            Counts { inserted: 1, updated: 1, unchanged: 1, superseded: 1, ..Counts::default() };
+        let expected = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
+        assert_eq!(outcome.unwrap(), expected);
+    }
+}
+
+/// Neither the table nor a trigger that ends the transaction makes a commit reject lines.
+#[tokio::test]
+async fn commit_that_rejects_leaves_doubtful_rows_to_the_search() {
+    let broken = "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO nowhere VALUES (1); RETURN new; END';
+         CREATE TRIGGER broken BEFORE INSERT ON products FOR EACH ROW EXECUTE FUNCTION broken()";
+    for (base, way) in [(postgres().await, broken), (sqlite().await, ROLLS_BACK)] {
+        let (base, epoch) = base.with_objects(1).await;
+        base.run(way).await;
+        let (chunks, mut lines) = partly_refused();
+        let outcome = base.ledger.commit_and_reject(epoch.id, &table(), chunks, &mut lines).await;
+        assert_eq!(outcome.unwrap(), CommitOutcome::NotWritten);
+        assert!(lines.rejected.iter().all(Vec::is_empty));
+        assert!(base.chunks().await.is_empty());
+        assert_eq!(base.number("SELECT COUNT(*) FROM products").await, Some(0));
     }
 }
 
@@ -232,7 +348,7 @@ async fn row_that_a_trigger_suppresses_is_found_whether_it_is_new_or_not() {
         base.run(suppress).await;
         let lines = chunk(1, 1, &[(1, "yes"), (2, "no"), (3, "no"), (4, "yes")]);
         let outcome = base.ledger.commit(epoch.id, &table(), vec![lines.clone()]).await;
-        assert_eq!(outcome.unwrap(), CommitOutcome::Suppressed);
+        assert_eq!(outcome.unwrap(), CommitOutcome::NotWritten);
         assert_eq!(base.chunks().await.len(), 1);
         let found = base.ledger.refused(&table(), lines.rows).await.unwrap();
         let mut found: Vec<_> =
@@ -253,7 +369,7 @@ async fn rewritten_row_with_the_same_content_is_found() {
         base.run("UPDATE objects SET rewrite = TRUE").await;
         let again = chunk(1, 1, &[(1, "no")]);
         let outcome = base.ledger.commit(epoch.id, &table(), vec![again.clone()]).await;
-        assert_eq!(outcome.unwrap(), CommitOutcome::Suppressed);
+        assert_eq!(outcome.unwrap(), CommitOutcome::NotWritten);
         let found = base.ledger.refused(&table(), again.rows).await.unwrap();
         assert_eq!(found.len(), 1);
     }
@@ -262,10 +378,7 @@ async fn rewritten_row_with_the_same_content_is_found() {
 #[tokio::test]
 async fn refusal_in_sqlite_rejects_its_row_alone() {
     let (base, _) = sqlite().await.with_objects(1).await;
-    base.run(
-        "CREATE TRIGGER no BEFORE INSERT ON products WHEN new.title = 'no' BEGIN SELECT RAISE(ABORT, 'not today'); END",
-    )
-    .await;
+    base.run(ABORTS).await;
     let found = refused(&base, &["yes", "no", "yes"]).await.unwrap();
     let expected = (2, Reason::RefusedByDatabase, "not today".to_owned());
     assert_eq!(found, [expected]);
@@ -274,10 +387,7 @@ async fn refusal_in_sqlite_rejects_its_row_alone() {
 #[tokio::test]
 async fn rollback_by_a_trigger_in_sqlite_rejects_its_row_alone() {
     let (base, _) = sqlite().await.with_objects(1).await;
-    base.run(
-        "CREATE TRIGGER no BEFORE INSERT ON products WHEN new.title = 'no' BEGIN SELECT RAISE(ROLLBACK, 'not today'); END",
-    )
-    .await;
+    base.run(ROLLS_BACK).await;
     for _ in 0..2 {
         let found = refused(&base, &["yes", "no", "yes", "no"]).await.unwrap();
         let lines: Vec<u32> = found.iter().map(|(line, ..)| *line).collect();

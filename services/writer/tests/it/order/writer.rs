@@ -1,7 +1,7 @@
 //! A writer whose steps are called one by one, so that a schedule can do anything between them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -9,7 +9,8 @@ use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
 use jetline_records::{Dataset, Epoch, EpochId, Key, ObjectId, Rejection};
 use jetline_store::{
-    ChunkEntry, ChunkRows, CommitOutcome, Error, Ledger, RefusedRow, UpsertRow, ledger::Admission,
+    ChunkEntry, ChunkRows, CommitOutcome, Error, Ledger, RefusedRow, RejectLines, RejectedLine,
+    UpsertRow, ledger::Admission,
 };
 use jetline_writer::{
     admission::Admissions,
@@ -41,6 +42,10 @@ pub(crate) struct Writer {
     pub(crate) messages: Vec<Message>,
     /// The lines that the database refused, by object and number.
     refused: HashMap<ObjectId, BTreeMap<u32, Rejection>>,
+    /// Whether the epoch of its messages claims.
+    claims: bool,
+    /// Whether the database refused a row since the epoch does not claim.
+    was_refused: bool,
     stage: Stage,
 }
 
@@ -59,6 +64,8 @@ impl Writer {
             admissions: Admissions::new(ledger.clone()),
             messages: Vec::new(),
             refused: HashMap::new(),
+            claims: true,
+            was_refused: false,
             stage: Stage::Received,
         }
     }
@@ -129,7 +136,8 @@ impl Writer {
             }
         }
         let settled = settled.unwrap_or_default();
-        let claimed = if epoch.claims(dataset.name) {
+        self.claims = epoch.claims(dataset.name);
+        let claimed = if self.claims {
             let claimed = claim(&*self.dedup, &epoch, settled, dataset.name, &mut parsed).await;
             claimed.unwrap()
         } else {
@@ -158,14 +166,25 @@ impl Writer {
         if without == Some(Rule::Epoch) {
             epoch = self.ledger.epoch().await.unwrap().unwrap().epoch.id;
         }
-        let outcome = self.ledger.commit(epoch, &dataset.table, rows).await;
+        let rejects = !self.claims && self.was_refused;
+        let outcome = if rejects {
+            let ledger = self.ledger.clone();
+            let mut lines = Rejecting { writer: self, dataset };
+            ledger.commit_and_reject(epoch, &dataset.table, rows, &mut lines).await
+        } else {
+            self.ledger.commit(epoch, &dataset.table, rows).await
+        };
+        if outcome.as_ref().is_err_and(Error::may_be_caused_by_row) && !self.claims && !rejects {
+            self.was_refused = true;
+            return;
+        }
         if outcome.as_ref().is_err_and(Error::may_be_caused_by_row) {
             return self.reject_refused(claimed_under, dataset, without).await;
         }
         match outcome.unwrap() {
             CommitOutcome::Committed(_) => self.stage = Stage::Committed,
             CommitOutcome::Raced => {}
-            CommitOutcome::Suppressed => panic!("no trigger suppresses rows"),
+            CommitOutcome::NotWritten => panic!("rows were not written"),
             CommitOutcome::EpochEnded => self.after(claimed_under, without).await,
             CommitOutcome::Repeated(repeated) => self.discard(&repeated),
             CommitOutcome::Stale(stale) => {
@@ -184,30 +203,36 @@ impl Writer {
         each.collect()
     }
 
+    /// The row with the highest rank of each id, with the index of its message.
+    fn latest(&self, dataset: &Dataset) -> BTreeMap<Key, (usize, ParsedRecord)> {
+        let mut latest: BTreeMap<Key, (usize, ParsedRecord)> = BTreeMap::new();
+        for (index, message) in self.parsed(dataset).into_iter().enumerate() {
+            for record in message.records {
+                let key = record.row.key.clone();
+                if latest.get(&key).is_none_or(|(_, other)| other.rank() < record.rank()) {
+                    latest.insert(key, (index, record));
+                }
+            }
+        }
+        latest
+    }
+
+    fn reject(&mut self, refused: Vec<RefusedRow>) {
+        for RefusedRow { position, rejection, .. } in refused {
+            let of_object = self.refused.entry(position.object()).or_default();
+            of_object.insert(position.line(), rejection);
+        }
+    }
+
     /// Rejects what the database refuses, until it refuses nothing.
     async fn reject_refused(&mut self, epoch: EpochId, dataset: &Dataset, without: Option<Rule>) {
         loop {
-            let mut latest: BTreeMap<Key, ParsedRecord> = BTreeMap::new();
-            for record in self.parsed(dataset).into_iter().flat_map(|one| one.records) {
-                let key = record.row.key.clone();
-                if latest.get(&key).is_none_or(|other| other.rank() < record.rank()) {
-                    latest.insert(key, record);
-                }
-            }
-            let rows = latest.into_values().map(|record| UpsertRow {
-                row: record.row,
-                position: record.position,
-                if_changed: false,
-            });
-            let refused = self.ledger.refused(&dataset.table, rows.collect()).await;
-            let refused = refused.unwrap();
+            let rows = self.latest(dataset).into_values().map(|(_, record)| row(record));
+            let refused = self.ledger.refused(&dataset.table, rows.collect()).await.unwrap();
             if refused.is_empty() {
                 break;
             }
-            for RefusedRow { position, rejection } in refused {
-                let of_object = self.refused.entry(position.object()).or_default();
-                of_object.insert(position.line(), rejection);
-            }
+            self.reject(refused);
         }
         if without != Some(Rule::Refusal) {
             let current = self.ledger.epoch().await.unwrap();
@@ -242,5 +267,28 @@ impl Writer {
             });
             self.epochs = Epochs::new(self.ledger.clone(), self.dedup.clone(), number);
         }
+    }
+}
+
+fn row(record: ParsedRecord) -> UpsertRow {
+    UpsertRow { row: record.row, position: record.position, if_changed: false }
+}
+
+struct Rejecting<'a> {
+    writer: &'a mut Writer,
+    dataset: &'a Dataset,
+}
+
+impl RejectLines for Rejecting<'_> {
+    fn reject(&mut self, refused: Vec<RefusedRow>) -> Vec<(usize, UpsertRow)> {
+        let ids: HashSet<Key> = refused.iter().map(|refused| refused.key.clone()).collect();
+        self.writer.reject(refused);
+        let latest = self.writer.latest(self.dataset).into_iter();
+        let instead = latest.filter(|(id, _)| ids.contains(id));
+        instead.map(|(_, (index, record))| (index, row(record))).collect()
+    }
+
+    fn rejected(&self, chunk: usize) -> Vec<RejectedLine> {
+        self.writer.parsed(self.dataset)[chunk].rejected.clone()
     }
 }

@@ -26,20 +26,17 @@ pub(super) struct Upserted {
     pub(super) suppressed: Vec<Position>,
 }
 
-/// Writes the rows of each chunk. With `rewrite`, also those whose stored content seems to be the same.
+/// Writes rows, each with the index of its chunk. With `rewrite`, also those whose stored content seems to be the same.
 pub(super) async fn upsert(
     tx: &impl ConnectionTrait,
     table: &Table,
-    chunks: Vec<Vec<UpsertRow>>,
+    mut rows: Vec<(usize, UpsertRow)>,
+    chunks: usize,
     now: DateTime<Utc>,
     rewrite: bool,
 ) -> Result<Upserted, Error> {
     let mut upserted =
-        Upserted { written: vec![Written::default(); chunks.len()], ..Upserted::default() };
-    let mut rows: Vec<(usize, UpsertRow)> = Vec::with_capacity(chunks.iter().map(Vec::len).sum());
-    for (chunk, rows_of_chunk) in chunks.into_iter().enumerate() {
-        rows.extend(rows_of_chunk.into_iter().map(|row| (chunk, row)));
-    }
+        Upserted { written: vec![Written::default(); chunks], ..Upserted::default() };
     if rows.is_empty() {
         return Ok(upserted);
     }

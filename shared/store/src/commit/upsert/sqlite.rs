@@ -1,6 +1,9 @@
 //! The upsert in SQLite, where only one transaction at a time writes: what it reads first cannot change.
 
-use std::{collections::HashMap, iter};
+use std::{
+    collections::{HashMap, HashSet},
+    iter,
+};
 
 use chrono::{DateTime, Utc};
 use jetline_records::{Key, Position, Table};
@@ -30,24 +33,30 @@ pub(super) async fn upsert(
     let keys: Vec<Key> = rows.iter().map(|(_, one)| one.row.key.clone()).collect();
     let stored = read(tx, table, &keys).await?;
     let mut write = Vec::with_capacity(rows.len());
+    let mut changes = Vec::with_capacity(rows.len());
     for (chunk, new) in rows {
         let counts = &mut upserted.written[chunk];
         match Change::of(stored.get(&new.row.key), &new, rewrite) {
-            Change::Superseded => {
-                counts.superseded += 1;
-                continue;
+            Change::Superseded => counts.superseded += 1,
+            Change::Nothing => counts.unchanged += 1,
+            change => {
+                changes.push((chunk, change, new.position));
+                write.push(new);
             }
-            Change::Nothing => {
-                counts.unchanged += 1;
-                continue;
-            }
+        }
+    }
+    insert(tx, table, write, now, rewrite, upserted).await?;
+    let suppressed: HashSet<Position> = upserted.suppressed.iter().copied().collect();
+    for (chunk, change, _) in changes.iter().filter(|(.., position)| !suppressed.contains(position))
+    {
+        let counts = &mut upserted.written[*chunk];
+        match change {
             Change::Insert => counts.inserted += 1,
             Change::Update => counts.updated += 1,
-            Change::Raise => counts.unchanged += 1,
+            _ => counts.unchanged += 1,
         }
-        write.push(new);
     }
-    insert(tx, table, write, now, rewrite, upserted).await
+    Ok(())
 }
 
 async fn read(
