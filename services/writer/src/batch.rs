@@ -8,9 +8,7 @@ use jetline_runtime::{
     metrics::{CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES, LINES, REJECTS},
     telemetry::{Span, SpanKind},
 };
-use jetline_store::{
-    ChunkEntry, ChunkOutcome, Counts, RefusedRow, RejectLines, RejectedLine, UpsertRow,
-};
+use jetline_store::{ChunkEntry, ChunkOutcome, Counts, RefusedRow, RejectedLine, UpsertRow};
 
 use crate::parse::{self, Parsed};
 
@@ -98,15 +96,12 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The row with the highest rank of each id over all chunks, with the index of its chunk; of all ids, or of some.
-    pub(crate) fn latest(&self, mode: Mode, of: impl Fn(&Key) -> bool) -> Vec<(usize, UpsertRow)> {
-        let mut latest: HashMap<Key, (usize, UpsertRow)> = HashMap::new();
-        let rows = self.chunks.iter().enumerate();
-        let rows =
-            rows.flat_map(|(index, chunk)| chunk.rows(mode, &of).map(move |row| (index, row)));
-        for new in rows {
-            let rank = |(_, upsert): &(usize, UpsertRow)| (upsert.row.version, upsert.position);
-            match latest.entry(new.1.row.key.clone()) {
+    /// The row with the highest rank of each id over all chunks; of all ids, or of some.
+    pub(crate) fn latest(&self, mode: Mode, of: impl Fn(&Key) -> bool) -> Vec<UpsertRow> {
+        let mut latest: HashMap<Key, UpsertRow> = HashMap::new();
+        for new in self.chunks.iter().flat_map(|chunk| chunk.rows(mode, &of)) {
+            let rank = |upsert: &UpsertRow| (upsert.row.version, upsert.position);
+            match latest.entry(new.row.key.clone()) {
                 Entry::Vacant(first) => drop(first.insert(new)),
                 Entry::Occupied(mut other) if rank(&new) > rank(other.get()) => {
                     other.insert(new);
@@ -119,25 +114,37 @@ impl<'a> Batch<'a> {
 
     /// Rejects rows that the database refused; the lines that they had superseded replace them. Returns their ids.
     pub(crate) fn reject(&mut self, refused: Vec<RefusedRow>) -> HashSet<Key> {
-        let mut ids = HashSet::with_capacity(refused.len());
-        let mut changed = HashSet::new();
-        for RefusedRow { key, position, rejection } in refused {
-            ids.insert(key);
-            let chunks =
-                self.chunks.iter_mut().enumerate().filter(|(_, BatchChunk { chunk, .. })| {
-                    chunk.object == position.object() && chunk.first_line <= position.line()
-                });
-            if let Some((index, chunk)) = chunks.max_by_key(|(_, chunk)| chunk.chunk.first_line) {
-                chunk.refused.insert(position.line(), rejection);
-                changed.insert(index);
-            }
-        }
-        for (index, chunk) in self.chunks.iter_mut().enumerate() {
-            if chunk.parsed.is_consumed || changed.contains(&index) {
-                chunk.parsed = parse::parse(&chunk.chunk, self.dataset, &chunk.refused);
-            }
+        let ids = refused.iter().map(|refused| refused.key.clone()).collect();
+        for (index, refused) in self.by_chunk(refused) {
+            let chunk = &mut self.chunks[index];
+            chunk.refused.extend(refused);
+            chunk.parsed = parse::parse(&chunk.chunk, self.dataset, &chunk.refused);
         }
         ids
+    }
+
+    /// Rejects rows that the database refused while the batch is committed. Returns the rejected lines of each chunk.
+    pub(crate) fn reject_in_commit(&mut self, refused: Vec<RefusedRow>) -> Vec<Vec<RejectedLine>> {
+        for (index, refused) in self.by_chunk(refused) {
+            let chunk = &mut self.chunks[index];
+            chunk.parsed.rejected.extend(parse::refused_lines(&chunk.chunk, &refused));
+            chunk.refused.extend(refused);
+        }
+        self.chunks.iter().map(|chunk| chunk.parsed.rejected.clone()).collect()
+    }
+
+    /// The refused lines of each chunk, by the index of the chunk and their number.
+    fn by_chunk(&self, refused: Vec<RefusedRow>) -> BTreeMap<usize, BTreeMap<u32, Rejection>> {
+        let mut by_chunk: BTreeMap<usize, BTreeMap<u32, Rejection>> = BTreeMap::new();
+        for RefusedRow { position, rejection, .. } in refused {
+            let (object, line) = (position.object(), position.line());
+            let chunks = self.queue_chunks().enumerate();
+            let chunks = chunks.filter(|(_, one)| one.object == object && one.first_line <= line);
+            if let Some((index, _)) = chunks.max_by_key(|(_, one)| one.first_line) {
+                by_chunk.entry(index).or_default().insert(line, rejection);
+            }
+        }
+        by_chunk
     }
 
     pub(crate) fn queue_chunks(&self) -> impl Iterator<Item = &Chunk> {
@@ -190,26 +197,6 @@ impl<'a> Batch<'a> {
     /// The chunks that were removed from the batch since the last call, and their outcomes.
     pub(crate) fn take_ended(&mut self) -> Vec<(ChunkEntry, Outcome)> {
         std::mem::take(&mut self.ended)
-    }
-}
-
-/// Rejects lines of a batch while it is committed.
-pub(crate) struct Rejecting<'a, 'b> {
-    pub(crate) batch: &'a mut Batch<'b>,
-    pub(crate) mode: Mode,
-    /// Whether a line was rejected.
-    pub(crate) any: bool,
-}
-
-impl RejectLines for Rejecting<'_, '_> {
-    fn reject(&mut self, refused: Vec<RefusedRow>) -> Vec<(usize, UpsertRow)> {
-        self.any = true;
-        let ids = self.batch.reject(refused);
-        self.batch.latest(self.mode, |id| ids.contains(id))
-    }
-
-    fn rejected(&self, chunk: usize) -> Vec<RejectedLine> {
-        self.batch.chunks[chunk].parsed.rejected.clone()
     }
 }
 

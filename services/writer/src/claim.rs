@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jetline_dedup::{Claim, Claimed, Dedup, Error};
-use jetline_records::{Epoch, Key, ObjectId, Position, Verdict};
+use jetline_records::{Epoch, Key, Mode, ObjectId, Position, Verdict};
 use jetline_store::{ChunkRows, SupersededBy, UpsertRow};
 
-use crate::parse::Parsed;
+use crate::parse::{Parsed, ParsedRecord};
 
 /// Claims the records of chunks, all of one dataset, in one call; `None` where the store has lost entries of the epoch.
 ///
@@ -37,21 +37,24 @@ pub async fn claim(
     let Claimed::Verdicts(verdicts) = claimed else {
         return Ok(None);
     };
-    Ok(Some(apply(chunks, &winners, &verdicts)))
+    let outdone = if epoch.claims(dataset) { None } else { Some(epoch) };
+    Ok(Some(apply(chunks, &winners, &verdicts, outdone)))
 }
 
 /// Writes all records, each unless its row has a higher rank; takes the place of [`claim`] for datasets without claims.
 pub fn write_through(epoch: &Epoch, chunks: &mut [&mut Parsed]) -> Vec<ChunkRows> {
     let winners = winners(epoch, chunks);
     let verdicts = vec![Verdict::Write; winners.len()];
-    apply(chunks, &winners, &verdicts)
+    apply(chunks, &winners, &verdicts, Some(epoch))
 }
 
-/// Assigns verdicts to the records that were claimed, and turns the chunks into rows.
+/// Assigns verdicts to the records that were claimed, and turns the chunks into rows; with the outdone ones where an epoch
+/// does not claim.
 fn apply(
     chunks: &mut [&mut Parsed],
     winners: &[(usize, usize)],
     verdicts: &[Verdict],
+    unclaimed: Option<&Epoch>,
 ) -> Vec<ChunkRows> {
     let superseded_by = superseded_by(chunks, winners, verdicts);
     let mut by_chunk: Vec<Vec<Option<Verdict>>> =
@@ -60,8 +63,11 @@ fn apply(
         by_chunk[*chunk][*record] = Some(*verdict);
     }
     let rows = chunks.iter_mut().zip(by_chunk).zip(superseded_by);
-    rows.map(|((chunk, verdicts), superseded_by)| rows_of(chunk, &verdicts, superseded_by))
-        .collect()
+    let rows = rows.map(|((chunk, verdicts), superseded_by)| {
+        let unclaimed = unclaimed.filter(|epoch| chunk.entry.object >= epoch.base);
+        rows_of(chunk, &verdicts, superseded_by, unclaimed.map(|epoch| epoch.mode))
+    });
+    rows.collect()
 }
 
 /// For each chunk, the lines of other chunks that superseded lines of it. What superseded the latest line of an id
@@ -124,31 +130,44 @@ fn winners(epoch: &Epoch, chunks: &[&mut Parsed]) -> Vec<(usize, usize)> {
     winners.into_values().collect()
 }
 
-/// The rows of a chunk, by the verdicts of its records; records that were not claimed are superseded.
+/// The rows of a chunk, by the verdicts of its records; records that were not claimed are superseded. `mode` is that of an
+/// epoch that does not claim.
 fn rows_of(
     chunk: &mut Parsed,
     verdicts: &[Option<Verdict>],
     superseded_by: Vec<SupersededBy>,
+    mode: Option<Mode>,
 ) -> ChunkRows {
     let mut rows = ChunkRows {
         entry: chunk.entry.clone(),
         rows: Vec::with_capacity(verdicts.len()),
         unchanged: 0,
-        superseded: chunk.superseded,
+        superseded: chunk.outdone.len() as u64,
+        outdone: Vec::new(),
         rejected: chunk.rejected.clone(),
         blank: chunk.blank,
         superseded_by,
     };
-    for (record, verdict) in chunk.take_records().into_iter().zip(verdicts) {
+    let (records, outdone) = chunk.take_records();
+    let row = |record: ParsedRecord, if_changed| UpsertRow {
+        row: record.row,
+        position: record.position,
+        if_changed,
+    };
+    for (record, verdict) in records.into_iter().zip(verdicts) {
         match verdict {
             Some(Verdict::Unchanged) => rows.unchanged += 1,
-            Some(Verdict::Superseded(_)) | None => rows.superseded += 1,
-            Some(verdict) => rows.rows.push(UpsertRow {
-                row: record.row,
-                position: record.position,
-                if_changed: *verdict == Verdict::WriteIfChanged,
-            }),
+            Some(Verdict::Superseded(_)) => rows.superseded += 1,
+            None => {
+                rows.superseded += 1;
+                rows.outdone.extend(mode.map(|mode| row(record, mode == Mode::InOrder)));
+            }
+            Some(verdict) => rows.rows.push(row(record, *verdict == Verdict::WriteIfChanged)),
         }
+    }
+    if let Some(mode) = mode {
+        let outdone = outdone.into_iter().map(|record| row(record, mode == Mode::InOrder));
+        rows.outdone.extend(outdone);
     }
     rows
 }

@@ -25,7 +25,7 @@ use tokio::sync::RwLock;
 pub use crate::batch::Batch;
 use crate::{
     admission::Admissions,
-    batch::{Rejecting, count_lines},
+    batch::count_lines,
     batch_span::{self, BatchSpan},
     claim::{claim, write_through},
     epochs::{self, Epochs},
@@ -281,10 +281,14 @@ impl Committer {
         batch: &mut Batch<'_>,
     ) -> Result<CommitOutcome, jetline_store::Error> {
         let dataset = batch.dataset;
-        let mut lines = Rejecting { batch, mode: epoch.mode, any: false };
+        let mut any = false;
+        let mut reject = |refused| {
+            any = true;
+            batch.reject_in_commit(refused)
+        };
         let committed =
-            self.ledger.commit_and_reject(epoch.id, &dataset.table, chunks, &mut lines).await;
-        if lines.any {
+            self.ledger.commit_and_reject(epoch.id, &dataset.table, chunks, &mut reject).await;
+        if any {
             self.refused_lately().insert(dataset.name);
         } else {
             self.refused_lately().remove(dataset.name);
@@ -323,8 +327,7 @@ impl Committer {
         let mut rows = batch.latest(epoch.mode, |_| true);
         let mut any = false;
         loop {
-            let rows_of_search = rows.into_iter().map(|(_, row)| row).collect();
-            let refused = self.ledger.refused(table, rows_of_search).await?;
+            let refused = self.ledger.refused(table, rows).await?;
             if refused.is_empty() {
                 break;
             }

@@ -20,8 +20,8 @@ pub struct Parsed {
     pub entry: ChunkEntry,
     /// The record with the highest rank of each id.
     pub records: Vec<ParsedRecord>,
-    /// Number of lines that another line of the chunk superseded.
-    pub superseded: u64,
+    /// The other valid lines: a line of the chunk superseded them.
+    pub outdone: Vec<ParsedRecord>,
     /// The rejected lines.
     pub rejected: Vec<RejectedLine>,
     /// Number of blank lines.
@@ -31,10 +31,10 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    /// Takes the records; to get them again, the chunk has to be parsed again.
-    pub(crate) fn take_records(&mut self) -> Vec<ParsedRecord> {
+    /// Takes the records and the outdone ones; to get them again, the chunk has to be parsed again.
+    pub(crate) fn take_records(&mut self) -> (Vec<ParsedRecord>, Vec<ParsedRecord>) {
         self.is_consumed = true;
-        mem::take(&mut self.records)
+        (mem::take(&mut self.records), mem::take(&mut self.outdone))
     }
 }
 
@@ -64,7 +64,7 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
         parsed: Parsed {
             entry: entry(chunk),
             records: Vec::with_capacity(expected),
-            superseded: 0,
+            outdone: Vec::new(),
             rejected: Vec::new(),
             blank: 0,
             is_consumed: false,
@@ -89,6 +89,32 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
         number = number.saturating_add(1);
     }
     lines.parsed
+}
+
+/// The rejected lines of a chunk that the database refused, by number.
+pub(crate) fn refused_lines(
+    chunk: &Chunk,
+    refused: &BTreeMap<u32, Rejection>,
+) -> Vec<RejectedLine> {
+    let mut lines = Vec::with_capacity(refused.len());
+    let (mut offset, mut number) = (0, chunk.first_line);
+    while offset < chunk.body.len() && lines.len() < refused.len() {
+        let rest = &chunk.body[offset..];
+        let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        if let Some(rejection) = refused.get(&number) {
+            let at = chunk.start + offset as u64;
+            let raw = text(&rest[..length], at).to_vec();
+            lines.push(RejectedLine {
+                line: number,
+                offset: at,
+                rejection: rejection.clone(),
+                raw,
+            });
+        }
+        offset += length + 1;
+        number = number.saturating_add(1);
+    }
+    lines
 }
 
 /// The ledger entry of a chunk.
@@ -132,11 +158,10 @@ impl Lines {
                 self.parsed.records.push(record);
             }
             Entry::Occupied(other) => {
-                self.parsed.superseded += 1;
                 let other = &mut self.parsed.records[*other.get()];
-                if record.rank() > other.rank() {
-                    *other = record;
-                }
+                let outdone =
+                    if record.rank() > other.rank() { mem::replace(other, record) } else { record };
+                self.parsed.outdone.push(outdone);
             }
         }
     }
@@ -217,7 +242,7 @@ mod tests {
         let body = [product(1, "a"), product(2, "b"), product(1, "c")].join("\n");
         let parsed = parsed(&chunk(0, &body));
         let lines: Vec<_> = parsed.records.iter().map(|record| record.position.line()).collect();
-        assert_eq!((lines, parsed.superseded), (vec![12, 11], 1));
+        assert_eq!((lines, parsed.outdone.len()), (vec![12, 11], 1));
     }
 
     #[test]
@@ -283,7 +308,7 @@ mod tests {
         let refused = Rejection::new(Reason::RefusedByDatabase, "no");
         let parsed = parse_with(&chunk(0, &body), &BTreeMap::from([(11, refused.clone())]));
         assert_eq!(parsed.records[0].position.line(), 10);
-        assert_eq!(parsed.superseded, 0);
+        assert!(parsed.outdone.is_empty());
         assert_eq!(parsed.rejected[0].rejection, refused);
         assert_eq!(parsed.rejected[0].raw, later.as_bytes());
     }

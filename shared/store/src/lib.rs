@@ -15,8 +15,8 @@ pub mod read;
 pub mod tls;
 
 pub use commit::{
-    ChunkEntry, ChunkOutcome, ChunkRows, CommitOutcome, Counts, RefusedRow, RejectLines,
-    RejectedLine, SupersededBy, UpsertRow,
+    ChunkEntry, ChunkOutcome, ChunkRows, CommitOutcome, Counts, RefusedRow, RejectedLine,
+    SupersededBy, UpsertRow,
 };
 pub use database::{DatabaseSettings, connect};
 pub use error::Error;

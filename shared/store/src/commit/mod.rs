@@ -16,7 +16,7 @@ use entries::Known;
 use jetline_records::{EpochId, ObjectId, Position, Rejection, Row, Table};
 use sea_orm::DatabaseTransaction;
 pub use search::RefusedRow;
-use search::Search;
+use search::{Found, Search};
 
 use crate::{
     Error, Ledger,
@@ -53,6 +53,9 @@ pub struct ChunkRows {
     pub unchanged: u64,
     /// Number of lines that are not written because another line of the same id supersedes them.
     pub superseded: u64,
+    /// Those of the superseded lines that take the place of the line that superseded them if the database refuses it.
+    /// There are none where lines are claimed.
+    pub outdone: Vec<UpsertRow>,
     /// The rejected lines.
     pub rejected: Vec<RejectedLine>,
     /// Number of blank lines.
@@ -171,15 +174,6 @@ pub enum ChunkOutcome {
     AlreadyCommitted,
 }
 
-/// Takes the lines of rows that the database refuses out of the chunks of a commit.
-pub trait RejectLines: Send {
-    /// Rejects the lines. Returns the rows that take their place, each with the index of its chunk.
-    fn reject(&mut self, refused: Vec<RefusedRow>) -> Vec<(usize, UpsertRow)>;
-
-    /// The rejected lines of a chunk, by its index.
-    fn rejected(&self, chunk: usize) -> Vec<RejectedLine>;
-}
-
 /// A transaction in which chunks may be committed.
 struct Begun {
     tx: DatabaseTransaction,
@@ -211,36 +205,36 @@ impl Ledger {
 
     /// Commits chunks as [`Ledger::commit`] does, and rejects the lines of rows that the database refuses. It is slower
     /// where none is refused, and much faster than a commit that fails, a search and another commit.
+    ///
+    /// `reject` gets the refused rows, and returns the rejected lines of each chunk.
     pub async fn commit_and_reject(
         &self,
         epoch: EpochId,
         table: &Table,
         mut chunks: Vec<ChunkRows>,
-        lines: &mut dyn RejectLines,
+        reject: &mut (dyn FnMut(Vec<RefusedRow>) -> Vec<Vec<RejectedLine>> + Send),
     ) -> Result<CommitOutcome, Error> {
         let Begun { tx, known, now } = match self.begin_commit(epoch, &chunks).await? {
             ControlFlow::Continue(begun) => begun,
             ControlFlow::Break(outcome) => return Ok(outcome),
         };
         let totals: Vec<u64> = chunks.iter().map(|chunk| chunk.lines()).collect();
+        for chunk in &mut chunks {
+            chunk.rows.append(&mut chunk.outdone);
+        }
+        let rows = take_rows(&mut chunks, &known);
         let mut search = Search::new(self, tx, table, now, known.rewrites(), chunks.len());
-        let mut rows = take_rows(&mut chunks, &known);
-        while !rows.is_empty() {
-            search.write(rows).await?;
-            if !search.is_certain() {
-                return Ok(CommitOutcome::NotWritten);
-            }
-            let refused = search.take_refused();
-            rows = if refused.is_empty() { Vec::new() } else { lines.reject(refused) };
-            for (chunk, row) in &mut rows {
-                row.if_changed &= !known.is_out_of_order(&chunks[*chunk].entry);
+        search.write(rows).await?;
+        let Some(Found { tx, refused, written }) = search.into_found() else {
+            return Ok(CommitOutcome::NotWritten);
+        };
+        if !refused.is_empty() {
+            for (chunk, rejected) in chunks.iter_mut().zip(reject(refused)) {
+                chunk.rejected = rejected;
             }
         }
-        let (tx, written) = search.into_parts();
-        for (index, (chunk, total)) in chunks.iter_mut().zip(totals).enumerate() {
-            chunk.rejected = lines.rejected(index);
-            let others = chunk.unchanged + chunk.rejected.len() as u64 + written[index].rows();
-            // Lines that were superseded took the place of refused ones.
+        for ((chunk, total), written) in chunks.iter_mut().zip(totals).zip(&written) {
+            let others = chunk.unchanged + chunk.rejected.len() as u64 + written.rows();
             chunk.superseded = total.saturating_sub(others);
         }
         finish_commit(Begun { tx, known, now }, &chunks, &written).await

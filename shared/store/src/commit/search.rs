@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    mem, slice,
+    slice,
 };
 
 use chrono::{DateTime, Utc};
@@ -82,6 +82,15 @@ struct One {
     one: i32,
 }
 
+/// The result of writing rows in a transaction.
+pub(super) struct Found {
+    pub(super) tx: DatabaseTransaction,
+    /// The rows that were refused.
+    pub(super) refused: Vec<RefusedRow>,
+    /// The counts of each chunk.
+    pub(super) written: Vec<Written>,
+}
+
 /// Writes rows in a transaction except for those that the database refuses.
 pub(super) struct Search<'a> {
     ledger: &'a Ledger,
@@ -124,11 +133,14 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Writes rows, each with the index of its chunk and each id at most once. Fails with an error that is not caused
-    /// by a row.
+    /// Writes rows, each with the index of its chunk. Of several rows of an id, those that are not refused and have a lower
+    /// rank than another one are superseded. Fails with an error that is not caused by a row.
     pub(super) async fn write(&mut self, mut rows: Vec<(usize, UpsertRow)>) -> Result<(), Error> {
-        // Rows are locked in the order of their ids, as in other commits.
-        rows.sort_unstable_by(|(_, a), (_, b)| a.row.key.cmp(&b.row.key));
+        // Rows are locked in the order of their ids, as in other commits. What takes the place of a refused row is
+        // written before the next id: a second round would lock ids out of order, and could deadlock.
+        rows.sort_unstable_by(|(_, a), (_, b)| {
+            a.row.key.cmp(&b.row.key).then_with(|| b.rank().cmp(&a.rank()))
+        });
         let Some((_, first)) = rows.first().cloned() else {
             return Ok(());
         };
@@ -139,22 +151,39 @@ impl<'a> Search<'a> {
         }
         super::table::check(&self.tx, self.table).await?;
         upsert::upsert_nothing(&self.tx, self.table, first, self.now).await?;
-        if is_postgres { self.write_one_by_one(rows).await } else { self.bisect(&rows).await }
+        if is_postgres { self.write_one_by_one(rows).await } else { self.write_parts(&rows).await }
     }
 
-    /// The rows that were refused since the last call.
-    pub(super) fn take_refused(&mut self) -> Vec<RefusedRow> {
-        mem::take(&mut self.refused)
+    /// The result, if each refused row is certainly the cause of its refusal, and all others are written.
+    pub(super) fn into_found(self) -> Option<Found> {
+        let is_certain = !self.is_interrupted && (self.ambiguous.is_none() || self.any_written);
+        let Self { tx, refused, written, .. } = self;
+        is_certain.then_some(Found { tx, refused, written })
     }
 
-    /// Whether each refused row is certainly the cause of its refusal, and all others are written.
-    pub(super) fn is_certain(&self) -> bool {
-        !self.is_interrupted && (self.ambiguous.is_none() || self.any_written)
+    async fn write_parts(&mut self, rows: &[(usize, UpsertRow)]) -> Result<(), Error> {
+        let of_one_id = rows.chunk_by(|(_, a), (_, b)| a.row.key == b.row.key);
+        let (single, several): (Vec<_>, Vec<_>) = of_one_id.partition(|rows| rows.len() == 1);
+        self.bisect(&single.concat()).await?;
+        for rows in several {
+            self.write_highest(rows).await?;
+        }
+        Ok(())
     }
 
-    /// The transaction, and the counts of each chunk.
-    pub(super) fn into_parts(self) -> (DatabaseTransaction, Vec<Written>) {
-        (self.tx, self.written)
+    /// Writes the first of the rows of an id that is not refused.
+    async fn write_highest(&mut self, rows: &[(usize, UpsertRow)]) -> Result<(), Error> {
+        for (place, row) in rows.iter().enumerate() {
+            let refused = self.refused.len();
+            self.bisect(slice::from_ref(row)).await?;
+            if self.refused.len() == refused {
+                for (chunk, _) in &rows[place + 1..] {
+                    self.written[*chunk].superseded += 1;
+                }
+                break;
+            }
+        }
+        Ok(())
     }
 
     async fn bisect(&mut self, rows: &[(usize, UpsertRow)]) -> Result<(), Error> {

@@ -1,11 +1,8 @@
 //! Rows that the database refuses, in all ways: only they are rejected.
 
-use std::collections::HashMap;
-
-use jetline_records::{Reason, Table, products};
+use jetline_records::{Epoch, Reason, Table, products};
 use jetline_store::{
-    ChunkOutcome, ChunkRows, CommitOutcome, Counts, Error, RefusedRow, RejectLines, RejectedLine,
-    UpsertRow,
+    ChunkOutcome, ChunkRows, CommitOutcome, Counts, Error, RefusedRow, RejectedLine,
 };
 
 use crate::fixtures::{TestDatabase, both, chunk, if_changed, postgres, sqlite};
@@ -123,44 +120,41 @@ async fn row_that_is_refused_in_any_way_is_found_and_everything_is_rolled_back()
     }
 }
 
-/// The refused lines of two chunks of object 1, and the rows that take their place, by line.
-#[derive(Default)]
-struct Lines {
-    rejected: [Vec<RejectedLine>; 2],
-    instead: HashMap<u32, (usize, UpsertRow)>,
-}
-
-impl RejectLines for Lines {
-    fn reject(&mut self, refused: Vec<RefusedRow>) -> Vec<(usize, UpsertRow)> {
-        let mut rows = Vec::new();
+/// Commits two chunks of object 1, of up to three lines each, and rejects what is refused. Returns the refused lines too.
+async fn commit_and_reject(
+    base: &TestDatabase,
+    epoch: &Epoch,
+    chunks: Vec<ChunkRows>,
+) -> (CommitOutcome, Vec<u32>) {
+    let mut lines = Vec::new();
+    let mut reject = |refused: Vec<RefusedRow>| {
+        let mut rejected = vec![Vec::new(); 2];
         for RefusedRow { position, rejection, .. } in refused {
             let line = position.line();
-            let lines = &mut self.rejected[usize::from(line > 3)];
-            lines.push(RejectedLine { line, offset: 0, rejection, raw: b"no".to_vec() });
-            rows.extend(self.instead.remove(&line));
+            lines.push(line);
+            let rejected = &mut rejected[usize::from(line > 3)];
+            rejected.push(RejectedLine { line, offset: 0, rejection, raw: b"no".to_vec() });
         }
-        rows
-    }
-
-    fn rejected(&self, chunk: usize) -> Vec<RejectedLine> {
-        self.rejected[chunk].clone()
-    }
+        rejected
+    };
+    let outcome =
+        base.ledger.commit_and_reject(epoch.id, &table(), chunks, &mut reject).await.unwrap();
+    lines.sort_unstable();
+    (outcome, lines)
 }
 
-/// Two chunks, of lines 1 to 3 and 4 to 6. Lines 2, 4 and 5 are refused; line 4 had superseded line 3, and line 5
-/// line 6's equal, which is refused as well.
-fn partly_refused() -> (Vec<ChunkRows>, Lines) {
-    let mut chunks = [
+/// Lines 1 to 3 and 4 to 6. Line 4 superseded line 3, and line 6 line 5.
+fn partly_refused() -> Vec<ChunkRows> {
+    let mut chunks = vec![
         chunk(1, 0, &[(1, "yes"), (2, "no"), (3, "old")]),
         chunk(1, 3, &[(3, "no"), (5, "no"), (5, "no")]),
     ];
-    let mut lines = Lines::default();
-    for (chunk, superseded_by) in [(0, 4), (1, 5)] {
-        let row = chunks[chunk].rows.pop().unwrap();
-        lines.instead.insert(superseded_by, (chunk, row));
+    for (chunk, outdone) in [(0, 2), (1, 1)] {
+        let row = chunks[chunk].rows.remove(outdone);
+        chunks[chunk].outdone.push(row);
         chunks[chunk].superseded = 1;
     }
-    (chunks.into(), lines)
+    chunks
 }
 
 #[tokio::test]
@@ -179,13 +173,13 @@ async fn commit_that_rejects_writes_all_other_rows() {
         if way.contains("titles") {
             base.run("INSERT INTO titles VALUES ('old')").await;
         }
-        let (chunks, mut lines) = partly_refused();
-        let outcome = base.ledger.commit_and_reject(epoch.id, &table(), chunks, &mut lines).await;
+        let (outcome, lines) = commit_and_reject(&base, &epoch, partly_refused()).await;
         let counts = |inserted, rejected| {
             ChunkOutcome::Committed(Counts { inserted, rejected, ..Counts::default() })
         };
         let expected = CommitOutcome::Committed(vec![counts(2, 1), counts(0, 3)]);
-        assert_eq!(outcome.unwrap(), expected, "{way}");
+        assert_eq!(outcome, expected, "{way}");
+        assert_eq!(lines, [2, 4, 5, 6], "{way}");
         for (id, title) in [(1, Some("yes")), (2, None), (3, Some("old")), (5, None)] {
             let stored = base.product(id).await.map(|(title, _)| title);
             assert_eq!(stored.as_deref(), title, "{id} with {way}");
@@ -200,13 +194,60 @@ async fn commit_that_rejects_counts_as_another_one_does() {
         let (base, epoch) = base.with_objects(2).await;
         base.counts(&epoch, chunk(1, 0, &[(1, "a"), (2, "b")])).await;
         base.counts(&epoch, chunk(2, 0, &[(3, "later")])).await;
-        let mut lines = Lines::default();
-        let chunks = vec![chunk(1, 2, &[(1, "a"), (2, "new"), (3, "c"), (4, "d")])];
-        let outcome = base.ledger.commit_and_reject(epoch.id, &table(), chunks, &mut lines).await;
+        let mut later = chunk(1, 2, &[(4, "older"), (1, "a"), (2, "new"), (3, "c"), (4, "d")]);
+        later.outdone.push(later.rows.remove(0));
+        later.superseded = 1;
+        let (outcome, _) = commit_and_reject(&base, &epoch, vec![later]).await;
         let counts =
-            Counts { inserted: 1, updated: 1, unchanged: 1, superseded: 1, ..Counts::default() };
+            Counts { inserted: 1, updated: 1, unchanged: 1, superseded: 2, ..Counts::default() };
         let expected = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
-        assert_eq!(outcome.unwrap(), expected);
+        assert_eq!(outcome, expected);
+        assert_eq!(base.product(4).await.unwrap().0, "d");
+    }
+}
+
+/// In order, a row stays as it is if the latest line of its id has the same content, whatever the lines before it have.
+#[tokio::test]
+async fn commit_that_rejects_writes_no_line_before_an_unchanged_one() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
+        let mut lines = if_changed(chunk(1, 1, &[(1, "b"), (1, "a")]));
+        lines.outdone.push(lines.rows.remove(0));
+        lines.superseded = 1;
+        let (outcome, _) = commit_and_reject(&base, &epoch, vec![lines]).await;
+        let counts = Counts { unchanged: 1, superseded: 1, ..Counts::default() };
+        assert_eq!(outcome, CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]));
+        assert_eq!(base.product(1).await.unwrap().0, "a");
+    }
+}
+
+/// Rows that take the place of refused ones are locked in the order of the ids as well.
+#[tokio::test]
+async fn concurrent_commits_that_reject_do_not_deadlock() {
+    let (base, epoch) = postgres().await.with_objects(2).await;
+    base.run(WAYS[0].0).await;
+    let ids = 1..=1_500;
+    for round in 0..4 {
+        let chunks = [1, 2].map(|object| {
+            let lines: Vec<(i64, &str)> =
+                ids.clone().map(|id| (id, if id % 100 == 7 { "no" } else { "yes" })).collect();
+            let mut later = chunk(object, 3_000 * round + 1_500, &lines);
+            let lines: Vec<(i64, &str)> = ids.clone().map(|id| (id, "yes")).collect();
+            later.outdone = chunk(object, 3_000 * round, &lines).rows;
+            later.superseded = later.outdone.len() as u64;
+            vec![later]
+        });
+        let commits = chunks.map(|chunks| {
+            let (ledger, epoch) = (base.ledger.clone(), epoch.id);
+            async move {
+                let mut reject = |_| vec![Vec::new()];
+                ledger.commit_and_reject(epoch, &table(), chunks, &mut reject).await
+            }
+        });
+        for outcome in futures::future::join_all(commits).await {
+            assert!(matches!(outcome.unwrap(), CommitOutcome::Committed(_)));
+        }
     }
 }
 
@@ -219,10 +260,9 @@ async fn commit_that_rejects_leaves_doubtful_rows_to_the_search() {
     for (base, way) in [(postgres().await, broken), (sqlite().await, ROLLS_BACK)] {
         let (base, epoch) = base.with_objects(1).await;
         base.run(way).await;
-        let (chunks, mut lines) = partly_refused();
-        let outcome = base.ledger.commit_and_reject(epoch.id, &table(), chunks, &mut lines).await;
-        assert_eq!(outcome.unwrap(), CommitOutcome::NotWritten);
-        assert!(lines.rejected.iter().all(Vec::is_empty));
+        let (outcome, lines) = commit_and_reject(&base, &epoch, partly_refused()).await;
+        assert_eq!(outcome, CommitOutcome::NotWritten);
+        assert!(lines.is_empty(), "{lines:?}");
         assert!(base.chunks().await.is_empty());
         assert_eq!(base.number("SELECT COUNT(*) FROM products").await, Some(0));
     }

@@ -1,7 +1,7 @@
 //! A writer whose steps are called one by one, so that a schedule can do anything between them.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -9,8 +9,7 @@ use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
 use jetline_records::{Dataset, Epoch, EpochId, Key, ObjectId, Rejection};
 use jetline_store::{
-    ChunkEntry, ChunkRows, CommitOutcome, Error, Ledger, RefusedRow, RejectLines, RejectedLine,
-    UpsertRow, ledger::Admission,
+    ChunkEntry, ChunkRows, CommitOutcome, Error, Ledger, RefusedRow, UpsertRow, ledger::Admission,
 };
 use jetline_writer::{
     admission::Admissions,
@@ -169,8 +168,11 @@ impl Writer {
         let rejects = !self.claims && self.was_refused;
         let outcome = if rejects {
             let ledger = self.ledger.clone();
-            let mut lines = Rejecting { writer: self, dataset };
-            ledger.commit_and_reject(epoch, &dataset.table, rows, &mut lines).await
+            let mut reject = |refused| {
+                self.reject(refused);
+                self.parsed(dataset).into_iter().map(|parsed| parsed.rejected).collect()
+            };
+            ledger.commit_and_reject(epoch, &dataset.table, rows, &mut reject).await
         } else {
             self.ledger.commit(epoch, &dataset.table, rows).await
         };
@@ -203,20 +205,6 @@ impl Writer {
         each.collect()
     }
 
-    /// The row with the highest rank of each id, with the index of its message.
-    fn latest(&self, dataset: &Dataset) -> BTreeMap<Key, (usize, ParsedRecord)> {
-        let mut latest: BTreeMap<Key, (usize, ParsedRecord)> = BTreeMap::new();
-        for (index, message) in self.parsed(dataset).into_iter().enumerate() {
-            for record in message.records {
-                let key = record.row.key.clone();
-                if latest.get(&key).is_none_or(|(_, other)| other.rank() < record.rank()) {
-                    latest.insert(key, (index, record));
-                }
-            }
-        }
-        latest
-    }
-
     fn reject(&mut self, refused: Vec<RefusedRow>) {
         for RefusedRow { position, rejection, .. } in refused {
             let of_object = self.refused.entry(position.object()).or_default();
@@ -227,7 +215,18 @@ impl Writer {
     /// Rejects what the database refuses, until it refuses nothing.
     async fn reject_refused(&mut self, epoch: EpochId, dataset: &Dataset, without: Option<Rule>) {
         loop {
-            let rows = self.latest(dataset).into_values().map(|(_, record)| row(record));
+            let mut latest: BTreeMap<Key, ParsedRecord> = BTreeMap::new();
+            for record in self.parsed(dataset).into_iter().flat_map(|one| one.records) {
+                let key = record.row.key.clone();
+                if latest.get(&key).is_none_or(|other| other.rank() < record.rank()) {
+                    latest.insert(key, record);
+                }
+            }
+            let rows = latest.into_values().map(|record| UpsertRow {
+                row: record.row,
+                position: record.position,
+                if_changed: false,
+            });
             let refused = self.ledger.refused(&dataset.table, rows.collect()).await.unwrap();
             if refused.is_empty() {
                 break;
@@ -267,28 +266,5 @@ impl Writer {
             });
             self.epochs = Epochs::new(self.ledger.clone(), self.dedup.clone(), number);
         }
-    }
-}
-
-fn row(record: ParsedRecord) -> UpsertRow {
-    UpsertRow { row: record.row, position: record.position, if_changed: false }
-}
-
-struct Rejecting<'a> {
-    writer: &'a mut Writer,
-    dataset: &'a Dataset,
-}
-
-impl RejectLines for Rejecting<'_> {
-    fn reject(&mut self, refused: Vec<RefusedRow>) -> Vec<(usize, UpsertRow)> {
-        let ids: HashSet<Key> = refused.iter().map(|refused| refused.key.clone()).collect();
-        self.writer.reject(refused);
-        let latest = self.writer.latest(self.dataset).into_iter();
-        let instead = latest.filter(|(id, _)| ids.contains(id));
-        instead.map(|(_, (index, record))| (index, row(record))).collect()
-    }
-
-    fn rejected(&self, chunk: usize) -> Vec<RejectedLine> {
-        self.writer.parsed(self.dataset)[chunk].rejected.clone()
     }
 }

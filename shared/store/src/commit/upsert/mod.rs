@@ -69,6 +69,13 @@ struct SentRow {
     position: Position,
 }
 
+impl UpsertRow {
+    /// Its version and position.
+    pub(super) fn rank(&self) -> (i64, Position) {
+        (self.row.version, self.position)
+    }
+}
+
 /// The columns of a dataset's table: those of the record, then Jetline's.
 pub(super) fn columns(table: &Table) -> Vec<&'static str> {
     let own = table.columns.iter().map(|column| column.name);

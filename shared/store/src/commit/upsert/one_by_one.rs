@@ -5,11 +5,11 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use jetline_records::{Position, Table};
-use sea_orm::{ConnectionTrait, FromQueryResult};
+use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 
 use super::{
     UpsertRow, Written, columns, on_conflict,
-    postgres::{self, Columns, MAX_ROWS, arrays, to_write},
+    postgres::{self, Columns, MAX_ROWS, array, arrays, to_write},
     rank,
 };
 use crate::{
@@ -69,8 +69,11 @@ pub(crate) async fn write(
     // All rows are passed before the first of them is locked.
     let mut passed = Vec::new();
     while !write.is_empty() {
-        let rest = write.split_off(MAX_ROWS.min(write.len()));
-        let (sent, values) = arrays(table, write, now);
+        let (parts, count) = parts(&write);
+        let rest = write.split_off(count);
+        let (sent, mut values) = arrays(table, write, now);
+        let number = |part: usize| Value::from(i64::try_from(part).unwrap_or(i64::MAX));
+        values.push(array(parts.into_iter().map(number)));
         let setting = format!("jetline.rows_{}", passed.len());
         let sql = rows_as_setting(table, &setting);
         let types: Vec<Types> = query(tx, "pass rows", &sql, values).await?;
@@ -117,14 +120,37 @@ impl Attempt {
     }
 }
 
+/// The numbers of the parts of the first rows, and how many rows these are. The rows of one id are a part of their own:
+/// together they are refused, and one by one the first that is not refused is written.
+fn parts(rows: &[(usize, UpsertRow)]) -> (Vec<usize>, usize) {
+    let mut parts = Vec::with_capacity(rows.len().min(MAX_ROWS));
+    let (mut part, mut rows_in_part) = (0, 0);
+    for of_one_id in rows.chunk_by(|(_, a), (_, b)| a.row.key == b.row.key) {
+        if !parts.is_empty() && parts.len() + of_one_id.len() > MAX_ROWS {
+            break;
+        }
+        if rows_in_part > 0 && (of_one_id.len() > 1 || rows_in_part == PART_ROWS) {
+            (part, rows_in_part) = (part + 1, 0);
+        }
+        parts.extend(of_one_id.iter().map(|_| part));
+        rows_in_part += 1;
+        if of_one_id.len() > 1 {
+            (part, rows_in_part) = (part + 1, 0);
+        }
+    }
+    let count = parts.len();
+    (parts, count)
+}
+
 /// Stores parts of the rows in a setting, as JSON, until the end of the transaction; returns the types of the record's columns.
 fn rows_as_setting(table: &Table, setting: &str) -> String {
-    let Columns { unnested, selected, arrays, .. } = postgres::columns(table);
+    let Columns { unnested, selected, arrays, next, .. } = postgres::columns(table);
     format!(
         "SELECT set_config('{setting}', (SELECT json_agg(p.part ORDER BY p.number)
-                 FROM (SELECT (r.\"#row\" - 1) / {PART_ROWS} AS number, json_agg(r ORDER BY r.\"#row\") AS part
-                     FROM (SELECT {selected}, n.\"#row\"
-                         FROM (SELECT {unnested}, generate_subscripts($2, 1) AS \"#row\") n) r
+                 FROM (SELECT r.\"#part\" AS number, json_agg(r ORDER BY r.\"#row\") AS part
+                     FROM (SELECT {selected}, n.\"#row\", n.\"#part\"
+                         FROM (SELECT {unnested}, generate_subscripts($2, 1) AS \"#row\",
+                             unnest(${next}) AS \"#part\") n) r
                      GROUP BY 1) p)::text, true)
                  IS NOT NULL AS is_set,
              ARRAY[{}] AS types",

@@ -39,7 +39,8 @@ pub(super) async fn upsert(
     Ok(())
 }
 
-/// The rows that need a write; the others are counted.
+/// The rows that need a write; the others are counted. Rows of one id follow each other, the one with the highest rank
+/// first: where that is in the table, the others are superseded.
 pub(super) async fn to_write(
     tx: &impl ConnectionTrait,
     table: &Table,
@@ -47,17 +48,30 @@ pub(super) async fn to_write(
     rewrite: bool,
     written: &mut [Written],
 ) -> Result<Vec<(usize, UpsertRow)>, Error> {
-    let keys = rows.iter().map(|(_, new)| &new.row.key);
-    let stored = look_up(tx, table, &keys.collect::<Vec<_>>()).await?;
+    let mut keys: Vec<&Key> = rows.iter().map(|(_, new)| &new.row.key).collect();
+    keys.dedup();
+    let stored = look_up(tx, table, &keys).await?;
+    let ids: Vec<usize> = places(&rows);
     let mut write = Vec::with_capacity(rows.len());
-    for ((chunk, new), stored) in rows.into_iter().zip(&stored) {
-        match Change::of(stored.as_ref(), &new, rewrite) {
+    let mut stays = None;
+    for ((chunk, new), id) in rows.into_iter().zip(ids) {
+        match Change::of(stored[id].as_ref(), &new, rewrite) {
+            _ if stays == Some(id) => written[chunk].superseded += 1,
             Change::Superseded => written[chunk].superseded += 1,
-            Change::Nothing => written[chunk].unchanged += 1,
+            Change::Nothing => {
+                written[chunk].unchanged += 1;
+                stays = Some(id);
+            }
             Change::Insert | Change::Update | Change::Raise => write.push((chunk, new)),
         }
     }
     Ok(write)
+}
+
+/// The number of the id of each row.
+fn places(rows: &[(usize, UpsertRow)]) -> Vec<usize> {
+    let of_one_id = rows.chunk_by(|(_, a), (_, b)| a.row.key == b.row.key).enumerate();
+    of_one_id.flat_map(|(id, rows)| rows.iter().map(move |_| id)).collect()
 }
 
 /// The stored rows, in the order of the keys.
@@ -207,7 +221,7 @@ fn is_null(value: &Value) -> bool {
     *value == value.as_null()
 }
 
-fn array(values: impl IntoIterator<Item = Value>) -> Value {
+pub(super) fn array(values: impl IntoIterator<Item = Value>) -> Value {
     let values: Vec<Value> = values.into_iter().collect();
     let element = values.first().map_or(ArrayType::Bool, Value::array_type);
     Value::Array(element, Some(Box::new(values)))
@@ -223,6 +237,8 @@ pub(super) struct Columns {
     into: String,
     /// The parameters of the record's own columns.
     pub(super) arrays: Vec<String>,
+    /// The number of the next parameter.
+    pub(super) next: usize,
 }
 
 pub(super) fn columns(table: &Table) -> Columns {
@@ -231,22 +247,22 @@ pub(super) fn columns(table: &Table) -> Columns {
         selected: "n.\"fingerprint\", n.\"position\", $1 AS \"updated_at\"".to_owned(),
         into: "\"fingerprint\", \"position\", \"updated_at\"".to_owned(),
         arrays: Vec::new(),
+        next: 4,
     };
-    let mut next = 4;
     for column in &table.columns {
-        let name = column.name;
+        let (name, next) = (column.name, columns.next);
         let _ = write!(columns.unnested, ", unnest(${next}) AS \"{name}\"");
         let _ = write!(columns.into, ", \"{name}\"");
         columns.arrays.push(format!("${next}"));
-        next += 1;
+        columns.next += 1;
         if column.nullable {
             // A name that no column of a record can have.
-            let _ = write!(columns.unnested, ", unnest(${next}) AS \"#{name}_is_null\"");
+            let _ = write!(columns.unnested, ", unnest(${}) AS \"#{name}_is_null\"", next + 1);
             let _ = write!(
                 columns.selected,
                 ", CASE WHEN NOT n.\"#{name}_is_null\" THEN n.\"{name}\" END AS \"{name}\""
             );
-            next += 1;
+            columns.next += 1;
         } else {
             let _ = write!(columns.selected, ", n.\"{name}\"");
         }
