@@ -11,10 +11,8 @@ use std::{
 use anyhow::Context;
 use jetline_records::Record;
 use jetline_runtime::settings::SecretUrl;
-use jetline_store::{database, pooler, read::Finder, tls};
-use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqlxError,
-};
+use jetline_store::{database, read::Finder};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend};
 
 use crate::{ApiSettings, DatabaseSettings};
 
@@ -96,7 +94,7 @@ impl ReadPool {
     /// Runs a statement with the timeout. Failures are logged here, once for all requests that wait for it.
     pub(crate) async fn run<T>(
         &self,
-        statement: impl Future<Output = Result<T, DbErr>>,
+        statement: impl Future<Output = Result<T, jetline_store::Error>>,
     ) -> Result<T, Error> {
         let Ok(result) = tokio::time::timeout(self.timeout, statement).await else {
             tracing::warn!(timeout = ?self.timeout, "statement timed out");
@@ -106,26 +104,25 @@ impl ReadPool {
     }
 }
 
-/// Classifies and logs the error of a statement.
-pub(crate) fn classify<T>(result: Result<T, DbErr>) -> Result<T, Error> {
-    let error = match result {
-        Ok(value) => return Ok(value),
-        Err(error) => error,
-    };
-    if let Some(refusal) = pooler::refusal(&error) {
-        tracing::error!(error = %refusal, "statement failed");
-        return Err(Error::Failed);
-    }
-    if let Some(error) = tls::refusal(&error) {
-        tracing::error!(%error, "connect to database over TLS failed");
-        return Err(Error::Unavailable);
-    }
-    if is_unavailable(&error) {
-        tracing::warn!(%error, "database unavailable");
-        return Err(Error::Unavailable);
-    }
-    tracing::error!(%error, "statement failed");
-    Err(Error::Failed)
+/// Logs the error of a statement; the log has the details, the response says whether a retry may succeed.
+pub(crate) fn classify<T>(result: Result<T, jetline_store::Error>) -> Result<T, Error> {
+    result.map_err(|error| {
+        let logged = &error as &dyn std::error::Error;
+        match &error {
+            jetline_store::Error::Tls { .. } => {
+                tracing::error!(error = logged, "connect to database failed");
+                Error::Unavailable
+            }
+            error if error.is_transient() => {
+                tracing::warn!(error = logged, "database unavailable");
+                Error::Unavailable
+            }
+            _ => {
+                tracing::error!(error = logged, "statement failed");
+                Error::Failed
+            }
+        }
+    })
 }
 
 /// Logs why connections cannot be used, and returns the reason for the readiness check.
@@ -142,7 +139,7 @@ pub(crate) fn not_ready(error: &jetline_store::Error) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     /// The database is unavailable; a retry may succeed.
-    #[error("the database does not answer")]
+    #[error("the database is not available")]
     Unavailable,
     /// The statement failed; a retry will not succeed.
     #[error("the database refused the statement")]
@@ -150,31 +147,4 @@ pub(crate) enum Error {
     /// The memory budget for responses is exhausted; a retry may succeed.
     #[error("too many large answers are being sent")]
     Busy,
-}
-
-/// Whether a retry of the statement may succeed.
-fn is_unavailable(error: &DbErr) -> bool {
-    match error {
-        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
-        DbErr::Query(RuntimeErr::SqlxError(error)) | DbErr::Exec(RuntimeErr::SqlxError(error)) => {
-            match error.as_ref() {
-                SqlxError::Io(_)
-                | SqlxError::Tls(_)
-                | SqlxError::PoolTimedOut
-                | SqlxError::PoolClosed
-                | SqlxError::WorkerCrashed => true,
-                SqlxError::Database(error) => error.code().is_some_and(|code| is_transient(&code)),
-                _ => false,
-            }
-        }
-        _ => false,
-    }
-}
-
-/// Connection exceptions, too many connections, a server that starts or stops, a conflict with recovery on a replica;
-/// in SQLite, a locked database.
-fn is_transient(code: &str) -> bool {
-    code.starts_with("08")
-        || code.starts_with("57P")
-        || matches!(code, "53300" | "40001" | "5" | "6")
 }

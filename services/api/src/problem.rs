@@ -107,7 +107,7 @@ pub(crate) enum Failure {
     /// An error of which the log has the details.
     #[oai(status = 500)]
     Internal(ProblemJson),
-    /// The database does not answer, or too many passwords are being verified, or too many large answers are being
+    /// The database is not available, or too many passwords are being verified, or too many large answers are being
     /// sent.
     #[oai(status = 503)]
     Unavailable(

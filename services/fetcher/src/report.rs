@@ -85,10 +85,7 @@ impl Report {
             let page: Vec<ObjectStatus> = page.collect();
             let rejected = page.iter().filter(|object| object.rejected > 0);
             let rejected: Vec<i64> = rejected.map(|object| object.id).collect();
-            let rejects = rejects::summaries(ledger.connection(), &rejected).await;
-            self.rejects.extend(
-                rejects.map_err(|error| Error::from_query("read the rejected lines", error))?,
-            );
+            self.rejects.extend(rejects::summaries(ledger.connection(), &rejected).await?);
             self.objects.extend(page);
         }
         Ok(())
@@ -141,9 +138,7 @@ async fn page(
     let Some(last) = *after else {
         return Ok(None);
     };
-    let page = objects::list(ledger.connection(), filter, Some(last), PAGE_SIZE)
-        .await
-        .map_err(|error| Error::from_query("read the objects", error))?;
+    let page = objects::list(ledger.connection(), filter, Some(last), PAGE_SIZE).await?;
     *after = page.last().map(|object| object.id);
     Ok(Some(page))
 }

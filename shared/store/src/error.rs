@@ -3,6 +3,8 @@
 use sea_orm::{DbErr, RuntimeErr, SqlxError};
 use sqlx::error::DatabaseError;
 
+use crate::{pooler, tls};
+
 /// An error of the database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -99,10 +101,16 @@ pub enum Error {
 }
 
 impl Error {
-    /// Classifies an error of a query of [`crate::read`].
-    #[must_use]
-    pub fn from_query(action: &'static str, source: DbErr) -> Self {
-        Self::classify(action, source)
+    /// Classifies an error of a query of [`crate::read`], which makes its connections when it needs them: one that cannot be
+    /// made is unavailable, unless the reason is permanent.
+    pub(crate) fn from_query(action: &'static str, source: DbErr) -> Self {
+        if let Some(refusal) = tls::refusal(&source).or_else(|| pooler::refusal(&source)) {
+            return refusal;
+        }
+        match source {
+            DbErr::Conn(_) => Self::Unavailable { action, source },
+            _ => Self::classify(action, source),
+        }
     }
 
     /// Whether a retry may succeed.

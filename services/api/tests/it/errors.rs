@@ -35,12 +35,12 @@ async fn unavailable_database_makes_the_service_unready_but_not_dead() {
     base.db.clone().close().await.unwrap();
     assert_eq!(base.get("/healthz").await.status, 200);
     let detail = base.get("/readyz").await.problem(503);
-    assert_eq!(detail, "the database does not answer");
+    assert_eq!(detail, "the database is not available");
     for path in
         ["/products/1", "/products?id=1", "/objects", "/objects/1", "/rejects", "/rejects/1/1"]
     {
         let answer = base.get(path).await;
-        assert_eq!(answer.problem(503), "the database does not answer", "{path}");
+        assert_eq!(answer.problem(503), "the database is not available", "{path}");
         assert_eq!(answer.header("retry-after"), Some("1"), "{path}");
     }
 }
@@ -62,6 +62,31 @@ async fn failed_statement_is_a_problem_without_details() {
         let detail = base.get(path).await.problem(500);
         assert!(detail.contains("request id"), "{path}: {detail}");
         assert!(!detail.contains("table"), "{path}: {detail}");
+    }
+}
+
+/// A writer would retry them, and so may a client.
+#[tokio::test]
+async fn overloaded_database_is_unavailable() {
+    for code in ["53100", "53200", "57014", "40P01", "25006", "55P03"] {
+        let base = TestApi::postgres().await;
+        base.store(1, "1", chrono::Utc::now()).await;
+        let fails = format!(
+            "CREATE FUNCTION fails() RETURNS boolean LANGUAGE plpgsql AS
+                 'BEGIN RAISE ''hunter2'' USING ERRCODE = ''{code}''; END'"
+        );
+        for sql in [
+            &fails,
+            "ALTER TABLE products RENAME TO hidden",
+            "CREATE VIEW products AS SELECT * FROM hidden WHERE fails()",
+        ] {
+            base.execute(sql, []).await;
+        }
+        for path in ["/products/1", "/products?id=1"] {
+            let answer = base.get(path).await;
+            assert_eq!(answer.problem(503), "the database is not available", "{path} with {code}");
+            assert_eq!(answer.header("retry-after"), Some("1"), "{path} with {code}");
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use sea_orm::{
     sqlx::{AssertSqlSafe, Postgres, pool::PoolConnection, query},
 };
 
-use super::records::{ANY, StoredRecord, by_key, sql};
+use super::records::{ANY, READ, StoredRecord, by_key, sql};
+use crate::Error;
 
 /// A kept connection that was idle for longer is returned to the pool, which checks it.
 const MAX_IDLE: Duration = Duration::from_secs(1);
@@ -56,6 +57,15 @@ impl<R: Record> Finder<R> {
     /// Calls `each` with the records that have one of these ids, in no order, one by one as rows arrive: there may be
     /// many, and large ones. A connection on which that failed or was cancelled is not kept.
     pub async fn find(
+        &mut self,
+        ids: &[R::Id],
+        each: impl FnMut(StoredRecord<R>),
+    ) -> Result<(), Error> {
+        let found = self.stream(ids, each).await;
+        found.map_err(|error| Error::from_query(READ, error))
+    }
+
+    async fn stream(
         &mut self,
         ids: &[R::Id],
         mut each: impl FnMut(StoredRecord<R>),

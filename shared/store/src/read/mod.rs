@@ -12,17 +12,22 @@ pub mod rejects;
 pub use finder::Finder;
 
 use jetline_records::registry::datasets;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::ConnectionTrait;
+
+use crate::Error;
 
 /// Maximum number of bytes of a message of a rejected line or an object.
 pub const MESSAGE_BYTES: usize = 1 << 10;
 
 /// Runs each query of the API once: records of each dataset, objects, rejected lines.
-pub async fn ready(db: &impl ConnectionTrait) -> Result<(), DbErr> {
+pub async fn ready(db: &impl ConnectionTrait) -> Result<(), Error> {
     for dataset in datasets() {
         let none = std::iter::empty();
-        let statement = records::by_key(db.get_database_backend(), &dataset.table, none)?;
-        db.query_all_raw(statement).await?;
+        let read = async {
+            let statement = records::by_key(db.get_database_backend(), &dataset.table, none)?;
+            db.query_all_raw(statement).await
+        };
+        read.await.map_err(|error| Error::from_query(records::READ, error))?;
     }
     objects::list(db, &objects::Filter::default(), None, 1).await?;
     rejects::list(db, None, None, 1, 1).await.map(drop)

@@ -1,10 +1,10 @@
 //! Objects with their counts: the sum of those that are folded into the object's row and those of its rows in `chunks`.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ActiveEnum, ConnectionTrait, DbErr, FromQueryResult, Statement, Value};
+use sea_orm::{ActiveEnum, ConnectionTrait, FromQueryResult, Statement, Value};
 
 use super::MESSAGE_BYTES;
-use crate::entities::objects::State;
+use crate::{Error, entities::objects::State};
 
 /// An object version, its progress and the outcomes of its lines.
 #[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
@@ -70,7 +70,7 @@ pub async fn list(
     filter: &Filter,
     after: Option<i64>,
     limit: u64,
-) -> Result<Vec<ObjectStatus>, DbErr> {
+) -> Result<Vec<ObjectStatus>, Error> {
     let mut query = PageQuery::default();
     query.only("state =", filter.state.map(|state| state.to_value().into()));
     query.only("dataset =", filter.dataset.clone().map(Value::from));
@@ -80,7 +80,7 @@ pub async fn list(
 }
 
 /// One object.
-pub async fn find(db: &impl ConnectionTrait, id: i64) -> Result<Option<ObjectStatus>, DbErr> {
+pub async fn find(db: &impl ConnectionTrait, id: i64) -> Result<Option<ObjectStatus>, Error> {
     let mut query = PageQuery::default();
     query.only("id =", Some(id.into()));
     Ok(query.run(db, 1).await?.pop())
@@ -105,12 +105,13 @@ impl PageQuery {
         mut self,
         db: &impl ConnectionTrait,
         limit: u64,
-    ) -> Result<Vec<ObjectStatus>, DbErr> {
+    ) -> Result<Vec<ObjectStatus>, Error> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.values.push(limit.into());
         let sql = statement(&self.conditions, self.values.len());
         let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, self.values);
-        ObjectStatus::find_by_statement(statement).all(db).await
+        let found = ObjectStatus::find_by_statement(statement).all(db).await;
+        found.map_err(|error| Error::from_query("read objects", error))
     }
 }
 

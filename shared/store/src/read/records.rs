@@ -7,6 +7,11 @@ use sea_orm::{
     TryGetError, Value, sea_query::ArrayType,
 };
 
+use crate::Error;
+
+/// The operation, in errors.
+pub(super) const READ: &str = "read records";
+
 /// PostgreSQL's condition for several ids.
 pub(super) const ANY: &str = "= ANY($1)";
 
@@ -38,10 +43,13 @@ impl<R: Record> FromQueryResult for StoredRecord<R> {
 pub async fn find<R: Record>(
     db: &impl ConnectionTrait,
     ids: &[R::Id],
-) -> Result<Vec<StoredRecord<R>>, DbErr> {
+) -> Result<Vec<StoredRecord<R>>, Error> {
     let keys = ids.iter().map(RecordId::key);
-    let statement = by_key(db.get_database_backend(), &Table::of::<R>(), keys)?;
-    StoredRecord::find_by_statement(statement).all(db).await
+    let found = async {
+        let statement = by_key(db.get_database_backend(), &Table::of::<R>(), keys)?;
+        StoredRecord::find_by_statement(statement).all(db).await
+    };
+    found.await.map_err(|error| Error::from_query(READ, error))
 }
 
 /// The first part of the requested records.
@@ -58,13 +66,15 @@ pub async fn part<R: Record>(
     db: &impl ConnectionTrait,
     ids: &[R::Id],
     bytes: usize,
-) -> Result<Part<R>, DbErr> {
+) -> Result<Part<R>, Error> {
+    let failed = |error| Error::from_query(READ, error);
     let backend = db.get_database_backend();
     let table = Table::of::<R>();
     let limit = i64::try_from(bytes).unwrap_or(i64::MAX);
-    let values = [keys(backend, &table, ids.iter().map(RecordId::key))?, limit.into()];
+    let keys = keys(backend, &table, ids.iter().map(RecordId::key)).map_err(failed)?;
+    let values = [keys, limit.into()];
     let statement = Statement::from_sql_and_values(backend, parts(backend, &table), values);
-    let placed = Placed::<R>::find_by_statement(statement).all(db).await?;
+    let placed = Placed::<R>::find_by_statement(statement).all(db).await.map_err(failed)?;
     let full = placed.last().filter(|last| last.ends_at >= limit);
     let answered = full.and_then(|last| usize::try_from(last.place).ok());
     Ok(Part {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, Statement, Value};
 
 use super::{MESSAGE_BYTES, shorten};
-use crate::backend::placeholders;
+use crate::{Error, backend::placeholders};
 
 /// Maximum number of characters of a message in a summary.
 const SUMMARY_MESSAGE_CHARS: usize = 200;
@@ -69,7 +69,7 @@ pub async fn list(
     after: Option<Cursor>,
     limit: u64,
     bytes: usize,
-) -> Result<RejectPage, DbErr> {
+) -> Result<RejectPage, Error> {
     let start = after.unwrap_or(Cursor { object_id: i64::MIN, line: i64::MIN });
     // One more than the limit, to see whether the list continues.
     let rows = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
@@ -83,7 +83,7 @@ pub async fn list(
     }
     let backend = db.get_database_backend();
     let statement = Statement::from_sql_and_values(backend, pages(backend, &condition), values);
-    let listed = Listed::find_by_statement(statement).all(db).await?;
+    let listed = Listed::find_by_statement(statement).all(db).await.map_err(failed)?;
     let found = listed.first().map_or(0, |first| first.found);
     let mut rejects: Vec<Reject> =
         listed.into_iter().map(|row| truncate_message(row.reject)).collect();
@@ -93,7 +93,7 @@ pub async fn list(
 }
 
 /// One rejected line, truncated as in a list.
-pub async fn find(db: &impl ConnectionTrait, at: Cursor) -> Result<Option<Reject>, DbErr> {
+pub async fn find(db: &impl ConnectionTrait, at: Cursor) -> Result<Option<Reject>, Error> {
     let backend = db.get_database_backend();
     let sql = format!(
         "SELECT {} FROM rejected_lines WHERE object_id = $1 AND line = $2",
@@ -101,17 +101,17 @@ pub async fn find(db: &impl ConnectionTrait, at: Cursor) -> Result<Option<Reject
     );
     let values = [at.object_id.into(), at.line.into()];
     let statement = Statement::from_sql_and_values(backend, sql, values);
-    let found = Reject::find_by_statement(statement).one(db).await?;
+    let found = Reject::find_by_statement(statement).one(db).await.map_err(failed)?;
     Ok(found.map(truncate_message))
 }
 
 /// All stored bytes of a rejected line.
-pub async fn raw(db: &impl ConnectionTrait, at: Cursor) -> Result<Option<Vec<u8>>, DbErr> {
+pub async fn raw(db: &impl ConnectionTrait, at: Cursor) -> Result<Option<Vec<u8>>, Error> {
     let sql = "SELECT raw FROM rejected_lines WHERE object_id = $1 AND line = $2";
     let values = [at.object_id.into(), at.line.into()];
     let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
-    let row = db.query_one_raw(statement).await?;
-    row.map(|row| row.try_get("", "raw")).transpose()
+    let row = db.query_one_raw(statement).await.map_err(failed)?;
+    row.map(|row| row.try_get("", "raw")).transpose().map_err(failed)
 }
 
 #[derive(FromQueryResult)]
@@ -189,7 +189,7 @@ struct First {
 pub async fn summaries(
     db: &impl ConnectionTrait,
     objects: &[i64],
-) -> Result<HashMap<i64, RejectSummary>, DbErr> {
+) -> Result<HashMap<i64, RejectSummary>, Error> {
     let mut all: HashMap<i64, RejectSummary> = HashMap::new();
     if objects.is_empty() {
         return Ok(all);
@@ -221,8 +221,12 @@ async fn query<T: FromQueryResult>(
     db: &impl ConnectionTrait,
     sql: String,
     objects: &[i64],
-) -> Result<Vec<T>, DbErr> {
+) -> Result<Vec<T>, Error> {
     let values = objects.iter().map(|object| Value::from(*object));
     let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
-    T::find_by_statement(statement).all(db).await
+    T::find_by_statement(statement).all(db).await.map_err(failed)
+}
+
+fn failed(error: DbErr) -> Error {
+    Error::from_query("read rejected lines", error)
 }
