@@ -50,7 +50,7 @@ impl Parts {
             ledger,
             sources,
             fetcher: cli.fetcher.clone(),
-            writer: cli.writer.clone(),
+            writer: writer(cli)?,
             dedup: dedup(cli).await?,
         };
         if parts.dedup.mode() == Mode::InOrder {
@@ -94,6 +94,13 @@ async fn queue(cli: &Cli, ledger: &Ledger) -> anyhow::Result<Arc<dyn Queue>> {
         return Ok(Arc::new(InProcess::new(IN_PROCESS_CAPACITY)));
     }
     connect_queue(&cli.queue, &cli.startup, ledger).await
+}
+
+fn writer(cli: &Cli) -> anyhow::Result<WriterSettings> {
+    if cli.queue.nats_url.is_none() {
+        return Ok(cli.writer.clone());
+    }
+    cli.writer.with_ack_wait(cli.queue.nats_ack_wait)
 }
 
 fn has_dedup(cli: &Cli) -> bool {

@@ -46,6 +46,7 @@ async fn main() -> anyhow::Result<()> {
         return cli.observe.healthcheck().await;
     }
     let _telemetry = telemetry::init(&cli.telemetry, env!("CARGO_BIN_NAME"))?;
+    let writer = cli.writer.with_ack_wait(cli.queue.nats_ack_wait)?;
     let shutdown = Shutdown::on_signals(cli.lifecycle.shutdown_deadline)?;
     let metrics = metrics::install(&shutdown)?;
     let observation = Observation::start(&cli.observe, metrics, &shutdown).await?;
@@ -53,7 +54,7 @@ async fn main() -> anyhow::Result<()> {
         let ledger = Ledger::new(db.clone(), chrono::Utc::now);
         let (queue, dedup) = shutdown.started(cli.connect(&ledger)).await?;
         observation.connected(db);
-        jetline_writer::run(&cli.writer, queue, dedup, ledger, rand::random(), &shutdown).await?;
+        jetline_writer::run(&writer, queue, dedup, ledger, rand::random(), &shutdown).await?;
         tracing::info!("writer stopped");
         Ok(())
     };

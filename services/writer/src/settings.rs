@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroUsize, time::Duration};
 
+use anyhow::ensure;
 use jetline_runtime::settings;
 
 /// Limits and intervals of a writer.
@@ -21,7 +22,21 @@ pub struct WriterSettings {
     #[arg(long, env, default_value = "5")]
     pub max_deliver: u32,
 
-    /// Interval at which the acknowledgement deadline of chunks in progress is extended; well below the acknowledgement wait
-    #[arg(long, env, value_name = "DURATION", value_parser = settings::duration, default_value = "5s")]
-    pub progress_every: Duration,
+    /// Interval at which the acknowledgement deadline of chunks in progress is extended, below the acknowledgement wait; a
+    /// sixth of it if not set
+    #[arg(long, env, value_name = "DURATION", value_parser = settings::duration)]
+    pub progress_every: Option<Duration>,
+}
+
+impl WriterSettings {
+    /// The settings for a queue with this acknowledgement wait (`NATS_ACK_WAIT`). Fails where chunks in progress would be
+    /// redelivered.
+    pub fn with_ack_wait(&self, ack_wait: Duration) -> anyhow::Result<Self> {
+        let every = self.progress_every.unwrap_or(ack_wait / 6);
+        ensure!(
+            every < ack_wait,
+            "PROGRESS_EVERY, {every:?}, is not below NATS_ACK_WAIT, {ack_wait:?}: chunks in progress would be redelivered"
+        );
+        Ok(Self { progress_every: Some(every), ..self.clone() })
+    }
 }

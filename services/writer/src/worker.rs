@@ -25,6 +25,9 @@ use crate::{
 /// A chunk that was delivered more often than this is suspected of crashing its writers: it is tried alone.
 const MAX_ORDINARY_DELIVERIES: u64 = 3;
 
+/// The interval of progress reports to a queue that has no acknowledgement wait.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
 const INITIAL_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(5);
 
@@ -120,7 +123,8 @@ impl Worker {
     }
 
     async fn handle(&mut self, deliveries: Vec<Delivery>, ticket: Ticket) -> Result<(), Error> {
-        let (committer, every) = (self.committer.clone(), self.settings.progress_every);
+        let committer = self.committer.clone();
+        let every = self.settings.progress_every.unwrap_or(PROGRESS_INTERVAL);
         let known =
             deliveries.into_iter().filter(|delivery| committer.has_dataset(&delivery.chunk));
         let in_flight = known

@@ -125,7 +125,7 @@ impl RunningWriter {
             writer_workers: NonZeroUsize::new(2).unwrap(),
             writer_chunks: NonZeroUsize::new(4).unwrap(),
             max_deliver: 2,
-            progress_every: Duration::from_millis(50),
+            progress_every: Some(Duration::from_millis(50)),
         };
         let (ledger, shutdown) = (ledger.clone(), Shutdown::new());
         let ending = shutdown.clone();

@@ -82,7 +82,7 @@ pub(crate) async fn write(
         writer_workers: size(site.plan.workers)?,
         writer_chunks: size(site.plan.chunks_per_commit)?,
         max_deliver: 100,
-        progress_every: Duration::from_millis(300),
+        progress_every: Some(Duration::from_millis(300)),
     };
     let queue = queue(site, Role::Writer, breaker.clone()).await?;
     let (ledger, _proxy) = ledger(site, Role::Writer, breaker.clone()).await?;
