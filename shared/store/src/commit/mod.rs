@@ -218,7 +218,7 @@ impl Ledger {
             ControlFlow::Continue(begun) => begun,
             ControlFlow::Break(outcome) => return Ok(outcome),
         };
-        let totals: Vec<u64> = chunks.iter().map(|chunk| chunk.lines()).collect();
+        let totals: Vec<u64> = chunks.iter().map(ChunkRows::lines).collect();
         for chunk in &mut chunks {
             chunk.rows.append(&mut chunk.outdone);
         }

@@ -279,7 +279,8 @@ fn leads_to(step: Step) -> Vec<Fault> {
             Disruption::Network(Role::Fetcher, Part::S3, NetworkFault::Stalled),
         )],
         Step::Progress => again(Step::Admit, 2, Kind::Delay).collect(),
-        Step::Suspect => again(Step::Check, 5, Kind::CrashBefore).collect(),
+        // Each of up to six workers has a chunk of its own, and has to crash four times with the same one.
+        Step::Suspect => again(Step::Check, 12, Kind::CrashBefore).collect(),
         _ => Vec::new(),
     }
 }

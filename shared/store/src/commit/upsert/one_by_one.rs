@@ -162,15 +162,11 @@ fn rows_as_setting(table: &Table, setting: &str) -> String {
     )
 }
 
-/// Writes the rows of [`rows_as_setting`]. Where fewer rows than sent are written in a part, writing them one by one says
-/// which and why.
+/// Writes the rows of [`rows_as_setting`]. Where a part is refused, or has fewer rows afterwards than it should, writing its
+/// rows one by one says which and why.
 fn statement(table: &Table, setting: &str, types: &[String], rewrite: bool) -> String {
     let own = table.columns.iter().zip(types);
     let own = own.map(|(column, of_column)| format!(", \"{}\" {of_column}", column.name));
-    let names = columns(table);
-    let into: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
-    let values: Vec<String> = into.iter().map(|name| format!("new_row.{name}")).collect();
-    let selected: Vec<String> = into.iter().map(|name| format!("n.{name}")).collect();
     let recordset = format!(
         "json_to_recordset(part)
              AS n(\"fingerprint\" bytea, \"position\" bigint, \"updated_at\" timestamptz{})",
@@ -179,7 +175,46 @@ fn statement(table: &Table, setting: &str, types: &[String], rewrite: bool) -> S
     format!(
         "DO $jetline$
          #variable_conflict use_column
-         DECLARE
+         {DECLARATIONS}
+         BEGIN
+             FOR part IN SELECT json_array_elements(current_setting('{setting}')::json) LOOP
+                 IF part_time IS NULL THEN
+                     part_time := (part->0->>'updated_at')::timestamptz;
+                 END IF;
+                 BEGIN
+                     {together}
+                 EXCEPTION WHEN OTHERS OR ASSERT_FAILURE THEN
+                     {raise_unavailable}
+                     FOR new_row IN SELECT * FROM {recordset} LOOP
+                         BEGIN
+                             {alone}
+                         EXCEPTION WHEN OTHERS OR ASSERT_FAILURE THEN
+                             {raise_unavailable}
+                             failed := array_append(failed, new_row.\"position\");
+                             codes := array_append(codes, code);
+                             messages := array_append(messages, left(message, {MESSAGE_CHARS}));
+                         END;
+                     END LOOP;
+                 END;
+             END LOOP;
+             PERFORM set_config('jetline.outcome', json_build_object('inserted', inserted,
+                 'updated', updated, 'raised', raised, 'superseded', superseded, 'failed', failed,
+                 'codes', codes, 'messages', messages)::text, true);
+         END $jetline$",
+        together = together(table, &recordset, rewrite),
+        alone = alone(table, rewrite),
+        raise_unavailable = format!(
+            "GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+             IF left(code, 2) IN ({}) OR code IN ({}) THEN
+                 RAISE;
+             END IF;",
+            quoted(&UNAVAILABLE_CLASSES),
+            quoted(&UNAVAILABLE_CODES)
+        ),
+    )
+}
+
+const DECLARATIONS: &str = "DECLARE
              part json;
              part_time timestamptz;
              new_row record;
@@ -190,92 +225,79 @@ fn statement(table: &Table, setting: &str, types: &[String], rewrite: bool) -> S
              written bigint;
              is_new boolean;
              is_changed boolean;
-             inserted bigint[] := '{{}}';
-             updated bigint[] := '{{}}';
-             raised bigint[] := '{{}}';
-             superseded bigint[] := '{{}}';
-             failed bigint[] := '{{}}';
-             codes text[] := '{{}}';
-             messages text[] := '{{}}';
+             inserted bigint[] := '{}';
+             updated bigint[] := '{}';
+             raised bigint[] := '{}';
+             superseded bigint[] := '{}';
+             failed bigint[] := '{}';
+             codes text[] := '{}';
+             messages text[] := '{}';
              code text;
-             message text;
-         BEGIN
-             FOR part IN SELECT json_array_elements(current_setting('{setting}')::json) LOOP
-             IF part_time IS NULL THEN
-                 part_time := (part->0->>'updated_at')::timestamptz;
+             message text;";
+
+/// Writes the rows of a part together.
+fn together(table: &Table, recordset: &str, rewrite: bool) -> String {
+    let names: Vec<String> = columns(table).iter().map(|name| format!("\"{name}\"")).collect();
+    let selected: Vec<String> = names.iter().map(|name| format!("n.{name}")).collect();
+    format!(
+        "WITH new AS (
+             INSERT INTO \"{name}\" ({into}) SELECT {selected} FROM {recordset} {on_conflict}
+                 RETURNING \"position\", xmax = 0 AS is_new, \"updated_at\" = part_time AS is_changed)
+         SELECT array_agg(new.\"position\") FILTER (WHERE new.is_new),
+             array_agg(new.\"position\") FILTER (WHERE NOT new.is_new AND new.is_changed),
+             array_agg(new.\"position\") FILTER (WHERE NOT new.is_new AND NOT new.is_changed), count(*)
+         FROM new INTO part_inserted, part_updated, part_raised, written;
+         part_superseded := NULL;
+         IF written < json_array_length(part) THEN
+             SELECT array_agg(n.\"position\") FROM {recordset} JOIN \"{name}\" t
+                 ON t.\"{id}\" = n.\"{id}\" AND {rank_there} > {rank} INTO part_superseded;
+             IF written + COALESCE(cardinality(part_superseded), 0) < json_array_length(part) THEN
+                 RAISE EXCEPTION 'rows are missing';
              END IF;
-             BEGIN
-                 WITH new AS (
-                     INSERT INTO \"{name}\" ({into}) SELECT {selected} FROM {recordset} {on_conflict}
-                         RETURNING \"position\", xmax = 0 AS is_new,
-                             \"updated_at\" = part_time AS is_changed)
-                 SELECT array_agg(new.\"position\") FILTER (WHERE new.is_new),
-                     array_agg(new.\"position\") FILTER (WHERE NOT new.is_new AND new.is_changed),
-                     array_agg(new.\"position\") FILTER (WHERE NOT new.is_new AND NOT new.is_changed), count(*)
-                 FROM new INTO part_inserted, part_updated, part_raised, written;
-                 part_superseded := NULL;
-                 IF written < json_array_length(part) THEN
-                     SELECT array_agg(n.\"position\") FROM {recordset} JOIN \"{name}\" t
-                         ON t.\"{id}\" = n.\"{id}\" AND {rank_there} > {rank_of_new} INTO part_superseded;
-                     IF written + COALESCE(cardinality(part_superseded), 0) < json_array_length(part) THEN
-                         RAISE EXCEPTION 'rows are missing';
-                     END IF;
-                 END IF;
-                 inserted := inserted || part_inserted;
-                 updated := updated || part_updated;
-                 raised := raised || part_raised;
-                 superseded := superseded || part_superseded;
-             EXCEPTION WHEN OTHERS OR ASSERT_FAILURE THEN
-                 GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE;
-                 IF left(code, 2) IN ({classes}) OR code IN ({codes}) THEN
-                     RAISE;
-                 END IF;
-                 FOR new_row IN SELECT * FROM {recordset} LOOP
-                 BEGIN
-                     INSERT INTO \"{name}\" ({into}) VALUES ({values}) {on_conflict}
-                         RETURNING \"position\", xmax = 0, \"updated_at\" = new_row.\"updated_at\"
-                         INTO written, is_new, is_changed;
-                     IF FOUND AND is_new THEN
-                         inserted := array_append(inserted, new_row.\"position\");
-                     ELSIF FOUND AND is_changed THEN
-                         updated := array_append(updated, new_row.\"position\");
-                     ELSIF FOUND THEN
-                         raised := array_append(raised, new_row.\"position\");
-                     ELSIF EXISTS (SELECT FROM \"{name}\" t
-                             WHERE t.\"{id}\" = new_row.\"{id}\" AND {rank_there} >= {rank}) THEN
-                         superseded := array_append(superseded, new_row.\"position\");
-                     ELSE
-                         failed := array_append(failed, new_row.\"position\");
-                         codes := array_append(codes, '');
-                         messages := array_append(messages, '');
-                     END IF;
-                 EXCEPTION WHEN OTHERS OR ASSERT_FAILURE THEN
-                     GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
-                     IF left(code, 2) IN ({classes}) OR code IN ({codes}) THEN
-                         RAISE;
-                     END IF;
-                     failed := array_append(failed, new_row.\"position\");
-                     codes := array_append(codes, code);
-                     messages := array_append(messages, left(message, {MESSAGE_CHARS}));
-                 END;
-                 END LOOP;
-             END;
-             END LOOP;
-             PERFORM set_config('jetline.outcome', json_build_object('inserted', inserted,
-                 'updated', updated, 'raised', raised, 'superseded', superseded, 'failed', failed,
-                 'codes', codes, 'messages', messages)::text, true);
-         END $jetline$",
+         END IF;
+         inserted := inserted || part_inserted;
+         updated := updated || part_updated;
+         raised := raised || part_raised;
+         superseded := superseded || part_superseded;",
         name = table.name,
+        into = names.join(", "),
         selected = selected.join(", "),
-        into = into.join(", "),
+        on_conflict = on_conflict(table, rewrite),
+        id = table.id,
+        rank_there = rank(table, "t"),
+        rank = rank(table, "n"),
+    )
+}
+
+/// Writes one row.
+fn alone(table: &Table, rewrite: bool) -> String {
+    let names: Vec<String> = columns(table).iter().map(|name| format!("\"{name}\"")).collect();
+    let values: Vec<String> = names.iter().map(|name| format!("new_row.{name}")).collect();
+    format!(
+        "INSERT INTO \"{name}\" ({into}) VALUES ({values}) {on_conflict}
+             RETURNING \"position\", xmax = 0, \"updated_at\" = new_row.\"updated_at\"
+             INTO written, is_new, is_changed;
+         IF FOUND AND is_new THEN
+             inserted := array_append(inserted, new_row.\"position\");
+         ELSIF FOUND AND is_changed THEN
+             updated := array_append(updated, new_row.\"position\");
+         ELSIF FOUND THEN
+             raised := array_append(raised, new_row.\"position\");
+         ELSIF EXISTS (SELECT FROM \"{name}\" t
+                 WHERE t.\"{id}\" = new_row.\"{id}\" AND {rank_there} >= {rank}) THEN
+             superseded := array_append(superseded, new_row.\"position\");
+         ELSE
+             failed := array_append(failed, new_row.\"position\");
+             codes := array_append(codes, '');
+             messages := array_append(messages, '');
+         END IF;",
+        name = table.name,
+        into = names.join(", "),
         values = values.join(", "),
         on_conflict = on_conflict(table, rewrite),
         id = table.id,
         rank_there = rank(table, "t"),
         rank = rank(table, "new_row"),
-        rank_of_new = rank(table, "n"),
-        classes = quoted(&UNAVAILABLE_CLASSES),
-        codes = quoted(&UNAVAILABLE_CODES),
     )
 }
 
