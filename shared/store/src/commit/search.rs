@@ -106,7 +106,7 @@ pub(super) struct Search<'a> {
     any_written: bool,
     /// A refusal that may be caused by the table or its privileges, and so concern all rows.
     ambiguous: Option<Error>,
-    /// Whether a trigger ended the transaction: what was written before is lost.
+    /// Whether the transaction does not have what the counts say: a trigger ended it, or a refused row was written after all.
     is_interrupted: bool,
 }
 
@@ -223,9 +223,13 @@ impl<'a> Search<'a> {
         }
         let ambiguous = rows.iter().find(|(_, row)| Some(row.position) == ambiguous);
         if let Some(row) = ambiguous
-            && let Err(error) = self.attempt(slice::from_ref(row)).await?
+            && !self.any_written
         {
-            self.ambiguous = Some(error);
+            match self.attempt(slice::from_ref(row)).await? {
+                Err(error) => self.ambiguous = Some(error),
+                // It is written now, and must not be committed as a rejected line too.
+                Ok(_) => self.is_interrupted = true,
+            }
         }
         Ok(())
     }
