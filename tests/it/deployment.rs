@@ -9,7 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use jetline_oracle::MAX_LINE;
 use jetline_testkit::{
-    nats, postgres::Database, process::Process, process::free_port, redis, s3::S3Server,
+    nats, postgres::TemporaryDatabase, process::Process, process::free_port, redis, s3::S3Server,
 };
 use tempfile::TempDir;
 use url::Url;
@@ -32,18 +32,23 @@ pub(crate) struct Deployment {
     settings: Vec<(&'static str, String)>,
     processes: AtomicUsize,
     folder: TempDir,
-    _database: Database,
+    _database: TemporaryDatabase,
 }
 
 impl Deployment {
     /// With the servers that all tests share.
     pub(crate) async fn shared(name: &str) -> Self {
-        let database = Database::create(name).await;
+        let database = TemporaryDatabase::create(name).await;
         Self::of(name, &nats::shared(), &redis::shared(), database).await
     }
 
     /// With servers that may be private.
-    pub(crate) async fn of(name: &str, nats: &Url, redis: &Url, database: Database) -> Self {
+    pub(crate) async fn of(
+        name: &str,
+        nats: &Url,
+        redis: &Url,
+        database: TemporaryDatabase,
+    ) -> Self {
         let s3 = S3Server::start().unwrap();
         Self::with(name, nats, redis, database, s3).await
     }
@@ -53,7 +58,7 @@ impl Deployment {
         name: &str,
         nats: &Url,
         redis: &Url,
-        database: Database,
+        database: TemporaryDatabase,
         s3: S3Server,
     ) -> Self {
         s3.create_bucket(BUCKET);

@@ -7,7 +7,7 @@ use async_nats::jetstream;
 use jetline_oracle::{Expected, catalogue::lines_with_bad_ones, database_state::Object, fold};
 use jetline_testkit::{
     nats::{self, NatsServer},
-    postgres::{Database, PostgresServer},
+    postgres::{PostgresServer, TemporaryDatabase},
     process::{Process, Signal},
     redis::{self, RedisServer},
 };
@@ -32,7 +32,7 @@ impl Load {
     }
 
     async fn of(name: &str, nats: &Url, redis: &Url) -> Self {
-        let database = Database::create(name).await;
+        let database = TemporaryDatabase::create(name).await;
         Self::on(Deployment::of(name, nats, redis, database).await)
     }
 
@@ -259,7 +259,7 @@ async fn nats_restarted() {
 #[tokio::test]
 async fn postgres_crashed() {
     let mut postgres = PostgresServer::start().unwrap();
-    let database = Database::create_on(&postgres).await;
+    let database = TemporaryDatabase::create_on(&postgres).await;
     let (nats, redis) = (nats::shared(), redis::shared());
     let load = Load::on(Deployment::of("crashed", &nats, &redis, database).await);
     let ledger = &load.deployment.ledger;

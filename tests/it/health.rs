@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use jetline_testkit::{
     nats,
-    postgres::{Database, PostgresServer},
+    postgres::{PostgresServer, TemporaryDatabase},
     process::{Process, Signal, free_port},
     redis,
 };
@@ -35,7 +35,7 @@ fn healthcheck(deployment: &Deployment, name: &str, flag: &str, at: SocketAddr) 
 #[tokio::test]
 async fn service_is_healthy_until_its_database_is_unavailable() {
     let mut postgres = PostgresServer::start().unwrap();
-    let database = Database::create_on(&postgres).await;
+    let database = TemporaryDatabase::create_on(&postgres).await;
     let mut deployment =
         Deployment::of("health", &nats::shared(), &redis::shared(), database).await;
     deployment.set("WATCH", "1h");

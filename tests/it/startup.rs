@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use jetline_oracle::{catalogue::lines, fold};
 use jetline_testkit::{
     nats::NatsServer,
-    postgres::{Database, PostgresServer},
+    postgres::{PostgresServer, TemporaryDatabase},
     process::free_port,
     redis::RedisServer,
 };
@@ -47,7 +47,7 @@ async fn unavailable_server_is_named_by_its_setting_without_credentials() {
 async fn servers_may_start_after_the_programs() {
     let (mut nats, mut redis) = (NatsServer::start().unwrap(), RedisServer::start().unwrap());
     let mut postgres = PostgresServer::start().unwrap();
-    let database = Database::create_on(&postgres).await;
+    let database = TemporaryDatabase::create_on(&postgres).await;
     let deployment = Deployment::of("late", &nats.url(), &redis.url(), database).await;
     let content = lines(1, 100, 50);
     deployment.put("a.jsonl", 0, &content);

@@ -5,7 +5,7 @@ use std::path::Path;
 use jetline_oracle::{catalogue::lines_with_bad_ones, fold};
 use jetline_testkit::{
     nats::{NatsOptions, NatsServer},
-    postgres::{Database, PostgresServer},
+    postgres::{PostgresServer, TemporaryDatabase},
     redis::{RedisOptions, RedisServer},
     s3::S3Server,
     tls::{Authority, ServerTls},
@@ -49,9 +49,9 @@ impl Secured {
         .unwrap();
         let postgres = PostgresServer::start_with_tls(&tls).unwrap();
         let database = if tls.ask_clients {
-            Database::create_on_as(&postgres, &identity(&authority)).await
+            TemporaryDatabase::create_on_as(&postgres, &identity(&authority)).await
         } else {
-            Database::create_on(&postgres).await
+            TemporaryDatabase::create_on(&postgres).await
         };
         let s3 = S3Server::start_with_tls(&tls).unwrap();
         let url = database.url();

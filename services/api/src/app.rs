@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jetline_runtime::{PrometheusHandle, Shutdown, observe};
+use jetline_store::Database;
 use poem::{
     Endpoint, EndpointExt, IntoResponse, Response, Route,
     endpoint::{BoxEndpoint, make_sync},
@@ -11,7 +12,6 @@ use poem::{
     middleware::CatchPanic,
 };
 use rand::RngCore;
-use sea_orm::DatabaseConnection;
 
 use crate::{
     ApiSettings,
@@ -32,7 +32,7 @@ use crate::{
 /// The parts of the API.
 pub struct App {
     /// The database to read from.
-    pub db: DatabaseConnection,
+    pub database: Database,
     /// The metrics for `/metrics`.
     pub metrics: PrometheusHandle,
     /// The users; without any, no authentication is needed.
@@ -65,7 +65,7 @@ impl App {
 
     fn routes(self, settings: &ApiSettings) -> Route {
         let limit = statement_timeout(settings.request_timeout);
-        let pool = ReadPool::new(self.db, limit);
+        let pool = ReadPool::new(self.database, limit);
         let budget = ResponseBudget::new(settings.answer_bytes, limit);
         let datasets = Datasets {
             pool: pool.clone(),

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use jetline_records::Key;
+use jetline_core::Key;
 use moka::ops::compute::Op;
 use tokio::time::Instant;
 

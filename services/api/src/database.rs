@@ -11,40 +11,20 @@ use std::{
 use anyhow::Context;
 use jetline_records::Record;
 use jetline_runtime::settings::SecretUrl;
-use jetline_store::{database, read::Finder};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbBackend};
+use jetline_store::{Catalog, Database, ReadOptions, catalog::Finder};
 
 use crate::{ApiSettings, DatabaseSettings};
 
-/// A connection that was idle for longer is pinged before it is used.
-const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
-
-/// Number of rows that a connection to SQLite reads ahead.
-const SQLITE_ROW_BUFFER: usize = 4;
-
 /// Opens a pool. PostgreSQL may be unavailable: meanwhile the service runs, but is not ready. The file of an SQLite
 /// database must exist.
-pub async fn connect(
-    settings: &DatabaseSettings,
-    api: &ApiSettings,
-) -> anyhow::Result<DatabaseConnection> {
+pub async fn open(settings: &DatabaseSettings, api: &ApiSettings) -> anyhow::Result<Database> {
     let url: &SecretUrl = settings.url()?;
-    let checked = database::checked(url.expose()).with_context(|| format!("the database {url}"))?;
-    let mut options = ConnectOptions::new(checked);
-    options
-        .max_connections(settings.database_connections.get())
-        .connect_timeout(statement_timeout(api.request_timeout))
-        .acquire_timeout(statement_timeout(api.request_timeout))
-        .test_before_acquire_if_idle_for(PING_AFTER_IDLE)
-        .set_application_name("jetline-api")
-        .connect_lazy(true)
-        .sqlx_logging(false)
-        // Buffered rows wait while others are serialized, and each may be large.
-        .map_sqlx_sqlite_opts(|options| options.row_buffer_size(SQLITE_ROW_BUFFER))
-        // Rows are always looked up by key. A plan that was cached while a table was small must not remain a sequential
-        // scan.
-        .map_sqlx_postgres_opts(|options| options.options([("enable_seqscan", "off")]));
-    Database::connect(options).await.with_context(|| format!("cannot open the database {url}"))
+    let read = ReadOptions {
+        connections: settings.database_connections.get(),
+        timeout: statement_timeout(api.request_timeout),
+    };
+    let opened = Database::open(url.expose(), read).await;
+    opened.with_context(|| format!("cannot open the database {url}"))
 }
 
 /// The timeout of a statement, such that a request can wait for one in flight and for its own.
@@ -55,7 +35,8 @@ pub(crate) fn statement_timeout(request_timeout: Duration) -> Duration {
 /// The pool through which the endpoints run statements.
 #[derive(Clone)]
 pub(crate) struct ReadPool {
-    connection: DatabaseConnection,
+    database: Database,
+    catalog: Catalog,
     timeout: Duration,
     /// Number of connections that finders may still keep for themselves: at most half of all, and all but two, so that
     /// other requests get one.
@@ -63,15 +44,12 @@ pub(crate) struct ReadPool {
 }
 
 impl ReadPool {
-    pub(crate) fn new(connection: DatabaseConnection, timeout: Duration) -> Self {
-        let connections = match connection.get_database_backend() {
-            DbBackend::Postgres => {
-                connection.get_postgres_connection_pool().options().get_max_connections()
-            }
-            _ => 0,
-        };
+    pub(crate) fn new(database: Database, timeout: Duration) -> Self {
+        let catalog = Catalog::new(&database);
+        let connections = catalog.keepable_connections();
         Self {
-            connection,
+            database,
+            catalog,
             timeout,
             keepable: Arc::new(AtomicU32::new(
                 (connections / 2).min(connections.saturating_sub(2)),
@@ -84,11 +62,15 @@ impl ReadPool {
         let take_one = |keepable: u32| keepable.checked_sub(1);
         let order = Ordering::Relaxed;
         let keeps = self.keepable.fetch_update(order, order, take_one).is_ok();
-        Finder::new(self.connection.clone(), keeps)
+        self.catalog.finder(keeps)
     }
 
-    pub(crate) fn connection(&self) -> &DatabaseConnection {
-        &self.connection
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// Runs a statement with the timeout. Failures are logged here, once for all requests that wait for it.

@@ -1,6 +1,6 @@
 //! Entity tags: the `ETag` of a record is its fingerprint, for conditional requests.
 
-use jetline_records::Fingerprint;
+use jetline_core::Fingerprint;
 
 /// The tag of a record.
 pub(crate) fn of(fingerprint: Fingerprint) -> String {

@@ -6,6 +6,7 @@
 mod app;
 pub mod auth;
 mod cache;
+mod cli;
 mod database;
 mod dataset_name;
 mod datasets;
@@ -31,7 +32,8 @@ mod server;
 mod settings;
 
 pub use app::App;
-pub use database::connect;
+pub use cli::{Cli, Command};
+pub use database::open;
 pub use server::{BoundServer, bind, serve};
 pub use settings::{ApiSettings, DatabaseSettings};
 
@@ -39,8 +41,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jetline_runtime::{PrometheusHandle, Shutdown};
-use jetline_store::pooler;
-use sea_orm::DatabaseConnection;
+use jetline_store::Database;
 
 /// Interval between attempts to check for a pooler while the database is unavailable.
 const POOLER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -52,23 +53,23 @@ pub async fn run(
     metrics: PrometheusHandle,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let db = connect(database, settings).await?;
-    let unusable = unusable_pooler(db.clone());
+    let database = open(database, settings).await?;
+    let unusable = unusable_pooler(&database);
     let served = tokio::select! {
-        served = serve(settings, db.clone(), metrics, shutdown.clone()) => served,
+        served = serve(settings, &database, metrics, shutdown.clone()) => served,
         error = unusable => Err(error).context("cannot start"),
     };
     shutdown.soft.cancel();
     shutdown.drained().await;
-    jetline_store::database::close(&db).await;
+    database.close().await;
     served
 }
 
 /// Returns when the database is behind a pooler that cannot be used, which is permanent. Other errors may be temporary:
 /// the service runs and is not ready meanwhile.
-async fn unusable_pooler(db: DatabaseConnection) -> jetline_store::Error {
+async fn unusable_pooler(database: &Database) -> jetline_store::Error {
     loop {
-        match pooler::check(&db).await {
+        match database.check_pooler().await {
             Err(error @ jetline_store::Error::Pooler { .. }) => return error,
             Err(_) => tokio::time::sleep(POOLER_CHECK_INTERVAL).await,
             Ok(()) => std::future::pending().await,

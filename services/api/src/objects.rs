@@ -1,7 +1,7 @@
 //! The endpoints of objects.
 
 use chrono::{DateTime, Utc};
-use jetline_store::{entities::objects::State, read::objects};
+use jetline_store::{ObjectState as State, catalog::objects};
 use poem_openapi::{
     ApiResponse, Enum, Object, OpenApi,
     param::{Path, Query},
@@ -119,7 +119,7 @@ impl ObjectApi {
         };
         let memory = self.budget.reserve(PART_BYTES).await?;
         let more = limit.0 + 1;
-        let statement = objects::list(self.pool.connection(), &filter, after.0, more);
+        let statement = self.pool.catalog().objects(&filter, after.0, more);
         let mut found = self.pool.run(statement).await?;
         let has_more = found.len() as u64 == more;
         found.truncate(usize::try_from(limit.0).unwrap_or(usize::MAX));
@@ -142,7 +142,7 @@ impl ObjectApi {
         /// Its number.
         id: Path<i64>,
     ) -> Result<GetObject, Failure> {
-        let statement = objects::find(self.pool.connection(), id.0);
+        let statement = self.pool.catalog().object(id.0);
         match self.pool.run(statement).await? {
             Some(object) => Ok(GetObject::Found(SerdeJson::new(&ObjectView::from(object))?)),
             None => Ok(GetObject::NotFound(not_found(format!("there is no object {}", id.0)))),

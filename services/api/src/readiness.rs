@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jetline_store::{pooler, read};
 use tokio::{
     sync::{Mutex, OnceCell},
     time::timeout,
@@ -40,10 +39,9 @@ impl Readiness {
     }
 
     async fn run(&self) -> Result<(), String> {
-        let db = self.pool.connection();
-        let checked = self.pooler.get_or_try_init(|| pooler::check(db)).await;
+        let checked = self.pooler.get_or_try_init(|| self.pool.database().check_pooler()).await;
         checked.map_err(|error| not_ready(&error))?;
-        let Ok(result) = timeout(CHECK_TIMEOUT, read::ready(db)).await else {
+        let Ok(result) = timeout(CHECK_TIMEOUT, self.pool.catalog().check()).await else {
             return Err(Error::Unavailable.to_string());
         };
         classify(result).map_err(|error| match error {

@@ -11,9 +11,10 @@ use std::{
 };
 
 use futures::FutureExt;
-use jetline_records::{Key, Record, RecordId};
+use jetline_core::Key;
+use jetline_records::{Record, RecordId};
 use jetline_runtime::{Shutdown, metrics::API_BATCH_IDS};
-use jetline_store::read::{Finder, records::StoredRecord};
+use jetline_store::catalog::{Finder, records::StoredRecord};
 use metrics::histogram;
 use tokio::{
     sync::{Mutex, mpsc, oneshot},

@@ -8,7 +8,7 @@ use std::io;
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt, stream};
 use jetline_records::Record;
-use jetline_store::read::records::{self, Part};
+use jetline_store::catalog::records::Part;
 
 use crate::{
     database::{Error, ReadPool},
@@ -65,8 +65,7 @@ impl<R: Record> RecordStream<R> {
     async fn next(&mut self) -> Result<(Bytes, bool), Error> {
         let opens = self.is_first;
         let memory = self.budget.reserve(PART_BYTES).await?;
-        let db = self.pool.connection();
-        let statement = records::part::<R>(db, &self.ids, READ_BYTES);
+        let statement = self.pool.catalog().records_part::<R>(&self.ids, READ_BYTES);
         let part = self.pool.run(statement).await?;
         self.ids.drain(..part.ids);
         let is_last = self.ids.is_empty();

@@ -1,6 +1,7 @@
 //! The endpoints of a dataset.
 
-use jetline_records::{Key, Record, RecordId};
+use jetline_core::Key;
+use jetline_records::{Record, RecordId};
 use jetline_runtime::Shutdown;
 use poem_openapi::{
     ApiResponse, OpenApi,

@@ -1,7 +1,7 @@
 //! The endpoints of rejected lines.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use jetline_store::read::rejects::{self, Cursor, Reject};
+use jetline_store::catalog::rejects::{Cursor, Reject};
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
     param::{Path, Query},
@@ -79,8 +79,7 @@ impl RejectApi {
     ) -> Result<Page<RejectView>, Failure> {
         let after = after.0.as_deref().map(cursor).transpose()?;
         let memory = self.budget.reserve(PART_BYTES).await?;
-        let db = self.pool.connection();
-        let statement = rejects::list(db, object.0, after, limit.0, PART_BYTES);
+        let statement = self.pool.catalog().rejects(object.0, after, limit.0, PART_BYTES);
         let page = self.pool.run(statement).await?;
         let object = object.0.map(|id| ("object", id.to_string()));
         let listing = Listing {
@@ -103,15 +102,15 @@ impl RejectApi {
         line: Path<i64>,
     ) -> Result<GetReject, Failure> {
         let at = Cursor { object_id: object.0, line: line.0 };
-        let db = self.pool.connection();
-        let Some(mut reject) = self.pool.run(rejects::find(db, at)).await? else {
+        let catalog = self.pool.catalog();
+        let Some(mut reject) = self.pool.run(catalog.reject(at)).await? else {
             let detail = format!("no line {} of object {} was rejected", line.0, object.0);
             return Ok(GetReject::NotFound(not_found(detail)));
         };
         let bytes = usize::try_from(reject.raw_bytes).unwrap_or(usize::MAX);
         let memory = self.budget.reserve(bytes.saturating_mul(COPIES_PER_LINE)).await?;
         if reject.is_truncated()
-            && let Some(raw) = self.pool.run(rejects::raw(db, at)).await?
+            && let Some(raw) = self.pool.run(catalog.rejected_bytes(at)).await?
         {
             reject.raw = raw;
         }

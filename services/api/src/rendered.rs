@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use jetline_records::Record;
-use jetline_store::read::records::StoredRecord;
+use jetline_store::catalog::records::StoredRecord;
 
 use crate::{
     database::Error,

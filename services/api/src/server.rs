@@ -6,33 +6,33 @@ use jetline_runtime::{
     ConnectionLimits, PrometheusHandle, Shutdown,
     serving::{self, Listening},
 };
+use jetline_store::Database;
 use poem::{Response, endpoint::BoxEndpoint};
-use sea_orm::DatabaseConnection;
 
 use crate::{ApiSettings, App, auth::Users};
 
 /// Listens and serves until the soft shutdown; requests in flight are finished, but not beyond the hard one.
 pub async fn serve(
     settings: &ApiSettings,
-    db: DatabaseConnection,
+    database: &Database,
     metrics: PrometheusHandle,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    bind(settings, db, metrics, shutdown).await?.serve().await;
+    bind(settings, database, metrics, shutdown).await?.serve().await;
     Ok(())
 }
 
 /// Listens, so that the address is known; serves when [`BoundServer::serve`] is called.
 pub async fn bind(
     settings: &ApiSettings,
-    db: DatabaseConnection,
+    database: &Database,
     metrics: PrometheusHandle,
     shutdown: Shutdown,
 ) -> anyhow::Result<BoundServer> {
     let limits = settings.connection_limits()?;
     let users = settings.users_file.as_deref().map(Users::read).transpose()?;
     let listening = serving::listen(settings.listen, "LISTEN").await?;
-    let app = App { db, metrics, users, shutdown: shutdown.clone() };
+    let app = App { database: database.clone(), metrics, users, shutdown: shutdown.clone() };
     Ok(BoundServer { listening, limits, app: app.endpoint(settings, &mut rand::rng()), shutdown })
 }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use anyhow::{Context, bail};
-use jetline_records::{EpochId, ObjectId};
-use jetline_store::{Ledger, ledger::Dismissal};
+use jetline_core::{EpochId, ObjectId};
+use jetline_store::{ObjectLedger, objects::Dismissal};
 use rand::{SeedableRng, rngs::StdRng};
 
 /// The object to dismiss.
@@ -25,7 +25,7 @@ pub struct Dismissed {
 /// Dismisses a failed object, or marks one whose read is refused to end. `seed` generates the id of an epoch.
 pub async fn dismiss(
     which: &DismissSettings,
-    ledger: &Ledger,
+    ledger: &ObjectLedger,
     seed: u64,
 ) -> anyhow::Result<Dismissed> {
     let object = which.object;

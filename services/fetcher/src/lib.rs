@@ -5,6 +5,7 @@
 //! After a crash of any process, committed ranges are not read again. What is not committed is read again, also when the
 //! queue has lost it.
 
+mod cli;
 pub mod decode;
 mod deferral;
 mod dismiss;
@@ -27,10 +28,10 @@ mod watermark;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use jetline_core::ObjectId;
 use jetline_queue::Queue;
-use jetline_records::ObjectId;
 use jetline_runtime::{Backoff, Shutdown};
-use jetline_store::Ledger;
+use jetline_store::{Catalog, Database, Ledger, ObjectLedger};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{
     sync::Notify,
@@ -40,6 +41,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use crate::{
+    cli::{Cli, Command},
     dismiss::{DismissSettings, Dismissed, dismiss},
     replay::{ReplaySettings, Replayed, replay},
     report::Report,
@@ -63,7 +65,7 @@ pub async fn run(
     settings: &FetcherSettings,
     sources: Sources,
     queue: Arc<dyn Queue>,
-    ledger: Ledger,
+    database: &Database,
     seed: u64,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Report> {
@@ -73,7 +75,8 @@ pub async fn run(
         settings: settings.clone(),
         sources: Arc::new(sources),
         queue,
-        ledger,
+        ledger: Ledger::new(database, chrono::Utc::now).objects,
+        catalog: Catalog::new(database),
         randomness: StdRng::seed_from_u64(seed),
         registered: Arc::new(Notify::new()),
         since: None,
@@ -101,7 +104,8 @@ struct Run {
     settings: FetcherSettings,
     sources: Arc<Sources>,
     queue: Arc<dyn Queue>,
-    ledger: Ledger,
+    ledger: ObjectLedger,
+    catalog: Catalog,
     randomness: StdRng,
     registered: Arc<Notify>,
     /// The report covers the objects registered since the run began, from this one on, and those in `before`, which were
@@ -249,7 +253,7 @@ impl Run {
                 next_list = delay.map(|delay| Instant::now() + delay);
             }
             if let Some(progress) = &mut progress {
-                progress.draw(&self.ledger).await;
+                progress.draw(&self.catalog).await;
             }
             let due = self.sources.deferrals.due();
             if next_list.or(due).is_none() && self.has_ended(&reconciler).await {
@@ -283,7 +287,7 @@ impl Run {
             objects.extend(self.ledger.registered_since(since, &roots).await?);
         }
         let listed = self.listed.as_ref();
-        let mut report = Report::read(&self.ledger, listed, &objects, elapsed).await?;
+        let mut report = Report::read(&self.catalog, listed, &objects, elapsed).await?;
         if let Some(listed) = listed {
             report.skipped = listed.skipped.clone();
             if self.settings.watch.is_none() {

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt, stream};
-use jetline_records::ObjectId;
-use jetline_source::{ByteStream, ObjectVersion, Source};
+use jetline_source::{ByteStream, Source};
 use jetline_store::{
     Error,
-    entities::objects,
-    ledger::{Gap, LeaseLimits},
+    objects::{Gap, LeaseLimits, LeasedObject},
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -21,9 +19,7 @@ const CONCURRENCY: usize = 8;
 
 /// A leased object and its source.
 pub(crate) struct Leased {
-    pub(crate) id: ObjectId,
-    pub(crate) object: objects::Model,
-    pub(crate) version: ObjectVersion,
+    pub(crate) object: LeasedObject,
     pub(crate) source: Arc<dyn Source>,
 }
 
@@ -66,6 +62,6 @@ fn is_whole(gaps: &Result<Vec<Gap>, Error>) -> bool {
 type Blocks = Vec<Result<bytes::Bytes, jetline_source::Error>>;
 
 fn read(leased: &Leased) -> AbortOnDropHandle<Blocks> {
-    let blocks = leased.source.read(&leased.version, 0..leased.version.size);
+    let blocks = leased.source.read(&leased.object.version, 0..leased.object.version.size);
     AbortOnDropHandle::new(tokio::spawn(blocks.collect()))
 }

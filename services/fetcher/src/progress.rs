@@ -4,9 +4,8 @@ use std::{collections::HashMap, io::IsTerminal};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jetline_store::{
-    Ledger,
-    entities::objects::State,
-    read::objects::{self, Filter, ObjectStatus},
+    Catalog, ObjectState as State,
+    catalog::objects::{Filter, ObjectStatus},
 };
 
 use crate::terminal::name;
@@ -29,15 +28,11 @@ impl Progress {
     }
 
     /// Draws the progress of the active objects; an error of the ledger is ignored.
-    pub(crate) async fn draw(&mut self, ledger: &Ledger) {
+    pub(crate) async fn draw(&mut self, catalog: &Catalog) {
         let mut active = Vec::new();
         for state in [State::Reading, State::Loading] {
             let filter = Filter { state: Some(state), ..Filter::default() };
-            active.extend(
-                objects::list(ledger.connection(), &filter, None, MAX_BARS)
-                    .await
-                    .unwrap_or_default(),
-            );
+            active.extend(catalog.objects(&filter, None, MAX_BARS).await.unwrap_or_default());
         }
         self.shown.retain(|id, bar| {
             let is_active = active.iter().any(|object| object.id == *id);

@@ -13,7 +13,6 @@ use jetline_runtime::{
 use tokio::time::{Instant, sleep};
 
 const INITIAL_DELAY: Duration = Duration::from_millis(50);
-const MAX_DELAY: Duration = Duration::from_secs(5);
 
 /// Shorter, because a full queue works and soon has room: writers must not become idle before the next attempt, which
 /// sends a whole chunk.
@@ -53,7 +52,7 @@ impl Publisher {
             queue,
             window,
             in_flight: VecDeque::with_capacity(window.get()),
-            unavailable: Backoff::new(INITIAL_DELAY, MAX_DELAY, seed),
+            unavailable: Backoff::for_calls(seed),
             full: Backoff::new(INITIAL_DELAY, MAX_DELAY_WHILE_FULL, seed),
             waited_until: None,
             full_logged: None,
@@ -156,8 +155,8 @@ mod tests {
 
     use async_trait::async_trait;
     use bytes::Bytes;
+    use jetline_core::ObjectId;
     use jetline_queue::{Delivery, Destination};
-    use jetline_records::ObjectId;
     use jetline_runtime::telemetry::SpanKind;
 
     use super::*;

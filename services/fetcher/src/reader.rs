@@ -6,14 +6,12 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
+use jetline_core::ObjectId;
 use jetline_queue::Queue;
-use jetline_records::ObjectId;
 use jetline_runtime::Backoff;
-use jetline_source::ObjectVersion;
 use jetline_store::{
-    Ledger,
-    entities::objects,
-    ledger::{ReadOutcome, Refusal},
+    ObjectLedger,
+    objects::{LeasedObject, ReadOutcome, Refusal},
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -30,12 +28,10 @@ use crate::{
 
 /// How often an idle reader polls for work: the expiry of another fetcher's lease is no event.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_millis(500);
-const INITIAL_DELAY: Duration = Duration::from_millis(100);
-const MAX_DELAY: Duration = Duration::from_secs(5);
 
 /// One of a fetcher's readers.
 pub(crate) struct Reader {
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: ObjectLedger,
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) sources: Arc<Sources>,
     pub(crate) settings: FetcherSettings,
@@ -57,7 +53,7 @@ impl Reader {
     /// Reads until it is stopped. An error is permanent.
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let roots = self.sources.roots();
-        let mut backoff = Backoff::new(INITIAL_DELAY, MAX_DELAY, self.seed);
+        let mut backoff = Backoff::for_calls(self.seed);
         while !stop.is_cancelled() {
             let wait = match self.lease(&roots).await {
                 Ok(leased) if leased.is_empty() => IDLE_POLL_INTERVAL,
@@ -86,24 +82,12 @@ impl Reader {
         objects.into_iter().map(|object| self.leased(object)).collect()
     }
 
-    fn leased(&self, object: objects::Model) -> Result<Leased, jetline_store::Error> {
-        let (Some(id), Some(source)) = (ObjectId::new(object.id), self.sources.of(&object.root))
-        else {
-            let unknown = format!("object {} of {} was leased", object.id, object.root);
+    fn leased(&self, object: LeasedObject) -> Result<Leased, jetline_store::Error> {
+        let Some(source) = self.sources.of(&object.version.root).cloned() else {
+            let unknown = format!("object {} of {} was leased", object.id, object.version.root);
             return Err(jetline_store::Error::Corrupt(unknown));
         };
-        Ok(Leased {
-            id,
-            version: ObjectVersion {
-                root: object.root.clone(),
-                key: object.key.clone(),
-                etag: object.etag.clone(),
-                size: object.size.cast_unsigned(),
-                last_modified: object.last_modified,
-            },
-            source: source.clone(),
-            object,
-        })
+        Ok(Leased { object, source })
     }
 
     /// Reads objects to their ends, or until it is stopped or the lease of one is lost. Unfinished objects are released, so
@@ -113,7 +97,7 @@ impl Reader {
         leased: Vec<Leased>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let objects: Vec<ObjectId> = leased.iter().map(|leased| leased.id).collect();
+        let objects: Vec<ObjectId> = leased.iter().map(|leased| leased.object.id).collect();
         let read = tokio::select! {
             biased;
             () = stop.cancelled() => None,
@@ -153,13 +137,8 @@ impl Reader {
 
     /// Reads objects in order. They are finished together, when all their chunks are acknowledged.
     async fn read_batch(&self, leased: Vec<Leased>) -> Result<(), Error> {
-        let totals: Vec<_> = leased
-            .iter()
-            .map(|leased| {
-                let total = leased.object.total_bytes;
-                (leased.id, total.map(i64::cast_unsigned))
-            })
-            .collect();
+        let totals: Vec<_> =
+            leased.iter().map(|leased| (leased.object.id, leased.object.total_bytes)).collect();
         let gaps = self.ledger.gaps_of(&totals).await?;
         let window = self.settings.publish_window;
         let mut publisher = Publisher::new(self.queue.clone(), window, self.seed);
@@ -168,8 +147,9 @@ impl Reader {
             std::pin::pin!(prefetch::prefetch(leased.into_iter().zip(gaps).collect()));
         let (mut ended, mut corrupt) = (BatchOutcome::default(), None);
         while let Some(Prefetched { leased, gaps, stored }) = prefetched.next().await {
-            let (id, key, uri) = (leased.id, &leased.object.key, leased.version.uri());
-            tracing::info!(object = %id, object.key = key, reading = leased.object.readings, "read object");
+            let (id, key, uri) =
+                (leased.object.id, &leased.object.version.key, leased.object.version.uri());
+            tracing::info!(object = %id, object.key = key, attempt = leased.object.attempts, "read object");
             match gaps {
                 Ok(gaps) => {
                     let destination = self.queue.destination();
@@ -205,7 +185,7 @@ impl Reader {
 
     /// Records the outcomes, retrying while the database is unavailable: what was published need not be read again.
     async fn finish(&self, ended: &BatchOutcome) {
-        let mut backoff = Backoff::new(INITIAL_DELAY, MAX_DELAY, self.seed);
+        let mut backoff = Backoff::for_calls(self.seed);
         while let Err(error) = self.ledger.finish(&ended.read, &self.owner).await {
             tokio::time::sleep(retry_delay(&mut backoff, &error)).await;
         }

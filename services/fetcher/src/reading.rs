@@ -1,24 +1,21 @@
 //! Reads one object from its source into the queue: exactly the ranges that are not committed.
 
-use std::{
-    ops::ControlFlow,
-    time::{Duration, SystemTime},
-};
+use std::{ops::ControlFlow, time::SystemTime};
 
 use bytes::{Buf, Bytes};
 use futures::{
     StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
+use jetline_core::ObjectId;
 use jetline_queue::{Chunk, Destination};
-use jetline_records::ObjectId;
 use jetline_runtime::{
     Backoff,
     metrics::{READ_BYTES, RETRIES},
     telemetry::{Span, SpanKind},
 };
 use jetline_source::ByteStream;
-use jetline_store::ledger::{Gap, ReadOutcome, Refusal};
+use jetline_store::objects::{Gap, ReadOutcome, Refusal};
 
 use crate::{
     decode::{DecodeError, Format, decode, ensure_json_lines},
@@ -32,9 +29,6 @@ use crate::{
 
 /// Decoded bytes.
 type Content = BoxStream<'static, Result<Bytes, DecodeError>>;
-
-const INITIAL_DELAY: Duration = Duration::from_millis(100);
-const MAX_DELAY: Duration = Duration::from_secs(10);
 
 /// One read attempt of an object.
 pub(crate) struct ObjectReading {
@@ -82,10 +76,9 @@ impl ObjectReading {
         window_log: u32,
     ) -> Self {
         let object = &leased.object;
-        let owner = object.lease_owner.as_deref().unwrap_or_default();
         Self {
             template: Chunk {
-                object: leased.id,
+                object: object.id,
                 incarnation: object.incarnation.clone(),
                 dataset: object.dataset.clone(),
                 start: 0,
@@ -94,7 +87,7 @@ impl ObjectReading {
                 lines: 0,
                 oversized: false,
                 settled: ObjectId::default(),
-                read_attempt: format!("{owner}-{}", object.readings),
+                read_attempt: format!("{}-{}", object.owner, object.attempts),
                 trace: None,
                 body: Bytes::new(),
             },
@@ -103,7 +96,7 @@ impl ObjectReading {
             destination,
             began: SystemTime::now(),
             failures: 0,
-            backoff: Backoff::new(INITIAL_DELAY, MAX_DELAY, seed),
+            backoff: Backoff::for_calls(seed),
             seed,
             window_log,
         }
@@ -119,8 +112,8 @@ impl ObjectReading {
         let mut output = Output { publisher, watermark };
         let object = &self.leased.object;
         let mut reading = ReadOutcome::Complete {
-            bytes: object.total_bytes.unwrap_or_default().cast_unsigned(),
-            lines: object.total_lines.unwrap_or_default().cast_unsigned(),
+            bytes: object.total_bytes.unwrap_or_default(),
+            lines: object.total_lines.unwrap_or_default(),
             error: None,
         };
         for gap in gaps {
@@ -162,7 +155,7 @@ impl ObjectReading {
             self.failures += 1;
             tracing::warn!(
                 object = %self.template.object,
-                object.key = self.leased.object.key,
+                object.key = self.leased.object.version.key,
                 error = &error as &dyn std::error::Error,
                 ?delay,
                 "read object failed, resuming"
@@ -173,16 +166,16 @@ impl ObjectReading {
 
     /// The object stays open and is retried later.
     fn refused(&self, error: &ReadError) -> Refusal {
-        let refusals = self.leased.object.refusals.cast_unsigned();
+        let refusals = self.leased.object.refusals;
         let refusal = Refusal {
-            object: self.leased.id,
+            object: self.leased.object.id,
             reason: with_causes(error),
             delay: retry::delay(refusals, self.seed),
         };
         metrics::counter!(RETRIES, "part" => "source").increment(1);
         tracing::warn!(
             object = %refusal.object,
-            object.key = self.leased.object.key,
+            object.key = self.leased.object.version.key,
             error = refusal.reason,
             delay = ?refusal.delay,
             "read object refused, object stays open"
@@ -198,7 +191,7 @@ impl ObjectReading {
         let message = with_causes(error);
         tracing::error!(
             object = %self.template.object,
-            object.key = self.leased.object.key,
+            object.key = self.leased.object.version.key,
             error = message,
             "read object failed"
         );
@@ -215,7 +208,7 @@ impl ObjectReading {
             return false;
         }
         let is_reproducible = !matches!(error, ReadError::Content(DecodeError::Source(_)));
-        let is_first_read = self.leased.object.readings <= 1;
+        let is_first_read = self.leased.object.attempts <= 1;
         gap.end.is_none() && (is_reproducible || is_first_read)
     }
 
@@ -226,14 +219,14 @@ impl ObjectReading {
         output: &mut Output<'_>,
     ) -> Result<(), ReadError> {
         let limits = Limits {
-            chunk_bytes: limit(self.leased.object.chunk_bytes.cast_unsigned()),
+            chunk_bytes: limit(self.leased.object.chunk_bytes),
             // Objects registered by versions without this limit have none.
             chunk_lines: self
                 .leased
                 .object
                 .chunk_lines
                 .map_or(u32::MAX, |lines| u32::try_from(lines).unwrap_or(u32::MAX)),
-            max_line_bytes: limit(self.leased.object.max_line_bytes.cast_unsigned()),
+            max_line_bytes: limit(self.leased.object.max_line_bytes),
         };
         let mut splitter = Splitter::new(limits, at.offset, at.line);
         let mut content = self.content(gap, at.offset).await?;
@@ -274,32 +267,32 @@ impl ObjectReading {
 
     /// The content from an offset to the end of the gap.
     async fn content(&mut self, gap: Gap, from: u64) -> Result<Content, ReadError> {
-        let key = self.leased.version.key.clone();
+        let key = self.leased.object.version.key.clone();
         if from == 0 && gap.end.is_none() {
             let stored = match self.prefetched.take() {
                 Some(prefetched) => counted(prefetched),
-                None => self.stored(0..self.leased.version.size),
+                None => self.stored(0..self.leased.object.version.size),
             };
             return Ok(ensure_json_lines(decode(&key, stored, self.window_log).boxed()).boxed());
         }
-        let head = 0..self.leased.version.size.min(Format::HEAD as u64);
+        let head = 0..self.leased.object.version.size.min(Format::HEAD as u64);
         let head = self.stored(head).try_fold(Vec::new(), |mut head, block| async move {
             head.extend_from_slice(&block);
             Ok(head)
         });
         let head = head.await.map_err(DecodeError::Source)?;
         if Format::detect(&key, &head)? == Format::Plain {
-            let end = gap.end.unwrap_or(self.leased.version.size);
+            let end = gap.end.unwrap_or(self.leased.object.version.size);
             let stored = self.stored(from..end);
             return Ok(stored.map_err(DecodeError::Source).boxed());
         }
-        let stored = self.stored(0..self.leased.version.size);
+        let stored = self.stored(0..self.leased.object.version.size);
         let content = decode(&key, stored, self.window_log).boxed();
         Ok(part(ensure_json_lines(content).boxed(), from, gap.end))
     }
 
     fn stored(&self, range: std::ops::Range<u64>) -> ByteStream {
-        counted(self.leased.source.read(&self.leased.version, range))
+        counted(self.leased.source.read(&self.leased.object.version, range))
     }
 
     async fn publish(
@@ -308,7 +301,7 @@ impl ObjectReading {
         at: &mut Cursor,
         output: &mut Output<'_>,
     ) -> Result<(), Error> {
-        self.template.settled = output.watermark.below(self.leased.id).await?;
+        self.template.settled = output.watermark.below(self.leased.object.id).await?;
         self.backoff.reset();
         *at = Cursor { offset: raw.end, line: raw.first_line.wrapping_add(raw.lines) };
         let chunk = Chunk {
@@ -331,8 +324,8 @@ impl ObjectReading {
         let span = self.destination.publishing(&chunk, self.began);
         chunk.trace = span.context();
         let read = Span::begin_at(SpanKind::Internal, "read", chunk.trace, self.began);
-        read.set("jetline.object.key", self.leased.version.key.clone());
-        read.set("jetline.object.etag", self.leased.version.etag.clone());
+        read.set("jetline.object.key", self.leased.object.version.key.clone());
+        read.set("jetline.object.etag", self.leased.object.version.etag.clone());
         let failures = std::mem::take(&mut self.failures);
         read.set("jetline.read.retries", i64::from(failures));
         read.end();

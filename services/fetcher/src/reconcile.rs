@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
+use jetline_core::{EpochId, ObjectId};
 use jetline_queue::Queue;
-use jetline_records::{EpochId, ObjectId};
-use jetline_runtime::metrics::{OBJECTS, OBJECTS_LOADING, RETRIES};
-use jetline_store::{Error, Ledger, ledger::LoadingObject};
+use jetline_runtime::metrics::{OBJECTS, OBJECTS_LOADING, RETRIES, as_f64};
+use jetline_store::{Error, ObjectLedger, objects::LoadingObject};
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
@@ -25,7 +25,7 @@ const REOPEN_BATCH: usize = 500;
 
 /// Watches the objects that are read to the end and not done.
 pub(crate) struct Reconciler {
-    ledger: Ledger,
+    ledger: ObjectLedger,
     queue: Arc<dyn Queue>,
     roots: Vec<String>,
     reconcile_after: Duration,
@@ -47,7 +47,7 @@ struct Quiet {
 impl Reconciler {
     /// A reconciler; its gauge counts the open objects of `roots`.
     pub(crate) fn new(
-        ledger: Ledger,
+        ledger: ObjectLedger,
         queue: Arc<dyn Queue>,
         roots: Vec<String>,
         settings: &FetcherSettings,
@@ -227,9 +227,4 @@ fn count_from_zero() {
     for part in ["source", "queue"] {
         metrics::counter!(RETRIES, "part" => part).increment(0);
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn as_f64(count: u64) -> f64 {
-    count as f64
 }

@@ -3,10 +3,11 @@
 use std::{collections::HashSet, fmt};
 
 use anyhow::{Context, bail};
-use jetline_records::{ObjectId, Reason};
+use jetline_core::ObjectId;
+use jetline_records::Reason;
 use jetline_store::{
-    Ledger,
-    ledger::{self, Replay, ReplayOutcome, Stored},
+    ObjectLedger,
+    objects::{self, Replay, ReplayOutcome, Stored},
 };
 
 use crate::{FetcherSettings, Sources, terminal::Escaped};
@@ -43,7 +44,7 @@ pub struct ReplaySettings {
 /// The objects that are read again.
 #[derive(Clone, Debug)]
 pub struct Replayed {
-    objects: Vec<ledger::Replayed>,
+    objects: Vec<objects::Replayed>,
     dry_run: bool,
 }
 
@@ -54,7 +55,7 @@ pub async fn replay(
     which: &ReplaySettings,
     settings: &FetcherSettings,
     sources: &Sources,
-    ledger: &Ledger,
+    ledger: &ObjectLedger,
     incarnation: u64,
 ) -> anyhow::Result<Replayed> {
     settings.check_limits()?;
@@ -91,7 +92,7 @@ pub async fn replay(
     }
 }
 
-async fn first(which: &ReplaySettings, ledger: &Ledger) -> anyhow::Result<Option<ObjectId>> {
+async fn first(which: &ReplaySettings, ledger: &ObjectLedger) -> anyhow::Result<Option<ObjectId>> {
     let Some(number) = which.object else {
         return Ok(ledger.oldest_rejected(which.reason).await?);
     };
@@ -100,7 +101,7 @@ async fn first(which: &ReplaySettings, ledger: &Ledger) -> anyhow::Result<Option
         .with_context(|| format!("there is no object {number}: /objects shows their numbers"))
 }
 
-struct Names<'a>(&'a [ledger::Replayed]);
+struct Names<'a>(&'a [objects::Replayed]);
 
 impl fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

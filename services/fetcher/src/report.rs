@@ -7,14 +7,13 @@ use std::{
     time::Duration,
 };
 
-use jetline_records::ObjectId;
+use jetline_core::ObjectId;
 use jetline_source::Skipped;
 use jetline_store::{
-    Error, Ledger,
-    entities::objects::State,
-    read::{
-        objects::{self, Filter, ObjectStatus},
-        rejects::{self, RejectSummary},
+    Catalog, Error, ObjectState as State,
+    catalog::{
+        objects::{Filter, ObjectStatus},
+        rejects::RejectSummary,
     },
 };
 
@@ -52,7 +51,7 @@ pub struct Report {
 impl Report {
     /// Reads the objects' state from the ledger.
     pub(crate) async fn read(
-        ledger: &Ledger,
+        catalog: &Catalog,
         registered: Option<&Registered>,
         wanted: &[ObjectId],
         elapsed: Duration,
@@ -63,7 +62,7 @@ impl Report {
             elapsed,
             ..Self::default()
         };
-        report.read_objects(ledger, wanted).await?;
+        report.read_objects(catalog, wanted).await?;
         if let Some(registered) = registered {
             let before: BTreeSet<ObjectId> = registered
                 .failed
@@ -71,21 +70,21 @@ impl Report {
                 .filter(|object| wanted.binary_search(object).is_err())
                 .copied()
                 .collect();
-            report.read_failed(ledger, &before).await?;
+            report.read_failed(catalog, &before).await?;
         }
         Ok(report)
     }
 
-    async fn read_objects(&mut self, ledger: &Ledger, wanted: &[ObjectId]) -> Result<(), Error> {
+    async fn read_objects(&mut self, catalog: &Catalog, wanted: &[ObjectId]) -> Result<(), Error> {
         let mut after = wanted.first().map(|first| first.get() - 1);
-        while let Some(page) = page(ledger, &Filter::default(), &mut after).await? {
+        while let Some(page) = page(catalog, &Filter::default(), &mut after).await? {
             let page = page.into_iter().filter(|object| {
                 ObjectId::new(object.id).is_some_and(|id| wanted.binary_search(&id).is_ok())
             });
             let page: Vec<ObjectStatus> = page.collect();
             let rejected = page.iter().filter(|object| object.rejected > 0);
             let rejected: Vec<i64> = rejected.map(|object| object.id).collect();
-            self.rejects.extend(rejects::summaries(ledger.connection(), &rejected).await?);
+            self.rejects.extend(catalog.reject_summaries(&rejected).await?);
             self.objects.extend(page);
         }
         Ok(())
@@ -94,13 +93,13 @@ impl Report {
     /// Reads which of `before` have failed and are not dismissed.
     async fn read_failed(
         &mut self,
-        ledger: &Ledger,
+        catalog: &Catalog,
         before: &BTreeSet<ObjectId>,
     ) -> Result<(), Error> {
         let failed =
             Filter { state: Some(State::Failed), dismissed: Some(false), ..Filter::default() };
         let mut after = before.first().map(|first| first.get() - 1);
-        while let Some(page) = page(ledger, &failed, &mut after).await? {
+        while let Some(page) = page(catalog, &failed, &mut after).await? {
             for object in page {
                 if ObjectId::new(object.id).is_some_and(|id| before.contains(&id)) {
                     self.failed_before += 1;
@@ -131,14 +130,14 @@ fn is_settled(object: &ObjectStatus) -> bool {
 
 /// The next page of objects after the id `after`, which it updates; `None` after the last page.
 async fn page(
-    ledger: &Ledger,
+    catalog: &Catalog,
     filter: &Filter,
     after: &mut Option<i64>,
 ) -> Result<Option<Vec<ObjectStatus>>, Error> {
     let Some(last) = *after else {
         return Ok(None);
     };
-    let page = objects::list(ledger.connection(), filter, Some(last), PAGE_SIZE).await?;
+    let page = catalog.objects(filter, Some(last), PAGE_SIZE).await?;
     *after = page.last().map(|object| object.id);
     Ok(Some(page))
 }

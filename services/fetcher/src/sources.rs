@@ -7,10 +7,10 @@ use std::{
 };
 
 use anyhow::Context;
-use jetline_records::ObjectId;
+use jetline_core::ObjectId;
 use jetline_runtime::StartupSettings;
 use jetline_source::{Location, ObjectVersion, OwnDatabase, S3Config, Skipped, Source};
-use jetline_store::{Ledger, ledger::NewObject};
+use jetline_store::{ObjectLedger, objects::NewObject};
 use rand::{Rng, RngCore};
 
 use crate::{FetcherSettings, deferral::Deferrals};
@@ -137,7 +137,7 @@ impl Sources {
     pub async fn register(
         &self,
         settings: &FetcherSettings,
-        ledger: &Ledger,
+        ledger: &ObjectLedger,
         randomness: &mut (impl RngCore + Send),
     ) -> Result<Registered, RegisterError> {
         let Listed { objects: mut listed, mut skipped, missing } = self.list().await?;
@@ -152,11 +152,7 @@ impl Sources {
             let object = NewObject {
                 incarnation: format!("{:016x}", randomness.random::<u64>()),
                 dataset: dataset.to_owned(),
-                root: object.root,
-                key: object.key,
-                etag: object.etag,
-                size: object.size,
-                last_modified: object.last_modified,
+                version: object,
                 chunk_bytes: settings.chunk_bytes,
                 chunk_lines: settings.chunk_lines,
                 max_line_bytes: settings.max_line_bytes,

@@ -1,7 +1,7 @@
 //! The settled watermark that the chunks of a batch of objects carry.
 
-use jetline_records::ObjectId;
-use jetline_store::{Error, Ledger};
+use jetline_core::ObjectId;
+use jetline_store::{Error, ObjectLedger};
 
 /// After how many chunks it is read again.
 const CHUNKS_PER_READ: u32 = 64;
@@ -9,14 +9,14 @@ const CHUNKS_PER_READ: u32 = 64;
 /// A recent watermark, never too high: settled objects stay settled unless they are replayed, and an object that was
 /// leased before a replay has an old incarnation, whose chunks are discarded.
 pub(crate) struct Watermark {
-    ledger: Ledger,
+    ledger: ObjectLedger,
     settled: ObjectId,
     chunks_left: u32,
 }
 
 impl Watermark {
     /// A watermark for objects that are already leased.
-    pub(crate) fn new(ledger: Ledger) -> Self {
+    pub(crate) fn new(ledger: ObjectLedger) -> Self {
         Self { ledger, settled: ObjectId::default(), chunks_left: 0 }
     }
 

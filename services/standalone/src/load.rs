@@ -5,25 +5,25 @@ use std::net::SocketAddr;
 use anyhow::Context;
 use jetline_fetcher::{Report, Sources};
 use jetline_runtime::{Shutdown, metrics};
-use sea_orm::DatabaseConnection;
+use jetline_store::Database;
 use tokio::task::JoinHandle;
 
-use crate::{parts::Parts, settings::Cli, terminal};
+use crate::{cli::Cli, parts::Parts, terminal};
 
 /// Loads, then serves; returns whether everything was committed.
 pub(crate) async fn load(
     cli: &Cli,
     sources: Sources,
-    db: DatabaseConnection,
+    database: Database,
     shutdown: &Shutdown,
 ) -> anyhow::Result<bool> {
-    let connecting = Parts::connect(cli, sources, db.clone());
+    let connecting = Parts::connect(cli, sources, database.clone());
     let parts = shutdown.started(connecting).await?;
     let serving =
-        if cli.exit { None } else { Some(Serving::start(cli, db.clone(), shutdown).await?) };
+        if cli.exit { None } else { Some(Serving::start(cli, &database, shutdown).await?) };
     let writing = parts.spawn_writer(shutdown).await.context("start writer failed")?;
     if let (Some(serving), Some(_)) = (&serving, parts.fetcher.watch) {
-        terminal::print_urls(serving.address, &db).await;
+        terminal::print_urls(serving.address, &database).await;
     }
 
     let report = fetch(parts, writing, shutdown).await?;
@@ -35,7 +35,7 @@ pub(crate) async fn load(
     };
     terminal::warn(printed);
     if !interrupted {
-        terminal::print_urls(serving.address, &db).await;
+        terminal::print_urls(serving.address, &database).await;
     }
     serving.task.await.context("the api crashed")?;
     Ok(report.is_complete())
@@ -51,7 +51,7 @@ async fn fetch(
         &parts.fetcher,
         parts.sources,
         parts.queue,
-        parts.ledger,
+        &parts.database,
         rand::random(),
         shutdown,
     );
@@ -73,9 +73,9 @@ struct Serving {
 }
 
 impl Serving {
-    async fn start(cli: &Cli, db: DatabaseConnection, shutdown: &Shutdown) -> anyhow::Result<Self> {
+    async fn start(cli: &Cli, database: &Database, shutdown: &Shutdown) -> anyhow::Result<Self> {
         let metrics = metrics::install(shutdown)?;
-        let api = jetline_api::bind(&cli.api, db, metrics, shutdown.clone()).await?;
+        let api = jetline_api::bind(&cli.api, database, metrics, shutdown.clone()).await?;
         Ok(Self { address: api.address(), task: shutdown.tasks.spawn(api.serve()) })
     }
 }

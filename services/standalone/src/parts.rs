@@ -3,26 +3,25 @@
 use std::{num::NonZeroUsize, sync::Arc};
 
 use anyhow::{Context, bail};
-use jetline_connections::{DedupMode, connect_queue, own_database};
-use jetline_dedup::{Dedup, WithoutStore};
+use jetline_core::Mode;
+use jetline_dedup::{Dedup, DedupMode, WithoutStore};
 use jetline_fetcher::{FetcherSettings, Sources};
 use jetline_migrations::migrate;
 use jetline_queue::{InProcess, Queue};
-use jetline_records::Mode;
 use jetline_runtime::Shutdown;
-use jetline_store::Ledger;
+use jetline_source::OwnDatabase;
+use jetline_store::{Database, Ledger};
 use jetline_writer::{Writer, WriterSettings};
-use sea_orm::DatabaseConnection;
 use tokio::task::JoinHandle;
 
-use crate::settings::Cli;
+use crate::cli::Cli;
 
 /// The capacity of the in-process queue, in bytes of lines.
 const IN_PROCESS_CAPACITY: u32 = 16 << 20;
 
 /// Everything that the three services need.
 pub(crate) struct Parts {
-    pub(crate) ledger: Ledger,
+    pub(crate) database: Database,
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) sources: Sources,
     pub(crate) fetcher: FetcherSettings,
@@ -35,7 +34,7 @@ impl Parts {
     pub(crate) async fn connect(
         cli: &Cli,
         sources: Sources,
-        db: DatabaseConnection,
+        database: Database,
     ) -> anyhow::Result<Self> {
         if cli.queue.nats_url.is_some() && !has_dedup(cli) {
             bail!(
@@ -43,11 +42,10 @@ impl Parts {
                  or DEDUP=off for all of them"
             );
         }
-        up_to_date(&db).await?;
-        let ledger = Ledger::new(db, chrono::Utc::now);
+        up_to_date(&database).await?;
         let mut parts = Self {
-            queue: queue(cli, &ledger).await?,
-            ledger,
+            queue: queue(cli, &database).await?,
+            database,
             sources,
             fetcher: cli.fetcher.clone(),
             writer: writer(cli)?,
@@ -67,7 +65,8 @@ impl Parts {
         &self,
         shutdown: &Shutdown,
     ) -> Result<JoinHandle<Result<(), jetline_writer::Error>>, jetline_writer::Error> {
-        let (queue, dedup, ledger) = (self.queue.clone(), self.dedup.clone(), self.ledger.clone());
+        let (queue, dedup) = (self.queue.clone(), self.dedup.clone());
+        let ledger = Ledger::new(&self.database, chrono::Utc::now);
         let writer = Writer::new(&self.writer, queue, dedup, ledger, rand::random());
         writer.begin(shutdown).await?;
         let (shutdown, tasks) = (shutdown.clone(), shutdown.tasks.clone());
@@ -77,23 +76,24 @@ impl Parts {
 
 /// The sources, without the files of the database.
 pub(crate) async fn sources(cli: &Cli) -> anyhow::Result<Sources> {
-    let own = own_database(&cli.database);
+    let own = OwnDatabase::new(cli.database.file());
     Sources::open(&cli.fetcher, &cli.s3, &cli.startup, &own).await
 }
 
 /// Applies the migrations that are missing.
-pub(crate) async fn up_to_date(db: &DatabaseConnection) -> anyhow::Result<()> {
-    migrate(db)
+pub(crate) async fn up_to_date(database: &Database) -> anyhow::Result<()> {
+    migrate(database.connection())
         .await
         .map(drop)
         .context("cannot bring the database's schema up to date (DATABASE_URL)")
 }
 
-async fn queue(cli: &Cli, ledger: &Ledger) -> anyhow::Result<Arc<dyn Queue>> {
+async fn queue(cli: &Cli, database: &Database) -> anyhow::Result<Arc<dyn Queue>> {
     if cli.queue.nats_url.is_none() {
         return Ok(Arc::new(InProcess::new(IN_PROCESS_CAPACITY)));
     }
-    connect_queue(&cli.queue, &cli.startup, ledger).await
+    let (identity, read) = (database.identity().await?, database.identity_reader());
+    cli.queue.connect(&cli.startup, identity, read).await
 }
 
 fn writer(cli: &Cli) -> anyhow::Result<WriterSettings> {

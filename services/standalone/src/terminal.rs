@@ -3,9 +3,8 @@
 use std::net::SocketAddr;
 
 use jetline_fetcher::Report;
-use jetline_records::products;
 use jetline_runtime::output;
-use sea_orm::{DatabaseConnection, EntityTrait};
+use jetline_store::{Catalog, Database};
 
 /// Prints the summary.
 pub(crate) fn print_report(report: &Report, interrupted: bool) -> anyhow::Result<()> {
@@ -17,13 +16,13 @@ pub(crate) fn print_report(report: &Report, interrupted: bool) -> anyhow::Result
 }
 
 /// Prints the URLs of the API. An error is only logged: serving continues.
-pub(crate) async fn print_urls(address: SocketAddr, db: &DatabaseConnection) {
-    let product = match products::Entity::find().one(db).await {
-        Ok(Some(product)) => format!("  curl http://{address}/products/{}\n", product.id),
-        _ => String::new(),
-    };
+pub(crate) async fn print_urls(address: SocketAddr, database: &Database) {
+    let example = Catalog::new(database).any_record().await.ok().flatten();
+    let record = example.map_or_else(String::new, |(dataset, key)| {
+        format!("  curl http://{address}/{dataset}/{key}\n")
+    });
     warn(output::print(format!(
-        "\nServing http://{address} until Ctrl-C. Try:\n{product}  \
+        "\nServing http://{address} until Ctrl-C. Try:\n{record}  \
          curl http://{address}/objects\n  \
          curl http://{address}/rejects\n  \
          http://{address}/docs in a browser"

@@ -5,8 +5,9 @@
 
 use std::collections::HashSet;
 
-use jetline_records::{Epoch, EpochId, Mode, ObjectId};
-use jetline_store::{ChunkEntry, Error, Ledger, ledger::Admission};
+use jetline_core::ChunkRange;
+use jetline_core::{Epoch, EpochId, Mode, ObjectId};
+use jetline_store::{ChunkLedger, Error, chunks::Admission};
 use tokio::sync::Mutex;
 
 /// Maximum number of cached objects; beyond it the cache is cleared.
@@ -14,7 +15,7 @@ const CACHED_OBJECTS: usize = 10_000;
 
 /// Checks objects against the ledger, once per epoch.
 pub struct Admissions {
-    ledger: Ledger,
+    ledger: ChunkLedger,
     admitted: Mutex<Cache>,
 }
 
@@ -26,11 +27,11 @@ struct Cache {
 }
 
 impl Cache {
-    fn contains(&self, epoch: EpochId, chunk: &ChunkEntry) -> bool {
+    fn contains(&self, epoch: EpochId, chunk: &ChunkRange) -> bool {
         self.epoch == Some(epoch) && self.objects.contains(&key(chunk))
     }
 
-    fn add(&mut self, epoch: EpochId, chunks: &[&ChunkEntry]) {
+    fn add(&mut self, epoch: EpochId, chunks: &[&ChunkRange]) {
         if self.epoch != Some(epoch) || self.objects.len() > CACHED_OBJECTS {
             self.epoch = Some(epoch);
             self.objects.clear();
@@ -39,25 +40,25 @@ impl Cache {
     }
 }
 
-fn key(chunk: &ChunkEntry) -> (ObjectId, String) {
+fn key(chunk: &ChunkRange) -> (ObjectId, String) {
     (chunk.object, chunk.incarnation.clone())
 }
 
 impl Admissions {
     /// Checks against this ledger.
     #[must_use]
-    pub fn new(ledger: Ledger) -> Self {
+    pub fn new(ledger: ChunkLedger) -> Self {
         Self { ledger, admitted: Mutex::default() }
     }
 
     /// Whether chunks may be claimed under an epoch. In modes without a shared dedup store all may: claims leave no
     /// entries.
-    pub async fn admit(&self, epoch: &Epoch, chunks: &[&ChunkEntry]) -> Result<Admission, Error> {
+    pub async fn admit(&self, epoch: &Epoch, chunks: &[&ChunkRange]) -> Result<Admission, Error> {
         if epoch.mode != Mode::Shared {
             return Ok(Admission::All);
         }
         let mut admitted = self.admitted.lock().await;
-        let new: Vec<&ChunkEntry> =
+        let new: Vec<&ChunkRange> =
             chunks.iter().filter(|chunk| !admitted.contains(epoch.id, chunk)).copied().collect();
         if !new.is_empty() {
             match self.ledger.admit(epoch.id, &new).await? {

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
+use jetline_core::{ChunkRange, Counts};
+use jetline_core::{Key, Mode, ObjectId};
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, Key, Mode, ObjectId, Rejection};
+use jetline_records::{Dataset, Rejection};
 use jetline_runtime::{
     metrics::{CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES, LINES, REJECTS},
     telemetry::{Span, SpanKind},
 };
-use jetline_store::{ChunkEntry, ChunkOutcome, Counts, RefusedRow, RejectedLine, UpsertRow};
+use jetline_store::{ChunkOutcome, RefusedRow, RejectedLine, UpsertRow};
 
 use crate::parse::{self, Parsed};
 
@@ -18,7 +20,7 @@ pub struct Batch<'a> {
     pub(crate) chunks: Vec<BatchChunk>,
     /// Whether a commit failed that may have a row that the database refuses.
     pub(crate) was_refused: bool,
-    ended: Vec<(ChunkEntry, Outcome)>,
+    ended: Vec<(ChunkRange, Outcome)>,
 }
 
 pub(crate) struct BatchChunk {
@@ -158,7 +160,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Removes chunks whose object is not open.
-    pub(crate) fn discard(&mut self, stale: &[ChunkEntry]) {
+    pub(crate) fn discard(&mut self, stale: &[ChunkRange]) {
         let discarded = self.chunks.extract_if(.., |chunk| stale.contains(&chunk.parsed.entry));
         for chunk in discarded {
             chunk.chunk.log_span().in_scope(|| {
@@ -169,7 +171,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Removes chunks that were committed before.
-    pub(crate) fn remove_repeated(&mut self, repeated: &[ChunkEntry]) {
+    pub(crate) fn remove_repeated(&mut self, repeated: &[ChunkRange]) {
         let removed = self.chunks.extract_if(.., |chunk| repeated.contains(&chunk.parsed.entry));
         for chunk in removed {
             metrics::counter!(CHUNKS_REPEATED).increment(1);
@@ -195,7 +197,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The chunks that were removed from the batch since the last call, and their outcomes.
-    pub(crate) fn take_ended(&mut self) -> Vec<(ChunkEntry, Outcome)> {
+    pub(crate) fn take_ended(&mut self) -> Vec<(ChunkRange, Outcome)> {
         std::mem::take(&mut self.ended)
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use jetline_core::{Epoch, Key, Mode, ObjectId, Position, Verdict};
 use jetline_dedup::{Claim, Claimed, Dedup, Error};
-use jetline_records::{Epoch, Key, Mode, ObjectId, Position, Verdict};
 use jetline_store::{ChunkRows, SupersededBy, UpsertRow};
 
 use crate::parse::{Parsed, ParsedRecord};

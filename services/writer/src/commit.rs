@@ -8,16 +8,18 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use jetline_core::{ChunkRange, Counts};
+use jetline_core::{Epoch, Mode};
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, Epoch, Mode};
+use jetline_records::Dataset;
 use jetline_runtime::{
     metrics::{CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES},
     telemetry::SpanKind,
 };
 use jetline_store::{
-    ChunkEntry, ChunkRows, CommitOutcome, Counts, Ledger,
-    ledger::{Admission, SuspectAction},
+    ChunkRows, CommitOutcome, Ledger,
+    chunks::{Admission, SuspectAction},
 };
 
 use tokio::sync::RwLock;
@@ -87,7 +89,7 @@ impl Committer {
     ) -> Self {
         create_counters(&datasets);
         Self {
-            admissions: Admissions::new(ledger.clone()),
+            admissions: Admissions::new(ledger.chunks.clone()),
             ledger,
             dedup,
             epochs,
@@ -100,7 +102,7 @@ impl Committer {
     /// Checks that the tables can be written, and joins the epoch in force or begins one.
     pub async fn begin(&self) -> Result<(), Error> {
         for dataset in &self.datasets {
-            self.ledger.check_table(&dataset.table).await?;
+            self.ledger.chunks.check_table(&dataset.table).await?;
         }
         self.epochs.current().await?;
         Ok(())
@@ -145,7 +147,7 @@ impl Committer {
 
     /// Records that a suspected chunk is about to be tried alone, or that it is dead after `limit` attempts.
     pub async fn suspect(&self, chunk: &Chunk, limit: u32) -> Result<SuspectAction, Error> {
-        Ok(self.ledger.suspect(&parse::entry(chunk), limit).await?)
+        Ok(self.ledger.chunks.suspect(&parse::entry(chunk), limit).await?)
     }
 
     /// Takes a batch one step further. After an error it can be called again.
@@ -203,7 +205,7 @@ impl Committer {
     /// Whether all of a batch may be claimed; discards the chunks that may not.
     async fn admit(&self, epoch: &Epoch, batch: &mut Batch<'_>) -> Result<bool, Error> {
         let entries = batch.chunks.iter().map(|chunk| &chunk.parsed.entry);
-        let entries: Vec<&ChunkEntry> = entries.collect();
+        let entries: Vec<&ChunkRange> = entries.collect();
         match self.admissions.admit(epoch, &entries).await? {
             Admission::All => Ok(true),
             Admission::Except(stale) => {
@@ -225,7 +227,7 @@ impl Committer {
     ) -> Result<Progress, Error> {
         let (dataset, table) = (batch.dataset.name, &batch.dataset.table);
         let span = BatchSpan::begin(&SpanKind::Client, "commit", batch.queue_chunks());
-        span.set("db.system.name", self.ledger.system());
+        span.set("db.system.name", self.ledger.chunks.system());
         span.set("db.collection.name", dataset);
         let rows = chunks.iter().map(|chunk| chunk.rows.len()).sum();
         span.set("jetline.batch.rows", batch_span::count(rows));
@@ -235,7 +237,7 @@ impl Committer {
             // Its future is large: boxed, so that not every commit allocates room for it.
             Box::pin(self.commit_and_reject(epoch, chunks, batch)).await
         } else {
-            self.ledger.commit(epoch.id, table, chunks).await
+            self.ledger.chunks.commit(epoch.id, table, chunks).await
         };
         if let Ok(outcome) = &committed {
             span.set("jetline.commit.outcome", name(outcome));
@@ -286,8 +288,11 @@ impl Committer {
             any = true;
             batch.reject_in_commit(refused)
         };
-        let committed =
-            self.ledger.commit_and_reject(epoch.id, &dataset.table, chunks, &mut reject).await;
+        let committed = self
+            .ledger
+            .chunks
+            .commit_and_reject(epoch.id, &dataset.table, chunks, &mut reject)
+            .await;
         if any {
             self.refused_lately().insert(dataset.name);
         } else {
@@ -302,10 +307,10 @@ impl Committer {
         &self,
         epoch: &Epoch,
         batch: &mut Batch<'_>,
-        stale: &[ChunkEntry],
+        stale: &[ChunkRange],
     ) -> Result<(), Error> {
         if stale.iter().any(|entry| entry.object >= epoch.base) {
-            self.ledger.end_epoch(epoch.id, self.epochs.next_id().await).await?;
+            self.ledger.epochs.end(epoch.id, self.epochs.next_id().await).await?;
         }
         batch.discard(stale);
         Ok(())
@@ -327,7 +332,7 @@ impl Committer {
         let mut rows = batch.latest(epoch.mode, |_| true);
         let mut any = false;
         loop {
-            let refused = self.ledger.refused(table, rows).await?;
+            let refused = self.ledger.chunks.refused(table, rows).await?;
             if refused.is_empty() {
                 break;
             }
@@ -339,7 +344,7 @@ impl Committer {
             self.refused_lately().insert(dataset);
             if epoch.claims(dataset) {
                 let next = self.epochs.next_id().await;
-                if self.ledger.write_through(dataset, next).await? {
+                if self.ledger.epochs.write_through(dataset, next).await? {
                     tracing::warn!(
                         dataset,
                         "claims disabled until a replay: the database refused a record of the dataset, which is now \

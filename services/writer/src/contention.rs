@@ -4,11 +4,11 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
+use jetline_core::{EpochId, LedgerIdentity};
 use jetline_dedup::{Dedup, StoreInfo};
-use jetline_records::{EpochId, LedgerIdentity};
 use jetline_store::{
     Ledger,
-    ledger::{BeginError, LastDedupStore, NewDedupStore},
+    epochs::{BeginError, LastDedupStore, NewDedupStore},
 };
 
 use crate::epochs::Error;
@@ -67,8 +67,8 @@ impl Contention {
         let Some(store) = self.dedup.store_info().await.map_err(BeginError::Dedup)? else {
             return Ok(None);
         };
-        let ours = self.ledger.identity().await?;
-        let last = self.ledger.last_dedup_store().await?;
+        let ours = self.ledger.database().identity().await?;
+        let last = self.ledger.epochs.last_dedup_store().await?;
         let known = last.as_ref().and_then(|last| last.identity.as_ref());
         let is_other_store = known.is_some_and(|known| *known != store.identity);
         let is_other_ledger = store.ledger.as_ref().is_some_and(|theirs| *theirs != ours);
@@ -94,7 +94,7 @@ impl Contention {
             changes: check.changes,
             is_changed: check.is_contended,
         };
-        if let Err(error) = self.ledger.record_dedup_store(epoch, store).await {
+        if let Err(error) = self.ledger.epochs.record_dedup_store(epoch, store).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "record the epoch's dedup store failed");
         }

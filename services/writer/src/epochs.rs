@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use jetline_core::{Epoch, EpochId, Mode};
 use jetline_dedup::Dedup;
-use jetline_records::{Epoch, EpochId, Mode};
 use jetline_runtime::metrics::EPOCHS;
-use jetline_store::{Ledger, ledger::BeginError};
+use jetline_store::{Ledger, epochs::BeginError};
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::Mutex;
 
@@ -68,7 +68,7 @@ impl Epochs {
         let mode = self.dedup.mode();
         let check = self.contention.check_store(seen).await;
         let activate = async { self.dedup.begin(&new).await };
-        let epoch = self.ledger.begin_epoch(mode, seen, new, activate).await?;
+        let epoch = self.ledger.epochs.begin(mode, seen, new, activate).await?;
         if epoch.id == new {
             metrics::counter!(EPOCHS).increment(1);
             tracing::info!(epoch = %epoch.id, base = %epoch.base, %mode, "epoch begun");
@@ -94,7 +94,7 @@ impl Epochs {
     /// under an id that was in force before, and ids are random.
     async fn remove_ended(&self) -> Result<(), Error> {
         let seen = self.dedup.epochs().await.map_err(BeginError::Dedup)?;
-        let Some(current) = self.ledger.epoch().await? else {
+        let Some(current) = self.ledger.epochs.current().await? else {
             return Ok(());
         };
         let ended: Vec<EpochId> = seen.into_iter().filter(|id| *id != current.epoch.id).collect();

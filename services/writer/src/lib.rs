@@ -10,6 +10,7 @@ pub mod admission;
 mod batch;
 mod batch_span;
 pub mod claim;
+mod cli;
 pub mod commit;
 mod commit_order;
 mod contention;
@@ -21,9 +22,11 @@ mod worker;
 
 use std::sync::Arc;
 
+pub use cli::Cli;
+use jetline_core::Mode;
 use jetline_dedup::Dedup;
 use jetline_queue::Queue;
-use jetline_records::{Mode, registry};
+use jetline_records::registry;
 use jetline_runtime::Shutdown;
 use jetline_store::Ledger;
 pub use settings::WriterSettings;

@@ -6,9 +6,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use jetline_core::ChunkRange;
+use jetline_core::{Key, Position, Rank};
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, Key, Position, Rank, Reason, Rejection, Row};
-use jetline_store::{ChunkEntry, RejectedLine};
+use jetline_records::{Dataset, Reason, Rejection, Row};
+use jetline_store::RejectedLine;
 
 /// The byte order mark of UTF-8, which some programs write before the first line.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -17,7 +19,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 #[derive(Clone, Debug)]
 pub struct Parsed {
     /// Identifies the chunk.
-    pub entry: ChunkEntry,
+    pub entry: ChunkRange,
     /// The record with the highest rank of each id.
     pub records: Vec<ParsedRecord>,
     /// The other valid lines: a line of the chunk superseded them.
@@ -119,8 +121,8 @@ pub(crate) fn refused_lines(
 
 /// The ledger entry of a chunk.
 #[must_use]
-pub fn entry(chunk: &Chunk) -> ChunkEntry {
-    ChunkEntry {
+pub fn entry(chunk: &Chunk) -> ChunkRange {
+    ChunkRange {
         object: chunk.object,
         incarnation: chunk.incarnation.clone(),
         start: chunk.start,
@@ -202,7 +204,8 @@ fn unmarked(text: &[u8], offset: u64) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use jetline_records::{ObjectId, registry};
+    use jetline_core::ObjectId;
+    use jetline_records::registry;
 
     use super::*;
 

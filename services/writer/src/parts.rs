@@ -38,7 +38,7 @@ fn memory(chunk: &Chunk) -> usize {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use jetline_records::ObjectId;
+    use jetline_core::ObjectId;
 
     use super::*;
 

@@ -3,13 +3,14 @@
 use std::{collections::VecDeque, future, iter, slice, sync::Arc, time::Duration};
 
 use futures::future::join_all;
+use jetline_core::ChunkRange;
 use jetline_queue::{Chunk, Delivery, Destination, Queue};
 use jetline_runtime::{
     Backoff, Shutdown,
-    metrics::{CHUNK_SECONDS, CHUNKS_IN_FLIGHT, EPOCHS, RETRIES},
+    metrics::{CHUNK_SECONDS, CHUNKS_IN_FLIGHT, EPOCHS, RETRIES, as_f64},
     telemetry::Span,
 };
-use jetline_store::{ChunkEntry, ledger::SuspectAction};
+use jetline_store::chunks::SuspectAction;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -27,9 +28,6 @@ const MAX_ORDINARY_DELIVERIES: u64 = 3;
 
 /// The interval of progress reports to a queue that has no acknowledgement wait.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
-
-const INITIAL_DELAY: Duration = Duration::from_millis(100);
-const MAX_DELAY: Duration = Duration::from_secs(5);
 
 /// One of a writer's workers.
 pub(crate) struct Worker {
@@ -73,7 +71,7 @@ impl Worker {
             committer,
             commit_order,
             settings: settings.clone(),
-            backoff: Backoff::new(INITIAL_DELAY, MAX_DELAY, seed),
+            backoff: Backoff::for_calls(seed),
         }
     }
 
@@ -180,12 +178,12 @@ impl Worker {
         permit: impl Future<Output = G>,
     ) -> Result<(), Error> {
         let begin = Instant::now();
-        metrics::gauge!(CHUNKS_IN_FLIGHT).increment(as_f64(in_flight.len()));
+        metrics::gauge!(CHUNKS_IN_FLIGHT).increment(as_f64(in_flight.len() as u64));
         // What is logged meanwhile concerns all of them; it is logged in the span of the first.
         let first = in_flight.first().map(|first| first.chunk().log_span());
         let committed = self.commit(in_flight, permit);
         let committed = committed.instrument(first.unwrap_or_else(tracing::Span::none)).await;
-        metrics::gauge!(CHUNKS_IN_FLIGHT).decrement(as_f64(in_flight.len()));
+        metrics::gauge!(CHUNKS_IN_FLIGHT).decrement(as_f64(in_flight.len() as u64));
         metrics::histogram!(CHUNK_SECONDS).record(begin.elapsed());
         committed
     }
@@ -286,7 +284,7 @@ fn next_part(in_flight: &[InFlight]) -> (&[InFlight], &[InFlight]) {
 }
 
 /// Records in their traces what became of chunks; one that was delivered twice has two traces.
-fn record_outcomes(ended: &[(ChunkEntry, Outcome)], in_flight: &[InFlight]) {
+fn record_outcomes(ended: &[(ChunkRange, Outcome)], in_flight: &[InFlight]) {
     for one in in_flight {
         let entry = parse::entry(one.chunk());
         if let Some((_, outcome)) = ended.iter().find(|(ended, _)| *ended == entry) {
@@ -334,9 +332,4 @@ fn create_counters() {
         metrics::counter!(RETRIES, "part" => part).increment(0);
     }
     metrics::counter!(EPOCHS).increment(0);
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a handful of chunks")]
-fn as_f64(count: usize) -> f64 {
-    count as f64
 }

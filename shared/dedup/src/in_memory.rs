@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use jetline_records::{EpochId, Fingerprint, Key, Mode, ObjectId, Rank, Verdict};
+use jetline_core::{EpochId, Fingerprint, Key, Mode, ObjectId, Rank, Verdict};
 
 use crate::{Claim, Claimed, Dedup, Error};
 

@@ -11,12 +11,14 @@
 
 mod in_memory;
 mod redis;
+mod settings;
 mod store_info;
 mod without_store;
 
 use async_trait::async_trait;
 pub use in_memory::InMemory;
-use jetline_records::{EpochId, Fingerprint, Key, LedgerIdentity, Mode, ObjectId, Rank, Verdict};
+use jetline_core::{EpochId, Fingerprint, Key, LedgerIdentity, Mode, ObjectId, Rank, Verdict};
+pub use settings::{DedupMode, DedupSettings};
 pub use store_info::StoreInfo;
 pub use without_store::WithoutStore;
 

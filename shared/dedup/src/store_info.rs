@@ -1,6 +1,6 @@
 //! Identifies a dedup store and the ledger that uses it.
 
-use jetline_records::LedgerIdentity;
+use jetline_core::LedgerIdentity;
 
 /// The identity of a dedup store.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use jetline_records::{EpochId, Mode, ObjectId, Verdict};
+use jetline_core::{EpochId, Mode, ObjectId, Verdict};
 
 use crate::{Claim, Claimed, Dedup, Error};
 

@@ -4,8 +4,8 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::Criterion;
+use jetline_core::ObjectId;
 use jetline_queue::{Chunk, message};
-use jetline_records::ObjectId;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();

@@ -1,7 +1,7 @@
 //! The unit of queueing and of commit.
 
 use bytes::Bytes;
-use jetline_records::ObjectId;
+use jetline_core::ObjectId;
 use jetline_runtime::telemetry::TraceContext;
 
 /// A run of whole lines of one object version, identified by (object, start).

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures::future;
-use jetline_records::ObjectId;
+use jetline_core::ObjectId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{Acker, Chunk, Delivery, Destination, Error, PublishAck, Queue};

@@ -13,11 +13,11 @@ use async_trait::async_trait;
 pub use chunk::Chunk;
 use futures::future::BoxFuture;
 pub use in_process::InProcess;
-use jetline_records::ObjectId;
+use jetline_core::ObjectId;
 // For the property tests of messages, tests/properties.
 #[doc(hidden)]
 pub use jetstream::message;
-pub use jetstream::{JetStream, JetStreamConfig, NatsUrls, OwnLedger};
+pub use jetstream::{JetStream, JetStreamConfig, NatsUrls, OwnLedger, ReadIdentity};
 pub use trace::Destination;
 
 /// Delivers chunks from fetchers to writers at least once, unless the queue loses them.

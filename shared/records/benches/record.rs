@@ -3,7 +3,8 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use jetline_records::{Fingerprint, products::Model, registry};
+use jetline_core::Fingerprint;
+use jetline_records::{products::Model, registry};
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();

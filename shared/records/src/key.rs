@@ -1,36 +1,7 @@
-//! A record's id, without its Rust type.
+//! The types of records' ids.
 
-use std::fmt;
-
+use jetline_core::Key;
 use poem_openapi::types::ParseFromParameter;
-use sea_orm::Value;
-
-/// The id of a record of any dataset.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Key {
-    /// A whole number.
-    Int(i64),
-    /// A text.
-    Text(String),
-}
-
-impl From<Key> for Value {
-    fn from(key: Key) -> Self {
-        match key {
-            Key::Int(id) => id.into(),
-            Key::Text(id) => id.into(),
-        }
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Int(id) => id.fmt(f),
-            Self::Text(id) => id.fmt(f),
-        }
-    }
-}
 
 /// How a dataset's ids are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,10 +6,11 @@ use sea_orm::{EntityTrait, Iterable, Value};
 use serde_json::error::Category;
 
 use crate::{
-    Fingerprint, Key, Reason, Record, RecordId, Rejection, Row,
+    Reason, Record, RecordId, Rejection, Row,
     integer::{self, FloatToken},
     row,
 };
+use jetline_core::{Fingerprint, Key};
 
 /// The maximum length of a text id, in bytes: well below the limit of PostgreSQL's index.
 pub const MAX_ID_BYTES: usize = 1024;

@@ -4,7 +4,8 @@ use sea_orm::{
     ActiveModelTrait, ColumnTrait, ColumnType, EntityTrait, IdenStatic, Iterable, Value,
 };
 
-use crate::{Fingerprint, IdType, Key, Record, RecordId};
+use crate::{IdType, Record, RecordId};
+use jetline_core::{Fingerprint, Key};
 
 /// A valid record, ready to be claimed and stored.
 #[derive(Clone, Debug, PartialEq)]

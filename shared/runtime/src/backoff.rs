@@ -13,7 +13,17 @@ pub struct Backoff {
     randomness: SmallRng,
 }
 
+/// The first and the longest delay between retries of a call to a server.
+const CALL_DELAYS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+
 impl Backoff {
+    /// Delays between retries of a call to a server; equal seeds give equal delays.
+    #[must_use]
+    pub fn for_calls(seed: u64) -> Self {
+        let [first, cap] = CALL_DELAYS;
+        Self::new(first, cap, seed)
+    }
+
     /// Delays from `first` up to `cap`; equal seeds give equal delays.
     #[must_use]
     pub fn new(first: Duration, cap: Duration, seed: u64) -> Self {

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
     time::Duration,
 };
 
@@ -22,13 +23,14 @@ pub enum HealthCommand {
 }
 
 /// Requests `/readyz` of the process that listens on `listen`; an error says why it is not ready.
-pub async fn healthcheck(listen: SocketAddr) -> anyhow::Result<()> {
+pub async fn healthcheck(listen: SocketAddr) -> anyhow::Result<ExitCode> {
     let address = reachable(listen);
     let checked = tokio::time::timeout(RESPONSE_TIMEOUT, request(address)).await;
     checked
         .map_err(|_| anyhow::anyhow!("no response within {RESPONSE_TIMEOUT:?}"))
         .flatten()
         .with_context(|| format!("http://{address}/readyz"))
+        .map(|()| ExitCode::SUCCESS)
 }
 
 /// The address to connect to: loopback for a process that listens on every address.
@@ -92,7 +94,7 @@ mod tests {
         let checked = healthcheck(address).await;
         shutdown.soft.cancel();
         serving.await.unwrap();
-        checked.map_err(|error| format!("{error:#}"))
+        checked.map(drop).map_err(|error| format!("{error:#}"))
     }
 
     #[tokio::test]

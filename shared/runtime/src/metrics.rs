@@ -8,6 +8,13 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::Shutdown;
 
+/// A number as the value of a gauge.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub fn as_f64(number: u64) -> f64 {
+    number as f64
+}
+
 /// Lines committed; labels `dataset` and `outcome`: inserted, updated, unchanged, superseded, rejected.
 pub const LINES: &str = "jetline_lines_total";
 /// Rejected lines; labels `dataset` and `reason`.

@@ -1,12 +1,19 @@
 //! The monitoring endpoints of a process: `/healthz`, `/readyz` and `/metrics`.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    process::ExitCode,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
 use poem::{
     Endpoint, EndpointExt, IntoResponse, Response, Route, endpoint::make, http::StatusCode,
 };
+
+use futures::future::BoxFuture;
 
 use crate::{
     ConnectionLimits, Shutdown,
@@ -38,9 +45,51 @@ pub struct ObserveSettings {
 
 impl ObserveSettings {
     /// Checks whether the process that serves on the address is ready.
-    pub async fn healthcheck(&self) -> anyhow::Result<()> {
+    pub async fn healthcheck(&self) -> anyhow::Result<ExitCode> {
         let purpose = "the monitoring address of the process to check";
         healthcheck(required(self.observe_listen, "OBSERVE_LISTEN", purpose)?).await
+    }
+}
+
+/// A readiness check; an error says why the process is not ready.
+type ReadinessCheck = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// Health and metrics of a process, served in the background if `OBSERVE_LISTEN` is set: it is alive at once, and ready
+/// once it is connected and while its check succeeds.
+pub struct Observation {
+    check: Arc<OnceLock<ReadinessCheck>>,
+}
+
+impl Observation {
+    /// Starts to serve, before anything is connected.
+    pub async fn start(
+        settings: &ObserveSettings,
+        metrics: PrometheusHandle,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        let check = Arc::new(OnceLock::<ReadinessCheck>::new());
+        if let Some(listen) = settings.observe_listen {
+            let bound = bind(listen).await?;
+            let watched = check.clone();
+            let ready = move || {
+                let watched = watched.clone();
+                async move {
+                    let check = watched.get().ok_or("starting: not connected yet")?;
+                    check().await
+                }
+            };
+            tokio::spawn(bound.serve(ready, metrics, shutdown.clone()));
+        }
+        Ok(Self { check })
+    }
+
+    /// Marks the process as connected: from now on it is ready while `check` succeeds.
+    pub fn connected<Fut>(&self, check: impl Fn() -> Fut + Send + Sync + 'static)
+    where
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        // Only the first call counts: a process connects once.
+        self.check.get_or_init(|| Box::new(move || Box::pin(check())));
     }
 }
 

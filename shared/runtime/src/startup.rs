@@ -8,9 +8,6 @@ use tokio::time::Instant;
 
 use crate::{Backoff, settings};
 
-const INITIAL_DELAY: Duration = Duration::from_millis(200);
-const MAX_DELAY: Duration = Duration::from_secs(5);
-
 /// The settings of the start of a process.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Startup")]
@@ -29,7 +26,7 @@ impl StartupSettings {
         mut connect: impl AsyncFnMut() -> Result<T, E>,
     ) -> anyhow::Result<T> {
         let begin = Instant::now();
-        let mut backoff = Backoff::new(INITIAL_DELAY, MAX_DELAY, 0);
+        let mut backoff = Backoff::for_calls(0);
         loop {
             let error = match connect().await {
                 Ok(connected) => return Ok(connected),

@@ -17,10 +17,10 @@ use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 pub use directory::Directory;
 use futures::stream::BoxStream;
 pub use glob::InvalidPattern;
+pub use jetline_core::ObjectVersion;
 use listing::Escaped;
 pub use listing::{Listing, Skipped};
 use location::Place;
@@ -81,29 +81,6 @@ pub trait Source: Send + Sync {
 
 /// Blocks of bytes, of any size.
 pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
-
-/// An object with one content. An overwritten key is another object version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectVersion {
-    /// The source's root.
-    pub root: String,
-    /// The path below the root.
-    pub key: String,
-    /// Changes with the content: the `ETag`, or size and time if there is none.
-    pub etag: String,
-    /// In bytes, as stored.
-    pub size: u64,
-    /// When it was written.
-    pub last_modified: DateTime<Utc>,
-}
-
-impl ObjectVersion {
-    /// The object's URI: root and key.
-    #[must_use]
-    pub fn uri(&self) -> String {
-        format!("{}/{}", self.root, self.key)
-    }
-}
 
 /// Why a source could not list or read.
 #[derive(Debug, thiserror::Error)]

@@ -1,41 +1,172 @@
-//! Settings of the database, and connecting to it.
+//! The database: its settings and its connections.
 
 mod file;
+mod settings;
 mod url;
 
 use std::time::Duration;
 
-use jetline_runtime::settings::SecretUrl;
+use futures::future::BoxFuture;
+use jetline_core::LedgerIdentity;
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    ConnectOptions, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, FromQueryResult,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 
 pub use self::{
-    file::close,
+    settings::DatabaseSettings,
     url::{checked, file},
 };
-use crate::{Error, backend::execute, pooler, tls};
+use crate::{
+    Error,
+    dialect::{self, Lock, execute, query},
+    pooler, tls,
+};
 
 /// Timeout for getting a connection of the pool, and for SQLite's lock.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Address of the database and size of the pool.
-#[derive(Clone, clap::Args)]
-#[command(next_help_heading = "Database")]
-pub struct DatabaseSettings {
-    /// The database: `postgres://user:password@host/name`, or `sqlite://file` for the embedded one
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<SecretUrl>,
+/// For reading: a connection that was idle for longer is pinged before it is used.
+const READ_PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 
-    /// Maximum number of open connections to the database
-    #[arg(long, env = "DATABASE_CONNECTIONS", default_value = "8", value_parser = clap::value_parser!(u32).range(1..))]
-    pub database_connections: u32,
+/// For reading: number of rows that a connection to SQLite reads ahead.
+const READ_ROW_BUFFER: usize = 4;
+
+/// Rows are always looked up by key. A plan that was cached while a table was small must not remain a sequential scan.
+const NO_SEQUENTIAL_SCANS: (&str, &str) = ("enable_seqscan", "off");
+
+/// A pool of connections to the database.
+#[derive(Clone, Debug)]
+pub struct Database(DatabaseConnection);
+
+/// How the API uses the database.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadOptions {
+    /// Maximum number of open connections.
+    pub connections: u32,
+    /// Timeout for getting a connection.
+    pub timeout: Duration,
 }
 
-/// Connects. Only [`Error::Unavailable`] is worth a retry.
-pub async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Error> {
-    let url = &checked(url)?;
+#[derive(FromQueryResult)]
+struct IdentityRow {
+    id: String,
+    database: String,
+}
+
+impl Database {
+    /// Connects. Only [`Error::Unavailable`] is worth a retry.
+    pub async fn connect(url: &str, connections: u32) -> Result<Self, Error> {
+        let url = &checked(url)?;
+        let connected = sea_orm::Database::connect(options(url, connections)).await;
+        let db = connected.map_err(|error| not_connected(url, error))?;
+        if db.get_database_backend() == DbBackend::Sqlite {
+            file::check(&db, url).await?;
+        } else {
+            pooler::check(&db).await?;
+            pooler::check_options(&db).await?;
+        }
+        Ok(Self(db))
+    }
+
+    /// A pool for reading, which connects when it is used: PostgreSQL may be unavailable. The file of an SQLite database
+    /// must exist.
+    pub async fn open(url: &str, read: ReadOptions) -> Result<Self, Error> {
+        let url = &checked(url)?;
+        let mut options = ConnectOptions::new(url);
+        options
+            .max_connections(read.connections)
+            .connect_timeout(read.timeout)
+            .acquire_timeout(read.timeout)
+            .test_before_acquire_if_idle_for(READ_PING_AFTER_IDLE)
+            .set_application_name("jetline-api")
+            .connect_lazy(true)
+            .sqlx_logging(false)
+            // Buffered rows wait while others are serialized, and each may be large.
+            .map_sqlx_sqlite_opts(|options| options.row_buffer_size(READ_ROW_BUFFER))
+            .map_sqlx_postgres_opts(|options| options.options([NO_SEQUENTIAL_SCANS]));
+        let opened = sea_orm::Database::connect(options).await;
+        opened.map(Self).map_err(|error| not_connected(url, error))
+    }
+
+    /// The connections, for migrations and tests.
+    #[must_use]
+    pub fn connection(&self) -> &DatabaseConnection {
+        &self.0
+    }
+
+    /// Fails if the database does not answer.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.0.ping().await.map_err(|error| Error::classify("reach the database", error))
+    }
+
+    /// Fails on a pooler that cannot be used, or if the database is unavailable.
+    pub async fn check_pooler(&self) -> Result<(), Error> {
+        pooler::check(&self.0).await
+    }
+
+    /// Fails on a database without the ledger's tables.
+    pub async fn check_schema(&self) -> Result<(), Error> {
+        let sql = "SELECT COUNT(*) FROM epoch, objects, chunks, rejected_lines WHERE 1 = 0";
+        execute(&self.0, "find the ledger's tables: run jetline-migrate", sql, []).await.map(drop)
+    }
+
+    /// The identity of the ledger: a copy of the database has the same, a newly created one another.
+    pub async fn identity(&self) -> Result<LedgerIdentity, Error> {
+        let database = match self.0.get_database_backend() {
+            DbBackend::Postgres => "current_database()::text",
+            _ => "'sqlite'",
+        };
+        let sql = format!("SELECT id, {database} AS database FROM ledger");
+        let action = "read the ledger's identity: run jetline-migrate";
+        let rows: Vec<IdentityRow> = query(&self.0, action, &sql, []).await?;
+        let row = rows.first();
+        row.map(|row| LedgerIdentity::new(&row.id, &row.database))
+            .ok_or_else(|| Error::Corrupt("the ledger has no identity".to_owned()))
+    }
+
+    /// Reads the identity when it is called, or `None` if that fails.
+    pub fn identity_reader(
+        &self,
+    ) -> impl Fn() -> BoxFuture<'static, Option<LedgerIdentity>> + Send + Sync + 'static {
+        let database = self.clone();
+        move || {
+            let database = database.clone();
+            Box::pin(async move {
+                let read = database.identity().await.inspect_err(|error| {
+                    let error = error as &dyn std::error::Error;
+                    tracing::debug!(error, "read ledger identity failed");
+                });
+                read.ok()
+            })
+        }
+    }
+
+    /// A readiness check: whether the database answers, and if not, why.
+    pub fn readiness(
+        &self,
+    ) -> impl Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync + 'static {
+        let database = self.clone();
+        move || {
+            let database = database.clone();
+            Box::pin(async move { database.ping().await.map_err(|error| error.to_string()) })
+        }
+    }
+
+    /// Closes all connections to an SQLite database, which checkpoints its WAL into the one file. Does nothing for
+    /// PostgreSQL.
+    pub async fn close(&self) {
+        file::close(&self.0).await;
+    }
+}
+
+impl From<DatabaseConnection> for Database {
+    fn from(connection: DatabaseConnection) -> Self {
+        Self(connection)
+    }
+}
+
+fn options(url: &str, connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -46,9 +177,7 @@ pub async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, 
         .sqlx_logging(false)
         .map_sqlx_postgres_opts(|options| {
             options.options([
-                // Rows are always looked up by key. A plan that was cached while a table was small must not remain a
-                // sequential scan.
-                ("enable_seqscan", "off"),
+                NO_SEQUENTIAL_SCANS,
                 // The remaining sequential scans, such as that of the epoch's only row, have a cost of 10^10 with it,
                 // for which the server would JIT-compile them: 150 ms for each commit.
                 ("jit", "off"),
@@ -69,15 +198,7 @@ pub async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, 
                 .busy_timeout(ACQUIRE_TIMEOUT)
         })
         .map_sqlx_sqlite_pool_opts(file::without_open_transactions);
-    let connected = Database::connect(options).await;
-    let db = connected.map_err(|error| not_connected(url, error))?;
-    if db.get_database_backend() == DbBackend::Sqlite {
-        file::check(&db, url).await?;
-    } else {
-        pooler::check(&db).await?;
-        pooler::check_options(&db).await?;
-    }
-    Ok(db)
+    options
 }
 
 fn not_connected(url: &str, error: DbErr) -> Error {
@@ -85,12 +206,6 @@ fn not_connected(url: &str, error: DbErr) -> Error {
         return refusal;
     }
     file::refusal(url, error).unwrap_or_else(|error| Error::classify("connect", error))
-}
-
-/// Fails on a database without the ledger's tables.
-pub async fn check_schema(db: &DatabaseConnection) -> Result<(), Error> {
-    let sql = "SELECT COUNT(*) FROM epoch, objects, chunks, rejected_lines WHERE 1 = 0";
-    execute(db, "find the ledger's tables: run jetline-migrate", sql, []).await.map(drop)
 }
 
 /// Begins a transaction that will write: SQLite takes its lock at once, so that it cannot fail to get it half-way.
@@ -102,4 +217,16 @@ pub(crate) async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction
     db.begin_with_options(options)
         .await
         .map_err(|error| Error::classify("begin a transaction", error))
+}
+
+/// Begins a transaction that excludes commits and changes of the epoch.
+pub(crate) async fn begin_exclusive(db: &DatabaseConnection) -> Result<DatabaseTransaction, Error> {
+    let tx = begin(db).await?;
+    dialect::lock(&tx, Lock::EpochExclusive).await?;
+    Ok(tx)
+}
+
+/// Commits a transaction.
+pub(crate) async fn commit(tx: DatabaseTransaction, action: &'static str) -> Result<(), Error> {
+    tx.commit().await.map_err(|error| Error::classify(action, error))
 }

@@ -94,9 +94,9 @@ pub enum Error {
     )]
     ModeMismatch {
         /// The mode of the ledger.
-        theirs: jetline_records::Mode,
+        theirs: jetline_core::Mode,
         /// The mode of this process.
-        ours: jetline_records::Mode,
+        ours: jetline_core::Mode,
     },
 }
 

@@ -2,22 +2,29 @@
 //!
 //! The database is the only source of truth. A chunk's rows, its rejected lines and its ledger entry commit in one
 //! transaction, and only under the epoch that is in force in the ledger. PostgreSQL and SQLite are supported; they
-//! differ in [`database`], `backend.rs` and the two files of `commit/upsert`.
+//! differ in [`database`], `dialect.rs` and the files of `chunks/commit/upsert`.
 
-mod backend;
-pub mod commit;
+pub mod catalog;
+pub mod chunks;
 pub mod database;
+mod dialect;
 pub mod entities;
+pub mod epochs;
 mod error;
-pub mod ledger;
-pub mod pooler;
-pub mod read;
-pub mod tls;
+mod ledger;
+pub mod objects;
+mod pooler;
+mod tls;
+mod watermark;
 
-pub use commit::{
-    ChunkEntry, ChunkOutcome, ChunkRows, CommitOutcome, Counts, RefusedRow, RejectedLine,
-    SupersededBy, UpsertRow,
+pub use catalog::Catalog;
+pub use chunks::{
+    ChunkLedger, ChunkOutcome, ChunkRows, CommitOutcome, RefusedRow, RejectedLine, SupersededBy,
+    UpsertRow,
 };
-pub use database::{DatabaseSettings, connect};
+pub use database::{Database, DatabaseSettings, ReadOptions};
+pub use entities::objects::State as ObjectState;
+pub use epochs::EpochLedger;
 pub use error::Error;
-pub use ledger::Ledger;
+pub use ledger::{Clock, Ledger};
+pub use objects::ObjectLedger;

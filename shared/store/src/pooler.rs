@@ -31,7 +31,7 @@ const NO_PREPARED_STATEMENTS: &str = "it uses transaction pooling without suppor
 const ISOLATION: &str = "read committed";
 
 /// Fails on a pooler with transaction pooling and without support for prepared statements. Does nothing for SQLite.
-pub async fn check(db: &DatabaseConnection) -> Result<(), Error> {
+pub(crate) async fn check(db: &DatabaseConnection) -> Result<(), Error> {
     if db.get_database_backend() != DbBackend::Postgres {
         return Ok(());
     }
@@ -126,8 +126,7 @@ pub(crate) async fn check_options(db: &DatabaseConnection) -> Result<(), Error> 
 
 /// The permanent error of a pooler that refuses start-up parameters or prepared statements. Its SQLSTATE alone would be
 /// classified as transient.
-#[must_use]
-pub fn refusal(error: &DbErr) -> Option<Error> {
+pub(crate) fn refusal(error: &DbErr) -> Option<Error> {
     let (DbErr::Conn(RuntimeErr::SqlxError(error))
     | DbErr::Query(RuntimeErr::SqlxError(error))
     | DbErr::Exec(RuntimeErr::SqlxError(error))) = error

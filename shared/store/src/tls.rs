@@ -20,7 +20,7 @@ const CERTIFICATES: [&str; 2] = ["sslcert", "ssl-cert"];
 const KEYS: [&str; 2] = ["sslkey", "ssl-key"];
 
 /// Fails on a URL with a CA that would not be used, or a file that cannot be read.
-pub fn check(url: &str) -> Result<(), Error> {
+pub(crate) fn check(url: &str) -> Result<(), Error> {
     let Ok(parsed) = Url::parse(url) else {
         // The driver returns an error for it.
         return Ok(());
@@ -59,8 +59,7 @@ fn must_verify(url: &str, name: &str) -> Result<(), String> {
 }
 
 /// The permanent error of a TLS handshake, if it is one.
-#[must_use]
-pub fn refusal(error: &DbErr) -> Option<Error> {
+pub(crate) fn refusal(error: &DbErr) -> Option<Error> {
     let (DbErr::Conn(RuntimeErr::SqlxError(error))
     | DbErr::Query(RuntimeErr::SqlxError(error))
     | DbErr::Exec(RuntimeErr::SqlxError(error))) = error

@@ -22,7 +22,7 @@ mod pooler;
 pub mod statements;
 
 use account::Account;
-pub use database::Database;
+pub use database::TemporaryDatabase;
 pub use pooler::PgBouncer;
 
 const USER: &str = "jetline";

@@ -1,8 +1,9 @@
 //! A line of products: an accepted one can be stored and survives the round trip; a rejected one has a reason and a
 //! position; and no valid line is rejected, according to an independent parser.
 
+use jetline_core::{Fingerprint, Key};
 use jetline_records::{
-    Column, Decimal, Fingerprint, Key, Reason, Record, Rejection, Row, Table,
+    Column, Decimal, Reason, Record, Rejection, Row, Table,
     parse::{parse, record},
     products::Model,
 };

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message};
 use bytes::Bytes;
+use jetline_core::ObjectId;
 use jetline_queue::{Chunk, message};
-use jetline_records::{ObjectId, registry};
+use jetline_records::registry;
 use jetline_runtime::telemetry::TraceContext;
 use jetline_writer::parse;
 

@@ -4,10 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use jetline_api::{ApiSettings, App, auth::Users};
+use jetline_core::Fingerprint;
 use jetline_migrations::Migrator;
-use jetline_records::{Fingerprint, products};
+use jetline_records::products;
 use jetline_runtime::{PrometheusHandle, Shutdown};
-use jetline_testkit::postgres::Database;
+use jetline_store::Database;
+use jetline_testkit::postgres::TemporaryDatabase;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use poem::{
     Response,
@@ -25,7 +27,7 @@ pub(crate) struct TestApi {
     pub(crate) db: DatabaseConnection,
     client: Arc<TestClient<BoxEndpoint<'static, Response>>>,
     sqlite: Arc<Option<TempDir>>,
-    _postgres: Arc<Option<Database>>,
+    _postgres: Arc<Option<TemporaryDatabase>>,
 }
 
 impl TestApi {
@@ -57,12 +59,16 @@ impl TestApi {
         }
     }
 
+    pub(crate) fn database(&self) -> Database {
+        self.db.clone().into()
+    }
+
     pub(crate) async fn postgres() -> Self {
         Self::postgres_with(&settings()).await
     }
 
     pub(crate) async fn postgres_with(settings: &ApiSettings) -> Self {
-        let database = Database::create("api").await;
+        let database = TemporaryDatabase::create("api").await;
         let db = database.connect().await;
         Self {
             client: Arc::new(client_with(db.clone(), None, settings)),
@@ -159,11 +165,12 @@ pub(crate) fn metrics() -> PrometheusHandle {
 }
 
 pub(crate) fn client_with(
-    db: DatabaseConnection,
+    database: impl Into<Database>,
     users: Option<Users>,
     settings: &ApiSettings,
 ) -> TestClient<BoxEndpoint<'static, Response>> {
-    let app = App { db, metrics: metrics(), users, shutdown: Shutdown::new() };
+    let app =
+        App { database: database.into(), metrics: metrics(), users, shutdown: Shutdown::new() };
     TestClient::new(app.endpoint(settings, &mut rand::rng()))
 }
 

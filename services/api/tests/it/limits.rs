@@ -189,7 +189,7 @@ async fn header_timeout_longer_than_the_idle_timeout_is_refused() {
     let base = crate::fixtures::TestApi::sqlite().await;
     let bound = jetline_api::bind(
         &settings,
-        base.db.clone(),
+        &base.database(),
         crate::fixtures::metrics(),
         jetline_runtime::Shutdown::new(),
     )

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use jetline_api::{ApiSettings, connect, run};
+use jetline_api::{ApiSettings, open, run};
 use jetline_runtime::Shutdown;
-use jetline_testkit::postgres::{Database, PgBouncer};
+use jetline_testkit::postgres::{PgBouncer, TemporaryDatabase};
 use tokio::time::timeout;
 
 use crate::{
@@ -18,7 +18,7 @@ const SESSION: (&str, &str) = ("pool_mode", "session");
 
 /// The error with which the service ends at start.
 async fn end(settings_of_pooler: &[(&str, &str)]) -> String {
-    let postgres = Database::create("api_pooler").await;
+    let postgres = TemporaryDatabase::create("api_pooler").await;
     let pooler = PgBouncer::start(&postgres.url(), settings_of_pooler).unwrap();
     let database = database(Some(&pooler.url()), None);
     let settings = settings();
@@ -28,9 +28,9 @@ async fn end(settings_of_pooler: &[(&str, &str)]) -> String {
 }
 
 async fn readiness(settings_of_pooler: &[(&str, &str)], settings: &ApiSettings) -> Answer {
-    let postgres = Database::create("api_pooler").await;
+    let postgres = TemporaryDatabase::create("api_pooler").await;
     let pooler = PgBouncer::start(&postgres.url(), settings_of_pooler).unwrap();
-    let db = connect(&database(Some(&pooler.url()), None), settings).await;
+    let db = open(&database(Some(&pooler.url()), None), settings).await;
     let client = client_with(db.unwrap(), None, settings);
     let ready = Answer::of(client.get("/readyz").send().await).await;
     if ready.status == 200 {

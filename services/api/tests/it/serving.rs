@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::Parser;
 use futures::future::join_all;
-use jetline_api::{DatabaseSettings, bind, connect};
+use jetline_api::{DatabaseSettings, bind, open};
 use jetline_runtime::{Shutdown, settings::SecretUrl};
-use jetline_testkit::postgres::{Database, PostgresServer};
+use jetline_testkit::postgres::{PostgresServer, TemporaryDatabase};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -32,7 +32,7 @@ pub(crate) fn database(url: Option<&str>, read_url: Option<&str>) -> DatabaseSet
 async fn requests_are_served_on_the_port_until_the_soft_shutdown() {
     let base = TestApi::sqlite().await;
     let shutdown = Shutdown::new();
-    let api = bind(&settings(), base.db.clone(), metrics(), shutdown.clone()).await.unwrap();
+    let api = bind(&settings(), &base.database(), metrics(), shutdown.clone()).await.unwrap();
     let address = api.address();
     let serving = tokio::spawn(api.serve());
 
@@ -53,7 +53,7 @@ async fn requests_are_served_on_the_port_until_the_soft_shutdown() {
 async fn hard_shutdown_does_not_wait_for_connections() {
     let base = TestApi::sqlite().await;
     let shutdown = Shutdown::new();
-    let api = bind(&settings(), base.db.clone(), metrics(), shutdown.clone()).await.unwrap();
+    let api = bind(&settings(), &base.database(), metrics(), shutdown.clone()).await.unwrap();
     let mut half = TcpStream::connect(api.address()).await.unwrap();
     half.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
     let serving = tokio::spawn(api.serve());
@@ -64,7 +64,7 @@ async fn hard_shutdown_does_not_wait_for_connections() {
 #[tokio::test]
 async fn error_for_a_port_in_use_names_the_setting() {
     let base = TestApi::sqlite().await;
-    let bind = async |settings| bind(&settings, base.db.clone(), metrics(), Shutdown::new()).await;
+    let bind = async |settings| bind(&settings, &base.database(), metrics(), Shutdown::new()).await;
     let first = bind(settings()).await.unwrap();
     let mut taken = settings();
     taken.listen = first.address();
@@ -77,7 +77,7 @@ async fn error_for_a_missing_users_file_names_the_setting() {
     let base = TestApi::sqlite().await;
     let mut settings = settings();
     settings.users_file = Some("/nowhere/users".into());
-    let bound = bind(&settings, base.db.clone(), metrics(), Shutdown::new()).await;
+    let bound = bind(&settings, &base.database(), metrics(), Shutdown::new()).await;
     let error = format!("{:#}", bound.err().unwrap());
     assert!(error.contains("/nowhere/users (USERS_FILE)"), "{error}");
 }
@@ -101,7 +101,7 @@ async fn service_starts_while_its_database_is_unavailable_and_is_not_ready() {
     let url = "postgres://ann:hunter2@127.0.0.1:1/none";
     let mut api = settings();
     api.request_timeout = Duration::from_secs(2);
-    let db = connect(&database(Some(url), None), &api).await.unwrap();
+    let db = open(&database(Some(url), None), &api).await.unwrap();
     let client = client_with(db, None, &api);
     let answer = Answer::of(client.get("/readyz").send().await).await;
     let detail = answer.problem(503);
@@ -130,12 +130,12 @@ async fn service_is_not_ready_while_a_table_that_requests_read_is_locked() {
 #[tokio::test]
 async fn database_that_is_available_again_is_read() {
     let mut server = PostgresServer::start().unwrap();
-    let url = Database::create_on(&server).await.url();
+    let url = TemporaryDatabase::create_on(&server).await.url();
     let settings_of_database = database(Some(&url), None);
     let connections = settings_of_database.database_connections.get();
     let mut api = settings();
     api.request_timeout = Duration::from_secs(2);
-    let db = connect(&settings_of_database, &api).await.unwrap();
+    let db = open(&settings_of_database, &api).await.unwrap();
     let client = client_with(db, None, &api);
     let status = async |path: &str| client.get(path).send().await.0.status().as_u16();
     // There are no records. One record loader has kept its connection.
@@ -162,10 +162,10 @@ async fn database_that_is_available_again_is_read() {
 #[tokio::test]
 async fn record_loaders_leave_connections_for_other_requests() {
     for connections in [1, 2, 4] {
-        let database_of_test = Database::create("api_connections").await;
+        let database_of_test = TemporaryDatabase::create("api_connections").await;
         let mut settings_of_database = database(Some(&database_of_test.url()), None);
         settings_of_database.database_connections = connections.try_into().unwrap();
-        let db = connect(&settings_of_database, &settings()).await.unwrap();
+        let db = open(&settings_of_database, &settings()).await.unwrap();
         let client = client_with(db, None, &settings());
         let status = async |path: String| client.get(path).send().await.0.status().as_u16();
         let single = (0..300).map(|id| status(format!("/products/{id}")));

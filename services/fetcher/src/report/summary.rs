@@ -3,8 +3,8 @@
 use std::{fmt, time::Duration};
 
 use jetline_store::{
-    entities::objects::State,
-    read::{objects::ObjectStatus, rejects::RejectSummary},
+    ObjectState as State,
+    catalog::{objects::ObjectStatus, rejects::RejectSummary},
 };
 
 use super::{Report, is_settled};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jetline_store::entities::objects::State;
+use jetline_store::ObjectState as State;
 use jetline_testkit::s3::Fault;
 
 use crate::scene::{BUCKET, Scene, gzip, lines};

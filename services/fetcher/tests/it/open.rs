@@ -3,7 +3,7 @@
 
 use std::{num::NonZeroUsize, time::Duration};
 
-use jetline_store::entities::objects::State;
+use jetline_store::ObjectState as State;
 use jetline_testkit::s3::{Change, Fault, Moment};
 
 use crate::scene::{BUCKET, Scene, ended, gzip, lines, until};

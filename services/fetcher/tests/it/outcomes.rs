@@ -1,7 +1,7 @@
 //! The summary of a run, and which runs succeed.
 
 use jetline_fetcher::{DismissSettings, dismiss};
-use jetline_store::entities::objects::State;
+use jetline_store::ObjectState as State;
 
 use crate::scene::{BUCKET, Scene, gzip, lines};
 
@@ -50,7 +50,7 @@ async fn object_that_failed_before_is_named_until_it_is_dismissed_or_overwritten
     assert!(report.to_string().contains("object 2 (b.gz)"), "{report}");
 
     let second = DismissSettings { object: 2 };
-    dismiss(&second, &scene.ledger, 1).await.unwrap();
+    dismiss(&second, &scene.ledger.objects, 1).await.unwrap();
     let report = scene.fetch().await;
     assert!(report.is_complete(), "{report}");
     assert!(!report.to_string().contains("failed"), "{report}");

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use jetline_store::entities::objects::State;
+use jetline_store::ObjectState as State;
 use sea_orm::ConnectionTrait;
 
 use crate::scene::{BUCKET, Scene, ended, gzip, lines, until};
@@ -79,7 +79,7 @@ async fn chunk_limits_are_those_of_the_registration() {
     scene.register().await;
     // As if it had been registered by a version without this limit.
     let unlimited = "UPDATE objects SET chunk_lines = NULL WHERE id = 1";
-    let ledger = scene.ledger.connection();
+    let ledger = scene.ledger.database().connection();
     ledger.execute_unprepared(unlimited).await.unwrap();
     scene.settings.chunk_lines = NonZeroU32::new(7).unwrap();
     scene.commit(2, 80, 4).await;
@@ -222,6 +222,6 @@ async fn objects_registered_by_another_fetcher_are_reported() {
 
 async fn run(scene: &Scene, sql: &str) {
     use sea_orm::ConnectionTrait;
-    let db = scene.ledger.connection();
+    let db = scene.ledger.database().connection();
     db.execute_unprepared(sql).await.unwrap();
 }

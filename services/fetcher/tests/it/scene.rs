@@ -10,13 +10,15 @@ use std::{
 
 use async_trait::async_trait;
 use chrono::Utc;
+use jetline_core::ChunkRange;
+use jetline_core::{Epoch, Mode, ObjectId};
 use jetline_fetcher::{FetcherSettings, Report, Sources, run};
 use jetline_migrations::migrate;
 use jetline_queue::{Chunk, Delivery, Destination, Error, InProcess, PublishAck, Queue};
-use jetline_records::{Epoch, Mode, ObjectId, Table, products};
+use jetline_records::{Table, products};
 use jetline_runtime::{Shutdown, StartupSettings};
 use jetline_source::{OwnDatabase, S3Access, S3Config};
-use jetline_store::{ChunkEntry, ChunkRows, Ledger, connect};
+use jetline_store::{ChunkRows, Database, Ledger};
 use jetline_testkit::s3::S3Server;
 use rand::{SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
@@ -51,11 +53,12 @@ impl Scene {
     pub(crate) async fn new(capacity: u32) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("test.db").display());
-        let ledger = Ledger::new(connect(&url, 8).await.unwrap(), Utc::now);
-        migrate(ledger.connection()).await.unwrap();
+        let database = Database::connect(&url, 8).await.unwrap();
+        migrate(database.connection()).await.unwrap();
+        let ledger = Ledger::new(&database, Utc::now);
         let ready = async { Ok::<(), Infallible>(()) };
         let new = "0000000000000001".parse().unwrap();
-        let epoch = ledger.begin_epoch(Mode::Shared, None, new, ready).await;
+        let epoch = ledger.epochs.begin(Mode::Shared, None, new, ready).await;
         let s3 = S3Server::start().unwrap();
         s3.create_bucket(BUCKET);
         Self {
@@ -92,7 +95,7 @@ impl Scene {
     pub(crate) async fn register(&self) {
         let sources = self.sources().await;
         let mut randomness = StdRng::seed_from_u64(5);
-        let new = sources.register(&self.settings, &self.ledger, &mut randomness);
+        let new = sources.register(&self.settings, &self.ledger.objects, &mut randomness);
         new.await.unwrap();
     }
 
@@ -102,9 +105,9 @@ impl Scene {
 
     pub(crate) async fn spawn_fetcher(&self) -> JoinHandle<anyhow::Result<Report>> {
         let (settings, sources) = (self.settings.clone(), self.sources().await);
-        let (queue, ledger) = (self.queue.clone(), self.ledger.clone());
+        let (queue, database) = (self.queue.clone(), self.ledger.database().clone());
         let shutdown = self.shutdown.clone();
-        tokio::spawn(async move { run(&settings, sources, queue, ledger, 7, &shutdown).await })
+        tokio::spawn(async move { run(&settings, sources, queue, &database, 7, &shutdown).await })
     }
 
     /// Commits every chunk until the test ends, and checks its watermark.
@@ -115,11 +118,11 @@ impl Scene {
             loop {
                 for delivery in queue.receive(3).await.unwrap() {
                     let chunk = delivery.chunk.clone();
-                    let settled = ledger.settled().await.unwrap();
+                    let settled = ledger.objects.settled().await.unwrap();
                     assert!(chunk.settled <= settled && chunk.settled <= chunk.object);
                     let table = Table::of::<products::Model>();
                     let rows = vec![rows(&chunk)];
-                    let committed = ledger.commit(epoch, &table, rows).await;
+                    let committed = ledger.chunks.commit(epoch, &table, rows).await;
                     committed.unwrap();
                     received.lock().unwrap().push(chunk);
                     delivery.ack().await.unwrap();
@@ -131,7 +134,7 @@ impl Scene {
     /// Commits a chunk that another fetcher published.
     pub(crate) async fn commit(&self, object: i64, start: u64, lines: u32) {
         let incarnation = self.incarnation(object).await;
-        let entry = ChunkEntry {
+        let entry = ChunkRange {
             object: ObjectId::new(object).unwrap(),
             incarnation,
             start,
@@ -150,14 +153,14 @@ impl Scene {
             superseded_by: Vec::new(),
         }];
         let table = Table::of::<products::Model>();
-        let committed = self.ledger.commit(self.epoch.id, &table, rows);
+        let committed = self.ledger.chunks.commit(self.epoch.id, &table, rows);
         committed.await.unwrap();
     }
 
     async fn incarnation(&self, object: i64) -> String {
         use sea_orm::EntityTrait;
         let found = jetline_store::entities::objects::Entity::find_by_id(object)
-            .one(self.ledger.connection())
+            .one(self.ledger.database().connection())
             .await;
         found.unwrap().unwrap().incarnation
     }
@@ -193,7 +196,7 @@ pub(crate) async fn until(scene: &Scene, sql: &str) {
 async fn holds(scene: &Scene, sql: &str) -> bool {
     use sea_orm::{ConnectionTrait, DbBackend, Statement};
     let query = Statement::from_string(DbBackend::Sqlite, sql);
-    let row = scene.ledger.connection().query_one_raw(query).await;
+    let row = scene.ledger.database().connection().query_one_raw(query).await;
     let row = row.unwrap();
     row.is_some_and(|row| row.try_get_by_index::<i64>(0).unwrap() == 1)
 }
@@ -231,7 +234,7 @@ pub(crate) async fn gzip(content: &[u8]) -> Vec<u8> {
 
 fn rows(chunk: &Chunk) -> ChunkRows {
     ChunkRows {
-        entry: ChunkEntry {
+        entry: ChunkRange {
             object: chunk.object,
             incarnation: chunk.incarnation.clone(),
             start: chunk.start,

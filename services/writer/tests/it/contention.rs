@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use jetline_records::EpochId;
+use jetline_core::EpochId;
 use jetline_store::Ledger;
 use jetline_testkit::redis::{RedisServer, shared, unique_prefix};
 use jetline_writer::epochs::Epochs;
@@ -38,7 +38,7 @@ async fn writers_with_two_dedup_stores_are_delayed_and_recorded() {
     let (epoch, taken) = alternate(&at_one, &at_other, 4).await;
     // The first change is not a return, and one return is tolerated; then the delays are 1 s and 2 s.
     assert!(taken >= Duration::from_secs(3), "{taken:?}");
-    let last = ledger.last_dedup_store().await.unwrap().unwrap();
+    let last = ledger.epochs.last_dedup_store().await.unwrap().unwrap();
     assert_eq!((last.epoch, last.changes), (epoch, 3));
     assert_eq!(last.address, Some(one.url().to_string()));
     assert!(last.identity.unwrap().contains("replication"));
@@ -56,7 +56,7 @@ async fn epoch_begins_without_delay_in_a_restarted_store() {
         server.restart_empty().unwrap();
         eventually("the store answers", async || dedup.store_info().await.is_ok()).await;
         epoch = epochs.after(epoch).await.unwrap().id;
-        let last = ledger.last_dedup_store().await.unwrap().unwrap();
+        let last = ledger.epochs.last_dedup_store().await.unwrap().unwrap();
         assert_eq!(last.changes, 0);
         identities.push(last.identity);
     }
@@ -68,7 +68,7 @@ async fn epoch_begins_without_delay_in_a_restarted_store() {
 async fn ledgers_that_share_a_prefix_are_delayed() {
     let ((_one, shop), (_other, books)) = (database("shop").await, database("books").await);
     // They are copies of one template database, and have the same identity.
-    let db = books.connection();
+    let db = books.database().connection();
     db.execute_unprepared("UPDATE ledger SET id = 'another'").await.unwrap();
     let prefix = unique_prefix("two-ledgers");
     let epochs_of = async |ledger: &Ledger, seed| {
@@ -82,8 +82,8 @@ async fn ledgers_that_share_a_prefix_are_delayed() {
         seen.1 = of_books.after(seen.1).await.unwrap().id;
     }
     assert!(begin.elapsed() >= Duration::from_secs(2));
-    assert_eq!(shop.last_dedup_store().await.unwrap().unwrap().changes, 2);
-    assert_eq!(books.last_dedup_store().await.unwrap().unwrap().changes, 3);
+    assert_eq!(shop.epochs.last_dedup_store().await.unwrap().unwrap().changes, 2);
+    assert_eq!(books.epochs.last_dedup_store().await.unwrap().unwrap().changes, 3);
 }
 
 #[tokio::test]
@@ -97,5 +97,5 @@ async fn epoch_begins_without_delay_in_a_flushed_store() {
         server.flush_all().unwrap();
         epoch = epochs.after(epoch).await.unwrap().id;
     }
-    assert_eq!(ledger.last_dedup_store().await.unwrap().unwrap().changes, 0);
+    assert_eq!(ledger.epochs.last_dedup_store().await.unwrap().unwrap().changes, 0);
 }

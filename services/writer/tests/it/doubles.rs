@@ -6,9 +6,9 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
+use jetline_core::{EpochId, Key, Mode, ObjectId};
 use jetline_dedup::{Claim, Claimed, Dedup};
 use jetline_queue::{Acker, Chunk, Delivery, Destination, InProcess, PublishAck, Queue};
-use jetline_records::{EpochId, Key, Mode, ObjectId};
 use tokio::sync::Semaphore;
 
 /// A queue that counts received chunks and extensions of their acknowledgement deadlines.

@@ -9,17 +9,17 @@ use std::{
 
 use bytes::Bytes;
 use chrono::Utc;
+use jetline_core::{EpochId, ObjectId, ObjectVersion};
 use jetline_dedup::{Dedup, Redis, RedisConfig};
 use jetline_queue::{Chunk, Queue};
-use jetline_records::{EpochId, ObjectId};
 use jetline_runtime::Shutdown;
 use jetline_store::{
     Ledger,
     entities::{chunks, objects},
-    ledger::{LeaseLimits, NewObject, ReadOutcome},
+    objects::{LeaseLimits, NewObject, ReadOutcome},
 };
 use jetline_testkit::{
-    postgres::Database,
+    postgres::TemporaryDatabase,
     redis::{shared, unique_prefix},
 };
 use jetline_writer::{Error, WriterSettings};
@@ -34,15 +34,15 @@ const ROOT: &str = "file:///files";
 const LEASE_TERM: Duration = Duration::from_hours(1);
 const ONE_OBJECT: LeaseLimits = LeaseLimits { objects: 1, bytes: 0 };
 
-pub(crate) async fn database(name: &str) -> (Database, Ledger) {
-    let database = Database::create(name).await;
+pub(crate) async fn database(name: &str) -> (TemporaryDatabase, Ledger) {
+    let database = TemporaryDatabase::create(name).await;
     let ledger = ledger(&database).await;
     (database, ledger)
 }
 
-pub(crate) async fn ledger(database: &Database) -> Ledger {
-    let db = jetline_store::connect(&database.url(), 8).await.unwrap();
-    Ledger::new(db, Utc::now)
+pub(crate) async fn ledger(database: &TemporaryDatabase) -> Ledger {
+    let db = jetline_store::Database::connect(&database.url(), 8).await.unwrap();
+    Ledger::new(&db, Utc::now)
 }
 
 /// A dedup store with a prefix of its own in the Redis that all tests share.
@@ -67,19 +67,21 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
     let new = NewObject {
         incarnation: format!("registration-of-{key}"),
         dataset: "products".to_owned(),
-        root: ROOT.to_owned(),
-        key: key.to_owned(),
-        etag: "e".to_owned(),
-        size: 1,
-        last_modified: Utc::now(),
+        version: ObjectVersion {
+            root: ROOT.to_owned(),
+            key: key.to_owned(),
+            etag: "e".to_owned(),
+            size: 1,
+            last_modified: Utc::now(),
+        },
         chunk_bytes: 1,
         chunk_lines: NonZeroU32::MAX,
         max_line_bytes: 1,
     };
-    assert_eq!(ledger.register(&[new]).await.unwrap(), 1);
-    let leased = ledger.lease(key, &[ROOT.to_owned()], LEASE_TERM, ONE_OBJECT).await;
-    let object = ObjectId::new(leased.unwrap()[0].id).unwrap();
-    let settled = ledger.settled().await.unwrap();
+    assert_eq!(ledger.objects.register(&[new]).await.unwrap(), 1);
+    let leased = ledger.objects.lease(key, &[ROOT.to_owned()], LEASE_TERM, ONE_OBJECT).await;
+    let object = leased.unwrap()[0].id;
+    let settled = ledger.objects.settled().await.unwrap();
     let (mut bytes, mut lines) = (0, 0);
     let mut chunks = Vec::new();
     for body in bodies {
@@ -103,7 +105,7 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
         });
     }
     let outcome = ReadOutcome::Complete { bytes, lines: lines.into(), error: None };
-    assert_eq!(ledger.finish(&[(object, outcome)], key).await.unwrap(), 1);
+    assert_eq!(ledger.objects.finish(&[(object, outcome)], key).await.unwrap(), 1);
     chunks
 }
 
@@ -156,21 +158,21 @@ pub(crate) async fn drained(queue: &dyn Queue, object: ObjectId) {
 }
 
 pub(crate) async fn settle(ledger: &Ledger) {
-    ledger.settle(EpochId::random(&mut rand::rng()), None).await.unwrap();
+    ledger.objects.settle(EpochId::random(&mut rand::rng()), None).await.unwrap();
 }
 
 pub(crate) async fn row_of(ledger: &Ledger, object: ObjectId) -> objects::Model {
     let row = objects::Entity::find_by_id(object.get());
-    row.one(ledger.connection()).await.unwrap().unwrap()
+    row.one(ledger.database().connection()).await.unwrap().unwrap()
 }
 
 pub(crate) async fn entries(ledger: &Ledger) -> Vec<chunks::Model> {
-    chunks::Entity::find().all(ledger.connection()).await.unwrap()
+    chunks::Entity::find().all(ledger.database().connection()).await.unwrap()
 }
 
 /// Titles by id, with `updated_at`.
 pub(crate) async fn titles(ledger: &Ledger) -> BTreeMap<i64, (String, String)> {
-    let db = ledger.connection();
+    let db = ledger.database().connection();
     let sql = "SELECT id, title, updated_at::text FROM products";
     let query = Statement::from_string(db.get_database_backend(), sql);
     let rows = db.query_all_raw(query).await.unwrap();
@@ -186,7 +188,7 @@ pub(crate) async fn title(ledger: &Ledger, id: i64) -> Option<String> {
 }
 
 pub(crate) async fn epoch(ledger: &Ledger) -> EpochId {
-    ledger.epoch().await.unwrap().unwrap().epoch.id
+    ledger.epochs.current().await.unwrap().unwrap().epoch.id
 }
 
 pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {

@@ -3,7 +3,7 @@
 use jetline_queue::Queue;
 use jetline_store::entities::{chunks, objects};
 use jetline_testkit::{
-    postgres::{Database, PostgresServer},
+    postgres::{PostgresServer, TemporaryDatabase},
     redis::RedisServer,
 };
 use jetline_writer::parse;
@@ -19,7 +19,7 @@ use crate::{
 #[tokio::test]
 async fn chunk_is_held_while_the_database_is_unavailable_and_then_committed() {
     let mut server = PostgresServer::start_with(&[("fsync", "off")]).unwrap();
-    let database = Database::create_on(&server).await;
+    let database = TemporaryDatabase::create_on(&server).await;
     let ledger = ledger(&database).await;
     let (queue, dedup) = (CountingQueue::new(), dedup("unavailable").await);
     let first = object(&ledger, "1", &[&[product(1, "a")]]).await;
@@ -113,7 +113,7 @@ async fn chunk_that_crashed_its_writers_is_dead_and_its_object_fails_when_all_be
     let deadly = object(&ledger, "2", &[&bodies[0], &bodies[1]]).await;
     for _ in 0..2 {
         // As a writer that crashes afterwards.
-        ledger.suspect(&parse::entry(&deadly[0]), 2).await.unwrap();
+        ledger.chunks.suspect(&parse::entry(&deadly[0]), 2).await.unwrap();
     }
     let writer = RunningWriter::start(queue.clone(), dedup, &ledger);
     publish(&*queue, &deadly).await;

@@ -1,8 +1,9 @@
 //! A writer with chunks that are redelivered, refused or stale, and writers that crash or meet others.
 
+use jetline_core::Mode;
 use jetline_dedup::WithoutStore;
 use jetline_queue::{Chunk, InProcess, JetStream, JetStreamConfig, Queue};
-use jetline_records::{Mode, registry};
+use jetline_records::registry;
 use jetline_store::{
     Error as StoreError,
     entities::{objects, rejected_lines},
@@ -153,7 +154,7 @@ async fn writer_that_dies_between_commit_and_acknowledgement_changes_nothing() {
 async fn redelivered_chunk_with_a_refused_line_supersedes_nothing() {
     let (_database, ledger) = database("duplicate").await;
     let check = "ALTER TABLE products ADD CHECK (title <> 'ugly')";
-    ledger.connection().execute_unprepared(check).await.unwrap();
+    ledger.database().connection().execute_unprepared(check).await.unwrap();
     let dedup = dedup("duplicate").await;
     let earlier = object(&ledger, "1", &[&[product(1, "a")]]).await;
     let later = object(&ledger, "2", &[&[product(1, "ugly"), product(2, "b")]]).await;
@@ -171,7 +172,7 @@ async fn redelivered_chunk_with_a_refused_line_supersedes_nothing() {
 async fn line_that_only_the_database_refuses_is_rejected_alone() {
     let (_database, ledger) = database("refused").await;
     let check = "ALTER TABLE products ADD CHECK (title <> 'ugly')";
-    ledger.connection().execute_unprepared(check).await.unwrap();
+    ledger.database().connection().execute_unprepared(check).await.unwrap();
     let (queue, dedup) = (CountingQueue::new(), dedup("refused").await);
     let lines = [
         product(1, "a"),
@@ -185,7 +186,7 @@ async fn line_that_only_the_database_refuses_is_rejected_alone() {
     let writer = RunningWriter::start(queue.clone(), dedup, &ledger);
     drained(&*queue, chunks[0].object).await;
     // A refusal ended an epoch: what was committed under it is read again.
-    let missing = ledger.gaps(chunks[0].object, Some(chunks[2].end)).await;
+    let missing = ledger.objects.gaps(chunks[0].object, Some(chunks[2].end)).await;
     for gap in missing.unwrap() {
         let again =
             chunks.iter().filter(|chunk| gap.start <= chunk.start && Some(chunk.end) <= gap.end);
@@ -196,7 +197,8 @@ async fn line_that_only_the_database_refuses_is_rejected_alone() {
     let titles: Vec<_> = titles(&ledger).await.into_iter().collect();
     let titles: Vec<_> = titles.iter().map(|(id, (title, _))| (*id, title.as_str())).collect();
     assert_eq!(titles, [(1, "a"), (3, "good"), (4, "d"), (5, "e")]);
-    let rejected = rejected_lines::Entity::find().all(ledger.connection()).await.unwrap();
+    let rejected =
+        rejected_lines::Entity::find().all(ledger.database().connection()).await.unwrap();
     let mut lines: Vec<_> = rejected.iter().map(|line| (line.line, line.reason.as_str())).collect();
     lines.sort_unstable();
     let refused = "refused_by_database";
@@ -218,7 +220,7 @@ async fn chunk_of_a_failed_object_is_discarded_and_ends_the_epoch() {
     eventually("the chunk is claimed", async || gated.log() == ["claim 1"]).await;
     let before = epoch(&ledger).await;
     let fail = "UPDATE objects SET state = 'failed', error = 'gone'";
-    ledger.connection().execute_unprepared(fail).await.unwrap();
+    ledger.database().connection().execute_unprepared(fail).await.unwrap();
     gated.open();
     drained(&*queue, chunks[0].object).await;
     writer.stop().await;
@@ -272,7 +274,7 @@ async fn writer_in_another_mode_refuses_until_everything_is_settled() {
     settle(&ledger).await;
     let off = RunningWriter::start(queue.clone(), Arc::new(WithoutStore::off()), &ledger);
     eventually("dedup is off", async || {
-        let current = ledger.epoch().await.unwrap();
+        let current = ledger.epochs.current().await.unwrap();
         current.is_some_and(|current| current.epoch.mode == Mode::Off)
     })
     .await;
@@ -311,7 +313,10 @@ async fn second_writer_in_order_ends_the_first() {
     let (_database, ledger) = database("in_order").await;
     let (one, two) = (CountingQueue::new(), CountingQueue::new());
     let first = RunningWriter::start(one.clone(), Arc::new(WithoutStore::in_order()), &ledger);
-    eventually("the first one has begun", async || ledger.epoch().await.unwrap().is_some()).await;
+    eventually("the first one has begun", async || {
+        ledger.epochs.current().await.unwrap().is_some()
+    })
+    .await;
     let begun = epoch(&ledger).await;
     let chunks = object(&ledger, "1", &[&[product(1, "a")], &[product(1, "b")]]).await;
     publish(&*one, &chunks[..1]).await;

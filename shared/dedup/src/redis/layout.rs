@@ -25,7 +25,7 @@
 
 use std::fmt::{self, Display};
 
-use jetline_records::{EpochId, Key, Rank};
+use jetline_core::{EpochId, Key, Rank};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::Claim;
@@ -134,7 +134,7 @@ pub(super) fn entry(claim: &Claim) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use jetline_records::{Fingerprint, ObjectId, Position};
+    use jetline_core::{Fingerprint, ObjectId, Position};
 
     use super::*;
 

@@ -11,7 +11,7 @@ mod tls;
 
 use async_trait::async_trait;
 pub use config::RedisConfig;
-use jetline_records::{EpochId, LedgerIdentity, Mode, ObjectId};
+use jetline_core::{EpochId, LedgerIdentity, Mode, ObjectId};
 use layout::Keys;
 use redis::{
     Client, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind, TlsCertificates,

@@ -1,6 +1,6 @@
 //! Calls of the claim script: arguments and result.
 
-use jetline_records::{EpochId, ObjectId, Position, Verdict};
+use jetline_core::{EpochId, ObjectId, Position, Verdict};
 use redis::{Cmd, ErrorKind, RedisError, Script};
 
 use super::layout::{Bucket, Keys, entry, field};

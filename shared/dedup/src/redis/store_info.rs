@@ -1,6 +1,6 @@
 //! Identifies the Redis server and the ledger of its epoch.
 
-use jetline_records::LedgerIdentity;
+use jetline_core::LedgerIdentity;
 use redis::{ErrorKind, RedisError, ServerErrorKind, aio::ConnectionManager, cmd};
 use url::Url;
 

@@ -1,6 +1,6 @@
 //! Removes the entries of ended epochs, in small steps that do not block claims.
 
-use jetline_records::EpochId;
+use jetline_core::EpochId;
 use redis::{RedisError, aio::ConnectionManager, cmd};
 
 use super::layout::Keys;

@@ -1,7 +1,7 @@
 //! Random claims get the verdicts of the reference model.
 
+use jetline_core::{EpochId, Key};
 use jetline_dedup::{Claim, Dedup, InMemory};
-use jetline_records::{EpochId, Key};
 use proptest::{
     collection::{btree_map, vec},
     prelude::*,

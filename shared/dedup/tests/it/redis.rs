@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use jetline_core::Key;
 use jetline_dedup::{Dedup, Error, Redis, RedisConfig};
-use jetline_records::Key;
 use jetline_testkit::redis::{RedisOptions, RedisServer, shared, unique_prefix};
 use url::Url;
 
@@ -81,7 +81,7 @@ async fn user_without_permission_is_refused() {
         .unwrap();
     let url = server.url().as_str().replace("redis://", "redis://reader:pw@");
     let redis = connect_with(&url.parse().unwrap(), "p").await.unwrap();
-    let epoch = jetline_records::EpochId::random(&mut rand::rng());
+    let epoch = jetline_core::EpochId::random(&mut rand::rng());
     let error = redis.begin(&epoch).await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error:?}");
     assert!(error_text(error).contains("REDIS_URL"));
@@ -120,5 +120,5 @@ async fn keys_of_another_type_are_refused_and_not_changed() {
     assert!(matches!(error, Error::Refused { .. }), "{error:?}");
     assert!(error_text(error).contains("REDIS_PREFIX"));
     let verdicts = judged(&redis, &epoch, 0, &claims[..1]).await;
-    assert_eq!(verdicts, [jetline_records::Verdict::WriteIfChanged]);
+    assert_eq!(verdicts, [jetline_core::Verdict::WriteIfChanged]);
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use jetline_core::{EpochId, Key, Verdict};
 use jetline_dedup::{Claim, Claimed, Dedup, Error, Redis, RedisConfig};
-use jetline_records::{EpochId, Key, Verdict};
 use jetline_testkit::redis::{RedisOptions, RedisServer};
 
 use crate::{

@@ -1,7 +1,7 @@
 //! Entries are packed, and forgotten epochs leave no keys.
 
+use jetline_core::{Key, Verdict};
 use jetline_dedup::{Claim, Dedup};
-use jetline_records::{Key, Verdict};
 use jetline_testkit::redis::RedisServer;
 
 use crate::{

@@ -1,7 +1,7 @@
 //! The identity of a Redis store, and its ledger.
 
+use jetline_core::LedgerIdentity;
 use jetline_dedup::{Dedup, Redis, StoreInfo};
-use jetline_records::LedgerIdentity;
 use jetline_testkit::redis::RedisServer;
 
 use crate::{conformance::begin, redis::connect_with};

@@ -1,7 +1,7 @@
 //! [`WithoutStore`] gives every record the same verdict and loses nothing.
 
+use jetline_core::{EpochId, Key, Mode, Verdict};
 use jetline_dedup::{Dedup, WithoutStore};
-use jetline_records::{EpochId, Key, Mode, Verdict};
 
 use crate::conformance::{claim, is_lost, judged};
 

@@ -15,7 +15,7 @@ use async_nats::jetstream::{
     response::Response,
     stream,
 };
-use jetline_records::ObjectId;
+use jetline_core::ObjectId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::{sync::Mutex, time::sleep};

@@ -1,13 +1,17 @@
 //! The settings of the `JetStream` queue.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, value_parser};
 
-use super::servers::NatsUrls;
+use jetline_core::LedgerIdentity;
+use jetline_runtime::{StartupSettings, settings::required};
+
+use super::{JetStream, OwnLedger, ReadIdentity, servers::NatsUrls};
+use crate::{Error, Queue};
 
 /// The connection to NATS, and the configuration of the stream. All services of an installation use the same values.
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Queue")]
 pub struct JetStreamConfig {
     /// NATS server, 2.9 or later, started with --jetstream: `nats://host:4222` or `tls://host:4222`
@@ -51,19 +55,25 @@ pub struct JetStreamConfig {
     pub nats_replicas: u8,
 }
 
-impl fmt::Debug for JetStreamConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JetStreamConfig")
-            .field("nats_url", &self.nats_url)
-            .field("nats_credentials", &self.nats_credentials)
-            .field("nats_ca_file", &self.nats_ca_file)
-            .field("nats_cert_file", &self.nats_cert_file)
-            .field("nats_key_file", &self.nats_key_file)
-            .field("nats_stream", &self.nats_stream)
-            .field("nats_max_bytes", &self.nats_max_bytes)
-            .field("nats_ack_wait", &self.nats_ack_wait)
-            .field("nats_replicas", &self.nats_replicas)
-            .finish()
+impl JetStreamConfig {
+    /// Connects to the queue of `NATS_URL`, with retries, for the chunks of the ledger with this identity; `read` reads it
+    /// again.
+    pub async fn connect(
+        &self,
+        startup: &StartupSettings,
+        identity: LedgerIdentity,
+        read: impl ReadIdentity,
+    ) -> anyhow::Result<Arc<dyn Queue>> {
+        let purpose = "the queue between fetchers and writers, as in nats://host:4222";
+        let servers = required(self.nats_url.as_ref(), "NATS_URL", purpose)?.parse();
+        let servers = servers.map_err(anyhow::Error::msg)?;
+        let own = Arc::new(OwnLedger::new(identity, read));
+        let queue = startup
+            .connect("the queue (NATS_URL)", Error::is_transient, || {
+                JetStream::connect(&servers, self, Some(own.clone()))
+            })
+            .await?;
+        Ok(Arc::new(queue))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fmt::Display, str::FromStr};
 
 use async_nats::HeaderMap;
-use jetline_records::{LedgerIdentity, ObjectId};
+use jetline_core::{LedgerIdentity, ObjectId};
 use jetline_runtime::telemetry::TraceContext;
 
 use crate::{Chunk, Error};

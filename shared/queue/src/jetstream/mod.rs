@@ -25,8 +25,8 @@ use std::sync::Arc;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_trait::async_trait;
 pub use config::JetStreamConfig;
-use jetline_records::ObjectId;
-pub use own_ledger::OwnLedger;
+use jetline_core::ObjectId;
+pub use own_ledger::{OwnLedger, ReadIdentity};
 pub use servers::NatsUrls;
 use tokio::{
     sync::Mutex,

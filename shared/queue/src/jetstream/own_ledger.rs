@@ -6,7 +6,7 @@
 use std::fmt;
 
 use futures::future::BoxFuture;
-use jetline_records::LedgerIdentity;
+use jetline_core::LedgerIdentity;
 use tokio::{
     sync::{Mutex, watch},
     time::{Duration, Instant},
@@ -16,22 +16,28 @@ use tracing::warn;
 /// How long an identity is cached.
 const CACHE_TIME: Duration = Duration::from_secs(1);
 
-type ReadIdentity = dyn Fn() -> BoxFuture<'static, Option<LedgerIdentity>> + Send + Sync;
+/// Reads the identity of a ledger; `None` if it cannot be read.
+pub trait ReadIdentity:
+    Fn() -> BoxFuture<'static, Option<LedgerIdentity>> + Send + Sync + 'static
+{
+}
+
+impl<F> ReadIdentity for F where
+    F: Fn() -> BoxFuture<'static, Option<LedgerIdentity>> + Send + Sync + 'static
+{
+}
 
 /// The cached identity of a ledger.
 pub struct OwnLedger {
     identity: watch::Sender<LedgerIdentity>,
     /// When the identity was last read.
     read_at: Mutex<Option<Instant>>,
-    read: Box<ReadIdentity>,
+    read: Box<dyn ReadIdentity>,
 }
 
 impl OwnLedger {
-    /// A ledger whose identity was `identity`; `read` returns the current one, or `None` if it cannot be read.
-    pub fn new(
-        identity: LedgerIdentity,
-        read: impl Fn() -> BoxFuture<'static, Option<LedgerIdentity>> + Send + Sync + 'static,
-    ) -> Self {
+    /// A ledger whose identity was `identity`; `read` returns the current one.
+    pub fn new(identity: LedgerIdentity, read: impl ReadIdentity) -> Self {
         Self {
             identity: watch::Sender::new(identity),
             read_at: Mutex::default(),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use jetline_core::ObjectId;
 use jetline_queue::{Chunk, Error};
-use jetline_records::ObjectId;
 use tokio::time::{sleep, timeout};
 
 use crate::fixtures::{

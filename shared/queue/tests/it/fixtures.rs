@@ -4,8 +4,8 @@ use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
 use clap::Parser;
+use jetline_core::ObjectId;
 use jetline_queue::{Chunk, Delivery, Error, InProcess, JetStream, JetStreamConfig, Queue};
-use jetline_records::ObjectId;
 use jetline_runtime::telemetry::TraceContext;
 use jetline_testkit::nats;
 use tokio::time::{Instant, sleep, timeout};

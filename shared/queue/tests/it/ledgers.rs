@@ -3,8 +3,8 @@
 use std::{future::ready, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
+use jetline_core::LedgerIdentity;
 use jetline_queue::{JetStream, JetStreamConfig, OwnLedger};
-use jetline_records::LedgerIdentity;
 use jetline_testkit::nats;
 use tokio::{sync::watch, time::timeout};
 

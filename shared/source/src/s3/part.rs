@@ -1,6 +1,6 @@
 //! Reads one range of an object, resuming after interrupted connections.
 
-use std::{collections::VecDeque, ops::Range, time::Duration};
+use std::{collections::VecDeque, ops::Range};
 
 use aws_sdk_s3::{Client, operation::get_object::GetObjectOutput, primitives::DateTime};
 use bytes::Bytes;
@@ -17,8 +17,6 @@ use crate::{Error, ObjectVersion};
 const MAX_RESUMES: u32 = 5;
 /// How often a request is retried whose response contradicts the server's own listing.
 const MAX_CONTRADICTIONS: u32 = 3;
-const INITIAL_DELAY: Duration = Duration::from_millis(50);
-const MAX_DELAY: Duration = Duration::from_secs(5);
 
 /// A request for an object version.
 #[derive(Clone)]
@@ -32,7 +30,7 @@ pub(super) struct Request {
 
 /// The bytes of a range, which must not be empty and must lie within the object.
 pub(super) async fn read(request: Request, range: Range<u64>) -> Result<VecDeque<Bytes>, Error> {
-    let mut backoff = Backoff::new(INITIAL_DELAY, MAX_DELAY, range.start);
+    let mut backoff = Backoff::for_calls(range.start);
     let mut blocks = VecDeque::new();
     let mut missing = range;
     let mut resumes = 0;
@@ -54,7 +52,7 @@ pub(super) async fn read(request: Request, range: Range<u64>) -> Result<VecDeque
 
 /// Checks that an object that is listed as empty is empty; there is no range to request.
 pub(super) async fn check_empty(request: Request) -> Result<(), Error> {
-    let mut backoff = Backoff::new(INITIAL_DELAY, MAX_DELAY, 0);
+    let mut backoff = Backoff::for_calls(0);
     request.send(None, &mut backoff).await.map(drop)
 }
 

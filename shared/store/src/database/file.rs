@@ -9,7 +9,7 @@ use sea_orm::{
 use tokio::time::timeout;
 
 use super::begin;
-use crate::{Error, backend::execute, error::sqlite_code};
+use crate::{Error, dialect::execute, error::sqlite_code};
 
 /// Timeout for closing all connections, with which the WAL is checkpointed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -86,7 +86,7 @@ fn reason(path: &Path, code: u32) -> Option<&'static str> {
 
 /// Closes all connections to an SQLite database, which checkpoints its WAL into the one file. Does nothing for
 /// PostgreSQL.
-pub async fn close(db: &DatabaseConnection) {
+pub(super) async fn close(db: &DatabaseConnection) {
     if db.get_database_backend() != DbBackend::Sqlite {
         return;
     }

@@ -1,6 +1,6 @@
 //! Which chunks may be claimed.
 
-use jetline_store::ledger::Admission;
+use jetline_store::chunks::Admission;
 
 use crate::fixtures::{both, entry, epoch_id};
 
@@ -11,7 +11,8 @@ async fn chunks_of_registered_objects_may_be_claimed_in_the_epoch_in_force() {
         let (first, second, unknown) = (entry(1, 0, 1), entry(2, 0, 1), entry(9, 0, 1));
         let mut restored = entry(2, 1, 1);
         restored.incarnation = "of another database".to_owned();
-        let admit = async |epoch, chunks: &[_]| base.ledger.admit(epoch, chunks).await.unwrap();
+        let admit =
+            async |epoch, chunks: &[_]| base.ledger.chunks.admit(epoch, chunks).await.unwrap();
         assert_eq!(admit(epoch.id, &[&first, &second]).await, Admission::All);
         let mixed = admit(epoch.id, &[&first, &unknown, &restored]).await;
         assert_eq!(mixed, Admission::Except(vec![unknown.clone(), restored.clone()]));

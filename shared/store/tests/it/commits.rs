@@ -1,9 +1,9 @@
 //! The rows and counts of commits.
 
-use jetline_records::{Position, Reason, Rejection, Table, products};
-use jetline_store::{
-    ChunkOutcome, CommitOutcome, Counts, Error, RejectedLine, entities::rejected_lines,
-};
+use jetline_core::Counts;
+use jetline_core::Position;
+use jetline_records::{Reason, Rejection, Table, products};
+use jetline_store::{ChunkOutcome, CommitOutcome, Error, RejectedLine, entities::rejected_lines};
 use sea_orm::{EntityTrait, QueryOrder};
 
 use crate::fixtures::{NO_COUNTS, TestDatabase, both, chunk, id, if_changed, postgres, unchanged};
@@ -210,7 +210,7 @@ async fn value_that_the_database_does_not_accept_rolls_everything_back() {
         bad.rejected = vec![rejected(9, "m", b"x")];
         let table = Table::of::<products::Model>();
 
-        let outcome = base.ledger.commit(epoch.id, &table, vec![bad]).await;
+        let outcome = base.ledger.chunks.commit(epoch.id, &table, vec![bad]).await;
         assert!(matches!(outcome, Err(Error::Data { .. })), "{outcome:?}");
 
         assert_eq!(base.number("SELECT COUNT(*) FROM products").await, Some(1));
@@ -236,7 +236,7 @@ async fn commit_that_one_table_refuses_is_rolled_back() {
         ))
         .await;
         let products = Table::of::<products::Model>();
-        let refused = base.ledger.commit(epoch.id, &products, vec![lines.clone()]).await;
+        let refused = base.ledger.chunks.commit(epoch.id, &products, vec![lines.clone()]).await;
         assert!(refused.is_err(), "{refusing}: {refused:?}");
         for table in tables {
             let count = base.number(&format!("SELECT COUNT(*) FROM {table}")).await;

@@ -3,10 +3,7 @@
 use std::path::Path;
 
 use chrono::Utc;
-use jetline_store::{
-    Ledger, connect,
-    database::{close, file},
-};
+use jetline_store::{Database, Ledger, database::file};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 
 use crate::fixtures::{listed, register, sqlite};
@@ -14,8 +11,8 @@ use crate::fixtures::{listed, register, sqlite};
 #[tokio::test]
 async fn connection_whose_rollback_failed_is_closed() {
     let base = sqlite().await;
-    let one = Ledger::new(connect(&base.url, 1).await.unwrap(), Utc::now);
-    let db = one.connection();
+    let database = Database::connect(&base.url, 1).await.unwrap();
+    let (one, db) = (Ledger::new(&database, Utc::now), database.connection());
     // As SQLite itself does when the disk is full: the driver's own rollback finds no transaction then.
     let transaction = db.begin().await.unwrap();
     transaction.execute_unprepared("ROLLBACK").await.unwrap();
@@ -27,7 +24,7 @@ async fn connection_whose_rollback_failed_is_closed() {
     drop(transaction);
 
     register(&base.ledger, 1).await;
-    one.register(&[listed("2", 2)]).await.unwrap();
+    one.objects.register(&[listed("2", 2)]).await.unwrap();
     assert_eq!(base.number("SELECT COUNT(*) FROM objects").await, Some(2));
 }
 
@@ -38,6 +35,6 @@ async fn closed_database_is_one_file() {
     let file = file(&base.url).unwrap();
     let log = format!("{}-wal", file.display());
     assert!(Path::new(&log).exists());
-    close(base.db()).await;
+    base.database.close().await;
     assert!(!Path::new(&log).exists());
 }

@@ -1,7 +1,9 @@
 //! Datasets with text ids, versions and nullable columns; and the plans of their queries.
 
-use jetline_records::{Decimal, Epoch, Record, Table, Violation, products};
-use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, Counts, connect};
+use jetline_core::Counts;
+use jetline_core::Epoch;
+use jetline_records::{Decimal, Record, Table, Violation, products};
+use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, Database};
 use poem_openapi::Object;
 use sea_orm::{
     ConnectionTrait, DbBackend, EntityTrait,
@@ -91,7 +93,7 @@ fn places(object: i64, places: &[Model]) -> ChunkRows {
 
 async fn counts(base: &TestDatabase, epoch: &Epoch, chunk: ChunkRows) -> Counts {
     let table = Table::of::<Model>();
-    let outcome = base.ledger.commit(epoch.id, &table, vec![chunk]).await;
+    let outcome = base.ledger.chunks.commit(epoch.id, &table, vec![chunk]).await;
     let CommitOutcome::Committed(outcomes) = outcome.unwrap() else {
         panic!("not committed");
     };
@@ -167,16 +169,17 @@ async fn higher_version_wins_over_a_later_line() {
 async fn rows_are_looked_up_by_index_however_the_table_grows() {
     let (base, epoch) = postgres().await.with_objects(1).await;
     // One connection: the statement that was prepared on an empty table runs on a full one.
-    let one = jetline_store::Ledger::new(connect(&base.url, 1).await.unwrap(), chrono::Utc::now);
+    let database = Database::connect(&base.url, 1).await.unwrap();
+    let one = jetline_store::Ledger::new(&database, chrono::Utc::now);
     let table = Table::of::<products::Model>();
     for part in 0..12 {
         let first = i64::from(part) * 250 + 1;
         let ids: Vec<_> = (first..first + 500).map(|id| (id, "a")).collect();
         let chunk = chunk(1, part * 500, &ids);
-        one.commit(epoch.id, &table, vec![chunk]).await.unwrap();
+        one.chunks.commit(epoch.id, &table, vec![chunk]).await.unwrap();
     }
     let flush = "SELECT pg_stat_force_next_flush()";
-    one.connection().execute_unprepared(flush).await.unwrap();
+    database.connection().execute_unprepared(flush).await.unwrap();
     let scans = |kind: &str| {
         format!("SELECT {kind}::bigint FROM pg_stat_user_tables WHERE relname = 'products'")
     };
@@ -215,9 +218,9 @@ async fn search_for_refused_rows_writes_the_values_of_the_commit() {
     )
     .await;
     let table = Table::of::<Model>();
-    let refused = base.ledger.refused(&table, rows.rows).await.unwrap();
+    let refused = base.ledger.chunks.refused(&table, rows.rows).await.unwrap();
     assert_eq!(refused, []);
     base.run("DELETE FROM written WHERE name = 'a'").await;
-    let refused = base.ledger.refused(&table, places(1, &all).rows).await;
+    let refused = base.ledger.chunks.refused(&table, places(1, &all).rows).await;
     assert_eq!(refused.unwrap().len(), 1);
 }

@@ -1,10 +1,10 @@
 //! Dismissal of failed objects, and of open ones that were refused.
 
-use jetline_records::Mode;
+use jetline_core::Mode;
 use jetline_store::{
     CommitOutcome,
     entities::objects::State,
-    ledger::{Dismissal, NewObject},
+    objects::{Dismissal, NewObject},
 };
 
 use crate::fixtures::{
@@ -13,7 +13,7 @@ use crate::fixtures::{
 };
 
 async fn dismiss(base: &TestDatabase, object: i64) -> Dismissal {
-    let dismissed = base.ledger.dismiss(id(object), epoch_id(9)).await;
+    let dismissed = base.ledger.objects.dismiss(id(object), epoch_id(9)).await;
     dismissed.unwrap()
 }
 
@@ -24,8 +24,8 @@ async fn refuse(base: &TestDatabase, object: i64) {
 }
 
 async fn failed(base: &TestDatabase, listed: &[NewObject]) -> Vec<i64> {
-    let failed = base.ledger.failed(listed).await.unwrap();
-    failed.into_iter().map(jetline_records::ObjectId::get).collect()
+    let failed = base.ledger.objects.failed(listed).await.unwrap();
+    failed.into_iter().map(jetline_core::ObjectId::get).collect()
 }
 
 #[tokio::test]
@@ -39,11 +39,11 @@ async fn failed_objects_are_those_that_are_listed_and_not_dismissed() {
         }
         let all: Vec<_> = (1..=3).map(|n| listed(&n.to_string(), n)).collect();
         assert!(failed(&base, &all).await.is_empty());
-        base.ledger.settle(epoch_id(9), None).await.unwrap();
+        base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
         assert_eq!(failed(&base, &all).await, [1, 2]);
         // An overwritten object is another version.
         let mut overwritten = all.clone();
-        overwritten[0].etag = "f".to_owned();
+        overwritten[0].version.etag = "f".to_owned();
         assert_eq!(failed(&base, &overwritten).await, [2]);
 
         assert_eq!(dismiss(&base, 2).await, Dismissal::Dismissed);
@@ -55,7 +55,7 @@ async fn failed_objects_are_those_that_are_listed_and_not_dismissed() {
         assert_eq!(dismiss(&base, 3).await, Dismissal::Done);
         assert_eq!(dismiss(&base, 4).await, Dismissal::Unknown);
         // It had ended: there are no open claims of it.
-        assert_eq!(base.ledger.epoch().await.unwrap().unwrap().epoch, epoch);
+        assert_eq!(base.ledger.epochs.current().await.unwrap().unwrap().epoch, epoch);
     }
 }
 
@@ -95,17 +95,17 @@ async fn dismissed_refused_object_waits_for_everything_below_it_and_its_reader_l
         lease(&base.ledger, "me").await.unwrap();
         refuse(&base, 2).await;
         assert_eq!(dismiss(&base, 2).await, Dismissal::Ending);
-        assert_eq!(base.ledger.epoch().await.unwrap().unwrap().epoch, epoch);
-        let finished = base.ledger.finish(&[(id(2), complete(3))], "me").await;
+        assert_eq!(base.ledger.epochs.current().await.unwrap().unwrap().epoch, epoch);
+        let finished = base.ledger.objects.finish(&[(id(2), complete(3))], "me").await;
         assert_eq!(finished.unwrap(), 0);
-        assert!(!base.ledger.fail(id(2), epoch_id(9)).await.unwrap());
+        assert!(!base.ledger.objects.fail(id(2), epoch_id(9)).await.unwrap());
 
         base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
-        let finished = base.ledger.finish(&[(id(1), complete(1))], "other").await;
+        let finished = base.ledger.objects.finish(&[(id(1), complete(1))], "other").await;
         assert_eq!(finished.unwrap(), 1);
-        base.ledger.settle(epoch_id(8), None).await.unwrap();
-        assert!(base.ledger.loading().await.unwrap()[0].unreadable);
-        assert!(base.ledger.fail(id(2), epoch_id(9)).await.unwrap());
+        base.ledger.objects.settle(epoch_id(8), None).await.unwrap();
+        assert!(base.ledger.objects.loading().await.unwrap()[0].unreadable);
+        assert!(base.ledger.objects.fail(id(2), epoch_id(9)).await.unwrap());
         let object = base.object(2).await;
         assert_eq!((object.state, object.dismissed), (State::Failed, true));
         assert_eq!(watermark(&base.ledger).await, 3);

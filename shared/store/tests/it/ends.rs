@@ -1,9 +1,9 @@
 //! Ends of objects, and folding of their chunks.
 
-use jetline_records::Mode;
+use jetline_core::Mode;
 use jetline_store::{
     entities::{chunks, objects::State},
-    ledger::Ended,
+    objects::Ended,
 };
 
 use crate::fixtures::{
@@ -12,7 +12,7 @@ use crate::fixtures::{
 };
 
 async fn settle(base: &TestDatabase) -> Vec<Ended> {
-    base.ledger.settle(epoch_id(9), None).await.unwrap()
+    base.ledger.objects.settle(epoch_id(9), None).await.unwrap()
 }
 
 fn done(object: i64) -> Ended {
@@ -23,15 +23,15 @@ fn failed(object: i64, error: &str) -> Ended {
     Ended { object: id(object), error: Some(error.to_owned()) }
 }
 
-async fn epoch_in_force(base: &TestDatabase) -> jetline_records::Epoch {
-    base.ledger.epoch().await.unwrap().unwrap().epoch
+async fn epoch_in_force(base: &TestDatabase) -> jetline_core::Epoch {
+    base.ledger.epochs.current().await.unwrap().unwrap().epoch
 }
 
 /// Makes a chunk dead.
 async fn dead_letter(base: &TestDatabase, object: i64, lines_before: u32, lines: u32) {
     for _ in 0..2 {
         let chunk = entry(object, lines_before, lines);
-        base.ledger.suspect(&chunk, 1).await.unwrap();
+        base.ledger.chunks.suspect(&chunk, 1).await.unwrap();
     }
 }
 
@@ -43,7 +43,7 @@ async fn object_is_done_when_its_chunks_cover_it() {
         assert_eq!(settle(&base).await, []);
         read(&base.ledger, &complete(3)).await;
         assert_eq!(settle(&base).await, []);
-        assert_eq!(base.ledger.loading().await.unwrap()[0].committed_bytes, 20);
+        assert_eq!(base.ledger.objects.loading().await.unwrap()[0].committed_bytes, 20);
         base.counts(&epoch, chunk(1, 2, &[(3, "c")])).await;
         assert_eq!(settle(&base).await, [done(1)]);
         let object = base.object(1).await;
@@ -62,11 +62,11 @@ async fn object_whose_chunks_an_epoch_took_with_it_says_so_until_they_are_commit
         let first = chunk(1, 0, &[(1, "a"), (2, "b")]);
         base.counts(&epoch, first.clone()).await;
         read(&base.ledger, &complete(3)).await;
-        let forgotten = async || base.ledger.loading().await.unwrap()[0].forgotten;
+        let forgotten = async || base.ledger.objects.loading().await.unwrap()[0].forgotten;
         assert!(!forgotten().await);
-        base.ledger.end_epoch(epoch.id, epoch_id(2)).await.unwrap();
+        base.ledger.epochs.end(epoch.id, epoch_id(2)).await.unwrap();
         assert!(forgotten().await);
-        assert_eq!(base.ledger.loading().await.unwrap()[0].committed_bytes, 0);
+        assert_eq!(base.ledger.objects.loading().await.unwrap()[0].committed_bytes, 0);
         base.counts(&epoch_in_force(&base).await, first).await;
         assert!(!forgotten().await);
     }
@@ -173,7 +173,7 @@ async fn object_with_a_dead_chunk_fails_only_at_the_watermark_and_ends_the_epoch
         let first = chunk(1, 0, &[(1, "z")]);
         read(&base.ledger, &complete(1)).await;
         read(&base.ledger, &complete(3)).await;
-        assert_eq!(base.ledger.gaps(id(2), Some(30)).await.unwrap(), []);
+        assert_eq!(base.ledger.objects.gaps(id(2), Some(30)).await.unwrap(), []);
         assert_eq!(settle(&base).await, []);
         assert_eq!(base.object(2).await.state, State::Loading);
         assert_eq!(epoch_in_force(&base).await, epoch);
@@ -218,7 +218,7 @@ async fn objects_with_dead_chunks_end_together_and_done_ones_after_them_are_reop
 async fn unreadable_object_fails_only_at_the_watermark_and_ends_the_epoch() {
     for base in both().await {
         let (base, epoch) = base.with_objects(3).await;
-        let fail = async |object| base.ledger.fail(id(object), epoch_id(9)).await.unwrap();
+        let fail = async |object| base.ledger.objects.fail(id(object), epoch_id(9)).await.unwrap();
         base.counts(&epoch, chunk(2, 0, &[(1, "a")])).await;
         read(&base.ledger, &complete(1)).await;
         read(&base.ledger, &unreadable()).await;

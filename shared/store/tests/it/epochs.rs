@@ -2,11 +2,12 @@
 
 use std::io;
 
-use jetline_records::{Epoch, EpochId, Mode};
+use jetline_core::{Epoch, EpochId, Mode};
 use jetline_store::{
     CommitOutcome, Error,
+    chunks::Admission,
     entities::{chunks, objects::State},
-    ledger::{Admission, BeginError},
+    epochs::BeginError,
 };
 use jetline_testkit::postgres::PostgresServer;
 
@@ -16,13 +17,13 @@ use crate::fixtures::{
 };
 
 async fn in_force(base: &TestDatabase) -> Option<Epoch> {
-    let current = base.ledger.epoch().await.unwrap()?;
+    let current = base.ledger.epochs.current().await.unwrap()?;
     assert!(current.same_server);
     Some(current.epoch)
 }
 
 async fn refused(base: &TestDatabase, mode: Mode, seen: Option<EpochId>) -> Error {
-    match base.ledger.begin_epoch(mode, seen, epoch_id(99), ready()).await {
+    match base.ledger.epochs.begin(mode, seen, epoch_id(99), ready()).await {
         Err(BeginError::Ledger(error)) => error,
         other => panic!("{other:?}"),
     }
@@ -61,7 +62,7 @@ async fn epoch_that_the_dedup_store_fails_to_begin_has_not_begun() {
         let (base, first) = base.with_objects(1).await;
         base.counts(&first, chunk(1, 0, &[(1, "a")])).await;
         let broken = async { Err(io::Error::other("unavailable")) };
-        let began = base.ledger.begin_epoch(Mode::Shared, Some(first.id), epoch_id(2), broken);
+        let began = base.ledger.epochs.begin(Mode::Shared, Some(first.id), epoch_id(2), broken);
         assert!(matches!(began.await, Err(BeginError::Dedup(_))));
         assert_eq!(in_force(&base).await.as_ref(), Some(&first));
         assert_eq!(base.chunks().await[0].state, chunks::State::Committed);
@@ -80,7 +81,7 @@ async fn new_epoch_forgets_chunks_that_are_not_settled_and_keeps_their_counts() 
         for lines in [1, 5, 5, 1] {
             read(&base.ledger, &complete(lines)).await;
         }
-        assert_eq!(base.ledger.settle(epoch_id(9), None).await.unwrap().len(), 2);
+        assert_eq!(base.ledger.objects.settle(epoch_id(9), None).await.unwrap().len(), 2);
         assert_eq!(base.object(4).await.state, State::Done);
 
         let next = begin(&base.ledger, Mode::Shared, Some(first.id), 2).await;
@@ -92,13 +93,13 @@ async fn new_epoch_forgets_chunks_that_are_not_settled_and_keeps_their_counts() 
         let left = left.iter().map(|chunk| (chunk.object_id, chunk.state));
         let forgotten = chunks::State::Forgotten;
         assert_eq!(left.collect::<Vec<_>>(), [(2, forgotten), (4, forgotten)]);
-        assert_eq!(base.ledger.gaps(id(4), Some(10)).await.unwrap().len(), 1);
+        assert_eq!(base.ledger.objects.gaps(id(4), Some(10)).await.unwrap().len(), 1);
         for object in [1, 2, 4] {
             assert_eq!(base.status(object).await.inserted, 1);
         }
         // The chunks are committed again, and counted once.
         base.counts(&next, chunk(4, 0, &[(4, "d")])).await;
-        assert_eq!(base.ledger.settle(epoch_id(9), None).await.unwrap().len(), 1);
+        assert_eq!(base.ledger.objects.settle(epoch_id(9), None).await.unwrap().len(), 1);
         let status = base.status(4).await;
         assert_eq!((status.state, status.inserted), (State::Done, 1));
         assert_eq!(status.lines(), 1);
@@ -109,9 +110,9 @@ async fn new_epoch_forgets_chunks_that_are_not_settled_and_keeps_their_counts() 
 async fn epoch_ends_only_by_a_caller_that_saw_it() {
     for base in both().await {
         let (base, first) = base.with_objects(1).await;
-        base.ledger.end_epoch(epoch_id(77), epoch_id(2)).await.unwrap();
+        base.ledger.epochs.end(epoch_id(77), epoch_id(2)).await.unwrap();
         assert_eq!(in_force(&base).await, Some(first.clone()));
-        base.ledger.end_epoch(first.id, epoch_id(2)).await.unwrap();
+        base.ledger.epochs.end(first.id, epoch_id(2)).await.unwrap();
         assert_eq!(in_force(&base).await.unwrap().id, epoch_id(2));
         let outcome = base.commit(&first, &[chunk(1, 0, &[(1, "a")])]).await;
         assert_eq!(outcome, CommitOutcome::EpochEnded);
@@ -130,7 +131,7 @@ async fn mode_changes_only_when_everything_is_settled() {
         }
         base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
         read(&base.ledger, &complete(1)).await;
-        base.ledger.settle(epoch_id(9), None).await.unwrap();
+        base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
         let off = begin(&base.ledger, Mode::Off, None, 2).await;
         assert_eq!((off.mode, off.base), (Mode::Off, id(2)));
         let outcome = base.commit(&epoch, &[chunk(1, 0, &[(1, "a")])]).await;
@@ -145,7 +146,7 @@ async fn process_in_order_reopens_objects_and_takes_over_from_the_one_before() {
         let first = begin(&base.ledger, Mode::InOrder, None, 1).await;
         base.counts(&first, chunk(1, 0, &[(1, "a")])).await;
         read(&base.ledger, &complete(2)).await;
-        assert_eq!(lease(&base.ledger, "me").await.unwrap().id, 2);
+        assert_eq!(lease(&base.ledger, "me").await.unwrap().id, id(2));
 
         let second = begin(&base.ledger, Mode::InOrder, None, 2).await;
         assert_eq!(second.id, epoch_id(2));
@@ -196,8 +197,8 @@ async fn restarted_database_server_ends_the_epoch() {
     let (base, epoch) = postgres_on(&server).await.with_objects(1).await;
     server.restart().unwrap();
     let base = base.connected_again().await;
-    assert!(!base.ledger.epoch().await.unwrap().unwrap().same_server);
-    let admitted = base.ledger.admit(epoch.id, &[&entry(1, 0, 1)]).await;
+    assert!(!base.ledger.epochs.current().await.unwrap().unwrap().same_server);
+    let admitted = base.ledger.chunks.admit(epoch.id, &[&entry(1, 0, 1)]).await;
     assert_eq!(admitted.unwrap(), Admission::EpochEnded);
     let outcome = base.commit(&epoch, &[chunk(1, 0, &[(1, "a")])]).await;
     assert_eq!(outcome, CommitOutcome::EpochEnded);

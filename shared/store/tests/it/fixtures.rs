@@ -3,17 +3,16 @@
 use std::{convert::Infallible, num::NonZeroU32, time::Duration};
 
 use chrono::{DateTime, Utc};
+use jetline_core::{ChunkRange, Counts, Epoch, EpochId, Mode, ObjectId, ObjectVersion, Position};
 use jetline_migrations::migrate;
-use jetline_records::{
-    Dataset, DatasetVisitor, Epoch, EpochId, Mode, ObjectId, Position, Record, Table, products,
-};
+use jetline_records::{Dataset, DatasetVisitor, Record, Table, products};
 use jetline_store::{
-    ChunkEntry, ChunkOutcome, ChunkRows, CommitOutcome, Counts, Ledger, UpsertRow, connect,
+    Catalog, ChunkOutcome, ChunkRows, CommitOutcome, Database, Ledger, UpsertRow,
+    catalog::objects::ObjectStatus,
     entities::{chunks, objects},
-    ledger::{LeaseLimits, NewObject, ReadOutcome},
-    read::objects::{ObjectStatus, find},
+    objects::{LeaseLimits, LeasedObject, NewObject, ReadOutcome},
 };
-use jetline_testkit::postgres::{Database, PostgresServer};
+use jetline_testkit::postgres::{self, PostgresServer};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QueryOrder, Statement};
 use tempfile::TempDir;
 
@@ -27,9 +26,11 @@ pub(crate) const ONE_OBJECT: LeaseLimits = LeaseLimits { objects: 1, bytes: 0 };
 /// A database that is dropped with the test.
 pub(crate) struct TestDatabase {
     pub(crate) ledger: Ledger,
+    pub(crate) catalog: Catalog,
+    pub(crate) database: Database,
     pub(crate) url: String,
-    _sqlite: Option<TempDir>,
-    _postgres: Option<Database>,
+    sqlite: Option<TempDir>,
+    postgres: Option<postgres::TemporaryDatabase>,
 }
 
 pub(crate) async fn both() -> [TestDatabase; 2] {
@@ -45,34 +46,41 @@ pub(crate) async fn sqlite() -> TestDatabase {
 }
 
 pub(crate) async fn postgres() -> TestDatabase {
-    let database = Database::create("store").await;
+    let database = postgres::TemporaryDatabase::create("store").await;
     TestDatabase::connect(database.url(), None, Some(database)).await
 }
 
 /// A database through the URL of a proxy or pooler.
-pub(crate) async fn through(url: String, database: Database) -> TestDatabase {
+pub(crate) async fn through(url: String, database: postgres::TemporaryDatabase) -> TestDatabase {
     TestDatabase::connect(url, None, Some(database)).await
 }
 
 /// A database on the test's own server.
 pub(crate) async fn postgres_on(server: &PostgresServer) -> TestDatabase {
-    let database = Database::create_on(server).await;
+    let database = postgres::TemporaryDatabase::create_on(server).await;
     TestDatabase::connect(database.url(), None, Some(database)).await
 }
 
 impl TestDatabase {
-    async fn connect(url: String, sqlite: Option<TempDir>, postgres: Option<Database>) -> Self {
+    async fn connect(
+        url: String,
+        sqlite: Option<TempDir>,
+        postgres: Option<postgres::TemporaryDatabase>,
+    ) -> Self {
+        let database = Database::connect(&url, 8).await.unwrap();
         Self {
-            ledger: Ledger::new(connect(&url, 8).await.unwrap(), Utc::now),
+            ledger: Ledger::new(&database, Utc::now),
+            catalog: Catalog::new(&database),
+            database,
             url,
-            _sqlite: sqlite,
-            _postgres: postgres,
+            sqlite,
+            postgres,
         }
     }
 
     /// The same database with new connections, after its server was unavailable.
     pub(crate) async fn connected_again(self) -> Self {
-        Self { ledger: Ledger::new(connect(&self.url, 8).await.unwrap(), Utc::now), ..self }
+        Self::connect(self.url, self.sqlite, self.postgres).await
     }
 
     /// The same database as another user, whose password is the name.
@@ -80,8 +88,7 @@ impl TestDatabase {
         let mut url = url::Url::parse(&self.url).unwrap();
         url.set_username(user).unwrap();
         url.set_password(Some(user)).unwrap();
-        let ledger = Ledger::new(connect(url.as_str(), 2).await.unwrap(), Utc::now);
-        Self { ledger, ..self }
+        Self::connect(url.into(), self.sqlite, self.postgres).await
     }
 
     /// Registers this many objects and begins a shared epoch.
@@ -92,7 +99,7 @@ impl TestDatabase {
     }
 
     pub(crate) fn db(&self) -> &DatabaseConnection {
-        self.ledger.connection()
+        self.database.connection()
     }
 
     pub(crate) fn backend(&self) -> DbBackend {
@@ -120,7 +127,7 @@ impl TestDatabase {
     }
 
     pub(crate) async fn status(&self, id: i64) -> ObjectStatus {
-        find(self.db(), id).await.unwrap().unwrap()
+        self.catalog.object(id).await.unwrap().unwrap()
     }
 
     pub(crate) async fn chunks(&self) -> Vec<chunks::Model> {
@@ -133,7 +140,7 @@ impl TestDatabase {
     }
 
     pub(crate) async fn product(&self, id: i64) -> Option<(String, DateTime<Utc>)> {
-        let found = jetline_store::read::records::find::<products::Model>(self.db(), &[id]).await;
+        let found = self.catalog.records::<products::Model>(&[id]).await;
         let found = found.unwrap().pop()?;
         Some((found.record.title, found.updated_at))
     }
@@ -141,7 +148,7 @@ impl TestDatabase {
     /// Commits products under an epoch.
     pub(crate) async fn commit(&self, epoch: &Epoch, chunks: &[ChunkRows]) -> CommitOutcome {
         let table = Table::of::<products::Model>();
-        let outcome = self.ledger.commit(epoch.id, &table, chunks.to_vec()).await;
+        let outcome = self.ledger.chunks.commit(epoch.id, &table, chunks.to_vec()).await;
         outcome.unwrap()
     }
 
@@ -178,7 +185,7 @@ pub(crate) async fn ready() -> Result<(), Infallible> {
 
 /// Begins the epoch with this number after `seen`.
 pub(crate) async fn begin(ledger: &Ledger, mode: Mode, seen: Option<EpochId>, new: u32) -> Epoch {
-    let began = ledger.begin_epoch(mode, seen, epoch_id(new), ready());
+    let began = ledger.epochs.begin(mode, seen, epoch_id(new), ready());
     began.await.unwrap()
 }
 
@@ -186,11 +193,13 @@ pub(crate) fn listed(key: &str, second: i64) -> NewObject {
     NewObject {
         incarnation: format!("r{key}"),
         dataset: "products".to_owned(),
-        root: ROOT.to_owned(),
-        key: key.to_owned(),
-        etag: "e".to_owned(),
-        size: 1_000,
-        last_modified: DateTime::from_timestamp(second, 123_456_789).unwrap(),
+        version: ObjectVersion {
+            root: ROOT.to_owned(),
+            key: key.to_owned(),
+            etag: "e".to_owned(),
+            size: 1_000,
+            last_modified: DateTime::from_timestamp(second, 123_456_789).unwrap(),
+        },
         chunk_bytes: 100,
         chunk_lines: NonZeroU32::MIN.saturating_add(9),
         max_line_bytes: 50,
@@ -200,7 +209,7 @@ pub(crate) fn listed(key: &str, second: i64) -> NewObject {
 /// Registers the objects 1, 2, 3, …
 pub(crate) async fn register(ledger: &Ledger, count: i64) {
     let objects: Vec<_> = (1..=count).map(|n| listed(&n.to_string(), n)).collect();
-    ledger.register(&objects).await.unwrap();
+    ledger.objects.register(&objects).await.unwrap();
 }
 
 pub(crate) fn complete(lines: u64) -> ReadOutcome {
@@ -220,22 +229,22 @@ pub(crate) fn unreadable() -> ReadOutcome {
 }
 
 /// Leases the oldest free object.
-pub(crate) async fn lease(ledger: &Ledger, owner: &str) -> Option<objects::Model> {
-    let leased = ledger.lease(owner, &[ROOT.to_owned()], LEASE_TERM, ONE_OBJECT).await;
+pub(crate) async fn lease(ledger: &Ledger, owner: &str) -> Option<LeasedObject> {
+    let leased = ledger.objects.lease(owner, &[ROOT.to_owned()], LEASE_TERM, ONE_OBJECT).await;
     leased.unwrap().pop()
 }
 
 /// Leases the oldest free object and finishes it.
 pub(crate) async fn read(ledger: &Ledger, reading: &ReadOutcome) -> ObjectId {
-    let object = id(lease(ledger, "me").await.unwrap().id);
+    let object = lease(ledger, "me").await.unwrap().id;
     let readings = [(object, reading.clone())];
-    assert_eq!(ledger.finish(&readings, "me").await.unwrap(), 1);
+    assert_eq!(ledger.objects.finish(&readings, "me").await.unwrap(), 1);
     object
 }
 
 /// The entry of a chunk that begins after this many lines.
-pub(crate) fn entry(object: i64, lines_before: u32, lines: u32) -> ChunkEntry {
-    ChunkEntry {
+pub(crate) fn entry(object: i64, lines_before: u32, lines: u32) -> ChunkRange {
+    ChunkRange {
         object: id(object),
         incarnation: format!("r{object}"),
         start: u64::from(lines_before) * LINE_BYTES,
@@ -314,5 +323,5 @@ pub(crate) const NO_COUNTS: Counts =
 
 /// The settled watermark.
 pub(crate) async fn watermark(ledger: &Ledger) -> i64 {
-    ledger.settled().await.unwrap().get()
+    ledger.objects.settled().await.unwrap().get()
 }

@@ -2,7 +2,7 @@
 
 use jetline_store::{
     entities::objects::{Model, State},
-    ledger::{Gap, LeaseLimits},
+    objects::{Gap, LeaseLimits},
 };
 
 use crate::fixtures::{
@@ -12,8 +12,9 @@ use crate::fixtures::{
 
 async fn lease(base: &TestDatabase, owner: &str) -> Option<Model> {
     let roots = [ROOT.to_owned(), "file:///other".to_owned()];
-    let leased = base.ledger.lease(owner, &roots, LEASE_TERM, ONE_OBJECT).await;
-    leased.unwrap().pop()
+    let leased = base.ledger.objects.lease(owner, &roots, LEASE_TERM, ONE_OBJECT).await;
+    let leased = leased.unwrap().pop()?;
+    Some(base.object(leased.id.get()).await)
 }
 
 async fn leased(base: &TestDatabase, owner: &str) -> Option<i64> {
@@ -36,8 +37,8 @@ async fn oldest_free_object_is_leased_first() {
 async fn leased_together(base: &TestDatabase, owner: &str, objects: usize, bytes: u64) -> Vec<i64> {
     let batch = LeaseLimits { objects, bytes };
     let roots = [ROOT.to_owned()];
-    let leased = base.ledger.lease(owner, &roots, LEASE_TERM, batch).await;
-    leased.unwrap().iter().map(|object| object.id).collect()
+    let leased = base.ledger.objects.lease(owner, &roots, LEASE_TERM, batch).await;
+    leased.unwrap().iter().map(|object| object.id.get()).collect()
 }
 
 #[tokio::test]
@@ -67,13 +68,13 @@ async fn leases_of_several_objects_are_renewed_finished_and_released_one_by_one(
         assert_eq!(leased_together(&base, "a", 4, 4000).await, [1, 2, 3, 4]);
         base.run("UPDATE objects SET lease_owner = 'b' WHERE id = 2").await;
         let all = [1, 2, 3, 4].map(id);
-        let kept = base.ledger.renew(&all, "a", LEASE_TERM).await.unwrap();
+        let kept = base.ledger.objects.renew(&all, "a", LEASE_TERM).await.unwrap();
         assert_eq!(kept.len(), 3);
         assert!(!kept.contains(&id(2)));
         let readings = [(id(1), complete(7)), (id(2), complete(8)), (id(3), unreadable())];
-        let finished = base.ledger.finish(&readings, "a").await;
+        let finished = base.ledger.objects.finish(&readings, "a").await;
         assert_eq!(finished.unwrap(), 2);
-        base.ledger.release(&all, "a").await.unwrap();
+        base.ledger.objects.release(&all, "a").await.unwrap();
         let mut states = Vec::new();
         for id in 1..=4 {
             states.push(base.object(id).await.state);
@@ -96,21 +97,21 @@ async fn open_objects_are_counted_by_root() {
         register(&base.ledger, 3).await;
         let own = [ROOT.to_owned()];
         let other = ["s3://other".to_owned()];
-        assert_eq!(base.ledger.count_open(&own).await.unwrap(), 3);
-        assert!(!base.ledger.has_ended(&own).await.unwrap());
+        assert_eq!(base.ledger.objects.count_open(&own).await.unwrap(), 3);
+        assert!(!base.ledger.objects.has_ended(&own).await.unwrap());
         for roots in [&other[..], &[]] {
-            assert_eq!(base.ledger.count_open(roots).await.unwrap(), 0);
-            assert!(base.ledger.has_ended(roots).await.unwrap());
-            let since = base.ledger.registered_since(id(1), roots).await;
+            assert_eq!(base.ledger.objects.count_open(roots).await.unwrap(), 0);
+            assert!(base.ledger.objects.has_ended(roots).await.unwrap());
+            let since = base.ledger.objects.registered_since(id(1), roots).await;
             assert_eq!(since.unwrap(), []);
         }
         base.run("UPDATE objects SET state = 'done' WHERE id < 3").await;
-        assert_eq!(base.ledger.count_open(&own).await.unwrap(), 1);
+        assert_eq!(base.ledger.objects.count_open(&own).await.unwrap(), 1);
         base.run("UPDATE objects SET state = 'failed' WHERE id = 3").await;
-        assert!(base.ledger.has_ended(&own).await.unwrap());
-        let since = base.ledger.registered_since(id(2), &own).await;
+        assert!(base.ledger.objects.has_ended(&own).await.unwrap());
+        let since = base.ledger.objects.registered_since(id(2), &own).await;
         assert_eq!(since.unwrap(), [id(2), id(3)]);
-        assert_eq!(base.ledger.next().await.unwrap(), id(4));
+        assert_eq!(base.ledger.objects.next().await.unwrap(), id(4));
     }
 }
 
@@ -120,12 +121,12 @@ async fn only_objects_of_the_own_roots_are_leased() {
         register(&base.ledger, 1).await;
         let other = ["s3://other".to_owned()];
         for roots in [&other[..], &[]] {
-            let leased = base.ledger.lease("a", roots, LEASE_TERM, ONE_OBJECT).await;
+            let leased = base.ledger.objects.lease("a", roots, LEASE_TERM, ONE_OBJECT).await;
             assert_eq!(leased.unwrap(), []);
         }
-        assert_eq!(base.ledger.open(&other).await.unwrap(), []);
-        assert_eq!(base.ledger.open(&[]).await.unwrap(), []);
-        assert_eq!(base.ledger.open(&[ROOT.to_owned()]).await.unwrap(), [id(1)]);
+        assert_eq!(base.ledger.objects.open(&other).await.unwrap(), []);
+        assert_eq!(base.ledger.objects.open(&[]).await.unwrap(), []);
+        assert_eq!(base.ledger.objects.open(&[ROOT.to_owned()]).await.unwrap(), [id(1)]);
     }
 }
 
@@ -137,13 +138,13 @@ async fn expired_lease_is_taken_over_and_its_owner_notices() {
         base.run("UPDATE objects SET lease_until = lease_until - 61000 WHERE id = 1").await;
         let taken_over = lease(&base, "b").await.unwrap();
         assert_eq!((taken_over.id, taken_over.readings), (1, 2));
-        let kept = base.ledger.renew(&[id(1)], "a", LEASE_TERM).await;
+        let kept = base.ledger.objects.renew(&[id(1)], "a", LEASE_TERM).await;
         assert_eq!(kept.unwrap(), []);
-        let finished = base.ledger.finish(&[(id(1), complete(1))], "a").await;
+        let finished = base.ledger.objects.finish(&[(id(1), complete(1))], "a").await;
         assert_eq!(finished.unwrap(), 0);
-        base.ledger.release(&[id(1)], "a").await.unwrap();
+        base.ledger.objects.release(&[id(1)], "a").await.unwrap();
         assert_eq!(base.object(1).await.lease_owner.as_deref(), Some("b"));
-        let kept = base.ledger.renew(&[id(1)], "b", LEASE_TERM).await;
+        let kept = base.ledger.objects.renew(&[id(1)], "b", LEASE_TERM).await;
         assert_eq!(kept.unwrap(), [id(1)]);
     }
 }
@@ -154,7 +155,7 @@ async fn renewed_lease_does_not_expire() {
         register(&base.ledger, 1).await;
         let until = lease(&base, "a").await.unwrap().lease_until;
         let longer = LEASE_TERM * 2;
-        let kept = base.ledger.renew(&[id(1)], "a", longer).await;
+        let kept = base.ledger.objects.renew(&[id(1)], "a", longer).await;
         assert_eq!(kept.unwrap(), [id(1)]);
         assert!(base.object(1).await.lease_until.unwrap() >= until.unwrap() + 60_000);
         assert_eq!(leased(&base, "b").await, None);
@@ -177,7 +178,7 @@ async fn released_object_is_free_at_once() {
     for base in both().await {
         register(&base.ledger, 1).await;
         assert_eq!(leased(&base, "a").await, Some(1));
-        base.ledger.release(&[id(1)], "a").await.unwrap();
+        base.ledger.objects.release(&[id(1)], "a").await.unwrap();
         assert_eq!(leased(&base, "b").await, Some(1));
     }
 }
@@ -191,10 +192,10 @@ async fn no_two_fetchers_lease_the_same_object() {
             tokio::spawn(async move {
                 let (owner, roots) = (format!("f{number}"), [ROOT.to_owned()]);
                 let mut held = Vec::new();
-                let lease = || ledger.lease(&owner, &roots, LEASE_TERM, ONE_OBJECT);
+                let lease = || ledger.objects.lease(&owner, &roots, LEASE_TERM, ONE_OBJECT);
                 while let Some(object) = lease().await.unwrap().pop() {
-                    let reading = [(id(object.id), complete(1))];
-                    assert_eq!(ledger.finish(&reading, &owner).await.unwrap(), 1);
+                    let reading = [(object.id, complete(1))];
+                    assert_eq!(ledger.objects.finish(&reading, &owner).await.unwrap(), 1);
                     held.push(object.id);
                 }
                 held
@@ -205,7 +206,7 @@ async fn no_two_fetchers_lease_the_same_object() {
             all.extend(fetcher.await.unwrap());
         }
         all.sort_unstable();
-        assert!(all.into_iter().eq(1..=60));
+        assert!(all.into_iter().eq((1..=60).map(id)));
     }
 }
 
@@ -226,7 +227,7 @@ async fn finished_read_records_its_outcome() {
         assert_eq!((damaged.total_bytes, damaged.unreadable), (Some(50), false));
         let gone = gone.await;
         assert_eq!((gone.total_bytes, gone.unreadable), (None, true));
-        let loading = base.ledger.loading().await.unwrap();
+        let loading = base.ledger.objects.loading().await.unwrap();
         let loading = loading.iter().map(|one| (one.object, one.unreadable));
         let expected = [(id(1), false), (id(2), false), (id(3), true)];
         assert_eq!(loading.collect::<Vec<_>>(), expected);
@@ -242,18 +243,18 @@ async fn gaps_are_ranges_without_a_committed_chunk() {
         base.counts(&epoch, chunk(2, 0, &[(4, "d")])).await;
         // A suspected chunk is not committed.
         let suspected = entry(1, 3, 1);
-        base.ledger.suspect(&suspected, 5).await.unwrap();
+        base.ledger.chunks.suspect(&suspected, 5).await.unwrap();
         let gap = |start, end, first_line| Gap { start, end, first_line };
         let expected = [gap(0, Some(10), 1), gap(30, Some(40), 4), gap(50, None, 6)];
-        assert_eq!(base.ledger.gaps(id(1), None).await.unwrap(), expected);
-        let gaps = base.ledger.gaps(id(1), Some(50)).await.unwrap();
+        assert_eq!(base.ledger.objects.gaps(id(1), None).await.unwrap(), expected);
+        let gaps = base.ledger.objects.gaps(id(1), Some(50)).await.unwrap();
         assert_eq!(gaps, expected[..2]);
         let together = [(id(2), None), (id(1), Some(50)), (id(1), Some(40))];
-        let together = base.ledger.gaps_of(&together).await.unwrap();
+        let together = base.ledger.objects.gaps_of(&together).await.unwrap();
         assert_eq!(*together[0].as_ref().unwrap(), [gap(10, None, 2)]);
         assert_eq!(*together[1].as_ref().unwrap(), expected[..2]);
         assert!(together[2].is_err());
-        let loading = base.ledger.loading().await.unwrap();
+        let loading = base.ledger.objects.loading().await.unwrap();
         assert_eq!(loading, []);
     }
 }
@@ -262,10 +263,10 @@ async fn gaps_are_ranges_without_a_committed_chunk() {
 async fn object_that_is_read_again_keeps_its_first_totals_and_error() {
     for base in both().await {
         register(&base.ledger, 1).await;
-        assert_eq!(base.ledger.reread(&[id(1)]).await.unwrap(), []);
+        assert_eq!(base.ledger.objects.reread(&[id(1)]).await.unwrap(), []);
         read(&base.ledger, &damaged(5)).await;
-        assert_eq!(base.ledger.reread(&[id(1)]).await.unwrap(), [id(1)]);
-        assert_eq!(base.ledger.reread(&[id(1)]).await.unwrap(), []);
+        assert_eq!(base.ledger.objects.reread(&[id(1)]).await.unwrap(), [id(1)]);
+        assert_eq!(base.ledger.objects.reread(&[id(1)]).await.unwrap(), []);
         assert_eq!(base.object(1).await.state, State::Registered);
         read(&base.ledger, &complete(7)).await;
         let object = base.object(1).await;

@@ -1,7 +1,7 @@
 //! Objects without accepted lines fail.
 
 use jetline_records::{Reason, Rejection};
-use jetline_store::{ChunkRows, RejectedLine, entities::objects::State, ledger::Ended};
+use jetline_store::{ChunkRows, RejectedLine, entities::objects::State, objects::Ended};
 
 use crate::fixtures::{
     TestDatabase, both, chunk, complete, epoch_id, id, lease, read, unchanged, watermark,
@@ -26,13 +26,13 @@ fn rejected(object: i64, lines_before: u32, raw: &[&str]) -> ChunkRows {
 }
 
 async fn settle(base: &TestDatabase) -> Vec<Ended> {
-    base.ledger.settle(epoch_id(9), None).await.unwrap()
+    base.ledger.objects.settle(epoch_id(9), None).await.unwrap()
 }
 
 /// The end of an object whose first chunks are these.
 async fn end(
     base: &TestDatabase,
-    epoch: &jetline_records::Epoch,
+    epoch: &jetline_core::Epoch,
     chunks: Vec<ChunkRows>,
 ) -> Option<String> {
     let lines: u32 = chunks.iter().map(|chunk| chunk.entry.lines).sum();
@@ -64,8 +64,8 @@ async fn object_without_accepted_lines_fails_and_keeps_its_counts() {
         let status = base.status(2).await;
         assert_eq!((status.rejected, status.lines()), (2, 2));
         assert_eq!((status.state, status.error), (State::Failed, Some(error)));
-        assert_eq!(base.ledger.epoch().await.unwrap().unwrap().epoch, epoch);
-        let finished = base.ledger.finish(&[(id(1), complete(0))], "other").await;
+        assert_eq!(base.ledger.epochs.current().await.unwrap().unwrap().epoch, epoch);
+        let finished = base.ledger.objects.finish(&[(id(1), complete(0))], "other").await;
         assert_eq!(finished.unwrap(), 1);
         settle(&base).await;
         assert_eq!((watermark(&base.ledger).await, base.chunks().await), (3, vec![]));

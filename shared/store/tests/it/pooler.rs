@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use jetline_store::{Error, connect};
-use jetline_testkit::postgres::{Database, PgBouncer};
+use jetline_store::{Database, Error};
+use jetline_testkit::postgres::{PgBouncer, TemporaryDatabase};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -16,9 +16,9 @@ use crate::fixtures::{TestDatabase, chunk, complete, read, through};
 const IGNORED: (&str, &str) = ("ignore_startup_parameters", "extra_float_digits, options");
 
 async fn refused(settings: &[(&str, &str)], connections: u32) -> String {
-    let database = Database::create("pooler").await;
+    let database = TemporaryDatabase::create("pooler").await;
     let pooler = PgBouncer::start(&database.url(), settings).unwrap();
-    let error = connect(&pooler.url(), connections).await.unwrap_err();
+    let error = Database::connect(&pooler.url(), connections).await.unwrap_err();
     assert!(!error.is_transient(), "it would be waited for: {error}");
     assert!(matches!(error, Error::Pooler { .. }), "{error:?}");
     error.to_string()
@@ -63,13 +63,13 @@ async fn error_for_a_pooler_that_refuses_startup_parameters_names_the_setting() 
 
 #[tokio::test]
 async fn slow_server_is_not_mistaken_for_a_pooler() {
-    let database = Database::create("pooler").await;
+    let database = TemporaryDatabase::create("pooler").await;
     let mut url: Url = database.url().parse().unwrap();
     let server = (url.host_str().unwrap(), url.port().unwrap_or(5432));
     let address = slow(server.0.to_owned(), server.1).await;
     url.set_host(Some("127.0.0.1")).unwrap();
     url.set_port(Some(address.port())).unwrap();
-    connect(url.as_str(), 1).await.unwrap();
+    Database::connect(url.as_str(), 1).await.unwrap();
 }
 
 /// A proxy to the server that stalls all other connections while one is in a transaction.
@@ -121,23 +121,23 @@ async fn pass(
 
 #[tokio::test]
 async fn session_with_another_isolation_is_refused() {
-    let database = Database::create("pooler").await;
+    let database = TemporaryDatabase::create("pooler").await;
     let alter = format!(
         "ALTER DATABASE {} SET default_transaction_isolation = 'repeatable read'",
         database.name()
     );
-    let direct = connect(&database.url(), 1).await.unwrap();
-    sea_orm::ConnectionTrait::execute_unprepared(&direct, &alter).await.unwrap();
+    let direct = Database::connect(&database.url(), 1).await.unwrap();
+    sea_orm::ConnectionTrait::execute_unprepared(direct.connection(), &alter).await.unwrap();
     let pooler = PgBouncer::start(&database.url(), &[IGNORED, ("pool_mode", "session")]).unwrap();
-    let error = connect(&pooler.url(), 1).await.unwrap_err().to_string();
+    let error = Database::connect(&pooler.url(), 1).await.unwrap_err().to_string();
     assert!(error.contains("default_transaction_isolation"), "{error}");
     // Without a pooler the start-up option sets the isolation level.
-    connect(&database.url(), 1).await.unwrap();
+    Database::connect(&database.url(), 1).await.unwrap();
 }
 
 #[tokio::test]
 async fn objects_are_loaded_through_session_pooling() {
-    let database = Database::create("pooler").await;
+    let database = TemporaryDatabase::create("pooler").await;
     let settings = [IGNORED, ("pool_mode", "session")];
     let pooler = PgBouncer::start(&database.url(), &settings).unwrap();
     let base = through(pooler.url(), database).await;

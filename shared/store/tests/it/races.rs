@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use jetline_records::{Epoch, Mode, Position, Table, products};
-use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, Counts, Error, Ledger, connect};
+use jetline_core::Counts;
+use jetline_core::{Epoch, Mode, Position};
+use jetline_records::{Table, products};
+use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, Database, Error, Ledger};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 
 use crate::fixtures::{
@@ -19,7 +21,7 @@ fn spawn(base: &TestDatabase, epoch: &Epoch, chunk: ChunkRows) -> tokio::task::J
     let (ledger, epoch) = (base.ledger.clone(), epoch.id);
     tokio::spawn(async move {
         let table = Table::of::<products::Model>();
-        ledger.commit(epoch, &table, vec![chunk]).await
+        ledger.chunks.commit(epoch, &table, vec![chunk]).await
     })
 }
 
@@ -126,7 +128,7 @@ async fn rows_that_another_writer_inserts_concurrently_are_counted_by_outcome() 
     let (ledger, upsert_row) = (base.ledger.clone(), chunks.to_vec());
     let meanwhile = tokio::spawn(async move {
         let table = Table::of::<products::Model>();
-        ledger.commit(epoch.id, &table, upsert_row).await
+        ledger.chunks.commit(epoch.id, &table, upsert_row).await
     });
     // It has read the stored rows, and found none of them.
     until_waiting(&base, 1).await;
@@ -189,12 +191,12 @@ async fn epoch_does_not_end_in_the_middle_of_a_commit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_connections_write_to_one_file() {
     let (base, epoch) = sqlite().await.with_objects(2).await;
-    let other = Ledger::new(connect(&base.url, 4).await.unwrap(), Utc::now);
+    let other = Ledger::new(&Database::connect(&base.url, 4).await.unwrap(), Utc::now);
     read(&base.ledger, &complete(400)).await;
     let looks = tokio::spawn(async move {
         let mut ended = Vec::new();
         while ended.is_empty() {
-            ended = other.settle(epoch_id(9), None).await.unwrap();
+            ended = other.objects.settle(epoch_id(9), None).await.unwrap();
         }
         ended.len()
     });

@@ -3,18 +3,18 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 use chrono::{DateTime, SubsecRound, Utc};
+use jetline_core::Fingerprint;
 use jetline_migrations::Migrator;
-use jetline_records::{Fingerprint, Record, products};
+use jetline_records::{Record, products};
 use jetline_store::{
-    entities::{chunks, objects, rejected_lines},
-    read::{
-        self,
+    Catalog, Database,
+    catalog::{
         objects::Filter,
-        records,
         rejects::{Cursor, Reject, RejectSummary, SHOWN_BYTES},
     },
+    entities::{chunks, objects, rejected_lines},
 };
-use jetline_testkit::postgres::Database;
+use jetline_testkit::postgres::TemporaryDatabase;
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, Set, Statement,
     Value,
@@ -25,8 +25,9 @@ use tempfile::TempDir;
 /// A database that is dropped with the test.
 struct TestDatabase {
     db: DatabaseConnection,
+    catalog: Catalog,
     _sqlite: Option<TempDir>,
-    _postgres: Option<Database>,
+    _postgres: Option<TemporaryDatabase>,
 }
 
 async fn both() -> [TestDatabase; 2] {
@@ -39,12 +40,17 @@ async fn sqlite() -> TestDatabase {
     let options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", file.display()));
     let db = sea_orm::Database::connect(options).await.unwrap();
     Migrator::up(&db, None).await.unwrap();
-    TestDatabase { db, _sqlite: Some(directory), _postgres: None }
+    TestDatabase { catalog: catalog(&db), db, _sqlite: Some(directory), _postgres: None }
 }
 
 async fn postgres() -> TestDatabase {
-    let database = Database::create("read").await;
-    TestDatabase { db: database.connect().await, _sqlite: None, _postgres: Some(database) }
+    let database = TemporaryDatabase::create("read").await;
+    let db = database.connect().await;
+    TestDatabase { catalog: catalog(&db), db, _sqlite: None, _postgres: Some(database) }
+}
+
+fn catalog(db: &DatabaseConnection) -> Catalog {
+    Catalog::new(&Database::from(db.clone()))
 }
 
 fn now() -> DateTime<Utc> {
@@ -126,22 +132,22 @@ fn chunk(object: i64, start: i64, state: chunks::State) -> chunks::ActiveModel {
 #[tokio::test]
 async fn database_with_tables_is_ready_and_one_without_is_not() {
     for base in both().await {
-        read::ready(&base.db).await.unwrap();
+        base.catalog.check().await.unwrap();
         base.db.execute_unprepared("DROP TABLE objects").await.unwrap();
-        assert!(read::ready(&base.db).await.is_err());
+        assert!(base.catalog.check().await.is_err());
     }
 }
 
 #[tokio::test]
 async fn records_are_found_by_their_ids_with_fingerprint_and_time() {
-    for TestDatabase { db, .. } in &both().await {
+    for TestDatabase { db, catalog, .. } in &both().await {
         let at = now();
         let exact = product(2, "12345678901234567890.12345678");
         store(db, &product(1, "7072.16"), at).await;
         store(db, &exact, at).await;
         store(db, &product(i64::MAX, "0"), at).await;
 
-        let mut found = records::find::<products::Model>(db, &[2, 2, 7, i64::MAX]).await.unwrap();
+        let mut found = catalog.records::<products::Model>(&[2, 2, 7, i64::MAX]).await.unwrap();
         found.sort_by_key(|found| found.record.id);
         let [second, last] = found.try_into().unwrap();
         assert_eq!(second.fingerprint, Fingerprint::of(&exact).unwrap());
@@ -153,15 +159,15 @@ async fn records_are_found_by_their_ids_with_fingerprint_and_time() {
 
 #[tokio::test]
 async fn no_ids_find_no_records() {
-    for TestDatabase { db, .. } in &both().await {
-        let found = records::find::<products::Model>(db, &[]).await.unwrap();
+    for TestDatabase { catalog, .. } in &both().await {
+        let found = catalog.records::<products::Model>(&[]).await.unwrap();
         assert!(found.is_empty());
     }
 }
 
 #[tokio::test]
 async fn counts_are_of_the_folded_the_committed_and_the_forgotten_chunks() {
-    for TestDatabase { db, .. } in &both().await {
+    for TestDatabase { db, catalog, .. } in &both().await {
         objects::Entity::insert(object(1, objects::State::Reading)).exec(db).await.unwrap();
         objects::Entity::insert(object(2, objects::State::Done)).exec(db).await.unwrap();
         for (start, state) in [
@@ -174,29 +180,29 @@ async fn counts_are_of_the_folded_the_committed_and_the_forgotten_chunks() {
             chunks::Entity::insert(chunk(1, start, state)).exec(db).await.unwrap();
         }
 
-        let open = read::objects::find(db, 1).await.unwrap().unwrap();
+        let open = catalog.object(1).await.unwrap().unwrap();
         assert_eq!(open.uri, "s3://bucket/in/1.jsonl");
         assert_eq!((open.bytes, open.committed_bytes), (1_000, 120));
         let counts = [open.inserted, open.updated, open.unchanged, open.superseded, open.rejected];
         assert_eq!(counts, [31, 62, 93, 124, 155]);
         assert_eq!(open.lines(), counts.iter().sum::<i64>());
 
-        let done = read::objects::find(db, 2).await.unwrap().unwrap();
+        let done = catalog.object(2).await.unwrap().unwrap();
         assert_eq!((done.lines(), done.committed_bytes), (15, 100));
-        assert_eq!(read::objects::find(db, 3).await.unwrap(), None);
+        assert_eq!(catalog.object(3).await.unwrap(), None);
     }
 }
 
 #[tokio::test]
 async fn objects_are_listed_in_order_by_state_dataset_and_page() {
-    for TestDatabase { db, .. } in &both().await {
+    for TestDatabase { db, catalog, .. } in &both().await {
         for id in 1..=5 {
             let state = [objects::State::Done, objects::State::Failed][usize::from(id % 2 == 1)];
             objects::Entity::insert(object(id, state)).exec(db).await.unwrap();
         }
         let list = async |state, dataset: Option<&str>, after, limit| {
             let filter = Filter { state, dataset: dataset.map(str::to_owned), ..Filter::default() };
-            let found = read::objects::list(db, &filter, after, limit).await.unwrap();
+            let found = catalog.objects(&filter, after, limit).await.unwrap();
             found.iter().map(|object| object.id).collect::<Vec<_>>()
         };
         assert_eq!(list(None, None, None, 10).await, [1, 2, 3, 4, 5]);
@@ -209,7 +215,7 @@ async fn objects_are_listed_in_order_by_state_dataset_and_page() {
 
 #[tokio::test]
 async fn rejected_lines_are_listed_in_order_by_object_and_page() {
-    for TestDatabase { db, .. } in &both().await {
+    for TestDatabase { db, catalog, .. } in &both().await {
         for (object_id, line) in [(2, 1), (1, 9), (1, 2)] {
             let reject = rejected_lines::ActiveModel {
                 object_id: Set(object_id),
@@ -222,7 +228,7 @@ async fn rejected_lines_are_listed_in_order_by_object_and_page() {
             rejected_lines::Entity::insert(reject).exec(db).await.unwrap();
         }
         let list = async |object, after, limit| {
-            let page = read::rejects::list(db, object, after, limit, 1_000).await;
+            let page = catalog.rejects(object, after, limit, 1_000).await;
             let found = page.unwrap().rejects;
             assert!(found.iter().all(|reject| reject.raw == [0xff, 0, b'a']));
             found.iter().map(|reject| (reject.object_id, reject.line)).collect::<Vec<_>>()
@@ -238,7 +244,7 @@ async fn rejected_lines_are_listed_in_order_by_object_and_page() {
 
 #[tokio::test]
 async fn list_of_rejected_lines_ends_after_the_requested_bytes() {
-    for TestDatabase { db, .. } in &both().await {
+    for TestDatabase { db, catalog, .. } in &both().await {
         for line in 1..=5 {
             let reject = rejected_lines::ActiveModel {
                 object_id: Set(1),
@@ -262,7 +268,7 @@ async fn list_of_rejected_lines_ends_after_the_requested_bytes() {
             (each * 9, 3, (3, true)),
             (each * 9, 5, (5, false)),
         ] {
-            let page = read::rejects::list(db, None, None, limit, bytes).await;
+            let page = catalog.rejects(None, None, limit, bytes).await;
             let page = page.unwrap();
             assert_eq!((page.rejects.len(), page.has_more), expected, "{bytes} {limit}");
             let cut = |reject: &Reject| {
@@ -272,18 +278,18 @@ async fn list_of_rejected_lines_ends_after_the_requested_bytes() {
             assert!(page.rejects.iter().all(cut));
         }
         let at = Cursor { object_id: 1, line: 3 };
-        assert!(read::rejects::find(db, at).await.unwrap().unwrap().is_truncated());
-        let raw = read::rejects::raw(db, at).await.unwrap();
+        assert!(catalog.reject(at).await.unwrap().unwrap().is_truncated());
+        let raw = catalog.rejected_bytes(at).await.unwrap();
         assert_eq!(raw, Some(vec![b'x'; 10_000]));
         let nowhere = Cursor { object_id: 1, line: 9 };
-        assert_eq!(read::rejects::find(db, nowhere).await.unwrap(), None);
-        assert_eq!(read::rejects::raw(db, nowhere).await.unwrap(), None);
+        assert_eq!(catalog.reject(nowhere).await.unwrap(), None);
+        assert_eq!(catalog.rejected_bytes(nowhere).await.unwrap(), None);
     }
 }
 
 #[tokio::test]
 async fn records_come_in_parts_of_the_requested_bytes_in_the_order_of_their_ids() {
-    for TestDatabase { db, .. } in &both().await {
+    for TestDatabase { db, catalog, .. } in &both().await {
         for id in 1..=4 {
             store(db, &product(id, "1"), now()).await;
         }
@@ -298,7 +304,7 @@ async fn records_come_in_parts_of_the_requested_bytes_in_the_order_of_their_ids(
             (&[9, 8], 1, &[], 2),
             (&[], 1, &[], 0),
         ] {
-            let part = records::part::<products::Model>(db, ids, bytes).await;
+            let part = catalog.records_part::<products::Model>(ids, bytes).await;
             let part = part.unwrap();
             let found: Vec<i64> = part.found.iter().map(|found| found.record.id).collect();
             assert_eq!((&found[..], part.ids), (expected, answered), "{ids:?}");
@@ -348,7 +354,7 @@ mod cities {
 
 #[tokio::test]
 async fn records_are_found_by_text_ids_whatever_is_in_them() {
-    for TestDatabase { db, .. } in &both().await {
+    for TestDatabase { db, catalog, .. } in &both().await {
         let backend = db.get_database_backend();
         let binary = if backend == DbBackend::Sqlite { "blob" } else { "bytea" };
         let table = format!(
@@ -364,10 +370,10 @@ async fn records_are_found_by_text_ids_whatever_is_in_them() {
             db.execute_raw(insert).await.unwrap();
         }
         let asked = [&ids[..], &["b".to_owned()]].concat();
-        let part = records::part::<cities::Model>(db, &asked, 10_000).await;
+        let part = catalog.records_part::<cities::Model>(&asked, 10_000).await;
         let part = part.unwrap().found.into_iter();
         assert!(part.map(|found| found.record.id).eq(ids.clone()));
-        let found = records::find::<cities::Model>(db, &asked).await.unwrap();
+        let found = catalog.records::<cities::Model>(&asked).await.unwrap();
         let mut found: Vec<_> = found.into_iter().map(|found| found.record.id).collect();
         let mut ids = ids.to_vec();
         ids.sort();
@@ -378,7 +384,7 @@ async fn records_are_found_by_text_ids_whatever_is_in_them() {
 
 #[tokio::test]
 async fn rejected_lines_of_each_object_are_counted_by_reason_and_the_first_is_shown() {
-    for TestDatabase { db, .. } in &both().await {
+    for TestDatabase { db, catalog, .. } in &both().await {
         let lines = [(1, 9, "a"), (1, 7, "b"), (1, 8, "a"), (2, 3, "c"), (3, 1, "a")];
         let rows = lines.map(|(object, line, reason)| rejected_lines::ActiveModel {
             object_id: Set(object),
@@ -390,7 +396,7 @@ async fn rejected_lines_of_each_object_are_counted_by_reason_and_the_first_is_sh
         });
         let insert = rejected_lines::Entity::insert_many(rows);
         insert.exec_without_returning(db).await.unwrap();
-        let found = read::rejects::summaries(db, &[1, 2, 4]).await.unwrap();
+        let found = catalog.reject_summaries(&[1, 2, 4]).await.unwrap();
         assert_eq!(found.len(), 2);
         let expected = RejectSummary {
             reasons: vec![("a".to_owned(), 2), ("b".to_owned(), 1)],
@@ -400,6 +406,6 @@ async fn rejected_lines_of_each_object_are_counted_by_reason_and_the_first_is_sh
         };
         assert_eq!(found[&1], expected);
         assert_eq!(found[&2].reasons, [("c".to_owned(), 1)]);
-        assert!(read::rejects::summaries(db, &[]).await.unwrap().is_empty());
+        assert!(catalog.reject_summaries(&[]).await.unwrap().is_empty());
     }
 }

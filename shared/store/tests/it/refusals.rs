@@ -4,7 +4,7 @@ use std::{fmt::Write, time::Duration};
 
 use jetline_store::{
     entities::objects::State,
-    ledger::{OpenObject, Refusal},
+    objects::{OpenObject, Refusal},
 };
 
 use crate::fixtures::{
@@ -16,8 +16,8 @@ fn roots() -> [String; 1] {
 }
 
 async fn leased(base: &TestDatabase, owner: &str) -> Option<i64> {
-    let leased = base.ledger.lease(owner, &roots(), LEASE_TERM, ONE_OBJECT).await.unwrap();
-    leased.first().map(|object| object.id)
+    let leased = base.ledger.objects.lease(owner, &roots(), LEASE_TERM, ONE_OBJECT).await.unwrap();
+    leased.first().map(|object| object.id.get())
 }
 
 fn refusal(object: i64, delay: Duration) -> [Refusal; 1] {
@@ -31,7 +31,7 @@ async fn refused_object_stays_open_with_its_reason_and_is_not_leased_before_retr
     for base in both().await {
         register(&base.ledger, 2).await;
         assert_eq!(leased(&base, "a").await, Some(1));
-        let noted = base.ledger.record_refusals(&refusal(1, LONG), "a").await;
+        let noted = base.ledger.objects.record_refusals(&refusal(1, LONG), "a").await;
         assert_eq!(noted.unwrap(), 1);
         let object = base.object(1).await;
         assert_eq!((object.state, object.refusals), (State::Registered, 1));
@@ -39,7 +39,7 @@ async fn refused_object_stays_open_with_its_reason_and_is_not_leased_before_retr
         assert_eq!(error.as_deref(), Some("the token has expired"));
         assert_eq!(leased(&base, "b").await, Some(2));
         assert_eq!(leased(&base, "c").await, None);
-        assert_eq!(base.ledger.retry_refused(&roots()).await.unwrap(), 1);
+        assert_eq!(base.ledger.objects.retry_refused(&roots()).await.unwrap(), 1);
         assert_eq!(leased(&base, "c").await, Some(1));
     }
 }
@@ -50,9 +50,9 @@ async fn refused_object_is_leased_after_retry_at_and_a_finished_read_clears_the_
         register(&base.ledger, 1).await;
         assert_eq!(leased(&base, "a").await, Some(1));
         let refusal = refusal(1, Duration::ZERO);
-        base.ledger.record_refusals(&refusal, "a").await.unwrap();
+        base.ledger.objects.record_refusals(&refusal, "a").await.unwrap();
         assert_eq!(leased(&base, "a").await, Some(1));
-        let finished = base.ledger.finish(&[(id(1), complete(0))], "a").await;
+        let finished = base.ledger.objects.finish(&[(id(1), complete(0))], "a").await;
         assert_eq!(finished.unwrap(), 1);
         let object = base.object(1).await;
         let left = (object.refusal, object.refusals, object.retry_at, object.error);
@@ -65,7 +65,7 @@ async fn refusal_of_an_object_of_another_owner_is_ignored() {
     for base in both().await {
         register(&base.ledger, 1).await;
         assert_eq!(leased(&base, "a").await, Some(1));
-        let noted = base.ledger.record_refusals(&refusal(1, LONG), "b").await;
+        let noted = base.ledger.objects.record_refusals(&refusal(1, LONG), "b").await;
         assert_eq!(noted.unwrap(), 0);
         assert_eq!(base.object(1).await.state, State::Reading);
     }
@@ -75,17 +75,17 @@ async fn refusal_of_an_object_of_another_owner_is_ignored() {
 async fn open_objects_are_listed_where_the_first_was_refused() {
     for base in both().await {
         register(&base.ledger, 2).await;
-        let unended = base.ledger.open_objects_if_blocked(&roots()).await;
+        let unended = base.ledger.objects.open_objects_if_blocked(&roots()).await;
         assert_eq!(unended.unwrap(), []);
         assert_eq!(leased(&base, "a").await, Some(1));
-        let noted = base.ledger.record_refusals(&refusal(1, LONG), "a").await;
+        let noted = base.ledger.objects.record_refusals(&refusal(1, LONG), "a").await;
         noted.unwrap();
         let expected = [true, false].into_iter().zip(1..).map(|(refused, object)| OpenObject {
             object: id(object),
             refused,
             dead: false,
         });
-        let unended = base.ledger.open_objects_if_blocked(&roots()).await;
+        let unended = base.ledger.objects.open_objects_if_blocked(&roots()).await;
         assert!(unended.unwrap().into_iter().eq(expected));
     }
 }
@@ -96,12 +96,12 @@ async fn open_objects_are_listed_after_an_unread_object_of_another_source() {
         register(&base.ledger, 2).await;
         base.run("UPDATE objects SET root = 'another' WHERE id = 1").await;
         let unended = async || {
-            let unended = base.ledger.open_objects_if_blocked(&roots()).await.unwrap();
+            let unended = base.ledger.objects.open_objects_if_blocked(&roots()).await.unwrap();
             unended.iter().map(|one| one.object).collect::<Vec<_>>()
         };
         assert_eq!(unended().await, [id(2)]);
         let roots = ["another".to_owned()];
-        let leased = base.ledger.lease("b", &roots, LEASE_TERM, ONE_OBJECT).await.unwrap();
+        let leased = base.ledger.objects.lease("b", &roots, LEASE_TERM, ONE_OBJECT).await.unwrap();
         assert_eq!(leased.len(), 1);
         assert_eq!(unended().await, []);
         base.run("UPDATE objects SET lease_until = 1 WHERE id = 1").await;
@@ -112,20 +112,20 @@ async fn open_objects_are_listed_after_an_unread_object_of_another_source() {
 #[tokio::test]
 async fn key_that_the_database_cannot_store_is_refused_alone() {
     for base in both().await {
-        let is_postgres = base.ledger.system() == "postgresql";
+        let is_postgres = base.ledger.chunks.system() == "postgresql";
         let mut nul = listed("1", 1);
-        nul.key = "nul\0.jsonl".to_owned();
-        assert_eq!(base.ledger.refuses(&nul).is_some(), is_postgres);
-        assert_eq!(base.ledger.refuses(&listed("1", 1)), None);
+        nul.version.key = "nul\0.jsonl".to_owned();
+        assert_eq!(base.ledger.objects.refuses(&nul).is_some(), is_postgres);
+        assert_eq!(base.ledger.objects.refuses(&listed("1", 1)), None);
         // An accepted key can be registered: random, as PostgreSQL compresses texts.
         let mut long = listed("2", 2);
         let mut number = 7_u64;
-        while base.ledger.refuses(&long).is_none() && long.key.len() < 5_000 {
+        while base.ledger.objects.refuses(&long).is_none() && long.version.key.len() < 5_000 {
             number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            write!(long.key, "{:x}", number >> 60).unwrap();
+            write!(long.version.key, "{:x}", number >> 60).unwrap();
         }
-        assert_eq!(base.ledger.refuses(&long).is_some(), is_postgres);
-        long.key.truncate(long.key.len() - 1);
-        assert_eq!(base.ledger.register(&[long]).await.unwrap(), 1);
+        assert_eq!(base.ledger.objects.refuses(&long).is_some(), is_postgres);
+        long.version.key.truncate(long.version.key.len() - 1);
+        assert_eq!(base.ledger.objects.register(&[long]).await.unwrap(), 1);
     }
 }

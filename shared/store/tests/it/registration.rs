@@ -1,7 +1,7 @@
 //! Registration: object versions get their numbers once, in the order of the list.
 
 use chrono::TimeDelta;
-use jetline_store::{entities::objects, ledger::NewObject};
+use jetline_store::entities::objects;
 use sea_orm::{EntityTrait, QueryOrder};
 
 use crate::fixtures::{TestDatabase, both, listed, watermark};
@@ -21,7 +21,7 @@ async fn numbers_follow_the_order_of_the_list() {
     for base in both().await {
         assert_eq!(watermark(&base.ledger).await, 1);
         let objects = [listed("b", 1), listed("a", 2), listed("c", 3)];
-        assert_eq!(base.ledger.register(&objects).await.unwrap(), 3);
+        assert_eq!(base.ledger.objects.register(&objects).await.unwrap(), 3);
         assert_eq!(keys(&base).await, numbered(&["b", "a", "c"]));
         let first = base.object(1).await;
         assert_eq!(first.state, objects::State::Registered);
@@ -36,12 +36,12 @@ async fn numbers_follow_the_order_of_the_list() {
 async fn known_versions_are_skipped_and_new_ones_get_the_next_numbers() {
     for base in both().await {
         let first = [listed("a", 1), listed("b", 2)];
-        base.ledger.register(&first).await.unwrap();
-        assert_eq!(base.ledger.register(&first).await.unwrap(), 0);
+        base.ledger.objects.register(&first).await.unwrap();
+        assert_eq!(base.ledger.objects.register(&first).await.unwrap(), 0);
         let then = [listed("0", 0), listed("a", 1), listed("b", 2), listed("c", 3)];
-        assert_eq!(base.ledger.register(&then).await.unwrap(), 2);
+        assert_eq!(base.ledger.objects.register(&then).await.unwrap(), 2);
         assert_eq!(keys(&base).await, numbered(&["a", "b", "0", "c"]));
-        assert_eq!(base.ledger.register(&[]).await.unwrap(), 0);
+        assert_eq!(base.ledger.objects.register(&[]).await.unwrap(), 0);
     }
 }
 
@@ -50,16 +50,18 @@ async fn another_content_time_root_or_size_is_another_version() {
     for base in both().await {
         let version = listed("a", 1);
         let mut later = version.clone();
-        later.last_modified += TimeDelta::microseconds(1);
-        let changed = NewObject { etag: "f".to_owned(), ..version.clone() };
-        let elsewhere = NewObject { root: "s3://other".to_owned(), ..version.clone() };
-        let longer = NewObject { size: 1_001, ..version.clone() };
+        later.version.last_modified += TimeDelta::microseconds(1);
+        let [mut changed, mut elsewhere, mut longer] =
+            [version.clone(), version.clone(), version.clone()];
+        changed.version.etag = "f".to_owned();
+        elsewhere.version.root = "s3://other".to_owned();
+        longer.version.size = 1_001;
         // Databases store microseconds.
         let mut same = version.clone();
-        same.last_modified += TimeDelta::nanoseconds(1);
+        same.version.last_modified += TimeDelta::nanoseconds(1);
         let all = [version, later, changed, elsewhere, longer, same];
-        assert_eq!(base.ledger.register(&all).await.unwrap(), 5);
-        assert_eq!(base.ledger.register(&all).await.unwrap(), 0);
+        assert_eq!(base.ledger.objects.register(&all).await.unwrap(), 5);
+        assert_eq!(base.ledger.objects.register(&all).await.unwrap(), 0);
     }
 }
 
@@ -67,7 +69,7 @@ async fn another_content_time_root_or_size_is_another_version() {
 async fn object_that_is_listed_twice_is_registered_once() {
     for base in both().await {
         let twice = [listed("a", 1), listed("a", 1)];
-        assert_eq!(base.ledger.register(&twice).await.unwrap(), 1);
+        assert_eq!(base.ledger.objects.register(&twice).await.unwrap(), 1);
     }
 }
 
@@ -75,9 +77,9 @@ async fn object_that_is_listed_twice_is_registered_once() {
 async fn thousands_of_objects_are_registered_at_once() {
     for base in both().await {
         let objects: Vec<_> = (0..2_300).map(|n| listed(&format!("{n:05}"), n / 2)).collect();
-        assert_eq!(base.ledger.register(&objects[..1_100]).await.unwrap(), 1_100);
-        assert_eq!(base.ledger.register(&objects).await.unwrap(), 1_200);
-        let expected = (1..).zip(objects.iter().map(|one| one.key.clone()));
+        assert_eq!(base.ledger.objects.register(&objects[..1_100]).await.unwrap(), 1_100);
+        assert_eq!(base.ledger.objects.register(&objects).await.unwrap(), 1_200);
+        let expected = (1..).zip(objects.iter().map(|one| one.version.key.clone()));
         assert_eq!(keys(&base).await, expected.collect::<Vec<_>>());
     }
 }
@@ -88,7 +90,7 @@ async fn concurrent_fetchers_register_each_object_once() {
         let objects: Vec<_> = (0..600).map(|n| listed(&format!("{n:05}"), n)).collect();
         let registrars = [0..400, 200..600, 100..500, 0..600].map(|part| {
             let (ledger, objects) = (base.ledger.clone(), objects[part].to_vec());
-            tokio::spawn(async move { ledger.register(&objects).await.unwrap() })
+            tokio::spawn(async move { ledger.objects.register(&objects).await.unwrap() })
         });
         let mut new = 0;
         for registrar in registrars {

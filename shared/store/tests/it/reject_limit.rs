@@ -1,8 +1,9 @@
 //! Objects over the reject limit fail early.
 
-use jetline_records::{Mode, Reason, Rejection};
+use jetline_core::Mode;
+use jetline_records::{Reason, Rejection};
 use jetline_store::{
-    ChunkRows, CommitOutcome, RejectedLine, entities::objects::State, ledger::Ended,
+    ChunkRows, CommitOutcome, RejectedLine, entities::objects::State, objects::Ended,
 };
 
 use crate::fixtures::{
@@ -29,7 +30,7 @@ fn rejected(object: i64, lines_before: u32) -> ChunkRows {
 }
 
 async fn settle(base: &TestDatabase, limit: u64) -> Vec<Ended> {
-    let ended = base.ledger.settle(epoch_id(9), Some(limit)).await;
+    let ended = base.ledger.objects.settle(epoch_id(9), Some(limit)).await;
     ended.unwrap()
 }
 
@@ -46,9 +47,9 @@ async fn object_over_the_limit_fails_while_it_is_read_and_ends_the_epoch() {
         base.counts(&epoch, chunk(1, 5, &[(5, "kept")])).await;
         assert_eq!(settle(&base, 3).await, []);
         assert_eq!(settle(&base, 2).await, [failed(1)]);
-        let kept = base.ledger.renew(&[id(1)], "me", LEASE_TERM).await;
+        let kept = base.ledger.objects.renew(&[id(1)], "me", LEASE_TERM).await;
         assert_eq!(kept.unwrap(), []);
-        let finished = base.ledger.finish(&[(id(1), complete(9))], "me").await;
+        let finished = base.ledger.objects.finish(&[(id(1), complete(9))], "me").await;
         assert_eq!(finished.unwrap(), 0);
         let status = base.status(1).await;
         assert_eq!((status.state, status.error.as_deref()), (State::Failed, Some(REASON)));
@@ -90,7 +91,7 @@ async fn complete_object_over_the_limit_fails_at_once() {
         read(&base.ledger, &complete(3)).await;
         assert_eq!(settle(&base, 2).await, [failed(2)]);
         // Every claim of it was committed: the epoch does not end.
-        assert_eq!(base.ledger.epoch().await.unwrap().unwrap().epoch, epoch);
+        assert_eq!(base.ledger.epochs.current().await.unwrap().unwrap().epoch, epoch);
         assert_eq!(base.object(2).await.error.as_deref(), Some(REASON));
     }
 }

@@ -1,7 +1,8 @@
 //! Redelivered, late and stale chunks.
 
-use jetline_records::Mode;
-use jetline_store::{CommitOutcome, Counts};
+use jetline_core::Counts;
+use jetline_core::Mode;
+use jetline_store::CommitOutcome;
 
 use crate::commits::rejected;
 use crate::fixtures::{
@@ -44,7 +45,7 @@ async fn chunk_is_not_committed_before_any_epoch_or_on_another_server() {
         let (base, epoch) = base.with_objects(1).await;
         let chunk = chunk(1, 0, &[(1, "a")]);
         base.run("UPDATE epoch SET server_started_at = '2001-01-01'").await;
-        assert!(!base.ledger.epoch().await.unwrap().unwrap().same_server);
+        assert!(!base.ledger.epochs.current().await.unwrap().unwrap().same_server);
         let outcome = base.commit(&epoch, std::slice::from_ref(&chunk)).await;
         assert_eq!(outcome, CommitOutcome::EpochEnded);
         // A process that starts on another server begins a new epoch.
@@ -61,8 +62,8 @@ async fn chunks_of_no_open_object_are_stale_and_nothing_is_committed() {
     for base in both().await {
         let (base, _) = base.with_objects(2).await;
         read(&base.ledger, &unreadable()).await;
-        assert!(base.ledger.fail(id(1), epoch_id(1)).await.unwrap());
-        let epoch = base.ledger.epoch().await.unwrap().unwrap().epoch;
+        assert!(base.ledger.objects.fail(id(1), epoch_id(1)).await.unwrap());
+        let epoch = base.ledger.epochs.current().await.unwrap().unwrap().epoch;
         let failed = chunk(1, 0, &[(1, "a")]);
         let unknown = chunk(9, 0, &[(2, "b")]);
         let mut restored = chunk(2, 0, &[(3, "c")]);
@@ -86,12 +87,12 @@ async fn late_chunk_of_a_done_object_is_committed_already_even_after_folding() {
         base.counts(&epoch, second.clone()).await;
         read(&base.ledger, &complete(1)).await;
         read(&base.ledger, &complete(1)).await;
-        base.ledger.settle(epoch_id(9), None).await.unwrap();
+        base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
         // Done, but not folded: the first object is not done.
         assert_eq!(base.chunks().await.len(), 1);
         assert_eq!(base.commit(&epoch, std::slice::from_ref(&second)).await, already_committed());
         base.counts(&epoch, first.clone()).await;
-        base.ledger.settle(epoch_id(9), None).await.unwrap();
+        base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
         assert_eq!(base.chunks().await, []);
         let both = base.commit(&epoch, &[first, second]).await;
         assert_eq!(both, CommitOutcome::Committed(vec![ALREADY_COMMITTED, ALREADY_COMMITTED]));
@@ -107,7 +108,7 @@ async fn late_chunk_of_an_object_that_is_damaged_after_it_is_committed_already()
         let chunk = chunk(1, 0, &[(1, "a")]);
         base.counts(&epoch, chunk.clone()).await;
         read(&base.ledger, &damaged(1)).await;
-        base.ledger.settle(epoch_id(9), None).await.unwrap();
+        base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
         assert_eq!(base.chunks().await, []);
         assert_eq!(base.commit(&epoch, &[chunk]).await, already_committed());
     }

@@ -2,11 +2,12 @@
 
 use std::{collections::HashSet, num::NonZeroU32};
 
-use jetline_records::{Mode, Reason, Rejection};
+use jetline_core::Mode;
+use jetline_records::{Reason, Rejection};
 use jetline_store::{
     CommitOutcome, RejectedLine,
     entities::objects::State,
-    ledger::{Replay, ReplayOutcome, Stored},
+    objects::{Replay, ReplayOutcome, Stored},
 };
 
 use crate::fixtures::{
@@ -46,7 +47,7 @@ fn opened(outcome: &ReplayOutcome) -> Vec<i64> {
 }
 
 /// Three objects of a line each, all done and folded; the second one also has a rejected line.
-async fn three_done(base: TestDatabase) -> (TestDatabase, jetline_records::Epoch) {
+async fn three_done(base: TestDatabase) -> (TestDatabase, jetline_core::Epoch) {
     let (base, epoch) = base.with_objects(3).await;
     for object in 1..=3 {
         let mut chunk = chunk(object, 0, &[(object, "a")]);
@@ -64,7 +65,7 @@ async fn three_done(base: TestDatabase) -> (TestDatabase, jetline_records::Epoch
         base.counts(&epoch, chunk).await;
         read(&base.ledger, &complete(lines.into())).await;
     }
-    base.ledger.settle(epoch_id(9), None).await.unwrap();
+    base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
     assert_eq!((watermark(&base.ledger).await, base.chunks().await), (4, vec![]));
     (base, epoch)
 }
@@ -74,9 +75,9 @@ async fn object_and_all_after_it_are_reset_to_their_registration() {
     for base in both().await {
         let (base, _) = three_done(base).await;
         let stored = stored(3, &[]);
-        let plan = base.ledger.replay_plan(&replay(2, &stored)).await.unwrap();
+        let plan = base.ledger.objects.replay_plan(&replay(2, &stored)).await.unwrap();
         assert_eq!((opened(&plan), watermark(&base.ledger).await), (vec![2, 3], 4));
-        let outcome = base.ledger.replay(&replay(2, &stored)).await.unwrap();
+        let outcome = base.ledger.objects.replay(&replay(2, &stored)).await.unwrap();
         assert_eq!(outcome, plan);
         assert_eq!(watermark(&base.ledger).await, 2);
         assert_eq!(base.object(1).await.state, State::Done);
@@ -91,7 +92,7 @@ async fn object_and_all_after_it_are_reset_to_their_registration() {
             let limits = (object.chunk_bytes, object.chunk_lines, object.max_line_bytes);
             assert_eq!(limits, (200, Some(1), 70));
         }
-        assert_eq!(base.ledger.oldest_rejected(None).await.unwrap(), None);
+        assert_eq!(base.ledger.objects.oldest_rejected(None).await.unwrap(), None);
         // The rows are kept until they are committed again.
         assert!(base.product(3).await.is_some());
     }
@@ -102,7 +103,7 @@ async fn epoch_before_a_replay_can_neither_be_committed_under_nor_joined() {
     for base in both().await {
         let (base, epoch) = three_done(base).await;
         let stored = stored(3, &[]);
-        base.ledger.replay(&replay(2, &stored)).await.unwrap();
+        base.ledger.objects.replay(&replay(2, &stored)).await.unwrap();
         let late = [chunk(3, 0, &[(3, "b")])];
         assert_eq!(base.commit(&epoch, &late).await, CommitOutcome::EpochEnded);
         let next = begin(&base.ledger, Mode::Shared, None, 2).await;
@@ -121,7 +122,7 @@ async fn process_in_order_continues_after_a_replay() {
     for base in both().await {
         register(&base.ledger, 2).await;
         let first = begin(&base.ledger, Mode::InOrder, None, 1).await;
-        base.ledger.replay(&replay(1, &stored(2, &[]))).await.unwrap();
+        base.ledger.objects.replay(&replay(1, &stored(2, &[]))).await.unwrap();
         let late = [chunk(1, 0, &[(1, "a")])];
         assert_eq!(base.commit(&first, &late).await, CommitOutcome::EpochEnded);
         let second = begin(&base.ledger, Mode::InOrder, Some(first.id), 2).await;
@@ -134,15 +135,15 @@ async fn reader_of_a_replayed_object_loses_its_lease() {
     for base in both().await {
         register(&base.ledger, 1).await;
         lease(&base.ledger, "me").await.unwrap();
-        base.ledger.replay(&replay(1, &stored(1, &[]))).await.unwrap();
-        let kept = base.ledger.renew(&[id(1)], "me", LEASE_TERM).await;
+        base.ledger.objects.replay(&replay(1, &stored(1, &[]))).await.unwrap();
+        let kept = base.ledger.objects.renew(&[id(1)], "me", LEASE_TERM).await;
         assert_eq!(kept.unwrap(), []);
-        let finished = base.ledger.finish(&[(id(1), complete(3))], "me").await;
+        let finished = base.ledger.objects.finish(&[(id(1), complete(3))], "me").await;
         assert_eq!(finished.unwrap(), 0);
         let object = base.object(1).await;
         assert_eq!((object.state, object.total_bytes), (State::Registered, None));
         let other = lease(&base.ledger, "other").await.unwrap();
-        assert_eq!((other.readings, other.incarnation.as_str()), (2, "again"));
+        assert_eq!((other.attempts, other.incarnation.as_str()), (2, "again"));
     }
 }
 
@@ -152,22 +153,22 @@ async fn missing_object_prevents_the_replay_unless_nothing_of_it_was_committed()
         let (base, _) = three_done(base).await;
         register(&base.ledger, 4).await;
         read(&base.ledger, &complete(0)).await;
-        base.ledger.settle(epoch_id(9), None).await.unwrap();
+        base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
         let before = base.object(2).await;
-        let outcome = base.ledger.replay(&replay(2, &stored(4, &[3, 4]))).await;
+        let outcome = base.ledger.objects.replay(&replay(2, &stored(4, &[3, 4]))).await;
         let ReplayOutcome::Missing(missing) = outcome.unwrap() else {
             panic!("it was not refused");
         };
         assert_eq!((missing.len(), missing[0].uri.as_str()), (1, "s3://bucket/3"));
         assert_eq!(base.object(2).await, before);
-        assert!(base.ledger.epoch().await.unwrap().unwrap().same_server);
+        assert!(base.ledger.epochs.current().await.unwrap().unwrap().same_server);
 
-        let outcome = base.ledger.replay(&replay(2, &stored(4, &[1, 4]))).await;
+        let outcome = base.ledger.objects.replay(&replay(2, &stored(4, &[1, 4]))).await;
         assert_eq!(opened(&outcome.unwrap()), [2, 3]);
         assert_eq!(base.object(4).await.state, State::Done);
-        let outcome = base.ledger.replay(&replay(4, &stored(4, &[4]))).await;
+        let outcome = base.ledger.objects.replay(&replay(4, &stored(4, &[4]))).await;
         assert!(matches!(outcome.unwrap(), ReplayOutcome::Missing(_)));
-        let outcome = base.ledger.replay(&replay(5, &stored(4, &[]))).await;
+        let outcome = base.ledger.objects.replay(&replay(5, &stored(4, &[]))).await;
         assert_eq!(outcome.unwrap(), ReplayOutcome::Unknown);
     }
 }
@@ -176,7 +177,7 @@ async fn missing_object_prevents_the_replay_unless_nothing_of_it_was_committed()
 async fn oldest_object_with_rejected_lines_is_found_by_reason() {
     for base in both().await {
         let (base, _) = three_done(base).await;
-        let oldest = async |reason| base.ledger.oldest_rejected(reason).await.unwrap();
+        let oldest = async |reason| base.ledger.objects.oldest_rejected(reason).await.unwrap();
         assert_eq!(oldest(None).await, Some(id(2)));
         assert_eq!(oldest(Some(Reason::InvalidJson)).await, Some(id(2)));
         assert_eq!(oldest(Some(Reason::LineTooLong)).await, None);
@@ -190,7 +191,7 @@ async fn replayed_object_is_not_dismissed_any_more() {
         base.run("UPDATE objects SET state = 'failed', error = 'e', dismissed = TRUE WHERE id = 3")
             .await;
         let stored = stored(3, &[]);
-        base.ledger.replay(&replay(2, &stored)).await.unwrap();
+        base.ledger.objects.replay(&replay(2, &stored)).await.unwrap();
         let object = base.object(3).await;
         assert_eq!(
             (object.state, object.dismissed, object.error),
@@ -208,7 +209,7 @@ async fn rewriting_replay_writes_rows_with_the_same_fingerprint() {
             base.run("UPDATE products SET title = 'not ours'").await;
             let stored = stored(3, &[]);
             let replay = Replay { rewrite, ..replay(2, &stored) };
-            base.ledger.replay(&replay).await.unwrap();
+            base.ledger.objects.replay(&replay).await.unwrap();
             let epoch = begin(&base.ledger, Mode::Shared, None, 2).await;
             for object in [2, 3] {
                 // A row of the replayed line itself, and one of an object that is not replayed.

@@ -1,7 +1,7 @@
 //! Objects wait for the lines that superseded theirs.
 
-use jetline_records::{EpochId, ObjectId};
-use jetline_store::{ChunkRows, SupersededBy, entities::objects::State, ledger::Ended};
+use jetline_core::{EpochId, ObjectId};
+use jetline_store::{ChunkRows, SupersededBy, entities::objects::State, objects::Ended};
 
 use crate::fixtures::{
     ROOT, TestDatabase, both, chunk, complete, entry, epoch_id, id, lease, read, unreadable,
@@ -9,12 +9,12 @@ use crate::fixtures::{
 };
 
 async fn settle(base: &TestDatabase) -> Vec<ObjectId> {
-    let ended: Vec<Ended> = base.ledger.settle(epoch_id(9), None).await.unwrap();
+    let ended: Vec<Ended> = base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
     ended.into_iter().map(|one| one.object).collect()
 }
 
 async fn epoch_in_force(base: &TestDatabase) -> EpochId {
-    base.ledger.epoch().await.unwrap().unwrap().epoch.id
+    base.ledger.epochs.current().await.unwrap().unwrap().epoch.id
 }
 
 /// A chunk with one line that lines of object 2 superseded.
@@ -50,12 +50,12 @@ async fn dead_superseding_chunk_ends_the_epoch() {
         base.counts(&epoch, superseded(1, 1, 1)).await;
         read(&base.ledger, &complete(1)).await;
         for _ in 0..2 {
-            base.ledger.suspect(&entry(2, 0, 1), 1).await.unwrap();
+            base.ledger.chunks.suspect(&entry(2, 0, 1), 1).await.unwrap();
         }
         assert_eq!(settle(&base).await, []);
         assert_eq!(epoch_in_force(&base).await, epoch_id(9));
         // The line is claimed again, and nothing supersedes it.
-        let next = base.ledger.epoch().await.unwrap().unwrap().epoch;
+        let next = base.ledger.epochs.current().await.unwrap().unwrap().epoch;
         assert_eq!(next.base, id(1));
         base.counts(&next, chunk(1, 0, &[(1, "a")])).await;
         assert_eq!(settle(&base).await, [id(1)]);
@@ -73,7 +73,7 @@ async fn unreadable_superseding_object_ends_the_epoch() {
         assert_eq!(epoch_in_force(&base).await, epoch_id(9));
         assert_ne!(epoch.id, epoch_id(9));
         // Nor does it end before the one below it: the new epoch's base would be above what has to be claimed again.
-        assert!(!base.ledger.fail(id(2), epoch_id(10)).await.unwrap());
+        assert!(!base.ledger.objects.fail(id(2), epoch_id(10)).await.unwrap());
         assert_eq!(base.object(2).await.state, State::Loading);
     }
 }
@@ -84,10 +84,10 @@ async fn chunk_that_was_dead_before_the_epoch_began_does_not_end_it() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         for _ in 0..2 {
-            base.ledger.suspect(&entry(2, 1, 1), 1).await.unwrap();
+            base.ledger.chunks.suspect(&entry(2, 1, 1), 1).await.unwrap();
         }
-        base.ledger.end_epoch(epoch.id, epoch_id(2)).await.unwrap();
-        let next = base.ledger.epoch().await.unwrap().unwrap().epoch;
+        base.ledger.epochs.end(epoch.id, epoch_id(2)).await.unwrap();
+        let next = base.ledger.epochs.current().await.unwrap().unwrap().epoch;
         base.counts(&next, chunk(2, 0, &[(1, "a")])).await;
         base.counts(&next, chunk(2, 2, &[(2, "b")])).await;
         base.counts(&next, superseded(1, 1, 3)).await;
@@ -105,11 +105,11 @@ async fn lines_that_a_dead_chunk_of_their_own_object_superseded_are_claimed_agai
         first.superseded_by[0].object = id(1);
         base.counts(&epoch, first).await;
         for _ in 0..2 {
-            base.ledger.suspect(&entry(1, 1, 1), 1).await.unwrap();
+            base.ledger.chunks.suspect(&entry(1, 1, 1), 1).await.unwrap();
         }
         read(&base.ledger, &complete(2)).await;
         assert_eq!(settle(&base).await, []);
-        let next = base.ledger.epoch().await.unwrap().unwrap().epoch;
+        let next = base.ledger.epochs.current().await.unwrap().unwrap().epoch;
         assert_ne!(next.id, epoch.id);
         assert_eq!(next.base, id(1));
         base.counts(&next, chunk(1, 0, &[(1, "a")])).await;
@@ -139,14 +139,14 @@ async fn unread_objects_that_others_wait_for_are_listed() {
         read(&base.ledger, &complete(1)).await;
         let unread = async |root: &str| {
             let roots = [root.to_owned()];
-            let unread = base.ledger.unread_blockers(&[id(1)], &roots).await;
+            let unread = base.ledger.objects.unread_blockers(&[id(1)], &roots).await;
             unread.unwrap()
         };
         assert_eq!(unread("another").await, [id(2)]);
         assert_eq!(unread(ROOT).await, []);
         assert!(lease(&base.ledger, "me").await.is_some());
         assert_eq!(unread("another").await, []);
-        base.ledger.forget_claims(epoch_id(3)).await.unwrap();
+        base.ledger.objects.forget_claims(epoch_id(3)).await.unwrap();
         assert_eq!(epoch_in_force(&base).await, epoch_id(3));
     }
 }
@@ -158,9 +158,9 @@ async fn unreadable_object_waits_for_lines_that_superseded_its_own() {
         let (base, epoch) = base.with_objects(2).await;
         base.counts(&epoch, superseded(1, 1, 1)).await;
         read(&base.ledger, &unreadable()).await;
-        assert!(!base.ledger.fail(id(1), epoch_id(9)).await.unwrap());
+        assert!(!base.ledger.objects.fail(id(1), epoch_id(9)).await.unwrap());
         base.counts(&epoch, chunk(2, 0, &[(1, "a")])).await;
-        assert!(base.ledger.fail(id(1), epoch_id(9)).await.unwrap());
+        assert!(base.ledger.objects.fail(id(1), epoch_id(9)).await.unwrap());
     }
 }
 
@@ -169,15 +169,15 @@ async fn refusal_ends_the_epoch_once_and_the_dataset_is_claimed_again_after_a_re
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
         assert!(epoch.claims("products"));
-        assert!(base.ledger.write_through("products", epoch_id(2)).await.unwrap());
-        let next = base.ledger.epoch().await.unwrap().unwrap().epoch;
+        assert!(base.ledger.epochs.write_through("products", epoch_id(2)).await.unwrap());
+        let next = base.ledger.epochs.current().await.unwrap().unwrap().epoch;
         assert_eq!((next.id, next.claims("products")), (epoch_id(2), false));
         assert!(next.claims("notes"));
-        assert!(!base.ledger.write_through("products", epoch_id(3)).await.unwrap());
+        assert!(!base.ledger.epochs.write_through("products", epoch_id(3)).await.unwrap());
         assert_eq!(epoch_in_force(&base).await, epoch_id(2));
         // A loss of the dedup store changes nothing about it.
-        base.ledger.end_epoch(epoch_id(2), epoch_id(4)).await.unwrap();
-        let next = base.ledger.epoch().await.unwrap().unwrap().epoch;
+        base.ledger.epochs.end(epoch_id(2), epoch_id(4)).await.unwrap();
+        let next = base.ledger.epochs.current().await.unwrap().unwrap().epoch;
         assert_eq!((next.id, next.claims("products")), (epoch_id(4), false));
     }
 }

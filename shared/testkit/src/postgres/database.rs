@@ -16,13 +16,13 @@ use crate::process::server;
 static TEMPLATES: Mutex<BTreeMap<String, String>> = Mutex::const_new(BTreeMap::new());
 
 /// A new database with all migrations, dropped with this.
-pub struct Database {
+pub struct TemporaryDatabase {
     server: String,
     name: String,
     drop_it: bool,
 }
 
-impl Database {
+impl TemporaryDatabase {
     /// Creates one on the server of `JETLINE_TEST_POSTGRES`. The hint becomes part of its name.
     pub async fn create(name_hint: &str) -> Self {
         Self::create_at(&server("JETLINE_TEST_POSTGRES"), name_hint).await
@@ -81,7 +81,7 @@ impl Database {
     }
 }
 
-impl Drop for Database {
+impl Drop for TemporaryDatabase {
     /// Drops the database: hundreds of them would fill the disk. An error is ignored: the server may have stopped.
     fn drop(&mut self) {
         if !self.drop_it {

@@ -1,6 +1,6 @@
 //! Databases and private servers.
 
-use jetline_testkit::postgres::{Database, PostgresServer};
+use jetline_testkit::postgres::{PostgresServer, TemporaryDatabase};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 
 async fn count(database: &DatabaseConnection, of: &str) -> i64 {
@@ -15,8 +15,8 @@ async fn count(database: &DatabaseConnection, of: &str) -> i64 {
 
 #[tokio::test]
 async fn every_database_is_migrated_and_separate() {
-    let one = Database::create("one").await;
-    let other = Database::create("one").await;
+    let one = TemporaryDatabase::create("one").await;
+    let other = TemporaryDatabase::create("one").await;
     let connection = one.connect().await;
     let insert = "INSERT INTO epoch VALUES (1, 'id', 1, 1, 'shared', '', now())";
     connection.execute_unprepared(insert).await.unwrap();
@@ -27,14 +27,14 @@ async fn every_database_is_migrated_and_separate() {
 
 #[tokio::test]
 async fn dropped_database_is_removed_although_it_is_in_use() {
-    let database = Database::create("dropped").await;
+    let database = TemporaryDatabase::create("dropped").await;
     let connection = database.connect().await;
-    let observer = Database::create("observer").await.connect().await;
+    let observer = TemporaryDatabase::create("observer").await.connect().await;
     let name = database.url().rsplit('/').next().unwrap().to_owned();
     let named = format!("pg_database WHERE datname = '{name}'");
     drop(database);
     drop(connection);
-    let other = Database::create("observer").await;
+    let other = TemporaryDatabase::create("observer").await;
     assert_eq!(count(&other.connect().await, &named).await, 0);
     drop(observer);
 }
@@ -42,7 +42,7 @@ async fn dropped_database_is_removed_although_it_is_in_use() {
 #[tokio::test]
 async fn private_server_keeps_what_was_committed_over_crash_and_restart() {
     let mut server = PostgresServer::start().unwrap();
-    let database = Database::create_on(&server).await;
+    let database = TemporaryDatabase::create_on(&server).await;
     let connection = database.connect().await;
     connection
         .execute_unprepared("CREATE TABLE kept AS SELECT generate_series(1, 1000)")
@@ -62,7 +62,7 @@ async fn private_server_keeps_what_was_committed_over_crash_and_restart() {
 #[tokio::test]
 async fn stopped_server_refuses_until_it_is_started_again() {
     let mut server = PostgresServer::start_with(&[("fsync", "off")]).unwrap();
-    let database = Database::create_on(&server).await;
+    let database = TemporaryDatabase::create_on(&server).await;
     server.stop().unwrap();
     assert_eq!(server.pid(), None);
     assert!(std::net::TcpStream::connect(("127.0.0.1", server.port())).is_err());

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use futures::future::{join_all, try_join};
 use jetline_testkit::postgres::{
-    Database,
+    TemporaryDatabase,
     statements::{Action, StatementHook, StatementProxy},
 };
 use sea_orm::{
@@ -86,12 +86,12 @@ struct Scene {
     direct: DatabaseConnection,
     through: DatabaseConnection,
     proxy: StatementProxy,
-    _database: Database,
+    _database: TemporaryDatabase,
 }
 
 impl Scene {
     async fn with_hook(watch: Arc<dyn StatementHook>) -> Self {
-        let database = Database::create("statements").await;
+        let database = TemporaryDatabase::create("statements").await;
         let direct = database.connect().await;
         let table = "CREATE TABLE kept (n bigint)";
         direct.execute_unprepared(table).await.unwrap();

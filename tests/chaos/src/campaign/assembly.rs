@@ -9,7 +9,7 @@ use jetline_oracle::MAX_LINE;
 use jetline_queue::{JetStream, JetStreamConfig, Queue};
 use jetline_runtime::{Shutdown, StartupSettings};
 use jetline_source::{OwnDatabase, S3Access, S3Config};
-use jetline_store::{Ledger, connect};
+use jetline_store::{Database, Ledger};
 use jetline_testkit::postgres::statements::StatementProxy;
 use jetline_writer::WriterSettings;
 
@@ -66,9 +66,9 @@ pub(crate) async fn fetch(
     let sources = Sources::open(&settings, &s3, &startup, &OwnDatabase::default()).await?;
     let sources = sources.map(|inner| Arc::new(FaultySource { inner, breaker: breaker.clone() }));
     let queue = queue(site, Role::Fetcher, breaker.clone()).await?;
-    let (ledger, _proxy) = ledger(site, Role::Fetcher, breaker.clone()).await?;
+    let (database, _proxy) = database(site, Role::Fetcher, breaker.clone()).await?;
     let seed = site.plan.seed ^ (breaker.instance.0 as u64 + 1) << 32;
-    jetline_fetcher::run(&settings, sources, queue, ledger, seed, shutdown).await?;
+    jetline_fetcher::run(&settings, sources, queue, &database, seed, shutdown).await?;
     Ok(())
 }
 
@@ -85,7 +85,8 @@ pub(crate) async fn write(
         progress_every: Some(Duration::from_millis(300)),
     };
     let queue = queue(site, Role::Writer, breaker.clone()).await?;
-    let (ledger, _proxy) = ledger(site, Role::Writer, breaker.clone()).await?;
+    let (database, _proxy) = database(site, Role::Writer, breaker.clone()).await?;
+    let ledger = Ledger::new(&database, chrono::Utc::now);
     let inner: Arc<dyn Dedup> = if site.plan.dedup {
         let config = RedisConfig {
             redis_prefix: site.prefix.clone(),
@@ -146,17 +147,17 @@ async fn queue(site: &Site, role: Role, breaker: Breaker) -> anyhow::Result<Arc<
     Ok(Arc::new(FaultyQueue { inner, breaker }))
 }
 
-/// The ledger behind the statement proxy, which is behind the network proxy.
-async fn ledger(
+/// The database behind the statement proxy, which is behind the network proxy.
+async fn database(
     site: &Site,
     role: Role,
     breaker: Breaker,
-) -> anyhow::Result<(Ledger, StatementProxy)> {
-    let (url, proxy) = database(site, role, breaker).await?;
-    Ok((Ledger::new(connect(&url, 6).await?, chrono::Utc::now), proxy))
+) -> anyhow::Result<(Database, StatementProxy)> {
+    let (url, proxy) = database_url(site, role, breaker).await?;
+    Ok((Database::connect(&url, 6).await?, proxy))
 }
 
-async fn database(
+async fn database_url(
     site: &Site,
     role: Role,
     breaker: Breaker,
@@ -179,7 +180,7 @@ pub(crate) async fn command(
     breaker: Breaker,
 ) -> anyhow::Result<(Command, StatementProxy)> {
     let (role, instance) = (breaker.role, breaker.instance);
-    let (database, statements) = database(site, role, breaker).await?;
+    let (database, statements) = database_url(site, role, breaker).await?;
     let mut command = Command::new(programs::find(role.program())?);
     command.env_clear().current_dir(&site.folder);
     command.envs(fetcher_flags(&site.plan));

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
+use jetline_core::{EpochId, LedgerIdentity, Mode, ObjectId};
 use jetline_dedup::{Claim, Claimed, Dedup, StoreInfo};
 use jetline_queue::{Acker, Chunk, Delivery, Destination, PublishAck, Queue};
-use jetline_records::{EpochId, LedgerIdentity, Mode, ObjectId};
 use jetline_source::{ByteStream, Listing, ObjectVersion, Source};
 
 use super::{

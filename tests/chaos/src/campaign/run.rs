@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use jetline_testkit::{postgres::Database, process::Signal};
+use jetline_testkit::{postgres::TemporaryDatabase, process::Signal};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{
     sync::mpsc,
@@ -65,7 +65,7 @@ pub(crate) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::
             let postgres = postgres.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             postgres.url().to_owned()
         });
-        Database::create_at(&server.await?, "chaos").await
+        TemporaryDatabase::create_at(&server.await?, "chaos").await
     };
     if let Some(refusal) = plan.refusal {
         refusal.put(&slot.database(database.name())).await?;

@@ -23,8 +23,8 @@ impl Role {
 pub(crate) enum Via {
     /// A call of a port, with a decorator.
     Port,
-    /// A statement that contains all of these texts, with the statement proxy.
-    Statement(&'static [&'static str]),
+    /// The statement with this name, with the statement proxy.
+    Statement(&'static str),
     /// The COMMIT of a transaction in which the statement of another step was executed.
     CommitAfter(Step),
 }
@@ -55,39 +55,39 @@ macro_rules! steps {
 
 steps! {
     List: Fetcher, "list", Via::Port;
-    Register: Fetcher, "register", Via::Statement(&["INSERT INTO \"objects\""]);
+    Register: Fetcher, "register", Via::Statement("register objects");
     CommitRegister: Fetcher, "register: commit", Via::CommitAfter(Step::Register);
-    Lease: Fetcher, "lease", Via::Statement(&["UPDATE objects", "SKIP LOCKED"]);
-    Renew: Fetcher, "renew lease", Via::Statement(&["UPDATE objects SET lease_until"]);
-    Gaps: Fetcher, "find gaps", Via::Statement(&["SELECT start_offset, end_offset"]);
+    Lease: Fetcher, "lease", Via::Statement("lease objects");
+    Renew: Fetcher, "renew lease", Via::Statement("renew leases");
+    Gaps: Fetcher, "find gaps", Via::Statement("read the chunks of objects");
     Read: Fetcher, "read", Via::Port;
     Publish: Fetcher, "publish", Via::Port;
     Published: Fetcher, "wait until published", Via::Port;
-    Finish: Fetcher, "finish read", Via::Statement(&["UPDATE objects SET state = 'loading', lease_owner"]);
-    Loading: Fetcher, "list loading objects", Via::Statement(&["AS committed_bytes"]);
-    Done: Fetcher, "end objects", Via::Statement(&["UPDATE objects SET done_at"]);
-    Fold: Fetcher, "fold chunks", Via::Statement(&["UPDATE objects AS o SET inserted"]);
-    Unfold: Fetcher, "remove folded chunks", Via::Statement(&["DELETE FROM chunks"]);
+    Finish: Fetcher, "finish read", Via::Statement("finish objects");
+    Loading: Fetcher, "list loading objects", Via::Statement("read the loading objects");
+    Done: Fetcher, "end objects", Via::Statement("end objects");
+    Fold: Fetcher, "fold chunks", Via::Statement("fold chunks");
+    Unfold: Fetcher, "remove folded chunks", Via::Statement("remove folded chunks");
     CommitEnds: Fetcher, "end objects: commit", Via::CommitAfter(Step::Done);
     Pending: Fetcher, "count pending", Via::Port;
-    Reread: Fetcher, "reopen for lost chunks", Via::Statement(&["UPDATE objects SET state = 'registered' WHERE id"]);
-    SeeEpoch: Writer, "read epoch", Via::Statement(&["SELECT id, base, recovery"]);
+    Reread: Fetcher, "reopen for lost chunks", Via::Statement("have objects read again");
+    SeeEpoch: Writer, "read epoch", Via::Statement("read the epoch");
     BeginStore: Writer, "begin epoch in the dedup store", Via::Port;
-    BeginEpoch: Writer, "begin epoch", Via::Statement(&["INSERT INTO epoch"]);
-    Forget: Writer, "forget chunks", Via::Statement(&["UPDATE chunks SET state = 'forgotten'"]);
+    BeginEpoch: Writer, "begin epoch", Via::Statement("write the epoch");
+    Forget: Writer, "forget chunks", Via::Statement("forget chunks");
     CommitEpoch: Writer, "begin epoch: commit", Via::CommitAfter(Step::BeginEpoch);
     ListEpochs: Writer, "list old epochs", Via::Port;
     Sweep: Writer, "remove old epochs", Via::Port;
     Receive: Writer, "receive", Via::Port;
-    Suspect: Writer, "record suspect", Via::Statement(&["INSERT INTO chunks", "'suspect'"]);
-    Admit: Writer, "admit", Via::Statement(&["AS known_as"]);
+    Suspect: Writer, "record suspect", Via::Statement("record a suspected chunk");
+    Admit: Writer, "admit", Via::Statement("look up objects");
     Claim: Writer, "claim", Via::Port;
-    Check: Writer, "check epoch", Via::Statement(&["AS same_server", "AS complete"]);
-    Known: Writer, "find ledger entries", Via::Statement(&["FROM \"chunks\""]);
-    Look: Writer, "find rows", Via::Statement(&["AS version", "= ANY($1)"]);
-    Rows: Writer, "upsert rows", Via::Statement(&["WITH new AS (", "AS raised"]);
-    Rejects: Writer, "insert rejected lines", Via::Statement(&["INSERT INTO \"rejected_lines\""]);
-    Entries: Writer, "insert ledger entries", Via::Statement(&["INSERT INTO \"chunks\""]);
+    Check: Writer, "check epoch", Via::Statement("check the epoch");
+    Known: Writer, "find ledger entries", Via::Statement("read ledger entries");
+    Look: Writer, "find rows", Via::Statement("read rows");
+    Rows: Writer, "upsert rows", Via::Statement("upsert records");
+    Rejects: Writer, "insert rejected lines", Via::Statement("write rejected lines");
+    Entries: Writer, "insert ledger entries", Via::Statement("write ledger entries");
     CommitChunks: Writer, "commit", Via::CommitAfter(Step::Entries);
     Progress: Writer, "report progress", Via::Port;
     Ack: Writer, "ack", Via::Port;
@@ -96,10 +96,11 @@ steps! {
 impl Step {
     /// The step of a statement, if it is one.
     pub(crate) fn of_statement(sql: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|step| match step.via() {
-            Via::Statement(words) => words.iter().all(|word| sql.contains(word)),
-            _ => false,
-        })
+        let (name, _) = sql.strip_prefix("/* ")?.split_once(" */")?;
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|step| matches!(step.via(), Via::Statement(of) if of == name))
     }
 
     /// The step of a COMMIT, given the last step in the transaction.
@@ -132,7 +133,7 @@ mod tests {
 
     #[test]
     fn statement_belongs_to_its_step() {
-        let ends = "UPDATE objects SET done_at = $1, state = 'done'";
+        let ends = "/* end objects */ UPDATE objects SET done_at = $1, state = 'done'";
         assert_eq!(Step::of_statement(ends), Some(Step::Done));
         assert_eq!(Step::of_statement("SELECT 1"), None);
         assert_eq!(Step::of_commit(Step::Fold), Some(Step::CommitEnds));

@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use jetline_oracle::MAX_LINE;
 use jetline_testkit::{
     nats::{NatsOptions, NatsServer},
-    postgres::{Database, PostgresServer},
+    postgres::{PostgresServer, TemporaryDatabase},
     process::{Process, Signal, free_port},
     redis::RedisServer,
     s3::S3Server,
@@ -79,7 +79,7 @@ impl Deployment {
     ) -> anyhow::Result<Self> {
         let (postgres, nats, redis, s3) = block_in_place(start_servers)?;
         s3.create_bucket(BUCKET);
-        let database = Database::create_on(&postgres).await;
+        let database = TemporaryDatabase::create_on(&postgres).await;
         let installation =
             Installation { binaries, logs, settings: settings(&database, &nats, &redis, &s3) };
         let mut deployment = Self {
@@ -197,7 +197,7 @@ fn start_servers() -> anyhow::Result<(PostgresServer, NatsServer, RedisServer, S
 
 /// The defaults, except for small chunks, so that every object has several, and the line length of the oracle.
 fn settings(
-    database: &Database,
+    database: &TemporaryDatabase,
     nats: &NatsServer,
     redis: &RedisServer,
     s3: &S3Server,

@@ -1,7 +1,7 @@
 //! For rules that random schedules need only once in many thousands: a schedule that fails without the rule, and passes
 //! with it. All lines of the files have one id; A and B are their contents.
 
-use jetline_store::entities::objects::State;
+use jetline_store::ObjectState as State;
 
 use super::{
     files::File,

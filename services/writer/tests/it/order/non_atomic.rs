@@ -7,8 +7,8 @@ use std::{
 };
 
 use async_trait::async_trait;
+use jetline_core::{EpochId, Fingerprint, Key, Mode, ObjectId, Rank, Verdict};
 use jetline_dedup::{Claim, Claimed, Dedup, Error};
-use jetline_records::{EpochId, Fingerprint, Key, Mode, ObjectId, Rank, Verdict};
 
 /// The entries that a claim has not stored yet.
 pub(crate) type Entries = Vec<(Key, Entry)>;

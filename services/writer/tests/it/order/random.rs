@@ -2,7 +2,7 @@
 
 use std::env;
 
-use jetline_store::entities::objects::State;
+use jetline_store::ObjectState as State;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::{

@@ -2,8 +2,11 @@
 
 use std::num::NonZeroU32;
 
-use jetline_records::ObjectId;
-use jetline_store::ledger::{Replay, ReplayOutcome, Stored, SuspectAction};
+use jetline_core::ObjectId;
+use jetline_store::{
+    chunks::SuspectAction,
+    objects::{Replay, ReplayOutcome, Stored},
+};
 use jetline_writer::parse;
 use rand::Rng;
 
@@ -40,7 +43,7 @@ impl Simulation<'_> {
             max_line_bytes: 1,
             rewrite: false,
         };
-        let outcome = self.servers.ledger.replay(&replay).await.unwrap();
+        let outcome = self.servers.ledger.objects.replay(&replay).await.unwrap();
         assert!(matches!(outcome, ReplayOutcome::Opened(_)), "{outcome:?}");
     }
 
@@ -58,7 +61,7 @@ impl Simulation<'_> {
         let entry = parse::entry(&message.chunk);
         let mut suspicion = SuspectAction::Retry;
         for _ in 0..2 {
-            suspicion = self.servers.ledger.suspect(&entry, 1).await.unwrap();
+            suspicion = self.servers.ledger.chunks.suspect(&entry, 1).await.unwrap();
         }
         let dead = suspicion == SuspectAction::DeadLetter;
         if dead {

@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
+use jetline_core::{EpochId, Mode, ObjectId, Verdict};
 use jetline_dedup::{Claim, Claimed, Dedup, Error};
-use jetline_records::{EpochId, Mode, ObjectId, Verdict};
 
 /// A rule that can be disabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

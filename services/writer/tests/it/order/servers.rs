@@ -5,9 +5,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use jetline_dedup::{Dedup, InMemory, Redis, RedisConfig};
 use jetline_migrations::migrate;
-use jetline_store::Ledger;
-use jetline_testkit::{postgres::Database, redis::RedisServer};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
+use jetline_store::{Database, Ledger};
+use jetline_testkit::{postgres::TemporaryDatabase, redis::RedisServer};
+use sea_orm::{ConnectionTrait, DbBackend};
 
 use super::{
     files::REFUSED,
@@ -22,7 +22,7 @@ const TABLES: [&str; 6] = ["objects", "chunks", "rejected_lines", "epoch", "prod
 pub(crate) struct Servers {
     pub(crate) ledger: Ledger,
     pub(crate) store: Store,
-    _database: Option<Database>,
+    _database: Option<TemporaryDatabase>,
 }
 
 /// The dedup store.
@@ -70,19 +70,19 @@ impl Store {
 impl Servers {
     /// On a database in this process.
     pub(crate) async fn sqlite(store: Store) -> Self {
-        let db = jetline_store::connect("sqlite::memory:", 1).await.unwrap();
-        migrate(&db).await.unwrap();
+        let db = Database::connect("sqlite::memory:", 1).await.unwrap();
+        migrate(db.connection()).await.unwrap();
         Self::new(db, store, None).await
     }
 
     pub(crate) async fn postgres(store: Store) -> Self {
-        let database = Database::create("order").await;
-        let db = jetline_store::connect(&database.url(), 4).await.unwrap();
+        let database = TemporaryDatabase::create("order").await;
+        let db = Database::connect(&database.url(), 4).await.unwrap();
         Self::new(db, store, Some(database)).await
     }
 
-    async fn new(db: DatabaseConnection, store: Store, database: Option<Database>) -> Self {
-        let (binary, time) = match db.get_database_backend() {
+    async fn new(db: Database, store: Store, database: Option<TemporaryDatabase>) -> Self {
+        let (binary, time) = match db.connection().get_database_backend() {
             DbBackend::Sqlite => ("BLOB", "TEXT"),
             _ => ("BYTEA", "TIMESTAMPTZ"),
         };
@@ -90,7 +90,7 @@ impl Servers {
             "CREATE TABLE notes (id BIGINT PRIMARY KEY, text TEXT NOT NULL, version BIGINT NOT NULL,
              fingerprint {binary} NOT NULL, position BIGINT NOT NULL, updated_at {time} NOT NULL)"
         );
-        let servers = Self { ledger: Ledger::new(db, noon), store, _database: database };
+        let servers = Self { ledger: Ledger::new(&db, noon), store, _database: database };
         servers.sql(&notes).await;
         for (table, column) in [("products", "title"), ("notes", "text")] {
             servers.refuse(table, column).await;
@@ -104,7 +104,7 @@ impl Servers {
 
     /// Makes the database refuse rows with the content of a refused line.
     async fn refuse(&self, table: &str, column: &str) {
-        let db = self.ledger.connection();
+        let db = self.ledger.database().connection();
         if db.get_database_backend() != DbBackend::Sqlite {
             let check = format!("ALTER TABLE {table} ADD CHECK ({column} <> '{REFUSED}')");
             return self.sql(&check).await;
@@ -145,7 +145,7 @@ impl Servers {
     }
 
     pub(crate) async fn sql(&self, sql: &str) {
-        let db = self.ledger.connection();
+        let db = self.ledger.database().connection();
         db.execute_unprepared(sql).await.unwrap();
     }
 }

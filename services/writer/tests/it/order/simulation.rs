@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
+use jetline_core::{EpochId, ObjectId, ObjectVersion};
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, DatasetVisitor, EpochId, ObjectId, products};
+use jetline_records::{Dataset, DatasetVisitor, products};
 use jetline_store::{
     entities::objects,
-    ledger::{LeaseLimits, NewObject, ReadOutcome},
+    objects::{LeaseLimits, NewObject, ReadOutcome},
 };
 use jetline_writer::parse;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -90,16 +91,18 @@ impl<'a> Simulation<'a> {
         let object = NewObject {
             incarnation: format!("{:016x}", self.randomness.random::<u64>()),
             dataset: self.dataset.name.to_owned(),
-            root: ROOT.to_owned(),
-            key: file.to_string(),
-            etag: "e".to_owned(),
-            size: 1,
-            last_modified: chrono::DateTime::UNIX_EPOCH,
+            version: ObjectVersion {
+                root: ROOT.to_owned(),
+                key: file.to_string(),
+                etag: "e".to_owned(),
+                size: 1,
+                last_modified: chrono::DateTime::UNIX_EPOCH,
+            },
             chunk_bytes: 1,
             chunk_lines: NonZeroU32::MAX,
             max_line_bytes: 1,
         };
-        let new = self.servers.ledger.register(&[object]).await.unwrap() == 1;
+        let new = self.servers.ledger.objects.register(&[object]).await.unwrap() == 1;
         if new {
             self.log.push(format!("register file {file}"));
         }
@@ -111,15 +114,15 @@ impl<'a> Simulation<'a> {
     pub(crate) async fn read(&mut self, limit: Option<usize>) -> bool {
         let ledger = &self.servers.ledger;
         let roots = [ROOT.to_owned()];
-        let leased = ledger.lease(FETCHER, &roots, LEASE_TERM, ONE_OBJECT).await.unwrap();
+        let leased = ledger.objects.lease(FETCHER, &roots, LEASE_TERM, ONE_OBJECT).await.unwrap();
         let Some(object) = leased.into_iter().next() else {
             return false;
         };
-        let id = ObjectId::new(object.id).unwrap();
-        let settled = ledger.settled().await.unwrap().min(id);
-        let total = object.total_bytes.map(i64::cast_unsigned);
-        let gaps = ledger.gaps(id, total).await.unwrap();
-        let file: usize = object.key.parse().unwrap();
+        let id = object.id;
+        let settled = ledger.objects.settled().await.unwrap().min(id);
+        let total = object.total_bytes;
+        let gaps = ledger.objects.gaps(id, total).await.unwrap();
+        let file: usize = object.version.key.parse().unwrap();
         self.log
             .push(format!("read file {file} as object {id}, up to {limit:?}, settled {settled}"));
         let parts = self.files[file].parts(self.render);
@@ -146,11 +149,11 @@ impl<'a> Simulation<'a> {
             self.queue.push(Message { file, part, chunk });
         }
         if limit.is_some() {
-            ledger.release(&[id], FETCHER).await.unwrap();
+            ledger.objects.release(&[id], FETCHER).await.unwrap();
         } else {
             let lines = self.files[file].lines();
             let outcome = ReadOutcome::Complete { bytes, lines, error: None };
-            let finished = ledger.finish(&[(id, outcome)], FETCHER).await;
+            let finished = ledger.objects.finish(&[(id, outcome)], FETCHER).await;
             assert_eq!(finished.unwrap(), 1);
         }
         true
@@ -158,7 +161,7 @@ impl<'a> Simulation<'a> {
 
     /// Has the loading objects read again of which no chunk is in flight.
     pub(crate) async fn reconcile(&mut self) {
-        for one in self.servers.ledger.loading().await.unwrap() {
+        for one in self.servers.ledger.objects.loading().await.unwrap() {
             let received = self.writers.iter().flat_map(|writer| &writer.messages);
             let mut in_flight = self.queue.iter().chain(received);
             if !in_flight.any(|message| message.chunk.object == one.object) {
@@ -169,14 +172,14 @@ impl<'a> Simulation<'a> {
 
     /// Has an object read again, even if chunks of it are in flight.
     pub(crate) async fn reread(&mut self, object: ObjectId) {
-        if self.servers.ledger.reread(&[object]).await.unwrap() == [object] {
+        if self.servers.ledger.objects.reread(&[object]).await.unwrap() == [object] {
             self.log.push(format!("have object {object} read again"));
         }
     }
 
     pub(crate) async fn settle(&mut self) {
         let next = EpochId::random(&mut self.randomness);
-        let ended = self.servers.ledger.settle(next, None).await.unwrap();
+        let ended = self.servers.ledger.objects.settle(next, None).await.unwrap();
         if !ended.is_empty() {
             self.log.push(format!("settle {ended:?}"));
         }
@@ -304,7 +307,7 @@ impl<'a> Simulation<'a> {
     }
 
     pub(crate) async fn objects(&self) -> Vec<objects::Model> {
-        let db = self.servers.ledger.connection();
+        let db = self.servers.ledger.database().connection();
         let all = objects::Entity::find().order_by_asc(objects::Column::Id);
         all.all(db).await.unwrap()
     }
@@ -343,7 +346,7 @@ impl<'a> Simulation<'a> {
     }
 
     pub(crate) async fn table(&self) -> BTreeMap<i64, Row> {
-        let db = self.servers.ledger.connection();
+        let db = self.servers.ledger.database().connection();
         let sql = match self.dataset.table.version {
             Some(_) => "SELECT id, text, version FROM notes",
             None => "SELECT id, title AS text, CAST(0 AS BIGINT) AS version FROM products",

@@ -5,11 +5,13 @@ use std::{
     sync::Arc,
 };
 
+use jetline_core::ChunkRange;
+use jetline_core::{Epoch, EpochId, Key, ObjectId};
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, Epoch, EpochId, Key, ObjectId, Rejection};
+use jetline_records::{Dataset, Rejection};
 use jetline_store::{
-    ChunkEntry, ChunkRows, CommitOutcome, Error, Ledger, RefusedRow, UpsertRow, ledger::Admission,
+    ChunkRows, CommitOutcome, Error, Ledger, RefusedRow, UpsertRow, chunks::Admission,
 };
 use jetline_writer::{
     admission::Admissions,
@@ -60,7 +62,7 @@ impl Writer {
             ledger: ledger.clone(),
             dedup: dedup.clone(),
             epochs: Epochs::new(ledger.clone(), dedup.clone(), seed),
-            admissions: Admissions::new(ledger.clone()),
+            admissions: Admissions::new(ledger.chunks.clone()),
             messages: Vec::new(),
             refused: HashMap::new(),
             claims: true,
@@ -127,7 +129,7 @@ impl Writer {
         let mut parsed = self.parsed(dataset);
         let mut parsed: Vec<_> = parsed.iter_mut().collect();
         if without != Some(Rule::Registered) {
-            let entries: Vec<&ChunkEntry> = parsed.iter().map(|parsed| &parsed.entry).collect();
+            let entries: Vec<&ChunkRange> = parsed.iter().map(|parsed| &parsed.entry).collect();
             match self.admissions.admit(&epoch, &entries).await.unwrap() {
                 Admission::All => {}
                 Admission::Except(stale) => return self.discard(&stale),
@@ -163,7 +165,7 @@ impl Writer {
     ) {
         let claimed_under = epoch;
         if without == Some(Rule::Epoch) {
-            epoch = self.ledger.epoch().await.unwrap().unwrap().epoch.id;
+            epoch = self.ledger.epochs.current().await.unwrap().unwrap().epoch.id;
         }
         let rejects = !self.claims && self.was_refused;
         let outcome = if rejects {
@@ -172,9 +174,9 @@ impl Writer {
                 self.reject(refused);
                 self.parsed(dataset).into_iter().map(|parsed| parsed.rejected).collect()
             };
-            ledger.commit_and_reject(epoch, &dataset.table, rows, &mut reject).await
+            ledger.chunks.commit_and_reject(epoch, &dataset.table, rows, &mut reject).await
         } else {
-            self.ledger.commit(epoch, &dataset.table, rows).await
+            self.ledger.chunks.commit(epoch, &dataset.table, rows).await
         };
         if outcome.as_ref().is_err_and(Error::may_be_caused_by_row) && !self.claims && !rejects {
             self.was_refused = true;
@@ -191,7 +193,7 @@ impl Writer {
             CommitOutcome::Repeated(repeated) => self.discard(&repeated),
             CommitOutcome::Stale(stale) => {
                 let next = self.epochs.next_id().await;
-                self.ledger.end_epoch(claimed_under, next).await.unwrap();
+                self.ledger.epochs.end(claimed_under, next).await.unwrap();
                 self.discard(&stale);
             }
         }
@@ -227,23 +229,23 @@ impl Writer {
                 position: record.position,
                 if_changed: false,
             });
-            let refused = self.ledger.refused(&dataset.table, rows.collect()).await.unwrap();
+            let refused = self.ledger.chunks.refused(&dataset.table, rows.collect()).await.unwrap();
             if refused.is_empty() {
                 break;
             }
             self.reject(refused);
         }
         if without != Some(Rule::Refusal) {
-            let current = self.ledger.epoch().await.unwrap();
+            let current = self.ledger.epochs.current().await.unwrap();
             if current.is_some_and(|current| current.epoch.id == epoch) {
                 let next = self.epochs.next_id().await;
-                let switched = self.ledger.write_through(dataset.name, next).await;
+                let switched = self.ledger.epochs.write_through(dataset.name, next).await;
                 switched.unwrap();
             }
         }
     }
 
-    fn discard(&mut self, stale: &[ChunkEntry]) {
+    fn discard(&mut self, stale: &[ChunkRange]) {
         self.messages.retain(|message| !stale.contains(&parse::entry(&message.chunk)));
     }
 
@@ -260,7 +262,7 @@ impl Writer {
     /// Without [`Rule::Unique`], the next id follows from the one that the database holds.
     async fn count_epochs_in_the_database(&mut self, without: Option<Rule>) {
         if without == Some(Rule::Unique) {
-            let current = self.ledger.epoch().await.unwrap();
+            let current = self.ledger.epochs.current().await.unwrap();
             let number = current.map_or(0, |current| {
                 u64::from_str_radix(&current.epoch.id.to_string(), 16).unwrap()
             });

@@ -1,10 +1,8 @@
 //! Entries belong to their epoch.
 
+use jetline_core::Verdict::{Unchanged, WriteIfChanged};
+use jetline_core::{EpochId, Key};
 use jetline_dedup::Claim;
-use jetline_records::{
-    EpochId, Key,
-    Verdict::{Unchanged, WriteIfChanged},
-};
 
 use super::{Writers, claim, is_lost, judged};
 

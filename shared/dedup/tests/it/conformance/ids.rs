@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
+use jetline_core::Key;
+use jetline_core::Verdict::{self, Unchanged, Write, WriteIfChanged};
 use jetline_dedup::{Claim, Claimed};
-use jetline_records::{
-    Key,
-    Verdict::{self, Unchanged, Write, WriteIfChanged},
-};
 use rand::seq::SliceRandom;
 
 use super::{SUPERSEDED, Writers, claim, judged, object};

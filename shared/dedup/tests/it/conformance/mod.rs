@@ -9,8 +9,8 @@ mod verdicts;
 
 use std::sync::Arc;
 
+use jetline_core::{EpochId, Fingerprint, Key, ObjectId, Position, Rank, Verdict};
 use jetline_dedup::{Claim, Claimed, Dedup};
-use jetline_records::{EpochId, Fingerprint, Key, ObjectId, Position, Rank, Verdict};
 
 pub(crate) use epochs::*;
 pub(crate) use ids::*;

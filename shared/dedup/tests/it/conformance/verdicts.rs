@@ -1,9 +1,7 @@
 //! The verdicts of the port's table.
 
-use jetline_records::{
-    Key, Mode, Position,
-    Verdict::{self, Unchanged, Write, WriteIfChanged},
-};
+use jetline_core::Verdict::{self, Unchanged, Write, WriteIfChanged};
+use jetline_core::{Key, Mode, Position};
 
 use super::{SUPERSEDED, Writers, claim, judged, object, verdicts, versioned};
 

@@ -1,0 +1,120 @@
+//! The command line of the fetcher.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use jetline_queue::JetStreamConfig;
+use jetline_runtime::{
+    HealthCommand, LifecycleSettings, Observation, ObserveSettings, Shutdown, StartupSettings,
+    TelemetrySettings, metrics, output,
+};
+use jetline_source::{OwnDatabase, S3Config};
+use jetline_store::{Database, DatabaseSettings, Ledger};
+
+use crate::{
+    DismissSettings, FetcherSettings, ReplaySettings, Report, Sources, dismiss, replay, run,
+};
+
+/// Reads new objects of its sources, publishes them, and exits when everything is committed. Any number may run.
+#[derive(Parser)]
+#[command(version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    fetcher: FetcherSettings,
+    #[command(flatten)]
+    s3: S3Config,
+    #[command(flatten)]
+    queue: JetStreamConfig,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    startup: StartupSettings,
+    /// The shutdown.
+    #[command(flatten)]
+    pub lifecycle: LifecycleSettings,
+    /// The monitoring address.
+    #[command(flatten)]
+    pub observe: ObserveSettings,
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetrySettings,
+}
+
+/// The commands of every program that fetches.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Checks the running process.
+    #[command(flatten)]
+    Health(HealthCommand),
+    /// Read objects again, from one of them on, after the cause of a failure or of rejections was removed
+    Replay(ReplaySettings),
+    /// Stop counting a failed object, and end one that stays open because reading it is refused
+    Dismiss(DismissSettings),
+}
+
+impl Cli {
+    /// Whether the running process is to be checked.
+    #[must_use]
+    pub fn is_healthcheck(&self) -> bool {
+        matches!(self.command, Some(Command::Health(HealthCommand::Healthcheck)))
+    }
+
+    /// Runs the command, or fetches.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
+        if let Some(command) = &self.command {
+            let work = async |database: Database| {
+                let sources = self.sources();
+                shutdown.started(command.run(&self.fetcher, sources, &database)).await
+            };
+            let done = self.database.with_ledger(&self.startup, &shutdown, work).await?;
+            output::print(done)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let report = self.fetch(&shutdown).await?;
+        output::print(&report)?;
+        Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    async fn fetch(&self, shutdown: &Shutdown) -> anyhow::Result<Report> {
+        let metrics = metrics::install(shutdown)?;
+        let observation = Observation::start(&self.observe, metrics, shutdown).await?;
+        let sources = shutdown.started(self.sources()).await?;
+        let fetch = async |database: Database| {
+            let connecting = async {
+                let (identity, read) = (database.identity().await?, database.identity_reader());
+                self.queue.connect(&self.startup, identity, read).await
+            };
+            let queue = shutdown.started(connecting).await?;
+            observation.connected(database.readiness());
+            run(&self.fetcher, sources, queue, &database, rand::random(), shutdown).await
+        };
+        self.database.with_ledger(&self.startup, shutdown, fetch).await
+    }
+
+    async fn sources(&self) -> anyhow::Result<Sources> {
+        let own = OwnDatabase::new(self.database.file());
+        Sources::open(&self.fetcher, &self.s3, &self.startup, &own).await
+    }
+}
+
+impl Command {
+    /// Runs the command on a migrated database; returns what it did, to be printed.
+    pub async fn run(
+        &self,
+        settings: &FetcherSettings,
+        sources: impl Future<Output = anyhow::Result<Sources>>,
+        database: &Database,
+    ) -> anyhow::Result<String> {
+        let ledger = Ledger::new(database, chrono::Utc::now).objects;
+        let seed = rand::random();
+        Ok(match self {
+            Self::Replay(which) => {
+                replay(which, settings, &sources.await?, &ledger, seed).await?.to_string()
+            }
+            Self::Dismiss(which) => dismiss(which, &ledger, seed).await?.to_string(),
+            Self::Health(_) => String::new(),
+        })
+    }
+}

@@ -1,0 +1,39 @@
+//! The command line of `jetline-migrate`.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use jetline_migrations::migrate;
+use jetline_runtime::{LifecycleSettings, Shutdown, StartupSettings, TelemetrySettings};
+use jetline_store::{Database, DatabaseSettings};
+
+/// Applies the missing migrations to the database, and exits.
+#[derive(Parser)]
+#[command(version)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    startup: StartupSettings,
+    #[command(flatten)]
+    pub(crate) lifecycle: LifecycleSettings,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetrySettings,
+}
+
+impl Cli {
+    /// Migrates. If interrupted, everything is rolled back.
+    pub(crate) async fn run(self, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
+        let up_to_date = async |database: Database| {
+            let migrating = async {
+                let applied = migrate(database.connection()).await;
+                applied.context("cannot bring the schema up to date (DATABASE_URL)")
+            };
+            shutdown.started(migrating).await
+        };
+        let applied = self.database.with_database(&self.startup, &shutdown, up_to_date).await?;
+        tracing::info!(applied, "schema is up to date");
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,65 @@
+//! The command line of the writer.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use jetline_dedup::DedupSettings;
+use jetline_queue::JetStreamConfig;
+use jetline_runtime::{
+    HealthCommand, LifecycleSettings, Observation, ObserveSettings, Shutdown, StartupSettings,
+    TelemetrySettings, metrics,
+};
+use jetline_store::{Database, DatabaseSettings, Ledger};
+
+use crate::{WriterSettings, run};
+
+/// Consumes chunks of lines and commits them. Any number of writers may run.
+#[derive(Parser)]
+#[command(version)]
+pub struct Cli {
+    /// The command, if it is not to run.
+    #[command(subcommand)]
+    pub command: Option<HealthCommand>,
+    #[command(flatten)]
+    writer: WriterSettings,
+    #[command(flatten)]
+    queue: JetStreamConfig,
+    #[command(flatten)]
+    dedup: DedupSettings,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    startup: StartupSettings,
+    /// The shutdown.
+    #[command(flatten)]
+    pub lifecycle: LifecycleSettings,
+    /// The monitoring address.
+    #[command(flatten)]
+    pub observe: ObserveSettings,
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetrySettings,
+}
+
+impl Cli {
+    /// Runs the writer until the shutdown.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
+        let settings = self.writer.with_ack_wait(self.queue.nats_ack_wait)?;
+        let metrics = metrics::install(&shutdown)?;
+        let observation = Observation::start(&self.observe, metrics, &shutdown).await?;
+        let write = async |database: Database| {
+            let connecting = async {
+                let (identity, read) = (database.identity().await?, database.identity_reader());
+                let queue = self.queue.connect(&self.startup, identity, read).await?;
+                Ok((queue, self.dedup.connect(&self.startup).await?))
+            };
+            let (queue, dedup) = shutdown.started(connecting).await?;
+            observation.connected(database.readiness());
+            let ledger = Ledger::new(&database, chrono::Utc::now);
+            run(&settings, queue, dedup, ledger, rand::random(), &shutdown).await?;
+            tracing::info!("writer stopped");
+            Ok(ExitCode::SUCCESS)
+        };
+        self.database.with_ledger(&self.startup, &shutdown, write).await
+    }
+}

@@ -1,0 +1,62 @@
+//! A chunk: a run of whole lines of an object, the unit of queueing and committing.
+
+use crate::ObjectId;
+
+/// Identifies a chunk: its object and its range in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ChunkRange {
+    /// The object version.
+    pub object: ObjectId,
+    /// The incarnation of the object, which tells it from another one with the same number.
+    pub incarnation: String,
+    /// Offset of the first byte, decompressed.
+    pub start: u64,
+    /// Offset after the last byte.
+    pub end: u64,
+    /// Number of the first line, from 1.
+    pub first_line: u32,
+    /// Lines, blank ones included.
+    pub lines: u32,
+}
+
+/// The outcomes of the lines of a chunk, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Became rows.
+    pub inserted: u64,
+    /// Changed rows.
+    pub updated: u64,
+    /// The row had the same content.
+    pub unchanged: u64,
+    /// Another line of the same id superseded them.
+    pub superseded: u64,
+    /// Are in `rejected_lines`.
+    pub rejected: u64,
+    /// Were blank; not reported.
+    pub blank: u64,
+}
+
+impl Counts {
+    /// All lines except blank ones.
+    #[must_use]
+    pub const fn lines(&self) -> u64 {
+        self.inserted + self.updated + self.unchanged + self.superseded + self.rejected
+    }
+
+    /// The counts after the lines were committed again in a new epoch: the rows of the first commit are in the table,
+    /// and lines that are written now were superseded or unchanged then.
+    #[must_use]
+    pub fn amended(&self, again: Self) -> Self {
+        let mut left = self.lines();
+        let mut take = |lines: u64| {
+            let taken = lines.min(left);
+            left -= taken;
+            taken
+        };
+        let rejected = take(again.rejected);
+        let inserted = take(self.inserted + again.inserted);
+        let updated = take(self.updated + again.updated);
+        let unchanged = take(self.unchanged);
+        Self { inserted, updated, unchanged, superseded: left, rejected, blank: self.blank }
+    }
+}

@@ -1,0 +1,140 @@
+//! Finds records by id, with a connection that is kept between queries.
+//!
+//! The pool pings a connection whenever it is returned: a second round trip for every statement, which costs more than
+//! reading one row. A finder that is in constant use therefore keeps its connection for a while.
+
+use std::{
+    marker::PhantomData,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::TryStreamExt;
+use jetline_core::Key;
+use jetline_records::{IdType, Record, RecordId, Table};
+use sea_orm::{
+    DatabaseConnection, DbBackend, DbErr, FromQueryResult, RuntimeErr, SqlxError, StreamTrait,
+    sqlx::{AssertSqlSafe, Postgres, pool::PoolConnection, query},
+};
+
+use super::records::{ANY, READ, StoredRecord, by_key, sql};
+use crate::Error;
+
+/// A kept connection that was idle for longer is returned to the pool, which checks it.
+const MAX_IDLE: Duration = Duration::from_secs(1);
+
+/// A kept connection is returned to the pool after this time, however busy it is: the pool limits the age of
+/// connections.
+const MAX_KEPT: Duration = Duration::from_mins(1);
+
+/// Finds records of one dataset.
+pub struct Finder<R> {
+    db: DatabaseConnection,
+    sql: Arc<str>,
+    keeps: bool,
+    kept: Option<Kept>,
+    of: PhantomData<fn() -> R>,
+}
+
+struct Kept {
+    connection: PoolConnection<Postgres>,
+    since: Instant,
+    used: Instant,
+}
+
+impl<R: Record> Finder<R> {
+    /// `keeps` says whether it may keep a connection of the pool; with SQLite it never does, as there is no gain.
+    pub(super) fn new(db: DatabaseConnection, keeps: bool) -> Self {
+        Self {
+            keeps: keeps && db.get_database_backend() == DbBackend::Postgres,
+            sql: sql(&Table::of::<R>(), ANY).into(),
+            db,
+            kept: None,
+            of: PhantomData,
+        }
+    }
+
+    /// Calls `each` with the records that have one of these ids, in no order, one by one as rows arrive: there may be
+    /// many, and large ones. A connection on which that failed or was cancelled is not kept.
+    pub async fn find(
+        &mut self,
+        ids: &[R::Id],
+        each: impl FnMut(StoredRecord<R>),
+    ) -> Result<(), Error> {
+        let found = self.stream(ids, each).await;
+        found.map_err(|error| Error::from_query(READ, error))
+    }
+
+    async fn stream(
+        &mut self,
+        ids: &[R::Id],
+        mut each: impl FnMut(StoredRecord<R>),
+    ) -> Result<(), DbErr> {
+        let keys = ids.iter().map(RecordId::key);
+        if !self.keeps {
+            let backend = self.db.get_database_backend();
+            let statement = by_key(backend, &Table::of::<R>(), keys)?;
+            let mut rows = self.db.stream_raw(statement).await?;
+            while let Some(row) = rows.try_next().await? {
+                each(StoredRecord::from_query_result(&row, "")?);
+            }
+            return Ok(());
+        }
+        let mut kept = self.connection().await?;
+        let statement = query(AssertSqlSafe(self.sql.clone()));
+        let statement = match R::Id::TYPE {
+            IdType::Int => statement.bind(keys.filter_map(|key| int(&key)).collect::<Vec<_>>()),
+            IdType::Text => statement.bind(keys.filter_map(text).collect::<Vec<_>>()),
+        };
+        let failed = |error: SqlxError| DbErr::Query(RuntimeErr::SqlxError(error.into()));
+        let mut rows = statement.fetch(&mut *kept.connection);
+        while let Some(row) = rows.try_next().await.map_err(failed)? {
+            each(StoredRecord::from_query_result(&row.into(), "")?);
+        }
+        drop(rows);
+        kept.used = Instant::now();
+        self.kept = Some(kept);
+        Ok(())
+    }
+
+    /// Whether it keeps a connection of the pool.
+    #[must_use]
+    pub fn is_keeping(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Returns the kept connection to the pool, if there is one.
+    pub fn release(&mut self) {
+        self.kept = None;
+    }
+
+    async fn connection(&mut self) -> Result<Kept, DbErr> {
+        let kept = self.kept.take();
+        if let Some(kept) =
+            kept.filter(|kept| kept.used.elapsed() < MAX_IDLE && kept.since.elapsed() < MAX_KEPT)
+        {
+            return Ok(kept);
+        }
+        let pool = self.db.get_postgres_connection_pool();
+        let connection = pool
+            .acquire()
+            .await
+            .map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
+        let now = Instant::now();
+        Ok(Kept { connection, since: now, used: now })
+    }
+}
+
+fn int(key: &Key) -> Option<i64> {
+    match key {
+        Key::Int(id) => Some(*id),
+        Key::Text(_) => None,
+    }
+}
+
+fn text(key: Key) -> Option<String> {
+    match key {
+        Key::Text(id) => Some(id),
+        Key::Int(_) => None,
+    }
+}

@@ -1,0 +1,154 @@
+//! Objects with their counts: the sum of those that are folded into the object's row and those of its rows in `chunks`.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ActiveEnum, ConnectionTrait, FromQueryResult, Statement, Value};
+
+use super::{Catalog, MESSAGE_BYTES};
+use crate::{Error, dialect::named, entities::objects::State};
+
+/// The operation, in errors and statements.
+const READ: &str = "read objects";
+
+/// An object version, its progress and the outcomes of its lines.
+#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
+pub struct ObjectStatus {
+    /// The object sequence.
+    pub id: i64,
+    /// Its address.
+    pub uri: String,
+    /// The `ETag`.
+    pub etag: String,
+    /// The dataset of its lines.
+    pub dataset: String,
+    /// Its state.
+    pub state: State,
+    /// Why it failed; or, while it is open, why it could not be read the last time.
+    pub error: Option<String>,
+    /// Whether its failure was dismissed.
+    pub dismissed: bool,
+    /// Bytes, as stored.
+    pub bytes: i64,
+    /// Bytes, decompressed; known when it was read to the end.
+    pub total_bytes: Option<i64>,
+    /// Bytes, decompressed, that are committed.
+    pub committed_bytes: i64,
+    /// Lines that became rows.
+    pub inserted: i64,
+    /// … that changed rows.
+    pub updated: i64,
+    /// … whose rows had the same content.
+    pub unchanged: i64,
+    /// … that another line of the same id superseded.
+    pub superseded: i64,
+    /// … that are in `rejected_lines`.
+    pub rejected: i64,
+    /// When it was registered.
+    pub registered_at: DateTime<Utc>,
+    /// When it was done or failed.
+    pub done_at: Option<DateTime<Utc>>,
+}
+
+impl ObjectStatus {
+    /// The lines whose outcome is known.
+    #[must_use]
+    pub const fn lines(&self) -> i64 {
+        self.inserted + self.updated + self.unchanged + self.superseded + self.rejected
+    }
+}
+
+/// Selects objects.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only those in this state.
+    pub state: Option<State>,
+    /// Only those of this dataset.
+    pub dataset: Option<String>,
+    /// Only those that were dismissed, or only the others.
+    pub dismissed: Option<bool>,
+}
+
+impl Catalog {
+    /// Up to `limit` objects in the order of their ids, those after `after`.
+    pub async fn objects(
+        &self,
+        filter: &Filter,
+        after: Option<i64>,
+        limit: u64,
+    ) -> Result<Vec<ObjectStatus>, Error> {
+        let mut query = PageQuery::default();
+        query.only("state =", filter.state.map(|state| state.to_value().into()));
+        query.only("dataset =", filter.dataset.clone().map(Value::from));
+        query.only("dismissed =", filter.dismissed.map(Value::from));
+        query.only("id >", after.map(Value::from));
+        query.run(&self.db, limit).await
+    }
+
+    /// One object.
+    pub async fn object(&self, id: i64) -> Result<Option<ObjectStatus>, Error> {
+        let mut query = PageQuery::default();
+        query.only("id =", Some(id.into()));
+        Ok(query.run(&self.db, 1).await?.pop())
+    }
+}
+
+/// The conditions of a page, and their parameters.
+#[derive(Default)]
+struct PageQuery {
+    conditions: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl PageQuery {
+    fn only(&mut self, comparison: &str, value: Option<Value>) {
+        let Some(value) = value else { return };
+        self.values.push(value);
+        let condition = format!("{comparison} ${}", self.values.len());
+        self.conditions.push(condition);
+    }
+
+    async fn run(
+        mut self,
+        db: &impl ConnectionTrait,
+        limit: u64,
+    ) -> Result<Vec<ObjectStatus>, Error> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.values.push(limit.into());
+        let sql = statement(&self.conditions, self.values.len());
+        let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, self.values);
+        let found = ObjectStatus::find_by_statement(named(READ, statement)).all(db).await;
+        found.map_err(|error| Error::from_query(READ, error))
+    }
+}
+
+/// Selects the page first, and sums only the chunks of its objects. The sums are cast because PostgreSQL's are
+/// `numeric`.
+fn statement(conditions: &[String], limit: usize) -> String {
+    let condition = match conditions {
+        [] => String::new(),
+        all => format!("WHERE {}", all.join(" AND ")),
+    };
+    let counts = ["inserted", "updated", "unchanged", "superseded", "rejected"];
+    let sums: String = counts.map(|count| format!(", SUM({count}) AS {count}")).concat();
+    let totals: String = counts.map(|count| format!(", {}", total(count, count))).concat();
+    format!(
+        "WITH page AS (SELECT * FROM objects {condition} ORDER BY id LIMIT ${limit}), \
+         open AS (SELECT object_id, \
+         SUM(CASE WHEN state = 'committed' THEN end_offset - start_offset ELSE 0 END) AS committed{sums} \
+         FROM chunks WHERE object_id IN (SELECT id FROM page) AND state IN ('committed', 'forgotten') \
+         GROUP BY object_id) \
+         SELECT page.id, page.root || '/' || page.key AS uri, page.etag, page.dataset, page.state, page.dismissed, \
+         substr(COALESCE(page.error, page.refusal), 1, {MESSAGE_BYTES}) AS error, \
+         page.size AS bytes, page.total_bytes, page.registered_at, page.done_at, \
+         {} AS committed_bytes{totals} \
+         FROM page LEFT JOIN open ON open.object_id = page.id ORDER BY page.id",
+        sum("folded_bytes", "committed"),
+    )
+}
+
+fn total(folded: &str, open: &str) -> String {
+    format!("{} AS {folded}", sum(folded, open))
+}
+
+fn sum(folded: &str, open: &str) -> String {
+    format!("CAST(page.{folded} + COALESCE(open.{open}, 0) AS bigint)")
+}

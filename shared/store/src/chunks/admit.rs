@@ -1,0 +1,66 @@
+//! Decides which chunks may be claimed.
+
+use jetline_core::{ChunkRange, EpochId};
+use sea_orm::{FromQueryResult, Value};
+
+use super::ChunkLedger;
+use crate::{
+    Error,
+    dialect::{placeholders, query, server_started_at},
+};
+
+/// Whether chunks may be claimed under an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// All of them.
+    All,
+    /// All but these: their object is not registered, or is another incarnation.
+    Except(Vec<ChunkRange>),
+    /// None: another epoch is in force.
+    EpochEnded,
+}
+
+#[derive(FromQueryResult)]
+struct Registered {
+    epoch: String,
+    same_server: bool,
+    id: Option<i64>,
+    known_as: Option<String>,
+}
+
+impl ChunkLedger {
+    /// Checks that chunks belong to the current incarnation of their object, while `epoch` is in force.
+    ///
+    /// A restored database assigns numbers again. Claims of a chunk from before the restore would supersede lines of
+    /// the object that has the number now. A number is assigned again only in another epoch: an admitted chunk may be
+    /// claimed as long as the epoch lasts.
+    pub async fn admit(&self, epoch: EpochId, chunks: &[&ChunkRange]) -> Result<Admission, Error> {
+        let sql = format!(
+            "SELECT e.id AS epoch, e.server_started_at = {} AS same_server, o.id AS id,
+                 o.registration AS known_as
+             FROM epoch e LEFT JOIN objects o ON o.id IN ({})",
+            server_started_at(&self.db),
+            placeholders(1, chunks.len())
+        );
+        let ids = chunks.iter().map(|chunk| Value::from(chunk.object.get()));
+        let rows: Vec<Registered> = query(&self.db, "look up objects", &sql, ids).await?;
+        let in_force =
+            rows.first().is_some_and(|row| row.same_server && row.epoch == epoch.to_string());
+        if !in_force {
+            return Ok(Admission::EpochEnded);
+        }
+        let is_registered = |chunk: &ChunkRange| {
+            let incarnation = Some(&chunk.incarnation);
+            let mut rows = rows.iter();
+            rows.any(|row| {
+                row.id == Some(chunk.object.get()) && row.known_as.as_ref() == incarnation
+            })
+        };
+        let stale: Vec<ChunkRange> = chunks
+            .iter()
+            .filter(|chunk| !is_registered(chunk))
+            .map(|chunk| ChunkRange::clone(chunk))
+            .collect();
+        Ok(if stale.is_empty() { Admission::All } else { Admission::Except(stale) })
+    }
+}

@@ -1,0 +1,66 @@
+//! Rejected lines, written in the commit of their chunk.
+
+use sea_orm::{ConnectionTrait, EntityTrait, QueryTrait, Set, sea_query::OnConflict};
+
+use super::{ChunkRows, RejectedLine};
+use crate::{
+    Error,
+    dialect::{execute, execute_built},
+    entities::rejected_lines,
+};
+
+/// Maximum number of rejected lines in one statement.
+const BATCH: usize = 1000;
+
+/// Removes the rejected lines of an earlier commit of chunks: the database may accept now what it refused then.
+pub(super) async fn remove(
+    tx: &impl ConnectionTrait,
+    chunks: impl Iterator<Item = &ChunkRows>,
+) -> Result<(), Error> {
+    let entries = chunks.map(|chunk| &chunk.entry);
+    let mut ranges: Vec<(i64, i64, i64)> = entries
+        .map(|entry| (entry.object.get(), entry.first_line.into(), entry.lines.into()))
+        .collect();
+    ranges.sort_unstable();
+    let sql = "DELETE FROM rejected_lines WHERE object_id = $1 AND line >= $2 AND line < $3";
+    for (object, first, lines) in ranges {
+        let values = [object.into(), first.into(), (first + lines).into()];
+        execute(tx, "remove rejected lines", sql, values).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[ChunkRows]) -> Result<(), Error> {
+    let mut lines: Vec<(i64, &RejectedLine)> = Vec::new();
+    for chunk in chunks {
+        let object = chunk.entry.object.get();
+        lines.extend(chunk.rejected.iter().map(|line| (object, line)));
+    }
+    // All writers lock lines in the same order, as they do for rows, so that they cannot deadlock.
+    lines.sort_unstable_by_key(|(object, line)| (*object, line.line));
+    // A concurrent transaction may commit the same chunk.
+    let already =
+        OnConflict::columns([rejected_lines::Column::ObjectId, rejected_lines::Column::Line])
+            .do_nothing()
+            .to_owned();
+    // A row takes several times the memory of a short line: the rows of one statement at a time are built.
+    for batch in lines.chunks(BATCH) {
+        let rows = batch.iter().map(|(object, line)| row(*object, line));
+        let insert = rejected_lines::Entity::insert_many(rows).on_conflict(already.clone());
+        let insert = insert.build(tx.get_database_backend());
+        execute_built(tx, "write rejected lines", insert).await?;
+    }
+    Ok(())
+}
+
+fn row(object: i64, line: &RejectedLine) -> rejected_lines::ActiveModel {
+    rejected_lines::ActiveModel {
+        object_id: Set(object),
+        line: Set(line.line.into()),
+        byte_offset: Set(line.offset.cast_signed()),
+        reason: Set(line.rejection.reason.code().to_owned()),
+        // The message may quote the line, and no database text can hold U+0000.
+        message: Set(line.rejection.message.replace('\0', "\u{fffd}")),
+        raw: Set(line.raw.clone()),
+    }
+}

@@ -1,0 +1,295 @@
+//! The upsert in PostgreSQL: two statements with one array parameter per column, so that their texts do not depend on
+//! the number of rows; the second one is run for a limited number of rows at a time.
+//!
+//! The first reads the stored rows by their ids: a record that needs no write is not sent, and its row is neither
+//! locked nor written to the WAL. The second writes the others. A concurrent transaction may have written in between:
+//! therefore the `WHERE` of its `ON CONFLICT` decides, and its result is what counts.
+
+use std::{collections::HashMap, fmt::Write as _};
+
+use chrono::{DateTime, Utc};
+use jetline_core::Key;
+use jetline_records::Table;
+use sea_orm::{ConnectionTrait, FromQueryResult, Value, sea_query::ArrayType};
+
+use super::{
+    SentRow, UpsertRow, Upserted, Written,
+    change::{Change, StoredRow, UntypedRow},
+    on_conflict,
+};
+use crate::{
+    Error,
+    dialect::{self, query},
+};
+
+/// Maximum number of rows of one statement. There are several copies of its rows in memory, here and in the server;
+/// beyond a few thousand rows, that costs memory and saves no time.
+pub(super) const MAX_ROWS: usize = 2000;
+
+pub(super) async fn upsert(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    rows: Vec<(usize, UpsertRow)>,
+    now: DateTime<Utc>,
+    rewrite: bool,
+    upserted: &mut Upserted,
+) -> Result<(), Error> {
+    let mut write = to_write(tx, table, rows, rewrite, &mut upserted.written).await?;
+    while !write.is_empty() {
+        let rest = write.split_off(MAX_ROWS.min(write.len()));
+        insert(tx, table, write, now, rewrite, upserted).await?;
+        write = rest;
+    }
+    Ok(())
+}
+
+/// The rows that need a write; the others are counted. Rows of one id follow each other, the one with the highest rank
+/// first: where that is in the table, the others are superseded.
+pub(super) async fn to_write(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    rows: Vec<(usize, UpsertRow)>,
+    rewrite: bool,
+    written: &mut [Written],
+) -> Result<Vec<(usize, UpsertRow)>, Error> {
+    let mut keys: Vec<&Key> = rows.iter().map(|(_, new)| &new.row.key).collect();
+    keys.dedup();
+    let stored = look_up(tx, table, &keys).await?;
+    let ids: Vec<usize> = places(&rows);
+    let mut write = Vec::with_capacity(rows.len());
+    let mut stays = None;
+    for ((chunk, new), id) in rows.into_iter().zip(ids) {
+        match Change::of(stored[id].as_ref(), &new, rewrite) {
+            _ if stays == Some(id) => written[chunk].superseded += 1,
+            Change::Superseded => written[chunk].superseded += 1,
+            Change::Nothing => {
+                written[chunk].unchanged += 1;
+                stays = Some(id);
+            }
+            Change::Insert | Change::Update | Change::Raise => write.push((chunk, new)),
+        }
+    }
+    Ok(write)
+}
+
+/// The number of the id of each row.
+fn places(rows: &[(usize, UpsertRow)]) -> Vec<usize> {
+    let of_one_id = rows.chunk_by(|(_, a), (_, b)| a.row.key == b.row.key).enumerate();
+    of_one_id.flat_map(|(id, rows)| rows.iter().map(move |_| id)).collect()
+}
+
+/// The stored rows, in the order of the keys.
+///
+/// The plan uses the primary key, whatever the statistics say of the table's size, because of `enable_seqscan` in
+/// `database.rs`.
+async fn look_up(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    keys: &[&Key],
+) -> Result<Vec<Option<StoredRow>>, Error> {
+    let version = table.version.map_or("0::bigint".to_owned(), |version| format!("\"{version}\""));
+    let sql = format!(
+        "SELECT \"{id}\" AS id, \"fingerprint\", \"position\", {version} AS version
+         FROM \"{name}\" WHERE \"{id}\" = ANY($1)",
+        name = table.name,
+        id = table.id,
+    );
+    let ids = array(keys.iter().map(|key| dialect::value(key)));
+    let found: Vec<UntypedRow> = query(tx, "read rows", &sql, [ids]).await?;
+    let mut stored: Vec<Option<StoredRow>> = keys.iter().map(|_| None).collect();
+    for row in found {
+        let (key, row) =
+            row.with_key(table.id_type).map_err(|error| Error::classify("read rows", error))?;
+        if let Ok(place) = keys.binary_search(&&key) {
+            stored[place] = Some(row);
+        }
+    }
+    Ok(stored)
+}
+
+/// The positions of the written rows; those that are missing met a stored row of a higher rank, or a trigger.
+#[derive(FromQueryResult)]
+struct Done {
+    inserted: Option<Vec<i64>>,
+    updated: Option<Vec<i64>>,
+    raised: Option<Vec<i64>>,
+}
+
+async fn insert(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    rows: Vec<(usize, UpsertRow)>,
+    now: DateTime<Utc>,
+    rewrite: bool,
+    upserted: &mut Upserted,
+) -> Result<(), Error> {
+    let (sent, values) = arrays(table, rows, now);
+    let sql = statement(table, "", rewrite);
+    let done: Vec<Done> = query(tx, "upsert records", &sql, values).await?;
+    let mut sent: HashMap<i64, (usize, SentRow)> =
+        sent.into_iter().map(|(chunk, sent)| (sent.position.get(), (chunk, sent))).collect();
+    for done in done {
+        let mut note = |positions: Option<Vec<i64>>, count: fn(&mut Written) -> &mut u64| {
+            for position in positions.into_iter().flatten() {
+                if let Some((chunk, _)) = sent.remove(&position) {
+                    upserted.any_written = true;
+                    *count(&mut upserted.written[chunk]) += 1;
+                }
+            }
+        };
+        note(done.inserted, |written| &mut written.inserted);
+        note(done.updated, |written| &mut written.updated);
+        note(done.raised, |written| &mut written.unchanged);
+    }
+    if sent.is_empty() {
+        return Ok(());
+    }
+    not_written(tx, table, sent.into_values().collect(), upserted).await
+}
+
+/// Tells rows that met a stored row of a higher rank from those that a trigger suppressed.
+async fn not_written(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    mut sent: Vec<(usize, SentRow)>,
+    upserted: &mut Upserted,
+) -> Result<(), Error> {
+    sent.sort_unstable_by(|(_, a), (_, b)| a.key.cmp(&b.key));
+    let keys: Vec<&Key> = sent.iter().map(|(_, sent)| &sent.key).collect();
+    let rows = look_up(tx, table, &keys).await?;
+    for ((chunk, sent), row) in sent.iter().zip(rows) {
+        let rank = (sent.version, sent.position.get());
+        if row.is_some_and(|row| row.rank >= rank) {
+            upserted.written[*chunk].superseded += 1;
+        } else {
+            upserted.suppressed.push(sent.position);
+        }
+    }
+    Ok(())
+}
+
+/// Runs the statement of [`insert`] so that it writes no row.
+pub(super) async fn insert_nothing(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    row: UpsertRow,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let (_, values) = arrays(table, vec![(0, row)], now);
+    let sql = statement(table, "WHERE false", false);
+    query::<Done>(tx, "upsert records", &sql, values).await.map(drop)
+}
+
+/// The parameters of [`statement`]: the time, then the columns. An array value of sea-orm cannot hold NULL, so that a
+/// nullable column has a second array that marks its NULLs.
+///
+/// The values are moved, not copied: they are nearly all of a record's memory. The keys and ranks are returned.
+pub(super) fn arrays(
+    table: &Table,
+    rows: Vec<(usize, UpsertRow)>,
+    now: DateTime<Utc>,
+) -> (Vec<(usize, SentRow)>, Vec<Value>) {
+    let column = || Vec::<Value>::with_capacity(rows.len());
+    let mut sent = Vec::with_capacity(rows.len());
+    let (mut fingerprints, mut positions) = (column(), column());
+    let mut columns: Vec<Vec<Value>> = table.columns.iter().map(|_| column()).collect();
+    for (chunk, UpsertRow { row, position, .. }) in rows {
+        fingerprints.push(row.fingerprint.as_bytes().to_vec().into());
+        positions.push(position.get().into());
+        for (column, value) in columns.iter_mut().zip(row.values) {
+            column.push(value);
+        }
+        let (key, version) = (row.key, row.version);
+        let of_row = SentRow { key, version, position };
+        sent.push((chunk, of_row));
+    }
+    let mut values = vec![now.into(), array(fingerprints), array(positions)];
+    for (column, mut of_rows) in table.columns.iter().zip(columns) {
+        if column.nullable {
+            let is_null: Vec<bool> = of_rows.iter().map(is_null).collect();
+            for (value, is_null) in of_rows.iter_mut().zip(&is_null) {
+                if *is_null {
+                    *value = value.dummy_value();
+                }
+            }
+            values.push(array(of_rows));
+            values.push(array(is_null.into_iter().map(Value::from)));
+        } else {
+            values.push(array(of_rows));
+        }
+    }
+    (sent, values)
+}
+
+fn is_null(value: &Value) -> bool {
+    *value == value.as_null()
+}
+
+pub(super) fn array(values: impl IntoIterator<Item = Value>) -> Value {
+    let values: Vec<Value> = values.into_iter().collect();
+    let element = values.first().map_or(ArrayType::Bool, Value::array_type);
+    Value::Array(element, Some(Box::new(values)))
+}
+
+/// The parts of a statement whose parameters are those of [`arrays`].
+pub(super) struct Columns {
+    /// The select list that unnests the parameters.
+    pub(super) unnested: String,
+    /// The select list of the values to write.
+    pub(super) selected: String,
+    /// The names of the columns, in the same order.
+    into: String,
+    /// The parameters of the record's own columns.
+    pub(super) arrays: Vec<String>,
+    /// The number of the next parameter.
+    pub(super) next: usize,
+}
+
+pub(super) fn columns(table: &Table) -> Columns {
+    let mut columns = Columns {
+        unnested: "unnest($2) AS \"fingerprint\", unnest($3) AS \"position\"".to_owned(),
+        selected: "n.\"fingerprint\", n.\"position\", $1 AS \"updated_at\"".to_owned(),
+        into: "\"fingerprint\", \"position\", \"updated_at\"".to_owned(),
+        arrays: Vec::new(),
+        next: 4,
+    };
+    for column in &table.columns {
+        let (name, next) = (column.name, columns.next);
+        let _ = write!(columns.unnested, ", unnest(${next}) AS \"{name}\"");
+        let _ = write!(columns.into, ", \"{name}\"");
+        columns.arrays.push(format!("${next}"));
+        columns.next += 1;
+        if column.nullable {
+            // A name that no column of a record can have.
+            let _ = write!(columns.unnested, ", unnest(${}) AS \"#{name}_is_null\"", next + 1);
+            let _ = write!(
+                columns.selected,
+                ", CASE WHEN NOT n.\"#{name}_is_null\" THEN n.\"{name}\" END AS \"{name}\""
+            );
+            columns.next += 1;
+        } else {
+            let _ = write!(columns.selected, ", n.\"{name}\"");
+        }
+    }
+    columns
+}
+
+/// Writes the rows in the order of the arrays, which is that of their ids.
+///
+/// `unnest` is in the select list, where PostgreSQL iterates over all arrays in parallel; in a `FROM` it would first
+/// copy each of them to a tuplestore. Nothing in the plan sorts or joins, so that the order is kept.
+fn statement(table: &Table, condition: &str, rewrite: bool) -> String {
+    let Columns { unnested, selected, into, .. } = columns(table);
+    format!(
+        "WITH new AS (
+             INSERT INTO \"{name}\" ({into}) SELECT {selected} FROM (SELECT {unnested}) n {condition}
+             {on_conflict}
+             RETURNING \"position\", xmax = 0 AS inserted, \"updated_at\" = $1 AS changed)
+         SELECT array_agg(\"position\") FILTER (WHERE inserted) AS inserted,
+             array_agg(\"position\") FILTER (WHERE NOT inserted AND changed) AS updated,
+             array_agg(\"position\") FILTER (WHERE NOT inserted AND NOT changed) AS raised
+         FROM new",
+        name = table.name,
+        on_conflict = on_conflict(table, rewrite),
+    )
+}

@@ -1,0 +1,193 @@
+//! The upsert in SQLite, where only one transaction at a time writes: what it reads first cannot change.
+
+use std::{
+    collections::{HashMap, HashSet},
+    iter,
+};
+
+use chrono::{DateTime, Utc};
+use jetline_core::{Key, Position};
+use jetline_records::Table;
+use sea_orm::{ConnectionTrait, Value};
+
+use super::{
+    UpsertRow, Upserted,
+    change::{Change, StoredRow, UntypedRow},
+    columns, on_conflict,
+};
+use crate::{
+    Error,
+    dialect::{self, execute, query},
+};
+
+/// Maximum number of parameters of one statement; SQLite's limit is 32,766.
+const MAX_PARAMETERS: usize = 4000;
+
+pub(super) async fn upsert(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    rows: Vec<(usize, UpsertRow)>,
+    now: DateTime<Utc>,
+    rewrite: bool,
+    upserted: &mut Upserted,
+) -> Result<(), Error> {
+    let keys: Vec<Key> = rows.iter().map(|(_, one)| one.row.key.clone()).collect();
+    let stored = read(tx, table, &keys).await?;
+    let mut write = Vec::with_capacity(rows.len());
+    let mut changes = Vec::with_capacity(rows.len());
+    for (chunk, new) in rows {
+        let counts = &mut upserted.written[chunk];
+        match Change::of(stored.get(&new.row.key), &new, rewrite) {
+            Change::Superseded => counts.superseded += 1,
+            Change::Nothing => counts.unchanged += 1,
+            change => {
+                changes.push((chunk, change, new.position));
+                write.push(new);
+            }
+        }
+    }
+    insert(tx, table, write, now, rewrite, upserted).await?;
+    let suppressed: HashSet<Position> = upserted.suppressed.iter().copied().collect();
+    for (chunk, change, _) in changes.iter().filter(|(.., position)| !suppressed.contains(position))
+    {
+        let counts = &mut upserted.written[*chunk];
+        match change {
+            Change::Insert => counts.inserted += 1,
+            Change::Update => counts.updated += 1,
+            _ => counts.unchanged += 1,
+        }
+    }
+    Ok(())
+}
+
+async fn read(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    keys: &[Key],
+) -> Result<HashMap<Key, StoredRow>, Error> {
+    let mut stored = HashMap::with_capacity(keys.len());
+    let mut rest = keys;
+    for size in batch_sizes(keys.len(), MAX_PARAMETERS) {
+        let batch;
+        (batch, rest) = rest.split_at(size);
+        let sql = format!(
+            "SELECT \"{id}\" AS id, \"position\", \"fingerprint\", {version} AS version
+             FROM \"{name}\" WHERE \"{id}\" IN ({keys})",
+            id = table.id,
+            name = table.name,
+            version = table.version.map_or("0".to_owned(), |column| format!("\"{column}\"")),
+            keys = parameters(batch.len()),
+        );
+        let keys = batch.iter().map(dialect::value);
+        let found: Vec<UntypedRow> = query(tx, "read rows", &sql, keys).await?;
+        for row in found {
+            let (key, row) =
+                row.with_key(table.id_type).map_err(|error| Error::classify("read rows", error))?;
+            stored.insert(key, row);
+        }
+    }
+    Ok(stored)
+}
+
+/// The sizes of batches of up to `most` rows: powers of two, so that there are few different statements to prepare.
+fn batch_sizes(rows: usize, most: usize) -> impl Iterator<Item = usize> {
+    let mut rest = rows;
+    iter::from_fn(move || {
+        let size = 1 << rest.min(most).checked_ilog2()?;
+        rest -= size;
+        Some(size)
+    })
+}
+
+/// Parameters without numbers: SQLite looks each numbered one up among all before it.
+fn parameters(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}
+
+async fn insert(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    rows: Vec<UpsertRow>,
+    now: DateTime<Utc>,
+    rewrite: bool,
+    upserted: &mut Upserted,
+) -> Result<(), Error> {
+    let mut rows = rows.into_iter();
+    for size in batch_sizes(rows.len(), MAX_PARAMETERS / columns(table).len()) {
+        let tuple = format!("({})", parameters(columns(table).len()));
+        let tuples = vec![tuple; size].join(", ");
+        let sql = statement(table, &format!("VALUES {tuples}"), rewrite);
+        let mut sent = Vec::with_capacity(size);
+        let mut values = Vec::with_capacity(size * columns(table).len());
+        for new in rows.by_ref().take(size) {
+            sent.push((new.row.key.clone(), new.position));
+            values.extend(self::values(new, now));
+        }
+        let written = execute(tx, "upsert records", &sql, values).await?;
+        upserted.any_written |= written > 0;
+        if written != size as u64 {
+            not_written(tx, table, &sent, upserted).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs the statement of [`insert`] so that it writes no row.
+pub(super) async fn insert_nothing(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    row: UpsertRow,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let of_row = parameters(columns(table).len());
+    let sql = statement(table, &format!("SELECT {of_row} WHERE false"), false);
+    execute(tx, "upsert records", &sql, values(row, now)).await.map(drop)
+}
+
+/// Writes the rows of a `VALUES` or `SELECT`; the parameters of each row are those of [`values`].
+fn statement(table: &Table, rows: &str, rewrite: bool) -> String {
+    let names = columns(table).into_iter().map(|column| format!("\"{column}\""));
+    format!(
+        "INSERT INTO \"{}\" ({}) {rows} {}",
+        table.name,
+        names.collect::<Vec<_>>().join(", "),
+        on_conflict(table, rewrite)
+    )
+}
+
+fn values(new: UpsertRow, now: DateTime<Utc>) -> impl Iterator<Item = Value> {
+    let ours: [Value; 3] =
+        [new.row.fingerprint.as_bytes().to_vec().into(), new.position.get().into(), now.into()];
+    new.row.values.into_iter().chain(ours)
+}
+
+/// No other transaction writes: a row without the new position was suppressed by a trigger.
+async fn not_written(
+    tx: &impl ConnectionTrait,
+    table: &Table,
+    sent: &[(Key, Position)],
+    upserted: &mut Upserted,
+) -> Result<(), Error> {
+    let keys: Vec<Key> = sent.iter().map(|(key, _)| key.clone()).collect();
+    let rows = read(tx, table, &keys).await?;
+    let missing = sent
+        .iter()
+        .filter(|(key, position)| rows.get(key).is_none_or(|row| row.rank.1 != position.get()));
+    let missing = missing.map(|(_, position)| *position);
+    upserted.suppressed.extend(missing);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_have_every_row_once_and_few_sizes() {
+        let sizes = |rows, most| batch_sizes(rows, most).collect::<Vec<_>>();
+        assert!(sizes(0, 300).is_empty());
+        assert_eq!(sizes(1, 300), [1]);
+        assert_eq!(sizes(700, 300), [256, 256, 128, 32, 16, 8, 4]);
+        assert_eq!(sizes(3, 1), [1, 1, 1]);
+    }
+}

@@ -1,0 +1,55 @@
+//! The objects in the ledger: registered, leased, read, and ended.
+
+mod dismiss;
+mod gaps;
+mod lease;
+mod loading;
+mod no_accepted_lines;
+mod refusals;
+mod register;
+mod reject_limit;
+mod replay;
+mod settle;
+mod superseded;
+
+pub use dismiss::Dismissal;
+pub use gaps::Gap;
+use jetline_core::ObjectId;
+pub use lease::{LeaseLimits, LeasedObject, ReadOutcome};
+pub use loading::LoadingObject;
+pub use refusals::{OpenObject, Refusal};
+pub use register::NewObject;
+pub use replay::{Replay, ReplayOutcome, Replayed, Stored};
+use sea_orm::DatabaseConnection;
+pub use settle::Ended;
+
+use crate::{
+    Database, Error,
+    ledger::Clock,
+    watermark::{next_object, settled},
+};
+
+/// The objects: registered, leased, read, and ended.
+#[derive(Clone, Debug)]
+pub struct ObjectLedger {
+    db: DatabaseConnection,
+    now: Clock,
+}
+
+impl ObjectLedger {
+    /// The ledger of a database.
+    pub(crate) fn new(database: &Database, now: Clock) -> Self {
+        Self { db: database.connection().clone(), now }
+    }
+
+    /// The settled watermark: the first object that is not settled. Every object below it is done or failed, and stays
+    /// so unless it is replayed.
+    pub async fn settled(&self) -> Result<ObjectId, Error> {
+        settled(&self.db).await
+    }
+
+    /// The number of the next object to be registered.
+    pub async fn next(&self) -> Result<ObjectId, Error> {
+        next_object(&self.db).await
+    }
+}

@@ -1,0 +1,155 @@
+//! Registers new object versions and assigns their numbers.
+
+use std::{collections::HashSet, num::NonZeroU32};
+
+use chrono::{DateTime, SubsecRound, Utc};
+use jetline_core::{ObjectId, ObjectVersion};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter,
+    QuerySelect, QueryTrait, Set,
+};
+
+use super::ObjectLedger;
+use crate::{
+    Error,
+    database::{self, commit},
+    dialect::{self, Lock, execute_built, query_built},
+    entities::objects,
+    watermark::next_object,
+};
+
+/// Maximum total bytes of root, key and `ETag` in PostgreSQL, whose B-tree entries have at most 2,704 bytes.
+const MAX_INDEXED_BYTES: usize = 2_500;
+
+/// Maximum number of keys or rows in one statement.
+const BATCH: usize = 500;
+
+/// An object version as it was listed.
+#[derive(Clone, Debug)]
+pub struct NewObject {
+    /// The version.
+    pub version: ObjectVersion,
+    /// Random; see [`objects::Model::incarnation`].
+    pub incarnation: String,
+    /// The dataset of its lines.
+    pub dataset: String,
+    /// Target size of its chunks, in bytes.
+    pub chunk_bytes: u64,
+    /// Maximum number of lines of a chunk.
+    pub chunk_lines: NonZeroU32,
+    /// Maximum number of bytes of a line.
+    pub max_line_bytes: u64,
+}
+
+/// What identifies an object version.
+#[derive(PartialEq, Eq, Hash, FromQueryResult)]
+pub(super) struct Version {
+    root: String,
+    key: String,
+    etag: String,
+    last_modified: DateTime<Utc>,
+    size: i64,
+}
+
+impl NewObject {
+    pub(super) fn stored_version(&self) -> Version {
+        Version {
+            root: self.version.root.clone(),
+            key: self.version.key.clone(),
+            etag: self.version.etag.clone(),
+            // As PostgreSQL stores it.
+            last_modified: self.version.last_modified.trunc_subsecs(6),
+            size: self.version.size.cast_signed(),
+        }
+    }
+}
+
+impl ObjectLedger {
+    /// Why the database cannot store such an object, if it cannot.
+    #[must_use]
+    pub fn refuses(&self, object: &NewObject) -> Option<&'static str> {
+        if self.db.get_database_backend() != DbBackend::Postgres {
+            return None;
+        }
+        let ObjectVersion { root, key, etag, .. } = &object.version;
+        if [root, key, etag].iter().any(|text| text.contains('\0')) {
+            return Some("its key has U+0000, which no text of PostgreSQL can hold");
+        }
+        let too_long = root.len() + key.len() + etag.len() > MAX_INDEXED_BYTES;
+        too_long.then_some("its key is longer than an index of PostgreSQL can hold")
+    }
+
+    /// Registers the object versions that are not in the ledger, in the order given; returns their number.
+    pub async fn register(&self, listed: &[NewObject]) -> Result<usize, Error> {
+        if unknown(&self.db, listed).await?.is_empty() {
+            return Ok(0);
+        }
+        let tx = database::begin(&self.db).await?;
+        dialect::lock(&tx, Lock::Registration).await?;
+        let new = unknown(&tx, listed).await?;
+        let mut id = next_object(&tx).await?;
+        for batch in new.chunks(BATCH) {
+            let mut rows = Vec::with_capacity(batch.len());
+            for object in batch {
+                rows.push(row(id, object, (self.now)()));
+                if id == ObjectId::MAX {
+                    let limit = "more than 2,147,483,647 object versions";
+                    return Err(Error::Corrupt(limit.to_owned()));
+                }
+                id = id.next();
+            }
+            let insert = objects::Entity::insert_many(rows).build(tx.get_database_backend());
+            execute_built(&tx, "register objects", insert).await?;
+        }
+        commit(tx, "register objects").await?;
+        Ok(new.len())
+    }
+}
+
+async fn unknown<'a>(
+    db: &impl ConnectionTrait,
+    listed: &'a [NewObject],
+) -> Result<Vec<&'a NewObject>, Error> {
+    let mut known: HashSet<Version> = HashSet::new();
+    for batch in listed.chunks(BATCH) {
+        let keys = batch.iter().map(|object| object.version.key.as_str());
+        let roots: HashSet<&str> =
+            batch.iter().map(|object| object.version.root.as_str()).collect();
+        let select = objects::Entity::find()
+            .select_only()
+            .columns([
+                objects::Column::Root,
+                objects::Column::Key,
+                objects::Column::Etag,
+                objects::Column::LastModified,
+                objects::Column::Size,
+            ])
+            .filter(objects::Column::Root.is_in(roots))
+            .filter(objects::Column::Key.is_in(keys))
+            .build(db.get_database_backend());
+        let found = query_built::<Version>(db, "read the known objects", select).await?;
+        known.extend(found);
+    }
+    let new = listed.iter().filter(|object| known.insert(object.stored_version()));
+    Ok(new.collect())
+}
+
+fn row(id: ObjectId, object: &NewObject, now: DateTime<Utc>) -> objects::ActiveModel {
+    let Version { root, key, etag, last_modified, size } = object.stored_version();
+    objects::ActiveModel {
+        id: Set(id.get()),
+        incarnation: Set(object.incarnation.clone()),
+        dataset: Set(object.dataset.clone()),
+        root: Set(root),
+        key: Set(key),
+        etag: Set(etag),
+        size: Set(size),
+        last_modified: Set(last_modified),
+        chunk_bytes: Set(object.chunk_bytes.cast_signed()),
+        chunk_lines: Set(Some(object.chunk_lines.get().into())),
+        max_line_bytes: Set(object.max_line_bytes.cast_signed()),
+        state: Set(objects::State::Registered),
+        registered_at: Set(now),
+        ..Default::default()
+    }
+}
