@@ -8,6 +8,7 @@ mod m0005_dismissed;
 mod m0006_chunk_lines;
 mod m0007_identity;
 mod m0008_unclaimed;
+mod m0009_replayed;
 mod record_table;
 
 use sea_orm::{
@@ -50,6 +51,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_chunk_lines::Migration),
             Box::new(m0007_identity::Migration),
             Box::new(m0008_unclaimed::Migration),
+            Box::new(m0009_replayed::Migration),
         ]
     }
 }

@@ -17,16 +17,17 @@ use crate::{
     ApiSettings,
     auth::{Authenticator, Users, authenticated},
     database::{self, ReadPool, statement_timeout},
-    datasets::Datasets,
-    head::with_head,
-    limits::{Limits, PanicResponse, with_limits},
-    objects::ObjectApi,
+    http::{
+        head::with_head,
+        limits::{Limits, PanicResponse, with_limits},
+        problem::{self, Failure},
+        request_log::{Requests, with_log},
+        response_budget::ResponseBudget,
+    },
+    ingestion::{ObjectApi, RejectApi},
     openapi::{self, StartPage},
-    problem::{self, Failure},
     readiness::Readiness,
-    rejects::RejectApi,
-    request_log::{Requests, with_log},
-    response_budget::ResponseBudget,
+    records::Datasets,
 };
 
 /// The parts of the API.

@@ -5,29 +5,13 @@
 
 mod app;
 pub mod auth;
-mod cache;
 mod cli;
 mod database;
-mod dataset_name;
-mod datasets;
-mod entity_tag;
-mod head;
-mod json;
-mod limits;
-mod objects;
+mod http;
+mod ingestion;
 mod openapi;
-mod paging;
-mod problem;
 mod readiness;
-mod record_loader;
-mod record_stream;
 mod records;
-mod rejects;
-mod rendered;
-mod request_log;
-mod response_budget;
-mod sections;
-mod series;
 mod server;
 mod settings;
 

@@ -2,7 +2,10 @@
 
 use poem_openapi::{ApiResponse, OpenApi, OpenApiService};
 
-use crate::{datasets::Datasets, objects::ObjectApi, rejects::RejectApi};
+use crate::{
+    ingestion::{ObjectApi, RejectApi},
+    records::Datasets,
+};
 
 /// All endpoints.
 pub(crate) type Endpoints = (Datasets, ObjectApi, RejectApi, StartPage);

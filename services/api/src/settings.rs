@@ -9,7 +9,7 @@ use jetline_runtime::{
     settings::{self, SecretUrl},
 };
 
-use crate::response_budget::PART_BYTES;
+use crate::http::response_budget::PART_BYTES;
 
 /// Maximum age of a response: every commit is visible to all clients after this time.
 const MAX_CACHE_TIME: Duration = Duration::from_secs(1);

@@ -52,6 +52,13 @@ pub(crate) fn server_started_at(db: &impl ConnectionTrait) -> &'static str {
     }
 }
 
+/// Whether an epoch is in force, as an SQL expression; `epoch` is a table or an alias. A restart of the server may have
+/// undone commits, and a replay ends the epoch.
+pub(crate) fn in_force(db: &impl ConnectionTrait, epoch: &str) -> String {
+    let now = server_started_at(db);
+    format!("({epoch}.server_started_at = {now} AND NOT {epoch}.replayed)")
+}
+
 /// Milliseconds since 1970 by the database's clock, as an SQL expression: the clocks of fetchers may differ.
 pub(crate) fn milliseconds(db: &impl ConnectionTrait) -> &'static str {
     match db.get_database_backend() {

@@ -5,6 +5,11 @@ use sqlx::error::DatabaseError;
 
 use crate::{pooler, tls};
 
+/// An error of the driver.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct DriverError(pub(crate) DbErr);
+
 /// An error of the database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -15,7 +20,7 @@ pub enum Error {
         action: &'static str,
         /// The driver's error.
         #[source]
-        source: DbErr,
+        source: DriverError,
     },
     /// The database does not accept a value of one of the lines.
     #[error("cannot {action}: the database does not accept a value")]
@@ -24,7 +29,7 @@ pub enum Error {
         action: &'static str,
         /// The driver's error.
         #[source]
-        source: DbErr,
+        source: DriverError,
     },
     /// The database refuses the statement: wrong credentials, a missing table, a bad address. A retry alone does not
     /// help.
@@ -34,7 +39,7 @@ pub enum Error {
         action: &'static str,
         /// The driver's error.
         #[source]
-        source: DbErr,
+        source: DriverError,
     },
     /// Rows were missing after a commit wrote them, but not when they were written one by one.
     #[error("a trigger of the table suppresses rows intermittently: which ones could not be found")]
@@ -70,7 +75,7 @@ pub enum Error {
         reason: &'static str,
         /// The error of SQLite.
         #[source]
-        source: DbErr,
+        source: DriverError,
     },
     /// The connection pooler is configured in a way that does not work.
     #[error("the connection pooler cannot be used: {reason}; see docs/pgbouncer.md")]
@@ -108,7 +113,7 @@ impl Error {
             return refusal;
         }
         match source {
-            DbErr::Conn(_) => Self::Unavailable { action, source },
+            DbErr::Conn(_) => Self::Unavailable { action, source: DriverError(source) },
             _ => Self::classify(action, source),
         }
     }
@@ -158,7 +163,7 @@ impl Error {
         else {
             return None;
         };
-        let (DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error)) = source else {
+        let (DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error)) = &source.0 else {
             return None;
         };
         match error {
@@ -169,7 +174,9 @@ impl Error {
 
     /// Classifies an error of a statement.
     pub(crate) fn classify(action: &'static str, source: DbErr) -> Self {
-        match class(&source) {
+        let class = class(&source);
+        let source = DriverError(source);
+        match class {
             Class::Unavailable => Self::Unavailable { action, source },
             Class::Data => Self::Data { action, source },
             Class::Refused => Self::Refused { action, source },

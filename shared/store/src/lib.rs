@@ -25,6 +25,6 @@ pub use chunks::{
 pub use database::{Database, DatabaseSettings, ReadOptions};
 pub use entities::objects::State as ObjectState;
 pub use epochs::EpochLedger;
-pub use error::Error;
+pub use error::{DriverError, Error};
 pub use ledger::{Clock, Ledger};
 pub use objects::ObjectLedger;

@@ -23,7 +23,7 @@ use rand::RngCore;
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::Users;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 
 /// How long a verified password is cached after its last use. The users do not change while the process runs.
 const CACHE_TIME: Duration = Duration::from_mins(1);

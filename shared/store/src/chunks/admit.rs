@@ -6,7 +6,7 @@ use sea_orm::{FromQueryResult, Value};
 use super::ChunkLedger;
 use crate::{
     Error,
-    dialect::{placeholders, query, server_started_at},
+    dialect::{in_force, placeholders, query},
 };
 
 /// Whether chunks may be claimed under an epoch.
@@ -23,7 +23,7 @@ pub enum Admission {
 #[derive(FromQueryResult)]
 struct Registered {
     epoch: String,
-    same_server: bool,
+    in_force: bool,
     id: Option<i64>,
     known_as: Option<String>,
 }
@@ -36,16 +36,16 @@ impl ChunkLedger {
     /// claimed as long as the epoch lasts.
     pub async fn admit(&self, epoch: EpochId, chunks: &[&ChunkRange]) -> Result<Admission, Error> {
         let sql = format!(
-            "SELECT e.id AS epoch, e.server_started_at = {} AS same_server, o.id AS id,
+            "SELECT e.id AS epoch, {} AS in_force, o.id AS id,
                  o.registration AS known_as
              FROM epoch e LEFT JOIN objects o ON o.id IN ({})",
-            server_started_at(&self.db),
+            in_force(&self.db, "e"),
             placeholders(1, chunks.len())
         );
         let ids = chunks.iter().map(|chunk| Value::from(chunk.object.get()));
         let rows: Vec<Registered> = query(&self.db, "look up objects", &sql, ids).await?;
         let in_force =
-            rows.first().is_some_and(|row| row.same_server && row.epoch == epoch.to_string());
+            rows.first().is_some_and(|row| row.in_force && row.epoch == epoch.to_string());
         if !in_force {
             return Ok(Admission::EpochEnded);
         }

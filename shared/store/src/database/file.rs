@@ -9,7 +9,11 @@ use sea_orm::{
 use tokio::time::timeout;
 
 use super::begin;
-use crate::{Error, dialect::execute, error::sqlite_code};
+use crate::{
+    Error,
+    dialect::execute,
+    error::{DriverError, sqlite_code},
+};
 
 /// Timeout for closing all connections, with which the WAL is checkpointed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -40,7 +44,7 @@ pub(super) fn without_open_transactions(pool: PoolOptions<Sqlite>) -> PoolOption
 pub(super) async fn check(db: &DatabaseConnection, url: &str) -> Result<(), Error> {
     match write_nothing(db).await {
         Err(Error::Unavailable { source, .. } | Error::Refused { source, .. }) => {
-            refusal(url, source).map_or_else(|_| Ok(()), Err)
+            refusal(url, source.0).map_or_else(|_| Ok(()), Err)
         }
         // Other errors will occur again in the next statement.
         _ => Ok(()),
@@ -64,7 +68,7 @@ pub(super) fn refusal(url: &str, source: DbErr) -> Result<Error, DbErr> {
         return Err(source);
     };
     let path = path.display().to_string();
-    Ok(Error::File { path, reason, source })
+    Ok(Error::File { path, reason, source: DriverError(source) })
 }
 
 fn reason(path: &Path, code: u32) -> Option<&'static str> {

@@ -11,7 +11,7 @@ use super::EpochLedger;
 use crate::{
     Error,
     database::{begin_exclusive, commit},
-    dialect::{execute, query, server_started_at},
+    dialect::{execute, in_force, query, server_started_at},
     watermark::{next_object, settled},
 };
 
@@ -20,9 +20,8 @@ use crate::{
 pub struct CurrentEpoch {
     /// The epoch.
     pub epoch: Epoch,
-    /// Whether the database server has not restarted and no object was replayed since it began. Otherwise commits may
-    /// have been undone.
-    pub same_server: bool,
+    /// Whether the database server has not restarted and no object was replayed since it began.
+    pub in_force: bool,
 }
 
 /// Why an epoch did not begin.
@@ -43,7 +42,7 @@ struct EpochRow {
     recovery: i64,
     mode: String,
     write_through: String,
-    same_server: bool,
+    in_force: bool,
 }
 
 impl EpochLedger {
@@ -66,7 +65,7 @@ impl EpochLedger {
         let tx = begin_exclusive(&self.db).await?;
         if let Some(current) = current(&tx).await? {
             check_mode(&tx, &current.epoch, mode, seen).await?;
-            let adopt = current.same_server
+            let adopt = current.in_force
                 && current.epoch.mode == mode
                 && mode != Mode::InOrder
                 && seen != Some(current.epoch.id);
@@ -141,14 +140,14 @@ pub(crate) async fn end(
 /// joined. The next writer begins another one, with the base and recovery mark of that time. Claims are enabled again
 /// for all datasets: the cause of refusals may be fixed.
 pub(crate) async fn outdate(tx: &impl ConnectionTrait) -> Result<(), Error> {
-    let sql = "UPDATE epoch SET server_started_at = 'before a replay', write_through = ''";
+    let sql = "UPDATE epoch SET replayed = TRUE, write_through = ''";
     execute(tx, "end the epoch", sql, []).await.map(drop)
 }
 
 pub(crate) async fn current(db: &impl ConnectionTrait) -> Result<Option<CurrentEpoch>, Error> {
     let sql = format!(
-        "SELECT id, base, recovery, mode, write_through, server_started_at = {} AS same_server FROM epoch",
-        server_started_at(db)
+        "SELECT id, base, recovery, mode, write_through, {} AS in_force FROM epoch",
+        in_force(db, "epoch")
     );
     let rows: Vec<EpochRow> = query(db, "read the epoch", &sql, []).await?;
     rows.first().map(EpochRow::read).transpose()
@@ -165,7 +164,7 @@ impl EpochRow {
                 mode: self.mode.parse().map_err(|_| corrupt("mode"))?,
                 write_through: names(&self.write_through),
             },
-            same_server: self.same_server,
+            in_force: self.in_force,
         })
     }
 }
@@ -212,7 +211,8 @@ async fn replace(
          VALUES (1, $1, $2, $3, $4, {}, $5)
          ON CONFLICT (slot) DO UPDATE SET id = excluded.id, base = excluded.base,
              recovery = excluded.recovery, mode = excluded.mode,
-             server_started_at = excluded.server_started_at, began_at = excluded.began_at",
+             server_started_at = excluded.server_started_at, began_at = excluded.began_at,
+             replayed = FALSE",
         server_started_at(tx)
     );
     let values = [

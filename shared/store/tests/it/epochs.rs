@@ -18,7 +18,7 @@ use crate::fixtures::{
 
 async fn in_force(base: &TestDatabase) -> Option<Epoch> {
     let current = base.ledger.epochs.current().await.unwrap()?;
-    assert!(current.same_server);
+    assert!(current.in_force);
     Some(current.epoch)
 }
 
@@ -197,7 +197,7 @@ async fn restarted_database_server_ends_the_epoch() {
     let (base, epoch) = postgres_on(&server).await.with_objects(1).await;
     server.restart().unwrap();
     let base = base.connected_again().await;
-    assert!(!base.ledger.epochs.current().await.unwrap().unwrap().same_server);
+    assert!(!base.ledger.epochs.current().await.unwrap().unwrap().in_force);
     let admitted = base.ledger.chunks.admit(epoch.id, &[&entry(1, 0, 1)]).await;
     assert_eq!(admitted.unwrap(), Admission::EpochEnded);
     let outcome = base.commit(&epoch, &[chunk(1, 0, &[(1, "a")])]).await;

@@ -45,7 +45,7 @@ async fn chunk_is_not_committed_before_any_epoch_or_on_another_server() {
         let (base, epoch) = base.with_objects(1).await;
         let chunk = chunk(1, 0, &[(1, "a")]);
         base.run("UPDATE epoch SET server_started_at = '2001-01-01'").await;
-        assert!(!base.ledger.epochs.current().await.unwrap().unwrap().same_server);
+        assert!(!base.ledger.epochs.current().await.unwrap().unwrap().in_force);
         let outcome = base.commit(&epoch, std::slice::from_ref(&chunk)).await;
         assert_eq!(outcome, CommitOutcome::EpochEnded);
         // A process that starts on another server begins a new epoch.

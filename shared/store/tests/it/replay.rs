@@ -161,7 +161,7 @@ async fn missing_object_prevents_the_replay_unless_nothing_of_it_was_committed()
         };
         assert_eq!((missing.len(), missing[0].uri.as_str()), (1, "s3://bucket/3"));
         assert_eq!(base.object(2).await, before);
-        assert!(base.ledger.epochs.current().await.unwrap().unwrap().same_server);
+        assert!(base.ledger.epochs.current().await.unwrap().unwrap().in_force);
 
         let outcome = base.ledger.objects.replay(&replay(2, &stored(4, &[1, 4]))).await;
         assert_eq!(opened(&outcome.unwrap()), [2, 3]);

@@ -14,7 +14,7 @@ use super::ChunkRows;
 use crate::{
     Error,
     chunks::SupersededBy,
-    dialect::{execute_built, placeholders, query, query_built, server_started_at},
+    dialect::{execute_built, in_force, placeholders, query, query_built},
     entities::{chunks, objects},
 };
 
@@ -79,7 +79,7 @@ fn key(entry: &ChunkRange) -> (i64, i64) {
 #[derive(FromQueryResult)]
 struct ObjectRow {
     epoch: String,
-    same_server: bool,
+    in_force: bool,
     id: Option<i64>,
     incarnation: Option<String>,
     state: Option<objects::State>,
@@ -97,19 +97,18 @@ pub(super) async fn check(
     ids.sort_unstable();
     ids.dedup();
     let sql = format!(
-        "SELECT e.id AS epoch, e.server_started_at = {} AS same_server, o.id AS id,
+        "SELECT e.id AS epoch, {} AS in_force, o.id AS id,
              o.registration AS incarnation, o.state AS state, o.rewrite AS rewrite,
              o.state = 'done' OR (o.state = 'failed' AND o.folded_bytes = o.total_bytes) AS complete,
              CASE WHEN e.mode = 'in_order'
                  THEN (SELECT MIN(id) FROM objects WHERE state IN ('registered', 'reading')) END AS unread
          FROM epoch e LEFT JOIN objects o ON o.id IN ({})",
-        server_started_at(tx),
+        in_force(tx, "e"),
         placeholders(1, ids.len())
     );
     let rows: Vec<ObjectRow> =
         query(tx, "check the epoch", &sql, ids.into_iter().map(Value::from)).await?;
-    let in_force =
-        rows.first().is_some_and(|row| row.same_server && row.epoch == epoch.to_string());
+    let in_force = rows.first().is_some_and(|row| row.in_force && row.epoch == epoch.to_string());
     if !in_force {
         return Ok(Check::EpochEnded);
     }

@@ -6,7 +6,7 @@ use poem::{
     Endpoint, IntoResponse, Request, Response, Result, http::StatusCode, middleware::PanicHandler,
 };
 
-use crate::problem::{self, Problem};
+use crate::http::problem::{self, Problem};
 
 /// The limits of a request.
 #[derive(Clone, Copy)]

@@ -7,9 +7,11 @@ use jetline_store::catalog::records::StoredRecord;
 
 use crate::{
     database::Error,
-    entity_tag,
-    json::serialize,
-    response_budget::{self, ResponseBudget},
+    http::{
+        entity_tag,
+        json::serialize,
+        response_budget::{self, ResponseBudget},
+    },
 };
 
 /// The body and the headers of a response with one record.

@@ -1,6 +1,12 @@
-//! The tags of the OpenAPI document.
+//! What was read: objects and rejected lines.
 
+mod dataset_name;
+mod objects;
+mod rejects;
+
+pub(crate) use objects::ObjectApi;
 use poem_openapi::Tags;
+pub(crate) use rejects::RejectApi;
 
 /// The tags besides those of the datasets.
 #[derive(Tags)]

@@ -10,12 +10,13 @@ use serde::Serialize;
 
 use crate::{
     database::ReadPool,
-    dataset_name::DatasetName,
-    json::SerdeJson,
-    paging::{Listing, Page, default_limit},
-    problem::{Failure, ProblemJson, not_found},
-    response_budget::{PART_BYTES, ResponseBudget},
-    sections::Sections,
+    http::{
+        json::SerdeJson,
+        paging::{Listing, Page, default_limit},
+        problem::{Failure, ProblemJson, not_found},
+        response_budget::{PART_BYTES, ResponseBudget},
+    },
+    ingestion::{Sections, dataset_name::DatasetName},
 };
 
 /// Serves the ledger's objects.

@@ -8,7 +8,7 @@ use poem_openapi::{
 use serde::Serialize;
 use url::form_urlencoded::Serializer;
 
-use crate::{
+use crate::http::{
     json::{self, SerdeJson},
     problem::Failure,
     response_budget::{PART_BYTES, Reservation},

@@ -22,10 +22,9 @@ use tokio::{
 };
 
 use crate::{
-    cache::Cache,
     database::{Error, ReadPool},
-    rendered::Rendered,
-    response_budget::ResponseBudget,
+    http::response_budget::ResponseBudget,
+    records::{cache::Cache, rendered::Rendered},
 };
 
 /// Maximum number of statements in flight per dataset.

@@ -15,7 +15,7 @@ use poem::{
 };
 use tracing::{Level, field};
 
-use crate::series::{Kind, Series};
+use crate::http::series::{Kind, Series};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

@@ -10,13 +10,17 @@ use poem_openapi::{
 
 use crate::{
     database::ReadPool,
-    entity_tag,
-    json::SerdeJson,
-    problem::{Failure, ProblemJson, not_found},
-    record_loader::{RecordCache, RecordLoader},
-    record_stream,
-    rendered::Rendered,
-    response_budget::ResponseBudget,
+    http::{
+        entity_tag,
+        json::SerdeJson,
+        problem::{Failure, ProblemJson, not_found},
+        response_budget::ResponseBudget,
+    },
+    records::{
+        loader::{RecordCache, RecordLoader},
+        rendered::Rendered,
+        stream,
+    },
 };
 
 /// Maximum number of ids in one request.
@@ -117,7 +121,7 @@ impl<R: Record> RecordApi<R> {
         }
         let mut ids = id.0;
         ids.retain(|id| is_possible(&id.key()));
-        record_stream::respond(&self.pool, &self.budget, ids).await
+        stream::respond(&self.pool, &self.budget, ids).await
     }
 }
 

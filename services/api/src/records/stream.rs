@@ -12,9 +12,11 @@ use jetline_store::catalog::records::Part;
 
 use crate::{
     database::{Error, ReadPool},
-    json::{self, SerdeJson},
-    problem::Failure,
-    response_budget::{PART_BYTES, ResponseBudget},
+    http::{
+        json::{self, SerdeJson},
+        problem::Failure,
+        response_budget::{PART_BYTES, ResponseBudget},
+    },
 };
 
 /// Bytes of texts that are read for a part. As JSON they are larger, and the last record of a part may be a large one.

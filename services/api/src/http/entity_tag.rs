@@ -1,6 +1,8 @@
 //! Entity tags: the `ETag` of a record is its fingerprint, for conditional requests.
 
+use headers::{Header, IfNoneMatch};
 use jetline_core::Fingerprint;
+use poem::http::HeaderValue;
 
 /// The tag of a record.
 pub(crate) fn of(fingerprint: Fingerprint) -> String {
@@ -10,24 +12,10 @@ pub(crate) fn of(fingerprint: Fingerprint) -> String {
 /// Whether `If-None-Match` matches the tag. Its header lines together are one list of weak or strong tags, or `*`
 /// alone.
 pub(crate) fn matches(lines: &[String], tag: &str) -> bool {
-    match lines {
-        [line] if line.trim() == "*" => true,
-        lines => lines.iter().flat_map(|line| tags(line)).any(|had| had == tag),
-    }
-}
-
-/// The tags of a line, without their prefix for weak ones. A tag may contain commas, so they are found by their quotes.
-fn tags(line: &str) -> impl Iterator<Item = &str> {
-    let mut rest = line;
-    std::iter::from_fn(move || {
-        let begin = rest.find('"')?;
-        let end = begin + 2 + rest[begin + 1..].find('"')?;
-        let between = rest[..begin].trim_matches([' ', '\t', ',']);
-        let tag = &rest[begin..end];
-        rest = &rest[end..];
-        // A syntax error ends the list.
-        matches!(between, "" | "W/").then_some(tag)
-    })
+    let lines = lines.iter().filter_map(|line| HeaderValue::from_str(line.trim()).ok());
+    let lines: Vec<HeaderValue> = lines.collect();
+    let had = IfNoneMatch::decode(&mut lines.iter());
+    had.is_ok_and(|had| tag.parse().is_ok_and(|tag| !had.precondition_passes(&tag)))
 }
 
 #[cfg(test)]

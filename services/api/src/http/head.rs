@@ -8,7 +8,7 @@ use poem::{
     http::{HeaderValue, Method, StatusCode, header},
 };
 
-use crate::json::Length;
+use crate::http::json::Length;
 
 /// Answers HEAD through GET. The framework would do so too, and say that the length is 0.
 pub(crate) async fn with_head<E: Endpoint<Output = Response>>(

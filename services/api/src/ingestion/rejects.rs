@@ -10,11 +10,13 @@ use serde::Serialize;
 
 use crate::{
     database::ReadPool,
-    json::{SerdeJson, serialize},
-    paging::{Listing, Page, default_limit},
-    problem::{Failure, ProblemJson, not_found},
-    response_budget::{PART_BYTES, ResponseBudget},
-    sections::Sections,
+    http::{
+        json::{SerdeJson, serialize},
+        paging::{Listing, Page, default_limit},
+        problem::{Failure, ProblemJson, not_found},
+        response_budget::{PART_BYTES, ResponseBudget},
+    },
+    ingestion::Sections,
 };
 
 /// Memory of a line in a response, as a multiple of its bytes: as bytes, as text, and as JSON, where a control

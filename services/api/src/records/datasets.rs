@@ -11,8 +11,9 @@ use poem_openapi::{
 };
 
 use crate::{
-    database::ReadPool, record_loader::RecordCache, records::RecordApi,
-    response_budget::ResponseBudget,
+    database::ReadPool,
+    http::response_budget::ResponseBudget,
+    records::{endpoints::RecordApi, loader::RecordCache},
 };
 
 /// Routes by path and method, as poem-openapi collects them.

@@ -1,0 +1,11 @@
+//! HTTP: bodies, errors, limits, conditional requests, paging, and the log of requests.
+
+pub(crate) mod entity_tag;
+pub(crate) mod head;
+pub(crate) mod json;
+pub(crate) mod limits;
+pub(crate) mod paging;
+pub(crate) mod problem;
+pub(crate) mod request_log;
+pub(crate) mod response_budget;
+mod series;
