@@ -10,6 +10,7 @@ mod database_file;
 mod deployment;
 mod exits;
 mod faults;
+mod first_version;
 mod health;
 mod http;
 mod ledger;

@@ -81,7 +81,7 @@ impl Home {
     }
 }
 
-fn samples() -> PathBuf {
+pub(crate) fn samples() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     workspace.join("samples")
 }

@@ -195,11 +195,7 @@ mod tests {
             unreachable!("not called")
         }
 
-        async fn pending(&self, _: ObjectId) -> Result<u64, Error> {
-            unreachable!("not called")
-        }
-
-        async fn pending_of_each(&self, _: &[ObjectId]) -> Result<Vec<u64>, Error> {
+        async fn pending(&self, _: &[ObjectId]) -> Result<Vec<u64>, Error> {
             unreachable!("not called")
         }
 

@@ -139,7 +139,7 @@ impl Reader {
     async fn read_batch(&self, leased: Vec<Leased>) -> Result<(), Error> {
         let totals: Vec<_> =
             leased.iter().map(|leased| (leased.object.id, leased.object.total_bytes)).collect();
-        let gaps = self.ledger.gaps_of(&totals).await?;
+        let gaps = self.ledger.gaps(&totals).await?;
         let window = self.settings.publish_window;
         let mut publisher = Publisher::new(self.queue.clone(), window, self.seed);
         let mut watermark = Watermark::new(self.ledger.clone());

@@ -170,7 +170,7 @@ impl Reconciler {
 
     /// How many chunks of each object the queue holds; `None` if the query fails.
     async fn pending(&self, objects: &[ObjectId]) -> Option<Vec<u64>> {
-        let pending = self.queue.pending_of_each(objects).await;
+        let pending = self.queue.pending(objects).await;
         if let Err(error) = &pending {
             let error = error as &dyn std::error::Error;
             tracing::warn!(error, "count pending chunks failed");

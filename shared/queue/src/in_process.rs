@@ -72,11 +72,7 @@ impl Queue for InProcess {
         }
     }
 
-    async fn pending(&self, object: ObjectId) -> Result<u64, Error> {
-        Ok(self.shared.state().pending_of(object))
-    }
-
-    async fn pending_of_each(&self, objects: &[ObjectId]) -> Result<Vec<u64>, Error> {
+    async fn pending(&self, objects: &[ObjectId]) -> Result<Vec<u64>, Error> {
         let state = self.shared.state();
         let each = objects.iter().map(|object| state.pending_of(*object));
         Ok(each.collect())

@@ -35,11 +35,8 @@ pub trait Queue: Send + Sync {
     /// acknowledgement wait. The call is cancel safe.
     async fn receive(&self, max: usize) -> Result<Vec<Delivery>, Error>;
 
-    /// How many chunks of an object are not acknowledged: waiting or in flight.
-    async fn pending(&self, object: ObjectId) -> Result<u64, Error>;
-
-    /// Like [`pending`](Self::pending) for several objects, at little more than the cost of one.
-    async fn pending_of_each(&self, objects: &[ObjectId]) -> Result<Vec<u64>, Error>;
+    /// How many chunks of each object are not acknowledged: waiting or in flight.
+    async fn pending(&self, objects: &[ObjectId]) -> Result<Vec<u64>, Error>;
 
     /// The maximum size of a chunk's body, in bytes.
     fn max_body_bytes(&self) -> usize;

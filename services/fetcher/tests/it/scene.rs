@@ -291,12 +291,8 @@ impl Queue for LossyQueue {
         self.queue.receive(max).await
     }
 
-    async fn pending(&self, object: ObjectId) -> Result<u64, Error> {
-        self.queue.pending(object).await
-    }
-
-    async fn pending_of_each(&self, objects: &[ObjectId]) -> Result<Vec<u64>, Error> {
-        self.queue.pending_of_each(objects).await
+    async fn pending(&self, objects: &[ObjectId]) -> Result<Vec<u64>, Error> {
+        self.queue.pending(objects).await
     }
 
     fn max_body_bytes(&self) -> usize {

@@ -64,15 +64,8 @@ impl Queue for CountingQueue {
         Ok(deliveries.collect())
     }
 
-    async fn pending(&self, object: ObjectId) -> Result<u64, jetline_queue::Error> {
-        self.inner.pending(object).await
-    }
-
-    async fn pending_of_each(
-        &self,
-        objects: &[ObjectId],
-    ) -> Result<Vec<u64>, jetline_queue::Error> {
-        self.inner.pending_of_each(objects).await
+    async fn pending(&self, objects: &[ObjectId]) -> Result<Vec<u64>, jetline_queue::Error> {
+        self.inner.pending(objects).await
     }
 
     fn max_body_bytes(&self) -> usize {

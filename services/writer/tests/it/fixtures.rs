@@ -153,8 +153,10 @@ impl RunningWriter {
 
 /// Waits until the queue holds no chunk of an object.
 pub(crate) async fn drained(queue: &dyn Queue, object: ObjectId) {
-    eventually("everything is acknowledged", async || queue.pending(object).await.unwrap() == 0)
-        .await;
+    eventually("everything is acknowledged", async || {
+        queue.pending(&[object]).await.unwrap() == [0]
+    })
+    .await;
 }
 
 pub(crate) async fn settle(ledger: &Ledger) {

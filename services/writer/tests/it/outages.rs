@@ -77,7 +77,7 @@ async fn soft_shutdown_finishes_what_is_in_flight() {
     writer.shutdown.soft.cancel();
     gated.open();
     writer.ended().await.unwrap();
-    assert_eq!(queue.pending(chunks[0].object).await.unwrap(), 0);
+    assert_eq!(queue.pending(&[chunks[0].object]).await.unwrap(), [0]);
     assert_eq!(title(&ledger, 1).await.as_deref(), Some("a"));
 }
 

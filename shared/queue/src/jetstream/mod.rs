@@ -137,12 +137,7 @@ impl Queue for JetStream {
         self.puller.lock().await.receive(max).await
     }
 
-    async fn pending(&self, object: ObjectId) -> Result<u64, Error> {
-        self.broker.refresh_ledger().await;
-        self.broker.messages_of(object).await
-    }
-
-    async fn pending_of_each(&self, objects: &[ObjectId]) -> Result<Vec<u64>, Error> {
+    async fn pending(&self, objects: &[ObjectId]) -> Result<Vec<u64>, Error> {
         self.broker.refresh_ledger().await;
         let mut pending = Vec::with_capacity(objects.len());
         if objects.len() < COUNT_ALL_FROM {

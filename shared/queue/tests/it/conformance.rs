@@ -146,20 +146,20 @@ async fn pending_counts_waiting_and_in_flight_chunks() {
         }
         let other = Chunk { object: object(77), dataset: "others".to_owned(), ..chunk(0) };
         publish(&*queue, other).await;
-        assert_eq!(queue.pending(object(7)).await.unwrap(), 3, "{name}");
+        assert_eq!(queue.pending(&[object(7)]).await.unwrap(), [3], "{name}");
 
         let delivery = receive_one(&*queue).await;
-        assert_eq!(queue.pending(object(7)).await.unwrap(), 3, "{name}");
+        assert_eq!(queue.pending(&[object(7)]).await.unwrap(), [3], "{name}");
         delivery.ack().await.unwrap();
         await_pending(&*queue, 7, 2).await;
 
         receive_one(&*queue).await.nak().await.unwrap();
-        assert_eq!(queue.pending(object(7)).await.unwrap(), 2, "{name}");
-        assert_eq!(queue.pending(object(77)).await.unwrap(), 1, "{name}");
-        assert_eq!(queue.pending(object(8)).await.unwrap(), 0, "{name}");
+        assert_eq!(queue.pending(&[object(7)]).await.unwrap(), [2], "{name}");
+        assert_eq!(queue.pending(&[object(77)]).await.unwrap(), [1], "{name}");
+        assert_eq!(queue.pending(&[object(8)]).await.unwrap(), [0], "{name}");
         for objects in [&[7, 8, 77][..], &[77, 8, 9, 7, 10]] {
             let ids: Vec<ObjectId> = objects.iter().map(|number| object(*number)).collect();
-            let each = queue.pending_of_each(&ids).await.unwrap();
+            let each = queue.pending(&ids).await.unwrap();
             let expected = objects.iter().map(|number| match number {
                 7 => 2,
                 77 => 1,

@@ -39,7 +39,7 @@ async fn busy(config: &JetStreamConfig) -> (NatsServer, JetStream) {
 /// Publishes again what is lost, as a fetcher does: when the queue holds nothing of the object.
 async fn publish_lost_chunks(queue: &JetStream) {
     loop {
-        if queue.pending(chunk(0).object).await.ok() == Some(0) {
+        if queue.pending(&[chunk(0).object]).await.ok() == Some(vec![0]) {
             for start in 0..3 {
                 publish_with_retries(queue, chunk(start)).await;
             }

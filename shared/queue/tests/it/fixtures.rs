@@ -103,7 +103,7 @@ pub(crate) async fn receive_one(queue: &dyn Queue) -> Delivery {
 /// Waits for the count, which lags behind acknowledgements.
 pub(crate) async fn await_pending(queue: &dyn Queue, number: i64, count: u64) {
     eventually("the count of pending chunks is right", async || {
-        queue.pending(object(number)).await.ok() == Some(count)
+        queue.pending(&[object(number)]).await.ok() == Some(vec![count])
     })
     .await;
 }

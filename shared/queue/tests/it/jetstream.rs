@@ -46,7 +46,7 @@ async fn repeated_publication_of_one_read_attempt_is_stored_once() {
     let queue = jetstream(&nats::shared(), &settings("once")).await;
     publish(&queue, chunk(0)).await;
     publish(&queue, chunk(0)).await;
-    assert_eq!(queue.pending(object(7)).await.unwrap(), 1);
+    assert_eq!(queue.pending(&[object(7)]).await.unwrap(), [1]);
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn deleted_stream_is_created_again_by_publisher_and_receiver() {
     assert_eq!(receive_one(&queue).await.chunk, chunk(1));
 
     admin.delete_stream(&config.nats_stream).await.unwrap();
-    assert_eq!(queue.pending(object(7)).await.unwrap(), 0);
+    assert_eq!(queue.pending(&[object(7)]).await.unwrap(), [0]);
     let receiver = async {
         let received = within(queue.receive(1)).await.unwrap();
         assert_eq!(starts(&received), [2]);

@@ -81,7 +81,7 @@ async fn fetcher_publishes_for_a_ledger_that_was_created_again() {
     let config = settings("lost");
     let fetcher = asking("a1", &config, || Some(identity("b2"))).await;
     let writer = of("b2", &config).await;
-    assert_eq!(fetcher.pending_of_each(&[object(7)]).await.unwrap(), [0]);
+    assert_eq!(fetcher.pending(&[object(7)]).await.unwrap(), [0]);
     publish(&fetcher, chunk(0)).await;
     assert_eq!(receive_one(&writer).await.attempt, 1);
 }
@@ -102,7 +102,7 @@ async fn chunk_is_not_discarded_while_the_own_identity_is_unknown() {
         asked = within(times.wait_for(|times| *times > 6)) => drop(asked.unwrap()),
         () = receives_nothing(&ours) => {}
     }
-    assert_eq!(theirs.pending(object(7)).await.unwrap(), 1);
+    assert_eq!(theirs.pending(&[object(7)]).await.unwrap(), [1]);
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ async fn publisher_recreates_the_stream_on_an_empty_server() {
     server.wipe_and_restart().unwrap();
 
     publish_with_retries(&queue, chunk(1)).await;
-    assert_eq!(queue.pending(object(7)).await.unwrap(), 1);
+    assert_eq!(queue.pending(&[object(7)]).await.unwrap(), [1]);
     assert_eq!(receive_one(&queue).await.chunk, chunk(1));
 }
 
@@ -108,7 +108,7 @@ async fn publish_fails_while_the_server_is_unavailable() {
     .await;
     let error = delivery.progress().await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
-    let error = queue.pending(object(7)).await.unwrap_err();
+    let error = queue.pending(&[object(7)]).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
 
     // Buffered in the client until the server is available again.

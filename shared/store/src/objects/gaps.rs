@@ -29,14 +29,9 @@ struct Covered {
 }
 
 impl ObjectLedger {
-    /// The gaps of an object of `total` bytes, in order.
-    pub async fn gaps(&self, object: ObjectId, total: Option<u64>) -> Result<Vec<Gap>, Error> {
-        gaps(&self.covered(&[object]).await?, total)
-    }
-
     /// The gaps of objects with their total bytes, in order for each object; an error for each whose chunks are
     /// inconsistent.
-    pub async fn gaps_of(
+    pub async fn gaps(
         &self,
         objects: &[(ObjectId, Option<u64>)],
     ) -> Result<Vec<Result<Vec<Gap>, Error>>, Error> {

@@ -173,7 +173,7 @@ async fn object_with_a_dead_chunk_fails_only_at_the_watermark_and_ends_the_epoch
         let first = chunk(1, 0, &[(1, "z")]);
         read(&base.ledger, &complete(1)).await;
         read(&base.ledger, &complete(3)).await;
-        assert_eq!(base.ledger.objects.gaps(id(2), Some(30)).await.unwrap(), []);
+        assert_eq!(base.gaps(2, Some(30)).await, []);
         assert_eq!(settle(&base).await, []);
         assert_eq!(base.object(2).await.state, State::Loading);
         assert_eq!(epoch_in_force(&base).await, epoch);

@@ -93,7 +93,7 @@ async fn new_epoch_forgets_chunks_that_are_not_settled_and_keeps_their_counts() 
         let left = left.iter().map(|chunk| (chunk.object_id, chunk.state));
         let forgotten = chunks::State::Forgotten;
         assert_eq!(left.collect::<Vec<_>>(), [(2, forgotten), (4, forgotten)]);
-        assert_eq!(base.ledger.objects.gaps(id(4), Some(10)).await.unwrap().len(), 1);
+        assert_eq!(base.gaps(4, Some(10)).await.len(), 1);
         for object in [1, 2, 4] {
             assert_eq!(base.status(object).await.inserted, 1);
         }

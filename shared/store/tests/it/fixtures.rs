@@ -10,7 +10,7 @@ use jetline_store::{
     Catalog, ChunkOutcome, ChunkRows, CommitOutcome, Database, Ledger, UpsertRow,
     catalog::objects::ObjectStatus,
     entities::{chunks, objects},
-    objects::{LeaseLimits, LeasedObject, NewObject, ReadOutcome},
+    objects::{Gap, LeaseLimits, LeasedObject, NewObject, ReadOutcome},
 };
 use jetline_testkit::postgres::{self, PostgresServer};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QueryOrder, Statement};
@@ -128,6 +128,12 @@ impl TestDatabase {
 
     pub(crate) async fn status(&self, id: i64) -> ObjectStatus {
         self.catalog.object(id).await.unwrap().unwrap()
+    }
+
+    /// What is missing of an object.
+    pub(crate) async fn gaps(&self, object: i64, total: Option<u64>) -> Vec<Gap> {
+        let gaps = self.ledger.objects.gaps(&[(id(object), total)]).await;
+        gaps.unwrap().remove(0).unwrap()
     }
 
     pub(crate) async fn chunks(&self) -> Vec<chunks::Model> {

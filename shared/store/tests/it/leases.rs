@@ -246,11 +246,11 @@ async fn gaps_are_ranges_without_a_committed_chunk() {
         base.ledger.chunks.suspect(&suspected, 5).await.unwrap();
         let gap = |start, end, first_line| Gap { start, end, first_line };
         let expected = [gap(0, Some(10), 1), gap(30, Some(40), 4), gap(50, None, 6)];
-        assert_eq!(base.ledger.objects.gaps(id(1), None).await.unwrap(), expected);
-        let gaps = base.ledger.objects.gaps(id(1), Some(50)).await.unwrap();
+        assert_eq!(base.gaps(1, None).await, expected);
+        let gaps = base.gaps(1, Some(50)).await;
         assert_eq!(gaps, expected[..2]);
         let together = [(id(2), None), (id(1), Some(50)), (id(1), Some(40))];
-        let together = base.ledger.objects.gaps_of(&together).await.unwrap();
+        let together = base.ledger.objects.gaps(&together).await.unwrap();
         assert_eq!(*together[0].as_ref().unwrap(), [gap(10, None, 2)]);
         assert_eq!(*together[1].as_ref().unwrap(), expected[..2]);
         assert!(together[2].is_err());

@@ -179,16 +179,8 @@ impl Queue for FaultyQueue {
         Ok(broken)
     }
 
-    async fn pending(&self, object: ObjectId) -> Result<u64, jetline_queue::Error> {
-        let pending = || self.inner.pending(object);
-        self.breaker.take(Step::Pending, queue_error, pending).await
-    }
-
-    async fn pending_of_each(
-        &self,
-        objects: &[ObjectId],
-    ) -> Result<Vec<u64>, jetline_queue::Error> {
-        let pending = || self.inner.pending_of_each(objects);
+    async fn pending(&self, objects: &[ObjectId]) -> Result<Vec<u64>, jetline_queue::Error> {
+        let pending = || self.inner.pending(objects);
         self.breaker.take(Step::Pending, queue_error, pending).await
     }
 

@@ -121,7 +121,8 @@ impl<'a> Simulation<'a> {
         let id = object.id;
         let settled = ledger.objects.settled().await.unwrap().min(id);
         let total = object.total_bytes;
-        let gaps = ledger.objects.gaps(id, total).await.unwrap();
+        let mut gaps = ledger.objects.gaps(&[(id, total)]).await.unwrap();
+        let gaps = gaps.remove(0).unwrap();
         let file: usize = object.version.key.parse().unwrap();
         self.log
             .push(format!("read file {file} as object {id}, up to {limit:?}, settled {settled}"));
