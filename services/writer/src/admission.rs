@@ -5,8 +5,7 @@
 
 use std::collections::HashSet;
 
-use jetline_core::ChunkRange;
-use jetline_core::{Epoch, EpochId, Mode, ObjectId};
+use jetline_core::{ChunkRange, Epoch, EpochId, Mode, ObjectId};
 use jetline_store::{ChunkLedger, Error, chunks::Admission};
 use tokio::sync::Mutex;
 

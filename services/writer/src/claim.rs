@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jetline_core::{Epoch, Key, Mode, ObjectId, Position, Verdict};
-use jetline_dedup::{Claim, Claimed, Dedup, Error};
+use jetline_dedup::{Claimed, Dedup, Error};
 use jetline_store::{ChunkRows, SupersededBy, UpsertRow};
 
 use crate::parse::{Parsed, ParsedRecord};
 
 /// Claims the records of chunks, all of one dataset, in one call; `None` where the store has lost entries of the epoch.
+/// Where the epoch does not claim the dataset, all records are written, each unless its row has a higher rank.
 ///
-/// Where the claim succeeds, it consumes the records of the chunks: they are large, and are moved without a copy.
+/// It consumes the chunks: their records are large, and are moved without a copy.
 ///
 /// `settled` is the settled watermark at the time when the oldest of the chunks was published.
 pub async fn claim(
@@ -18,51 +19,39 @@ pub async fn claim(
     epoch: &Epoch,
     settled: ObjectId,
     dataset: &str,
-    chunks: &mut [&mut Parsed],
+    chunks: Vec<Parsed>,
 ) -> Result<Option<Vec<ChunkRows>>, Error> {
-    let winners = winners(epoch, chunks);
-    let claims: Vec<Claim> = winners
-        .iter()
-        .map(|&(chunk, record)| {
-            let record = &chunks[chunk].records[record];
-            Claim {
-                key: record.row.key.clone(),
-                fingerprint: record.row.fingerprint,
-                rank: record.rank(),
-            }
-        })
-        .collect();
-    let trusted = epoch.trusted(settled);
-    let claimed = dedup.claim(&epoch.id, trusted, dataset, &claims).await?;
-    let Claimed::Verdicts(verdicts) = claimed else {
-        return Ok(None);
+    let winners = winners(epoch, &chunks);
+    let is_claimed = epoch.claims(dataset);
+    let verdicts = if epoch.mode == Mode::Shared && !is_claimed {
+        vec![Verdict::Write; winners.len()]
+    } else {
+        let claims = winners.iter().map(|&(chunk, record)| chunks[chunk].records[record].claim());
+        let (claims, trusted) = (claims.collect::<Vec<_>>(), epoch.trusted(settled));
+        match dedup.claim(&epoch.id, trusted, dataset, &claims).await? {
+            Claimed::Verdicts(verdicts) => verdicts,
+            Claimed::Lost => return Ok(None),
+        }
     };
-    let outdone = if epoch.claims(dataset) { None } else { Some(epoch) };
-    Ok(Some(apply(chunks, &winners, &verdicts, outdone)))
-}
-
-/// Writes all records, each unless its row has a higher rank; takes the place of [`claim`] for datasets without claims.
-pub fn write_through(epoch: &Epoch, chunks: &mut [&mut Parsed]) -> Vec<ChunkRows> {
-    let winners = winners(epoch, chunks);
-    let verdicts = vec![Verdict::Write; winners.len()];
-    apply(chunks, &winners, &verdicts, Some(epoch))
+    let unclaimed = if is_claimed { None } else { Some(epoch) };
+    Ok(Some(apply(chunks, &winners, &verdicts, unclaimed)))
 }
 
 /// Assigns verdicts to the records that were claimed, and turns the chunks into rows; with the outdone ones where an epoch
 /// does not claim.
 fn apply(
-    chunks: &mut [&mut Parsed],
+    chunks: Vec<Parsed>,
     winners: &[(usize, usize)],
     verdicts: &[Verdict],
     unclaimed: Option<&Epoch>,
 ) -> Vec<ChunkRows> {
-    let superseded_by = superseded_by(chunks, winners, verdicts);
+    let superseded_by = superseded_by(&chunks, winners, verdicts);
     let mut by_chunk: Vec<Vec<Option<Verdict>>> =
         chunks.iter().map(|chunk| vec![None; chunk.records.len()]).collect();
     for ((chunk, record), verdict) in winners.iter().zip(verdicts) {
         by_chunk[*chunk][*record] = Some(*verdict);
     }
-    let rows = chunks.iter_mut().zip(by_chunk).zip(superseded_by);
+    let rows = chunks.into_iter().zip(by_chunk).zip(superseded_by);
     let rows = rows.map(|((chunk, verdicts), superseded_by)| {
         let unclaimed = unclaimed.filter(|epoch| chunk.entry.object >= epoch.base);
         rows_of(chunk, &verdicts, superseded_by, unclaimed.map(|epoch| epoch.mode))
@@ -73,7 +62,7 @@ fn apply(
 /// For each chunk, the lines of other chunks that superseded lines of it. What superseded the latest line of an id
 /// superseded all lines of that id, in whichever of the chunks they are.
 fn superseded_by(
-    chunks: &[&mut Parsed],
+    chunks: &[Parsed],
     winners: &[(usize, usize)],
     verdicts: &[Verdict],
 ) -> Vec<Vec<SupersededBy>> {
@@ -113,7 +102,7 @@ fn superseded_by(
 ///
 /// A chunk below the epoch's base was committed before the epoch began: it claims nothing, as its entry in the store
 /// could be older than the row.
-fn winners(epoch: &Epoch, chunks: &[&mut Parsed]) -> Vec<(usize, usize)> {
+fn winners(epoch: &Epoch, chunks: &[Parsed]) -> Vec<(usize, usize)> {
     let records = chunks.iter().map(|chunk| chunk.records.len()).sum();
     let mut winners: HashMap<&Key, (usize, usize)> = HashMap::with_capacity(records);
     for (chunk, parsed) in chunks.iter().enumerate() {
@@ -133,28 +122,27 @@ fn winners(epoch: &Epoch, chunks: &[&mut Parsed]) -> Vec<(usize, usize)> {
 /// The rows of a chunk, by the verdicts of its records; records that were not claimed are superseded. `mode` is that of an
 /// epoch that does not claim.
 fn rows_of(
-    chunk: &mut Parsed,
+    chunk: Parsed,
     verdicts: &[Option<Verdict>],
     superseded_by: Vec<SupersededBy>,
     mode: Option<Mode>,
 ) -> ChunkRows {
     let mut rows = ChunkRows {
-        entry: chunk.entry.clone(),
+        entry: chunk.entry,
         rows: Vec::with_capacity(verdicts.len()),
         unchanged: 0,
         superseded: chunk.outdone.len() as u64,
         outdone: Vec::new(),
-        rejected: chunk.rejected.clone(),
+        rejected: chunk.rejected,
         blank: chunk.blank,
         superseded_by,
     };
-    let (records, outdone) = chunk.take_records();
     let row = |record: ParsedRecord, if_changed| UpsertRow {
         row: record.row,
         position: record.position,
         if_changed,
     };
-    for (record, verdict) in records.into_iter().zip(verdicts) {
+    for (record, verdict) in chunk.records.into_iter().zip(verdicts) {
         match verdict {
             Some(Verdict::Unchanged) => rows.unchanged += 1,
             Some(Verdict::Superseded(_)) => rows.superseded += 1,
@@ -166,7 +154,7 @@ fn rows_of(
         }
     }
     if let Some(mode) = mode {
-        let outdone = outdone.into_iter().map(|record| row(record, mode == Mode::InOrder));
+        let outdone = chunk.outdone.into_iter().map(|record| row(record, mode == Mode::InOrder));
         rows.outdone.extend(outdone);
     }
     rows

@@ -1,6 +1,9 @@
 //! The writer: consumes chunks and commits them, in these steps:
 //!
-//! delivery → [`parse`] → [`claim`] → [`commit`] (rows and ledger entry in one transaction) → ack.
+//! delivery → [`parse`] → [`admission`] → [`claim`] → [`commit`] (rows and ledger entry in one transaction) → ack.
+//!
+//! Each step consumes what the one before returned. After a failure, which is handled as [`failure`] decides, the chunks
+//! are parsed again.
 //!
 //! Any number of writers run concurrently, each with several workers. A worker receives as many chunks as one
 //! transaction may hold and takes them through all steps; while a server is unavailable, it retries. Where commits must
@@ -15,6 +18,8 @@ pub mod commit;
 mod commit_order;
 mod contention;
 pub mod epochs;
+pub mod failure;
+mod outcome;
 pub mod parse;
 mod parts;
 mod settings;

@@ -2,12 +2,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
-    mem,
+    iter, mem,
 };
 
-use bytes::Bytes;
-use jetline_core::ChunkRange;
-use jetline_core::{Key, Position, Rank};
+use jetline_core::{ChunkRange, Key, Position, Rank};
+use jetline_dedup::Claim;
 use jetline_queue::Chunk;
 use jetline_records::{Dataset, Reason, Rejection, Row};
 use jetline_store::RejectedLine;
@@ -28,16 +27,6 @@ pub struct Parsed {
     pub rejected: Vec<RejectedLine>,
     /// Number of blank lines.
     pub blank: u64,
-    /// Whether the records were taken.
-    pub is_consumed: bool,
-}
-
-impl Parsed {
-    /// Takes the records and the outdone ones; to get them again, the chunk has to be parsed again.
-    pub(crate) fn take_records(&mut self) -> (Vec<ParsedRecord>, Vec<ParsedRecord>) {
-        self.is_consumed = true;
-        (mem::take(&mut self.records), mem::take(&mut self.outdone))
-    }
 }
 
 /// A valid line.
@@ -55,6 +44,11 @@ impl ParsedRecord {
     pub fn rank(&self) -> Rank {
         Rank { version: self.row.version, position: self.position }
     }
+
+    pub(crate) fn claim(&self) -> Claim {
+        let Row { key, fingerprint, .. } = &self.row;
+        Claim { key: key.clone(), fingerprint: *fingerprint, rank: self.rank() }
+    }
 }
 
 /// Parses a chunk. `refused` has the lines, by number, that the database refused: they are rejected.
@@ -69,7 +63,6 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
             outdone: Vec::new(),
             rejected: Vec::new(),
             blank: 0,
-            is_consumed: false,
         },
         winners: HashMap::with_capacity(expected),
     };
@@ -77,18 +70,11 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
         lines.reject_oversized(chunk);
         return lines.parsed;
     }
-    let (mut offset, mut number) = (0, chunk.first_line);
-    while offset < chunk.body.len() {
-        let rest = &chunk.body[offset..];
-        let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-        let at = chunk.start + offset as u64;
-        let line = chunk.body.slice(offset..offset + length);
+    for (number, at, line) in split(chunk) {
         match refused.get(&number) {
-            Some(rejection) => lines.reject(number, at, text(&line, at), rejection.clone()),
-            None => lines.add(number, at, &line, dataset),
+            Some(rejection) => lines.reject(number, at, text(line, at), rejection.clone()),
+            None => lines.add(number, at, line, dataset),
         }
-        offset += length + 1;
-        number = number.saturating_add(1);
     }
     lines.parsed
 }
@@ -98,25 +84,24 @@ pub(crate) fn refused_lines(
     chunk: &Chunk,
     refused: &BTreeMap<u32, Rejection>,
 ) -> Vec<RejectedLine> {
-    let mut lines = Vec::with_capacity(refused.len());
+    let lines = split(chunk).filter_map(|(number, offset, line)| {
+        let rejection = refused.get(&number)?.clone();
+        Some(RejectedLine { line: number, offset, rejection, raw: text(line, offset).to_vec() })
+    });
+    lines.take(refused.len()).collect()
+}
+
+/// The lines of a chunk, with their numbers and offsets.
+fn split(chunk: &Chunk) -> impl Iterator<Item = (u32, u64, &[u8])> {
     let (mut offset, mut number) = (0, chunk.first_line);
-    while offset < chunk.body.len() && lines.len() < refused.len() {
-        let rest = &chunk.body[offset..];
+    iter::from_fn(move || {
+        let rest = chunk.body.get(offset..).filter(|rest| !rest.is_empty())?;
         let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-        if let Some(rejection) = refused.get(&number) {
-            let at = chunk.start + offset as u64;
-            let raw = text(&rest[..length], at).to_vec();
-            lines.push(RejectedLine {
-                line: number,
-                offset: at,
-                rejection: rejection.clone(),
-                raw,
-            });
-        }
+        let line = (number, chunk.start + offset as u64, &rest[..length]);
         offset += length + 1;
         number = number.saturating_add(1);
-    }
-    lines
+        Some(line)
+    })
 }
 
 /// The ledger entry of a chunk.
@@ -138,7 +123,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn add(&mut self, number: u32, offset: u64, line: &Bytes, dataset: &Dataset) {
+    fn add(&mut self, number: u32, offset: u64, line: &[u8], dataset: &Dataset) {
         let text = text(line, offset);
         if text.trim_ascii().is_empty() {
             self.parsed.blank += 1;
@@ -203,7 +188,8 @@ fn unmarked(text: &[u8], offset: u64) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use bytes::Bytes;
     use jetline_core::ObjectId;
     use jetline_records::registry;
 
@@ -215,7 +201,7 @@ mod tests {
         )
     }
 
-    fn chunk(start: u64, body: &str) -> Chunk {
+    pub(crate) fn chunk(start: u64, body: &str) -> Chunk {
         Chunk {
             object: ObjectId::new(3).unwrap(),
             incarnation: String::new(),

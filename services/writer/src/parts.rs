@@ -37,26 +37,11 @@ fn memory(chunk: &Chunk) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use jetline_core::ObjectId;
-
     use super::*;
+    use crate::parse::tests;
 
     fn chunk(lines: u32, bytes: usize) -> Chunk {
-        Chunk {
-            object: ObjectId::default(),
-            incarnation: String::new(),
-            dataset: "products".into(),
-            start: 0,
-            end: bytes as u64,
-            first_line: 1,
-            lines,
-            oversized: false,
-            settled: ObjectId::default(),
-            read_attempt: String::new(),
-            trace: None,
-            body: Bytes::from(vec![b'\n'; bytes]),
-        }
+        Chunk { lines, ..tests::chunk(0, &"\n".repeat(bytes)) }
     }
 
     #[test]

@@ -16,9 +16,10 @@ use tracing::Instrument;
 
 use crate::{
     Error, WriterSettings,
-    batch::Outcome,
-    commit::{self, Batch, Committer, Progress},
+    commit::{Batch, Committed, Committer},
     commit_order::{CommitOrder, Ticket},
+    failure::{Failed, Failure},
+    outcome::Outcome,
     parse,
     parts::first_part,
 };
@@ -81,12 +82,7 @@ impl Worker {
         loop {
             match committer.begin().await {
                 Ok(()) => return Ok(()),
-                Err(commit::Error::Ledger(
-                    error @ jetline_store::Error::UnknownRequiredColumn { .. },
-                )) => {
-                    return Err(Error::Table(error));
-                }
-                Err(error) => self.retry_or_fail(error, &[]).await?,
+                Err(failure) => self.retry_or_fail(failure, &[]).await?,
             }
         }
     }
@@ -160,7 +156,7 @@ impl Worker {
             match committer.suspect(suspect.chunk(), limit).await {
                 Ok(SuspectAction::Retry) => return self.process(alone, future::ready(())).await,
                 Ok(SuspectAction::DeadLetter) => break,
-                Err(error) => self.retry_or_fail(error, alone).await?,
+                Err(failure) => self.retry_or_fail(failure, alone).await?,
             }
         }
         Outcome::Dead.record(&suspect.span);
@@ -201,11 +197,20 @@ impl Worker {
         let mut batches = parse(part);
         let _permit = permit.await;
         loop {
-            while let Some(mut batch) = batches.pop() {
-                let progress = self.commit_batch(&committer, &mut batch, in_flight).await?;
-                record_outcomes(&batch.take_ended(), in_flight);
-                if progress == Progress::Split {
-                    batches.extend(batch.split());
+            while let Some(batch) = batches.pop() {
+                match Box::pin(committer.commit(batch)).await {
+                    Ok(Committed(outcomes)) => {
+                        self.backoff.reset();
+                        record_outcomes(&outcomes, in_flight);
+                    }
+                    Err(Failed { batch, failure: Failure::Split }) => {
+                        self.backoff.reset();
+                        batches.extend(batch.split().map(Batch::parse));
+                    }
+                    Err(Failed { batch, failure }) => {
+                        self.retry_or_fail(failure, in_flight).await?;
+                        batches.push(batch.parse());
+                    }
                 }
             }
             if rest.is_empty() {
@@ -217,40 +222,17 @@ impl Worker {
         }
     }
 
-    async fn commit_batch(
-        &mut self,
-        committer: &Committer,
-        batch: &mut Batch<'_>,
-        in_flight: &[InFlight],
-    ) -> Result<Progress, Error> {
-        loop {
-            match Box::pin(committer.advance(batch)).await {
-                Ok(Progress::Again) => {}
-                Ok(progress) => {
-                    self.backoff.reset();
-                    return Ok(progress);
-                }
-                Err(error) => self.retry_or_fail(error, in_flight).await?,
-            }
-        }
-    }
-
-    /// Backs off before a retry, or fails where another process owns the database. Errors that are not transient are
-    /// retried as well: no chunk is dead-lettered because the database refuses a statement.
+    /// Backs off before a retry where the failure requires it, or ends the writer.
     async fn retry_or_fail(
         &mut self,
-        error: commit::Error,
+        failure: Failure,
         in_flight: &[InFlight],
     ) -> Result<(), Error> {
-        match error {
-            commit::Error::Ledger(
-                error @ (jetline_store::Error::ModeMismatch { .. }
-                | jetline_store::Error::TakenOver),
-            ) => {
-                return Err(Error::Conflict(error));
-            }
-            commit::Error::Ledger(error) => self.back_off("database", &error, in_flight).await,
-            commit::Error::Dedup(error) => self.back_off("dedup", &error, in_flight).await,
+        match failure {
+            Failure::Fatal(error) => return Err(error),
+            Failure::Retry(part, error) => self.back_off(part, &*error, in_flight).await,
+            // The committer has handled it.
+            _ => {}
         }
         Ok(())
     }

@@ -9,11 +9,7 @@ use jetline_store::{
     entities::{objects, rejected_lines},
 };
 use jetline_testkit::nats;
-use jetline_writer::{
-    Error,
-    commit::{Committer, Progress},
-    epochs::Epochs,
-};
+use jetline_writer::{Error, commit::Committer, epochs::Epochs, failure::Failure};
 use sea_orm::{ConnectionTrait, EntityTrait};
 use std::sync::Arc;
 
@@ -136,8 +132,7 @@ async fn writer_that_dies_between_commit_and_acknowledgement_changes_nothing() {
     let delivered = queue.receive(1).await.unwrap();
     let epochs = Epochs::new(ledger.clone(), dedup.clone(), 1);
     let committer = Committer::new(ledger.clone(), dedup.clone(), epochs, registry::datasets());
-    let mut batches = committer.parse(chunks.clone());
-    while committer.advance(&mut batches[0]).await.unwrap() != Progress::Done {}
+    commit(&committer, chunks.clone()).await;
     let before = titles(&ledger).await;
     assert_eq!(before.len(), 1);
     drop(delivered);
@@ -147,6 +142,15 @@ async fn writer_that_dies_between_commit_and_acknowledgement_changes_nothing() {
     assert_eq!(titles(&ledger).await, before);
     settle(&ledger).await;
     assert_eq!(counts(&row_of(&ledger, chunks[0].object).await), [1, 0, 0, 0, 0]);
+}
+
+/// Commits chunks of one dataset, with servers that are available.
+async fn commit(committer: &Committer, chunks: Vec<Chunk>) {
+    let mut parsed = committer.parse(chunks).remove(0);
+    while let Err(failed) = committer.commit(parsed).await {
+        assert!(matches!(failed.failure, Failure::Again), "{:?}", failed.failure);
+        parsed = failed.batch.parse();
+    }
 }
 
 /// A line that the database refused supersedes nothing.
@@ -161,8 +165,7 @@ async fn redelivered_chunk_with_a_refused_line_supersedes_nothing() {
     let epochs = Epochs::new(ledger.clone(), dedup.clone(), 1);
     let committer = Committer::new(ledger.clone(), dedup, epochs, registry::datasets());
     for chunks in [later.clone(), [earlier, later].concat()] {
-        let mut batches = committer.parse(chunks);
-        while committer.advance(&mut batches[0]).await.unwrap() != Progress::Done {}
+        commit(&committer, chunks).await;
     }
     assert_eq!(title(&ledger, 1).await.as_deref(), Some("a"));
     assert_eq!(title(&ledger, 2).await.as_deref(), Some("b"));

@@ -15,7 +15,7 @@ use jetline_store::{
 };
 use jetline_writer::{
     admission::Admissions,
-    claim::{claim, write_through},
+    claim::claim,
     epochs::Epochs,
     parse::{self, Parsed, ParsedRecord},
 };
@@ -126,8 +126,7 @@ impl Writer {
         }
         let settled = self.messages.iter().map(|message| message.chunk.settled);
         let settled = settled.min();
-        let mut parsed = self.parsed(dataset);
-        let mut parsed: Vec<_> = parsed.iter_mut().collect();
+        let parsed = self.parsed(dataset);
         if without != Some(Rule::Registered) {
             let entries: Vec<&ChunkRange> = parsed.iter().map(|parsed| &parsed.entry).collect();
             match self.admissions.admit(&epoch, &entries).await.unwrap() {
@@ -138,13 +137,8 @@ impl Writer {
         }
         let settled = settled.unwrap_or_default();
         self.claims = epoch.claims(dataset.name);
-        let claimed = if self.claims {
-            let claimed = claim(&*self.dedup, &epoch, settled, dataset.name, &mut parsed).await;
-            claimed.unwrap()
-        } else {
-            Some(write_through(&epoch, &mut parsed))
-        };
-        match claimed {
+        let claimed = claim(&*self.dedup, &epoch, settled, dataset.name, parsed).await;
+        match claimed.unwrap() {
             Some(rows) => {
                 let unstored = match &servers.store {
                     Store::NonAtomic(store) => store.unstored(),

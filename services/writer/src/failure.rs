@@ -1,0 +1,88 @@
+//! How failures are handled: decided here, done by [`Committer`](crate::commit::Committer) and the workers.
+
+use std::error::Error;
+
+use jetline_core::ChunkRange;
+use jetline_store::{ChunkOutcome, CommitOutcome};
+
+use crate::{batch::Batch, epochs};
+
+/// A batch that did not get through its steps, and how that is handled.
+pub struct Failed<'a> {
+    /// The batch, whose chunks are to be parsed again.
+    pub batch: Batch<'a>,
+    /// How the failure is handled.
+    pub failure: Failure,
+}
+
+/// How the failure of a step is handled. In every case except [`Failure::Fatal`], the steps are taken again.
+#[derive(Debug)]
+pub enum Failure {
+    /// At once: a concurrent transaction committed one of the chunks, or the committer has handled the failure.
+    Again,
+    /// Under the next epoch.
+    EpochEnded,
+    /// Discard these chunks, which were not claimed: their object is not open.
+    Discard(Vec<ChunkRange>),
+    /// Discard these chunks, whose object failed without them. Their claims will never be committed, which ends the
+    /// epoch.
+    DiscardClaimed(Vec<ChunkRange>),
+    /// Remove these chunks, which were committed before.
+    Repeated(Vec<ChunkRange>),
+    /// Reject the lines of refused rows in the next commit.
+    RejectInCommit(jetline_store::Error),
+    /// Search for refused rows, and reject their lines.
+    Reject(Option<jetline_store::Error>),
+    /// Take each chunk alone: the database refuses them together and accepts each alone.
+    Split,
+    /// After a delay: this part failed. Errors that are not transient are retried as well: no chunk is dead-lettered
+    /// because the database refuses a statement.
+    Retry(&'static str, Box<dyn Error + Send + Sync>),
+    /// End the writer.
+    Fatal(crate::Error),
+}
+
+impl From<jetline_store::Error> for Failure {
+    fn from(error: jetline_store::Error) -> Self {
+        use jetline_store::Error::{ModeMismatch, TakenOver, UnknownRequiredColumn};
+        match error {
+            ModeMismatch { .. } | TakenOver => Self::Fatal(crate::Error::Conflict(error)),
+            UnknownRequiredColumn { .. } => Self::Fatal(crate::Error::Table(error)),
+            _ => Self::Retry("database", Box::new(error)),
+        }
+    }
+}
+
+impl From<jetline_dedup::Error> for Failure {
+    fn from(error: jetline_dedup::Error) -> Self {
+        Self::Retry("dedup", Box::new(error))
+    }
+}
+
+impl From<epochs::Error> for Failure {
+    fn from(error: epochs::Error) -> Self {
+        match error {
+            epochs::Error::Ledger(error) => error.into(),
+            epochs::Error::Dedup(error) => error.into(),
+        }
+    }
+}
+
+/// The outcomes of the chunks that were committed, or what to do if they were not. `can_reject` says whether the next
+/// commit can reject the lines of refused rows, which this one did not.
+pub(crate) fn committed(
+    outcome: Result<CommitOutcome, jetline_store::Error>,
+    can_reject: bool,
+) -> Result<Vec<ChunkOutcome>, Failure> {
+    Err(match outcome {
+        Ok(CommitOutcome::Committed(outcomes)) => return Ok(outcomes),
+        Ok(CommitOutcome::Raced) => Failure::Again,
+        Ok(CommitOutcome::EpochEnded) => Failure::EpochEnded,
+        Ok(CommitOutcome::Stale(stale)) => Failure::DiscardClaimed(stale),
+        Ok(CommitOutcome::Repeated(repeated)) => Failure::Repeated(repeated),
+        Ok(CommitOutcome::NotWritten) => Failure::Reject(None),
+        Err(error) if !error.may_be_caused_by_row() => error.into(),
+        Err(error) if can_reject => Failure::RejectInCommit(error),
+        Err(error) => Failure::Reject(Some(error)),
+    })
+}

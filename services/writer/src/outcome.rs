@@ -1,0 +1,85 @@
+//! What became of chunks, in spans and metrics.
+
+use jetline_core::{ChunkRange, Counts};
+use jetline_records::Dataset;
+use jetline_runtime::{
+    metrics::{CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES, LINES, REJECTS},
+    telemetry::Span,
+};
+use jetline_store::RejectedLine;
+
+/// The outcome of a chunk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outcome {
+    Committed(Counts),
+    /// It was committed before.
+    Repeated,
+    /// Its object is not open.
+    Discarded,
+    /// It is suspected of having crashed its writers too often.
+    Dead,
+}
+
+impl Outcome {
+    /// Sets the attributes of a span.
+    pub(crate) fn record(&self, span: &Span) {
+        let name = match self {
+            Self::Committed(_) => "committed",
+            Self::Repeated => "repeated",
+            Self::Discarded => "discard",
+            Self::Dead => "dead",
+        };
+        span.set("jetline.outcome", name);
+        let Self::Committed(counts) = self else {
+            return;
+        };
+        for (name, lines) in [
+            ("jetline.lines.inserted", counts.inserted),
+            ("jetline.lines.updated", counts.updated),
+            ("jetline.lines.unchanged", counts.unchanged),
+            ("jetline.lines.superseded", counts.superseded),
+            ("jetline.lines.rejected", counts.rejected),
+        ] {
+            span.set(name, lines.cast_signed());
+        }
+    }
+}
+
+/// Counts a committed chunk.
+pub(crate) fn count(
+    dataset: &'static str,
+    chunk: &ChunkRange,
+    rejected: &[RejectedLine],
+    counts: &Counts,
+) {
+    metrics::counter!(CHUNKS_COMMITTED).increment(1);
+    metrics::counter!(COMMITTED_BYTES).increment(chunk.end - chunk.start);
+    count_lines(dataset, counts);
+    for line in rejected {
+        let reason = line.rejection.reason.code();
+        metrics::counter!(REJECTS, "dataset" => dataset, "reason" => reason).increment(1);
+    }
+}
+
+/// Adds the outcomes of a dataset's lines to the counters; zeros create them.
+fn count_lines(dataset: &'static str, counts: &Counts) {
+    for (outcome, lines) in [
+        ("inserted", counts.inserted),
+        ("updated", counts.updated),
+        ("unchanged", counts.unchanged),
+        ("superseded", counts.superseded),
+        ("rejected", counts.rejected),
+    ] {
+        metrics::counter!(LINES, "dataset" => dataset, "outcome" => outcome).increment(lines);
+    }
+}
+
+/// Creates the counters with 0: `increase()` does not see the first event of a counter that begins with it.
+pub(crate) fn create_counters(datasets: &[Dataset]) {
+    for counter in [CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES] {
+        metrics::counter!(counter).increment(0);
+    }
+    for dataset in datasets {
+        count_lines(dataset.name, &Counts::default());
+    }
+}
