@@ -12,7 +12,7 @@ use jetline_testkit::{
 };
 
 use crate::{
-    deployment::{BUCKET, Deployment, finish},
+    deployment::{BUCKET, Deployment, failed, finish, succeeded},
     wait::until,
 };
 
@@ -23,8 +23,7 @@ async fn empty_object_is_done_and_has_no_lines() {
     deployment.put("empty.jsonl.gz", 1, b"");
     let nothing = compress(Compression::Gzip, b"").await;
     deployment.put("nothing.jsonl.gz", 2, &nothing);
-    let (complete, output) = deployment.load();
-    assert!(complete, "{output}");
+    succeeded(deployment.load());
     deployment.ledger.assert_holds(&fold(&[b"", b"", b""])).await;
 }
 
@@ -35,9 +34,8 @@ async fn object_with_a_wrong_extension_fails_alone() {
     deployment.put("a.jsonl", 0, &before);
     deployment.put("b.jsonl.gz", 1, b"{\"id\":1}\n");
     deployment.put("c.jsonl", 2, &after);
-    let (complete, output) = deployment.load();
-    assert!(!complete, "{output}");
-    let failed = &deployment.ledger.objects().await[1];
+    let output = failed(deployment.load());
+    let failed = &deployment.ledger.objects().await.unwrap()[1];
     assert_eq!((failed.key.as_str(), failed.state.as_str()), ("b.jsonl.gz", "failed"));
     let error = failed.error.clone().unwrap();
     assert!(error.contains("not gzip data although its name ends in .gz"), "{error}");
@@ -58,9 +56,8 @@ async fn complete_lines_before_corrupt_data_are_kept() {
     deployment.put("a.jsonl.gz", 0, &stored);
     let good = lines(3, 50, 100);
     deployment.put("b.jsonl", 1, &good);
-    let (complete, output) = deployment.load();
-    assert!(!complete, "{output}");
-    let failed = &deployment.ledger.objects().await[0];
+    let output = failed(deployment.load());
+    let failed = &deployment.ledger.objects().await.unwrap()[0];
     assert_eq!(failed.state, "failed");
     let error = failed.error.clone().unwrap();
     assert!(error.contains("the object is truncated"), "{error}");
@@ -77,8 +74,7 @@ async fn line_of_a_megabyte_is_rejected_alone() {
     let long = format!("{{\"id\":2,\"title\":\"{}\"}}", "x".repeat(1 << 20));
     let content = format!("{}\n{long}\n{}\n", line(1, 0), line(3, 0));
     deployment.put("long.jsonl", 0, content.as_bytes());
-    let (complete, output) = deployment.load();
-    assert!(complete, "{output}");
+    succeeded(deployment.load());
     let expected = fold(&[&content]);
     assert_eq!((expected.rows.len(), expected.rejects.len()), (2, 1));
     deployment.ledger.assert_holds(&expected).await;
@@ -98,8 +94,7 @@ async fn failed_and_interrupted_responses_are_retried() {
     s3.fail_next_gets(2, &Fault::Status(503));
     s3.fail_next_gets(1, &Fault::Delay(Duration::from_millis(300)));
     s3.fail_next_gets(12, &Fault::CutBody(0));
-    let (complete, output) = deployment.load();
-    assert!(complete, "{output}");
+    succeeded(deployment.load());
     assert_eq!(s3.lists(), 2);
     assert!(s3.gets() >= parts + 20, "{} for {parts}", s3.gets());
     deployment.ledger.assert_holds(&fold(&[&content])).await;
@@ -116,8 +111,7 @@ async fn objects_on_every_page_of_a_long_list_are_found() {
     for (second, content) in (0..).zip(&contents) {
         deployment.put(&format!("{second}500.jsonl"), second, content);
     }
-    let (complete, output) = deployment.load();
-    assert!(complete, "{output}");
+    succeeded(deployment.load());
     assert_eq!(deployment.s3.lists(), 2);
     deployment.ledger.assert_holds(&fold(&contents)).await;
 }
@@ -126,8 +120,7 @@ async fn objects_on_every_page_of_a_long_list_are_found() {
 async fn bucket_that_does_not_exist_is_named() {
     let mut deployment = Deployment::shared("bucket").await;
     deployment.set("SOURCE", "s3://no-such-bucket/products");
-    let (complete, output) = deployment.fetch();
-    assert!(!complete);
+    let output = failed(deployment.fetch());
     for words in ["s3://no-such-bucket/products", "SOURCE", "the bucket does not exist"] {
         assert!(output.contains(words), "{output}");
     }
@@ -148,20 +141,18 @@ async fn watching_fetcher_waits_for_a_bucket_that_is_created_later() {
     deployment.s3.create_bucket("later");
     deployment.s3.put("later", "a.jsonl", content.clone());
     until("the object is loaded", async || {
-        let objects = deployment.ledger.objects().await;
+        let objects = deployment.ledger.objects().await.unwrap();
         objects.first().filter(|object| object.state == "done")?;
         Some(())
     })
     .await;
     fetcher.signal(Signal::TERM);
-    let (complete, output) = finish(fetcher);
-    assert!(complete, "{output}");
+    succeeded(finish(fetcher));
     deployment.ledger.assert_holds(&fold(&[&content])).await;
 
     deployment.set("SOURCE", "s3://never");
     deployment.set("STARTUP_TIMEOUT", "1s");
-    let (complete, output) = deployment.fetch();
-    assert!(!complete, "{output}");
+    let output = failed(deployment.fetch());
     for words in ["cannot start without the sources (SOURCE)", "s3://never"] {
         assert!(output.contains(words), "{output}");
     }
@@ -174,24 +165,22 @@ async fn wrong_credentials_are_reported_by_their_settings_only() {
         [("AWS_ACCESS_KEY_ID", "unknown-user"), ("AWS_SECRET_ACCESS_KEY", "hunter2")]
     {
         let right = deployment.set(name, value);
-        let (complete, output) = deployment.fetch();
-        assert!(!complete, "{output}");
+        let output = failed(deployment.fetch());
         assert!(output.contains(&format!("s3://{BUCKET}")), "{output}");
         assert!(output.contains("AWS_SECRET_ACCESS_KEY"), "{output}");
         assert!(!output.contains("hunter2"), "{output}");
         deployment.set(name, &right);
     }
     deployment.unset("AWS_SECRET_ACCESS_KEY");
-    let (complete, output) = deployment.fetch();
-    assert!(!complete && output.contains("AWS_SECRET_ACCESS_KEY"), "{output}");
+    let output = failed(deployment.fetch());
+    assert!(output.contains("AWS_SECRET_ACCESS_KEY"), "{output}");
 }
 
 #[tokio::test]
 async fn directory_that_does_not_exist_is_named() {
     let mut deployment = Deployment::shared("directory").await;
     deployment.set("SOURCE", "./no/such/place");
-    let (complete, output) = deployment.fetch();
-    assert!(!complete);
+    let output = failed(deployment.fetch());
     assert!(output.contains("./no/such/place"), "{output}");
 }
 
@@ -201,8 +190,7 @@ async fn source_that_cannot_be_reached_at_start_is_named() {
     let closed_port = format!("http://127.0.0.1:{}", free_port().unwrap());
     deployment.set("AWS_ENDPOINT_URL", &closed_port);
     deployment.set("STARTUP_TIMEOUT", "1s");
-    let (complete, output) = finish(deployment.start("jetline-fetcher"));
-    assert!(!complete);
+    let output = failed(finish(deployment.start("jetline-fetcher")));
     assert!(output.contains("(SOURCE)"), "{output}");
     assert!(!output.contains(deployment.s3.secret_key()), "{output}");
 }

@@ -5,8 +5,8 @@ use jetline_oracle::{catalogue::lines, database_state::Object, fold};
 use jetline_testkit::process::Process;
 
 use crate::{
-    deployment::{BUCKET, Deployment, finish},
-    wait::until,
+    deployment::{BUCKET, Deployment, failed, finish, succeeded},
+    wait::logs,
 };
 
 /// A fetcher that is in the middle of `a.jsonl`, because the stream is full and has no consumer.
@@ -17,10 +17,7 @@ async fn in_the_middle(name: &str, content: &[u8]) -> (Deployment, Process) {
     deployment.set("S3_PARALLEL_PARTS", "1");
     deployment.put("a.jsonl", 0, content);
     let fetcher = deployment.start("jetline-fetcher");
-    until("publish chunk failed, retrying", async || {
-        fetcher.output().contains("publish chunk failed, retrying").then_some(())
-    })
-    .await;
+    logs(&fetcher, "publish chunk failed, retrying").await;
     (deployment, fetcher)
 }
 
@@ -46,15 +43,14 @@ async fn overwritten_object_fails_and_its_new_version_is_loaded_in_the_same_run(
     let (deployment, fetcher) = in_the_middle("overwritten", &old).await;
     deployment.put("a.jsonl", 60, &new);
     let _writers = deployment.writers(2);
-    let (complete, output) = finish(fetcher);
-    assert!(!complete, "{output}");
-    let objects = deployment.ledger.objects().await;
+    let output = failed(finish(fetcher));
+    let objects = deployment.ledger.objects().await.unwrap();
     assert_failed(&objects[0], "was overwritten while it was read", &output);
     assert_eq!(objects[1].state, "done");
     let expected = fold(&[&read_of(&old, &objects[0]), &new]);
     deployment.ledger.assert_agrees(&expected).await;
-    let (complete, output) = deployment.fetch();
-    assert!(complete && output.contains("Nothing new"), "{output}");
+    let output = succeeded(deployment.fetch());
+    assert!(output.contains("Nothing new"), "{output}");
 }
 
 #[tokio::test]
@@ -64,9 +60,8 @@ async fn deleted_object_fails_alone() {
     deployment.s3.delete(BUCKET, "a.jsonl");
     deployment.put("b.jsonl", 60, &other);
     let _writers = deployment.writers(2);
-    let (complete, output) = finish(fetcher);
-    assert!(!complete, "{output}");
-    let objects = deployment.ledger.objects().await;
+    let output = failed(finish(fetcher));
+    let objects = deployment.ledger.objects().await.unwrap();
     assert_failed(&objects[0], "was deleted while it was read", &output);
     assert_eq!(objects[1].state, "done");
     let expected = fold(&[&read_of(&old, &objects[0]), &other]);

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::{self, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
 };
 
@@ -14,6 +13,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use jetline_testkit::background::Background;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{KeyValue, any_value::Value},
@@ -21,24 +21,12 @@ use opentelemetry_proto::tonic::{
     trace::v1::{Span, span::SpanKind, status::StatusCode},
 };
 use prost::Message;
-use tokio::{
-    net::TcpListener,
-    runtime::{Builder, Runtime},
-};
+use tokio::net::TcpListener;
 
 /// Serves on 127.0.0.1 until the test ends.
 pub(crate) struct Collector {
-    address: SocketAddr,
+    background: Background,
     spans: Arc<Mutex<Vec<Seen>>>,
-    runtime: Option<Runtime>,
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
 
 /// A received span, and its resource.
@@ -87,18 +75,15 @@ impl Seen {
 
 impl Collector {
     pub(crate) fn start() -> Self {
-        // In a runtime of its own: a test that waits for a program blocks its runtime.
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let (address, spans) = (listener.local_addr().unwrap(), Arc::default());
-        runtime.spawn(serve(listener, Arc::clone(&spans)));
-        Self { address, spans, runtime: Some(runtime) }
+        let spans = Arc::default();
+        let received = Arc::clone(&spans);
+        let background = Background::start(|listener| serve(listener, received)).unwrap();
+        Self { background, spans }
     }
 
     /// The URL for programs.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.background.address())
     }
 
     /// All spans received so far.
@@ -114,8 +99,7 @@ impl Collector {
     }
 }
 
-async fn serve(listener: net::TcpListener, spans: Arc<Mutex<Vec<Seen>>>) {
-    let listener = TcpListener::from_std(listener).unwrap();
+async fn serve(listener: TcpListener, spans: Arc<Mutex<Vec<Seen>>>) {
     loop {
         let (connection, _) = listener.accept().await.unwrap();
         let spans = Arc::clone(&spans);

@@ -7,13 +7,17 @@ use std::{
     process::Command,
 };
 
-use jetline_oracle::{catalogue::lines, fold};
+use jetline_oracle::{catalogue::lines, fold, ledger::Ledger};
 use jetline_testkit::{
     disk::SmallDisk,
     process::{Process, Signal},
 };
 
-use crate::{deployment::finish, http::try_get, ledger::Ledger, standalone::Home, wait::until};
+use crate::{
+    deployment::{failed, finish, succeeded},
+    standalone::Home,
+    wait::until,
+};
 
 const MEGABYTE: u64 = 1 << 20;
 
@@ -47,8 +51,7 @@ fn refusal(home: &Home, file: &str) -> String {
         command.env("DATABASE_URL", format!("sqlite://{file}"));
         let log = home.folder.path().join(format!("log-{}", flags.len()));
         let process = Process::start(without_privileges(&command), &log).unwrap();
-        let (content, output) = finish(process);
-        assert!(!content, "{output}");
+        let output = failed(finish(process));
         assert!(output.contains(file), "{output}");
         assert!(!output.contains("retrying"), "{output}");
         said += &output;
@@ -82,8 +85,7 @@ fn file_that_is_not_a_database_ends_the_program_with_its_name_and_the_reason() {
 fn read_only_file_ends_the_program_with_its_name_and_the_reason() {
     let home = Home::new();
     home.put("a.jsonl", 0, &lines(1, 10, 10));
-    let (complete, output) = finish(home.start(&["--exit"]));
-    assert!(complete, "{output}");
+    succeeded(finish(home.start(&["--exit"])));
     let folder = home.folder.path().join("samples");
     let file = folder.join("t.db");
     fs::rename(home.folder.path().join("jetline.db"), &file).unwrap();
@@ -109,7 +111,7 @@ async fn full_disk_is_retried_and_nothing_is_lost() {
     command.env("DATABASE_URL", url);
     let log = home.folder.path().join("log");
     let process = Process::start(disk.enter(&command), &log).unwrap();
-    loaded(&home, 1).await;
+    home.loaded(1).await;
     // Several times: the connections of a pool fail one after the other.
     for (number, content) in (1..).zip(&contents[1..]) {
         disk.fill().unwrap();
@@ -119,21 +121,12 @@ async fn full_disk_is_retried_and_nothing_is_lost() {
         until("writing has failed several times", async || (failures() > before + 2).then_some(()))
             .await;
         disk.free().unwrap();
-        loaded(&home, usize::try_from(number).unwrap() + 1).await;
+        home.loaded(usize::try_from(number).unwrap() + 1).await;
     }
     process.signal(Signal::TERM);
-    let (content, output) = finish(process);
-    assert!(content, "{output}");
+    succeeded(finish(process));
     let copy = home.folder.path().join("copy.db");
     fs::copy(disk.folder().join("t.db"), &copy).unwrap();
-    let ledger = Ledger::connect(&format!("sqlite://{}", copy.display())).await;
+    let ledger = Ledger::connect(&format!("sqlite://{}", copy.display())).await.unwrap();
     ledger.assert_holds(&fold(&contents)).await;
-}
-
-async fn loaded(home: &Home, objects: usize) {
-    until("all of it is loaded", async || {
-        let answer = try_get(home.address, "/objects?state=done", &[])?;
-        (answer.status == 200 && answer.json().as_array()?.len() == objects).then_some(())
-    })
-    .await;
 }

@@ -1,38 +1,49 @@
 //! The services of one installation, as processes, and their servers.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
+    ops::{Deref, DerefMut},
+    path::PathBuf,
     process::Command,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::OnceLock,
 };
 
 use chrono::{DateTime, Utc};
-use jetline_oracle::MAX_LINE;
+use jetline_oracle::{MAX_LINE, ledger::Ledger};
 use jetline_testkit::{
-    nats, postgres::TemporaryDatabase, process::Process, process::free_port, redis, s3::S3Server,
+    installation::Installation, nats, postgres::TemporaryDatabase, process::Process, programs,
+    redis, s3::S3Server,
 };
 use tempfile::TempDir;
 use url::Url;
 
-use crate::{
-    http,
-    ledger::Ledger,
-    programs::program,
-    wait::{TIMEOUT, until},
-};
+use crate::wait::{TIMEOUT, until};
 
 /// The bucket of every S3 server here: each test has a separate server.
 pub(crate) const BUCKET: &str = "shop";
 
-/// An S3 server with a bucket, a separate database, stream and key prefix, and their settings.
+/// An S3 server with a bucket, a separate database, stream and key prefix, and the services with their settings.
 pub(crate) struct Deployment {
     pub(crate) s3: S3Server,
     pub(crate) ledger: Ledger,
     pub(crate) stream: String,
-    settings: Vec<(&'static str, String)>,
-    processes: AtomicUsize,
-    folder: TempDir,
+    installation: Installation,
+    _folder: TempDir,
     _database: TemporaryDatabase,
+}
+
+impl Deref for Deployment {
+    type Target = Installation;
+
+    fn deref(&self) -> &Installation {
+        &self.installation
+    }
+}
+
+impl DerefMut for Deployment {
+    fn deref_mut(&mut self) -> &mut Installation {
+        &mut self.installation
+    }
 }
 
 impl Deployment {
@@ -63,12 +74,8 @@ impl Deployment {
     ) -> Self {
         s3.create_bucket(BUCKET);
         let stream = nats::unique_stream(name);
-        let settings = vec![
+        let settings = [
             ("SOURCE", format!("s3://{BUCKET}")),
-            ("AWS_ENDPOINT_URL", s3.endpoint()),
-            ("AWS_ACCESS_KEY_ID", s3.access_key().to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", s3.secret_key().to_owned()),
-            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
             ("DATABASE_URL", database.url()),
             ("NATS_URL", nats.to_string()),
             ("NATS_STREAM", stream.clone()),
@@ -84,28 +91,16 @@ impl Deployment {
             ("WRITER_CHUNKS", "2".to_owned()),
             ("WRITER_WORKERS", "2".to_owned()),
         ];
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings.into_iter().chain(s3.settings());
         Self {
+            installation: Installation::new(&directory(), folder.path(), settings),
             s3,
-            ledger: Ledger::connect(&database.url()).await,
+            ledger: Ledger::connect(&database.url()).await.unwrap(),
             stream,
-            settings,
-            processes: AtomicUsize::new(0),
-            folder: tempfile::tempdir().unwrap(),
+            _folder: folder,
             _database: database,
         }
-    }
-
-    /// Sets a setting; returns its previous value.
-    pub(crate) fn set(&mut self, name: &'static str, value: &str) -> String {
-        let before = self.unset(name);
-        self.settings.push((name, value.to_owned()));
-        before
-    }
-
-    /// Removes a setting; returns its previous value.
-    pub(crate) fn unset(&mut self, name: &str) -> String {
-        let set = self.settings.iter().position(|(set, _)| *set == name);
-        set.map(|set| self.settings.remove(set).1).unwrap_or_default()
     }
 
     /// Puts an object with a modification time in seconds after the first.
@@ -115,6 +110,13 @@ impl Deployment {
         self.s3.set_last_modified(BUCKET, key, time);
     }
 
+    /// Puts objects a second apart.
+    pub(crate) fn put_all(&self, contents: &[Vec<u8>]) {
+        for (second, content) in (0..).zip(contents) {
+            self.put(&format!("{second}.jsonl"), second, content);
+        }
+    }
+
     /// Starts a program.
     pub(crate) fn start(&self, name: &str) -> Process {
         self.start_with(name, &[])
@@ -122,19 +124,7 @@ impl Deployment {
 
     /// Starts a program with flags, which override the settings.
     pub(crate) fn start_with(&self, name: &str, flags: &[&str]) -> Process {
-        let number = self.processes.fetch_add(1, Ordering::Relaxed);
-        let mut command = self.command(name);
-        command.args(flags);
-        let log = self.folder.path().join(format!("{name}-{number}.log"));
-        Process::start(command, &log).unwrap()
-    }
-
-    /// A program with the settings.
-    pub(crate) fn command(&self, name: &str) -> Command {
-        let mut command = program(name);
-        command.current_dir(self.folder.path());
-        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        command
+        self.installation.start(name, flags).unwrap()
     }
 
     /// Starts some writers.
@@ -144,13 +134,7 @@ impl Deployment {
 
     /// Starts a program that serves on the port of a flag, and waits until it responds.
     pub(crate) async fn serve(&self, name: &str, flag: &str) -> (Process, SocketAddr) {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
-        let process = self.start_with(name, &[flag, &address.to_string()]);
-        until("a service responds", async || {
-            http::try_get(address, "/healthz", &[]).filter(|answer| answer.status == 200)
-        })
-        .await;
-        (process, address)
+        self.installation.serve(name, flag, "/healthz").await.unwrap()
     }
 
     /// Runs the fetcher to its end; returns whether it was complete, and its output.
@@ -164,17 +148,46 @@ impl Deployment {
         self.fetch()
     }
 
-    /// Waits until at least this share of the lines, in percent, is committed.
-    pub(crate) async fn reached(&self, percent: i64, of: i64) {
-        until("a part of the lines is committed", async || {
-            (self.ledger.lines().await * 100 >= of * percent).then_some(())
+    /// Waits until a writer is in the middle of a transaction, blocked by a lock of the test.
+    pub(crate) async fn blocked(&self) {
+        until("a writer waits for a lock", async || {
+            (self.ledger.waiting().await.unwrap() > 0).then_some(())
         })
         .await;
     }
+}
+
+/// The directory of the programs. Cargo builds those of a package for that package's own tests only: here they are built
+/// on first use.
+pub(crate) fn directory() -> PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let build = || programs::build(programs::directory()?.ends_with("release"));
+    DIRECTORY.get_or_init(|| build().unwrap()).clone()
+}
+
+/// A program of the workspace, with an empty environment.
+pub(crate) fn program(name: &str) -> Command {
+    let mut command = Command::new(directory().join(name));
+    command.env_clear();
+    command
 }
 
 /// Waits until a program ends by itself; returns whether it succeeded, and its output.
 pub(crate) fn finish(mut process: Process) -> (bool, String) {
     let status = process.wait(TIMEOUT).unwrap();
     (status.success(), process.output())
+}
+
+/// The output of a program that must have succeeded.
+#[track_caller]
+pub(crate) fn succeeded((content, output): (bool, String)) -> String {
+    assert!(content, "{output}");
+    output
+}
+
+/// The output of a program that must have failed.
+#[track_caller]
+pub(crate) fn failed((content, output): (bool, String)) -> String {
+    assert!(!content, "{output}");
+    output
 }

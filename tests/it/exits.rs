@@ -9,14 +9,14 @@ use std::{
 use jetline_oracle::{
     catalogue::{lines, lines_with_bad_ones},
     fold,
+    ledger::Ledger,
 };
 use jetline_testkit::process::Signal;
 
 use crate::{
-    deployment::finish,
-    ledger::Ledger,
+    deployment::{failed, finish, succeeded},
     standalone::{Home, SMALL_CHUNKS, hold_in_the_middle, put_many, put_samples},
-    wait::{TIMEOUT, until},
+    wait::{TIMEOUT, logs},
 };
 
 /// Opens a copy of the database file without its WAL.
@@ -26,7 +26,7 @@ async fn alone(home: &Home) -> (tempfile::TempDir, Ledger) {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("copy.db");
     fs::copy(home.folder.path().join("jetline.db"), &copy).unwrap();
-    let ledger = Ledger::connect(&format!("sqlite://{}", copy.display())).await;
+    let ledger = Ledger::connect(&format!("sqlite://{}", copy.display())).await.unwrap();
     (folder, ledger)
 }
 
@@ -34,18 +34,15 @@ async fn alone(home: &Home) -> (tempfile::TempDir, Ledger) {
 async fn database_is_one_file_after_success_and_after_failure() {
     let home = Home::new();
     let expected = put_samples(&home).await;
-    let (complete, output) = finish(home.start(&["--exit"]));
-    assert!(complete, "{output}");
+    succeeded(finish(home.start(&["--exit"])));
     alone(&home).await.1.assert_holds(&expected).await;
 
     home.put("z.jsonl.gz", 100, b"nonsense");
-    let (complete, output) = finish(home.start(&["--exit"]));
-    assert!(!complete, "{output}");
-    assert_eq!(alone(&home).await.1.objects().await.len(), 5);
+    failed(finish(home.start(&["--exit"])));
+    assert_eq!(alone(&home).await.1.objects().await.unwrap().len(), 5);
 
-    let (content, output) = finish(home.start(&["replay", "--object", "1"]));
-    assert!(content, "{output}");
-    let replayed = alone(&home).await.1.objects().await;
+    succeeded(finish(home.start(&["replay", "--object", "1"])));
+    let replayed = alone(&home).await.1.objects().await.unwrap();
     assert!(replayed.iter().all(|object| object.lines() == 0));
 }
 
@@ -63,7 +60,7 @@ async fn database_is_one_file_after_a_signal() {
         gate.rollback().await.unwrap();
         ledger.0.close().await.unwrap();
         assert!(!process.wait(TIMEOUT).unwrap().success());
-        let committed = alone(&home).await.1.lines().await;
+        let committed = alone(&home).await.1.lines().await.unwrap();
         assert!(committed > 0, "{}", process.output());
     }
 }
@@ -73,16 +70,14 @@ async fn database_is_one_file_after_serving_and_after_a_failed_start() {
     let home = Home::new();
     let expected = put_samples(&home).await;
     let process = home.start(&[]);
-    until("it serves what is loaded", async || process.output().contains("Serving").then_some(()))
-        .await;
+    logs(&process, "Serving").await;
     process.signal(Signal::TERM);
-    let (content, output) = finish(process);
-    assert!(content, "{output}");
+    succeeded(finish(process));
     alone(&home).await.1.assert_holds(&expected).await;
 
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, home.address.port())).unwrap();
-    let (content, output) = finish(home.start(&[]));
-    assert!(!content && output.contains("LISTEN"), "{output}");
+    let output = failed(finish(home.start(&[])));
+    assert!(output.contains("LISTEN"), "{output}");
     alone(&home).await.1.assert_holds(&expected).await;
     drop(taken);
 }
@@ -92,8 +87,7 @@ async fn load_with_exit_needs_no_port() {
     let home = Home::new();
     let expected = put_samples(&home).await;
     let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, home.address.port())).unwrap();
-    let (complete, output) = finish(home.start(&["--exit"]));
-    assert!(complete, "{output}");
+    succeeded(finish(home.start(&["--exit"])));
     home.ledger().await.assert_holds(&expected).await;
 }
 
@@ -113,18 +107,17 @@ async fn files_of_the_database_are_not_objects_under_any_name() {
         let log = home.folder.path().join("own.log");
         finish(jetline_testkit::process::Process::start(command, &log).unwrap())
     };
-    let (complete, output) = run(&flags);
-    assert!(complete, "{output}");
+    succeeded(run(&flags));
     fs::hard_link(samples.join("own.db"), samples.join("second name")).unwrap();
-    let (complete, output) = run(&flags);
-    assert!(complete && output.contains("Nothing new: all 1"), "{output}");
+    let output = succeeded(run(&flags));
+    assert!(output.contains("Nothing new: all 1"), "{output}");
     let url = format!("sqlite://{}", samples.join("own.db").display());
-    let ledger = Ledger::connect(&url).await;
+    let ledger = Ledger::connect(&url).await.unwrap();
     ledger.assert_holds(&fold(&[&content])).await;
 
     flags[1] = "own.db";
-    let (complete, output) = run(&flags);
-    assert!(!complete && output.contains("DATABASE_URL"), "{output}");
+    let output = failed(run(&flags));
+    assert!(output.contains("DATABASE_URL"), "{output}");
 }
 
 #[tokio::test]
@@ -137,7 +130,6 @@ async fn summary_of_an_interrupted_run_is_that_of_the_ledger() {
     let gate = hold_in_the_middle(&ledger, &fold(&[&content])).await;
     process.signal(Signal::INT);
     gate.rollback().await.unwrap();
-    let (complete, output) = finish(process);
-    assert!(!complete, "{output}");
+    let output = failed(finish(process));
     assert!(output.contains("a.jsonl"), "{output}");
 }

@@ -15,8 +15,8 @@ use sea_orm::DatabaseTransaction;
 use url::Url;
 
 use crate::{
-    deployment::{Deployment, finish},
-    http::get,
+    deployment::{Deployment, finish, succeeded},
+    metrics::value,
     wait::{TIMEOUT, until},
 };
 
@@ -39,30 +39,34 @@ impl Load {
     fn on(deployment: Deployment) -> Self {
         let contents: Vec<Vec<u8>> =
             (1..=3).map(|seed| lines_with_bad_ones(seed, 1200, 700, 50)).collect();
-        for (second, content) in (0..).zip(&contents) {
-            deployment.put(&format!("{second}.jsonl"), second, content);
-        }
+        deployment.put_all(&contents);
         Self { expected: fold(&contents), deployment }
+    }
+
+    /// Starts two writers and a fetcher, and holds them as `hold_at` does.
+    async fn begin(&self, percent: i64) -> (Vec<Process>, Process, DatabaseTransaction) {
+        let writers = self.deployment.writers(2);
+        let fetcher = self.deployment.start("jetline-fetcher");
+        (writers, fetcher, self.hold_at(percent).await)
     }
 
     /// Waits until this share of the lines, in percent, is committed, and blocks further commits.
     async fn hold_at(&self, percent: i64) -> DatabaseTransaction {
         let (deployment, total) = (&self.deployment, self.expected.total());
-        deployment.reached(percent, total).await;
-        let gate = deployment.ledger.close_products().await;
-        until("a writer is in the middle of a transaction", async || {
-            (deployment.ledger.waiting().await > 0).then_some(())
+        until("a part of the lines is committed", async || {
+            (deployment.ledger.lines().await.unwrap() * 100 >= total * percent).then_some(())
         })
         .await;
-        let committed = deployment.ledger.lines().await;
+        let gate = deployment.ledger.close_products().await.unwrap();
+        deployment.blocked().await;
+        let committed = deployment.ledger.lines().await.unwrap();
         assert!(0 < committed && committed < total, "{committed} of {total}");
         gate
     }
 
     /// The job succeeds, and the result is as expected.
     async fn ends_well(&self, fetcher: Process) {
-        let (complete, output) = finish(fetcher);
-        assert!(complete, "{output}");
+        succeeded(finish(fetcher));
         self.deployment.ledger.assert_holds(&self.expected).await;
     }
 }
@@ -91,9 +95,7 @@ fn read_again(objects: &[Object]) -> bool {
 #[tokio::test]
 async fn writers_killed_between_claim_and_commit() {
     let load = Load::shared("claim_and_commit").await;
-    let writers = load.deployment.writers(2);
-    let fetcher = load.deployment.start("jetline-fetcher");
-    let gate = load.hold_at(20).await;
+    let (writers, fetcher, gate) = load.begin(20).await;
     for writer in writers {
         kill(writer);
     }
@@ -110,11 +112,11 @@ async fn writer_killed_between_commit_and_ack() {
     let writer = deployment.start("jetline-writer");
     let fetcher = deployment.start("jetline-fetcher");
     let gate = load.hold_at(20).await;
-    let before = deployment.ledger.lines().await;
+    let before = deployment.ledger.lines().await.unwrap();
     nats.stop();
     open(gate).await;
     until("chunks are committed that cannot be acked", async || {
-        (deployment.ledger.lines().await > before).then_some(())
+        (deployment.ledger.lines().await.unwrap() > before).then_some(())
     })
     .await;
     kill(writer);
@@ -123,10 +125,8 @@ async fn writer_killed_between_commit_and_ack() {
     load.ends_well(fetcher).await;
     // It may be last: its acknowledgement wait continues when everything else is committed.
     until("a committed chunk is redelivered", async || {
-        let metrics = get(address, "/metrics", &[]).body;
-        let repeated =
-            metrics.lines().find_map(|line| line.strip_prefix("jetline_chunks_repeated_total "));
-        repeated.is_some_and(|count| count != "0").then_some(())
+        let repeated = value(address, "jetline_chunks_repeated_total").await;
+        repeated.filter(|count| *count > 0)
     })
     .await;
 }
@@ -137,10 +137,8 @@ async fn fetcher_killed_in_the_middle_of_an_object() {
     // A full stream stops the fetcher.
     load.deployment.set("NATS_MAX_BYTES", "40000");
     let deployment = &load.deployment;
-    let _writers = deployment.writers(2);
-    let fetcher = deployment.start("jetline-fetcher");
-    let gate = load.hold_at(10).await;
-    let objects = deployment.ledger.objects().await;
+    let (_writers, fetcher, gate) = load.begin(10).await;
+    let objects = deployment.ledger.objects().await.unwrap();
     assert!(
         objects.iter().any(|object| object.state == "reading" && object.lines() > 0),
         "{objects:?}"
@@ -148,24 +146,21 @@ async fn fetcher_killed_in_the_middle_of_an_object() {
     kill(fetcher);
     open(gate).await;
     load.ends_well(deployment.start("jetline-fetcher")).await;
-    assert!(read_again(&deployment.ledger.objects().await));
+    assert!(read_again(&deployment.ledger.objects().await.unwrap()));
 }
 
 #[tokio::test]
 async fn writers_replaced_with_a_graceful_shutdown() {
     let load = Load::shared("replaced").await;
-    let writers = load.deployment.writers(2);
-    let fetcher = load.deployment.start("jetline-fetcher");
-    let gate = load.hold_at(20).await;
+    let (writers, fetcher, gate) = load.begin(20).await;
     for writer in &writers {
         writer.signal(Signal::TERM);
     }
     open(gate).await;
     for writer in writers {
-        let (content, output) = finish(writer);
-        assert!(content, "{output}");
+        succeeded(finish(writer));
     }
-    let committed = load.deployment.ledger.lines().await;
+    let committed = load.deployment.ledger.lines().await.unwrap();
     assert!(committed < load.expected.total());
     let _writers = load.deployment.writers(1);
     load.ends_well(fetcher).await;
@@ -176,17 +171,15 @@ async fn redis_flushed() {
     let redis = RedisServer::start().unwrap();
     let load = Load::of("flushed", &nats::shared(), &redis.url()).await;
     let ledger = &load.deployment.ledger;
-    let _writers = load.deployment.writers(2);
-    let fetcher = load.deployment.start("jetline-fetcher");
-    let gate = load.hold_at(30).await;
-    let epoch = ledger.epoch().await;
+    let (_writers, fetcher, gate) = load.begin(30).await;
+    let epoch = ledger.epoch().await.unwrap();
     assert!(entries(&redis, &epoch) > 0);
     redis.flush_all().unwrap();
     assert_eq!(entries(&redis, &epoch), 0);
     open(gate).await;
     load.ends_well(fetcher).await;
-    assert_ne!(ledger.epoch().await, epoch);
-    assert!(read_again(&ledger.objects().await));
+    assert_ne!(ledger.epoch().await.unwrap(), epoch);
+    assert!(read_again(&ledger.objects().await.unwrap()));
 }
 
 #[tokio::test]
@@ -194,21 +187,19 @@ async fn redis_restarted_from_a_snapshot_of_the_middle() {
     let mut redis = RedisServer::start().unwrap();
     let load = Load::of("snapshot", &nats::shared(), &redis.url()).await;
     let ledger = &load.deployment.ledger;
-    let _writers = load.deployment.writers(2);
-    let fetcher = load.deployment.start("jetline-fetcher");
-    let gate = load.hold_at(10).await;
+    let (_writers, fetcher, gate) = load.begin(10).await;
     redis.save().unwrap();
-    let epoch = ledger.epoch().await;
+    let epoch = ledger.epoch().await.unwrap();
     let saved = entries(&redis, &epoch);
     open(gate).await;
     let gate = load.hold_at(40).await;
     redis.restart().unwrap();
-    assert_eq!(ledger.epoch().await, epoch);
+    assert_eq!(ledger.epoch().await.unwrap(), epoch);
     assert!(saved > 0 && entries(&redis, &epoch) == saved);
     open(gate).await;
     load.ends_well(fetcher).await;
-    assert_ne!(ledger.epoch().await, epoch);
-    assert!(read_again(&ledger.objects().await));
+    assert_ne!(ledger.epoch().await.unwrap(), epoch);
+    assert!(read_again(&ledger.objects().await.unwrap()));
 }
 
 /// How many keys of an epoch Redis has.
@@ -224,11 +215,9 @@ async fn jetstream_wiped() {
     let mut nats = NatsServer::start().unwrap();
     let load = Load::of("wiped", &nats.url(), &redis::shared()).await;
     let deployment = &load.deployment;
-    let _writers = deployment.writers(2);
-    let fetcher = deployment.start("jetline-fetcher");
-    let gate = load.hold_at(20).await;
+    let (_writers, fetcher, gate) = load.begin(20).await;
     until("every object is read to its end", async || {
-        let objects = deployment.ledger.objects().await;
+        let objects = deployment.ledger.objects().await.unwrap();
         objects.iter().all(|object| object.total_lines.is_some()).then_some(())
     })
     .await;
@@ -237,7 +226,7 @@ async fn jetstream_wiped() {
     assert!(messages(&nats.url(), &deployment.stream).await < Some(5));
     open(gate).await;
     load.ends_well(fetcher).await;
-    assert!(read_again(&deployment.ledger.objects().await));
+    assert!(read_again(&deployment.ledger.objects().await.unwrap()));
 }
 
 #[tokio::test]
@@ -245,9 +234,7 @@ async fn nats_restarted() {
     let mut nats = NatsServer::start().unwrap();
     let load = Load::of("nats", &nats.url(), &redis::shared()).await;
     let deployment = &load.deployment;
-    let _writers = deployment.writers(2);
-    let fetcher = deployment.start("jetline-fetcher");
-    let gate = load.hold_at(20).await;
+    let (_writers, fetcher, gate) = load.begin(20).await;
     let pid = nats.pid();
     nats.restart().unwrap();
     assert_ne!(nats.pid(), pid);
@@ -267,12 +254,12 @@ async fn postgres_crashed() {
     let fetcher = load.deployment.start("jetline-fetcher");
     // The blocking transaction ends with the server.
     let _gate = load.hold_at(20).await;
-    let (epoch, pid) = (ledger.epoch().await, postgres.pid());
+    let (epoch, pid) = (ledger.epoch().await.unwrap(), postgres.pid());
     postgres.crash().unwrap();
     assert_ne!(postgres.pid(), pid);
-    let objects = until("the database responds", async || ledger.try_objects().await.ok());
+    let objects = until("the database responds", async || ledger.objects().await.ok());
     let committed: i64 = objects.await.iter().map(Object::lines).sum();
     assert!(committed < load.expected.total());
     load.ends_well(fetcher).await;
-    assert_ne!(ledger.epoch().await, epoch);
+    assert_ne!(ledger.epoch().await.unwrap(), epoch);
 }

@@ -3,16 +3,15 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use jetline_testkit::{
-    nats,
+    http, nats,
     postgres::{PostgresServer, TemporaryDatabase},
     process::{Process, Signal, free_port},
     redis,
 };
 
 use crate::{
-    deployment::{Deployment, finish},
-    http::try_get,
-    wait::until,
+    deployment::{Deployment, failed, finish, succeeded},
+    wait::{logs, until},
 };
 
 /// The services, and the setting of their monitoring address.
@@ -92,13 +91,10 @@ async fn service_that_retries_a_server_is_alive_and_ends_at_a_signal() {
         let listen = at.to_string();
         let flags: Vec<&str> = flag.into_iter().flat_map(|flag| [flag, &listen]).collect();
         let process = deployment.start_with(name, &flags);
-        until("it waits for the database", async || {
-            process.output().contains("connect failed, retrying").then_some(())
-        })
-        .await;
+        logs(&process, "connect failed, retrying").await;
         if flag.is_some() {
-            assert_eq!(try_get(at, "/healthz", &[]).unwrap().status, 200, "{name}");
-            let ready = try_get(at, "/readyz", &[]).unwrap();
+            assert_eq!(http::get(at, "/healthz", &[]).await.unwrap().status, 200, "{name}");
+            let ready = http::get(at, "/readyz", &[]).await.unwrap();
             assert_eq!(ready.status, 503, "{name}");
             assert!(ready.body.contains("starting"), "{name}: {}", ready.body);
         }
@@ -114,8 +110,7 @@ async fn service_that_retries_a_server_is_alive_and_ends_at_a_signal() {
 async fn health_that_is_not_served_differs_from_unhealthy() {
     let deployment = Deployment::shared("unwatched").await;
     for name in ["jetline-fetcher", "jetline-writer"] {
-        let (well, words) = finish(deployment.start_with(name, &["healthcheck"]));
-        assert!(!well, "{words}");
+        let words = failed(finish(deployment.start_with(name, &["healthcheck"])));
         assert!(words.contains("OBSERVE_LISTEN is not set"), "{words}");
     }
 }
@@ -126,10 +121,8 @@ async fn empty_variable_is_unset() {
     for name in ["WATCH", "OBSERVE_LISTEN", "NATS_CREDENTIALS", "LOG_FORMAT"] {
         deployment.set(name, "");
     }
-    let (complete, output) = deployment.load();
-    assert!(complete, "{output}");
+    succeeded(deployment.load());
     deployment.set("NATS_URL", "");
-    let (content, output) = finish(deployment.start("jetline-writer"));
-    assert!(!content, "{output}");
+    let output = failed(finish(deployment.start("jetline-writer")));
     assert!(output.contains("NATS_URL is not set"), "{output}");
 }

@@ -1,15 +1,16 @@
 //! Loading from S3 with several fetchers and writers, and the API's responses.
 
+use std::net::SocketAddr;
+
 use jetline_oracle::{
     Expected,
     catalogue::{Compression, bad_lines, compress, line, lines, lines_with_bad_ones},
     fold,
 };
 
-use crate::{
-    deployment::{Deployment, finish},
-    http::get,
-};
+use jetline_testkit::{http, installation::Installation};
+
+use crate::deployment::{Deployment, finish, succeeded};
 
 /// Puts objects of every kind, and returns them decompressed, in order.
 async fn put_everything(deployment: &Deployment) -> Vec<Vec<u8>> {
@@ -58,16 +59,15 @@ async fn many_writers_give_the_table_of_one_reader_and_nothing_is_read_twice() {
     assert!(expected.rejects.len() > 40);
 
     let (gets, lists) = (deployment.s3.gets(), deployment.s3.lists());
-    let (complete, output) = deployment.fetch();
-    assert!(complete && output.contains("Nothing new: all 8"), "{output}");
+    let output = succeeded(deployment.fetch());
+    assert!(output.contains("Nothing new: all 8"), "{output}");
     assert_eq!((deployment.s3.gets(), deployment.s3.lists()), (gets, lists + 1));
 
     // The same key again is a new version, later than all others.
     let overwritten = lines(9, 300, 500);
     deployment.put("a/unix.jsonl", 100, &overwritten);
     contents.push(overwritten);
-    let (complete, output) = deployment.fetch();
-    assert!(complete, "{output}");
+    succeeded(deployment.fetch());
     deployment.ledger.assert_holds(&fold(&contents)).await;
     assert_eq!(deployment.s3.gets(), gets + 1);
 }
@@ -75,21 +75,19 @@ async fn many_writers_give_the_table_of_one_reader_and_nothing_is_read_twice() {
 #[tokio::test]
 async fn migrated_by_its_program_loaded_and_served() {
     let deployment = Deployment::shared("served").await;
-    deployment.ledger.remove_all_tables().await;
-    let (complete, output) = finish(deployment.start("jetline-migrate"));
-    assert!(complete, "{output}");
+    deployment.ledger.remove_all_tables().await.unwrap();
+    succeeded(finish(deployment.start("jetline-migrate")));
     let content = lines_with_bad_ones(1, 300, 100, 10);
     let expected = fold(&[&content]);
     deployment.put("products.jsonl", 0, &content);
-    let (complete, output) = deployment.load();
-    assert!(complete, "{output}");
+    succeeded(deployment.load());
     deployment.ledger.assert_holds(&expected).await;
 
-    let (_api, address) = deployment.serve("jetline-api", "--listen").await;
-    assert_eq!(get(address, "/readyz", &[]).status, 200);
-    serves_records(address, &expected);
-    serves_counts_and_rejects(address, &expected);
-    let document = get(address, "/openapi.json", &[]).json();
+    let api = Installation::serve(&deployment, "jetline-api", "--listen", "/readyz");
+    let (_api, address) = api.await.unwrap();
+    serves_records(address, &expected).await;
+    serves_counts_and_rejects(address, &expected).await;
+    let document = http::get(address, "/openapi.json", &[]).await.unwrap().json();
     assert!(document["paths"]["/products/{id}"].is_object());
 }
 
@@ -99,44 +97,41 @@ async fn writer_continues_with_a_database_that_was_created_again() {
     let contents = [lines(1, 300, 300)];
     deployment.put("a.jsonl", 0, &contents[0]);
     let _writers = deployment.writers(1);
-    let (complete, output) = deployment.fetch();
-    assert!(complete, "{output}");
-    deployment.ledger.remove_all_tables().await;
-    let (migrated, output) = finish(deployment.start("jetline-migrate"));
-    assert!(migrated, "{output}");
-    let (complete, output) = deployment.fetch();
-    assert!(complete, "{output}");
+    succeeded(deployment.fetch());
+    deployment.ledger.remove_all_tables().await.unwrap();
+    succeeded(finish(deployment.start("jetline-migrate")));
+    succeeded(deployment.fetch());
     deployment.ledger.assert_holds(&fold(&contents)).await;
 }
 
-fn serves_records(address: std::net::SocketAddr, expected: &Expected) {
+async fn serves_records(address: SocketAddr, expected: &Expected) {
     for product in expected.rows.values().take(10) {
         let path = format!("/products/{}", product.id);
-        let answer = get(address, &path, &[]);
+        let answer = http::get(address, &path, &[]).await.unwrap();
         assert_eq!(answer.status, 200, "{}", answer.body);
         let record = answer.json();
         assert_eq!(record["id"], product.id);
         assert_eq!(record["title"], *product.title);
         assert_eq!(record["price"].to_string(), product.price);
         assert_eq!(record["brand"], *product.brand);
-        let tag = answer.header("etag").unwrap();
-        let same = get(address, &path, &[&format!("If-None-Match: {tag}")]);
+        let tag = [("if-none-match", answer.headers["etag"].to_str().unwrap())];
+        let same = http::get(address, &path, &tag).await.unwrap();
         assert_eq!((same.status, same.body.as_str()), (304, ""));
     }
-    let missing = get(address, "/products/999999", &[]);
+    let missing = http::get(address, "/products/999999", &[]).await.unwrap();
     assert_eq!(missing.status, 404);
-    assert_eq!(missing.header("content-type"), Some("application/problem+json"));
+    assert_eq!(missing.headers["content-type"], "application/problem+json");
 }
 
-fn serves_counts_and_rejects(address: std::net::SocketAddr, expected: &Expected) {
-    let objects = get(address, "/objects", &[]).json();
+async fn serves_counts_and_rejects(address: SocketAddr, expected: &Expected) {
+    let objects = http::get(address, "/objects", &[]).await.unwrap().json();
     let object = &objects[0];
     assert_eq!(object["uri"], "s3://shop/products.jsonl", "{objects}");
     assert_eq!(object["state"], "done");
     assert_eq!(object["lines"], expected.total());
     assert_eq!(object["rejected"], expected.rejects.len());
     assert_eq!(object["inserted"], expected.rows.len());
-    let rejects = get(address, "/rejects?limit=1000", &[]).json();
+    let rejects = http::get(address, "/rejects?limit=1000", &[]).await.unwrap().json();
     let rejects = rejects.as_array().unwrap();
     assert_eq!(rejects.len(), expected.rejects.len());
     for (shown, reject) in rejects.iter().zip(&expected.rejects) {

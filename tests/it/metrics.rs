@@ -4,22 +4,25 @@ use std::{net::SocketAddr, ops::RangeBounds};
 
 use jetline_oracle::catalogue::lines;
 
-use crate::{deployment::Deployment, http::get, wait::until};
+use jetline_testkit::http;
+
+use crate::{deployment::Deployment, wait::until};
 
 const LOADING: &str = "jetline_objects_loading";
 const WAITING: &str = r#"jetline_queue_chunks{state="waiting"}"#;
 const IN_FLIGHT: &str = r#"jetline_queue_chunks{state="in_flight"}"#;
 
 /// The value of a metric with labels in Prometheus' text format.
-pub(crate) fn value(address: SocketAddr, metric: &str) -> Option<u64> {
-    let shown = get(address, "/metrics", &[]).body;
+pub(crate) async fn value(address: SocketAddr, metric: &str) -> Option<u64> {
+    let shown = http::get(address, "/metrics", &[]).await.unwrap().body;
     let mut lines = shown.lines().filter_map(|line| line.rsplit_once(' '));
     let (_, value) = lines.find(|(name, _)| *name == metric)?;
     value.parse().ok()
 }
 
 async fn becomes(address: SocketAddr, metric: &str, wanted: impl RangeBounds<u64>) {
-    until(metric, async || value(address, metric).filter(|value| wanted.contains(value))).await;
+    until(metric, async || value(address, metric).await.filter(|value| wanted.contains(value)))
+        .await;
 }
 
 #[tokio::test]
@@ -29,7 +32,7 @@ async fn waiting_chunks_and_objects_are_counted_and_the_failure_counter_starts_a
     deployment.put("a.jsonl", 0, &lines(1, 200, 60));
     let (_writer, writer) = deployment.serve("jetline-writer", "--observe-listen").await;
     becomes(writer, WAITING, 0..=0).await;
-    let gate = deployment.ledger.close_products().await;
+    let gate = deployment.ledger.close_products().await.unwrap();
     let flag = "--observe-listen";
     let (_fetcher, fetcher) = deployment.serve("jetline-fetcher", flag).await;
     becomes(fetcher, LOADING, 1..=1).await;
@@ -48,8 +51,8 @@ async fn waiting_chunks_and_objects_are_counted_and_the_failure_counter_starts_a
         (writer, r#"jetline_lines_total{dataset="products",outcome="rejected"}"#),
         (writer, "jetline_chunks_repeated_total"),
     ] {
-        assert_eq!(value(address, counter), Some(0), "{counter}");
+        assert_eq!(value(address, counter).await, Some(0), "{counter}");
     }
     let done = r#"jetline_objects_total{state="done"}"#;
-    assert_eq!(value(fetcher, done), Some(1));
+    assert_eq!(value(fetcher, done).await, Some(1));
 }

@@ -10,9 +10,8 @@ use jetline_oracle::catalogue::lines;
 
 use crate::{
     deployment::Deployment,
-    http::try_get,
     standalone::{Home, put_samples},
-    wait::{TIMEOUT, until},
+    wait::TIMEOUT,
 };
 
 fn full() -> Stdio {
@@ -61,11 +60,7 @@ async fn server_continues_when_its_output_fails() {
         let mut command = home.command(&["--watch", "1h"]);
         command.stdout(output()).stderr(output());
         let mut server = command.spawn().unwrap();
-        until("it responds and has loaded everything", async || {
-            let answer = try_get(home.address, "/objects?state=done", &[])?;
-            (answer.status == 200 && answer.json().as_array()?.len() == 4).then_some(())
-        })
-        .await;
+        home.loaded(4).await;
         assert!(server.try_wait().unwrap().is_none());
         let process = server.id().to_string();
         let signalled = Command::new("kill").args(["-TERM", &process]).status();
@@ -80,7 +75,7 @@ async fn summary_of_the_fetcher_is_the_same() {
     deployment.put("a.jsonl", 0, &lines(1, 10, 10));
     let _writers = deployment.writers(1);
     for (output, code) in [(closed as fn() -> Stdio, 0), (full, 1)] {
-        let (status, log) = run(deployment.command("jetline-fetcher"), output()).await;
+        let (status, log) = run(deployment.command("jetline-fetcher").unwrap(), output()).await;
         assert_eq!(status.code(), Some(code), "{log}");
     }
 }

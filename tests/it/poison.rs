@@ -3,14 +3,13 @@
 use jetline_oracle::{
     catalogue::{line, lines},
     fold,
+    ledger::Ledger,
 };
-use jetline_testkit::process::Signal;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, FromQueryResult, TransactionTrait};
+use jetline_testkit::{http, process::Signal};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
 
 use crate::{
-    deployment::{Deployment, finish},
-    http::get,
-    ledger::Ledger,
+    deployment::{Deployment, finish, succeeded},
     metrics::value,
     wait::until,
 };
@@ -26,11 +25,6 @@ struct Trap {
     lock: DatabaseTransaction,
 }
 
-#[derive(FromQueryResult)]
-struct Caught {
-    pid: i32,
-}
-
 impl Trap {
     async fn set(ledger: &Ledger) -> Self {
         let sql = format!(
@@ -39,7 +33,7 @@ impl Trap {
              CREATE TRIGGER trap BEFORE INSERT ON products FOR EACH ROW
              WHEN (NEW.id = {POISON}) EXECUTE FUNCTION trap()"
         );
-        ledger.run(&sql).await;
+        ledger.run(&sql).await.unwrap();
         let lock = ledger.0.begin().await.unwrap();
         let sql = format!("SELECT pg_advisory_xact_lock({POISON})");
         lock.execute_unprepared(&sql).await.unwrap();
@@ -47,24 +41,23 @@ impl Trap {
     }
 
     /// The waiting connection.
-    async fn caught(&self) -> Option<i32> {
+    async fn caught(&self) -> Option<String> {
         let sql = format!(
-            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = {POISON} AND NOT granted"
+            "SELECT CAST(pid AS TEXT) AS text FROM pg_locks WHERE locktype = 'advisory' AND objid = {POISON} AND NOT granted"
         );
-        let caught: Vec<Caught> = self.ledger.read(&sql).await.unwrap();
-        Some(caught.first()?.pid)
+        self.ledger.texts(&sql).await.unwrap().pop()
     }
 
     /// Waits until the server has noticed the end of the process.
-    async fn free(&self, pid: i32) {
+    async fn free(&self, pid: &str) {
         let sql = format!("SELECT pg_terminate_backend({pid})");
-        self.ledger.run(&sql).await;
+        self.ledger.run(&sql).await.unwrap();
         until("the trap is empty", async || self.caught().await.is_none().then_some(())).await;
     }
 
     async fn remove(self) {
         self.lock.rollback().await.unwrap();
-        self.ledger.run("DROP TRIGGER trap ON products").await;
+        self.ledger.run("DROP TRIGGER trap ON products").await.unwrap();
     }
 }
 
@@ -85,8 +78,7 @@ async fn chunk_that_kills_its_writers_is_dead_lettered_alone_and_loaded_by_a_rep
     let poisoned = format!("{}\n{}\n{}\n", line(1, 9), line(POISON, 0), line(2, 9));
     let last = [&first[..], &lines(2, 40, 60)].concat();
     deployment.put("a.jsonl", 0, &first);
-    let (complete, output) = deployment.load();
-    assert!(complete, "{output}");
+    succeeded(deployment.load());
     deployment.put("b.jsonl", 1, poisoned.as_bytes());
     deployment.put("c.jsonl", 2, &last);
 
@@ -98,18 +90,20 @@ async fn chunk_that_kills_its_writers_is_dead_lettered_alone_and_loaded_by_a_rep
     assert_eq!(killed, 5);
     let _writer = deployment.start("jetline-writer");
     until("the object behind it is done", async || {
-        let objects = deployment.ledger.objects().await;
+        let objects = deployment.ledger.objects().await.unwrap();
         (objects[2].state == "done").then_some(())
     })
     .await;
 
     let (_api, api) = deployment.serve("jetline-api", "--listen").await;
-    let object = get(api, "/objects/2", &[]).json();
+    let object = http::get(api, "/objects/2", &[]).await.unwrap().json();
     assert_eq!((&object["state"], &object["lines"]), (&"failed".into(), &0.into()));
     let dead_lettered = "1 chunks crashed their writer too often and were dead-lettered";
     assert_eq!(object["error"], dead_lettered);
-    until("the failure is counted", async || value(metrics, FAILED).filter(|failed| *failed == 1))
-        .await;
+    until("the failure is counted", async || {
+        value(metrics, FAILED).await.filter(|failed| *failed == 1)
+    })
+    .await;
     let without = fold(&[&first[..], b"", &last]);
     deployment.ledger.assert_rows(&without.rows).await;
     fetcher.signal(Signal::TERM);
@@ -118,11 +112,10 @@ async fn chunk_that_kills_its_writers_is_dead_lettered_alone_and_loaded_by_a_rep
 
     trap.remove().await;
     deployment.unset("WATCH");
-    let (replayed, output) =
-        finish(deployment.start_with("jetline-fetcher", &["replay", "--object", "2"]));
-    assert!(replayed && output.contains("2 objects"), "{output}");
-    let (complete, output) = deployment.fetch();
-    assert!(complete, "{output}");
+    let output =
+        succeeded(finish(deployment.start_with("jetline-fetcher", &["replay", "--object", "2"])));
+    assert!(output.contains("2 objects"), "{output}");
+    let output = succeeded(deployment.fetch());
     assert!(output.contains("b.jsonl") && output.contains("c.jsonl"), "{output}");
     let whole = fold(&[&first[..], poisoned.as_bytes(), &last]);
     deployment.ledger.assert_replayed(&whole).await;
@@ -136,14 +129,14 @@ async fn kill_until_dead_lettered(deployment: &Deployment, trap: &Trap) -> usize
             if let Some(pid) = trap.caught().await {
                 return Some(Some(pid));
             }
-            let objects = deployment.ledger.objects().await;
+            let objects = deployment.ledger.objects().await.unwrap();
             objects.get(1)?.error.as_ref().map(|_| None)
         });
         let Some(pid) = caught.await else {
             return killed;
         };
         writer.kill();
-        trap.free(pid).await;
+        trap.free(&pid).await;
     }
     unreachable!("the loop ends by returning");
 }

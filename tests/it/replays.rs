@@ -7,7 +7,7 @@ use jetline_oracle::{
 use jetline_testkit::process::Signal;
 
 use crate::{
-    deployment::{BUCKET, Deployment, finish},
+    deployment::{BUCKET, Deployment, failed, finish, succeeded},
     wait::until,
 };
 
@@ -26,7 +26,7 @@ fn refused_objects() -> [Vec<u8>; 3] {
 }
 
 async fn rejected_by_the_database(deployment: &Deployment) -> usize {
-    let objects = deployment.ledger.objects().await;
+    let objects = deployment.ledger.objects().await.unwrap();
     let rejected: i64 = objects.iter().map(|object| object.rejected).sum();
     usize::try_from(rejected).unwrap()
 }
@@ -35,15 +35,13 @@ async fn rejected_by_the_database(deployment: &Deployment) -> usize {
 async fn refused_lines_become_rows_after_a_fix_and_later_lines_still_win() {
     let mut deployment = Deployment::shared("refused").await;
     let contents = refused_objects();
-    for (second, content) in (0..).zip(&contents) {
-        deployment.put(&format!("{second}.jsonl"), second, content);
-    }
-    deployment.ledger.run(REFUSE).await;
+    deployment.put_all(&contents);
+    deployment.ledger.run(REFUSE).await.unwrap();
     let _writers = deployment.writers(2);
     deployment.set("WATCH", "1h");
     let watching = deployment.start("jetline-fetcher");
     let done = async || {
-        let objects = deployment.ledger.objects().await;
+        let objects = deployment.ledger.objects().await.unwrap();
         (objects.len() == 3 && objects.iter().all(|object| object.state == "done")).then_some(())
     };
     until("all objects are done", done).await;
@@ -53,49 +51,44 @@ async fn refused_lines_become_rows_after_a_fix_and_later_lines_still_win() {
         let flags = [&["replay", "--rejects"], flags].concat();
         finish(deployment.start_with("jetline-fetcher", &flags))
     };
-    let (content, output) = replay(&["--reason", "invalid_json"]);
-    assert!(content && output.contains("Nothing to replay"), "{output}");
-    let (content, output) = replay(&["--reason", "bad_mood"]);
-    assert!(!content && output.contains("refused_by_database"), "{output}");
-    let (content, output) = replay(&["--dry-run"]);
-    assert!(content && output.contains("would be read again"), "{output}");
+    let output = succeeded(replay(&["--reason", "invalid_json"]));
+    assert!(output.contains("Nothing to replay"), "{output}");
+    let output = failed(replay(&["--reason", "bad_mood"]));
+    assert!(output.contains("refused_by_database"), "{output}");
+    let output = succeeded(replay(&["--dry-run"]));
+    assert!(output.contains("would be read again"), "{output}");
     assert!(done().await.is_some());
 
-    deployment.ledger.run("ALTER TABLE products DROP CONSTRAINT refuse").await;
-    let (content, output) = replay(&["--reason", "refused_by_database"]);
-    assert!(content && output.contains("are read again"), "{output}");
+    deployment.ledger.run("ALTER TABLE products DROP CONSTRAINT refuse").await.unwrap();
+    let output = succeeded(replay(&["--reason", "refused_by_database"]));
+    assert!(output.contains("are read again"), "{output}");
     until("all objects are done again", done).await;
     let expected = fold(&contents);
     assert_eq!(expected.rejects.len(), 0);
     deployment.ledger.assert_replayed(&expected).await;
     watching.signal(Signal::TERM);
-    let (complete, output) = finish(watching);
-    assert!(complete, "{output}");
+    succeeded(finish(watching));
 }
 
 #[tokio::test]
 async fn replay_past_a_deleted_object_is_refused_and_names_it() {
     let deployment = Deployment::shared("past").await;
     let contents: Vec<Vec<u8>> = (0..4).map(|seed| lines(seed, 20, 30)).collect();
-    for (second, content) in (0..).zip(&contents) {
-        deployment.put(&format!("{second}.jsonl"), second, content);
-    }
-    let (complete, output) = deployment.load();
-    assert!(complete, "{output}");
+    deployment.put_all(&contents);
+    succeeded(deployment.load());
     deployment.s3.delete(BUCKET, "1.jsonl");
     deployment.put("2.jsonl", 100, &lines(9, 20, 30));
     let replay =
         |number| finish(deployment.start_with("jetline-fetcher", &["replay", "--object", number]));
-    let (content, output) = replay("1");
-    assert!(!content, "{output}");
+    let output = failed(replay("1"));
     for words in ["object 2 (s3://shop/1.jsonl)", "object 3 (s3://shop/2.jsonl)"] {
         assert!(output.contains(words), "{output}");
     }
-    let (content, output) = replay("77");
-    assert!(!content && output.contains("there is no object 77"), "{output}");
+    let output = failed(replay("77"));
+    assert!(output.contains("there is no object 77"), "{output}");
     deployment.ledger.assert_holds(&fold(&contents)).await;
-    let (content, output) = replay("4");
-    assert!(content && output.contains("1 objects"), "{output}");
+    let output = succeeded(replay("4"));
+    assert!(output.contains("1 objects"), "{output}");
 }
 
 #[tokio::test]
@@ -111,9 +104,8 @@ async fn object_with_too_many_rejected_lines_ends_early_and_alone() {
     deployment.put("a.jsonl", 0, &before);
     deployment.put("b.jsonl", 1, &bad);
     deployment.put("c.jsonl", 2, &after);
-    let (complete, output) = deployment.load();
-    assert!(!complete, "{output}");
-    let objects = deployment.ledger.objects().await;
+    let output = failed(deployment.load());
+    let objects = deployment.ledger.objects().await.unwrap();
     let failed = &objects[1];
     assert_eq!((failed.state.as_str(), failed.total_lines), ("failed", None));
     assert!((41..2_000_000).contains(&failed.rejected), "{failed:?}");

@@ -3,8 +3,7 @@
 use jetline_testkit::process::Signal;
 
 use crate::{
-    deployment::{Deployment, finish},
-    programs::program,
+    deployment::{Deployment, finish, program},
     wait::until,
 };
 

@@ -2,10 +2,7 @@
 
 use std::process::Command;
 
-use crate::{
-    deployment::{Deployment, finish},
-    programs::program,
-};
+use crate::deployment::{Deployment, failed, finish, program};
 
 const PROGRAMS: [&str; 5] =
     ["jetline", "jetline-fetcher", "jetline-writer", "jetline-api", "jetline-migrate"];
@@ -27,14 +24,14 @@ async fn missing_required_setting_is_named() {
     ] {
         let right = deployment.unset(setting);
         for name in programs {
-            let (content, output) = finish(deployment.start(name));
-            assert!(!content && output.contains(setting), "{name} without {setting}: {output}");
+            let output = failed(finish(deployment.start(name)));
+            assert!(output.contains(setting), "{name} without {setting}: {output}");
         }
         deployment.set(setting, &right);
     }
     deployment.unset("REDIS_URL");
-    let (content, output) = finish(deployment.start("jetline"));
-    assert!(!content && output.contains("REDIS_URL") && output.contains("DEDUP"), "{output}");
+    let output = failed(finish(deployment.start("jetline")));
+    assert!(output.contains("REDIS_URL") && output.contains("DEDUP"), "{output}");
 }
 
 /// A program, a setting, an invalid value, and the text of the error.

@@ -15,8 +15,10 @@ use jetline_oracle::{
     catalogue::{lines, lines_with_bad_ones},
     database_state::Object,
     fold,
+    ledger::Ledger,
 };
 use jetline_testkit::{
+    http,
     process::{Process, Signal, free_port},
     s3::{Fault, S3Server},
 };
@@ -25,10 +27,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 
 use crate::{
-    deployment::{BUCKET, finish},
-    http::{get, try_get},
-    ledger::Ledger,
-    programs::program,
+    deployment::{BUCKET, failed, finish, program, succeeded},
     wait::{TIMEOUT, until},
 };
 
@@ -52,6 +51,12 @@ impl Home {
         File::open(path).unwrap().set_modified(time).unwrap();
     }
 
+    pub(crate) fn put_all(&self, contents: &[impl AsRef<[u8]>]) {
+        for (second, content) in (0..).zip(contents) {
+            self.put(&format!("{second}.jsonl"), second, content.as_ref());
+        }
+    }
+
     /// The command, with only its port and the oracle's maximum line length set.
     pub(crate) fn command(&self, flags: &[&str]) -> Command {
         let mut command = program("jetline");
@@ -67,6 +72,15 @@ impl Home {
         Process::start(self.command(flags), &self.folder.path().join("log")).unwrap()
     }
 
+    /// Waits until so many objects are done.
+    pub(crate) async fn loaded(&self, objects: usize) {
+        until("all of it is loaded", async || {
+            let done = http::get(self.address, "/objects?state=done", &[]).await.ok()?;
+            (done.status == 200 && done.json().as_array()?.len() == objects).then_some(())
+        })
+        .await;
+    }
+
     /// Its database, once it exists.
     pub(crate) async fn ledger(&self) -> Ledger {
         let file = self.folder.path().join("jetline.db");
@@ -74,8 +88,8 @@ impl Home {
             if !file.exists() {
                 return None;
             }
-            let ledger = Ledger::connect(&format!("sqlite://{}", file.display())).await;
-            ledger.try_objects().await.ok().map(|_| ledger)
+            let ledger = Ledger::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+            ledger.objects().await.ok().map(|_| ledger)
         })
         .await
     }
@@ -113,12 +127,11 @@ async fn samples_are_loaded_by_default_and_read_once() {
     let home = Home::new();
     let expected = put_samples(&home).await;
     assert_eq!((expected.total(), expected.rejects.len()), (10_000, 3));
-    let (complete, output) = finish(home.start(&["--exit"]));
-    assert!(complete, "{output}");
+    let output = succeeded(finish(home.start(&["--exit"])));
     assert!(output.contains("10000"), "{output}");
     home.ledger().await.assert_holds(&expected).await;
-    let (complete, output) = finish(home.start(&["--exit"]));
-    assert!(complete && output.contains("Nothing new: all 4"), "{output}");
+    let output = succeeded(finish(home.start(&["--exit"])));
+    assert!(output.contains("Nothing new: all 4"), "{output}");
     home.ledger().await.assert_holds(&expected).await;
 }
 
@@ -133,23 +146,20 @@ async fn api_is_served_until_sigint() {
     })
     .await;
     let (id, product) = expected.rows.first_key_value().unwrap();
-    let answer = get(home.address, &format!("/products/{id}"), &[]);
+    let answer = http::get(home.address, &format!("/products/{id}"), &[]).await.unwrap();
     assert_eq!(answer.json()["title"], *product.title);
-    let rejects = get(home.address, "/rejects", &[]).json();
+    let rejects = http::get(home.address, "/rejects", &[]).await.unwrap().json();
     assert_eq!(rejects.as_array().unwrap().len(), 3);
     process.signal(Signal::INT);
-    let (content, output) = finish(process);
-    assert!(content, "{output}");
-    assert!(try_get(home.address, "/healthz", &[]).is_none());
+    succeeded(finish(process));
+    assert!(http::get(home.address, "/healthz", &[]).await.is_err());
 }
 
 /// Puts a source of some thousand chunks, and returns the expected result.
 pub(crate) fn put_many(home: &Home) -> Expected {
     let contents: Vec<Vec<u8>> =
         (1..=2).map(|seed| lines_with_bad_ones(seed, 5000, 2000, 100)).collect();
-    for (second, content) in (0..).zip(&contents) {
-        home.put(&format!("{second}.jsonl"), second, content);
-    }
+    home.put_all(&contents);
     fold(&contents)
 }
 
@@ -159,7 +169,7 @@ pub(crate) async fn hold_in_the_middle(
     expected: &Expected,
 ) -> DatabaseTransaction {
     until("some of the lines are committed", async || {
-        let lines = ledger.try_objects().await.ok()?;
+        let lines = ledger.objects().await.ok()?;
         let lines: i64 = lines.iter().map(Object::lines).sum();
         (lines * 5 > expected.total()).then_some(())
     })
@@ -171,7 +181,7 @@ pub(crate) async fn hold_in_the_middle(
     let gate =
         until("the database is locked", async || ledger.0.begin_with_options(options).await.ok())
             .await;
-    let committed = ledger.lines().await;
+    let committed = ledger.lines().await.unwrap();
     assert!(0 < committed && committed < expected.total(), "{committed}");
     gate
 }
@@ -188,8 +198,7 @@ async fn load_resumes_after_a_kill() {
     process.signal(Signal::KILL);
     assert_eq!(process.wait(TIMEOUT).unwrap().signal(), Some(9));
     gate.rollback().await.unwrap();
-    let (complete, output) = finish(home.start(&SMALL_CHUNKS));
-    assert!(complete, "{output}");
+    succeeded(finish(home.start(&SMALL_CHUNKS)));
     ledger.assert_holds(&expected).await;
 }
 
@@ -202,12 +211,10 @@ async fn load_reports_an_interruption_and_resumes() {
     let gate = hold_in_the_middle(&ledger, &expected).await;
     process.signal(Signal::INT);
     gate.rollback().await.unwrap();
-    let (complete, output) = finish(process);
-    assert!(!complete, "{output}");
+    let output = failed(finish(process));
     assert!(output.contains("Interrupted"), "{output}");
-    assert!(ledger.lines().await < expected.total());
-    let (complete, output) = finish(home.start(&SMALL_CHUNKS));
-    assert!(complete, "{output}");
+    assert!(ledger.lines().await.unwrap() < expected.total());
+    succeeded(finish(home.start(&SMALL_CHUNKS)));
     ledger.assert_holds(&expected).await;
 }
 
@@ -219,22 +226,17 @@ async fn load_interrupted_while_nothing_is_written_reports_the_ledger() {
     s3.put(BUCKET, "a.jsonl", lines(1, 10, 10));
     s3.fail_next_gets(100, &Fault::Delay(Duration::from_hours(1)));
     let mut command = home.command(&["--exit", "--source", &format!("s3://{BUCKET}")]);
-    command
-        .env("AWS_ENDPOINT_URL", s3.endpoint())
-        .env("AWS_ACCESS_KEY_ID", s3.access_key())
-        .env("AWS_SECRET_ACCESS_KEY", s3.secret_key())
-        .env("AWS_EC2_METADATA_DISABLED", "true");
+    command.envs(s3.settings());
     let process = Process::start(command, &home.folder.path().join("log")).unwrap();
     let ledger = home.ledger().await;
     until("the object is being read", async || {
-        let objects = ledger.try_objects().await.ok()?;
+        let objects = ledger.objects().await.ok()?;
         objects.first().filter(|object| object.state == "reading")?;
         Some(())
     })
     .await;
     process.signal(Signal::INT);
-    let (complete, output) = finish(process);
-    assert!(!complete, "{output}");
+    let output = failed(finish(process));
     assert!(output.contains("a.jsonl") && output.contains("Interrupted"), "{output}");
     assert!(!output.contains("Nothing to do"), "{output}");
 }
@@ -245,8 +247,7 @@ async fn object_that_failed_counts_until_it_is_dismissed_or_replayed() {
     let good = lines_with_bad_ones(1, 50, 50, 10);
     home.put("a.jsonl", 0, &good);
     home.put("b.jsonl", 1, b"id,title\na1,t\na2,u\n");
-    let (complete, output) = finish(home.start(&["--exit"]));
-    assert!(!complete, "{output}");
+    let output = failed(finish(home.start(&["--exit"])));
     for words in [
         "  rejected: 3 invalid_json; first: line 1, invalid_json: ",
         "object 2 failed: none of its lines was accepted (3 rejected); it looks like CSV",
@@ -258,8 +259,7 @@ async fn object_that_failed_counts_until_it_is_dismissed_or_replayed() {
     let expected = fold(&[&good[..], b"id,title\na1,t\na2,u\n"]);
     ledger.assert_agrees(&expected).await;
 
-    let (complete, output) = finish(home.start(&["--exit"]));
-    assert!(!complete, "{output}");
+    let output = failed(finish(home.start(&["--exit"])));
     for words in [
         "Nothing new: all 2 objects are known",
         "Known objects that failed: 1",
@@ -268,22 +268,20 @@ async fn object_that_failed_counts_until_it_is_dismissed_or_replayed() {
     ] {
         assert!(output.contains(words), "{words}: {output}");
     }
-    let (content, output) = finish(home.start(&["dismiss", "1"]));
-    assert!(!content && output.contains("object 1 is done"), "{output}");
-    let (content, output) = finish(home.start(&["dismiss", "7"]));
-    assert!(!content && output.contains("there is no object 7"), "{output}");
-    let (content, output) = finish(home.start(&["dismiss", "2"]));
-    assert!(content && output.contains("Object 2 is dismissed"), "{output}");
+    let output = failed(finish(home.start(&["dismiss", "1"])));
+    assert!(output.contains("object 1 is done"), "{output}");
+    let output = failed(finish(home.start(&["dismiss", "7"])));
+    assert!(output.contains("there is no object 7"), "{output}");
+    let output = succeeded(finish(home.start(&["dismiss", "2"])));
+    assert!(output.contains("Object 2 is dismissed"), "{output}");
     let (complete, output) = finish(home.start(&["--exit"]));
     // Its output follows that of the runs before it, and so does the log: the test reads the database.
     let last = output.lines().rfind(|line| !line.contains(" WARN "));
     let last = last.unwrap_or_default();
     assert!(complete && last.ends_with("were not read."), "{output}");
 
-    let (content, output) = finish(home.start(&["replay", "--object", "2"]));
-    assert!(content, "{output}");
-    let (complete, output) = finish(home.start(&["--exit"]));
-    assert!(!complete, "{output}");
+    succeeded(finish(home.start(&["replay", "--object", "2"])));
+    let output = failed(finish(home.start(&["--exit"])));
     assert_eq!(output.matches("object 2 failed: ").count(), 2, "{output}");
     ledger.assert_agrees(&expected).await;
 }
@@ -292,26 +290,21 @@ async fn object_that_failed_counts_until_it_is_dismissed_or_replayed() {
 async fn rewriting_replay_restores_rows_that_other_programs_changed() {
     let home = Home::new();
     let contents = [lines(1, 200, 50), lines(2, 100, 80)];
-    for (second, content) in (0..).zip(&contents) {
-        home.put(&format!("{second}.jsonl"), second, content);
-    }
-    let (complete, output) = finish(home.start(&["--exit"]));
-    assert!(complete, "{output}");
+    home.put_all(&contents);
+    succeeded(finish(home.start(&["--exit"])));
     let ledger = home.ledger().await;
     let expected = fold(&contents);
     ledger.assert_holds(&expected).await;
-    ledger.run("UPDATE products SET title = 'not ours'").await;
+    ledger.run("UPDATE products SET title = 'not ours'").await.unwrap();
 
     let replay = async |flags: &[&str]| {
         let flags = [&["replay", "--object", "1"], flags].concat();
-        let (content, output) = finish(home.start(&flags));
-        assert!(content, "{output}");
-        let (complete, output) = finish(home.start(&["--exit"]));
-        assert!(complete, "{output}");
+        succeeded(finish(home.start(&flags)));
+        succeeded(finish(home.start(&["--exit"])));
     };
     replay(&[]).await;
     let sql = "SELECT title AS text FROM products WHERE title = 'not ours'";
-    assert!(!ledger.texts(sql).await.is_empty());
+    assert!(!ledger.texts(sql).await.unwrap().is_empty());
     replay(&["--rewrite"]).await;
     ledger.assert_replayed(&expected).await;
 }
@@ -322,8 +315,7 @@ async fn exit_status_is_zero_only_if_everything_was_committed() {
     let good = lines_with_bad_ones(1, 50, 50, 10);
     home.put("a.jsonl", 0, &good);
     home.put("b.jsonl.gz", 1, b"nonsense");
-    let (complete, output) = finish(home.start(&["--exit"]));
-    assert!(!complete, "{output}");
+    let output = failed(finish(home.start(&["--exit"])));
     assert!(output.contains("b.jsonl.gz") && output.contains("failed"), "{output}");
     let ledger = home.ledger().await;
     ledger.assert_agrees(&fold(&[&good[..], b""])).await;
@@ -334,21 +326,17 @@ async fn lines_that_were_too_long_are_replayed_with_a_higher_limit() {
     let home = Home::new();
     let whole = lines_with_bad_ones(1, 200, 50, 20);
     let contents = [&whole[..], &lines(2, 100, 80)];
-    for (second, content) in (0..).zip(contents) {
-        home.put(&format!("{second}.jsonl"), second, content);
-    }
-    let (complete, output) = finish(home.start(&["--exit", "--max-line-bytes", "170"]));
-    assert!(complete, "{output}");
+    home.put_all(&contents);
+    succeeded(finish(home.start(&["--exit", "--max-line-bytes", "170"])));
     let ledger = home.ledger().await;
-    let rejected = ledger.objects().await[1].rejected;
+    let rejected = ledger.objects().await.unwrap()[1].rejected;
     assert!(rejected > 0);
 
     let replay = ["--max-line-bytes", "2048", "replay", "--rejects"];
-    let (content, output) =
-        finish(home.start(&[&replay[..], &["--reason", "line_too_long"]].concat()));
-    assert!(content && output.contains("2 objects"), "{output}");
-    let (complete, output) = finish(home.start(&["--exit"]));
-    assert!(complete, "{output}");
+    let output =
+        succeeded(finish(home.start(&[&replay[..], &["--reason", "line_too_long"]].concat())));
+    assert!(output.contains("2 objects"), "{output}");
+    succeeded(finish(home.start(&["--exit"])));
     ledger.assert_replayed(&fold(&contents)).await;
 }
 

@@ -12,7 +12,7 @@ use jetline_testkit::{
 use tokio::net::TcpListener;
 
 use crate::{
-    deployment::{Deployment, finish},
+    deployment::{Deployment, failed, finish, succeeded},
     wait::until,
 };
 
@@ -64,18 +64,17 @@ async fn servers_may_start_after_the_programs() {
     postgres.start_again().unwrap();
     nats.restart().unwrap();
     redis.restart().unwrap();
-    let (complete, output) = finish(fetcher);
-    assert!(complete, "{output}");
+    succeeded(finish(fetcher));
     deployment.ledger.assert_holds(&fold(&[&content])).await;
 }
 
 #[tokio::test]
 async fn database_without_migrations_is_reported() {
     let deployment = Deployment::shared("unmigrated").await;
-    deployment.ledger.remove_all_tables().await;
+    deployment.ledger.remove_all_tables().await.unwrap();
     for name in ["jetline-fetcher", "jetline-writer"] {
-        let (content, output) = finish(deployment.start(name));
-        assert!(!content && output.contains("jetline-migrate"), "{output}");
+        let output = failed(finish(deployment.start(name)));
+        assert!(output.contains("jetline-migrate"), "{output}");
         assert!(output.contains("run jetline-migrate"), "{output}");
     }
 }
@@ -87,13 +86,12 @@ async fn port_in_use_ends_the_program_before_anything_is_read() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for name in ["jetline", "jetline-api"] {
-        let (content, output) = finish(deployment.start_with(name, &["--listen", &address]));
-        assert!(!content, "{output}");
+        let output = failed(finish(deployment.start_with(name, &["--listen", &address])));
         let message = format!("cannot listen on {address} (LISTEN)");
         assert!(output.contains(&message), "{output}");
     }
     assert_eq!((deployment.s3.lists(), deployment.s3.gets()), (0, 0));
-    assert!(deployment.ledger.objects().await.is_empty());
+    assert!(deployment.ledger.objects().await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -101,8 +99,6 @@ async fn standalone_program_runs_with_servers_too() {
     let deployment = Deployment::shared("real_parts").await;
     let content = lines(1, 200, 50);
     deployment.put("a.jsonl", 0, &content);
-    let (complete, output) =
-        finish(deployment.start_with("jetline", &["--exit", "--listen", "127.0.0.1:0"]));
-    assert!(complete, "{output}");
+    succeeded(finish(deployment.start_with("jetline", &["--exit", "--listen", "127.0.0.1:0"])));
     deployment.ledger.assert_holds(&fold(&[&content])).await;
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use jetline_oracle::{catalogue::lines_with_bad_ones, fold};
 use jetline_testkit::{
+    http,
     nats::{NatsOptions, NatsServer},
     postgres::{PostgresServer, TemporaryDatabase},
     redis::{RedisOptions, RedisServer},
@@ -11,10 +12,7 @@ use jetline_testkit::{
     tls::{Authority, ServerTls},
 };
 
-use crate::{
-    deployment::{Deployment, finish},
-    http::get,
-};
+use crate::deployment::{Deployment, finish, succeeded};
 
 /// A secret that no error may show.
 const SECRET: &str = "hunter2";
@@ -78,15 +76,13 @@ impl Secured {
         let content = lines_with_bad_ones(1, 400, 200, 10);
         let expected = fold(&[&content]);
         self.deployment.put("a.jsonl", 0, &content);
-        let (complete, output) = finish(self.deployment.start("jetline-migrate"));
-        assert!(complete, "{output}");
+        succeeded(finish(self.deployment.start("jetline-migrate")));
         let _writers = self.deployment.writers(2);
-        let (complete, output) = self.deployment.fetch();
-        assert!(complete, "{output}");
+        succeeded(self.deployment.fetch());
         self.deployment.ledger.assert_holds(&expected).await;
         let (_api, address) = self.deployment.serve("jetline-api", "--listen").await;
         let id = expected.rows.keys().next().unwrap();
-        assert_eq!(get(address, &format!("/products/{id}"), &[]).status, 200);
+        assert_eq!(http::get(address, &format!("/products/{id}"), &[]).await.unwrap().status, 200);
     }
 }
 
@@ -166,7 +162,7 @@ async fn certificate_of_an_unknown_authority_is_refused_and_the_setting_named() 
         refused(&secured.deployment, "jetline-migrate", &words);
         // The api starts without its database, and reports why it is not ready.
         let (api, address) = secured.deployment.serve("jetline-api", "--listen").await;
-        assert_eq!(get(address, "/readyz", &[]).status, 503);
+        assert_eq!(http::get(address, "/readyz", &[]).await.unwrap().status, 503);
         let output = api.output();
         assert!(output.contains(unknown), "{output}");
         assert!(output.contains("sslrootcert") && !output.contains(SECRET), "{output}");

@@ -8,7 +8,7 @@ use std::{
 use async_nats::jetstream::{self, stream::Stream};
 use jetline_oracle::{catalogue::lines, fold};
 use jetline_testkit::{
-    nats,
+    http, nats,
     process::{Process, Signal, free_port},
 };
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -16,9 +16,8 @@ use serde_json::Value;
 
 use crate::{
     collector::{Collector, Seen},
-    deployment::{Deployment, finish},
-    http::get,
-    wait::{TIMEOUT, until},
+    deployment::{Deployment, finish, succeeded},
+    wait::{TIMEOUT, logs, until},
 };
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
@@ -35,9 +34,7 @@ async fn deployment(name: &str, endpoint: &str) -> (Deployment, Vec<u8>) {
 /// Terminates a program like a process supervisor.
 fn terminate(process: Process) -> String {
     process.signal(Signal::TERM);
-    let (content, output) = finish(process);
-    assert!(content, "{output}");
-    output
+    succeeded(finish(process))
 }
 
 fn below<'a>(parent: &Seen, spans: &'a [Seen]) -> Vec<&'a Seen> {
@@ -59,8 +56,7 @@ async fn chunk_is_traced_from_its_read_to_its_commit() {
     deployment.set("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20eA==");
     deployment.set("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test");
     let writer = deployment.start("jetline-writer");
-    let (complete, output) = deployment.fetch();
-    assert!(complete, "{output}");
+    succeeded(deployment.fetch());
     terminate(writer);
     deployment.ledger.assert_holds(&fold(&[&content])).await;
 
@@ -135,17 +131,11 @@ async fn cancelled_delivery_and_the_next_one_are_in_the_same_trace() {
     let (deployment, content) = deployment("redelivered", &collector.url()).await;
     let writer = deployment.start("jetline-writer");
     // The tables and the consumer exist: the next transaction waits.
-    let gate = deployment.ledger.close_products().await;
+    let gate = deployment.ledger.close_products().await.unwrap();
     let fetcher = deployment.start("jetline-fetcher");
-    until("a writer is in the middle of a transaction", async || {
-        (deployment.ledger.waiting().await > 0).then_some(())
-    })
-    .await;
+    deployment.blocked().await;
     writer.signal(Signal::TERM);
-    until("the writer has begun its shutdown", async || {
-        writer.output().contains("shutdown begins").then_some(())
-    })
-    .await;
+    logs(&writer, "shutdown begins").await;
     terminate(writer);
     let cancelled = collector.named("process ");
     assert!(!cancelled.is_empty());
@@ -153,8 +143,7 @@ async fn cancelled_delivery_and_the_next_one_are_in_the_same_trace() {
 
     gate.rollback().await.unwrap();
     let writer = deployment.start("jetline-writer");
-    let (complete, output) = finish(fetcher);
-    assert!(complete, "{output}");
+    succeeded(finish(fetcher));
     terminate(writer);
     deployment.ledger.assert_holds(&fold(&[&content])).await;
     let publications = collector.named("publish ");
@@ -177,14 +166,10 @@ async fn retry_is_a_span_event_and_its_log_line_has_chunk_and_trace() {
     deployment.set("NATS_MAX_BYTES", "8000");
     deployment.set("LOG_FORMAT", "json");
     let fetcher = deployment.start("jetline-fetcher");
-    until("the stream is full", async || {
-        fetcher.output().contains("publish chunk failed").then_some(())
-    })
-    .await;
+    logs(&fetcher, "publish chunk failed").await;
     let log = fetcher.output();
     let _writer = deployment.start("jetline-writer");
-    let (complete, output) = finish(fetcher);
-    assert!(complete, "{output}");
+    succeeded(finish(fetcher));
 
     let line = log.lines().find(|line| line.contains("publish chunk failed"));
     let line: Value = serde_json::from_str(line.unwrap()).unwrap();
@@ -204,8 +189,8 @@ async fn request_is_a_child_span_of_its_caller() {
     let (mut deployment, _) = deployment("requests", &collector.url()).await;
     deployment.set("OTEL_SERVICE_NAME", "shop");
     let (api, address) = deployment.serve("jetline-api", "--listen").await;
-    let caller = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
-    assert_eq!(get(address, "/products/7", &[caller]).status, 404);
+    let caller = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01");
+    assert_eq!(http::get(address, "/products/7", &[caller]).await.unwrap().status, 404);
     let log = terminate(api);
     assert!(log.contains("trace_id=0af7651916cd43dd8448eb211c80319c"), "{log}");
     let requests = collector.named("GET /products/");
@@ -230,8 +215,7 @@ async fn unavailable_or_silent_collector_has_no_other_effect() {
     ] {
         let (deployment, content) = deployment("unreachable", &format!("http://{address}")).await;
         let writer = deployment.start("jetline-writer");
-        let (complete, output) = deployment.fetch();
-        assert!(complete, "{output}");
+        succeeded(deployment.fetch());
         deployment.ledger.assert_holds(&fold(&[&content])).await;
         let log = terminate(writer);
         assert!(log.contains(message) && !log.contains("panicked"), "{log}");

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use jetline_testkit::process::Process;
+
 /// The timeout of every condition, on a machine that is busy with other tests.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -18,4 +20,9 @@ pub(crate) async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<
         assert!(begin.elapsed() < TIMEOUT, "timeout waiting until {what}");
         tokio::time::sleep(POLL_INTERVAL).await;
     }
+}
+
+/// Waits until a text is in the output of a process.
+pub(crate) async fn logs(process: &Process, text: &str) {
+    until(text, async || process.output().contains(text).then_some(())).await;
 }

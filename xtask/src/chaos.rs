@@ -3,8 +3,9 @@
 use std::process::{Command, ExitCode};
 
 use anyhow::Context;
+use jetline_testkit::programs;
 
-use crate::{cargo, install};
+use crate::{exit_code::exit_code, install};
 
 /// Inject faults into a running pipeline, and compare the result with an oracle.
 ///
@@ -24,11 +25,11 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     install::missing_servers()?;
-    let programs = cargo::build_programs(arguments.release)?;
+    let programs = programs::build(arguments.release)?;
     // In this process's group: Ctrl-C reaches it, and it stops what it has started.
     let status = Command::new(programs.join("jetline-chaos"))
         .args(&arguments.chaos)
         .status()
         .context("cannot run jetline-chaos")?;
-    Ok(cargo::exit_code(status))
+    Ok(exit_code(status))
 }

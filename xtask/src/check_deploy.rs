@@ -11,18 +11,18 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use jetline_testkit::process::program;
+use jetline_testkit::{process::program, programs};
 use serde_json::{Map, Value};
 use walkdir::WalkDir;
 
-use crate::{cargo, install};
+use crate::install;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 pub(crate) fn run() -> anyhow::Result<()> {
     let root = Path::new(ROOT);
     promtool(&root.join("deploy/prometheus"))?;
-    let programs = cargo::build_programs(false)?;
+    let programs = programs::build(false)?;
     let mut containers = Containers::default();
     for (file, text) in files(root, &["yaml", "yml"])? {
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text)

@@ -11,7 +11,6 @@ const SERVERS: &[(&str, &str, &str)] = &[
     ("redis-server", "redis-server", "redis"),
     ("initdb", "postgresql", "postgresql"),
     ("postgres", "postgresql", "postgresql"),
-    ("psql", "postgresql", "postgresql"),
     ("pgbouncer", "pgbouncer", "pgbouncer"),
 ];
 

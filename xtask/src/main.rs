@@ -11,10 +11,10 @@ use clap::Parser;
 
 #[cfg(target_os = "linux")]
 mod bench;
-mod cargo;
 mod catalogue;
 mod chaos;
 mod check_deploy;
+mod exit_code;
 mod generate;
 mod install;
 mod lines;

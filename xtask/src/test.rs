@@ -9,10 +9,10 @@ use std::{
 };
 
 use anyhow::Context;
-use jetline_testkit::{nats::NatsServer, postgres::PostgresServer, redis::RedisServer};
+use jetline_testkit::{nats::NatsServer, postgres::PostgresServer, programs, redis::RedisServer};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::{cargo, install, signals::Interrupt};
+use crate::{exit_code::exit_code, install, signals::Interrupt};
 
 /// How long the tests may take to end after Ctrl-C.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // Tests wait for servers most of the time.
     let threads = 4 * thread::available_parallelism()?.get();
     let threads = env::var("RUST_TEST_THREADS").unwrap_or(threads.to_string());
-    let cargo = cargo::command()
+    let cargo = programs::cargo()
         .arg("test")
         .args(packages(&arguments.cargo))
         .args(&arguments.cargo)
@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .process_group(0)
         .spawn()
         .context("cannot run cargo")?;
-    Ok(cargo::exit_code(Tests(cargo).wait(&interrupt)?))
+    Ok(exit_code(Tests(cargo).wait(&interrupt)?))
 }
 
 fn packages(cargo: &[String]) -> &'static [&'static str] {

@@ -9,7 +9,7 @@ use anyhow::Context;
 use tokio::{net::TcpListener, runtime, sync::oneshot};
 
 /// A server on a port of 127.0.0.1, which runs until this is dropped.
-pub(crate) struct Background {
+pub struct Background {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -17,7 +17,7 @@ pub(crate) struct Background {
 
 impl Background {
     /// Runs a future and the tasks that it spawns, on a free port.
-    pub(crate) fn start<F: Future>(
+    pub fn start<F: Future>(
         serve: impl FnOnce(TcpListener) -> F + Send + 'static,
     ) -> anyhow::Result<Self> {
         let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -51,7 +51,9 @@ impl Background {
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    /// The address for clients.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 }

@@ -3,12 +3,17 @@
 //! `cargo xtask test` starts one server of each kind and names it in an environment variable; a test that must restart
 //! or wipe a server starts a private one. A server that is missing fails the test and says how to get it.
 
-mod background;
+pub mod background;
 pub mod disk;
+pub mod http;
+pub mod installation;
 pub mod nats;
 pub mod postgres;
 pub mod process;
+pub mod programs;
 pub mod proxy;
 pub mod redis;
 pub mod s3;
 pub mod tls;
+#[cfg(target_os = "linux")]
+pub mod usage;

@@ -10,15 +10,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
-/// The timeout of starting a server.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// The timeout of starting a process, on a machine that is busy with other tests.
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The timeout of stopping a program.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many lines of a log an error shows.
+const LOG_LINES: usize = 12;
 
 /// The interval of polling a process that is starting or ending: there is no event to wait for.
-const POLL_INTERVAL: Duration = Duration::from_millis(10);
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The path of a server's program: in `PATH`, `/usr/sbin`, or where Debian keeps PostgreSQL.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
@@ -150,6 +156,27 @@ impl Process {
         // An error means that it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Stops it with a signal; it must end successfully.
+    pub fn stop(&mut self, signal: Signal) -> anyhow::Result<()> {
+        self.signal(signal);
+        self.ended()
+    }
+
+    /// Waits until it has ended; it must do so successfully.
+    pub fn ended(&mut self) -> anyhow::Result<()> {
+        let status = self.wait(STOP_TIMEOUT)?;
+        ensure!(status.success(), "{} ended with {status}: {}", self.name, self.end_of_log());
+        Ok(())
+    }
+
+    /// The last lines of its output.
+    #[must_use]
+    pub fn end_of_log(&self) -> String {
+        let log = self.output();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 
     /// Its output so far.

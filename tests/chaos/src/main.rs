@@ -10,8 +10,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod campaign;
+#[cfg(target_os = "linux")]
 mod endurance;
-mod programs;
+mod files;
+mod table;
 
 /// Injects faults into a running pipeline and compares the database with the oracle.
 #[derive(Parser)]
@@ -26,7 +28,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    #[cfg(target_os = "linux")]
     Outage(endurance::outage::Arguments),
+    #[cfg(target_os = "linux")]
     Soak(endurance::soak::Arguments),
 }
 
@@ -40,7 +44,9 @@ fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     match arguments.command {
         None => campaign::run(&arguments.campaign),
+        #[cfg(target_os = "linux")]
         Some(Command::Outage(arguments)) => endurance::outage::run(&arguments),
+        #[cfg(target_os = "linux")]
         Some(Command::Soak(arguments)) => endurance::soak::run(&arguments),
     }
 }

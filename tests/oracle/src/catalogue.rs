@@ -102,3 +102,11 @@ pub async fn compress(compression: Compression, content: &[u8]) -> Vec<u8> {
     encoder.read_to_end(&mut stored).await.unwrap();
     stored
 }
+
+#[test]
+fn every_bad_line_is_rejected() {
+    let bad = bad_lines();
+    let expected = crate::fold(&[bad.join(&b'\n')]);
+    assert_eq!(usize::try_from(expected.total()), Ok(bad.len()));
+    assert_eq!(expected.rejects.len(), bad.len());
+}

@@ -300,7 +300,10 @@ impl RejectedLine {
     }
 }
 
-async fn read<T: FromQueryResult>(db: &DatabaseConnection, sql: &str) -> Result<Vec<T>, DbErr> {
+pub(crate) async fn read<T: FromQueryResult>(
+    db: &DatabaseConnection,
+    sql: &str,
+) -> Result<Vec<T>, DbErr> {
     let statement = Statement::from_string(db.get_database_backend(), sql);
     T::find_by_statement(statement).all(db).await
 }

@@ -8,6 +8,7 @@
 
 pub mod catalogue;
 pub mod database_state;
+pub mod ledger;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

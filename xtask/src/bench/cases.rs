@@ -1,15 +1,15 @@
 //! The benchmarks that load files.
 
-use std::{process::Command, time::Instant};
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use jetline_testkit::{process::Process, redis::RedisServer};
+use jetline_testkit::{redis::RedisServer, usage::Scope};
 use redis::InfoDict;
 
 use super::{
     Bench, case, count,
     data::Data,
-    processes::{Processes, Scope},
+    processes::Processes,
     report::{Outcome, Run, number},
     services::{Job, Servers, load_last},
 };
@@ -141,18 +141,15 @@ pub(super) fn embedded(bench: &Bench) -> Outcome {
 fn load_embedded(bench: &Bench, data: &Data) -> anyhow::Result<Run> {
     let folder = tempfile::tempdir()?;
     let database = folder.path().join("jetline.db");
-    let mut command = Command::new(bench.program("jetline")?);
-    command
-        .arg("--exit")
-        // With the address of a server, its embedded part would not be used.
-        .env_remove("NATS_URL")
-        .env_remove("REDIS_URL")
-        .env("SOURCE", &data.directory)
-        .env("DATABASE_URL", format!("sqlite://{}", database.display()))
-        .env("LISTEN", "127.0.0.1:0");
+    let mut installation = bench.installation(folder.path(), &[]);
+    installation.set("SOURCE", &data.directory.display().to_string());
+    installation.set("DATABASE_URL", &format!("sqlite://{}", database.display()));
+    // With the address of a server, its embedded part would not be used.
+    installation.unset("NATS_URL");
+    installation.unset("REDIS_URL");
     let mut processes = Processes::new(&bench.interrupt);
     let begin = Instant::now();
-    let mut jetline = Process::start(command, &folder.path().join("log"))?;
+    let mut jetline = installation.start("jetline", &["--exit", "--listen", "127.0.0.1:0"])?;
     processes.watch("jetline", jetline.id(), Scope::Alone)?;
     processes.until_done("jetline", &mut jetline)?;
     let time = begin.elapsed();

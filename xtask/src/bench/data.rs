@@ -3,8 +3,9 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::Context;
+use jetline_testkit::programs::target_directory;
 
-use crate::{cargo::target_directory, generate};
+use crate::generate;
 
 /// Files of lines.
 pub(super) struct Data {

@@ -3,7 +3,6 @@
 mod against;
 mod cases;
 mod data;
-mod endpoint;
 mod freshness;
 mod postgres;
 mod processes;
@@ -12,15 +11,16 @@ mod report;
 mod services;
 
 use std::{
-    fs,
+    env, fs,
     num::{NonZeroU64, NonZeroUsize},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::ValueEnum;
+use jetline_testkit::{installation::Installation, programs};
 
-use crate::{cargo, generate, install, signals::Interrupt};
+use crate::{generate, install, signals::Interrupt};
 use report::{Measured, Outcome, Run};
 
 /// Measure speed and memory on real servers.
@@ -102,7 +102,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         interrupt: Interrupt::listen()?,
         programs: match &arguments.binaries {
             Some(directory) => directory.clone(),
-            None => cargo::build_programs(true)?,
+            None => programs::build(true)?,
         },
         runs: arguments.runs.get(),
     };
@@ -113,7 +113,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(other) = &arguments.against {
         return against::compare(&bench, other, benchmarks, arguments.turns.get());
     }
-    let results = cargo::target_directory()?.join("bench");
+    let results = programs::target_directory()?.join("bench");
     fs::create_dir_all(&results)?;
     for benchmark in benchmarks {
         println!("benchmark {}", benchmark.name());
@@ -166,10 +166,13 @@ fn case<'a>(name: &str, measure: impl Fn() -> anyhow::Result<Run> + 'a) -> Case<
 }
 
 impl Bench<'_> {
-    fn program(&self, name: &str) -> anyhow::Result<PathBuf> {
-        let path = self.programs.join(name);
-        ensure!(path.is_file(), "{} is missing", path.display());
-        Ok(path)
+    /// The services with these settings; others are those of this process.
+    fn installation(&self, folder: &Path, settings: &[(&str, &str)]) -> Installation {
+        let mut installation = Installation::new(&self.programs, folder, env::vars());
+        for (name, value) in settings {
+            installation.set(name, value);
+        }
+        installation
     }
 
     /// The lines that the arguments describe.

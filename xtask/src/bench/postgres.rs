@@ -1,9 +1,9 @@
 //! The PostgreSQL server of a benchmark: the same settings, fresh for every run.
 
-use std::process::Command;
-
 use anyhow::{Context, ensure};
-use jetline_testkit::{postgres::PostgresServer, process::program};
+use jetline_oracle::ledger::Ledger;
+use jetline_testkit::postgres::PostgresServer;
+use tokio::runtime::Runtime;
 
 /// Safe for data, and with room: a default installation's log would force a checkpoint every few seconds. Images of pages,
 /// the first change of each after a checkpoint, are compressed as compose.yaml has it.
@@ -45,27 +45,18 @@ impl Postgres {
 
     /// Makes sure that `products` has as many rows as there are ids.
     pub(super) fn check_products(&self, ids: u64) -> anyhow::Result<()> {
-        let rows = self.number("SELECT count(*) FROM products")?;
-        ensure!(rows == ids, "{rows} rows for {ids} ids");
+        let rows = self.query("SELECT CAST(count(*) AS text) AS text FROM products")?.concat();
+        ensure!(rows == ids.to_string(), "{rows} rows for {ids} ids");
         Ok(())
     }
 
     /// How many bytes of its log were written so far.
     pub(super) fn wal(&self) -> anyhow::Result<u64> {
-        self.number("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint")
+        let sql = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint::text AS text";
+        Ok(self.query(sql)?.concat().parse()?)
     }
 
-    fn number(&self, sql: &str) -> anyhow::Result<u64> {
-        let answer = self.query(sql)?;
-        answer.trim().parse().with_context(|| format!("{answer:?} is not a number"))
-    }
-    fn query(&self, sql: &str) -> anyhow::Result<String> {
-        let output = Command::new(program("psql")?)
-            .args(["--no-psqlrc", "--tuples-only", "--no-align"])
-            .args(["--dbname", self.url(), "--command", sql])
-            .output()?;
-        let error = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{sql}: {error}");
-        Ok(String::from_utf8(output.stdout)?)
+    fn query(&self, sql: &str) -> anyhow::Result<Vec<String>> {
+        Runtime::new()?.block_on(async { Ok(Ledger::connect(self.url()).await?.texts(sql).await?) })
     }
 }

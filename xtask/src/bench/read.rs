@@ -1,9 +1,12 @@
 //! `read`: records by id through the API, asked by wrk: connections that are kept, a request on each at a time.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
 use anyhow::{Context, ensure};
-use jetline_testkit::process::{Process, Signal, free_port, program};
+use jetline_testkit::{
+    process::{Process, Signal, program},
+    usage::Scope,
+};
 use serde::Deserialize;
 use tokio::{net::TcpStream, runtime::Runtime};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +15,7 @@ use super::{
     Bench, case, count,
     data::Data,
     freshness::oldest_answer,
-    processes::{EXIT_TIMEOUT, Processes, Scope},
+    processes::Processes,
     report::{Outcome, Run, cores},
     services::{Job, Servers},
 };
@@ -44,9 +47,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         data.ids, bench.arguments.seconds
     );
     let measured = bench.measure(cases.collect())?;
-    api.process.signal(Signal::TERM);
-    let status = api.process.wait(EXIT_TIMEOUT)?;
-    ensure!(status.success(), "the api ended with {status}");
+    api.process.stop(Signal::TERM)?;
     Ok((what, measured))
 }
 
@@ -55,7 +56,7 @@ struct Api<'a> {
     bench: &'a Bench<'a>,
     servers: &'a Servers<'a>,
     process: Process,
-    address: String,
+    address: SocketAddr,
     // After the process, which writes to it.
     folder: tempfile::TempDir,
 }
@@ -63,12 +64,9 @@ struct Api<'a> {
 impl<'a> Api<'a> {
     fn start(bench: &'a Bench, servers: &'a Servers) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let port = free_port()?;
-        let address = format!("127.0.0.1:{port}");
-        let mut command = servers.command("jetline-api")?;
-        command.env("LISTEN", &address);
-        let mut process = Process::start(command, &folder.path().join("api"))?;
-        process.wait_for_port(port)?;
+        let installation = servers.installation(folder.path());
+        let api = installation.serve("jetline-api", "--listen", "/readyz");
+        let (process, address) = Runtime::new()?.block_on(api)?;
         Ok(Self { bench, servers, process, address, folder })
     }
 
@@ -109,7 +107,7 @@ impl<'a> Api<'a> {
     fn read_updated(&self, clients: usize, ids: u64) -> anyhow::Result<Run> {
         let runtime = Runtime::new()?;
         let ended = CancellationToken::new();
-        let stream = runtime.block_on(TcpStream::connect(&self.address))?;
+        let stream = runtime.block_on(TcpStream::connect(self.address))?;
         let url = self.servers.postgres.url().to_owned();
         let oldest = runtime.spawn(oldest_answer(url, stream, ids, ended.clone()));
         let run = self.read(clients, ids);

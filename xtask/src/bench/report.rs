@@ -7,11 +7,9 @@ use std::{
 
 use anyhow::ensure;
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
-use jetline_testkit::process::program;
+use jetline_testkit::{process::program, usage::Usage};
 use procfs::{CpuInfo, Current};
 use serde_json::{Map, Value, json};
-
-use super::processes::Usage;
 
 /// One measurement.
 pub(super) struct Run {
@@ -173,7 +171,8 @@ mod tests {
 
     #[test]
     fn case_holds_medians_and_what_each_line_cost() {
-        let usage = Usage { cpu: Duration::from_secs(2), peak_bytes: 64_000_000 };
+        let cpu = Duration::from_secs(2);
+        let usage = Usage { cpu, peak_bytes: 64_000_000, ..Usage::default() };
         let run = |seconds| Run {
             time: Duration::from_secs(seconds),
             work: Some(1000),

@@ -1,20 +1,21 @@
 //! The services on real servers: started, fed, measured, ended.
 
-use std::{process::Command, time::Instant};
+use std::{fs, os::unix::fs::symlink, path::Path, time::Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use jetline_testkit::{
+    installation::Installation,
     nats::NatsServer,
-    process::{Process, Signal},
+    process::{Process, Signal, free_port},
     redis::RedisServer,
+    usage::Scope,
 };
 
 use super::{
     Bench,
     data::Data,
-    endpoint::Endpoint,
     postgres::Postgres,
-    processes::{Processes, Scope, end_of_log},
+    processes::Processes,
     report::{Run, megabytes, number},
 };
 
@@ -54,44 +55,36 @@ impl<'a> Servers<'a> {
             nats: NatsServer::start()?,
             redis: RedisServer::start()?,
         };
-        let output = servers.command("jetline-migrate")?.output()?;
-        ensure!(
-            output.status.success(),
-            "jetline-migrate ended with {}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let folder = tempfile::tempdir()?;
+        servers.installation(folder.path()).start("jetline-migrate", &[])?.ended()?;
         Ok(servers)
     }
 
     /// Does a job, from the start of the services until all is committed; then they end.
     pub(super) fn run(&self, job: &Job) -> anyhow::Result<Run> {
         let logs = tempfile::tempdir()?;
-        let s3 = self.command("s3-files")?;
-        let endpoint = Endpoint::start(s3, &job.data.directory, job.prefix)?;
+        let mut installation = self.installation(logs.path());
+        let mut s3 = serve(&mut installation, &job.data.directory, job.prefix)?;
         self.postgres.checkpoint()?;
         let wal = self.postgres.wal()?;
         let mut processes = Processes::new(&self.bench.interrupt);
         processes.watch("postgres", self.postgres.pid()?, Scope::WithChildren)?;
         processes.watch("nats-server", self.nats.pid(), Scope::Alone)?;
         processes.watch("redis-server", self.redis.pid(), Scope::Alone)?;
-        processes.watch("s3-files", endpoint.process.id(), Scope::Alone)?;
+        processes.watch("s3-files", s3.id(), Scope::Alone)?;
 
         let begin = Instant::now();
         let mut writers = Vec::new();
-        for number in 1..=job.writers {
-            let log = logs.path().join(format!("writer-{number}"));
-            let writer = Process::start(self.command("jetline-writer")?, &log)?;
+        for _ in 0..job.writers {
+            let writer = installation.start("jetline-writer", &[])?;
             processes.watch("jetline-writer", writer.id(), Scope::Alone)?;
             writers.push(writer);
         }
-        let mut command = self.command("jetline-fetcher")?;
-        command.envs(endpoint.settings.clone());
-        let mut fetcher = Process::start(command, &logs.path().join("fetcher"))?;
+        let mut fetcher = installation.start("jetline-fetcher", &[])?;
         processes.watch("jetline-fetcher", fetcher.id(), Scope::Alone)?;
-        processes
-            .until_done("the fetcher", &mut fetcher)
-            .with_context(|| writers.iter().map(end_of_log).collect::<Vec<_>>().join("\n"))?;
+        processes.until_done("the fetcher", &mut fetcher).with_context(|| {
+            writers.iter().map(Process::end_of_log).collect::<Vec<_>>().join("\n")
+        })?;
         let time = begin.elapsed();
 
         // Measured to their end: what they still do after the last commit is part of the work.
@@ -100,7 +93,10 @@ impl<'a> Servers<'a> {
             processes.until_done("a writer", writer)?;
         }
         self.postgres.check_products(job.data.ids)?;
-        let [lists, gets] = endpoint.end()?;
+        s3.stop(Signal::INT)?;
+        let log = s3.output();
+        let [lists, gets] = requests(&log)
+            .with_context(|| format!("s3-files does not say what it served: {log}"))?;
         let figures = [
             ("WAL, MB", megabytes(self.postgres.wal()? - wal)),
             ("lists", number(lists)),
@@ -114,16 +110,40 @@ impl<'a> Servers<'a> {
         })
     }
 
-    /// A program with its settings: every one that any of them needs, in one place.
-    pub(super) fn command(&self, program: &str) -> anyhow::Result<Command> {
-        let mut command = Command::new(self.bench.program(program)?);
-        command
-            .env("NATS_URL", self.nats.url().to_string())
-            .env("REDIS_URL", self.redis.url().to_string())
-            .env("DATABASE_URL", self.postgres.url())
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_ACCESS_KEY_ID", "bench")
-            .env("AWS_SECRET_ACCESS_KEY", "bench-secret");
-        Ok(command)
+    /// The services with their settings: every one that any of them needs, in one place.
+    pub(super) fn installation(&self, folder: &Path) -> Installation {
+        self.bench.installation(
+            folder,
+            &[
+                ("NATS_URL", self.nats.url().as_str()),
+                ("REDIS_URL", self.redis.url().as_str()),
+                ("DATABASE_URL", self.postgres.url()),
+                ("AWS_REGION", "us-east-1"),
+                ("AWS_ACCESS_KEY_ID", "bench"),
+                ("AWS_SECRET_ACCESS_KEY", "bench-secret"),
+            ],
+        )
     }
+}
+
+/// Serves the files of a directory over S3, with this prefix to their keys, to the fetchers of an installation.
+fn serve(installation: &mut Installation, files: &Path, prefix: &str) -> anyhow::Result<Process> {
+    let bucket = installation.folder().join("bucket");
+    fs::create_dir(&bucket)?;
+    symlink(files, bucket.join(prefix))?;
+    let port = free_port()?;
+    let address = format!("127.0.0.1:{port}");
+    let flags = ["--bucket", "bench", "--listen", &address, "bucket"];
+    let mut process = installation.start("s3-files", &flags)?;
+    process.wait_for_port(port)?;
+    installation.set("SOURCE", &format!("s3://bench/{prefix}/"));
+    installation.set("AWS_ENDPOINT_URL", &format!("http://{address}"));
+    Ok(process)
+}
+
+/// How many LIST and GET requests there were, from its last line: `served 1 lists and 68 gets`.
+fn requests(log: &str) -> Option<[u64; 2]> {
+    let line = log.lines().next_back()?.strip_prefix("served ")?;
+    let (lists, gets) = line.strip_suffix(" gets")?.split_once(" lists and ")?;
+    Some([lists.parse().ok()?, gets.parse().ok()?])
 }

@@ -9,6 +9,7 @@ mod operations;
 
 use std::{
     net::{self, SocketAddr},
+    ops::Deref,
     path::Path,
     sync::Arc,
 };
@@ -59,7 +60,7 @@ impl Endpoint {
         self.buckets.lock().entry(bucket.to_owned()).or_default();
     }
 
-    /// Serves a file as an object.
+    /// Serves a file as an object, and creates the bucket if it is missing.
     pub fn put_file(&self, bucket: &str, key: &str, path: &Path) -> anyhow::Result<()> {
         let object = Object::of_file(path);
         let object = object.with_context(|| format!("cannot read {}", path.display()))?;
@@ -77,6 +78,67 @@ impl Endpoint {
     #[must_use]
     pub fn lists(&self) -> u64 {
         self.traffic.lists()
+    }
+
+    /// Puts an object, and creates the bucket if it is missing.
+    pub fn put(&self, bucket: &str, key: &str, content: impl Into<Bytes>) {
+        let object = Object::of_bytes(content.into());
+        self.buckets.put(bucket, key, object);
+    }
+
+    /// Removes an object.
+    pub fn delete(&self, bucket: &str, key: &str) {
+        self.buckets.remove(bucket, key);
+    }
+
+    /// Removes a bucket with everything in it.
+    pub fn delete_bucket(&self, bucket: &str) {
+        self.buckets.lock().remove(bucket);
+    }
+
+    /// Sets the modification time of an object; listings have millisecond precision.
+    pub fn set_last_modified(&self, bucket: &str, key: &str, time: DateTime<Utc>) {
+        let mut buckets = self.buckets.lock();
+        let object = buckets.get_mut(bucket).and_then(|bucket| bucket.get_mut(key));
+        object.expect("there is such an object").last_modified = time.into();
+    }
+
+    /// Removes all faults.
+    pub fn forget_faults(&self) {
+        self.traffic.forget_faults();
+    }
+
+    /// Injects a fault into the next requests of any kind.
+    pub fn fail_next(&self, requests: usize, fault: &Fault) {
+        self.traffic.fail_next(requests, fault, false);
+    }
+
+    /// Injects a fault into the next GET requests for objects.
+    pub fn fail_next_gets(&self, requests: usize, fault: &Fault) {
+        self.traffic.fail_next(requests, fault, true);
+    }
+
+    /// The faults that were injected.
+    #[must_use]
+    pub fn fired(&self) -> Fired {
+        self.traffic.fired()
+    }
+
+    /// Changes an object while it is being read: in its nth read from now on, counted from one. Reads with an injected
+    /// fault before the object is accessed do not count.
+    pub fn change_in_get(&self, nth: usize, moment: Moment, change: Change) {
+        self.buckets.changes.plan(nth, moment, change);
+    }
+
+    /// Removes all planned changes, except within responses that are being sent.
+    pub fn forget_changes(&self) {
+        self.buckets.changes.forget();
+    }
+
+    /// The number of planned changes that have not happened yet.
+    #[must_use]
+    pub fn planned_changes(&self) -> usize {
+        self.buckets.changes.planned()
     }
 
     /// Serves all connections. Dropping the future closes all connections of its runtime's tasks.
@@ -194,87 +256,23 @@ impl S3Server {
         SECRET_KEY
     }
 
-    /// Creates a bucket unless it exists.
-    pub fn create_bucket(&self, bucket: &str) {
-        self.endpoint.create_bucket(bucket);
-    }
-
-    /// Puts an object, and creates the bucket if it is missing.
-    pub fn put(&self, bucket: &str, key: &str, content: impl Into<Bytes>) {
-        let object = Object::of_bytes(content.into());
-        self.endpoint.buckets.put(bucket, key, object);
-    }
-
-    /// Serves a file as an object, and creates the bucket if it is missing.
-    pub fn put_file(&self, bucket: &str, key: &str, path: &Path) -> anyhow::Result<()> {
-        self.endpoint.put_file(bucket, key, path)
-    }
-
-    /// Removes an object.
-    pub fn delete(&self, bucket: &str, key: &str) {
-        self.endpoint.buckets.remove(bucket, key);
-    }
-
-    /// Removes a bucket with everything in it.
-    pub fn delete_bucket(&self, bucket: &str) {
-        self.endpoint.buckets.lock().remove(bucket);
-    }
-
-    /// Sets the modification time of an object; listings have millisecond precision.
-    pub fn set_last_modified(&self, bucket: &str, key: &str, time: DateTime<Utc>) {
-        let mut buckets = self.endpoint.buckets.lock();
-        let object = buckets.get_mut(bucket).and_then(|bucket| bucket.get_mut(key));
-        object.expect("there is such an object").last_modified = time.into();
-    }
-
-    /// Removes all faults.
-    pub fn forget_faults(&self) {
-        self.endpoint.traffic.forget_faults();
-    }
-
-    /// Injects a fault into the next requests of any kind.
-    pub fn fail_next(&self, requests: usize, fault: &Fault) {
-        self.endpoint.traffic.fail_next(requests, fault, false);
-    }
-
-    /// Injects a fault into the next GET requests for objects.
-    pub fn fail_next_gets(&self, requests: usize, fault: &Fault) {
-        self.endpoint.traffic.fail_next(requests, fault, true);
-    }
-
-    /// The faults that were injected.
+    /// The settings of programs that read from it.
     #[must_use]
-    pub fn fired(&self) -> Fired {
-        self.endpoint.traffic.fired()
+    pub fn settings(&self) -> [(&'static str, String); 4] {
+        [
+            ("AWS_ENDPOINT_URL", self.endpoint()),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        ]
     }
+}
 
-    /// Changes an object while it is being read: in its nth read from now on, counted from one. Reads with an injected
-    /// fault before the object is accessed do not count.
-    pub fn change_in_get(&self, nth: usize, moment: Moment, change: Change) {
-        self.endpoint.buckets.changes.plan(nth, moment, change);
-    }
+impl Deref for S3Server {
+    type Target = Endpoint;
 
-    /// Removes all planned changes, except within responses that are being sent.
-    pub fn forget_changes(&self) {
-        self.endpoint.buckets.changes.forget();
-    }
-
-    /// The number of planned changes that have not happened yet.
-    #[must_use]
-    pub fn planned_changes(&self) -> usize {
-        self.endpoint.buckets.changes.planned()
-    }
-
-    /// The number of GET requests for objects.
-    #[must_use]
-    pub fn gets(&self) -> u64 {
-        self.endpoint.gets()
-    }
-
-    /// The number of requests for pages of listings.
-    #[must_use]
-    pub fn lists(&self) -> u64 {
-        self.endpoint.lists()
+    fn deref(&self) -> &Endpoint {
+        &self.endpoint
     }
 }
 

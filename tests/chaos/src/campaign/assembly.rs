@@ -1,19 +1,17 @@
 //! Builds the services of a run, in process or as programs, with the fault injection.
 
-use std::{num::NonZeroUsize, path::PathBuf, process::Command, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use clap::{Args, Command};
 use jetline_dedup::{Dedup, Redis, RedisConfig, WithoutStore};
-use jetline_fetcher::{FetcherSettings, Sources};
+use jetline_fetcher::Sources;
 use jetline_oracle::MAX_LINE;
 use jetline_queue::{JetStream, JetStreamConfig, Queue};
-use jetline_runtime::{Shutdown, StartupSettings};
+use jetline_runtime::Shutdown;
 use jetline_source::{OwnDatabase, S3Access, S3Config};
 use jetline_store::{Database, Ledger};
 use jetline_testkit::postgres::statements::StatementProxy;
-use jetline_writer::WriterSettings;
-
-use crate::programs;
 
 use super::{
     fault::Part,
@@ -34,6 +32,9 @@ pub(crate) const ACK_WAIT: Duration = Duration::from_secs(1);
 /// The lease of all runs: after it, another fetcher reads the objects of a fetcher that does not renew it.
 pub(crate) const LEASE: Duration = Duration::from_secs(1);
 
+/// A variable of the environment of a service.
+type Setting = (&'static str, String);
+
 /// What all instances of a run share.
 pub(crate) struct Site {
     pub(crate) slot: Arc<Slot>,
@@ -51,24 +52,22 @@ pub(crate) async fn fetch(
     breaker: Breaker,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let settings = fetcher_settings(&site.plan)?;
-    let startup = StartupSettings { startup_timeout: Duration::from_secs(10) };
+    let (settings, _proxy) = settings(site, breaker.clone()).await?;
     let s3 = S3Config {
-        s3_part_size: site.plan.part_bytes,
-        s3_parallel_parts: NonZeroUsize::MIN,
         access: Some(S3Access {
             endpoint_url: site.slot.url(Role::Fetcher, Part::S3)?.to_string(),
             access_key_id: site.slot.s3.access_key().to_owned(),
             secret_access_key: site.slot.s3.secret_key().to_owned(),
         }),
-        ..S3Config::default()
+        ..parse(&settings)?
     };
-    let sources = Sources::open(&settings, &s3, &startup, &OwnDatabase::default()).await?;
+    let fetcher = parse(&settings)?;
+    let sources = Sources::open(&fetcher, &s3, &parse(&settings)?, &OwnDatabase::default()).await?;
     let sources = sources.map(|inner| Arc::new(FaultySource { inner, breaker: breaker.clone() }));
-    let queue = queue(site, Role::Fetcher, breaker.clone()).await?;
-    let (database, _proxy) = database(site, Role::Fetcher, breaker.clone()).await?;
+    let queue = queue(site, &settings, breaker.clone()).await?;
+    let database = database(&settings).await?;
     let seed = site.plan.seed ^ (breaker.instance.0 as u64 + 1) << 32;
-    jetline_fetcher::run(&settings, sources, queue, &database, seed, shutdown).await?;
+    jetline_fetcher::run(&fetcher, sources, queue, &database, seed, shutdown).await?;
     Ok(())
 }
 
@@ -78,85 +77,101 @@ pub(crate) async fn write(
     breaker: Breaker,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let settings = WriterSettings {
-        writer_workers: size(site.plan.workers)?,
-        writer_chunks: size(site.plan.chunks_per_commit)?,
-        max_deliver: 100,
-        progress_every: Some(Duration::from_millis(300)),
-    };
-    let queue = queue(site, Role::Writer, breaker.clone()).await?;
-    let (database, _proxy) = database(site, Role::Writer, breaker.clone()).await?;
+    let (settings, _proxy) = settings(site, breaker.clone()).await?;
+    let queue = queue(site, &settings, breaker.clone()).await?;
+    let database = database(&settings).await?;
     let ledger = Ledger::new(&database, chrono::Utc::now);
     let inner: Arc<dyn Dedup> = if site.plan.dedup {
-        let config = RedisConfig {
-            redis_prefix: site.prefix.clone(),
-            redis_timeout: Duration::from_secs(1),
-            ..RedisConfig::default()
-        };
-        let url = site.slot.redis_url(breaker.instance)?;
-        Arc::new(Redis::connect(&url, &config).await?)
+        let config: RedisConfig = parse(&settings)?;
+        Arc::new(Redis::connect(&site.slot.redis_url(breaker.instance)?, &config).await?)
     } else {
         Arc::new(WithoutStore::off())
     };
     let seed = site.plan.seed ^ (breaker.instance.0 as u64 + 1) << 32;
     let dedup = Arc::new(FaultyDedup { inner, breaker });
-    jetline_writer::run(&settings, queue, dedup, ledger, seed, shutdown).await?;
+    jetline_writer::run(&parse(&settings)?, queue, dedup, ledger, seed, shutdown).await?;
     Ok(())
 }
 
-fn fetcher_settings(plan: &Plan) -> anyhow::Result<FetcherSettings> {
-    #[derive(clap::Parser)]
-    struct Cli {
-        #[command(flatten)]
-        fetcher: FetcherSettings,
-    }
-    let flags = fetcher_flags(plan).into_iter().flat_map(|(name, value)| {
-        let flag = format!("--{}", name.to_lowercase().replace('_', "-"));
-        [flag, value]
-    });
-    let arguments = std::iter::once("fetcher".to_owned()).chain(flags);
-    let cli: Cli = clap::Parser::try_parse_from(arguments)?;
-    Ok(cli.fetcher)
+async fn queue(
+    site: &Site,
+    settings: &[Setting],
+    breaker: Breaker,
+) -> anyhow::Result<Arc<dyn Queue>> {
+    let config: JetStreamConfig = parse(settings)?;
+    let url = site.slot.url(breaker.role, Part::Nats)?;
+    let inner = Arc::new(JetStream::connect(&[url], &config, None).await?);
+    Ok(Arc::new(FaultyQueue { inner, breaker }))
 }
 
-pub(super) fn fetcher_flags(plan: &Plan) -> [(&'static str, String); 6] {
-    [
+async fn database(settings: &[Setting]) -> anyhow::Result<Database> {
+    let url = settings.iter().find(|(name, _)| *name == "DATABASE_URL");
+    Ok(Database::connect(&url.context("no database")?.1, 6).await?)
+}
+
+/// Parses the settings of one part of a service, as its program does; those of other parts are ignored.
+fn parse<T: Args>(settings: &[Setting]) -> anyhow::Result<T> {
+    let command = T::augment_args(Command::new("service").no_binary_name(true));
+    let flag = |(name, value): &Setting| {
+        let mut known = command.get_arguments();
+        let known = known.find(|known| known.get_env() == Some(name.as_ref()))?;
+        Some([format!("--{}", known.get_long()?), value.clone()])
+    };
+    let flags: Vec<String> = settings.iter().filter_map(flag).flatten().collect();
+    Ok(T::from_arg_matches(&command.try_get_matches_from(flags)?)?)
+}
+
+/// The environment of an instance, and its statement proxy.
+pub(crate) async fn settings(
+    site: &Site,
+    breaker: Breaker,
+) -> anyhow::Result<(Vec<Setting>, StatementProxy)> {
+    let (role, instance) = (breaker.role, breaker.instance);
+    let (database, statements) = database_url(site, role, breaker).await?;
+    let mut settings = settings_of_plan(&site.slot, &site.plan)?;
+    settings.extend([
+        ("DATABASE_URL", database),
+        ("NATS_URL", site.slot.url(role, Part::Nats)?.to_string()),
+        ("NATS_STREAM", site.stream.clone()),
+        ("NATS_MAX_BYTES", site.plan.stream_bytes.to_string()),
+        ("NATS_ACK_WAIT", format!("{}s", ACK_WAIT.as_secs())),
+        ("STARTUP_TIMEOUT", "10s".to_owned()),
+        ("MAX_DELIVER", "100".to_owned()),
+        ("PROGRESS_EVERY", "300ms".to_owned()),
+    ]);
+    if site.plan.dedup {
+        settings.extend([
+            ("REDIS_URL", site.slot.redis_url(instance)?.to_string()),
+            ("REDIS_PREFIX", site.prefix.clone()),
+            ("REDIS_TIMEOUT", "1s".to_owned()),
+        ]);
+    } else {
+        settings.push(("DEDUP", "off".to_owned()));
+    }
+    Ok((settings, statements))
+}
+
+/// The settings that do not depend on the instance.
+pub(super) fn settings_of_plan(slot: &Slot, plan: &Plan) -> anyhow::Result<Vec<Setting>> {
+    let mut settings = Vec::from(slot.s3.settings());
+    settings.extend([
+        // Later settings override earlier ones.
+        ("AWS_ENDPOINT_URL", slot.url(Role::Fetcher, Part::S3)?.to_string()),
+        ("S3_PART_SIZE", plan.part_bytes.to_string()),
+        ("S3_PARALLEL_PARTS", "1".to_owned()),
         ("SOURCE", format!("s3://{BUCKET}-{}", plan.seed)),
         ("CHUNK_BYTES", plan.chunk_bytes.to_string()),
         ("MAX_LINE_BYTES", MAX_LINE.to_string()),
         ("PUBLISH_WINDOW", "8".to_owned()),
         ("LEASE", format!("{}s", LEASE.as_secs())),
         ("RECONCILE_AFTER", "400ms".to_owned()),
-    ]
-}
-
-async fn queue(site: &Site, role: Role, breaker: Breaker) -> anyhow::Result<Arc<dyn Queue>> {
-    let config = JetStreamConfig {
-        nats_url: None,
-        nats_credentials: None,
-        nats_ca_file: None,
-        nats_cert_file: None,
-        nats_key_file: None,
-        nats_stream: site.stream.clone(),
-        nats_max_bytes: site.plan.stream_bytes,
-        nats_ack_wait: ACK_WAIT,
-        nats_replicas: 1,
-    };
-    let url = site.slot.url(role, Part::Nats)?;
-    let inner = Arc::new(JetStream::connect(&[url], &config, None).await?);
-    Ok(Arc::new(FaultyQueue { inner, breaker }))
+        ("WRITER_WORKERS", plan.workers.to_string()),
+        ("WRITER_CHUNKS", plan.chunks_per_commit.to_string()),
+    ]);
+    Ok(settings)
 }
 
 /// The database behind the statement proxy, which is behind the network proxy.
-async fn database(
-    site: &Site,
-    role: Role,
-    breaker: Breaker,
-) -> anyhow::Result<(Database, StatementProxy)> {
-    let (url, proxy) = database_url(site, role, breaker).await?;
-    Ok((Database::connect(&url, 6).await?, proxy))
-}
-
 async fn database_url(
     site: &Site,
     role: Role,
@@ -172,54 +187,4 @@ async fn database_url(
         url.set_password(Some(ROLE)).ok().context("a URL without a user")?;
     }
     Ok((url.into(), proxy))
-}
-
-/// The command that starts a service as a program, and its statement proxy.
-pub(crate) async fn command(
-    site: &Site,
-    breaker: Breaker,
-) -> anyhow::Result<(Command, StatementProxy)> {
-    let (role, instance) = (breaker.role, breaker.instance);
-    let (database, statements) = database_url(site, role, breaker).await?;
-    let mut command = Command::new(programs::find(role.program())?);
-    command.env_clear().current_dir(&site.folder);
-    command.envs(fetcher_flags(&site.plan));
-    let plan = &site.plan;
-    command.envs([
-        ("DATABASE_URL", database),
-        ("NATS_URL", site.slot.url(role, Part::Nats)?.to_string()),
-        ("NATS_STREAM", site.stream.clone()),
-        ("NATS_MAX_BYTES", plan.stream_bytes.to_string()),
-        ("NATS_ACK_WAIT", format!("{}s", ACK_WAIT.as_secs())),
-        ("STARTUP_TIMEOUT", "10s".to_owned()),
-    ]);
-    match role {
-        Role::Fetcher => command.envs([
-            ("AWS_ENDPOINT_URL", site.slot.url(role, Part::S3)?.to_string()),
-            ("AWS_ACCESS_KEY_ID", site.slot.s3.access_key().to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", site.slot.s3.secret_key().to_owned()),
-            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-            ("S3_PART_SIZE", plan.part_bytes.to_string()),
-            ("S3_PARALLEL_PARTS", "1".to_owned()),
-        ]),
-        Role::Writer if !plan.dedup => command.env("DEDUP", "off"),
-        Role::Writer => command.envs([
-            ("REDIS_URL", site.slot.redis_url(instance)?.to_string()),
-            ("REDIS_PREFIX", site.prefix.clone()),
-            ("REDIS_TIMEOUT", "1s".to_owned()),
-        ]),
-    };
-    if role == Role::Writer {
-        command.envs([
-            ("WRITER_WORKERS", plan.workers.to_string()),
-            ("WRITER_CHUNKS", plan.chunks_per_commit.to_string()),
-            ("MAX_DELIVER", "100".to_owned()),
-            ("PROGRESS_EVERY", "300ms".to_owned()),
-        ]);
-    }
-    Ok((command, statements))
-}
-
-fn size(number: usize) -> anyhow::Result<NonZeroUsize> {
-    NonZeroUsize::new(number).context("a plan without instances")
 }

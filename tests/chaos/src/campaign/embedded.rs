@@ -8,20 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
-use jetline_testkit::{disk::SmallDisk, process::Process};
+use jetline_oracle::ledger::Ledger;
+use jetline_testkit::{disk::SmallDisk, installation::Installation, process::Process, programs};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::time::sleep;
 
-use crate::programs;
-
 use super::{
-    assembly::fetcher_flags,
-    fault::{Fault, Kind, Part},
+    assembly::settings_of_plan,
+    fault::{Fault, Kind},
     plan::Plan,
     run::{Outcome, bucket, put_files},
     slot::Slot,
-    step::Role,
     verdict::{self, Verdict},
 };
 
@@ -59,8 +56,8 @@ pub(super) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::
     if run.until_complete().await? {
         let copy = folder.join("copy.db");
         fs::copy(run.database(), &copy)?;
-        let url = format!("sqlite://{}", copy.display());
-        verdict::compare(&url, &plan, &mut verdict).await?;
+        let ledger = Ledger::connect(&format!("sqlite://{}", copy.display())).await?;
+        verdict::compare(&ledger, &plan, &mut verdict).await?;
     } else {
         verdict.wrong("it does not end successfully");
     }
@@ -147,22 +144,11 @@ impl Run {
 }
 
 fn command(slot: &Slot, plan: &Plan, folder: &Path, disk: &SmallDisk) -> anyhow::Result<Command> {
-    let mut command = Command::new(programs::find("jetline")?);
-    command.arg("--exit").env_clear().current_dir(folder);
-    command.envs(fetcher_flags(plan));
-    let endpoint = slot.url(Role::Fetcher, Part::S3)?;
-    let place = disk.mount_point().join("t.db");
-    let place = place.to_str().context("a path that is not UTF-8")?;
-    command.envs([
-        ("DATABASE_URL", format!("sqlite://{place}")),
-        ("AWS_ENDPOINT_URL", endpoint.to_string()),
-        ("AWS_ACCESS_KEY_ID", slot.s3.access_key().to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", slot.s3.secret_key().to_owned()),
-        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-        ("S3_PART_SIZE", plan.part_bytes.to_string()),
-        ("S3_PARALLEL_PARTS", "1".to_owned()),
-        ("WRITER_WORKERS", plan.workers.to_string()),
-        ("WRITER_CHUNKS", plan.chunks_per_commit.to_string()),
-    ]);
+    let mut installation =
+        Installation::new(&programs::directory()?, folder, settings_of_plan(slot, plan)?);
+    let database = format!("sqlite://{}", disk.mount_point().join("t.db").display());
+    installation.set("DATABASE_URL", &database);
+    let mut command = installation.command("jetline")?;
+    command.arg("--exit");
     Ok(command)
 }

@@ -2,9 +2,32 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::step::{Role, Step};
+
+/// Defines an enum. `NAMES` has its variants, except for those after `and`, with their names in reports.
+macro_rules! named {
+    ($(#[$of:meta])* $enum:ident { $($(#[$doc:meta])* $variant:ident: $name:literal,)* }
+     and { $($(#[$more_doc:meta])* $more:ident($($field:ty),*),)* }) => {
+        $(#[$of])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub(crate) enum $enum {
+            $($(#[$doc])* $variant,)*
+            $($(#[$more_doc])* $more($($field),*),)*
+        }
+
+        impl $enum {
+            const NAMES: &[(Self, &str)] = &[$((Self::$variant, $name)),*];
+        }
+    };
+}
+
+fn name_of<T: Copy + PartialEq>(names: &[(T, &'static str)], variant: T) -> String {
+    let name = names.iter().find(|(named, _)| *named == variant);
+    name.map(|(_, name)| (*name).to_owned()).unwrap_or_default()
+}
 
 /// A fault at the nth execution of a step in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,51 +56,57 @@ pub(crate) enum Kind {
     Disruption(Disruption),
 }
 
-/// A fault outside the services.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Disruption {
-    /// FLUSHALL.
-    RedisFlushed,
-    /// SIGKILL, then an empty server.
-    RedisLost,
-    /// SIGKILL, then a server with a snapshot from some claims before.
-    RedisSnapshot,
-    /// SIGKILL, then the server with its store.
-    NatsCrashed,
-    /// SIGKILL, then a server with an empty store.
-    NatsWiped,
-    /// A full disk for a while, then space and SIGKILL.
-    NatsDiskFull,
-    /// A full disk under the SQLite database for a while.
-    DatabaseDiskFull,
-    StreamDeleted,
-    ConsumerDeleted,
-    /// Stopped, bytes of its messages or consumer state changed, then started.
-    NatsMessagesDamaged,
-    NatsConsumersDamaged,
-    /// Half of the writers use another server for a while: a partial failover.
-    RedisSplit,
-    /// A fast shutdown, then a start.
-    PostgresRestarted,
-    /// An immediate shutdown, then recovery from the WAL.
-    PostgresCrashed,
-    BackendsTerminated,
-    /// A fault of the network between a service and a server.
-    Network(Role, Part, NetworkFault),
-    /// A fault of the next responses of S3.
-    S3(S3Response),
-    /// An object of which a part was read.
-    ObjectOverwritten,
-    ObjectDeleted,
-    /// SIGSTOP of a program until its chunks are redelivered to others, then SIGCONT.
-    Stopped,
-    /// SIGSTOP of a fetcher beyond its lease, then SIGCONT: it continues with an object that another one reads.
-    ReaderStopped,
-    /// SIGKILL of all services at once.
-    AllKilled,
+named! {
+    /// A fault outside the services.
+    Disruption {
+        /// FLUSHALL.
+        RedisFlushed: "Redis: FLUSHALL",
+        /// SIGKILL, then an empty server.
+        RedisLost: "Redis: killed, empty afterwards",
+        /// SIGKILL, then a server with a snapshot from some claims before.
+        RedisSnapshot: "Redis: killed, an old snapshot afterwards",
+        /// SIGKILL, then the server with its store.
+        NatsCrashed: "NATS: killed and started",
+        /// SIGKILL, then a server with an empty store.
+        NatsWiped: "NATS: killed, its store wiped",
+        /// A full disk for a while, then space and SIGKILL.
+        NatsDiskFull: "NATS: disk full for a while",
+        /// A full disk under the SQLite database for a while.
+        DatabaseDiskFull: "SQLite: disk full for a while",
+        StreamDeleted: "NATS: stream deleted",
+        ConsumerDeleted: "NATS: consumer deleted",
+        /// Stopped, bytes of its messages or consumer state changed, then started.
+        NatsMessagesDamaged: "NATS: messages in its store damaged",
+        NatsConsumersDamaged: "NATS: consumers' state damaged",
+        /// Half of the writers use another server for a while: a partial failover.
+        RedisSplit: "Redis: half of the writers at another server",
+        /// A fast shutdown, then a start.
+        PostgresRestarted: "PostgreSQL: restarted",
+        /// An immediate shutdown, then recovery from the WAL.
+        PostgresCrashed: "PostgreSQL: crashed, recovered",
+        BackendsTerminated: "PostgreSQL: all connections terminated",
+        /// An object of which a part was read.
+        ObjectOverwritten: "object overwritten while it is read",
+        ObjectDeleted: "object deleted while it is read",
+        /// SIGSTOP of a program until its chunks are redelivered to others, then SIGCONT.
+        Stopped: "SIGSTOP longer than the acknowledgement wait",
+        /// SIGSTOP of a fetcher beyond its lease, then SIGCONT: it continues with an object that another one reads.
+        ReaderStopped: "SIGSTOP of a fetcher longer than its lease",
+        /// SIGKILL of all services at once.
+        AllKilled: "SIGKILL of all services at once",
+    }
+    and {
+        /// A fault of the network between a service and a server.
+        Network(Role, Part, NetworkFault),
+        /// A fault of the next responses of S3.
+        S3(S3Response),
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+/// A server.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ValueEnum,
+)]
 pub(crate) enum Part {
     Postgres,
     Nats,
@@ -85,7 +114,9 @@ pub(crate) enum Part {
     S3,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ValueEnum,
+)]
 pub(crate) enum NetworkFault {
     /// All connections are reset.
     Reset,
@@ -97,16 +128,19 @@ pub(crate) enum NetworkFault {
     Slow,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum S3Response {
-    Status500,
-    Status503,
-    Truncated,
-    Reset,
-    Late,
-    Trickle,
-    /// The credentials have expired.
-    Expired,
+named! {
+    /// A wrong response of S3.
+    S3Response {
+        Status500: "500",
+        Status503: "503",
+        Truncated: "truncated body",
+        Reset: "connection reset",
+        Late: "late",
+        Trickle: "a trickle",
+        /// The credentials have expired.
+        Expired: "expired credentials",
+    }
+    and {}
 }
 
 /// The delay of a delayed step: longer than most intervals of the services.
@@ -135,92 +169,24 @@ impl Kind {
 impl Disruption {
     /// All disruptions, in a fixed order.
     pub(crate) fn all() -> Vec<Self> {
-        let mut all = vec![
-            Self::RedisFlushed,
-            Self::RedisLost,
-            Self::RedisSnapshot,
-            Self::NatsCrashed,
-            Self::NatsWiped,
-            Self::NatsDiskFull,
-            Self::DatabaseDiskFull,
-            Self::StreamDeleted,
-            Self::ConsumerDeleted,
-            Self::NatsMessagesDamaged,
-            Self::NatsConsumersDamaged,
-            Self::RedisSplit,
-            Self::PostgresRestarted,
-            Self::PostgresCrashed,
-            Self::BackendsTerminated,
-            Self::ObjectOverwritten,
-            Self::ObjectDeleted,
-            Self::Stopped,
-            Self::ReaderStopped,
-            Self::AllKilled,
-        ];
+        let mut all: Vec<Self> = Self::NAMES.iter().map(|(disruption, _)| *disruption).collect();
         all.extend(LINKS.iter().flat_map(|(role, part)| {
-            let faults = [
-                NetworkFault::Reset,
-                NetworkFault::Refused,
-                NetworkFault::Stalled,
-                NetworkFault::Slow,
-            ];
-            faults.map(|fault| Self::Network(*role, *part, fault))
+            let faults = NetworkFault::value_variants().iter();
+            faults.map(|fault| Self::Network(*role, *part, *fault))
         }));
-        all.extend(
-            [
-                S3Response::Status500,
-                S3Response::Status503,
-                S3Response::Truncated,
-                S3Response::Reset,
-                S3Response::Late,
-                S3Response::Trickle,
-                S3Response::Expired,
-            ]
-            .map(Self::S3),
-        );
+        all.extend(S3Response::NAMES.iter().map(|(response, _)| Self::S3(*response)));
         all
     }
 
     pub(crate) fn name(self) -> String {
         match self {
-            Self::RedisFlushed => "Redis: FLUSHALL".to_owned(),
-            Self::RedisLost => "Redis: killed, empty afterwards".to_owned(),
-            Self::RedisSnapshot => "Redis: killed, an old snapshot afterwards".to_owned(),
-            Self::NatsCrashed => "NATS: killed and started".to_owned(),
-            Self::NatsWiped => "NATS: killed, its store wiped".to_owned(),
-            Self::NatsDiskFull => "NATS: disk full for a while".to_owned(),
-            Self::DatabaseDiskFull => "SQLite: disk full for a while".to_owned(),
-            Self::StreamDeleted => "NATS: stream deleted".to_owned(),
-            Self::ConsumerDeleted => "NATS: consumer deleted".to_owned(),
-            Self::NatsMessagesDamaged => "NATS: messages in its store damaged".to_owned(),
-            Self::NatsConsumersDamaged => "NATS: consumers' state damaged".to_owned(),
-            Self::RedisSplit => "Redis: half of the writers at another server".to_owned(),
-            Self::PostgresRestarted => "PostgreSQL: restarted".to_owned(),
-            Self::PostgresCrashed => "PostgreSQL: crashed, recovered".to_owned(),
-            Self::BackendsTerminated => "PostgreSQL: all connections terminated".to_owned(),
             Self::Network(role, part, fault) => {
                 format!("network {role:?}–{part:?}: {fault:?}").to_lowercase()
             }
-            Self::S3(response) => format!("S3 responses: {}", response.name()),
-            Self::ObjectOverwritten => "object overwritten while it is read".to_owned(),
-            Self::ObjectDeleted => "object deleted while it is read".to_owned(),
-            Self::Stopped => "SIGSTOP longer than the acknowledgement wait".to_owned(),
-            Self::ReaderStopped => "SIGSTOP of a fetcher longer than its lease".to_owned(),
-            Self::AllKilled => "SIGKILL of all services at once".to_owned(),
-        }
-    }
-}
-
-impl S3Response {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Status500 => "500",
-            Self::Status503 => "503",
-            Self::Truncated => "truncated body",
-            Self::Reset => "connection reset",
-            Self::Late => "late",
-            Self::Trickle => "a trickle",
-            Self::Expired => "expired credentials",
+            Self::S3(response) => {
+                format!("S3 responses: {}", name_of(S3Response::NAMES, response))
+            }
+            named => name_of(Self::NAMES, named),
         }
     }
 }

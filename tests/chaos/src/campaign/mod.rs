@@ -3,7 +3,6 @@
 mod assembly;
 mod embedded;
 mod fault;
-mod files;
 mod injector;
 mod plan;
 mod ports;
@@ -30,6 +29,7 @@ use std::{
 use anyhow::Context;
 use tokio::{sync::mpsc, task::JoinSet};
 
+pub(crate) use self::fault::Part;
 use self::{
     plan::{Mode, Plan},
     run::Outcome,

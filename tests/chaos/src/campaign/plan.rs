@@ -2,9 +2,10 @@
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
+use crate::files::{File, Mixture};
+
 use super::{
     fault::{Disruption, Fault, Kind, NetworkFault, Part},
-    files::{File, Mixture},
     refusal::Refusal,
     step::{Role, Step},
 };

@@ -1,7 +1,6 @@
 //! Rules of the user in the database, which refuse rows of valid lines.
 
-use jetline_oracle::{self as oracle, Product};
-use sea_orm::ConnectionTrait;
+use jetline_oracle::{self as oracle, Product, ledger::Ledger};
 use serde::{Deserialize, Serialize};
 
 /// How a table refuses rows.
@@ -48,13 +47,8 @@ impl Refusal {
     }
 
     /// Adds the rule to the table of a database.
-    pub(crate) async fn put(self, url: &str) -> anyhow::Result<()> {
-        let mut options = sea_orm::ConnectOptions::new(url);
-        options.max_connections(1).sqlx_logging(false);
-        let db = sea_orm::Database::connect(options).await?;
-        db.execute_unprepared(&self.rule()).await?;
-        db.close().await?;
-        Ok(())
+    pub(crate) async fn put(self, ledger: &Ledger) -> anyhow::Result<()> {
+        Ok(ledger.run(&self.rule()).await?)
     }
 
     fn rule(self) -> String {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use jetline_oracle::ledger::Ledger;
 use jetline_testkit::{postgres::TemporaryDatabase, process::Signal};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{
@@ -15,10 +16,11 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
+use crate::files::File;
+
 use super::{
     assembly::{ACK_WAIT, BUCKET, LEASE, Site},
     fault::{Disruption, Fault, Kind},
-    files::File,
     injector::{Injector, Instance, Request},
     plan::{Mode, Plan},
     refusal::Refusal,
@@ -58,17 +60,11 @@ pub(crate) struct Outcome {
 
 /// Runs a plan on the servers of a slot.
 pub(crate) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::Result<Outcome> {
-    let postgres = slot.postgres();
     let seed = plan.seed;
-    let database = {
-        let server = tokio::task::spawn_blocking(move || {
-            let postgres = postgres.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            postgres.url().to_owned()
-        });
-        TemporaryDatabase::create_at(&server.await?, "chaos").await
-    };
+    let database = TemporaryDatabase::create_at(&slot.database("postgres"), "chaos").await;
+    let ledger = Ledger::connect(&database.url()).await?;
     if let Some(refusal) = plan.refusal {
-        refusal.put(&slot.database(database.name())).await?;
+        refusal.put(&ledger).await?;
     }
     put_files(slot, &plan).await;
     let (disruptions, requests) = mpsc::channel(16);
@@ -92,6 +88,7 @@ pub(crate) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::
         progress: 0,
         moved: Instant::now(),
         begun: Instant::now(),
+        ledger,
         site,
     };
     let verdict = run.load_and_compare().await;
@@ -111,6 +108,7 @@ pub(crate) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::
 
 struct Run {
     site: Arc<Site>,
+    ledger: Ledger,
     random: StdRng,
     requests: mpsc::Receiver<Request>,
     services: Vec<Service>,
@@ -137,13 +135,12 @@ impl Run {
         let mut stuck = self.until_fetchers_end().await?;
         // The next run of the job: what came after the last listing, and whatever is open still. One more for each time
         // that objects were refused again.
-        let url = self.site.slot.database(&self.site.database);
         for _ in 0..MAX_RUNS {
             if stuck.is_none() {
                 self.start(Role::Fetcher).await?;
                 stuck = self.until_fetchers_end().await?;
             }
-            if stuck.is_some() || !verdict::has_refused(&url).await? {
+            if stuck.is_some() || !verdict::has_refused(&self.ledger).await? {
                 break;
             }
         }
@@ -159,26 +156,26 @@ impl Run {
         let mut verdict = Verdict::default();
         if let Some(stuck) = stuck {
             verdict.wrong(stuck);
-            for line in self.diagnostics(&url).await? {
+            for line in self.diagnostics().await? {
                 verdict.find(&line);
             }
         }
         while let Some(healed) = self.later.join_next().await {
             healed??;
         }
-        verdict::compare(&url, &self.site.plan, &mut verdict).await?;
+        verdict::compare(&self.ledger, &self.site.plan, &mut verdict).await?;
         if let Some(panicked) = self.failures.iter().find(|end| end.contains("panicked")) {
             verdict.wrong(panicked.clone());
         }
         Ok(verdict)
     }
 
-    async fn diagnostics(&self, url: &str) -> anyhow::Result<Vec<String>> {
-        let mut lines = verdict::diagnose(url).await?;
+    async fn diagnostics(&self) -> anyhow::Result<Vec<String>> {
+        let mut lines = verdict::diagnose(&self.ledger).await?;
         lines.extend(self.site.slot.stream_state(&self.site.stream).await?);
         for service in &self.services {
             lines.push(format!("{:?} {:?} runs", service.role, service.instance));
-            lines.extend(service.last_log_lines());
+            lines.extend(service.end_of_log());
         }
         lines.push(format!("steps executed: {:?}", self.site.injector.begun()));
         Ok(lines)
@@ -312,8 +309,9 @@ impl Run {
             Disruption::Stopped => self.stop_for_a_while(by, ACK_WAIT * 2),
             Disruption::ReaderStopped => self.stop_for_a_while(by, LEASE * 3),
             Disruption::BackendsTerminated => {
-                let url = self.site.slot.database(&self.site.database);
-                terminate_backends(&url).await?;
+                let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                     WHERE datname = current_database() AND pid <> pg_backend_pid()";
+                self.ledger.run(sql).await?;
             }
             Disruption::ObjectOverwritten | Disruption::ObjectDeleted => {
                 self.change(disruption).await?;
@@ -391,16 +389,4 @@ async fn put(slot: &Slot, bucket: &str, file: &File, number: usize) {
     if let Some(time) = chrono::DateTime::from_timestamp(second, 0) {
         slot.s3.set_last_modified(bucket, &file.key, time);
     }
-}
-
-async fn terminate_backends(url: &str) -> anyhow::Result<()> {
-    use sea_orm::ConnectionTrait;
-    let mut options = sea_orm::ConnectOptions::new(url);
-    options.max_connections(1).sqlx_logging(false);
-    let db = sea_orm::Database::connect(options).await?;
-    let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    db.execute_unprepared(sql).await?;
-    db.close().await?;
-    Ok(())
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use jetline_runtime::Shutdown;
 use jetline_testkit::{
+    installation::Installation,
     postgres::statements::StatementProxy,
     process::{Process, Signal},
+    programs,
 };
 use rustix::process::Pid;
 use tokio::{
@@ -20,9 +22,6 @@ use super::{
     ports::{Breaker, Crash},
     step::Role,
 };
-
-/// How many lines of a program's log are reported if the run does not end.
-const LOG_LINES: usize = 12;
 
 /// A running instance.
 pub(crate) struct Service {
@@ -131,14 +130,11 @@ impl Service {
     }
 
     /// The last lines of its log, if it is a process.
-    pub(crate) fn last_log_lines(&self) -> Vec<String> {
-        let Body::Program { process, .. } = &self.body else {
-            return Vec::new();
-        };
-        let output = process.output();
-        let lines: Vec<&str> = output.lines().collect();
-        let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
-        last.iter().map(|line| (*line).to_owned()).collect()
+    pub(crate) fn end_of_log(&self) -> Option<String> {
+        match &self.body {
+            Body::InProcess { .. } => None,
+            Body::Program { process, .. } => Some(process.end_of_log()),
+        }
     }
 
     /// Sends it a signal, if it is a process.
@@ -175,10 +171,8 @@ fn in_process(site: &Arc<Site>, breaker: Breaker) -> anyhow::Result<Body> {
 }
 
 async fn program(site: &Site, breaker: Breaker) -> anyhow::Result<Body> {
-    let log = format!("{}-{}.log", breaker.role.program(), breaker.instance.0);
-    let (command, statements) = assembly::command(site, breaker).await?;
-    Ok(Body::Program {
-        process: Process::start(command, &site.folder.join(log))?,
-        _statements: statements,
-    })
+    let program = format!("jetline-{}", breaker.role.name());
+    let (settings, statements) = assembly::settings(site, breaker).await?;
+    let installation = Installation::new(&programs::directory()?, &site.folder, settings);
+    Ok(Body::Program { process: installation.start(&program, &[])?, _statements: statements })
 }

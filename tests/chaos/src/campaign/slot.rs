@@ -2,7 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use jetline_testkit::{
     redis::RedisServer,
     s3::{Fault as S3Fault, S3Server},
 };
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{JoinSet, block_in_place};
 use url::Url;
 
 use super::{
@@ -43,11 +43,11 @@ const SNAPSHOT_AGE: Duration = Duration::from_millis(120);
 
 /// The servers of a slot.
 pub(crate) struct Slot {
-    postgres: Arc<Mutex<PostgresServer>>,
-    nats: Arc<Mutex<NatsServer>>,
+    postgres: Mutex<PostgresServer>,
+    nats: Mutex<NatsServer>,
     /// The disk of NATS.
     disk: SmallDisk,
-    redis: Arc<Mutex<RedisServer>>,
+    redis: Mutex<RedisServer>,
     /// The server of half of the writers when Redis is split, and their proxy.
     other_redis: RedisServer,
     half: Proxy,
@@ -93,10 +93,10 @@ impl Slot {
             links.push((link, Proxy::start(local(url)?)?));
         }
         Ok(Self {
-            postgres: Arc::new(Mutex::new(postgres)),
-            nats: Arc::new(Mutex::new(nats)),
+            postgres: Mutex::new(postgres),
+            nats: Mutex::new(nats),
             disk,
-            redis: Arc::new(Mutex::new(redis)),
+            redis: Mutex::new(redis),
             other_redis,
             half,
             s3,
@@ -138,11 +138,6 @@ impl Slot {
             url.set_port(port).ok().context("a URL without a port")?;
         }
         Ok(url)
-    }
-
-    /// The server itself, for use between runs.
-    pub(crate) fn postgres(&self) -> Arc<Mutex<PostgresServer>> {
-        self.postgres.clone()
     }
 
     /// Removes all toxics and faults of S3.
@@ -196,7 +191,7 @@ impl Slot {
         self.s3.delete_bucket(bucket);
         self.delete_stream(stream).await?;
         self.other_redis.flush_all()?;
-        self.redis(|redis| redis.flush_all()).await
+        on(&self.redis, |redis| redis.flush_all())
     }
 
     /// Disrupts a server or a network. Tasks in `later` end temporary disruptions.
@@ -207,18 +202,18 @@ impl Slot {
         later: &mut JoinSet<anyhow::Result<()>>,
     ) -> anyhow::Result<()> {
         match disruption {
-            Disruption::RedisFlushed => self.redis(|redis| redis.flush_all()).await?,
-            Disruption::RedisLost => self.redis(RedisServer::restart_empty).await?,
+            Disruption::RedisFlushed => on(&self.redis, |redis| redis.flush_all())?,
+            Disruption::RedisLost => on(&self.redis, RedisServer::restart_empty)?,
             Disruption::RedisSnapshot => {
-                self.redis(|redis| redis.save()).await?;
+                on(&self.redis, |redis| redis.save())?;
                 let slot = self.clone();
                 later.spawn(async move {
                     tokio::time::sleep(SNAPSHOT_AGE).await;
-                    slot.redis(RedisServer::restart).await
+                    on(&slot.redis, RedisServer::restart)
                 });
             }
-            Disruption::NatsCrashed => self.nats_server(NatsServer::restart).await?,
-            Disruption::NatsWiped => self.nats_server(NatsServer::wipe_and_restart).await?,
+            Disruption::NatsCrashed => on(&self.nats, NatsServer::restart)?,
+            Disruption::NatsWiped => on(&self.nats, NatsServer::wipe_and_restart)?,
             Disruption::NatsDiskFull => {
                 self.disk.fill()?;
                 let slot = self.clone();
@@ -226,20 +221,20 @@ impl Slot {
                     tokio::time::sleep(TOXIC_TIME).await;
                     slot.disk.free()?;
                     // It does not write again by itself when there is space.
-                    slot.nats_server(NatsServer::restart).await
+                    on(&slot.nats, NatsServer::restart)
                 });
             }
             Disruption::StreamDeleted => self.delete_stream(stream).await?,
             Disruption::ConsumerDeleted => self.delete_consumers(stream).await?,
             Disruption::NatsMessagesDamaged => {
-                self.nats_server(|nats| nats.damage_and_restart(NatsDamage::Messages)).await?;
+                on(&self.nats, |nats| nats.damage_and_restart(NatsDamage::Messages))?;
             }
             Disruption::NatsConsumersDamaged => {
-                self.nats_server(|nats| nats.damage_and_restart(NatsDamage::Consumers)).await?;
+                on(&self.nats, |nats| nats.damage_and_restart(NatsDamage::Consumers))?;
             }
             Disruption::RedisSplit => self.split_redis(later)?,
-            Disruption::PostgresRestarted => self.postgres_server(PostgresServer::restart).await?,
-            Disruption::PostgresCrashed => self.postgres_server(PostgresServer::crash).await?,
+            Disruption::PostgresRestarted => on(&self.postgres, PostgresServer::restart)?,
+            Disruption::PostgresCrashed => on(&self.postgres, PostgresServer::crash)?,
             Disruption::Network(role, part, fault) => self.network_fault(role, part, fault, later),
             Disruption::S3(response) => self.s3_response(response),
             // Not of a server.
@@ -356,27 +351,6 @@ impl Slot {
         let link = self.links.iter().find(|(link, _)| *link == (role, part));
         &link.expect("fetchers do not use Redis, and writers do not use S3").1
     }
-
-    async fn redis(&self, act: fn(&mut RedisServer) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let redis = self.redis.clone();
-        spawn_blocking(move || act(&mut lock(&redis))).await?
-    }
-
-    async fn nats_server(
-        &self,
-        act: fn(&mut NatsServer) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        let nats = self.nats.clone();
-        spawn_blocking(move || act(&mut lock(&nats))).await?
-    }
-
-    async fn postgres_server(
-        &self,
-        act: fn(&mut PostgresServer) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        let postgres = self.postgres.clone();
-        spawn_blocking(move || act(&mut lock(&postgres))).await?
-    }
 }
 
 fn local(url: &Url) -> anyhow::Result<SocketAddr> {
@@ -384,6 +358,6 @@ fn local(url: &Url) -> anyhow::Result<SocketAddr> {
     Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
-fn lock<T>(server: &Mutex<T>) -> MutexGuard<'_, T> {
-    server.lock().unwrap_or_else(PoisonError::into_inner)
+fn on<T>(server: &Mutex<T>, act: impl FnOnce(&mut T) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    block_in_place(|| act(&mut server.lock().unwrap_or_else(PoisonError::into_inner)))
 }

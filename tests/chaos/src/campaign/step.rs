@@ -10,10 +10,10 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    pub(crate) fn program(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Fetcher => "jetline-fetcher",
-            Self::Writer => "jetline-writer",
+            Self::Fetcher => "fetcher",
+            Self::Writer => "writer",
         }
     }
 }
@@ -118,12 +118,6 @@ impl Step {
 
     pub(crate) fn is_port(self) -> bool {
         self.via() == Via::Port
-    }
-}
-
-impl std::fmt::Display for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
     }
 }
 

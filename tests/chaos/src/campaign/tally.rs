@@ -1,18 +1,17 @@
 //! The totals of a campaign.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+
+use crate::table::table;
 
 use super::{
     fault::{Disruption, Kind},
     plan::Mode,
     refusal::Refusal,
     run::Outcome,
-    step::{Role, Step},
+    step::Step,
     verdict::Verdict,
 };
 
@@ -86,7 +85,7 @@ impl Tally {
         let mut noted = BTreeSet::new();
         for fault in &outcome.fired {
             let counts = self.steps.entry(fault.step.name().to_owned()).or_default();
-            *counts.entry(column(fault.kind).to_owned()).or_default() += 1;
+            *counts.entry(column(fault.kind)).or_default() += 1;
             let row = self.row(fault.step, fault.kind, outcome.mode);
             row.fired += 1;
             if noted.insert(name(fault.step, fault.kind, outcome.mode)) {
@@ -109,36 +108,29 @@ impl Tally {
 
     /// As Markdown tables.
     pub(crate) fn markdown(&self) -> String {
-        let mut text = String::from(
-            "| fault | how | runs | fired | lines compared | lost | doubled | wrong |\n\
-             | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
-        );
-        for (name, row) in &self.rows {
+        let faults = self.rows.iter().map(|(name, row)| {
             let Row { how, runs, fired, lines, lost, doubled, wrong, .. } = row;
-            let _ = writeln!(
-                text,
-                "| {name} | {how} | {runs} | {fired} | {lines} | {lost} | {doubled} | {wrong} |"
-            );
-        }
+            let counts = [runs, fired, lines, lost, doubled, wrong].map(u64::to_string);
+            [vec![name.clone(), how.clone()], counts.into()].concat()
+        });
+        let faults = table(
+            &["fault", "how", "runs", "fired", "lines compared", "lost", "doubled", "wrong"],
+            faults,
+        );
         let columns =
             ["crash before", "crash after", "error", "lost reply", "delay", "repeated", "other"];
-        let _ = writeln!(text, "\n| step | by | executed | {} |", columns.join(" | "));
-        let _ = writeln!(text, "| --- | --- | ---: |{}", " ---: |".repeat(columns.len()));
-        for step in Step::ALL {
-            let none = BTreeMap::new();
-            let times = self.steps.get(step.name()).unwrap_or(&none);
-            let role = match step.role() {
-                Role::Fetcher => "fetcher",
-                Role::Writer => "writer",
-            };
-            let taken = self.taken.get(step.name()).unwrap_or(&0);
-            let _ = write!(text, "| {step} | {role} | {taken} |");
-            for column in columns {
-                let _ = write!(text, " {} |", times.get(column).unwrap_or(&0));
-            }
-            text.push('\n');
-        }
-        text
+        let steps = Step::ALL.iter().map(|step| {
+            let taken = self.taken.get(step.name()).copied().unwrap_or_default();
+            let count = |column| self.steps.get(step.name())?.get(column).copied();
+            let counts = columns.map(|column| count(column).unwrap_or_default().to_string());
+            let names = [step.name(), step.role().name()].map(str::to_owned);
+            [&names[..], &[taken.to_string()], &counts].concat()
+        });
+        let steps = table(&[&["step", "by", "executed"], &columns[..]].concat(), steps);
+        format!(
+            "{faults}
+{steps}"
+        )
     }
 
     fn row(&mut self, step: Step, kind: Kind, mode: Mode) -> &mut Row {
@@ -150,10 +142,7 @@ impl Tally {
 
 /// The name of a fault in its table; the other table has its steps.
 fn name(step: Step, kind: Kind, mode: Mode) -> String {
-    let who = match step.role() {
-        Role::Fetcher => "fetcher",
-        Role::Writer => "writer",
-    };
+    let who = step.role().name();
     match (kind, mode) {
         (Kind::Disruption(disruption), _) => disruption.name(),
         (_, Mode::Embedded) => "jetline: SIGKILL".to_owned(),
@@ -185,14 +174,6 @@ fn how(step: Step, kind: Kind, mode: Mode) -> &'static str {
     }
 }
 
-fn column(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Error => "error",
-        Kind::LostReply => "lost reply",
-        Kind::Delay => "delay",
-        Kind::Twice => "repeated",
-        Kind::CrashBefore => "crash before",
-        Kind::CrashAfter => "crash after",
-        Kind::Disruption(_) => "other",
-    }
+fn column(kind: Kind) -> String {
+    if matches!(kind, Kind::Disruption(_)) { "other".to_owned() } else { kind.name() }
 }

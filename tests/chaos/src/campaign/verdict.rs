@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use jetline_oracle::{
     Expected,
-    database_state::{DatabaseState, Difference, Kind, Object},
+    database_state::{Difference, Kind, Object},
     fold_refusing,
+    ledger::Ledger,
 };
-use sea_orm::{ConnectOptions, DatabaseConnection, DbErr, FromQueryResult, Statement};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -67,15 +67,13 @@ impl Verdict {
     }
 }
 
-#[derive(FromQueryResult)]
-struct Number {
-    number: i64,
-}
-
 /// Compares a database with the expected result of the plan's files.
-pub(crate) async fn compare(url: &str, plan: &Plan, verdict: &mut Verdict) -> anyhow::Result<()> {
-    let db = connect(url).await?;
-    let state = DatabaseState::read(&db).await?;
+pub(crate) async fn compare(
+    ledger: &Ledger,
+    plan: &Plan,
+    verdict: &mut Verdict,
+) -> anyhow::Result<()> {
+    let state = ledger.state().await?;
     let Some(expected) = expected(plan, &state.objects, verdict) else {
         return Ok(());
     };
@@ -88,12 +86,12 @@ pub(crate) async fn compare(url: &str, plan: &Plan, verdict: &mut Verdict) -> an
     verdict.refused = refused.count() as u64;
     verdict.add(state.not_inserted());
     if plan.mode != Mode::Embedded {
-        let deadlocks = deadlocks(&db).await?;
-        if deadlocks > 0 {
+        let sql = "SELECT CAST(deadlocks AS TEXT) AS text FROM pg_stat_database
+             WHERE datname = current_database() AND deadlocks > 0";
+        for deadlocks in ledger.texts(sql).await? {
             verdict.wrong(format!("the writers were in {deadlocks} deadlocks"));
         }
     }
-    db.close().await?;
     Ok(())
 }
 
@@ -135,51 +133,20 @@ fn is_changed(object: &Object, plan: &Plan) -> bool {
         && changing.is_some_and(|changing| plan.files[changing.file].key == object.key)
 }
 
-async fn deadlocks(db: &DatabaseConnection) -> anyhow::Result<i64> {
-    let sql = "SELECT deadlocks AS number FROM pg_stat_database WHERE datname = current_database()";
-    let numbers: Vec<Number> = read(db, sql).await?;
-    Ok(numbers.iter().map(|row| row.number).sum())
-}
-
 /// The state of a run that does not end: its objects, and the activity of the database.
-pub(crate) async fn diagnose(url: &str) -> anyhow::Result<Vec<String>> {
-    #[derive(FromQueryResult)]
-    struct Line {
-        line: String,
-    }
-    let db = connect(url).await?;
+pub(crate) async fn diagnose(ledger: &Ledger) -> anyhow::Result<Vec<String>> {
     let sql = "SELECT concat_ws(' ', 'object', o.id, o.key, o.state, 'readings', o.readings, 'lease', o.lease_owner,
-             'bytes', o.total_bytes, 'chunks', (SELECT count(*) FROM chunks c WHERE c.object_id = o.id)) AS line
+             'bytes', o.total_bytes, 'chunks', (SELECT count(*) FROM chunks c WHERE c.object_id = o.id)) AS text
          FROM objects o
          UNION ALL SELECT concat_ws(' ', 'epoch', id, 'base', base, 'recovery', recovery, mode) FROM epoch
          UNION ALL SELECT concat_ws(' ', 'session', pid, state, wait_event_type, wait_event,
              'for', round(extract(epoch FROM clock_timestamp() - state_change)), 's', left(query, 70))
          FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    let lines: Vec<Line> = read(&db, sql).await?;
-    db.close().await?;
-    Ok(lines.into_iter().map(|row| row.line).collect())
+    Ok(ledger.texts(sql).await?)
 }
 
 /// Whether there are open objects whose read was refused.
-pub(crate) async fn has_refused(url: &str) -> anyhow::Result<bool> {
-    #[derive(FromQueryResult)]
-    struct Found {
-        found: bool,
-    }
-    let db = connect(url).await?;
-    let sql = "SELECT EXISTS (SELECT 1 FROM objects WHERE state = 'registered' AND refusals > 0) AS found";
-    let rows: Vec<Found> = read(&db, sql).await?;
-    db.close().await?;
-    Ok(rows.iter().any(|row| row.found))
-}
-
-async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {
-    let mut options = ConnectOptions::new(url);
-    options.max_connections(1).sqlx_logging(false);
-    sea_orm::Database::connect(options).await
-}
-
-async fn read<T: FromQueryResult>(db: &DatabaseConnection, sql: &str) -> anyhow::Result<Vec<T>> {
-    let statement = Statement::from_string(sea_orm::DbBackend::Postgres, sql);
-    Ok(T::find_by_statement(statement).all(db).await?)
+pub(crate) async fn has_refused(ledger: &Ledger) -> anyhow::Result<bool> {
+    let sql = "SELECT key AS text FROM objects WHERE state = 'registered' AND refusals > 0 LIMIT 1";
+    Ok(!ledger.texts(sql).await?.is_empty())
 }

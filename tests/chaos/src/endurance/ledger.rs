@@ -3,11 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use jetline_oracle::{
-    Expected,
-    database_state::{DatabaseState, Difference},
-};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, FromQueryResult, Statement};
+use jetline_oracle::{Expected, database_state::Difference, ledger};
+use sea_orm::{ConnectOptions, Database, FromQueryResult};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -21,7 +18,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const NAME: &str = "jetline-chaos";
 
 /// The observed database.
-pub(super) struct Ledger(DatabaseConnection);
+pub(super) struct Ledger(ledger::Ledger);
 
 /// The state of the ledger and the connections.
 #[derive(Clone, Copy, Debug, FromQueryResult, Serialize)]
@@ -72,12 +69,12 @@ impl Ledger {
             .sqlx_logging(false)
             .map_sqlx_postgres_opts(|options| options.application_name(NAME));
         let database = Database::connect(options).await;
-        Ok(Self(database.context("cannot connect to the database")?))
+        Ok(Self(ledger::Ledger(database.context("cannot connect to the database")?)))
     }
 
     /// Takes a sample.
     pub(super) async fn sample(&self) -> anyhow::Result<LedgerSample> {
-        let samples = tokio::time::timeout(TIMEOUT, self.rows(SAMPLE)).await;
+        let samples = tokio::time::timeout(TIMEOUT, self.0.rows(SAMPLE)).await;
         let samples = samples.context("the database does not respond")??;
         samples.into_iter().next().context("no row of a sample")
     }
@@ -118,16 +115,7 @@ impl Ledger {
 
     /// The differences between the database and the fold.
     pub(super) async fn differences(&self, expected: &Expected) -> anyhow::Result<Vec<String>> {
-        let state = DatabaseState::read(&self.0).await?;
-        let differences = state.differences(expected);
+        let differences = self.0.state().await?.differences(expected);
         Ok(differences.iter().map(Difference::to_string).collect())
-    }
-
-    async fn rows<T: FromQueryResult>(&self, sql: &str) -> anyhow::Result<Vec<T>> {
-        let statement = Statement::from_string(self.0.get_database_backend(), sql);
-        T::find_by_statement(statement)
-            .all(&self.0)
-            .await
-            .with_context(|| format!("query failed: {sql}"))
     }
 }

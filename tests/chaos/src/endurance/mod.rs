@@ -5,11 +5,8 @@
 
 mod deployment;
 mod feed;
-mod http;
 mod ledger;
-mod lines;
 pub(crate) mod outage;
-mod procfs;
 mod reads;
 mod report;
 mod run;

@@ -7,11 +7,13 @@ use jetline_runtime::settings;
 use serde::Serialize;
 use tokio::time::sleep;
 
+use crate::{campaign::Part, table::table};
+
 use super::{
-    deployment::{Deployment, Part},
+    deployment::Deployment,
     feed::Feed,
     reads::{Readers, Reads},
-    report::{self, Limit, Outcome, mebibytes, memory, shown, table},
+    report::{self, Limit, Outcome, mebibytes, memory, shown},
     run::{Ended, Run, until_signal},
     sample::{Phase, Timed, points},
     slope,
@@ -123,7 +125,7 @@ impl<'a> Scene<'a> {
         let deployment = &self.deployment;
         let load = self.feed.run_for(&deployment.s3, self.arguments.warm_up);
         self.watch.during(Phase::WarmUp, deployment, load).await?;
-        self.feed.burst(&deployment.s3, BURST).await?;
+        self.feed.burst(&deployment.s3, BURST).await;
         let busy = deployment.ledger.until_busy(BUSY_TIMEOUT).await;
         busy.context("no object is loading: the outage would interrupt no work")?;
         self.watch.sample(Phase::WarmUp, deployment).await?;
@@ -208,7 +210,7 @@ fn bounds_of_reads(part: Part, reads: &BTreeMap<&'static str, Reads>) -> Vec<Lim
 
 impl Memory {
     fn of(pid: u32, name: &str, samples: &[Timed]) -> anyhow::Result<Self> {
-        let of = |phase| points(samples, &[phase], name, |process| process.rss_bytes);
+        let of = |phase| points(samples, &[phase], name, |process| process.memory_bytes);
         let peak = |points: &[(f64, f64)]| points.iter().map(|point| point.1).fold(0.0, f64::max);
         let (outage, recovery) = (of(Phase::Outage), of(Phase::Recovery));
         let before = of(Phase::WarmUp);
@@ -257,7 +259,7 @@ impl OutageReport {
             self.outcome.sentence(),
             table(
                 &[
-                    "RSS, MiB",
+                    "memory, MiB",
                     "before",
                     "peak, outage",
                     "growth",

@@ -8,17 +8,21 @@ use std::{
     time::Duration,
 };
 
+use jetline_testkit::http;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::Serialize;
 use tokio::{
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::{http, lines::IDS};
+use super::feed::IDS;
 
 /// The interval of requests.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Longer than the API's own request timeout.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The maximum of concurrent requests; at this number none is sent.
 const IN_FLIGHT: usize = 16;
@@ -67,7 +71,10 @@ async fn ask_on(api: SocketAddr, mut randomness: StdRng, reads: Arc<Mutex<Reads>
         while in_flight.try_join_next().is_some() {}
         if in_flight.len() < IN_FLIGHT {
             let (path, reads) = (path(&mut randomness), reads.clone());
-            in_flight.spawn(async move { note(http::get(api, &path).await, &reads) });
+            in_flight.spawn(async move {
+                let answer = timeout(TIMEOUT, http::get(api, &path, &[])).await;
+                note(answer.unwrap_or_else(|elapsed| Err(elapsed.into())), &reads);
+            });
         }
     }
 }

@@ -12,6 +12,7 @@ use jetline_oracle::Expected;
 use serde::Serialize;
 
 use super::{ledger::LedgerSample, sample::as_f64};
+use crate::table::table;
 
 /// A measured value and its maximum.
 #[derive(Clone, Debug, Serialize)]
@@ -106,15 +107,6 @@ fn limits_table(limits: &[Limit]) -> String {
         ]
     };
     table(&["limit", "measured", "at most", "holds"], limits.iter().map(row))
-}
-
-/// A Markdown table.
-pub(super) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
-    let rule = vec!["---".to_owned(); head.len()];
-    let rows: String = rows.map(|cells| line(&cells)).collect();
-    format!("{}{}{rows}", line(&head), line(&rule))
 }
 
 /// With two decimals, unless the number is an integer.

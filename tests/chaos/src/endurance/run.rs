@@ -4,13 +4,12 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
 use jetline_runtime::settings;
+use jetline_testkit::programs;
 use tokio::{
     runtime::Runtime,
     signal::unix::{self, SignalKind},
     time::Instant,
 };
-
-use crate::programs;
 
 use super::{
     deployment::Deployment,
@@ -58,7 +57,7 @@ impl Run {
         fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
         let binaries = match &self.binaries {
             Some(binaries) => binaries.clone(),
-            None => programs::folder()?,
+            None => programs::directory()?,
         };
         Deployment::start(&binaries, &logs.canonicalize()?, self.writers).await
     }

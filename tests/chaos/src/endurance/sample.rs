@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use jetline_testkit::usage::Usage;
 use serde::Serialize;
 
 use super::{
     ledger::LedgerSample,
-    procfs::ProcessSample,
     servers::{NatsSample, RedisSample},
 };
 
@@ -28,7 +28,7 @@ pub(super) enum Phase {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Sample {
     /// Programs and servers, by name.
-    pub(super) processes: BTreeMap<String, ProcessSample>,
+    pub(super) processes: BTreeMap<String, Usage>,
     pub(super) ledger: Option<LedgerSample>,
     pub(super) nats: Option<NatsSample>,
     pub(super) redis: Option<RedisSample>,
@@ -48,7 +48,7 @@ pub(super) fn points(
     samples: &[Timed],
     phases: &[Phase],
     process: &str,
-    value: fn(&ProcessSample) -> u64,
+    value: fn(&Usage) -> u64,
 ) -> Vec<(f64, f64)> {
     let of_phases = samples.iter().filter(|timed| phases.contains(&timed.phase));
     let points = of_phases.filter_map(|timed| {
@@ -70,13 +70,12 @@ mod tests {
 
     #[test]
     fn points_are_of_one_process_in_the_phases_asked_for() {
-        let process =
-            |rss_bytes| ProcessSample { rss_bytes, anonymous_bytes: 0, fds: 0, threads: 0 };
-        let timed = |seconds, phase, name: &str, rss_bytes| Timed {
+        let process = |memory_bytes| Usage { memory_bytes, ..Usage::default() };
+        let timed = |seconds, phase, name: &str, memory| Timed {
             seconds,
             phase,
             sample: Sample {
-                processes: [(name.to_owned(), process(rss_bytes))].into(),
+                processes: [(name.to_owned(), process(memory))].into(),
                 ledger: None,
                 nats: None,
                 redis: None,
@@ -88,7 +87,7 @@ mod tests {
             timed(3.0, Phase::Load, "fetcher", 3),
             timed(4.0, Phase::Load, "api", 4),
         ];
-        let rss = |process: &ProcessSample| process.rss_bytes;
-        assert_eq!(points(&samples, &[Phase::Load], "api", rss), [(2.0, 2.0), (4.0, 4.0)]);
+        let memory = |process: &Usage| process.memory_bytes;
+        assert_eq!(points(&samples, &[Phase::Load], "api", memory), [(2.0, 2.0), (4.0, 4.0)]);
     }
 }

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use jetline_testkit::{nats::NatsServer, redis::RedisServer};
+use jetline_testkit::{http, nats::NatsServer, redis::RedisServer};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
-
-use super::http;
 
 /// The timeout of a sample.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,8 +34,7 @@ pub(super) struct RedisSample {
 pub(super) async fn nats(server: &NatsServer) -> anyhow::Result<NatsSample> {
     let address = server.monitoring().context("NATS serves no monitoring")?;
     let ask = async |path| -> anyhow::Result<Value> {
-        let answer = timeout(TIMEOUT, http::get(address, path)).await??;
-        Ok(serde_json::from_str(&answer.body)?)
+        Ok(timeout(TIMEOUT, http::get(address, path, &[])).await??.json())
     };
     let (general, jetstream) = (ask("/varz").await?, ask("/jsz").await?);
     let number = |figures: &Value, name: &str| {

@@ -3,14 +3,15 @@
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
 use anyhow::Context;
+use jetline_testkit::usage::Usage;
 use serde::Serialize;
 
+use crate::table::table;
+
 use super::{
-    deployment::Deployment,
     ledger::LedgerSample,
-    procfs::ProcessSample,
     reads::{Readers, Reads},
-    report::{self, Limit, Outcome, mebibytes, memory, shown, table},
+    report::{self, Limit, Outcome, mebibytes, memory, shown},
     run::{Run, until_signal},
     sample::{Phase, Sample, Timed, as_f64, points},
     slope,
@@ -20,7 +21,7 @@ use super::{
 /// The interval of samples.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The maximum growth of a program's resident memory after the warm-up, in MiB per minute.
+/// The maximum growth of a program's memory after the warm-up, in MiB per minute.
 const SLOPE: f64 = 1.0;
 
 /// How many more file descriptors a program may have at the end than after the warm-up, when its connection pool may not
@@ -60,10 +61,10 @@ struct SoakReport {
 /// A process idle after the warm-up, and idle at the end.
 #[derive(Serialize)]
 struct Growth {
-    before: ProcessSample,
-    after: ProcessSample,
-    peak_rss_bytes: f64,
-    /// The slope of the resident memory under load after the warm-up, in bytes.
+    before: Usage,
+    after: Usage,
+    peak_bytes: f64,
+    /// The slope of the memory under load after the warm-up, in bytes.
     slope_per_minute: f64,
 }
 
@@ -112,7 +113,7 @@ async fn soak(run: &Run) -> anyhow::Result<ExitCode> {
     let after = watch.sample(Phase::RestAfter, &deployment).await?;
 
     let outcome = ended.outcome(&deployment, &feed).await?;
-    end(deployment)?;
+    deployment.end().context("a program failed")?;
     let processes = growth(&before, &after, &watch.samples)?;
     let ours = |name: &&String| programs.contains_key(*name);
     let connections = connections(&before, &after)?;
@@ -141,22 +142,18 @@ async fn soak(run: &Run) -> anyhow::Result<ExitCode> {
     report::finish(&report, &report.markdown(), &report.limits, &run.out)
 }
 
-fn end(deployment: Deployment) -> anyhow::Result<()> {
-    deployment.end().context("a program failed")
-}
-
 fn growth(
     before: &Sample,
     after: &Sample,
     samples: &[Timed],
 ) -> anyhow::Result<BTreeMap<String, Growth>> {
-    let growth = |(name, before): (&String, &ProcessSample)| {
-        let points = points(samples, &[Phase::Load], name, |process| process.rss_bytes);
+    let growth = |(name, before): (&String, &Usage)| {
+        let points = points(samples, &[Phase::Load], name, |process| process.memory_bytes);
         let after = after.processes.get(name);
         let growth = Growth {
             before: *before,
             after: *after.with_context(|| format!("{name} has ended"))?,
-            peak_rss_bytes: points.iter().map(|point| point.1).fold(0.0, f64::max),
+            peak_bytes: points.iter().map(|point| point.1).fold(0.0, f64::max),
             slope_per_minute: slope::per_minute(&points).context("too few samples: take longer")?,
         };
         Ok((name.clone(), growth))
@@ -248,9 +245,9 @@ impl SoakReport {
         let processes = self.processes.iter().map(|(name, growth)| {
             vec![
                 name.clone(),
-                memory(as_f64(growth.before.rss_bytes)),
-                memory(as_f64(growth.after.rss_bytes)),
-                memory(growth.peak_rss_bytes),
+                memory(as_f64(growth.before.memory_bytes)),
+                memory(as_f64(growth.after.memory_bytes)),
+                memory(growth.peak_bytes),
                 format!("{:.3}", mebibytes(growth.slope_per_minute)),
                 format!("{} → {}", growth.before.fds, growth.after.fds),
                 format!("{} → {}", growth.before.threads, growth.after.threads),
@@ -269,7 +266,7 @@ impl SoakReport {
             table(
                 &[
                     "process",
-                    "RSS before, MiB",
+                    "memory before, MiB",
                     "after",
                     "peak",
                     "slope per minute",

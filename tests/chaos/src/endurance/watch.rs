@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::files;
+
 use super::{
     deployment::{BUCKET, Deployment},
-    lines,
     sample::{Phase, Sample, Timed},
 };
 
@@ -69,7 +70,9 @@ impl Watch {
     /// Deletes settled objects from S3, like a lifecycle rule: they are never read again.
     fn forget_below(&mut self, settled: u64, deployment: &Deployment) {
         for number in self.oldest..settled {
-            deployment.s3.delete(BUCKET, &lines::key(number));
+            for key in files::keys(number) {
+                deployment.s3.delete(BUCKET, &key);
+            }
         }
         self.oldest = self.oldest.max(settled);
     }

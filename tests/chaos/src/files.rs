@@ -31,7 +31,7 @@ impl Mixture {
     }
 
     /// A file of this mixture.
-    pub(crate) fn file(&self, number: usize, random: &mut StdRng) -> File {
+    pub(crate) fn file(&self, number: u64, random: &mut StdRng) -> File {
         let mut content = Vec::new();
         if random.random_bool(0.1) {
             content.extend_from_slice("\u{feff}".as_bytes());
@@ -86,14 +86,20 @@ impl File {
     }
 }
 
-fn key(number: usize, compression: Option<Compression>) -> String {
+fn key(number: u64, compression: Option<Compression>) -> String {
     let ending = match compression {
         Some(Compression::Gzip) => ".gz",
         Some(Compression::Zstd) => ".zst",
         Some(Compression::Bzip2) => ".bz2",
         None => "",
     };
-    format!("{number}.jsonl{ending}")
+    format!("{number:08}.jsonl{ending}")
+}
+
+/// The keys that the file of a number may have.
+pub(crate) fn keys(number: u64) -> [String; 4] {
+    let formats = [Compression::Gzip, Compression::Zstd, Compression::Bzip2].map(Some);
+    [None, formats[0], formats[1], formats[2]].map(|compression| key(number, compression))
 }
 
 /// A valid line that is almost as long as the limit.
@@ -101,4 +107,30 @@ fn long(id: i64) -> String {
     let short = line(id, 9);
     let room = MAX_LINE - 2 - short.len();
     short.replace("As it is", &format!("As {} it is", "very ".repeat(room / 5 - 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use jetline_oracle::fold;
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn files_have_the_expected_lines() {
+        let (mixture, mut random) =
+            (Mixture { ids: 40, contents: 4, lines: 400 }, StdRng::seed_from_u64(1));
+        let (mut compressed, mut empty, mut bad) = (0, 0, 0);
+        for number in 1..200 {
+            let file = mixture.file(number, &mut random);
+            assert!(keys(number).contains(&file.key));
+            let expected = fold(&[&file.content]);
+            assert!(expected.all_lines[0] <= 400);
+            assert_eq!(file.stored().await != file.content, file.compression.is_some());
+            compressed += usize::from(file.compression.is_some());
+            empty += usize::from(expected.lines[0] == 0);
+            bad += expected.rejects.len();
+        }
+        assert!(compressed > 40 && empty > 2 && bad > 1000, "{compressed}, {empty}, {bad}");
+    }
 }
