@@ -102,7 +102,9 @@ impl SmallDisk {
     /// Frees the space that [`SmallDisk::fill`] took.
     pub fn free(&self) -> anyhow::Result<()> {
         let path = self.filling();
-        std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
+        // A process that is being started may still have the file open: its space would stay in use.
+        let emptied = File::create(&path).and_then(|_| std::fs::remove_file(&path));
+        emptied.with_context(|| format!("cannot remove {}", path.display()))
     }
 
     fn filling(&self) -> PathBuf {

@@ -153,15 +153,16 @@ impl Run {
         if stuck.is_none() && self.begun.elapsed() > MAX_RUN_TIME {
             stuck = Some(format!("it took {:?}", self.begun.elapsed()));
         }
+        // A server that did not start again is the reason of all that follows.
+        while let Some(healed) = self.later.join_next().await {
+            healed??;
+        }
         let mut verdict = Verdict::default();
         if let Some(stuck) = stuck {
             verdict.wrong(stuck);
             for line in self.diagnostics().await? {
                 verdict.find(&line);
             }
-        }
-        while let Some(healed) = self.later.join_next().await {
-            healed??;
         }
         verdict::compare(&self.ledger, &self.site.plan, &mut verdict).await?;
         if let Some(panicked) = self.failures.iter().find(|end| end.contains("panicked")) {
