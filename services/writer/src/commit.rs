@@ -81,7 +81,8 @@ impl Committer {
     /// Checks that the tables can be written, and joins the epoch in force or begins one.
     pub async fn begin(&self) -> Result<(), Failure> {
         for dataset in &self.datasets {
-            self.ledger.chunks.check_table(&dataset.table).await?;
+            let checked = self.ledger.chunks.check_table(&dataset.table).await;
+            checked.map_err(Failure::at_start)?;
         }
         self.epochs.current().await?;
         Ok(())

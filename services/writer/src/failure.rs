@@ -44,11 +44,22 @@ pub enum Failure {
 
 impl From<jetline_store::Error> for Failure {
     fn from(error: jetline_store::Error) -> Self {
-        use jetline_store::Error::{ModeMismatch, TakenOver, UnknownRequiredColumn};
+        use jetline_store::Error::{ModeMismatch, TakenOver};
         match error {
             ModeMismatch { .. } | TakenOver => Self::Fatal(crate::Error::Conflict(error)),
-            UnknownRequiredColumn { .. } => Self::Fatal(crate::Error::Table(error)),
             _ => Self::Retry("database", Box::new(error)),
+        }
+    }
+}
+
+impl Failure {
+    /// At start, a table that cannot be written ends the writer; later, it is waited for.
+    pub(crate) fn at_start(error: jetline_store::Error) -> Self {
+        match error {
+            jetline_store::Error::UnknownRequiredColumn { .. } => {
+                Self::Fatal(crate::Error::Table(error))
+            }
+            _ => error.into(),
         }
     }
 }
@@ -85,4 +96,19 @@ pub(crate) fn committed(
         Err(error) if can_reject => Failure::RejectInCommit(error),
         Err(error) => Failure::Reject(Some(error)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn column_that_is_added_while_the_writer_runs_is_waited_for() {
+        let added = || jetline_store::Error::UnknownRequiredColumn {
+            table: "products",
+            column: "colour".to_owned(),
+        };
+        assert!(matches!(Failure::from(added()), Failure::Retry("database", _)));
+        assert!(matches!(Failure::at_start(added()), Failure::Fatal(crate::Error::Table(_))));
+    }
 }
