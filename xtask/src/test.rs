@@ -76,7 +76,7 @@ fn packages(cargo: &[String]) -> &'static [&'static str] {
         .iter()
         .take_while(|argument| *argument != "--")
         .any(|argument| argument.starts_with("-p") || argument.starts_with("--package"));
-    if chosen { &[] } else { &["--workspace"] }
+    if chosen { &[] } else { &["--workspace", "--tests"] }
 }
 
 /// cargo, as the leader of a process group: the tests and the servers that they start are in it too, and whatever is left
@@ -119,8 +119,8 @@ mod tests {
     #[test]
     fn whole_workspace_is_tested_unless_packages_are_named() {
         let packages = |words: [&str; 2]| super::packages(&words.map(str::to_owned));
-        assert_eq!(packages(["--release", "name"]), ["--workspace"]);
-        assert_eq!(packages(["--", "-package"]), ["--workspace"]);
+        assert_eq!(packages(["--release", "name"]), ["--workspace", "--tests"]);
+        assert_eq!(packages(["--", "-package"]), ["--workspace", "--tests"]);
         assert!(packages(["-p", "xtask"]).is_empty());
         assert!(packages(["--package=xtask", "name"]).is_empty());
     }
