@@ -15,17 +15,17 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends make \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 WORKDIR /build
-ENV PROGRAMS="-p jetline -p jetline-fetcher -p jetline-writer -p jetline-api -p jetline-migrate"
 # Panic messages name the source location without them.
-ENV CARGO_PROFILE_RELEASE_DEBUG=none CARGO_PROFILE_RELEASE_STRIP=symbols
+ENV CARGO_PROFILE_RELEASE_STRIP=symbols
 COPY --from=manifests /build .
-RUN cargo build --release --locked --bins $PROGRAMS
+# A program is a package in `services`.
+RUN grep -hm1 '^name = ' services/*/Cargo.toml | cut -d '"' -f 2 > programs \
+ && cargo build --release --locked --bins $(sed 's/^/-p /' programs)
 COPY . .
 # Cargo does not rebuild sources that are older than its last build.
 RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + \
- && cargo build --release --locked --bins $PROGRAMS \
- && cd target/release \
- && install -D --target-directory /programs jetline jetline-fetcher jetline-writer jetline-api jetline-migrate
+ && cargo build --release --locked --bins $(sed 's/^/-p /' programs) \
+ && install -D --target-directory /programs $(sed 's|^|target/release/|' programs)
 
 FROM debian:trixie-slim
 RUN apt-get update \

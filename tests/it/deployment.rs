@@ -132,9 +132,9 @@ impl Deployment {
         (0..count).map(|_| self.start("jetline-writer")).collect()
     }
 
-    /// Starts a program that serves on the port of a flag, and waits until it responds.
-    pub(crate) async fn serve(&self, name: &str, flag: &str) -> (Process, SocketAddr) {
-        self.installation.serve(name, flag, "/healthz").await.unwrap()
+    /// Starts a program that serves, and waits until it responds.
+    pub(crate) async fn serve(&self, name: &str) -> (Process, SocketAddr) {
+        self.installation.serve(name, "/healthz").await.unwrap()
     }
 
     /// Runs the fetcher to its end; returns whether it was complete, and its output.

@@ -121,7 +121,7 @@ async fn writer_killed_between_commit_and_ack() {
     .await;
     kill(writer);
     nats.restart().unwrap();
-    let (_writer, address) = deployment.serve("jetline-writer", "--observe-listen").await;
+    let (_writer, address) = deployment.serve("jetline-writer").await;
     load.ends_well(fetcher).await;
     // It may be last: its acknowledgement wait continues when everything else is committed.
     until("a committed chunk is redelivered", async || {

@@ -6,6 +6,7 @@ use jetline_testkit::{
     http, nats,
     postgres::{PostgresServer, TemporaryDatabase},
     process::{Process, Signal, free_port},
+    programs::{PROGRAMS, Program},
     redis,
 };
 
@@ -14,12 +15,11 @@ use crate::{
     wait::{logs, until},
 };
 
-/// The services, and the setting of their monitoring address.
-const SERVICES: [(&str, &str); 3] = [
-    ("jetline-fetcher", "--observe-listen"),
-    ("jetline-writer", "--observe-listen"),
-    ("jetline-api", "--listen"),
-];
+/// The services that listen, and the option of their address.
+fn services() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let services = PROGRAMS.into_iter().filter(|program| program.name != "jetline");
+    services.filter_map(|service| Some((service.name, service.listen?)))
+}
 
 /// An address that listens on all interfaces, as in a container.
 fn everywhere() -> SocketAddr {
@@ -38,8 +38,7 @@ async fn service_is_healthy_until_its_database_is_unavailable() {
     let mut deployment =
         Deployment::of("health", &nats::shared(), &redis::shared(), database).await;
     deployment.set("WATCH", "1h");
-    let started: Vec<(&str, &str, SocketAddr, Process)> = SERVICES
-        .into_iter()
+    let started: Vec<(&str, &str, SocketAddr, Process)> = services()
         .map(|(name, flag)| {
             let at = everywhere();
             let (well, words) = healthcheck(&deployment, name, flag, at);
@@ -82,11 +81,11 @@ async fn service_that_retries_a_server_is_alive_and_ends_at_a_signal() {
     let mut deployment = Deployment::shared("waits").await;
     let unavailable = format!("postgres://127.0.0.1:{}/x", free_port().unwrap());
     deployment.set("DATABASE_URL", &unavailable);
-    for (name, flag) in [
-        ("jetline-fetcher", Some("--observe-listen")),
-        ("jetline-writer", Some("--observe-listen")),
-        ("jetline-migrate", None),
-    ] {
+    let connects_when_used = ["jetline", "jetline-api"];
+    for Program { name, listen: flag } in PROGRAMS {
+        if connects_when_used.contains(&name) {
+            continue;
+        }
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
         let listen = at.to_string();
         let flags: Vec<&str> = flag.into_iter().flat_map(|flag| [flag, &listen]).collect();

@@ -83,7 +83,7 @@ async fn migrated_by_its_program_loaded_and_served() {
     succeeded(deployment.load());
     deployment.ledger.assert_holds(&expected).await;
 
-    let api = Installation::serve(&deployment, "jetline-api", "--listen", "/readyz");
+    let api = Installation::serve(&deployment, "jetline-api", "/readyz");
     let (_api, address) = api.await.unwrap();
     serves_records(address, &expected).await;
     serves_counts_and_rejects(address, &expected).await;

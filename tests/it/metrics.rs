@@ -30,11 +30,10 @@ async fn waiting_chunks_and_objects_are_counted_and_the_failure_counter_starts_a
     let mut deployment = Deployment::shared("metrics").await;
     deployment.set("WATCH", "1h");
     deployment.put("a.jsonl", 0, &lines(1, 200, 60));
-    let (_writer, writer) = deployment.serve("jetline-writer", "--observe-listen").await;
+    let (_writer, writer) = deployment.serve("jetline-writer").await;
     becomes(writer, WAITING, 0..=0).await;
     let gate = deployment.ledger.close_products().await.unwrap();
-    let flag = "--observe-listen";
-    let (_fetcher, fetcher) = deployment.serve("jetline-fetcher", flag).await;
+    let (_fetcher, fetcher) = deployment.serve("jetline-fetcher").await;
     becomes(fetcher, LOADING, 1..=1).await;
     // Two workers have up to two chunks each.
     becomes(writer, IN_FLIGHT, 1..=4).await;

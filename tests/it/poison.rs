@@ -84,7 +84,7 @@ async fn chunk_that_kills_its_writers_is_dead_lettered_alone_and_loaded_by_a_rep
 
     let trap = Trap::set(&deployment.ledger).await;
     deployment.set("WATCH", "1h");
-    let (fetcher, metrics) = deployment.serve("jetline-fetcher", "--observe-listen").await;
+    let (fetcher, metrics) = deployment.serve("jetline-fetcher").await;
     let killed = kill_until_dead_lettered(&deployment, &trap).await;
     // Three times with others, and twice alone.
     assert_eq!(killed, 5);
@@ -95,7 +95,7 @@ async fn chunk_that_kills_its_writers_is_dead_lettered_alone_and_loaded_by_a_rep
     })
     .await;
 
-    let (_api, api) = deployment.serve("jetline-api", "--listen").await;
+    let (_api, api) = deployment.serve("jetline-api").await;
     let object = http::get(api, "/objects/2", &[]).await.unwrap().json();
     assert_eq!((&object["state"], &object["lines"]), (&"failed".into(), &0.into()));
     let dead_lettered = "1 chunks crashed their writer too often and were dead-lettered";

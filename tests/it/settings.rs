@@ -2,10 +2,9 @@
 
 use std::process::Command;
 
-use crate::deployment::{Deployment, failed, finish, program};
+use jetline_testkit::programs::{PROGRAMS, Program};
 
-const PROGRAMS: [&str; 5] =
-    ["jetline", "jetline-fetcher", "jetline-writer", "jetline-api", "jetline-migrate"];
+use crate::deployment::{Deployment, failed, finish, program};
 
 fn refusal(mut command: Command) -> String {
     let output = command.output().unwrap();
@@ -103,7 +102,7 @@ async fn invalid_setting_is_named_and_not_quoted_if_secret() {
 
 #[test]
 fn help_documents_every_setting_and_shows_no_secret() {
-    for name in PROGRAMS {
+    for Program { name, .. } in PROGRAMS {
         let mut command = program(name);
         command.arg("--help").env("COLUMNS", "100");
         for url in ["DATABASE_URL", "NATS_URL", "REDIS_URL"] {
@@ -132,7 +131,7 @@ fn help_documents_every_setting_and_shows_no_secret() {
 
 #[test]
 fn unknown_flag_is_refused_with_the_usage() {
-    for name in PROGRAMS {
+    for Program { name, .. } in PROGRAMS {
         let mut command = program(name);
         command.arg("--no-such-flag");
         let error = refusal(command);

@@ -80,7 +80,7 @@ impl Secured {
         let _writers = self.deployment.writers(2);
         succeeded(self.deployment.fetch());
         self.deployment.ledger.assert_holds(&expected).await;
-        let (_api, address) = self.deployment.serve("jetline-api", "--listen").await;
+        let (_api, address) = self.deployment.serve("jetline-api").await;
         let id = expected.rows.keys().next().unwrap();
         assert_eq!(http::get(address, &format!("/products/{id}"), &[]).await.unwrap().status, 200);
     }
@@ -161,7 +161,7 @@ async fn certificate_of_an_unknown_authority_is_refused_and_the_setting_named() 
         let words = [unknown, "sslrootcert"];
         refused(&secured.deployment, "jetline-migrate", &words);
         // The api starts without its database, and reports why it is not ready.
-        let (api, address) = secured.deployment.serve("jetline-api", "--listen").await;
+        let (api, address) = secured.deployment.serve("jetline-api").await;
         assert_eq!(http::get(address, "/readyz", &[]).await.unwrap().status, 503);
         let output = api.output();
         assert!(output.contains(unknown), "{output}");

@@ -188,7 +188,7 @@ async fn request_is_a_child_span_of_its_caller() {
     let collector = Collector::start();
     let (mut deployment, _) = deployment("requests", &collector.url()).await;
     deployment.set("OTEL_SERVICE_NAME", "shop");
-    let (api, address) = deployment.serve("jetline-api", "--listen").await;
+    let (api, address) = deployment.serve("jetline-api").await;
     let caller = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01");
     assert_eq!(http::get(address, "/products/7", &[caller]).await.unwrap().status, 404);
     let log = terminate(api);

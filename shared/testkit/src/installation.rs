@@ -9,12 +9,13 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use tokio::time::sleep;
 
 use crate::{
     http,
     process::{POLL_INTERVAL, Process, START_TIMEOUT, free_port},
+    programs::PROGRAMS,
 };
 
 /// The programs of a directory, with the same settings for all of them.
@@ -78,15 +79,13 @@ impl Installation {
         Process::start(command, &self.folder.join(format!("{program}-{number}.log")))
     }
 
-    /// Starts a program that serves on the address of a flag, and waits until it responds to a path with success.
-    pub async fn serve(
-        &self,
-        program: &str,
-        flag: &str,
-        path: &str,
-    ) -> anyhow::Result<(Process, SocketAddr)> {
+    /// Starts a program of [`PROGRAMS`] that listens, and waits until it responds to a path with success.
+    pub async fn serve(&self, program: &str, path: &str) -> anyhow::Result<(Process, SocketAddr)> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let mut process = self.start(program, &[flag, &address.to_string()])?;
+        let known = PROGRAMS.iter().find(|known| known.name == program);
+        let option = known.and_then(|known| known.listen);
+        let option = option.with_context(|| format!("{program} does not listen"))?;
+        let mut process = self.start(program, &[option, &address.to_string()])?;
         let begin = Instant::now();
         while !http::get(address, path, &[]).await.is_ok_and(|answer| answer.status == 200) {
             if process.try_wait()?.is_some() || begin.elapsed() > START_TIMEOUT {

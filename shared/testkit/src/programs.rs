@@ -8,6 +8,24 @@ use std::{
 
 use anyhow::{Context, ensure};
 
+/// A program that is deployed: a package in `services`.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// Its name, and that of its package.
+    pub name: &'static str,
+    /// The option of the address that it serves health and metrics on.
+    pub listen: Option<&'static str>,
+}
+
+/// The programs that are deployed.
+pub const PROGRAMS: [Program; 5] = [
+    Program { name: "jetline", listen: Some("--listen") },
+    Program { name: "jetline-fetcher", listen: Some("--observe-listen") },
+    Program { name: "jetline-writer", listen: Some("--observe-listen") },
+    Program { name: "jetline-api", listen: Some("--listen") },
+    Program { name: "jetline-migrate", listen: None },
+];
+
 /// The directory of the programs that were built with this one.
 pub fn directory() -> anyhow::Result<PathBuf> {
     let this = env::current_exe().context("cannot find the path of this program")?;

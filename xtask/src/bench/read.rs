@@ -65,7 +65,7 @@ impl<'a> Api<'a> {
     fn start(bench: &'a Bench, servers: &'a Servers) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let installation = servers.installation(folder.path());
-        let api = installation.serve("jetline-api", "--listen", "/readyz");
+        let api = installation.serve("jetline-api", "/readyz");
         let (process, address) = Runtime::new()?.block_on(api)?;
         Ok(Self { bench, servers, process, address, folder })
     }

@@ -59,12 +59,12 @@ impl Deployment {
         let installation = Installation::new(binaries, logs, settings);
         let mut programs = Vec::new();
         for number in 1..=writers {
-            let writer = installation.serve("jetline-writer", "--observe-listen", "/readyz");
+            let writer = installation.serve("jetline-writer", "/readyz");
             programs.push((format!("writer-{number}"), writer.await?.0));
         }
-        let fetcher = installation.serve("jetline-fetcher", "--observe-listen", "/readyz");
+        let fetcher = installation.serve("jetline-fetcher", "/readyz");
         programs.push(("fetcher".to_owned(), fetcher.await?.0));
-        let (process, api) = installation.serve("jetline-api", "--listen", "/readyz").await?;
+        let (process, api) = installation.serve("jetline-api", "/readyz").await?;
         programs.push(("api".to_owned(), process));
         let ledger = Ledger::connect(&database).await?;
         Ok(Self { programs, api, ledger, s3, nats, redis, postgres })
