@@ -4,8 +4,7 @@
 //! one message. So delivered messages are returned at once, and no chunk waits in a busy client. All state is in the
 //! [`Puller`], so that the next call resumes a cancelled one.
 //!
-//! async-nats has pull requests of its own. They detect neither a lost connection nor a missing consumer: the server does
-//! not respond to a request for one.
+//! The stream of async-nats requests the next messages before it is asked for them: docs/decisions/0016.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

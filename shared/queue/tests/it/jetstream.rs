@@ -86,6 +86,19 @@ async fn writers_share_the_chunks_and_each_goes_to_one() {
 }
 
 #[tokio::test]
+async fn busy_receiver_holds_only_the_chunks_that_it_returned() {
+    let config = settings("busy");
+    let queue = jetstream(&nats::shared(), &config).await;
+    let other = jetstream(&nats::shared(), &config).await;
+    for start in 0..20 {
+        publish(&queue, chunk(start)).await;
+    }
+    let held = within(queue.receive(4)).await.unwrap();
+    let rest = receive(&other, 20 - held.len()).await;
+    assert!(rest.iter().all(|delivery| delivery.attempt == 1));
+}
+
+#[tokio::test]
 async fn acknowledgements_arrive_if_the_queue_is_dropped_right_after() {
     let config = JetStreamConfig { nats_ack_wait: TIMEOUT * 2, ..settings("last") };
     let publisher = jetstream(&nats::shared(), &config).await;
