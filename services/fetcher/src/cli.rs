@@ -31,7 +31,7 @@ pub struct Cli {
     database: DatabaseSettings,
     #[command(flatten)]
     startup: StartupSettings,
-    /// The shutdown.
+    /// How long a shutdown may take.
     #[command(flatten)]
     pub lifecycle: LifecycleSettings,
     /// The monitoring address.
@@ -100,7 +100,8 @@ impl Cli {
 }
 
 impl Command {
-    /// Runs the command on a migrated database; returns what it did, to be printed.
+    /// Runs the command on a migrated database; returns what it did, to be printed. `sources` is awaited only where the
+    /// command needs them: `dismiss` works without access to the sources.
     pub async fn run(
         &self,
         settings: &FetcherSettings,

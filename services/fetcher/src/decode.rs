@@ -1,29 +1,33 @@
 //! Streaming decompression.
 //!
-//! The key's extension names the format, and the first bytes must match it; without a known extension the first bytes
-//! decide. Memory is bounded by the format's window, not by the object's size. What is decoded before corrupt data is
-//! returned before the error, and ends at the same offset in every read.
+//! The key's extension names the compression, and the first bytes must match it; without a known extension the first bytes
+//! decide. Memory is bounded by its window, not by the object's size. What is decoded before corrupt data is returned before
+//! the error, and ends at the same offset in every read.
 
 mod blocks;
 mod members;
 mod sniff;
 
-use std::{collections::VecDeque, fmt, io, pin::Pin};
+use std::{fmt, io};
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
 use jetline_source::ByteStream;
 
 use self::members::Trailing;
 
 /// The most bytes that are decoded at once.
-pub const BLOCK: usize = 256 << 10;
+pub const DECODED_BLOCK: usize = 256 << 10;
+
+/// Decoded bytes. The stream ends after an error.
+pub type Content = BoxStream<'static, Result<Bytes, DecodeError>>;
 
 /// How an object is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Not compressed.
-    Plain,
+pub enum Compression {
     /// gzip, of any number of members.
     Gzip,
     /// Zstandard, of any number of frames.
@@ -32,31 +36,27 @@ pub enum Format {
     Bzip2,
 }
 
-impl Format {
-    const COMPRESSED: [Self; 3] = [Self::Gzip, Self::Zstd, Self::Bzip2];
-    /// How many first bytes of an object [`Format::detect`] needs.
-    pub const HEAD: usize = 10;
+impl Compression {
+    const ALL: [Self; 3] = [Self::Gzip, Self::Zstd, Self::Bzip2];
+    /// How many first bytes of an object [`Compression::detect`] needs.
+    pub const MAGIC_BYTES: usize = 10;
 
-    /// Detects the format from a key and the object's first bytes: [`Format::HEAD`] of them, or all.
+    /// Detects the compression from a key and the object's first bytes: [`Compression::MAGIC_BYTES`] of them, or all.
     ///
-    /// Only for [`Format::Plain`] are stored and decoded offsets the same, so that a range can be read.
-    pub fn detect(key: &str, head: &[u8]) -> Result<Self, DecodeError> {
-        let named = Self::COMPRESSED.into_iter().find(|format| key.ends_with(format.extension()));
+    /// Only without compression are stored and decoded offsets the same, so that a range can be read.
+    pub fn detect(key: &str, head: &[u8]) -> Result<Option<Self>, DecodeError> {
+        let named = Self::ALL.into_iter().find(|one| key.ends_with(one.extension()));
         match named {
-            // An empty object is valid in every format.
-            _ if head.is_empty() => Ok(Self::Plain),
-            Some(format) if format.matches(head) => Ok(format),
-            Some(format) => Err(DecodeError::Mismatch { format }),
-            None => Ok(Self::COMPRESSED
-                .into_iter()
-                .find(|format| format.is_unambiguous(head))
-                .unwrap_or(Self::Plain)),
+            // An empty object is valid with every extension.
+            _ if head.is_empty() => Ok(None),
+            Some(named) if named.matches(head) => Ok(Some(named)),
+            Some(compression) => Err(DecodeError::Mismatch { compression }),
+            None => Ok(Self::ALL.into_iter().find(|one| one.is_unambiguous(head))),
         }
     }
 
     fn extension(self) -> &'static str {
         match self {
-            Self::Plain => "",
             Self::Gzip => ".gz",
             Self::Zstd => ".zst",
             Self::Bzip2 => ".bz2",
@@ -66,7 +66,6 @@ impl Format {
     /// Whether the first bytes match the magic number, as far as there are any.
     fn matches(self, head: &[u8]) -> bool {
         let magic: &[u8] = match self {
-            Self::Plain => &[],
             Self::Gzip => &[0x1f, 0x8b],
             // Skippable frames have 16 magic numbers; parallel compressors begin with one.
             Self::Zstd if head.first().is_some_and(|byte| byte >> 4 == 0x5) => {
@@ -81,7 +80,6 @@ impl Format {
     /// Whether no text can begin with these bytes.
     fn is_unambiguous(self, head: &[u8]) -> bool {
         match self {
-            Self::Plain => true,
             Self::Gzip => head.starts_with(&[0x1f, 0x8b, 0x08]),
             Self::Zstd => head.len() >= 4 && self.matches(head),
             // The block header is π; of an empty stream, the square root of π.
@@ -95,10 +93,9 @@ impl Format {
     }
 }
 
-impl fmt::Display for Format {
+impl fmt::Display for Compression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Plain => "plain",
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
             Self::Bzip2 => "bzip2",
@@ -112,99 +109,82 @@ pub const DEFAULT_WINDOW_LOG: u32 = 27;
 /// Binary logarithm of the largest window that zstd can write: a larger one is corrupt data.
 const MAX_WINDOW_LOG: u32 = 31;
 
-/// Decompresses an object's stored bytes. The stream ends after an error. `window_log` bounds the memory that Zstandard
-/// data may take.
-pub fn decode(
-    key: &str,
-    stored: ByteStream,
-    window_log: u32,
-) -> impl Stream<Item = Result<Bytes, DecodeError>> + Send + use<> {
+/// Decompresses an object's stored bytes. `window_log` bounds the memory that Zstandard data may take.
+#[must_use]
+pub fn decode(key: &str, stored: ByteStream, window_log: u32) -> Content {
     let key = key.to_owned();
-    stream::once(async move {
-        let (head, stored) = peek(stored).await?;
-        let format = Format::detect(&key, &head)?;
-        Ok::<_, DecodeError>(content(format, stored, window_log))
-    })
-    .try_flatten()
+    let content = async move {
+        let (head, failure, stored) = peek(stored, Compression::MAGIC_BYTES).await;
+        if let Some(error) = failure {
+            return Err(DecodeError::Source(error));
+        }
+        Ok(match Compression::detect(&key, &head)? {
+            None => stored.map_err(DecodeError::Source).boxed(),
+            Some(compression) => {
+                members::decode(compression, blocks::equal_size(stored), window_log)
+                    .map_err(move |error| classify(compression, error, window_log))
+                    .boxed()
+            }
+        })
+    };
+    stream::once(content).try_flatten().boxed()
 }
 
 /// The content unchanged, or an error if its first bytes show that it is not JSON Lines. The result depends on the bytes
 /// alone, so that every read gives the same.
-pub fn ensure_json_lines<C>(mut content: C) -> impl Stream<Item = C::Item> + Send + use<C>
-where
-    C: Stream<Item = Result<Bytes, DecodeError>> + Send + Unpin,
-{
-    stream::once(async move {
-        let mut head = Vec::with_capacity(sniff::HEAD);
-        let mut blocks = VecDeque::new();
-        while head.len() < sniff::HEAD
-            && let Some(block) = content.next().await
-        {
-            let is_last = block.is_err();
-            if let Ok(block) = &block {
-                let missing = sniff::HEAD - head.len();
-                head.extend_from_slice(&block[..missing.min(block.len())]);
-            }
-            blocks.push_back(block);
-            if is_last {
-                break;
-            }
-        }
+pub(crate) fn ensure_json_lines(content: Content) -> Content {
+    let checked = async move {
+        let (head, failure, content) = peek(content, sniff::SNIFF_BYTES).await;
         match sniff::detect(&head) {
             Some(detected) => Err(DecodeError::NotJsonLines { detected }),
-            None => Ok(stream::iter(blocks).chain(content)),
+            None => Ok(content.chain(stream::iter(failure.map(Err)))),
         }
-    })
-    .try_flatten()
+    };
+    stream::once(checked).try_flatten().boxed()
 }
 
-/// The first bytes, and the stream that still includes them.
-async fn peek(mut stored: ByteStream) -> Result<(Vec<u8>, ByteStream), DecodeError> {
-    let mut head = Vec::with_capacity(Format::HEAD);
-    let mut blocks = VecDeque::new();
-    while head.len() < Format::HEAD
-        && let Some(block) = stored.try_next().await?
-    {
-        let missing = Format::HEAD - head.len();
-        head.extend_from_slice(&block[..missing.min(block.len())]);
-        blocks.push_back(Ok(block));
-    }
-    Ok((head, stream::iter(blocks).chain(stored).boxed()))
-}
+type Blocks<E> = BoxStream<'static, Result<Bytes, E>>;
 
-fn content(
-    format: Format,
-    stored: ByteStream,
-    window_log: u32,
-) -> Pin<Box<dyn Stream<Item = Result<Bytes, DecodeError>> + Send>> {
-    if format == Format::Plain {
-        return stored.map_err(DecodeError::Source).boxed();
+/// The first `length` bytes, the error if one comes before, and the stream that still includes the bytes.
+async fn peek<E: Send + 'static>(
+    mut stream: Blocks<E>,
+    length: usize,
+) -> (Vec<u8>, Option<E>, Blocks<E>) {
+    let (mut head, mut blocks, mut failure) = (Vec::with_capacity(length), Vec::new(), None);
+    while head.len() < length && failure.is_none() {
+        match stream.try_next().await {
+            Ok(Some(block)) => {
+                let missing = length - head.len();
+                head.extend_from_slice(&block[..missing.min(block.len())]);
+                blocks.push(Ok(block));
+            }
+            Ok(None) => break,
+            Err(error) => failure = Some(error),
+        }
     }
-    members::decode(format, blocks::equal_size(stored), window_log)
-        .map_err(move |error| classify(format, error, window_log))
-        .boxed()
+    (head, failure, stream::iter(blocks).chain(stream).boxed())
 }
 
 /// Tells an error of the source from one of the decoder.
-fn classify(format: Format, error: io::Error, window_log: u32) -> DecodeError {
+fn classify(compression: Compression, error: io::Error, window_log: u32) -> DecodeError {
     let error = match error.downcast::<jetline_source::Error>() {
         Ok(error) => return DecodeError::Source(error),
         Err(error) => error,
     };
     match error.downcast::<Trailing>() {
-        Ok(Trailing(at)) => DecodeError::Trailing { format, at },
+        Ok(Trailing(at)) => DecodeError::Trailing { compression, at },
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            DecodeError::Truncated { format }
+            DecodeError::Truncated { compression }
         }
         // The decoder has no error code for it, only this message.
         Err(error)
-            if format == Format::Zstd
+            if compression == Compression::Zstd
                 && window_log < MAX_WINDOW_LOG
                 && error.to_string().contains("too much memory") =>
         {
             DecodeError::Window { mib: (1_u64 << window_log) >> 20 }
         }
-        Err(source) => DecodeError::Corrupt { format, source },
+        Err(source) => DecodeError::Corrupt { compression, source },
     }
 }
 
@@ -215,10 +195,13 @@ pub enum DecodeError {
     #[error(transparent)]
     Source(#[from] jetline_source::Error),
     /// The first bytes do not match the extension.
-    #[error("object is not {format} data although its name ends in {}", .format.extension())]
+    #[error(
+        "object is not {compression} data although its name ends in {}",
+        .compression.extension()
+    )]
     Mismatch {
-        /// The format of the extension.
-        format: Format,
+        /// The one of the extension.
+        compression: Compression,
     },
     /// It is not JSON Lines.
     #[error("object is not JSON Lines: its content begins like {detected}")]
@@ -227,19 +210,19 @@ pub enum DecodeError {
         detected: String,
     },
     /// It is truncated.
-    #[error("{format} data ends too early: the object is truncated")]
+    #[error("{compression} data ends too early: the object is truncated")]
     Truncated {
-        /// The format.
-        format: Format,
+        /// The compression.
+        compression: Compression,
     },
     /// Other bytes follow the compressed data.
     #[error(
-        "the {format} data is followed by other bytes, from byte {at} of the object on, that are neither {format} \
-         data nor zeros"
+        "the {compression} data is followed by other bytes, from byte {at} of the object on, that are neither \
+         {compression} data nor zeros"
     )]
     Trailing {
-        /// The format.
-        format: Format,
+        /// The compression.
+        compression: Compression,
         /// The offset of the other bytes in the stored object.
         at: u64,
     },
@@ -253,10 +236,10 @@ pub enum DecodeError {
         mib: u64,
     },
     /// It is corrupt from some offset on.
-    #[error("{format} data is corrupt")]
+    #[error("{compression} data is corrupt")]
     Corrupt {
-        /// The format.
-        format: Format,
+        /// The compression.
+        compression: Compression,
         /// The decoder's error.
         #[source]
         source: io::Error,

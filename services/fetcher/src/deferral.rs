@@ -1,5 +1,4 @@
-//! Backoff for objects that change while they are read: after a version failed, the next one is registered only after a
-//! delay, which grows with every further failure.
+//! Delays the registration of the next version of an object whose last version could not be read to its end.
 
 use std::{
     collections::HashMap,
@@ -16,13 +15,13 @@ const MAX_DELAY: Duration = Duration::from_mins(5);
 /// How many successive versions of an object are tried in a run without `WATCH`.
 const MAX_VERSIONS: u32 = 5;
 
-/// An object that has not changed for so long is forgotten.
+/// An object of which no further version failed for so long is forgotten.
 const EXPIRY: Duration = Duration::from_hours(1);
 
 /// The objects of which versions failed, by URI.
 pub(crate) struct Deferrals {
-    /// Whether the run ends when every object has ended.
-    ends: bool,
+    /// Whether the run ends when every object is settled.
+    without_watch: bool,
     objects: Mutex<HashMap<String, Object>>,
 }
 
@@ -30,36 +29,36 @@ struct Object {
     failed: u32,
     backoff: Backoff,
     /// When a new version is registered at the earliest; `None` for never in this run.
-    again: Option<Instant>,
+    earliest: Option<Instant>,
     /// Whether the sources were listed since then.
-    listed: bool,
+    listed_since_earliest: bool,
 }
 
 impl Deferrals {
-    pub(crate) fn new(ends: bool) -> Self {
-        Self { ends, objects: Mutex::default() }
+    pub(crate) fn new(without_watch: bool) -> Self {
+        Self { without_watch, objects: Mutex::default() }
     }
 
     /// Records that a version could not be read to its end.
     pub(crate) fn failed(&self, uri: &str, seed: u64) {
         let now = Instant::now();
         let mut objects = self.lock();
-        objects.retain(|_, object| object.again.is_none_or(|at| at + EXPIRY > now));
+        objects.retain(|_, object| object.earliest.is_none_or(|at| at + EXPIRY > now));
         let object = objects.entry(uri.to_owned()).or_insert_with(|| Object {
             failed: 0,
             backoff: Backoff::new(INITIAL_DELAY, MAX_DELAY, seed),
-            again: None,
-            listed: false,
+            earliest: None,
+            listed_since_earliest: false,
         });
         object.failed += 1;
-        object.listed = false;
-        let is_tried = !self.ends || object.failed < MAX_VERSIONS;
-        object.again = is_tried.then(|| now + object.backoff.next_delay());
+        object.listed_since_earliest = false;
+        let is_tried = !self.without_watch || object.failed < MAX_VERSIONS;
+        object.earliest = is_tried.then(|| now + object.backoff.next_delay());
         if !is_tried {
             tracing::warn!(
                 uri,
                 versions = object.failed,
-                "object changed during every read, skipped in this run"
+                "no version of the object could be read to its end, further ones are not registered in this run"
             );
         }
     }
@@ -72,20 +71,20 @@ impl Deferrals {
     /// Whether registration of a new version must wait.
     pub(crate) fn defers(&self, uri: &str) -> bool {
         let objects = self.lock();
-        objects.get(uri).is_some_and(|object| object.again.is_none_or(|at| at > Instant::now()))
+        objects.get(uri).is_some_and(|object| object.earliest.is_none_or(|at| at > Instant::now()))
     }
 
     /// When the sources must be listed again because a delay ends.
-    pub(crate) fn due(&self) -> Option<Instant> {
+    pub(crate) fn next_listing(&self) -> Option<Instant> {
         let objects = self.lock();
-        let waiting = objects.values().filter(|object| !object.listed);
-        waiting.filter_map(|object| object.again).min()
+        let waiting = objects.values().filter(|object| !object.listed_since_earliest);
+        waiting.filter_map(|object| object.earliest).min()
     }
 
     /// Records that the sources were listed, with or without success, by a call that began at `began`.
     pub(crate) fn listed(&self, began: Instant) {
         for object in self.lock().values_mut() {
-            object.listed |= object.again.is_some_and(|at| at <= began);
+            object.listed_since_earliest |= object.earliest.is_some_and(|at| at <= began);
         }
     }
 
@@ -100,32 +99,32 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn delay_grows_with_each_failed_version_and_a_run_without_watch_stops_retrying() {
-        for ends in [true, false] {
-            let changing = Deferrals::new(ends);
+        for without_watch in [true, false] {
+            let changing = Deferrals::new(without_watch);
             let mut waits = Vec::new();
             for _ in 1..MAX_VERSIONS {
                 changing.failed("a", 1);
                 assert!(changing.defers("a") && !changing.defers("b"));
-                let due = changing.due().unwrap();
+                let due = changing.next_listing().unwrap();
                 waits.push(due - Instant::now());
                 tokio::time::sleep_until(due).await;
                 assert!(!changing.defers("a"));
                 changing.listed(Instant::now());
-                assert_eq!(changing.due(), None);
+                assert_eq!(changing.next_listing(), None);
             }
             assert!(waits.last().unwrap() > &(waits[0] * 2), "{waits:?}");
             changing.failed("a", 1);
-            assert_eq!(changing.due().is_none(), ends);
+            assert_eq!(changing.next_listing().is_none(), without_watch);
             assert!(changing.defers("a"));
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn object_that_was_read_or_is_quiet_is_forgotten() {
+    async fn object_that_was_read_or_no_longer_fails_is_forgotten() {
         let changing = Deferrals::new(false);
         changing.failed("a", 1);
         changing.read("a");
-        assert!(changing.due().is_none() && !changing.defers("a"));
+        assert!(changing.next_listing().is_none() && !changing.defers("a"));
         changing.failed("b", 1);
         tokio::time::sleep(EXPIRY * 2).await;
         changing.failed("c", 1);

@@ -22,7 +22,8 @@ pub struct Dismissed {
     is_ending: bool,
 }
 
-/// Dismisses a failed object, or marks one whose read is refused to end. `seed` generates the id of an epoch.
+/// Dismisses a failed object, or an open one whose read is refused: it fails once everything before it is settled.
+/// `seed` generates the id of an epoch.
 pub async fn dismiss(
     which: &DismissSettings,
     ledger: &ObjectLedger,
@@ -51,8 +52,8 @@ impl fmt::Display for Dismissed {
         if *is_ending {
             return write!(
                 f,
-                "Object {object} is dismissed: it ends failed in the next run, or with a fetcher that watches, as soon as \
-                 everything before it has ended."
+                "Object {object} is dismissed: it will fail in the next run, or with a fetcher that watches, as soon as \
+                 everything before it is settled."
             );
         }
         write!(

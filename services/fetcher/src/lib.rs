@@ -30,12 +30,15 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use anyhow::Context;
 use jetline_core::ObjectId;
 use jetline_queue::Queue;
-use jetline_runtime::{Backoff, Shutdown};
+use jetline_runtime::{
+    Backoff, Shutdown,
+    metrics::{OBJECTS, RETRIES, create_counter},
+};
 use jetline_store::{Catalog, Database, Ledger, ObjectLedger};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{
     sync::Notify,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
@@ -60,7 +63,7 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest delay between two attempts to list the sources.
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// Fetches until every object has ended; with `WATCH`, until the shutdown.
+/// Fetches until every object is settled; with `WATCH`, until the shutdown.
 pub async fn run(
     settings: &FetcherSettings,
     sources: Sources,
@@ -78,26 +81,42 @@ pub async fn run(
         ledger: Ledger::new(database, chrono::Utc::now).objects,
         catalog: Catalog::new(database),
         randomness: StdRng::seed_from_u64(seed),
-        registered: Arc::new(Notify::new()),
-        since: None,
-        before: BTreeSet::new(),
+        objects_registered: Arc::new(Notify::new()),
+        new_from: None,
+        open_before: BTreeSet::new(),
         has_open: false,
         listed: None,
     };
+    create_counters();
     let begin = Instant::now();
     let registered = stop.run_until_cancelled(run.register()).await.transpose()?;
     if registered.is_some() && !run.has_work() {
         run.refuse_empty_sources()?;
     } else if registered.is_some() {
         let mut readers = run.spawn_readers(&stop);
-        let reconciled = run.reconcile(&stop, &mut readers).await;
+        let polled = run.poll_until_settled(&stop, &mut readers).await;
         stop.cancel();
         while let Some(reader) = readers.join_next().await {
-            reader.context("a reader crashed")?.context("publish chunks failed")?;
+            reader_result(reader)?;
         }
-        reconciled?;
+        polled?;
     }
     run.report(begin.elapsed()).await.context("cannot read the objects' final state")
+}
+
+fn create_counters() {
+    for state in ["done", "failed"] {
+        create_counter(OBJECTS, &[("state", state)]);
+    }
+    for part in ["source", "queue"] {
+        create_counter(RETRIES, &[("part", part)]);
+    }
+}
+
+type ReaderResult = Result<(), jetline_queue::Error>;
+
+fn reader_result(ended: Result<ReaderResult, JoinError>) -> anyhow::Result<()> {
+    ended.context("a reader crashed")?.context("publish chunks failed")
 }
 
 struct Run {
@@ -107,11 +126,12 @@ struct Run {
     ledger: ObjectLedger,
     catalog: Catalog,
     randomness: StdRng,
-    registered: Arc<Notify>,
-    /// The report covers the objects registered since the run began, from this one on, and those in `before`, which were
-    /// open then or are replayed. A range, so that memory does not grow while the sources are watched.
-    since: Option<ObjectId>,
-    before: BTreeSet<ObjectId>,
+    objects_registered: Arc<Notify>,
+    /// First number that this run registers. The report covers a range, so that memory does not grow while the sources
+    /// are watched.
+    new_from: Option<ObjectId>,
+    /// Objects with lower numbers that were open, or are replayed.
+    open_before: BTreeSet<ObjectId>,
     /// Whether any object was open when the sources were last listed.
     has_open: bool,
     /// The result of the last listing.
@@ -154,7 +174,7 @@ impl Run {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         ?delay,
-                        "list sources failed, retrying"
+                        "register objects failed, retrying"
                     );
                     tokio::time::sleep(delay).await;
                 }
@@ -164,31 +184,30 @@ impl Run {
     }
 
     async fn register_once(&mut self) -> Result<(), RegisterError> {
-        // Read before anything is registered: an attempt may register objects and lose its answer.
-        let since = if let Some(since) = self.since {
-            since
+        // Read first: a registration may be committed although its call fails, and the retry would find nothing new.
+        let new_from = if let Some(new_from) = self.new_from {
+            new_from
         } else {
             // The cause of a refusal may have been removed since the last run.
             self.ledger.retry_refused(&self.sources.roots()).await?;
             self.ledger.next().await?
         };
-        self.since = Some(since);
+        self.new_from = Some(new_from);
         let registered =
             self.sources.register(&self.settings, &self.ledger, &mut self.randomness).await?;
         let Registered { listed, new, .. } = registered;
         self.listed = Some(registered);
         let open = self.ledger.open(&self.sources.roots()).await?;
         self.has_open = !open.is_empty();
-        let before = open.into_iter().filter(|object| *object < since);
-        self.before.extend(before);
+        self.open_before.extend(open.into_iter().filter(|object| *object < new_from));
         if new > 0 {
             tracing::info!(listed, new, "object versions registered");
-            self.registered.notify_waiters();
+            self.objects_registered.notify_waiters();
         }
         Ok(())
     }
 
-    fn spawn_readers(&mut self, stop: &CancellationToken) -> JoinSet<Result<(), error::Error>> {
+    fn spawn_readers(&mut self, stop: &CancellationToken) -> JoinSet<ReaderResult> {
         let mut readers = JoinSet::new();
         for _ in 0..self.settings.fetch_objects.get() {
             let reader = Reader {
@@ -198,18 +217,18 @@ impl Run {
                 settings: self.settings.clone(),
                 owner: format!("{:016x}", self.randomness.random::<u64>()),
                 seed: self.randomness.random(),
-                registered: self.registered.clone(),
+                objects_registered: self.objects_registered.clone(),
             };
             readers.spawn(reader.run(stop.clone()));
         }
         readers
     }
 
-    /// Polls the ledger until the shutdown, until every object has ended, or until a reader fails.
-    async fn reconcile(
+    /// Polls the ledger until the shutdown, until every object is settled, or until a reader fails.
+    async fn poll_until_settled(
         &mut self,
         stop: &CancellationToken,
-        readers: &mut JoinSet<Result<(), error::Error>>,
+        readers: &mut JoinSet<ReaderResult>,
     ) -> anyhow::Result<()> {
         let randomness = StdRng::from_rng(&mut self.randomness);
         let mut reconciler = Reconciler::new(
@@ -228,7 +247,7 @@ impl Run {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(reader) = readers.join_next() => {
-                    reader.context("a reader crashed")?.context("publish chunks failed")?;
+                    reader_result(reader)?;
                     break;
                 }
                 _ = polls.tick() => {}
@@ -244,19 +263,12 @@ impl Run {
                 );
                 continue;
             }
-            let due = self.sources.deferrals.due();
-            let next = [next_list, due].into_iter().flatten().min();
-            if next.is_some_and(|at| at <= Instant::now()) {
-                let began = Instant::now();
-                let delay = self.register_again(&mut backoff).await;
-                self.sources.deferrals.listed(began);
-                next_list = delay.map(|delay| Instant::now() + delay);
-            }
+            self.list_if_due(&mut next_list, &mut backoff).await;
             if let Some(progress) = &mut progress {
                 progress.draw(&self.catalog).await;
             }
-            let due = self.sources.deferrals.due();
-            if next_list.or(due).is_none() && self.has_ended(&reconciler).await {
+            let next = next_list.or_else(|| self.sources.deferrals.next_listing());
+            if next.is_none() && self.is_finished(&reconciler).await {
                 break;
             }
         }
@@ -266,13 +278,24 @@ impl Run {
         Ok(())
     }
 
+    /// Lists the sources when it is time to, and sets when they are listed next, if they are.
+    async fn list_if_due(&mut self, next: &mut Option<Instant>, backoff: &mut Backoff) {
+        let now = Instant::now();
+        let due = [*next, self.sources.deferrals.next_listing()];
+        if due.into_iter().flatten().any(|at| at <= now) {
+            let delay = self.register_again(backoff).await;
+            self.sources.deferrals.listed(now);
+            *next = delay.map(|delay| Instant::now() + delay);
+        }
+    }
+
     /// During a run no error of a source is fatal. Returns the delay until the next listing, if there is to be one.
     async fn register_again(&mut self, backoff: &mut Backoff) -> Option<Duration> {
         let Err(error) = self.register_once().await else {
             backoff.reset();
             return self.settings.watch;
         };
-        tracing::warn!(error = &error as &dyn std::error::Error, "list sources failed");
+        tracing::warn!(error = &error as &dyn std::error::Error, "register objects failed");
         if error.is_transient() {
             return Some(backoff.next_delay());
         }
@@ -281,10 +304,10 @@ impl Run {
     }
 
     async fn report(self, elapsed: Duration) -> Result<Report, jetline_store::Error> {
-        let mut objects: Vec<ObjectId> = self.before.into_iter().collect();
-        if let Some(since) = self.since {
+        let mut objects: Vec<ObjectId> = self.open_before.into_iter().collect();
+        if let Some(new_from) = self.new_from {
             let roots = self.sources.roots();
-            objects.extend(self.ledger.registered_since(since, &roots).await?);
+            objects.extend(self.ledger.registered_since(new_from, &roots).await?);
         }
         let listed = self.listed.as_ref();
         let mut report = Report::read(&self.catalog, listed, &objects, elapsed).await?;
@@ -297,17 +320,17 @@ impl Run {
         Ok(report)
     }
 
-    /// Whether every object has ended or cannot end in this run: its read was refused, or it waits for such an object.
-    async fn has_ended(&self, reconciler: &Reconciler) -> bool {
+    /// Whether every object is settled, or none of the open ones can be settled in this run: refused, with dead chunks,
+    /// unreadable, or behind such an object. On an error, poll again.
+    async fn is_finished(&self, reconciler: &Reconciler) -> bool {
         let roots = self.sources.roots();
-        if self.ledger.has_ended(&roots).await.unwrap_or(false) {
+        if self.ledger.all_settled(&roots).await.unwrap_or(false) {
             return true;
         }
-        let unended = self.ledger.open_objects_if_blocked(&roots).await;
-        let unended = unended.unwrap_or_default();
-        !unended.is_empty()
-            && unended.iter().all(|object| {
-                object.refused || object.dead || reconciler.waits_for_others(object.object)
+        let open = self.ledger.open_objects_if_blocked(&roots).await.unwrap_or_default();
+        !open.is_empty()
+            && open.iter().all(|object| {
+                object.refused || object.dead || reconciler.is_unreadable(object.object)
             })
     }
 }

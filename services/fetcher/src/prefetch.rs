@@ -10,8 +10,7 @@ use jetline_store::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-/// The most stored bytes that are leased together, and so the most that are held here. A single object may be larger: it
-/// is not prefetched.
+/// The most stored bytes that are leased together, and so the most that are held here.
 const MAX_BATCH_BYTES: u64 = 4 << 20;
 
 /// How many objects are read from their source at the same time.
@@ -36,13 +35,14 @@ pub(crate) fn lease_limits(objects: usize) -> LeaseLimits {
     LeaseLimits { objects, bytes: MAX_BATCH_BYTES }
 }
 
-/// The objects in their order. Of several, those of which nothing is committed are prefetched.
+/// Prefetches the objects of which nothing is committed, in their order. A single object is streamed: it may be larger
+/// than `MAX_BATCH_BYTES`.
 pub(crate) fn prefetch(
     objects: Vec<(Leased, Result<Vec<Gap>, Error>)>,
 ) -> impl Stream<Item = Prefetched> + Send {
     let several = objects.len() > 1;
     let prefetched = stream::iter(objects).map(move |(leased, gaps)| {
-        let reading = (several && is_whole(&gaps)).then(|| read(&leased));
+        let reading = (several && nothing_committed(&gaps)).then(|| read(&leased));
         async move {
             let stored = match reading {
                 // A task that panicked has read nothing: the object is read later.
@@ -55,7 +55,7 @@ pub(crate) fn prefetch(
     prefetched.buffered(CONCURRENCY)
 }
 
-fn is_whole(gaps: &Result<Vec<Gap>, Error>) -> bool {
+fn nothing_committed(gaps: &Result<Vec<Gap>, Error>) -> bool {
     matches!(gaps.as_deref(), Ok([gap]) if gap.start == 0 && gap.end.is_none())
 }
 

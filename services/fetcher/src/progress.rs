@@ -8,7 +8,7 @@ use jetline_store::{
     catalog::objects::{Filter, ObjectStatus},
 };
 
-use crate::terminal::name;
+use crate::terminal::escaped_file_name;
 
 /// The most objects that are shown.
 const MAX_BARS: u64 = 8;
@@ -48,7 +48,7 @@ impl Progress {
 
     fn bar(&mut self, object: &ObjectStatus) {
         let bar = self.shown.entry(object.id).or_insert_with(|| {
-            let name = name(&object.uri);
+            let name = escaped_file_name(&object.uri);
             let bar = self.bars.add(ProgressBar::no_length()).with_message(name);
             if let Ok(style) = ProgressStyle::with_template(
                 "{msg:30!} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}",

@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 
 const INITIAL_DELAY: Duration = Duration::from_millis(50);
 
-/// Shorter, because a full queue works and soon has room: writers must not become idle before the next attempt, which
-/// sends a whole chunk.
+/// Shorter than the 5 s of `Backoff::for_calls`: a full queue is not down, and writers must not run dry before the next
+/// attempt.
 const MAX_DELAY_WHILE_FULL: Duration = Duration::from_secs(1);
 
 /// How often a full queue is logged at most.
@@ -24,7 +24,7 @@ const FULL_LOG_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) struct Publisher {
     queue: Arc<dyn Queue>,
     window: NonZeroUsize,
-    in_flight: VecDeque<InFlight>,
+    unacknowledged: VecDeque<Unacknowledged>,
     unavailable: Backoff,
     full: Backoff,
     /// When the last wait for the queue ended.
@@ -34,7 +34,7 @@ pub(crate) struct Publisher {
 }
 
 /// A chunk that was sent and is not acknowledged.
-struct InFlight {
+struct Unacknowledged {
     publication: Publication,
     ack: PublishAck,
     sent: Instant,
@@ -51,7 +51,7 @@ impl Publisher {
         Self {
             queue,
             window,
-            in_flight: VecDeque::with_capacity(window.get()),
+            unacknowledged: VecDeque::with_capacity(window.get()),
             unavailable: Backoff::for_calls(seed),
             full: Backoff::new(INITIAL_DELAY, MAX_DELAY_WHILE_FULL, seed),
             waited_until: None,
@@ -61,28 +61,28 @@ impl Publisher {
 
     /// Sends a chunk, after the oldest are acknowledged if the window is full. An error is permanent.
     pub(crate) async fn publish(&mut self, publication: Publication) -> Result<(), Error> {
-        while self.in_flight.len() >= self.window.get() {
+        while self.unacknowledged.len() >= self.window.get() {
             self.await_oldest().await?;
         }
         let sent = self.send(publication).await?;
-        self.in_flight.push_back(sent);
+        self.unacknowledged.push_back(sent);
         Ok(())
     }
 
     /// Waits until every chunk is acknowledged.
     pub(crate) async fn flush(&mut self) -> Result<(), Error> {
-        while !self.in_flight.is_empty() {
+        while !self.unacknowledged.is_empty() {
             self.await_oldest().await?;
         }
         Ok(())
     }
 
     async fn await_oldest(&mut self) -> Result<(), Error> {
-        let Some(mut oldest) = self.in_flight.pop_front() else {
+        let Some(mut oldest) = self.unacknowledged.pop_front() else {
             return Ok(());
         };
         while let Err(error) = oldest.ack.await {
-            self.wait(error, &oldest.publication, oldest.sent).await?;
+            self.wait_or_fail(error, &oldest.publication, oldest.sent).await?;
             oldest = self.send(oldest.publication).await?;
         }
         oldest.publication.span.end();
@@ -92,20 +92,20 @@ impl Publisher {
         Ok(())
     }
 
-    async fn send(&mut self, publication: Publication) -> Result<InFlight, Error> {
+    async fn send(&mut self, publication: Publication) -> Result<Unacknowledged, Error> {
         loop {
             let sent = Instant::now();
             match self.queue.publish(publication.chunk.clone()).await {
                 Ok(ack) => {
-                    return Ok(InFlight { publication, ack, sent });
+                    return Ok(Unacknowledged { publication, ack, sent });
                 }
-                Err(error) => self.wait(error, &publication, sent).await?,
+                Err(error) => self.wait_or_fail(error, &publication, sent).await?,
             }
         }
     }
 
-    /// Waits before a chunk that was sent at `sent` is sent again.
-    async fn wait(
+    /// Waits before a chunk that was sent at `sent` is sent again; or returns a permanent error.
+    async fn wait_or_fail(
         &mut self,
         error: Error,
         publication: &Publication,
@@ -125,7 +125,7 @@ impl Publisher {
         let full = matches!(error, Error::Full);
         let backoff = if full { &mut self.full } else { &mut self.unavailable };
         let delay = backoff.next_delay();
-        if !full || self.is_full_log_due() {
+        if !full || self.should_log_full() {
             chunk.log_span().in_scope(|| {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -140,7 +140,7 @@ impl Publisher {
     }
 
     /// Whether a full queue is to be logged now; notes the time if so.
-    fn is_full_log_due(&mut self) -> bool {
+    fn should_log_full(&mut self) -> bool {
         let due = self.full_logged.is_none_or(|logged| logged.elapsed() >= FULL_LOG_INTERVAL);
         if due {
             self.full_logged = Some(Instant::now());
@@ -261,9 +261,9 @@ mod tests {
     async fn full_queue_is_logged_at_intervals() {
         let queue = Small::new(WINDOW, FULL_LOG_INTERVAL);
         let mut publisher = Publisher::new(queue, NonZeroUsize::MIN, 1);
-        assert!(publisher.is_full_log_due());
-        assert!(!publisher.is_full_log_due());
+        assert!(publisher.should_log_full());
+        assert!(!publisher.should_log_full());
         sleep(FULL_LOG_INTERVAL).await;
-        assert!(publisher.is_full_log_due());
+        assert!(publisher.should_log_full());
     }
 }

@@ -21,9 +21,9 @@ use crate::{
     error::Error,
     prefetch::{self, Leased, Prefetched},
     publish::Publisher,
-    reading::{ObjectReading, Outcome},
+    reading::{ObjectReading, ReadEnd},
     sources::Sources,
-    watermark::Watermark,
+    watermark::WatermarkCache,
 };
 
 /// How often an idle reader polls for work: the expiry of another fetcher's lease is no event.
@@ -39,7 +39,7 @@ pub(crate) struct Reader {
     pub(crate) owner: String,
     pub(crate) seed: u64,
     /// Notified when objects were registered.
-    pub(crate) registered: Arc<Notify>,
+    pub(crate) objects_registered: Arc<Notify>,
 }
 
 /// How the objects of a batch were read.
@@ -50,8 +50,8 @@ struct BatchOutcome {
 }
 
 impl Reader {
-    /// Reads until it is stopped. An error is permanent.
-    pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+    /// Reads until it is stopped. An error is permanent; those of the ledger are retried.
+    pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), jetline_queue::Error> {
         let roots = self.sources.roots();
         let mut backoff = Backoff::for_calls(self.seed);
         while !stop.is_cancelled() {
@@ -62,14 +62,14 @@ impl Reader {
                         backoff.reset();
                         continue;
                     }
-                    Err(Error::Queue(error)) => return Err(Error::Queue(error)),
-                    Err(Error::Ledger(error)) => retry_delay(&mut backoff, &error),
+                    Err(Error::Queue(error)) => return Err(error),
+                    Err(Error::Ledger(error)) => log_and_next_delay(&mut backoff, &error),
                 },
-                Err(error) => retry_delay(&mut backoff, &error),
+                Err(error) => log_and_next_delay(&mut backoff, &error),
             };
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.registered.notified() => {}
+                () = self.objects_registered.notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -83,7 +83,7 @@ impl Reader {
     }
 
     fn leased(&self, object: LeasedObject) -> Result<Leased, jetline_store::Error> {
-        let Some(source) = self.sources.of(&object.version.root).cloned() else {
+        let Some(source) = self.sources.with_root(&object.version.root).cloned() else {
             let unknown = format!("object {} of {} was leased", object.id, object.version.root);
             return Err(jetline_store::Error::Corrupt(unknown));
         };
@@ -124,7 +124,7 @@ impl Reader {
                 Ok(kept) => {
                     let mut objects = objects.iter();
                     if let Some(object) = objects.find(|object| !kept.contains(object)) {
-                        tracing::warn!(%object, "lease lost: the object ended, is replayed, or another fetcher has it");
+                        tracing::warn!(%object, "lease lost: the object is settled, is replayed, or another fetcher has it");
                         return;
                     }
                 }
@@ -142,10 +142,10 @@ impl Reader {
         let gaps = self.ledger.gaps(&totals).await?;
         let window = self.settings.publish_window;
         let mut publisher = Publisher::new(self.queue.clone(), window, self.seed);
-        let mut watermark = Watermark::new(self.ledger.clone());
+        let mut watermark = WatermarkCache::new(self.ledger.clone());
         let mut prefetched =
             std::pin::pin!(prefetch::prefetch(leased.into_iter().zip(gaps).collect()));
-        let (mut ended, mut corrupt) = (BatchOutcome::default(), None);
+        let (mut outcome, mut ledger_error) = (BatchOutcome::default(), None);
         while let Some(Prefetched { leased, gaps, stored }) = prefetched.next().await {
             let (id, key, uri) =
                 (leased.object.id, &leased.object.version.key, leased.object.version.uri());
@@ -158,24 +158,24 @@ impl Reader {
                         ObjectReading::new(leased, stored, destination, self.seed, window_log);
                     let reading = reading.run(&gaps, &mut publisher, &mut watermark);
                     match reading.await? {
-                        Outcome::Refused(refusal) => ended.refused.push(refusal),
-                        Outcome::Read(reading) => {
-                            self.note_outcome(&uri, &reading);
-                            ended.read.push((id, reading));
+                        ReadEnd::Refused(refusal) => outcome.refused.push(refusal),
+                        ReadEnd::Read(reading) => {
+                            self.update_deferral(&uri, &reading);
+                            outcome.read.push((id, reading));
                         }
                     }
                 }
                 // The other objects of the batch are read all the same.
-                Err(error) => corrupt = Some(error),
+                Err(error) => ledger_error = Some(error),
             }
         }
         publisher.flush().await?;
-        self.finish(&ended).await;
-        corrupt.map_or(Ok(()), |error| Err(error.into()))
+        self.finish(&outcome).await;
+        ledger_error.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// An object that could not be read to its end may have a new version to register.
-    fn note_outcome(&self, uri: &str, reading: &ReadOutcome) {
+    /// Delays the next version of an object that could not be read to its end.
+    fn update_deferral(&self, uri: &str, reading: &ReadOutcome) {
         if matches!(reading, ReadOutcome::Complete { error: None, .. }) {
             self.sources.deferrals.read(uri);
         } else {
@@ -183,24 +183,24 @@ impl Reader {
         }
     }
 
-    /// Records the outcomes, retrying while the database is unavailable: what was published need not be read again.
-    async fn finish(&self, ended: &BatchOutcome) {
+    /// Records the outcomes, retrying until that succeeds: what was published need not be read again.
+    async fn finish(&self, outcome: &BatchOutcome) {
         let mut backoff = Backoff::for_calls(self.seed);
-        while let Err(error) = self.ledger.finish(&ended.read, &self.owner).await {
-            tokio::time::sleep(retry_delay(&mut backoff, &error)).await;
+        while let Err(error) = self.ledger.finish(&outcome.read, &self.owner).await {
+            tokio::time::sleep(log_and_next_delay(&mut backoff, &error)).await;
         }
-        while let Err(error) = self.ledger.record_refusals(&ended.refused, &self.owner).await {
-            tokio::time::sleep(retry_delay(&mut backoff, &error)).await;
+        while let Err(error) = self.ledger.record_refusals(&outcome.refused, &self.owner).await {
+            tokio::time::sleep(log_and_next_delay(&mut backoff, &error)).await;
         }
     }
 }
 
-fn retry_delay(backoff: &mut Backoff, error: &jetline_store::Error) -> Duration {
+fn log_and_next_delay(backoff: &mut Backoff, error: &jetline_store::Error) -> Duration {
     let delay = backoff.next_delay();
     tracing::warn!(
         error = error as &dyn std::error::Error,
         ?delay,
-        "database unavailable, retrying"
+        "ledger operation failed, retrying"
     );
     delay
 }

@@ -3,10 +3,7 @@
 use std::{ops::ControlFlow, time::SystemTime};
 
 use bytes::{Buf, Bytes};
-use futures::{
-    StreamExt, TryStreamExt,
-    stream::{self, BoxStream},
-};
+use futures::{StreamExt, TryStreamExt, stream};
 use jetline_core::ObjectId;
 use jetline_queue::{Chunk, Destination};
 use jetline_runtime::{
@@ -18,17 +15,14 @@ use jetline_source::ByteStream;
 use jetline_store::objects::{Gap, ReadOutcome, Refusal};
 
 use crate::{
-    decode::{DecodeError, Format, decode, ensure_json_lines},
+    decode::{Compression, Content, DecodeError, decode, ensure_json_lines},
     error::{Error, ReadError, with_causes},
     prefetch::Leased,
     publish::{Publication, Publisher},
     retry,
     split::{Limits, RawChunk, Splitter},
-    watermark::Watermark,
+    watermark::WatermarkCache,
 };
-
-/// Decoded bytes.
-type Content = BoxStream<'static, Result<Bytes, DecodeError>>;
 
 /// One read attempt of an object.
 pub(crate) struct ObjectReading {
@@ -47,7 +41,7 @@ pub(crate) struct ObjectReading {
 }
 
 /// How reading an object ended.
-pub(crate) enum Outcome {
+pub(crate) enum ReadEnd {
     /// It was read as far as possible.
     Read(ReadOutcome),
     /// It could not be read, for a reason outside the object.
@@ -57,14 +51,20 @@ pub(crate) enum Outcome {
 /// Where chunks are published, and the watermark they carry.
 struct Output<'a> {
     publisher: &'a mut Publisher,
-    watermark: &'a mut Watermark,
+    watermark: &'a mut WatermarkCache,
 }
 
 /// The start of the next chunk.
 #[derive(Clone, Copy)]
 struct Cursor {
     offset: u64,
-    line: u32,
+    line: u64,
+}
+
+impl Cursor {
+    fn after(chunk: &RawChunk) -> Self {
+        Self { offset: chunk.end, line: u64::from(chunk.first_line) + u64::from(chunk.lines) }
+    }
 }
 
 impl ObjectReading {
@@ -107,8 +107,8 @@ impl ObjectReading {
         &mut self,
         gaps: &[Gap],
         publisher: &mut Publisher,
-        watermark: &mut Watermark,
-    ) -> Result<Outcome, Error> {
+        watermark: &mut WatermarkCache,
+    ) -> Result<ReadEnd, Error> {
         let mut output = Output { publisher, watermark };
         let object = &self.leased.object;
         let mut reading = ReadOutcome::Complete {
@@ -117,38 +117,38 @@ impl ObjectReading {
             error: None,
         };
         for gap in gaps {
-            match self.fill(*gap, &mut output).await? {
+            match self.publish_gap(*gap, &mut output).await? {
                 ControlFlow::Continue(at) => {
                     if gap.end.is_none() {
                         reading = complete(at, None);
                     }
                 }
-                ControlFlow::Break(ended) => return Ok(ended),
+                ControlFlow::Break(end) => return Ok(end),
             }
         }
-        Ok(Outcome::Read(reading))
+        Ok(ReadEnd::Read(reading))
     }
 
     /// Publishes a gap, with retries while the source fails; or returns how the read ends.
-    async fn fill(
+    async fn publish_gap(
         &mut self,
         gap: Gap,
         output: &mut Output<'_>,
-    ) -> Result<ControlFlow<Outcome, Cursor>, Error> {
+    ) -> Result<ControlFlow<ReadEnd, Cursor>, Error> {
         let mut at = Cursor { offset: gap.start, line: gap.first_line };
         self.began = SystemTime::now();
         loop {
-            let error = match self.read(gap, &mut at, output).await {
+            let error = match self.read_from(gap, &mut at, output).await {
                 Ok(()) => return Ok(ControlFlow::Continue(at)),
                 Err(ReadError::Interrupted(error)) => return Err(error),
                 Err(error) => error,
             };
             if error.is_refusal() {
-                return Ok(ControlFlow::Break(Outcome::Refused(self.refused(&error))));
+                return Ok(ControlFlow::Break(ReadEnd::Refused(self.refused(&error))));
             }
             if !error.is_transient() {
-                let ended = self.ended(gap, at, &error);
-                return Ok(ControlFlow::Break(Outcome::Read(ended)));
+                let outcome = self.permanent_outcome(gap, at, &error);
+                return Ok(ControlFlow::Break(ReadEnd::Read(outcome)));
             }
             let delay = self.backoff.next_delay();
             metrics::counter!(RETRIES, "part" => "source").increment(1);
@@ -187,7 +187,7 @@ impl ObjectReading {
     ///
     /// Corrupt data is at the same offset in every read: the part before it can be completed. An object that no longer
     /// exists is complete only if nothing after the offset was ever published.
-    fn ended(&self, gap: Gap, at: Cursor, error: &ReadError) -> ReadOutcome {
+    fn permanent_outcome(&self, gap: Gap, at: Cursor, error: &ReadError) -> ReadOutcome {
         let message = with_causes(error);
         tracing::error!(
             object = %self.template.object,
@@ -195,15 +195,15 @@ impl ObjectReading {
             error = message,
             "read object failed"
         );
-        if self.is_end(gap, error) {
+        if self.ends_object(gap, error) {
             complete(at, Some(message))
         } else {
             ReadOutcome::Unreadable { error: message }
         }
     }
 
-    /// Whether every later read would end at the same offset.
-    fn is_end(&self, gap: Gap, error: &ReadError) -> bool {
+    /// Whether the object ends at this error: every read would end here, or nothing after it was ever published.
+    fn ends_object(&self, gap: Gap, error: &ReadError) -> bool {
         if error.is_refusal() || error.is_transient() {
             return false;
         }
@@ -212,21 +212,22 @@ impl ObjectReading {
         gap.end.is_none() && (is_reproducible || is_first_read)
     }
 
-    async fn read(
+    /// Publishes a gap from `at` on, which it advances.
+    async fn read_from(
         &mut self,
         gap: Gap,
         at: &mut Cursor,
         output: &mut Output<'_>,
     ) -> Result<(), ReadError> {
         let limits = Limits {
-            chunk_bytes: limit(self.leased.object.chunk_bytes),
-            // Objects registered by versions without this limit have none.
+            chunk_bytes: saturating_usize(self.leased.object.chunk_bytes),
+            // Objects registered before Jetline had this limit have none.
             chunk_lines: self
                 .leased
                 .object
                 .chunk_lines
                 .map_or(u32::MAX, |lines| u32::try_from(lines).unwrap_or(u32::MAX)),
-            max_line_bytes: limit(self.leased.object.max_line_bytes),
+            max_line_bytes: saturating_usize(self.leased.object.max_line_bytes),
         };
         let mut splitter = Splitter::new(limits, at.offset, at.line);
         let mut content = self.content(gap, at.offset).await?;
@@ -244,7 +245,7 @@ impl ObjectReading {
                     let error = error.into();
                     // The next read must split at the same offsets: the lines before the error are a chunk only if
                     // nothing will ever follow them.
-                    if !self.is_end(gap, &error) {
+                    if !self.ends_object(gap, &error) {
                         return Err(error);
                     }
                     splitter.truncate();
@@ -270,29 +271,29 @@ impl ObjectReading {
         let key = self.leased.object.version.key.clone();
         if from == 0 && gap.end.is_none() {
             let stored = match self.prefetched.take() {
-                Some(prefetched) => counted(prefetched),
-                None => self.stored(0..self.leased.object.version.size),
+                Some(prefetched) => count_read_bytes(prefetched),
+                None => self.stored_range(0..self.leased.object.version.size),
             };
-            return Ok(ensure_json_lines(decode(&key, stored, self.window_log).boxed()).boxed());
+            return Ok(ensure_json_lines(decode(&key, stored, self.window_log)));
         }
-        let head = 0..self.leased.object.version.size.min(Format::HEAD as u64);
-        let head = self.stored(head).try_fold(Vec::new(), |mut head, block| async move {
+        let head = 0..self.leased.object.version.size.min(Compression::MAGIC_BYTES as u64);
+        let head = self.stored_range(head).try_fold(Vec::new(), |mut head, block| async move {
             head.extend_from_slice(&block);
             Ok(head)
         });
         let head = head.await.map_err(DecodeError::Source)?;
-        if Format::detect(&key, &head)? == Format::Plain {
+        if Compression::detect(&key, &head)?.is_none() {
             let end = gap.end.unwrap_or(self.leased.object.version.size);
-            let stored = self.stored(from..end);
+            let stored = self.stored_range(from..end);
             return Ok(stored.map_err(DecodeError::Source).boxed());
         }
-        let stored = self.stored(0..self.leased.object.version.size);
-        let content = decode(&key, stored, self.window_log).boxed();
-        Ok(part(ensure_json_lines(content).boxed(), from, gap.end))
+        let stored = self.stored_range(0..self.leased.object.version.size);
+        let content = ensure_json_lines(decode(&key, stored, self.window_log));
+        Ok(bytes_between(content, from, gap.end))
     }
 
-    fn stored(&self, range: std::ops::Range<u64>) -> ByteStream {
-        counted(self.leased.source.read(&self.leased.object.version, range))
+    fn stored_range(&self, range: std::ops::Range<u64>) -> ByteStream {
+        count_read_bytes(self.leased.source.read(&self.leased.object.version, range))
     }
 
     async fn publish(
@@ -301,9 +302,9 @@ impl ObjectReading {
         at: &mut Cursor,
         output: &mut Output<'_>,
     ) -> Result<(), Error> {
-        self.template.settled = output.watermark.below(self.leased.object.id).await?;
+        self.template.settled = output.watermark.at_most(self.leased.object.id).await?;
         self.backoff.reset();
-        *at = Cursor { offset: raw.end, line: raw.first_line.wrapping_add(raw.lines) };
+        *at = Cursor::after(&raw);
         let chunk = Chunk {
             start: raw.start,
             end: raw.end,
@@ -333,7 +334,7 @@ impl ObjectReading {
     }
 }
 
-fn counted(blocks: ByteStream) -> ByteStream {
+fn count_read_bytes(blocks: ByteStream) -> ByteStream {
     let counted = blocks.inspect_ok(|block| {
         metrics::counter!(READ_BYTES).increment(block.len() as u64);
     });
@@ -341,7 +342,7 @@ fn counted(blocks: ByteStream) -> ByteStream {
 }
 
 /// The content from one offset to another; what follows is not decoded.
-fn part(content: Content, from: u64, end: Option<u64>) -> Content {
+fn bytes_between(content: Content, from: u64, end: Option<u64>) -> Content {
     let left = end.map_or(u64::MAX, |end| end.saturating_sub(from));
     stream::try_unfold((content, from, left), async |(mut content, skip, left)| {
         if left == 0 {
@@ -350,9 +351,9 @@ fn part(content: Content, from: u64, end: Option<u64>) -> Content {
         let Some(mut block) = content.try_next().await? else {
             return Ok(None);
         };
-        let skipped = limit(skip).min(block.len());
+        let skipped = saturating_usize(skip).min(block.len());
         block.advance(skipped);
-        block.truncate(limit(left));
+        block.truncate(saturating_usize(left));
         let left = left - block.len() as u64;
         Ok(Some((block, (content, skip - skipped as u64, left))))
     })
@@ -360,14 +361,26 @@ fn part(content: Content, from: u64, end: Option<u64>) -> Content {
 }
 
 fn complete(at: Cursor, error: Option<String>) -> ReadOutcome {
-    ReadOutcome::Complete {
-        bytes: at.offset,
-        // After the last possible line the next number wraps to 0.
-        lines: u64::from(at.line.wrapping_sub(1)),
-        error,
-    }
+    ReadOutcome::Complete { bytes: at.offset, lines: at.line - 1, error }
 }
 
-fn limit(bytes: u64) -> usize {
+fn saturating_usize(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::split::TooManyLines;
+
+    #[test]
+    fn read_that_resumes_after_the_last_line_number_does_not_begin_again() {
+        let limits = Limits { chunk_bytes: 10, chunk_lines: 1, max_line_bytes: 10 };
+        let mut splitter = Splitter::new(limits, 7, u32::MAX.into());
+        splitter.push("1\n".into());
+        let at = Cursor::after(&splitter.next_chunk().unwrap().unwrap());
+        let mut resumed = Splitter::new(limits, at.offset, at.line);
+        resumed.push("2\n".into());
+        assert_eq!(resumed.next_chunk(), Err(TooManyLines));
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use jetline_core::{EpochId, ObjectId};
 use jetline_queue::Queue;
-use jetline_runtime::metrics::{OBJECTS, OBJECTS_LOADING, RETRIES, as_f64};
+use jetline_runtime::metrics::{OBJECTS, OBJECTS_LOADING, as_f64};
 use jetline_store::{Error, ObjectLedger, objects::LoadingObject};
 use rand::rngs::StdRng;
 use tokio::time::Instant;
@@ -23,7 +23,7 @@ const POLLS_PER_RECONCILE_AFTER: u32 = 10;
 /// How many objects one statement reopens at most.
 const REOPEN_BATCH: usize = 500;
 
-/// Watches the objects that are read to the end and not done.
+/// Watches the loading objects.
 pub(crate) struct Reconciler {
     ledger: ObjectLedger,
     queue: Arc<dyn Queue>,
@@ -31,15 +31,17 @@ pub(crate) struct Reconciler {
     reconcile_after: Duration,
     max_rejects: Option<u64>,
     randomness: StdRng,
-    quiet: HashMap<ObjectId, Quiet>,
-    /// Objects that cannot be completed and of which the queue holds nothing: they end when every lower object has.
-    waiting: HashSet<ObjectId>,
+    progress: HashMap<ObjectId, Progress>,
+    /// Objects that cannot be completed and of which the queue holds nothing: they fail when every lower object is
+    /// settled.
+    unreadable: HashSet<ObjectId>,
     counted: Option<Instant>,
     reconciled: Option<Instant>,
 }
 
 /// The committed bytes of an object, and since when they have not changed.
-struct Quiet {
+#[derive(Clone, Copy)]
+struct Progress {
     committed_bytes: u64,
     since: Instant,
 }
@@ -53,7 +55,6 @@ impl Reconciler {
         settings: &FetcherSettings,
         randomness: StdRng,
     ) -> Self {
-        count_from_zero();
         Self {
             ledger,
             queue,
@@ -61,16 +62,16 @@ impl Reconciler {
             reconcile_after: settings.reconcile_after,
             max_rejects: settings.max_rejects,
             randomness,
-            quiet: HashMap::new(),
-            waiting: HashSet::new(),
+            progress: HashMap::new(),
+            unreadable: HashSet::new(),
             counted: None,
             reconciled: None,
         }
     }
 
-    /// Whether an object ends when every lower object has, and not before.
-    pub(crate) fn waits_for_others(&self, object: ObjectId) -> bool {
-        self.waiting.contains(&object)
+    /// Whether what is missing of an object can no longer be read: it fails when every lower object is settled.
+    pub(crate) fn is_unreadable(&self, object: ObjectId) -> bool {
+        self.unreadable.contains(&object)
     }
 
     /// Settles, reconciles and counts once.
@@ -80,7 +81,7 @@ impl Reconciler {
         self.count().await
     }
 
-    /// Sets the gauge of open objects; at longer intervals, since only a graph depends on it.
+    /// Sets the gauge of objects that are not yet done or failed; at longer intervals, since only a graph depends on it.
     async fn count(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         if self.counted.is_none_or(|at| now - at >= COUNT_INTERVAL) {
@@ -93,20 +94,20 @@ impl Reconciler {
 
     async fn settle(&mut self) -> Result<(), Error> {
         let next = EpochId::random(&mut self.randomness);
-        for ended in self.ledger.settle(next, self.max_rejects).await? {
-            if let Some(error) = &ended.error {
+        for settled in self.ledger.settle(next, self.max_rejects).await? {
+            if let Some(error) = &settled.error {
                 metrics::counter!(OBJECTS, "state" => "failed").increment(1);
-                tracing::error!(object = %ended.object, error, "object failed");
+                tracing::error!(object = %settled.object, error, "object failed");
             } else {
                 metrics::counter!(OBJECTS, "state" => "done").increment(1);
-                tracing::info!(object = %ended.object, "object done");
+                tracing::info!(object = %settled.object, "object done");
             }
         }
         Ok(())
     }
 
     /// An object of which the queue holds nothing, and nothing was committed for `RECONCILE_AFTER`, has lost chunks: they
-    /// are read again, or, if that is not possible, the object ends.
+    /// are read again, or, if that is not possible, the object fails.
     async fn reconcile(&mut self) -> Result<(), Error> {
         let (now, every) = (Instant::now(), self.reconcile_after / POLLS_PER_RECONCILE_AFTER);
         if self.reconciled.is_some_and(|at| now - at < every) {
@@ -115,18 +116,18 @@ impl Reconciler {
         let loading = self.ledger.loading().await?;
         self.reconciled = Some(now);
         let objects: HashSet<ObjectId> = loading.iter().map(|one| one.object).collect();
-        self.quiet.retain(|object, _| objects.contains(object));
-        self.waiting.retain(|object| objects.contains(object));
-        let quiet: Vec<LoadingObject> =
-            loading.into_iter().filter(|one| self.was_quiet(one)).collect();
-        if quiet.is_empty() {
+        self.progress.retain(|object, _| objects.contains(object));
+        self.unreadable.retain(|object| objects.contains(object));
+        let stalled: Vec<LoadingObject> =
+            loading.into_iter().filter(|one| self.is_stalled(one)).collect();
+        if stalled.is_empty() {
             return Ok(());
         }
-        let objects: Vec<ObjectId> = quiet.iter().map(|one| one.object).collect();
+        let objects: Vec<ObjectId> = stalled.iter().map(|one| one.object).collect();
         let Some(pending) = self.pending(&objects).await else {
             return Ok(());
         };
-        let lost = quiet.iter().zip(pending).filter(|(_, pending)| *pending == 0);
+        let lost = stalled.iter().zip(pending).filter(|(_, pending)| *pending == 0);
         let (complete, lost): (Vec<_>, Vec<_>) =
             lost.map(|(one, _)| one).partition(|one| one.complete);
         let (unreadable, lost): (Vec<_>, Vec<_>) = lost.into_iter().partition(|one| one.unreadable);
@@ -138,12 +139,12 @@ impl Reconciler {
         for batch in lost.chunks(REOPEN_BATCH) {
             self.reread(batch).await?;
         }
-        self.wait_for_others(complete).await
+        self.end_epoch_if_claims_lost(complete).await
     }
 
-    /// A complete object ends when every lower object has, or when the lines that superseded its own are committed. If the
-    /// objects of those lines are not being read, their claims are stale: a new epoch removes them.
-    async fn wait_for_others(&mut self, complete: Vec<ObjectId>) -> Result<(), Error> {
+    /// A complete object is settled when every lower object is, or when the lines that superseded its own are committed. If
+    /// the queue has no chunks of the objects of those lines, and nobody reads them, the claims are lost: the epoch ends.
+    async fn end_epoch_if_claims_lost(&mut self, complete: Vec<ObjectId>) -> Result<(), Error> {
         let Some(first) = complete.first() else {
             return Ok(());
         };
@@ -153,17 +154,16 @@ impl Reconciler {
             return Ok(());
         };
         let mut pending = others.iter().zip(pending);
-        let stale = pending.find(|(_, pending)| *pending == 0);
-        if let Some((other, _)) = stale {
+        if let Some((other, _)) = pending.find(|(_, pending)| *pending == 0) {
             tracing::warn!(
                 %other,
-                "stale claims of an object that is not being read, beginning a new epoch"
+                "objects wait for claims whose chunks are not in the queue, ending the epoch"
             );
             let next = EpochId::random(&mut self.randomness);
             self.ledger.forget_claims(next).await?;
         }
         for object in complete {
-            self.quiet.remove(&object);
+            self.progress.remove(&object);
         }
         Ok(())
     }
@@ -178,22 +178,21 @@ impl Reconciler {
         pending.ok()
     }
 
-    fn was_quiet(&mut self, loading: &LoadingObject) -> bool {
-        let now = Instant::now();
-        let quiet = self
-            .quiet
-            .entry(loading.object)
-            .or_insert(Quiet { committed_bytes: loading.committed_bytes, since: now });
-        if quiet.committed_bytes != loading.committed_bytes {
-            *quiet = Quiet { committed_bytes: loading.committed_bytes, since: now };
+    /// Records the progress of an object, and returns whether it had none for so long that chunks may be lost.
+    fn is_stalled(&mut self, loading: &LoadingObject) -> bool {
+        let committed_bytes = loading.committed_bytes;
+        let now = Progress { committed_bytes, since: Instant::now() };
+        let last = self.progress.entry(loading.object).or_insert(now);
+        if last.committed_bytes != committed_bytes {
+            *last = now;
         }
-        // A chunk of an ended epoch is committed again only if the queue still has it.
+        // A chunk to be committed again in a new epoch is usually gone from the queue: do not wait the full time.
         let reconcile_after = if loading.forgotten && !loading.complete {
             self.reconcile_after / POLLS_PER_RECONCILE_AFTER
         } else {
             self.reconcile_after
         };
-        now - quiet.since >= reconcile_after
+        now.since - last.since >= reconcile_after
     }
 
     async fn fail(&mut self, object: ObjectId) -> Result<(), Error> {
@@ -202,9 +201,9 @@ impl Reconciler {
             metrics::counter!(OBJECTS, "state" => "failed").increment(1);
             tracing::error!(%object, "object failed: what is missing of it can no longer be read");
         } else {
-            self.waiting.insert(object);
+            self.unreadable.insert(object);
         }
-        self.quiet.remove(&object);
+        self.progress.remove(&object);
         Ok(())
     }
 
@@ -213,18 +212,8 @@ impl Reconciler {
             tracing::warn!(%object, "chunks lost, reading them again");
         }
         for object in objects {
-            self.quiet.remove(object);
+            self.progress.remove(object);
         }
         Ok(())
-    }
-}
-
-/// Creates the counters: one that appears with its first event shows no increase to Prometheus.
-fn count_from_zero() {
-    for state in ["done", "failed"] {
-        metrics::counter!(OBJECTS, "state" => state).increment(0);
-    }
-    for part in ["source", "queue"] {
-        metrics::counter!(RETRIES, "part" => part).increment(0);
     }
 }

@@ -30,7 +30,7 @@ const MAX_FAILED_SHOWN: usize = 10;
 pub struct Report {
     /// Whether the sources were listed before the run was interrupted.
     pub is_listed: bool,
-    /// How many objects the sources hold.
+    /// Objects of the sources, without skipped and deferred ones.
     pub listed: usize,
     /// The objects that were open when the run began or were new, in their order.
     pub objects: Vec<ObjectStatus>,
@@ -115,12 +115,15 @@ impl Report {
     /// Whether every object is done or dismissed, and nothing was skipped or missing.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        let is_whole = self.skipped.count() == 0 && self.missing.is_empty();
-        self.is_listed && is_whole && self.failed_before == 0 && self.objects.iter().all(is_settled)
+        let nothing_left_out = self.skipped.count() == 0 && self.missing.is_empty();
+        self.is_listed
+            && nothing_left_out
+            && self.failed_before == 0
+            && self.objects.iter().all(counts_as_complete)
     }
 }
 
-fn is_settled(object: &ObjectStatus) -> bool {
+fn counts_as_complete(object: &ObjectStatus) -> bool {
     match object.state {
         State::Done => true,
         State::Failed => object.dismissed,

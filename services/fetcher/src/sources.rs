@@ -38,7 +38,7 @@ pub(crate) struct Listed<'a> {
 /// The result of listing and registering.
 #[derive(Clone, Debug, Default)]
 pub struct Registered {
-    /// How many objects there are.
+    /// Objects of the sources, without skipped and deferred ones.
     pub listed: usize,
     /// How many of them are new.
     pub new: usize,
@@ -108,9 +108,9 @@ impl Sources {
         roots
     }
 
-    /// The source that an object comes from.
+    /// The source of the objects with this root.
     #[must_use]
-    pub fn of(&self, root: &str) -> Option<&Arc<dyn Source>> {
+    pub fn with_root(&self, root: &str) -> Option<&Arc<dyn Source>> {
         self.all.iter().map(|one| &one.source).find(|source| source.root() == root)
     }
 

@@ -96,11 +96,11 @@ enum LineAction {
 impl Splitter {
     /// Starts at a chunk's start: at offset 0 with line 1, or after any chunk with the number of the next line.
     #[must_use]
-    pub fn new(limits: Limits, start: u64, first_line: u32) -> Self {
+    pub fn new(limits: Limits, start: u64, first_line: u64) -> Self {
         Self {
             limits,
             start,
-            first_line: first_line.into(),
+            first_line,
             scanned: VecDeque::new(),
             scanned_bytes: 0,
             block: Bytes::new(),
@@ -163,8 +163,8 @@ impl Splitter {
         let newline = memchr(b'\n', rest);
         self.seen += newline.map_or(rest.len(), |at| at + 1);
         let bytes = self.scanned_bytes + self.seen - self.line_bytes;
-        let is_whole = newline.is_some();
-        let length = bytes - usize::from(is_whole);
+        let has_newline = newline.is_some();
+        let length = bytes - usize::from(has_newline);
         if length > self.limits.max_line_bytes {
             return Some(match self.lines {
                 0 => LineAction::Shorten,
@@ -173,11 +173,11 @@ impl Splitter {
         }
         if self.line_bytes + bytes > self.limits.chunk_bytes {
             return match self.lines {
-                0 => is_whole.then_some(LineAction::TakeAlone),
+                0 => has_newline.then_some(LineAction::TakeAlone),
                 _ => Some(LineAction::LeaveForNext),
             };
         }
-        is_whole.then_some(LineAction::Take)
+        has_newline.then_some(LineAction::Take)
     }
 
     fn take_line(&mut self) {
@@ -208,31 +208,31 @@ impl Splitter {
 
     /// A chunk of the whole lines. The bytes scanned after them, at most a line, are scanned again.
     fn chunk_of_lines(&mut self) -> Result<Option<RawChunk>, TooManyLines> {
-        let (first_line, lines) = self.number(self.lines)?;
+        let first_line = self.first_line(self.lines)?;
         self.rewind();
         let body = self.take(self.line_bytes);
-        self.lines = 0;
+        let lines = std::mem::take(&mut self.lines);
         self.line_bytes = 0;
         Ok(Some(self.chunk(body.len() as u64, first_line, lines, body)))
     }
 
     /// A chunk with the beginning of an oversized line, once its end is found.
     fn oversized_chunk(&mut self) -> Result<Option<RawChunk>, TooManyLines> {
-        let (first_line, lines) = self.number(1)?;
-        let newline = self.skip();
+        let first_line = self.first_line(1)?;
+        let newline = self.consume_oversized();
         if newline == 0 && self.end != End::Complete {
             return Ok(None);
         }
         let Some(line) = self.oversized.take() else {
             return Ok(None);
         };
-        let mut chunk = self.chunk(line.bytes + newline, first_line, lines, line.body.freeze());
+        let mut chunk = self.chunk(line.bytes + newline, first_line, 1, line.body.freeze());
         chunk.oversized = true;
         Ok(Some(chunk))
     }
 
-    /// Consumes a line up to its newline; returns the length of the newline.
-    fn skip(&mut self) -> u64 {
+    /// Consumes an oversized line up to its newline; returns the length of the newline.
+    fn consume_oversized(&mut self) -> u64 {
         while let (Some(line), Some(mut block)) = (&mut self.oversized, self.waiting.pop_front()) {
             let newline = memchr(b'\n', &block);
             let length = newline.unwrap_or(block.len());
@@ -292,10 +292,10 @@ impl Splitter {
     }
 
     /// The number of the next line, if the numbers of all `lines` fit.
-    fn number(&self, lines: u32) -> Result<(u32, u32), TooManyLines> {
+    fn first_line(&self, lines: u32) -> Result<u32, TooManyLines> {
         let next = self.first_line + u64::from(lines);
         match u32::try_from(self.first_line) {
-            Ok(first) if next <= u64::from(u32::MAX) + 1 => Ok((first, lines)),
+            Ok(first) if next <= u64::from(u32::MAX) + 1 => Ok(first),
             _ => Err(TooManyLines),
         }
     }

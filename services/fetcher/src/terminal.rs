@@ -25,7 +25,7 @@ fn is_hostile(char: char) -> bool {
 }
 
 /// The last segment of an object's URI.
-pub(crate) fn name(uri: &str) -> String {
+pub(crate) fn escaped_file_name(uri: &str) -> String {
     Escaped(uri.rsplit('/').next().unwrap_or_default()).to_string()
 }
 
@@ -41,6 +41,6 @@ mod tests {
             r"a\u{1b}[31mRED\u{9b}0m\nfake.jsonl  done\u{202e}"
         );
         assert_eq!(Escaped("Größe 1 ✓.jsonl").to_string(), "Größe 1 ✓.jsonl");
-        assert_eq!(name("s3://bucket/a/b\r.jsonl"), r"b\r.jsonl");
+        assert_eq!(escaped_file_name("s3://bucket/a/b\r.jsonl"), r"b\r.jsonl");
     }
 }

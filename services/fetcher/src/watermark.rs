@@ -8,20 +8,20 @@ const CHUNKS_PER_READ: u32 = 64;
 
 /// A recent watermark, never too high: settled objects stay settled unless they are replayed, and an object that was
 /// leased before a replay has an old incarnation, whose chunks are discarded.
-pub(crate) struct Watermark {
+pub(crate) struct WatermarkCache {
     ledger: ObjectLedger,
     settled: ObjectId,
     chunks_left: u32,
 }
 
-impl Watermark {
-    /// A watermark for objects that are already leased.
+impl WatermarkCache {
+    /// Settled objects of the time of the lease or later: create it after leasing.
     pub(crate) fn new(ledger: ObjectLedger) -> Self {
         Self { ledger, settled: ObjectId::default(), chunks_left: 0 }
     }
 
     /// The watermark for the next chunk of an object: never above the object itself, which is not settled.
-    pub(crate) async fn below(&mut self, object: ObjectId) -> Result<ObjectId, Error> {
+    pub(crate) async fn at_most(&mut self, object: ObjectId) -> Result<ObjectId, Error> {
         if self.chunks_left == 0 {
             self.settled = self.ledger.settled().await?;
             self.chunks_left = CHUNKS_PER_READ;

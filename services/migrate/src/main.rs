@@ -10,5 +10,5 @@ use jetline_runtime::{service, settings};
 async fn main() -> anyhow::Result<ExitCode> {
     let cli: cli::Cli = settings::parse();
     let (telemetry, lifecycle) = (cli.telemetry.clone(), cli.lifecycle.clone());
-    service::run(env!("CARGO_BIN_NAME"), &telemetry, &lifecycle, async |it| cli.run(it).await).await
+    service::run(env!("CARGO_BIN_NAME"), &telemetry, &lifecycle, |shutdown| cli.run(shutdown)).await
 }

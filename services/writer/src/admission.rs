@@ -1,7 +1,6 @@
-//! Keeps chunks from being claimed that belong to another incarnation of their object.
-//!
-//! They were published before the database was restored. Their claims would never be committed, and would supersede
-//! lines of the object that has the number now.
+//! Discards chunks of another incarnation of their object before they are claimed: they were published before a replay, or
+//! before the database was restored. Their claims would never be committed, and would supersede lines of the object that
+//! has the number now.
 
 use std::collections::HashSet;
 

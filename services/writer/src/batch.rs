@@ -15,7 +15,7 @@ use jetline_runtime::{
 use jetline_store::{ChunkOutcome, RefusedRow, RejectedLine};
 
 use crate::{
-    outcome::{Outcome, count},
+    outcome::{ChunkEnd, count},
     parse::{self, Parsed},
 };
 
@@ -23,14 +23,14 @@ use crate::{
 pub struct Batch<'a> {
     pub(crate) dataset: &'a Dataset,
     chunks: Vec<BatchChunk>,
-    /// Whether a commit failed that may have a row that the database refuses.
-    pub(crate) was_refused: bool,
-    pub(crate) ended: Vec<(ChunkRange, Outcome)>,
+    /// The last commit failed, perhaps because the database refuses a row.
+    pub(crate) may_have_refused_row: bool,
+    pub(crate) ended: Vec<(ChunkRange, ChunkEnd)>,
 }
 
 struct BatchChunk {
     chunk: Chunk,
-    entry: ChunkRange,
+    range: ChunkRange,
     /// The lines, by number, that the database refused.
     refused: BTreeMap<u32, Rejection>,
 }
@@ -50,7 +50,8 @@ impl BatchChunk {
 
 impl<'a> ParsedBatch<'a> {
     pub(crate) fn new(dataset: &'a Dataset, chunk: Chunk) -> Self {
-        let batch = Batch { dataset, chunks: Vec::new(), was_refused: false, ended: Vec::new() };
+        let batch =
+            Batch { dataset, chunks: Vec::new(), may_have_refused_row: false, ended: Vec::new() };
         let mut new = Self { batch, chunks: Vec::new() };
         new.add(chunk);
         new
@@ -58,12 +59,12 @@ impl<'a> ParsedBatch<'a> {
 
     /// Parses and adds a chunk, unless the batch has it: delivered twice, it is committed once.
     pub(crate) fn add(&mut self, chunk: Chunk) {
-        let entry = parse::entry(&chunk);
-        if self.chunks.iter().any(|chunk| chunk.entry == entry) {
+        let range = chunk.range();
+        if self.chunks.iter().any(|chunk| chunk.range == range) {
             return;
         }
         let span = Span::begin(SpanKind::Internal, "parse", chunk.trace);
-        let chunk = BatchChunk { chunk, entry, refused: BTreeMap::new() };
+        let chunk = BatchChunk { chunk, range, refused: BTreeMap::new() };
         let parsed = chunk.parse(self.batch.dataset);
         span.end();
         self.batch.chunks.push(chunk);
@@ -83,7 +84,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Parses lines again that the database refused.
-    pub(crate) fn restore_refused(&mut self, parsed: &mut [Parsed]) {
+    pub(crate) fn forget_refusals(&mut self, parsed: &mut [Parsed]) {
         for (chunk, parsed) in self.chunks.iter_mut().zip(parsed) {
             if !mem::take(&mut chunk.refused).is_empty() {
                 *parsed = chunk.parse(self.dataset);
@@ -97,7 +98,7 @@ impl<'a> Batch<'a> {
         chunks.into_iter().map(move |chunk| Self {
             dataset,
             chunks: vec![chunk],
-            was_refused: false,
+            may_have_refused_row: false,
             ended: mem::take(&mut ended),
         })
     }
@@ -112,9 +113,9 @@ impl<'a> Batch<'a> {
         settled.min().unwrap_or_default()
     }
 
-    /// Rejects rows that the database refused; the lines that they had superseded replace them in `parsed`. Returns
-    /// their ids.
-    pub(crate) fn reject(
+    /// Rejects rows that the database refused; the lines that they had superseded replace them in `parsed`. Returns the ids
+    /// of the refused rows.
+    pub(crate) fn reject_and_reparse(
         &mut self,
         refused: Vec<RefusedRow>,
         parsed: &mut [Parsed],
@@ -130,7 +131,7 @@ impl<'a> Batch<'a> {
 
     /// Rejects rows that the database refused while the batch is committed: adds their lines to the rejected lines of
     /// each chunk.
-    pub(crate) fn reject_in_commit(
+    pub(crate) fn reject_without_reparse(
         &mut self,
         refused: Vec<RefusedRow>,
         rejected: &mut [Vec<RejectedLine>],
@@ -156,21 +157,21 @@ impl<'a> Batch<'a> {
         by_chunk
     }
 
-    /// Removes chunks whose object is not open.
+    /// Removes chunks that are stale: their object failed, or has another incarnation.
     pub(crate) fn discard(&mut self, stale: &[ChunkRange]) {
-        for chunk in self.chunks.extract_if(.., |chunk| stale.contains(&chunk.entry)) {
+        for chunk in self.chunks.extract_if(.., |chunk| stale.contains(&chunk.range)) {
             chunk.chunk.log_span().in_scope(|| {
-                tracing::warn!("chunk discarded: its object is not open");
+                tracing::warn!("chunk discarded: its object failed, or has another incarnation");
             });
-            self.ended.push((chunk.entry, Outcome::Discarded));
+            self.ended.push((chunk.range, ChunkEnd::Discarded));
         }
     }
 
     /// Removes chunks that were committed before.
     pub(crate) fn remove_repeated(&mut self, repeated: &[ChunkRange]) {
-        for chunk in self.chunks.extract_if(.., |chunk| repeated.contains(&chunk.entry)) {
+        for chunk in self.chunks.extract_if(.., |chunk| repeated.contains(&chunk.range)) {
             metrics::counter!(CHUNKS_REPEATED).increment(1);
-            self.ended.push((chunk.entry, Outcome::Repeated));
+            self.ended.push((chunk.range, ChunkEnd::Repeated));
         }
     }
 
@@ -179,15 +180,15 @@ impl<'a> Batch<'a> {
         for ((chunk, outcome), rejected) in self.chunks.drain(..).zip(outcomes).zip(rejected) {
             let outcome = match outcome {
                 ChunkOutcome::Committed(counts) => {
-                    count(self.dataset.name, &chunk.entry, rejected, counts);
-                    Outcome::Committed(*counts)
+                    count(self.dataset.name, &chunk.range, rejected, counts);
+                    ChunkEnd::Committed(*counts)
                 }
                 ChunkOutcome::AlreadyCommitted => {
                     metrics::counter!(CHUNKS_REPEATED).increment(1);
-                    Outcome::Repeated
+                    ChunkEnd::Repeated
                 }
             };
-            self.ended.push((chunk.entry, outcome));
+            self.ended.push((chunk.range, outcome));
         }
     }
 }

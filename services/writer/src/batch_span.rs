@@ -22,7 +22,7 @@ impl BatchSpan {
             for other in parents.iter().filter(|other| *other != parent) {
                 span.link(*other);
             }
-            span.set("jetline.batch.chunks", count(parents.len()));
+            span.set("jetline.batch.chunks", saturating_i64(parents.len()));
             span
         });
         Self(spans.collect())
@@ -44,6 +44,6 @@ impl BatchSpan {
     }
 }
 
-pub(crate) fn count(count: usize) -> i64 {
+pub(crate) fn saturating_i64(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -23,6 +23,7 @@ pub async fn claim(
 ) -> Result<Option<Vec<ChunkRows>>, Error> {
     let winners = winners(epoch, &chunks);
     let is_claimed = epoch.claims(dataset);
+    // In the other modes the adapter without a store gives the verdict.
     let verdicts = if epoch.mode == Mode::Shared && !is_claimed {
         vec![Verdict::Write; winners.len()]
     } else {
@@ -37,8 +38,8 @@ pub async fn claim(
     Ok(Some(apply(chunks, &winners, &verdicts, unclaimed)))
 }
 
-/// Assigns verdicts to the records that were claimed, and turns the chunks into rows; with the outdone ones where an epoch
-/// does not claim.
+/// Assigns verdicts to the records that were claimed, and turns the chunks into rows; with the replacements of refused
+/// ones where an epoch does not claim.
 fn apply(
     chunks: Vec<Parsed>,
     winners: &[(usize, usize)],
@@ -53,7 +54,7 @@ fn apply(
     }
     let rows = chunks.into_iter().zip(by_chunk).zip(superseded_by);
     let rows = rows.map(|((chunk, verdicts), superseded_by)| {
-        let unclaimed = unclaimed.filter(|epoch| chunk.entry.object >= epoch.base);
+        let unclaimed = unclaimed.filter(|epoch| chunk.range.object >= epoch.base);
         rows_of(chunk, &verdicts, superseded_by, unclaimed.map(|epoch| epoch.mode))
     });
     rows.collect()
@@ -66,25 +67,25 @@ fn superseded_by(
     winners: &[(usize, usize)],
     verdicts: &[Verdict],
 ) -> Vec<Vec<SupersededBy>> {
-    let above: HashMap<&Key, Position> = winners
+    let superseding: HashMap<&Key, Position> = winners
         .iter()
         .zip(verdicts)
         .filter_map(|((chunk, record), verdict)| match verdict {
-            Verdict::Superseded(above) => Some((&chunks[*chunk].records[*record].row.key, *above)),
+            Verdict::Superseded(by) => Some((&chunks[*chunk].records[*record].row.key, *by)),
             _ => None,
         })
         .collect();
-    if above.is_empty() {
+    if superseding.is_empty() {
         return vec![Vec::new(); chunks.len()];
     }
     let each = chunks.iter().map(|chunk| {
         let mut lines: BTreeMap<ObjectId, (u32, u32)> = BTreeMap::new();
         for record in &chunk.records {
-            let Some(above) = above.get(&record.row.key) else {
+            let Some(by) = superseding.get(&record.row.key) else {
                 continue;
             };
-            let line = above.line();
-            let (first, last) = lines.entry(above.object()).or_insert((line, line));
+            let line = by.line();
+            let (first, last) = lines.entry(by.object()).or_insert((line, line));
             (*first, *last) = ((*first).min(line), (*last).max(line));
         }
         let lines = lines.into_iter();
@@ -100,13 +101,13 @@ fn superseded_by(
 
 /// The record with the highest rank of each id over all chunks, as (chunk, record).
 ///
-/// A chunk below the epoch's base was committed before the epoch began: it claims nothing, as its entry in the store
-/// could be older than the row.
+/// Lines below the epoch's base are not claimed: they were committed before the epoch began, and a claim could store a rank
+/// below that of the row.
 fn winners(epoch: &Epoch, chunks: &[Parsed]) -> Vec<(usize, usize)> {
     let records = chunks.iter().map(|chunk| chunk.records.len()).sum();
     let mut winners: HashMap<&Key, (usize, usize)> = HashMap::with_capacity(records);
     for (chunk, parsed) in chunks.iter().enumerate() {
-        if parsed.entry.object < epoch.base {
+        if parsed.range.object < epoch.base {
             continue;
         }
         for (index, record) in parsed.records.iter().enumerate() {
@@ -128,11 +129,11 @@ fn rows_of(
     mode: Option<Mode>,
 ) -> ChunkRows {
     let mut rows = ChunkRows {
-        entry: chunk.entry,
+        range: chunk.range,
         rows: Vec::with_capacity(verdicts.len()),
         unchanged: 0,
-        superseded: chunk.outdone.len() as u64,
-        outdone: Vec::new(),
+        superseded: chunk.superseded.len() as u64,
+        replacements: Vec::new(),
         rejected: chunk.rejected,
         blank: chunk.blank,
         superseded_by,
@@ -148,14 +149,14 @@ fn rows_of(
             Some(Verdict::Superseded(_)) => rows.superseded += 1,
             None => {
                 rows.superseded += 1;
-                rows.outdone.extend(mode.map(|mode| row(record, mode == Mode::InOrder)));
+                rows.replacements.extend(mode.map(|mode| row(record, mode == Mode::InOrder)));
             }
             Some(verdict) => rows.rows.push(row(record, *verdict == Verdict::WriteIfChanged)),
         }
     }
     if let Some(mode) = mode {
-        let outdone = chunk.outdone.into_iter().map(|record| row(record, mode == Mode::InOrder));
-        rows.outdone.extend(outdone);
+        let superseded = chunk.superseded.into_iter();
+        rows.replacements.extend(superseded.map(|record| row(record, mode == Mode::InOrder)));
     }
     rows
 }

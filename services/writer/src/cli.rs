@@ -17,7 +17,7 @@ use crate::{WriterSettings, run};
 #[derive(Parser)]
 #[command(version)]
 pub struct Cli {
-    /// The command, if it is not to run.
+    /// `healthcheck`; without a command, the writer runs.
     #[command(subcommand)]
     pub command: Option<HealthCommand>,
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub struct Cli {
     database: DatabaseSettings,
     #[command(flatten)]
     startup: StartupSettings,
-    /// The shutdown.
+    /// How long a shutdown may take.
     #[command(flatten)]
     pub lifecycle: LifecycleSettings,
     /// The monitoring address.

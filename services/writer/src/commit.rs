@@ -21,12 +21,12 @@ use tokio::sync::RwLock;
 pub use crate::batch::{Batch, ParsedBatch};
 use crate::{
     admission::Admissions,
-    batch_span::{self, BatchSpan},
+    batch_span::{BatchSpan, saturating_i64},
     claim::claim,
     epochs::Epochs,
-    failure::{self, Failed, Failure},
-    outcome::{Outcome, create_counters},
-    parse::{self, Parsed},
+    failure::{Failed, Failure, OnRefusedRow, outcomes_or_failure},
+    outcome::ChunkEnd,
+    parse::Parsed,
 };
 
 /// Parsed chunks that may be claimed under an epoch.
@@ -36,13 +36,13 @@ struct Admitted<'a> {
 }
 
 /// The rows of chunks that were claimed under an epoch, or that are written without claims.
-struct Claimed<'a> {
+struct ClaimedRows<'a> {
     epoch: &'a Epoch,
     rows: Vec<ChunkRows>,
 }
 
 /// What became of the chunks of a batch.
-pub struct Committed(pub(crate) Vec<(ChunkRange, Outcome)>);
+pub struct Ended(pub(crate) Vec<(ChunkRange, ChunkEnd)>);
 
 /// Commits batches; any number of them concurrently.
 pub struct Committer {
@@ -51,10 +51,10 @@ pub struct Committer {
     epochs: Epochs,
     admissions: Admissions,
     datasets: Vec<Dataset>,
-    /// The datasets of which the last commit had a row that the database refused.
-    refused_lately: Mutex<HashSet<&'static str>>,
+    /// Datasets whose next commit is likely to have a refused row.
+    datasets_with_refusals: Mutex<HashSet<&'static str>>,
     /// Held shared while ordinary chunks are committed, and exclusively while a suspect is tried.
-    pub(crate) exclusion: RwLock<()>,
+    pub(crate) suspect_lock: RwLock<()>,
 }
 
 impl Committer {
@@ -66,15 +66,14 @@ impl Committer {
         epochs: Epochs,
         datasets: Vec<Dataset>,
     ) -> Self {
-        create_counters(&datasets);
         Self {
             admissions: Admissions::new(ledger.chunks.clone()),
             ledger,
             dedup,
             epochs,
             datasets,
-            refused_lately: Mutex::default(),
-            exclusion: RwLock::new(()),
+            datasets_with_refusals: Mutex::default(),
+            suspect_lock: RwLock::new(()),
         }
     }
 
@@ -90,17 +89,8 @@ impl Committer {
 
     /// Whether this writer has the dataset of a chunk; during an upgrade another writer may.
     #[must_use]
-    pub fn has_dataset(&self, chunk: &Chunk) -> bool {
-        let known = self.dataset(&chunk.dataset).is_some();
-        if !known {
-            chunk.log_span().in_scope(|| {
-                tracing::error!(
-                    dataset = chunk.dataset,
-                    "chunk skipped: its dataset is unknown to this writer, which may have to be updated"
-                );
-            });
-        }
-        known
+    pub fn knows_dataset(&self, chunk: &Chunk) -> bool {
+        self.dataset(&chunk.dataset).is_some()
     }
 
     /// Parses chunks of known datasets into one batch per dataset.
@@ -125,14 +115,14 @@ impl Committer {
 
     /// Records that a suspected chunk is about to be tried alone, or that it is dead after `limit` attempts.
     pub async fn suspect(&self, chunk: &Chunk, limit: u32) -> Result<SuspectAction, Failure> {
-        Ok(self.ledger.chunks.suspect(&parse::entry(chunk), limit).await?)
+        Ok(self.ledger.chunks.suspect(&chunk.range(), limit).await?)
     }
 
     /// Takes a batch through all steps. After a failure, also does what has to be done before they are taken again.
-    pub async fn commit<'a>(&self, parsed: ParsedBatch<'a>) -> Result<Committed, Failed<'a>> {
+    pub async fn commit<'a>(&self, parsed: ParsedBatch<'a>) -> Result<Ended, Failed<'a>> {
         let ParsedBatch { mut batch, chunks } = parsed;
         match self.attempt(&mut batch, chunks).await {
-            Ok(()) => Ok(Committed(batch.ended)),
+            Ok(()) => Ok(Ended(batch.ended)),
             Err(failure) => Err(Failed { batch, failure }),
         }
     }
@@ -163,12 +153,12 @@ impl Committer {
         if epoch.claims(batch.dataset.name) {
             // Lines that were refused under an earlier epoch may be accepted now. Without them, the lines that they
             // supersede would be claimed in their place.
-            batch.restore_refused(&mut chunks);
+            batch.forget_refusals(&mut chunks);
         }
-        let entries: Vec<&ChunkRange> = chunks.iter().map(|chunk| &chunk.entry).collect();
-        match self.admissions.admit(epoch, &entries).await? {
+        let ranges: Vec<&ChunkRange> = chunks.iter().map(|chunk| &chunk.range).collect();
+        match self.admissions.admit(epoch, &ranges).await? {
             Admission::All => Ok(Admitted { epoch, chunks }),
-            Admission::Except(stale) => Err(Failure::Discard(stale)),
+            Admission::Except(stale) => Err(Failure::DiscardBeforeClaim(stale)),
             Admission::EpochEnded => Err(Failure::EpochEnded),
         }
     }
@@ -177,7 +167,7 @@ impl Committer {
         &self,
         batch: &Batch<'_>,
         Admitted { epoch, chunks }: Admitted<'a>,
-    ) -> Result<Claimed<'a>, Failure> {
+    ) -> Result<ClaimedRows<'a>, Failure> {
         let dataset = batch.dataset.name;
         let is_claimed = epoch.claims(dataset);
         let kind = if is_claimed { SpanKind::Client } else { SpanKind::Internal };
@@ -190,24 +180,23 @@ impl Committer {
             span.set("jetline.claim.lost", rows.is_none());
         }
         span.end_with(&rows);
-        Ok(Claimed { epoch, rows: rows?.ok_or(Failure::EpochEnded)? })
+        Ok(ClaimedRows { epoch, rows: rows?.ok_or(Failure::EpochEnded)? })
     }
 
     async fn commit_claimed(
         &self,
         batch: &mut Batch<'_>,
-        Claimed { epoch, rows }: Claimed<'_>,
+        ClaimedRows { epoch, rows }: ClaimedRows<'_>,
     ) -> Result<(), Failure> {
         let dataset = batch.dataset;
         let span = BatchSpan::begin(&SpanKind::Client, "commit", batch.queue_chunks());
         span.set("db.system.name", self.ledger.chunks.system());
         span.set("db.collection.name", dataset.name);
         let count = rows.iter().map(|chunk| chunk.rows.len()).sum();
-        span.set("jetline.batch.rows", batch_span::count(count));
-        let claims = epoch.claims(dataset.name);
-        let rejects = !claims && self.expects_refusals(batch);
+        span.set("jetline.batch.rows", saturating_i64(count));
+        let on_refused_row = self.on_refused_row(epoch, batch);
         let mut rejected: Vec<_> = rows.iter().map(|chunk| chunk.rejected.clone()).collect();
-        let outcome = if rejects {
+        let outcome = if on_refused_row == OnRefusedRow::RejectNow {
             // Its future is large: boxed, so that not every commit allocates room for it.
             Box::pin(self.commit_and_reject(epoch.id, batch, rows, &mut rejected)).await
         } else {
@@ -217,7 +206,7 @@ impl Committer {
             span.set("jetline.commit.outcome", name(outcome));
         }
         span.end_with(&outcome);
-        let outcomes = failure::committed(outcome, !claims && !rejects)?;
+        let outcomes = outcomes_or_failure(outcome, on_refused_row)?;
         batch.complete(&outcomes, &rejected);
         Ok(())
     }

@@ -15,7 +15,7 @@ struct Counters {
     receiving: Mutex<()>,
     next_ticket: AtomicU64,
     /// The ticket that may commit now.
-    serving: watch::Sender<u64>,
+    current: watch::Sender<u64>,
 }
 
 impl CommitOrder {
@@ -29,7 +29,7 @@ impl CommitOrder {
         Self(Some(Arc::new(Counters {
             receiving: Mutex::new(()),
             next_ticket: AtomicU64::new(0),
-            serving: watch::Sender::new(0),
+            current: watch::Sender::new(0),
         })))
     }
 
@@ -42,7 +42,7 @@ impl CommitOrder {
     }
 
     /// Issues the ticket of the chunks that were just received.
-    pub(crate) fn issue(&self) -> Ticket {
+    pub(crate) fn issue_ticket(&self) -> Ticket {
         Ticket(self.0.as_ref().map(|counters| {
             let number = counters.next_ticket.fetch_add(1, Ordering::Relaxed);
             (counters.clone(), number)
@@ -58,16 +58,16 @@ impl Ticket {
     /// Waits until all earlier tickets are complete.
     pub(crate) async fn wait(&self) {
         if let Some((counters, number)) = &self.0 {
-            let mut serving = counters.serving.subscribe();
+            let mut current = counters.current.subscribe();
             // This ticket holds the sender, so that the channel cannot be closed.
-            let _ = serving.wait_for(|serving| serving == number).await;
+            let _ = current.wait_for(|current| current == number).await;
         }
     }
 
     /// Marks its chunks as committed and lets the next ticket commit.
     pub(crate) fn complete(self) {
         if let Some((counters, number)) = self.0 {
-            counters.serving.send_replace(number + 1);
+            counters.current.send_replace(number + 1);
         }
     }
 }
@@ -81,7 +81,7 @@ mod tests {
     #[tokio::test]
     async fn tickets_commit_in_the_order_in_which_they_were_issued() {
         let order = CommitOrder::in_order();
-        let (first, second) = (order.issue(), order.issue());
+        let (first, second) = (order.issue_ticket(), order.issue_ticket());
         assert!(second.wait().now_or_never().is_none());
         first.wait().await;
         first.complete();
@@ -91,7 +91,7 @@ mod tests {
     #[tokio::test]
     async fn ticket_dropped_before_completion_blocks_the_next() {
         let order = CommitOrder::in_order();
-        let (first, second) = (order.issue(), order.issue());
+        let (first, second) = (order.issue_ticket(), order.issue_ticket());
         drop(first);
         assert!(second.wait().now_or_never().is_none());
     }
@@ -111,7 +111,7 @@ mod tests {
         let order = CommitOrder::unordered();
         let _held = order.lock_receive().await;
         assert!(order.lock_receive().await.is_none());
-        let (_first, second) = (order.issue(), order.issue());
+        let (_first, second) = (order.issue_ticket(), order.issue_ticket());
         second.wait().await;
     }
 }

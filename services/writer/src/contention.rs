@@ -13,11 +13,11 @@ use jetline_store::{
 
 use crate::epochs::Error;
 
-/// Changes of the store are counted together while no more time than this passes between two of them.
-const SERIES_GAP: TimeDelta = TimeDelta::minutes(30);
+/// The count begins again after this time without a return.
+const RESET_AFTER: TimeDelta = TimeDelta::minutes(30);
 
-/// Epochs may return to a store this often in a series without a delay: a failover and the failback.
-const TOLERATED_CHANGES: u32 = 1;
+/// One return causes no delay: Redis failed over and back.
+const TOLERATED_RETURNS: u32 = 1;
 
 const INITIAL_DELAY: Duration = Duration::from_secs(1);
 const MAX_DELAY: Duration = Duration::from_mins(1);
@@ -32,7 +32,7 @@ pub(crate) struct StoreCheck {
     store: StoreInfo,
     ours: LedgerIdentity,
     /// How often in a series epochs returned to a store, or found another ledger in it, this time included.
-    changes: u32,
+    returns: u32,
     is_changed: bool,
     is_contended: bool,
     last: Option<LastDedupStore>,
@@ -46,7 +46,10 @@ impl Contention {
     /// To be called before an epoch begins that follows `ended`: logs and delays it where stores are in contention.
     ///
     /// Only a diagnosis: where it fails, the epoch begins without it.
-    pub(crate) async fn check_store(&self, ended: Option<EpochId>) -> Option<StoreCheck> {
+    pub(crate) async fn log_and_delay_if_contended(
+        &self,
+        ended: Option<EpochId>,
+    ) -> Option<StoreCheck> {
         let check = match self.compare().await {
             Ok(check) => check?,
             Err(error) => {
@@ -56,9 +59,10 @@ impl Contention {
             }
         };
         let in_force = check.last.as_ref().map(|last| last.epoch);
+        // Otherwise another process began an epoch meanwhile, and has logged.
         if check.is_changed && ended.is_some() && in_force == ended {
             check.log();
-            tokio::time::sleep(delay(check.changes)).await;
+            tokio::time::sleep(delay(check.returns)).await;
         }
         Some(check)
     }
@@ -77,7 +81,7 @@ impl Contention {
         let is_return = is_other_store && before == Some(&store.identity);
         let is_contended = is_return || is_other_ledger;
         Ok(Some(StoreCheck {
-            changes: changes(last.as_ref()) + u32::from(is_contended),
+            returns: returns_in_series(last.as_ref()) + u32::from(is_contended),
             store,
             ours,
             is_changed: is_other_store || is_other_ledger,
@@ -91,8 +95,8 @@ impl Contention {
         let store = NewDedupStore {
             address: check.store.address,
             identity: check.store.identity,
-            changes: check.changes,
-            is_changed: check.is_contended,
+            returns: check.returns,
+            is_return: check.is_contended,
         };
         if let Err(error) = self.ledger.epochs.record_dedup_store(epoch, store).await {
             let error = &error as &dyn std::error::Error;
@@ -105,10 +109,10 @@ impl Contention {
     }
 }
 
-/// The changes of the store in the current series.
-fn changes(last: Option<&LastDedupStore>) -> u32 {
-    let last = last.filter(|last| last.changed_ago.is_some_and(|ago| ago < SERIES_GAP));
-    last.map_or(0, |last| last.changes)
+/// The returns in the current series.
+fn returns_in_series(last: Option<&LastDedupStore>) -> u32 {
+    let last = last.filter(|last| last.returned_ago.is_some_and(|ago| ago < RESET_AFTER));
+    last.map_or(0, |last| last.returns)
 }
 
 impl StoreCheck {
@@ -119,20 +123,20 @@ impl StoreCheck {
         let their_identity = last.and_then(|last| last.identity.as_deref());
         let (ledger, theirs) = (&self.ours, self.store.ledger.as_ref());
         let their_ledger = theirs.filter(|theirs| *theirs != ledger);
-        let (changes, delay) = (self.changes, delay(self.changes));
+        let (returns, delay) = (self.returns, delay(self.returns));
         if let Some(their_ledger) = their_ledger {
             tracing::error!(
-                address, identity, %ledger, %their_ledger, changes, ?delay,
+                address, identity, %ledger, %their_ledger, returns, ?delay,
                 "another ledger uses this dedup store, and each ends the other's epochs: \
                  give each deployment a REDIS_PREFIX of its own"
             );
-        } else if changes > TOLERATED_CHANGES {
+        } else if returns > TOLERATED_RETURNS {
             tracing::error!(
                 address,
                 identity,
                 their_address,
                 their_identity,
-                changes,
+                returns,
                 ?delay,
                 "writers use different dedup stores, and end each other's epochs: \
                  give all of them the same REDIS_URL and REDIS_PREFIX"
@@ -150,8 +154,8 @@ impl StoreCheck {
 }
 
 /// Grows exponentially, so that chunks are committed between two epochs.
-fn delay(changes: u32) -> Duration {
-    match changes.checked_sub(TOLERATED_CHANGES + 1) {
+fn delay(returns: u32) -> Duration {
+    match returns.checked_sub(TOLERATED_RETURNS + 1) {
         None => Duration::ZERO,
         Some(more) => (INITIAL_DELAY * 2_u32.saturating_pow(more.min(10))).min(MAX_DELAY),
     }
@@ -163,7 +167,7 @@ mod tests {
 
     #[test]
     fn delay_grows_while_stores_alternate() {
-        let seconds: Vec<u64> = (0..10).map(|changes| delay(changes).as_secs()).collect();
+        let seconds: Vec<u64> = (0..10).map(|returns| delay(returns).as_secs()).collect();
         assert_eq!(seconds, [0, 0, 1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(delay(u32::MAX), MAX_DELAY);
     }

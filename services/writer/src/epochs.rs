@@ -66,7 +66,7 @@ impl Epochs {
     async fn begin(&self, state: &mut State, seen: Option<EpochId>) -> Result<Epoch, Error> {
         let new = EpochId::random(&mut state.randomness);
         let mode = self.dedup.mode();
-        let check = self.contention.check_store(seen).await;
+        let check = self.contention.log_and_delay_if_contended(seen).await;
         let activate = async { self.dedup.begin(&new).await };
         let epoch = self.ledger.epochs.begin(mode, seen, new, activate).await?;
         if epoch.id == new {

@@ -18,24 +18,25 @@ pub struct Failed<'a> {
 /// How the failure of a step is handled. In every case except [`Failure::Fatal`], the steps are taken again.
 #[derive(Debug)]
 pub enum Failure {
-    /// At once: a concurrent transaction committed one of the chunks, or the committer has handled the failure.
+    /// Take the steps again at once: a concurrent transaction committed one of the chunks, or the committer has handled the
+    /// failure.
     Again,
-    /// Under the next epoch.
+    /// Take the steps again under the next epoch.
     EpochEnded,
-    /// Discard these chunks, which were not claimed: their object is not open.
-    Discard(Vec<ChunkRange>),
-    /// Discard these chunks, whose object failed without them. Their claims will never be committed, which ends the
-    /// epoch.
-    DiscardClaimed(Vec<ChunkRange>),
+    /// Discard these chunks: their object has another incarnation, or is not registered.
+    DiscardBeforeClaim(Vec<ChunkRange>),
+    /// Discard these chunks: their object has another incarnation, is not registered, or has failed. Their claims will
+    /// never be committed, which ends the epoch.
+    DiscardAfterClaim(Vec<ChunkRange>),
     /// Remove these chunks, which were committed before.
     Repeated(Vec<ChunkRange>),
     /// Reject the lines of refused rows in the next commit.
-    RejectInCommit(jetline_store::Error),
+    RejectInNextCommit(jetline_store::Error),
     /// Search for refused rows, and reject their lines.
     Reject(Option<jetline_store::Error>),
     /// Take each chunk alone: the database refuses them together and accepts each alone.
     Split,
-    /// After a delay: this part failed. Errors that are not transient are retried as well: no chunk is dead-lettered
+    /// Take the steps again after a delay: this part failed. Errors that are not transient are retried as well: no chunk is dead-lettered
     /// because the database refuses a statement.
     Retry(&'static str, Box<dyn Error + Send + Sync>),
     /// End the writer.
@@ -79,21 +80,33 @@ impl From<epochs::Error> for Failure {
     }
 }
 
-/// The outcomes of the chunks that were committed, or what to do if they were not. `can_reject` says whether the next
-/// commit can reject the lines of refused rows, which this one did not.
-pub(crate) fn committed(
+/// What to do about a row that the database refuses in a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnRefusedRow {
+    /// Reject its line in the commit.
+    RejectNow,
+    /// Reject its line in the next commit.
+    RejectInNextCommit,
+    /// Search for it, and reject its line.
+    Search,
+}
+
+/// The outcomes of the chunks that were committed, or what to do if they were not.
+pub(crate) fn outcomes_or_failure(
     outcome: Result<CommitOutcome, jetline_store::Error>,
-    can_reject: bool,
+    on_refused_row: OnRefusedRow,
 ) -> Result<Vec<ChunkOutcome>, Failure> {
     Err(match outcome {
         Ok(CommitOutcome::Committed(outcomes)) => return Ok(outcomes),
         Ok(CommitOutcome::Raced) => Failure::Again,
         Ok(CommitOutcome::EpochEnded) => Failure::EpochEnded,
-        Ok(CommitOutcome::Stale(stale)) => Failure::DiscardClaimed(stale),
+        Ok(CommitOutcome::Stale(stale)) => Failure::DiscardAfterClaim(stale),
         Ok(CommitOutcome::Repeated(repeated)) => Failure::Repeated(repeated),
         Ok(CommitOutcome::NotWritten) => Failure::Reject(None),
         Err(error) if !error.may_be_caused_by_row() => error.into(),
-        Err(error) if can_reject => Failure::RejectInCommit(error),
+        Err(error) if on_refused_row == OnRefusedRow::RejectInNextCommit => {
+            Failure::RejectInNextCommit(error)
+        }
         Err(error) => Failure::Reject(Some(error)),
     })
 }

@@ -21,18 +21,23 @@ pub mod epochs;
 pub mod failure;
 mod outcome;
 pub mod parse;
-mod parts;
+mod parse_memory;
 mod settings;
 mod worker;
 
 use std::sync::Arc;
 
 pub use cli::Cli;
-use jetline_core::Mode;
+use jetline_core::{Counts, Mode};
 use jetline_dedup::Dedup;
 use jetline_queue::Queue;
-use jetline_records::registry;
-use jetline_runtime::Shutdown;
+use jetline_records::{Dataset, registry};
+use jetline_runtime::{
+    Shutdown,
+    metrics::{
+        CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES, EPOCHS, RETRIES, create_counter,
+    },
+};
 use jetline_store::Ledger;
 pub use settings::WriterSettings;
 use tokio::task::JoinSet;
@@ -91,7 +96,9 @@ impl Writer {
             _ => CommitOrder::unordered(),
         };
         let epochs = Epochs::new(ledger.clone(), dedup.clone(), seed);
-        let committer = Committer::new(ledger, dedup, epochs, registry::datasets());
+        let datasets = registry::datasets();
+        create_counters(&datasets);
+        let committer = Committer::new(ledger, dedup, epochs, datasets);
         Self {
             settings: settings.clone(),
             queue,
@@ -103,8 +110,7 @@ impl Writer {
 
     /// Joins the epoch in force, or begins one; retries until it succeeds.
     ///
-    /// In the in-order mode, this also reopens the objects that another process left unfinished: nothing may be read
-    /// before.
+    /// In the in-order mode this also reopens unfinished objects: the fetcher must not start before it has returned.
     pub async fn begin(&self, shutdown: &Shutdown) -> Result<(), Error> {
         let begin = self.worker(0).begin();
         shutdown.soft.run_until_cancelled(begin).await.unwrap_or(Ok(()))
@@ -132,5 +138,17 @@ impl Writer {
             self.commit_order.clone(),
             self.seed.wrapping_add(number),
         )
+    }
+}
+
+fn create_counters(datasets: &[Dataset]) {
+    for name in [CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES, EPOCHS] {
+        create_counter(name, &[]);
+    }
+    for part in ["queue", "dedup", "database"] {
+        create_counter(RETRIES, &[("part", part)]);
+    }
+    for dataset in datasets {
+        outcome::count_lines(dataset.name, &Counts::default());
     }
 }

@@ -12,5 +12,5 @@ async fn main() -> anyhow::Result<ExitCode> {
         return cli.observe.healthcheck().await;
     }
     let (telemetry, lifecycle) = (cli.telemetry.clone(), cli.lifecycle.clone());
-    service::run(env!("CARGO_BIN_NAME"), &telemetry, &lifecycle, async |it| cli.run(it).await).await
+    service::run(env!("CARGO_BIN_NAME"), &telemetry, &lifecycle, |shutdown| cli.run(shutdown)).await
 }

@@ -1,32 +1,31 @@
 //! What became of chunks, in spans and metrics.
 
 use jetline_core::{ChunkRange, Counts};
-use jetline_records::Dataset;
 use jetline_runtime::{
-    metrics::{CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES, LINES, REJECTS},
+    metrics::{CHUNKS_COMMITTED, COMMITTED_BYTES, LINES, REJECTS},
     telemetry::Span,
 };
 use jetline_store::RejectedLine;
 
-/// The outcome of a chunk.
+/// What became of a chunk.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum ChunkEnd {
     Committed(Counts),
     /// It was committed before.
     Repeated,
-    /// Its object is not open.
+    /// It is stale: its object failed, or has another incarnation.
     Discarded,
     /// It is suspected of having crashed its writers too often.
     Dead,
 }
 
-impl Outcome {
+impl ChunkEnd {
     /// Sets the attributes of a span.
     pub(crate) fn record(&self, span: &Span) {
         let name = match self {
             Self::Committed(_) => "committed",
             Self::Repeated => "repeated",
-            Self::Discarded => "discard",
+            Self::Discarded => "discarded",
             Self::Dead => "dead",
         };
         span.set("jetline.outcome", name);
@@ -62,7 +61,7 @@ pub(crate) fn count(
 }
 
 /// Adds the outcomes of a dataset's lines to the counters; zeros create them.
-fn count_lines(dataset: &'static str, counts: &Counts) {
+pub(crate) fn count_lines(dataset: &'static str, counts: &Counts) {
     for (outcome, lines) in [
         ("inserted", counts.inserted),
         ("updated", counts.updated),
@@ -71,15 +70,5 @@ fn count_lines(dataset: &'static str, counts: &Counts) {
         ("rejected", counts.rejected),
     ] {
         metrics::counter!(LINES, "dataset" => dataset, "outcome" => outcome).increment(lines);
-    }
-}
-
-/// Creates the counters with 0: `increase()` does not see the first event of a counter that begins with it.
-pub(crate) fn create_counters(datasets: &[Dataset]) {
-    for counter in [CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES] {
-        metrics::counter!(counter).increment(0);
-    }
-    for dataset in datasets {
-        count_lines(dataset.name, &Counts::default());
     }
 }

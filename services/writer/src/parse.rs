@@ -18,11 +18,11 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 #[derive(Clone, Debug)]
 pub struct Parsed {
     /// Identifies the chunk.
-    pub entry: ChunkRange,
+    pub range: ChunkRange,
     /// The record with the highest rank of each id.
     pub records: Vec<ParsedRecord>,
     /// The other valid lines: a line of the chunk superseded them.
-    pub outdone: Vec<ParsedRecord>,
+    pub superseded: Vec<ParsedRecord>,
     /// The rejected lines.
     pub rejected: Vec<RejectedLine>,
     /// Number of blank lines.
@@ -54,29 +54,28 @@ impl ParsedRecord {
 /// Parses a chunk. `refused` has the lines, by number, that the database refused: they are rejected.
 #[must_use]
 pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection>) -> Parsed {
-    // The line count of a chunk may be wrong: a line has at least one byte.
-    let expected = (chunk.lines as usize).min(chunk.body.len());
-    let mut lines = Lines {
+    let expected = chunk.max_lines();
+    let mut parser = ChunkParser {
         parsed: Parsed {
-            entry: entry(chunk),
+            range: chunk.range(),
             records: Vec::with_capacity(expected),
-            outdone: Vec::new(),
+            superseded: Vec::new(),
             rejected: Vec::new(),
             blank: 0,
         },
         winners: HashMap::with_capacity(expected),
     };
     if chunk.oversized {
-        lines.reject_oversized(chunk);
-        return lines.parsed;
+        parser.reject_oversized(chunk);
+        return parser.parsed;
     }
     for (number, at, line) in split(chunk) {
         match refused.get(&number) {
-            Some(rejection) => lines.reject(number, at, text(line, at), rejection.clone()),
-            None => lines.add(number, at, line, dataset),
+            Some(rejection) => parser.reject(number, at, text(line, at), rejection.clone()),
+            None => parser.add(number, at, line, dataset),
         }
     }
-    lines.parsed
+    parser.parsed
 }
 
 /// The rejected lines of a chunk that the database refused, by number.
@@ -104,25 +103,12 @@ fn split(chunk: &Chunk) -> impl Iterator<Item = (u32, u64, &[u8])> {
     })
 }
 
-/// The ledger entry of a chunk.
-#[must_use]
-pub fn entry(chunk: &Chunk) -> ChunkRange {
-    ChunkRange {
-        object: chunk.object,
-        incarnation: chunk.incarnation.clone(),
-        start: chunk.start,
-        end: chunk.end,
-        first_line: chunk.first_line,
-        lines: chunk.lines,
-    }
-}
-
-struct Lines {
+struct ChunkParser {
     parsed: Parsed,
     winners: HashMap<Key, usize>,
 }
 
-impl Lines {
+impl ChunkParser {
     fn add(&mut self, number: u32, offset: u64, line: &[u8], dataset: &Dataset) {
         let text = text(line, offset);
         if text.trim_ascii().is_empty() {
@@ -132,7 +118,7 @@ impl Lines {
         match (dataset.parse)(text) {
             Ok(row) => self.keep_winner(ParsedRecord {
                 row,
-                position: Position::new(self.parsed.entry.object, number),
+                position: Position::new(self.parsed.range.object, number),
             }),
             Err(rejection) => self.reject(number, offset, text, rejection),
         }
@@ -146,9 +132,9 @@ impl Lines {
             }
             Entry::Occupied(other) => {
                 let other = &mut self.parsed.records[*other.get()];
-                let outdone =
+                let superseded =
                     if record.rank() > other.rank() { mem::replace(other, record) } else { record };
-                self.parsed.outdone.push(outdone);
+                self.parsed.superseded.push(superseded);
             }
         }
     }
@@ -165,11 +151,11 @@ impl Lines {
         );
         let rejection = Rejection::new(Reason::LineTooLong, message);
         // A line that is only just too long is kept whole; its line ending is no part of it.
-        let is_whole = chunk.body.len() as u64 + 1 >= chunk.end - chunk.start;
-        let raw = if is_whole {
+        let is_kept_whole = chunk.body.len() as u64 + 1 >= chunk.end - chunk.start;
+        let raw = if is_kept_whole {
             text(&chunk.body, chunk.start)
         } else {
-            unmarked(&chunk.body, chunk.start)
+            without_byte_order_mark(&chunk.body, chunk.start)
         };
         self.reject(chunk.first_line, chunk.start, raw, rejection);
     }
@@ -177,12 +163,12 @@ impl Lines {
 
 /// The text of a line, without a carriage return at its end and the byte order mark at the beginning of an object.
 fn text(line: &[u8], offset: u64) -> &[u8] {
-    unmarked(line.strip_suffix(b"\r").unwrap_or(line), offset)
+    without_byte_order_mark(line.strip_suffix(b"\r").unwrap_or(line), offset)
 }
 
-fn unmarked(text: &[u8], offset: u64) -> &[u8] {
+fn without_byte_order_mark(text: &[u8], offset: u64) -> &[u8] {
     match text.strip_prefix(BYTE_ORDER_MARK) {
-        Some(unmarked) if offset == 0 => unmarked,
+        Some(rest) if offset == 0 => rest,
         _ => text,
     }
 }
@@ -231,7 +217,7 @@ pub(crate) mod tests {
         let body = [product(1, "a"), product(2, "b"), product(1, "c")].join("\n");
         let parsed = parsed(&chunk(0, &body));
         let lines: Vec<_> = parsed.records.iter().map(|record| record.position.line()).collect();
-        assert_eq!((lines, parsed.outdone.len()), (vec![12, 11], 1));
+        assert_eq!((lines, parsed.superseded.len()), (vec![12, 11], 1));
     }
 
     #[test]
@@ -297,7 +283,7 @@ pub(crate) mod tests {
         let refused = Rejection::new(Reason::RefusedByDatabase, "no");
         let parsed = parse_with(&chunk(0, &body), &BTreeMap::from([(11, refused.clone())]));
         assert_eq!(parsed.records[0].position.line(), 10);
-        assert!(parsed.outdone.is_empty());
+        assert!(parsed.superseded.is_empty());
         assert_eq!(parsed.rejected[0].rejection, refused);
         assert_eq!(parsed.rejected[0].raw, later.as_bytes());
     }

@@ -7,7 +7,7 @@ use jetline_core::ChunkRange;
 use jetline_queue::{Chunk, Delivery, Destination, Queue};
 use jetline_runtime::{
     Backoff, Shutdown,
-    metrics::{CHUNK_SECONDS, CHUNKS_IN_FLIGHT, EPOCHS, RETRIES, as_f64},
+    metrics::{CHUNK_SECONDS, CHUNKS_IN_FLIGHT, RETRIES, as_f64},
     telemetry::Span,
 };
 use jetline_store::chunks::SuspectAction;
@@ -16,18 +16,17 @@ use tracing::Instrument;
 
 use crate::{
     Error, WriterSettings,
-    commit::{Batch, Committed, Committer},
+    commit::{Batch, Committer, Ended},
     commit_order::{CommitOrder, Ticket},
     failure::{Failed, Failure},
-    outcome::Outcome,
-    parse,
-    parts::first_part,
+    outcome::ChunkEnd,
+    parse_memory::count_that_fits,
 };
 
 /// A chunk that was delivered more often than this is suspected of crashing its writers: it is tried alone.
 const MAX_ORDINARY_DELIVERIES: u64 = 3;
 
-/// The interval of progress reports to a queue that has no acknowledgement wait.
+/// The interval of extensions of the acknowledgement deadline where the queue has no acknowledgement wait.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// One of a writer's workers.
@@ -44,6 +43,7 @@ pub(crate) struct Worker {
 struct InFlight {
     delivery: Delivery,
     span: Span,
+    since: Instant,
 }
 
 impl InFlight {
@@ -65,7 +65,6 @@ impl Worker {
         commit_order: CommitOrder,
         seed: u64,
     ) -> Self {
-        create_counters();
         Self {
             destination: queue.destination(),
             queue,
@@ -82,7 +81,7 @@ impl Worker {
         loop {
             match committer.begin().await {
                 Ok(()) => return Ok(()),
-                Err(failure) => self.retry_or_fail(failure, &[]).await?,
+                Err(failure) => self.wait_or_fail(failure, &[]).await?,
             }
         }
     }
@@ -113,23 +112,29 @@ impl Worker {
         let _receiving = self.commit_order.lock_receive().await;
         let max = self.settings.writer_chunks.get();
         let deliveries = self.queue.receive(max).await?;
-        Ok((deliveries, self.commit_order.issue()))
+        Ok((deliveries, self.commit_order.issue_ticket()))
     }
 
     async fn handle(&mut self, deliveries: Vec<Delivery>, ticket: Ticket) -> Result<(), Error> {
         let committer = self.committer.clone();
         let every = self.settings.progress_every.unwrap_or(PROGRESS_INTERVAL);
-        let known =
-            deliveries.into_iter().filter(|delivery| committer.has_dataset(&delivery.chunk));
-        let in_flight = known
-            .map(|delivery| InFlight { span: self.destination.processing(&delivery), delivery });
+        let since = Instant::now();
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            deliveries.into_iter().partition(|delivery| committer.knows_dataset(&delivery.chunk));
+        log_unknown(&unknown);
+        // Dropped without an acknowledgement: redelivered, perhaps to a writer that has the dataset.
+        drop(unknown);
+        let in_flight = known.into_iter().map(|delivery| {
+            let span = self.destination.processing(&delivery);
+            InFlight { delivery, span, since }
+        });
         let (suspects, ordinary): (Vec<_>, Vec<_>) =
             in_flight.partition(|one| one.delivery.attempt > MAX_ORDINARY_DELIVERIES);
         let mut suspects = VecDeque::from(suspects);
         if !ordinary.is_empty() {
             let permit = async {
                 ticket.wait().await;
-                committer.exclusion.read().await
+                committer.suspect_lock.read().await
             };
             let work = self.process(&ordinary, permit);
             with_progress(ordinary.iter().chain(&suspects), every, work).await?;
@@ -138,7 +143,7 @@ impl Worker {
         while let Some(suspect) = suspects.pop_front() {
             let work = async {
                 ticket.wait().await;
-                let _exclusive = committer.exclusion.write().await;
+                let _exclusive = committer.suspect_lock.write().await;
                 self.try_alone(&suspect).await
             };
             let held = iter::once(&suspect).chain(&suspects);
@@ -156,10 +161,10 @@ impl Worker {
             match committer.suspect(suspect.chunk(), limit).await {
                 Ok(SuspectAction::Retry) => return self.process(alone, future::ready(())).await,
                 Ok(SuspectAction::DeadLetter) => break,
-                Err(failure) => self.retry_or_fail(failure, alone).await?,
+                Err(failure) => self.wait_or_fail(failure, alone).await?,
             }
         }
-        Outcome::Dead.record(&suspect.span);
+        ChunkEnd::Dead.record(&suspect.span);
         suspect.chunk().log_span().in_scope(|| {
             tracing::error!("chunk dead-lettered: too many attempts ended without a result");
         });
@@ -173,18 +178,16 @@ impl Worker {
         in_flight: &[InFlight],
         permit: impl Future<Output = G>,
     ) -> Result<(), Error> {
-        let begin = Instant::now();
         metrics::gauge!(CHUNKS_IN_FLIGHT).increment(as_f64(in_flight.len() as u64));
         // What is logged meanwhile concerns all of them; it is logged in the span of the first.
         let first = in_flight.first().map(|first| first.chunk().log_span());
-        let committed = self.commit(in_flight, permit);
+        let committed = self.commit_until_done(in_flight, permit);
         let committed = committed.instrument(first.unwrap_or_else(tracing::Span::none)).await;
         metrics::gauge!(CHUNKS_IN_FLIGHT).decrement(as_f64(in_flight.len() as u64));
-        metrics::histogram!(CHUNK_SECONDS).record(begin.elapsed());
         committed
     }
 
-    async fn commit<G>(
+    async fn commit_until_done<G>(
         &mut self,
         in_flight: &[InFlight],
         permit: impl Future<Output = G>,
@@ -193,22 +196,22 @@ impl Worker {
         let parse =
             |part: &[InFlight]| committer.parse(part.iter().map(InFlight::traced_chunk).collect());
         // Usually there is one part, which is parsed while waiting for the permit.
-        let (part, mut rest) = next_part(in_flight);
+        let (part, mut rest) = split_off_that_fit(in_flight);
         let mut batches = parse(part);
         let _permit = permit.await;
         loop {
             while let Some(batch) = batches.pop() {
                 match Box::pin(committer.commit(batch)).await {
-                    Ok(Committed(outcomes)) => {
+                    Ok(Ended(ends)) => {
                         self.backoff.reset();
-                        record_outcomes(&outcomes, in_flight);
+                        record_ends(&ends, in_flight);
                     }
                     Err(Failed { batch, failure: Failure::Split }) => {
                         self.backoff.reset();
                         batches.extend(batch.split().map(Batch::parse));
                     }
                     Err(Failed { batch, failure }) => {
-                        self.retry_or_fail(failure, in_flight).await?;
+                        self.wait_or_fail(failure, in_flight).await?;
                         batches.push(batch.parse());
                     }
                 }
@@ -217,13 +220,13 @@ impl Worker {
                 return Ok(());
             }
             let part;
-            (part, rest) = next_part(rest);
+            (part, rest) = split_off_that_fit(rest);
             batches = parse(part);
         }
     }
 
-    /// Backs off before a retry where the failure requires it, or ends the writer.
-    async fn retry_or_fail(
+    /// Waits before a retry where the failure requires it, or ends the writer.
+    async fn wait_or_fail(
         &mut self,
         failure: Failure,
         in_flight: &[InFlight],
@@ -261,16 +264,28 @@ impl Worker {
 }
 
 /// Splits off the deliveries that are parsed and committed together.
-fn next_part(in_flight: &[InFlight]) -> (&[InFlight], &[InFlight]) {
-    in_flight.split_at(first_part(in_flight.iter().map(InFlight::chunk)))
+fn split_off_that_fit(in_flight: &[InFlight]) -> (&[InFlight], &[InFlight]) {
+    in_flight.split_at(count_that_fits(in_flight.iter().map(InFlight::chunk)))
 }
 
-/// Records in their traces what became of chunks; one that was delivered twice has two traces.
-fn record_outcomes(ended: &[(ChunkRange, Outcome)], in_flight: &[InFlight]) {
+fn log_unknown(deliveries: &[Delivery]) {
+    for Delivery { chunk, .. } in deliveries {
+        chunk.log_span().in_scope(|| {
+            tracing::error!(
+                dataset = chunk.dataset,
+                "chunk left to other writers: its dataset is unknown to this one, update it"
+            );
+        });
+    }
+}
+
+/// Records in their traces what became of chunks, and how long it took; one that was delivered twice has two traces.
+fn record_ends(ends: &[(ChunkRange, ChunkEnd)], in_flight: &[InFlight]) {
     for one in in_flight {
-        let entry = parse::entry(one.chunk());
-        if let Some((_, outcome)) = ended.iter().find(|(ended, _)| *ended == entry) {
-            outcome.record(&one.span);
+        let range = one.chunk().range();
+        if let Some((_, end)) = ends.iter().find(|(ended, _)| *ended == range) {
+            end.record(&one.span);
+            metrics::histogram!(CHUNK_SECONDS).record(one.since.elapsed());
         }
     }
 }
@@ -296,9 +311,9 @@ async fn with_progress<'a, F: Future>(
     }
 }
 
-/// A lost acknowledgement does no harm: the chunk is redelivered, found committed and skipped.
+/// A lost acknowledgement does no harm: the chunk is redelivered, found committed, and acknowledged.
 async fn acknowledge(in_flight: Vec<InFlight>) {
-    let acks = in_flight.into_iter().map(|InFlight { delivery, span }| async move {
+    let acks = in_flight.into_iter().map(|InFlight { delivery, span, .. }| async move {
         if let Err(error) = delivery.ack().await {
             tracing::debug!(%error, "acknowledge chunk failed, it will be redelivered");
             span.event("lost acknowledgement", [("error", error.to_string().into())]);
@@ -306,12 +321,4 @@ async fn acknowledge(in_flight: Vec<InFlight>) {
         span.end();
     });
     join_all(acks).await;
-}
-
-/// Creates the counters with 0: `increase()` does not see the first event of a counter that begins with it.
-fn create_counters() {
-    for part in ["queue", "dedup", "database"] {
-        metrics::counter!(RETRIES, "part" => part).increment(0);
-    }
-    metrics::counter!(EPOCHS).increment(0);
 }

@@ -1,22 +1,19 @@
 //! Claims: the dedup store's verdict on a record before the database is queried.
 //!
 //! [`Dedup`] is a port: its doc comments are its contract, every adapter is one module, and all of them pass the same
-//! suite, `tests/it/conformance`. All entries may be lost at any time; a loss is detected and begins a new epoch.
+//! suite, `tests/it/conformance`; so does the reference model of the tests, `jetline_testkit::dedup::InMemory`. All entries may be lost at any time; a loss is detected and begins a new epoch.
 //!
 //! | adapter | mode | for |
 //! | --- | --- | --- |
 //! | [`Redis`] | shared | any number of writers |
-//! | [`InMemory`] | shared | writers in one process; the reference model of the tests |
 //! | [`WithoutStore`] | off, in order | dedup switched off; one writer that commits in order |
 
-mod in_memory;
 mod redis;
 mod settings;
 mod store_info;
 mod without_store;
 
 use async_trait::async_trait;
-pub use in_memory::InMemory;
 use jetline_core::{EpochId, Fingerprint, Key, LedgerIdentity, Mode, ObjectId, Rank, Verdict};
 pub use settings::{DedupMode, DedupSettings};
 pub use store_info::StoreInfo;

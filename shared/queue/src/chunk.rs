@@ -1,7 +1,7 @@
 //! The unit of queueing and of commit.
 
 use bytes::Bytes;
-use jetline_core::ObjectId;
+use jetline_core::{ChunkRange, ObjectId};
 use jetline_runtime::telemetry::TraceContext;
 
 /// A run of whole lines of one object version, identified by (object, start).
@@ -38,6 +38,25 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// Identifies the chunk in the ledger.
+    #[must_use]
+    pub fn range(&self) -> ChunkRange {
+        ChunkRange {
+            object: self.object,
+            incarnation: self.incarnation.clone(),
+            start: self.start,
+            end: self.end,
+            first_line: self.first_line,
+            lines: self.lines,
+        }
+    }
+
+    /// An upper bound of the lines of the body. `lines` may be wrong, and a line has at least one byte.
+    #[must_use]
+    pub fn max_lines(&self) -> usize {
+        (self.lines as usize).min(self.body.len())
+    }
+
     /// A log span with the chunk and its trace.
     #[must_use]
     pub fn log_span(&self) -> tracing::Span {

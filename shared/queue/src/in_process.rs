@@ -189,11 +189,6 @@ impl Acker for InFlight {
         Ok(())
     }
 
-    async fn nak(&self) -> Result<(), Error> {
-        self.put_back();
-        Ok(())
-    }
-
     async fn progress(&self) -> Result<(), Error> {
         Ok(())
     }

@@ -68,11 +68,6 @@ impl Delivery {
         self.acker.ack().await
     }
 
-    /// Returns the chunk: it is delivered again at once.
-    pub async fn nak(self) -> Result<(), Error> {
-        self.acker.nak().await
-    }
-
     /// Reports progress: restarts the acknowledgement wait.
     pub async fn progress(&self) -> Result<(), Error> {
         self.acker.progress().await
@@ -84,8 +79,6 @@ impl Delivery {
 pub trait Acker: Send + Sync {
     /// See [`Delivery::ack`].
     async fn ack(&self) -> Result<(), Error>;
-    /// See [`Delivery::nak`].
-    async fn nak(&self) -> Result<(), Error>;
     /// See [`Delivery::progress`].
     async fn progress(&self) -> Result<(), Error>;
 }

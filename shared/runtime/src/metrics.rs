@@ -33,7 +33,7 @@ pub const CHUNKS_COMMITTED: &str = "jetline_chunks_committed_total";
 pub const CHUNKS_REPEATED: &str = "jetline_chunks_repeated_total";
 /// Chunks in the queue; label `state`: waiting, `in_flight`. Every consuming process reports the same value.
 pub const QUEUE_CHUNKS: &str = "jetline_queue_chunks";
-/// Objects of a fetcher's sources that are registered and have not ended.
+/// Objects of a fetcher's sources that are not yet done or failed.
 pub const OBJECTS_LOADING: &str = "jetline_objects_loading";
 /// Chunks in flight in a writer.
 pub const CHUNKS_IN_FLIGHT: &str = "jetline_chunks_in_flight";
@@ -53,6 +53,11 @@ pub const API_BATCH_IDS: &str = "jetline_api_batch_ids";
 const SECONDS: [f64; 12] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 const IDS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// Creates a counter: Prometheus' `increase()` does not see the first event of a counter that begins with it.
+pub fn create_counter(name: &'static str, labels: &[(&'static str, &'static str)]) {
+    metrics::counter!(name, labels).increment(0);
+}
 
 /// How often the recorder drains new samples into histograms; otherwise they accumulate while `/metrics` is not scraped.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -86,10 +91,7 @@ fn describe() {
     describe_counter!(CHUNKS_COMMITTED, "Chunks committed");
     describe_counter!(CHUNKS_REPEATED, "Delivered chunks that were already committed");
     describe_gauge!(QUEUE_CHUNKS, "Chunks in the queue, by state");
-    describe_gauge!(
-        OBJECTS_LOADING,
-        "Objects of the sources that are registered and have not ended"
-    );
+    describe_gauge!(OBJECTS_LOADING, "Objects that are not yet done or failed");
     describe_gauge!(CHUNKS_IN_FLIGHT, "Chunks in flight in a writer");
     describe_histogram!(
         CHUNK_SECONDS,

@@ -28,7 +28,7 @@ pub use location::{InvalidLocation, Location};
 pub use locations::Locations;
 pub use own_database::OwnDatabase;
 pub use pattern::Pattern;
-pub use s3::{S3, S3Access, S3Config};
+pub use s3::{S3, S3Config};
 
 /// Opens a location with its adapter. [`Error::NotFound`] if a local path does not exist.
 pub async fn open(location: &Location, config: &S3Config) -> Result<Arc<dyn Source>, Error> {

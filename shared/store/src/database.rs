@@ -1,6 +1,5 @@
 //! The database: its settings and its connections.
 
-mod file;
 mod settings;
 mod url;
 
@@ -9,7 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jetline_core::LedgerIdentity;
 use sea_orm::{
-    ConnectOptions, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, FromQueryResult,
+    ConnectOptions, DatabaseConnection, DatabaseTransaction, DbErr, FromQueryResult,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 
@@ -19,8 +18,10 @@ pub use self::{
 };
 use crate::{
     Error,
-    dialect::{self, Lock, execute, query},
-    pooler, tls,
+    dialect::{self, Lock},
+    postgres,
+    sqlite::file,
+    statement::{execute, query},
 };
 
 /// Timeout for getting a connection of the pool, and for SQLite's lock.
@@ -60,12 +61,7 @@ impl Database {
         let url = &checked(url)?;
         let connected = sea_orm::Database::connect(options(url, connections)).await;
         let db = connected.map_err(|error| not_connected(url, error))?;
-        if db.get_database_backend() == DbBackend::Sqlite {
-            file::check(&db, url).await?;
-        } else {
-            pooler::check(&db).await?;
-            pooler::check_options(&db).await?;
-        }
+        dialect::of(&db).check(&db, url).await?;
         Ok(Self(db))
     }
 
@@ -102,7 +98,7 @@ impl Database {
 
     /// Fails on a pooler that cannot be used, or if the database is unavailable.
     pub async fn check_pooler(&self) -> Result<(), Error> {
-        pooler::check(&self.0).await
+        dialect::of(&self.0).check_pooler(&self.0).await
     }
 
     /// Fails on a database without the ledger's tables.
@@ -113,10 +109,7 @@ impl Database {
 
     /// The identity of the ledger: a copy of the database has the same, a newly created one another.
     pub async fn identity(&self) -> Result<LedgerIdentity, Error> {
-        let database = match self.0.get_database_backend() {
-            DbBackend::Postgres => "current_database()::text",
-            _ => "'sqlite'",
-        };
+        let database = dialect::of(&self.0).database_name();
         let sql = format!("SELECT id, {database} AS database FROM ledger");
         let action = "read the ledger's identity: run jetline-migrate";
         let rows: Vec<IdentityRow> = query(&self.0, action, &sql, []).await?;
@@ -156,7 +149,7 @@ impl Database {
     /// Closes all connections to an SQLite database, which checkpoints its WAL into the one file. Does nothing for
     /// PostgreSQL.
     pub async fn close(&self) {
-        file::close(&self.0).await;
+        dialect::of(&self.0).close(&self.0).await;
     }
 }
 
@@ -202,7 +195,7 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
 }
 
 fn not_connected(url: &str, error: DbErr) -> Error {
-    if let Some(refusal) = tls::refusal(&error).or_else(|| pooler::refusal(&error)) {
+    if let Some(refusal) = postgres::refusal(&error) {
         return refusal;
     }
     file::refusal(url, error).unwrap_or_else(|error| Error::classify("connect", error))
@@ -222,7 +215,7 @@ pub(crate) async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction
 /// Begins a transaction that excludes commits and changes of the epoch.
 pub(crate) async fn begin_exclusive(db: &DatabaseConnection) -> Result<DatabaseTransaction, Error> {
     let tx = begin(db).await?;
-    dialect::lock(&tx, Lock::EpochExclusive).await?;
+    dialect::of(&tx).lock(&tx, Lock::EpochExclusive).await?;
     Ok(tx)
 }
 

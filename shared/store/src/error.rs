@@ -3,7 +3,7 @@
 use sea_orm::{DbErr, RuntimeErr, SqlxError};
 use sqlx::error::DatabaseError;
 
-use crate::{pooler, tls};
+use crate::{postgres, sqlite};
 
 /// An error of the driver.
 #[derive(Debug, thiserror::Error)]
@@ -106,10 +106,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// Classifies an error of a query of [`crate::read`], which makes its connections when it needs them: one that cannot be
+    /// Classifies an error of a query of [`crate::Catalog`], which makes its connections when it needs them: one that cannot be
     /// made is unavailable, unless the reason is permanent.
     pub(crate) fn from_query(action: &'static str, source: DbErr) -> Self {
-        if let Some(refusal) = tls::refusal(&source).or_else(|| pooler::refusal(&source)) {
+        if let Some(refusal) = postgres::refusal(&source) {
             return refusal;
         }
         match source {
@@ -136,7 +136,7 @@ impl Error {
     pub(crate) fn may_be_caused_by_table(&self) -> bool {
         self.database_error()
             .and_then(DatabaseError::code)
-            .is_some_and(|code| is_caused_by_table(&code))
+            .is_some_and(|code| postgres::is_caused_by_table(&code))
     }
 
     /// Whether a privilege is missing, or a row security policy refuses a row.
@@ -151,7 +151,7 @@ impl Error {
             return self.to_string();
         };
         match answer.code() {
-            Some(code) if code.len() == 5 => with_sqlstate(&code, answer.message()),
+            Some(code) if code.len() == 5 => postgres::with_sqlstate(&code, answer.message()),
             _ => answer.message().to_owned(),
         }
     }
@@ -184,18 +184,9 @@ impl Error {
     }
 }
 
-/// An error of PostgreSQL as rejected lines show it.
-pub(crate) fn with_sqlstate(code: &str, message: &str) -> String {
-    format!("SQLSTATE {code}: {message}")
-}
-
-/// Whether an SQLSTATE may be caused by the table, or by its privileges.
-pub(crate) fn is_caused_by_table(code: &str) -> bool {
-    code.len() == 5 && code.starts_with("42")
-}
-
+/// How an error of a statement is handled.
 #[derive(Debug, PartialEq, Eq)]
-enum Class {
+pub(crate) enum Class {
     Unavailable,
     Data,
     Refused,
@@ -212,7 +203,7 @@ fn class(error: &DbErr) -> Class {
     };
     match &**error {
         SqlxError::Database(error) => error.code().map_or(Class::Refused, |code| {
-            if code.len() == 5 { postgres(&code) } else { sqlite(&code) }
+            if code.len() == 5 { postgres::class(&code) } else { sqlite::class(&code) }
         }),
         SqlxError::Io(_)
         | SqlxError::PoolTimedOut
@@ -220,82 +211,5 @@ fn class(error: &DbErr) -> Class {
         | SqlxError::WorkerCrashed
         | SqlxError::Protocol(_) => Class::Unavailable,
         _ => Class::Refused,
-    }
-}
-
-/// Classes of SQLSTATE: connection exception, transaction rollback, insufficient resources, operator intervention, system
-/// error.
-pub(crate) const UNAVAILABLE_CLASSES: [&str; 5] = ["08", "40", "53", "57", "58"];
-
-/// Lock not available, read-only transaction (a standby that is not promoted yet), idle-in-transaction or transaction
-/// timeout, unknown prepared statement, data corrupted, index corrupted.
-pub(crate) const UNAVAILABLE_CODES: [&str; 7] =
-    ["55P03", "25006", "25P03", "25P04", "26000", "XX001", "XX002"];
-
-/// Classifies by SQLSTATE.
-fn postgres(code: &str) -> Class {
-    match &code[..2] {
-        // data exception, integrity constraint violation, program limit exceeded
-        "22" | "23" | "54" => Class::Data,
-        class if UNAVAILABLE_CLASSES.contains(&class) => Class::Unavailable,
-        _ if UNAVAILABLE_CODES.contains(&code) => Class::Unavailable,
-        _ => Class::Refused,
-    }
-}
-
-/// Classifies by primary result code.
-fn sqlite(code: &str) -> Class {
-    match primary(code) {
-        // busy, locked, no memory, interrupt, I/O error, corrupt, full, protocol, schema
-        Some(5 | 6 | 7 | 9 | 10 | 11 | 13 | 15 | 17) => Class::Unavailable,
-        // too big, constraint, mismatch
-        Some(18..=20) => Class::Data,
-        _ => Class::Refused,
-    }
-}
-
-/// SQLite's primary result code of an error, if it has one.
-pub(crate) fn sqlite_code(error: &DbErr) -> Option<u32> {
-    let (DbErr::Conn(RuntimeErr::SqlxError(error))
-    | DbErr::Exec(RuntimeErr::SqlxError(error))
-    | DbErr::Query(RuntimeErr::SqlxError(error))) = error
-    else {
-        return None;
-    };
-    primary(&error.as_database_error()?.code()?)
-}
-
-fn primary(code: &str) -> Option<u32> {
-    code.parse::<u32>().ok().map(|code| code & 0xff)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_are_classified_by_how_they_are_handled() {
-        for (code, expected) in [
-            ("40P01", Class::Unavailable),
-            ("57P01", Class::Unavailable),
-            ("53100", Class::Unavailable),
-            ("XX001", Class::Unavailable),
-            ("XX000", Class::Refused),
-            ("23514", Class::Data),
-            ("22003", Class::Data),
-            ("28P01", Class::Refused),
-            ("42P01", Class::Refused),
-        ] {
-            assert_eq!(postgres(code), expected, "{code}");
-        }
-        for (code, expected) in [
-            ("5", Class::Unavailable),
-            ("517", Class::Unavailable),
-            ("267", Class::Unavailable),
-            ("275", Class::Data),
-            ("1", Class::Refused),
-        ] {
-            assert_eq!(sqlite(code), expected, "{code}");
-        }
     }
 }

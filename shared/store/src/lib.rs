@@ -1,8 +1,8 @@
 //! The database: the ledger, the bulk upsert and the queries of the API.
 //!
 //! The database is the only source of truth. A chunk's rows, its rejected lines and its ledger entry commit in one
-//! transaction, and only under the epoch that is in force in the ledger. PostgreSQL and SQLite are supported; they
-//! differ in [`database`], `dialect.rs` and the files of `chunks/commit/upsert`.
+//! transaction, and only under the epoch that is in force in the ledger. PostgreSQL and SQLite are supported; what
+//! differs is in the modules `postgres` and `sqlite`.
 
 pub mod catalog;
 pub mod chunks;
@@ -13,8 +13,9 @@ pub mod epochs;
 mod error;
 mod ledger;
 pub mod objects;
-mod pooler;
-mod tls;
+mod postgres;
+mod sqlite;
+mod statement;
 mod watermark;
 
 pub use catalog::Catalog;

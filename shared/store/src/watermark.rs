@@ -3,7 +3,7 @@
 use jetline_core::ObjectId;
 use sea_orm::ConnectionTrait;
 
-use crate::{Error, dialect::query};
+use crate::{Error, statement::query};
 
 #[derive(sea_orm::FromQueryResult)]
 pub(crate) struct Number {

@@ -1,4 +1,4 @@
-//! The adapter for one process: the reference implementation of the port's table.
+//! A dedup store in memory: the reference implementation of the port's table.
 
 use std::{
     collections::BTreeMap,
@@ -7,10 +7,9 @@ use std::{
 
 use async_trait::async_trait;
 use jetline_core::{EpochId, Fingerprint, Key, Mode, ObjectId, Rank, Verdict};
+use jetline_dedup::{Claim, Claimed, Dedup, Error};
 
-use crate::{Claim, Claimed, Dedup, Error};
-
-/// Entries in this process: for writers that are tasks of one process, and for tests.
+/// Entries in this process.
 #[derive(Debug, Default)]
 pub struct InMemory {
     state: Mutex<State>,

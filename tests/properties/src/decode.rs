@@ -8,7 +8,7 @@ use async_compression::{
     tokio::bufread::{BzEncoder, GzipEncoder, ZstdEncoder},
 };
 use futures::{StreamExt, executor::block_on, stream};
-use jetline_fetcher::decode::{BLOCK, DEFAULT_WINDOW_LOG, DecodeError, decode};
+use jetline_fetcher::decode::{DECODED_BLOCK, DEFAULT_WINDOW_LOG, DecodeError, decode};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::blocks::blocks;
@@ -102,13 +102,13 @@ fn compressed(name: &str, content: &[u8]) -> Vec<u8> {
 
 fn read(name: &str, stored: &[u8], lengths: &[u8]) -> Read {
     let blocks = blocks(stored, lengths).into_iter().map(Ok);
-    let mut blocks = Box::pin(decode(name, stream::iter(blocks).boxed(), DEFAULT_WINDOW_LOG));
+    let mut blocks = decode(name, stream::iter(blocks).boxed(), DEFAULT_WINDOW_LOG);
     let mut content = Vec::new();
     block_on(async {
         while let Some(block) = blocks.next().await {
             match block {
                 Ok(block) => {
-                    assert!((1..=BLOCK).contains(&block.len()));
+                    assert!((1..=DECODED_BLOCK).contains(&block.len()));
                     content.extend_from_slice(&block);
                 }
                 Err(error) => {

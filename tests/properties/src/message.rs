@@ -108,7 +108,7 @@ fn lines_add_up(chunk: &Chunk) {
     let dataset = &registry::datasets()[0];
     let parsed = parse::parse(chunk, dataset, &BTreeMap::new());
     let kept = parsed.records.len() + parsed.rejected.len();
-    let accounted = (kept + parsed.outdone.len()) as u64 + parsed.blank;
+    let accounted = (kept + parsed.superseded.len()) as u64 + parsed.blank;
     let lines = if chunk.oversized {
         1
     } else {

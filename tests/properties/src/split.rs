@@ -91,7 +91,7 @@ impl Case<'_> {
     }
 
     fn cuts_of(&self, blocks: Vec<Bytes>, end: fn(&mut Splitter)) -> Cuts {
-        let mut splitter = Splitter::new(self.limits, self.start, self.first_line);
+        let mut splitter = Splitter::new(self.limits, self.start, self.first_line.into());
         let mut cuts = Vec::new();
         for block in blocks {
             splitter.push(block);

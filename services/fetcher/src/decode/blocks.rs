@@ -12,12 +12,13 @@ use jetline_source::ByteStream;
 use tokio::task::yield_now;
 
 /// How many stored bytes are decoded at once.
-const BLOCK: usize = 16 << 10;
+const INPUT_BLOCK: usize = 16 << 10;
 
 /// The bytes of an object in blocks of equal size; the last may be shorter.
 pub(super) fn equal_size(stored: ByteStream) -> impl Stream<Item = io::Result<Bytes>> + Send {
     let blocks = Blocks { stored: stored.fuse().boxed(), rest: Bytes::new(), failure: None };
     stream::try_unfold(blocks, async |mut blocks| {
+        // Pending once before each block: the decoder then returns what it has decoded so far.
         yield_now().await;
         let block = blocks.next().await?;
         Ok(block.map(|block| (block, blocks)))
@@ -34,12 +35,12 @@ struct Blocks {
 
 impl Blocks {
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        if self.rest.len() >= BLOCK {
-            return Ok(Some(self.rest.split_to(BLOCK)));
+        if self.rest.len() >= INPUT_BLOCK {
+            return Ok(Some(self.rest.split_to(INPUT_BLOCK)));
         }
-        let mut block = BytesMut::with_capacity(BLOCK);
-        while block.len() < BLOCK && self.failure.is_none() {
-            let part = self.rest.len().min(BLOCK - block.len());
+        let mut block = BytesMut::with_capacity(INPUT_BLOCK);
+        while block.len() < INPUT_BLOCK && self.failure.is_none() {
+            let part = self.rest.len().min(INPUT_BLOCK - block.len());
             block.extend_from_slice(&self.rest.split_to(part));
             if !self.rest.is_empty() {
                 break;

@@ -14,10 +14,13 @@ use async_compression::{
     zstd::DParameter,
 };
 use bytes::{Buf, Bytes, BytesMut};
-use futures::{Stream, StreamExt, stream::BoxStream};
+use futures::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, ReadBuf};
 
-use super::{BLOCK, Format};
+use super::{Compression, DECODED_BLOCK};
 
 /// How many bytes are needed to recognise the start of a member.
 const MAGIC: usize = 4;
@@ -29,56 +32,50 @@ pub(super) struct Trailing(pub(super) u64);
 
 /// The decompressed bytes. The stream ends after an error.
 pub(super) fn decode(
-    format: Format,
+    compression: Compression,
     stored: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     window_log: u32,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send {
     let stored = Stored { blocks: stored.boxed(), block: Bytes::new(), offset: 0 };
-    let member = Member::new(format, stored, window_log);
-    let begin = (Some(member), BytesMut::new());
-    futures::stream::try_unfold(begin, move |(member, mut buffer)| async move {
-        let mut member = member;
-        while let Some(mut decoder) = member.take() {
+    let begin = (Member::new(compression, stored, window_log), BytesMut::new());
+    stream::try_unfold(begin, move |(mut member, mut buffer)| async move {
+        loop {
             if buffer.capacity() == 0 {
-                buffer.reserve(BLOCK);
+                buffer.reserve(DECODED_BLOCK);
             }
-            if decoder.read_buf(&mut buffer).await? > 0 {
-                let block = buffer.split().freeze();
-                return Ok(Some((block, (Some(decoder), buffer))));
+            if member.read_buf(&mut buffer).await? > 0 {
+                return Ok(Some((buffer.split().freeze(), (member, buffer))));
             }
-            let mut stored = decoder.into_inner();
-            if stored.has_next_member(format).await? {
-                member = Some(Member::new(format, stored, window_log));
+            let mut stored = member.into_inner();
+            if !stored.has_next_member(compression).await? {
+                return Ok(None);
             }
+            member = Member::new(compression, stored, window_log);
         }
-        Ok(None)
     })
 }
 
 /// The decoder of one member.
 enum Member {
-    Plain(Stored),
     Gzip(GzipDecoder<Stored>),
     Zstd(ZstdDecoder<Stored>),
     Bzip2(BzDecoder<Stored>),
 }
 
 impl Member {
-    fn new(format: Format, stored: Stored, window_log: u32) -> Self {
-        match format {
-            Format::Plain => Self::Plain(stored),
-            Format::Gzip => Self::Gzip(GzipDecoder::new(stored)),
-            Format::Zstd => {
+    fn new(compression: Compression, stored: Stored, window_log: u32) -> Self {
+        match compression {
+            Compression::Gzip => Self::Gzip(GzipDecoder::new(stored)),
+            Compression::Zstd => {
                 let window = [DParameter::window_log_max(window_log)];
                 Self::Zstd(ZstdDecoder::with_params(stored, &window))
             }
-            Format::Bzip2 => Self::Bzip2(BzDecoder::new(stored)),
+            Compression::Bzip2 => Self::Bzip2(BzDecoder::new(stored)),
         }
     }
 
     fn into_inner(self) -> Stored {
         match self {
-            Self::Plain(stored) => stored,
             Self::Gzip(decoder) => decoder.into_inner(),
             Self::Zstd(decoder) => decoder.into_inner(),
             Self::Bzip2(decoder) => decoder.into_inner(),
@@ -93,7 +90,6 @@ impl AsyncRead for Member {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(stored) => Pin::new(stored).poll_read(context, buffer),
             Self::Gzip(decoder) => Pin::new(decoder).poll_read(context, buffer),
             Self::Zstd(decoder) => Pin::new(decoder).poll_read(context, buffer),
             Self::Bzip2(decoder) => Pin::new(decoder).poll_read(context, buffer),
@@ -111,7 +107,7 @@ struct Stored {
 
 impl Stored {
     /// Whether another member begins here. Otherwise the object ends here, perhaps after padding.
-    async fn has_next_member(&mut self, format: Format) -> io::Result<bool> {
+    async fn has_next_member(&mut self, compression: Compression) -> io::Result<bool> {
         let at = self.offset;
         while self.block.len() < MAGIC {
             let Some(block) = self.blocks.next().await else {
@@ -122,7 +118,7 @@ impl Stored {
         if self.block.is_empty() {
             return Ok(false);
         }
-        if format.matches(&self.block[..MAGIC.min(self.block.len())]) {
+        if compression.matches(&self.block[..MAGIC.min(self.block.len())]) {
             return Ok(true);
         }
         loop {

@@ -4,10 +4,10 @@
 //! an object must be rejected alone. No line of JSON matches: it begins with none of the numbers at offset 0, and contains
 //! no NUL, as the others do.
 
-use super::Format;
+use super::Compression;
 
 /// How many first bytes are needed: the magic number of a tar archive follows the name of its first file.
-pub(super) const HEAD: usize = 265;
+pub(super) const SNIFF_BYTES: usize = 265;
 
 /// Offset, magic number, and what has it.
 const MAGIC: [(usize, &[u8], &str); 29] = [
@@ -42,11 +42,11 @@ const MAGIC: [(usize, &[u8], &str); 29] = [
     (0, b"\x7fELF", "a program"),
 ];
 
-/// What the content is, if it is not JSON text, by its first bytes: [`HEAD`] of them, or all.
+/// What the content is, if it is not JSON text, by its first bytes: [`SNIFF_BYTES`] of them, or all.
 pub(super) fn detect(head: &[u8]) -> Option<String> {
-    let compressed = Format::COMPRESSED.into_iter();
-    if let Some(format) = compressed.into_iter().find(|format| format.is_unambiguous(head)) {
-        return Some(format!("{format} data, compressed once more"));
+    let mut compressions = Compression::ALL.into_iter();
+    if let Some(compression) = compressions.find(|one| one.is_unambiguous(head)) {
+        return Some(format!("{compression} data, compressed once more"));
     }
     let begins = |(offset, magic, _): &&(usize, &[u8], &str)| {
         head.split_at_checked(*offset)
@@ -67,15 +67,14 @@ fn is_text(head: &[u8]) -> bool {
 
 /// UTF-16 or UTF-32 without a byte order mark, if four characters have the pattern of ASCII in it.
 fn wide(head: &[u8]) -> Option<&'static str> {
-    let all = |width: usize, at: usize| {
-        let first = head.get(..4 * width)?;
-        let is_so = |(index, byte): (usize, &u8)| (index % width == at) == (*byte != 0);
-        first.iter().enumerate().all(is_so).then_some(())
+    let is_ascii_pattern = |width: usize, at: usize| {
+        let mut first = head.iter().take(4 * width).enumerate();
+        head.len() >= 4 * width && first.all(|(index, byte)| (index % width == at) == (*byte != 0))
     };
-    if all(4, 0).or_else(|| all(4, 3)).is_some() {
+    if is_ascii_pattern(4, 0) || is_ascii_pattern(4, 3) {
         return Some("UTF-32 text");
     }
-    all(2, 0).or_else(|| all(2, 1)).map(|()| "UTF-16 text")
+    (is_ascii_pattern(2, 0) || is_ascii_pattern(2, 1)).then_some("UTF-16 text")
 }
 
 #[cfg(test)]
@@ -126,7 +125,7 @@ mod tests {
             b"%PDF-1.7\n{\"id\":1}\n".to_vec(),
             b"RIFFRAFF\n{\"id\":1}\n".to_vec(),
         ] {
-            head.truncate(HEAD);
+            head.truncate(SNIFF_BYTES);
             assert_eq!(detect(&head), None, "{}", head.escape_ascii());
         }
         // Text may end within a character.

@@ -7,8 +7,8 @@ use jetline_store::{
     catalog::{objects::ObjectStatus, rejects::RejectSummary},
 };
 
-use super::{Report, is_settled};
-use crate::terminal::{Escaped, name};
+use super::Report;
+use crate::terminal::{Escaped, escaped_file_name};
 
 const COUNTS: [&str; 6] = ["lines", "inserted", "updated", "unchanged", "superseded", "rejected"];
 
@@ -28,7 +28,7 @@ fn counts(object: &ObjectStatus) -> [i64; 6] {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.gaps(f)?;
+        self.write_missing_and_skipped(f)?;
         if !self.objects.is_empty() {
             self.table(f)?;
         } else if !self.is_listed {
@@ -44,8 +44,8 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// What was not read at all, first.
-    fn gaps(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Locations that match nothing, and skipped entries.
+    fn write_missing_and_skipped(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for location in &self.missing {
             writeln!(f, "No object matches {} (SOURCE).", Escaped(location))?;
         }
@@ -60,7 +60,7 @@ impl Report {
     }
 
     fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.objects.iter().map(|object| name(&object.uri));
+        let names = self.objects.iter().map(|object| escaped_file_name(&object.uri));
         let width = names.map(|name| name.chars().count()).max();
         let width = width.unwrap_or(0).max(6);
         write!(f, "{:width$}  {:7}", "object", "state")?;
@@ -69,7 +69,7 @@ impl Report {
         }
         for object in &self.objects {
             let state = format!("{:?}", object.state).to_lowercase();
-            write!(f, "\n{:width$}  {state:7}", name(&object.uri))?;
+            write!(f, "\n{:width$}  {state:7}", escaped_file_name(&object.uri))?;
             for count in counts(object) {
                 write!(f, "  {count:>10}")?;
             }
@@ -109,7 +109,7 @@ impl Report {
             write!(f, "\nKnown objects that failed: {}", self.failed_before)?;
             for object in &self.first_failed {
                 let error = object.error.as_deref().unwrap_or_default();
-                write!(f, "\n  object {} ({}): ", object.id, name(&object.uri))?;
+                write!(f, "\n  object {} ({}): ", object.id, escaped_file_name(&object.uri))?;
                 write!(f, "{}", Escaped(&shortened(error)))?;
             }
             let more = self.failed_before - self.first_failed.len();
@@ -158,7 +158,7 @@ fn write_error(f: &mut fmt::Formatter<'_>, object: &ObjectStatus, error: &str) -
     let state = match object.state {
         State::Failed if object.dismissed => "failed and is dismissed",
         State::Failed => "failed",
-        _ if is_settled(object) => "is done",
+        State::Done => "is done",
         _ => "is open",
     };
     let error = shortened(error);

@@ -187,7 +187,7 @@ fn chunk_within_a_block_is_not_copied() {
 
 #[test]
 fn more_lines_than_can_be_numbered_are_an_error() {
-    let mut splitter = Splitter::new(SMALL, 0, u32::MAX - 1);
+    let mut splitter = Splitter::new(SMALL, 0, u64::from(u32::MAX) - 1);
     splitter.push("123456789\n123456789\n123456789\n".into());
     splitter.finish();
     assert!(splitter.next_chunk().unwrap().is_some());
@@ -238,7 +238,7 @@ proptest! {
     ) {
         let all = chunks(Splitter::new(limits, 0, 1), &content, &lengths);
         for (index, chunk) in all.iter().enumerate().step_by(1 + all.len() / 20) {
-            let splitter = Splitter::new(limits, chunk.start, chunk.first_line);
+            let splitter = Splitter::new(limits, chunk.start, chunk.first_line.into());
             let rest = &content[usize::try_from(chunk.start).unwrap()..];
             prop_assert_eq!(&chunks(splitter, rest, &[97])[..], &all[index..]);
         }

@@ -17,7 +17,7 @@ use jetline_migrations::migrate;
 use jetline_queue::{Chunk, Delivery, Destination, Error, InProcess, PublishAck, Queue};
 use jetline_records::{Table, products};
 use jetline_runtime::{Shutdown, StartupSettings};
-use jetline_source::{OwnDatabase, S3Access, S3Config};
+use jetline_source::{OwnDatabase, S3Config};
 use jetline_store::{ChunkRows, Database, Ledger};
 use jetline_testkit::s3::S3Server;
 use rand::{SeedableRng, rngs::StdRng};
@@ -79,11 +79,7 @@ impl Scene {
             s3_part_size: self.part_size,
             s3_parallel_parts: NonZeroUsize::MIN,
             s3_max_keys: 1_000_000,
-            access: Some(S3Access {
-                endpoint_url: self.s3.endpoint(),
-                access_key_id: self.s3.access_key().to_owned(),
-                secret_access_key: self.s3.secret_key().to_owned(),
-            }),
+            sdk: Some(self.s3.sdk_config()),
         };
         let startup = StartupSettings { startup_timeout: Duration::from_secs(5) };
         let own = OwnDatabase::default();
@@ -134,7 +130,7 @@ impl Scene {
     /// Commits a chunk that another fetcher published.
     pub(crate) async fn commit(&self, object: i64, start: u64, lines: u32) {
         let incarnation = self.incarnation(object).await;
-        let entry = ChunkRange {
+        let range = ChunkRange {
             object: ObjectId::new(object).unwrap(),
             incarnation,
             start,
@@ -143,11 +139,11 @@ impl Scene {
             lines,
         };
         let rows = vec![ChunkRows {
-            entry,
+            range,
             rows: Vec::new(),
             unchanged: lines.into(),
             superseded: 0,
-            outdone: Vec::new(),
+            replacements: Vec::new(),
             rejected: Vec::new(),
             blank: 0,
             superseded_by: Vec::new(),
@@ -234,18 +230,11 @@ pub(crate) async fn gzip(content: &[u8]) -> Vec<u8> {
 
 fn rows(chunk: &Chunk) -> ChunkRows {
     ChunkRows {
-        entry: ChunkRange {
-            object: chunk.object,
-            incarnation: chunk.incarnation.clone(),
-            start: chunk.start,
-            end: chunk.end,
-            first_line: chunk.first_line,
-            lines: chunk.lines,
-        },
+        range: chunk.range(),
         rows: Vec::new(),
         unchanged: chunk.lines.into(),
         superseded: 0,
-        outdone: Vec::new(),
+        replacements: Vec::new(),
         rejected: Vec::new(),
         blank: 0,
         superseded_by: Vec::new(),

@@ -11,7 +11,7 @@ use jetline_store::{ChunkRows, CommitOutcome, RejectedLine, UpsertRow};
 use super::Committer;
 use crate::{
     batch::Batch,
-    failure::Failure,
+    failure::{Failure, OnRefusedRow},
     parse::{Parsed, ParsedRecord},
 };
 
@@ -25,17 +25,17 @@ impl Committer {
     ) -> Result<(), Failure> {
         match failure {
             Failure::EpochEnded => drop(self.epochs.after(epoch.id).await?),
-            Failure::Discard(stale) => batch.discard(&stale),
-            Failure::DiscardClaimed(stale) => {
-                if stale.iter().any(|entry| entry.object >= epoch.base) {
+            Failure::DiscardBeforeClaim(stale) => batch.discard(&stale),
+            Failure::DiscardAfterClaim(stale) => {
+                if stale.iter().any(|range| range.object >= epoch.base) {
                     self.ledger.epochs.end(epoch.id, self.epochs.next_id().await).await?;
                 }
                 batch.discard(&stale);
             }
             Failure::Repeated(repeated) => batch.remove_repeated(&repeated),
-            Failure::RejectInCommit(error) => {
+            Failure::RejectInNextCommit(error) => {
                 tracing::debug!(%error, "commit failed, will reject the lines of refused rows");
-                batch.was_refused = true;
+                batch.may_have_refused_row = true;
             }
             Failure::Reject(error) => Box::pin(self.reject_refused(epoch, batch, error)).await?,
             Failure::Again | Failure::Split | Failure::Retry(..) | Failure::Fatal(_) => {
@@ -45,13 +45,20 @@ impl Committer {
         Ok(())
     }
 
-    /// Whether a commit of a batch that is not claimed may have a row that the database refuses.
-    pub(super) fn expects_refusals(&self, batch: &Batch<'_>) -> bool {
-        batch.was_refused || self.refused_lately().contains(batch.dataset.name)
+    /// What to do about a row that the database refuses in the next commit of a batch.
+    pub(super) fn on_refused_row(&self, epoch: &Epoch, batch: &Batch<'_>) -> OnRefusedRow {
+        let dataset = batch.dataset.name;
+        if epoch.claims(dataset) {
+            OnRefusedRow::Search
+        } else if batch.may_have_refused_row || self.datasets_with_refusals().contains(dataset) {
+            OnRefusedRow::RejectNow
+        } else {
+            OnRefusedRow::RejectInNextCommit
+        }
     }
 
-    fn refused_lately(&self) -> MutexGuard<'_, HashSet<&'static str>> {
-        self.refused_lately.lock().unwrap_or_else(PoisonError::into_inner)
+    fn datasets_with_refusals(&self) -> MutexGuard<'_, HashSet<&'static str>> {
+        self.datasets_with_refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Commits chunks and rejects the lines of refused rows meanwhile: adds them to the rejected lines of each chunk.
@@ -66,15 +73,15 @@ impl Committer {
         let mut any = false;
         let mut reject = |refused| {
             any = true;
-            batch.reject_in_commit(refused, rejected);
+            batch.reject_without_reparse(refused, rejected);
             rejected.to_vec()
         };
         let chunks = &self.ledger.chunks;
         let outcome = chunks.commit_and_reject(epoch, &dataset.table, rows, &mut reject).await;
         if any {
-            self.refused_lately().insert(dataset.name);
+            self.datasets_with_refusals().insert(dataset.name);
         } else {
-            self.refused_lately().remove(dataset.name);
+            self.datasets_with_refusals().remove(dataset.name);
         }
         outcome
     }
@@ -100,11 +107,11 @@ impl Committer {
                 break;
             }
             any = true;
-            let ids = batch.reject(refused, &mut parsed);
+            let ids = batch.reject_and_reparse(refused, &mut parsed);
             rows = latest(&parsed, epoch.mode, |id| ids.contains(id));
         }
         if any {
-            self.refused_lately().insert(dataset);
+            self.datasets_with_refusals().insert(dataset);
             if epoch.claims(dataset) {
                 let next = self.epochs.next_id().await;
                 if self.ledger.epochs.write_through(dataset, next).await? {

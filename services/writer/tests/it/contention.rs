@@ -39,7 +39,7 @@ async fn writers_with_two_dedup_stores_are_delayed_and_recorded() {
     // The first change is not a return, and one return is tolerated; then the delays are 1 s and 2 s.
     assert!(taken >= Duration::from_secs(3), "{taken:?}");
     let last = ledger.epochs.last_dedup_store().await.unwrap().unwrap();
-    assert_eq!((last.epoch, last.changes), (epoch, 3));
+    assert_eq!((last.epoch, last.returns), (epoch, 3));
     assert_eq!(last.address, Some(one.url().to_string()));
     assert!(last.identity.unwrap().contains("replication"));
 }
@@ -57,7 +57,7 @@ async fn epoch_begins_without_delay_in_a_restarted_store() {
         eventually("the store answers", async || dedup.store_info().await.is_ok()).await;
         epoch = epochs.after(epoch).await.unwrap().id;
         let last = ledger.epochs.last_dedup_store().await.unwrap().unwrap();
-        assert_eq!(last.changes, 0);
+        assert_eq!(last.returns, 0);
         identities.push(last.identity);
     }
     identities.dedup();
@@ -82,8 +82,8 @@ async fn ledgers_that_share_a_prefix_are_delayed() {
         seen.1 = of_books.after(seen.1).await.unwrap().id;
     }
     assert!(begin.elapsed() >= Duration::from_secs(2));
-    assert_eq!(shop.epochs.last_dedup_store().await.unwrap().unwrap().changes, 2);
-    assert_eq!(books.epochs.last_dedup_store().await.unwrap().unwrap().changes, 3);
+    assert_eq!(shop.epochs.last_dedup_store().await.unwrap().unwrap().returns, 2);
+    assert_eq!(books.epochs.last_dedup_store().await.unwrap().unwrap().returns, 3);
 }
 
 #[tokio::test]
@@ -97,5 +97,5 @@ async fn epoch_begins_without_delay_in_a_flushed_store() {
         server.flush_all().unwrap();
         epoch = epochs.after(epoch).await.unwrap().id;
     }
-    assert_eq!(ledger.epochs.last_dedup_store().await.unwrap().unwrap().changes, 0);
+    assert_eq!(ledger.epochs.last_dedup_store().await.unwrap().unwrap().returns, 0);
 }

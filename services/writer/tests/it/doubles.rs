@@ -97,13 +97,6 @@ impl Acker for CountingAcker {
         }
     }
 
-    async fn nak(&self) -> Result<(), jetline_queue::Error> {
-        match self.take() {
-            Some(delivery) => delivery.nak().await,
-            None => Ok(()),
-        }
-    }
-
     async fn progress(&self) -> Result<(), jetline_queue::Error> {
         self.progress.fetch_add(1, Ordering::SeqCst);
         Ok(())

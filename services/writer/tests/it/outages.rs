@@ -6,7 +6,6 @@ use jetline_testkit::{
     postgres::{PostgresServer, TemporaryDatabase},
     redis::RedisServer,
 };
-use jetline_writer::parse;
 
 use crate::{
     doubles::{CountingQueue, Gated},
@@ -113,7 +112,7 @@ async fn chunk_that_crashed_its_writers_is_dead_and_its_object_fails_when_all_be
     let deadly = object(&ledger, "2", &[&bodies[0], &bodies[1]]).await;
     for _ in 0..2 {
         // As a writer that crashes afterwards.
-        ledger.chunks.suspect(&parse::entry(&deadly[0]), 2).await.unwrap();
+        ledger.chunks.suspect(&deadly[0].range(), 2).await.unwrap();
     }
     let writer = RunningWriter::start(queue.clone(), dedup, &ledger);
     publish(&*queue, &deadly).await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jetline_dedup::InMemory;
+use jetline_testkit::dedup::InMemory;
 
 use crate::conformance::{Writers, begin, is_lost, shared_store_conforms};
 

@@ -1,7 +1,8 @@
 //! Random claims get the verdicts of the reference model.
 
 use jetline_core::{EpochId, Key};
-use jetline_dedup::{Claim, Dedup, InMemory};
+use jetline_dedup::{Claim, Dedup};
+use jetline_testkit::dedup::InMemory;
 use proptest::{
     collection::{btree_map, vec},
     prelude::*,

@@ -33,12 +33,6 @@ impl Acker for MessageAcker {
         self.flush(ACTION).await
     }
 
-    async fn nak(&self) -> Result<(), Error> {
-        const ACTION: &str = "return a chunk";
-        self.send(ACTION, AckKind::Nak(None)).await?;
-        self.flush(ACTION).await
-    }
-
     /// Not buffered by the client: it is repeated, and would fill the buffer while the server is unavailable.
     async fn progress(&self) -> Result<(), Error> {
         const ACTION: &str = "report progress of a chunk";

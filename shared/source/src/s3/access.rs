@@ -1,6 +1,6 @@
 //! Credentials, region, endpoint and TLS.
 
-use std::{env, fmt, path::PathBuf, time::Duration};
+use std::{env, path::PathBuf, time::Duration};
 
 use aws_config::{
     BehaviorVersion, Region, SdkConfig,
@@ -12,7 +12,7 @@ use aws_runtime::env_config::{EnvConfigValue, file::EnvConfigFiles};
 use aws_sdk_s3::{
     Client,
     config::{
-        Builder, Credentials, ProvideCredentials, ResponseChecksumValidation, SharedHttpClient,
+        Builder, ProvideCredentials, ResponseChecksumValidation, SharedHttpClient,
         timeout::TimeoutConfig,
     },
 };
@@ -35,39 +35,22 @@ pub(super) const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 /// The variables of an endpoint other than AWS.
 const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
 
-/// An S3-compatible server and its credentials, instead of those of the environment.
-#[derive(Clone)]
-pub struct S3Access {
-    /// Such as `http://127.0.0.1:9000`.
-    pub endpoint_url: String,
-    /// The access key id.
-    pub access_key_id: String,
-    /// The secret access key. `Debug` does not show it.
-    pub secret_access_key: String,
-}
-
-impl fmt::Debug for S3Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("S3Access").field("endpoint_url", &self.endpoint_url).finish_non_exhaustive()
-    }
-}
-
 /// A client for a bucket, with credentials that were found.
-pub(super) async fn client(bucket: &str, access: Option<&S3Access>) -> Result<Client, Error> {
+pub(super) async fn client(bucket: &str, given: Option<SdkConfig>) -> Result<Client, Error> {
     let refused = |reason| Error::Refused { action: "list", uri: format!("s3://{bucket}"), reason };
-    let (sdk, own_endpoint) = if let Some(access) = access {
-        (given(access), true)
+    let http = https(trust().map_err(refused)?);
+    let sdk = if let Some(sdk) = given {
+        sdk
     } else {
         let endpoint = configured_endpoint().await.map_err(refused)?;
-        let own_endpoint = endpoint.is_some();
-        let http = https(trust().map_err(refused)?);
-        let sdk = from_environment(endpoint, http).await;
+        let sdk = from_environment(endpoint, http.clone()).await;
         credentials(&sdk).await.map_err(refused)?;
-        (sdk, own_endpoint)
+        sdk
     };
     let config = Builder::from(&sdk)
+        .http_client(http)
         // S3-compatible servers often have no DNS name per bucket.
-        .force_path_style(own_endpoint)
+        .force_path_style(sdk.endpoint_url().is_some())
         .interceptor(BodyLimit::Errors)
         // S3 has no checksum for a range, and requesting one adds a signed header.
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
@@ -79,18 +62,6 @@ pub(super) async fn client(bucket: &str, access: Option<&S3Access>) -> Result<Cl
         )
         .build();
     Ok(Client::from_conf(config))
-}
-
-fn given(access: &S3Access) -> SdkConfig {
-    let keys =
-        Credentials::new(&access.access_key_id, &access.secret_access_key, None, None, "S3Access");
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .http_client(https(TrustStore::default()))
-        .region(Region::from_static(DEFAULT_REGION))
-        .endpoint_url(&access.endpoint_url)
-        .credentials_provider(aws_sdk_s3::config::SharedCredentialsProvider::new(keys))
-        .build()
 }
 
 async fn from_environment(endpoint: Option<String>, http: SharedHttpClient) -> SdkConfig {
@@ -225,15 +196,5 @@ mod tests {
         assert_eq!(found(&[]), Ok(Some("http://127.0.0.1:9000".to_owned())));
         let ignored = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true");
         assert_eq!(found(&[ignored]), Ok(None));
-    }
-
-    #[test]
-    fn keys_are_not_shown() {
-        let access = S3Access {
-            endpoint_url: "http://127.0.0.1:9000".into(),
-            access_key_id: "me".into(),
-            secret_access_key: "hunter2".into(),
-        };
-        assert!(!format!("{access:?}").contains("hunter2"));
     }
 }

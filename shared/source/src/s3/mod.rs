@@ -13,9 +13,9 @@ mod version;
 
 use std::{collections::VecDeque, num::NonZeroUsize, ops::Range};
 
-pub use access::S3Access;
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
+use aws_types::SdkConfig;
 use clap::Args;
 use futures::{StreamExt, stream};
 use jetline_runtime::settings;
@@ -40,10 +40,10 @@ pub struct S3Config {
     /// one is refused. It bounds the memory of a listing.
     #[arg(long, env, value_name = "NUMBER", default_value = "1000000")]
     pub s3_max_keys: u64,
-    /// The endpoint and the credentials; without them, those of the AWS environment: `AWS_ACCESS_KEY_ID`, `AWS_REGION`,
+    /// Endpoint, region and credentials; `None` for those of the AWS environment: `AWS_ACCESS_KEY_ID`, `AWS_REGION`,
     /// `AWS_ENDPOINT_URL`, profiles, roles.
     #[arg(skip)]
-    pub access: Option<S3Access>,
+    pub sdk: Option<SdkConfig>,
 }
 
 impl Default for S3Config {
@@ -52,7 +52,7 @@ impl Default for S3Config {
             s3_part_size: 4 << 20,
             s3_parallel_parts: NonZeroUsize::MIN.saturating_add(3),
             s3_max_keys: 1_000_000,
-            access: None,
+            sdk: None,
         }
     }
 }
@@ -80,7 +80,7 @@ impl S3 {
     /// Finds credentials, region and endpoint; sends no request to the bucket yet.
     pub async fn connect(bucket: &str, keys: Pattern, config: &S3Config) -> Result<Self, Error> {
         Ok(Self {
-            client: access::client(bucket, config.access.as_ref()).await?,
+            client: access::client(bucket, config.sdk.clone()).await?,
             bucket: bucket.to_owned(),
             root: format!("s3://{bucket}"),
             keys,

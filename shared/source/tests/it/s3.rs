@@ -6,11 +6,12 @@ use std::{
     sync::Arc,
 };
 
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use chrono::{DateTime, Utc};
-use jetline_source::{Error, Location, S3Access, S3Config, Source, open};
+use jetline_source::{Error, Location, S3Config, Source, open};
 use jetline_testkit::{
     process::free_port,
-    s3::{Fault, S3Server},
+    s3::{Fault, S3Server, sdk_config},
 };
 
 use crate::conformance::{Fixture, all, conforms, content, only};
@@ -33,11 +34,7 @@ impl Bucket {
             s3_part_size: PART,
             s3_parallel_parts: NonZeroUsize::new(3).unwrap(),
             s3_max_keys: 1_000_000,
-            access: Some(S3Access {
-                endpoint_url: self.server.endpoint(),
-                access_key_id: self.server.access_key().to_owned(),
-                secret_access_key: self.server.secret_key().to_owned(),
-            }),
+            sdk: Some(self.server.sdk_config()),
         }
     }
 
@@ -169,10 +166,10 @@ async fn wrong_credentials_are_refused_with_the_bucket_and_the_variables() {
     let bucket = Bucket::new();
     let keys = [("nobody", bucket.server.secret_key()), (bucket.server.access_key(), "hunter2")];
     for (id, secret) in keys {
-        let mut config = bucket.config();
-        let access = config.access.as_mut().unwrap();
-        access.access_key_id = id.to_owned();
-        access.secret_access_key = secret.to_owned();
+        let keys = Credentials::new(id, secret, None, None, "test");
+        let sdk = bucket.server.sdk_config().into_builder();
+        let sdk = sdk.credentials_provider(SharedCredentialsProvider::new(keys)).build();
+        let config = S3Config { sdk: Some(sdk), ..bucket.config() };
         let source = Bucket::open("s3://shop/in/", config).await;
         let error = source.list().await.unwrap_err();
         assert!(matches!(error, Error::Refused { .. }), "{error}");
@@ -192,9 +189,8 @@ async fn missing_bucket_is_refused_with_its_name_and_the_endpoint_setting() {
 
 #[tokio::test]
 async fn unreachable_endpoint_is_unavailable() {
-    let mut config = Bucket::new().config();
-    let port = free_port().unwrap();
-    config.access.as_mut().unwrap().endpoint_url = format!("http://127.0.0.1:{port}");
+    let sdk = sdk_config(&format!("http://127.0.0.1:{}", free_port().unwrap()));
+    let config = S3Config { sdk: Some(sdk), ..Bucket::new().config() };
     let source = Bucket::open("s3://shop/", config).await;
     let error = source.list().await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");

@@ -13,12 +13,12 @@ use futures::TryStreamExt;
 use jetline_core::Key;
 use jetline_records::{IdType, Record, RecordId, Table};
 use sea_orm::{
-    DatabaseConnection, DbBackend, DbErr, FromQueryResult, RuntimeErr, SqlxError, StreamTrait,
+    DatabaseConnection, DbErr, FromQueryResult, RuntimeErr, SqlxError, StreamTrait,
     sqlx::{AssertSqlSafe, Postgres, pool::PoolConnection, query},
 };
 
-use super::records::{ANY, READ, StoredRecord, by_key, sql};
-use crate::Error;
+use super::records::{READ, StoredRecord, by_key, sql};
+use crate::{Error, dialect};
 
 /// A kept connection that was idle for longer is returned to the pool, which checks it.
 const MAX_IDLE: Duration = Duration::from_secs(1);
@@ -45,9 +45,10 @@ struct Kept {
 impl<R: Record> Finder<R> {
     /// `keeps` says whether it may keep a connection of the pool; with SQLite it never does, as there is no gain.
     pub(super) fn new(db: DatabaseConnection, keeps: bool) -> Self {
+        let dialect = dialect::of(&db);
         Self {
-            keeps: keeps && db.get_database_backend() == DbBackend::Postgres,
-            sql: sql(&Table::of::<R>(), ANY).into(),
+            keeps: keeps && dialect.keepable_connections(&db) > 0,
+            sql: sql(&Table::of::<R>(), dialect.is_any_key()).into(),
             db,
             kept: None,
             of: PhantomData,
@@ -72,8 +73,7 @@ impl<R: Record> Finder<R> {
     ) -> Result<(), DbErr> {
         let keys = ids.iter().map(RecordId::key);
         if !self.keeps {
-            let backend = self.db.get_database_backend();
-            let statement = by_key(backend, &Table::of::<R>(), keys)?;
+            let statement = by_key(&self.db, &Table::of::<R>(), keys.collect())?;
             let mut rows = self.db.stream_raw(statement).await?;
             while let Some(row) = rows.try_next().await? {
                 each(StoredRecord::from_query_result(&row, "")?);

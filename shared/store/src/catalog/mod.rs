@@ -13,9 +13,9 @@ pub use finder::Finder;
 
 use jetline_core::Key;
 use jetline_records::{Record, registry::datasets};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 
-use crate::{Database, Error};
+use crate::{Database, Error, dialect};
 
 /// Maximum number of bytes of a message of a rejected line or an object.
 pub const MESSAGE_BYTES: usize = 1 << 10;
@@ -42,12 +42,7 @@ impl Catalog {
     /// The maximum number of connections that finders can keep: with SQLite none, as there is no gain.
     #[must_use]
     pub fn keepable_connections(&self) -> u32 {
-        match self.db.get_database_backend() {
-            DbBackend::Postgres => {
-                self.db.get_postgres_connection_pool().options().get_max_connections()
-            }
-            _ => 0,
-        }
+        dialect::of(&self.db).keepable_connections(&self.db)
     }
 
     /// The dataset and the id of any record, as an example.
@@ -63,10 +58,8 @@ impl Catalog {
     /// Runs each query once: records of each dataset, objects, rejected lines.
     pub async fn check(&self) -> Result<(), Error> {
         for dataset in datasets() {
-            let none = std::iter::empty();
             let read = async {
-                let backend = self.db.get_database_backend();
-                let statement = records::by_key(backend, &dataset.table, none)?;
+                let statement = records::by_key(&self.db, &dataset.table, Vec::new())?;
                 self.db.query_all_raw(statement).await
             };
             read.await.map_err(|error| Error::from_query(records::READ, error))?;

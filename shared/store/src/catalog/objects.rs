@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ActiveEnum, ConnectionTrait, FromQueryResult, Statement, Value};
 
 use super::{Catalog, MESSAGE_BYTES};
-use crate::{Error, dialect::named, entities::objects::State};
+use crate::{Error, entities::objects::State, statement::named};
 
 /// The operation, in errors and statements.
 const READ: &str = "read objects";

@@ -3,22 +3,17 @@
 use chrono::{DateTime, Utc};
 use jetline_core::{Fingerprint, Key};
 use jetline_records::{IdType, Record, RecordId, Table};
-use sea_orm::{
-    ColumnType, ConnectionTrait, DbBackend, DbErr, FromQueryResult, QueryResult, Statement,
-    TryGetError, Value, sea_query::ArrayType,
-};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Statement, TryGetError};
 
 use super::Catalog;
 use crate::{
     Error,
-    dialect::{named, value},
+    dialect::{self, Dialect},
+    statement::named,
 };
 
 /// The operation, in errors and statements.
 pub(super) const READ: &str = "read records";
-
-/// PostgreSQL's condition for several ids.
-pub(super) const ANY: &str = "= ANY($1)";
 
 /// A stored record.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +45,7 @@ impl Catalog {
         let db = &self.db;
         let keys = ids.iter().map(RecordId::key);
         let found = async {
-            let statement = by_key(db.get_database_backend(), &Table::of::<R>(), keys)?;
+            let statement = by_key(db, &Table::of::<R>(), keys.collect())?;
             StoredRecord::find_by_statement(statement).all(db).await
         };
         found.await.map_err(|error| Error::from_query(READ, error))
@@ -75,12 +70,13 @@ impl Catalog {
     ) -> Result<Part<R>, Error> {
         let db = &self.db;
         let failed = |error| Error::from_query(READ, error);
-        let backend = db.get_database_backend();
+        let dialect = dialect::of(db);
         let table = Table::of::<R>();
         let limit = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let keys = keys(backend, &table, ids.iter().map(RecordId::key)).map_err(failed)?;
-        let values = [keys, limit.into()];
-        let statement = Statement::from_sql_and_values(backend, parts(backend, &table), values);
+        let keys = ids.iter().map(RecordId::key).collect();
+        let values = [dialect.keys(table.id_type, keys).map_err(failed)?, limit.into()];
+        let sql = parts(dialect, &table);
+        let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
         let placed =
             Placed::<R>::find_by_statement(named(READ, statement)).all(db).await.map_err(failed)?;
         let full = placed.last().filter(|last| last.ends_at >= limit);
@@ -115,21 +111,14 @@ const PLACE: &str = "jetline_place";
 const ENDS_AT: &str = "jetline_ends_at";
 
 /// The statement of a part: those of the requested records that begin within the limit of bytes.
-fn parts(backend: DbBackend, table: &Table) -> String {
+fn parts(dialect: &dyn Dialect, table: &Table) -> String {
     // The ids come first in the join, so that the table is looked up by each id instead of scanned.
-    let asked = match backend {
-        DbBackend::Sqlite => {
-            format!(
-                "(SELECT value AS asked, key + 1 AS {PLACE} FROM json_each($1)) AS asked CROSS JOIN"
-            )
-        }
-        _ => format!("unnest($1) WITH ORDINALITY AS asked (asked, {PLACE}) JOIN"),
-    };
-    let bytes = bytes(backend, table);
+    let requested = dialect.requested_keys(PLACE);
+    let bytes = bytes(dialect, table);
     format!(
         "SELECT * FROM (SELECT {}, fingerprint, updated_at, {PLACE}, {bytes} AS jetline_bytes, \
          SUM({bytes}) OVER (ORDER BY {PLACE}) AS {ENDS_AT} \
-         FROM {asked} {:?} AS record ON record.{:?} = asked.asked) AS record \
+         FROM {requested} {:?} AS record ON record.{:?} = requested.key) AS record \
          WHERE {ENDS_AT} - jetline_bytes < $2 ORDER BY {PLACE}",
         columns(table),
         table.name,
@@ -138,21 +127,10 @@ fn parts(backend: DbBackend, table: &Table) -> String {
 }
 
 /// The approximate size of a record in bytes, as an SQL expression: its texts, and a constant for everything else.
-fn bytes(backend: DbBackend, table: &Table) -> String {
-    let texts = table.columns.iter().filter_map(|column| {
-        let name = column.name;
-        Some(match (&column.column_type, backend) {
-            (_, DbBackend::Sqlite) => format!("COALESCE(length(CAST({name:?} AS BLOB)), 0)"),
-            (ColumnType::String(_) | ColumnType::Text | ColumnType::Binary(_), _) => {
-                format!("COALESCE(octet_length({name:?}), 0)")
-            }
-            (ColumnType::Json | ColumnType::JsonBinary, _) => {
-                format!("COALESCE(octet_length(CAST({name:?} AS text)), 0)")
-            }
-            _ => return None,
-        })
-    });
-    let parts: Vec<String> = std::iter::once("100".to_owned()).chain(texts).collect();
+fn bytes(dialect: &dyn Dialect, table: &Table) -> String {
+    let large = table.columns.iter().filter_map(|column| dialect.column_octets(column));
+    let large = large.map(|octets| format!("COALESCE({octets}, 0)"));
+    let parts: Vec<String> = std::iter::once("100".to_owned()).chain(large).collect();
     format!("({})", parts.join(" + "))
 }
 
@@ -174,16 +152,14 @@ pub(super) async fn any_key(
 
 /// The statement for the records with these keys, in no order.
 pub(super) fn by_key(
-    backend: DbBackend,
+    db: &impl ConnectionTrait,
     table: &Table,
-    keys: impl Iterator<Item = Key>,
+    keys: Vec<Key>,
 ) -> Result<Statement, DbErr> {
-    let condition = match backend {
-        DbBackend::Sqlite => "IN (SELECT value FROM json_each($1))",
-        _ => ANY,
-    };
-    let bound = self::keys(backend, table, keys)?;
-    Ok(Statement::from_sql_and_values(backend, sql(table, condition), [bound]))
+    let dialect = dialect::of(db);
+    let sql = sql(table, dialect.is_any_key());
+    let keys = dialect.keys(table.id_type, keys)?;
+    Ok(Statement::from_sql_and_values(db.get_database_backend(), sql, [keys]))
 }
 
 /// The text of the statement.
@@ -200,36 +176,4 @@ fn columns(table: &Table) -> String {
     let names = table.columns.iter();
     let names: Vec<String> = names.map(|column| format!("{:?}", column.name)).collect();
     names.join(", ")
-}
-
-/// Several keys as one parameter: with a placeholder for each, every number of keys would need a statement of its own.
-fn keys(
-    backend: DbBackend,
-    table: &Table,
-    keys: impl Iterator<Item = Key>,
-) -> Result<Value, DbErr> {
-    match backend {
-        DbBackend::Sqlite => json(keys),
-        _ => Ok(array(table.id_type, keys)),
-    }
-}
-
-fn array(id_type: IdType, keys: impl Iterator<Item = Key>) -> Value {
-    let of = match id_type {
-        IdType::Int => ArrayType::BigInt,
-        IdType::Text => ArrayType::String,
-    };
-    Value::Array(of, Some(Box::new(keys.map(|key| value(&key)).collect())))
-}
-
-/// SQLite has no arrays to bind.
-fn json(keys: impl Iterator<Item = Key>) -> Result<Value, DbErr> {
-    let ids: Vec<serde_json::Value> = keys
-        .map(|key| match key {
-            Key::Int(id) => id.into(),
-            Key::Text(id) => id.into(),
-        })
-        .collect();
-    let text = serde_json::to_string(&ids).map_err(|error| DbErr::Json(error.to_string()))?;
-    Ok(text.into())
 }

@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, Statement, Value};
 
 use super::{Catalog, MESSAGE_BYTES, shorten};
 use crate::{
     Error,
-    dialect::{named, placeholders},
+    dialect::{self, Dialect},
+    statement::{named, placeholders},
 };
 
 /// The operation, in errors and statements.
@@ -89,8 +90,8 @@ impl Catalog {
             condition += " AND object_id = $5";
             values.push(object.into());
         }
-        let backend = db.get_database_backend();
-        let statement = Statement::from_sql_and_values(backend, pages(backend, &condition), values);
+        let sql = pages(dialect::of(db), &condition);
+        let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
         let listed =
             Listed::find_by_statement(named(READ, statement)).all(db).await.map_err(failed)?;
         let found = listed.first().map_or(0, |first| first.found);
@@ -104,13 +105,12 @@ impl Catalog {
     /// One rejected line, truncated as in a list.
     pub async fn reject(&self, at: Cursor) -> Result<Option<Reject>, Error> {
         let db = &self.db;
-        let backend = db.get_database_backend();
         let sql = format!(
             "SELECT {} FROM rejected_lines WHERE object_id = $1 AND line = $2",
-            columns(backend)
+            columns(dialect::of(db))
         );
         let values = [at.object_id.into(), at.line.into()];
-        let statement = Statement::from_sql_and_values(backend, sql, values);
+        let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
         let found =
             Reject::find_by_statement(named(READ, statement)).one(db).await.map_err(failed)?;
         Ok(found.map(truncate_message))
@@ -136,33 +136,25 @@ struct Listed {
 }
 
 /// The statement of a page: those of the rows of the innermost query that begin within the limit of bytes.
-fn pages(backend: DbBackend, condition: &str) -> String {
-    let shown = format!("{} + {}", length(backend, "raw"), length(backend, "message"));
+fn pages(dialect: &dyn Dialect, condition: &str) -> String {
+    let shown = format!("{} + {}", dialect.octets("raw"), dialect.octets("message"));
     format!(
         "SELECT * FROM (SELECT page.*, COUNT(*) OVER () AS found, \
          SUM({shown}) OVER (ORDER BY object_id, line) - ({shown}) AS starts_at \
          FROM (SELECT {} FROM rejected_lines WHERE {condition} ORDER BY object_id, line LIMIT $3) AS page) AS page \
          WHERE starts_at < $4 ORDER BY object_id, line",
-        columns(backend)
+        columns(dialect)
     )
 }
 
 /// The columns of a reject, with truncated texts. `substr` counts characters of at least one byte, so the message is
 /// truncated by bytes afterwards.
-fn columns(backend: DbBackend) -> String {
+fn columns(dialect: &dyn Dialect) -> String {
     format!(
         "object_id, line, byte_offset, reason, substr(message, 1, {MESSAGE_BYTES}) AS message, \
          substr(raw, 1, {SHOWN_BYTES}) AS raw, CAST({} AS bigint) AS raw_bytes",
-        length(backend, "raw")
+        dialect.octets("raw")
     )
-}
-
-fn length(backend: DbBackend, column: &str) -> String {
-    match backend {
-        // Of a text, `length` would count characters.
-        DbBackend::Sqlite => format!("length(CAST({column} AS BLOB))"),
-        _ => format!("octet_length({column})"),
-    }
 }
 
 fn truncate_message(mut reject: Reject) -> Reject {

@@ -6,7 +6,8 @@ use sea_orm::{FromQueryResult, Value};
 use super::ChunkLedger;
 use crate::{
     Error,
-    dialect::{in_force, placeholders, query},
+    dialect::in_force,
+    statement::{placeholders, query},
 };
 
 /// Whether chunks may be claimed under an epoch.

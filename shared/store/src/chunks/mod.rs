@@ -1,7 +1,7 @@
 //! The chunks in the ledger: admitted, and committed with their rows.
 
 mod admit;
-mod commit;
+pub(crate) mod commit;
 mod superseded_by;
 mod suspect;
 
@@ -29,6 +29,6 @@ impl ChunkLedger {
     /// The database system, as OpenTelemetry's conventions for databases call it.
     #[must_use]
     pub fn system(&self) -> &'static str {
-        dialect::system(&self.db)
+        dialect::of(&self.db).system()
     }
 }

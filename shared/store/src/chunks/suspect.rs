@@ -4,7 +4,7 @@ use jetline_core::ChunkRange;
 use sea_orm::FromQueryResult;
 
 use super::ChunkLedger;
-use crate::{Error, dialect::query, entities::chunks};
+use crate::{Error, entities::chunks, statement::query};
 
 /// What to do with a suspected chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

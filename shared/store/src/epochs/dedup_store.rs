@@ -7,7 +7,7 @@ use sea_orm::FromQueryResult;
 use super::EpochLedger;
 use crate::{
     Error,
-    dialect::{execute, query},
+    statement::{execute, query},
 };
 
 /// The dedup store in which the last epoch began, as far as it is known.
@@ -21,10 +21,10 @@ pub struct LastDedupStore {
     pub identity: Option<String>,
     /// The identity of the store before it.
     pub before: Option<String>,
-    /// How often in a series epochs returned to the store before the last one.
-    pub changes: u32,
-    /// Time since the last such change.
-    pub changed_ago: Option<TimeDelta>,
+    /// How often in a series epochs returned to the store before the last one, or found another ledger in it.
+    pub returns: u32,
+    /// Time since the last return.
+    pub returned_ago: Option<TimeDelta>,
 }
 
 /// The dedup store in which an epoch began.
@@ -34,10 +34,11 @@ pub struct NewDedupStore {
     pub address: String,
     /// Its identity.
     pub identity: String,
-    /// How often in a series epochs returned to the store before the last one, this one included.
-    pub changes: u32,
+    /// How often in a series epochs returned to the store before the last one, or found another ledger in it, this one
+    /// included.
+    pub returns: u32,
     /// Whether this epoch did.
-    pub is_changed: bool,
+    pub is_return: bool,
 }
 
 #[derive(FromQueryResult)]
@@ -66,8 +67,8 @@ impl EpochLedger {
             address: row.store_address,
             identity: row.store_identity,
             before: row.store_before,
-            changes: row.store_changes.unsigned_abs(),
-            changed_ago: row.store_changed_at.map(|at| (self.now)() - at),
+            returns: row.store_changes.unsigned_abs(),
+            returned_ago: row.store_changed_at.map(|at| (self.now)() - at),
         }))
     }
 
@@ -77,7 +78,7 @@ impl EpochLedger {
         epoch: EpochId,
         store: NewDedupStore,
     ) -> Result<(), Error> {
-        let changed_at = if store.is_changed { "$4" } else { "COALESCE(store_changed_at, $4)" };
+        let changed_at = if store.is_return { "$4" } else { "COALESCE(store_changed_at, $4)" };
         let sql = format!(
             "UPDATE epoch SET store_address = $1, store_identity = $2, store_changes = $3,
              store_before = CASE WHEN store_identity = $2 THEN store_before ELSE store_identity END,
@@ -86,7 +87,7 @@ impl EpochLedger {
         let values = [
             store.address.into(),
             store.identity.into(),
-            i32::try_from(store.changes).unwrap_or(i32::MAX).into(),
+            i32::try_from(store.returns).unwrap_or(i32::MAX).into(),
             (self.now)().into(),
             epoch.to_string().into(),
         ];

@@ -11,7 +11,8 @@ use super::EpochLedger;
 use crate::{
     Error,
     database::{begin_exclusive, commit},
-    dialect::{execute, in_force, query, server_started_at},
+    dialect::{self, in_force},
+    statement::{execute, query},
     watermark::{next_object, settled},
 };
 
@@ -213,7 +214,7 @@ async fn replace(
              recovery = excluded.recovery, mode = excluded.mode,
              server_started_at = excluded.server_started_at, began_at = excluded.began_at,
              replayed = FALSE",
-        server_started_at(tx)
+        dialect::of(tx).server_started_at()
     );
     let values = [
         new.to_string().into(),

@@ -13,8 +13,8 @@ use super::{NewObject, ObjectLedger, register::Version};
 use crate::{
     Error,
     database::{begin_exclusive, commit},
-    dialect::{execute, query_built},
     entities::objects::{self, State},
+    statement::{execute, query_built},
 };
 
 #[derive(FromQueryResult)]

@@ -6,7 +6,7 @@ use sea_orm::{FromQueryResult, Value};
 use super::ObjectLedger;
 use crate::{
     Error,
-    dialect::{placeholders, query},
+    statement::{placeholders, query},
 };
 
 /// A range of an object that no committed or dead chunk covers.
@@ -17,7 +17,7 @@ pub struct Gap {
     /// Offset after its last byte; `None` where the object was never read to the end.
     pub end: Option<u64>,
     /// Number of its first line.
-    pub first_line: u32,
+    pub first_line: u64,
 }
 
 #[derive(FromQueryResult)]
@@ -74,8 +74,7 @@ fn gaps(covered: &[Covered], total: Option<u64>) -> Result<Vec<Gap>, Error> {
             gaps.push(Gap { start: at, end: Some(start), first_line: line });
         }
         at = chunk.end_offset.cast_unsigned();
-        line = u32::try_from(chunk.behind_line)
-            .map_err(|_| Error::Corrupt(format!("line number {}", chunk.behind_line)))?;
+        line = chunk.behind_line.cast_unsigned();
     }
     if let Some(total) = total.filter(|total| *total < at) {
         let beyond = format!("a chunk ends at byte {at} of an object of {total} bytes");

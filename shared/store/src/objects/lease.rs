@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use jetline_core::{ObjectId, ObjectVersion};
-use sea_orm::{DbBackend, FromQueryResult, Value};
+use sea_orm::{FromQueryResult, Value};
 
 use super::ObjectLedger;
 use crate::{
-    Error,
-    dialect::{execute, milliseconds, placeholders, query},
+    Error, dialect,
     entities::objects,
+    statement::{execute, placeholders, query},
 };
 
 /// A leased object, to be read.
@@ -130,12 +130,9 @@ impl ObjectLedger {
         if roots.is_empty() {
             return Ok(Vec::new());
         }
-        let now = milliseconds(&self.db);
+        let now = dialect::of(&self.db).milliseconds();
         let roots_list = placeholders(5, roots.len());
-        let skip = match self.db.get_database_backend() {
-            DbBackend::Postgres => "FOR UPDATE SKIP LOCKED",
-            _ => "",
-        };
+        let skip = dialect::of(&self.db).skip_locked();
         // Materialized, so that no plan evaluates it twice and locks more rows than are leased.
         let sql = format!(
             "WITH free AS MATERIALIZED (
@@ -177,7 +174,7 @@ impl ObjectLedger {
         let sql = format!(
             "UPDATE objects SET lease_until = {} + $1
              WHERE id IN ({}) AND lease_owner = $2 AND state = 'reading' RETURNING id",
-            milliseconds(&self.db),
+            dialect::of(&self.db).milliseconds(),
             placeholders(3, objects.len())
         );
         let mut values = vec![term_ms(term).into(), owner.into()];

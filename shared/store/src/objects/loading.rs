@@ -6,7 +6,7 @@ use sea_orm::{FromQueryResult, Value};
 use super::ObjectLedger;
 use crate::{
     Error,
-    dialect::{placeholders, query},
+    statement::{placeholders, query},
     watermark::Number,
 };
 
@@ -105,7 +105,7 @@ impl ObjectLedger {
     }
 
     /// Whether every object of these roots is done or failed.
-    pub async fn has_ended(&self, roots: &[String]) -> Result<bool, Error> {
+    pub async fn all_settled(&self, roots: &[String]) -> Result<bool, Error> {
         if roots.is_empty() {
             return Ok(true);
         }

@@ -2,7 +2,7 @@
 
 use sea_orm::{ConnectionTrait, FromQueryResult};
 
-use crate::{Error, dialect::query};
+use crate::{Error, statement::query};
 
 /// Maximum number of characters of a line's message in the error of an object.
 const MAX_MESSAGE_CHARS: usize = 200;

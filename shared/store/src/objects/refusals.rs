@@ -9,7 +9,8 @@ use sea_orm::{FromQueryResult, Value};
 use super::ObjectLedger;
 use crate::{
     Error,
-    dialect::{execute, is_unleased, milliseconds, placeholders, query},
+    dialect::{self, is_unleased},
+    statement::{execute, placeholders, query},
 };
 
 /// A refused attempt to read an object.
@@ -57,7 +58,7 @@ impl ObjectLedger {
              FROM refused
              WHERE objects.id = refused.id AND objects.lease_owner = $1 AND objects.state = 'reading'",
             rows.join(", "),
-            milliseconds(&self.db)
+            dialect::of(&self.db).milliseconds()
         );
         let mut values = vec![Value::from(owner)];
         for refusal in refusals {

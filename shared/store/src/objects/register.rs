@@ -5,21 +5,19 @@ use std::{collections::HashSet, num::NonZeroU32};
 use chrono::{DateTime, SubsecRound, Utc};
 use jetline_core::{ObjectId, ObjectVersion};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter,
-    QuerySelect, QueryTrait, Set,
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect,
+    QueryTrait, Set,
 };
 
 use super::ObjectLedger;
 use crate::{
     Error,
     database::{self, commit},
-    dialect::{self, Lock, execute_built, query_built},
+    dialect::{self, Lock},
     entities::objects,
+    statement::{execute_built, query_built},
     watermark::next_object,
 };
-
-/// Maximum total bytes of root, key and `ETag` in PostgreSQL, whose B-tree entries have at most 2,704 bytes.
-const MAX_INDEXED_BYTES: usize = 2_500;
 
 /// Maximum number of keys or rows in one statement.
 const BATCH: usize = 500;
@@ -68,15 +66,7 @@ impl ObjectLedger {
     /// Why the database cannot store such an object, if it cannot.
     #[must_use]
     pub fn refuses(&self, object: &NewObject) -> Option<&'static str> {
-        if self.db.get_database_backend() != DbBackend::Postgres {
-            return None;
-        }
-        let ObjectVersion { root, key, etag, .. } = &object.version;
-        if [root, key, etag].iter().any(|text| text.contains('\0')) {
-            return Some("its key has U+0000, which no text of PostgreSQL can hold");
-        }
-        let too_long = root.len() + key.len() + etag.len() > MAX_INDEXED_BYTES;
-        too_long.then_some("its key is longer than an index of PostgreSQL can hold")
+        dialect::of(&self.db).refuses(&object.version)
     }
 
     /// Registers the object versions that are not in the ledger, in the order given; returns their number.
@@ -85,7 +75,7 @@ impl ObjectLedger {
             return Ok(0);
         }
         let tx = database::begin(&self.db).await?;
-        dialect::lock(&tx, Lock::Registration).await?;
+        dialect::of(&tx).lock(&tx, Lock::Registration).await?;
         let new = unknown(&tx, listed).await?;
         let mut id = next_object(&tx).await?;
         for batch in new.chunks(BATCH) {

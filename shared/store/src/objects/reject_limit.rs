@@ -2,7 +2,7 @@
 
 use sea_orm::{ConnectionTrait, FromQueryResult};
 
-use crate::{Error, dialect::query};
+use crate::{Error, statement::query};
 
 #[derive(FromQueryResult)]
 struct Open {

@@ -14,8 +14,8 @@ use super::ObjectLedger;
 use crate::{
     Error,
     database::{begin_exclusive, commit},
-    dialect::{execute, placeholders, query},
     epochs::epoch,
+    statement::{execute, placeholders, query},
 };
 
 /// Maximum number of objects in one statement.

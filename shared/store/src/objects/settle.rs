@@ -13,8 +13,8 @@ use super::{
 use crate::{
     Error,
     database::{begin_exclusive, commit},
-    dialect::{execute, placeholders, query},
     epochs::epoch,
+    statement::{execute, placeholders, query},
     watermark::settled,
 };
 

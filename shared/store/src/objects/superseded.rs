@@ -14,8 +14,9 @@ use super::ObjectLedger;
 use crate::{
     Error,
     chunks::SupersededBy,
-    dialect::{is_unleased, placeholders, query},
+    dialect::is_unleased,
     entities::objects,
+    statement::{placeholders, query},
     watermark::settled,
 };
 

@@ -9,14 +9,16 @@ use jetline_records::Table;
 use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 
 use super::{
-    UpsertRow, Written, columns, on_conflict,
-    postgres::{self, Columns, MAX_ROWS, array, arrays, to_write},
-    rank,
+    UNAVAILABLE_CLASSES, UNAVAILABLE_CODES,
+    upsert::{self, Columns, MAX_ROWS, array, arrays, to_write},
 };
 use crate::{
     Error,
-    dialect::{execute, query},
-    error::{UNAVAILABLE_CLASSES, UNAVAILABLE_CODES},
+    chunks::commit::{
+        UpsertRow, Written,
+        upsert::{columns, on_conflict, rank},
+    },
+    statement::{execute, query},
 };
 
 /// Number of rows that are written at a time. With one refused row in a hundred, six parts of seven have none. Rows that
@@ -145,7 +147,7 @@ fn parts(rows: &[(usize, UpsertRow)]) -> (Vec<usize>, usize) {
 
 /// Stores parts of the rows in a setting, as JSON, until the end of the transaction; returns the types of the record's columns.
 fn rows_as_setting(table: &Table, setting: &str) -> String {
-    let Columns { unnested, selected, arrays, next, .. } = postgres::columns(table);
+    let Columns { unnested, selected, arrays, next, .. } = upsert::columns(table);
     format!(
         "SELECT set_config('{setting}', (SELECT json_agg(p.part ORDER BY p.number)
                  FROM (SELECT r.\"#part\" AS number, json_agg(r ORDER BY r.\"#row\") AS part

@@ -8,7 +8,7 @@
 use std::{pin::pin, time::Duration};
 
 use sea_orm::{
-    DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqlxError,
+    DatabaseConnection, DbErr, RuntimeErr, SqlxError,
     sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row, query, raw_sql},
 };
 use tokio::time::timeout;
@@ -30,11 +30,8 @@ const NO_PREPARED_STATEMENTS: &str = "it uses transaction pooling without suppor
 /// The isolation level that connections need. Without a pooler it is set by a start-up option.
 const ISOLATION: &str = "read committed";
 
-/// Fails on a pooler with transaction pooling and without support for prepared statements. Does nothing for SQLite.
-pub(crate) async fn check(db: &DatabaseConnection) -> Result<(), Error> {
-    if db.get_database_backend() != DbBackend::Postgres {
-        return Ok(());
-    }
+/// Fails on a pooler with transaction pooling and without support for prepared statements.
+pub(super) async fn check(db: &DatabaseConnection) -> Result<(), Error> {
     let pool = db.get_postgres_connection_pool();
     let checked = async {
         let mut ours = pool.acquire().await?;
@@ -98,10 +95,7 @@ fn is_prepared_conflict(code: &str) -> bool {
 
 /// Checks that the start-up options of a connection are in effect. Without the isolation level commits would be
 /// incorrect; the other options only improve performance.
-pub(crate) async fn check_options(db: &DatabaseConnection) -> Result<(), Error> {
-    if db.get_database_backend() != DbBackend::Postgres {
-        return Ok(());
-    }
+pub(super) async fn check_options(db: &DatabaseConnection) -> Result<(), Error> {
     let pool: &PgPool = db.get_postgres_connection_pool();
     let sql = "SELECT current_setting('default_transaction_isolation'), \
                current_setting('enable_seqscan') = 'off' AND current_setting('jit') = 'off'";
@@ -126,7 +120,7 @@ pub(crate) async fn check_options(db: &DatabaseConnection) -> Result<(), Error> 
 
 /// The permanent error of a pooler that refuses start-up parameters or prepared statements. Its SQLSTATE alone would be
 /// classified as transient.
-pub(crate) fn refusal(error: &DbErr) -> Option<Error> {
+pub(super) fn refusal(error: &DbErr) -> Option<Error> {
     let (DbErr::Conn(RuntimeErr::SqlxError(error))
     | DbErr::Query(RuntimeErr::SqlxError(error))
     | DbErr::Exec(RuntimeErr::SqlxError(error))) = error
@@ -148,7 +142,6 @@ pub(crate) fn refusal(error: &DbErr) -> Option<Error> {
 
 fn classify(error: SqlxError) -> Error {
     let error = DbErr::Conn(RuntimeErr::SqlxError(error.into()));
-    crate::tls::refusal(&error)
-        .or_else(|| refusal(&error))
+    super::refusal(&error)
         .unwrap_or_else(|| Error::classify("check the connection to the database", error))
 }

@@ -59,7 +59,7 @@ fn must_verify(url: &str, name: &str) -> Result<(), String> {
 }
 
 /// The permanent error of a TLS handshake, if it is one.
-pub(crate) fn refusal(error: &DbErr) -> Option<Error> {
+pub(super) fn refusal(error: &DbErr) -> Option<Error> {
     let (DbErr::Conn(RuntimeErr::SqlxError(error))
     | DbErr::Query(RuntimeErr::SqlxError(error))
     | DbErr::Exec(RuntimeErr::SqlxError(error))) = error

@@ -8,18 +8,18 @@
 use std::{collections::HashMap, fmt::Write as _};
 
 use chrono::{DateTime, Utc};
-use jetline_core::Key;
+use jetline_core::{Key, Position};
 use jetline_records::Table;
 use sea_orm::{ConnectionTrait, FromQueryResult, Value, sea_query::ArrayType};
 
-use super::{
-    SentRow, UpsertRow, Upserted, Written,
-    change::{Change, StoredRow, UntypedRow},
-    on_conflict,
-};
 use crate::{
     Error,
-    dialect::{self, query},
+    chunks::commit::{
+        UpsertRow, Upserted, Written,
+        change::{Change, StoredRow, UntypedRow},
+        upsert::on_conflict,
+    },
+    statement::{query, value},
 };
 
 /// Maximum number of rows of one statement. There are several copies of its rows in memory, here and in the server;
@@ -94,7 +94,7 @@ async fn look_up(
         name = table.name,
         id = table.id,
     );
-    let ids = array(keys.iter().map(|key| dialect::value(key)));
+    let ids = array(keys.iter().map(|key| value(key)));
     let found: Vec<UntypedRow> = query(tx, "read rows", &sql, [ids]).await?;
     let mut stored: Vec<Option<StoredRow>> = keys.iter().map(|_| None).collect();
     for row in found {
@@ -108,6 +108,13 @@ async fn look_up(
 }
 
 /// The positions of the written rows; those that are missing met a stored row of a higher rank, or a trigger.
+/// The key and rank of a row that was sent to the database.
+pub(super) struct SentRow {
+    key: Key,
+    version: i64,
+    pub(super) position: Position,
+}
+
 #[derive(FromQueryResult)]
 struct Done {
     inserted: Option<Vec<i64>>,

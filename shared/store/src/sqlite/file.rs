@@ -3,16 +3,17 @@
 use std::{fs, path::Path, time::Duration};
 
 use sea_orm::{
-    DatabaseConnection, DbBackend, DbErr,
+    DatabaseConnection, DbErr,
     sqlx::{Connection, Sqlite, pool::PoolOptions},
 };
 use tokio::time::timeout;
 
-use super::begin;
+use super::primary_code;
 use crate::{
     Error,
-    dialect::execute,
-    error::{DriverError, sqlite_code},
+    database::{self, begin},
+    error::DriverError,
+    statement::execute,
 };
 
 /// Timeout for closing all connections, with which the WAL is checkpointed.
@@ -30,7 +31,7 @@ const NOT_A_DATABASE: u32 = 26;
 /// When the disk is full, SQLite itself ends the transaction, and a rollback fails. The driver then believes that the
 /// connection is still in a transaction: from then on it would begin only savepoints, which block all other writers and
 /// are never committed.
-pub(super) fn without_open_transactions(pool: PoolOptions<Sqlite>) -> PoolOptions<Sqlite> {
+pub(crate) fn without_open_transactions(pool: PoolOptions<Sqlite>) -> PoolOptions<Sqlite> {
     pool.after_release(|connection, _| {
         Box::pin(async move {
             // When the ping is answered, a rollback that was queued before has run.
@@ -61,9 +62,9 @@ async fn write_nothing(db: &DatabaseConnection) -> Result<(), Error> {
 }
 
 /// The permanent error of a file that cannot be used; any other error is returned as it was.
-pub(super) fn refusal(url: &str, source: DbErr) -> Result<Error, DbErr> {
-    let code = sqlite_code(&source);
-    let refused = super::file(url).and_then(|path| Some((reason(&path, code?)?, path)));
+pub(crate) fn refusal(url: &str, source: DbErr) -> Result<Error, DbErr> {
+    let code = primary_code(&source);
+    let refused = database::file(url).and_then(|path| Some((reason(&path, code?)?, path)));
     let Some((reason, path)) = refused else {
         return Err(source);
     };
@@ -88,12 +89,8 @@ fn reason(path: &Path, code: u32) -> Option<&'static str> {
     })
 }
 
-/// Closes all connections to an SQLite database, which checkpoints its WAL into the one file. Does nothing for
-/// PostgreSQL.
+/// Closes all connections, which checkpoints the WAL into the one file.
 pub(super) async fn close(db: &DatabaseConnection) {
-    if db.get_database_backend() != DbBackend::Sqlite {
-        return;
-    }
     let pool = db.get_sqlite_connection_pool();
     if timeout(CLOSE_TIMEOUT, pool.close()).await.is_err() {
         tracing::warn!(timeout = ?CLOSE_TIMEOUT, "close database timed out");

@@ -10,14 +10,14 @@ use jetline_core::{Key, Position};
 use jetline_records::Table;
 use sea_orm::{ConnectionTrait, Value};
 
-use super::{
-    UpsertRow, Upserted,
-    change::{Change, StoredRow, UntypedRow},
-    columns, on_conflict,
-};
 use crate::{
     Error,
-    dialect::{self, execute, query},
+    chunks::commit::{
+        UpsertRow, Upserted,
+        change::{Change, StoredRow, UntypedRow},
+        upsert::{columns, on_conflict},
+    },
+    statement::{execute, query, value},
 };
 
 /// Maximum number of parameters of one statement; SQLite's limit is 32,766.
@@ -78,7 +78,7 @@ async fn read(
             version = table.version.map_or("0".to_owned(), |column| format!("\"{column}\"")),
             keys = parameters(batch.len()),
         );
-        let keys = batch.iter().map(dialect::value);
+        let keys = batch.iter().map(value);
         let found: Vec<UntypedRow> = query(tx, "read rows", &sql, keys).await?;
         for row in found {
             let (key, row) =

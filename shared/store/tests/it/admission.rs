@@ -2,14 +2,14 @@
 
 use jetline_store::chunks::Admission;
 
-use crate::fixtures::{both, entry, epoch_id};
+use crate::fixtures::{both, epoch_id, range};
 
 #[tokio::test]
 async fn chunks_of_registered_objects_may_be_claimed_in_the_epoch_in_force() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
-        let (first, second, unknown) = (entry(1, 0, 1), entry(2, 0, 1), entry(9, 0, 1));
-        let mut restored = entry(2, 1, 1);
+        let (first, second, unknown) = (range(1, 0, 1), range(2, 0, 1), range(9, 0, 1));
+        let mut restored = range(2, 1, 1);
         restored.incarnation = "of another database".to_owned();
         let admit =
             async |epoch, chunks: &[_]| base.ledger.chunks.admit(epoch, chunks).await.unwrap();

@@ -112,8 +112,8 @@ async fn all_lines_of_a_chunk_are_counted_in_its_entry() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
         let mut mixed = chunk(1, 0, &[(1, "a"), (2, "b")]);
-        mixed.entry.lines = 10;
-        mixed.entry.end = 100;
+        mixed.range.lines = 10;
+        mixed.range.end = 100;
         mixed.unchanged = 3;
         mixed.superseded = 4;
         mixed.rejected = vec![rejected(5, "m", b"x")];
@@ -163,7 +163,7 @@ async fn repeated_chunk_is_reported_before_anything_is_written() {
         base.counts(&epoch, before.clone()).await;
         let new = chunk(1, 0, &[(2, "b")]);
         let outcome = base.commit(&epoch, &[new, before.clone()]).await;
-        assert_eq!(outcome, CommitOutcome::Repeated(vec![before.entry]));
+        assert_eq!(outcome, CommitOutcome::Repeated(vec![before.range]));
         assert_eq!(base.number("SELECT COUNT(*) FROM products").await, Some(1));
     }
 }
@@ -182,8 +182,8 @@ async fn rejected_line_is_stored_byte_by_byte() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
         let mut bad = chunk(1, 0, &[]);
-        bad.entry.lines = 2_500;
-        bad.entry.end = 25_000;
+        bad.range.lines = 2_500;
+        bad.range.end = 25_000;
         bad.rejected = (1..=2_500).map(|line| rejected(line, "m", b"")).collect();
         bad.rejected[0] = rejected(1, "a \0 stands at column 2", &[0xff, 0, b'a', 0xc3]);
         let counts = base.counts(&epoch, bad.clone()).await;

@@ -15,7 +15,7 @@ use sea_orm::{
 use serde::{Deserialize, Serialize};
 
 use crate::fixtures::{
-    NO_COUNTS, TestDatabase, both, chunk, entry, if_changed, postgres, upsert_row,
+    NO_COUNTS, TestDatabase, both, chunk, if_changed, postgres, range, upsert_row,
 };
 
 /// A place, with a column whose name the upsert also uses.
@@ -88,7 +88,7 @@ fn bare(name: &str, revision: i64) -> Model {
 fn places(object: i64, places: &[Model]) -> ChunkRows {
     let lines = u32::try_from(places.len()).unwrap();
     let rows = (1..).zip(places).map(|(line, place)| upsert_row(place, object, line));
-    ChunkRows { entry: entry(object, 0, lines), rows: rows.collect(), ..chunk(object, 0, &[]) }
+    ChunkRows { range: range(object, 0, lines), rows: rows.collect(), ..chunk(object, 0, &[]) }
 }
 
 async fn counts(base: &TestDatabase, epoch: &Epoch, chunk: ChunkRows) -> Counts {

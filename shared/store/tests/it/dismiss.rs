@@ -76,12 +76,12 @@ async fn dismissed_refused_object_fails_and_ends_the_epoch_and_the_watermark_pas
         // A chunk of it that is still in the queue may have been claimed: it is discarded, and later objects are
         // claimed again.
         let late = chunk(1, 1, &[(3, "late")]);
-        let entry = late.entry.clone();
+        let range = late.range.clone();
         let outcome = base.commit(&epoch, std::slice::from_ref(&late)).await;
         assert_eq!(outcome, CommitOutcome::EpochEnded);
         let next = begin(&base.ledger, Mode::Shared, Some(epoch_id(9)), 2).await;
         assert_eq!(next.base, id(2));
-        assert_eq!(base.commit(&next, &[late]).await, CommitOutcome::Stale(vec![entry]));
+        assert_eq!(base.commit(&next, &[late]).await, CommitOutcome::Stale(vec![range]));
         assert_eq!(base.counts(&next, chunk(3, 0, &[(3, "a")])).await.inserted, 1);
     }
 }

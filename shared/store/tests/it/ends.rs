@@ -7,7 +7,7 @@ use jetline_store::{
 };
 
 use crate::fixtures::{
-    TestDatabase, begin, both, chunk, complete, damaged, entry, epoch_id, id, read, register,
+    TestDatabase, begin, both, chunk, complete, damaged, epoch_id, id, range, read, register,
     unchanged, unreadable, watermark,
 };
 
@@ -30,7 +30,7 @@ async fn epoch_in_force(base: &TestDatabase) -> jetline_core::Epoch {
 /// Makes a chunk dead.
 async fn dead_letter(base: &TestDatabase, object: i64, lines_before: u32, lines: u32) {
     for _ in 0..2 {
-        let chunk = entry(object, lines_before, lines);
+        let chunk = range(object, lines_before, lines);
         base.ledger.chunks.suspect(&chunk, 1).await.unwrap();
     }
 }
@@ -104,7 +104,7 @@ async fn object_whose_lines_do_not_add_up_fails() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
         let mut short = chunk(1, 0, &[(1, "a"), (2, "b")]);
-        short.entry.end = 30;
+        short.range.end = 30;
         base.counts(&epoch, short).await;
         read(&base.ledger, &complete(3)).await;
         let differ = "3 lines were read and 2 are accounted for";
@@ -120,9 +120,9 @@ async fn line_that_is_not_counted_fails_the_object() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         let mut lost = chunk(1, 0, &[(1, "a"), (2, "b")]);
-        (lost.entry.end, lost.entry.lines) = (30, 3);
+        (lost.range.end, lost.range.lines) = (30, 3);
         let mut blank = chunk(2, 0, &[(3, "c"), (4, "d")]);
-        (blank.entry.end, blank.entry.lines, blank.blank) = (30, 3, 1);
+        (blank.range.end, blank.range.lines, blank.blank) = (30, 3, 1);
         for chunk in [lost, blank] {
             base.counts(&epoch, chunk).await;
             read(&base.ledger, &complete(3)).await;

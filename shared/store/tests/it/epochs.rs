@@ -12,8 +12,8 @@ use jetline_store::{
 use jetline_testkit::postgres::PostgresServer;
 
 use crate::fixtures::{
-    TestDatabase, already_committed, begin, both, chunk, complete, entry, epoch_id, id, if_changed,
-    lease, postgres_on, read, ready, register,
+    TestDatabase, already_committed, begin, both, chunk, complete, epoch_id, id, if_changed, lease,
+    postgres_on, range, read, ready, register,
 };
 
 async fn in_force(base: &TestDatabase) -> Option<Epoch> {
@@ -198,7 +198,7 @@ async fn restarted_database_server_ends_the_epoch() {
     server.restart().unwrap();
     let base = base.connected_again().await;
     assert!(!base.ledger.epochs.current().await.unwrap().unwrap().in_force);
-    let admitted = base.ledger.chunks.admit(epoch.id, &[&entry(1, 0, 1)]).await;
+    let admitted = base.ledger.chunks.admit(epoch.id, &[&range(1, 0, 1)]).await;
     assert_eq!(admitted.unwrap(), Admission::EpochEnded);
     let outcome = base.commit(&epoch, &[chunk(1, 0, &[(1, "a")])]).await;
     assert_eq!(outcome, CommitOutcome::EpochEnded);

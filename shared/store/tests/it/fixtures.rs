@@ -248,8 +248,8 @@ pub(crate) async fn read(ledger: &Ledger, reading: &ReadOutcome) -> ObjectId {
     object
 }
 
-/// The entry of a chunk that begins after this many lines.
-pub(crate) fn entry(object: i64, lines_before: u32, lines: u32) -> ChunkRange {
+/// The range of a chunk that begins after this many lines.
+pub(crate) fn range(object: i64, lines_before: u32, lines: u32) -> ChunkRange {
     ChunkRange {
         object: id(object),
         incarnation: format!("r{object}"),
@@ -269,11 +269,11 @@ pub(crate) fn chunk(object: i64, lines_before: u32, products: &[(i64, &str)]) ->
         upsert_row(&product, object, line)
     });
     ChunkRows {
-        entry: entry(object, lines_before, lines),
+        range: range(object, lines_before, lines),
         rows: rows.collect(),
         unchanged: 0,
         superseded: 0,
-        outdone: Vec::new(),
+        replacements: Vec::new(),
         rejected: Vec::new(),
         blank: 0,
         superseded_by: Vec::new(),
@@ -291,11 +291,11 @@ pub(crate) fn if_changed(mut chunk: ChunkRows) -> ChunkRows {
 /// A chunk whose lines are all unchanged.
 pub(crate) fn unchanged(object: i64, lines_before: u32, lines: u32) -> ChunkRows {
     ChunkRows {
-        entry: entry(object, lines_before, lines),
+        range: range(object, lines_before, lines),
         rows: Vec::new(),
         unchanged: u64::from(lines),
         superseded: 0,
-        outdone: Vec::new(),
+        replacements: Vec::new(),
         rejected: Vec::new(),
         blank: 0,
         superseded_by: Vec::new(),

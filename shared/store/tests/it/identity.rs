@@ -23,8 +23,8 @@ async fn dedup_store_is_recorded_only_for_the_epoch_in_force() {
         let store = |address: &str| NewDedupStore {
             address: address.to_owned(),
             identity: "replication a".to_owned(),
-            changes: 2,
-            is_changed: true,
+            returns: 2,
+            is_return: true,
         };
         let note = base.ledger.epochs.record_dedup_store(epoch.id, store("redis://one"));
         note.await.unwrap();
@@ -35,7 +35,7 @@ async fn dedup_store_is_recorded_only_for_the_epoch_in_force() {
         assert_eq!(last.epoch, next.id);
         assert_eq!(last.address.as_deref(), Some("redis://one"));
         assert_eq!(last.identity.as_deref(), Some("replication a"));
-        assert_eq!(last.changes, 2);
-        assert!(last.changed_ago.is_some());
+        assert_eq!(last.returns, 2);
+        assert!(last.returned_ago.is_some());
     }
 }

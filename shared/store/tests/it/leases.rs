@@ -6,7 +6,7 @@ use jetline_store::{
 };
 
 use crate::fixtures::{
-    LEASE_TERM, ONE_OBJECT, ROOT, TestDatabase, both, chunk, complete, damaged, entry, id, read,
+    LEASE_TERM, ONE_OBJECT, ROOT, TestDatabase, both, chunk, complete, damaged, id, range, read,
     register, unreadable,
 };
 
@@ -98,17 +98,17 @@ async fn open_objects_are_counted_by_root() {
         let own = [ROOT.to_owned()];
         let other = ["s3://other".to_owned()];
         assert_eq!(base.ledger.objects.count_open(&own).await.unwrap(), 3);
-        assert!(!base.ledger.objects.has_ended(&own).await.unwrap());
+        assert!(!base.ledger.objects.all_settled(&own).await.unwrap());
         for roots in [&other[..], &[]] {
             assert_eq!(base.ledger.objects.count_open(roots).await.unwrap(), 0);
-            assert!(base.ledger.objects.has_ended(roots).await.unwrap());
+            assert!(base.ledger.objects.all_settled(roots).await.unwrap());
             let since = base.ledger.objects.registered_since(id(1), roots).await;
             assert_eq!(since.unwrap(), []);
         }
         base.run("UPDATE objects SET state = 'done' WHERE id < 3").await;
         assert_eq!(base.ledger.objects.count_open(&own).await.unwrap(), 1);
         base.run("UPDATE objects SET state = 'failed' WHERE id = 3").await;
-        assert!(base.ledger.objects.has_ended(&own).await.unwrap());
+        assert!(base.ledger.objects.all_settled(&own).await.unwrap());
         let since = base.ledger.objects.registered_since(id(2), &own).await;
         assert_eq!(since.unwrap(), [id(2), id(3)]);
         assert_eq!(base.ledger.objects.next().await.unwrap(), id(4));
@@ -242,7 +242,7 @@ async fn gaps_are_ranges_without_a_committed_chunk() {
         base.counts(&epoch, chunk(1, 4, &[(3, "c")])).await;
         base.counts(&epoch, chunk(2, 0, &[(4, "d")])).await;
         // A suspected chunk is not committed.
-        let suspected = entry(1, 3, 1);
+        let suspected = range(1, 3, 1);
         base.ledger.chunks.suspect(&suspected, 5).await.unwrap();
         let gap = |start, end, first_line| Gap { start, end, first_line };
         let expected = [gap(0, Some(10), 1), gap(30, Some(40), 4), gap(50, None, 6)];

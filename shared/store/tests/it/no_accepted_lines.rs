@@ -35,7 +35,7 @@ async fn end(
     epoch: &jetline_core::Epoch,
     chunks: Vec<ChunkRows>,
 ) -> Option<String> {
-    let lines: u32 = chunks.iter().map(|chunk| chunk.entry.lines).sum();
+    let lines: u32 = chunks.iter().map(|chunk| chunk.range.lines).sum();
     for chunk in chunks {
         base.counts(epoch, chunk).await;
     }
@@ -52,8 +52,8 @@ async fn object_without_accepted_lines_fails_and_keeps_its_counts() {
         // It ends although an earlier object is open, and the epoch does not end: there are no open claims.
         lease(&base.ledger, "other").await.unwrap();
         let mut chunk = rejected(2, 0, &["id,title", "1,t"]);
-        chunk.entry.lines += 1;
-        chunk.entry.end += 10;
+        chunk.range.lines += 1;
+        chunk.range.end += 10;
         chunk.blank = 1;
         let error = end(&base, &epoch, vec![chunk]).await.unwrap();
         assert_eq!(

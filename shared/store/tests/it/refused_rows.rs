@@ -154,9 +154,9 @@ fn partly_refused() -> Vec<ChunkRows> {
         chunk(1, 0, &[(1, "yes"), (2, "no"), (3, "old")]),
         chunk(1, 3, &[(3, "no"), (5, "no"), (5, "no")]),
     ];
-    for (chunk, outdone) in [(0, 2), (1, 1)] {
-        let row = chunks[chunk].rows.remove(outdone);
-        chunks[chunk].outdone.push(row);
+    for (chunk, replacement) in [(0, 2), (1, 1)] {
+        let row = chunks[chunk].rows.remove(replacement);
+        chunks[chunk].replacements.push(row);
         chunks[chunk].superseded = 1;
     }
     chunks
@@ -200,7 +200,7 @@ async fn commit_that_rejects_counts_as_another_one_does() {
         base.counts(&epoch, chunk(1, 0, &[(1, "a"), (2, "b")])).await;
         base.counts(&epoch, chunk(2, 0, &[(3, "later")])).await;
         let mut later = chunk(1, 2, &[(4, "older"), (1, "a"), (2, "new"), (3, "c"), (4, "d")]);
-        later.outdone.push(later.rows.remove(0));
+        later.replacements.push(later.rows.remove(0));
         later.superseded = 1;
         let (outcome, _) = commit_and_reject(&base, &epoch, vec![later]).await;
         let counts =
@@ -218,7 +218,7 @@ async fn commit_that_rejects_writes_no_line_before_an_unchanged_one() {
         let (base, epoch) = base.with_objects(2).await;
         base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
         let mut lines = if_changed(chunk(1, 1, &[(1, "b"), (1, "a")]));
-        lines.outdone.push(lines.rows.remove(0));
+        lines.replacements.push(lines.rows.remove(0));
         lines.superseded = 1;
         let (outcome, _) = commit_and_reject(&base, &epoch, vec![lines]).await;
         let counts = Counts { unchanged: 1, superseded: 1, ..Counts::default() };
@@ -239,8 +239,8 @@ async fn concurrent_commits_that_reject_do_not_deadlock() {
                 ids.clone().map(|id| (id, if id % 100 == 7 { "no" } else { "yes" })).collect();
             let mut later = chunk(object, 3_000 * round + 1_500, &lines);
             let lines: Vec<(i64, &str)> = ids.clone().map(|id| (id, "yes")).collect();
-            later.outdone = chunk(object, 3_000 * round, &lines).rows;
-            later.superseded = later.outdone.len() as u64;
+            later.replacements = chunk(object, 3_000 * round, &lines).rows;
+            later.superseded = later.replacements.len() as u64;
             vec![later]
         });
         let commits = chunks.map(|chunks| {

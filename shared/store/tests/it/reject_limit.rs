@@ -16,8 +16,8 @@ const REASON: &str = "more than 2 lines were rejected (MAX_REJECTS); first: line
 /// A chunk of three lines that are all rejected.
 fn rejected(object: i64, lines_before: u32) -> ChunkRows {
     let mut rejected = chunk(object, lines_before, &[]);
-    rejected.entry.lines = 3;
-    rejected.entry.end += 30;
+    rejected.range.lines = 3;
+    rejected.range.end += 30;
     rejected.rejected = (lines_before + 1..=lines_before + 3)
         .map(|line| RejectedLine {
             line,
@@ -64,8 +64,8 @@ async fn object_over_the_limit_fails_while_it_is_read_and_ends_the_epoch() {
             CommitOutcome::EpochEnded
         );
         let next = begin(&base.ledger, Mode::Shared, Some(epoch_id(9)), 2).await;
-        let entry = late.entry.clone();
-        assert_eq!(base.commit(&next, &[late]).await, CommitOutcome::Stale(vec![entry]));
+        let range = late.range.clone();
+        assert_eq!(base.commit(&next, &[late]).await, CommitOutcome::Stale(vec![range]));
         assert_eq!(settle(&base, 2).await, []);
     }
 }

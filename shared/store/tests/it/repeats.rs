@@ -6,8 +6,8 @@ use jetline_store::CommitOutcome;
 
 use crate::commits::rejected;
 use crate::fixtures::{
-    ALREADY_COMMITTED, NO_COUNTS, already_committed, begin, both, chunk, complete, damaged, entry,
-    epoch_id, id, read, unchanged, unreadable,
+    ALREADY_COMMITTED, NO_COUNTS, already_committed, begin, both, chunk, complete, damaged,
+    epoch_id, id, range, read, unchanged, unreadable,
 };
 
 #[tokio::test]
@@ -67,10 +67,10 @@ async fn chunks_of_no_open_object_are_stale_and_nothing_is_committed() {
         let failed = chunk(1, 0, &[(1, "a")]);
         let unknown = chunk(9, 0, &[(2, "b")]);
         let mut restored = chunk(2, 0, &[(3, "c")]);
-        restored.entry.incarnation = "of another database".to_owned();
+        restored.range.incarnation = "of another database".to_owned();
         let open = chunk(2, 1, &[(4, "d")]);
         let chunks = [failed.clone(), open.clone(), unknown.clone(), restored.clone()];
-        let stale = vec![failed.entry, unknown.entry, restored.entry];
+        let stale = vec![failed.range, unknown.range, restored.range];
         let outcome = base.commit(&epoch, &chunks).await;
         assert_eq!(outcome, CommitOutcome::Stale(stale));
         assert_eq!(base.chunks().await, []);
@@ -137,13 +137,13 @@ async fn chunk_that_is_committed_again_counts_what_it_writes_and_rejects_now() {
     for base in both().await {
         let (base, first) = base.with_objects(1).await;
         let mut chunk = chunk(1, 0, &[(1, "a")]);
-        chunk.entry = entry(1, 0, 4);
+        chunk.range = range(1, 0, 4);
         chunk.superseded = 2;
         chunk.rejected = vec![rejected(4, "no", b"d")];
         base.counts(&first, chunk.clone()).await;
         let next = begin(&base.ledger, Mode::Shared, Some(first.id), 2).await;
         let mut again = crate::fixtures::chunk(1, 0, &[(1, "a"), (2, "b")]);
-        again.entry = chunk.entry;
+        again.range = chunk.range;
         again.superseded = 1;
         again.rejected = vec![rejected(3, "no", b"c")];
         let expected = Counts { inserted: 2, superseded: 1, rejected: 1, ..NO_COUNTS };
@@ -162,6 +162,6 @@ async fn chunk_of_blank_lines_is_committed_like_any_other() {
         assert_eq!(base.counts(&epoch, blank.clone()).await, NO_COUNTS);
         assert_eq!(base.commit(&epoch, &[blank]).await, already_committed());
         assert_eq!(base.chunks().await[0].line_count, 3);
-        assert_eq!(entry(1, 0, 3).end, 30);
+        assert_eq!(range(1, 0, 3).end, 30);
     }
 }

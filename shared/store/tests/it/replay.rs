@@ -52,8 +52,8 @@ async fn three_done(base: TestDatabase) -> (TestDatabase, jetline_core::Epoch) {
     for object in 1..=3 {
         let mut chunk = chunk(object, 0, &[(object, "a")]);
         if object == 2 {
-            chunk.entry.end += 10;
-            chunk.entry.lines += 1;
+            chunk.range.end += 10;
+            chunk.range.lines += 1;
             chunk.rejected.push(RejectedLine {
                 line: 2,
                 offset: 10,
@@ -61,7 +61,7 @@ async fn three_done(base: TestDatabase) -> (TestDatabase, jetline_core::Epoch) {
                 raw: b"?".to_vec(),
             });
         }
-        let lines = chunk.entry.lines;
+        let lines = chunk.range.lines;
         base.counts(&epoch, chunk).await;
         read(&base.ledger, &complete(lines.into())).await;
     }
@@ -109,10 +109,10 @@ async fn epoch_before_a_replay_can_neither_be_committed_under_nor_joined() {
         let next = begin(&base.ledger, Mode::Shared, None, 2).await;
         assert_eq!((next.id, next.base, next.recovery), (epoch_id(2), id(2), id(4)));
         // It was published before the replay.
-        let entry = late[0].entry.clone();
-        assert_eq!(base.commit(&next, &late).await, CommitOutcome::Stale(vec![entry]));
+        let range = late[0].range.clone();
+        assert_eq!(base.commit(&next, &late).await, CommitOutcome::Stale(vec![range]));
         let mut again = chunk(3, 0, &[(3, "b")]);
-        again.entry.incarnation = "again".to_owned();
+        again.range.incarnation = "again".to_owned();
         assert_eq!(base.counts(&next, again).await.unchanged, 1);
     }
 }
@@ -215,7 +215,7 @@ async fn rewriting_replay_writes_rows_with_the_same_fingerprint() {
                 // A row of the replayed line itself, and one of an object that is not replayed.
                 let lines = [(object, "a"), (1, "a")];
                 let mut chunk = if_changed(chunk(object, 0, &lines));
-                chunk.entry.incarnation = "again".to_owned();
+                chunk.range.incarnation = "again".to_owned();
                 assert_eq!(base.counts(&epoch, chunk).await.unchanged, 2);
             }
             for object in 1..=3 {

@@ -4,7 +4,7 @@ use jetline_core::{EpochId, ObjectId};
 use jetline_store::{ChunkRows, SupersededBy, entities::objects::State, objects::Ended};
 
 use crate::fixtures::{
-    ROOT, TestDatabase, both, chunk, complete, entry, epoch_id, id, lease, read, unreadable,
+    ROOT, TestDatabase, both, chunk, complete, epoch_id, id, lease, range, read, unreadable,
     watermark,
 };
 
@@ -20,7 +20,7 @@ async fn epoch_in_force(base: &TestDatabase) -> EpochId {
 /// A chunk with one line that lines of object 2 superseded.
 fn superseded(object: i64, first_line: u32, last_line: u32) -> ChunkRows {
     let mut chunk = chunk(object, 0, &[]);
-    chunk.entry = entry(object, 0, 1);
+    chunk.range = range(object, 0, 1);
     chunk.superseded = 1;
     chunk.superseded_by = vec![SupersededBy { object: id(2), first_line, last_line }];
     chunk
@@ -50,7 +50,7 @@ async fn dead_superseding_chunk_ends_the_epoch() {
         base.counts(&epoch, superseded(1, 1, 1)).await;
         read(&base.ledger, &complete(1)).await;
         for _ in 0..2 {
-            base.ledger.chunks.suspect(&entry(2, 0, 1), 1).await.unwrap();
+            base.ledger.chunks.suspect(&range(2, 0, 1), 1).await.unwrap();
         }
         assert_eq!(settle(&base).await, []);
         assert_eq!(epoch_in_force(&base).await, epoch_id(9));
@@ -84,7 +84,7 @@ async fn chunk_that_was_dead_before_the_epoch_began_does_not_end_it() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         for _ in 0..2 {
-            base.ledger.chunks.suspect(&entry(2, 1, 1), 1).await.unwrap();
+            base.ledger.chunks.suspect(&range(2, 1, 1), 1).await.unwrap();
         }
         base.ledger.epochs.end(epoch.id, epoch_id(2)).await.unwrap();
         let next = base.ledger.epochs.current().await.unwrap().unwrap().epoch;
@@ -105,7 +105,7 @@ async fn lines_that_a_dead_chunk_of_their_own_object_superseded_are_claimed_agai
         first.superseded_by[0].object = id(1);
         base.counts(&epoch, first).await;
         for _ in 0..2 {
-            base.ledger.chunks.suspect(&entry(1, 1, 1), 1).await.unwrap();
+            base.ledger.chunks.suspect(&range(1, 1, 1), 1).await.unwrap();
         }
         read(&base.ledger, &complete(2)).await;
         assert_eq!(settle(&base).await, []);

@@ -3,14 +3,14 @@
 use jetline_store::{chunks::SuspectAction, entities::chunks::State};
 
 use crate::fixtures::{
-    NO_COUNTS, already_committed, both, chunk, complete, entry, epoch_id, read, unchanged,
+    NO_COUNTS, already_committed, both, chunk, complete, epoch_id, range, read, unchanged,
 };
 
 #[tokio::test]
 async fn suspicious_chunk_is_tried_so_often_and_then_dead() {
     for base in both().await {
         let (base, _) = base.with_objects(1).await;
-        let chunk = entry(1, 0, 3);
+        let chunk = range(1, 0, 3);
         for attempt in 1..=3 {
             let suspicion = base.ledger.chunks.suspect(&chunk, 3).await.unwrap();
             assert_eq!(suspicion, SuspectAction::Retry);
@@ -30,12 +30,12 @@ async fn suspicious_chunk_is_tried_so_often_and_then_dead() {
 async fn suspicious_chunk_that_is_committed_is_like_any_other() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
-        base.ledger.chunks.suspect(&entry(1, 0, 1), 1).await.unwrap();
+        base.ledger.chunks.suspect(&range(1, 0, 1), 1).await.unwrap();
         let counts = base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
         assert_eq!((counts.inserted, counts.lines()), (1, 1));
         // It is redelivered several times, and stays committed.
         for _ in 0..3 {
-            let suspicion = base.ledger.chunks.suspect(&entry(1, 0, 1), 1).await.unwrap();
+            let suspicion = base.ledger.chunks.suspect(&range(1, 0, 1), 1).await.unwrap();
             assert_eq!(suspicion, SuspectAction::Retry);
             assert_eq!(base.chunks().await[0].state, State::Committed);
         }
@@ -48,7 +48,7 @@ async fn chunk_that_was_given_up_and_is_committed_after_all_is_not_dead() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
         for _ in 0..2 {
-            base.ledger.chunks.suspect(&entry(1, 0, 1), 1).await.unwrap();
+            base.ledger.chunks.suspect(&range(1, 0, 1), 1).await.unwrap();
         }
         assert_eq!(base.chunks().await[0].state, State::Dead);
         let mut blank = unchanged(1, 0, 1);
@@ -65,9 +65,9 @@ async fn chunk_of_an_object_that_ended_or_is_another_one_leaves_no_suspicion() {
         base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
         read(&base.ledger, &complete(1)).await;
         base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
-        let mut restored = entry(2, 0, 1);
+        let mut restored = range(2, 0, 1);
         restored.incarnation = "of another database".to_owned();
-        for chunk in [entry(1, 0, 1), restored, entry(7, 0, 1)] {
+        for chunk in [range(1, 0, 1), restored, range(7, 0, 1)] {
             let suspicion = base.ledger.chunks.suspect(&chunk, 0).await.unwrap();
             assert_eq!(suspicion, SuspectAction::Retry);
         }

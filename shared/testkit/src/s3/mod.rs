@@ -15,6 +15,8 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_types::{SdkConfig, region::Region};
 use buckets::{Buckets, Object};
 use bytes::Bytes;
 pub use changes::{Change, Moment};
@@ -36,6 +38,17 @@ use crate::{background::Background, process::listen_on_free_port, tls::ServerTls
 /// The credentials of every server here.
 const ACCESS_KEY: &str = "jetline-test";
 const SECRET_KEY: &str = "jetline-test-secret";
+
+/// The configuration of a client of a server here, under another URL, such as a proxy's.
+#[must_use]
+pub fn sdk_config(endpoint_url: &str) -> SdkConfig {
+    let keys = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "testkit");
+    SdkConfig::builder()
+        .region(Region::from_static("us-east-1"))
+        .endpoint_url(endpoint_url)
+        .credentials_provider(SharedCredentialsProvider::new(keys))
+        .build()
+}
 
 /// The state of an endpoint, without its address. Clones share it.
 #[derive(Clone)]
@@ -254,6 +267,12 @@ impl S3Server {
     #[must_use]
     pub fn secret_key(&self) -> &'static str {
         SECRET_KEY
+    }
+
+    /// The configuration of a client.
+    #[must_use]
+    pub fn sdk_config(&self) -> SdkConfig {
+        sdk_config(&self.endpoint())
     }
 
     /// The settings of programs that read from it.

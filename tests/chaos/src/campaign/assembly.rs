@@ -9,7 +9,7 @@ use jetline_fetcher::Sources;
 use jetline_oracle::MAX_LINE;
 use jetline_queue::{JetStream, JetStreamConfig, Queue};
 use jetline_runtime::Shutdown;
-use jetline_source::{OwnDatabase, S3Access, S3Config};
+use jetline_source::{OwnDatabase, S3Config};
 use jetline_store::{Database, Ledger};
 use jetline_testkit::postgres::statements::StatementProxy;
 
@@ -54,11 +54,9 @@ pub(crate) async fn fetch(
 ) -> anyhow::Result<()> {
     let (settings, _proxy) = settings(site, breaker.clone()).await?;
     let s3 = S3Config {
-        access: Some(S3Access {
-            endpoint_url: site.slot.url(Role::Fetcher, Part::S3)?.to_string(),
-            access_key_id: site.slot.s3.access_key().to_owned(),
-            secret_access_key: site.slot.s3.secret_key().to_owned(),
-        }),
+        sdk: Some(jetline_testkit::s3::sdk_config(
+            site.slot.url(Role::Fetcher, Part::S3)?.as_str(),
+        )),
         ..parse(&settings)?
     };
     let fetcher = parse(&settings)?;

@@ -212,13 +212,6 @@ impl Acker for FaultyAcker {
         self.breaker.take(Step::Ack, queue_error, ack).await
     }
 
-    async fn nak(&self) -> Result<(), jetline_queue::Error> {
-        match self.delivery.lock().await.take() {
-            Some(delivery) => delivery.nak().await,
-            None => Ok(()),
-        }
-    }
-
     async fn progress(&self) -> Result<(), jetline_queue::Error> {
         let progress = || async {
             match &*self.delivery.lock().await {

@@ -7,7 +7,6 @@ use jetline_store::{
     chunks::SuspectAction,
     objects::{Replay, ReplayOutcome, Stored},
 };
-use jetline_writer::parse;
 use rand::Rng;
 
 use super::{rule::Rule, simulation::Simulation};
@@ -58,10 +57,10 @@ impl Simulation<'_> {
     /// it was committed or its object has ended.
     pub(crate) async fn dead_letter(&mut self, message: usize) -> bool {
         let message = self.queue.remove(message);
-        let entry = parse::entry(&message.chunk);
+        let range = message.chunk.range();
         let mut suspicion = SuspectAction::Retry;
         for _ in 0..2 {
-            suspicion = self.servers.ledger.chunks.suspect(&entry, 1).await.unwrap();
+            suspicion = self.servers.ledger.chunks.suspect(&range, 1).await.unwrap();
         }
         let dead = suspicion == SuspectAction::DeadLetter;
         if dead {

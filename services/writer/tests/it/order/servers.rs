@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use jetline_dedup::{Dedup, InMemory, Redis, RedisConfig};
+use jetline_dedup::{Dedup, Redis, RedisConfig};
 use jetline_migrations::migrate;
 use jetline_store::{Database, Ledger};
-use jetline_testkit::{postgres::TemporaryDatabase, redis::RedisServer};
+use jetline_testkit::{dedup::InMemory, postgres::TemporaryDatabase, redis::RedisServer};
 use sea_orm::{ConnectionTrait, DbBackend};
 
 use super::{

@@ -10,7 +10,6 @@ use jetline_store::{
     entities::objects,
     objects::{LeaseLimits, NewObject, ReadOutcome},
 };
-use jetline_writer::parse;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder, Statement};
 
@@ -194,7 +193,7 @@ impl<'a> Simulation<'a> {
             message.part, message.file, message.chunk.object
         ));
         let messages = &mut self.writers[writer].messages;
-        let is_same = |other: &Message| parse::entry(&other.chunk) == parse::entry(&message.chunk);
+        let is_same = |other: &Message| other.chunk.range() == message.chunk.range();
         if !messages.iter().any(is_same) {
             messages.push(message);
         }

@@ -46,7 +46,7 @@ pub(crate) struct Writer {
     /// Whether the epoch of its messages claims.
     claims: bool,
     /// Whether the database refused a row since the epoch does not claim.
-    was_refused: bool,
+    may_have_refused_row: bool,
     stage: Stage,
 }
 
@@ -66,7 +66,7 @@ impl Writer {
             messages: Vec::new(),
             refused: HashMap::new(),
             claims: true,
-            was_refused: false,
+            may_have_refused_row: false,
             stage: Stage::Received,
         }
     }
@@ -128,8 +128,8 @@ impl Writer {
         let settled = settled.min();
         let parsed = self.parsed(dataset);
         if without != Some(Rule::Registered) {
-            let entries: Vec<&ChunkRange> = parsed.iter().map(|parsed| &parsed.entry).collect();
-            match self.admissions.admit(&epoch, &entries).await.unwrap() {
+            let ranges: Vec<&ChunkRange> = parsed.iter().map(|parsed| &parsed.range).collect();
+            match self.admissions.admit(&epoch, &ranges).await.unwrap() {
                 Admission::All => {}
                 Admission::Except(stale) => return self.discard(&stale),
                 Admission::EpochEnded => return self.after(epoch.id, without).await,
@@ -161,7 +161,7 @@ impl Writer {
         if without == Some(Rule::Epoch) {
             epoch = self.ledger.epochs.current().await.unwrap().unwrap().epoch.id;
         }
-        let rejects = !self.claims && self.was_refused;
+        let rejects = !self.claims && self.may_have_refused_row;
         let outcome = if rejects {
             let ledger = self.ledger.clone();
             let mut reject = |refused| {
@@ -173,7 +173,7 @@ impl Writer {
             self.ledger.chunks.commit(epoch, &dataset.table, rows).await
         };
         if outcome.as_ref().is_err_and(Error::may_be_caused_by_row) && !self.claims && !rejects {
-            self.was_refused = true;
+            self.may_have_refused_row = true;
             return;
         }
         if outcome.as_ref().is_err_and(Error::may_be_caused_by_row) {
@@ -240,7 +240,7 @@ impl Writer {
     }
 
     fn discard(&mut self, stale: &[ChunkRange]) {
-        self.messages.retain(|message| !stale.contains(&parse::entry(&message.chunk)));
+        self.messages.retain(|message| !stale.contains(&message.chunk.range()));
     }
 
     async fn current(&mut self, without: Option<Rule>) -> Epoch {

@@ -9,14 +9,14 @@ use sea_orm::{DbErr, FromQueryResult, QueryResult};
 use super::UpsertRow;
 
 /// The part of a stored row that decides about a change.
-pub(super) struct StoredRow {
+pub(crate) struct StoredRow {
     /// Its version and position.
-    pub(super) rank: (i64, i64),
-    pub(super) fingerprint: Fingerprint,
+    pub(crate) rank: (i64, i64),
+    pub(crate) fingerprint: Fingerprint,
 }
 
 /// A stored row as it is read, before the type of its id is known.
-pub(super) struct UntypedRow {
+pub(crate) struct UntypedRow {
     id: Result<i64, String>,
     rank: (i64, i64),
     fingerprint: Vec<u8>,
@@ -37,7 +37,7 @@ impl FromQueryResult for UntypedRow {
 }
 
 impl UntypedRow {
-    pub(super) fn with_key(self, id_type: IdType) -> Result<(Key, StoredRow), DbErr> {
+    pub(crate) fn with_key(self, id_type: IdType) -> Result<(Key, StoredRow), DbErr> {
         let key = match (self.id, id_type) {
             (Ok(id), IdType::Int) => Key::Int(id),
             (Ok(id), IdType::Text) => Key::Text(id.to_string()),
@@ -54,7 +54,7 @@ impl UntypedRow {
 }
 
 /// The change of a stored row.
-pub(super) enum Change {
+pub(crate) enum Change {
     /// There is no stored row.
     Insert,
     /// The content is different.
@@ -69,7 +69,7 @@ pub(super) enum Change {
 
 impl Change {
     /// With `rewrite`, stored fingerprints are not trusted: whatever is not superseded is written.
-    pub(super) fn of(stored: Option<&StoredRow>, new: &UpsertRow, rewrite: bool) -> Self {
+    pub(crate) fn of(stored: Option<&StoredRow>, new: &UpsertRow, rewrite: bool) -> Self {
         let Some(stored) = stored else {
             return Self::Insert;
         };

@@ -14,8 +14,9 @@ use super::ChunkRows;
 use crate::{
     Error,
     chunks::SupersededBy,
-    dialect::{execute_built, in_force, placeholders, query, query_built},
+    dialect::in_force,
     entities::{chunks, objects},
+    statement::{execute_built, placeholders, query, query_built},
 };
 
 /// Whether chunks may be committed.
@@ -44,18 +45,18 @@ impl Known {
 
     /// Whether lines of earlier objects may still be committed although the epoch is in order: a row with the same
     /// content must then take the new rank, as they would otherwise supersede it.
-    pub(super) fn is_out_of_order(&self, entry: &ChunkRange) -> bool {
-        self.unread.is_some_and(|unread| unread < entry.object.get())
+    pub(super) fn is_out_of_order(&self, range: &ChunkRange) -> bool {
+        self.unread.is_some_and(|unread| unread < range.object.get())
     }
 
-    pub(super) fn is_committed(&self, entry: &ChunkRange) -> bool {
-        self.complete.contains(&entry.object.get())
-            || self.get(entry).is_some_and(|known| known.state == chunks::State::Committed)
+    pub(super) fn is_committed(&self, range: &ChunkRange) -> bool {
+        self.complete.contains(&range.object.get())
+            || self.get(range).is_some_and(|known| known.state == chunks::State::Committed)
     }
 
     /// The counts of the earlier commits of a chunk, where it is committed again because a new epoch began.
-    pub(super) fn first_counts(&self, entry: &ChunkRange) -> Option<Counts> {
-        let first = self.get(entry)?;
+    pub(super) fn first_counts(&self, range: &ChunkRange) -> Option<Counts> {
+        let first = self.get(range)?;
         let counts = Counts {
             inserted: first.inserted.cast_unsigned(),
             updated: first.updated.cast_unsigned(),
@@ -67,13 +68,13 @@ impl Known {
         (counts.lines() > 0).then_some(counts)
     }
 
-    fn get(&self, entry: &ChunkRange) -> Option<&chunks::Model> {
-        self.entries.get(&key(entry))
+    fn get(&self, range: &ChunkRange) -> Option<&chunks::Model> {
+        self.entries.get(&key(range))
     }
 }
 
-fn key(entry: &ChunkRange) -> (i64, i64) {
-    (entry.object.get(), entry.start.cast_signed())
+fn key(range: &ChunkRange) -> (i64, i64) {
+    (range.object.get(), range.start.cast_signed())
 }
 
 #[derive(FromQueryResult)]
@@ -93,7 +94,7 @@ pub(super) async fn check(
     epoch: EpochId,
     chunks: &[ChunkRows],
 ) -> Result<Check, Error> {
-    let mut ids: Vec<i64> = chunks.iter().map(|chunk| chunk.entry.object.get()).collect();
+    let mut ids: Vec<i64> = chunks.iter().map(|chunk| chunk.range.object.get()).collect();
     ids.sort_unstable();
     ids.dedup();
     let sql = format!(
@@ -124,12 +125,12 @@ pub(super) async fn check(
     };
     let stale: Vec<ChunkRange> = chunks
         .iter()
-        .map(|chunk| &chunk.entry)
-        .filter(|entry| {
-            let object = objects.get(&entry.object.get());
-            let same = object.filter(|row| row.incarnation.as_deref() == Some(&entry.incarnation));
+        .map(|chunk| &chunk.range)
+        .filter(|range| {
+            let object = objects.get(&range.object.get());
+            let same = object.filter(|row| row.incarnation.as_deref() == Some(&range.incarnation));
             same.is_none_or(|row| {
-                row.state == Some(objects::State::Failed) && !known.is_committed(entry)
+                row.state == Some(objects::State::Failed) && !known.is_committed(range)
             })
         })
         .cloned()
@@ -142,7 +143,7 @@ async fn entries(
     chunks: &[ChunkRows],
 ) -> Result<HashMap<(i64, i64), chunks::Model>, Error> {
     let any = chunks.iter().fold(Condition::any(), |any, chunk| {
-        let (object, start) = key(&chunk.entry);
+        let (object, start) = key(&chunk.range);
         any.add(chunks::Column::ObjectId.eq(object).and(chunks::Column::StartOffset.eq(start)))
     });
     let find = chunks::Entity::find().filter(any).build(tx.get_database_backend());
@@ -163,7 +164,7 @@ pub(super) async fn insert(
     }
     let mut chunks: Vec<_> = chunks.iter().zip(counts).collect();
     // All writers lock entries in the same order, as they do for rows, so that they cannot deadlock.
-    chunks.sort_unstable_by_key(|(chunk, _)| key(&chunk.entry));
+    chunks.sort_unstable_by_key(|(chunk, _)| key(&chunk.range));
     let rows = chunks.iter().map(|(chunk, counts)| row(chunk, counts, now));
     let replace = OnConflict::columns([chunks::Column::ObjectId, chunks::Column::StartOffset])
         .update_columns([
@@ -186,13 +187,13 @@ pub(super) async fn insert(
 }
 
 fn row(chunk: &ChunkRows, counts: &Counts, now: DateTime<Utc>) -> chunks::ActiveModel {
-    let entry = &chunk.entry;
+    let range = &chunk.range;
     chunks::ActiveModel {
-        object_id: Set(entry.object.get()),
-        start_offset: Set(entry.start.cast_signed()),
-        end_offset: Set(entry.end.cast_signed()),
-        first_line: Set(entry.first_line.into()),
-        line_count: Set(entry.lines.into()),
+        object_id: Set(range.object.get()),
+        start_offset: Set(range.start.cast_signed()),
+        end_offset: Set(range.end.cast_signed()),
+        first_line: Set(range.first_line.into()),
+        line_count: Set(range.lines.into()),
         state: Set(chunks::State::Committed),
         attempts: Set(0),
         inserted: Set(counts.inserted.cast_signed()),

@@ -1,10 +1,11 @@
 //! The commit: one transaction for the rows, the rejected lines and the ledger entries of a batch of chunks.
 
+pub(crate) mod change;
 mod entries;
 mod rejects;
 mod search;
 mod table;
-mod upsert;
+pub(crate) mod upsert;
 
 use std::{
     mem,
@@ -18,6 +19,7 @@ use jetline_records::{Rejection, Row, Table};
 use sea_orm::DatabaseTransaction;
 pub use search::RefusedRow;
 use search::{Found, Search};
+pub(crate) use upsert::Upserted;
 
 use crate::{
     ChunkLedger, Error, SupersededBy,
@@ -29,16 +31,15 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct ChunkRows {
     /// Identifies the chunk.
-    pub entry: ChunkRange,
+    pub range: ChunkRange,
     /// The rows to write: each id at most once in all chunks of a commit.
     pub rows: Vec<UpsertRow>,
     /// Number of lines that are not written because the row has the same content.
     pub unchanged: u64,
     /// Number of lines that are not written because another line of the same id supersedes them.
     pub superseded: u64,
-    /// Those of the superseded lines that take the place of the line that superseded them if the database refuses it.
-    /// There are none where lines are claimed.
-    pub outdone: Vec<UpsertRow>,
+    /// Superseded lines that take the place of a refused one. There are none where lines are claimed.
+    pub replacements: Vec<UpsertRow>,
     /// The rejected lines.
     pub rejected: Vec<RejectedLine>,
     /// Number of blank lines.
@@ -151,7 +152,7 @@ impl ChunkLedger {
         };
         let totals: Vec<u64> = chunks.iter().map(ChunkRows::lines).collect();
         for chunk in &mut chunks {
-            chunk.rows.append(&mut chunk.outdone);
+            chunk.rows.append(&mut chunk.replacements);
         }
         let rows = take_rows(&mut chunks, &known);
         let mut search = Search::new(self, tx, table, now, known.rewrites(), chunks.len());
@@ -181,7 +182,7 @@ impl ChunkLedger {
             return Ok(ControlFlow::Break(CommitOutcome::Committed(Vec::new())));
         }
         let tx = database::begin(&self.db).await?;
-        dialect::lock(&tx, Lock::EpochShared).await?;
+        dialect::of(&tx).lock(&tx, Lock::EpochShared).await?;
         let known = match entries::check(&tx, epoch, chunks).await? {
             entries::Check::EpochEnded => {
                 return Ok(ControlFlow::Break(CommitOutcome::EpochEnded));
@@ -191,8 +192,8 @@ impl ChunkLedger {
             }
             entries::Check::Known(known) => known,
         };
-        let repeated = chunks.iter().filter(|chunk| known.is_committed(&chunk.entry));
-        let repeated: Vec<ChunkRange> = repeated.map(|chunk| chunk.entry.clone()).collect();
+        let repeated = chunks.iter().filter(|chunk| known.is_committed(&chunk.range));
+        let repeated: Vec<ChunkRange> = repeated.map(|chunk| chunk.range.clone()).collect();
         if repeated.len() == chunks.len() {
             let outcomes = vec![ChunkOutcome::AlreadyCommitted; chunks.len()];
             return Ok(ControlFlow::Break(CommitOutcome::Committed(outcomes)));
@@ -211,7 +212,7 @@ async fn finish_commit(
     written: &[Written],
 ) -> Result<CommitOutcome, Error> {
     let again = chunks.iter().filter(|chunk| {
-        let first = known.first_counts(&chunk.entry);
+        let first = known.first_counts(&chunk.range);
         first.is_some_and(|first| first.rejected > 0)
     });
     rejects::remove(&tx, again).await?;
@@ -221,7 +222,7 @@ async fn finish_commit(
         .zip(written)
         .map(|(chunk, written)| {
             let counts = counts(chunk, *written);
-            let first = known.first_counts(&chunk.entry);
+            let first = known.first_counts(&chunk.range);
             first.map_or(counts, |first| first.amended(counts))
         })
         .collect();
@@ -238,7 +239,7 @@ async fn finish_commit(
 fn take_rows(chunks: &mut [ChunkRows], known: &Known) -> Vec<(usize, UpsertRow)> {
     let mut rows = Vec::with_capacity(chunks.iter().map(|chunk| chunk.rows.len()).sum());
     for (index, chunk) in chunks.iter_mut().enumerate() {
-        let in_order = !known.is_out_of_order(&chunk.entry);
+        let in_order = !known.is_out_of_order(&chunk.range);
         rows.extend(mem::take(&mut chunk.rows).into_iter().map(|mut row| {
             row.if_changed &= in_order;
             (index, row)
@@ -249,11 +250,11 @@ fn take_rows(chunks: &mut [ChunkRows], known: &Known) -> Vec<(usize, UpsertRow)>
 
 /// The outcomes of the rows of one chunk in an upsert, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Written {
-    inserted: u64,
-    updated: u64,
-    unchanged: u64,
-    superseded: u64,
+pub(crate) struct Written {
+    pub(crate) inserted: u64,
+    pub(crate) updated: u64,
+    pub(crate) unchanged: u64,
+    pub(crate) superseded: u64,
 }
 
 impl Written {

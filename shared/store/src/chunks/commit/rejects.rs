@@ -5,8 +5,8 @@ use sea_orm::{ConnectionTrait, EntityTrait, QueryTrait, Set, sea_query::OnConfli
 use super::{ChunkRows, RejectedLine};
 use crate::{
     Error,
-    dialect::{execute, execute_built},
     entities::rejected_lines,
+    statement::{execute, execute_built},
 };
 
 /// Maximum number of rejected lines in one statement.
@@ -17,9 +17,9 @@ pub(super) async fn remove(
     tx: &impl ConnectionTrait,
     chunks: impl Iterator<Item = &ChunkRows>,
 ) -> Result<(), Error> {
-    let entries = chunks.map(|chunk| &chunk.entry);
-    let mut ranges: Vec<(i64, i64, i64)> = entries
-        .map(|entry| (entry.object.get(), entry.first_line.into(), entry.lines.into()))
+    let chunks = chunks.map(|chunk| &chunk.range);
+    let mut ranges: Vec<(i64, i64, i64)> = chunks
+        .map(|range| (range.object.get(), range.first_line.into(), range.lines.into()))
         .collect();
     ranges.sort_unstable();
     let sql = "DELETE FROM rejected_lines WHERE object_id = $1 AND line >= $2 AND line < $3";
@@ -33,7 +33,7 @@ pub(super) async fn remove(
 pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[ChunkRows]) -> Result<(), Error> {
     let mut lines: Vec<(i64, &RejectedLine)> = Vec::new();
     for chunk in chunks {
-        let object = chunk.entry.object.get();
+        let object = chunk.range.object.get();
         lines.extend(chunk.rejected.iter().map(|line| (object, line)));
     }
     // All writers lock lines in the same order, as they do for rows, so that they cannot deadlock.

@@ -11,19 +11,18 @@ use std::{
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, ObjectId, Position};
 use jetline_records::{Reason, Rejection, Table};
-use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, FromQueryResult, TransactionTrait, Value,
-};
+use sea_orm::{DatabaseTransaction, FromQueryResult, TransactionTrait, Value};
 
 use super::{
     UpsertRow, Written,
-    upsert::{self, Upserted, one_by_one},
+    upsert::{self, Upserted},
 };
 use crate::{
     ChunkLedger, Error,
     database::{self, commit},
-    dialect::{execute, has_row_security, placeholders, query},
-    error::{is_caused_by_table, with_sqlstate},
+    dialect,
+    postgres::{is_caused_by_table, one_by_one, with_sqlstate},
+    statement::{execute, placeholders, query},
 };
 
 /// Number of rows of the parts that are tried first. With one refused row in a hundred, one such part in seven fails; the
@@ -144,14 +143,18 @@ impl<'a> Search<'a> {
         let Some((_, first)) = rows.first().cloned() else {
             return Ok(());
         };
-        let is_postgres = self.tx.get_database_backend() == DbBackend::Postgres;
-        if is_postgres {
+        let dialect = dialect::of(&self.tx);
+        if dialect.catches_errors() {
             // Deferred constraints are checked with each row instead of at the commit.
             execute(&self.tx, "check constraints", "SET CONSTRAINTS ALL IMMEDIATE", []).await?;
         }
         super::table::check(&self.tx, self.table).await?;
-        upsert::upsert_nothing(&self.tx, self.table, first, self.now).await?;
-        if is_postgres { self.write_one_by_one(rows).await } else { self.write_parts(&rows).await }
+        dialect.upsert_nothing(&self.tx, self.table, first, self.now).await?;
+        if dialect.catches_errors() {
+            self.write_one_by_one(rows).await
+        } else {
+            self.write_parts(&rows).await
+        }
     }
 
     /// The result, if each refused row is certainly the cause of its refusal, and all others are written.
@@ -251,7 +254,7 @@ impl<'a> Search<'a> {
             Err(error) if error.may_be_caused_by_row() => {
                 let back = part.rollback().await;
                 let back = back.map_err(|error| Error::classify("roll back to a savepoint", error));
-                if self.tx.get_database_backend() == DbBackend::Sqlite && back.is_err() {
+                if dialect::of(&self.tx).trigger_ends_transaction() && back.is_err() {
                     // RAISE(ROLLBACK) in a trigger has ended the transaction.
                     self.tx = database::begin(&self.ledger.db).await?;
                     self.is_interrupted = true;
@@ -303,7 +306,7 @@ impl<'a> Search<'a> {
         };
         let is_caused_by_row = self.any_written
             || (ambiguous.is_insufficient_privilege()
-                && has_row_security(&self.tx, self.table).await?)
+                && dialect::of(&self.tx).has_row_security(&self.tx, self.table).await?)
             || self.any_can_be_written(rows).await?;
         if is_caused_by_row { Ok(self.refused) } else { Err(ambiguous) }
     }

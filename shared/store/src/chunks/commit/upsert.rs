@@ -3,33 +3,28 @@
 //!
 //! `updated_at` changes only with the content: a row that merely takes a new rank keeps it.
 
-mod change;
-pub(super) mod one_by_one;
-mod postgres;
-mod sqlite;
-
 use chrono::{DateTime, Utc};
-use jetline_core::{Key, Position};
+use jetline_core::Position;
 use jetline_records::Table;
-use sea_orm::{ConnectionTrait, DbBackend};
+use sea_orm::DatabaseTransaction;
 
 use super::{UpsertRow, Written};
-use crate::Error;
+use crate::{Error, dialect};
 
 /// The result of an upsert.
 #[derive(Debug, Default)]
-pub(super) struct Upserted {
+pub(crate) struct Upserted {
     /// The counts of each chunk.
-    pub(super) written: Vec<Written>,
+    pub(crate) written: Vec<Written>,
     /// Whether a row was inserted or updated, including a mere change of rank.
-    pub(super) any_written: bool,
+    pub(crate) any_written: bool,
     /// The positions of rows that were written without an error and are missing: a trigger suppressed them.
-    pub(super) suppressed: Vec<Position>,
+    pub(crate) suppressed: Vec<Position>,
 }
 
 /// Writes rows, each with the index of its chunk. With `rewrite`, also those whose stored content seems to be the same.
 pub(super) async fn upsert(
-    tx: &impl ConnectionTrait,
+    tx: &DatabaseTransaction,
     table: &Table,
     mut rows: Vec<(usize, UpsertRow)>,
     chunks: usize,
@@ -43,31 +38,8 @@ pub(super) async fn upsert(
     }
     // All writers lock rows in the same order, so that they cannot deadlock.
     rows.sort_unstable_by(|(_, a), (_, b)| a.row.key.cmp(&b.row.key));
-    match tx.get_database_backend() {
-        DbBackend::Sqlite => sqlite::upsert(tx, table, rows, now, rewrite, &mut upserted).await?,
-        _ => postgres::upsert(tx, table, rows, now, rewrite, &mut upserted).await?,
-    }
+    dialect::of(tx).upsert(tx, table, rows, now, rewrite, &mut upserted).await?;
     Ok(upserted)
-}
-
-/// Runs the statement that writes a row, so that it writes none: an error is not caused by the row then.
-pub(super) async fn upsert_nothing(
-    tx: &impl ConnectionTrait,
-    table: &Table,
-    row: UpsertRow,
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
-    match tx.get_database_backend() {
-        DbBackend::Sqlite => sqlite::insert_nothing(tx, table, row, now).await,
-        _ => postgres::insert_nothing(tx, table, row, now).await,
-    }
-}
-
-/// The key and rank of a row that was sent to the database.
-struct SentRow {
-    key: Key,
-    version: i64,
-    position: Position,
 }
 
 impl UpsertRow {
@@ -78,13 +50,13 @@ impl UpsertRow {
 }
 
 /// The columns of a dataset's table: those of the record, then Jetline's.
-pub(super) fn columns(table: &Table) -> Vec<&'static str> {
+pub(crate) fn columns(table: &Table) -> Vec<&'static str> {
     let own = table.columns.iter().map(|column| column.name);
     own.chain(["fingerprint", "position", "updated_at"]).collect()
 }
 
 /// A row's rank as an SQL expression; `of` is a table or an alias.
-fn rank(table: &Table, of: &str) -> String {
+pub(crate) fn rank(table: &Table, of: &str) -> String {
     match table.version {
         Some(version) => format!("({of}.\"{version}\", {of}.\"position\")"),
         None => format!("{of}.\"position\""),
@@ -92,7 +64,7 @@ fn rank(table: &Table, of: &str) -> String {
 }
 
 /// The `ON CONFLICT` clause: updates a stored row of a lower rank.
-fn on_conflict(table: &Table, rewrite: bool) -> String {
+pub(crate) fn on_conflict(table: &Table, rewrite: bool) -> String {
     let name = table.name;
     let mut assignments: Vec<String> = columns(table)
         .into_iter()

@@ -16,7 +16,7 @@ const BYTES_PER_LINE: usize = 1 << 10;
 const COPIES_PER_LINE: usize = 4;
 
 /// How many chunks, from the first one on, are parsed and committed together; at least one, if there are any.
-pub(crate) fn first_part<'a>(chunks: impl IntoIterator<Item = &'a Chunk>) -> usize {
+pub(crate) fn count_that_fits<'a>(chunks: impl IntoIterator<Item = &'a Chunk>) -> usize {
     let mut chunks = chunks.into_iter().map(memory);
     let Some(first) = chunks.next() else {
         return 0;
@@ -30,9 +30,7 @@ pub(crate) fn first_part<'a>(chunks: impl IntoIterator<Item = &'a Chunk>) -> usi
 
 /// Estimated upper bound of the memory for the lines of a chunk once they are parsed.
 fn memory(chunk: &Chunk) -> usize {
-    // The line count of a chunk may be wrong: a line has at least one byte.
-    let lines = (chunk.lines as usize).min(chunk.body.len());
-    (lines * BYTES_PER_LINE).saturating_add(chunk.body.len() * COPIES_PER_LINE)
+    (chunk.max_lines() * BYTES_PER_LINE).saturating_add(chunk.body.len() * COPIES_PER_LINE)
 }
 
 #[cfg(test)]
@@ -47,21 +45,21 @@ mod tests {
     #[test]
     fn ordinary_chunks_are_one_part() {
         let chunks = vec![chunk(480, 256 << 10); 16];
-        assert_eq!(first_part(&chunks), 16);
-        assert_eq!(first_part(&[]), 0);
+        assert_eq!(count_that_fits(&chunks), 16);
+        assert_eq!(count_that_fits(&[]), 0);
     }
 
     #[test]
     fn chunks_with_more_lines_than_fit_are_several_parts() {
         let chunks = vec![chunk(20_000, 40_000); 16];
-        assert_eq!(first_part(&chunks), 3);
+        assert_eq!(count_that_fits(&chunks), 3);
         let large = [chunk(200_000, 400_000), chunk(1, 2)];
-        assert_eq!(first_part(&large), 1);
+        assert_eq!(count_that_fits(&large), 1);
     }
 
     #[test]
     fn line_count_that_is_too_high_takes_no_memory() {
         let chunks = vec![chunk(u32::MAX, 10); 16];
-        assert_eq!(first_part(&chunks), 16);
+        assert_eq!(count_that_fits(&chunks), 16);
     }
 }

@@ -1,0 +1,136 @@
+//! What differs between PostgreSQL and SQLite: each has a module that implements [`Dialect`].
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use jetline_core::{Key, ObjectVersion};
+use jetline_records::{Column, IdType, Table};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Value};
+
+use crate::{
+    Error,
+    chunks::commit::{UpsertRow, Upserted},
+    postgres::Postgres,
+    sqlite::Sqlite,
+};
+
+/// An advisory lock and its mode.
+#[derive(Clone, Copy)]
+pub(crate) enum Lock {
+    /// For commits.
+    EpochShared,
+    /// For changes of what commits rely on.
+    EpochExclusive,
+    /// For registering objects, whose numbers become visible in order; exclusive.
+    Registration,
+}
+
+/// The dialect of a database.
+pub(crate) fn of(db: &impl ConnectionTrait) -> &'static dyn Dialect {
+    match db.get_database_backend() {
+        DbBackend::Sqlite => &Sqlite,
+        _ => &Postgres,
+    }
+}
+
+#[async_trait]
+pub(crate) trait Dialect: Sync {
+    /// The database system, as OpenTelemetry's conventions for databases call it.
+    fn system(&self) -> &'static str;
+
+    /// The name of the database, as an SQL text expression.
+    fn database_name(&self) -> &'static str;
+
+    /// The start time of the server, as an SQL text expression. It changes with a restore or a failover.
+    fn server_started_at(&self) -> &'static str;
+
+    /// Milliseconds since 1970 by the database's clock, as an SQL expression: the clocks of fetchers may differ.
+    fn milliseconds(&self) -> &'static str;
+
+    /// The clause that locks the rows of a `SELECT` and skips those that are locked.
+    fn skip_locked(&self) -> &'static str;
+
+    /// The number of bytes of a text or binary column, as an SQL expression.
+    fn octets(&self, column: &str) -> String;
+
+    /// The number of bytes of a record's column as an SQL expression, unless it is small.
+    fn column_octets(&self, column: &Column) -> Option<String>;
+
+    /// The condition of a column for being one of the keys that are the first parameter.
+    fn is_any_key(&self) -> &'static str;
+
+    /// A relation and a join operator: the keys that are the first parameter as `requested.key`, with their ordinal
+    /// numbers from 1 in the column `place`.
+    fn requested_keys(&self, place: &str) -> String;
+
+    /// Several keys as one parameter: with a placeholder for each, every number of keys would need a statement of its
+    /// own.
+    fn keys(&self, id_type: IdType, keys: Vec<Key>) -> Result<Value, DbErr>;
+
+    /// The query for the columns of a table that need a value in every row, and its parameter.
+    fn required_columns(&self, table: &Table) -> (&'static str, String);
+
+    /// Why an object of this version cannot be stored, if it cannot.
+    fn refuses(&self, version: &ObjectVersion) -> Option<&'static str>;
+
+    /// Maximum number of connections that are worth keeping between queries.
+    fn keepable_connections(&self, db: &DatabaseConnection) -> u32;
+
+    /// Takes a lock until the end of the transaction.
+    async fn lock(&self, tx: &DatabaseTransaction, lock: Lock) -> Result<(), Error>;
+
+    /// Checks a database after the first connection.
+    async fn check(&self, db: &DatabaseConnection, url: &str) -> Result<(), Error>;
+
+    /// Fails on a connection pooler that cannot be used.
+    async fn check_pooler(&self, db: &DatabaseConnection) -> Result<(), Error>;
+
+    /// Ends what must not outlast the process.
+    async fn close(&self, db: &DatabaseConnection);
+
+    /// Whether a table has row security policies.
+    async fn has_row_security(
+        &self,
+        tx: &DatabaseTransaction,
+        table: &Table,
+    ) -> Result<bool, Error>;
+
+    /// Writes rows, which are sorted by key, and each with the index of its chunk. With `rewrite`, also those whose
+    /// stored content seems to be the same.
+    async fn upsert(
+        &self,
+        tx: &DatabaseTransaction,
+        table: &Table,
+        rows: Vec<(usize, UpsertRow)>,
+        now: DateTime<Utc>,
+        rewrite: bool,
+        upserted: &mut Upserted,
+    ) -> Result<(), Error>;
+
+    /// Runs the statement that writes a row, so that it writes none: an error is not caused by the row then.
+    async fn upsert_nothing(
+        &self,
+        tx: &DatabaseTransaction,
+        table: &Table,
+        row: UpsertRow,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error>;
+
+    /// Whether a statement can catch errors, so that rows are written one by one in the server.
+    fn catches_errors(&self) -> bool;
+
+    /// Whether a trigger can end the transaction, so that there is no savepoint to roll back to.
+    fn trigger_ends_transaction(&self) -> bool;
+}
+
+/// Whether an epoch is in force, as an SQL expression; `epoch` is a table or an alias. A restart of the server may have
+/// undone commits, and a replay ends the epoch.
+pub(crate) fn in_force(db: &impl ConnectionTrait, epoch: &str) -> String {
+    let now = of(db).server_started_at();
+    format!("({epoch}.server_started_at = {now} AND NOT {epoch}.replayed)")
+}
+
+/// Whether an object is to be read and has no valid lease, as an SQL expression.
+pub(crate) fn is_unleased(db: &impl ConnectionTrait) -> String {
+    let now = of(db).milliseconds();
+    format!("(state = 'registered' OR (state = 'reading' AND lease_until < {now}))")
+}

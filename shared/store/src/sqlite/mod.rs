@@ -1,0 +1,182 @@
+//! SQLite, where only one transaction at a time writes.
+
+pub(crate) mod file;
+mod upsert;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use jetline_core::{Key, ObjectVersion};
+use jetline_records::{Column, IdType, Table};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr, Value};
+
+use crate::{
+    Error,
+    chunks::commit::{UpsertRow, Upserted},
+    dialect::{Dialect, Lock},
+    error::Class,
+};
+
+pub(crate) struct Sqlite;
+
+#[async_trait]
+impl Dialect for Sqlite {
+    fn system(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn database_name(&self) -> &'static str {
+        "'sqlite'"
+    }
+
+    fn server_started_at(&self) -> &'static str {
+        "''"
+    }
+
+    fn milliseconds(&self) -> &'static str {
+        "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+    }
+
+    fn skip_locked(&self) -> &'static str {
+        ""
+    }
+
+    /// Of a text, `length` would count characters.
+    fn octets(&self, column: &str) -> String {
+        format!("length(CAST({column} AS BLOB))")
+    }
+
+    /// A column may hold a value of any type.
+    fn column_octets(&self, column: &Column) -> Option<String> {
+        Some(self.octets(&format!("{:?}", column.name)))
+    }
+
+    fn is_any_key(&self) -> &'static str {
+        "IN (SELECT value FROM json_each($1))"
+    }
+
+    fn requested_keys(&self, place: &str) -> String {
+        let keys = "SELECT value AS key, key + 1";
+        format!("({keys} AS {place} FROM json_each($1)) AS requested CROSS JOIN")
+    }
+
+    /// There are no arrays to bind.
+    fn keys(&self, _: IdType, keys: Vec<Key>) -> Result<Value, DbErr> {
+        let ids: Vec<serde_json::Value> = keys
+            .into_iter()
+            .map(|key| match key {
+                Key::Int(id) => id.into(),
+                Key::Text(id) => id.into(),
+            })
+            .collect();
+        let text = serde_json::to_string(&ids).map_err(|error| DbErr::Json(error.to_string()))?;
+        Ok(text.into())
+    }
+
+    fn required_columns(&self, table: &Table) -> (&'static str, String) {
+        let sql = "SELECT name FROM pragma_table_info($1) WHERE \"notnull\" = 1 AND dflt_value IS NULL AND pk = 0";
+        (sql, table.name.to_owned())
+    }
+
+    fn refuses(&self, _: &ObjectVersion) -> Option<&'static str> {
+        None
+    }
+
+    fn keepable_connections(&self, _: &DatabaseConnection) -> u32 {
+        0
+    }
+
+    /// Writing transactions exclude each other anyway.
+    async fn lock(&self, _: &DatabaseTransaction, _: Lock) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn check(&self, db: &DatabaseConnection, url: &str) -> Result<(), Error> {
+        file::check(db, url).await
+    }
+
+    async fn check_pooler(&self, _: &DatabaseConnection) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn close(&self, db: &DatabaseConnection) {
+        file::close(db).await;
+    }
+
+    async fn has_row_security(&self, _: &DatabaseTransaction, _: &Table) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    async fn upsert(
+        &self,
+        tx: &DatabaseTransaction,
+        table: &Table,
+        rows: Vec<(usize, UpsertRow)>,
+        now: DateTime<Utc>,
+        rewrite: bool,
+        upserted: &mut Upserted,
+    ) -> Result<(), Error> {
+        upsert::upsert(tx, table, rows, now, rewrite, upserted).await
+    }
+
+    async fn upsert_nothing(
+        &self,
+        tx: &DatabaseTransaction,
+        table: &Table,
+        row: UpsertRow,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        upsert::insert_nothing(tx, table, row, now).await
+    }
+
+    fn catches_errors(&self) -> bool {
+        false
+    }
+
+    fn trigger_ends_transaction(&self) -> bool {
+        true
+    }
+}
+
+/// Classifies an error by primary result code.
+pub(crate) fn class(code: &str) -> Class {
+    match primary(code) {
+        // busy, locked, no memory, interrupt, I/O error, corrupt, full, protocol, schema
+        Some(5 | 6 | 7 | 9 | 10 | 11 | 13 | 15 | 17) => Class::Unavailable,
+        // too big, constraint, mismatch
+        Some(18..=20) => Class::Data,
+        _ => Class::Refused,
+    }
+}
+
+/// The primary result code of an error, if it has one.
+fn primary_code(error: &DbErr) -> Option<u32> {
+    let (DbErr::Conn(RuntimeErr::SqlxError(error))
+    | DbErr::Exec(RuntimeErr::SqlxError(error))
+    | DbErr::Query(RuntimeErr::SqlxError(error))) = error
+    else {
+        return None;
+    };
+    primary(&error.as_database_error()?.code()?)
+}
+
+fn primary(code: &str) -> Option<u32> {
+    code.parse::<u32>().ok().map(|code| code & 0xff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_classified_by_how_they_are_handled() {
+        for (code, expected) in [
+            ("5", Class::Unavailable),
+            ("517", Class::Unavailable),
+            ("267", Class::Unavailable),
+            ("275", Class::Data),
+            ("1", Class::Refused),
+        ] {
+            assert_eq!(class(code), expected, "{code}");
+        }
+    }
+}
