@@ -1,27 +1,22 @@
 //! The database: its settings and its connections.
 
 mod settings;
-mod url;
+pub(crate) mod url;
 
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jetline_core::LedgerIdentity;
-use sea_orm::{
-    ConnectOptions, DatabaseConnection, DatabaseTransaction, DbErr, FromQueryResult,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
-};
+use sea_orm::{ConnectOptions, DatabaseConnection, DatabaseTransaction, DbErr, FromQueryResult};
 
 pub use self::{
     settings::DatabaseSettings,
     url::{checked, file},
 };
 use crate::{
-    Error,
-    dialect::{self, Lock},
-    postgres,
-    sqlite::file,
-    statement::{execute, query},
+    DriverError, Error,
+    dialect::{self, Lock, postgres, sqlite::file},
+    statement::{begin, execute, query},
 };
 
 /// Timeout for getting a connection of the pool, and for SQLite's lock.
@@ -201,17 +196,6 @@ fn not_connected(url: &str, error: DbErr) -> Error {
     file::refusal(url, error).unwrap_or_else(|error| Error::classify("connect", error))
 }
 
-/// Begins a transaction that will write: SQLite takes its lock at once, so that it cannot fail to get it half-way.
-pub(crate) async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, Error> {
-    let options = TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..TransactionOptions::default()
-    };
-    db.begin_with_options(options)
-        .await
-        .map_err(|error| Error::classify("begin a transaction", error))
-}
-
 /// Begins a transaction that excludes commits and changes of the epoch.
 pub(crate) async fn begin_exclusive(db: &DatabaseConnection) -> Result<DatabaseTransaction, Error> {
     let tx = begin(db).await?;
@@ -219,7 +203,14 @@ pub(crate) async fn begin_exclusive(db: &DatabaseConnection) -> Result<DatabaseT
     Ok(tx)
 }
 
-/// Commits a transaction.
-pub(crate) async fn commit(tx: DatabaseTransaction, action: &'static str) -> Result<(), Error> {
-    tx.commit().await.map_err(|error| Error::classify(action, error))
+/// Classifies an error of a query of the API, which makes its connections when it needs them: one that cannot be
+/// made is unavailable, unless the reason is permanent.
+pub(crate) fn query_failed(action: &'static str, source: DbErr) -> Error {
+    if let Some(refusal) = postgres::refusal(&source) {
+        return refusal;
+    }
+    match source {
+        DbErr::Conn(_) => Error::Unavailable { action, source: DriverError(source) },
+        _ => Error::classify(action, source),
+    }
 }

@@ -1,9 +1,11 @@
 //! Errors of the database, classified by how they are handled.
 
+pub(crate) mod class;
+
 use sea_orm::{DbErr, RuntimeErr, SqlxError};
 use sqlx::error::DatabaseError;
 
-use crate::{postgres, sqlite};
+use self::class::{Class, is_caused_by_table, with_sqlstate};
 
 /// An error of the driver.
 #[derive(Debug, thiserror::Error)]
@@ -106,18 +108,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// Classifies an error of a query of [`crate::Catalog`], which makes its connections when it needs them: one that cannot be
-    /// made is unavailable, unless the reason is permanent.
-    pub(crate) fn from_query(action: &'static str, source: DbErr) -> Self {
-        if let Some(refusal) = postgres::refusal(&source) {
-            return refusal;
-        }
-        match source {
-            DbErr::Conn(_) => Self::Unavailable { action, source: DriverError(source) },
-            _ => Self::classify(action, source),
-        }
-    }
-
     /// Whether a retry may succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -136,7 +126,7 @@ impl Error {
     pub(crate) fn may_be_caused_by_table(&self) -> bool {
         self.database_error()
             .and_then(DatabaseError::code)
-            .is_some_and(|code| postgres::is_caused_by_table(&code))
+            .is_some_and(|code| is_caused_by_table(&code))
     }
 
     /// Whether a privilege is missing, or a row security policy refuses a row.
@@ -151,7 +141,7 @@ impl Error {
             return self.to_string();
         };
         match answer.code() {
-            Some(code) if code.len() == 5 => postgres::with_sqlstate(&code, answer.message()),
+            Some(code) if code.len() == 5 => with_sqlstate(&code, answer.message()),
             _ => answer.message().to_owned(),
         }
     }
@@ -184,14 +174,6 @@ impl Error {
     }
 }
 
-/// How an error of a statement is handled.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Class {
-    Unavailable,
-    Data,
-    Refused,
-}
-
 fn class(error: &DbErr) -> Class {
     let runtime = match error {
         DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error) => error,
@@ -203,7 +185,7 @@ fn class(error: &DbErr) -> Class {
     };
     match &**error {
         SqlxError::Database(error) => error.code().map_or(Class::Refused, |code| {
-            if code.len() == 5 { postgres::class(&code) } else { sqlite::class(&code) }
+            if code.len() == 5 { class::of_sqlstate(&code) } else { class::of_result_code(&code) }
         }),
         SqlxError::Io(_)
         | SqlxError::PoolTimedOut

@@ -2,7 +2,7 @@
 //!
 //! The database is the only source of truth. A chunk's rows, its rejected lines and its ledger entry commit in one
 //! transaction, and only under the epoch that is in force in the ledger. PostgreSQL and SQLite are supported; what
-//! differs is in the modules `postgres` and `sqlite`.
+//! differs is in `dialect`.
 
 pub mod catalog;
 pub mod chunks;
@@ -13,15 +13,13 @@ pub mod epochs;
 mod error;
 mod ledger;
 pub mod objects;
-mod postgres;
-mod sqlite;
 mod statement;
+mod upsert;
 mod watermark;
 
 pub use catalog::Catalog;
 pub use chunks::{
     ChunkLedger, ChunkOutcome, ChunkRows, CommitOutcome, RefusedRow, RejectedLine, SupersededBy,
-    UpsertRow,
 };
 pub use database::{Database, DatabaseSettings, ReadOptions};
 pub use entities::objects::State as ObjectState;
@@ -29,3 +27,4 @@ pub use epochs::EpochLedger;
 pub use error::{DriverError, Error};
 pub use ledger::{Clock, Ledger};
 pub use objects::ObjectLedger;
+pub use upsert::UpsertRow;

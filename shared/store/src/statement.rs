@@ -1,9 +1,12 @@
-//! SQL statements with their names.
+//! SQL statements with their names, and transactions.
 
 use jetline_core::Key;
-use sea_orm::{ConnectionTrait, FromQueryResult, Statement, Value};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, FromQueryResult,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+};
 
-use crate::Error;
+use crate::error::Error;
 
 /// A key as a parameter.
 pub(crate) fn value(key: &Key) -> Value {
@@ -68,4 +71,20 @@ pub(crate) async fn query_built<T: FromQueryResult>(
     let failed = |error| Error::classify(action, error);
     let rows = db.query_all_raw(named(action, statement)).await.map_err(failed)?;
     rows.iter().map(|row| T::from_query_result(row, "").map_err(failed)).collect()
+}
+
+/// Begins a transaction that will write: SQLite takes its lock at once, so that it cannot fail to get it half-way.
+pub(crate) async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, Error> {
+    let options = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    db.begin_with_options(options)
+        .await
+        .map_err(|error| Error::classify("begin a transaction", error))
+}
+
+/// Commits a transaction.
+pub(crate) async fn commit(tx: DatabaseTransaction, action: &'static str) -> Result<(), Error> {
+    tx.commit().await.map_err(|error| Error::classify(action, error))
 }

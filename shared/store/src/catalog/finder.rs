@@ -18,7 +18,7 @@ use sea_orm::{
 };
 
 use super::records::{READ, StoredRecord, by_key, sql};
-use crate::{Error, dialect};
+use crate::{Error, database::query_failed, dialect};
 
 /// A kept connection that was idle for longer is returned to the pool, which checks it.
 const MAX_IDLE: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ impl<R: Record> Finder<R> {
         each: impl FnMut(StoredRecord<R>),
     ) -> Result<(), Error> {
         let found = self.stream(ids, each).await;
-        found.map_err(|error| Error::from_query(READ, error))
+        found.map_err(|error| query_failed(READ, error))
     }
 
     async fn stream(

@@ -15,7 +15,7 @@ use jetline_core::Key;
 use jetline_records::{Record, registry::datasets};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
-use crate::{Database, Error, dialect};
+use crate::{Database, Error, database::query_failed, dialect};
 
 /// Maximum number of bytes of a message of a rejected line or an object.
 pub const MESSAGE_BYTES: usize = 1 << 10;
@@ -62,7 +62,7 @@ impl Catalog {
                 let statement = records::by_key(&self.db, &dataset.table, Vec::new())?;
                 self.db.query_all_raw(statement).await
             };
-            read.await.map_err(|error| Error::from_query(records::READ, error))?;
+            read.await.map_err(|error| query_failed(records::READ, error))?;
         }
         self.objects(&objects::Filter::default(), None, 1).await?;
         self.rejects(None, None, 1, 1).await.map(drop)

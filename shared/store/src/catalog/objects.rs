@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ActiveEnum, ConnectionTrait, FromQueryResult, Statement, Value};
 
 use super::{Catalog, MESSAGE_BYTES};
-use crate::{Error, entities::objects::State, statement::named};
+use crate::{Error, database::query_failed, entities::objects::State, statement::named};
 
 /// The operation, in errors and statements.
 const READ: &str = "read objects";
@@ -116,7 +116,7 @@ impl PageQuery {
         let sql = statement(&self.conditions, self.values.len());
         let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, self.values);
         let found = ObjectStatus::find_by_statement(named(READ, statement)).all(db).await;
-        found.map_err(|error| Error::from_query(READ, error))
+        found.map_err(|error| query_failed(READ, error))
     }
 }
 

@@ -8,6 +8,7 @@ use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Statement, T
 use super::Catalog;
 use crate::{
     Error,
+    database::query_failed,
     dialect::{self, Dialect},
     statement::named,
 };
@@ -48,7 +49,7 @@ impl Catalog {
             let statement = by_key(db, &Table::of::<R>(), keys.collect())?;
             StoredRecord::find_by_statement(statement).all(db).await
         };
-        found.await.map_err(|error| Error::from_query(READ, error))
+        found.await.map_err(|error| query_failed(READ, error))
     }
 }
 
@@ -69,7 +70,7 @@ impl Catalog {
         bytes: usize,
     ) -> Result<Part<R>, Error> {
         let db = &self.db;
-        let failed = |error| Error::from_query(READ, error);
+        let failed = |error| query_failed(READ, error);
         let dialect = dialect::of(db);
         let table = Table::of::<R>();
         let limit = i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -142,12 +143,12 @@ pub(super) async fn any_key(
     let sql = format!("SELECT {:?} FROM {:?} LIMIT 1", table.id, table.name);
     let statement = named(READ, Statement::from_string(db.get_database_backend(), sql));
     let row = db.query_one_raw(statement).await;
-    let row = row.map_err(|error| Error::from_query(READ, error))?;
+    let row = row.map_err(|error| query_failed(READ, error))?;
     let key = row.map(|row| match table.id_type {
         IdType::Int => row.try_get_by_index(0).map(Key::Int),
         IdType::Text => row.try_get_by_index(0).map(Key::Text),
     });
-    key.transpose().map_err(|error| Error::from_query(READ, error))
+    key.transpose().map_err(|error| query_failed(READ, error))
 }
 
 /// The statement for the records with these keys, in no order.

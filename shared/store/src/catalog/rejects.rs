@@ -10,6 +10,7 @@ use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, Statement, Value};
 use super::{Catalog, MESSAGE_BYTES, shorten};
 use crate::{
     Error,
+    database::query_failed,
     dialect::{self, Dialect},
     statement::{named, placeholders},
 };
@@ -236,5 +237,5 @@ async fn query<T: FromQueryResult>(
 }
 
 fn failed(error: DbErr) -> Error {
-    Error::from_query(READ, error)
+    query_failed(READ, error)
 }

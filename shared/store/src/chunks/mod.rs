@@ -1,12 +1,12 @@
 //! The chunks in the ledger: admitted, and committed with their rows.
 
 mod admit;
-pub(crate) mod commit;
+mod commit;
 mod superseded_by;
 mod suspect;
 
 pub use admit::Admission;
-pub use commit::{ChunkOutcome, ChunkRows, CommitOutcome, RefusedRow, RejectedLine, UpsertRow};
+pub use commit::{ChunkOutcome, ChunkRows, CommitOutcome, RefusedRow, RejectedLine};
 use sea_orm::DatabaseConnection;
 pub use superseded_by::SupersededBy;
 pub use suspect::SuspectAction;

@@ -9,7 +9,7 @@ use sea_orm::{
     sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions},
 };
 
-use crate::{Error, postgres::tls};
+use crate::{dialect::postgres::tls, error::Error};
 
 /// The parameters of the PostgreSQL driver, besides `options[NAME]`.
 const KNOWN_PARAMETERS: [&str; 17] = [

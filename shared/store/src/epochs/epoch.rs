@@ -10,9 +10,9 @@ use sea_orm::{ConnectionTrait, FromQueryResult};
 use super::EpochLedger;
 use crate::{
     Error,
-    database::{begin_exclusive, commit},
+    database::begin_exclusive,
     dialect::{self, in_force},
-    statement::{execute, query},
+    statement::{commit, execute, query},
     watermark::{next_object, settled},
 };
 

@@ -12,9 +12,9 @@ use sea_orm::{
 use super::{NewObject, ObjectLedger, register::Version};
 use crate::{
     Error,
-    database::{begin_exclusive, commit},
+    database::begin_exclusive,
     entities::objects::{self, State},
-    statement::{execute, query_built},
+    statement::{commit, execute, query_built},
 };
 
 #[derive(FromQueryResult)]

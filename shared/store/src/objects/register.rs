@@ -12,10 +12,9 @@ use sea_orm::{
 use super::ObjectLedger;
 use crate::{
     Error,
-    database::{self, commit},
     dialect::{self, Lock},
     entities::objects,
-    statement::{execute_built, query_built},
+    statement::{begin, commit, execute_built, query_built},
     watermark::next_object,
 };
 
@@ -74,7 +73,7 @@ impl ObjectLedger {
         if unknown(&self.db, listed).await?.is_empty() {
             return Ok(0);
         }
-        let tx = database::begin(&self.db).await?;
+        let tx = begin(&self.db).await?;
         dialect::of(&tx).lock(&tx, Lock::Registration).await?;
         let new = unknown(&tx, listed).await?;
         let mut id = next_object(&tx).await?;

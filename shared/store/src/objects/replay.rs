@@ -13,9 +13,9 @@ use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 use super::ObjectLedger;
 use crate::{
     Error,
-    database::{begin_exclusive, commit},
+    database::begin_exclusive,
     epochs::epoch,
-    statement::{execute, placeholders, query},
+    statement::{commit, execute, placeholders, query},
 };
 
 /// Maximum number of objects in one statement.

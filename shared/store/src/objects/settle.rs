@@ -12,9 +12,9 @@ use super::{
 };
 use crate::{
     Error,
-    database::{begin_exclusive, commit},
+    database::begin_exclusive,
     epochs::epoch,
-    statement::{execute, placeholders, query},
+    statement::{commit, execute, placeholders, query},
     watermark::settled,
 };
 

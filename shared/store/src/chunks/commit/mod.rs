@@ -1,30 +1,25 @@
 //! The commit: one transaction for the rows, the rejected lines and the ledger entries of a batch of chunks.
 
-pub(crate) mod change;
 mod entries;
 mod rejects;
 mod search;
 mod table;
-pub(crate) mod upsert;
 
-use std::{
-    mem,
-    ops::{AddAssign, ControlFlow},
-};
+use std::{mem, ops::ControlFlow};
 
 use chrono::{DateTime, Utc};
 use entries::Known;
-use jetline_core::{ChunkRange, Counts, EpochId, Position};
-use jetline_records::{Rejection, Row, Table};
+use jetline_core::{ChunkRange, Counts, EpochId};
+use jetline_records::{Rejection, Table};
 use sea_orm::DatabaseTransaction;
 pub use search::RefusedRow;
 use search::{Found, Search};
-pub(crate) use upsert::Upserted;
 
 use crate::{
     ChunkLedger, Error, SupersededBy,
-    database::{self, commit},
     dialect::{self, Lock},
+    statement::{begin, commit},
+    upsert::{UpsertRow, Written},
 };
 
 /// A chunk whose lines are parsed and claimed.
@@ -53,17 +48,6 @@ impl ChunkRows {
     fn lines(&self) -> u64 {
         (self.rows.len() + self.rejected.len()) as u64 + self.unchanged + self.superseded
     }
-}
-
-/// A row to write.
-#[derive(Clone, Debug)]
-pub struct UpsertRow {
-    /// The row.
-    pub row: Row,
-    /// The position of its line.
-    pub position: Position,
-    /// Do not touch a row with the same content; otherwise such a row takes the new rank.
-    pub if_changed: bool,
 }
 
 /// A rejected line.
@@ -128,7 +112,7 @@ impl ChunkLedger {
             ControlFlow::Break(outcome) => return Ok(outcome),
         };
         let (rows, rewrite) = (take_rows(&mut chunks, &known), known.rewrites());
-        let upserted = upsert::upsert(&tx, table, rows, chunks.len(), now, rewrite).await?;
+        let upserted = table::upsert(&tx, table, rows, chunks.len(), now, rewrite).await?;
         if !upserted.suppressed.is_empty() {
             return Ok(CommitOutcome::NotWritten);
         }
@@ -181,7 +165,7 @@ impl ChunkLedger {
         if chunks.is_empty() {
             return Ok(ControlFlow::Break(CommitOutcome::Committed(Vec::new())));
         }
-        let tx = database::begin(&self.db).await?;
+        let tx = begin(&self.db).await?;
         dialect::of(&tx).lock(&tx, Lock::EpochShared).await?;
         let known = match entries::check(&tx, epoch, chunks).await? {
             entries::Check::EpochEnded => {
@@ -246,30 +230,6 @@ fn take_rows(chunks: &mut [ChunkRows], known: &Known) -> Vec<(usize, UpsertRow)>
         }));
     }
     rows
-}
-
-/// The outcomes of the rows of one chunk in an upsert, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Written {
-    pub(crate) inserted: u64,
-    pub(crate) updated: u64,
-    pub(crate) unchanged: u64,
-    pub(crate) superseded: u64,
-}
-
-impl Written {
-    fn rows(&self) -> u64 {
-        self.inserted + self.updated + self.unchanged + self.superseded
-    }
-}
-
-impl AddAssign for Written {
-    fn add_assign(&mut self, other: Self) {
-        self.inserted += other.inserted;
-        self.updated += other.updated;
-        self.unchanged += other.unchanged;
-        self.superseded += other.superseded;
-    }
 }
 
 fn counts(chunk: &ChunkRows, written: Written) -> Counts {

@@ -13,16 +13,13 @@ use jetline_core::{Key, ObjectId, Position};
 use jetline_records::{Reason, Rejection, Table};
 use sea_orm::{DatabaseTransaction, FromQueryResult, TransactionTrait, Value};
 
-use super::{
-    UpsertRow, Written,
-    upsert::{self, Upserted},
-};
+use super::table;
 use crate::{
     ChunkLedger, Error,
-    database::{self, commit},
-    dialect,
-    postgres::{is_caused_by_table, one_by_one, with_sqlstate},
-    statement::{execute, placeholders, query},
+    dialect::{self, postgres::one_by_one},
+    error::class::{is_caused_by_table, with_sqlstate},
+    statement::{begin, commit, execute, placeholders, query},
+    upsert::{UpsertRow, Upserted, Written},
 };
 
 /// Number of rows of the parts that are tried first. With one refused row in a hundred, one such part in seven fails; the
@@ -54,7 +51,7 @@ impl ChunkLedger {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let tx = database::begin(&self.db).await?;
+        let tx = begin(&self.db).await?;
         let rewrite = rewrites(&tx, &rows).await?;
         let rows: Vec<(usize, UpsertRow)> = rows.into_iter().map(|row| (0, row)).collect();
         let mut search = Search::new(self, tx, table, (self.now)(), rewrite, 1);
@@ -148,7 +145,7 @@ impl<'a> Search<'a> {
             // Deferred constraints are checked with each row instead of at the commit.
             execute(&self.tx, "check constraints", "SET CONSTRAINTS ALL IMMEDIATE", []).await?;
         }
-        super::table::check(&self.tx, self.table).await?;
+        table::check(&self.tx, self.table).await?;
         dialect.upsert_nothing(&self.tx, self.table, first, self.now).await?;
         if dialect.catches_errors() {
             self.write_one_by_one(rows).await
@@ -245,7 +242,7 @@ impl<'a> Search<'a> {
         let part = self.tx.begin().await;
         let part = part.map_err(|error| Error::classify("set a savepoint", error))?;
         let chunks = self.written.len();
-        match upsert::upsert(&part, self.table, rows.to_vec(), chunks, self.now, self.rewrite).await
+        match table::upsert(&part, self.table, rows.to_vec(), chunks, self.now, self.rewrite).await
         {
             Ok(upserted) => {
                 commit(part, "release a savepoint").await?;
@@ -256,7 +253,7 @@ impl<'a> Search<'a> {
                 let back = back.map_err(|error| Error::classify("roll back to a savepoint", error));
                 if dialect::of(&self.tx).trigger_ends_transaction() && back.is_err() {
                     // RAISE(ROLLBACK) in a trigger has ended the transaction.
-                    self.tx = database::begin(&self.ledger.db).await?;
+                    self.tx = begin(&self.ledger.db).await?;
                     self.is_interrupted = true;
                 } else {
                     back?;

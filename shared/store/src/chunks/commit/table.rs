@@ -1,10 +1,14 @@
-//! Checks that rows can be written to a dataset's table.
+//! A dataset's table: whether rows can be written to it, and how.
 
+use chrono::{DateTime, Utc};
 use jetline_records::Table;
-use sea_orm::{ConnectionTrait, FromQueryResult};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, FromQueryResult};
 
-use super::upsert;
-use crate::{ChunkLedger, Error, dialect, statement::query};
+use crate::{
+    ChunkLedger, Error, dialect,
+    statement::query,
+    upsert::{self, UpsertRow, Upserted, Written},
+};
 
 #[derive(FromQueryResult)]
 struct Column {
@@ -29,4 +33,24 @@ pub(super) async fn check(db: &impl ConnectionTrait, table: &Table) -> Result<()
         }
         None => Ok(()),
     }
+}
+
+/// Writes rows, each with the index of its chunk. With `rewrite`, also those whose stored content seems to be the same.
+pub(super) async fn upsert(
+    tx: &DatabaseTransaction,
+    table: &Table,
+    mut rows: Vec<(usize, UpsertRow)>,
+    chunks: usize,
+    now: DateTime<Utc>,
+    rewrite: bool,
+) -> Result<Upserted, Error> {
+    let mut upserted =
+        Upserted { written: vec![Written::default(); chunks], ..Upserted::default() };
+    if rows.is_empty() {
+        return Ok(upserted);
+    }
+    // All writers lock rows in the same order, so that they cannot deadlock.
+    rows.sort_unstable_by(|(_, a), (_, b)| a.row.key.cmp(&b.row.key));
+    dialect::of(tx).upsert(tx, table, rows, now, rewrite, &mut upserted).await?;
+    Ok(upserted)
 }

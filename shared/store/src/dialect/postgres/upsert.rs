@@ -13,13 +13,13 @@ use jetline_records::Table;
 use sea_orm::{ConnectionTrait, FromQueryResult, Value, sea_query::ArrayType};
 
 use crate::{
-    Error,
-    chunks::commit::{
+    error::Error,
+    statement::{query, value},
+    upsert::{
         UpsertRow, Upserted, Written,
         change::{Change, StoredRow, UntypedRow},
-        upsert::on_conflict,
+        on_conflict,
     },
-    statement::{query, value},
 };
 
 /// Maximum number of rows of one statement. There are several copies of its rows in memory, here and in the server;

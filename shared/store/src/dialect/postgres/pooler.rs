@@ -13,7 +13,8 @@ use sea_orm::{
 };
 use tokio::time::timeout;
 
-use crate::Error;
+use super::tls;
+use crate::error::Error;
 
 /// Timeout of the whole check, which may have to wait for a server session of the pool.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -142,6 +143,7 @@ pub(super) fn refusal(error: &DbErr) -> Option<Error> {
 
 fn classify(error: SqlxError) -> Error {
     let error = DbErr::Conn(RuntimeErr::SqlxError(error.into()));
-    super::refusal(&error)
+    tls::refusal(&error)
+        .or_else(|| refusal(&error))
         .unwrap_or_else(|| Error::classify("check the connection to the database", error))
 }

@@ -14,11 +14,10 @@ use sea_orm::{
 };
 
 use crate::{
-    Error,
-    chunks::commit::{UpsertRow, Upserted},
-    dialect::{Dialect, Lock},
-    error::Class,
+    dialect::interface::{Dialect, Lock},
+    error::Error,
     statement::{execute, value},
+    upsert::{UpsertRow, Upserted},
 };
 
 /// The key of the advisory lock that commits hold shared; changes of the epoch and ends of objects hold it exclusively.
@@ -29,15 +28,6 @@ const REGISTRATION_LOCK: i64 = 0x6a65_746c_696e_6502;
 
 /// Maximum total bytes of root, key and `ETag`: an entry of a B-tree has at most 2,704 bytes.
 const MAX_INDEXED_BYTES: usize = 2_500;
-
-/// Classes of SQLSTATE: connection exception, transaction rollback, insufficient resources, operator intervention, system
-/// error.
-const UNAVAILABLE_CLASSES: [&str; 5] = ["08", "40", "53", "57", "58"];
-
-/// Lock not available, read-only transaction (a standby that is not promoted yet), idle-in-transaction or transaction
-/// timeout, unknown prepared statement, data corrupted, index corrupted.
-const UNAVAILABLE_CODES: [&str; 7] =
-    ["55P03", "25006", "25P03", "25P04", "26000", "XX001", "XX002"];
 
 pub(crate) struct Postgres;
 
@@ -181,47 +171,4 @@ impl Dialect for Postgres {
 /// The permanent error of a connection that is refused, by TLS or by a connection pooler.
 pub(crate) fn refusal(error: &DbErr) -> Option<Error> {
     tls::refusal(error).or_else(|| pooler::refusal(error))
-}
-
-/// Classifies an error by SQLSTATE.
-pub(crate) fn class(code: &str) -> Class {
-    match &code[..2] {
-        // data exception, integrity constraint violation, program limit exceeded
-        "22" | "23" | "54" => Class::Data,
-        class if UNAVAILABLE_CLASSES.contains(&class) => Class::Unavailable,
-        _ if UNAVAILABLE_CODES.contains(&code) => Class::Unavailable,
-        _ => Class::Refused,
-    }
-}
-
-/// Whether an SQLSTATE may be caused by the table, or by its privileges.
-pub(crate) fn is_caused_by_table(code: &str) -> bool {
-    code.len() == 5 && code.starts_with("42")
-}
-
-/// An error as rejected lines show it.
-pub(crate) fn with_sqlstate(code: &str, message: &str) -> String {
-    format!("SQLSTATE {code}: {message}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_are_classified_by_how_they_are_handled() {
-        for (code, expected) in [
-            ("40P01", Class::Unavailable),
-            ("57P01", Class::Unavailable),
-            ("53100", Class::Unavailable),
-            ("XX001", Class::Unavailable),
-            ("XX000", Class::Refused),
-            ("23514", Class::Data),
-            ("22003", Class::Data),
-            ("28P01", Class::Refused),
-            ("42P01", Class::Refused),
-        ] {
-            assert_eq!(class(code), expected, "{code}");
-        }
-    }
 }

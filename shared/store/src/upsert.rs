@@ -3,13 +3,36 @@
 //!
 //! `updated_at` changes only with the content: a row that merely takes a new rank keeps it.
 
-use chrono::{DateTime, Utc};
-use jetline_core::Position;
-use jetline_records::Table;
-use sea_orm::DatabaseTransaction;
+pub(crate) mod change;
 
-use super::{UpsertRow, Written};
-use crate::{Error, dialect};
+use std::ops::AddAssign;
+
+use jetline_core::Position;
+use jetline_records::{Row, Table};
+
+/// The outcomes of the rows of one chunk in an upsert, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) inserted: u64,
+    pub(crate) updated: u64,
+    pub(crate) unchanged: u64,
+    pub(crate) superseded: u64,
+}
+
+impl Written {
+    pub(crate) fn rows(&self) -> u64 {
+        self.inserted + self.updated + self.unchanged + self.superseded
+    }
+}
+
+impl AddAssign for Written {
+    fn add_assign(&mut self, other: Self) {
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.unchanged += other.unchanged;
+        self.superseded += other.superseded;
+    }
+}
 
 /// The result of an upsert.
 #[derive(Debug, Default)]
@@ -22,29 +45,20 @@ pub(crate) struct Upserted {
     pub(crate) suppressed: Vec<Position>,
 }
 
-/// Writes rows, each with the index of its chunk. With `rewrite`, also those whose stored content seems to be the same.
-pub(super) async fn upsert(
-    tx: &DatabaseTransaction,
-    table: &Table,
-    mut rows: Vec<(usize, UpsertRow)>,
-    chunks: usize,
-    now: DateTime<Utc>,
-    rewrite: bool,
-) -> Result<Upserted, Error> {
-    let mut upserted =
-        Upserted { written: vec![Written::default(); chunks], ..Upserted::default() };
-    if rows.is_empty() {
-        return Ok(upserted);
-    }
-    // All writers lock rows in the same order, so that they cannot deadlock.
-    rows.sort_unstable_by(|(_, a), (_, b)| a.row.key.cmp(&b.row.key));
-    dialect::of(tx).upsert(tx, table, rows, now, rewrite, &mut upserted).await?;
-    Ok(upserted)
+/// A row to write.
+#[derive(Clone, Debug)]
+pub struct UpsertRow {
+    /// The row.
+    pub row: Row,
+    /// The position of its line.
+    pub position: Position,
+    /// Do not touch a row with the same content; otherwise such a row takes the new rank.
+    pub if_changed: bool,
 }
 
 impl UpsertRow {
     /// Its version and position.
-    pub(super) fn rank(&self) -> (i64, Position) {
+    pub(crate) fn rank(&self) -> (i64, Position) {
         (self.row.version, self.position)
     }
 }

@@ -10,10 +10,10 @@ use jetline_records::{Column, IdType, Table};
 use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr, Value};
 
 use crate::{
-    Error,
-    chunks::commit::{UpsertRow, Upserted},
-    dialect::{Dialect, Lock},
-    error::Class,
+    dialect::interface::{Dialect, Lock},
+    error::Error,
+    error::class::primary,
+    upsert::{UpsertRow, Upserted},
 };
 
 pub(crate) struct Sqlite;
@@ -137,17 +137,6 @@ impl Dialect for Sqlite {
     }
 }
 
-/// Classifies an error by primary result code.
-pub(crate) fn class(code: &str) -> Class {
-    match primary(code) {
-        // busy, locked, no memory, interrupt, I/O error, corrupt, full, protocol, schema
-        Some(5 | 6 | 7 | 9 | 10 | 11 | 13 | 15 | 17) => Class::Unavailable,
-        // too big, constraint, mismatch
-        Some(18..=20) => Class::Data,
-        _ => Class::Refused,
-    }
-}
-
 /// The primary result code of an error, if it has one.
 fn primary_code(error: &DbErr) -> Option<u32> {
     let (DbErr::Conn(RuntimeErr::SqlxError(error))
@@ -157,26 +146,4 @@ fn primary_code(error: &DbErr) -> Option<u32> {
         return None;
     };
     primary(&error.as_database_error()?.code()?)
-}
-
-fn primary(code: &str) -> Option<u32> {
-    code.parse::<u32>().ok().map(|code| code & 0xff)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_are_classified_by_how_they_are_handled() {
-        for (code, expected) in [
-            ("5", Class::Unavailable),
-            ("517", Class::Unavailable),
-            ("267", Class::Unavailable),
-            ("275", Class::Data),
-            ("1", Class::Refused),
-        ] {
-            assert_eq!(class(code), expected, "{code}");
-        }
-    }
 }

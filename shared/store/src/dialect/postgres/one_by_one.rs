@@ -8,17 +8,14 @@ use jetline_core::Position;
 use jetline_records::Table;
 use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 
-use super::{
-    UNAVAILABLE_CLASSES, UNAVAILABLE_CODES,
-    upsert::{self, Columns, MAX_ROWS, array, arrays, to_write},
-};
+use super::upsert::{self as bulk, Columns, MAX_ROWS, array, arrays, to_write};
 use crate::{
-    Error,
-    chunks::commit::{
-        UpsertRow, Written,
-        upsert::{columns, on_conflict, rank},
+    error::{
+        Error,
+        class::{UNAVAILABLE_CLASSES, UNAVAILABLE_CODES},
     },
     statement::{execute, query},
+    upsert::{UpsertRow, Written, columns, on_conflict, rank},
 };
 
 /// Number of rows that are written at a time. With one refused row in a hundred, six parts of seven have none. Rows that
@@ -147,7 +144,7 @@ fn parts(rows: &[(usize, UpsertRow)]) -> (Vec<usize>, usize) {
 
 /// Stores parts of the rows in a setting, as JSON, until the end of the transaction; returns the types of the record's columns.
 fn rows_as_setting(table: &Table, setting: &str) -> String {
-    let Columns { unnested, selected, arrays, next, .. } = upsert::columns(table);
+    let Columns { unnested, selected, arrays, next, .. } = bulk::columns(table);
     format!(
         "SELECT set_config('{setting}', (SELECT json_agg(p.part ORDER BY p.number)
                  FROM (SELECT r.\"#part\" AS number, json_agg(r ORDER BY r.\"#row\") AS part

@@ -1,16 +1,14 @@
-//! What differs between PostgreSQL and SQLite: each has a module that implements [`Dialect`].
+//! What differs between PostgreSQL and SQLite.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, ObjectVersion};
 use jetline_records::{Column, IdType, Table};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Value};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, Value};
 
 use crate::{
-    Error,
-    chunks::commit::{UpsertRow, Upserted},
-    postgres::Postgres,
-    sqlite::Sqlite,
+    error::Error,
+    upsert::{UpsertRow, Upserted},
 };
 
 /// An advisory lock and its mode.
@@ -24,14 +22,7 @@ pub(crate) enum Lock {
     Registration,
 }
 
-/// The dialect of a database.
-pub(crate) fn of(db: &impl ConnectionTrait) -> &'static dyn Dialect {
-    match db.get_database_backend() {
-        DbBackend::Sqlite => &Sqlite,
-        _ => &Postgres,
-    }
-}
-
+/// What statements and connections of a database need.
 #[async_trait]
 pub(crate) trait Dialect: Sync {
     /// The database system, as OpenTelemetry's conventions for databases call it.
@@ -120,17 +111,4 @@ pub(crate) trait Dialect: Sync {
 
     /// Whether a trigger can end the transaction, so that there is no savepoint to roll back to.
     fn trigger_ends_transaction(&self) -> bool;
-}
-
-/// Whether an epoch is in force, as an SQL expression; `epoch` is a table or an alias. A restart of the server may have
-/// undone commits, and a replay ends the epoch.
-pub(crate) fn in_force(db: &impl ConnectionTrait, epoch: &str) -> String {
-    let now = of(db).server_started_at();
-    format!("({epoch}.server_started_at = {now} AND NOT {epoch}.replayed)")
-}
-
-/// Whether an object is to be read and has no valid lease, as an SQL expression.
-pub(crate) fn is_unleased(db: &impl ConnectionTrait) -> String {
-    let now = of(db).milliseconds();
-    format!("(state = 'registered' OR (state = 'reading' AND lease_until < {now}))")
 }

@@ -11,13 +11,13 @@ use jetline_records::Table;
 use sea_orm::{ConnectionTrait, Value};
 
 use crate::{
-    Error,
-    chunks::commit::{
+    error::Error,
+    statement::{execute, query, value},
+    upsert::{
         UpsertRow, Upserted,
         change::{Change, StoredRow, UntypedRow},
-        upsert::{columns, on_conflict},
+        columns, on_conflict,
     },
-    statement::{execute, query, value},
 };
 
 /// Maximum number of parameters of one statement; SQLite's limit is 32,766.

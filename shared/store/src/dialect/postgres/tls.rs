@@ -12,7 +12,7 @@ use sea_orm::{
 };
 use url::Url;
 
-use crate::Error;
+use crate::error::Error;
 
 /// The parameters that name a file, in all spellings of the driver.
 const ROOTS: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];

@@ -10,10 +10,9 @@ use tokio::time::timeout;
 
 use super::primary_code;
 use crate::{
-    Error,
-    database::{self, begin},
-    error::DriverError,
-    statement::execute,
+    database::url,
+    error::{DriverError, Error},
+    statement::{begin, execute},
 };
 
 /// Timeout for closing all connections, with which the WAL is checkpointed.
@@ -64,7 +63,7 @@ async fn write_nothing(db: &DatabaseConnection) -> Result<(), Error> {
 /// The permanent error of a file that cannot be used; any other error is returned as it was.
 pub(crate) fn refusal(url: &str, source: DbErr) -> Result<Error, DbErr> {
     let code = primary_code(&source);
-    let refused = database::file(url).and_then(|path| Some((reason(&path, code?)?, path)));
+    let refused = url::file(url).and_then(|path| Some((reason(&path, code?)?, path)));
     let Some((reason, path)) = refused else {
         return Err(source);
     };
