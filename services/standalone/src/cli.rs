@@ -1,24 +1,16 @@
 //! The command line of `jetline`: the settings of all services, with defaults for the required ones.
 
-use std::process::ExitCode;
-
 use clap::{CommandFactory, Parser};
 use jetline_api::ApiSettings;
 use jetline_dedup::DedupSettings;
 use jetline_fetcher::{Command, FetcherSettings};
 use jetline_queue::JetStreamConfig;
 use jetline_runtime::{
-    HealthCommand, LifecycleSettings, Shutdown, StartupSettings, TelemetrySettings, output,
-    settings,
+    HealthCommand, LifecycleSettings, StartupSettings, TelemetrySettings, settings,
 };
 use jetline_source::S3Config;
-use jetline_store::{Database, DatabaseSettings};
+use jetline_store::DatabaseSettings;
 use jetline_writer::WriterSettings;
-
-use crate::{
-    load::load,
-    parts::{sources, up_to_date},
-};
 
 /// Loads JSON Lines files into a database, and serves every record by id.
 ///
@@ -72,24 +64,5 @@ impl Cli {
     /// Whether the running process is to be checked.
     pub(crate) fn is_healthcheck(&self) -> bool {
         matches!(self.command, Some(Command::Health(HealthCommand::Healthcheck)))
-    }
-
-    /// Runs the command, or loads and serves.
-    pub(crate) async fn run(self, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
-        if let Some(command) = &self.command {
-            let work = async |database: Database| {
-                let running = async {
-                    up_to_date(&database).await?;
-                    Box::pin(command.run(&self.fetcher, sources(&self), &database)).await
-                };
-                shutdown.started(running).await
-            };
-            output::print(self.database.with_database(&self.startup, &shutdown, work).await?)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        let sources = shutdown.started(sources(&self)).await?;
-        let load = async |database| load(&self, sources, database, &shutdown).await;
-        let complete = self.database.with_database(&self.startup, &shutdown, load).await?;
-        Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

@@ -1,17 +1,40 @@
-//! Loads, and serves the records unless `--exit` is given.
+//! Runs a command; or loads, and serves the records unless `--exit` is given.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::Context;
 use jetline_fetcher::{Report, Sources};
-use jetline_runtime::{Shutdown, metrics};
+use jetline_runtime::{Shutdown, metrics, output};
 use jetline_store::Database;
 use tokio::task::JoinHandle;
 
-use crate::{cli::Cli, parts::Parts, terminal};
+use crate::{
+    cli::Cli,
+    parts::{self, Parts},
+    terminal,
+};
+
+/// Runs the command, or loads and serves.
+pub(crate) async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
+    if let Some(command) = &cli.command {
+        let work = async |database: Database| {
+            let running = async {
+                parts::up_to_date(&database).await?;
+                Box::pin(command.run(&cli.fetcher, parts::sources(&cli), &database)).await
+            };
+            shutdown.started(running).await
+        };
+        output::print(cli.database.with_database(&cli.startup, &shutdown, work).await?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let sources = shutdown.started(parts::sources(&cli)).await?;
+    let load = async |database| load(&cli, sources, database, &shutdown).await;
+    let complete = cli.database.with_database(&cli.startup, &shutdown, load).await?;
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
 
 /// Loads, then serves; returns whether everything was committed.
-pub(crate) async fn load(
+async fn load(
     cli: &Cli,
     sources: Sources,
     database: Database,

@@ -5,16 +5,15 @@ mod load;
 mod parts;
 mod terminal;
 
-use std::process::ExitCode;
-
 use jetline_runtime::{healthcheck, service};
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
+async fn main() -> anyhow::Result<std::process::ExitCode> {
     let cli = cli::Cli::from_args();
     if cli.is_healthcheck() {
         return healthcheck(cli.api.listen).await;
     }
     let (telemetry, lifecycle) = (cli.telemetry.clone(), cli.lifecycle.clone());
-    service::run(env!("CARGO_BIN_NAME"), &telemetry, &lifecycle, |shutdown| cli.run(shutdown)).await
+    let run = |shutdown| load::run(cli, shutdown);
+    service::run(env!("CARGO_BIN_NAME"), &telemetry, &lifecycle, run).await
 }

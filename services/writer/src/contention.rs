@@ -11,8 +11,6 @@ use jetline_store::{
     epochs::{BeginError, LastDedupStore, NewDedupStore},
 };
 
-use crate::epochs::Error;
-
 /// The count begins again after this time without a return.
 const RESET_AFTER: TimeDelta = TimeDelta::minutes(30);
 
@@ -67,7 +65,7 @@ impl Contention {
         Some(check)
     }
 
-    async fn compare(&self) -> Result<Option<StoreCheck>, Error> {
+    async fn compare(&self) -> Result<Option<StoreCheck>, BeginError<jetline_dedup::Error>> {
         let Some(store) = self.dedup.store_info().await.map_err(BeginError::Dedup)? else {
             return Ok(None);
         };
