@@ -72,3 +72,24 @@ pub fn build(release: bool) -> anyhow::Result<PathBuf> {
     ensure!(status.success(), "the programs cannot be built");
     Ok(target.join(if release { "release" } else { "debug" }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn every_package_of_services_is_a_program() {
+        let services = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../services");
+        let mut packages: Vec<String> = fs::read_dir(services)
+            .unwrap()
+            .map(|service| fs::read_to_string(service.unwrap().path().join("Cargo.toml")).unwrap())
+            .map(|manifest| manifest.split('"').nth(1).unwrap().to_owned())
+            .collect();
+        packages.sort_unstable();
+        let mut programs = PROGRAMS.map(|program| program.name);
+        programs.sort_unstable();
+        assert_eq!(packages, programs);
+    }
+}
