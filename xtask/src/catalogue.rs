@@ -101,10 +101,11 @@ mod tests {
 
     #[test]
     fn every_line_is_a_valid_product() {
-        let dataset = jetline_records::registry::datasets().remove(0);
+        let datasets = jetline_datasets::Datasets::built_in().unwrap();
+        let products = datasets.get("products").unwrap();
         for id in 1..2000 {
             let line = line(1, id, u32::try_from(id % 3).unwrap());
-            (dataset.parse)(line.as_bytes()).unwrap_or_else(|error| panic!("{error}: {line}"));
+            products.parse_json(line.as_bytes()).unwrap_or_else(|error| panic!("{error}: {line}"));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jetline_datasets::Datasets;
 use jetline_runtime::{PrometheusHandle, Shutdown, observe};
 use jetline_store::Database;
 use poem::{
@@ -27,13 +28,15 @@ use crate::{
     ingestion::{ObjectApi, RejectApi},
     openapi::{self, StartPage},
     readiness::Readiness,
-    records::Datasets,
+    records::RecordApi,
 };
 
 /// The parts of the API.
 pub struct App {
     /// The database to read from.
     pub database: Database,
+    /// The datasets to serve.
+    pub datasets: Datasets,
     /// The metrics for `/metrics`.
     pub metrics: PrometheusHandle,
     /// The users; without any, no authentication is needed.
@@ -66,17 +69,15 @@ impl App {
 
     fn routes(self, settings: &ApiSettings) -> Route {
         let limit = statement_timeout(settings.request_timeout);
-        let pool = ReadPool::new(self.database, limit);
+        let pool = ReadPool::new(self.database, self.datasets, limit);
         let budget = ResponseBudget::new(settings.answer_bytes, limit);
-        let datasets = Datasets {
-            pool: pool.clone(),
-            budget: budget.clone(),
-            cache: (settings.cache_time, settings.cache_bytes),
-            shutdown: self.shutdown,
-        };
+        let cache = (settings.cache_time, settings.cache_bytes);
+        let records = RecordApi::new(pool.clone(), budget.clone(), cache, &self.shutdown);
         let objects = ObjectApi { pool: pool.clone(), budget: budget.clone() };
         let rejects = RejectApi { pool: pool.clone(), budget: budget.clone() };
-        let service = openapi::service((datasets, objects, rejects, StartPage));
+        let service = openapi::service((records, objects, rejects, StartPage));
+        let document = openapi::document(&service, pool.datasets());
+        let docs = openapi::page(&service, &document);
         let readiness = Arc::new(Readiness::new(pool));
         let check = move || {
             let readiness = readiness.clone();
@@ -88,8 +89,8 @@ impl App {
             .at("/healthz", get(observe::healthz()))
             .at("/readyz", get(observe::readyz(check)))
             .at("/metrics", get(text(EXPOSITION, exposition)))
-            .at("/openapi.json", get(page("application/json", service.spec())))
-            .at("/docs", get(page(HTML, service.swagger_ui_html())))
+            .at("/openapi.json", get(page("application/json", document)))
+            .at("/docs", get(page(HTML, docs)))
             .nest("/", service)
     }
 }

@@ -29,6 +29,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use jetline_core::ObjectId;
+use jetline_datasets::Datasets;
 use jetline_queue::Queue;
 use jetline_runtime::{
     Backoff, Shutdown,
@@ -72,7 +73,7 @@ pub async fn run(
     seed: u64,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Report> {
-    settings.check(queue.max_body_bytes())?;
+    settings.check(&Datasets::built_in()?, queue.max_body_bytes())?;
     let stop = shutdown.soft.child_token();
     let mut run = Run {
         settings: settings.clone(),

@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt};
 
 use anyhow::{Context, bail};
 use jetline_core::ObjectId;
-use jetline_records::Reason;
+use jetline_datasets::Reason;
 use jetline_store::{
     ObjectLedger,
     objects::{self, Replay, ReplayOutcome, Stored},

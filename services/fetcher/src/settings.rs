@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use jetline_records::registry;
+use jetline_datasets::Datasets;
 use jetline_runtime::settings;
 use jetline_source::{Location, Locations};
 
@@ -20,7 +20,7 @@ pub struct FetcherSettings {
     pub source: Vec<Locations>,
 
     /// The dataset of sources that do not name one
-    #[arg(long, env, default_value = "products", value_parser = dataset)]
+    #[arg(long, env, default_value = "products")]
     pub dataset: String,
 
     /// List the sources again at this interval; without it, exit when every object has ended
@@ -69,14 +69,6 @@ pub struct FetcherSettings {
     pub max_rejects: Option<u64>,
 }
 
-fn dataset(name: &str) -> Result<String, String> {
-    let known: Vec<&str> = registry::datasets().iter().map(|dataset| dataset.name).collect();
-    if known.contains(&name) {
-        return Ok(name.to_owned());
-    }
-    Err(format!("there is no such dataset; there are: {}", known.join(", ")))
-}
-
 impl FetcherSettings {
     /// Every location, in the order in which they were given.
     pub fn locations(&self) -> impl Iterator<Item = &Location> {
@@ -89,16 +81,19 @@ impl FetcherSettings {
     }
 
     /// Refuses settings that contradict each other or exceed the queue's message size, `max_body_bytes`.
-    pub fn check(&self, max_body_bytes: usize) -> anyhow::Result<()> {
+    pub fn check(&self, datasets: &Datasets, max_body_bytes: usize) -> anyhow::Result<()> {
         let limit = max_body_bytes as u64;
         anyhow::ensure!(
             !self.source.is_empty(),
             "nothing to fetch: set --source or SOURCE, as in s3://bucket/prefix or ./directory"
         );
         for location in self.locations() {
-            if let Some(name) = &location.dataset {
-                dataset(name).map_err(|error| anyhow::anyhow!("source {location}: {error}"))?;
-            }
+            let name = location.dataset.as_ref().unwrap_or(&self.dataset);
+            anyhow::ensure!(
+                datasets.get(name).is_some(),
+                "source {location}: there is no dataset {name}; there are: {}",
+                datasets.names()
+            );
         }
         self.check_limits()?;
         anyhow::ensure!(

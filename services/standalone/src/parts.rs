@@ -4,6 +4,7 @@ use std::{num::NonZeroUsize, sync::Arc};
 
 use anyhow::{Context, bail};
 use jetline_core::Mode;
+use jetline_datasets::Datasets;
 use jetline_dedup::{Dedup, DedupMode, WithoutStore};
 use jetline_fetcher::{FetcherSettings, Sources};
 use jetline_migrations::migrate;
@@ -27,6 +28,7 @@ pub(crate) struct Parts {
     pub(crate) fetcher: FetcherSettings,
     writer: WriterSettings,
     dedup: Arc<dyn Dedup>,
+    pub(crate) datasets: Datasets,
 }
 
 impl Parts {
@@ -50,6 +52,7 @@ impl Parts {
             fetcher: cli.fetcher.clone(),
             writer: writer(cli)?,
             dedup: dedup(cli).await?,
+            datasets: Datasets::built_in()?,
         };
         if parts.dedup.mode() == Mode::InOrder {
             // Chunks arrive in the order of the lines only with one reader; and an unchanged row may be skipped only
@@ -67,7 +70,8 @@ impl Parts {
     ) -> Result<JoinHandle<Result<(), jetline_writer::Error>>, jetline_writer::Error> {
         let (queue, dedup) = (self.queue.clone(), self.dedup.clone());
         let ledger = Ledger::new(&self.database, chrono::Utc::now);
-        let writer = Writer::new(&self.writer, queue, dedup, ledger, rand::random());
+        let writer =
+            Writer::new(&self.writer, queue, dedup, ledger, self.datasets.clone(), rand::random());
         writer.begin(shutdown).await?;
         let (shutdown, tasks) = (shutdown.clone(), shutdown.tasks.clone());
         Ok(tasks.spawn(async move { writer.run(&shutdown).await }))

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use jetline_datasets::Datasets;
 use jetline_fetcher::Report;
 use jetline_runtime::output;
 use jetline_store::{Catalog, Database};
@@ -16,10 +17,10 @@ pub(crate) fn print_report(report: &Report, interrupted: bool) -> anyhow::Result
 }
 
 /// Prints the URLs of the API. An error is only logged: serving continues.
-pub(crate) async fn print_urls(address: SocketAddr, database: &Database) {
-    let example = Catalog::new(database).any_record().await.ok().flatten();
+pub(crate) async fn print_urls(address: SocketAddr, database: &Database, datasets: &Datasets) {
+    let example = Catalog::new(database).any_record(datasets).await.ok().flatten();
     let record = example.map_or_else(String::new, |(dataset, key)| {
-        format!("  curl http://{address}/{dataset}/{key}\n")
+        format!("  curl http://{address}/{}/{key}\n", dataset.name)
     });
     warn(output::print(format!(
         "\nServing http://{address} until Ctrl-C. Try:\n{record}  \

@@ -6,8 +6,8 @@ use std::{
 };
 
 use jetline_core::{ChunkRange, Key, ObjectId};
+use jetline_datasets::{Dataset, Rejection};
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, Rejection};
 use jetline_runtime::{
     metrics::CHUNKS_REPEATED,
     telemetry::{Span, SpanKind},
@@ -180,7 +180,7 @@ impl<'a> Batch<'a> {
         for ((chunk, outcome), rejected) in self.chunks.drain(..).zip(outcomes).zip(rejected) {
             let outcome = match outcome {
                 ChunkOutcome::Committed(counts) => {
-                    count(self.dataset.name, &chunk.range, rejected, counts);
+                    count(&self.dataset.name, &chunk.range, rejected, counts);
                     ChunkEnd::Committed(*counts)
                 }
                 ChunkOutcome::AlreadyCommitted => {

@@ -8,9 +8,9 @@ use std::{
 };
 
 use jetline_core::{ChunkRange, Epoch};
+use jetline_datasets::{Dataset, Datasets};
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
-use jetline_records::Dataset;
 use jetline_runtime::telemetry::SpanKind;
 use jetline_store::{
     ChunkRows, CommitOutcome, Ledger,
@@ -50,9 +50,9 @@ pub struct Committer {
     dedup: Arc<dyn Dedup>,
     epochs: Epochs,
     admissions: Admissions,
-    datasets: Vec<Dataset>,
+    datasets: Datasets,
     /// Datasets whose next commit is likely to have a refused row.
-    datasets_with_refusals: Mutex<HashSet<&'static str>>,
+    datasets_with_refusals: Mutex<HashSet<String>>,
     /// Held shared while ordinary chunks are committed, and exclusively while a suspect is tried.
     pub(crate) suspect_lock: RwLock<()>,
 }
@@ -60,12 +60,7 @@ pub struct Committer {
 impl Committer {
     /// A committer.
     #[must_use]
-    pub fn new(
-        ledger: Ledger,
-        dedup: Arc<dyn Dedup>,
-        epochs: Epochs,
-        datasets: Vec<Dataset>,
-    ) -> Self {
+    pub fn new(ledger: Ledger, dedup: Arc<dyn Dedup>, epochs: Epochs, datasets: Datasets) -> Self {
         Self {
             admissions: Admissions::new(ledger.chunks.clone()),
             ledger,
@@ -79,8 +74,8 @@ impl Committer {
 
     /// Checks that the tables can be written, and joins the epoch in force or begins one.
     pub async fn begin(&self) -> Result<(), Failure> {
-        for dataset in &self.datasets {
-            let checked = self.ledger.chunks.check_table(&dataset.table).await;
+        for dataset in self.datasets.iter() {
+            let checked = self.ledger.chunks.check_table(dataset).await;
             checked.map_err(Failure::at_start)?;
         }
         self.epochs.current().await?;
@@ -110,7 +105,7 @@ impl Committer {
     }
 
     fn dataset(&self, name: &str) -> Option<&Dataset> {
-        self.datasets.iter().find(|known| known.name == name)
+        self.datasets.get(name).map(|dataset| &**dataset)
     }
 
     /// Records that a suspected chunk is about to be tried alone, or that it is dead after `limit` attempts.
@@ -150,7 +145,7 @@ impl Committer {
         batch: &mut Batch<'_>,
         mut chunks: Vec<Parsed>,
     ) -> Result<Admitted<'a>, Failure> {
-        if epoch.claims(batch.dataset.name) {
+        if epoch.claims(&batch.dataset.name) {
             // Lines that were refused under an earlier epoch may be accepted now. Without them, the lines that they
             // supersede would be claimed in their place.
             batch.forget_refusals(&mut chunks);
@@ -168,7 +163,7 @@ impl Committer {
         batch: &Batch<'_>,
         Admitted { epoch, chunks }: Admitted<'a>,
     ) -> Result<ClaimedRows<'a>, Failure> {
-        let dataset = batch.dataset.name;
+        let dataset = &*batch.dataset.name;
         let is_claimed = epoch.claims(dataset);
         let kind = if is_claimed { SpanKind::Client } else { SpanKind::Internal };
         let span = BatchSpan::begin(&kind, "claim", batch.queue_chunks());
@@ -191,7 +186,7 @@ impl Committer {
         let dataset = batch.dataset;
         let span = BatchSpan::begin(&SpanKind::Client, "commit", batch.queue_chunks());
         span.set("db.system.name", self.ledger.chunks.system());
-        span.set("db.collection.name", dataset.name);
+        span.set("db.collection.name", dataset.name.clone());
         let count = rows.iter().map(|chunk| chunk.rows.len()).sum();
         span.set("jetline.batch.rows", saturating_i64(count));
         let on_refused_row = self.on_refused_row(epoch, batch);
@@ -200,7 +195,7 @@ impl Committer {
             // Its future is large: boxed, so that not every commit allocates room for it.
             Box::pin(self.commit_and_reject(epoch.id, batch, rows, &mut rejected)).await
         } else {
-            self.ledger.chunks.commit(epoch.id, &dataset.table, rows).await
+            self.ledger.chunks.commit(epoch.id, dataset, rows).await
         };
         if let Ok(outcome) = &outcome {
             span.set("jetline.commit.outcome", name(outcome));

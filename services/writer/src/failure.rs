@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn column_that_is_added_while_the_writer_runs_is_waited_for() {
         let added = || jetline_store::Error::UnknownRequiredColumn {
-            table: "products",
+            table: "products".to_owned(),
             column: "colour".to_owned(),
         };
         assert!(matches!(Failure::from(added()), Failure::Retry("database", _)));

@@ -29,9 +29,9 @@ use std::sync::Arc;
 
 pub use cli::Cli;
 use jetline_core::{Counts, Mode};
+use jetline_datasets::Datasets;
 use jetline_dedup::Dedup;
 use jetline_queue::Queue;
-use jetline_records::{Dataset, registry};
 use jetline_runtime::{
     Shutdown,
     metrics::{
@@ -64,10 +64,11 @@ pub async fn run(
     queue: Arc<dyn Queue>,
     dedup: Arc<dyn Dedup>,
     ledger: Ledger,
+    datasets: Datasets,
     seed: u64,
     shutdown: &Shutdown,
 ) -> Result<(), Error> {
-    let writer = Writer::new(settings, queue, dedup, ledger, seed);
+    let writer = Writer::new(settings, queue, dedup, ledger, datasets, seed);
     writer.begin(shutdown).await?;
     writer.run(shutdown).await
 }
@@ -89,6 +90,7 @@ impl Writer {
         queue: Arc<dyn Queue>,
         dedup: Arc<dyn Dedup>,
         ledger: Ledger,
+        datasets: Datasets,
         seed: u64,
     ) -> Self {
         let commit_order = match dedup.mode() {
@@ -96,7 +98,6 @@ impl Writer {
             _ => CommitOrder::unordered(),
         };
         let epochs = Epochs::new(ledger.clone(), dedup.clone(), seed);
-        let datasets = registry::datasets();
         create_counters(&datasets);
         let committer = Committer::new(ledger, dedup, epochs, datasets);
         Self {
@@ -141,14 +142,14 @@ impl Writer {
     }
 }
 
-fn create_counters(datasets: &[Dataset]) {
+fn create_counters(datasets: &Datasets) {
     for name in [CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES, EPOCHS] {
         create_counter(name, &[]);
     }
     for part in ["queue", "dedup", "database"] {
         create_counter(RETRIES, &[("part", part)]);
     }
-    for dataset in datasets {
-        outcome::count_lines(dataset.name, &Counts::default());
+    for dataset in datasets.iter() {
+        outcome::count_lines(&dataset.name, &Counts::default());
     }
 }

@@ -45,23 +45,19 @@ impl ChunkEnd {
 }
 
 /// Counts a committed chunk.
-pub(crate) fn count(
-    dataset: &'static str,
-    chunk: &ChunkRange,
-    rejected: &[RejectedLine],
-    counts: &Counts,
-) {
+pub(crate) fn count(dataset: &str, chunk: &ChunkRange, rejected: &[RejectedLine], counts: &Counts) {
     metrics::counter!(CHUNKS_COMMITTED).increment(1);
     metrics::counter!(COMMITTED_BYTES).increment(chunk.end - chunk.start);
     count_lines(dataset, counts);
     for line in rejected {
         let reason = line.rejection.reason.code();
-        metrics::counter!(REJECTS, "dataset" => dataset, "reason" => reason).increment(1);
+        metrics::counter!(REJECTS, "dataset" => dataset.to_owned(), "reason" => reason)
+            .increment(1);
     }
 }
 
 /// Adds the outcomes of a dataset's lines to the counters; zeros create them.
-pub(crate) fn count_lines(dataset: &'static str, counts: &Counts) {
+pub(crate) fn count_lines(dataset: &str, counts: &Counts) {
     for (outcome, lines) in [
         ("inserted", counts.inserted),
         ("updated", counts.updated),
@@ -69,6 +65,7 @@ pub(crate) fn count_lines(dataset: &'static str, counts: &Counts) {
         ("superseded", counts.superseded),
         ("rejected", counts.rejected),
     ] {
-        metrics::counter!(LINES, "dataset" => dataset, "outcome" => outcome).increment(lines);
+        metrics::counter!(LINES, "dataset" => dataset.to_owned(), "outcome" => outcome)
+            .increment(lines);
     }
 }

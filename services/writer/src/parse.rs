@@ -6,9 +6,9 @@ use std::{
 };
 
 use jetline_core::{ChunkRange, Key, Position, Rank};
+use jetline_datasets::{Dataset, Reason, Rejection, Row};
 use jetline_dedup::Claim;
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, Reason, Rejection, Row};
 use jetline_store::RejectedLine;
 
 /// The byte order mark of UTF-8, which some programs write before the first line.
@@ -115,7 +115,7 @@ impl ChunkParser {
             self.parsed.blank += 1;
             return;
         }
-        match (dataset.parse)(text) {
+        match dataset.parse_json(text) {
             Ok(row) => self.keep_winner(ParsedRecord {
                 row,
                 position: Position::new(self.parsed.range.object, number),
@@ -177,7 +177,7 @@ fn without_byte_order_mark(text: &[u8], offset: u64) -> &[u8] {
 pub(crate) mod tests {
     use bytes::Bytes;
     use jetline_core::ObjectId;
-    use jetline_records::registry;
+    use jetline_datasets::Datasets;
 
     use super::*;
 
@@ -205,7 +205,7 @@ pub(crate) mod tests {
     }
 
     fn parse_with(chunk: &Chunk, refused: &BTreeMap<u32, Rejection>) -> Parsed {
-        parse(chunk, &registry::datasets()[0], refused)
+        parse(chunk, Datasets::built_in().unwrap().get("products").unwrap(), refused)
     }
 
     fn parsed(chunk: &Chunk) -> Parsed {

@@ -53,7 +53,7 @@ pub enum Error {
     )]
     UnknownRequiredColumn {
         /// The table.
-        table: &'static str,
+        table: String,
         /// The column.
         column: String,
     },

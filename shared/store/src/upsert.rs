@@ -8,7 +8,7 @@ pub(crate) mod change;
 use std::ops::AddAssign;
 
 use jetline_core::Position;
-use jetline_records::{Row, Table};
+use jetline_datasets::{Dataset, Row};
 
 /// The outcomes of the rows of one chunk in an upsert, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,25 +64,25 @@ impl UpsertRow {
 }
 
 /// The columns of a dataset's table: those of the record, then Jetline's.
-pub(crate) fn columns(table: &Table) -> Vec<&'static str> {
-    let own = table.columns.iter().map(|column| column.name);
+pub(crate) fn columns(dataset: &Dataset) -> Vec<&str> {
+    let own = dataset.columns.iter().map(|column| &*column.name);
     own.chain(["fingerprint", "position", "updated_at"]).collect()
 }
 
 /// A row's rank as an SQL expression; `of` is a table or an alias.
-pub(crate) fn rank(table: &Table, of: &str) -> String {
-    match table.version {
-        Some(version) => format!("({of}.\"{version}\", {of}.\"position\")"),
+pub(crate) fn rank(dataset: &Dataset, of: &str) -> String {
+    match dataset.version() {
+        Some(version) => format!("({of}.\"{}\", {of}.\"position\")", version.name),
         None => format!("{of}.\"position\""),
     }
 }
 
 /// The `ON CONFLICT` clause: updates a stored row of a lower rank.
-pub(crate) fn on_conflict(table: &Table, rewrite: bool) -> String {
-    let name = table.name;
-    let mut assignments: Vec<String> = columns(table)
+pub(crate) fn on_conflict(dataset: &Dataset, rewrite: bool) -> String {
+    let (name, key) = (&dataset.name, &dataset.key().name);
+    let mut assignments: Vec<String> = columns(dataset)
         .into_iter()
-        .filter(|column| *column != table.id && *column != "updated_at")
+        .filter(|column| column != key && *column != "updated_at")
         .map(|column| format!("\"{column}\" = excluded.\"{column}\""))
         .collect();
     assignments.push(format!(
@@ -90,11 +90,10 @@ pub(crate) fn on_conflict(table: &Table, rewrite: bool) -> String {
              THEN \"{name}\".\"updated_at\" ELSE excluded.\"updated_at\" END"
     ));
     format!(
-        "ON CONFLICT (\"{}\") DO UPDATE SET {} WHERE {} {} {}",
-        table.id,
+        "ON CONFLICT (\"{key}\") DO UPDATE SET {} WHERE {} {} {}",
         assignments.join(", "),
-        rank(table, &format!("\"{name}\"")),
+        rank(dataset, &format!("\"{name}\"")),
         if rewrite { "<=" } else { "<" },
-        rank(table, "excluded")
+        rank(dataset, "excluded")
     )
 }

@@ -6,8 +6,8 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message};
 use bytes::Bytes;
 use jetline_core::ObjectId;
+use jetline_datasets::Datasets;
 use jetline_queue::{Chunk, message};
-use jetline_records::registry;
 use jetline_runtime::telemetry::TraceContext;
 use jetline_writer::parse;
 
@@ -105,7 +105,8 @@ fn travels(headers: &HeaderMap) {
 }
 
 fn lines_add_up(chunk: &Chunk) {
-    let dataset = &registry::datasets()[0];
+    let datasets = Datasets::built_in().expect("the declaration is valid");
+    let dataset = datasets.get("products").expect("it is a dataset");
     let parsed = parse::parse(chunk, dataset, &BTreeMap::new());
     let kept = parsed.records.len() + parsed.rejected.len();
     let accounted = (kept + parsed.superseded.len()) as u64 + parsed.blank;

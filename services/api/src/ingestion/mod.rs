@@ -1,6 +1,5 @@
 //! What was read: objects and rejected lines.
 
-mod dataset_name;
 mod objects;
 mod rejects;
 

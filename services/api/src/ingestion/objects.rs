@@ -16,7 +16,7 @@ use crate::{
         problem::{Failure, ProblemJson, not_found},
         response_budget::{PART_BYTES, ResponseBudget},
     },
-    ingestion::{Sections, dataset_name::DatasetName},
+    ingestion::Sections,
 };
 
 /// Serves the ledger's objects.
@@ -105,14 +105,19 @@ impl ObjectApi {
         /// Only those in this state.
         state: Query<Option<ObjectState>>,
         /// Only those of this dataset.
-        dataset: Query<Option<DatasetName>>,
+        dataset: Query<Option<String>>,
         /// Only those after this number.
         after: Query<Option<i64>>,
         /// How many at most.
         #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<u64>,
     ) -> Result<Page<ObjectView>, Failure> {
-        let dataset = dataset.0.map(|name| name.0);
+        let dataset = dataset.0;
+        let datasets = self.pool.datasets();
+        if dataset.as_ref().is_some_and(|name| datasets.get(name).is_none()) {
+            let reason = format!("names no dataset; there are: {}", datasets.names());
+            return Err(Failure::parameter("dataset", &reason));
+        }
         let filter = objects::Filter {
             state: state.0.map(State::from),
             dataset: dataset.clone(),

@@ -1,12 +1,15 @@
-//! The endpoints of a dataset.
+//! The endpoints of all datasets. The OpenAPI document has them once for each dataset.
+
+use std::{collections::HashMap, time::Duration};
 
 use jetline_core::Key;
-use jetline_records::{Record, RecordId};
+use jetline_datasets::Dataset;
 use jetline_runtime::Shutdown;
 use poem_openapi::{
     ApiResponse, OpenApi,
     param::{Header, Path, Query},
 };
+use serde_json::Value;
 
 use crate::{
     database::ReadPool,
@@ -29,19 +32,19 @@ const MAX_IDS: usize = 100;
 /// Clients have to revalidate a stored copy before each use; with the `ETag` that costs a 304.
 const CACHE_CONTROL: &str = "no-cache";
 
-/// Serves the records of a dataset.
-pub(crate) struct RecordApi<R: Record> {
-    loader: RecordLoader<R>,
+/// Serves the records of all datasets.
+pub(crate) struct RecordApi {
+    loaders: HashMap<String, RecordLoader>,
     pool: ReadPool,
     budget: ResponseBudget,
 }
 
 #[derive(ApiResponse)]
-enum GetRecord<R: Record> {
+enum GetRecord {
     /// The record.
     #[oai(status = 200)]
     Found(
-        SerdeJson<R>,
+        SerdeJson<Value>,
         /// The record's fingerprint.
         #[oai(header = "ETag")]
         String,
@@ -67,33 +70,54 @@ enum GetRecord<R: Record> {
     NotFound(ProblemJson),
 }
 
-impl<R: Record> RecordApi<R> {
+#[derive(ApiResponse)]
+enum ListRecords {
+    /// The records.
+    #[oai(status = 200)]
+    Found(SerdeJson<Value>),
+    /// There is no such dataset.
+    #[oai(status = 404)]
+    NotFound(ProblemJson),
+}
+
+impl RecordApi {
+    /// Serves the datasets of the pool. `cache` has the time for which records are cached, and the memory of the cache of
+    /// each dataset.
     pub(crate) fn new(
         pool: ReadPool,
         budget: ResponseBudget,
-        cache: RecordCache,
+        (time, bytes): (Duration, usize),
         shutdown: &Shutdown,
     ) -> Self {
-        Self { loader: RecordLoader::start(&pool, &budget, cache, shutdown), pool, budget }
+        let loaders = pool.datasets().iter().map(|dataset| {
+            let cache = RecordCache::new(time, bytes);
+            let loader = RecordLoader::start(dataset, &pool, &budget, cache, shutdown);
+            (dataset.name.clone(), loader)
+        });
+        Self { loaders: loaders.collect(), pool, budget }
     }
 }
 
-#[OpenApi(prefix_path = R::NAME)]
-impl<R: Record> RecordApi<R> {
+#[OpenApi]
+impl RecordApi {
     /// One record.
-    #[oai(path = "/:id", method = "get", operation_id = "get")]
+    #[oai(path = "/:dataset/:id", method = "get", operation_id = "get")]
     async fn get(
         &self,
+        dataset: Path<String>,
         /// The record's id.
-        id: Path<R::Id>,
+        id: Path<String>,
         /// Tags that the caller has; when the record's is among them, the answer is 304.
         #[oai(name = "If-None-Match")]
         if_none_match: Header<Option<Vec<String>>>,
-    ) -> Result<GetRecord<R>, Failure> {
-        let key = id.0.key();
-        let found = if is_possible(&key) { self.loader.load(id.0).await? } else { None };
+    ) -> Result<GetRecord, Failure> {
+        let Some(loader) = self.loaders.get(&dataset.0) else {
+            return Ok(GetRecord::NotFound(no_dataset(&dataset.0)));
+        };
+        let key = key(loader.dataset(), &id.0)?;
+        let found = if is_possible(&key) { loader.load(key).await? } else { None };
         let Some(found) = found else {
-            let detail = format!("no record of {} has the id {key}", R::NAME);
+            let detail = format!("no record of {} has the id {}", dataset.0, id.0);
             return Ok(GetRecord::NotFound(not_found(detail)));
         };
         Ok(respond(&found, &if_none_match.0.unwrap_or_default()))
@@ -102,12 +126,16 @@ impl<R: Record> RecordApi<R> {
     /// Several records.
     ///
     /// Those that exist, in the order of the request.
-    #[oai(path = "/", method = "get", operation_id = "list")]
+    #[oai(path = "/:dataset", method = "get", operation_id = "list")]
     async fn list(
         &self,
+        dataset: Path<String>,
         /// The records' ids, 1 to 100 of them: `?id=1&id=2`.
-        id: Query<Vec<R::Id>>,
-    ) -> Result<SerdeJson<Vec<R>>, Failure> {
+        id: Query<Vec<String>>,
+    ) -> Result<ListRecords, Failure> {
+        let Some(loader) = self.loaders.get(&dataset.0) else {
+            return Ok(ListRecords::NotFound(no_dataset(&dataset.0)));
+        };
         match id.0.len() {
             0 => {
                 return Err(Failure::parameter("id", "is missing: ask for ids as in ?id=1&id=2"));
@@ -119,10 +147,23 @@ impl<R: Record> RecordApi<R> {
                 return Err(Failure::parameter("id", &reason));
             }
         }
-        let mut ids = id.0;
-        ids.retain(|id| is_possible(&id.key()));
-        stream::respond(&self.pool, &self.budget, ids).await
+        let keys = id.0.iter().map(|id| key(loader.dataset(), id));
+        let mut keys = keys.collect::<Result<Vec<Key>, Failure>>()?;
+        keys.retain(is_possible);
+        stream::respond(loader.dataset(), &self.pool, &self.budget, keys)
+            .await
+            .map(ListRecords::Found)
     }
+}
+
+fn no_dataset(name: &str) -> ProblemJson {
+    not_found(format!("there is no dataset {name}; /docs lists what there is"))
+}
+
+fn key(dataset: &Dataset, id: &str) -> Result<Key, Failure> {
+    dataset.read_key(id).map_err(|rejection| {
+        Failure::parameter("id", &format!("cannot be a key: {}", rejection.message))
+    })
 }
 
 /// Whether the database can be queried for it: PostgreSQL refuses texts with U+0000, which no id has.
@@ -130,7 +171,7 @@ fn is_possible(key: &Key) -> bool {
     !matches!(key, Key::Text(text) if text.contains('\0'))
 }
 
-fn respond<R: Record>(record: &Rendered, if_none_match: &[String]) -> GetRecord<R> {
+fn respond(record: &Rendered, if_none_match: &[String]) -> GetRecord {
     let tag = record.tag.clone();
     let caching = CACHE_CONTROL.to_owned();
     if entity_tag::matches(if_none_match, &tag) {

@@ -12,7 +12,7 @@ use std::{
 
 use futures::FutureExt;
 use jetline_core::Key;
-use jetline_records::{Record, RecordId};
+use jetline_datasets::Dataset;
 use jetline_runtime::{Shutdown, metrics::API_BATCH_IDS};
 use jetline_store::catalog::{Finder, records::StoredRecord};
 use metrics::histogram;
@@ -37,8 +37,9 @@ const MAX_IDLE: Duration = Duration::from_secs(1);
 const QUEUE_CAPACITY: usize = 1024;
 
 /// Loads records of one dataset, many at a time.
-pub(crate) struct RecordLoader<R: Record> {
-    requests: mpsc::Sender<LoadRequest<R>>,
+pub(crate) struct RecordLoader {
+    dataset: Arc<Dataset>,
+    requests: mpsc::Sender<LoadRequest>,
     cache: Arc<RecordCache>,
 }
 
@@ -48,15 +49,15 @@ type Loaded = Option<Arc<Rendered>>;
 /// The cache of loaded records, and of ids without a record.
 pub(crate) type RecordCache = Cache<Loaded>;
 
-struct LoadRequest<R: Record> {
-    id: R::Id,
+struct LoadRequest {
     key: Key,
     reply: oneshot::Sender<Result<Loaded, Error>>,
 }
 
-impl<R: Record> RecordLoader<R> {
+impl RecordLoader {
     /// Starts the workers; they end with the loader, or with the hard shutdown.
     pub(crate) fn start(
+        dataset: &Arc<Dataset>,
         pool: &ReadPool,
         budget: &ResponseBudget,
         cache: RecordCache,
@@ -66,9 +67,10 @@ impl<R: Record> RecordLoader<R> {
         let waiting = Arc::new(Mutex::new(waiting));
         let cache = Arc::new(cache);
         for _ in 0..WORKERS {
-            let worker = Worker::<R> {
+            let worker = Worker {
+                dataset: dataset.clone(),
                 requests: waiting.clone(),
-                finder: pool.finder(),
+                finder: pool.finder(dataset),
                 pool: pool.clone(),
                 budget: budget.clone(),
                 cache: cache.clone(),
@@ -78,31 +80,36 @@ impl<R: Record> RecordLoader<R> {
                 .tasks
                 .spawn(async move { hard.run_until_cancelled(Box::pin(worker.run())).await });
         }
-        Self { requests, cache }
+        Self { dataset: dataset.clone(), requests, cache }
     }
 
-    /// Loads the record with this id, if there is one.
-    pub(crate) async fn load(&self, id: R::Id) -> Result<Loaded, Error> {
-        let key = id.key();
+    /// Its dataset.
+    pub(crate) fn dataset(&self) -> &Arc<Dataset> {
+        &self.dataset
+    }
+
+    /// Loads the record with this key, if there is one.
+    pub(crate) async fn load(&self, key: Key) -> Result<Loaded, Error> {
         if let Some(loaded) = self.cache.get(&key, Instant::now()) {
             return Ok(loaded);
         }
         let (reply, result) = oneshot::channel();
         // Either fails only when the workers have ended, or the statement has panicked.
-        self.requests.send(LoadRequest { id, key, reply }).await.map_err(|_| Error::Unavailable)?;
+        self.requests.send(LoadRequest { key, reply }).await.map_err(|_| Error::Unavailable)?;
         result.await.map_err(|_| Error::Failed)?
     }
 }
 
-struct Worker<R: Record> {
-    requests: Arc<Mutex<mpsc::Receiver<LoadRequest<R>>>>,
-    finder: Finder<R>,
+struct Worker {
+    dataset: Arc<Dataset>,
+    requests: Arc<Mutex<mpsc::Receiver<LoadRequest>>>,
+    finder: Finder,
     pool: ReadPool,
     budget: ResponseBudget,
     cache: Arc<RecordCache>,
 }
 
-impl<R: Record> Worker<R> {
+impl Worker {
     async fn run(mut self) {
         loop {
             let requests = self.next().await;
@@ -112,13 +119,13 @@ impl<R: Record> Worker<R> {
             // A panic ends this batch and not the worker: its connection is dropped, and no other state is affected.
             let loading = AssertUnwindSafe(self.load_batch(requests));
             if loading.catch_unwind().await.is_err() {
-                tracing::error!(dataset = R::NAME, "load records panicked");
+                tracing::error!(dataset = self.dataset.name, "load records panicked");
             }
         }
     }
 
     /// The next batch of requests. A kept connection is returned to the pool when none comes for a while.
-    async fn next(&mut self) -> Vec<LoadRequest<R>> {
+    async fn next(&mut self) -> Vec<LoadRequest> {
         if self.finder.is_keeping() {
             if let Ok(requests) = timeout(MAX_IDLE, self.receive()).await {
                 return requests;
@@ -129,31 +136,31 @@ impl<R: Record> Worker<R> {
     }
 
     /// Waits for requests; none when the loader was dropped. Cancel-safe.
-    async fn receive(&self) -> Vec<LoadRequest<R>> {
+    async fn receive(&self) -> Vec<LoadRequest> {
         let mut requests = Vec::new();
         let mut waiting = self.requests.lock().await;
         waiting.recv_many(&mut requests, MAX_IDS).await;
         requests
     }
 
-    async fn load_batch(&mut self, requests: Vec<LoadRequest<R>>) {
+    async fn load_batch(&mut self, requests: Vec<LoadRequest>) {
         let queried = Instant::now();
         let requests = self.pending(requests, queried);
         let mut keys = HashSet::with_capacity(requests.len());
-        let different = requests.iter().filter(|request| keys.insert(&request.key));
-        let ids: Vec<R::Id> = different.map(|request| request.id.clone()).collect();
-        if ids.is_empty() {
+        keys.extend(requests.iter().map(|request| &request.key));
+        if keys.is_empty() {
             return;
         }
         #[expect(clippy::cast_precision_loss, reason = "at most MAX_IDS")]
-        histogram!(API_BATCH_IDS, "dataset" => R::NAME).record(ids.len() as f64);
+        histogram!(API_BATCH_IDS, "dataset" => self.dataset.name.clone()).record(keys.len() as f64);
         // Row by row: a large record is refused before too much memory is in use.
         let mut found = HashMap::new();
-        let render = |record: StoredRecord<R>| {
-            let rendered = Rendered::of(&record, &self.budget).map(Arc::new);
-            found.insert(record.record.id().key(), rendered);
+        let render = |record: StoredRecord| {
+            let rendered = Rendered::of(&self.dataset, &record, &self.budget).map(Arc::new);
+            found.insert(record.key, rendered);
         };
-        let failure = self.pool.run(self.finder.find(&ids, render)).await.err();
+        let asked = keys.iter().map(|key| (*key).clone()).collect();
+        let failure = self.pool.run(self.finder.find(asked, render)).await.err();
         let loaded = |key: &Key| match failure {
             Some(error) => Err(error),
             None => found.get(key).cloned().transpose(),
@@ -173,7 +180,7 @@ impl<R: Record> Worker<R> {
     }
 
     /// The requests that are not cancelled and not answered by the cache meanwhile.
-    fn pending(&self, requests: Vec<LoadRequest<R>>, now: Instant) -> Vec<LoadRequest<R>> {
+    fn pending(&self, requests: Vec<LoadRequest>, now: Instant) -> Vec<LoadRequest> {
         let mut pending = Vec::with_capacity(requests.len());
         for request in requests {
             if request.reply.is_closed() {

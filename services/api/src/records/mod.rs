@@ -1,10 +1,10 @@
 //! Records by id: loaded many at a time, cached, serialized once.
 
 mod cache;
-mod datasets;
+pub(crate) mod document;
 mod endpoints;
 mod loader;
 mod rendered;
 mod stream;
 
-pub(crate) use datasets::Datasets;
+pub(crate) use endpoints::RecordApi;

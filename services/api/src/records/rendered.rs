@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use jetline_records::Record;
+use jetline_datasets::Dataset;
 use jetline_store::catalog::records::StoredRecord;
 
 use crate::{
@@ -24,11 +24,13 @@ pub(crate) struct Rendered {
 
 impl Rendered {
     /// Serializes a record; an error where the budget for responses is exhausted.
-    pub(crate) fn of<R: Record>(
-        found: &StoredRecord<R>,
+    pub(crate) fn of(
+        dataset: &Dataset,
+        found: &StoredRecord,
         budget: &ResponseBudget,
     ) -> Result<Self, Error> {
-        let body = serialize(|| serde_json::to_vec(&found.record))?;
+        let mut body = Vec::new();
+        serialize(|| dataset.write_json(&found.values, None, &mut body))?;
         Ok(Self {
             body: budget.count(body)?,
             tag: entity_tag::of(found.fingerprint),

@@ -3,12 +3,14 @@
 //! A part is read when the one before has been sent, and no database connection is held in between: slow clients do not
 //! affect others.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt, stream};
-use jetline_records::Record;
+use jetline_core::Key;
+use jetline_datasets::Dataset;
 use jetline_store::catalog::records::Part;
+use serde_json::Value;
 
 use crate::{
     database::{Error, ReadPool},
@@ -22,14 +24,20 @@ use crate::{
 /// Bytes of texts that are read for a part. As JSON they are larger, and the last record of a part may be a large one.
 const READ_BYTES: usize = PART_BYTES / 4;
 
-/// A response with the records of these ids, in their order, as an array.
-pub(crate) async fn respond<R: Record>(
+/// A response with the records of these keys, in their order, as an array.
+pub(crate) async fn respond(
+    dataset: &Arc<Dataset>,
     pool: &ReadPool,
     budget: &ResponseBudget,
-    ids: Vec<R::Id>,
-) -> Result<SerdeJson<Vec<R>>, Failure> {
-    let mut stream =
-        RecordStream::<R> { pool: pool.clone(), budget: budget.clone(), ids, is_first: true };
+    keys: Vec<Key>,
+) -> Result<SerdeJson<Value>, Failure> {
+    let mut stream = RecordStream {
+        dataset: dataset.clone(),
+        pool: pool.clone(),
+        budget: budget.clone(),
+        keys,
+        is_first: true,
+    };
     let (first, is_last) = stream.next().await?;
     if is_last {
         return Ok(SerdeJson::serialized(first));
@@ -53,29 +61,30 @@ fn prepend(
     futures::StreamExt::chain(stream::once(async { Ok(first) }), rest)
 }
 
-struct RecordStream<R: Record> {
+struct RecordStream {
+    dataset: Arc<Dataset>,
     pool: ReadPool,
     budget: ResponseBudget,
-    /// The ids that were not read yet.
-    ids: Vec<R::Id>,
+    /// The keys that were not read yet.
+    keys: Vec<Key>,
     /// Whether no record was written yet.
     is_first: bool,
 }
 
-impl<R: Record> RecordStream<R> {
+impl RecordStream {
     /// The next part of the array, and whether it is the last.
     async fn next(&mut self) -> Result<(Bytes, bool), Error> {
         let opens = self.is_first;
         let memory = self.budget.reserve(PART_BYTES).await?;
-        let statement = self.pool.catalog().records_part::<R>(&self.ids, READ_BYTES);
+        let statement = self.pool.catalog().records_part(&self.dataset, &self.keys, READ_BYTES);
         let part = self.pool.run(statement).await?;
-        self.ids.drain(..part.ids);
-        let is_last = self.ids.is_empty();
+        self.keys.drain(..part.keys);
+        let is_last = self.keys.is_empty();
         let body = json::serialize(|| self.write(&part, opens, is_last))?;
         Ok((memory.fill(body)?, is_last))
     }
 
-    fn write(&mut self, part: &Part<R>, opens: bool, is_last: bool) -> serde_json::Result<Vec<u8>> {
+    fn write(&mut self, part: &Part, opens: bool, is_last: bool) -> serde_json::Result<Vec<u8>> {
         let mut body = Vec::new();
         if opens {
             body.push(b'[');
@@ -85,7 +94,7 @@ impl<R: Record> RecordStream<R> {
                 body.push(b',');
             }
             self.is_first = false;
-            serde_json::to_writer(&mut body, &found.record)?;
+            self.dataset.write_json(&found.values, None, &mut body)?;
         }
         if is_last {
             body.push(b']');

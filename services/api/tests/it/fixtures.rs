@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use jetline_api::{ApiSettings, App, auth::Users};
 use jetline_core::Fingerprint;
+use jetline_datasets::Datasets;
 use jetline_migrations::Migrator;
-use jetline_records::products;
 use jetline_runtime::{PrometheusHandle, Shutdown};
 use jetline_store::Database;
 use jetline_testkit::postgres::TemporaryDatabase;
@@ -102,27 +102,23 @@ impl TestApi {
 
     /// Stores a product as a writer does, and returns its fingerprint.
     pub(crate) async fn store(&self, id: i64, price: &str, at: DateTime<Utc>) -> Fingerprint {
-        let product = product(id, price);
-        let fingerprint = Fingerprint::of(&product).unwrap();
+        let datasets = datasets();
+        let products = datasets.get("products").unwrap();
+        let row = products.parse_json(product(id, price).as_bytes()).unwrap();
+        let text = |at: usize| Value::from(row.values[at].to_text());
         let price = match self.db.get_database_backend() {
-            DbBackend::Sqlite => Value::from(product.price.to_string()),
-            _ => product.price.into(),
+            DbBackend::Sqlite => "$3",
+            _ => "$3::text::numeric",
         };
-        let values = [
-            id.into(),
-            product.title.into(),
-            price,
-            fingerprint.as_bytes().to_vec().into(),
-            at.into(),
-        ];
-        self.execute(
+        let fingerprint = row.fingerprint.as_bytes().to_vec();
+        let values = [id.into(), text(1), text(2), fingerprint.into(), at.into()];
+        let sql = format!(
             "INSERT INTO products \
              (id, title, price, category, brand, url, description, fingerprint, position, updated_at) \
-             VALUES ($1, $2, $3, 'c', 'b', 'u', 'd', $4, 1, $5)",
-            values,
-        )
-        .await;
-        fingerprint
+             VALUES ($1, $2, {price}, 'c', 'b', 'u', 'd', $4, 1, $5)"
+        );
+        self.execute(&sql, values).await;
+        row.fingerprint
     }
 
     pub(crate) async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Value>) {
@@ -132,16 +128,15 @@ impl TestApi {
     }
 }
 
-pub(crate) fn product(id: i64, price: &str) -> products::Model {
-    products::Model {
-        id,
-        title: format!("title {id}"),
-        price: price.parse().unwrap(),
-        category: "c".to_owned(),
-        brand: "b".to_owned(),
-        url: "u".to_owned(),
-        description: "d".to_owned(),
-    }
+pub(crate) fn datasets() -> Datasets {
+    Datasets::built_in().unwrap()
+}
+
+/// The JSON of a product.
+pub(crate) fn product(id: i64, price: &str) -> String {
+    format!(
+        r#"{{"id":{id},"title":"title {id}","price":{price},"category":"c","brand":"b","url":"u","description":"d"}}"#
+    )
 }
 
 pub(crate) fn settings() -> ApiSettings {
@@ -169,8 +164,13 @@ pub(crate) fn client_with(
     users: Option<Users>,
     settings: &ApiSettings,
 ) -> TestClient<BoxEndpoint<'static, Response>> {
-    let app =
-        App { database: database.into(), metrics: metrics(), users, shutdown: Shutdown::new() };
+    let app = App {
+        database: database.into(),
+        datasets: datasets(),
+        metrics: metrics(),
+        users,
+        shutdown: Shutdown::new(),
+    };
     TestClient::new(app.endpoint(settings, &mut rand::rng()))
 }
 

@@ -2,22 +2,27 @@
 
 use std::time::Duration;
 
+use jetline_datasets::Datasets;
 use jetline_fetcher::FetcherSettings;
 
 use crate::scene::settings;
 
+fn datasets() -> Datasets {
+    Datasets::built_in().unwrap()
+}
+
 fn refusal(change: impl FnOnce(&mut FetcherSettings)) -> String {
     let mut settings = settings();
     change(&mut settings);
-    settings.check(1_000).unwrap_err().to_string()
+    settings.check(&datasets(), 1_000).unwrap_err().to_string()
 }
 
 #[test]
 fn valid_settings_are_accepted() {
-    settings().check(1_000).unwrap();
+    settings().check(&datasets(), 1_000).unwrap();
     let mut tight = settings();
     (tight.chunk_bytes, tight.max_line_bytes) = (1_000, 998);
-    tight.check(1_000).unwrap();
+    tight.check(&datasets(), 1_000).unwrap();
 }
 
 #[test]
@@ -25,8 +30,12 @@ fn refusal_names_the_setting_and_says_what_to_do() {
     let cases = [
         (refusal(|all| all.source.clear()), "set --source or SOURCE"),
         (
+            refusal(|all| all.dataset = "none".to_owned()),
+            "there is no dataset none; there are: products",
+        ),
+        (
             refusal(|all| all.source = vec!["nothing=s3://bucket".parse().unwrap()]),
-            "source nothing=s3://bucket: there is no such dataset; there are: products",
+            "source nothing=s3://bucket: there is no dataset nothing; there are: products",
         ),
         (refusal(|all| all.chunk_bytes = 0), "CHUNK_BYTES must be above 0"),
         (refusal(|all| all.max_line_bytes = 0), "MAX_LINE_BYTES must be above 0"),

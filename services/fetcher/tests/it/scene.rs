@@ -12,10 +12,10 @@ use async_trait::async_trait;
 use chrono::Utc;
 use jetline_core::ChunkRange;
 use jetline_core::{Epoch, Mode, ObjectId};
+use jetline_datasets::{Dataset, Datasets};
 use jetline_fetcher::{FetcherSettings, Report, Sources, run};
 use jetline_migrations::migrate;
 use jetline_queue::{Chunk, Delivery, Destination, Error, InProcess, PublishAck, Queue};
-use jetline_records::{Table, products};
 use jetline_runtime::{Shutdown, StartupSettings};
 use jetline_source::{OwnDatabase, S3Config};
 use jetline_store::{ChunkRows, Database, Ledger};
@@ -116,9 +116,8 @@ impl Scene {
                     let chunk = delivery.chunk.clone();
                     let settled = ledger.objects.settled().await.unwrap();
                     assert!(chunk.settled <= settled && chunk.settled <= chunk.object);
-                    let table = Table::of::<products::Model>();
                     let rows = vec![rows(&chunk)];
-                    let committed = ledger.chunks.commit(epoch, &table, rows).await;
+                    let committed = ledger.chunks.commit(epoch, &products(), rows).await;
                     committed.unwrap();
                     received.lock().unwrap().push(chunk);
                     delivery.ack().await.unwrap();
@@ -148,8 +147,8 @@ impl Scene {
             blank: 0,
             superseded_by: Vec::new(),
         }];
-        let table = Table::of::<products::Model>();
-        let committed = self.ledger.chunks.commit(self.epoch.id, &table, rows);
+        let products = products();
+        let committed = self.ledger.chunks.commit(self.epoch.id, &products, rows);
         committed.await.unwrap();
     }
 
@@ -195,6 +194,10 @@ async fn holds(scene: &Scene, sql: &str) -> bool {
     let row = scene.ledger.database().connection().query_one_raw(query).await;
     let row = row.unwrap();
     row.is_some_and(|row| row.try_get_by_index::<i64>(0).unwrap() == 1)
+}
+
+fn products() -> Arc<Dataset> {
+    Datasets::built_in().unwrap().get("products").unwrap().clone()
 }
 
 pub(crate) fn settings() -> FetcherSettings {

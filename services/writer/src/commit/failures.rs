@@ -47,7 +47,7 @@ impl Committer {
 
     /// What to do about a row that the database refuses in the next commit of a batch.
     pub(super) fn on_refused_row(&self, epoch: &Epoch, batch: &Batch<'_>) -> OnRefusedRow {
-        let dataset = batch.dataset.name;
+        let dataset = &*batch.dataset.name;
         if epoch.claims(dataset) {
             OnRefusedRow::Search
         } else if batch.may_have_refused_row || self.datasets_with_refusals().contains(dataset) {
@@ -57,7 +57,7 @@ impl Committer {
         }
     }
 
-    fn datasets_with_refusals(&self) -> MutexGuard<'_, HashSet<&'static str>> {
+    fn datasets_with_refusals(&self) -> MutexGuard<'_, HashSet<String>> {
         self.datasets_with_refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -77,11 +77,11 @@ impl Committer {
             rejected.to_vec()
         };
         let chunks = &self.ledger.chunks;
-        let outcome = chunks.commit_and_reject(epoch, &dataset.table, rows, &mut reject).await;
+        let outcome = chunks.commit_and_reject(epoch, dataset, rows, &mut reject).await;
         if any {
-            self.datasets_with_refusals().insert(dataset.name);
+            self.datasets_with_refusals().insert(dataset.name.clone());
         } else {
-            self.datasets_with_refusals().remove(dataset.name);
+            self.datasets_with_refusals().remove(&dataset.name);
         }
         outcome
     }
@@ -97,12 +97,12 @@ impl Committer {
         batch: &mut Batch<'_>,
         error: Option<jetline_store::Error>,
     ) -> Result<(), Failure> {
-        let (dataset, table) = (batch.dataset.name, &batch.dataset.table);
+        let dataset = batch.dataset;
         let mut parsed = batch.parsed();
         let mut rows = latest(&parsed, epoch.mode, |_| true);
         let mut any = false;
         loop {
-            let refused = self.ledger.chunks.refused(table, rows).await?;
+            let refused = self.ledger.chunks.refused(dataset, rows).await?;
             if refused.is_empty() {
                 break;
             }
@@ -111,7 +111,8 @@ impl Committer {
             rows = latest(&parsed, epoch.mode, |id| ids.contains(id));
         }
         if any {
-            self.datasets_with_refusals().insert(dataset);
+            let dataset = &*dataset.name;
+            self.datasets_with_refusals().insert(dataset.to_owned());
             if epoch.claims(dataset) {
                 let next = self.epochs.next_id().await;
                 if self.ledger.epochs.write_through(dataset, next).await? {

@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use chrono::Utc;
 use jetline_core::{EpochId, ObjectId, ObjectVersion};
+use jetline_datasets::Datasets;
 use jetline_dedup::{Dedup, Redis, RedisConfig};
 use jetline_queue::{Chunk, Queue};
 use jetline_runtime::Shutdown;
@@ -132,8 +133,8 @@ impl RunningWriter {
         let (ledger, shutdown) = (ledger.clone(), Shutdown::new());
         let ending = shutdown.clone();
         let ended = tokio::spawn(async move {
-            let seed = rand::random();
-            jetline_writer::run(&settings, queue, dedup, ledger, seed, &ending).await
+            let (datasets, seed) = (Datasets::built_in().unwrap(), rand::random());
+            jetline_writer::run(&settings, queue, dedup, ledger, datasets, seed, &ending).await
         });
         Self { shutdown, ended }
     }

@@ -1,9 +1,9 @@
 //! A writer with chunks that are redelivered, refused or stale, and writers that crash or meet others.
 
 use jetline_core::Mode;
+use jetline_datasets::Datasets;
 use jetline_dedup::WithoutStore;
 use jetline_queue::{Chunk, InProcess, JetStream, JetStreamConfig, Queue};
-use jetline_records::registry;
 use jetline_store::{
     Error as StoreError,
     entities::{objects, rejected_lines},
@@ -131,7 +131,7 @@ async fn writer_that_dies_between_commit_and_acknowledgement_changes_nothing() {
     publish(&*queue, &chunks).await;
     let delivered = queue.receive(1).await.unwrap();
     let epochs = Epochs::new(ledger.clone(), dedup.clone(), 1);
-    let committer = Committer::new(ledger.clone(), dedup.clone(), epochs, registry::datasets());
+    let committer = Committer::new(ledger.clone(), dedup.clone(), epochs, datasets());
     commit(&committer, chunks.clone()).await;
     let before = titles(&ledger).await;
     assert_eq!(before.len(), 1);
@@ -142,6 +142,10 @@ async fn writer_that_dies_between_commit_and_acknowledgement_changes_nothing() {
     assert_eq!(titles(&ledger).await, before);
     settle(&ledger).await;
     assert_eq!(counts(&row_of(&ledger, chunks[0].object).await), [1, 0, 0, 0, 0]);
+}
+
+fn datasets() -> Datasets {
+    Datasets::built_in().unwrap()
 }
 
 /// Commits chunks of one dataset, with servers that are available.
@@ -163,7 +167,7 @@ async fn redelivered_chunk_with_a_refused_line_supersedes_nothing() {
     let earlier = object(&ledger, "1", &[&[product(1, "a")]]).await;
     let later = object(&ledger, "2", &[&[product(1, "ugly"), product(2, "b")]]).await;
     let epochs = Epochs::new(ledger.clone(), dedup.clone(), 1);
-    let committer = Committer::new(ledger.clone(), dedup, epochs, registry::datasets());
+    let committer = Committer::new(ledger.clone(), dedup, epochs, datasets());
     for chunks in [later.clone(), [earlier, later].concat()] {
         commit(&committer, chunks).await;
     }

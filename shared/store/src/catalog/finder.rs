@@ -1,19 +1,18 @@
-//! Finds records by id, with a connection that is kept between queries.
+//! Finds records by key, with a connection that is kept between queries.
 //!
 //! The pool pings a connection whenever it is returned: a second round trip for every statement, which costs more than
 //! reading one row. A finder that is in constant use therefore keeps its connection for a while.
 
 use std::{
-    marker::PhantomData,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures::TryStreamExt;
 use jetline_core::Key;
-use jetline_records::{IdType, Record, RecordId, Table};
+use jetline_datasets::{Dataset, Type};
 use sea_orm::{
-    DatabaseConnection, DbErr, FromQueryResult, RuntimeErr, SqlxError, StreamTrait,
+    DatabaseConnection, DbErr, RuntimeErr, SqlxError, StreamTrait,
     sqlx::{AssertSqlSafe, Postgres, pool::PoolConnection, query},
 };
 
@@ -28,12 +27,12 @@ const MAX_IDLE: Duration = Duration::from_secs(1);
 const MAX_KEPT: Duration = Duration::from_mins(1);
 
 /// Finds records of one dataset.
-pub struct Finder<R> {
+pub struct Finder {
     db: DatabaseConnection,
+    dataset: Arc<Dataset>,
     sql: Arc<str>,
     keeps: bool,
     kept: Option<Kept>,
-    of: PhantomData<fn() -> R>,
 }
 
 struct Kept {
@@ -42,54 +41,54 @@ struct Kept {
     used: Instant,
 }
 
-impl<R: Record> Finder<R> {
+impl Finder {
     /// `keeps` says whether it may keep a connection of the pool; with SQLite it never does, as there is no gain.
-    pub(super) fn new(db: DatabaseConnection, keeps: bool) -> Self {
+    pub(super) fn new(db: DatabaseConnection, dataset: Arc<Dataset>, keeps: bool) -> Self {
         let dialect = dialect::of(&db);
         Self {
             keeps: keeps && dialect.keepable_connections(&db) > 0,
-            sql: sql(&Table::of::<R>(), dialect.is_any_key()).into(),
+            sql: sql(dialect, &dataset).into(),
             db,
+            dataset,
             kept: None,
-            of: PhantomData,
         }
     }
 
-    /// Calls `each` with the records that have one of these ids, in no order, one by one as rows arrive: there may be
+    /// Calls `each` with the records that have one of these keys, in no order, one by one as rows arrive: there may be
     /// many, and large ones. A connection on which that failed or was cancelled is not kept.
     pub async fn find(
         &mut self,
-        ids: &[R::Id],
-        each: impl FnMut(StoredRecord<R>),
+        keys: Vec<Key>,
+        each: impl FnMut(StoredRecord),
     ) -> Result<(), Error> {
-        let found = self.stream(ids, each).await;
+        let found = self.stream(keys, each).await;
         found.map_err(|error| query_failed(READ, error))
     }
 
     async fn stream(
         &mut self,
-        ids: &[R::Id],
-        mut each: impl FnMut(StoredRecord<R>),
+        keys: Vec<Key>,
+        mut each: impl FnMut(StoredRecord),
     ) -> Result<(), DbErr> {
-        let keys = ids.iter().map(RecordId::key);
+        let dialect = dialect::of(&self.db);
         if !self.keeps {
-            let statement = by_key(&self.db, &Table::of::<R>(), keys.collect())?;
+            let statement = by_key(&self.db, &self.dataset, keys)?;
             let mut rows = self.db.stream_raw(statement).await?;
             while let Some(row) = rows.try_next().await? {
-                each(StoredRecord::from_query_result(&row, "")?);
+                each(StoredRecord::of(dialect, &self.dataset, &row)?);
             }
             return Ok(());
         }
         let mut kept = self.connection().await?;
         let statement = query(AssertSqlSafe(self.sql.clone()));
-        let statement = match R::Id::TYPE {
-            IdType::Int => statement.bind(keys.filter_map(|key| int(&key)).collect::<Vec<_>>()),
-            IdType::Text => statement.bind(keys.filter_map(text).collect::<Vec<_>>()),
+        let statement = match self.dataset.key().column_type {
+            Type::Bigint => statement.bind(keys.iter().filter_map(int).collect::<Vec<_>>()),
+            _ => statement.bind(keys.into_iter().filter_map(text).collect::<Vec<_>>()),
         };
         let failed = |error: SqlxError| DbErr::Query(RuntimeErr::SqlxError(error.into()));
         let mut rows = statement.fetch(&mut *kept.connection);
         while let Some(row) = rows.try_next().await.map_err(failed)? {
-            each(StoredRecord::from_query_result(&row.into(), "")?);
+            each(StoredRecord::of(dialect, &self.dataset, &row.into())?);
         }
         drop(rows);
         kept.used = Instant::now();

@@ -11,9 +11,11 @@ pub mod rejects;
 
 pub use finder::Finder;
 
+use std::sync::Arc;
+
 use jetline_core::Key;
-use jetline_records::{Record, registry::datasets};
-use sea_orm::{ConnectionTrait, DatabaseConnection};
+use jetline_datasets::{Dataset, Datasets};
+use sea_orm::DatabaseConnection;
 
 use crate::{Database, Error, database::query_failed, dialect};
 
@@ -35,8 +37,8 @@ impl Catalog {
 
     /// Finds records of a dataset. `keeps` says whether it may keep a connection of the pool between queries.
     #[must_use]
-    pub fn finder<R: Record>(&self, keeps: bool) -> Finder<R> {
-        Finder::new(self.db.clone(), keeps)
+    pub fn finder(&self, dataset: &Arc<Dataset>, keeps: bool) -> Finder {
+        Finder::new(self.db.clone(), dataset.clone(), keeps)
     }
 
     /// The maximum number of connections that finders can keep: with SQLite none, as there is no gain.
@@ -45,24 +47,24 @@ impl Catalog {
         dialect::of(&self.db).keepable_connections(&self.db)
     }
 
-    /// The dataset and the id of any record, as an example.
-    pub async fn any_record(&self) -> Result<Option<(&'static str, Key)>, Error> {
-        for dataset in datasets() {
-            if let Some(key) = records::any_key(&self.db, &dataset.table).await? {
-                return Ok(Some((dataset.name, key)));
+    /// The dataset and the key of any record, as an example.
+    pub async fn any_record(
+        &self,
+        datasets: &Datasets,
+    ) -> Result<Option<(Arc<Dataset>, Key)>, Error> {
+        for dataset in datasets.iter() {
+            let key = records::any_key(&self.db, dataset).await;
+            if let Some(key) = key.map_err(|error| query_failed(records::READ, error))? {
+                return Ok(Some((dataset.clone(), key)));
             }
         }
         Ok(None)
     }
 
     /// Runs each query once: records of each dataset, objects, rejected lines.
-    pub async fn check(&self) -> Result<(), Error> {
-        for dataset in datasets() {
-            let read = async {
-                let statement = records::by_key(&self.db, &dataset.table, Vec::new())?;
-                self.db.query_all_raw(statement).await
-            };
-            read.await.map_err(|error| query_failed(records::READ, error))?;
+    pub async fn check(&self, datasets: &Datasets) -> Result<(), Error> {
+        for dataset in datasets.iter() {
+            self.records(dataset, Vec::new()).await?;
         }
         self.objects(&objects::Filter::default(), None, 1).await?;
         self.rejects(None, None, 1, 1).await.map(drop)

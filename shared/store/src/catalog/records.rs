@@ -1,9 +1,11 @@
 //! Records by id.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use jetline_core::{Fingerprint, Key};
-use jetline_records::{IdType, Record, RecordId, Table};
-use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Statement, TryGetError};
+use jetline_datasets::{Dataset, Value};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
 
 use super::Catalog;
 use crate::{
@@ -18,92 +20,94 @@ pub(super) const READ: &str = "read records";
 
 /// A stored record.
 #[derive(Clone, Debug, PartialEq)]
-pub struct StoredRecord<R> {
-    /// The record.
-    pub record: R,
+pub struct StoredRecord {
+    /// Its key.
+    pub key: Key,
+    /// Its values, in the order of [`Dataset::columns`].
+    pub values: Vec<Value>,
     /// A hash of its content.
     pub fingerprint: Fingerprint,
     /// When its content last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-impl<R: Record> FromQueryResult for StoredRecord<R> {
-    fn from_query_result(row: &QueryResult, prefix: &str) -> Result<Self, DbErr> {
-        let fingerprint: Vec<u8> = row.try_get(prefix, "fingerprint")?;
-        let fingerprint = Fingerprint::try_from(fingerprint.as_slice())
-            .map_err(|error| TryGetError::DbErr(DbErr::Type(format!("fingerprint: {error}"))))?;
+impl StoredRecord {
+    /// The record of a row that begins with [`columns`].
+    pub(super) fn of(
+        dialect: &dyn Dialect,
+        dataset: &Dataset,
+        row: &QueryResult,
+    ) -> Result<Self, DbErr> {
+        let columns = dataset.columns.iter().enumerate();
+        let values = columns.map(|(at, column)| dialect.read(row, at, column.column_type));
+        let values = values.collect::<Result<Vec<Value>, DbErr>>()?;
+        let fingerprint: Vec<u8> = row.try_get_by_index(values.len())?;
+        let fingerprint = Fingerprint::try_from(&fingerprint[..]);
         Ok(Self {
-            record: R::from_query_result(row, prefix)?,
-            fingerprint,
-            updated_at: row.try_get(prefix, "updated_at")?,
+            key: dataset.key_in(&values).map_err(|rejection| DbErr::Type(rejection.message))?,
+            fingerprint: fingerprint
+                .map_err(|error| DbErr::Type(format!("fingerprint: {error}")))?,
+            updated_at: row.try_get_by_index(values.len() + 1)?,
+            values,
         })
     }
 }
 
 impl Catalog {
-    /// The records that have one of these ids, in no order. The text of the statement does not depend on their number.
-    pub async fn records<R: Record>(&self, ids: &[R::Id]) -> Result<Vec<StoredRecord<R>>, Error> {
-        let db = &self.db;
-        let keys = ids.iter().map(RecordId::key);
-        let found = async {
-            let statement = by_key(db, &Table::of::<R>(), keys.collect())?;
-            StoredRecord::find_by_statement(statement).all(db).await
-        };
-        found.await.map_err(|error| query_failed(READ, error))
+    /// The records that have one of these keys, in no order. The text of the statement does not depend on their number.
+    pub async fn records(
+        &self,
+        dataset: &Arc<Dataset>,
+        keys: Vec<Key>,
+    ) -> Result<Vec<StoredRecord>, Error> {
+        let mut found = Vec::new();
+        self.finder(dataset, false).find(keys, |record| found.push(record)).await?;
+        Ok(found)
     }
 }
 
 /// The first part of the requested records.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Part<R> {
-    /// Those that exist, in the order of the request; an id that was given twice has two.
-    pub found: Vec<StoredRecord<R>>,
-    /// The number of ids, from the first on, that this part answers.
-    pub ids: usize,
+pub struct Part {
+    /// Those that exist, in the order of the request; a key that was given twice has two.
+    pub found: Vec<StoredRecord>,
+    /// The number of keys, from the first on, that this part answers.
+    pub keys: usize,
 }
 
 impl Catalog {
-    /// The records of the first of these ids, up to the one with which they reach `bytes` of text.
-    pub async fn records_part<R: Record>(
+    /// The records of the first of these keys, up to the one with which they reach `bytes` of text.
+    pub async fn records_part(
         &self,
-        ids: &[R::Id],
+        dataset: &Dataset,
+        keys: &[Key],
         bytes: usize,
-    ) -> Result<Part<R>, Error> {
-        let db = &self.db;
-        let failed = |error| query_failed(READ, error);
-        let dialect = dialect::of(db);
-        let table = Table::of::<R>();
-        let limit = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let keys = ids.iter().map(RecordId::key).collect();
-        let values = [dialect.keys(table.id_type, keys).map_err(failed)?, limit.into()];
-        let sql = parts(dialect, &table);
-        let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
-        let placed =
-            Placed::<R>::find_by_statement(named(READ, statement)).all(db).await.map_err(failed)?;
-        let full = placed.last().filter(|last| last.ends_at >= limit);
-        let answered = full.and_then(|last| usize::try_from(last.place).ok());
-        Ok(Part {
-            found: placed.into_iter().map(|placed| placed.found).collect(),
-            ids: answered.unwrap_or(ids.len()).min(ids.len()),
-        })
+    ) -> Result<Part, Error> {
+        self.read_part(dataset, keys, bytes).await.map_err(|error| query_failed(READ, error))
     }
-}
 
-struct Placed<R> {
-    found: StoredRecord<R>,
-    /// The place of its id among the requested ones, from 1.
-    place: i64,
-    /// Total bytes of the records up to and including it.
-    ends_at: i64,
-}
-
-impl<R: Record> FromQueryResult for Placed<R> {
-    fn from_query_result(row: &QueryResult, prefix: &str) -> Result<Self, DbErr> {
-        Ok(Self {
-            found: StoredRecord::from_query_result(row, prefix)?,
-            place: row.try_get(prefix, PLACE)?,
-            ends_at: row.try_get(prefix, ENDS_AT)?,
-        })
+    async fn read_part(
+        &self,
+        dataset: &Dataset,
+        keys: &[Key],
+        bytes: usize,
+    ) -> Result<Part, DbErr> {
+        let db = &self.db;
+        let dialect = dialect::of(db);
+        let limit = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let values = [dialect.keys(dataset, keys.to_vec())?, limit.into()];
+        let sql = parts(dialect, dataset);
+        let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
+        let rows = db.query_all_raw(named(READ, statement)).await?;
+        let mut answered = keys.len();
+        if let Some(last) = rows.last()
+            && last.try_get::<i64>("", ENDS_AT)? >= limit
+        {
+            let place: i64 = last.try_get("", PLACE)?;
+            answered = usize::try_from(place).unwrap_or(answered).min(answered);
+        }
+        let found = rows.iter().map(|row| StoredRecord::of(dialect, dataset, row));
+        Ok(Part { found: found.collect::<Result<_, _>>()?, keys: answered })
     }
 }
 
@@ -112,24 +116,24 @@ const PLACE: &str = "jetline_place";
 const ENDS_AT: &str = "jetline_ends_at";
 
 /// The statement of a part: those of the requested records that begin within the limit of bytes.
-fn parts(dialect: &dyn Dialect, table: &Table) -> String {
-    // The ids come first in the join, so that the table is looked up by each id instead of scanned.
-    let requested = dialect.requested_keys(PLACE);
-    let bytes = bytes(dialect, table);
+fn parts(dialect: &dyn Dialect, dataset: &Dataset) -> String {
+    // The keys come first in the join, so that the table is looked up by each key instead of scanned.
+    let requested = dialect.requested_keys(dataset, PLACE);
+    let bytes = bytes(dialect, dataset);
     format!(
-        "SELECT * FROM (SELECT {}, fingerprint, updated_at, {PLACE}, {bytes} AS jetline_bytes, \
+        "SELECT * FROM (SELECT {}, {PLACE}, {bytes} AS jetline_bytes, \
          SUM({bytes}) OVER (ORDER BY {PLACE}) AS {ENDS_AT} \
          FROM {requested} {:?} AS record ON record.{:?} = requested.key) AS record \
          WHERE {ENDS_AT} - jetline_bytes < $2 ORDER BY {PLACE}",
-        columns(table),
-        table.name,
-        table.id
+        columns(dialect, dataset),
+        dataset.name,
+        dataset.key().name
     )
 }
 
 /// The approximate size of a record in bytes, as an SQL expression: its texts, and a constant for everything else.
-fn bytes(dialect: &dyn Dialect, table: &Table) -> String {
-    let large = table.columns.iter().filter_map(|column| dialect.column_octets(column));
+fn bytes(dialect: &dyn Dialect, dataset: &Dataset) -> String {
+    let large = dataset.columns.iter().filter_map(|column| dialect.column_octets(column));
     let large = large.map(|octets| format!("COALESCE({octets}, 0)"));
     let parts: Vec<String> = std::iter::once("100".to_owned()).chain(large).collect();
     format!("({})", parts.join(" + "))
@@ -138,43 +142,46 @@ fn bytes(dialect: &dyn Dialect, table: &Table) -> String {
 /// The key of any record.
 pub(super) async fn any_key(
     db: &impl ConnectionTrait,
-    table: &Table,
-) -> Result<Option<Key>, Error> {
-    let sql = format!("SELECT {:?} FROM {:?} LIMIT 1", table.id, table.name);
+    dataset: &Dataset,
+) -> Result<Option<Key>, DbErr> {
+    let (dialect, key) = (dialect::of(db), dataset.key());
+    let sql = format!("SELECT {} FROM {:?} LIMIT 1", dialect.select(key), dataset.name);
     let statement = named(READ, Statement::from_string(db.get_database_backend(), sql));
-    let row = db.query_one_raw(statement).await;
-    let row = row.map_err(|error| query_failed(READ, error))?;
-    let key = row.map(|row| match table.id_type {
-        IdType::Int => row.try_get_by_index(0).map(Key::Int),
-        IdType::Text => row.try_get_by_index(0).map(Key::Text),
-    });
-    key.transpose().map_err(|error| query_failed(READ, error))
+    let Some(row) = db.query_one_raw(statement).await? else {
+        return Ok(None);
+    };
+    let key = dataset.key_of(&dialect.read(&row, 0, key.column_type)?);
+    key.map(Some).map_err(|rejection| DbErr::Type(rejection.message))
 }
 
 /// The statement for the records with these keys, in no order.
 pub(super) fn by_key(
     db: &impl ConnectionTrait,
-    table: &Table,
+    dataset: &Dataset,
     keys: Vec<Key>,
 ) -> Result<Statement, DbErr> {
     let dialect = dialect::of(db);
-    let sql = sql(table, dialect.is_any_key());
-    let keys = dialect.keys(table.id_type, keys)?;
+    let keys = dialect.keys(dataset, keys)?;
+    let sql = sql(dialect, dataset);
     Ok(Statement::from_sql_and_values(db.get_database_backend(), sql, [keys]))
 }
 
 /// The text of the statement.
-pub(super) fn sql(table: &Table, condition: &str) -> String {
+pub(super) fn sql(dialect: &dyn Dialect, dataset: &Dataset) -> String {
     format!(
-        "/* {READ} */ SELECT {}, fingerprint, updated_at FROM {:?} WHERE {:?} {condition}",
-        columns(table),
-        table.name,
-        table.id
+        "/* {READ} */ SELECT {} FROM {:?} WHERE {:?} {}",
+        columns(dialect, dataset),
+        dataset.name,
+        dataset.key().name,
+        dialect.is_any_key(dataset)
     )
 }
 
-fn columns(table: &Table) -> String {
-    let names = table.columns.iter();
-    let names: Vec<String> = names.map(|column| format!("{:?}", column.name)).collect();
-    names.join(", ")
+/// What [`StoredRecord::of`] takes.
+fn columns(dialect: &dyn Dialect, dataset: &Dataset) -> String {
+    let columns = dataset.columns.iter();
+    let columns = columns.map(|column| format!("{} AS {:?}", dialect.select(column), column.name));
+    let columns: Vec<String> =
+        columns.chain(["fingerprint".to_owned(), "updated_at".to_owned()]).collect();
+    columns.join(", ")
 }

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, ObjectVersion};
-use jetline_records::{Column, IdType, Table};
-use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, Value};
+use jetline_datasets::{self as datasets, Column, Dataset, Type};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, Value};
 
 use crate::{
     error::Error,
@@ -46,19 +46,25 @@ pub(crate) trait Dialect: Sync {
     /// The number of bytes of a record's column as an SQL expression, unless it is small.
     fn column_octets(&self, column: &Column) -> Option<String>;
 
-    /// The condition of a column for being one of the keys that are the first parameter.
-    fn is_any_key(&self) -> &'static str;
+    /// The value of a column as an SQL expression whose result [`Dialect::read`] takes.
+    fn select(&self, column: &Column) -> String;
+
+    /// The value of a column of a result.
+    fn read(&self, row: &QueryResult, at: usize, of: Type) -> Result<datasets::Value, DbErr>;
+
+    /// The condition of the key's column for being one of the keys that are the first parameter.
+    fn is_any_key(&self, dataset: &Dataset) -> String;
 
     /// A relation and a join operator: the keys that are the first parameter as `requested.key`, with their ordinal
     /// numbers from 1 in the column `place`.
-    fn requested_keys(&self, place: &str) -> String;
+    fn requested_keys(&self, dataset: &Dataset, place: &str) -> String;
 
     /// Several keys as one parameter: with a placeholder for each, every number of keys would need a statement of its
     /// own.
-    fn keys(&self, id_type: IdType, keys: Vec<Key>) -> Result<Value, DbErr>;
+    fn keys(&self, dataset: &Dataset, keys: Vec<Key>) -> Result<Value, DbErr>;
 
     /// The query for the columns of a table that need a value in every row, and its parameter.
-    fn required_columns(&self, table: &Table) -> (&'static str, String);
+    fn required_columns(&self, dataset: &Dataset) -> (&'static str, String);
 
     /// Why an object of this version cannot be stored, if it cannot.
     fn refuses(&self, version: &ObjectVersion) -> Option<&'static str>;
@@ -82,7 +88,7 @@ pub(crate) trait Dialect: Sync {
     async fn has_row_security(
         &self,
         tx: &DatabaseTransaction,
-        table: &Table,
+        dataset: &Dataset,
     ) -> Result<bool, Error>;
 
     /// Writes rows, which are sorted by key, and each with the index of its chunk. With `rewrite`, also those whose
@@ -90,7 +96,7 @@ pub(crate) trait Dialect: Sync {
     async fn upsert(
         &self,
         tx: &DatabaseTransaction,
-        table: &Table,
+        dataset: &Dataset,
         rows: Vec<(usize, UpsertRow)>,
         now: DateTime<Utc>,
         rewrite: bool,
@@ -101,7 +107,7 @@ pub(crate) trait Dialect: Sync {
     async fn upsert_nothing(
         &self,
         tx: &DatabaseTransaction,
-        table: &Table,
+        dataset: &Dataset,
         row: UpsertRow,
         now: DateTime<Utc>,
     ) -> Result<(), Error>;

@@ -7,7 +7,7 @@
 use std::{collections::HashSet, num::NonZeroU32};
 
 use jetline_core::ObjectId;
-use jetline_records::Reason;
+use jetline_datasets::Reason;
 use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 
 use super::ObjectLedger;

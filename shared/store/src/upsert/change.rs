@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use jetline_core::{Fingerprint, Key};
-use jetline_records::IdType;
+use jetline_datasets::{Dataset, Type};
 use sea_orm::{DbErr, FromQueryResult, QueryResult};
 
 use super::UpsertRow;
@@ -37,10 +37,10 @@ impl FromQueryResult for UntypedRow {
 }
 
 impl UntypedRow {
-    pub(crate) fn with_key(self, id_type: IdType) -> Result<(Key, StoredRow), DbErr> {
-        let key = match (self.id, id_type) {
-            (Ok(id), IdType::Int) => Key::Int(id),
-            (Ok(id), IdType::Text) => Key::Text(id.to_string()),
+    pub(crate) fn with_key(self, dataset: &Dataset) -> Result<(Key, StoredRow), DbErr> {
+        let key = match (self.id, dataset.key().column_type) {
+            (Ok(id), Type::Bigint) => Key::Int(id),
+            (Ok(id), _) => Key::Text(id.to_string()),
             (Err(id), _) => Key::Text(id),
         };
         let stored = StoredRow {

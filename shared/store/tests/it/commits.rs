@@ -2,11 +2,13 @@
 
 use jetline_core::Counts;
 use jetline_core::Position;
-use jetline_records::{Reason, Rejection, Table, products};
+use jetline_datasets::{Reason, Rejection};
 use jetline_store::{ChunkOutcome, CommitOutcome, Error, RejectedLine, entities::rejected_lines};
 use sea_orm::{EntityTrait, QueryOrder};
 
-use crate::fixtures::{NO_COUNTS, TestDatabase, both, chunk, id, if_changed, postgres, unchanged};
+use crate::fixtures::{
+    NO_COUNTS, TestDatabase, both, chunk, id, if_changed, postgres, products, unchanged,
+};
 
 fn inserted(inserted: u64) -> Counts {
     Counts { inserted, ..NO_COUNTS }
@@ -208,9 +210,8 @@ async fn value_that_the_database_does_not_accept_rolls_everything_back() {
         base.counts(&epoch, chunk(1, 0, &[(1, "taken")])).await;
         let mut bad = chunk(1, 1, &[(2, "free"), (3, "taken")]);
         bad.rejected = vec![rejected(9, "m", b"x")];
-        let table = Table::of::<products::Model>();
 
-        let outcome = base.ledger.chunks.commit(epoch.id, &table, vec![bad]).await;
+        let outcome = base.ledger.chunks.commit(epoch.id, &products(), vec![bad]).await;
         assert!(matches!(outcome, Err(Error::Data { .. })), "{outcome:?}");
 
         assert_eq!(base.number("SELECT COUNT(*) FROM products").await, Some(1));
@@ -235,7 +236,7 @@ async fn commit_that_one_table_refuses_is_rolled_back() {
              FOR EACH ROW EXECUTE FUNCTION refuse()"
         ))
         .await;
-        let products = Table::of::<products::Model>();
+        let products = products();
         let refused = base.ledger.chunks.commit(epoch.id, &products, vec![lines.clone()]).await;
         assert!(refused.is_err(), "{refusing}: {refused:?}");
         for table in tables {

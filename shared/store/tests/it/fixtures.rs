@@ -1,11 +1,13 @@
 //! Databases of both kinds, with objects whose lines have ten bytes each.
 
-use std::{convert::Infallible, num::NonZeroU32, time::Duration};
+use std::{convert::Infallible, num::NonZeroU32, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use jetline_core::{ChunkRange, Counts, Epoch, EpochId, Mode, ObjectId, ObjectVersion, Position};
+use jetline_core::{
+    ChunkRange, Counts, Epoch, EpochId, Key, Mode, ObjectId, ObjectVersion, Position,
+};
+use jetline_datasets::{Dataset, Datasets};
 use jetline_migrations::migrate;
-use jetline_records::{Dataset, DatasetVisitor, Record, Table, products};
 use jetline_store::{
     Catalog, ChunkOutcome, ChunkRows, CommitOutcome, Database, Ledger, UpsertRow,
     catalog::objects::ObjectStatus,
@@ -146,15 +148,14 @@ impl TestDatabase {
     }
 
     pub(crate) async fn product(&self, id: i64) -> Option<(String, DateTime<Utc>)> {
-        let found = self.catalog.records::<products::Model>(&[id]).await;
+        let found = self.catalog.records(&products(), vec![Key::Int(id)]).await;
         let found = found.unwrap().pop()?;
-        Some((found.record.title, found.updated_at))
+        Some((found.values[1].to_text(), found.updated_at))
     }
 
     /// Commits products under an epoch.
     pub(crate) async fn commit(&self, epoch: &Epoch, chunks: &[ChunkRows]) -> CommitOutcome {
-        let table = Table::of::<products::Model>();
-        let outcome = self.ledger.chunks.commit(epoch.id, &table, chunks.to_vec()).await;
+        let outcome = self.ledger.chunks.commit(epoch.id, &products(), chunks.to_vec()).await;
         outcome.unwrap()
     }
 
@@ -261,13 +262,14 @@ pub(crate) fn range(object: i64, lines_before: u32, lines: u32) -> ChunkRange {
 }
 
 /// A chunk with a line for each of these products, which are written unless the row has a higher rank.
-pub(crate) fn chunk(object: i64, lines_before: u32, products: &[(i64, &str)]) -> ChunkRows {
-    let lines = u32::try_from(products.len()).unwrap();
+pub(crate) fn chunk(object: i64, lines_before: u32, titles: &[(i64, &str)]) -> ChunkRows {
+    let lines = u32::try_from(titles.len()).unwrap();
+    let products = self::products();
     let numbers = lines_before + 1..=lines_before + lines;
-    let rows = products.iter().zip(numbers).map(|((id, title), line)| {
-        let product = product(*id, title);
-        upsert_row(&product, object, line)
-    });
+    let rows = titles
+        .iter()
+        .zip(numbers)
+        .map(|((id, title), line)| upsert_row(&products, &product(*id, title), object, line));
     ChunkRows {
         range: range(object, lines_before, lines),
         rows: rows.collect(),
@@ -302,26 +304,23 @@ pub(crate) fn unchanged(object: i64, lines_before: u32, lines: u32) -> ChunkRows
     }
 }
 
-pub(crate) fn upsert_row<R: Record>(record: &R, object: i64, line: u32) -> UpsertRow {
-    let mut datasets: Vec<Dataset> = Vec::new();
-    datasets.visit::<R>();
+pub(crate) fn products() -> Arc<Dataset> {
+    Datasets::built_in().unwrap().get("products").unwrap().clone()
+}
+
+pub(crate) fn upsert_row(dataset: &Dataset, record: &str, object: i64, line: u32) -> UpsertRow {
     UpsertRow {
-        row: (datasets[0].parse)(&serde_json::to_vec(record).unwrap()).unwrap(),
+        row: dataset.parse_json(record.as_bytes()).unwrap(),
         position: Position::new(id(object), line),
         if_changed: false,
     }
 }
 
-fn product(id: i64, title: &str) -> products::Model {
-    products::Model {
-        id,
-        title: title.to_owned(),
-        price: "7072.16".parse().unwrap(),
-        category: "c".to_owned(),
-        brand: "b".to_owned(),
-        url: "u".to_owned(),
-        description: "d".to_owned(),
-    }
+fn product(id: i64, title: &str) -> String {
+    let title = serde_json::to_string(title).unwrap();
+    format!(
+        r#"{{"id":{id},"title":{title},"price":7072.16,"category":"c","brand":"b","url":"u","description":"d"}}"#
+    )
 }
 
 pub(crate) const NO_COUNTS: Counts =

@@ -1,6 +1,6 @@
 //! Objects without accepted lines fail.
 
-use jetline_records::{Reason, Rejection};
+use jetline_datasets::{Reason, Rejection};
 use jetline_store::{ChunkRows, RejectedLine, entities::objects::State, objects::Ended};
 
 use crate::fixtures::{

@@ -5,13 +5,12 @@ use std::time::Duration;
 use chrono::Utc;
 use jetline_core::Counts;
 use jetline_core::{Epoch, Mode, Position};
-use jetline_records::{Table, products};
 use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, Database, Error, Ledger};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 
 use crate::fixtures::{
     NO_COUNTS, TestDatabase, already_committed, begin, both, chunk, complete, epoch_id, id,
-    if_changed, postgres, read, sqlite,
+    if_changed, postgres, products, read, sqlite,
 };
 
 type Outcome = Result<CommitOutcome, Error>;
@@ -19,10 +18,7 @@ type Outcome = Result<CommitOutcome, Error>;
 /// Commits in a task.
 fn spawn(base: &TestDatabase, epoch: &Epoch, chunk: ChunkRows) -> tokio::task::JoinHandle<Outcome> {
     let (ledger, epoch) = (base.ledger.clone(), epoch.id);
-    tokio::spawn(async move {
-        let table = Table::of::<products::Model>();
-        ledger.chunks.commit(epoch, &table, vec![chunk]).await
-    })
+    tokio::spawn(async move { ledger.chunks.commit(epoch, &products(), vec![chunk]).await })
 }
 
 fn is_first(outcome: &CommitOutcome) -> bool {
@@ -126,10 +122,8 @@ async fn rows_that_another_writer_inserts_concurrently_are_counted_by_outcome() 
         tx.execute_unprepared(&insert).await.unwrap();
     }
     let (ledger, upsert_row) = (base.ledger.clone(), chunks.to_vec());
-    let meanwhile = tokio::spawn(async move {
-        let table = Table::of::<products::Model>();
-        ledger.chunks.commit(epoch.id, &table, upsert_row).await
-    });
+    let meanwhile =
+        tokio::spawn(async move { ledger.chunks.commit(epoch.id, &products(), upsert_row).await });
     // It has read the stored rows, and found none of them.
     until_waiting(&base, 1).await;
     tx.commit().await.unwrap();

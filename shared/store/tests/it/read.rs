@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
+use std::sync::Arc;
+
 use chrono::{DateTime, SubsecRound, Utc};
-use jetline_core::Fingerprint;
+use jetline_core::Key;
+use jetline_datasets::{Datasets, parse};
 use jetline_migrations::Migrator;
-use jetline_records::{Record, products};
 use jetline_store::{
     Catalog, Database,
     catalog::{
@@ -21,6 +23,8 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 use tempfile::TempDir;
+
+use crate::fixtures::products;
 
 /// A database that is dropped with the test.
 struct TestDatabase {
@@ -57,29 +61,28 @@ fn now() -> DateTime<Utc> {
     Utc::now().trunc_subsecs(3)
 }
 
-fn product(id: i64, price: &str) -> products::Model {
-    products::Model {
-        id,
-        title: format!("title {id}"),
-        price: price.parse().unwrap(),
-        category: "c".to_owned(),
-        brand: "b".to_owned(),
-        url: "u".to_owned(),
-        description: "d".to_owned(),
-    }
+/// A product, as the JSON of its line.
+fn product(id: i64, price: &str) -> String {
+    format!(
+        r#"{{"id":{id},"title":"title {id}","price":{price},"category":"c","brand":"b","url":"u","description":"d"}}"#
+    )
 }
 
-async fn store(db: &DatabaseConnection, product: &products::Model, at: DateTime<Utc>) {
+async fn store(db: &DatabaseConnection, product: &str, at: DateTime<Utc>) {
+    let row = products().parse_json(product.as_bytes()).unwrap();
+    let text = |at: usize| Value::from(row.values[at].to_text());
     let price = match db.get_database_backend() {
-        DbBackend::Sqlite => Value::from(product.price.to_string()),
-        _ => product.price.into(),
+        DbBackend::Sqlite => "$3",
+        _ => "$3::text::numeric",
     };
-    let fingerprint = Fingerprint::of(product).unwrap().as_bytes().to_vec();
-    let values =
-        [product.id().into(), product.title.clone().into(), price, fingerprint.into(), at.into()];
-    let sql = "INSERT INTO products \
-        (id, title, price, category, brand, url, description, fingerprint, position, updated_at) \
-        VALUES ($1, $2, $3, 'c', 'b', 'u', 'd', $4, 1, $5)";
+    let fingerprint = row.fingerprint.as_bytes().to_vec();
+    let Key::Int(id) = row.key else { panic!("{row:?}") };
+    let values = [id.into(), text(1), text(2), fingerprint.into(), at.into()];
+    let sql = format!(
+        "INSERT INTO products \
+         (id, title, price, category, brand, url, description, fingerprint, position, updated_at) \
+         VALUES ($1, $2, {price}, 'c', 'b', 'u', 'd', $4, 1, $5)"
+    );
     let insert = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
     db.execute_raw(insert).await.unwrap();
 }
@@ -132,9 +135,9 @@ fn chunk(object: i64, start: i64, state: chunks::State) -> chunks::ActiveModel {
 #[tokio::test]
 async fn database_with_tables_is_ready_and_one_without_is_not() {
     for base in both().await {
-        base.catalog.check().await.unwrap();
+        base.catalog.check(&Datasets::built_in().unwrap()).await.unwrap();
         base.db.execute_unprepared("DROP TABLE objects").await.unwrap();
-        assert!(base.catalog.check().await.is_err());
+        assert!(base.catalog.check(&Datasets::built_in().unwrap()).await.is_err());
     }
 }
 
@@ -147,20 +150,22 @@ async fn records_are_found_by_their_ids_with_fingerprint_and_time() {
         store(db, &exact, at).await;
         store(db, &product(i64::MAX, "0"), at).await;
 
-        let mut found = catalog.records::<products::Model>(&[2, 2, 7, i64::MAX]).await.unwrap();
-        found.sort_by_key(|found| found.record.id);
+        let keys = [2, 2, 7, i64::MAX].map(Key::Int).to_vec();
+        let mut found = catalog.records(&products(), keys).await.unwrap();
+        found.sort_by_key(|found| found.key.clone());
         let [second, last] = found.try_into().unwrap();
-        assert_eq!(second.fingerprint, Fingerprint::of(&exact).unwrap());
-        assert_eq!(second.record, exact);
+        let row = products().parse_json(exact.as_bytes()).unwrap();
+        assert_eq!(second.fingerprint, row.fingerprint);
+        assert_eq!(second.values, row.values);
         assert_eq!(second.updated_at, at);
-        assert_eq!(last.record.id, i64::MAX);
+        assert_eq!(last.key, Key::Int(i64::MAX));
     }
 }
 
 #[tokio::test]
 async fn no_ids_find_no_records() {
     for TestDatabase { catalog, .. } in &both().await {
-        let found = catalog.records::<products::Model>(&[]).await.unwrap();
+        let found = catalog.records(&products(), Vec::new()).await.unwrap();
         assert!(found.is_empty());
     }
 }
@@ -304,50 +309,10 @@ async fn records_come_in_parts_of_the_requested_bytes_in_the_order_of_their_ids(
             (&[9, 8], 1, &[], 2),
             (&[], 1, &[], 0),
         ] {
-            let part = catalog.records_part::<products::Model>(ids, bytes).await;
-            let part = part.unwrap();
-            let found: Vec<i64> = part.found.iter().map(|found| found.record.id).collect();
-            assert_eq!((&found[..], part.ids), (expected, answered), "{ids:?}");
-        }
-    }
-}
-
-/// A dataset whose ids are texts.
-mod cities {
-    use jetline_records::{Record, Violation};
-    use poem_openapi::Object;
-    use sea_orm::entity::prelude::{
-        ActiveModelBehavior, DeriveEntityModel, DerivePrimaryKey, DeriveRelation, EntityTrait,
-        EnumIter, PrimaryKeyTrait,
-    };
-    use serde::{Deserialize, Serialize};
-
-    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DeriveEntityModel, Object)]
-    #[sea_orm(table_name = "cities")]
-    #[oai(rename = "City")]
-    pub(super) struct Model {
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub id: String,
-        pub country: Option<String>,
-    }
-
-    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub(super) enum Relation {}
-
-    impl ActiveModelBehavior for ActiveModel {}
-
-    impl Record for Model {
-        type Table = Entity;
-        type Id = String;
-
-        const NAME: &'static str = "cities";
-
-        fn id(&self) -> String {
-            self.id.clone()
-        }
-
-        fn validate(&self) -> Result<(), Violation> {
-            Ok(())
+            let keys = |ids: &[i64]| ids.iter().copied().map(Key::Int).collect::<Vec<_>>();
+            let part = catalog.records_part(&products(), &keys(ids), bytes).await.unwrap();
+            let found: Vec<Key> = part.found.into_iter().map(|found| found.key).collect();
+            assert_eq!((found, part.keys), (keys(expected), answered), "{ids:?}");
         }
     }
 }
@@ -369,16 +334,18 @@ async fn records_are_found_by_text_ids_whatever_is_in_them() {
             let insert = Statement::from_sql_and_values(backend, sql, values);
             db.execute_raw(insert).await.unwrap();
         }
-        let asked = [&ids[..], &["b".to_owned()]].concat();
-        let part = catalog.records_part::<cities::Model>(&asked, 10_000).await;
-        let part = part.unwrap().found.into_iter();
-        assert!(part.map(|found| found.record.id).eq(ids.clone()));
-        let found = catalog.records::<cities::Model>(&asked).await.unwrap();
-        let mut found: Vec<_> = found.into_iter().map(|found| found.record.id).collect();
-        let mut ids = ids.to_vec();
-        ids.sort();
+        let cities =
+            "key = 'id'\ncolumns = { id = 'text', country = { type = 'text', optional = true } }";
+        let cities = Arc::new(parse("cities", "cities.toml", cities).unwrap());
+        let mut keys = ids.map(Key::Text).to_vec();
+        let asked = [&keys[..], &[Key::Text("b".to_owned())]].concat();
+        let part = catalog.records_part(&cities, &asked, 10_000).await.unwrap();
+        assert!(part.found.into_iter().map(|found| found.key).eq(keys.clone()));
+        let found = catalog.records(&cities, asked).await.unwrap();
+        let mut found: Vec<_> = found.into_iter().map(|found| found.key).collect();
+        keys.sort();
         found.sort();
-        assert_eq!(found, ids);
+        assert_eq!(found, keys);
     }
 }
 

@@ -2,14 +2,10 @@
 
 use jetline_core::Counts;
 use jetline_core::Epoch;
-use jetline_records::{Reason, Table, products};
+use jetline_datasets::Reason;
 use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, Error, RefusedRow, RejectedLine};
 
-use crate::fixtures::{TestDatabase, both, chunk, if_changed, postgres, sqlite};
-
-fn table() -> Table {
-    Table::of::<products::Model>()
-}
+use crate::fixtures::{TestDatabase, both, chunk, if_changed, postgres, products, sqlite};
 
 /// Rows with these titles, and ids and lines from 1 on.
 fn rows(titles: &[&str]) -> Vec<(i64, String)> {
@@ -24,7 +20,7 @@ async fn refused(
 ) -> Result<Vec<(u32, Reason, String)>, Error> {
     let rows = rows(titles);
     let rows: Vec<_> = rows.iter().map(|(id, title)| (*id, title.as_str())).collect();
-    let refused = base.ledger.chunks.refused(&table(), chunk(1, 0, &rows).rows).await?;
+    let refused = base.ledger.chunks.refused(&products(), chunk(1, 0, &rows).rows).await?;
     let mut refused: Vec<_> = refused
         .into_iter()
         .map(|RefusedRow { position, rejection, .. }| {
@@ -113,7 +109,7 @@ async fn row_that_is_refused_in_any_way_is_found_and_everything_is_rolled_back()
         let outcome = base
             .ledger
             .chunks
-            .commit(epoch.id, &table(), vec![chunk(1, 0, &[(1, "yes"), (2, "no")])])
+            .commit(epoch.id, &products(), vec![chunk(1, 0, &[(1, "yes"), (2, "no")])])
             .await;
         let error = outcome.expect_err(way);
         assert!(error.may_be_caused_by_row(), "{error:?}");
@@ -141,7 +137,7 @@ async fn commit_and_reject(
     let outcome = base
         .ledger
         .chunks
-        .commit_and_reject(epoch.id, &table(), chunks, &mut reject)
+        .commit_and_reject(epoch.id, &products(), chunks, &mut reject)
         .await
         .unwrap();
     lines.sort_unstable();
@@ -247,7 +243,7 @@ async fn concurrent_commits_that_reject_do_not_deadlock() {
             let (ledger, epoch) = (base.ledger.clone(), epoch.id);
             async move {
                 let mut reject = |_| vec![Vec::new()];
-                ledger.chunks.commit_and_reject(epoch, &table(), chunks, &mut reject).await
+                ledger.chunks.commit_and_reject(epoch, &products(), chunks, &mut reject).await
             }
         });
         for outcome in futures::future::join_all(commits).await {
@@ -309,7 +305,7 @@ async fn concurrent_searches_lock_rows_in_the_same_order() {
     let mut backwards = forwards.clone();
     backwards.reverse();
     for _ in 0..3 {
-        let table = table();
+        let table = products();
         let one = base.ledger.chunks.refused(&table, forwards.clone());
         let other = base.ledger.chunks.refused(&table, backwards.clone());
         let (one, other) = tokio::join!(one, other);
@@ -361,18 +357,18 @@ async fn table_that_accepts_no_row_at_all_rejects_none() {
 #[tokio::test]
 async fn required_column_that_no_record_has_is_named() {
     for base in both().await {
-        base.ledger.chunks.check_table(&table()).await.unwrap();
+        base.ledger.chunks.check_table(&products()).await.unwrap();
         for harmless in [
             "ALTER TABLE products ADD COLUMN note text",
             "ALTER TABLE products ADD COLUMN colour text NOT NULL DEFAULT 'red'",
         ] {
             base.run(harmless).await;
-            base.ledger.chunks.check_table(&table()).await.unwrap();
+            base.ledger.chunks.check_table(&products()).await.unwrap();
         }
     }
     let base = postgres().await;
     base.run("ALTER TABLE products ADD COLUMN colour text NOT NULL").await;
-    let error = base.ledger.chunks.check_table(&table()).await.unwrap_err();
+    let error = base.ledger.chunks.check_table(&products()).await.unwrap_err();
     assert!(error.to_string().contains("colour"), "{error}");
 }
 
@@ -392,10 +388,10 @@ async fn row_that_a_trigger_suppresses_is_found_whether_it_is_new_or_not() {
         base.counts(&epoch, chunk(1, 0, &[(2, "old")])).await;
         base.run(suppress).await;
         let lines = chunk(1, 1, &[(1, "yes"), (2, "no"), (3, "no"), (4, "yes")]);
-        let outcome = base.ledger.chunks.commit(epoch.id, &table(), vec![lines.clone()]).await;
+        let outcome = base.ledger.chunks.commit(epoch.id, &products(), vec![lines.clone()]).await;
         assert_eq!(outcome.unwrap(), CommitOutcome::NotWritten);
         assert_eq!(base.chunks().await.len(), 1);
-        let found = base.ledger.chunks.refused(&table(), lines.rows).await.unwrap();
+        let found = base.ledger.chunks.refused(&products(), lines.rows).await.unwrap();
         let mut found: Vec<_> =
             found.into_iter().map(|one| (one.position.line(), one.rejection.reason)).collect();
         found.sort_by_key(|(line, _)| *line);
@@ -413,9 +409,9 @@ async fn rewritten_row_with_the_same_content_is_found() {
         base.run(suppress).await;
         base.run("UPDATE objects SET rewrite = TRUE").await;
         let again = chunk(1, 1, &[(1, "no")]);
-        let outcome = base.ledger.chunks.commit(epoch.id, &table(), vec![again.clone()]).await;
+        let outcome = base.ledger.chunks.commit(epoch.id, &products(), vec![again.clone()]).await;
         assert_eq!(outcome.unwrap(), CommitOutcome::NotWritten);
-        let found = base.ledger.chunks.refused(&table(), again.rows).await.unwrap();
+        let found = base.ledger.chunks.refused(&products(), again.rows).await.unwrap();
         assert_eq!(found.len(), 1);
     }
 }
@@ -482,7 +478,7 @@ async fn search_does_not_write_rows_that_the_commit_does_not_write() {
     )
     .await;
     let again = if_changed(chunk(2, 0, &[(1, "a"), (2, "c")]));
-    let found = base.ledger.chunks.refused(&table(), again.rows).await.unwrap();
+    let found = base.ledger.chunks.refused(&products(), again.rows).await.unwrap();
     let lines: Vec<u32> = found.iter().map(|one| one.position.line()).collect();
     assert_eq!(lines, [2]);
 }

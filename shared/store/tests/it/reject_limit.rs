@@ -1,7 +1,7 @@
 //! Objects over the reject limit fail early.
 
 use jetline_core::Mode;
-use jetline_records::{Reason, Rejection};
+use jetline_datasets::{Reason, Rejection};
 use jetline_store::{
     ChunkRows, CommitOutcome, RejectedLine, entities::objects::State, objects::Ended,
 };

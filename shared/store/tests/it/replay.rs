@@ -3,7 +3,7 @@
 use std::{collections::HashSet, num::NonZeroU32};
 
 use jetline_core::Mode;
-use jetline_records::{Reason, Rejection};
+use jetline_datasets::{Reason, Rejection};
 use jetline_store::{
     CommitOutcome, RejectedLine,
     entities::objects::State,

@@ -9,7 +9,6 @@
 mod directed;
 mod files;
 mod non_atomic;
-mod notes;
 mod random;
 mod replays;
 mod rule;

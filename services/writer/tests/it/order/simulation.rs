@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use jetline_core::{EpochId, ObjectId, ObjectVersion};
+use jetline_datasets::{Dataset, Datasets, parse};
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, DatasetVisitor, products};
 use jetline_store::{
     entities::objects,
     objects::{LeaseLimits, NewObject, ReadOutcome},
@@ -15,7 +15,6 @@ use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder, Statement};
 
 use super::{
     files::{BROKEN, File, Line, REFUSED, Row, fold},
-    notes,
     rule::Rule,
     servers::Servers,
     writer::{Message, Writer},
@@ -30,7 +29,7 @@ const ONE_OBJECT: LeaseLimits = LeaseLimits { objects: 1, bytes: 0 };
 
 pub(crate) struct Simulation<'a> {
     pub(super) servers: &'a Servers,
-    dataset: Dataset,
+    dataset: Arc<Dataset>,
     render: fn(&Line) -> String,
     pub(super) without: Option<Rule>,
     pub(crate) files: Vec<File>,
@@ -53,16 +52,10 @@ impl<'a> Simulation<'a> {
         seed: u64,
     ) -> Self {
         servers.clear().await;
-        let mut datasets: Vec<Dataset> = Vec::new();
-        if versions {
-            datasets.visit::<notes::Model>();
-        } else {
-            datasets.visit::<products::Model>();
-        }
         let dedup = servers.store.dedup(without);
         let mut simulation = Self {
             servers,
-            dataset: datasets.remove(0),
+            dataset: if versions { notes() } else { products() },
             render: if versions { note } else { product },
             without,
             files,
@@ -89,7 +82,7 @@ impl<'a> Simulation<'a> {
     pub(crate) async fn register(&mut self, file: usize) -> bool {
         let object = NewObject {
             incarnation: format!("{:016x}", self.randomness.random::<u64>()),
-            dataset: self.dataset.name.to_owned(),
+            dataset: self.dataset.name.clone(),
             version: ObjectVersion {
                 root: ROOT.to_owned(),
                 key: file.to_string(),
@@ -135,7 +128,7 @@ impl<'a> Simulation<'a> {
             let chunk = Chunk {
                 object: id,
                 incarnation: object.incarnation.clone(),
-                dataset: self.dataset.name.to_owned(),
+                dataset: self.dataset.name.clone(),
                 start: at.start,
                 end: at.end,
                 first_line: at.first_line,
@@ -347,7 +340,7 @@ impl<'a> Simulation<'a> {
 
     pub(crate) async fn table(&self) -> BTreeMap<i64, Row> {
         let db = self.servers.ledger.database().connection();
-        let sql = match self.dataset.table.version {
+        let sql = match self.dataset.version() {
             Some(_) => "SELECT id, text, version FROM notes",
             None => "SELECT id, title AS text, CAST(0 AS BIGINT) AS version FROM products",
         };
@@ -366,6 +359,19 @@ impl<'a> Simulation<'a> {
 pub(crate) fn has_no_accepted_line(object: &objects::Model) -> bool {
     let error = object.error.as_deref();
     error.is_some_and(|error| error.starts_with("none of its lines was accepted"))
+}
+
+fn products() -> Arc<Dataset> {
+    Datasets::built_in().unwrap().get("products").unwrap().clone()
+}
+
+/// A dataset with versions.
+fn notes() -> Arc<Dataset> {
+    let text = "
+        key = 'id'
+        version = 'version'
+        columns = { id = { type = 'bigint', minimum = 1 }, text = 'text', version = 'bigint' }";
+    Arc::new(parse("notes", "notes.toml", text).unwrap())
 }
 
 fn product(line: &Line) -> String {

@@ -7,9 +7,9 @@ use std::{
 
 use jetline_core::ChunkRange;
 use jetline_core::{Epoch, EpochId, Key, ObjectId};
+use jetline_datasets::{Dataset, Rejection};
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
-use jetline_records::{Dataset, Rejection};
 use jetline_store::{
     ChunkRows, CommitOutcome, Error, Ledger, RefusedRow, UpsertRow, chunks::Admission,
 };
@@ -121,7 +121,7 @@ impl Writer {
             Some(Rule::Recovery) => epoch.recovery = ObjectId::default(),
             _ => {}
         }
-        if epoch.claims(dataset.name) && without != Some(Rule::Refusal) {
+        if epoch.claims(&dataset.name) && without != Some(Rule::Refusal) {
             self.refused.clear();
         }
         let settled = self.messages.iter().map(|message| message.chunk.settled);
@@ -136,8 +136,8 @@ impl Writer {
             }
         }
         let settled = settled.unwrap_or_default();
-        self.claims = epoch.claims(dataset.name);
-        let claimed = claim(&*self.dedup, &epoch, settled, dataset.name, parsed).await;
+        self.claims = epoch.claims(&dataset.name);
+        let claimed = claim(&*self.dedup, &epoch, settled, &dataset.name, parsed).await;
         match claimed.unwrap() {
             Some(rows) => {
                 let unstored = match &servers.store {
@@ -168,9 +168,9 @@ impl Writer {
                 self.reject(refused);
                 self.parsed(dataset).into_iter().map(|parsed| parsed.rejected).collect()
             };
-            ledger.chunks.commit_and_reject(epoch, &dataset.table, rows, &mut reject).await
+            ledger.chunks.commit_and_reject(epoch, dataset, rows, &mut reject).await
         } else {
-            self.ledger.chunks.commit(epoch, &dataset.table, rows).await
+            self.ledger.chunks.commit(epoch, dataset, rows).await
         };
         if outcome.as_ref().is_err_and(Error::may_be_caused_by_row) && !self.claims && !rejects {
             self.may_have_refused_row = true;
@@ -223,7 +223,7 @@ impl Writer {
                 position: record.position,
                 if_changed: false,
             });
-            let refused = self.ledger.chunks.refused(&dataset.table, rows.collect()).await.unwrap();
+            let refused = self.ledger.chunks.refused(dataset, rows.collect()).await.unwrap();
             if refused.is_empty() {
                 break;
             }
@@ -233,7 +233,7 @@ impl Writer {
             let current = self.ledger.epochs.current().await.unwrap();
             if current.is_some_and(|current| current.epoch.id == epoch) {
                 let next = self.epochs.next_id().await;
-                let switched = self.ledger.epochs.write_through(dataset.name, next).await;
+                let switched = self.ledger.epochs.write_through(&dataset.name, next).await;
                 switched.unwrap();
             }
         }

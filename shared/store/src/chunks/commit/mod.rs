@@ -10,7 +10,7 @@ use std::{mem, ops::ControlFlow};
 use chrono::{DateTime, Utc};
 use entries::Known;
 use jetline_core::{ChunkRange, Counts, EpochId};
-use jetline_records::{Rejection, Table};
+use jetline_datasets::{Dataset, Rejection};
 use sea_orm::DatabaseTransaction;
 pub use search::RefusedRow;
 use search::{Found, Search};
@@ -104,7 +104,7 @@ impl ChunkLedger {
     pub async fn commit(
         &self,
         epoch: EpochId,
-        table: &Table,
+        dataset: &Dataset,
         mut chunks: Vec<ChunkRows>,
     ) -> Result<CommitOutcome, Error> {
         let Begun { tx, known, now } = match self.begin_commit(epoch, &chunks).await? {
@@ -112,7 +112,7 @@ impl ChunkLedger {
             ControlFlow::Break(outcome) => return Ok(outcome),
         };
         let (rows, rewrite) = (take_rows(&mut chunks, &known), known.rewrites());
-        let upserted = table::upsert(&tx, table, rows, chunks.len(), now, rewrite).await?;
+        let upserted = table::upsert(&tx, dataset, rows, chunks.len(), now, rewrite).await?;
         if !upserted.suppressed.is_empty() {
             return Ok(CommitOutcome::NotWritten);
         }
@@ -126,7 +126,7 @@ impl ChunkLedger {
     pub async fn commit_and_reject(
         &self,
         epoch: EpochId,
-        table: &Table,
+        dataset: &Dataset,
         mut chunks: Vec<ChunkRows>,
         reject: &mut (dyn FnMut(Vec<RefusedRow>) -> Vec<Vec<RejectedLine>> + Send),
     ) -> Result<CommitOutcome, Error> {
@@ -139,7 +139,7 @@ impl ChunkLedger {
             chunk.rows.append(&mut chunk.replacements);
         }
         let rows = take_rows(&mut chunks, &known);
-        let mut search = Search::new(self, tx, table, now, known.rewrites(), chunks.len());
+        let mut search = Search::new(self, tx, dataset, now, known.rewrites(), chunks.len());
         search.write(rows).await?;
         let Some(Found { tx, refused, written }) = search.into_found() else {
             return Ok(CommitOutcome::NotWritten);

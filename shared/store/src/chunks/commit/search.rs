@@ -10,7 +10,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, ObjectId, Position};
-use jetline_records::{Reason, Rejection, Table};
+use jetline_datasets::{Dataset, Reason, Rejection};
 use sea_orm::{DatabaseTransaction, FromQueryResult, TransactionTrait, Value};
 
 use super::table;
@@ -45,7 +45,7 @@ impl ChunkLedger {
     /// no row can be written.
     pub async fn refused(
         &self,
-        table: &Table,
+        dataset: &Dataset,
         rows: Vec<UpsertRow>,
     ) -> Result<Vec<RefusedRow>, Error> {
         if rows.is_empty() {
@@ -54,7 +54,7 @@ impl ChunkLedger {
         let tx = begin(&self.db).await?;
         let rewrite = rewrites(&tx, &rows).await?;
         let rows: Vec<(usize, UpsertRow)> = rows.into_iter().map(|row| (0, row)).collect();
-        let mut search = Search::new(self, tx, table, (self.now)(), rewrite, 1);
+        let mut search = Search::new(self, tx, dataset, (self.now)(), rewrite, 1);
         search.write(rows.clone()).await?;
         search.finish(rows).await
     }
@@ -91,7 +91,7 @@ pub(super) struct Found {
 pub(super) struct Search<'a> {
     ledger: &'a ChunkLedger,
     tx: DatabaseTransaction,
-    table: &'a Table,
+    dataset: &'a Dataset,
     now: DateTime<Utc>,
     /// Whether rows are written whose stored content seems to be the same: those may be refused as well.
     rewrite: bool,
@@ -110,7 +110,7 @@ impl<'a> Search<'a> {
     pub(super) fn new(
         ledger: &'a ChunkLedger,
         tx: DatabaseTransaction,
-        table: &'a Table,
+        dataset: &'a Dataset,
         now: DateTime<Utc>,
         rewrite: bool,
         chunks: usize,
@@ -118,7 +118,7 @@ impl<'a> Search<'a> {
         Self {
             ledger,
             tx,
-            table,
+            dataset,
             now,
             rewrite,
             refused: Vec::new(),
@@ -145,8 +145,8 @@ impl<'a> Search<'a> {
             // Deferred constraints are checked with each row instead of at the commit.
             execute(&self.tx, "check constraints", "SET CONSTRAINTS ALL IMMEDIATE", []).await?;
         }
-        table::check(&self.tx, self.table).await?;
-        dialect.upsert_nothing(&self.tx, self.table, first, self.now).await?;
+        table::check(&self.tx, self.dataset).await?;
+        dialect.upsert_nothing(&self.tx, self.dataset, first, self.now).await?;
         if dialect.catches_errors() {
             self.write_one_by_one(rows).await
         } else {
@@ -204,9 +204,9 @@ impl<'a> Search<'a> {
     }
 
     async fn write_one_by_one(&mut self, rows: Vec<(usize, UpsertRow)>) -> Result<(), Error> {
-        let (tx, table, written) = (&self.tx, self.table, &mut self.written);
+        let (tx, dataset, written) = (&self.tx, self.dataset, &mut self.written);
         let mut attempt =
-            one_by_one::write(tx, table, rows.clone(), self.now, self.rewrite, written).await?;
+            one_by_one::write(tx, dataset, rows.clone(), self.now, self.rewrite, written).await?;
         self.any_written |= attempt.any_written;
         let mut ambiguous = None;
         for (_, row) in &rows {
@@ -242,7 +242,8 @@ impl<'a> Search<'a> {
         let part = self.tx.begin().await;
         let part = part.map_err(|error| Error::classify("set a savepoint", error))?;
         let chunks = self.written.len();
-        match table::upsert(&part, self.table, rows.to_vec(), chunks, self.now, self.rewrite).await
+        match table::upsert(&part, self.dataset, rows.to_vec(), chunks, self.now, self.rewrite)
+            .await
         {
             Ok(upserted) => {
                 commit(part, "release a savepoint").await?;
@@ -303,7 +304,7 @@ impl<'a> Search<'a> {
         };
         let is_caused_by_row = self.any_written
             || (ambiguous.is_insufficient_privilege()
-                && dialect::of(&self.tx).has_row_security(&self.tx, self.table).await?)
+                && dialect::of(&self.tx).has_row_security(&self.tx, self.dataset).await?)
             || self.any_can_be_written(rows).await?;
         if is_caused_by_row { Ok(self.refused) } else { Err(ambiguous) }
     }

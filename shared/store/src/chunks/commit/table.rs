@@ -1,7 +1,7 @@
 //! A dataset's table: whether rows can be written to it, and how.
 
 use chrono::{DateTime, Utc};
-use jetline_records::Table;
+use jetline_datasets::Dataset;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, FromQueryResult};
 
 use crate::{
@@ -17,19 +17,19 @@ struct Column {
 
 impl ChunkLedger {
     /// Fails on a table with a column that needs a value in every row and is not part of the dataset.
-    pub async fn check_table(&self, table: &Table) -> Result<(), Error> {
-        check(&self.db, table).await
+    pub async fn check_table(&self, dataset: &Dataset) -> Result<(), Error> {
+        check(&self.db, dataset).await
     }
 }
 
-pub(super) async fn check(db: &impl ConnectionTrait, table: &Table) -> Result<(), Error> {
-    let (sql, name) = dialect::of(db).required_columns(table);
+pub(super) async fn check(db: &impl ConnectionTrait, dataset: &Dataset) -> Result<(), Error> {
+    let (sql, name) = dialect::of(db).required_columns(dataset);
     let needed: Vec<Column> = query(db, "read the table's columns", sql, [name.into()]).await?;
-    let ours = upsert::columns(table);
+    let ours = upsert::columns(dataset);
     let foreign = needed.into_iter().find(|column| !ours.contains(&column.name.as_str()));
     match foreign {
         Some(column) => {
-            Err(Error::UnknownRequiredColumn { table: table.name, column: column.name })
+            Err(Error::UnknownRequiredColumn { table: dataset.name.clone(), column: column.name })
         }
         None => Ok(()),
     }
@@ -38,7 +38,7 @@ pub(super) async fn check(db: &impl ConnectionTrait, table: &Table) -> Result<()
 /// Writes rows, each with the index of its chunk. With `rewrite`, also those whose stored content seems to be the same.
 pub(super) async fn upsert(
     tx: &DatabaseTransaction,
-    table: &Table,
+    dataset: &Dataset,
     mut rows: Vec<(usize, UpsertRow)>,
     chunks: usize,
     now: DateTime<Utc>,
@@ -51,6 +51,6 @@ pub(super) async fn upsert(
     }
     // All writers lock rows in the same order, so that they cannot deadlock.
     rows.sort_unstable_by(|(_, a), (_, b)| a.row.key.cmp(&b.row.key));
-    dialect::of(tx).upsert(tx, table, rows, now, rewrite, &mut upserted).await?;
+    dialect::of(tx).upsert(tx, dataset, rows, now, rewrite, &mut upserted).await?;
     Ok(upserted)
 }

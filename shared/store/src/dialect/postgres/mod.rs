@@ -4,13 +4,14 @@ pub(crate) mod one_by_one;
 mod pooler;
 pub(crate) mod tls;
 mod upsert;
+mod values;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, ObjectVersion};
-use jetline_records::{Column, IdType, Table};
+use jetline_datasets::{self as datasets, Column, Dataset, Type};
 use sea_orm::{
-    ColumnType, DatabaseConnection, DatabaseTransaction, DbErr, Value, sea_query::ArrayType,
+    DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, Value, sea_query::ArrayType,
 };
 
 use crate::{
@@ -58,39 +59,40 @@ impl Dialect for Postgres {
     }
 
     fn column_octets(&self, column: &Column) -> Option<String> {
-        let name = column.name;
-        match column.column_type {
-            ColumnType::String(_) | ColumnType::Text | ColumnType::Binary(_) => {
-                Some(format!("octet_length({name:?})"))
-            }
-            ColumnType::Json | ColumnType::JsonBinary => {
-                Some(format!("octet_length(CAST({name:?} AS text))"))
-            }
-            _ => None,
-        }
+        let is_large = matches!(column.column_type, Type::Text | Type::Json);
+        is_large.then(|| format!("octet_length({})", values::select(column)))
     }
 
-    fn is_any_key(&self) -> &'static str {
-        "= ANY($1)"
+    fn select(&self, column: &Column) -> String {
+        values::select(column)
     }
 
-    fn requested_keys(&self, place: &str) -> String {
-        format!("unnest($1) WITH ORDINALITY AS requested (key, {place}) JOIN")
+    fn read(&self, row: &QueryResult, at: usize, of: Type) -> Result<datasets::Value, DbErr> {
+        values::read(row, at, of)
     }
 
-    fn keys(&self, id_type: IdType, keys: Vec<Key>) -> Result<Value, DbErr> {
-        let of = match id_type {
-            IdType::Int => ArrayType::BigInt,
-            IdType::Text => ArrayType::String,
+    fn is_any_key(&self, dataset: &Dataset) -> String {
+        format!("= ANY({})", values::keys(dataset))
+    }
+
+    fn requested_keys(&self, dataset: &Dataset, place: &str) -> String {
+        let keys = values::keys(dataset);
+        format!("unnest({keys}) WITH ORDINALITY AS requested (key, {place}) JOIN")
+    }
+
+    fn keys(&self, dataset: &Dataset, keys: Vec<Key>) -> Result<Value, DbErr> {
+        let of = match dataset.key().column_type {
+            Type::Bigint => ArrayType::BigInt,
+            _ => ArrayType::String,
         };
         Ok(Value::Array(of, Some(Box::new(keys.iter().map(value).collect()))))
     }
 
-    fn required_columns(&self, table: &Table) -> (&'static str, String) {
+    fn required_columns(&self, dataset: &Dataset) -> (&'static str, String) {
         let sql = "SELECT CAST(attname AS text) AS name FROM pg_attribute
              WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped AND attnotnull
                  AND NOT atthasdef AND attidentity = ''";
-        (sql, format!("\"{}\"", table.name))
+        (sql, format!("\"{}\"", dataset.name))
     }
 
     fn refuses(&self, version: &ObjectVersion) -> Option<&'static str> {
@@ -129,10 +131,10 @@ impl Dialect for Postgres {
     async fn has_row_security(
         &self,
         tx: &DatabaseTransaction,
-        table: &Table,
+        dataset: &Dataset,
     ) -> Result<bool, Error> {
         let sql = "SELECT 1 FROM pg_class WHERE oid = to_regclass($1) AND relrowsecurity";
-        let name = format!("\"{}\"", table.name);
+        let name = format!("\"{}\"", dataset.name);
         let found = execute(tx, "read the table's policies", sql, [name.into()]).await?;
         Ok(found > 0)
     }
@@ -140,23 +142,23 @@ impl Dialect for Postgres {
     async fn upsert(
         &self,
         tx: &DatabaseTransaction,
-        table: &Table,
+        dataset: &Dataset,
         rows: Vec<(usize, UpsertRow)>,
         now: DateTime<Utc>,
         rewrite: bool,
         upserted: &mut Upserted,
     ) -> Result<(), Error> {
-        upsert::upsert(tx, table, rows, now, rewrite, upserted).await
+        upsert::upsert(tx, dataset, rows, now, rewrite, upserted).await
     }
 
     async fn upsert_nothing(
         &self,
         tx: &DatabaseTransaction,
-        table: &Table,
+        dataset: &Dataset,
         row: UpsertRow,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        upsert::insert_nothing(tx, table, row, now).await
+        upsert::insert_nothing(tx, dataset, row, now).await
     }
 
     fn catches_errors(&self) -> bool {

@@ -5,10 +5,13 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use jetline_core::Position;
-use jetline_records::Table;
+use jetline_datasets::Dataset;
 use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 
-use super::upsert::{self as bulk, Columns, MAX_ROWS, array, arrays, to_write};
+use super::{
+    upsert::{self as bulk, Columns, MAX_ROWS, array, arrays, to_write},
+    values::sql_type,
+};
 use crate::{
     error::{
         Error,
@@ -34,11 +37,6 @@ pub(crate) struct Attempt {
     pub(crate) failed: HashMap<Position, Option<(String, String)>>,
 }
 
-#[derive(FromQueryResult)]
-struct Types {
-    types: Vec<String>,
-}
-
 /// Positions of rows by what became of them.
 #[derive(FromQueryResult)]
 struct Outcome {
@@ -59,26 +57,25 @@ struct Outcome {
 /// temporary table would.
 pub(crate) async fn write(
     tx: &impl ConnectionTrait,
-    table: &Table,
+    dataset: &Dataset,
     rows: Vec<(usize, UpsertRow)>,
     now: DateTime<Utc>,
     rewrite: bool,
     written: &mut [Written],
 ) -> Result<Attempt, Error> {
-    let mut write = to_write(tx, table, rows, rewrite, written).await?;
+    let mut write = to_write(tx, dataset, rows, rewrite, written).await?;
     // All rows are passed before the first of them is locked.
     let mut passed = Vec::new();
     while !write.is_empty() {
         let (parts, count) = parts(&write);
         let rest = write.split_off(count);
-        let (sent, mut values) = arrays(table, write, now);
+        let (sent, mut values) = arrays(dataset, write, now);
         let number = |part: usize| Value::from(i64::try_from(part).unwrap_or(i64::MAX));
         values.push(array(parts.into_iter().map(number)));
         let setting = format!("jetline.rows_{}", passed.len());
-        let sql = rows_as_setting(table, &setting);
-        let types: Vec<Types> = query(tx, "pass rows", &sql, values).await?;
-        let types = types.into_iter().next().map_or(Vec::new(), |row| row.types);
-        passed.push((sent, statement(table, &setting, &types, rewrite)));
+        let sql = rows_as_setting(dataset, &setting);
+        execute(tx, "pass rows", &sql, values).await?;
+        passed.push((sent, statement(dataset, &setting, rewrite)));
         write = rest;
     }
     let mut done = Attempt::default();
@@ -142,31 +139,24 @@ fn parts(rows: &[(usize, UpsertRow)]) -> (Vec<usize>, usize) {
     (parts, count)
 }
 
-/// Stores parts of the rows in a setting, as JSON, until the end of the transaction; returns the types of the record's columns.
-fn rows_as_setting(table: &Table, setting: &str) -> String {
-    let Columns { unnested, selected, arrays, next, .. } = bulk::columns(table);
+/// Stores parts of the rows in a setting, as JSON, until the end of the transaction.
+fn rows_as_setting(dataset: &Dataset, setting: &str) -> String {
+    let Columns { unnested, selected, next, .. } = bulk::columns(dataset);
     format!(
         "SELECT set_config('{setting}', (SELECT json_agg(p.part ORDER BY p.number)
                  FROM (SELECT r.\"#part\" AS number, json_agg(r ORDER BY r.\"#row\") AS part
                      FROM (SELECT {selected}, n.\"#row\", n.\"#part\"
                          FROM (SELECT {unnested}, generate_subscripts($2, 1) AS \"#row\",
                              unnest(${next}) AS \"#part\") n) r
-                     GROUP BY 1) p)::text, true)
-                 IS NOT NULL AS is_set,
-             ARRAY[{}] AS types",
-        arrays
-            .iter()
-            .map(|array| format!("rtrim(pg_typeof({array})::text, '[]')"))
-            .collect::<Vec<_>>()
-            .join(", ")
+                     GROUP BY 1) p)::text, true) IS NOT NULL AS is_set"
     )
 }
 
 /// Writes the rows of [`rows_as_setting`]. Where a part is refused, or has fewer rows afterwards than it should, writing its
 /// rows one by one says which and why.
-fn statement(table: &Table, setting: &str, types: &[String], rewrite: bool) -> String {
-    let own = table.columns.iter().zip(types);
-    let own = own.map(|(column, of_column)| format!(", \"{}\" {of_column}", column.name));
+fn statement(dataset: &Dataset, setting: &str, rewrite: bool) -> String {
+    let own = dataset.columns.iter();
+    let own = own.map(|column| format!(", \"{}\" {}", column.name, sql_type(column.column_type)));
     let recordset = format!(
         "json_to_recordset(part)
              AS n(\"fingerprint\" bytea, \"position\" bigint, \"updated_at\" timestamptz{})",
@@ -201,8 +191,8 @@ fn statement(table: &Table, setting: &str, types: &[String], rewrite: bool) -> S
                  'updated', updated, 'raised', raised, 'superseded', superseded, 'failed', failed,
                  'codes', codes, 'messages', messages)::text, true);
          END $jetline$",
-        together = together(table, &recordset, rewrite),
-        alone = alone(table, rewrite),
+        together = together(dataset, &recordset, rewrite),
+        alone = alone(dataset, rewrite),
         raise_unavailable = format!(
             "GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
              IF left(code, 2) IN ({}) OR code IN ({}) THEN
@@ -236,8 +226,8 @@ const DECLARATIONS: &str = "DECLARE
              message text;";
 
 /// Writes the rows of a part together.
-fn together(table: &Table, recordset: &str, rewrite: bool) -> String {
-    let names: Vec<String> = columns(table).iter().map(|name| format!("\"{name}\"")).collect();
+fn together(dataset: &Dataset, recordset: &str, rewrite: bool) -> String {
+    let names: Vec<String> = columns(dataset).iter().map(|name| format!("\"{name}\"")).collect();
     let selected: Vec<String> = names.iter().map(|name| format!("n.{name}")).collect();
     format!(
         "WITH new AS (
@@ -259,19 +249,19 @@ fn together(table: &Table, recordset: &str, rewrite: bool) -> String {
          updated := updated || part_updated;
          raised := raised || part_raised;
          superseded := superseded || part_superseded;",
-        name = table.name,
+        name = dataset.name,
         into = names.join(", "),
         selected = selected.join(", "),
-        on_conflict = on_conflict(table, rewrite),
-        id = table.id,
-        rank_there = rank(table, "t"),
-        rank = rank(table, "n"),
+        on_conflict = on_conflict(dataset, rewrite),
+        id = dataset.key().name,
+        rank_there = rank(dataset, "t"),
+        rank = rank(dataset, "n"),
     )
 }
 
 /// Writes one row.
-fn alone(table: &Table, rewrite: bool) -> String {
-    let names: Vec<String> = columns(table).iter().map(|name| format!("\"{name}\"")).collect();
+fn alone(dataset: &Dataset, rewrite: bool) -> String {
+    let names: Vec<String> = columns(dataset).iter().map(|name| format!("\"{name}\"")).collect();
     let values: Vec<String> = names.iter().map(|name| format!("new_row.{name}")).collect();
     format!(
         "INSERT INTO \"{name}\" ({into}) VALUES ({values}) {on_conflict}
@@ -291,13 +281,13 @@ fn alone(table: &Table, rewrite: bool) -> String {
              codes := array_append(codes, '');
              messages := array_append(messages, '');
          END IF;",
-        name = table.name,
+        name = dataset.name,
         into = names.join(", "),
         values = values.join(", "),
-        on_conflict = on_conflict(table, rewrite),
-        id = table.id,
-        rank_there = rank(table, "t"),
-        rank = rank(table, "new_row"),
+        on_conflict = on_conflict(dataset, rewrite),
+        id = dataset.key().name,
+        rank_there = rank(dataset, "t"),
+        rank = rank(dataset, "new_row"),
     )
 }
 

@@ -9,9 +9,10 @@ use std::{collections::HashMap, fmt::Write as _};
 
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, Position};
-use jetline_records::Table;
+use jetline_datasets::{self as datasets, Dataset};
 use sea_orm::{ConnectionTrait, FromQueryResult, Value, sea_query::ArrayType};
 
+use super::values;
 use crate::{
     error::Error,
     statement::{query, value},
@@ -28,16 +29,16 @@ pub(super) const MAX_ROWS: usize = 2000;
 
 pub(super) async fn upsert(
     tx: &impl ConnectionTrait,
-    table: &Table,
+    dataset: &Dataset,
     rows: Vec<(usize, UpsertRow)>,
     now: DateTime<Utc>,
     rewrite: bool,
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
-    let mut write = to_write(tx, table, rows, rewrite, &mut upserted.written).await?;
+    let mut write = to_write(tx, dataset, rows, rewrite, &mut upserted.written).await?;
     while !write.is_empty() {
         let rest = write.split_off(MAX_ROWS.min(write.len()));
-        insert(tx, table, write, now, rewrite, upserted).await?;
+        insert(tx, dataset, write, now, rewrite, upserted).await?;
         write = rest;
     }
     Ok(())
@@ -47,14 +48,14 @@ pub(super) async fn upsert(
 /// first: where that is in the table, the others are superseded.
 pub(super) async fn to_write(
     tx: &impl ConnectionTrait,
-    table: &Table,
+    dataset: &Dataset,
     rows: Vec<(usize, UpsertRow)>,
     rewrite: bool,
     written: &mut [Written],
 ) -> Result<Vec<(usize, UpsertRow)>, Error> {
     let mut keys: Vec<&Key> = rows.iter().map(|(_, new)| &new.row.key).collect();
     keys.dedup();
-    let stored = look_up(tx, table, &keys).await?;
+    let stored = look_up(tx, dataset, &keys).await?;
     let ids: Vec<usize> = places(&rows);
     let mut write = Vec::with_capacity(rows.len());
     let mut stays = None;
@@ -84,22 +85,24 @@ fn places(rows: &[(usize, UpsertRow)]) -> Vec<usize> {
 /// `database.rs`.
 async fn look_up(
     tx: &impl ConnectionTrait,
-    table: &Table,
+    dataset: &Dataset,
     keys: &[&Key],
 ) -> Result<Vec<Option<StoredRow>>, Error> {
-    let version = table.version.map_or("0::bigint".to_owned(), |version| format!("\"{version}\""));
+    let version = dataset.version().map_or("0::bigint".to_owned(), values::version);
     let sql = format!(
-        "SELECT \"{id}\" AS id, \"fingerprint\", \"position\", {version} AS version
-         FROM \"{name}\" WHERE \"{id}\" = ANY($1)",
-        name = table.name,
-        id = table.id,
+        "SELECT {key} AS id, \"fingerprint\", \"position\", {version} AS version
+         FROM \"{name}\" WHERE \"{id}\" = ANY({keys})",
+        key = values::select(dataset.key()),
+        name = dataset.name,
+        id = dataset.key().name,
+        keys = values::keys(dataset),
     );
     let ids = array(keys.iter().map(|key| value(key)));
     let found: Vec<UntypedRow> = query(tx, "read rows", &sql, [ids]).await?;
     let mut stored: Vec<Option<StoredRow>> = keys.iter().map(|_| None).collect();
     for row in found {
         let (key, row) =
-            row.with_key(table.id_type).map_err(|error| Error::classify("read rows", error))?;
+            row.with_key(dataset).map_err(|error| Error::classify("read rows", error))?;
         if let Ok(place) = keys.binary_search(&&key) {
             stored[place] = Some(row);
         }
@@ -124,14 +127,14 @@ struct Done {
 
 async fn insert(
     tx: &impl ConnectionTrait,
-    table: &Table,
+    dataset: &Dataset,
     rows: Vec<(usize, UpsertRow)>,
     now: DateTime<Utc>,
     rewrite: bool,
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
-    let (sent, values) = arrays(table, rows, now);
-    let sql = statement(table, "", rewrite);
+    let (sent, values) = arrays(dataset, rows, now);
+    let sql = statement(dataset, "", rewrite);
     let done: Vec<Done> = query(tx, "upsert records", &sql, values).await?;
     let mut sent: HashMap<i64, (usize, SentRow)> =
         sent.into_iter().map(|(chunk, sent)| (sent.position.get(), (chunk, sent))).collect();
@@ -151,19 +154,19 @@ async fn insert(
     if sent.is_empty() {
         return Ok(());
     }
-    not_written(tx, table, sent.into_values().collect(), upserted).await
+    not_written(tx, dataset, sent.into_values().collect(), upserted).await
 }
 
 /// Tells rows that met a stored row of a higher rank from those that a trigger suppressed.
 async fn not_written(
     tx: &impl ConnectionTrait,
-    table: &Table,
+    dataset: &Dataset,
     mut sent: Vec<(usize, SentRow)>,
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
     sent.sort_unstable_by(|(_, a), (_, b)| a.key.cmp(&b.key));
     let keys: Vec<&Key> = sent.iter().map(|(_, sent)| &sent.key).collect();
-    let rows = look_up(tx, table, &keys).await?;
+    let rows = look_up(tx, dataset, &keys).await?;
     for ((chunk, sent), row) in sent.iter().zip(rows) {
         let rank = (sent.version, sent.position.get());
         if row.is_some_and(|row| row.rank >= rank) {
@@ -178,28 +181,29 @@ async fn not_written(
 /// Runs the statement of [`insert`] so that it writes no row.
 pub(super) async fn insert_nothing(
     tx: &impl ConnectionTrait,
-    table: &Table,
+    dataset: &Dataset,
     row: UpsertRow,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let (_, values) = arrays(table, vec![(0, row)], now);
-    let sql = statement(table, "WHERE false", false);
+    let (_, values) = arrays(dataset, vec![(0, row)], now);
+    let sql = statement(dataset, "WHERE false", false);
     query::<Done>(tx, "upsert records", &sql, values).await.map(drop)
 }
 
-/// The parameters of [`statement`]: the time, then the columns. An array value of sea-orm cannot hold NULL, so that a
-/// nullable column has a second array that marks its NULLs.
+/// The parameters of [`statement`]: the time, then the columns. A nullable column has a second array that marks its
+/// NULLs.
 ///
 /// The values are moved, not copied: they are nearly all of a record's memory. The keys and ranks are returned.
 pub(super) fn arrays(
-    table: &Table,
+    dataset: &Dataset,
     rows: Vec<(usize, UpsertRow)>,
     now: DateTime<Utc>,
 ) -> (Vec<(usize, SentRow)>, Vec<Value>) {
     let column = || Vec::<Value>::with_capacity(rows.len());
     let mut sent = Vec::with_capacity(rows.len());
     let (mut fingerprints, mut positions) = (column(), column());
-    let mut columns: Vec<Vec<Value>> = table.columns.iter().map(|_| column()).collect();
+    let mut columns: Vec<Vec<datasets::Value>> =
+        dataset.columns.iter().map(|_| Vec::with_capacity(rows.len())).collect();
     for (chunk, UpsertRow { row, position, .. }) in rows {
         fingerprints.push(row.fingerprint.as_bytes().to_vec().into());
         positions.push(position.get().into());
@@ -211,25 +215,14 @@ pub(super) fn arrays(
         sent.push((chunk, of_row));
     }
     let mut values = vec![now.into(), array(fingerprints), array(positions)];
-    for (column, mut of_rows) in table.columns.iter().zip(columns) {
-        if column.nullable {
-            let is_null: Vec<bool> = of_rows.iter().map(is_null).collect();
-            for (value, is_null) in of_rows.iter_mut().zip(&is_null) {
-                if *is_null {
-                    *value = value.dummy_value();
-                }
-            }
-            values.push(array(of_rows));
+    for (column, of_rows) in dataset.columns.iter().zip(columns) {
+        let (of_rows, is_null) = values::array(column.column_type, of_rows);
+        values.push(of_rows);
+        if dataset.is_nullable(column) {
             values.push(array(is_null.into_iter().map(Value::from)));
-        } else {
-            values.push(array(of_rows));
         }
     }
     (sent, values)
-}
-
-fn is_null(value: &Value) -> bool {
-    *value == value.as_null()
 }
 
 pub(super) fn array(values: impl IntoIterator<Item = Value>) -> Value {
@@ -246,27 +239,24 @@ pub(super) struct Columns {
     pub(super) selected: String,
     /// The names of the columns, in the same order.
     into: String,
-    /// The parameters of the record's own columns.
-    pub(super) arrays: Vec<String>,
     /// The number of the next parameter.
     pub(super) next: usize,
 }
 
-pub(super) fn columns(table: &Table) -> Columns {
+pub(super) fn columns(dataset: &Dataset) -> Columns {
     let mut columns = Columns {
         unnested: "unnest($2) AS \"fingerprint\", unnest($3) AS \"position\"".to_owned(),
         selected: "n.\"fingerprint\", n.\"position\", $1 AS \"updated_at\"".to_owned(),
         into: "\"fingerprint\", \"position\", \"updated_at\"".to_owned(),
-        arrays: Vec::new(),
         next: 4,
     };
-    for column in &table.columns {
-        let (name, next) = (column.name, columns.next);
-        let _ = write!(columns.unnested, ", unnest(${next}) AS \"{name}\"");
+    for column in &dataset.columns {
+        let (name, next) = (&column.name, columns.next);
+        let values = values::cast(&format!("unnest(${next})"), column.column_type);
+        let _ = write!(columns.unnested, ", {values} AS \"{name}\"");
         let _ = write!(columns.into, ", \"{name}\"");
-        columns.arrays.push(format!("${next}"));
         columns.next += 1;
-        if column.nullable {
+        if dataset.is_nullable(column) {
             // A name that no column of a record can have.
             let _ = write!(columns.unnested, ", unnest(${}) AS \"#{name}_is_null\"", next + 1);
             let _ = write!(
@@ -285,8 +275,8 @@ pub(super) fn columns(table: &Table) -> Columns {
 ///
 /// `unnest` is in the select list, where PostgreSQL iterates over all arrays in parallel; in a `FROM` it would first
 /// copy each of them to a tuplestore. Nothing in the plan sorts or joins, so that the order is kept.
-fn statement(table: &Table, condition: &str, rewrite: bool) -> String {
-    let Columns { unnested, selected, into, .. } = columns(table);
+fn statement(dataset: &Dataset, condition: &str, rewrite: bool) -> String {
+    let Columns { unnested, selected, into, .. } = columns(dataset);
     format!(
         "WITH new AS (
              INSERT INTO \"{name}\" ({into}) SELECT {selected} FROM (SELECT {unnested}) n {condition}
@@ -296,7 +286,7 @@ fn statement(table: &Table, condition: &str, rewrite: bool) -> String {
              array_agg(\"position\") FILTER (WHERE NOT inserted AND changed) AS updated,
              array_agg(\"position\") FILTER (WHERE NOT inserted AND NOT changed) AS raised
          FROM new",
-        name = table.name,
-        on_conflict = on_conflict(table, rewrite),
+        name = dataset.name,
+        on_conflict = on_conflict(dataset, rewrite),
     )
 }

@@ -2,12 +2,13 @@
 
 pub(crate) mod file;
 mod upsert;
+mod values;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, ObjectVersion};
-use jetline_records::{Column, IdType, Table};
-use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr, Value};
+use jetline_datasets::{self as datasets, Column, Dataset, Type};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, RuntimeErr, Value};
 
 use crate::{
     dialect::interface::{Dialect, Lock},
@@ -50,17 +51,25 @@ impl Dialect for Sqlite {
         Some(self.octets(&format!("{:?}", column.name)))
     }
 
-    fn is_any_key(&self) -> &'static str {
-        "IN (SELECT value FROM json_each($1))"
+    fn select(&self, column: &Column) -> String {
+        format!("{:?}", column.name)
     }
 
-    fn requested_keys(&self, place: &str) -> String {
+    fn read(&self, row: &QueryResult, at: usize, of: Type) -> Result<datasets::Value, DbErr> {
+        values::read(row, at, of)
+    }
+
+    fn is_any_key(&self, _: &Dataset) -> String {
+        "IN (SELECT value FROM json_each($1))".to_owned()
+    }
+
+    fn requested_keys(&self, _: &Dataset, place: &str) -> String {
         let keys = "SELECT value AS key, key + 1";
         format!("({keys} AS {place} FROM json_each($1)) AS requested CROSS JOIN")
     }
 
     /// There are no arrays to bind.
-    fn keys(&self, _: IdType, keys: Vec<Key>) -> Result<Value, DbErr> {
+    fn keys(&self, _: &Dataset, keys: Vec<Key>) -> Result<Value, DbErr> {
         let ids: Vec<serde_json::Value> = keys
             .into_iter()
             .map(|key| match key {
@@ -72,9 +81,9 @@ impl Dialect for Sqlite {
         Ok(text.into())
     }
 
-    fn required_columns(&self, table: &Table) -> (&'static str, String) {
+    fn required_columns(&self, dataset: &Dataset) -> (&'static str, String) {
         let sql = "SELECT name FROM pragma_table_info($1) WHERE \"notnull\" = 1 AND dflt_value IS NULL AND pk = 0";
-        (sql, table.name.to_owned())
+        (sql, dataset.name.clone())
     }
 
     fn refuses(&self, _: &ObjectVersion) -> Option<&'static str> {
@@ -102,30 +111,30 @@ impl Dialect for Sqlite {
         file::close(db).await;
     }
 
-    async fn has_row_security(&self, _: &DatabaseTransaction, _: &Table) -> Result<bool, Error> {
+    async fn has_row_security(&self, _: &DatabaseTransaction, _: &Dataset) -> Result<bool, Error> {
         Ok(false)
     }
 
     async fn upsert(
         &self,
         tx: &DatabaseTransaction,
-        table: &Table,
+        dataset: &Dataset,
         rows: Vec<(usize, UpsertRow)>,
         now: DateTime<Utc>,
         rewrite: bool,
         upserted: &mut Upserted,
     ) -> Result<(), Error> {
-        upsert::upsert(tx, table, rows, now, rewrite, upserted).await
+        upsert::upsert(tx, dataset, rows, now, rewrite, upserted).await
     }
 
     async fn upsert_nothing(
         &self,
         tx: &DatabaseTransaction,
-        table: &Table,
+        dataset: &Dataset,
         row: UpsertRow,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        upsert::insert_nothing(tx, table, row, now).await
+        upsert::insert_nothing(tx, dataset, row, now).await
     }
 
     fn catches_errors(&self) -> bool {

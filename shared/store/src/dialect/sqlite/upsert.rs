@@ -7,9 +7,10 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, Position};
-use jetline_records::Table;
+use jetline_datasets::Dataset;
 use sea_orm::{ConnectionTrait, Value};
 
+use super::values::{parameter, version};
 use crate::{
     error::Error,
     statement::{execute, query, value},
@@ -25,14 +26,14 @@ const MAX_PARAMETERS: usize = 4000;
 
 pub(super) async fn upsert(
     tx: &impl ConnectionTrait,
-    table: &Table,
+    dataset: &Dataset,
     rows: Vec<(usize, UpsertRow)>,
     now: DateTime<Utc>,
     rewrite: bool,
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
     let keys: Vec<Key> = rows.iter().map(|(_, one)| one.row.key.clone()).collect();
-    let stored = read(tx, table, &keys).await?;
+    let stored = read(tx, dataset, &keys).await?;
     let mut write = Vec::with_capacity(rows.len());
     let mut changes = Vec::with_capacity(rows.len());
     for (chunk, new) in rows {
@@ -46,7 +47,7 @@ pub(super) async fn upsert(
             }
         }
     }
-    insert(tx, table, write, now, rewrite, upserted).await?;
+    insert(tx, dataset, write, now, rewrite, upserted).await?;
     let suppressed: HashSet<Position> = upserted.suppressed.iter().copied().collect();
     for (chunk, change, _) in changes.iter().filter(|(.., position)| !suppressed.contains(position))
     {
@@ -62,7 +63,7 @@ pub(super) async fn upsert(
 
 async fn read(
     tx: &impl ConnectionTrait,
-    table: &Table,
+    dataset: &Dataset,
     keys: &[Key],
 ) -> Result<HashMap<Key, StoredRow>, Error> {
     let mut stored = HashMap::with_capacity(keys.len());
@@ -73,16 +74,16 @@ async fn read(
         let sql = format!(
             "SELECT \"{id}\" AS id, \"position\", \"fingerprint\", {version} AS version
              FROM \"{name}\" WHERE \"{id}\" IN ({keys})",
-            id = table.id,
-            name = table.name,
-            version = table.version.map_or("0".to_owned(), |column| format!("\"{column}\"")),
+            id = dataset.key().name,
+            name = dataset.name,
+            version = dataset.version().map_or("0".to_owned(), version),
             keys = parameters(batch.len()),
         );
         let keys = batch.iter().map(value);
         let found: Vec<UntypedRow> = query(tx, "read rows", &sql, keys).await?;
         for row in found {
             let (key, row) =
-                row.with_key(table.id_type).map_err(|error| Error::classify("read rows", error))?;
+                row.with_key(dataset).map_err(|error| Error::classify("read rows", error))?;
             stored.insert(key, row);
         }
     }
@@ -106,19 +107,19 @@ fn parameters(count: usize) -> String {
 
 async fn insert(
     tx: &impl ConnectionTrait,
-    table: &Table,
+    dataset: &Dataset,
     rows: Vec<UpsertRow>,
     now: DateTime<Utc>,
     rewrite: bool,
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
     let mut rows = rows.into_iter();
-    for size in batch_sizes(rows.len(), MAX_PARAMETERS / columns(table).len()) {
-        let tuple = format!("({})", parameters(columns(table).len()));
+    for size in batch_sizes(rows.len(), MAX_PARAMETERS / columns(dataset).len()) {
+        let tuple = format!("({})", parameters(columns(dataset).len()));
         let tuples = vec![tuple; size].join(", ");
-        let sql = statement(table, &format!("VALUES {tuples}"), rewrite);
+        let sql = statement(dataset, &format!("VALUES {tuples}"), rewrite);
         let mut sent = Vec::with_capacity(size);
-        let mut values = Vec::with_capacity(size * columns(table).len());
+        let mut values = Vec::with_capacity(size * columns(dataset).len());
         for new in rows.by_ref().take(size) {
             sent.push((new.row.key.clone(), new.position));
             values.extend(self::values(new, now));
@@ -126,7 +127,7 @@ async fn insert(
         let written = execute(tx, "upsert records", &sql, values).await?;
         upserted.any_written |= written > 0;
         if written != size as u64 {
-            not_written(tx, table, &sent, upserted).await?;
+            not_written(tx, dataset, &sent, upserted).await?;
         }
     }
     Ok(())
@@ -135,41 +136,41 @@ async fn insert(
 /// Runs the statement of [`insert`] so that it writes no row.
 pub(super) async fn insert_nothing(
     tx: &impl ConnectionTrait,
-    table: &Table,
+    dataset: &Dataset,
     row: UpsertRow,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let of_row = parameters(columns(table).len());
-    let sql = statement(table, &format!("SELECT {of_row} WHERE false"), false);
+    let of_row = parameters(columns(dataset).len());
+    let sql = statement(dataset, &format!("SELECT {of_row} WHERE false"), false);
     execute(tx, "upsert records", &sql, values(row, now)).await.map(drop)
 }
 
 /// Writes the rows of a `VALUES` or `SELECT`; the parameters of each row are those of [`values`].
-fn statement(table: &Table, rows: &str, rewrite: bool) -> String {
-    let names = columns(table).into_iter().map(|column| format!("\"{column}\""));
+fn statement(dataset: &Dataset, rows: &str, rewrite: bool) -> String {
+    let names = columns(dataset).into_iter().map(|column| format!("\"{column}\""));
     format!(
         "INSERT INTO \"{}\" ({}) {rows} {}",
-        table.name,
+        dataset.name,
         names.collect::<Vec<_>>().join(", "),
-        on_conflict(table, rewrite)
+        on_conflict(dataset, rewrite)
     )
 }
 
 fn values(new: UpsertRow, now: DateTime<Utc>) -> impl Iterator<Item = Value> {
     let ours: [Value; 3] =
         [new.row.fingerprint.as_bytes().to_vec().into(), new.position.get().into(), now.into()];
-    new.row.values.into_iter().chain(ours)
+    new.row.values.into_iter().map(parameter).chain(ours)
 }
 
 /// No other transaction writes: a row without the new position was suppressed by a trigger.
 async fn not_written(
     tx: &impl ConnectionTrait,
-    table: &Table,
+    dataset: &Dataset,
     sent: &[(Key, Position)],
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
     let keys: Vec<Key> = sent.iter().map(|(key, _)| key.clone()).collect();
-    let rows = read(tx, table, &keys).await?;
+    let rows = read(tx, dataset, &keys).await?;
     let missing = sent
         .iter()
         .filter(|(key, position)| rows.get(key).is_none_or(|row| row.rank.1 != position.get()));

@@ -19,6 +19,8 @@ pub enum Reason {
     OutOfRange,
     /// A value that the dataset's validation does not accept.
     InvalidValue,
+    /// No column takes a field, and the declaration rejects such records.
+    UnknownField,
     /// A text contains U+0000, which PostgreSQL cannot store.
     NulCharacter,
     /// The line is longer than the limit.
@@ -31,7 +33,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::InvalidJson,
         Self::InvalidUtf8,
         Self::WrongType,
@@ -39,6 +41,7 @@ impl Reason {
         Self::DuplicateField,
         Self::OutOfRange,
         Self::InvalidValue,
+        Self::UnknownField,
         Self::NulCharacter,
         Self::LineTooLong,
         Self::RefusedByDatabase,
@@ -56,6 +59,7 @@ impl Reason {
             Self::DuplicateField => "duplicate_field",
             Self::OutOfRange => "out_of_range",
             Self::InvalidValue => "invalid_value",
+            Self::UnknownField => "unknown_field",
             Self::NulCharacter => "nul_character",
             Self::LineTooLong => "line_too_long",
             Self::RefusedByDatabase => "refused_by_database",

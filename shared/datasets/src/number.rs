@@ -89,6 +89,49 @@ impl Number {
     }
 }
 
+/// A number without an exponent and superfluous zeros; `None` if it has more digits than `max` then, or is no number.
+pub(crate) fn plain(token: &str, max: usize) -> Option<String> {
+    let (sign, unsigned) = match token.strip_prefix('-') {
+        Some(unsigned) => ("-", unsigned),
+        None => ("", token),
+    };
+    let (decimal, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((decimal, exponent)) => (decimal, read_exponent(exponent)?),
+        None => (unsigned, 0),
+    };
+    let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, "0"));
+    if ![whole, fraction].into_iter().all(is_digits) {
+        return None;
+    }
+    let fraction = fraction.trim_end_matches('0');
+    let digits = [whole, fraction].concat();
+    let significant = digits.trim_start_matches('0');
+    if significant.is_empty() {
+        return Some("0".to_owned());
+    }
+    // The number of digits before the point.
+    let zeros = digits.len() - significant.len();
+    let point = i64::try_from(whole.len()).ok()? + exponent - i64::try_from(zeros).ok()?;
+    let significant = significant.trim_end_matches('0');
+    let length = significant.len();
+    let fraction = i64::try_from(length).ok()?.saturating_sub(point).max(0);
+    if point.max(1) + fraction > i64::try_from(max).ok()? {
+        return None;
+    }
+    let plain = match usize::try_from(point) {
+        Ok(0) => format!("{sign}0.{significant}"),
+        Ok(point) if point >= length => {
+            format!("{sign}{significant}{}", "0".repeat(point - length))
+        }
+        Ok(point) => format!("{sign}{}.{}", &significant[..point], &significant[point..]),
+        Err(_) => {
+            let zeros = usize::try_from(-point).ok()?;
+            format!("{sign}0.{}{significant}", "0".repeat(zeros))
+        }
+    };
+    Some(plain)
+}
+
 /// Parses the exponent, clamped to a range beyond all valid ones.
 fn read_exponent(text: &str) -> Option<i64> {
     let (sign, digits) = match text.as_bytes().first()? {
@@ -204,6 +247,26 @@ mod tests {
             (&nines, OutOfRange),
         ] {
             assert_eq!(integer(token), Err(why), "{token:.40}");
+        }
+    }
+
+    #[test]
+    fn plain_form_has_neither_exponent_nor_superfluous_zeros() {
+        for (token, form) in [
+            ("-0.0e7", "0"),
+            ("1e2", "100"),
+            ("10.50", "10.5"),
+            ("0.001", "0.001"),
+            ("105e-1", "10.5"),
+            ("-1.5e-3", "-0.0015"),
+            ("0.00120e3", "1.2"),
+            ("1e-1", "0.1"),
+            ("9007199254740993", "9007199254740993"),
+        ] {
+            assert_eq!(plain(token, 30).as_deref(), Some(form), "{token}");
+        }
+        for token in ["1e30", "1e-30", "1e999999999999999999999", &"9".repeat(31), "x", "1."] {
+            assert_eq!(plain(token, 30), None, "{token}");
         }
     }
 

@@ -1,26 +1,27 @@
-//! A line to a row, and a record to its fingerprint.
+//! A line to a row.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use jetline_core::Fingerprint;
-use jetline_records::{products::Model, registry};
+use jetline_datasets::Datasets;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let line = line();
-    let products = registry::datasets()
-        .into_iter()
-        .find(|dataset| dataset.name == "products")
-        .expect("products are a dataset");
-    let record: Model = serde_json::from_str(&line).expect("the line is a product");
+    let datasets = Datasets::built_in().expect("the declaration is valid");
+    let products = datasets.get("products").expect("products are a dataset");
     let mut group = criterion.benchmark_group("record");
     group.throughput(Throughput::Bytes(line.len() as u64));
     group.bench_function("parse", |bencher| {
-        bencher.iter(|| (products.parse)(black_box(line.as_bytes())));
+        bencher.iter(|| products.parse_json(black_box(line.as_bytes())));
     });
-    group.bench_function("fingerprint", |bencher| {
-        bencher.iter(|| Fingerprint::of(black_box(&record)));
+    let row = products.parse_json(line.as_bytes()).expect("the line is a product");
+    group.bench_function("write", |bencher| {
+        let mut json = Vec::new();
+        bencher.iter(|| {
+            json.clear();
+            products.write_json(black_box(&row.values), None, &mut json)
+        });
     });
     group.finish();
     criterion.final_summary();

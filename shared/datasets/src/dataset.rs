@@ -1,0 +1,172 @@
+//! A dataset: its columns, its key, and the names of the fields that lead to its columns.
+
+use jetline_core::Key;
+use serde::Deserialize;
+
+use crate::{
+    Reason, Rejection,
+    constraints::Constraint,
+    value::{Type, Value},
+};
+
+/// The maximum length of a text key, in bytes: well below the limit of PostgreSQL's index.
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// What happens to fields that no column takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unknown {
+    /// They are stored, and given back with the record.
+    #[default]
+    Keep,
+    /// They are dropped.
+    Ignore,
+    /// The record is rejected.
+    Reject,
+}
+
+/// A column.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// The names of the fields that lead to it.
+    pub path: Vec<String>,
+    /// Its type.
+    pub column_type: Type,
+    /// Whether it may be missing or null.
+    pub optional: bool,
+    /// Whether lists can be filtered by it.
+    pub index: bool,
+    /// What its values must fulfil.
+    pub constraints: Vec<Constraint>,
+}
+
+/// The field that marks a delete, and its value.
+#[derive(Clone, Debug)]
+pub struct Deleted {
+    /// The name of the field.
+    pub field: String,
+    /// The value that marks a delete.
+    pub equals: Value,
+}
+
+/// A dataset.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// Its name, and that of its table.
+    pub name: String,
+    /// Its columns, in the order of the declaration.
+    pub columns: Vec<Column>,
+    /// What happens to fields that no column takes.
+    pub unknown: Unknown,
+    /// How a record says that it deletes.
+    pub deleted: Option<Deleted>,
+    pub(crate) key: usize,
+    pub(crate) version: Option<usize>,
+    pub(crate) fields: Tree,
+    /// The indexes of the columns in the order of their names.
+    pub(crate) by_name: Vec<usize>,
+}
+
+impl Dataset {
+    pub(crate) fn new(
+        name: &str,
+        columns: Vec<Column>,
+        key: usize,
+        version: Option<usize>,
+        deleted: Option<Deleted>,
+        unknown: Unknown,
+    ) -> Self {
+        let mut fields = Tree::default();
+        for (index, column) in columns.iter().enumerate() {
+            fields.insert(&column.path, index);
+        }
+        let mut by_name: Vec<usize> = (0..columns.len()).collect();
+        by_name.sort_by(|a, b| columns[*a].name.cmp(&columns[*b].name));
+        Self { name: name.to_owned(), columns, unknown, deleted, key, version, fields, by_name }
+    }
+
+    /// The column of the key.
+    #[must_use]
+    pub fn key(&self) -> &Column {
+        &self.columns[self.key]
+    }
+
+    /// The column of the version: a record with a higher version wins over a later one.
+    #[must_use]
+    pub fn version(&self) -> Option<&Column> {
+        self.version.map(|at| &self.columns[at])
+    }
+
+    /// Whether rows may have no value in a column; deleted ones have none but key and version.
+    #[must_use]
+    pub fn is_nullable(&self, column: &Column) -> bool {
+        let is_rank = |ranks: &Column| ranks.name == column.name;
+        let has_deleted =
+            self.deleted.is_some() && !is_rank(self.key()) && !self.version().is_some_and(is_rank);
+        column.optional || has_deleted
+    }
+
+    /// Reads a key from its text, as in a path.
+    pub fn read_key(&self, text: &str) -> Result<Key, Rejection> {
+        self.key_of(&self.key().column_type.read_text(text)?)
+    }
+
+    /// The key of a row with these values.
+    pub fn key_in(&self, values: &[Value]) -> Result<Key, Rejection> {
+        self.key_of(values.get(self.key).unwrap_or(&Value::Null))
+    }
+
+    /// The key of a row with this value in the key's column.
+    pub fn key_of(&self, value: &Value) -> Result<Key, Rejection> {
+        let key = match value {
+            Value::Bigint(id) => return Ok(Key::Int(*id)),
+            other => other.to_text(),
+        };
+        if key.len() > MAX_KEY_BYTES {
+            let name = &self.key().name;
+            let message = format!("{name} is longer than {MAX_KEY_BYTES} bytes");
+            return Err(Rejection::new(Reason::OutOfRange, message));
+        }
+        Ok(Key::Text(key))
+    }
+}
+
+/// The columns by the fields that lead to them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tree(pub(crate) Vec<(String, Node)>);
+
+#[derive(Clone, Debug)]
+pub(crate) enum Node {
+    Column(usize),
+    Object(Tree),
+}
+
+impl Tree {
+    fn insert(&mut self, path: &[String], column: usize) {
+        let Some((name, rest)) = path.split_first() else {
+            return;
+        };
+        if rest.is_empty() {
+            self.0.push((name.clone(), Node::Column(column)));
+            return;
+        }
+        let known = self.0.iter_mut().find(|(known, _)| known == name);
+        if let Some((_, Node::Object(tree))) = known {
+            tree.insert(rest, column);
+        } else {
+            let mut tree = Self::default();
+            tree.insert(rest, column);
+            self.0.push((name.clone(), Node::Object(tree)));
+        }
+    }
+
+    /// The place of a field. `expected` is tried first: fields mostly come in the same order.
+    pub(crate) fn find(&self, name: &str, expected: usize) -> Option<usize> {
+        if self.0.get(expected).is_some_and(|(known, _)| known == name) {
+            return Some(expected);
+        }
+        self.0.iter().position(|(known, _)| known == name)
+    }
+}

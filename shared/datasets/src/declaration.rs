@@ -1,0 +1,507 @@
+//! Declarations of datasets: TOML files, whose errors name the line.
+
+use std::{fmt, marker::PhantomData, ops::Range};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use toml::Spanned;
+
+use crate::{
+    constraints::Constraint,
+    dataset::{Column, Dataset, Deleted, Unknown},
+    value::{Type, Value},
+};
+
+/// Maximum number of bytes of a name, as in PostgreSQL.
+const MAX_NAME_BYTES: usize = 63;
+
+/// Maximum number of columns: SQLite has 2,000, and Jetline needs some of them.
+const MAX_COLUMNS: usize = 1_900;
+
+/// The prefix of Jetline's own columns.
+const OWN_PREFIX: &str = "jetline_";
+
+/// Names that no dataset can have: tables of the ledger, and routes of the API.
+const RESERVED_DATASETS: [&str; 14] = [
+    "chunks",
+    "datasets",
+    "deliveries",
+    "docs",
+    "epoch",
+    "healthz",
+    "intake",
+    "ledger",
+    "metrics",
+    "objects",
+    "readyz",
+    "rejected_lines",
+    "rejects",
+    "seaql_migrations",
+];
+
+/// Names that no indexed column can have: parameters of lists.
+const RESERVED_FILTERS: [&str; 3] = ["after", "id", "limit"];
+
+/// What is wrong with a declaration, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {message}")]
+pub struct DeclarationError {
+    /// The file, as it was given.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong, and what is allowed.
+    pub message: String,
+}
+
+/// A message about a part of the text.
+type Fault = (Range<usize>, String);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Declaration {
+    key: Spanned<String>,
+    version: Option<Spanned<String>>,
+    deleted: Option<Spanned<DeletedDeclaration>>,
+    #[serde(default)]
+    unknown: Unknown,
+    columns: Entries<ColumnDeclaration>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeletedDeclaration {
+    column: String,
+    equals: toml::Value,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ColumnTable {
+    #[serde(rename = "type")]
+    column_type: String,
+    path: Option<String>,
+    #[serde(default)]
+    optional: bool,
+    #[serde(default)]
+    index: bool,
+    minimum: Option<toml::Value>,
+    #[serde(rename = "exclusiveMinimum")]
+    exclusive_minimum: Option<toml::Value>,
+    maximum: Option<toml::Value>,
+    #[serde(rename = "minLength")]
+    min_length: Option<u64>,
+    #[serde(rename = "maxLength")]
+    max_length: Option<u64>,
+    pattern: Option<String>,
+    #[serde(rename = "enum")]
+    one_of: Option<Vec<toml::Value>>,
+    format: Option<String>,
+}
+
+/// A column: the name of its type alone, or a table.
+struct ColumnDeclaration(ColumnTable);
+
+impl<'de> Deserialize<'de> for ColumnDeclaration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ColumnVisitor;
+
+        impl<'de> Visitor<'de> for ColumnVisitor {
+            type Value = ColumnDeclaration;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a type such as \"text\", or a table such as { type = \"text\" }")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<ColumnDeclaration, E> {
+                let column_type = name.to_owned();
+                Ok(ColumnDeclaration(ColumnTable { column_type, ..ColumnTable::default() }))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ColumnDeclaration, A::Error> {
+                ColumnTable::deserialize(MapAccessDeserializer::new(map)).map(ColumnDeclaration)
+            }
+        }
+
+        deserializer.deserialize_any(ColumnVisitor)
+    }
+}
+
+/// The entries of a table in their order.
+struct Entries<T>(Vec<(Spanned<String>, T)>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntriesVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for EntriesVisitor<T> {
+            type Value = Entries<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(EntriesVisitor(PhantomData))
+    }
+}
+
+/// Parses and checks the declaration of the dataset `name`. `file` is for the error.
+pub fn parse(name: &str, file: &str, text: &str) -> Result<Dataset, DeclarationError> {
+    let located = |(span, message): Fault| DeclarationError {
+        file: file.to_owned(),
+        line: text[..span.start.min(text.len())].matches('\n').count() + 1,
+        message,
+    };
+    let declaration: Declaration = toml::from_str(text)
+        .map_err(|error| located((error.span().unwrap_or_default(), error.message().to_owned())))?;
+    dataset(name, declaration).map_err(located)
+}
+
+fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
+    check_name(name, "dataset").map_err(|message| (0..0, message))?;
+    if RESERVED_DATASETS.contains(&name) {
+        return Err((0..0, format!("no dataset can be called {name}: Jetline uses the name")));
+    }
+    let Declaration { key, version, deleted, unknown, columns } = declaration;
+    if columns.0.len() > MAX_COLUMNS {
+        return Err((0..0, format!("more than {MAX_COLUMNS} columns")));
+    }
+    let columns = columns
+        .0
+        .into_iter()
+        .map(|(name, ColumnDeclaration(table))| {
+            let span = name.span();
+            column(name.into_inner(), table).map_err(|message| (span, message))
+        })
+        .collect::<Result<Vec<Column>, Fault>>()?;
+    check_paths(&columns).map_err(|message| (0..0, message))?;
+    let find = |wanted: &Spanned<String>, role: &str| {
+        let found = columns.iter().position(|column| column.name == **wanted.get_ref());
+        found.ok_or_else(|| {
+            let names: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
+            let message = format!(
+                "{role}: there is no column {}; there are: {}",
+                wanted.get_ref(),
+                names.join(", ")
+            );
+            (wanted.span(), message)
+        })
+    };
+    let key_at = find(&key, "key")?;
+    require(&key, &columns[key_at], "key", &[Type::Bigint, Type::Text, Type::Uuid])?;
+    let version = match version {
+        Some(version) => {
+            let at = find(&version, "version")?;
+            require(&version, &columns[at], "version", &[Type::Bigint, Type::Timestamp])?;
+            Some(at)
+        }
+        None => None,
+    };
+    let deleted = deleted.map(|deleted| {
+        let span = deleted.span();
+        self::deleted(deleted.into_inner(), &columns).map_err(|message| (span, message))
+    });
+    let deleted = deleted.transpose()?;
+    Ok(Dataset::new(name, columns, key_at, version, deleted, unknown))
+}
+
+fn require(
+    name: &Spanned<String>,
+    column: &Column,
+    role: &str,
+    types: &[Type],
+) -> Result<(), Fault> {
+    let fault = |message| Err((name.span(), message));
+    if !types.contains(&column.column_type) {
+        let names: Vec<&str> = types.iter().map(|of| of.name()).collect();
+        return fault(format!(
+            "{role}: the column {} is {}; allowed: {}",
+            column.name,
+            column.column_type,
+            names.join(", ")
+        ));
+    }
+    if column.optional {
+        return fault(format!("{role}: the column {} cannot be optional", column.name));
+    }
+    Ok(())
+}
+
+fn check_name(name: &str, of: &str) -> Result<(), String> {
+    let is_first = |character: char| character.is_ascii_alphabetic() || character == '_';
+    let is_valid = name.starts_with(is_first)
+        && name.len() <= MAX_NAME_BYTES
+        && name.chars().all(|character| is_first(character) || character.is_ascii_digit());
+    if is_valid {
+        return Ok(());
+    }
+    Err(format!(
+        "{name:?} cannot be the name of a {of}: use letters, digits and _, at most {MAX_NAME_BYTES}, no digit first"
+    ))
+}
+
+fn column(name: String, table: ColumnTable) -> Result<Column, String> {
+    check_name(&name, "column")?;
+    if name.starts_with(OWN_PREFIX) {
+        return Err(format!("{name}: names that begin with {OWN_PREFIX} are Jetline's"));
+    }
+    if table.index && RESERVED_FILTERS.contains(&&*name) {
+        return Err(format!(
+            "{name}: an indexed column cannot be called so, lists have this parameter"
+        ));
+    }
+    let column_type = Type::ALL.into_iter().find(|of| of.name() == table.column_type);
+    let column_type = column_type.ok_or_else(|| {
+        let names = Type::ALL.map(Type::name).join(", ");
+        format!("{name}: there is no type {:?}; there are: {names}", table.column_type)
+    })?;
+    let path = match &table.path {
+        Some(path) => pointer(path).map_err(|message| format!("{name}: path: {message}"))?,
+        None => vec![name.clone()],
+    };
+    if table.index && column_type == Type::Json {
+        return Err(format!("{name}: a json column cannot be indexed"));
+    }
+    let (optional, index) = (table.optional, table.index);
+    let constraints =
+        constraints(column_type, table.rules()).map_err(|message| format!("{name}: {message}"))?;
+    Ok(Column { path, column_type, optional, index, constraints, name })
+}
+
+/// The names of a JSON Pointer.
+fn pointer(path: &str) -> Result<Vec<String>, String> {
+    let names = path
+        .strip_prefix('/')
+        .ok_or_else(|| format!("{path:?} is no JSON Pointer to a field: it must begin with /"))?;
+    let mut unescaped = Vec::new();
+    for name in names.split('/') {
+        let rest = name.replace("~1", "").replace("~0", "");
+        if rest.contains('~') {
+            return Err(format!("{path:?} is no JSON Pointer: ~ must be followed by 0 or 1"));
+        }
+        unescaped.push(name.replace("~1", "/").replace("~0", "~"));
+    }
+    Ok(unescaped)
+}
+
+/// No two columns have the same path, and none has a path inside that of another one.
+fn check_paths(columns: &[Column]) -> Result<(), String> {
+    let mut sorted: Vec<&Column> = columns.iter().collect();
+    sorted.sort_by(|a, b| a.path.cmp(&b.path));
+    match sorted.windows(2).find(|pair| pair[1].path.starts_with(&pair[0].path)) {
+        Some(pair) => Err(format!(
+            "the columns {} and {} take the same field: their paths are equal, or one is inside the other",
+            pair[0].name, pair[1].name
+        )),
+        None => Ok(()),
+    }
+}
+
+fn deleted(declared: DeletedDeclaration, columns: &[Column]) -> Result<Deleted, String> {
+    let DeletedDeclaration { column, equals } = declared;
+    if columns.iter().any(|other| other.path == [column.clone()]) {
+        return Err(format!(
+            "deleted: {column} is a column, and the field that marks deletes is not stored"
+        ));
+    }
+    let equals = match equals {
+        toml::Value::String(text) => Value::Text(text),
+        toml::Value::Integer(integer) => Value::Bigint(integer),
+        toml::Value::Boolean(boolean) => Value::Boolean(boolean),
+        _ => return Err("deleted: equals must be a text, an integer or a boolean".to_owned()),
+    };
+    Ok(Deleted { field: column, equals })
+}
+
+impl ColumnTable {
+    /// The constraints, by name.
+    fn rules(self) -> Vec<(&'static str, toml::Value)> {
+        let integer = |length: Option<u64>| {
+            length.map(|length| toml::Value::Integer(i64::try_from(length).unwrap_or(i64::MAX)))
+        };
+        let rules = [
+            ("minimum", self.minimum),
+            ("exclusiveMinimum", self.exclusive_minimum),
+            ("maximum", self.maximum),
+            ("minLength", integer(self.min_length)),
+            ("maxLength", integer(self.max_length)),
+            ("pattern", self.pattern.map(toml::Value::String)),
+            ("enum", self.one_of.map(toml::Value::Array)),
+            ("format", self.format.map(toml::Value::String)),
+        ];
+        rules.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+fn constraints(
+    of: Type,
+    rules: Vec<(&'static str, toml::Value)>,
+) -> Result<Vec<Constraint>, String> {
+    rules
+        .into_iter()
+        .map(|(name, value)| {
+            Constraint::new(of, name, &value).map_err(|message| format!("{name}: {message}"))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Reason, Row, value::Value};
+    use jetline_core::Key;
+
+    const ORDERS: &str = r#"
+key = "order_id"
+version = "updated_at"
+deleted = { column = "op", equals = "D" }
+
+[columns]
+order_id = "text"
+customer = { type = "bigint", path = "/customer/id", index = true }
+total = { type = "numeric", minimum = 0 }
+status = { type = "text", enum = ["open", "paid", "sent"] }
+email = { type = "text", format = "email", optional = true }
+updated_at = "timestamp"
+lines = "json"
+"#;
+
+    fn orders() -> Dataset {
+        parse("orders", "orders.toml", ORDERS).unwrap()
+    }
+
+    fn order(from: &str, to: &str) -> Result<Row, Reason> {
+        let order = r#"{"order_id":"A1","customer":{"id":7,"name":"Ann"},"total":19.90,"status":"open",
+            "updated_at":"2026-11-26T12:00:00Z","lines":[{"sku":1.0}],"gift":true}"#;
+        assert!(order.contains(from), "{from}");
+        let row = orders().parse_json(order.replace(from, to).as_bytes());
+        row.map_err(|rejection| rejection.reason)
+    }
+
+    #[test]
+    fn record_becomes_a_row() {
+        let row = order("", "").unwrap();
+        assert_eq!(row.key, Key::Text("A1".to_owned()));
+        assert_eq!(row.version, 1_795_694_400_000_000);
+        assert_eq!(row.values[1], Value::Bigint(7));
+        assert_eq!(row.values[4], Value::Null);
+        assert_eq!(row.values[6], Value::Json(r#"[{"sku":1}]"#.to_owned()));
+        assert_eq!(row.extra.as_deref(), Some(r#"{"customer":{"name":"Ann"},"gift":true}"#));
+        assert!(!row.is_deleted);
+    }
+
+    #[test]
+    fn equal_records_have_one_fingerprint_and_others_have_another() {
+        let row = order("", "").unwrap();
+        for (from, to) in
+            [("19.90", "1.99e1"), ("1.0", "1"), (r#""gift":true"#, r#""gift" : true"#)]
+        {
+            assert_eq!(order(from, to).unwrap().fingerprint, row.fingerprint, "{to}");
+        }
+        for (from, to) in [
+            ("19.90", "19.91"),
+            ("Ann", "Bea"),
+            ("true", "false"),
+            (r#""gift":true"#, r#""gift":1"#),
+        ] {
+            assert_ne!(order(from, to).unwrap().fingerprint, row.fingerprint, "{to}");
+        }
+    }
+
+    #[test]
+    fn delete_needs_only_key_and_version() {
+        let text = r#"{"op":"D","order_id":"A1","updated_at":"2026-11-26T12:00:00Z","total":"?"}"#;
+        let row = orders().parse_json(text.as_bytes()).unwrap();
+        assert!(row.is_deleted);
+        assert_eq!(row.values.iter().filter(|value| !value.is_null()).count(), 2);
+        assert_eq!(row.extra, None);
+        let update = order(r#""gift":true"#, r#""op":"U""#).unwrap();
+        assert!(!update.is_deleted);
+        assert_eq!(update.extra.as_deref(), Some(r#"{"customer":{"name":"Ann"}}"#));
+    }
+
+    #[test]
+    fn invalid_record_has_a_reason() {
+        for (from, to, reason) in [
+            (r#""order_id":"A1","#, "", Reason::MissingField),
+            (r#""A1""#, "null", Reason::WrongType),
+            (r#""A1""#, "1", Reason::WrongType),
+            (r#""A1""#, &format!("\"{}\"", "x".repeat(2048)), Reason::OutOfRange),
+            ("19.90", "-0.01", Reason::OutOfRange),
+            ("19.90", "NaN", Reason::InvalidJson),
+            ("\"open\"", "\"lost\"", Reason::InvalidValue),
+            (r#"{"id":7,"name":"Ann"}"#, "7", Reason::WrongType),
+            (r#""gift":true"#, r#""gift":true,"gift":true"#, Reason::DuplicateField),
+            (r#""gift":true"#, r#""total":1"#, Reason::DuplicateField),
+            (r#""gift":true"#, r#""gift":"\u0000""#, Reason::NulCharacter),
+            (r#""gift":true"#, r#""email":"ann""#, Reason::InvalidValue),
+            ("}]", "}", Reason::InvalidJson),
+        ] {
+            assert_eq!(order(from, to).map(|_| ()), Err(reason), "{to:.60}");
+        }
+    }
+
+    #[test]
+    fn invalid_declaration_names_the_line_and_what_is_allowed() {
+        for (from, to, line, message) in [
+            (
+                "\"numeric\"",
+                "\"decimal\"",
+                9,
+                "total: there is no type \"decimal\"; there are: text, bigint",
+            ),
+            (
+                "key = \"order_id\"",
+                "key = \"id\"",
+                2,
+                "key: there is no column id; there are: order_id, customer",
+            ),
+            (
+                "key = \"order_id\"",
+                "key = \"email\"",
+                2,
+                "key: the column email cannot be optional",
+            ),
+            (
+                "key = \"order_id\"",
+                "key = \"total\"",
+                2,
+                "key: the column total is numeric; allowed: bigint, text, uuid",
+            ),
+            ("version = \"updated_at\"", "version = \"total\"", 3, "allowed: bigint, timestamp"),
+            ("index = true", "indexed = true", 8, "unknown field `indexed`"),
+            ("lines = \"json\"", "total = \"json\"", 13, "duplicate key"),
+            (
+                "format = \"email\"",
+                "pattern = \"(\"",
+                11,
+                "email: pattern: \"(\" is no regular expression",
+            ),
+            (
+                "minimum = 0",
+                "minLength = 1",
+                9,
+                "total: minLength: a numeric column has no such constraint",
+            ),
+            ("/customer/id", "/order_id", 1, "take the same field"),
+            ("lines =", "jetline_lines =", 13, "names that begin with jetline_ are Jetline's"),
+            ("\"op\"", "\"total\"", 4, "the field that marks deletes is not stored"),
+        ] {
+            let text = ORDERS.replace(from, to);
+            let error = parse("orders", "orders.toml", &text).unwrap_err();
+            assert!(error.message.contains(message), "{error}");
+            assert_eq!((error.line, &*error.file), (line, "orders.toml"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Datasets are declarations: TOML files that name columns, their types and constraints. A declaration turns the bytes of a
+//! record into a row, and a row into the record again. No I/O.
+//!
+//! A record is parsed and validated so completely that the database can store every valid one; database constraints of the
+//! user's own may still refuse one.
+
+mod constraints;
+mod dataset;
+mod datasets;
+mod declaration;
+mod fingerprint;
+mod json;
+mod number;
+mod record;
+mod reject;
+mod render;
+mod value;
+
+pub use constraints::{Constraint, Format};
+pub use dataset::{Column, Dataset, Deleted, MAX_KEY_BYTES, Unknown};
+pub use datasets::Datasets;
+pub use declaration::{DeclarationError, parse};
+pub use record::Row;
+pub use reject::{Reason, Rejection, UnknownReason};
+pub use value::{Type, Value};

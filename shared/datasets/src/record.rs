@@ -1,0 +1,389 @@
+//! A record: from its JSON to a row.
+
+use std::{borrow::Cow, collections::HashSet, mem};
+
+use jetline_core::{Fingerprint, Key};
+
+use crate::{
+    Reason, Rejection,
+    dataset::{Column, Dataset, Node, Tree, Unknown},
+    fingerprint,
+    json::{self, Fields, Kind},
+    value::{Type, Value},
+};
+
+/// A valid record, ready to be claimed and stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The key.
+    pub key: Key,
+    /// The version; 0 in datasets without versions.
+    pub version: i64,
+    /// The hash of the content.
+    pub fingerprint: Fingerprint,
+    /// The values, in the order of [`Dataset::columns`]; of a delete, all but key and version are null.
+    pub values: Vec<Value>,
+    /// The fields that no column takes, as a JSON object; `None` if there are none.
+    pub extra: Option<String>,
+    /// Whether the record deletes.
+    pub is_deleted: bool,
+}
+
+/// The fields that no column takes.
+#[derive(Default)]
+struct Extra<'a>(Vec<(Cow<'a, str>, Kept<'a>)>);
+
+enum Kept<'a> {
+    Value(&'a str),
+    Object(Extra<'a>),
+}
+
+impl Extra<'_> {
+    /// The fields as a JSON object in its canonical form.
+    fn form(&self) -> Result<String, Rejection> {
+        let mut fields = Vec::with_capacity(self.0.len());
+        for (name, kept) in &self.0 {
+            let text = match kept {
+                Kept::Value(text) => Cow::Borrowed(*text),
+                Kept::Object(extra) => Cow::Owned(extra.form()?),
+            };
+            fields.push((name, text));
+        }
+        let fields = fields.iter().map(|(name, text)| (Cow::Borrowed(&***name), &**text));
+        let mut form = String::new();
+        json::append_object(fields.collect(), &mut form, 0)?;
+        Ok(form)
+    }
+}
+
+/// A record that is being read.
+struct Reader<'d> {
+    dataset: &'d Dataset,
+    values: Vec<Value>,
+    /// Whether the record has the column's field.
+    is_given: Vec<bool>,
+    is_deleted: bool,
+}
+
+impl Dataset {
+    /// Parses and validates a record that is a JSON object. Every valid record can be stored.
+    pub fn parse_json(&self, record: &[u8]) -> Result<Row, Rejection> {
+        let text = std::str::from_utf8(record).map_err(|error| {
+            let message = format!("not UTF-8 at byte {} of the record", error.valid_up_to());
+            Rejection::new(Reason::InvalidUtf8, message)
+        })?;
+        let fields = object(text.trim_ascii_start())?;
+        let count = self.columns.len();
+        let mut reader = Reader {
+            dataset: self,
+            values: vec![Value::Null; count],
+            is_given: vec![false; count],
+            is_deleted: self.is_deleted(&fields),
+        };
+        let mut extra = Extra::default();
+        reader.read(&self.fields, fields, "", &mut extra)?;
+        reader.row(&extra)
+    }
+
+    /// Whether the record has the value that marks a delete.
+    fn is_deleted(&self, fields: &Fields<'_>) -> bool {
+        let Some(deleted) = &self.deleted else {
+            return false;
+        };
+        let Some((_, text)) = fields.0.iter().find(|(name, _)| *name == deleted.field) else {
+            return false;
+        };
+        let of = match deleted.equals {
+            Value::Text(_) => Type::Text,
+            Value::Bigint(_) => Type::Bigint,
+            _ => Type::Boolean,
+        };
+        of.read_json(text).is_ok_and(|value| value == deleted.equals)
+    }
+}
+
+impl Reader<'_> {
+    fn read<'a>(
+        &mut self,
+        tree: &Tree,
+        fields: Fields<'a>,
+        path: &str,
+        extra: &mut Extra<'a>,
+    ) -> Result<(), Rejection> {
+        let mut expected = 0;
+        let mut is_seen = vec![false; tree.0.len()];
+        let mut unknown: HashSet<Cow<'a, str>> = HashSet::new();
+        for (name, text) in fields.0 {
+            let Some(place) = tree.find(&name, expected) else {
+                if !unknown.insert(name.clone()) {
+                    return Err(json::duplicate(&format!("{path}{name}")));
+                }
+                self.keep(name, text, path, extra)?;
+                continue;
+            };
+            if mem::replace(&mut is_seen[place], true) {
+                return Err(json::duplicate(&format!("{path}{name}")));
+            }
+            expected = place + 1;
+            match &tree.0[place].1 {
+                Node::Column(column) => self.fill(*column, text)?,
+                Node::Object(_) if text == "null" => {}
+                Node::Object(inner) => {
+                    let kind = Kind::of(text);
+                    if kind != Kind::Object {
+                        let message = format!("{path}{name}: {} is not an object", kind.name());
+                        return Err(Rejection::new(Reason::WrongType, message));
+                    }
+                    let mut kept = Extra::default();
+                    self.read(inner, object(text)?, &format!("{path}{name}."), &mut kept)?;
+                    if !kept.0.is_empty() {
+                        extra.0.push((name, Kept::Object(kept)));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a field that no column takes.
+    fn keep<'a>(
+        &self,
+        name: Cow<'a, str>,
+        text: &'a str,
+        path: &str,
+        extra: &mut Extra<'a>,
+    ) -> Result<(), Rejection> {
+        let marker = self.dataset.deleted.as_ref();
+        let is_marker = path.is_empty() && marker.is_some_and(|marker| name == marker.field);
+        match self.dataset.unknown {
+            _ if is_marker || self.is_deleted => {}
+            Unknown::Ignore => {}
+            Unknown::Keep => extra.0.push((name, Kept::Value(text))),
+            Unknown::Reject => {
+                let message = format!("no column takes the field {path}{name}");
+                return Err(Rejection::new(Reason::UnknownField, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, at: usize, text: &str) -> Result<(), Rejection> {
+        if !self.takes(at) {
+            return Ok(());
+        }
+        let column = &self.dataset.columns[at];
+        self.is_given[at] = true;
+        if text == "null" {
+            if column.optional {
+                return Ok(());
+            }
+            let message = format!("{}: null, and the column is not optional", column.name);
+            return Err(Rejection::new(Reason::WrongType, message));
+        }
+        self.values[at] = column.checked(column.column_type.read_json(text))?;
+        Ok(())
+    }
+
+    /// Whether the row has a value in a column: of a delete, only in those of key and version.
+    fn takes(&self, at: usize) -> bool {
+        !self.is_deleted || at == self.dataset.key || Some(at) == self.dataset.version
+    }
+
+    fn row(self, extra: &Extra<'_>) -> Result<Row, Rejection> {
+        let dataset = self.dataset;
+        let missing = (0..self.values.len())
+            .find(|at| !self.is_given[*at] && self.takes(*at) && !dataset.columns[*at].optional);
+        if let Some(at) = missing {
+            let message = format!("the column {} is missing", dataset.columns[at].name);
+            return Err(Rejection::new(Reason::MissingField, message));
+        }
+        let key = dataset.key_of(&self.values[dataset.key])?;
+        let version = dataset.version.map_or(0, |at| self.values[at].version());
+        let extra = if extra.0.is_empty() { None } else { Some(extra.form()?) };
+        let fingerprint = if self.is_deleted {
+            fingerprint::of_delete()
+        } else {
+            dataset.fingerprint(&self.values, extra.as_deref())
+        };
+        let Self { values, is_deleted, .. } = self;
+        Ok(Row { key, version, fingerprint, values, extra, is_deleted })
+    }
+}
+
+impl Column {
+    fn checked(&self, value: Result<Value, Rejection>) -> Result<Value, Rejection> {
+        let named = |rejection: Rejection, separator| {
+            let message = format!("{}{separator}{}", self.name, rejection.message);
+            Rejection::new(rejection.reason, message)
+        };
+        let value = value.map_err(|rejection| named(rejection, ": "))?;
+        for constraint in &self.constraints {
+            constraint.check(&value).map_err(|rejection| named(rejection, " "))?;
+        }
+        Ok(value)
+    }
+}
+
+fn object(text: &str) -> Result<Fields<'_>, Rejection> {
+    serde_json::from_str(text).map_err(|error| {
+        let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+        if error.is_data() && is_json() {
+            let message = format!("{} is not an object", Kind::of(text).name());
+            return Rejection::new(Reason::WrongType, message);
+        }
+        json::invalid(&error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Datasets;
+
+    const GOOD: &str = r#"{"id":1,"title":"t","price":7072.16,"category":"c","brand":"b","url":"u","description":"d"}"#;
+
+    fn parse(line: impl AsRef<[u8]>) -> Result<Row, Rejection> {
+        Datasets::built_in().unwrap().get("products").unwrap().parse_json(line.as_ref())
+    }
+
+    fn rejection(line: impl AsRef<[u8]>) -> (Reason, String) {
+        let rejection = parse(line).unwrap_err();
+        (rejection.reason, rejection.message)
+    }
+
+    fn with(field: &str, value: &str) -> String {
+        let mut line: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(GOOD).unwrap();
+        line.remove(field);
+        let rest = serde_json::to_string(&line).unwrap();
+        format!(r#"{{"{field}":{value},{}"#, &rest[1..])
+    }
+
+    #[test]
+    fn valid_line_becomes_a_row_in_column_order() {
+        let row = parse(GOOD).unwrap();
+        assert_eq!(row.key, Key::Int(1));
+        assert_eq!(row.values.len(), 7);
+        assert_eq!(row.values[1], Value::Text("t".to_owned()));
+    }
+
+    #[test]
+    fn fingerprint_ignores_spelling() {
+        let spaced = GOOD.replace(':', " : ").replace("7072.16", "7072.160");
+        assert_eq!(parse(GOOD), parse(&spaced));
+    }
+
+    #[test]
+    fn integer_is_accepted_in_every_spelling() {
+        let zeros = "0".repeat(1000);
+        for id in ["1.0", "10e-1", "0.1E1", "1e0", &format!("1{zeros}e-1000")] {
+            assert_eq!(parse(&with("id", id)), parse(GOOD), "{id}");
+        }
+        let largest = parse(&with("id", "9223372036854775807.0")).unwrap();
+        assert_eq!(largest.key, Key::Int(i64::MAX));
+    }
+
+    #[test]
+    fn invalid_integer_is_quoted_as_in_the_line() {
+        let (_, message) = rejection(with("id", "1.00000000000000000000001"));
+        assert_eq!(message, "id: 1.00000000000000000000001 has a fraction");
+        let (_, message) = rejection(with("id", "18446744073709551616"));
+        assert_eq!(message, "id: 18446744073709551616 is out of the range of bigint");
+    }
+
+    #[test]
+    fn hostile_line_has_a_reason_and_a_short_message() {
+        let long = 200_000;
+        let nested = |open: &str, close: &str| open.repeat(long) + &close.repeat(long);
+        let names: Vec<String> = (0..50_000).map(|name| format!("\"{name}\":0,")).collect();
+        let names = names.concat();
+        for (line, reason) in [
+            (nested("[", "]"), Reason::WrongType),
+            (nested("[", ""), Reason::InvalidJson),
+            (with("title", &nested("[", "]")), Reason::WrongType),
+            (with("price", &nested("[", "]")), Reason::WrongType),
+            (with("price", &nested("{\"a\":[", "]}")), Reason::WrongType),
+            (with("id", &format!("\"{}\"", "\\u0001".repeat(long))), Reason::WrongType),
+            (with("id", &format!("1.{}", "1".repeat(long))), Reason::WrongType),
+            (with("price", &"1".repeat(long)), Reason::OutOfRange),
+            (with("price", &format!("1e-{}", "1".repeat(long))), Reason::OutOfRange),
+            (
+                GOOD.replace('{', &format!("{{{}", "\"id\":1.0,".repeat(long))),
+                Reason::DuplicateField,
+            ),
+            (format!("{{{names}\"id\":1.5"), Reason::InvalidJson),
+            (format!("{{\"{}\":nothing}}", "\u{1f600}".repeat(long)), Reason::InvalidJson),
+        ] {
+            let rejection = parse(&line).unwrap_err();
+            assert_eq!(rejection.reason, reason, "{line:.40}: {rejection:.200}");
+            assert!(rejection.message.capacity() <= 1024, "{line:.40}");
+        }
+        let ignored = GOOD.replace('{', &format!("{{{names}\"deep\":{},", nested("[", "]")));
+        assert!(parse(&ignored).is_ok());
+    }
+
+    #[test]
+    fn every_kind_of_invalid_line_has_its_reason() {
+        let lines: [(String, Reason); 35] = [
+            ("nonsense".into(), Reason::InvalidJson),
+            (r#"{"id":1"#.into(), Reason::InvalidJson),
+            (format!("{GOOD} {GOOD}"), Reason::InvalidJson),
+            (with("title", r#""\ud800""#), Reason::InvalidJson),
+            ("[]".into(), Reason::WrongType),
+            (r#"[1,"t",7,"c","b","u","d"]"#.into(), Reason::WrongType),
+            ("[1".into(), Reason::InvalidJson),
+            ("17".into(), Reason::WrongType),
+            ("null".into(), Reason::WrongType),
+            (r#"{"id":1}"#.into(), Reason::MissingField),
+            (GOOD.replace("\"id\":1", "\"id\":1,\"id\":2"), Reason::DuplicateField),
+            (with("id", r#""1""#), Reason::WrongType),
+            (with("id", "1.5"), Reason::WrongType),
+            (with("id", "1.00000000000000000000001"), Reason::WrongType),
+            (with("id", "1e-999999999"), Reason::WrongType),
+            (with("id", "9223372036854775808"), Reason::OutOfRange),
+            (with("id", "18446744073709551615"), Reason::OutOfRange),
+            (with("id", "18446744073709551616"), Reason::OutOfRange),
+            (with("id", "-9223372036854775809"), Reason::OutOfRange),
+            (with("id", "9223372036854775808.0"), Reason::OutOfRange),
+            (with("id", "1e19"), Reason::OutOfRange),
+            (with("id", "1e400"), Reason::OutOfRange),
+            (with("id", "1e999999999"), Reason::OutOfRange),
+            (with("id", &"9".repeat(100_000)), Reason::OutOfRange),
+            (with("id", "-0"), Reason::OutOfRange),
+            (with("title", "1e30"), Reason::WrongType),
+            (GOOD.replace("\"id\":1", "\"id\":1.0,\"id\":1.0"), Reason::DuplicateField),
+            (with("id", "0"), Reason::OutOfRange),
+            (with("price", r#""7""#), Reason::WrongType),
+            (with("price", "1e40"), Reason::OutOfRange),
+            (with("price", "1e999"), Reason::OutOfRange),
+            (with("price", "-0.01"), Reason::OutOfRange),
+            (with("title", "\"\""), Reason::InvalidValue),
+            (with("brand", "\"  \""), Reason::InvalidValue),
+            (with("title", r#""a\u0000b""#), Reason::NulCharacter),
+        ];
+        for (line, reason) in lines {
+            assert_eq!(rejection(&line).0, reason, "{line}: {}", rejection(&line).1);
+        }
+    }
+
+    #[test]
+    fn invalid_utf8_is_reported_with_its_offset_even_in_an_ignored_field() {
+        let line = [b"{\"x\":\"", &[0xff][..], b"\",", &GOOD.as_bytes()[1..]].concat();
+        let (reason, message) = rejection(line);
+        assert_eq!(reason, Reason::InvalidUtf8);
+        assert!(message.contains("byte 6"), "{message}");
+    }
+
+    #[test]
+    fn message_names_the_column() {
+        assert_eq!(rejection(with("price", "\"7\"")).1, "price: a string is not a number");
+        assert_eq!(rejection(with("price", "-1")).1, "price must be at least 0");
+        assert_eq!(rejection(r#"{"id":1}"#).1, "the column title is missing");
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored() {
+        let line = GOOD.replace("\"id\":1", "\"id\":1,\"colour\":\"red\"");
+        assert_eq!(parse(&line), parse(GOOD));
+    }
+}

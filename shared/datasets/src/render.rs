@@ -1,0 +1,68 @@
+//! A row as the JSON object that it was read from: values at their paths, and the fields that no column takes.
+
+use std::borrow::Cow;
+
+use crate::{
+    dataset::{Dataset, Node, Tree},
+    json::{self, Fields, Kind},
+    value::Value,
+};
+
+/// A field of a rendered object.
+enum Part<'a> {
+    Value(&'a Value),
+    Object(&'a Tree, Fields<'a>),
+    Extra(&'a str),
+}
+
+impl Dataset {
+    /// Appends a row as JSON. `extra` has the fields that no column takes. Fails where that is no JSON object.
+    pub fn write_json(
+        &self,
+        values: &[Value],
+        extra: Option<&str>,
+        json: &mut Vec<u8>,
+    ) -> serde_json::Result<()> {
+        let extra = extra.map_or(Ok(Fields(Vec::new())), serde_json::from_str)?;
+        write(&self.fields, values, extra, json)
+    }
+}
+
+fn write(
+    tree: &Tree,
+    values: &[Value],
+    extra: Fields<'_>,
+    json: &mut Vec<u8>,
+) -> serde_json::Result<()> {
+    let mut rest = extra.0;
+    let mut parts: Vec<(Cow<'_, str>, Part<'_>)> = Vec::with_capacity(tree.0.len() + rest.len());
+    for (name, node) in &tree.0 {
+        let part = match node {
+            Node::Column(at) => values.get(*at).map_or(Part::Value(&Value::Null), Part::Value),
+            Node::Object(inner) => {
+                let at = rest
+                    .iter()
+                    .position(|(kept, text)| kept == name && Kind::of(text) == Kind::Object);
+                let kept = at.map(|at| serde_json::from_str(rest.remove(at).1)).transpose()?;
+                Part::Object(inner, kept.unwrap_or(Fields(Vec::new())))
+            }
+        };
+        parts.push((Cow::Borrowed(name), part));
+    }
+    parts.extend(rest.into_iter().map(|(name, text)| (name, Part::Extra(text))));
+    json.push(b'{');
+    for (number, (name, part)) in parts.into_iter().enumerate() {
+        if number > 0 {
+            json.push(b',');
+        }
+        json::write_string(&name, json);
+        json.push(b':');
+        match part {
+            Part::Value(value) => value.write_json(json),
+            Part::Object(inner, kept) => write(inner, values, kept, json)?,
+            Part::Extra(text) => json.extend_from_slice(text.as_bytes()),
+        }
+    }
+    json.push(b'}');
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! Values in PostgreSQL. UUIDs and JSON travel as texts.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use jetline_datasets::{Column, Dataset, Type, Value};
+use rust_decimal::Decimal;
+use sea_orm::{DbErr, QueryResult, sea_query::ArrayType};
+
+/// The SQL type of a column.
+pub(super) const fn sql_type(of: Type) -> &'static str {
+    match of {
+        Type::Text => "text",
+        Type::Bigint => "bigint",
+        Type::Numeric => "numeric",
+        Type::Double => "double precision",
+        Type::Boolean => "boolean",
+        Type::Date => "date",
+        Type::Timestamp => "timestamptz",
+        Type::Uuid => "uuid",
+        Type::Json => "jsonb",
+    }
+}
+
+const fn travels_as_text(of: Type) -> bool {
+    matches!(of, Type::Uuid | Type::Json)
+}
+
+/// The value of a column as an SQL expression.
+pub(super) fn select(column: &Column) -> String {
+    let name = &column.name;
+    if travels_as_text(column.column_type) {
+        format!("CAST({name:?} AS text)")
+    } else {
+        format!("{name:?}")
+    }
+}
+
+/// An SQL expression whose values travel as `of`, as that type.
+pub(super) fn cast(expression: &str, of: Type) -> String {
+    if travels_as_text(of) {
+        format!("({expression})::{}", sql_type(of))
+    } else {
+        expression.to_owned()
+    }
+}
+
+/// The keys that are the first parameter.
+pub(super) fn keys(dataset: &Dataset) -> String {
+    match dataset.key().column_type {
+        Type::Uuid => "$1::text[]::uuid[]".to_owned(),
+        _ => "$1".to_owned(),
+    }
+}
+
+/// Values of a column as an array, and which of them are null: an array value of sea-orm cannot hold NULL.
+pub(super) fn array(of: Type, values: Vec<Value>) -> (sea_orm::Value, Vec<bool>) {
+    let is_null = values.iter().map(Value::is_null).collect();
+    let element = match of {
+        Type::Text | Type::Uuid | Type::Json => ArrayType::String,
+        Type::Bigint => ArrayType::BigInt,
+        Type::Numeric => ArrayType::Decimal,
+        Type::Double => ArrayType::Double,
+        Type::Boolean => ArrayType::Bool,
+        Type::Date => ArrayType::ChronoDate,
+        Type::Timestamp => ArrayType::ChronoDateTimeUtc,
+    };
+    let values = values.into_iter().map(|value| parameter(of, value)).collect();
+    (sea_orm::Value::Array(element, Some(Box::new(values))), is_null)
+}
+
+/// A value as a parameter; any value where there is none.
+fn parameter(of: Type, value: Value) -> sea_orm::Value {
+    match (value, of) {
+        (Value::Text(text) | Value::Json(text), _) => text.into(),
+        (Value::Bigint(integer), _) => integer.into(),
+        (Value::Numeric(decimal), _) => decimal.into(),
+        (Value::Double(double), _) => double.into(),
+        (Value::Boolean(boolean), _) => boolean.into(),
+        (Value::Date(date), _) => date.into(),
+        (Value::Timestamp(time), _) => time.into(),
+        (value @ Value::Uuid(_), _) => value.to_text().into(),
+        (Value::Null, Type::Text) => "".into(),
+        (Value::Null, Type::Bigint) => 0_i64.into(),
+        (Value::Null, Type::Numeric) => Decimal::ZERO.into(),
+        (Value::Null, Type::Double) => 0_f64.into(),
+        (Value::Null, Type::Boolean) => false.into(),
+        (Value::Null, Type::Date) => NaiveDate::default().into(),
+        (Value::Null, Type::Timestamp) => DateTime::<Utc>::default().into(),
+        (Value::Null, Type::Uuid) => "00000000-0000-0000-0000-000000000000".into(),
+        (Value::Null, Type::Json) => "null".into(),
+    }
+}
+
+/// The value of a column of a result.
+pub(super) fn read(row: &QueryResult, at: usize, of: Type) -> Result<Value, DbErr> {
+    Ok(match of {
+        Type::Text => row.try_get_by_index::<Option<String>>(at)?.map(Value::Text),
+        Type::Bigint => row.try_get_by_index::<Option<i64>>(at)?.map(Value::Bigint),
+        Type::Numeric => {
+            let decimal: Option<Decimal> = row.try_get_by_index(at)?;
+            decimal.map(|decimal| Value::Numeric(decimal.normalize()))
+        }
+        Type::Double => row.try_get_by_index::<Option<f64>>(at)?.map(Value::Double),
+        Type::Boolean => row.try_get_by_index::<Option<bool>>(at)?.map(Value::Boolean),
+        Type::Date => row.try_get_by_index::<Option<NaiveDate>>(at)?.map(Value::Date),
+        Type::Timestamp => row.try_get_by_index::<Option<DateTime<Utc>>>(at)?.map(Value::Timestamp),
+        // The server has a spelling of JSON of its own.
+        Type::Uuid | Type::Json => {
+            let text: Option<String> = row.try_get_by_index(at)?;
+            let read = text.map(|text| of.read_text(&text));
+            read.transpose().map_err(|rejection| DbErr::Type(rejection.message))?
+        }
+    }
+    .unwrap_or(Value::Null))
+}
+
+/// The version of a stored row as an SQL expression.
+pub(super) fn version(column: &Column) -> String {
+    let name = &column.name;
+    match column.column_type {
+        Type::Timestamp => format!("(extract(epoch FROM {name:?}) * 1000000)::bigint"),
+        _ => format!("{name:?}"),
+    }
+}

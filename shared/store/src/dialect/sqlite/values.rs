@@ -1,0 +1,44 @@
+//! Values in SQLite, which has integers, floats and texts: everything else is a text that keeps all digits.
+
+use jetline_datasets::{Column, Type, Value};
+use sea_orm::{DbErr, QueryResult};
+
+/// A value as a parameter.
+pub(super) fn parameter(value: Value) -> sea_orm::Value {
+    match value {
+        Value::Null => sea_orm::Value::String(None),
+        Value::Text(text) | Value::Json(text) => text.into(),
+        Value::Bigint(integer) => integer.into(),
+        Value::Double(double) => double.into(),
+        Value::Boolean(boolean) => boolean.into(),
+        value => value.to_text().into(),
+    }
+}
+
+/// The value of a column of a result.
+pub(super) fn read(row: &QueryResult, at: usize, of: Type) -> Result<Value, DbErr> {
+    Ok(match of {
+        Type::Bigint => row.try_get_by_index::<Option<i64>>(at)?.map(Value::Bigint),
+        Type::Double => row.try_get_by_index::<Option<f64>>(at)?.map(Value::Double),
+        Type::Boolean => row.try_get_by_index::<Option<bool>>(at)?.map(Value::Boolean),
+        Type::Text => row.try_get_by_index::<Option<String>>(at)?.map(Value::Text),
+        Type::Json => row.try_get_by_index::<Option<String>>(at)?.map(Value::Json),
+        Type::Numeric | Type::Date | Type::Timestamp | Type::Uuid => {
+            let text: Option<String> = row.try_get_by_index(at)?;
+            let read = text.map(|text| of.read_text(&text));
+            read.transpose().map_err(|rejection| DbErr::Type(rejection.message))?
+        }
+    }
+    .unwrap_or(Value::Null))
+}
+
+/// The version of a stored row as an SQL expression; texts of timestamps have six digits behind the point.
+pub(super) fn version(column: &Column) -> String {
+    let name = &column.name;
+    match column.column_type {
+        Type::Timestamp => format!(
+            "(CAST(strftime('%s', {name:?}) AS INTEGER) * 1000000 + CAST(substr({name:?}, 21, 6) AS INTEGER))"
+        ),
+        _ => format!("{name:?}"),
+    }
+}
