@@ -9,6 +9,7 @@ mod m0006_chunk_lines;
 mod m0007_identity;
 mod m0008_unclaimed;
 mod m0009_replayed;
+mod m0010_declarations;
 mod record_table;
 
 use sea_orm::{
@@ -52,6 +53,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_identity::Migration),
             Box::new(m0008_unclaimed::Migration),
             Box::new(m0009_replayed::Migration),
+            Box::new(m0010_declarations::Migration),
         ]
     }
 }

@@ -7,6 +7,7 @@ mod bad_objects;
 mod changing_objects;
 mod collector;
 mod database_file;
+mod datasets;
 mod deployment;
 mod exits;
 mod faults;

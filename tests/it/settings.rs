@@ -45,7 +45,7 @@ const MALFORMED: &[(&str, &str, &str, &str)] = &[
     ("jetline-fetcher", "FETCH_OBJECTS", "0", "--fetch-objects"),
     ("jetline-fetcher", "SOURCE", "ftp://host/x", "--source"),
     ("jetline-fetcher", "SOURCE", "shoes=s3://shop", "shoes"),
-    ("jetline-fetcher", "DATASET", "shoes", "--dataset"),
+    ("jetline-fetcher", "DATASET", "shoes", "DATASET"),
     ("jetline-fetcher", "S3_PART_SIZE", "0", "--s3-part-size"),
     ("jetline-fetcher", "AWS_ENDPOINT_URL", "hunter2", "AWS_ENDPOINT_URL"),
     ("jetline-fetcher", "NATS_STREAM", "a.b", "--nats-stream"),

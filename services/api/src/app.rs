@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jetline_datasets::Datasets;
 use jetline_runtime::{PrometheusHandle, Shutdown, observe};
 use jetline_store::Database;
 use poem::{
@@ -26,17 +25,15 @@ use crate::{
         response_budget::ResponseBudget,
     },
     ingestion::{ObjectApi, RejectApi},
-    openapi::{self, StartPage},
+    openapi::{self, Document, StartPage},
     readiness::Readiness,
-    records::RecordApi,
+    records::{RecordApi, Served},
 };
 
 /// The parts of the API.
 pub struct App {
     /// The database to read from.
     pub database: Database,
-    /// The datasets to serve.
-    pub datasets: Datasets,
     /// The metrics for `/metrics`.
     pub metrics: PrometheusHandle,
     /// The users; without any, no authentication is needed.
@@ -69,15 +66,17 @@ impl App {
 
     fn routes(self, settings: &ApiSettings) -> Route {
         let limit = statement_timeout(settings.request_timeout);
-        let pool = ReadPool::new(self.database, self.datasets, limit);
+        let pool = ReadPool::new(self.database, limit);
         let budget = ResponseBudget::new(settings.answer_bytes, limit);
         let cache = (settings.cache_time, settings.cache_bytes);
-        let records = RecordApi::new(pool.clone(), budget.clone(), cache, &self.shutdown);
-        let objects = ObjectApi { pool: pool.clone(), budget: budget.clone() };
+        let served = Served::new(pool.clone(), budget.clone(), cache, self.shutdown);
+        let records =
+            RecordApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
+        let objects =
+            ObjectApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
         let rejects = RejectApi { pool: pool.clone(), budget: budget.clone() };
         let service = openapi::service((records, objects, rejects, StartPage));
-        let document = openapi::document(&service, pool.datasets());
-        let docs = openapi::page(&service, &document);
+        let document = Arc::new(Document::new(&service, served));
         let readiness = Arc::new(Readiness::new(pool));
         let check = move || {
             let readiness = readiness.clone();
@@ -89,20 +88,13 @@ impl App {
             .at("/healthz", get(observe::healthz()))
             .at("/readyz", get(observe::readyz(check)))
             .at("/metrics", get(text(EXPOSITION, exposition)))
-            .at("/openapi.json", get(page("application/json", document)))
-            .at("/docs", get(page(HTML, docs)))
+            .at("/openapi.json", get(openapi::json(document.clone())))
+            .at("/docs", get(openapi::page(document)))
             .nest("/", service)
     }
 }
 
-const HTML: &str = "text/html; charset=utf-8";
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// A static page: all responses share one copy of it.
-fn page(content_type: &'static str, text: String) -> impl Endpoint + 'static {
-    let text = Bytes::from(text);
-    self::text(content_type, move || Ok(text.clone()))
-}
 
 fn text(
     content_type: &'static str,

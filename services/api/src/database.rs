@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use jetline_datasets::{Dataset, Datasets};
+use jetline_datasets::Dataset;
 use jetline_runtime::settings::SecretUrl;
 use jetline_store::{Catalog, Database, ReadOptions, catalog::Finder};
 
@@ -36,7 +36,6 @@ pub(crate) fn statement_timeout(request_timeout: Duration) -> Duration {
 #[derive(Clone)]
 pub(crate) struct ReadPool {
     database: Database,
-    datasets: Datasets,
     catalog: Catalog,
     timeout: Duration,
     /// Number of connections that finders may still keep for themselves: at most half of all, and all but two, so that
@@ -45,12 +44,11 @@ pub(crate) struct ReadPool {
 }
 
 impl ReadPool {
-    pub(crate) fn new(database: Database, datasets: Datasets, timeout: Duration) -> Self {
+    pub(crate) fn new(database: Database, timeout: Duration) -> Self {
         let catalog = Catalog::new(&database);
         let connections = catalog.keepable_connections();
         Self {
             database,
-            datasets,
             catalog,
             timeout,
             keepable: Arc::new(AtomicU32::new(
@@ -65,10 +63,6 @@ impl ReadPool {
         let order = Ordering::Relaxed;
         let keeps = self.keepable.fetch_update(order, order, take_one).is_ok();
         self.catalog.finder(dataset, keeps)
-    }
-
-    pub(crate) fn datasets(&self) -> &Datasets {
-        &self.datasets
     }
 
     pub(crate) fn database(&self) -> &Database {

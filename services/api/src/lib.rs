@@ -24,7 +24,6 @@ pub use settings::{ApiSettings, DatabaseSettings};
 use std::time::Duration;
 
 use anyhow::Context;
-use jetline_datasets::Datasets;
 use jetline_runtime::{PrometheusHandle, Shutdown};
 use jetline_store::Database;
 
@@ -38,11 +37,10 @@ pub async fn run(
     metrics: PrometheusHandle,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let datasets = Datasets::built_in()?;
     let database = open(database, settings).await?;
     let unusable = unusable_pooler(&database);
     let served = tokio::select! {
-        served = serve(settings, &database, &datasets, metrics, shutdown.clone()) => served,
+        served = serve(settings, &database, metrics, shutdown.clone()) => served,
         error = unusable => Err(error).context("cannot start"),
     };
     shutdown.soft.cancel();

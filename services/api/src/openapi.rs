@@ -1,11 +1,15 @@
 //! The OpenAPI document.
 
-use jetline_datasets::Datasets;
+use std::sync::Arc;
+
+use poem::{Endpoint, IntoResponse, Response, endpoint::make};
 use poem_openapi::{ApiResponse, OpenApi, OpenApiService};
 
 use crate::{
+    database::Error,
+    http::{json::serialize, problem::Failure},
     ingestion::{ObjectApi, RejectApi},
-    records::{RecordApi, document},
+    records::{RecordApi, Served, document},
 };
 
 /// All endpoints.
@@ -17,20 +21,61 @@ pub(crate) fn service(endpoints: Endpoints) -> OpenApiService<Endpoints, ()> {
         .description("Records by id, and the state of every object and rejected line.")
 }
 
-/// The document, with the datasets.
-pub(crate) fn document(service: &OpenApiService<Endpoints, ()>, datasets: &Datasets) -> String {
-    let spec = service.spec();
-    let Ok(mut document) = serde_json::from_str(&spec) else {
-        return spec;
-    };
-    document::describe(&mut document, datasets);
-    format!("{document:#}")
+/// The document, which describes the datasets that are declared when it is requested.
+pub(crate) struct Document {
+    spec: String,
+    /// The page of Swagger UI, which embeds the document in a script.
+    page: String,
+    served: Served,
 }
 
-/// The page of Swagger UI, which embeds the document in a script: no text of it may end the script.
-pub(crate) fn page(service: &OpenApiService<Endpoints, ()>, document: &str) -> String {
-    let embedded = document.replace('<', "\\u003c");
-    service.swagger_ui_html().replace(&service.spec(), &embedded)
+impl Document {
+    pub(crate) fn new(service: &OpenApiService<Endpoints, ()>, served: Served) -> Self {
+        Self { spec: service.spec(), page: service.swagger_ui_html(), served }
+    }
+
+    async fn json(&self) -> Result<String, Error> {
+        let datasets = self.served.datasets().await?;
+        serialize(|| {
+            let mut document = serde_json::from_str(&self.spec)?;
+            document::describe(&mut document, &datasets);
+            serde_json::to_string_pretty(&document)
+        })
+    }
+}
+
+/// The document as JSON.
+pub(crate) fn json(document: Arc<Document>) -> impl Endpoint + 'static {
+    endpoint("application/json", move || {
+        let document = document.clone();
+        async move { document.json().await }
+    })
+}
+
+/// The document as a page. No text of it may end the script in which it is.
+pub(crate) fn page(document: Arc<Document>) -> impl Endpoint + 'static {
+    endpoint("text/html; charset=utf-8", move || {
+        let document = document.clone();
+        async move {
+            let json = document.json().await?.replace('<', "\\u003c");
+            Ok(document.page.replace(&document.spec, &json))
+        }
+    })
+}
+
+fn endpoint<F: Future<Output = Result<String, Error>> + Send + 'static>(
+    content_type: &'static str,
+    text: impl Fn() -> F + Send + Sync + 'static,
+) -> impl Endpoint + 'static {
+    make(move |_| {
+        let text = text();
+        async move {
+            Ok::<Response, poem::Error>(match text.await {
+                Ok(text) => text.with_content_type(content_type).into_response(),
+                Err(error) => Failure::from(error).into_response(),
+            })
+        }
+    })
 }
 
 /// Redirects from `/` to the documentation.

@@ -41,9 +41,11 @@ impl Readiness {
     async fn run(&self) -> Result<(), String> {
         let checked = self.pooler.get_or_try_init(|| self.pool.database().check_pooler()).await;
         checked.map_err(|error| not_ready(&error))?;
-        let Ok(result) =
-            timeout(CHECK_TIMEOUT, self.pool.catalog().check(self.pool.datasets())).await
-        else {
+        let check = async {
+            let datasets = self.pool.database().datasets().await?;
+            self.pool.catalog().check(&datasets).await
+        };
+        let Ok(result) = timeout(CHECK_TIMEOUT, check).await else {
             return Err(Error::Unavailable.to_string());
         };
         classify(result).map_err(|error| match error {

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use jetline_datasets::Datasets;
 use jetline_runtime::{
     ConnectionLimits, PrometheusHandle, Shutdown,
     serving::{self, Listening},
@@ -16,11 +15,10 @@ use crate::{ApiSettings, App, auth::Users};
 pub async fn serve(
     settings: &ApiSettings,
     database: &Database,
-    datasets: &Datasets,
     metrics: PrometheusHandle,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    bind(settings, database, datasets, metrics, shutdown).await?.serve().await;
+    bind(settings, database, metrics, shutdown).await?.serve().await;
     Ok(())
 }
 
@@ -28,20 +26,13 @@ pub async fn serve(
 pub async fn bind(
     settings: &ApiSettings,
     database: &Database,
-    datasets: &Datasets,
     metrics: PrometheusHandle,
     shutdown: Shutdown,
 ) -> anyhow::Result<BoundServer> {
     let limits = settings.connection_limits()?;
     let users = settings.users_file.as_deref().map(Users::read).transpose()?;
     let listening = serving::listen(settings.listen, "LISTEN").await?;
-    let app = App {
-        database: database.clone(),
-        datasets: datasets.clone(),
-        metrics,
-        users,
-        shutdown: shutdown.clone(),
-    };
+    let app = App { database: database.clone(), metrics, users, shutdown: shutdown.clone() };
     Ok(BoundServer { listening, limits, app: app.endpoint(settings, &mut rand::rng()), shutdown })
 }
 

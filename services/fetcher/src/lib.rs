@@ -29,7 +29,6 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use jetline_core::ObjectId;
-use jetline_datasets::Datasets;
 use jetline_queue::Queue;
 use jetline_runtime::{
     Backoff, Shutdown,
@@ -73,10 +72,12 @@ pub async fn run(
     seed: u64,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Report> {
-    settings.check(&Datasets::built_in()?, queue.max_body_bytes())?;
+    let datasets = database.datasets().await?;
+    let settings = settings.with_dataset(&datasets);
+    settings.check(&datasets, queue.max_body_bytes())?;
     let stop = shutdown.soft.child_token();
     let mut run = Run {
-        settings: settings.clone(),
+        settings,
         sources: Arc::new(sources),
         queue,
         ledger: Ledger::new(database, chrono::Utc::now).objects,

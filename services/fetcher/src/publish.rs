@@ -214,6 +214,7 @@ mod tests {
                 object: ObjectId::MAX,
                 incarnation: String::new(),
                 dataset: String::new(),
+                declaration: 0,
                 start: 0,
                 end: 1,
                 first_line: 1,

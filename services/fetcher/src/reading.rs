@@ -81,6 +81,7 @@ impl ObjectReading {
                 object: object.id,
                 incarnation: object.incarnation.clone(),
                 dataset: object.dataset.clone(),
+                declaration: object.declaration,
                 start: 0,
                 end: 0,
                 first_line: 0,

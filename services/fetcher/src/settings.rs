@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context;
 use jetline_datasets::Datasets;
 use jetline_runtime::settings;
 use jetline_source::{Location, Locations};
@@ -19,9 +20,9 @@ pub struct FetcherSettings {
     #[arg(long, env, value_name = "[DATASET=]LOCATION")]
     pub source: Vec<Locations>,
 
-    /// The dataset of sources that do not name one
-    #[arg(long, env, default_value = "products")]
-    pub dataset: String,
+    /// The dataset of sources that do not name one; without it, the only one that is declared
+    #[arg(long, env)]
+    pub dataset: Option<String>,
 
     /// List the sources again at this interval; without it, exit when every object has ended
     #[arg(long, env, value_name = "DURATION", value_parser = settings::duration)]
@@ -75,6 +76,17 @@ impl FetcherSettings {
         self.source.iter().flat_map(Locations::all)
     }
 
+    /// The settings with the dataset of sources that do not name one, if there is only one.
+    pub(crate) fn with_dataset(&self, datasets: &Datasets) -> Self {
+        let mut settings = self.clone();
+        if let (None, Some(only), 1) =
+            (&settings.dataset, datasets.iter().next(), datasets.iter().count())
+        {
+            settings.dataset = Some(only.name.clone());
+        }
+        settings
+    }
+
     /// The binary logarithm of the largest window, rounded up.
     pub(crate) fn window_log(&self) -> u32 {
         self.zstd_window.next_power_of_two().ilog2()
@@ -88,10 +100,16 @@ impl FetcherSettings {
             "nothing to fetch: set --source or SOURCE, as in s3://bucket/prefix or ./directory"
         );
         for location in self.locations() {
-            let name = location.dataset.as_ref().unwrap_or(&self.dataset);
+            let name = location.dataset.as_ref().or(self.dataset.as_ref()).with_context(|| {
+                let names = datasets.names();
+                format!(
+                    "source {location} names no dataset, as in NAME={location}; there are: {names}"
+                )
+            })?;
             anyhow::ensure!(
                 datasets.get(name).is_some(),
-                "source {location}: there is no dataset {name}; there are: {}",
+                "source {location}: there is no dataset {name}{}; there are: {}",
+                if location.dataset.is_none() { " (DATASET)" } else { "" },
                 datasets.names()
             );
         }

@@ -27,8 +27,8 @@ pub struct Sources {
 /// The contents of the sources.
 #[derive(Default)]
 pub(crate) struct Listed<'a> {
-    /// Every object version, with its dataset.
-    pub(crate) objects: Vec<(ObjectVersion, &'a str)>,
+    /// Every object version, with the dataset that its source names.
+    pub(crate) objects: Vec<(ObjectVersion, Option<&'a str>)>,
     /// Entries that cannot be read.
     pub(crate) skipped: Skipped,
     /// The locations that match no object.
@@ -52,7 +52,6 @@ pub struct Registered {
 
 struct Configured {
     source: Arc<dyn Source>,
-    dataset: String,
     location: Location,
 }
 
@@ -69,11 +68,7 @@ impl Sources {
             let source = jetline_source::open_without(location, s3, own)
                 .await
                 .with_context(|| format!("cannot open the source {location} (SOURCE)"))?;
-            all.push(Configured {
-                source,
-                dataset: location.dataset.clone().unwrap_or_else(|| settings.dataset.clone()),
-                location: location.clone(),
-            });
+            all.push(Configured { source, location: location.clone() });
         }
         let startup_timeout = startup.startup_timeout;
         Ok(Self {
@@ -128,7 +123,7 @@ impl Sources {
             }
             all.skipped.extend(listing.skipped);
             let objects = listing.objects.into_iter();
-            all.objects.extend(objects.map(|object| (object, one.dataset.as_str())));
+            all.objects.extend(objects.map(|object| (object, one.location.dataset.as_deref())));
         }
         Ok(all)
     }
@@ -151,7 +146,7 @@ impl Sources {
             }
             let object = NewObject {
                 incarnation: format!("{:016x}", randomness.random::<u64>()),
-                dataset: dataset.to_owned(),
+                dataset: dataset.or(settings.dataset.as_deref()).unwrap_or_default().to_owned(),
                 version: object,
                 chunk_bytes: settings.chunk_bytes,
                 chunk_lines: settings.chunk_lines,

@@ -6,14 +6,16 @@ use anyhow::Context;
 use clap::Parser;
 use jetline_migrations::migrate;
 use jetline_runtime::{LifecycleSettings, Shutdown, StartupSettings, TelemetrySettings};
-use jetline_store::{Database, DatabaseSettings};
+use jetline_store::{Database, DatabaseSettings, DatasetSettings};
 
-/// Applies the missing migrations to the database, and exits.
+/// Applies the missing migrations and the declarations of datasets to the database, and exits.
 #[derive(Parser)]
 #[command(version)]
 pub(crate) struct Cli {
     #[command(flatten)]
     database: DatabaseSettings,
+    #[command(flatten)]
+    datasets: DatasetSettings,
     #[command(flatten)]
     startup: StartupSettings,
     #[command(flatten)]
@@ -25,10 +27,16 @@ pub(crate) struct Cli {
 impl Cli {
     /// Migrates. If interrupted, everything is rolled back.
     pub(crate) async fn run(self, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
+        let declared = self.datasets.read()?;
         let up_to_date = async |database: Database| {
             let migrating = async {
                 let applied = migrate(database.connection()).await;
-                applied.context("cannot bring the schema up to date (DATABASE_URL)")
+                let applied =
+                    applied.context("cannot bring the schema up to date (DATABASE_URL)")?;
+                for done in database.declare(&declared).await? {
+                    tracing::info!("{done}");
+                }
+                Ok(applied)
             };
             shutdown.started(migrating).await
         };

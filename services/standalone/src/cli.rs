@@ -9,7 +9,7 @@ use jetline_runtime::{
     HealthCommand, LifecycleSettings, StartupSettings, TelemetrySettings, settings,
 };
 use jetline_source::S3Config;
-use jetline_store::DatabaseSettings;
+use jetline_store::{DatabaseSettings, DatasetSettings};
 use jetline_writer::WriterSettings;
 
 /// Loads JSON Lines files into a database, and serves every record by id.
@@ -30,6 +30,8 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) fetcher: FetcherSettings,
+    #[command(flatten)]
+    pub(crate) datasets: DatasetSettings,
     #[command(flatten)]
     pub(crate) s3: S3Config,
     #[command(flatten)]

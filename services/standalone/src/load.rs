@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::Context;
-use jetline_datasets::Datasets;
 use jetline_fetcher::{Report, Sources};
 use jetline_runtime::{Shutdown, metrics, output};
 use jetline_store::Database;
@@ -20,7 +19,7 @@ pub(crate) async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<ExitCode
     if let Some(command) = &cli.command {
         let work = async |database: Database| {
             let running = async {
-                parts::up_to_date(&database).await?;
+                parts::up_to_date(&database, &cli.datasets).await?;
                 Box::pin(command.run(&cli.fetcher, parts::sources(&cli), &database)).await
             };
             shutdown.started(running).await
@@ -43,15 +42,11 @@ async fn load(
 ) -> anyhow::Result<bool> {
     let connecting = Parts::connect(cli, sources, database.clone());
     let parts = shutdown.started(connecting).await?;
-    let datasets = parts.datasets.clone();
-    let serving = if cli.exit {
-        None
-    } else {
-        Some(Serving::start(cli, &database, &datasets, shutdown).await?)
-    };
+    let serving =
+        if cli.exit { None } else { Some(Serving::start(cli, &database, shutdown).await?) };
     let writing = parts.spawn_writer(shutdown).await.context("start writer failed")?;
     if let (Some(serving), Some(_)) = (&serving, parts.fetcher.watch) {
-        terminal::print_urls(serving.address, &database, &datasets).await;
+        terminal::print_urls(serving.address, &database).await;
     }
 
     let report = fetch(parts, writing, shutdown).await?;
@@ -63,7 +58,7 @@ async fn load(
     };
     terminal::warn(printed);
     if !interrupted {
-        terminal::print_urls(serving.address, &database, &datasets).await;
+        terminal::print_urls(serving.address, &database).await;
     }
     serving.task.await.context("the api crashed")?;
     Ok(report.is_complete())
@@ -101,15 +96,9 @@ struct Serving {
 }
 
 impl Serving {
-    async fn start(
-        cli: &Cli,
-        database: &Database,
-        datasets: &Datasets,
-        shutdown: &Shutdown,
-    ) -> anyhow::Result<Self> {
+    async fn start(cli: &Cli, database: &Database, shutdown: &Shutdown) -> anyhow::Result<Self> {
         let metrics = metrics::install(shutdown)?;
-        let api =
-            jetline_api::bind(&cli.api, database, datasets, metrics, shutdown.clone()).await?;
+        let api = jetline_api::bind(&cli.api, database, metrics, shutdown.clone()).await?;
         Ok(Self { address: api.address(), task: shutdown.tasks.spawn(api.serve()) })
     }
 }

@@ -4,14 +4,13 @@ use std::{num::NonZeroUsize, sync::Arc};
 
 use anyhow::{Context, bail};
 use jetline_core::Mode;
-use jetline_datasets::Datasets;
 use jetline_dedup::{Dedup, DedupMode, WithoutStore};
 use jetline_fetcher::{FetcherSettings, Sources};
 use jetline_migrations::migrate;
 use jetline_queue::{InProcess, Queue};
 use jetline_runtime::Shutdown;
 use jetline_source::OwnDatabase;
-use jetline_store::{Database, Ledger};
+use jetline_store::{Database, DatasetSettings, Ledger};
 use jetline_writer::{Writer, WriterSettings};
 use tokio::task::JoinHandle;
 
@@ -28,7 +27,6 @@ pub(crate) struct Parts {
     pub(crate) fetcher: FetcherSettings,
     writer: WriterSettings,
     dedup: Arc<dyn Dedup>,
-    pub(crate) datasets: Datasets,
 }
 
 impl Parts {
@@ -44,7 +42,7 @@ impl Parts {
                  or DEDUP=off for all of them"
             );
         }
-        up_to_date(&database).await?;
+        up_to_date(&database, &cli.datasets).await?;
         let mut parts = Self {
             queue: queue(cli, &database).await?,
             database,
@@ -52,7 +50,6 @@ impl Parts {
             fetcher: cli.fetcher.clone(),
             writer: writer(cli)?,
             dedup: dedup(cli).await?,
-            datasets: Datasets::built_in()?,
         };
         if parts.dedup.mode() == Mode::InOrder {
             // Chunks arrive in the order of the lines only with one reader; and an unchanged row may be skipped only
@@ -70,8 +67,7 @@ impl Parts {
     ) -> Result<JoinHandle<Result<(), jetline_writer::Error>>, jetline_writer::Error> {
         let (queue, dedup) = (self.queue.clone(), self.dedup.clone());
         let ledger = Ledger::new(&self.database, chrono::Utc::now);
-        let writer =
-            Writer::new(&self.writer, queue, dedup, ledger, self.datasets.clone(), rand::random());
+        let writer = Writer::new(&self.writer, queue, dedup, ledger, rand::random());
         writer.begin(shutdown).await?;
         let (shutdown, tasks) = (shutdown.clone(), shutdown.tasks.clone());
         Ok(tasks.spawn(async move { writer.run(&shutdown).await }))
@@ -84,12 +80,19 @@ pub(crate) async fn sources(cli: &Cli) -> anyhow::Result<Sources> {
     Sources::open(&cli.fetcher, &cli.s3, &cli.startup, &own).await
 }
 
-/// Applies the migrations that are missing.
-pub(crate) async fn up_to_date(database: &Database) -> anyhow::Result<()> {
+/// Applies the migrations that are missing, and the declarations.
+pub(crate) async fn up_to_date(
+    database: &Database,
+    datasets: &DatasetSettings,
+) -> anyhow::Result<()> {
+    let declared = datasets.read()?;
     migrate(database.connection())
         .await
-        .map(drop)
-        .context("cannot bring the database's schema up to date (DATABASE_URL)")
+        .context("cannot bring the database's schema up to date (DATABASE_URL)")?;
+    for done in database.declare(&declared).await? {
+        tracing::info!("{done}");
+    }
+    Ok(())
 }
 
 async fn queue(cli: &Cli, database: &Database) -> anyhow::Result<Arc<dyn Queue>> {

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     mem,
+    sync::Arc,
 };
 
 use jetline_core::{ChunkRange, Key, ObjectId};
@@ -19,9 +20,9 @@ use crate::{
     parse::{self, Parsed},
 };
 
-/// Chunks of one dataset that are to be committed in one transaction.
-pub struct Batch<'a> {
-    pub(crate) dataset: &'a Dataset,
+/// Chunks of one declaration that are to be committed in one transaction.
+pub struct Batch {
+    pub(crate) dataset: Arc<Dataset>,
     chunks: Vec<BatchChunk>,
     /// The last commit failed, perhaps because the database refuses a row.
     pub(crate) may_have_refused_row: bool,
@@ -36,8 +37,8 @@ struct BatchChunk {
 }
 
 /// A batch whose lines are parsed.
-pub struct ParsedBatch<'a> {
-    pub(crate) batch: Batch<'a>,
+pub struct ParsedBatch {
+    pub(crate) batch: Batch,
     /// In the order of the batch's chunks.
     pub(crate) chunks: Vec<Parsed>,
 }
@@ -48,8 +49,8 @@ impl BatchChunk {
     }
 }
 
-impl<'a> ParsedBatch<'a> {
-    pub(crate) fn new(dataset: &'a Dataset, chunk: Chunk) -> Self {
+impl ParsedBatch {
+    pub(crate) fn new(dataset: Arc<Dataset>, chunk: Chunk) -> Self {
         let batch =
             Batch { dataset, chunks: Vec::new(), may_have_refused_row: false, ended: Vec::new() };
         let mut new = Self { batch, chunks: Vec::new() };
@@ -65,29 +66,29 @@ impl<'a> ParsedBatch<'a> {
         }
         let span = Span::begin(SpanKind::Internal, "parse", chunk.trace);
         let chunk = BatchChunk { chunk, range, refused: BTreeMap::new() };
-        let parsed = chunk.parse(self.batch.dataset);
+        let parsed = chunk.parse(&self.batch.dataset);
         span.end();
         self.batch.chunks.push(chunk);
         self.chunks.push(parsed);
     }
 }
 
-impl<'a> Batch<'a> {
+impl Batch {
     /// Parses the chunks again.
     #[must_use]
-    pub fn parse(self) -> ParsedBatch<'a> {
+    pub fn parse(self) -> ParsedBatch {
         ParsedBatch { chunks: self.parsed(), batch: self }
     }
 
     pub(crate) fn parsed(&self) -> Vec<Parsed> {
-        self.chunks.iter().map(|chunk| chunk.parse(self.dataset)).collect()
+        self.chunks.iter().map(|chunk| chunk.parse(&self.dataset)).collect()
     }
 
     /// Parses lines again that the database refused.
     pub(crate) fn forget_refusals(&mut self, parsed: &mut [Parsed]) {
         for (chunk, parsed) in self.chunks.iter_mut().zip(parsed) {
             if !mem::take(&mut chunk.refused).is_empty() {
-                *parsed = chunk.parse(self.dataset);
+                *parsed = chunk.parse(&self.dataset);
             }
         }
     }
@@ -96,7 +97,7 @@ impl<'a> Batch<'a> {
     pub(crate) fn split(self) -> impl Iterator<Item = Self> {
         let Self { dataset, chunks, mut ended, .. } = self;
         chunks.into_iter().map(move |chunk| Self {
-            dataset,
+            dataset: dataset.clone(),
             chunks: vec![chunk],
             may_have_refused_row: false,
             ended: mem::take(&mut ended),
@@ -124,7 +125,7 @@ impl<'a> Batch<'a> {
         for (index, refused) in self.by_chunk(refused) {
             let chunk = &mut self.chunks[index];
             chunk.refused.extend(refused);
-            parsed[index] = chunk.parse(self.dataset);
+            parsed[index] = chunk.parse(&self.dataset);
         }
         ids
     }

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use jetline_datasets::Datasets;
 use jetline_dedup::DedupSettings;
 use jetline_queue::JetStreamConfig;
 use jetline_runtime::{
@@ -57,8 +56,7 @@ impl Cli {
             let (queue, dedup) = shutdown.started(connecting).await?;
             observation.connected(database.readiness());
             let ledger = Ledger::new(&database, chrono::Utc::now);
-            let datasets = Datasets::built_in()?;
-            run(&settings, queue, dedup, ledger, datasets, rand::random(), &shutdown).await?;
+            run(&settings, queue, dedup, ledger, rand::random(), &shutdown).await?;
             tracing::info!("writer stopped");
             Ok(ExitCode::SUCCESS)
         };

@@ -7,8 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use jetline_core::{ChunkRange, Epoch};
-use jetline_datasets::{Dataset, Datasets};
+use jetline_core::{ChunkRange, Counts, Epoch};
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
 use jetline_runtime::telemetry::SpanKind;
@@ -23,9 +22,10 @@ use crate::{
     admission::Admissions,
     batch_span::{BatchSpan, saturating_i64},
     claim::claim,
+    declarations::Declarations,
     epochs::Epochs,
     failure::{Failed, Failure, OnRefusedRow, outcomes_or_failure},
-    outcome::ChunkEnd,
+    outcome::{ChunkEnd, count_lines},
     parse::Parsed,
 };
 
@@ -50,7 +50,7 @@ pub struct Committer {
     dedup: Arc<dyn Dedup>,
     epochs: Epochs,
     admissions: Admissions,
-    datasets: Datasets,
+    declarations: Declarations,
     /// Datasets whose next commit is likely to have a refused row.
     datasets_with_refusals: Mutex<HashSet<String>>,
     /// Held shared while ordinary chunks are committed, and exclusively while a suspect is tried.
@@ -60,13 +60,13 @@ pub struct Committer {
 impl Committer {
     /// A committer.
     #[must_use]
-    pub fn new(ledger: Ledger, dedup: Arc<dyn Dedup>, epochs: Epochs, datasets: Datasets) -> Self {
+    pub fn new(ledger: Ledger, dedup: Arc<dyn Dedup>, epochs: Epochs) -> Self {
         Self {
             admissions: Admissions::new(ledger.chunks.clone()),
+            declarations: Declarations::new(ledger.database()),
             ledger,
             dedup,
             epochs,
-            datasets,
             datasets_with_refusals: Mutex::default(),
             suspect_lock: RwLock::new(()),
         }
@@ -74,7 +74,9 @@ impl Committer {
 
     /// Checks that the tables can be written, and joins the epoch in force or begins one.
     pub async fn begin(&self) -> Result<(), Failure> {
-        for dataset in self.datasets.iter() {
+        let datasets = self.declarations.read().await.map_err(Failure::at_start)?;
+        for dataset in datasets.iter() {
+            count_lines(&dataset.name, &Counts::default());
             let checked = self.ledger.chunks.check_table(dataset).await;
             checked.map_err(Failure::at_start)?;
         }
@@ -82,30 +84,35 @@ impl Committer {
         Ok(())
     }
 
-    /// Whether this writer has the dataset of a chunk; during an upgrade another writer may.
-    #[must_use]
-    pub fn knows_dataset(&self, chunk: &Chunk) -> bool {
-        self.dataset(&chunk.dataset).is_some()
+    /// Reads the declarations from the ledger if it has not those of all these chunks.
+    pub async fn learn(&self, mut chunks: impl Iterator<Item = &Chunk>) -> Result<(), Failure> {
+        if chunks.any(|chunk| !self.knows_declaration(chunk)) {
+            self.declarations.read().await?;
+        }
+        Ok(())
     }
 
-    /// Parses chunks of known datasets into one batch per dataset.
+    /// Whether the ledger has the declaration of a chunk.
     #[must_use]
-    pub fn parse(&self, chunks: Vec<Chunk>) -> Vec<ParsedBatch<'_>> {
-        let mut batches: Vec<ParsedBatch<'_>> = Vec::new();
+    pub fn knows_declaration(&self, chunk: &Chunk) -> bool {
+        self.declarations.of(chunk).is_some()
+    }
+
+    /// Parses chunks of known declarations into one batch per declaration.
+    #[must_use]
+    pub fn parse(&self, chunks: Vec<Chunk>) -> Vec<ParsedBatch> {
+        let mut batches: Vec<ParsedBatch> = Vec::new();
         for chunk in chunks {
-            let Some(dataset) = self.dataset(&chunk.dataset) else {
+            let Some(dataset) = self.declarations.of(&chunk) else {
                 continue;
             };
-            match batches.iter_mut().find(|one| one.batch.dataset.name == dataset.name) {
+            let number = dataset.declaration;
+            match batches.iter_mut().find(|one| one.batch.dataset.declaration == number) {
                 Some(batch) => batch.add(chunk),
                 None => batches.push(ParsedBatch::new(dataset, chunk)),
             }
         }
         batches
-    }
-
-    fn dataset(&self, name: &str) -> Option<&Dataset> {
-        self.datasets.get(name).map(|dataset| &**dataset)
     }
 
     /// Records that a suspected chunk is about to be tried alone, or that it is dead after `limit` attempts.
@@ -114,7 +121,7 @@ impl Committer {
     }
 
     /// Takes a batch through all steps. After a failure, also does what has to be done before they are taken again.
-    pub async fn commit<'a>(&self, parsed: ParsedBatch<'a>) -> Result<Ended, Failed<'a>> {
+    pub async fn commit(&self, parsed: ParsedBatch) -> Result<Ended, Failed> {
         let ParsedBatch { mut batch, chunks } = parsed;
         match self.attempt(&mut batch, chunks).await {
             Ok(()) => Ok(Ended(batch.ended)),
@@ -122,11 +129,12 @@ impl Committer {
         }
     }
 
-    async fn attempt(&self, batch: &mut Batch<'_>, chunks: Vec<Parsed>) -> Result<(), Failure> {
+    async fn attempt(&self, batch: &mut Batch, chunks: Vec<Parsed>) -> Result<(), Failure> {
         if chunks.is_empty() {
             return Ok(());
         }
         let epoch = self.epochs.current().await?;
+        batch.dataset = self.declarations.under(epoch.id, &batch.dataset).await?;
         let steps = async {
             let admitted = self.admit(&epoch, batch, chunks).await?;
             let claimed = self.claim(batch, admitted).await?;
@@ -142,7 +150,7 @@ impl Committer {
     async fn admit<'a>(
         &self,
         epoch: &'a Epoch,
-        batch: &mut Batch<'_>,
+        batch: &mut Batch,
         mut chunks: Vec<Parsed>,
     ) -> Result<Admitted<'a>, Failure> {
         if epoch.claims(&batch.dataset.name) {
@@ -160,7 +168,7 @@ impl Committer {
 
     async fn claim<'a>(
         &self,
-        batch: &Batch<'_>,
+        batch: &Batch,
         Admitted { epoch, chunks }: Admitted<'a>,
     ) -> Result<ClaimedRows<'a>, Failure> {
         let dataset = &*batch.dataset.name;
@@ -180,10 +188,10 @@ impl Committer {
 
     async fn commit_claimed(
         &self,
-        batch: &mut Batch<'_>,
+        batch: &mut Batch,
         ClaimedRows { epoch, rows }: ClaimedRows<'_>,
     ) -> Result<(), Failure> {
-        let dataset = batch.dataset;
+        let dataset = batch.dataset.clone();
         let span = BatchSpan::begin(&SpanKind::Client, "commit", batch.queue_chunks());
         span.set("db.system.name", self.ledger.chunks.system());
         span.set("db.collection.name", dataset.name.clone());
@@ -195,7 +203,7 @@ impl Committer {
             // Its future is large: boxed, so that not every commit allocates room for it.
             Box::pin(self.commit_and_reject(epoch.id, batch, rows, &mut rejected)).await
         } else {
-            self.ledger.chunks.commit(epoch.id, dataset, rows).await
+            self.ledger.chunks.commit(epoch.id, &dataset, rows).await
         };
         if let Ok(outcome) = &outcome {
             span.set("jetline.commit.outcome", name(outcome));

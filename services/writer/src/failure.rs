@@ -8,9 +8,9 @@ use jetline_store::{ChunkOutcome, CommitOutcome};
 use crate::{batch::Batch, epochs};
 
 /// A batch that did not get through its steps, and how that is handled.
-pub struct Failed<'a> {
+pub struct Failed {
     /// The batch, whose chunks are to be parsed again.
-    pub batch: Batch<'a>,
+    pub batch: Batch,
     /// How the failure is handled.
     pub failure: Failure,
 }

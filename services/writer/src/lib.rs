@@ -17,6 +17,7 @@ mod cli;
 pub mod commit;
 mod commit_order;
 mod contention;
+mod declarations;
 pub mod epochs;
 pub mod failure;
 mod outcome;
@@ -28,8 +29,7 @@ mod worker;
 use std::sync::Arc;
 
 pub use cli::Cli;
-use jetline_core::{Counts, Mode};
-use jetline_datasets::Datasets;
+use jetline_core::Mode;
 use jetline_dedup::Dedup;
 use jetline_queue::Queue;
 use jetline_runtime::{
@@ -64,11 +64,10 @@ pub async fn run(
     queue: Arc<dyn Queue>,
     dedup: Arc<dyn Dedup>,
     ledger: Ledger,
-    datasets: Datasets,
     seed: u64,
     shutdown: &Shutdown,
 ) -> Result<(), Error> {
-    let writer = Writer::new(settings, queue, dedup, ledger, datasets, seed);
+    let writer = Writer::new(settings, queue, dedup, ledger, seed);
     writer.begin(shutdown).await?;
     writer.run(shutdown).await
 }
@@ -90,7 +89,6 @@ impl Writer {
         queue: Arc<dyn Queue>,
         dedup: Arc<dyn Dedup>,
         ledger: Ledger,
-        datasets: Datasets,
         seed: u64,
     ) -> Self {
         let commit_order = match dedup.mode() {
@@ -98,8 +96,8 @@ impl Writer {
             _ => CommitOrder::unordered(),
         };
         let epochs = Epochs::new(ledger.clone(), dedup.clone(), seed);
-        create_counters(&datasets);
-        let committer = Committer::new(ledger, dedup, epochs, datasets);
+        create_counters();
+        let committer = Committer::new(ledger, dedup, epochs);
         Self {
             settings: settings.clone(),
             queue,
@@ -142,14 +140,11 @@ impl Writer {
     }
 }
 
-fn create_counters(datasets: &Datasets) {
+fn create_counters() {
     for name in [CHUNKS_COMMITTED, CHUNKS_REPEATED, COMMITTED_BYTES, EPOCHS] {
         create_counter(name, &[]);
     }
     for part in ["queue", "dedup", "database"] {
         create_counter(RETRIES, &[("part", part)]);
-    }
-    for dataset in datasets.iter() {
-        outcome::count_lines(&dataset.name, &Counts::default());
     }
 }

@@ -192,6 +192,7 @@ pub(crate) mod tests {
             object: ObjectId::new(3).unwrap(),
             incarnation: String::new(),
             dataset: "products".into(),
+            declaration: 1,
             start,
             end: start + body.len() as u64,
             first_line: 10,

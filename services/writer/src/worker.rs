@@ -119,10 +119,15 @@ impl Worker {
         let committer = self.committer.clone();
         let every = self.settings.progress_every.unwrap_or(PROGRESS_INTERVAL);
         let since = Instant::now();
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            deliveries.into_iter().partition(|delivery| committer.knows_dataset(&delivery.chunk));
+        let chunks = || deliveries.iter().map(|delivery| &delivery.chunk);
+        while let Err(failure) = committer.learn(chunks()).await {
+            self.wait_or_fail(failure, &[]).await?;
+        }
+        let (known, unknown): (Vec<_>, Vec<_>) = deliveries
+            .into_iter()
+            .partition(|delivery| committer.knows_declaration(&delivery.chunk));
         log_unknown(&unknown);
-        // Dropped without an acknowledgement: redelivered, perhaps to a writer that has the dataset.
+        // Dropped without an acknowledgement: redelivered.
         drop(unknown);
         let in_flight = known.into_iter().map(|delivery| {
             let span = self.destination.processing(&delivery);
@@ -273,7 +278,8 @@ fn log_unknown(deliveries: &[Delivery]) {
         chunk.log_span().in_scope(|| {
             tracing::error!(
                 dataset = chunk.dataset,
-                "chunk left to other writers: its dataset is unknown to this one, update it"
+                declaration = chunk.declaration,
+                "chunk left in the queue: the ledger has not its declaration"
             );
         });
     }

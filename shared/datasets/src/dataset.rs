@@ -42,6 +42,31 @@ pub struct Column {
     pub constraints: Vec<Constraint>,
 }
 
+impl Column {
+    /// The column of the fields that no column takes, as a JSON object.
+    #[must_use]
+    pub fn extra() -> Self {
+        Self::own("jetline_extra", Type::Json)
+    }
+
+    /// The column that marks deleted rows.
+    #[must_use]
+    pub fn deleted() -> Self {
+        Self::own("jetline_deleted", Type::Boolean)
+    }
+
+    fn own(name: &str, column_type: Type) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: Vec::new(),
+            column_type,
+            optional: true,
+            index: false,
+            constraints: Vec::new(),
+        }
+    }
+}
+
 /// The field that marks a delete, and its value.
 #[derive(Clone, Debug)]
 pub struct Deleted {
@@ -56,8 +81,14 @@ pub struct Deleted {
 pub struct Dataset {
     /// Its name, and that of its table.
     pub name: String,
+    /// The number of its declaration in the ledger; 0 if it is in none.
+    pub declaration: i64,
     /// Its columns, in the order of the declaration.
     pub columns: Vec<Column>,
+    /// The columns that are Jetline's and have values of the record: behind the others in a row.
+    pub own: Vec<Column>,
+    /// The other columns of the table, which other declarations have: they become null.
+    pub absent: Vec<String>,
     /// What happens to fields that no column takes.
     pub unknown: Unknown,
     /// How a record says that it deletes.
@@ -84,7 +115,28 @@ impl Dataset {
         }
         let mut by_name: Vec<usize> = (0..columns.len()).collect();
         by_name.sort_by(|a, b| columns[*a].name.cmp(&columns[*b].name));
-        Self { name: name.to_owned(), columns, unknown, deleted, key, version, fields, by_name }
+        let own = [
+            (unknown == Unknown::Keep).then(Column::extra),
+            deleted.is_some().then(Column::deleted),
+        ];
+        Self {
+            name: name.to_owned(),
+            declaration: 0,
+            columns,
+            own: own.into_iter().flatten().collect(),
+            absent: Vec::new(),
+            unknown,
+            deleted,
+            key,
+            version,
+            fields,
+            by_name,
+        }
+    }
+
+    /// The columns of a row, in the order of its values.
+    pub fn stored(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().chain(&self.own)
     }
 
     /// The column of the key.

@@ -1,44 +1,57 @@
 //! The datasets of an installation.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{Dataset, DeclarationError, parse};
 
 /// The declaration of products, which is used when there is no other.
-const PRODUCTS: &str = include_str!("../../../datasets/products.toml");
+pub const PRODUCTS: &str = include_str!("../../../datasets/products.toml");
 
-/// Datasets, by name.
-#[derive(Clone, Debug)]
-pub struct Datasets(Arc<[Arc<Dataset>]>);
+/// Datasets with all their declarations.
+#[derive(Clone, Debug, Default)]
+pub struct Datasets {
+    by_number: Arc<BTreeMap<i64, Arc<Dataset>>>,
+    current: Arc<BTreeMap<String, Arc<Dataset>>>,
+}
 
 impl Datasets {
-    /// The datasets that are compiled in.
+    /// The dataset that is compiled in, as an empty ledger has it.
     pub fn built_in() -> Result<Self, DeclarationError> {
-        let products = parse("products", "datasets/products.toml", PRODUCTS)?;
+        let mut products = parse("products", "products.toml", PRODUCTS)?;
+        products.declaration = 1;
         Ok([products].into_iter().collect())
     }
 
-    /// The dataset with this name.
+    /// The current declaration of a dataset.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Dataset>> {
-        self.iter().find(|dataset| dataset.name == name)
+        self.current.get(name)
     }
 
-    /// All datasets.
+    /// The declaration with this number.
+    #[must_use]
+    pub fn declaration(&self, number: i64) -> Option<&Arc<Dataset>> {
+        self.by_number.get(&number)
+    }
+
+    /// The current declarations of all datasets, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Dataset>> {
-        self.0.iter()
+        self.current.values()
     }
 
     /// The names of all datasets, for messages.
     #[must_use]
     pub fn names(&self) -> String {
-        let names: Vec<&str> = self.iter().map(|dataset| &*dataset.name).collect();
+        let names: Vec<&str> = self.current.keys().map(|name| &**name).collect();
         names.join(", ")
     }
 }
 
 impl FromIterator<Dataset> for Datasets {
-    fn from_iter<I: IntoIterator<Item = Dataset>>(datasets: I) -> Self {
-        Self(datasets.into_iter().map(Arc::new).collect())
+    fn from_iter<I: IntoIterator<Item = Dataset>>(declared: I) -> Self {
+        let declared = declared.into_iter().map(|dataset| (dataset.declaration, Arc::new(dataset)));
+        let by_number: BTreeMap<i64, Arc<Dataset>> = declared.collect();
+        let current = by_number.values().map(|dataset| (dataset.name.clone(), dataset.clone()));
+        Self { current: Arc::new(current.collect()), by_number: Arc::new(by_number) }
     }
 }

@@ -397,8 +397,20 @@ lines = "json"
         assert_eq!(row.values[1], Value::Bigint(7));
         assert_eq!(row.values[4], Value::Null);
         assert_eq!(row.values[6], Value::Json(r#"[{"sku":1}]"#.to_owned()));
-        assert_eq!(row.extra.as_deref(), Some(r#"{"customer":{"name":"Ann"},"gift":true}"#));
-        assert!(!row.is_deleted);
+        let extra = r#"{"customer":{"name":"Ann"},"gift":true}"#;
+        assert_eq!(row.values[7..], [Value::Json(extra.to_owned()), Value::Boolean(false)]);
+    }
+
+    #[test]
+    fn row_is_given_back_in_the_shape_of_its_record() {
+        let row = order("", "").unwrap();
+        let mut json = Vec::new();
+        let Value::Json(extra) = &row.values[7] else { panic!("{row:?}") };
+        orders().write_json(&row.values, Some(extra), &mut json).unwrap();
+        assert_eq!(
+            String::from_utf8(json).unwrap(),
+            r#"{"order_id":"A1","customer":{"id":7,"name":"Ann"},"total":19.9,"status":"open","email":null,"updated_at":"2026-11-26T12:00:00Z","lines":[{"sku":1}],"gift":true}"#
+        );
     }
 
     #[test]
@@ -423,12 +435,11 @@ lines = "json"
     fn delete_needs_only_key_and_version() {
         let text = r#"{"op":"D","order_id":"A1","updated_at":"2026-11-26T12:00:00Z","total":"?"}"#;
         let row = orders().parse_json(text.as_bytes()).unwrap();
-        assert!(row.is_deleted);
-        assert_eq!(row.values.iter().filter(|value| !value.is_null()).count(), 2);
-        assert_eq!(row.extra, None);
+        assert_eq!(row.values.iter().filter(|value| !value.is_null()).count(), 3);
+        assert_eq!(row.values[7..], [Value::Null, Value::Boolean(true)]);
         let update = order(r#""gift":true"#, r#""op":"U""#).unwrap();
-        assert!(!update.is_deleted);
-        assert_eq!(update.extra.as_deref(), Some(r#"{"customer":{"name":"Ann"}}"#));
+        let extra = r#"{"customer":{"name":"Ann"}}"#;
+        assert_eq!(update.values[7..], [Value::Json(extra.to_owned()), Value::Boolean(false)]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod value;
 
 pub use constraints::{Constraint, Format};
 pub use dataset::{Column, Dataset, Deleted, MAX_KEY_BYTES, Unknown};
-pub use datasets::Datasets;
+pub use datasets::{Datasets, PRODUCTS};
 pub use declaration::{DeclarationError, parse};
 pub use record::Row;
 pub use reject::{Reason, Rejection, UnknownReason};

@@ -21,12 +21,8 @@ pub struct Row {
     pub version: i64,
     /// The hash of the content.
     pub fingerprint: Fingerprint,
-    /// The values, in the order of [`Dataset::columns`]; of a delete, all but key and version are null.
+    /// The values, in the order of [`Dataset::stored`]; of a delete, all but key and version are null.
     pub values: Vec<Value>,
-    /// The fields that no column takes, as a JSON object; `None` if there are none.
-    pub extra: Option<String>,
-    /// Whether the record deletes.
-    pub is_deleted: bool,
 }
 
 /// The fields that no column takes.
@@ -180,7 +176,8 @@ impl Reader<'_> {
             let message = format!("{}: null, and the column is not optional", column.name);
             return Err(Rejection::new(Reason::WrongType, message));
         }
-        self.values[at] = column.checked(column.column_type.read_json(text))?;
+        let value = column.column_type.read_json(text);
+        self.values[at] = value.map_err(|rejection| column.named(": ", rejection))?;
         Ok(())
     }
 
@@ -197,6 +194,9 @@ impl Reader<'_> {
             let message = format!("the column {} is missing", dataset.columns[at].name);
             return Err(Rejection::new(Reason::MissingField, message));
         }
+        for (column, value) in dataset.columns.iter().zip(&self.values) {
+            column.check(value)?;
+        }
         let key = dataset.key_of(&self.values[dataset.key])?;
         let version = dataset.version.map_or(0, |at| self.values[at].version());
         let extra = if extra.0.is_empty() { None } else { Some(extra.form()?) };
@@ -205,22 +205,33 @@ impl Reader<'_> {
         } else {
             dataset.fingerprint(&self.values, extra.as_deref())
         };
-        let Self { values, is_deleted, .. } = self;
-        Ok(Row { key, version, fingerprint, values, extra, is_deleted })
+        let Self { mut values, is_deleted, .. } = self;
+        if dataset.unknown == Unknown::Keep {
+            values.push(extra.map_or(Value::Null, Value::Json));
+        }
+        if dataset.deleted.is_some() {
+            values.push(Value::Boolean(is_deleted));
+        }
+        Ok(Row { key, version, fingerprint, values })
     }
 }
 
 impl Column {
-    fn checked(&self, value: Result<Value, Rejection>) -> Result<Value, Rejection> {
-        let named = |rejection: Rejection, separator| {
-            let message = format!("{}{separator}{}", self.name, rejection.message);
-            Rejection::new(rejection.reason, message)
-        };
-        let value = value.map_err(|rejection| named(rejection, ": "))?;
-        for constraint in &self.constraints {
-            constraint.check(&value).map_err(|rejection| named(rejection, " "))?;
+    /// Checks a value against the constraints.
+    fn check(&self, value: &Value) -> Result<(), Rejection> {
+        if value.is_null() {
+            return Ok(());
         }
-        Ok(value)
+        let mut constraints = self.constraints.iter();
+        constraints
+            .try_for_each(|constraint| constraint.check(value))
+            .map_err(|rejection| self.named(" ", rejection))
+    }
+
+    /// The rejection with the name of the column.
+    fn named(&self, separator: &str, rejection: Rejection) -> Rejection {
+        let message = format!("{}{separator}{}", self.name, rejection.message);
+        Rejection::new(rejection.reason, message)
     }
 }
 

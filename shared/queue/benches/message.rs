@@ -29,6 +29,7 @@ fn chunk() -> Chunk {
         object: ObjectId::MAX,
         incarnation: "0123456789abcdef".to_owned(),
         dataset: "products".to_owned(),
+        declaration: 1,
         start: 1 << 32,
         end: (1 << 32) + (256 << 10),
         first_line: 8_000_000,

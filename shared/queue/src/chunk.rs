@@ -17,6 +17,8 @@ pub struct Chunk {
     pub incarnation: String,
     /// The dataset of its lines.
     pub dataset: String,
+    /// The number of the declaration by which they are parsed.
+    pub declaration: i64,
     /// Offset of the first byte.
     pub start: u64,
     /// Offset after the last byte.

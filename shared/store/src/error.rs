@@ -57,6 +57,14 @@ pub enum Error {
         /// The column.
         column: String,
     },
+    /// A declaration that does not fit the table or the earlier declarations of its dataset.
+    #[error("the declaration of the dataset {dataset} is refused: {reason}")]
+    Declaration {
+        /// The dataset.
+        dataset: String,
+        /// Why.
+        reason: String,
+    },
     /// The TLS connection that the URL asks for could not be made.
     #[error(
         "cannot connect to the database over TLS: {reason}; look at sslmode and sslrootcert in its URL"

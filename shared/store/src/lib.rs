@@ -7,6 +7,7 @@
 pub mod catalog;
 pub mod chunks;
 pub mod database;
+mod declarations;
 mod dialect;
 pub mod entities;
 pub mod epochs;
@@ -22,6 +23,7 @@ pub use chunks::{
     ChunkLedger, ChunkOutcome, ChunkRows, CommitOutcome, RefusedRow, RejectedLine, SupersededBy,
 };
 pub use database::{Database, DatabaseSettings, ReadOptions};
+pub use declarations::{DatasetSettings, DeclarationFile};
 pub use entities::objects::State as ObjectState;
 pub use epochs::EpochLedger;
 pub use error::{DriverError, Error};

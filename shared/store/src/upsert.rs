@@ -1,7 +1,7 @@
 //! Bulk upsert: a row is written unless the stored one has a higher rank, or has the same content and may stay as it
 //! is.
 //!
-//! `updated_at` changes only with the content: a row that merely takes a new rank keeps it.
+//! `jetline_changed_at` changes only with the content: a row that merely takes a new rank keeps it.
 
 pub(crate) mod change;
 
@@ -65,15 +65,15 @@ impl UpsertRow {
 
 /// The columns of a dataset's table: those of the record, then Jetline's.
 pub(crate) fn columns(dataset: &Dataset) -> Vec<&str> {
-    let own = dataset.columns.iter().map(|column| &*column.name);
-    own.chain(["fingerprint", "position", "updated_at"]).collect()
+    let own = dataset.stored().map(|column| &*column.name);
+    own.chain(["jetline_fingerprint", "jetline_position", "jetline_changed_at"]).collect()
 }
 
 /// A row's rank as an SQL expression; `of` is a table or an alias.
 pub(crate) fn rank(dataset: &Dataset, of: &str) -> String {
     match dataset.version() {
-        Some(version) => format!("({of}.\"{}\", {of}.\"position\")", version.name),
-        None => format!("{of}.\"position\""),
+        Some(version) => format!("({of}.\"{}\", {of}.\"jetline_position\")", version.name),
+        None => format!("{of}.\"jetline_position\""),
     }
 }
 
@@ -82,12 +82,13 @@ pub(crate) fn on_conflict(dataset: &Dataset, rewrite: bool) -> String {
     let (name, key) = (&dataset.name, &dataset.key().name);
     let mut assignments: Vec<String> = columns(dataset)
         .into_iter()
-        .filter(|column| column != key && *column != "updated_at")
+        .filter(|column| column != key && *column != "jetline_changed_at")
         .map(|column| format!("\"{column}\" = excluded.\"{column}\""))
         .collect();
+    assignments.extend(dataset.absent.iter().map(|column| format!("\"{column}\" = NULL")));
     assignments.push(format!(
-        "\"updated_at\" = CASE WHEN \"{name}\".\"fingerprint\" = excluded.\"fingerprint\"
-             THEN \"{name}\".\"updated_at\" ELSE excluded.\"updated_at\" END"
+        "\"jetline_changed_at\" = CASE WHEN \"{name}\".\"jetline_fingerprint\" = excluded.\"jetline_fingerprint\"
+             THEN \"{name}\".\"jetline_changed_at\" ELSE excluded.\"jetline_changed_at\" END"
     ));
     format!(
         "ON CONFLICT (\"{key}\") DO UPDATE SET {} WHERE {} {} {}",

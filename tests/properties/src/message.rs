@@ -56,6 +56,7 @@ fn chunk(input: &mut Unstructured) -> Result<Chunk> {
     Ok(Chunk {
         incarnation,
         dataset,
+        declaration: i64::from(input.arbitrary::<u32>()?),
         read_attempt,
         object: object(input.arbitrary()?),
         settled: object(input.arbitrary()?),

@@ -132,9 +132,15 @@ fn end(span: Span, method: &Method, path: &str, route: &str, status: u16) {
 
 /// The pattern of the path instead of the path: every value is a time series of its own.
 fn route(response: &Response) -> Arc<str> {
-    match response.data::<PathPattern>() {
-        Some(pattern) if !pattern.0.is_empty() => pattern.0.clone(),
-        _ => UNKNOWN.into(),
+    let Some(pattern) = response.data::<PathPattern>() else {
+        return UNKNOWN.into();
+    };
+    // The framework numbers the parameters.
+    match &*pattern.0 {
+        "" => UNKNOWN.into(),
+        "/:param0" => "/:dataset".into(),
+        "/:param0/:param1" => "/:dataset/:id".into(),
+        _ => pattern.0.clone(),
     }
 }
 

@@ -17,10 +17,12 @@ use crate::{
         response_budget::{PART_BYTES, ResponseBudget},
     },
     ingestion::Sections,
+    records::Served,
 };
 
 /// Serves the ledger's objects.
 pub(crate) struct ObjectApi {
+    pub(crate) served: Served,
     pub(crate) pool: ReadPool,
     pub(crate) budget: ResponseBudget,
 }
@@ -113,8 +115,10 @@ impl ObjectApi {
         limit: Query<u64>,
     ) -> Result<Page<ObjectView>, Failure> {
         let dataset = dataset.0;
-        let datasets = self.pool.datasets();
-        if dataset.as_ref().is_some_and(|name| datasets.get(name).is_none()) {
+        if let Some(name) = &dataset
+            && let datasets = self.served.datasets().await?
+            && datasets.get(name).is_none()
+        {
             let reason = format!("names no dataset; there are: {}", datasets.names());
             return Err(Failure::parameter("dataset", &reason));
         }

@@ -1,10 +1,7 @@
 //! The endpoints of all datasets. The OpenAPI document has them once for each dataset.
 
-use std::{collections::HashMap, time::Duration};
-
 use jetline_core::Key;
 use jetline_datasets::Dataset;
-use jetline_runtime::Shutdown;
 use poem_openapi::{
     ApiResponse, OpenApi,
     param::{Header, Path, Query},
@@ -19,11 +16,7 @@ use crate::{
         problem::{Failure, ProblemJson, not_found},
         response_budget::ResponseBudget,
     },
-    records::{
-        loader::{RecordCache, RecordLoader},
-        rendered::Rendered,
-        stream,
-    },
+    records::{rendered::Rendered, served::Served, stream},
 };
 
 /// Maximum number of ids in one request.
@@ -34,9 +27,9 @@ const CACHE_CONTROL: &str = "no-cache";
 
 /// Serves the records of all datasets.
 pub(crate) struct RecordApi {
-    loaders: HashMap<String, RecordLoader>,
-    pool: ReadPool,
-    budget: ResponseBudget,
+    pub(crate) served: Served,
+    pub(crate) pool: ReadPool,
+    pub(crate) budget: ResponseBudget,
 }
 
 #[derive(ApiResponse)]
@@ -80,24 +73,6 @@ enum ListRecords {
     NotFound(ProblemJson),
 }
 
-impl RecordApi {
-    /// Serves the datasets of the pool. `cache` has the time for which records are cached, and the memory of the cache of
-    /// each dataset.
-    pub(crate) fn new(
-        pool: ReadPool,
-        budget: ResponseBudget,
-        (time, bytes): (Duration, usize),
-        shutdown: &Shutdown,
-    ) -> Self {
-        let loaders = pool.datasets().iter().map(|dataset| {
-            let cache = RecordCache::new(time, bytes);
-            let loader = RecordLoader::start(dataset, &pool, &budget, cache, shutdown);
-            (dataset.name.clone(), loader)
-        });
-        Self { loaders: loaders.collect(), pool, budget }
-    }
-}
-
 #[OpenApi]
 impl RecordApi {
     /// One record.
@@ -111,7 +86,7 @@ impl RecordApi {
         #[oai(name = "If-None-Match")]
         if_none_match: Header<Option<Vec<String>>>,
     ) -> Result<GetRecord, Failure> {
-        let Some(loader) = self.loaders.get(&dataset.0) else {
+        let Some(loader) = self.served.loader(&dataset.0).await? else {
             return Ok(GetRecord::NotFound(no_dataset(&dataset.0)));
         };
         let key = key(loader.dataset(), &id.0)?;
@@ -133,7 +108,7 @@ impl RecordApi {
         /// The records' ids, 1 to 100 of them: `?id=1&id=2`.
         id: Query<Vec<String>>,
     ) -> Result<ListRecords, Failure> {
-        let Some(loader) = self.loaders.get(&dataset.0) else {
+        let Some(loader) = self.served.loader(&dataset.0).await? else {
             return Ok(ListRecords::NotFound(no_dataset(&dataset.0)));
         };
         match id.0.len() {

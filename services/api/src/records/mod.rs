@@ -5,6 +5,8 @@ pub(crate) mod document;
 mod endpoints;
 mod loader;
 mod rendered;
+mod served;
 mod stream;
 
 pub(crate) use endpoints::RecordApi;
+pub(crate) use served::Served;

@@ -30,11 +30,11 @@ impl Rendered {
         budget: &ResponseBudget,
     ) -> Result<Self, Error> {
         let mut body = Vec::new();
-        serialize(|| dataset.write_json(&found.values, None, &mut body))?;
+        serialize(|| dataset.write_json(&found.values, found.extra.as_deref(), &mut body))?;
         Ok(Self {
             body: budget.count(body)?,
             tag: entity_tag::of(found.fingerprint),
-            modified: http_date(found.updated_at),
+            modified: http_date(found.changed_at),
         })
     }
 

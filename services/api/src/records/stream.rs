@@ -94,7 +94,7 @@ impl RecordStream {
                 body.push(b',');
             }
             self.is_first = false;
-            self.dataset.write_json(&found.values, None, &mut body)?;
+            self.dataset.write_json(&found.values, found.extra.as_deref(), &mut body)?;
         }
         if is_last {
             body.push(b']');

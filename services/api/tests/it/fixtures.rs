@@ -114,7 +114,7 @@ impl TestApi {
         let values = [id.into(), text(1), text(2), fingerprint.into(), at.into()];
         let sql = format!(
             "INSERT INTO products \
-             (id, title, price, category, brand, url, description, fingerprint, position, updated_at) \
+             (id, title, price, category, brand, url, description, jetline_fingerprint, jetline_position, jetline_changed_at) \
              VALUES ($1, $2, {price}, 'c', 'b', 'u', 'd', $4, 1, $5)"
         );
         self.execute(&sql, values).await;
@@ -164,13 +164,8 @@ pub(crate) fn client_with(
     users: Option<Users>,
     settings: &ApiSettings,
 ) -> TestClient<BoxEndpoint<'static, Response>> {
-    let app = App {
-        database: database.into(),
-        datasets: datasets(),
-        metrics: metrics(),
-        users,
-        shutdown: Shutdown::new(),
-    };
+    let app =
+        App { database: database.into(), metrics: metrics(), users, shutdown: Shutdown::new() };
     TestClient::new(app.endpoint(settings, &mut rand::rng()))
 }
 

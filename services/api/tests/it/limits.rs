@@ -190,7 +190,6 @@ async fn header_timeout_longer_than_the_idle_timeout_is_refused() {
     let bound = jetline_api::bind(
         &settings,
         &base.database(),
-        &crate::fixtures::datasets(),
         crate::fixtures::metrics(),
         jetline_runtime::Shutdown::new(),
     )

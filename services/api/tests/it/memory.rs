@@ -45,7 +45,7 @@ async fn large() -> TestApi {
     base.execute(
         &format!(
             "{numbers}INSERT INTO products (id, title, price, category, brand, url, description, \
-             fingerprint, position, updated_at) SELECT n, 't' || n, '1', 'c', 'b', 'u', {text}, \
+             jetline_fingerprint, jetline_position, jetline_changed_at) SELECT n, 't' || n, '1', 'c', 'b', 'u', {text}, \
              zeroblob(16), n, '2026-11-21T12:00:00Z' FROM n"
         ),
         [],

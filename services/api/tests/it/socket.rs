@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::fixtures::{TestApi, datasets, metrics};
+use crate::fixtures::{TestApi, metrics};
 
 /// Timeout of every read and write; long, as the machine may be busy with other tests.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -28,9 +28,7 @@ impl Socket {
     pub(crate) async fn serve(settings: &ApiSettings) -> Self {
         let base = TestApi::sqlite().await;
         let shutdown = Shutdown::new();
-        let api = bind(settings, &base.database(), &datasets(), metrics(), shutdown.clone())
-            .await
-            .unwrap();
+        let api = bind(settings, &base.database(), metrics(), shutdown.clone()).await.unwrap();
         Self { address: api.address(), serving: tokio::spawn(api.serve()), shutdown, _base: base }
     }
 

@@ -30,8 +30,12 @@ fn refusal_names_the_setting_and_says_what_to_do() {
     let cases = [
         (refusal(|all| all.source.clear()), "set --source or SOURCE"),
         (
-            refusal(|all| all.dataset = "none".to_owned()),
-            "there is no dataset none; there are: products",
+            refusal(|all| all.dataset = None),
+            "source s3://bucket names no dataset, as in NAME=s3://bucket; there are: products",
+        ),
+        (
+            refusal(|all| all.dataset = Some("none".to_owned())),
+            "there is no dataset none (DATASET); there are: products",
         ),
         (
             refusal(|all| all.source = vec!["nothing=s3://bucket".parse().unwrap()]),

@@ -203,7 +203,7 @@ fn products() -> Arc<Dataset> {
 pub(crate) fn settings() -> FetcherSettings {
     FetcherSettings {
         source: vec![format!("s3://{BUCKET}").parse().unwrap()],
-        dataset: "products".to_owned(),
+        dataset: Some("products".to_owned()),
         watch: None,
         chunk_bytes: CHUNK,
         chunk_lines: NonZeroU32::MAX,

@@ -20,7 +20,7 @@ impl Committer {
     pub(super) async fn handle(
         &self,
         epoch: &Epoch,
-        batch: &mut Batch<'_>,
+        batch: &mut Batch,
         failure: Failure,
     ) -> Result<(), Failure> {
         match failure {
@@ -46,7 +46,7 @@ impl Committer {
     }
 
     /// What to do about a row that the database refuses in the next commit of a batch.
-    pub(super) fn on_refused_row(&self, epoch: &Epoch, batch: &Batch<'_>) -> OnRefusedRow {
+    pub(super) fn on_refused_row(&self, epoch: &Epoch, batch: &Batch) -> OnRefusedRow {
         let dataset = &*batch.dataset.name;
         if epoch.claims(dataset) {
             OnRefusedRow::Search
@@ -65,11 +65,11 @@ impl Committer {
     pub(super) async fn commit_and_reject(
         &self,
         epoch: EpochId,
-        batch: &mut Batch<'_>,
+        batch: &mut Batch,
         rows: Vec<ChunkRows>,
         rejected: &mut [Vec<RejectedLine>],
     ) -> Result<CommitOutcome, jetline_store::Error> {
-        let dataset = batch.dataset;
+        let dataset = batch.dataset.clone();
         let mut any = false;
         let mut reject = |refused| {
             any = true;
@@ -77,7 +77,7 @@ impl Committer {
             rejected.to_vec()
         };
         let chunks = &self.ledger.chunks;
-        let outcome = chunks.commit_and_reject(epoch, dataset, rows, &mut reject).await;
+        let outcome = chunks.commit_and_reject(epoch, &dataset, rows, &mut reject).await;
         if any {
             self.datasets_with_refusals().insert(dataset.name.clone());
         } else {
@@ -94,15 +94,15 @@ impl Committer {
     async fn reject_refused(
         &self,
         epoch: &Epoch,
-        batch: &mut Batch<'_>,
+        batch: &mut Batch,
         error: Option<jetline_store::Error>,
     ) -> Result<(), Failure> {
-        let dataset = batch.dataset;
+        let dataset = batch.dataset.clone();
         let mut parsed = batch.parsed();
         let mut rows = latest(&parsed, epoch.mode, |_| true);
         let mut any = false;
         loop {
-            let refused = self.ledger.chunks.refused(dataset, rows).await?;
+            let refused = self.ledger.chunks.refused(&dataset, rows).await?;
             if refused.is_empty() {
                 break;
             }

@@ -10,7 +10,6 @@ use std::{
 use bytes::Bytes;
 use chrono::Utc;
 use jetline_core::{EpochId, ObjectId, ObjectVersion};
-use jetline_datasets::Datasets;
 use jetline_dedup::{Dedup, Redis, RedisConfig};
 use jetline_queue::{Chunk, Queue};
 use jetline_runtime::Shutdown;
@@ -94,6 +93,7 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
             object,
             incarnation: format!("registration-of-{key}"),
             dataset: "products".to_owned(),
+            declaration: 1,
             start,
             end: bytes,
             first_line,
@@ -133,8 +133,8 @@ impl RunningWriter {
         let (ledger, shutdown) = (ledger.clone(), Shutdown::new());
         let ending = shutdown.clone();
         let ended = tokio::spawn(async move {
-            let (datasets, seed) = (Datasets::built_in().unwrap(), rand::random());
-            jetline_writer::run(&settings, queue, dedup, ledger, datasets, seed, &ending).await
+            let seed = rand::random();
+            jetline_writer::run(&settings, queue, dedup, ledger, seed, &ending).await
         });
         Self { shutdown, ended }
     }
@@ -173,14 +173,15 @@ pub(crate) async fn entries(ledger: &Ledger) -> Vec<chunks::Model> {
     chunks::Entity::find().all(ledger.database().connection()).await.unwrap()
 }
 
-/// Titles by id, with `updated_at`.
+/// Titles by id, with `jetline_changed_at`.
 pub(crate) async fn titles(ledger: &Ledger) -> BTreeMap<i64, (String, String)> {
     let db = ledger.database().connection();
-    let sql = "SELECT id, title, updated_at::text FROM products";
+    let sql = "SELECT id, title, jetline_changed_at::text FROM products";
     let query = Statement::from_string(db.get_database_backend(), sql);
     let rows = db.query_all_raw(query).await.unwrap();
     let rows = rows.iter().map(|row| {
-        let values = (row.try_get("", "title").unwrap(), row.try_get("", "updated_at").unwrap());
+        let values =
+            (row.try_get("", "title").unwrap(), row.try_get("", "jetline_changed_at").unwrap());
         (row.try_get("", "id").unwrap(), values)
     });
     rows.collect()

@@ -1,7 +1,6 @@
 //! A writer with chunks that are redelivered, refused or stale, and writers that crash or meet others.
 
 use jetline_core::Mode;
-use jetline_datasets::Datasets;
 use jetline_dedup::WithoutStore;
 use jetline_queue::{Chunk, InProcess, JetStream, JetStreamConfig, Queue};
 use jetline_store::{
@@ -131,7 +130,7 @@ async fn writer_that_dies_between_commit_and_acknowledgement_changes_nothing() {
     publish(&*queue, &chunks).await;
     let delivered = queue.receive(1).await.unwrap();
     let epochs = Epochs::new(ledger.clone(), dedup.clone(), 1);
-    let committer = Committer::new(ledger.clone(), dedup.clone(), epochs, datasets());
+    let committer = Committer::new(ledger.clone(), dedup.clone(), epochs);
     commit(&committer, chunks.clone()).await;
     let before = titles(&ledger).await;
     assert_eq!(before.len(), 1);
@@ -144,12 +143,9 @@ async fn writer_that_dies_between_commit_and_acknowledgement_changes_nothing() {
     assert_eq!(counts(&row_of(&ledger, chunks[0].object).await), [1, 0, 0, 0, 0]);
 }
 
-fn datasets() -> Datasets {
-    Datasets::built_in().unwrap()
-}
-
 /// Commits chunks of one dataset, with servers that are available.
 async fn commit(committer: &Committer, chunks: Vec<Chunk>) {
+    committer.learn(chunks.iter()).await.unwrap();
     let mut parsed = committer.parse(chunks).remove(0);
     while let Err(failed) = committer.commit(parsed).await {
         assert!(matches!(failed.failure, Failure::Again), "{:?}", failed.failure);
@@ -167,7 +163,7 @@ async fn redelivered_chunk_with_a_refused_line_supersedes_nothing() {
     let earlier = object(&ledger, "1", &[&[product(1, "a")]]).await;
     let later = object(&ledger, "2", &[&[product(1, "ugly"), product(2, "b")]]).await;
     let epochs = Epochs::new(ledger.clone(), dedup.clone(), 1);
-    let committer = Committer::new(ledger.clone(), dedup, epochs, datasets());
+    let committer = Committer::new(ledger.clone(), dedup, epochs);
     for chunks in [later.clone(), [earlier, later].concat()] {
         commit(&committer, chunks).await;
     }

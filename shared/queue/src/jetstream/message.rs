@@ -10,7 +10,9 @@ use crate::{Chunk, Error};
 
 const OBJECT: &str = "Jetline-Object";
 const INCARNATION: &str = "Jetline-Registration";
-const DATASET: &str = "Jetline-Dataset";
+/// The dataset, and the number of the declaration. Writers of before look for another header and refuse the message: they would
+/// parse the lines by the declaration that they were compiled with.
+const DECLARATION: &str = "Jetline-Declaration";
 const START: &str = "Jetline-Start";
 const END: &str = "Jetline-End";
 const FIRST_LINE: &str = "Jetline-First-Line";
@@ -95,7 +97,7 @@ pub fn headers(chunk: &Chunk) -> HeaderMap {
     headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
     headers.insert(OBJECT, chunk.object.to_string());
     headers.insert(INCARNATION, chunk.incarnation.as_str());
-    headers.insert(DATASET, chunk.dataset.as_str());
+    headers.insert(DECLARATION, format!("{}/{}", chunk.dataset, chunk.declaration));
     headers.insert(START, chunk.start.to_string());
     headers.insert(END, chunk.end.to_string());
     headers.insert(FIRST_LINE, chunk.first_line.to_string());
@@ -124,10 +126,12 @@ pub(super) fn ledger(message: &async_nats::Message) -> Option<LedgerIdentity> {
 /// The chunk in a message.
 pub fn chunk(message: async_nats::Message) -> Result<Chunk, Error> {
     let headers = Headers { subject: &message.subject, map: message.headers.as_ref() };
+    let (dataset, declaration) = headers.declaration()?;
     let chunk = Chunk {
         object: headers.object(OBJECT)?,
         incarnation: headers.text(INCARNATION)?.to_owned(),
-        dataset: headers.text(DATASET)?.to_owned(),
+        dataset: dataset.to_owned(),
+        declaration,
         start: headers.parsed(START)?,
         end: headers.parsed(END)?,
         first_line: headers.parsed(FIRST_LINE)?,
@@ -161,6 +165,14 @@ impl<'a> Headers<'a> {
         text.parse().map_err(|error| self.malformed(format!("{name} is `{text}`: {error}")))
     }
 
+    fn declaration(&self) -> Result<(&'a str, i64), Error> {
+        let text = self.text(DECLARATION)?;
+        let parts = text.split_once('/');
+        parts
+            .and_then(|(dataset, number)| Some((dataset, number.parse().ok()?)))
+            .ok_or_else(|| self.malformed(format!("{DECLARATION} is `{text}`")))
+    }
+
     fn object(&self, name: &str) -> Result<ObjectId, Error> {
         let number = self.parsed(name)?;
         ObjectId::new(number).ok_or_else(|| {
@@ -188,6 +200,7 @@ mod tests {
         Chunk {
             object: ObjectId::MAX,
             dataset: "d".repeat(255),
+            declaration: i64::MAX,
             start: LAST - 1,
             end: LAST,
             first_line: u32::MAX,
@@ -274,6 +287,8 @@ mod tests {
     fn malformed_message_is_explained() {
         let mut wrong = headers(&example());
         wrong.insert(LINES, "many");
+        let mut unnumbered = headers(&example());
+        unnumbered.insert(DECLARATION, "products");
         let mut beyond = headers(&example());
         beyond.insert(OBJECT, "-1");
         let with = |change: fn(&mut Chunk)| {
@@ -286,7 +301,8 @@ mod tests {
             (with(|chunk| chunk.end = LAST + 1), "Jetline-End is"),
             (with(|chunk| chunk.first_line = 0), "First-Line is 0"),
             (with(|chunk| chunk.lines = 2), "Jetline-Lines is 2"),
-            (None, "Jetline-Object is missing"),
+            (None, "Jetline-Declaration is missing"),
+            (Some(unnumbered), "Jetline-Declaration is `products`"),
             (Some(wrong), "Jetline-Lines is `many`: invalid digit"),
             (Some(beyond), "Jetline-Object is -1, which is not an object number"),
         ] {

@@ -49,6 +49,7 @@ pub(crate) fn chunk(start: u64) -> Chunk {
     Chunk {
         object: object(7),
         dataset: "products".to_owned(),
+        declaration: 1,
         start,
         end: start + 1,
         first_line: 1 + u32::try_from(start).unwrap(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use jetline_core::{Fingerprint, Key};
-use jetline_datasets::{Dataset, Value};
+use jetline_datasets::{Column, Dataset, Type, Value};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
 
 use super::Catalog;
@@ -25,10 +25,14 @@ pub struct StoredRecord {
     pub key: Key,
     /// Its values, in the order of [`Dataset::columns`].
     pub values: Vec<Value>,
+    /// The fields that no column takes, as a JSON object.
+    pub extra: Option<String>,
+    /// Whether it is deleted.
+    pub is_deleted: bool,
     /// A hash of its content.
     pub fingerprint: Fingerprint,
     /// When its content last changed.
-    pub updated_at: DateTime<Utc>,
+    pub changed_at: DateTime<Utc>,
 }
 
 impl StoredRecord {
@@ -41,13 +45,20 @@ impl StoredRecord {
         let columns = dataset.columns.iter().enumerate();
         let values = columns.map(|(at, column)| dialect.read(row, at, column.column_type));
         let values = values.collect::<Result<Vec<Value>, DbErr>>()?;
-        let fingerprint: Vec<u8> = row.try_get_by_index(values.len())?;
+        let next = values.len();
+        let extra = match dialect.read(row, next, Type::Json)? {
+            Value::Json(extra) => Some(extra),
+            _ => None,
+        };
+        let fingerprint: Vec<u8> = row.try_get_by_index(next + 2)?;
         let fingerprint = Fingerprint::try_from(&fingerprint[..]);
         Ok(Self {
             key: dataset.key_in(&values).map_err(|rejection| DbErr::Type(rejection.message))?,
             fingerprint: fingerprint
                 .map_err(|error| DbErr::Type(format!("fingerprint: {error}")))?,
-            updated_at: row.try_get_by_index(values.len() + 1)?,
+            changed_at: row.try_get_by_index(next + 3)?,
+            is_deleted: row.try_get_by_index::<Option<bool>>(next + 1)?.unwrap_or(false),
+            extra,
             values,
         })
     }
@@ -133,7 +144,9 @@ fn parts(dialect: &dyn Dialect, dataset: &Dataset) -> String {
 
 /// The approximate size of a record in bytes, as an SQL expression: its texts, and a constant for everything else.
 fn bytes(dialect: &dyn Dialect, dataset: &Dataset) -> String {
-    let large = dataset.columns.iter().filter_map(|column| dialect.column_octets(column));
+    let extra = Column::extra();
+    let columns = dataset.columns.iter().chain([&extra]);
+    let large = columns.filter_map(|column| dialect.column_octets(column));
     let large = large.map(|octets| format!("COALESCE({octets}, 0)"));
     let parts: Vec<String> = std::iter::once("100".to_owned()).chain(large).collect();
     format!("({})", parts.join(" + "))
@@ -179,9 +192,11 @@ pub(super) fn sql(dialect: &dyn Dialect, dataset: &Dataset) -> String {
 
 /// What [`StoredRecord::of`] takes.
 fn columns(dialect: &dyn Dialect, dataset: &Dataset) -> String {
-    let columns = dataset.columns.iter();
+    let own = [Column::extra(), Column::deleted()];
+    let columns = dataset.columns.iter().chain(&own);
     let columns = columns.map(|column| format!("{} AS {:?}", dialect.select(column), column.name));
-    let columns: Vec<String> =
-        columns.chain(["fingerprint".to_owned(), "updated_at".to_owned()]).collect();
+    let columns: Vec<String> = columns
+        .chain(["jetline_fingerprint".to_owned(), "jetline_changed_at".to_owned()])
+        .collect();
     columns.join(", ")
 }

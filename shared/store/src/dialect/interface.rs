@@ -66,6 +66,18 @@ pub(crate) trait Dialect: Sync {
     /// The query for the columns of a table that need a value in every row, and its parameter.
     fn required_columns(&self, dataset: &Dataset) -> (&'static str, String);
 
+    /// The type of a column.
+    fn sql_type(&self, of: Type) -> &'static str;
+
+    /// The types of fingerprints, positions and times.
+    fn own_types(&self) -> [&'static str; 3];
+
+    /// The query for the columns of a table, and whether each needs a value; the table's name is the parameter.
+    fn table_columns(&self) -> &'static str;
+
+    /// The statement with which a column need not have a value, if there is one.
+    fn drop_not_null(&self, table: &str, column: &str) -> Option<String>;
+
     /// Why an object of this version cannot be stored, if it cannot.
     fn refuses(&self, version: &ObjectVersion) -> Option<&'static str>;
 

@@ -15,6 +15,8 @@ pub struct Model {
     pub incarnation: String,
     /// The dataset of its lines.
     pub dataset: String,
+    /// The number of the declaration by which its records are parsed.
+    pub declaration: i64,
     /// `s3://bucket` or `file:///directory`.
     pub root: String,
     /// The path below the root.

@@ -23,6 +23,8 @@ pub struct LeasedObject {
     pub incarnation: String,
     /// The dataset of its lines.
     pub dataset: String,
+    /// The number of the declaration by which they are parsed.
+    pub declaration: i64,
     /// Target size of a chunk, in bytes. With this and the next two, every attempt splits the object at the same offsets.
     pub chunk_bytes: u64,
     /// Maximum number of lines of a chunk; `None` where only its bytes are limited.
@@ -57,6 +59,7 @@ impl TryFrom<objects::Model> for LeasedObject {
             },
             incarnation: row.incarnation,
             dataset: row.dataset,
+            declaration: row.declaration,
             chunk_bytes: row.chunk_bytes.cast_unsigned(),
             chunk_lines: row.chunk_lines.map(i64::cast_unsigned),
             max_line_bytes: row.max_line_bytes.cast_unsigned(),

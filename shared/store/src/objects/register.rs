@@ -1,6 +1,9 @@
 //! Registers new object versions and assigns their numbers.
 
-use std::{collections::HashSet, num::NonZeroU32};
+use std::{
+    collections::{HashMap, HashSet},
+    num::NonZeroU32,
+};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use jetline_core::{ObjectId, ObjectVersion};
@@ -14,7 +17,7 @@ use crate::{
     Error,
     dialect::{self, Lock},
     entities::objects,
-    statement::{begin, commit, execute_built, query_built},
+    statement::{begin, commit, execute_built, query, query_built},
     watermark::next_object,
 };
 
@@ -77,10 +80,14 @@ impl ObjectLedger {
         dialect::of(&tx).lock(&tx, Lock::Registration).await?;
         let new = unknown(&tx, listed).await?;
         let mut id = next_object(&tx).await?;
+        let current = current_declarations(&tx).await?;
         for batch in new.chunks(BATCH) {
             let mut rows = Vec::with_capacity(batch.len());
             for object in batch {
-                rows.push(row(id, object, (self.now)()));
+                let declaration = current.get(&object.dataset).copied().ok_or_else(|| {
+                    Error::Corrupt(format!("there is no dataset {}", object.dataset))
+                })?;
+                rows.push(row(id, declaration, object, (self.now)()));
                 if id == ObjectId::MAX {
                     let limit = "more than 2,147,483,647 object versions";
                     return Err(Error::Corrupt(limit.to_owned()));
@@ -123,12 +130,31 @@ async fn unknown<'a>(
     Ok(new.collect())
 }
 
-fn row(id: ObjectId, object: &NewObject, now: DateTime<Utc>) -> objects::ActiveModel {
+#[derive(FromQueryResult)]
+struct Declared {
+    dataset: String,
+    number: i64,
+}
+
+/// The number of the current declaration of each dataset.
+async fn current_declarations(db: &impl ConnectionTrait) -> Result<HashMap<String, i64>, Error> {
+    let sql = "SELECT dataset, MAX(number) AS number FROM declarations GROUP BY dataset";
+    let current: Vec<Declared> = query(db, "read the declarations", sql, []).await?;
+    Ok(current.into_iter().map(|one| (one.dataset, one.number)).collect())
+}
+
+fn row(
+    id: ObjectId,
+    declaration: i64,
+    object: &NewObject,
+    now: DateTime<Utc>,
+) -> objects::ActiveModel {
     let Version { root, key, etag, last_modified, size } = object.stored_version();
     objects::ActiveModel {
         id: Set(id.get()),
         incarnation: Set(object.incarnation.clone()),
         dataset: Set(object.dataset.clone()),
+        declaration: Set(declaration),
         root: Set(root),
         key: Set(key),
         etag: Set(etag),

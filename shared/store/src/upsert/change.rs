@@ -30,8 +30,8 @@ impl FromQueryResult for UntypedRow {
         };
         Ok(Self {
             id,
-            rank: (row.try_get("", "version")?, row.try_get("", "position")?),
-            fingerprint: row.try_get("", "fingerprint")?,
+            rank: (row.try_get("", "version")?, row.try_get("", "jetline_position")?),
+            fingerprint: row.try_get("", "jetline_fingerprint")?,
         })
     }
 }

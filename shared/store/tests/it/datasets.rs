@@ -5,17 +5,18 @@ use std::sync::Arc;
 use jetline_core::{Counts, Epoch, Key};
 use jetline_datasets::{Dataset, Value, parse};
 use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, Database};
-use sea_orm::{ConnectionTrait, DbBackend};
+use sea_orm::ConnectionTrait;
 
 use crate::fixtures::{
-    NO_COUNTS, TestDatabase, both, chunk, if_changed, postgres, products, range, upsert_row,
+    NO_COUNTS, TestDatabase, both, chunk, declare, if_changed, postgres, products, range,
+    upsert_row,
 };
 
 /// Places, with a column whose name the upsert also uses.
-fn dataset() -> Arc<Dataset> {
-    let text = r#"
+const PLACES: &str = r#"
 key = "name"
 version = "revision"
+unknown = "ignore"
 
 [columns]
 name = "text"
@@ -25,7 +26,9 @@ height = { type = "numeric", optional = true }
 capital = { type = "boolean", optional = true }
 revision = "bigint"
 "#;
-    Arc::new(parse("places", "places.toml", text).unwrap())
+
+fn dataset() -> Arc<Dataset> {
+    Arc::new(parse("places", "places.toml", PLACES).unwrap())
 }
 
 /// A place.
@@ -40,16 +43,7 @@ struct Place {
 }
 
 async fn create_places(base: &TestDatabase) {
-    let (binary, time, number) = match base.backend() {
-        DbBackend::Sqlite => ("blob", "text", "text"),
-        _ => ("bytea", "timestamptz", "numeric"),
-    };
-    base.run(&format!(
-        "CREATE TABLE places (name text PRIMARY KEY, chunk text, people bigint, height {number}, capital boolean,
-             revision bigint NOT NULL, fingerprint {binary} NOT NULL, position bigint NOT NULL,
-             updated_at {time} NOT NULL)"
-    ))
-    .await;
+    declare(&base.database, "places", PLACES).await;
 }
 
 fn place(name: &str, revision: i64) -> Place {
@@ -201,19 +195,20 @@ async fn server_jit_compiles_no_statement() {
 /// They travel to the server in another way.
 #[tokio::test]
 async fn search_for_refused_rows_writes_the_values_of_the_commit() {
-    let (base, epoch) = postgres().await.with_objects(1).await;
+    let base = postgres().await;
     create_places(&base).await;
+    let (base, epoch) = base.with_objects(1).await;
     let mut all = vec![bare("a", 1), bare("{x,NULL}", i64::MAX), place("\"', \\ 🦀", 1)];
     all[1].people = Some(i64::MIN);
     all[2].height = Some("-7922816251426433759354395.0335");
     let rows = places(1, &all);
     counts(&base, &epoch, rows.clone()).await;
     base.run(
-        "CREATE TABLE written AS SELECT name, chunk, people, height, capital, revision, fingerprint, position FROM places;
+        "CREATE TABLE written AS SELECT name, chunk, people, height, capital, revision, jetline_fingerprint, jetline_position FROM places;
          TRUNCATE places;
          CREATE FUNCTION compare() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN
              IF NOT EXISTS (SELECT FROM written w WHERE w IS NOT DISTINCT FROM ROW(new.name, new.chunk, new.people,
-                     new.height, new.capital, new.revision, new.fingerprint, new.position)::written)
+                     new.height, new.capital, new.revision, new.jetline_fingerprint, new.jetline_position)::written)
                  THEN RAISE ''another row: %'', new; END IF;
              RETURN new; END';
          CREATE TRIGGER compare BEFORE INSERT ON places FOR EACH ROW EXECUTE FUNCTION compare()",

@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use jetline_core::{
     ChunkRange, Counts, Epoch, EpochId, Key, Mode, ObjectId, ObjectVersion, Position,
 };
-use jetline_datasets::{Dataset, Datasets};
+use jetline_datasets::{Dataset, Datasets, PRODUCTS};
 use jetline_migrations::migrate;
 use jetline_store::{
-    Catalog, ChunkOutcome, ChunkRows, CommitOutcome, Database, Ledger, UpsertRow,
+    Catalog, ChunkOutcome, ChunkRows, CommitOutcome, Database, DeclarationFile, Ledger, UpsertRow,
     catalog::objects::ObjectStatus,
     entities::{chunks, objects},
     objects::{Gap, LeaseLimits, LeasedObject, NewObject, ReadOutcome},
@@ -120,7 +120,7 @@ impl TestDatabase {
     }
 
     pub(crate) async fn position(&self, table: &str, id: i64) -> Option<i64> {
-        self.number(&format!("SELECT position FROM {table} WHERE id = {id}")).await
+        self.number(&format!("SELECT jetline_position FROM {table} WHERE id = {id}")).await
     }
 
     pub(crate) async fn object(&self, id: i64) -> objects::Model {
@@ -150,7 +150,7 @@ impl TestDatabase {
     pub(crate) async fn product(&self, id: i64) -> Option<(String, DateTime<Utc>)> {
         let found = self.catalog.records(&products(), vec![Key::Int(id)]).await;
         let found = found.unwrap().pop()?;
-        Some((found.values[1].to_text(), found.updated_at))
+        Some((found.values[1].to_text(), found.changed_at))
     }
 
     /// Commits products under an epoch.
@@ -302,6 +302,17 @@ pub(crate) fn unchanged(object: i64, lines_before: u32, lines: u32) -> ChunkRows
         blank: 0,
         superseded_by: Vec::new(),
     }
+}
+
+/// Declares a dataset, which creates its table.
+pub(crate) async fn declare(database: &Database, name: &str, text: &str) -> Arc<Dataset> {
+    let file = DeclarationFile::new(name, "declaration", text).unwrap();
+    let products = DeclarationFile::new("products", "products.toml", PRODUCTS).unwrap();
+    database
+        .declare(&if name == "products" { vec![file] } else { vec![products, file] })
+        .await
+        .unwrap();
+    database.datasets().await.unwrap().get(name).unwrap().clone()
 }
 
 pub(crate) fn products() -> Arc<Dataset> {

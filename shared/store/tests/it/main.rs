@@ -8,6 +8,7 @@ mod commits;
 mod connections;
 #[cfg(test)]
 mod datasets;
+mod declarations;
 #[cfg(test)]
 mod dismiss;
 #[cfg(test)]

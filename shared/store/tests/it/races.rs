@@ -89,7 +89,8 @@ async fn row_that_another_writer_raises_concurrently_keeps_its_higher_rank() {
     let (base, epoch) = postgres().await.with_objects(3).await;
     base.counts(&epoch, chunk(1, 0, &[(5, "first")])).await;
     let tx = base.db().begin().await.unwrap();
-    let raise = "UPDATE products SET position = 3::bigint << 32, title = 'last' WHERE id = 5";
+    let raise =
+        "UPDATE products SET jetline_position = 3::bigint << 32, title = 'last' WHERE id = 5";
     tx.execute_unprepared(raise).await.unwrap();
     let late = spawn(&base, &epoch, if_changed(chunk(2, 0, &[(5, "second")])));
     until_waiting(&base, 1).await;

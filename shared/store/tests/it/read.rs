@@ -2,11 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
-use std::sync::Arc;
-
 use chrono::{DateTime, SubsecRound, Utc};
 use jetline_core::Key;
-use jetline_datasets::{Datasets, parse};
+use jetline_datasets::Datasets;
 use jetline_migrations::Migrator;
 use jetline_store::{
     Catalog, Database,
@@ -24,7 +22,7 @@ use sea_orm::{
 use sea_orm_migration::MigratorTrait;
 use tempfile::TempDir;
 
-use crate::fixtures::products;
+use crate::fixtures::{declare, products};
 
 /// A database that is dropped with the test.
 struct TestDatabase {
@@ -80,7 +78,7 @@ async fn store(db: &DatabaseConnection, product: &str, at: DateTime<Utc>) {
     let values = [id.into(), text(1), text(2), fingerprint.into(), at.into()];
     let sql = format!(
         "INSERT INTO products \
-         (id, title, price, category, brand, url, description, fingerprint, position, updated_at) \
+         (id, title, price, category, brand, url, description, jetline_fingerprint, jetline_position, jetline_changed_at) \
          VALUES ($1, $2, {price}, 'c', 'b', 'u', 'd', $4, 1, $5)"
     );
     let insert = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
@@ -157,7 +155,7 @@ async fn records_are_found_by_their_ids_with_fingerprint_and_time() {
         let row = products().parse_json(exact.as_bytes()).unwrap();
         assert_eq!(second.fingerprint, row.fingerprint);
         assert_eq!(second.values, row.values);
-        assert_eq!(second.updated_at, at);
+        assert_eq!(second.changed_at, at);
         assert_eq!(last.key, Key::Int(i64::MAX));
     }
 }
@@ -321,22 +319,16 @@ async fn records_come_in_parts_of_the_requested_bytes_in_the_order_of_their_ids(
 async fn records_are_found_by_text_ids_whatever_is_in_them() {
     for TestDatabase { db, catalog, .. } in &both().await {
         let backend = db.get_database_backend();
-        let binary = if backend == DbBackend::Sqlite { "blob" } else { "bytea" };
-        let table = format!(
-            "CREATE TABLE cities (id text PRIMARY KEY, country text, fingerprint {binary}, updated_at {})",
-            if backend == DbBackend::Sqlite { "text" } else { "timestamptz" },
-        );
-        db.execute_unprepared(&table).await.unwrap();
+        let cities =
+            "key = 'id'\ncolumns = { id = 'text', country = { type = 'text', optional = true } }";
+        let cities = declare(&Database::from(db.clone()), "cities", cities).await;
         let ids = ["a", "Zürich", "O'Hare \"1\"", "{x,y}", "", "\\"].map(str::to_owned);
         for id in &ids {
             let values = [id.clone().into(), vec![7_u8; 16].into(), now().into()];
-            let sql = "INSERT INTO cities VALUES ($1, NULL, $2, $3)";
+            let sql = "INSERT INTO cities (id, jetline_fingerprint, jetline_changed_at, jetline_position) VALUES ($1, $2, $3, 1)";
             let insert = Statement::from_sql_and_values(backend, sql, values);
             db.execute_raw(insert).await.unwrap();
         }
-        let cities =
-            "key = 'id'\ncolumns = { id = 'text', country = { type = 'text', optional = true } }";
-        let cities = Arc::new(parse("cities", "cities.toml", cities).unwrap());
         let mut keys = ids.map(Key::Text).to_vec();
         let asked = [&keys[..], &[Key::Text("b".to_owned())]].concat();
         let part = catalog.records_part(&cities, &asked, 10_000).await.unwrap();

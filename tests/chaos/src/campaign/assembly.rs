@@ -4,7 +4,6 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::{Args, Command};
-use jetline_datasets::Datasets;
 use jetline_dedup::{Dedup, Redis, RedisConfig, WithoutStore};
 use jetline_fetcher::Sources;
 use jetline_oracle::MAX_LINE;
@@ -88,8 +87,7 @@ pub(crate) async fn write(
     };
     let seed = site.plan.seed ^ (breaker.instance.0 as u64 + 1) << 32;
     let dedup = Arc::new(FaultyDedup { inner, breaker });
-    let datasets = Datasets::built_in()?;
-    jetline_writer::run(&parse(&settings)?, queue, dedup, ledger, datasets, seed, shutdown).await?;
+    jetline_writer::run(&parse(&settings)?, queue, dedup, ledger, seed, shutdown).await?;
     Ok(())
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use jetline_datasets::PRODUCTS;
 use jetline_dedup::{Dedup, Redis, RedisConfig};
 use jetline_migrations::migrate;
-use jetline_store::{Database, Ledger};
+use jetline_store::{Database, DeclarationFile, Ledger};
 use jetline_testkit::{dedup::InMemory, postgres::TemporaryDatabase, redis::RedisServer};
 use sea_orm::{ConnectionTrait, DbBackend};
 
@@ -16,6 +17,12 @@ use super::{
 };
 
 /// The tables that a backup of the database holds.
+/// A dataset with versions.
+pub(super) const NOTES: &str = "
+    key = 'id'
+    version = 'version'
+    columns = { id = { type = 'bigint', minimum = 1 }, text = 'text', version = 'bigint' }";
+
 const TABLES: [&str; 6] = ["objects", "chunks", "rejected_lines", "epoch", "products", "notes"];
 
 /// A database and a dedup store.
@@ -82,16 +89,10 @@ impl Servers {
     }
 
     async fn new(db: Database, store: Store, database: Option<TemporaryDatabase>) -> Self {
-        let (binary, time) = match db.connection().get_database_backend() {
-            DbBackend::Sqlite => ("BLOB", "TEXT"),
-            _ => ("BYTEA", "TIMESTAMPTZ"),
-        };
-        let notes = format!(
-            "CREATE TABLE notes (id BIGINT PRIMARY KEY, text TEXT NOT NULL, version BIGINT NOT NULL,
-             fingerprint {binary} NOT NULL, position BIGINT NOT NULL, updated_at {time} NOT NULL)"
-        );
+        let declared = [("products", PRODUCTS), ("notes", NOTES)]
+            .map(|(name, text)| DeclarationFile::new(name, "declaration", text).unwrap());
+        db.declare(&declared).await.unwrap();
         let servers = Self { ledger: Ledger::new(&db, noon), store, _database: database };
-        servers.sql(&notes).await;
         for (table, column) in [("products", "title"), ("notes", "text")] {
             servers.refuse(table, column).await;
         }

@@ -16,7 +16,7 @@ use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder, Statement};
 use super::{
     files::{BROKEN, File, Line, REFUSED, Row, fold},
     rule::Rule,
-    servers::Servers,
+    servers::{NOTES, Servers},
     writer::{Message, Writer},
 };
 
@@ -129,6 +129,7 @@ impl<'a> Simulation<'a> {
                 object: id,
                 incarnation: object.incarnation.clone(),
                 dataset: self.dataset.name.clone(),
+                declaration: 0,
                 start: at.start,
                 end: at.end,
                 first_line: at.first_line,
@@ -367,11 +368,7 @@ fn products() -> Arc<Dataset> {
 
 /// A dataset with versions.
 fn notes() -> Arc<Dataset> {
-    let text = "
-        key = 'id'
-        version = 'version'
-        columns = { id = { type = 'bigint', minimum = 1 }, text = 'text', version = 'bigint' }";
-    Arc::new(parse("notes", "notes.toml", text).unwrap())
+    Arc::new(parse("notes", "notes.toml", NOTES).unwrap())
 }
 
 fn product(line: &Line) -> String {

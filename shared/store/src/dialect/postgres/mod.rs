@@ -88,6 +88,26 @@ impl Dialect for Postgres {
         Ok(Value::Array(of, Some(Box::new(keys.iter().map(value).collect()))))
     }
 
+    fn sql_type(&self, of: Type) -> &'static str {
+        match of {
+            Type::Text => "text COLLATE \"C\"",
+            of => values::sql_type(of),
+        }
+    }
+
+    fn own_types(&self) -> [&'static str; 3] {
+        ["bytea", "bigint", "timestamptz"]
+    }
+
+    fn table_columns(&self) -> &'static str {
+        "SELECT CAST(attname AS text) AS name, attnotnull AS is_required FROM pg_attribute
+             WHERE attrelid = to_regclass(quote_ident($1)) AND attnum > 0 AND NOT attisdropped"
+    }
+
+    fn drop_not_null(&self, table: &str, column: &str) -> Option<String> {
+        Some(format!("ALTER TABLE {table:?} ALTER COLUMN {column:?} DROP NOT NULL"))
+    }
+
     fn required_columns(&self, dataset: &Dataset) -> (&'static str, String) {
         let sql = "SELECT CAST(attname AS text) AS name FROM pg_attribute
              WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped AND attnotnull

@@ -155,11 +155,11 @@ fn rows_as_setting(dataset: &Dataset, setting: &str) -> String {
 /// Writes the rows of [`rows_as_setting`]. Where a part is refused, or has fewer rows afterwards than it should, writing its
 /// rows one by one says which and why.
 fn statement(dataset: &Dataset, setting: &str, rewrite: bool) -> String {
-    let own = dataset.columns.iter();
+    let own = dataset.stored();
     let own = own.map(|column| format!(", \"{}\" {}", column.name, sql_type(column.column_type)));
     let recordset = format!(
         "json_to_recordset(part)
-             AS n(\"fingerprint\" bytea, \"position\" bigint, \"updated_at\" timestamptz{})",
+             AS n(\"jetline_fingerprint\" bytea, \"jetline_position\" bigint, \"jetline_changed_at\" timestamptz{})",
         own.collect::<String>()
     );
     format!(
@@ -169,7 +169,7 @@ fn statement(dataset: &Dataset, setting: &str, rewrite: bool) -> String {
          BEGIN
              FOR part IN SELECT json_array_elements(current_setting('{setting}')::json) LOOP
                  IF part_time IS NULL THEN
-                     part_time := (part->0->>'updated_at')::timestamptz;
+                     part_time := (part->0->>'jetline_changed_at')::timestamptz;
                  END IF;
                  BEGIN
                      {together}
@@ -180,7 +180,7 @@ fn statement(dataset: &Dataset, setting: &str, rewrite: bool) -> String {
                              {alone}
                          EXCEPTION WHEN OTHERS OR ASSERT_FAILURE THEN
                              {raise_unavailable}
-                             failed := array_append(failed, new_row.\"position\");
+                             failed := array_append(failed, new_row.\"jetline_position\");
                              codes := array_append(codes, code);
                              messages := array_append(messages, left(message, {MESSAGE_CHARS}));
                          END;
@@ -232,14 +232,14 @@ fn together(dataset: &Dataset, recordset: &str, rewrite: bool) -> String {
     format!(
         "WITH new AS (
              INSERT INTO \"{name}\" ({into}) SELECT {selected} FROM {recordset} {on_conflict}
-                 RETURNING \"position\", xmax = 0 AS is_new, \"updated_at\" = part_time AS is_changed)
-         SELECT array_agg(new.\"position\") FILTER (WHERE new.is_new),
-             array_agg(new.\"position\") FILTER (WHERE NOT new.is_new AND new.is_changed),
-             array_agg(new.\"position\") FILTER (WHERE NOT new.is_new AND NOT new.is_changed), count(*)
+                 RETURNING \"jetline_position\", xmax = 0 AS is_new, \"jetline_changed_at\" = part_time AS is_changed)
+         SELECT array_agg(new.\"jetline_position\") FILTER (WHERE new.is_new),
+             array_agg(new.\"jetline_position\") FILTER (WHERE NOT new.is_new AND new.is_changed),
+             array_agg(new.\"jetline_position\") FILTER (WHERE NOT new.is_new AND NOT new.is_changed), count(*)
          FROM new INTO part_inserted, part_updated, part_raised, written;
          part_superseded := NULL;
          IF written < json_array_length(part) THEN
-             SELECT array_agg(n.\"position\") FROM {recordset} JOIN \"{name}\" t
+             SELECT array_agg(n.\"jetline_position\") FROM {recordset} JOIN \"{name}\" t
                  ON t.\"{id}\" = n.\"{id}\" AND {rank_there} > {rank} INTO part_superseded;
              IF written + COALESCE(cardinality(part_superseded), 0) < json_array_length(part) THEN
                  RAISE EXCEPTION 'rows are missing';
@@ -265,19 +265,19 @@ fn alone(dataset: &Dataset, rewrite: bool) -> String {
     let values: Vec<String> = names.iter().map(|name| format!("new_row.{name}")).collect();
     format!(
         "INSERT INTO \"{name}\" ({into}) VALUES ({values}) {on_conflict}
-             RETURNING \"position\", xmax = 0, \"updated_at\" = new_row.\"updated_at\"
+             RETURNING \"jetline_position\", xmax = 0, \"jetline_changed_at\" = new_row.\"jetline_changed_at\"
              INTO written, is_new, is_changed;
          IF FOUND AND is_new THEN
-             inserted := array_append(inserted, new_row.\"position\");
+             inserted := array_append(inserted, new_row.\"jetline_position\");
          ELSIF FOUND AND is_changed THEN
-             updated := array_append(updated, new_row.\"position\");
+             updated := array_append(updated, new_row.\"jetline_position\");
          ELSIF FOUND THEN
-             raised := array_append(raised, new_row.\"position\");
+             raised := array_append(raised, new_row.\"jetline_position\");
          ELSIF EXISTS (SELECT FROM \"{name}\" t
                  WHERE t.\"{id}\" = new_row.\"{id}\" AND {rank_there} >= {rank}) THEN
-             superseded := array_append(superseded, new_row.\"position\");
+             superseded := array_append(superseded, new_row.\"jetline_position\");
          ELSE
-             failed := array_append(failed, new_row.\"position\");
+             failed := array_append(failed, new_row.\"jetline_position\");
              codes := array_append(codes, '');
              messages := array_append(messages, '');
          END IF;",

@@ -90,7 +90,7 @@ async fn look_up(
 ) -> Result<Vec<Option<StoredRow>>, Error> {
     let version = dataset.version().map_or("0::bigint".to_owned(), values::version);
     let sql = format!(
-        "SELECT {key} AS id, \"fingerprint\", \"position\", {version} AS version
+        "SELECT {key} AS id, \"jetline_fingerprint\", \"jetline_position\", {version} AS version
          FROM \"{name}\" WHERE \"{id}\" = ANY({keys})",
         key = values::select(dataset.key()),
         name = dataset.name,
@@ -203,7 +203,7 @@ pub(super) fn arrays(
     let mut sent = Vec::with_capacity(rows.len());
     let (mut fingerprints, mut positions) = (column(), column());
     let mut columns: Vec<Vec<datasets::Value>> =
-        dataset.columns.iter().map(|_| Vec::with_capacity(rows.len())).collect();
+        dataset.stored().map(|_| Vec::with_capacity(rows.len())).collect();
     for (chunk, UpsertRow { row, position, .. }) in rows {
         fingerprints.push(row.fingerprint.as_bytes().to_vec().into());
         positions.push(position.get().into());
@@ -215,7 +215,7 @@ pub(super) fn arrays(
         sent.push((chunk, of_row));
     }
     let mut values = vec![now.into(), array(fingerprints), array(positions)];
-    for (column, of_rows) in dataset.columns.iter().zip(columns) {
+    for (column, of_rows) in dataset.stored().zip(columns) {
         let (of_rows, is_null) = values::array(column.column_type, of_rows);
         values.push(of_rows);
         if dataset.is_nullable(column) {
@@ -245,12 +245,14 @@ pub(super) struct Columns {
 
 pub(super) fn columns(dataset: &Dataset) -> Columns {
     let mut columns = Columns {
-        unnested: "unnest($2) AS \"fingerprint\", unnest($3) AS \"position\"".to_owned(),
-        selected: "n.\"fingerprint\", n.\"position\", $1 AS \"updated_at\"".to_owned(),
-        into: "\"fingerprint\", \"position\", \"updated_at\"".to_owned(),
+        unnested: "unnest($2) AS \"jetline_fingerprint\", unnest($3) AS \"jetline_position\""
+            .to_owned(),
+        selected: "n.\"jetline_fingerprint\", n.\"jetline_position\", $1 AS \"jetline_changed_at\""
+            .to_owned(),
+        into: "\"jetline_fingerprint\", \"jetline_position\", \"jetline_changed_at\"".to_owned(),
         next: 4,
     };
-    for column in &dataset.columns {
+    for column in dataset.stored() {
         let (name, next) = (&column.name, columns.next);
         let values = values::cast(&format!("unnest(${next})"), column.column_type);
         let _ = write!(columns.unnested, ", {values} AS \"{name}\"");
@@ -281,10 +283,10 @@ fn statement(dataset: &Dataset, condition: &str, rewrite: bool) -> String {
         "WITH new AS (
              INSERT INTO \"{name}\" ({into}) SELECT {selected} FROM (SELECT {unnested}) n {condition}
              {on_conflict}
-             RETURNING \"position\", xmax = 0 AS inserted, \"updated_at\" = $1 AS changed)
-         SELECT array_agg(\"position\") FILTER (WHERE inserted) AS inserted,
-             array_agg(\"position\") FILTER (WHERE NOT inserted AND changed) AS updated,
-             array_agg(\"position\") FILTER (WHERE NOT inserted AND NOT changed) AS raised
+             RETURNING \"jetline_position\", xmax = 0 AS inserted, \"jetline_changed_at\" = $1 AS changed)
+         SELECT array_agg(\"jetline_position\") FILTER (WHERE inserted) AS inserted,
+             array_agg(\"jetline_position\") FILTER (WHERE NOT inserted AND changed) AS updated,
+             array_agg(\"jetline_position\") FILTER (WHERE NOT inserted AND NOT changed) AS raised
          FROM new",
         name = dataset.name,
         on_conflict = on_conflict(dataset, rewrite),

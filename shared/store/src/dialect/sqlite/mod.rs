@@ -81,6 +81,29 @@ impl Dialect for Sqlite {
         Ok(text.into())
     }
 
+    fn sql_type(&self, of: Type) -> &'static str {
+        match of {
+            Type::Bigint => "integer",
+            Type::Double => "double",
+            Type::Boolean => "boolean",
+            Type::Text | Type::Numeric | Type::Date | Type::Timestamp | Type::Uuid | Type::Json => {
+                "text"
+            }
+        }
+    }
+
+    fn own_types(&self) -> [&'static str; 3] {
+        ["blob", "integer", "timestamp_with_timezone_text"]
+    }
+
+    fn table_columns(&self) -> &'static str {
+        "SELECT name, \"notnull\" AS is_required FROM pragma_table_info($1)"
+    }
+
+    fn drop_not_null(&self, _: &str, _: &str) -> Option<String> {
+        None
+    }
+
     fn required_columns(&self, dataset: &Dataset) -> (&'static str, String) {
         let sql = "SELECT name FROM pragma_table_info($1) WHERE \"notnull\" = 1 AND dflt_value IS NULL AND pk = 0";
         (sql, dataset.name.clone())

@@ -72,7 +72,7 @@ async fn read(
         let batch;
         (batch, rest) = rest.split_at(size);
         let sql = format!(
-            "SELECT \"{id}\" AS id, \"position\", \"fingerprint\", {version} AS version
+            "SELECT \"{id}\" AS id, \"jetline_position\", \"jetline_fingerprint\", {version} AS version
              FROM \"{name}\" WHERE \"{id}\" IN ({keys})",
             id = dataset.key().name,
             name = dataset.name,

@@ -1,0 +1,64 @@
+//! Declarations of datasets, to which objects are bound; and names of Jetline's own columns that no column of a record
+//! has.
+
+use sea_orm::{DbBackend, Statement};
+use sea_orm_migration::{
+    prelude::*,
+    schema::{big_integer, text},
+};
+
+/// The declaration of the products that databases of before have.
+const PRODUCTS: &str = include_str!("../../datasets/products.toml");
+
+const RENAMED: [(&str, &str); 3] = [
+    ("fingerprint", "jetline_fingerprint"),
+    ("position", "jetline_position"),
+    ("updated_at", "jetline_changed_at"),
+];
+
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let declarations = Table::create()
+            .table("declarations")
+            .col(big_integer("number").primary_key())
+            .col(text("dataset"))
+            .col(text("declaration"))
+            .take();
+        manager.create_table(declarations).await?;
+        let db = manager.get_connection();
+        let backend = db.get_database_backend();
+        let sql = "INSERT INTO declarations VALUES (1, 'products', $1)";
+        db.execute_raw(Statement::from_sql_and_values(backend, sql, [PRODUCTS.into()])).await?;
+        let bound = big_integer("declaration").default(1).take();
+        manager.alter_table(Table::alter().table("objects").add_column(bound).take()).await?;
+        for (old, new) in RENAMED {
+            let rename = format!("ALTER TABLE products RENAME COLUMN {old} TO {new}");
+            db.execute_unprepared(&rename).await?;
+        }
+        let json = if backend == DbBackend::Sqlite { "text" } else { "jsonb" };
+        for (name, of) in [("jetline_extra", json), ("jetline_deleted", "boolean")] {
+            let add = format!("ALTER TABLE products ADD COLUMN {name} {of}");
+            db.execute_unprepared(&add).await?;
+        }
+        Ok(())
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let db = manager.get_connection();
+        for name in ["jetline_extra", "jetline_deleted"] {
+            db.execute_unprepared(&format!("ALTER TABLE products DROP COLUMN {name}")).await?;
+        }
+        for (old, new) in RENAMED {
+            let rename = format!("ALTER TABLE products RENAME COLUMN {new} TO {old}");
+            db.execute_unprepared(&rename).await?;
+        }
+        manager
+            .alter_table(Table::alter().table("objects").drop_column("declaration").take())
+            .await?;
+        manager.drop_table(Table::drop().table("declarations").take()).await
+    }
+}

@@ -1,0 +1,123 @@
+//! The declarations of datasets in the ledger.
+//!
+//! A declaration is never changed: another one gets a higher number. Every object is bound to the one with which it was
+//! registered, so that all writers parse it alike. The last one of a dataset is the current one.
+
+mod settings;
+mod table;
+
+use std::collections::HashMap;
+
+use jetline_datasets::{Column, Dataset, Datasets, PRODUCTS, parse};
+use sea_orm::{ConnectionTrait, FromQueryResult};
+pub use settings::{DatasetSettings, DeclarationFile};
+
+use crate::{
+    Database, Error,
+    database::begin_exclusive,
+    epochs::epoch::outdate,
+    statement::{commit, execute, query},
+};
+
+#[derive(FromQueryResult)]
+struct Declared {
+    number: i64,
+    dataset: String,
+    declaration: String,
+}
+
+impl Database {
+    /// The datasets of the ledger, with all their declarations.
+    pub async fn datasets(&self) -> Result<Datasets, Error> {
+        datasets(self.connection()).await
+    }
+
+    /// Makes declarations the current ones, and creates or extends the tables of their datasets. Returns what was done, for
+    /// the log. Everything or nothing is done.
+    pub async fn declare(&self, declared: &[DeclarationFile]) -> Result<Vec<String>, Error> {
+        let tx = begin_exclusive(self.connection()).await?;
+        let mut done = Vec::new();
+        for file in declared {
+            let known = declarations(&tx).await?;
+            let before: Vec<&Declared> =
+                known.iter().filter(|one| one.dataset == file.dataset.name).collect();
+            if before.last().is_some_and(|last| last.declaration == file.text) {
+                continue;
+            }
+            let before = before.into_iter().map(read).collect::<Result<Vec<Dataset>, Error>>()?;
+            done.extend(table::fit(&tx, &file.dataset, &before).await?);
+            let number = known.last().map_or(0, |last| last.number) + 1;
+            let sql = "INSERT INTO declarations (number, dataset, declaration) VALUES ($1, $2, $3)";
+            let values =
+                [number.into(), file.dataset.name.as_str().into(), file.text.as_str().into()];
+            execute(&tx, "write a declaration", sql, values).await?;
+            done.push(format!("dataset {} declared as number {number}", file.dataset.name));
+        }
+        done.extend(drop_unused_products(&tx, declared).await?);
+        if !done.is_empty() {
+            // Writers know the columns of a table as of the beginning of the epoch.
+            outdate(&tx).await?;
+        }
+        commit(tx, "declare datasets").await?;
+        Ok(done)
+    }
+}
+
+/// Drops the dataset that is compiled in where only others are declared and it was never used.
+async fn drop_unused_products(
+    tx: &impl ConnectionTrait,
+    declared: &[DeclarationFile],
+) -> Result<Option<String>, Error> {
+    let known = declarations(tx).await?;
+    let of_products = known.iter().filter(|one| one.dataset == "products");
+    let is_built_in = of_products.map(|one| &*one.declaration).eq([PRODUCTS]);
+    let is_declared = declared.iter().any(|file| file.dataset.name == "products");
+    if declared.is_empty() || is_declared || !is_built_in {
+        return Ok(None);
+    }
+    let sql = "DELETE FROM declarations WHERE dataset = 'products'
+         AND NOT EXISTS (SELECT 1 FROM objects WHERE dataset = 'products')
+         AND NOT EXISTS (SELECT 1 FROM products)";
+    if execute(tx, "drop the built-in dataset", sql, []).await? == 0 {
+        return Ok(None);
+    }
+    execute(tx, "drop the built-in table", "DROP TABLE products", []).await?;
+    Ok(Some("dataset products dropped: it was not used".to_owned()))
+}
+
+async fn declarations(db: &impl ConnectionTrait) -> Result<Vec<Declared>, Error> {
+    let sql = "SELECT number, dataset, declaration FROM declarations ORDER BY number";
+    query(db, "read the declarations: run jetline-migrate", sql, []).await
+}
+
+async fn datasets(db: &impl ConnectionTrait) -> Result<Datasets, Error> {
+    let declared = declarations(db).await?;
+    let mut datasets = declared.iter().map(read).collect::<Result<Vec<Dataset>, Error>>()?;
+    let mut columns: HashMap<String, Vec<String>> = HashMap::new();
+    for dataset in &datasets {
+        let of_table = columns.entry(dataset.name.clone()).or_insert_with(|| {
+            [Column::extra(), Column::deleted()].map(|column| column.name).to_vec()
+        });
+        for column in &dataset.columns {
+            if !of_table.contains(&column.name) {
+                of_table.push(column.name.clone());
+            }
+        }
+    }
+    for dataset in &mut datasets {
+        dataset.absent = columns[&dataset.name].clone();
+        let stored: Vec<&str> =
+            dataset.columns.iter().chain(&dataset.own).map(|column| &*column.name).collect();
+        dataset.absent.retain(|column| !stored.contains(&&**column));
+    }
+    Ok(datasets.into_iter().collect())
+}
+
+fn read(declared: &Declared) -> Result<Dataset, Error> {
+    let Declared { number, dataset, declaration } = declared;
+    let file = format!("declaration {number} of the dataset {dataset} in the ledger");
+    let mut read = parse(dataset, &file, declaration)
+        .map_err(|error| Error::Corrupt(format!("{error}; was it written by a later version?")))?;
+    read.declaration = *number;
+    Ok(read)
+}

@@ -1,0 +1,77 @@
+//! The files with the declarations of datasets.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, ensure};
+use jetline_datasets::{Dataset, DeclarationError, PRODUCTS, parse};
+
+/// The extension of a declaration.
+const EXTENSION: &str = "toml";
+
+/// Where declarations are.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Datasets")]
+pub struct DatasetSettings {
+    /// The declarations of the datasets: files such as `orders.toml`, whose name is that of the dataset, and directories of
+    /// such files, separated by commas. Without any, there is the dataset `products`
+    #[arg(long, env, value_name = "PATH", value_delimiter = ',')]
+    pub datasets: Vec<PathBuf>,
+}
+
+/// A declaration that was read from a file.
+#[derive(Clone, Debug)]
+pub struct DeclarationFile {
+    /// Its dataset.
+    pub dataset: Dataset,
+    /// Its text.
+    pub text: String,
+}
+
+impl DeclarationFile {
+    /// Parses the declaration of the dataset `name`; `file` is for the error.
+    pub fn new(name: &str, file: &str, text: &str) -> Result<Self, DeclarationError> {
+        Ok(Self { dataset: parse(name, file, text)?, text: text.to_owned() })
+    }
+}
+
+impl DatasetSettings {
+    /// Reads the declarations.
+    pub fn read(&self) -> anyhow::Result<Vec<DeclarationFile>> {
+        if self.datasets.is_empty() {
+            return Ok(vec![DeclarationFile::new("products", "products.toml", PRODUCTS)?]);
+        }
+        let mut declared: Vec<DeclarationFile> = Vec::new();
+        for path in &self.datasets {
+            let files = files(path).with_context(|| format!("cannot read {}", path.display()))?;
+            ensure!(!files.is_empty(), "{} has no file that ends in .toml", path.display());
+            for file in files {
+                let shown = file.display().to_string();
+                let name = file.file_stem().unwrap_or_default().to_string_lossy();
+                let text = fs::read_to_string(&file);
+                let text = text.with_context(|| format!("cannot read {shown}"))?;
+                let twice = declared.iter().any(|known| known.dataset.name == name);
+                ensure!(!twice, "the dataset {name} is declared twice: the second time in {shown}");
+                declared.push(DeclarationFile::new(&name, &shown, &text)?);
+            }
+        }
+        Ok(declared)
+    }
+}
+
+fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if !fs::metadata(path)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,138 @@
+//! The table of a dataset: created and extended for a declaration. What loses data or rewrites the table is refused.
+
+use jetline_datasets::{Column, Dataset};
+use sea_orm::{ConnectionTrait, FromQueryResult};
+
+use crate::{
+    Error,
+    dialect::{self, Dialect},
+    statement::{execute, query},
+};
+
+/// Jetline's own columns, besides those of the record.
+const POSITION: &str = "jetline_position";
+const FINGERPRINT: &str = "jetline_fingerprint";
+const CHANGED_AT: &str = "jetline_changed_at";
+
+#[derive(FromQueryResult)]
+struct Existing {
+    name: String,
+    is_required: bool,
+}
+
+/// Makes the table fit a declaration; `before` has the earlier ones of the dataset. Returns what was done.
+pub(super) async fn fit(
+    tx: &impl ConnectionTrait,
+    dataset: &Dataset,
+    before: &[Dataset],
+) -> Result<Vec<String>, Error> {
+    let dialect = dialect::of(tx);
+    let table = &dataset.name;
+    if dataset.deleted.is_some() {
+        return Err(refused(dataset, "`deleted` is not supported yet"));
+    }
+    for earlier in before {
+        compatible(earlier, dataset).map_err(|reason| refused(dataset, &reason))?;
+    }
+    let existing: Vec<Existing> =
+        query(tx, "read the table's columns", dialect.table_columns(), [table.as_str().into()])
+            .await?;
+    let mut done = Vec::new();
+    if existing.is_empty() {
+        execute(tx, "create a table", &create(dialect, dataset), []).await?;
+        done.push(format!("table {table} created"));
+    } else if before.is_empty() {
+        let reason =
+            "the database has a table of this name, which is not Jetline's: rename one of them";
+        return Err(refused(dataset, reason));
+    } else {
+        for column in &dataset.columns {
+            let known = existing.iter().find(|known| known.name == column.name);
+            if known.is_none() {
+                let sql = format!("ALTER TABLE {table:?} ADD COLUMN {}", declared(dialect, column));
+                execute(tx, "add a column", &sql, []).await?;
+                done.push(format!("column {} of {table} added: null in old rows", column.name));
+            }
+        }
+        for column in existing.iter().filter(|column| column.is_required) {
+            if may_be_null(dataset, &column.name) {
+                let sql = dialect.drop_not_null(table, &column.name).ok_or_else(|| {
+                    let reason = format!(
+                        "the column {} of an SQLite table cannot become optional: load into a new database",
+                        column.name
+                    );
+                    refused(dataset, &reason)
+                })?;
+                execute(tx, "make a column optional", &sql, []).await?;
+            }
+        }
+    }
+    for column in dataset.columns.iter().filter(|column| column.index) {
+        let sql = format!(
+            "CREATE INDEX IF NOT EXISTS {:?} ON {table:?} ({:?})",
+            format!("jetline_{table}_{}", column.name),
+            column.name
+        );
+        execute(tx, "create an index", &sql, []).await?;
+    }
+    Ok(done)
+}
+
+/// Fails where rows of both declarations cannot be in one table.
+fn compatible(earlier: &Dataset, later: &Dataset) -> Result<(), String> {
+    for column in &later.columns {
+        let known = earlier.columns.iter().find(|known| known.name == column.name);
+        if let Some(known) = known.filter(|known| known.column_type != column.column_type) {
+            return Err(format!(
+                "the column {} was {} and cannot become {}: use another name, or drop the dataset and load it again",
+                column.name, known.column_type, column.column_type
+            ));
+        }
+    }
+    let key = |dataset: &Dataset| dataset.key().name.clone();
+    let version = |dataset: &Dataset| dataset.version().map(|column| column.name.clone());
+    if key(earlier) != key(later) || version(earlier) != version(later) {
+        return Err(
+            "key and version of a dataset cannot change: drop the dataset and load it again"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn refused(dataset: &Dataset, reason: &str) -> Error {
+    Error::Declaration { dataset: dataset.name.clone(), reason: reason.to_owned() }
+}
+
+/// Whether rows of this declaration may have no value in a column of the table.
+fn may_be_null(dataset: &Dataset, name: &str) -> bool {
+    let own = [POSITION, FINGERPRINT, CHANGED_AT];
+    let column = dataset.columns.iter().find(|column| column.name == name);
+    !own.contains(&name) && column.is_none_or(|column| dataset.is_nullable(column))
+}
+
+/// All columns are nullable except those that every declaration of the dataset has.
+fn create(dialect: &dyn Dialect, dataset: &Dataset) -> String {
+    let key = &dataset.key().name;
+    let version = dataset.version().map(|column| &column.name);
+    let mut columns: Vec<String> = Vec::new();
+    for column in dataset.columns.iter().chain(&[Column::extra(), Column::deleted()]) {
+        let mut definition = declared(dialect, column);
+        if column.name == *key {
+            definition += " NOT NULL PRIMARY KEY";
+        } else if Some(&column.name) == version {
+            definition += " NOT NULL";
+        }
+        columns.push(definition);
+    }
+    let [binary, bigint, time] = dialect.own_types();
+    for (name, of) in [(FINGERPRINT, binary), (POSITION, bigint), (CHANGED_AT, time)] {
+        columns.push(format!("{name:?} {of} NOT NULL"));
+    }
+    format!("CREATE TABLE {:?} ({})", dataset.name, columns.join(", "))
+}
+
+/// A column with its type. Texts are ordered by their bytes, in both databases.
+fn declared(dialect: &dyn Dialect, column: &Column) -> String {
+    format!("{:?} {}", column.name, dialect.sql_type(column.column_type))
+}

@@ -1,0 +1,210 @@
+//! Declarations in the ledger, and the tables that they make.
+
+use std::sync::Arc;
+
+use jetline_core::{Epoch, Key, Mode};
+use jetline_datasets::Dataset;
+use jetline_store::{ChunkRows, CommitOutcome, DeclarationFile, Error};
+use sea_orm::{ConnectionTrait, DbBackend};
+
+use crate::fixtures::{
+    NO_COUNTS, TestDatabase, begin, both, chunk, declare, postgres, range, register, sqlite,
+    upsert_row,
+};
+
+const EVERY_TYPE: &str = r#"
+key = "uuid"
+version = "timestamp"
+
+[columns]
+text = { type = "text", optional = true, path = "/nested/text" }
+bigint = { type = "bigint", optional = true }
+numeric = { type = "numeric", optional = true }
+double = { type = "double", optional = true }
+boolean = { type = "boolean", optional = true, index = true }
+date = { type = "date", optional = true }
+timestamp = "timestamp"
+uuid = "uuid"
+json = { type = "json", optional = true }
+"#;
+
+const FULL: &str = r#"{"nested":{"text":"é\"\\","other":1.50},"bigint":-9223372036854775808,"numeric":-7922816251426433759354395.0335,"double":1.5e300,"boolean":true,"date":"1969-12-31","timestamp":"1969-12-31T23:59:59.123456Z","uuid":"6ba7b810-9dad-11d1-80b4-00c04fd430c8","json":{"b":[1.0,null],"a":12345678901234567890.5},"kept":[1,"x"]}"#;
+const EMPTY: &str =
+    r#"{"timestamp":"9999-12-31T23:59:59Z","uuid":"00000000-0000-0000-0000-000000000001"}"#;
+
+fn rows(dataset: &Dataset, object: i64, records: &[&str]) -> ChunkRows {
+    let lines = u32::try_from(records.len()).unwrap();
+    let rows = (1..).zip(records).map(|(line, record)| upsert_row(dataset, record, object, line));
+    ChunkRows { range: range(object, 0, lines), rows: rows.collect(), ..chunk(object, 0, &[]) }
+}
+
+async fn commit(base: &TestDatabase, epoch: &Epoch, dataset: &Dataset, chunk: ChunkRows) {
+    let outcome = base.ledger.chunks.commit(epoch.id, dataset, vec![chunk]).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
+}
+
+/// The record with this key, as JSON.
+async fn json(base: &TestDatabase, dataset: &Arc<Dataset>, key: &str) -> String {
+    let keys = vec![dataset.read_key(key).unwrap()];
+    let found = base.catalog.records(dataset, keys.clone()).await.unwrap().remove(0);
+    let part = base.catalog.records_part(dataset, &keys, 1_000).await.unwrap();
+    assert_eq!(part.found, [found.clone()]);
+    let mut json = Vec::new();
+    dataset.write_json(&found.values, found.extra.as_deref(), &mut json).unwrap();
+    String::from_utf8(json).unwrap()
+}
+
+#[tokio::test]
+async fn value_of_every_type_comes_back_from_both_databases_in_the_same_words() {
+    let full = r#"{"nested":{"text":"é\"\\","other":1.5},"bigint":-9223372036854775808,"numeric":-7922816251426433759354395.0335,"double":1.5e+300,"boolean":true,"date":"1969-12-31","timestamp":"1969-12-31T23:59:59.123456Z","uuid":"6ba7b810-9dad-11d1-80b4-00c04fd430c8","json":{"a":12345678901234567890.5,"b":[1,null]},"kept":[1,"x"]}"#;
+    let empty = r#"{"nested":{"text":null},"bigint":null,"numeric":null,"double":null,"boolean":null,"date":null,"timestamp":"9999-12-31T23:59:59Z","uuid":"00000000-0000-0000-0000-000000000001","json":null}"#;
+    for base in both().await {
+        let dataset = declare(&base.database, "things", EVERY_TYPE).await;
+        let (base, epoch) = base.with_objects(3).await;
+        commit(&base, &epoch, &dataset, rows(&dataset, 1, &[FULL, EMPTY])).await;
+        assert_eq!(json(&base, &dataset, "6BA7B810-9dad-11d1-80b4-00c04fd430c8").await, full);
+        assert_eq!(json(&base, &dataset, "00000000-0000-0000-0000-000000000001").await, empty);
+        // An older version does not win, and the same record changes nothing.
+        let older = FULL.replace("59.123456Z", "59.123455Z").replace("true", "false");
+        let later = rows(&dataset, 2, &[&older, EMPTY]);
+        let outcome = base.ledger.chunks.commit(epoch.id, &dataset, vec![later]).await.unwrap();
+        let counts = jetline_core::Counts { unchanged: 1, superseded: 1, ..NO_COUNTS };
+        let committed = jetline_store::ChunkOutcome::Committed(counts);
+        assert_eq!(outcome, CommitOutcome::Committed(vec![committed]));
+        assert_eq!(json(&base, &dataset, "6ba7b810-9dad-11d1-80b4-00c04fd430c8").await, full);
+        // Rows that are written one by one travel in another way.
+        base.run("DELETE FROM things").await;
+        let again = rows(&dataset, 3, &[FULL, EMPTY]);
+        let reject = &mut |_| panic!("a row was refused");
+        let chunks = &base.ledger.chunks;
+        let done = chunks.commit_and_reject(epoch.id, &dataset, vec![again], reject).await;
+        assert!(matches!(done, Ok(CommitOutcome::Committed(_))), "{done:?}");
+        assert_eq!(json(&base, &dataset, "6ba7b810-9dad-11d1-80b4-00c04fd430c8").await, full);
+        assert_eq!(json(&base, &dataset, "00000000-0000-0000-0000-000000000001").await, empty);
+    }
+}
+
+#[tokio::test]
+async fn column_of_another_declaration_becomes_null_and_the_epoch_ends_when_it_is_added() {
+    let narrow = "key = 'id'\nunknown = 'ignore'\ncolumns = { id = 'bigint', a = 'text' }";
+    let wide = "key = 'id'\ncolumns = { id = 'bigint', b = 'text', a = { type = 'text', optional = true } }";
+    for base in both().await {
+        let first = declare(&base.database, "things", narrow).await;
+        let (base, epoch) = base.with_objects(3).await;
+        commit(&base, &epoch, &first, rows(&first, 1, &[r#"{"id":1,"a":"x"}"#])).await;
+        let second = declare(&base.database, "things", wide).await;
+        let late = rows(&first, 2, &[r#"{"id":1,"a":"y"}"#]);
+        let outcome = base.ledger.chunks.commit(epoch.id, &first, vec![late.clone()]).await;
+        assert_eq!(outcome.unwrap(), CommitOutcome::EpochEnded);
+
+        let epoch = begin(&base.ledger, Mode::Shared, Some(epoch.id), 2).await;
+        assert_eq!(json(&base, &second, "1").await, r#"{"id":1,"b":null,"a":"x"}"#);
+        let wide = r#"{"id":1,"b":"b","kept":1}"#;
+        commit(&base, &epoch, &second, rows(&second, 2, &[wide])).await;
+        assert_eq!(json(&base, &second, "1").await, r#"{"id":1,"b":"b","a":null,"kept":1}"#);
+        // The first declaration, as a writer reads it under the new epoch.
+        let datasets = base.database.datasets().await.unwrap();
+        let first = datasets.declaration(first.declaration).unwrap();
+        commit(&base, &epoch, first, rows(first, 3, &[r#"{"id":1,"a":"z"}"#])).await;
+        assert_eq!(json(&base, &second, "1").await, r#"{"id":1,"b":null,"a":"z"}"#);
+    }
+}
+
+#[tokio::test]
+async fn declaration_that_changes_nothing_ends_no_epoch() {
+    let text = "key = 'id'\ncolumns = { id = 'bigint' }";
+    for base in both().await {
+        let first = declare(&base.database, "things", text).await;
+        let (base, epoch) = base.with_objects(1).await;
+        let second = declare(&base.database, "things", text).await;
+        assert_eq!(first.declaration, second.declaration);
+        commit(&base, &epoch, &second, rows(&second, 1, &[r#"{"id":1}"#])).await;
+    }
+}
+
+#[tokio::test]
+async fn change_that_loses_data_is_refused_and_nothing_is_done() {
+    for base in both().await {
+        let text = "key = 'id'\ncolumns = { id = 'bigint', a = 'text', v = 'bigint' }";
+        declare(&base.database, "things", text).await;
+        base.run("CREATE TABLE foreigners (id bigint)").await;
+        for (name, text, reason) in [
+            (
+                "things",
+                "key = 'id'\ncolumns = { id = 'bigint', a = 'bigint', b = 'text' }",
+                "the column a was text and cannot become bigint",
+            ),
+            ("things", "key = 'a'\ncolumns = { id = 'bigint', a = 'text' }", "key and version"),
+            (
+                "things",
+                "key = 'id'\nversion = 'v'\ncolumns = { id = 'bigint', v = 'bigint' }",
+                "key and version",
+            ),
+            (
+                "deletable",
+                "key = 'id'\ndeleted = { column = 'op', equals = 'D' }\ncolumns = { id = 'bigint' }",
+                "not supported yet",
+            ),
+            ("foreigners", "key = 'id'\ncolumns = { id = 'bigint' }", "which is not Jetline's"),
+        ] {
+            let other = DeclarationFile::new("other", "other.toml", text).unwrap();
+            let file = DeclarationFile::new(name, "file", text).unwrap();
+            let error = base.database.declare(&[other, file]).await.unwrap_err();
+            assert!(matches!(error, Error::Declaration { .. }), "{error}");
+            assert!(error.to_string().contains(reason), "{error}");
+            let datasets = base.database.datasets().await.unwrap();
+            assert_eq!(datasets.names(), "products, things");
+        }
+    }
+}
+
+#[tokio::test]
+async fn column_of_products_that_becomes_optional_needs_another_sqlite_database() {
+    let text = "key = 'id'\nunknown = 'ignore'\ncolumns = { id = 'bigint' }";
+    let file = DeclarationFile::new("products", "products.toml", text).unwrap();
+    let base = sqlite().await;
+    let error = base.database.declare(&[file]).await.unwrap_err().to_string();
+    assert!(error.contains("cannot become optional: load into a new database"), "{error}");
+
+    let base = postgres().await;
+    let products = declare(&base.database, "products", text).await;
+    let (base, epoch) = base.with_objects(1).await;
+    commit(&base, &epoch, &products, rows(&products, 1, &[r#"{"id":1}"#])).await;
+    assert_eq!(json(&base, &products, "1").await, r#"{"id":1}"#);
+}
+
+#[tokio::test]
+async fn built_in_dataset_goes_when_others_are_declared_unless_it_is_used() {
+    let text = "key = 'id'\ncolumns = { id = 'bigint' }";
+    for used in [false, true] {
+        for base in both().await {
+            if used {
+                register(&base.ledger, 1).await;
+            }
+            let file = DeclarationFile::new("things", "things.toml", text).unwrap();
+            base.database.declare(&[file.clone()]).await.unwrap();
+            assert_eq!(base.database.declare(&[file]).await.unwrap(), [""; 0]);
+            let names = base.database.datasets().await.unwrap().names();
+            assert_eq!(names, if used { "products, things" } else { "things" });
+        }
+    }
+}
+
+#[tokio::test]
+async fn text_keys_are_in_the_order_of_their_bytes() {
+    for base in both().await {
+        let text = "key = 'id'\ncolumns = { id = 'text' }";
+        let dataset = declare(&base.database, "things", text).await;
+        let (base, epoch) = base.with_objects(1).await;
+        let records = ["B", "a", "ä", "Z"].map(|id| format!(r#"{{"id":"{id}"}}"#));
+        let records: Vec<&str> = records.iter().map(String::as_str).collect();
+        commit(&base, &epoch, &dataset, rows(&dataset, 1, &records)).await;
+        let kind = if base.backend() == DbBackend::Sqlite { "group_concat" } else { "string_agg" };
+        let sql =
+            format!("SELECT {kind}(id, ',') AS ids FROM (SELECT id FROM things ORDER BY id) t");
+        let found = base.db().query_one_raw(sea_orm::Statement::from_string(base.backend(), sql));
+        let ids: String = found.await.unwrap().unwrap().try_get_by_index(0).unwrap();
+        assert_eq!(ids, "B,Z,a,ä");
+        assert_eq!(dataset.read_key("ä").unwrap(), Key::Text("ä".to_owned()));
+    }
+}
