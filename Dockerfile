@@ -7,7 +7,7 @@ COPY . .
 RUN find . -name '*.rs' ! -name main.rs ! -name lib.rs ! -path '*/src/bin/*' ! -path '*/benches/*' -delete \
  && find . -name lib.rs -exec truncate --size 0 {} + \
  && find . -name '*.rs' ! -name lib.rs -exec sh -c 'for file; do echo "fn main() { }" >"$file"; done' sh {} + \
- && rm -r deploy samples
+ && rm -r datasets deploy samples
 
 FROM rust:1-slim-trixie AS build
 # For jemalloc.

@@ -8,7 +8,19 @@ use sea_orm_migration::{
 };
 
 /// The declaration of the products that databases of before have.
-const PRODUCTS: &str = include_str!("../../datasets/products.toml");
+const PRODUCTS: &str = r##"# Products of a catalogue, as a shop lists them. This declaration is compiled in.
+key = "id"
+unknown = "ignore"
+
+[columns]
+id = { type = "bigint", minimum = 1 }
+title = { type = "text", pattern = '\S' }
+price = { type = "numeric", minimum = 0 }
+category = { type = "text", pattern = '\S' }
+brand = { type = "text", pattern = '\S' }
+url = "text"
+description = "text"
+"##;
 
 const RENAMED: [(&str, &str); 3] = [
     ("fingerprint", "jetline_fingerprint"),
@@ -35,6 +47,9 @@ impl MigrationTrait for Migration {
         db.execute_raw(Statement::from_sql_and_values(backend, sql, [PRODUCTS.into()])).await?;
         let bound = big_integer("declaration").default(1).take();
         manager.alter_table(Table::alter().table("objects").add_column(bound).take()).await?;
+        // Records of other datasets, which were compiled in, have no declaration.
+        let others = "UPDATE objects SET declaration = 0 WHERE dataset <> 'products'";
+        db.execute_unprepared(others).await?;
         for (old, new) in RENAMED {
             let rename = format!("ALTER TABLE products RENAME COLUMN {old} TO {new}");
             db.execute_unprepared(&rename).await?;

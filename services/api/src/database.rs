@@ -43,6 +43,15 @@ pub(crate) struct ReadPool {
     keepable: Arc<AtomicU32>,
 }
 
+/// A connection that a finder may keep; it is given back when this is dropped.
+pub(crate) struct Kept(Arc<AtomicU32>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 impl ReadPool {
     pub(crate) fn new(database: Database, timeout: Duration) -> Self {
         let catalog = Catalog::new(&database);
@@ -57,12 +66,13 @@ impl ReadPool {
         }
     }
 
-    /// A finder, with a kept connection if possible.
-    pub(crate) fn finder(&self, dataset: &Arc<Dataset>) -> Finder {
+    /// A finder, with a kept connection if possible, as long as what is returned with it exists.
+    pub(crate) fn finder(&self, dataset: &Arc<Dataset>) -> (Finder, Option<Kept>) {
         let take_one = |keepable: u32| keepable.checked_sub(1);
         let order = Ordering::Relaxed;
-        let keeps = self.keepable.fetch_update(order, order, take_one).is_ok();
-        self.catalog.finder(dataset, keeps)
+        let taken = self.keepable.fetch_update(order, order, take_one);
+        let kept = taken.is_ok().then(|| Kept(self.keepable.clone()));
+        (self.catalog.finder(dataset, kept.is_some()), kept)
     }
 
     pub(crate) fn database(&self) -> &Database {

@@ -40,7 +40,8 @@ impl Declarations {
     /// The dataset of a chunk, by its declaration.
     pub(crate) fn of(&self, chunk: &Chunk) -> Option<Arc<Dataset>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.datasets.declaration(chunk.declaration).cloned()
+        let dataset = known.datasets.declaration(chunk.declaration);
+        dataset.filter(|dataset| dataset.name == chunk.dataset).cloned()
     }
 
     /// The same declaration, with the columns of its table as of this epoch: another declaration that adds some ends the

@@ -126,9 +126,7 @@ impl Worker {
         let (known, unknown): (Vec<_>, Vec<_>) = deliveries
             .into_iter()
             .partition(|delivery| committer.knows_declaration(&delivery.chunk));
-        log_unknown(&unknown);
-        // Dropped without an acknowledgement: redelivered.
-        drop(unknown);
+        discard_unknown(unknown).await;
         let in_flight = known.into_iter().map(|delivery| {
             let span = self.destination.processing(&delivery);
             InFlight { delivery, span, since }
@@ -202,10 +200,10 @@ impl Worker {
             |part: &[InFlight]| committer.parse(part.iter().map(InFlight::traced_chunk).collect());
         // Usually there is one part, which is parsed while waiting for the permit.
         let (part, mut rest) = split_off_that_fit(in_flight);
-        let mut batches = parse(part);
+        let mut batches = VecDeque::from(parse(part));
         let _permit = permit.await;
         loop {
-            while let Some(batch) = batches.pop() {
+            while let Some(batch) = batches.pop_front() {
                 match Box::pin(committer.commit(batch)).await {
                     Ok(Ended(ends)) => {
                         self.backoff.reset();
@@ -213,11 +211,12 @@ impl Worker {
                     }
                     Err(Failed { batch, failure: Failure::Split }) => {
                         self.backoff.reset();
-                        batches.extend(batch.split().map(Batch::parse));
+                        let split: Vec<_> = batch.split().map(Batch::parse).collect();
+                        split.into_iter().rev().for_each(|one| batches.push_front(one));
                     }
                     Err(Failed { batch, failure }) => {
                         self.wait_or_fail(failure, in_flight).await?;
-                        batches.push(batch.parse());
+                        batches.push_front(batch.parse());
                     }
                 }
             }
@@ -226,7 +225,7 @@ impl Worker {
             }
             let part;
             (part, rest) = split_off_that_fit(rest);
-            batches = parse(part);
+            batches = parse(part).into();
         }
     }
 
@@ -273,15 +272,17 @@ fn split_off_that_fit(in_flight: &[InFlight]) -> (&[InFlight], &[InFlight]) {
     in_flight.split_at(count_that_fits(in_flight.iter().map(InFlight::chunk)))
 }
 
-fn log_unknown(deliveries: &[Delivery]) {
-    for Delivery { chunk, .. } in deliveries {
-        chunk.log_span().in_scope(|| {
-            tracing::error!(
-                dataset = chunk.dataset,
-                declaration = chunk.declaration,
-                "chunk left in the queue: the ledger has not its declaration"
-            );
+/// Discards chunks of declarations that the ledger has not: it has those of all its objects, so that they are of another one, or
+/// of the time before it was restored.
+async fn discard_unknown(deliveries: Vec<Delivery>) {
+    for delivery in deliveries {
+        let Chunk { dataset, declaration, .. } = &delivery.chunk;
+        delivery.chunk.log_span().in_scope(|| {
+            tracing::warn!(dataset, declaration, "chunk discarded: its declaration is unknown");
         });
+        if let Err(error) = delivery.ack().await {
+            tracing::debug!(%error, "acknowledge chunk failed, it will be redelivered");
+        }
     }
 }
 

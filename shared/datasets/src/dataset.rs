@@ -36,7 +36,7 @@ pub struct Column {
     pub column_type: Type,
     /// Whether it may be missing or null.
     pub optional: bool,
-    /// Whether lists can be filtered by it.
+    /// Whether the table has an index of it.
     pub index: bool,
     /// What its values must fulfil.
     pub constraints: Vec<Constraint>,

@@ -1,6 +1,6 @@
 //! Declarations of datasets: TOML files, whose errors name the line.
 
-use std::{fmt, marker::PhantomData, ops::Range};
+use std::{collections::HashMap, fmt, marker::PhantomData, ops::Range};
 
 use serde::{
     Deserialize, Deserializer,
@@ -17,16 +17,23 @@ use crate::{
 /// Maximum number of bytes of a name, as in PostgreSQL.
 const MAX_NAME_BYTES: usize = 63;
 
-/// Maximum number of columns: SQLite has 2,000, and Jetline needs some of them.
-const MAX_COLUMNS: usize = 1_900;
+/// Maximum number of columns. A statement of PostgreSQL can select 1,664, and an optional column needs two.
+pub const MAX_COLUMNS: usize = 800;
+
+/// Columns that PostgreSQL has in every table.
+const SYSTEM_COLUMNS: [&str; 6] = ["cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"];
+
+/// The prefix of tables that are SQLite's.
+const SQLITE_PREFIX: &str = "sqlite_";
 
 /// The prefix of Jetline's own columns.
 const OWN_PREFIX: &str = "jetline_";
 
-/// Names that no dataset can have: tables of the ledger, and routes of the API.
-const RESERVED_DATASETS: [&str; 14] = [
+/// Names that no dataset can have: tables of the ledger, and routes and operations of the API, some of them planned.
+const RESERVED_DATASETS: [&str; 17] = [
     "chunks",
     "datasets",
+    "declarations",
     "deliveries",
     "docs",
     "epoch",
@@ -34,14 +41,16 @@ const RESERVED_DATASETS: [&str; 14] = [
     "intake",
     "ledger",
     "metrics",
+    "object",
     "objects",
     "readyz",
+    "reject",
     "rejected_lines",
     "rejects",
     "seaql_migrations",
 ];
 
-/// Names that no indexed column can have: parameters of lists.
+/// Names that no indexed column can have: parameters of lists, some of them planned.
 const RESERVED_FILTERS: [&str; 3] = ["after", "id", "limit"];
 
 /// What is wrong with a declaration, and where.
@@ -170,13 +179,15 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Dataset, DeclarationE
 
 fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
     check_name(name, "dataset").map_err(|message| (0..0, message))?;
-    if RESERVED_DATASETS.contains(&name) {
+    let lower = name.to_ascii_lowercase();
+    if RESERVED_DATASETS.contains(&&*lower) || lower.starts_with(SQLITE_PREFIX) {
         return Err((0..0, format!("no dataset can be called {name}: Jetline uses the name")));
     }
     let Declaration { key, version, deleted, unknown, columns } = declaration;
     if columns.0.len() > MAX_COLUMNS {
         return Err((0..0, format!("more than {MAX_COLUMNS} columns")));
     }
+    let spans: Vec<Range<usize>> = columns.0.iter().map(|(name, _)| name.span()).collect();
     let columns = columns
         .0
         .into_iter()
@@ -185,7 +196,8 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
             column(name.into_inner(), table).map_err(|message| (span, message))
         })
         .collect::<Result<Vec<Column>, Fault>>()?;
-    check_paths(&columns).map_err(|message| (0..0, message))?;
+    check_names(&columns).map_err(|(at, message)| (spans[at].clone(), message))?;
+    check_paths(&columns).map_err(|(at, message)| (spans[at].clone(), message))?;
     let find = |wanted: &Spanned<String>, role: &str| {
         let found = columns.iter().position(|column| column.name == **wanted.get_ref());
         found.ok_or_else(|| {
@@ -253,8 +265,12 @@ fn check_name(name: &str, of: &str) -> Result<(), String> {
 
 fn column(name: String, table: ColumnTable) -> Result<Column, String> {
     check_name(&name, "column")?;
-    if name.starts_with(OWN_PREFIX) {
+    let lower = name.to_ascii_lowercase();
+    if lower.starts_with(OWN_PREFIX) {
         return Err(format!("{name}: names that begin with {OWN_PREFIX} are Jetline's"));
+    }
+    if SYSTEM_COLUMNS.contains(&&*lower) {
+        return Err(format!("{name}: PostgreSQL has a column of this name in every table"));
     }
     if table.index && RESERVED_FILTERS.contains(&&*name) {
         return Err(format!(
@@ -279,15 +295,15 @@ fn column(name: String, table: ColumnTable) -> Result<Column, String> {
     Ok(Column { path, column_type, optional, index, constraints, name })
 }
 
-/// The names of a JSON Pointer.
+/// The names of a JSON Pointer. It leads through objects only.
 fn pointer(path: &str) -> Result<Vec<String>, String> {
     let names = path
         .strip_prefix('/')
         .ok_or_else(|| format!("{path:?} is no JSON Pointer to a field: it must begin with /"))?;
     let mut unescaped = Vec::new();
     for name in names.split('/') {
-        let rest = name.replace("~1", "").replace("~0", "");
-        if rest.contains('~') {
+        let mut escapes = name.split('~').skip(1);
+        if !escapes.all(|rest| rest.starts_with(['0', '1'])) {
             return Err(format!("{path:?} is no JSON Pointer: ~ must be followed by 0 or 1"));
         }
         unescaped.push(name.replace("~1", "/").replace("~0", "~"));
@@ -295,16 +311,33 @@ fn pointer(path: &str) -> Result<Vec<String>, String> {
     Ok(unescaped)
 }
 
+/// SQLite does not distinguish upper and lower case in names.
+fn check_names(columns: &[Column]) -> Result<(), (usize, String)> {
+    let mut known = HashMap::new();
+    for (at, column) in columns.iter().enumerate() {
+        if let Some(other) = known.insert(column.name.to_ascii_lowercase(), &column.name) {
+            return Err((
+                at,
+                format!("{}: the name differs from {other} only in case", column.name),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// No two columns have the same path, and none has a path inside that of another one.
-fn check_paths(columns: &[Column]) -> Result<(), String> {
-    let mut sorted: Vec<&Column> = columns.iter().collect();
-    sorted.sort_by(|a, b| a.path.cmp(&b.path));
-    match sorted.windows(2).find(|pair| pair[1].path.starts_with(&pair[0].path)) {
-        Some(pair) => Err(format!(
-            "the columns {} and {} take the same field: their paths are equal, or one is inside the other",
-            pair[0].name, pair[1].name
+fn check_paths(columns: &[Column]) -> Result<(), (usize, String)> {
+    let mut sorted: Vec<(usize, &Column)> = columns.iter().enumerate().collect();
+    sorted.sort_by(|(_, a), (_, b)| a.path.cmp(&b.path));
+    match sorted.windows(2).find(|pair| pair[1].1.path.starts_with(&pair[0].1.path)) {
+        Some([(_, first), (at, second)]) => Err((
+            *at,
+            format!(
+                "the columns {} and {} take the same field: their paths are equal, or one is inside the other",
+                first.name, second.name
+            ),
         )),
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 
@@ -449,6 +482,7 @@ lines = "json"
             (r#""A1""#, "null", Reason::WrongType),
             (r#""A1""#, "1", Reason::WrongType),
             (r#""A1""#, &format!("\"{}\"", "x".repeat(2048)), Reason::OutOfRange),
+            ("\"A1\"", &format!("\"{}\"", "é".repeat(513)), Reason::OutOfRange),
             ("19.90", "-0.01", Reason::OutOfRange),
             ("19.90", "NaN", Reason::InvalidJson),
             ("\"open\"", "\"lost\"", Reason::InvalidValue),
@@ -505,8 +539,11 @@ lines = "json"
                 9,
                 "total: minLength: a numeric column has no such constraint",
             ),
-            ("/customer/id", "/order_id", 1, "take the same field"),
+            ("/customer/id", "/order_id", 8, "take the same field"),
             ("lines =", "jetline_lines =", 13, "names that begin with jetline_ are Jetline's"),
+            ("lines =", "xmin =", 13, "PostgreSQL has a column of this name"),
+            ("lines =", "Total =", 13, "Total: the name differs from total only in case"),
+            ("/customer/id", "/~~10", 8, "~ must be followed by 0 or 1"),
             ("\"op\"", "\"total\"", 4, "the field that marks deletes is not stored"),
         ] {
             let text = ORDERS.replace(from, to);

@@ -19,7 +19,7 @@ mod value;
 pub use constraints::{Constraint, Format};
 pub use dataset::{Column, Dataset, Deleted, MAX_KEY_BYTES, Unknown};
 pub use datasets::{Datasets, PRODUCTS};
-pub use declaration::{DeclarationError, parse};
+pub use declaration::{DeclarationError, MAX_COLUMNS, parse};
 pub use record::Row;
 pub use reject::{Reason, Rejection, UnknownReason};
 pub use value::{Type, Value};

@@ -6,7 +6,7 @@ use jetline_core::{Fingerprint, Key};
 
 use crate::{
     Reason, Rejection,
-    dataset::{Column, Dataset, Node, Tree, Unknown},
+    dataset::{Column, Dataset, MAX_KEY_BYTES, Node, Tree, Unknown},
     fingerprint,
     json::{self, Fields, Kind},
     value::{Type, Value},
@@ -68,7 +68,7 @@ impl Dataset {
             let message = format!("not UTF-8 at byte {} of the record", error.valid_up_to());
             Rejection::new(Reason::InvalidUtf8, message)
         })?;
-        let fields = object(text.trim_ascii_start())?;
+        let fields = object(text)?;
         let count = self.columns.len();
         let mut reader = Reader {
             dataset: self,
@@ -222,6 +222,16 @@ impl Column {
         if value.is_null() {
             return Ok(());
         }
+        if let Value::Text(text) = value
+            && self.index
+            && text.len() > MAX_KEY_BYTES
+        {
+            let message = format!(
+                "{} is longer than the {MAX_KEY_BYTES} bytes that an index can hold",
+                self.name
+            );
+            return Err(Rejection::new(Reason::OutOfRange, message));
+        }
         let mut constraints = self.constraints.iter();
         constraints
             .try_for_each(|constraint| constraint.check(value))
@@ -239,7 +249,8 @@ fn object(text: &str) -> Result<Fields<'_>, Rejection> {
     serde_json::from_str(text).map_err(|error| {
         let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
         if error.is_data() && is_json() {
-            let message = format!("{} is not an object", Kind::of(text).name());
+            let kind = Kind::of(text.trim_start_matches([' ', '\t', '\r', '\n']));
+            let message = format!("{} is not an object", kind.name());
             return Rejection::new(Reason::WrongType, message);
         }
         json::invalid(&error)

@@ -37,15 +37,20 @@ fn write(
     let mut rest = extra.0;
     let mut parts: Vec<(Cow<'_, str>, Part<'_>)> = Vec::with_capacity(tree.0.len() + rest.len());
     for (name, node) in &tree.0 {
-        let part = match node {
-            Node::Column(at) => values.get(*at).map_or(Part::Value(&Value::Null), Part::Value),
-            Node::Object(inner) => {
-                let at = rest
-                    .iter()
-                    .position(|(kept, text)| kept == name && Kind::of(text) == Kind::Object);
-                let kept = at.map(|at| serde_json::from_str(rest.remove(at).1)).transpose()?;
-                Part::Object(inner, kept.unwrap_or(Fields(Vec::new())))
+        // A field that was kept before a column took it is the value while the column has none.
+        let kept = rest.iter().position(|(kept, _)| kept == name).map(|at| rest.remove(at).1);
+        let part = match (node, kept) {
+            (Node::Column(at), kept) => match (values.get(*at), kept) {
+                (Some(value), None) => Part::Value(value),
+                (Some(value), _) if !value.is_null() => Part::Value(value),
+                (_, Some(kept)) => Part::Extra(kept),
+                (None, None) => Part::Value(&Value::Null),
+            },
+            (Node::Object(inner), None) => Part::Object(inner, Fields(Vec::new())),
+            (Node::Object(inner), Some(kept)) if Kind::of(kept) == Kind::Object => {
+                Part::Object(inner, serde_json::from_str(kept)?)
             }
+            (Node::Object(_), Some(kept)) => Part::Extra(kept),
         };
         parts.push((Cow::Borrowed(name), part));
     }

@@ -4,7 +4,6 @@ use std::{borrow::Cow, fmt, io::Write as _};
 
 use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, Utc};
 use rust_decimal::Decimal;
-use serde::Deserialize;
 
 use crate::{
     Reason, Rejection,
@@ -13,8 +12,7 @@ use crate::{
 };
 
 /// The type of a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Type {
     /// A text of any length.
     Text,
@@ -117,9 +115,16 @@ impl Type {
         }
     }
 
-    /// Reads a value from a text, such as a field of a CSV file.
+    /// Reads a value from a text, such as a key in a path. Numbers have the spellings of JSON.
     pub fn read_text(self, text: &str) -> Result<Value, Rejection> {
+        let has_leading_zero = || {
+            let digits = text.strip_prefix('-').unwrap_or(text);
+            digits.starts_with('0') && digits[1..].starts_with(|next: char| next.is_ascii_digit())
+        };
         match self {
+            Self::Bigint | Self::Numeric | Self::Double if has_leading_zero() => {
+                Err(self.wrong(text))
+            }
             Self::Text if text.contains('\0') => {
                 let message = "a text holds the character U+0000";
                 Err(Rejection::new(Reason::NulCharacter, message))
@@ -478,7 +483,7 @@ mod tests {
 
     #[test]
     fn text_is_no_number_in_spellings_that_json_has_not() {
-        for text in ["+1", "1_0", ".5", "5.", "0x1", "NaN", "inf", " 1", ""] {
+        for text in ["+1", "007", "-01", "00.5", "1_0", ".5", "5.", "0x1", "NaN", "inf", " 1", ""] {
             for of in [Type::Bigint, Type::Numeric, Type::Double] {
                 let rejected = of.read_text(text).map_err(|rejection| rejection.reason);
                 assert_eq!(rejected, Err(Reason::WrongType), "{of} {text:?}");

@@ -98,7 +98,8 @@ impl Database {
 
     /// Fails on a database without the ledger's tables.
     pub async fn check_schema(&self) -> Result<(), Error> {
-        let sql = "SELECT COUNT(*) FROM epoch, objects, chunks, rejected_lines WHERE 1 = 0";
+        let sql =
+            "SELECT COUNT(*) FROM epoch, objects, chunks, rejected_lines, declarations WHERE 1 = 0";
         execute(&self.0, "find the ledger's tables: run jetline-migrate", sql, []).await.map(drop)
     }
 

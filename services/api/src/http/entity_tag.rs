@@ -1,12 +1,12 @@
-//! Entity tags: the `ETag` of a record is its fingerprint, for conditional requests.
+//! Entity tags: the `ETag` of a record is made of its fingerprint, for conditional requests.
 
 use headers::{Header, IfNoneMatch};
 use jetline_core::Fingerprint;
 use poem::http::HeaderValue;
 
-/// The tag of a record.
-pub(crate) fn of(fingerprint: Fingerprint) -> String {
-    format!("\"{fingerprint}\"")
+/// The tag of a record, and of the declaration by which it is written.
+pub(crate) fn of(fingerprint: Fingerprint, declaration: i64) -> String {
+    format!("\"{fingerprint}-{declaration}\"")
 }
 
 /// Whether `If-None-Match` matches the tag. Its header lines together are one list of weak or strong tags, or `*`

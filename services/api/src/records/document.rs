@@ -17,7 +17,7 @@ pub(crate) fn describe(document: &mut Value, datasets: &Datasets) {
             let path = path.replace("{dataset}", &dataset.name);
             document["paths"][path] = of_dataset(item.clone(), dataset);
         }
-        document["components"]["schemas"][&dataset.name] = schema(dataset);
+        document["components"]["schemas"][schema_name(dataset)] = schema(dataset);
     }
     let names: Vec<&str> = datasets.iter().map(|dataset| &*dataset.name).collect();
     let parameters = document["paths"]["/objects"]["get"]["parameters"].as_array_mut();
@@ -33,7 +33,7 @@ fn of_dataset(mut item: Value, dataset: &Dataset) -> Value {
     get["tags"] = json!([dataset.name]);
     let verb = get["operationId"].as_str().unwrap_or_default().to_owned();
     get["operationId"] = format!("{verb}_{}", dataset.name).into();
-    let record = json!({ "$ref": format!("#/components/schemas/{}", dataset.name) });
+    let record = json!({ "$ref": format!("#/components/schemas/{}", schema_name(dataset)) });
     let key = type_schema(dataset.key());
     let (body, id) = match verb.as_str() {
         "get" => (record, key),
@@ -49,6 +49,11 @@ fn of_dataset(mut item: Value, dataset: &Dataset) -> Value {
         }
     }
     item
+}
+
+/// A name that no other schema has.
+fn schema_name(dataset: &Dataset) -> String {
+    format!("record.{}", dataset.name)
 }
 
 /// The schema of a dataset's records.
@@ -81,6 +86,9 @@ fn column_schema(dataset: &Dataset, column: &Column) -> Value {
     let mut schema = type_schema(column);
     for constraint in &column.constraints {
         match constraint {
+            // For dates and timestamps, OpenAPI has none.
+            Constraint::Minimum(_) | Constraint::ExclusiveMinimum(_) | Constraint::Maximum(_)
+                if schema["type"] == "string" => {}
             Constraint::Minimum(least) => schema["minimum"] = number(least),
             Constraint::ExclusiveMinimum(below) => {
                 schema["minimum"] = number(below);
@@ -95,8 +103,13 @@ fn column_schema(dataset: &Dataset, column: &Column) -> Value {
             Constraint::Format(Format::Uri) => schema["format"] = "uri".into(),
         }
     }
-    if dataset.is_nullable(column) {
+    // Rows from before a column was added have no value in it.
+    let is_of = |other: &Column| other.name == column.name;
+    if !is_of(dataset.key()) && !dataset.version().is_some_and(is_of) {
         schema["nullable"] = true.into();
+        if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+            values.push(Value::Null);
+        }
     }
     schema
 }

@@ -90,8 +90,7 @@ impl RecordApi {
             return Ok(GetRecord::NotFound(no_dataset(&dataset.0)));
         };
         let key = key(loader.dataset(), &id.0)?;
-        let found = if is_possible(&key) { loader.load(key).await? } else { None };
-        let Some(found) = found else {
+        let Some(found) = loader.load(key).await? else {
             let detail = format!("no record of {} has the id {}", dataset.0, id.0);
             return Ok(GetRecord::NotFound(not_found(detail)));
         };
@@ -123,8 +122,7 @@ impl RecordApi {
             }
         }
         let keys = id.0.iter().map(|id| key(loader.dataset(), id));
-        let mut keys = keys.collect::<Result<Vec<Key>, Failure>>()?;
-        keys.retain(is_possible);
+        let keys = keys.collect::<Result<Vec<Key>, Failure>>()?;
         stream::respond(loader.dataset(), &self.pool, &self.budget, keys)
             .await
             .map(ListRecords::Found)
@@ -139,11 +137,6 @@ fn key(dataset: &Dataset, id: &str) -> Result<Key, Failure> {
     dataset.read_key(id).map_err(|rejection| {
         Failure::parameter("id", &format!("cannot be a key: {}", rejection.message))
     })
-}
-
-/// Whether the database can be queried for it: PostgreSQL refuses texts with U+0000, which no id has.
-fn is_possible(key: &Key) -> bool {
-    !matches!(key, Key::Text(text) if text.contains('\0'))
 }
 
 fn respond(record: &Rendered, if_none_match: &[String]) -> GetRecord {

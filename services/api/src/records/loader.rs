@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    database::{Error, ReadPool},
+    database::{Error, Kept, ReadPool},
     http::response_budget::ResponseBudget,
     records::{cache::Cache, rendered::Rendered},
 };
@@ -67,10 +67,12 @@ impl RecordLoader {
         let waiting = Arc::new(Mutex::new(waiting));
         let cache = Arc::new(cache);
         for _ in 0..WORKERS {
+            let (finder, kept) = pool.finder(dataset);
             let worker = Worker {
                 dataset: dataset.clone(),
                 requests: waiting.clone(),
-                finder: pool.finder(dataset),
+                finder,
+                _kept: kept,
                 pool: pool.clone(),
                 budget: budget.clone(),
                 cache: cache.clone(),
@@ -104,6 +106,7 @@ struct Worker {
     dataset: Arc<Dataset>,
     requests: Arc<Mutex<mpsc::Receiver<LoadRequest>>>,
     finder: Finder,
+    _kept: Option<Kept>,
     pool: ReadPool,
     budget: ResponseBudget,
     cache: Arc<RecordCache>,

@@ -33,7 +33,7 @@ impl Rendered {
         serialize(|| dataset.write_json(&found.values, found.extra.as_deref(), &mut body))?;
         Ok(Self {
             body: budget.count(body)?,
-            tag: entity_tag::of(found.fingerprint),
+            tag: entity_tag::of(found.fingerprint, dataset.declaration),
             modified: http_date(found.changed_at),
         })
     }

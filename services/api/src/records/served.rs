@@ -81,8 +81,8 @@ impl Inner {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The state, read again if it is older. Requests do not wait for that, except for the first time; and what was read
-    /// before is served while the database is not available.
+    /// The state, read again if it is older. One request does that, and the others do not wait for it, except for the first
+    /// time. What was read before is served while the database is not available.
     async fn newer_than(&self, age: Duration) -> Result<Arc<State>, Error> {
         let state = self.state();
         if !state.is_older_than(age) {
@@ -102,9 +102,25 @@ impl Inner {
         }
         match self.pool.run(self.pool.database().datasets()).await {
             Ok(datasets) => Ok(self.replace(datasets)),
-            Err(_) if state.read_at.is_some() => Ok(state),
+            Err(_) if state.read_at.is_some() => Ok(self.keep()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Keeps what was read before, until it is read again.
+    fn keep(&self) -> Arc<State> {
+        let State { datasets, loaders, .. } = &*self.state();
+        self.set(State {
+            datasets: datasets.clone(),
+            loaders: loaders.clone(),
+            read_at: Some(Instant::now()),
+        })
+    }
+
+    fn set(&self, state: State) -> Arc<State> {
+        let state = Arc::new(state);
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state.clone();
+        state
     }
 
     fn replace(&self, datasets: Datasets) -> Arc<State> {
@@ -120,8 +136,6 @@ impl Inner {
             (dataset.name.clone(), loader)
         });
         let loaders = loaders.collect();
-        let state = Arc::new(State { loaders, datasets, read_at: Some(Instant::now()) });
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state.clone();
-        state
+        self.set(State { loaders, datasets, read_at: Some(Instant::now()) })
     }
 }

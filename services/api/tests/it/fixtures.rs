@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use jetline_api::{ApiSettings, App, auth::Users};
-use jetline_core::Fingerprint;
 use jetline_datasets::Datasets;
 use jetline_migrations::Migrator;
 use jetline_runtime::{PrometheusHandle, Shutdown};
@@ -100,8 +99,8 @@ impl TestApi {
         &self.client
     }
 
-    /// Stores a product as a writer does, and returns its fingerprint.
-    pub(crate) async fn store(&self, id: i64, price: &str, at: DateTime<Utc>) -> Fingerprint {
+    /// Stores a product as a writer does, and returns its tag.
+    pub(crate) async fn store(&self, id: i64, price: &str, at: DateTime<Utc>) -> String {
         let datasets = datasets();
         let products = datasets.get("products").unwrap();
         let row = products.parse_json(product(id, price).as_bytes()).unwrap();
@@ -118,7 +117,7 @@ impl TestApi {
              VALUES ($1, $2, {price}, 'c', 'b', 'u', 'd', $4, 1, $5)"
         );
         self.execute(&sql, values).await;
-        row.fingerprint
+        format!("{}-1", row.fingerprint)
     }
 
     pub(crate) async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Value>) {

@@ -134,7 +134,7 @@ fn parts(dialect: &dyn Dialect, dataset: &Dataset) -> String {
     format!(
         "SELECT * FROM (SELECT {}, {PLACE}, {bytes} AS jetline_bytes, \
          SUM({bytes}) OVER (ORDER BY {PLACE}) AS {ENDS_AT} \
-         FROM {requested} {:?} AS record ON record.{:?} = requested.key) AS record \
+         FROM {requested} {:?} AS record ON record.{:?} = requested.jetline_key) AS record \
          WHERE {ENDS_AT} - jetline_bytes < $2 ORDER BY {PLACE}",
         columns(dialect, dataset),
         dataset.name,

@@ -8,13 +8,14 @@ mod table;
 
 use std::collections::HashMap;
 
-use jetline_datasets::{Column, Dataset, Datasets, PRODUCTS, parse};
+use jetline_datasets::{Column, Dataset, Datasets, parse};
 use sea_orm::{ConnectionTrait, FromQueryResult};
 pub use settings::{DatasetSettings, DeclarationFile};
 
 use crate::{
     Database, Error,
     database::begin_exclusive,
+    dialect::{self, Lock},
     epochs::epoch::outdate,
     statement::{commit, execute, query},
 };
@@ -36,11 +37,16 @@ impl Database {
     /// the log. Everything or nothing is done.
     pub async fn declare(&self, declared: &[DeclarationFile]) -> Result<Vec<String>, Error> {
         let tx = begin_exclusive(self.connection()).await?;
+        dialect::of(&tx).lock(&tx, Lock::Registration).await?;
         let mut done = Vec::new();
         for file in declared {
             let known = declarations(&tx).await?;
             let before: Vec<&Declared> =
                 known.iter().filter(|one| one.dataset == file.dataset.name).collect();
+            if file.is_built_in && before.is_empty() {
+                continue;
+            }
+            check_case(&known, &file.dataset)?;
             if before.last().is_some_and(|last| last.declaration == file.text) {
                 continue;
             }
@@ -63,14 +69,29 @@ impl Database {
     }
 }
 
+/// SQLite does not distinguish upper and lower case in the names of tables.
+fn check_case(known: &[Declared], dataset: &Dataset) -> Result<(), Error> {
+    let is_other = |one: &&Declared| {
+        one.dataset != dataset.name && one.dataset.eq_ignore_ascii_case(&dataset.name)
+    };
+    match known.iter().find(is_other) {
+        Some(other) => Err(Error::Declaration {
+            dataset: dataset.name.clone(),
+            reason: format!("there is the dataset {}, which differs only in case", other.dataset),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Drops the dataset that is compiled in where only others are declared and it was never used.
 async fn drop_unused_products(
     tx: &impl ConnectionTrait,
     declared: &[DeclarationFile],
 ) -> Result<Option<String>, Error> {
     let known = declarations(tx).await?;
+    // The migration wrote it. No other number is ever used again.
     let of_products = known.iter().filter(|one| one.dataset == "products");
-    let is_built_in = of_products.map(|one| &*one.declaration).eq([PRODUCTS]);
+    let is_built_in = of_products.map(|one| one.number).eq([1]);
     let is_declared = declared.iter().any(|file| file.dataset.name == "products");
     if declared.is_empty() || is_declared || !is_built_in {
         return Ok(None);

@@ -28,12 +28,14 @@ pub struct DeclarationFile {
     pub dataset: Dataset,
     /// Its text.
     pub text: String,
+    /// Whether it is the one that is compiled in: it only replaces an earlier one of its dataset.
+    pub is_built_in: bool,
 }
 
 impl DeclarationFile {
     /// Parses the declaration of the dataset `name`; `file` is for the error.
     pub fn new(name: &str, file: &str, text: &str) -> Result<Self, DeclarationError> {
-        Ok(Self { dataset: parse(name, file, text)?, text: text.to_owned() })
+        Ok(Self { dataset: parse(name, file, text)?, text: text.to_owned(), is_built_in: false })
     }
 }
 
@@ -41,7 +43,8 @@ impl DatasetSettings {
     /// Reads the declarations.
     pub fn read(&self) -> anyhow::Result<Vec<DeclarationFile>> {
         if self.datasets.is_empty() {
-            return Ok(vec![DeclarationFile::new("products", "products.toml", PRODUCTS)?]);
+            let file = DeclarationFile::new("products", "products.toml", PRODUCTS)?;
+            return Ok(vec![DeclarationFile { is_built_in: true, ..file }]);
         }
         let mut declared: Vec<DeclarationFile> = Vec::new();
         for path in &self.datasets {

@@ -1,6 +1,9 @@
 //! The table of a dataset: created and extended for a declaration. What loses data or rewrites the table is refused.
 
-use jetline_datasets::{Column, Dataset};
+use std::collections::HashSet;
+
+use jetline_core::Fingerprint;
+use jetline_datasets::{Column, Dataset, MAX_COLUMNS};
 use sea_orm::{ConnectionTrait, FromQueryResult};
 
 use crate::{
@@ -38,6 +41,15 @@ pub(super) async fn fit(
         query(tx, "read the table's columns", dialect.table_columns(), [table.as_str().into()])
             .await?;
     let mut done = Vec::new();
+    if existing.is_empty() && !before.is_empty() {
+        return Err(refused(dataset, "its table is missing: restore it, or use another name"));
+    }
+    let columns = before.iter().chain([dataset]).flat_map(|one| &one.columns);
+    let columns: HashSet<&str> = columns.map(|column| &*column.name).collect();
+    if columns.len() > MAX_COLUMNS {
+        let reason = format!("all its declarations together have more than {MAX_COLUMNS} columns");
+        return Err(refused(dataset, &reason));
+    }
     if existing.is_empty() {
         execute(tx, "create a table", &create(dialect, dataset), []).await?;
         done.push(format!("table {table} created"));
@@ -70,7 +82,7 @@ pub(super) async fn fit(
     for column in dataset.columns.iter().filter(|column| column.index) {
         let sql = format!(
             "CREATE INDEX IF NOT EXISTS {:?} ON {table:?} ({:?})",
-            format!("jetline_{table}_{}", column.name),
+            format!("jetline_{}", Fingerprint::of(format!("{table}.{}", column.name).as_bytes())),
             column.name
         );
         execute(tx, "create an index", &sql, []).await?;
@@ -81,10 +93,18 @@ pub(super) async fn fit(
 /// Fails where rows of both declarations cannot be in one table.
 fn compatible(earlier: &Dataset, later: &Dataset) -> Result<(), String> {
     for column in &later.columns {
-        let known = earlier.columns.iter().find(|known| known.name == column.name);
+        let is_same = |known: &&Column| known.name.eq_ignore_ascii_case(&column.name);
+        let known = earlier.columns.iter().find(is_same);
+        if let Some(known) = known.filter(|known| known.name != column.name) {
+            let Column { name, .. } = column;
+            return Err(format!(
+                "there is the column {}, from which {name} differs only in case",
+                known.name
+            ));
+        }
         if let Some(known) = known.filter(|known| known.column_type != column.column_type) {
             return Err(format!(
-                "the column {} was {} and cannot become {}: use another name, or drop the dataset and load it again",
+                "the column {} was {} and cannot become {}: use another name for one of them",
                 column.name, known.column_type, column.column_type
             ));
         }
@@ -92,10 +112,8 @@ fn compatible(earlier: &Dataset, later: &Dataset) -> Result<(), String> {
     let key = |dataset: &Dataset| dataset.key().name.clone();
     let version = |dataset: &Dataset| dataset.version().map(|column| column.name.clone());
     if key(earlier) != key(later) || version(earlier) != version(later) {
-        return Err(
-            "key and version of a dataset cannot change: drop the dataset and load it again"
-                .to_owned(),
-        );
+        let reason = "key and version of a dataset cannot change: declare one of another name";
+        return Err(reason.to_owned());
     }
     Ok(())
 }

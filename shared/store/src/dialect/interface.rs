@@ -55,7 +55,7 @@ pub(crate) trait Dialect: Sync {
     /// The condition of the key's column for being one of the keys that are the first parameter.
     fn is_any_key(&self, dataset: &Dataset) -> String;
 
-    /// A relation and a join operator: the keys that are the first parameter as `requested.key`, with their ordinal
+    /// A relation and a join operator: the keys that are the first parameter as `requested.jetline_key`, with their ordinal
     /// numbers from 1 in the column `place`.
     fn requested_keys(&self, dataset: &Dataset, place: &str) -> String;
 

@@ -15,7 +15,7 @@ pub(crate) struct StoredRow {
     pub(crate) fingerprint: Fingerprint,
 }
 
-/// A stored row as it is read, before the type of its id is known.
+/// A stored row as it is read, before the type of its key is known.
 pub(crate) struct UntypedRow {
     id: Result<i64, String>,
     rank: (i64, i64),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jetline_core::{Epoch, Key, Mode};
+use jetline_core::{Epoch, Mode};
 use jetline_datasets::Dataset;
 use jetline_store::{ChunkRows, CommitOutcome, DeclarationFile, Error};
 use sea_orm::{ConnectionTrait, DbBackend};
@@ -111,6 +111,23 @@ async fn column_of_another_declaration_becomes_null_and_the_epoch_ends_when_it_i
 }
 
 #[tokio::test]
+async fn kept_field_is_served_once_when_a_column_takes_it() {
+    let keep = "key = 'id'\ncolumns = { id = 'bigint' }";
+    let taken =
+        "key = 'id'\ncolumns = { id = 'bigint', kept = { type = 'bigint', optional = true } }";
+    let inside = "key = 'id'\n[columns]\nid = 'bigint'\nx = { type = 'bigint', path = '/kept/x', optional = true }";
+    for base in both().await {
+        let first = declare(&base.database, "things", keep).await;
+        let (base, epoch) = base.with_objects(1).await;
+        commit(&base, &epoch, &first, rows(&first, 1, &[r#"{"id":1,"kept":1}"#])).await;
+        for text in [taken, inside] {
+            let later = declare(&base.database, "things", text).await;
+            assert_eq!(json(&base, &later, "1").await, r#"{"id":1,"kept":1}"#);
+        }
+    }
+}
+
+#[tokio::test]
 async fn declaration_that_changes_nothing_ends_no_epoch() {
     let text = "key = 'id'\ncolumns = { id = 'bigint' }";
     for base in both().await {
@@ -145,6 +162,12 @@ async fn change_that_loses_data_is_refused_and_nothing_is_done() {
                 "key = 'id'\ndeleted = { column = 'op', equals = 'D' }\ncolumns = { id = 'bigint' }",
                 "not supported yet",
             ),
+            (
+                "things",
+                "key = 'id'\ncolumns = { id = 'bigint', A = 'text' }",
+                "from which A differs only in case",
+            ),
+            ("Things", "key = 'id'\ncolumns = { id = 'bigint' }", "there is the dataset things"),
             ("foreigners", "key = 'id'\ncolumns = { id = 'bigint' }", "which is not Jetline's"),
         ] {
             let other = DeclarationFile::new("other", "other.toml", text).unwrap();
@@ -193,18 +216,18 @@ async fn built_in_dataset_goes_when_others_are_declared_unless_it_is_used() {
 #[tokio::test]
 async fn text_keys_are_in_the_order_of_their_bytes() {
     for base in both().await {
-        let text = "key = 'id'\ncolumns = { id = 'text' }";
+        let text = "key = 'key'\ncolumns = { key = 'text' }";
         let dataset = declare(&base.database, "things", text).await;
         let (base, epoch) = base.with_objects(1).await;
-        let records = ["B", "a", "ä", "Z"].map(|id| format!(r#"{{"id":"{id}"}}"#));
+        let records = ["B", "a", "ä", "Z"].map(|id| format!(r#"{{"key":"{id}"}}"#));
         let records: Vec<&str> = records.iter().map(String::as_str).collect();
         commit(&base, &epoch, &dataset, rows(&dataset, 1, &records)).await;
         let kind = if base.backend() == DbBackend::Sqlite { "group_concat" } else { "string_agg" };
         let sql =
-            format!("SELECT {kind}(id, ',') AS ids FROM (SELECT id FROM things ORDER BY id) t");
+            format!("SELECT {kind}(key, ',') AS ids FROM (SELECT key FROM things ORDER BY key) t");
         let found = base.db().query_one_raw(sea_orm::Statement::from_string(base.backend(), sql));
         let ids: String = found.await.unwrap().unwrap().try_get_by_index(0).unwrap();
         assert_eq!(ids, "B,Z,a,ä");
-        assert_eq!(dataset.read_key("ä").unwrap(), Key::Text("ä".to_owned()));
+        assert_eq!(json(&base, &dataset, "ä").await, r#"{"key":"ä"}"#);
     }
 }

@@ -77,7 +77,7 @@ impl Dialect for Postgres {
 
     fn requested_keys(&self, dataset: &Dataset, place: &str) -> String {
         let keys = values::keys(dataset);
-        format!("unnest({keys}) WITH ORDINALITY AS requested (key, {place}) JOIN")
+        format!("unnest({keys}) WITH ORDINALITY AS requested (jetline_key, {place}) JOIN")
     }
 
     fn keys(&self, dataset: &Dataset, keys: Vec<Key>) -> Result<Value, DbErr> {

@@ -168,19 +168,19 @@ fn statement(dataset: &Dataset, setting: &str, rewrite: bool) -> String {
          {DECLARATIONS}
          BEGIN
              FOR part IN SELECT json_array_elements(current_setting('{setting}')::json) LOOP
-                 IF part_time IS NULL THEN
-                     part_time := (part->0->>'jetline_changed_at')::timestamptz;
+                 IF jetline_part_time IS NULL THEN
+                     jetline_part_time := (part->0->>'jetline_changed_at')::timestamptz;
                  END IF;
                  BEGIN
                      {together}
                  EXCEPTION WHEN OTHERS OR ASSERT_FAILURE THEN
                      {raise_unavailable}
-                     FOR new_row IN SELECT * FROM {recordset} LOOP
+                     FOR jetline_new_row IN SELECT * FROM {recordset} LOOP
                          BEGIN
                              {alone}
                          EXCEPTION WHEN OTHERS OR ASSERT_FAILURE THEN
                              {raise_unavailable}
-                             failed := array_append(failed, new_row.\"jetline_position\");
+                             failed := array_append(failed, jetline_new_row.\"jetline_position\");
                              codes := array_append(codes, code);
                              messages := array_append(messages, left(message, {MESSAGE_CHARS}));
                          END;
@@ -206,8 +206,8 @@ fn statement(dataset: &Dataset, setting: &str, rewrite: bool) -> String {
 
 const DECLARATIONS: &str = "DECLARE
              part json;
-             part_time timestamptz;
-             new_row record;
+             jetline_part_time timestamptz;
+             jetline_new_row record;
              part_inserted bigint[];
              part_updated bigint[];
              part_raised bigint[];
@@ -232,7 +232,7 @@ fn together(dataset: &Dataset, recordset: &str, rewrite: bool) -> String {
     format!(
         "WITH new AS (
              INSERT INTO \"{name}\" ({into}) SELECT {selected} FROM {recordset} {on_conflict}
-                 RETURNING \"jetline_position\", xmax = 0 AS is_new, \"jetline_changed_at\" = part_time AS is_changed)
+                 RETURNING \"jetline_position\", xmax = 0 AS is_new, \"jetline_changed_at\" = jetline_part_time AS is_changed)
          SELECT array_agg(new.\"jetline_position\") FILTER (WHERE new.is_new),
              array_agg(new.\"jetline_position\") FILTER (WHERE NOT new.is_new AND new.is_changed),
              array_agg(new.\"jetline_position\") FILTER (WHERE NOT new.is_new AND NOT new.is_changed), count(*)
@@ -262,22 +262,22 @@ fn together(dataset: &Dataset, recordset: &str, rewrite: bool) -> String {
 /// Writes one row.
 fn alone(dataset: &Dataset, rewrite: bool) -> String {
     let names: Vec<String> = columns(dataset).iter().map(|name| format!("\"{name}\"")).collect();
-    let values: Vec<String> = names.iter().map(|name| format!("new_row.{name}")).collect();
+    let values: Vec<String> = names.iter().map(|name| format!("jetline_new_row.{name}")).collect();
     format!(
         "INSERT INTO \"{name}\" ({into}) VALUES ({values}) {on_conflict}
-             RETURNING \"jetline_position\", xmax = 0, \"jetline_changed_at\" = new_row.\"jetline_changed_at\"
+             RETURNING \"jetline_position\", xmax = 0, \"jetline_changed_at\" = jetline_new_row.\"jetline_changed_at\"
              INTO written, is_new, is_changed;
          IF FOUND AND is_new THEN
-             inserted := array_append(inserted, new_row.\"jetline_position\");
+             inserted := array_append(inserted, jetline_new_row.\"jetline_position\");
          ELSIF FOUND AND is_changed THEN
-             updated := array_append(updated, new_row.\"jetline_position\");
+             updated := array_append(updated, jetline_new_row.\"jetline_position\");
          ELSIF FOUND THEN
-             raised := array_append(raised, new_row.\"jetline_position\");
+             raised := array_append(raised, jetline_new_row.\"jetline_position\");
          ELSIF EXISTS (SELECT FROM \"{name}\" t
-                 WHERE t.\"{id}\" = new_row.\"{id}\" AND {rank_there} >= {rank}) THEN
-             superseded := array_append(superseded, new_row.\"jetline_position\");
+                 WHERE t.\"{id}\" = jetline_new_row.\"{id}\" AND {rank_there} >= {rank}) THEN
+             superseded := array_append(superseded, jetline_new_row.\"jetline_position\");
          ELSE
-             failed := array_append(failed, new_row.\"jetline_position\");
+             failed := array_append(failed, jetline_new_row.\"jetline_position\");
              codes := array_append(codes, '');
              messages := array_append(messages, '');
          END IF;",
@@ -287,7 +287,7 @@ fn alone(dataset: &Dataset, rewrite: bool) -> String {
         on_conflict = on_conflict(dataset, rewrite),
         id = dataset.key().name,
         rank_there = rank(dataset, "t"),
-        rank = rank(dataset, "new_row"),
+        rank = rank(dataset, "jetline_new_row"),
     )
 }
 

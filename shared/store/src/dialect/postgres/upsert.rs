@@ -110,7 +110,6 @@ async fn look_up(
     Ok(stored)
 }
 
-/// The positions of the written rows; those that are missing met a stored row of a higher rank, or a trigger.
 /// The key and rank of a row that was sent to the database.
 pub(super) struct SentRow {
     key: Key,
@@ -118,6 +117,7 @@ pub(super) struct SentRow {
     pub(super) position: Position,
 }
 
+/// The positions of the written rows; those that are missing met a stored row of a higher rank, or a trigger.
 #[derive(FromQueryResult)]
 struct Done {
     inserted: Option<Vec<i64>>,
@@ -260,10 +260,10 @@ pub(super) fn columns(dataset: &Dataset) -> Columns {
         columns.next += 1;
         if dataset.is_nullable(column) {
             // A name that no column of a record can have.
-            let _ = write!(columns.unnested, ", unnest(${}) AS \"#{name}_is_null\"", next + 1);
+            let _ = write!(columns.unnested, ", unnest(${}) AS \"#{next}_is_null\"", next + 1);
             let _ = write!(
                 columns.selected,
-                ", CASE WHEN NOT n.\"#{name}_is_null\" THEN n.\"{name}\" END AS \"{name}\""
+                ", CASE WHEN NOT n.\"#{next}_is_null\" THEN n.\"{name}\" END AS \"{name}\""
             );
             columns.next += 1;
         } else {

@@ -64,7 +64,7 @@ impl Dialect for Sqlite {
     }
 
     fn requested_keys(&self, _: &Dataset, place: &str) -> String {
-        let keys = "SELECT value AS key, key + 1";
+        let keys = "SELECT value AS jetline_key, key + 1";
         format!("({keys} AS {place} FROM json_each($1)) AS requested CROSS JOIN")
     }
 
