@@ -58,7 +58,7 @@ async fn file_of_a_declared_dataset_is_loaded_and_served() {
     assert_eq!(get(&home, "/products/1").await.0, 404);
     let (_, document) = get(&home, "/openapi.json").await;
     let document: serde_json::Value = serde_json::from_str(&document).unwrap();
-    let customer = &document["components"]["schemas"]["orders"]["properties"]["customer"];
+    let customer = &document["components"]["schemas"]["record.orders"]["properties"]["customer"];
     assert_eq!(customer["properties"]["id"]["type"], "integer");
     running.signal(Signal::INT);
     succeeded(finish(running));
