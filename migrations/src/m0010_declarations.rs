@@ -8,7 +8,7 @@ use sea_orm_migration::{
 };
 
 /// The declaration of the products that databases of before have.
-const PRODUCTS: &str = r##"# Products of a catalogue, as a shop lists them. This declaration is compiled in.
+const PRODUCTS: &str = r#"# Products of a catalogue, as a shop lists them. This declaration is compiled in.
 key = "id"
 unknown = "ignore"
 
@@ -20,7 +20,7 @@ category = { type = "text", pattern = '\S' }
 brand = { type = "text", pattern = '\S' }
 url = "text"
 description = "text"
-"##;
+"#;
 
 const RENAMED: [(&str, &str); 3] = [
     ("fingerprint", "jetline_fingerprint"),

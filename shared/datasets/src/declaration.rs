@@ -292,7 +292,7 @@ fn column(name: String, table: ColumnTable) -> Result<Column, String> {
     let (optional, index) = (table.optional, table.index);
     let constraints =
         constraints(column_type, table.rules()).map_err(|message| format!("{name}: {message}"))?;
-    Ok(Column { path, column_type, optional, index, constraints, name })
+    Ok(Column { name, path, column_type, optional, index, constraints })
 }
 
 /// The names of a JSON Pointer. It leads through objects only.

@@ -177,7 +177,7 @@ impl Reader<'_> {
             return Err(Rejection::new(Reason::WrongType, message));
         }
         let value = column.column_type.read_json(text);
-        self.values[at] = value.map_err(|rejection| column.named(": ", rejection))?;
+        self.values[at] = value.map_err(|rejection| column.named(": ", &rejection))?;
         Ok(())
     }
 
@@ -235,11 +235,11 @@ impl Column {
         let mut constraints = self.constraints.iter();
         constraints
             .try_for_each(|constraint| constraint.check(value))
-            .map_err(|rejection| self.named(" ", rejection))
+            .map_err(|rejection| self.named(" ", &rejection))
     }
 
     /// The rejection with the name of the column.
-    fn named(&self, separator: &str, rejection: Rejection) -> Rejection {
+    fn named(&self, separator: &str, rejection: &Rejection) -> Rejection {
         let message = format!("{}{separator}{}", self.name, rejection.message);
         Rejection::new(rejection.reason, message)
     }
@@ -299,9 +299,9 @@ mod tests {
     fn integer_is_accepted_in_every_spelling() {
         let zeros = "0".repeat(1000);
         for id in ["1.0", "10e-1", "0.1E1", "1e0", &format!("1{zeros}e-1000")] {
-            assert_eq!(parse(&with("id", id)), parse(GOOD), "{id}");
+            assert_eq!(parse(with("id", id)), parse(GOOD), "{id}");
         }
-        let largest = parse(&with("id", "9223372036854775807.0")).unwrap();
+        let largest = parse(with("id", "9223372036854775807.0")).unwrap();
         assert_eq!(largest.key, Key::Int(i64::MAX));
     }
 
