@@ -1,7 +1,7 @@
 //! Declarations of datasets, to which objects are bound; and names of Jetline's own columns that no column of a record
 //! has.
 
-use sea_orm::{DbBackend, Statement};
+use sea_orm::Statement;
 use sea_orm_migration::{
     prelude::*,
     schema::{big_integer, text},
@@ -54,19 +54,11 @@ impl MigrationTrait for Migration {
             let rename = format!("ALTER TABLE products RENAME COLUMN {old} TO {new}");
             db.execute_unprepared(&rename).await?;
         }
-        let json = if backend == DbBackend::Sqlite { "text" } else { "jsonb" };
-        for (name, of) in [("jetline_extra", json), ("jetline_deleted", "boolean")] {
-            let add = format!("ALTER TABLE products ADD COLUMN {name} {of}");
-            db.execute_unprepared(&add).await?;
-        }
         Ok(())
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let db = manager.get_connection();
-        for name in ["jetline_extra", "jetline_deleted"] {
-            db.execute_unprepared(&format!("ALTER TABLE products DROP COLUMN {name}")).await?;
-        }
         for (old, new) in RENAMED {
             let rename = format!("ALTER TABLE products RENAME COLUMN {new} TO {old}");
             db.execute_unprepared(&rename).await?;

@@ -134,6 +134,13 @@ impl Dataset {
         }
     }
 
+    /// Whether the table has a column of this name.
+    #[must_use]
+    pub fn has(&self, column: &str) -> bool {
+        self.stored().any(|stored| stored.name == column)
+            || self.absent.iter().any(|absent| absent == column)
+    }
+
     /// The columns of a row, in the order of its values.
     pub fn stored(&self) -> impl Iterator<Item = &Column> {
         self.columns.iter().chain(&self.own)

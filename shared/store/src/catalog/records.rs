@@ -144,8 +144,8 @@ fn parts(dialect: &dyn Dialect, dataset: &Dataset) -> String {
 
 /// The approximate size of a record in bytes, as an SQL expression: its texts, and a constant for everything else.
 fn bytes(dialect: &dyn Dialect, dataset: &Dataset) -> String {
-    let extra = Column::extra();
-    let columns = dataset.columns.iter().chain([&extra]);
+    let extra = Some(Column::extra()).filter(|extra| dataset.has(&extra.name));
+    let columns = dataset.columns.iter().chain(&extra);
     let large = columns.filter_map(|column| dialect.column_octets(column));
     let large = large.map(|octets| format!("COALESCE({octets}, 0)"));
     let parts: Vec<String> = std::iter::once("100".to_owned()).chain(large).collect();
@@ -190,11 +190,14 @@ pub(super) fn sql(dialect: &dyn Dialect, dataset: &Dataset) -> String {
     )
 }
 
-/// What [`StoredRecord::of`] takes.
+/// What [`StoredRecord::of`] takes: NULL where the table has no column for it.
 fn columns(dialect: &dyn Dialect, dataset: &Dataset) -> String {
     let own = [Column::extra(), Column::deleted()];
-    let columns = dataset.columns.iter().chain(&own);
-    let columns = columns.map(|column| format!("{} AS {:?}", dialect.select(column), column.name));
+    let columns = dataset.columns.iter().chain(&own).map(|column| {
+        let has = dataset.has(&column.name);
+        let value = if has { dialect.select(column) } else { "NULL".to_owned() };
+        format!("{value} AS {:?}", column.name)
+    });
     let columns: Vec<String> = columns
         .chain(["jetline_fingerprint".to_owned(), "jetline_changed_at".to_owned()])
         .collect();

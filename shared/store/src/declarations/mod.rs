@@ -8,7 +8,7 @@ mod table;
 
 use std::collections::HashMap;
 
-use jetline_datasets::{Column, Dataset, Datasets, parse};
+use jetline_datasets::{Dataset, Datasets, parse};
 use sea_orm::{ConnectionTrait, FromQueryResult};
 pub use settings::{DatasetSettings, DeclarationFile};
 
@@ -116,20 +116,17 @@ async fn datasets(db: &impl ConnectionTrait) -> Result<Datasets, Error> {
     let mut datasets = declared.iter().map(read).collect::<Result<Vec<Dataset>, Error>>()?;
     let mut columns: HashMap<String, Vec<String>> = HashMap::new();
     for dataset in &datasets {
-        let of_table = columns.entry(dataset.name.clone()).or_insert_with(|| {
-            [Column::extra(), Column::deleted()].map(|column| column.name).to_vec()
-        });
-        for column in &dataset.columns {
+        let of_table = columns.entry(dataset.name.clone()).or_default();
+        for column in dataset.stored() {
             if !of_table.contains(&column.name) {
                 of_table.push(column.name.clone());
             }
         }
     }
     for dataset in &mut datasets {
-        dataset.absent = columns[&dataset.name].clone();
-        let stored: Vec<&str> =
-            dataset.columns.iter().chain(&dataset.own).map(|column| &*column.name).collect();
-        dataset.absent.retain(|column| !stored.contains(&&**column));
+        let stored: Vec<&str> = dataset.stored().map(|column| &*column.name).collect();
+        let of_table = columns[&dataset.name].iter();
+        dataset.absent = of_table.filter(|column| !stored.contains(&&***column)).cloned().collect();
     }
     Ok(datasets.into_iter().collect())
 }

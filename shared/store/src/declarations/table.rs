@@ -58,7 +58,7 @@ pub(super) async fn fit(
             "the database has a table of this name, which is not Jetline's: rename one of them";
         return Err(refused(dataset, reason));
     } else {
-        for column in &dataset.columns {
+        for column in dataset.stored() {
             let known = existing.iter().find(|known| known.name == column.name);
             if known.is_none() {
                 let sql = format!("ALTER TABLE {table:?} ADD COLUMN {}", declared(dialect, column));
@@ -134,7 +134,7 @@ fn create(dialect: &dyn Dialect, dataset: &Dataset) -> String {
     let key = &dataset.key().name;
     let version = dataset.version().map(|column| &column.name);
     let mut columns: Vec<String> = Vec::new();
-    for column in dataset.columns.iter().chain(&[Column::extra(), Column::deleted()]) {
+    for column in dataset.stored() {
         let mut definition = declared(dialect, column);
         if column.name == *key {
             definition += " NOT NULL PRIMARY KEY";
