@@ -95,9 +95,12 @@ impl Home {
     }
 }
 
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
 pub(crate) fn samples() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    workspace.join("samples")
+    workspace().join("samples")
 }
 
 /// Copies the bundled samples, and returns the expected result.

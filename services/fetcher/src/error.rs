@@ -1,8 +1,9 @@
 //! Why reading an object fails, and whether the object, the source or the configuration is the cause.
 
+use jetline_formats::{NotAFormat, split::SplitError};
 use jetline_source::Error as SourceError;
 
-use crate::{decode::DecodeError, split::TooManyLines};
+use crate::decode::DecodeError;
 
 /// What interrupts reading without a cause in the object. What was published stays published.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +22,9 @@ pub(crate) enum ReadError {
     #[error(transparent)]
     Content(#[from] DecodeError),
     #[error(transparent)]
-    TooManyLines(#[from] TooManyLines),
+    Format(#[from] NotAFormat),
+    #[error(transparent)]
+    Split(#[from] SplitError),
     #[error("content ends at byte {at}, but had {end} bytes in an earlier read")]
     Short { at: u64, end: u64 },
     #[error(transparent)]

@@ -1,15 +1,19 @@
-//! The fetcher: lists its sources, reads what is new, and publishes it as chunks of whole lines, in these steps:
+//! The fetcher: lists its sources, reads what is new, and publishes it as chunks of whole records, in these steps:
 //!
-//! list → register in the ledger → lease → read ([`decode`], [`split`]) → publish → settle, or read again what was lost.
+//! list → register in the ledger → lease → read ([`decode`], [`split`](jetline_formats::split)) → publish → settle, or read again what was lost.
 //!
 //! After a crash of any process, committed ranges are not read again. What is not committed is read again, also when the
 //! queue has lost it.
 
+mod check;
 mod cli;
+mod content;
 pub mod decode;
 mod deferral;
 mod dismiss;
 mod error;
+mod infer;
+mod offline;
 mod prefetch;
 mod progress;
 mod publish;
@@ -21,7 +25,6 @@ mod report;
 mod retry;
 mod settings;
 mod sources;
-pub mod split;
 mod terminal;
 mod watermark;
 
@@ -44,8 +47,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use crate::{
+    check::{CheckSettings, Checked, check},
     cli::{Cli, Command},
     dismiss::{DismissSettings, Dismissed, dismiss},
+    infer::{InferSettings, infer},
     replay::{ReplaySettings, Replayed, replay},
     report::Report,
     settings::FetcherSettings,

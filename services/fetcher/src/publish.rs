@@ -215,6 +215,8 @@ mod tests {
                 incarnation: String::new(),
                 dataset: String::new(),
                 declaration: 0,
+                format: jetline_formats::Format::JsonLines,
+                header: Bytes::new(),
                 start: 0,
                 end: 1,
                 first_line: 1,

@@ -5,6 +5,10 @@ use std::{ops::ControlFlow, time::SystemTime};
 use bytes::{Buf, Bytes};
 use futures::{StreamExt, TryStreamExt, stream};
 use jetline_core::ObjectId;
+use jetline_formats::{
+    Compression, Detected, Format, HEAD_BYTES, detect,
+    split::{Limits, RawChunk, SplitError, Splitter},
+};
 use jetline_queue::{Chunk, Destination};
 use jetline_runtime::{
     Backoff,
@@ -15,12 +19,12 @@ use jetline_source::ByteStream;
 use jetline_store::objects::{Gap, ReadOutcome, Refusal};
 
 use crate::{
-    decode::{Compression, Content, DecodeError, decode, ensure_json_lines},
+    content,
+    decode::{Content, DecodeError, peek},
     error::{Error, ReadError, with_causes},
     prefetch::Leased,
     publish::{Publication, Publisher},
     retry,
-    split::{Limits, RawChunk, Splitter},
     watermark::WatermarkCache,
 };
 
@@ -31,6 +35,8 @@ pub(crate) struct ObjectReading {
     prefetched: Option<ByteStream>,
     destination: Destination,
     template: Chunk,
+    /// Whether it is compressed, if that was needed and is known.
+    is_compressed: Option<bool>,
     /// When reading of the next chunk's bytes began.
     began: SystemTime,
     /// How often reading failed since then.
@@ -62,6 +68,8 @@ struct Cursor {
 }
 
 impl Cursor {
+    const BEGINNING: Self = Self { offset: 0, line: 1 };
+
     fn after(chunk: &RawChunk) -> Self {
         Self { offset: chunk.end, line: u64::from(chunk.first_line) + u64::from(chunk.lines) }
     }
@@ -82,6 +90,8 @@ impl ObjectReading {
                 incarnation: object.incarnation.clone(),
                 dataset: object.dataset.clone(),
                 declaration: object.declaration,
+                format: Format::JsonLines,
+                header: Bytes::new(),
                 start: 0,
                 end: 0,
                 first_line: 0,
@@ -95,6 +105,7 @@ impl ObjectReading {
             leased,
             prefetched,
             destination,
+            is_compressed: None,
             began: SystemTime::now(),
             failures: 0,
             backoff: Backoff::for_calls(seed),
@@ -220,23 +231,18 @@ impl ObjectReading {
         at: &mut Cursor,
         output: &mut Output<'_>,
     ) -> Result<(), ReadError> {
-        let limits = Limits {
-            chunk_bytes: saturating_usize(self.leased.object.chunk_bytes),
-            // Objects registered before Jetline had this limit have none.
-            chunk_lines: self
-                .leased
-                .object
-                .chunk_lines
-                .map_or(u32::MAX, |lines| u32::try_from(lines).unwrap_or(u32::MAX)),
-            max_line_bytes: saturating_usize(self.leased.object.max_line_bytes),
-        };
-        let mut splitter = Splitter::new(limits, at.offset, at.line);
-        let mut content = self.content(gap, at.offset).await?;
+        let (begin, mut content) = self.content(gap, *at).await?;
+        let format = self.template.format;
+        let mut splitter = Splitter::new(format, self.limits(), begin.offset, begin.line);
         loop {
             let ended = match content.try_next().await {
                 Ok(Some(block)) => {
                     splitter.push(block);
                     None
+                }
+                Ok(None) if gap.end.is_some() => {
+                    splitter.finish_part();
+                    Some(Ok(()))
                 }
                 Ok(None) => {
                     splitter.finish();
@@ -253,8 +259,14 @@ impl ObjectReading {
                     Some(Err(error))
                 }
             };
-            while let Some(chunk) = splitter.next_chunk()? {
-                self.publish(chunk, at, output).await?;
+            if let Err(error) = self.publish_chunks(&mut splitter, at, output).await {
+                if matches!(error, ReadError::Split(SplitError::Damaged(_)))
+                    && self.ends_object(gap, &error)
+                {
+                    splitter.truncate();
+                    self.publish_chunks(&mut splitter, at, output).await?;
+                }
+                return Err(error);
             }
             match (ended, gap.end) {
                 (Some(Ok(())), Some(end)) if at.offset < end => {
@@ -267,30 +279,91 @@ impl ObjectReading {
         }
     }
 
-    /// The content from an offset to the end of the gap.
-    async fn content(&mut self, gap: Gap, from: u64) -> Result<Content, ReadError> {
-        let key = self.leased.object.version.key.clone();
-        if from == 0 && gap.end.is_none() {
+    fn limits(&self) -> Limits {
+        let object = &self.leased.object;
+        Limits {
+            chunk_bytes: saturating_usize(object.chunk_bytes),
+            // Objects registered before Jetline had this limit have none.
+            chunk_lines: object
+                .chunk_lines
+                .map_or(u32::MAX, |lines| u32::try_from(lines).unwrap_or(u32::MAX)),
+            max_line_bytes: saturating_usize(object.max_line_bytes),
+        }
+    }
+
+    /// Publishes the chunks behind `at` that the splitter has, and advances it.
+    async fn publish_chunks(
+        &mut self,
+        splitter: &mut Splitter,
+        at: &mut Cursor,
+        output: &mut Output<'_>,
+    ) -> Result<(), ReadError> {
+        while let Some(chunk) = splitter.next_chunk()? {
+            if chunk.end > at.offset {
+                self.publish(chunk, at, output).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The content to the end of the gap, from `at` or an earlier chunk's start on, and where it begins.
+    async fn content(&mut self, gap: Gap, at: Cursor) -> Result<(Cursor, Content), ReadError> {
+        let size = self.leased.object.version.size;
+        if at.offset == 0 && gap.end.is_none() {
             let stored = match self.prefetched.take() {
                 Some(prefetched) => count_read_bytes(prefetched),
-                None => self.stored_range(0..self.leased.object.version.size),
+                None => self.stored_range(0..size),
             };
-            return Ok(ensure_json_lines(decode(&key, stored, self.window_log)));
+            return Ok((at, self.open(stored).await?));
         }
-        let head = 0..self.leased.object.version.size.min(Compression::MAGIC_BYTES as u64);
-        let head = self.stored_range(head).try_fold(Vec::new(), |mut head, block| async move {
-            head.extend_from_slice(&block);
-            Ok(head)
-        });
-        let head = head.await.map_err(DecodeError::Source)?;
-        if Compression::detect(&key, &head)?.is_none() {
-            let end = gap.end.unwrap_or(self.leased.object.version.size);
-            let stored = self.stored_range(from..end);
-            return Ok(stored.map_err(DecodeError::Source).boxed());
+        if !self.is_compressed().await? {
+            let begin = self.beginning(gap, at);
+            let stored = self.stored_range(begin.offset..gap.end.unwrap_or(size));
+            return Ok((begin, stored.map_err(DecodeError::Source).boxed()));
         }
-        let stored = self.stored_range(0..self.leased.object.version.size);
-        let content = ensure_json_lines(decode(&key, stored, self.window_log));
-        Ok(bytes_between(content, from, gap.end))
+        let content = self.open(self.stored_range(0..size)).await?;
+        let begin = self.beginning(gap, at);
+        Ok((begin, bytes_between(content, begin.offset, gap.end)))
+    }
+
+    /// Whether stored and decoded offsets differ. If they do not, the format is detected too.
+    async fn is_compressed(&mut self) -> Result<bool, ReadError> {
+        if let Some(known) = self.is_compressed {
+            return Ok(known);
+        }
+        let version = &self.leased.object.version;
+        let head = self.stored_range(0..version.size.min(HEAD_BYTES as u64));
+        let (head, failure, _) = peek(head, HEAD_BYTES).await;
+        failure.map_or(Ok(()), |error| Err(DecodeError::Source(error)))?;
+        let compression = Compression::detect(&version.key, &head).map_err(DecodeError::from)?;
+        let is_compressed = compression.is_some();
+        if !is_compressed {
+            self.set_format(detect(&version.key, &head)?);
+        }
+        self.is_compressed = Some(is_compressed);
+        Ok(is_compressed)
+    }
+
+    /// Where reading begins: who did not read the beginning of an array cannot tell where it ends.
+    fn beginning(&self, gap: Gap, at: Cursor) -> Cursor {
+        let is_to_the_end = gap.end.is_none();
+        if is_to_the_end && self.template.format == Format::JsonArray {
+            Cursor::BEGINNING
+        } else {
+            at
+        }
+    }
+
+    /// The decompressed content, whose format is detected.
+    async fn open(&mut self, stored: ByteStream) -> Result<Content, ReadError> {
+        let key = &self.leased.object.version.key;
+        let (detected, content) = content::open(key, stored, self.window_log).await?;
+        self.set_format(detected);
+        Ok(content)
+    }
+
+    fn set_format(&mut self, detected: Detected) {
+        (self.template.format, self.template.header) = (detected.format, detected.header);
     }
 
     fn stored_range(&self, range: std::ops::Range<u64>) -> ByteStream {
@@ -371,17 +444,18 @@ fn saturating_usize(bytes: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use jetline_formats::split::TooManyLines;
+
     use super::*;
-    use crate::split::TooManyLines;
 
     #[test]
     fn read_that_resumes_after_the_last_line_number_does_not_begin_again() {
         let limits = Limits { chunk_bytes: 10, chunk_lines: 1, max_line_bytes: 10 };
-        let mut splitter = Splitter::new(limits, 7, u32::MAX.into());
+        let mut splitter = Splitter::new(Format::JsonLines, limits, 7, u32::MAX.into());
         splitter.push("1\n".into());
         let at = Cursor::after(&splitter.next_chunk().unwrap().unwrap());
-        let mut resumed = Splitter::new(limits, at.offset, at.line);
+        let mut resumed = Splitter::new(Format::JsonLines, limits, at.offset, at.line);
         resumed.push("2\n".into());
-        assert_eq!(resumed.next_chunk(), Err(TooManyLines));
+        assert_eq!(resumed.next_chunk(), Err(SplitError::TooManyLines(TooManyLines)));
     }
 }

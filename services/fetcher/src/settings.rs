@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Context;
 use jetline_datasets::Datasets;
+use jetline_formats::split::Limits;
 use jetline_runtime::settings;
 use jetline_source::{Location, Locations};
 
@@ -85,6 +86,39 @@ impl FetcherSettings {
             settings.dataset = Some(only.name.clone());
         }
         settings
+    }
+
+    /// The dataset of an object: that of its source, DATASET, the one that has the name of the file, or the only one.
+    pub(crate) fn dataset_of(
+        &self,
+        of_source: Option<&str>,
+        key: &str,
+        datasets: &Datasets,
+    ) -> anyhow::Result<String> {
+        if let Some(name) = of_source.or(self.dataset.as_deref()) {
+            return Ok(name.to_owned());
+        }
+        let file = key.rsplit('/').next().unwrap_or(key);
+        let stem = file.split('.').next().unwrap_or(file);
+        let mut all = datasets.iter();
+        match (datasets.get(stem), all.next(), all.next()) {
+            (Some(dataset), ..) | (None, Some(dataset), None) => Ok(dataset.name.clone()),
+            _ => anyhow::bail!(
+                "{file}: the dataset {stem} is not declared; there are: {}. Name one of them, as in NAME={file}, or let \
+                 `jetline infer {file} > datasets/{stem}.toml` propose a declaration",
+                datasets.names()
+            ),
+        }
+    }
+
+    /// What decides where objects that are registered now are split.
+    pub(crate) fn limits(&self) -> Limits {
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Limits {
+            chunk_bytes: bytes(self.chunk_bytes),
+            chunk_lines: self.chunk_lines.get(),
+            max_line_bytes: bytes(self.max_line_bytes),
+        }
     }
 
     /// The binary logarithm of the largest window, rounded up.

@@ -35,6 +35,14 @@ pub(crate) struct Listed<'a> {
     pub(crate) missing: Vec<&'a Location>,
 }
 
+/// An object of a source.
+pub(crate) struct Found<'a> {
+    pub(crate) source: &'a dyn Source,
+    pub(crate) object: ObjectVersion,
+    /// The dataset that its source names.
+    pub(crate) dataset: Option<&'a str>,
+}
+
 /// The result of listing and registering.
 #[derive(Clone, Debug, Default)]
 pub struct Registered {
@@ -126,6 +134,23 @@ impl Sources {
             all.objects.extend(objects.map(|object| (object, one.location.dataset.as_deref())));
         }
         Ok(all)
+    }
+
+    /// The objects of the sources, in the order of their keys; an error if a location matches none.
+    pub(crate) async fn objects(&self) -> anyhow::Result<Vec<Found<'_>>> {
+        let Listed { objects, missing, .. } = self.list().await?;
+        anyhow::ensure!(
+            missing.is_empty(),
+            "there is nothing to read: no object matches {}",
+            missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        );
+        let mut found = Vec::with_capacity(objects.len());
+        for (object, dataset) in objects {
+            let source = self.with_root(&object.root).context("an object has no source")?;
+            found.push(Found { source: &**source, object, dataset });
+        }
+        found.sort_by(|a, b| a.object.key.cmp(&b.object.key));
+        Ok(found)
     }
 
     /// Lists every source and registers what is new.

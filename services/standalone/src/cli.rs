@@ -1,9 +1,9 @@
 //! The command line of `jetline`: the settings of all services, with defaults for the required ones.
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, Parser, Subcommand};
 use jetline_api::ApiSettings;
 use jetline_dedup::DedupSettings;
-use jetline_fetcher::{Command, FetcherSettings};
+use jetline_fetcher::{CheckSettings, FetcherSettings, InferSettings};
 use jetline_queue::JetStreamConfig;
 use jetline_runtime::{
     HealthCommand, LifecycleSettings, StartupSettings, TelemetrySettings, settings,
@@ -12,7 +12,7 @@ use jetline_source::S3Config;
 use jetline_store::{DatabaseSettings, DatasetSettings};
 use jetline_writer::WriterSettings;
 
-/// Loads JSON Lines files into a database, and serves every record by id.
+/// Loads JSON Lines, JSON and CSV files into a database, and serves every record by id.
 ///
 /// Without settings it loads ./samples into the SQLite database ./jetline.db and serves it on http://127.0.0.1:8080.
 /// Embedded parts are replaced by servers whose addresses are given: s3:// sources, NATS_URL, REDIS_URL, DATABASE_URL.
@@ -52,6 +52,17 @@ pub(crate) struct Cli {
     pub(crate) telemetry: TelemetrySettings,
 }
 
+/// The commands.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Fetcher(jetline_fetcher::Command),
+    /// Parse and validate all records of files, and write nothing; the exit status is 0 only if all are valid
+    Check(CheckSettings),
+    /// Propose a declaration from the first records of files: `jetline infer orders.csv > datasets/orders.toml`
+    Infer(InferSettings),
+}
+
 impl Cli {
     /// Parses flags and environment; exits the process if they are invalid.
     pub(crate) fn from_args() -> Self {
@@ -65,6 +76,8 @@ impl Cli {
 
     /// Whether the running process is to be checked.
     pub(crate) fn is_healthcheck(&self) -> bool {
-        matches!(self.command, Some(Command::Health(HealthCommand::Healthcheck)))
+        use jetline_fetcher::Command::Health;
+        let command = self.command.as_ref();
+        matches!(command, Some(Command::Fetcher(Health(HealthCommand::Healthcheck))))
     }
 }

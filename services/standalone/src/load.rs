@@ -3,20 +3,25 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::Context;
-use jetline_fetcher::{Report, Sources};
+use jetline_fetcher::{CheckSettings, InferSettings, Report, Sources};
 use jetline_runtime::{Shutdown, metrics, output};
 use jetline_store::Database;
 use tokio::task::JoinHandle;
 
 use crate::{
-    cli::Cli,
+    cli::{Cli, Command},
     parts::{self, Parts},
     terminal,
 };
 
 /// Runs the command, or loads and serves.
 pub(crate) async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
-    if let Some(command) = &cli.command {
+    match &cli.command {
+        Some(Command::Check(which)) => return shutdown.started(check(&cli, which)).await,
+        Some(Command::Infer(which)) => return shutdown.started(infer(&cli, which)).await,
+        _ => {}
+    }
+    if let Some(Command::Fetcher(command)) = &cli.command {
         let work = async |database: Database| {
             let running = async {
                 parts::up_to_date(&database, &cli.datasets).await?;
@@ -31,6 +36,27 @@ pub(crate) async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<ExitCode
     let load = async |database| load(&cli, sources, database, &shutdown).await;
     let complete = cli.database.with_database(&cli.startup, &shutdown, load).await?;
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn check(cli: &Cli, which: &CheckSettings) -> anyhow::Result<ExitCode> {
+    let mut datasets = Vec::new();
+    for (number, file) in (1..).zip(cli.datasets.read()?) {
+        let mut dataset = file.dataset;
+        dataset.declaration = number;
+        datasets.push(dataset);
+    }
+    let (settings, sources) = parts::sources_of(cli, &which.files).await?;
+    let datasets = datasets.into_iter().collect();
+    let checked = jetline_fetcher::check(which, &settings, &datasets, &sources).await?;
+    output::print(&checked)?;
+    Ok(if checked.is_valid() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn infer(cli: &Cli, which: &InferSettings) -> anyhow::Result<ExitCode> {
+    let (settings, sources) = parts::sources_of(cli, &which.files).await?;
+    let declaration = jetline_fetcher::infer(which, &settings, &sources).await?;
+    output::print(declaration.trim_end())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Loads, then serves; returns whether everything was committed.

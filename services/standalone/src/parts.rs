@@ -9,7 +9,7 @@ use jetline_fetcher::{FetcherSettings, Sources};
 use jetline_migrations::migrate;
 use jetline_queue::{InProcess, Queue};
 use jetline_runtime::Shutdown;
-use jetline_source::OwnDatabase;
+use jetline_source::{Locations, OwnDatabase};
 use jetline_store::{Database, DatasetSettings, Ledger};
 use jetline_writer::{Writer, WriterSettings};
 use tokio::task::JoinHandle;
@@ -78,6 +78,17 @@ impl Parts {
 pub(crate) async fn sources(cli: &Cli) -> anyhow::Result<Sources> {
     let own = OwnDatabase::new(cli.database.file());
     Sources::open(&cli.fetcher, &cli.s3, &cli.startup, &own).await
+}
+
+/// These sources instead of those of the settings, with settings to read them once.
+pub(crate) async fn sources_of(
+    cli: &Cli,
+    files: &[Locations],
+) -> anyhow::Result<(FetcherSettings, Sources)> {
+    let settings = FetcherSettings { source: files.to_vec(), watch: None, ..cli.fetcher.clone() };
+    let own = OwnDatabase::new(cli.database.file());
+    let sources = Sources::open(&settings, &cli.s3, &cli.startup, &own).await?;
+    Ok((settings, sources))
 }
 
 /// Applies the migrations that are missing, and the declarations.

@@ -2,17 +2,15 @@
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
-    iter, mem,
+    mem,
 };
 
 use jetline_core::{ChunkRange, Key, Position, Rank};
 use jetline_datasets::{Dataset, Reason, Rejection, Row};
 use jetline_dedup::Claim;
+use jetline_formats::{Parser, Record, record_text, records};
 use jetline_queue::Chunk;
 use jetline_store::RejectedLine;
-
-/// The byte order mark of UTF-8, which some programs write before the first line.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A chunk whose lines are parsed.
 #[derive(Clone, Debug)]
@@ -25,7 +23,7 @@ pub struct Parsed {
     pub superseded: Vec<ParsedRecord>,
     /// The rejected lines.
     pub rejected: Vec<RejectedLine>,
-    /// Number of blank lines.
+    /// Number of lines on which no record begins: blank ones, the header of CSV, and the second and later lines of a record.
     pub blank: u64,
 }
 
@@ -69,10 +67,16 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
         parser.reject_oversized(chunk);
         return parser.parsed;
     }
-    for (number, at, line) in split(chunk) {
-        match refused.get(&number) {
-            Some(rejection) => parser.reject(number, at, text(line, at), rejection.clone()),
-            None => parser.add(number, at, line, dataset),
+    let mut rows = Parser::new(chunk.format, &chunk.header, dataset);
+    for record in split(chunk) {
+        if record.text.is_empty() {
+            parser.parsed.blank += u64::from(record.lines);
+            continue;
+        }
+        parser.parsed.blank += u64::from(record.lines.saturating_sub(1));
+        match refused.get(&record.line) {
+            Some(rejection) => parser.reject(&record, rejection.clone()),
+            None => parser.add(&record, rows.parse(record.text)),
         }
     }
     parser.parsed
@@ -83,24 +87,20 @@ pub(crate) fn refused_lines(
     chunk: &Chunk,
     refused: &BTreeMap<u32, Rejection>,
 ) -> Vec<RejectedLine> {
-    let lines = split(chunk).filter_map(|(number, offset, line)| {
-        let rejection = refused.get(&number)?.clone();
-        Some(RejectedLine { line: number, offset, rejection, raw: text(line, offset).to_vec() })
+    let lines = split(chunk).filter(|record| !record.text.is_empty()).filter_map(|record| {
+        let rejection = refused.get(&record.line)?.clone();
+        Some(rejected(&record, rejection))
     });
     lines.take(refused.len()).collect()
 }
 
-/// The lines of a chunk, with their numbers and offsets.
-fn split(chunk: &Chunk) -> impl Iterator<Item = (u32, u64, &[u8])> {
-    let (mut offset, mut number) = (0, chunk.first_line);
-    iter::from_fn(move || {
-        let rest = chunk.body.get(offset..).filter(|rest| !rest.is_empty())?;
-        let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-        let line = (number, chunk.start + offset as u64, &rest[..length]);
-        offset += length + 1;
-        number = number.saturating_add(1);
-        Some(line)
-    })
+fn split(chunk: &Chunk) -> impl Iterator<Item = Record<'_>> {
+    records(chunk.format, &chunk.body, chunk.start, chunk.first_line)
+}
+
+fn rejected(record: &Record<'_>, rejection: Rejection) -> RejectedLine {
+    let Record { line, offset, text, .. } = *record;
+    RejectedLine { line, offset, rejection, raw: text.to_vec() }
 }
 
 struct ChunkParser {
@@ -109,18 +109,13 @@ struct ChunkParser {
 }
 
 impl ChunkParser {
-    fn add(&mut self, number: u32, offset: u64, line: &[u8], dataset: &Dataset) {
-        let text = text(line, offset);
-        if text.trim_ascii().is_empty() {
-            self.parsed.blank += 1;
-            return;
-        }
-        match dataset.parse_json(text) {
+    fn add(&mut self, record: &Record<'_>, row: Result<Row, Rejection>) {
+        match row {
             Ok(row) => self.keep_winner(ParsedRecord {
                 row,
-                position: Position::new(self.parsed.range.object, number),
+                position: Position::new(self.parsed.range.object, record.line),
             }),
-            Err(rejection) => self.reject(number, offset, text, rejection),
+            Err(rejection) => self.reject(record, rejection),
         }
     }
 
@@ -139,37 +134,22 @@ impl ChunkParser {
         }
     }
 
-    fn reject(&mut self, line: u32, offset: u64, raw: &[u8], rejection: Rejection) {
-        self.parsed.rejected.push(RejectedLine { line, offset, rejection, raw: raw.to_vec() });
+    fn reject(&mut self, record: &Record<'_>, rejection: Rejection) {
+        self.parsed.rejected.push(rejected(record, rejection));
     }
 
     fn reject_oversized(&mut self, chunk: &Chunk) {
         let message = format!(
-            "the line has {} bytes, more than the limit (MAX_LINE_BYTES); its first {} are kept",
+            "the record has {} bytes, more than the limit (MAX_LINE_BYTES); its first {} are kept",
             chunk.end - chunk.start,
             chunk.body.len()
         );
         let rejection = Rejection::new(Reason::LineTooLong, message);
-        // A line that is only just too long is kept whole; its line ending is no part of it.
+        // A record that is only just too long is kept whole; its line ending is no part of it.
         let is_kept_whole = chunk.body.len() as u64 + 1 >= chunk.end - chunk.start;
-        let raw = if is_kept_whole {
-            text(&chunk.body, chunk.start)
-        } else {
-            without_byte_order_mark(&chunk.body, chunk.start)
-        };
-        self.reject(chunk.first_line, chunk.start, raw, rejection);
-    }
-}
-
-/// The text of a line, without a carriage return at its end and the byte order mark at the beginning of an object.
-fn text(line: &[u8], offset: u64) -> &[u8] {
-    without_byte_order_mark(line.strip_suffix(b"\r").unwrap_or(line), offset)
-}
-
-fn without_byte_order_mark(text: &[u8], offset: u64) -> &[u8] {
-    match text.strip_prefix(BYTE_ORDER_MARK) {
-        Some(rest) if offset == 0 => rest,
-        _ => text,
+        let (skipped, text) = record_text(chunk.format, &chunk.body, chunk.start, is_kept_whole);
+        let offset = chunk.start + skipped as u64;
+        self.reject(&Record { line: chunk.first_line, lines: 1, offset, text }, rejection);
     }
 }
 
@@ -178,6 +158,7 @@ pub(crate) mod tests {
     use bytes::Bytes;
     use jetline_core::ObjectId;
     use jetline_datasets::Datasets;
+    use jetline_formats::{Delimiter, Format};
 
     use super::*;
 
@@ -193,6 +174,8 @@ pub(crate) mod tests {
             incarnation: String::new(),
             dataset: "products".into(),
             declaration: 1,
+            format: Format::JsonLines,
+            header: Bytes::new(),
             start,
             end: start + body.len() as u64,
             first_line: 10,
@@ -275,6 +258,28 @@ pub(crate) mod tests {
         let mut chunk = chunk(0, &product(1, "a"));
         chunk.lines = u32::MAX;
         assert_eq!(parsed(&chunk).records.len(), 1);
+    }
+
+    #[test]
+    fn lines_of_csv_on_which_no_record_begins_are_blank() {
+        let header = "id,title,price,category,brand,url,description";
+        let body = format!("{header}\n1,\"a\nb\",1,c,b,u,\"\n\"\n\n2,t,-1,c,b,u,d\n3,t\n4,\"\n");
+        let chunk = Chunk {
+            format: Format::Csv(Delimiter::Comma),
+            header: Bytes::from_static(header.as_bytes()),
+            first_line: 1,
+            lines: 8,
+            ..chunk(0, &body)
+        };
+        let parsed = parsed(&chunk);
+        assert_eq!(parsed.records[0].position.line(), 2);
+        let rejected: Vec<(u32, Reason)> =
+            parsed.rejected.iter().map(|line| (line.line, line.rejection.reason)).collect();
+        let expected = [(6, Reason::OutOfRange), (7, Reason::InvalidCsv), (8, Reason::InvalidCsv)];
+        assert_eq!(rejected, expected);
+        // The header, two lines of the first record, and a blank one.
+        assert_eq!((parsed.records.len(), parsed.blank), (1, 4));
+        assert_eq!(parsed.rejected[0].offset, body.find("2,t").unwrap() as u64);
     }
 
     #[test]

@@ -263,8 +263,9 @@ fn check_name(name: &str, of: &str) -> Result<(), String> {
     ))
 }
 
-fn column(name: String, table: ColumnTable) -> Result<Column, String> {
-    check_name(&name, "column")?;
+/// Checks that a column can have this name.
+pub(crate) fn check_column_name(name: &str) -> Result<(), String> {
+    check_name(name, "column")?;
     let lower = name.to_ascii_lowercase();
     if lower.starts_with(OWN_PREFIX) {
         return Err(format!("{name}: names that begin with {OWN_PREFIX} are Jetline's"));
@@ -272,6 +273,11 @@ fn column(name: String, table: ColumnTable) -> Result<Column, String> {
     if SYSTEM_COLUMNS.contains(&&*lower) {
         return Err(format!("{name}: PostgreSQL has a column of this name in every table"));
     }
+    Ok(())
+}
+
+fn column(name: String, table: ColumnTable) -> Result<Column, String> {
+    check_column_name(&name)?;
     if table.index && RESERVED_FILTERS.contains(&&*name) {
         return Err(format!(
             "{name}: an indexed column cannot be called so, lists have this parameter"

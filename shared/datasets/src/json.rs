@@ -206,6 +206,11 @@ pub(crate) fn write_string(text: &str, json: &mut Vec<u8>) {
     let _ = serde_json::to_writer(json, text);
 }
 
+/// A text as a JSON string.
+pub(crate) fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
 fn append_number(text: &str, form: &mut String) -> Result<(), Rejection> {
     let plain = plain(text, MAX_PLAIN_DIGITS).ok_or_else(|| {
         let message = format!("the number {text} has more than {MAX_PLAIN_DIGITS} digits");

@@ -6,7 +6,7 @@ use jetline_core::{Fingerprint, Key};
 
 use crate::{
     Reason, Rejection,
-    dataset::{Column, Dataset, MAX_KEY_BYTES, Node, Tree, Unknown},
+    dataset::{Column, Dataset, Deleted, MAX_KEY_BYTES, Node, Tree, Unknown},
     fingerprint,
     json::{self, Fields, Kind},
     value::{Type, Value},
@@ -30,7 +30,8 @@ pub struct Row {
 struct Extra<'a>(Vec<(Cow<'a, str>, Kept<'a>)>);
 
 enum Kept<'a> {
-    Value(&'a str),
+    /// The text of a JSON value.
+    Value(Cow<'a, str>),
     Object(Extra<'a>),
 }
 
@@ -40,7 +41,7 @@ impl Extra<'_> {
         let mut fields = Vec::with_capacity(self.0.len());
         for (name, kept) in &self.0 {
             let text = match kept {
-                Kept::Value(text) => Cow::Borrowed(*text),
+                Kept::Value(text) => Cow::Borrowed(&**text),
                 Kept::Object(extra) => Cow::Owned(extra.form()?),
             };
             fields.push((name, text));
@@ -50,6 +51,31 @@ impl Extra<'_> {
         json::append_object(fields.collect(), &mut form, 0)?;
         Ok(form)
     }
+}
+
+/// The names of the fields of records that are lists of texts.
+#[derive(Clone, Debug)]
+pub struct Header {
+    fields: Vec<(String, Place)>,
+}
+
+impl Header {
+    /// The number of fields.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a header has at least one field")]
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Column(usize),
+    /// Columns take fields inside it.
+    Object,
+    /// It marks a delete.
+    Marker,
+    Unknown,
 }
 
 /// A record that is being read.
@@ -64,41 +90,90 @@ struct Reader<'d> {
 impl Dataset {
     /// Parses and validates a record that is a JSON object. Every valid record can be stored.
     pub fn parse_json(&self, record: &[u8]) -> Result<Row, Rejection> {
-        let text = std::str::from_utf8(record).map_err(|error| {
-            let message = format!("not UTF-8 at byte {} of the record", error.valid_up_to());
-            Rejection::new(Reason::InvalidUtf8, message)
-        })?;
-        let fields = object(text)?;
-        let count = self.columns.len();
-        let mut reader = Reader {
-            dataset: self,
-            values: vec![Value::Null; count],
-            is_given: vec![false; count],
-            is_deleted: self.is_deleted(&fields),
-        };
+        let fields = object(utf8(record)?)?;
+        let marker = self.deleted.as_ref().and_then(|deleted| {
+            let mut fields = fields.0.iter();
+            let (_, text) = fields.find(|(name, _)| *name == deleted.field)?;
+            deleted.marker_type().read_json(text).ok()
+        });
+        let mut reader = Reader::new(self, marker.as_ref());
         let mut extra = Extra::default();
         reader.read(&self.fields, fields, "", &mut extra)?;
         reader.row(&extra)
     }
 
-    /// Whether the record has the value that marks a delete.
-    fn is_deleted(&self, fields: &Fields<'_>) -> bool {
-        let Some(deleted) = &self.deleted else {
-            return false;
+    /// Finds the columns of fields with these names. Only the first name of a path can be one of them.
+    #[must_use]
+    pub fn header(&self, names: Vec<String>) -> Header {
+        let place = |name: &String| match self.fields.find(name, 0).map(|at| &self.fields.0[at].1) {
+            Some(Node::Column(column)) => Place::Column(*column),
+            Some(Node::Object(_)) => Place::Object,
+            None if self.deleted.as_ref().is_some_and(|deleted| deleted.field == *name) => {
+                Place::Marker
+            }
+            None => Place::Unknown,
         };
-        let Some((_, text)) = fields.0.iter().find(|(name, _)| *name == deleted.field) else {
-            return false;
-        };
-        let of = match deleted.equals {
-            Value::Text(_) => Type::Text,
-            Value::Bigint(_) => Type::Bigint,
-            _ => Type::Boolean,
-        };
-        of.read_json(text).is_ok_and(|value| value == deleted.equals)
+        let fields = names.into_iter().map(|name| (place(&name), name));
+        Header { fields: fields.map(|(place, name)| (name, place)).collect() }
+    }
+
+    /// Parses and validates a record that is a list of texts, as many as the header has names. An empty text is no value in
+    /// an optional column.
+    pub fn parse_fields<'a>(
+        &self,
+        header: &'a Header,
+        texts: impl Iterator<Item = Result<&'a str, Rejection>>,
+    ) -> Result<Row, Rejection> {
+        let texts = texts.collect::<Result<Vec<&str>, Rejection>>()?;
+        let fields = || header.fields.iter().zip(&texts);
+        let marker = self.deleted.as_ref().and_then(|deleted| {
+            let (_, text) = fields().find(|((_, place), _)| matches!(place, Place::Marker))?;
+            deleted.marker_type().read_text(text).ok()
+        });
+        let mut reader = Reader::new(self, marker.as_ref());
+        let mut extra = Extra::default();
+        for ((name, place), text) in fields() {
+            match place {
+                Place::Column(column) => reader.fill_text(*column, text)?,
+                Place::Marker => {}
+                Place::Object if text.is_empty() => {}
+                Place::Object => {
+                    let message = format!("{name}: a text is not an object");
+                    return Err(Rejection::new(Reason::WrongType, message));
+                }
+                Place::Unknown => {
+                    let json = || Cow::Owned(json::quoted(text));
+                    reader.keep(Cow::Borrowed(name), json, "", &mut extra)?;
+                }
+            }
+        }
+        reader.row(&extra)
     }
 }
 
-impl Reader<'_> {
+impl Deleted {
+    fn marker_type(&self) -> Type {
+        match self.equals {
+            Value::Text(_) => Type::Text,
+            Value::Bigint(_) => Type::Bigint,
+            _ => Type::Boolean,
+        }
+    }
+}
+
+impl<'d> Reader<'d> {
+    /// `marker` is the value of the field that marks deletes.
+    fn new(dataset: &'d Dataset, marker: Option<&Value>) -> Self {
+        let count = dataset.columns.len();
+        let deleted = dataset.deleted.as_ref();
+        Self {
+            dataset,
+            values: vec![Value::Null; count],
+            is_given: vec![false; count],
+            is_deleted: deleted.is_some_and(|deleted| marker == Some(&deleted.equals)),
+        }
+    }
+
     fn read<'a>(
         &mut self,
         tree: &Tree,
@@ -114,7 +189,7 @@ impl Reader<'_> {
                 if !unknown.insert(name.clone()) {
                     return Err(json::duplicate(&format!("{path}{name}")));
                 }
-                self.keep(name, text, path, extra)?;
+                self.keep(name, || Cow::Borrowed(text), path, extra)?;
                 continue;
             };
             if mem::replace(&mut is_seen[place], true) {
@@ -141,11 +216,11 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Takes a field that no column takes.
+    /// Takes a field that no column takes, with its JSON.
     fn keep<'a>(
         &self,
         name: Cow<'a, str>,
-        text: &'a str,
+        json: impl FnOnce() -> Cow<'a, str>,
         path: &str,
         extra: &mut Extra<'a>,
     ) -> Result<(), Rejection> {
@@ -154,7 +229,7 @@ impl Reader<'_> {
         match self.dataset.unknown {
             _ if is_marker || self.is_deleted => {}
             Unknown::Ignore => {}
-            Unknown::Keep => extra.0.push((name, Kept::Value(text))),
+            Unknown::Keep => extra.0.push((name, Kept::Value(json()))),
             Unknown::Reject => {
                 let message = format!("no column takes the field {path}{name}");
                 return Err(Rejection::new(Reason::UnknownField, message));
@@ -177,6 +252,21 @@ impl Reader<'_> {
             return Err(Rejection::new(Reason::WrongType, message));
         }
         let value = column.column_type.read_json(text);
+        self.values[at] = value.map_err(|rejection| column.named(": ", &rejection))?;
+        Ok(())
+    }
+
+    /// Takes the text of a field that is no JSON.
+    fn fill_text(&mut self, at: usize, text: &str) -> Result<(), Rejection> {
+        let column = &self.dataset.columns[at];
+        if !self.takes(at) {
+            return Ok(());
+        }
+        self.is_given[at] = true;
+        if text.is_empty() && column.optional {
+            return Ok(());
+        }
+        let value = column.column_type.read_text(text);
         self.values[at] = value.map_err(|rejection| column.named(": ", &rejection))?;
         Ok(())
     }
@@ -245,7 +335,14 @@ impl Column {
     }
 }
 
-fn object(text: &str) -> Result<Fields<'_>, Rejection> {
+pub(crate) fn utf8(record: &[u8]) -> Result<&str, Rejection> {
+    std::str::from_utf8(record).map_err(|error| {
+        let message = format!("not UTF-8 at byte {} of the record", error.valid_up_to());
+        Rejection::new(Reason::InvalidUtf8, message)
+    })
+}
+
+pub(crate) fn object(text: &str) -> Result<Fields<'_>, Rejection> {
     serde_json::from_str(text).map_err(|error| {
         let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
         if error.is_data() && is_json() {

@@ -7,6 +7,8 @@ use std::{fmt, str::FromStr};
 pub enum Reason {
     /// Not a JSON document.
     InvalidJson,
+    /// Not a record of CSV: a quote is not closed, or there are more or fewer fields than in the header.
+    InvalidCsv,
     /// Bytes that are not UTF-8.
     InvalidUtf8,
     /// A JSON value of another type than the field's.
@@ -33,8 +35,9 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::InvalidJson,
+        Self::InvalidCsv,
         Self::InvalidUtf8,
         Self::WrongType,
         Self::MissingField,
@@ -53,6 +56,7 @@ impl Reason {
     pub const fn code(self) -> &'static str {
         match self {
             Self::InvalidJson => "invalid_json",
+            Self::InvalidCsv => "invalid_csv",
             Self::InvalidUtf8 => "invalid_utf8",
             Self::WrongType => "wrong_type",
             Self::MissingField => "missing_field",

@@ -30,6 +30,8 @@ fn chunk() -> Chunk {
         incarnation: "0123456789abcdef".to_owned(),
         dataset: "products".to_owned(),
         declaration: 1,
+        format: jetline_formats::Format::JsonLines,
+        header: Bytes::new(),
         start: 1 << 32,
         end: (1 << 32) + (256 << 10),
         first_line: 8_000_000,
@@ -46,7 +48,7 @@ fn encoded(chunk: &Chunk) -> async_nats::Message {
     async_nats::Message {
         subject: message::subject("jetline", chunk).into(),
         reply: None,
-        payload: Bytes::clone(&chunk.body),
+        payload: message::payload(chunk.clone()),
         headers: Some(message::headers(chunk)),
         status: None,
         description: None,

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use jetline_core::{ChunkRange, ObjectId};
+use jetline_formats::Format;
 use jetline_runtime::telemetry::TraceContext;
 
-/// A run of whole lines of one object version, identified by (object, start).
+/// A run of whole records of one object version, identified by (object, start).
 ///
-/// Offsets are bytes of the decompressed object and fit 63 bits; line numbers have 32 bits. An oversized line is a chunk of
+/// Offsets are bytes of the decompressed object and fit 63 bits; line numbers have 32 bits. An oversized record is a chunk of
 /// its own, with a shortened body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
@@ -19,6 +20,10 @@ pub struct Chunk {
     pub dataset: String,
     /// The number of the declaration by which they are parsed.
     pub declaration: i64,
+    /// The format of the object.
+    pub format: Format,
+    /// The header of the object, if the format is CSV.
+    pub header: Bytes,
     /// Offset of the first byte.
     pub start: u64,
     /// Offset after the last byte.
@@ -27,7 +32,7 @@ pub struct Chunk {
     pub first_line: u32,
     /// How many lines it spans, blank ones included.
     pub lines: u32,
-    /// Whether this is one oversized line, of which the body holds only the beginning.
+    /// Whether this is one oversized record, of which the body holds only the beginning.
     pub oversized: bool,
     /// The settled watermark at publication: every object below it was settled.
     pub settled: ObjectId,
@@ -35,7 +40,7 @@ pub struct Chunk {
     pub read_attempt: String,
     /// The context of the span that published it, if traces are on.
     pub trace: Option<TraceContext>,
-    /// The lines themselves.
+    /// The records with all that is between them.
     pub body: Bytes,
 }
 
@@ -51,6 +56,12 @@ impl Chunk {
             first_line: self.first_line,
             lines: self.lines,
         }
+    }
+
+    /// The bytes that are sent: header and body.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.header.len() + self.body.len()
     }
 
     /// An upper bound of the lines of the body. `lines` may be wrong, and a line has at least one byte.

@@ -41,7 +41,7 @@ impl InProcess {
 #[async_trait]
 impl Queue for InProcess {
     async fn publish(&self, chunk: Chunk) -> Result<PublishAck, Error> {
-        let bytes = u32::try_from(chunk.body.len()).unwrap_or(u32::MAX);
+        let bytes = u32::try_from(chunk.payload_bytes()).unwrap_or(u32::MAX);
         if bytes > self.capacity {
             return Err(Error::Refused {
                 action: "publish a chunk",

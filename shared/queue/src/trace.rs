@@ -42,7 +42,7 @@ impl Destination {
     fn describe(&self, span: &Span, chunk: &Chunk) {
         span.set("messaging.system", self.system);
         span.set("messaging.destination.name", self.name.clone());
-        let bytes = chunk.body.len() as u64;
+        let bytes = chunk.payload_bytes() as u64;
         span.set("messaging.message.body.size", bytes.cast_signed());
         span.set("jetline.dataset", chunk.dataset.clone());
         span.set("jetline.object", chunk.object.get());

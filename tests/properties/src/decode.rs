@@ -131,8 +131,7 @@ fn read(name: &str, stored: &[u8], lengths: &[u8]) -> Read {
 fn end(error: &DecodeError) -> End {
     match error {
         DecodeError::Source(error) => panic!("the source cannot fail: {error}"),
-        DecodeError::NotJsonLines { .. } => panic!("the content was not checked"),
-        DecodeError::Mismatch { .. } => End::Mismatch,
+        DecodeError::Mismatch(_) => End::Mismatch,
         DecodeError::Truncated { .. } => End::Truncated,
         DecodeError::Corrupt { .. } => End::Damaged,
         DecodeError::Trailing { .. } => End::Trailing,

@@ -7,6 +7,7 @@ use async_nats::{HeaderMap, HeaderName, HeaderValue, Message};
 use bytes::Bytes;
 use jetline_core::ObjectId;
 use jetline_datasets::Datasets;
+use jetline_formats::{Format, records};
 use jetline_queue::{Chunk, message};
 use jetline_runtime::telemetry::TraceContext;
 use jetline_writer::parse;
@@ -52,11 +53,15 @@ fn chunk(input: &mut Unstructured) -> Result<Chunk> {
         Ok(String::from_utf8_lossy(name).into_owned())
     };
     let (incarnation, dataset, read_attempt) = (name()?, name()?, name()?);
+    let format = Format::ALL[usize::from(u8::arbitrary(input)?) % Format::ALL.len()];
+    let header: &[u8] = if matches!(format, Format::Csv(_)) { b"id,title,price" } else { b"" };
     let object = |number: i32| ObjectId::new(number.into()).unwrap_or_default();
     Ok(Chunk {
         incarnation,
         dataset,
         declaration: i64::from(input.arbitrary::<u32>()?),
+        format,
+        header: Bytes::from_static(header),
         read_attempt,
         object: object(input.arbitrary()?),
         settled: object(input.arbitrary()?),
@@ -85,7 +90,7 @@ fn comes_back(chunk: &Chunk) {
     travels(&headers);
     let subject = message::subject("JETLINE", chunk);
     assert_eq!(subject.split('.').count(), 4, "{subject}");
-    let again = message::chunk(received(headers, chunk.body.clone()));
+    let again = message::chunk(received(headers, message::payload(chunk.clone())));
     let again = again.expect("it is a chunk");
     assert_eq!(&again, chunk);
     lines_add_up(&again);
@@ -111,12 +116,9 @@ fn lines_add_up(chunk: &Chunk) {
     let parsed = parse::parse(chunk, dataset, &BTreeMap::new());
     let kept = parsed.records.len() + parsed.rejected.len();
     let accounted = (kept + parsed.superseded.len()) as u64 + parsed.blank;
-    let lines = if chunk.oversized {
-        1
-    } else {
-        chunk.body.split_inclusive(|byte| *byte == b'\n').count() as u64
-    };
-    assert_eq!(accounted, lines);
+    let records = records(chunk.format, &chunk.body, chunk.start, chunk.first_line);
+    let lines = records.map(|record| u64::from(record.lines)).sum();
+    assert_eq!(accounted, if chunk.oversized { 1 } else { lines });
     for line in &parsed.rejected {
         let behind = line.offset + line.raw.len() as u64;
         let end = chunk.start + chunk.body.len() as u64;

@@ -2,7 +2,10 @@
 
 use arbitrary::Unstructured;
 use bytes::Bytes;
-use jetline_fetcher::split::{Limits, OVERSIZED_BODY, RawChunk, Splitter};
+use jetline_formats::{
+    Format,
+    split::{Limits, OVERSIZED_BODY, RawChunk, Splitter},
+};
 
 use crate::blocks::blocks;
 
@@ -91,7 +94,8 @@ impl Case<'_> {
     }
 
     fn cuts_of(&self, blocks: Vec<Bytes>, end: fn(&mut Splitter)) -> Cuts {
-        let mut splitter = Splitter::new(self.limits, self.start, self.first_line.into());
+        let mut splitter =
+            Splitter::new(Format::JsonLines, self.limits, self.start, self.first_line.into());
         let mut cuts = Vec::new();
         for block in blocks {
             splitter.push(block);

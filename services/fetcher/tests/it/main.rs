@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod faults;
+mod formats;
 #[cfg(test)]
 mod open;
 mod outcomes;

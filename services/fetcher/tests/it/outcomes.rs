@@ -76,7 +76,7 @@ async fn content_that_is_not_json_lines_fails_and_is_not_published() {
     for (object, form) in report.objects.iter().zip(forms) {
         assert_eq!((object.state, object.lines()), (State::Failed, 0));
         let error = object.error.as_deref().unwrap();
-        assert_eq!(error, format!("object is not JSON Lines: its content begins like {form}"));
+        assert_eq!(error, format!("object is not JSON or CSV: its content begins like {form}"));
     }
     assert_eq!(report.objects[4].state, State::Done);
     assert_eq!(scene.starts(), [(5, 0)]);

@@ -128,13 +128,25 @@ impl Scene {
 
     /// Commits a chunk that another fetcher published.
     pub(crate) async fn commit(&self, object: i64, start: u64, lines: u32) {
+        let first_line = u32::try_from(start / 10).unwrap() + 1;
+        self.commit_chunk(object, start, start + u64::from(lines) * 10, first_line, lines).await;
+    }
+
+    pub(crate) async fn commit_chunk(
+        &self,
+        object: i64,
+        start: u64,
+        end: u64,
+        first_line: u32,
+        lines: u32,
+    ) {
         let incarnation = self.incarnation(object).await;
         let range = ChunkRange {
             object: ObjectId::new(object).unwrap(),
             incarnation,
             start,
-            end: start + u64::from(lines) * 10,
-            first_line: u32::try_from(start / 10).unwrap() + 1,
+            end,
+            first_line,
             lines,
         };
         let rows = vec![ChunkRows {

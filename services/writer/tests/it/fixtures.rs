@@ -94,6 +94,8 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
             incarnation: format!("registration-of-{key}"),
             dataset: "products".to_owned(),
             declaration: 1,
+            format: jetline_formats::Format::JsonLines,
+            header: Bytes::new(),
             start,
             end: bytes,
             first_line,

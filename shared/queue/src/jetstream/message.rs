@@ -1,9 +1,11 @@
-//! A chunk as a NATS message: the payload is the lines, everything else is in headers.
+//! A chunk as a NATS message: the payload is the records, behind the header of CSV; everything else is in headers.
 
 use std::{fmt::Display, str::FromStr};
 
 use async_nats::HeaderMap;
+use bytes::{Bytes, BytesMut};
 use jetline_core::{LedgerIdentity, ObjectId};
+use jetline_formats::Format;
 use jetline_runtime::telemetry::TraceContext;
 
 use crate::{Chunk, Error};
@@ -13,6 +15,10 @@ const INCARNATION: &str = "Jetline-Registration";
 /// The dataset, and the number of the declaration. Writers of before look for another header and refuse the message: they would
 /// parse the lines by the declaration that they were compiled with.
 const DECLARATION: &str = "Jetline-Declaration";
+/// The format of the object. Missing for JSON Lines.
+const FORMAT: &str = "Jetline-Format";
+/// How many bytes of the payload are the header of CSV.
+const HEADER_BYTES: &str = "Jetline-Header-Bytes";
 const START: &str = "Jetline-Start";
 const END: &str = "Jetline-End";
 const FIRST_LINE: &str = "Jetline-First-Line";
@@ -36,7 +42,7 @@ pub(super) fn is_token(name: &str) -> bool {
 
 /// Checks that a chunk can be sent as a message.
 pub fn check(chunk: &Chunk, max_body_bytes: usize) -> Result<(), String> {
-    let bytes = chunk.body.len();
+    let bytes = chunk.payload_bytes();
     if bytes > max_body_bytes {
         return Err(format!(
             "its body of {bytes} bytes exceeds the server's max_payload: lower CHUNK_BYTES"
@@ -98,6 +104,10 @@ pub fn headers(chunk: &Chunk) -> HeaderMap {
     headers.insert(OBJECT, chunk.object.to_string());
     headers.insert(INCARNATION, chunk.incarnation.as_str());
     headers.insert(DECLARATION, format!("{}/{}", chunk.dataset, chunk.declaration));
+    if chunk.format != Format::JsonLines {
+        headers.insert(FORMAT, chunk.format.name());
+        headers.insert(HEADER_BYTES, chunk.header.len().to_string());
+    }
     headers.insert(START, chunk.start.to_string());
     headers.insert(END, chunk.end.to_string());
     headers.insert(FIRST_LINE, chunk.first_line.to_string());
@@ -111,6 +121,18 @@ pub fn headers(chunk: &Chunk) -> HeaderMap {
         headers.insert(TraceContext::HEADER, trace.to_string());
     }
     headers
+}
+
+/// The payload of a chunk.
+#[must_use]
+pub fn payload(chunk: Chunk) -> Bytes {
+    if chunk.header.is_empty() {
+        return chunk.body;
+    }
+    let mut payload = BytesMut::with_capacity(chunk.payload_bytes());
+    payload.extend_from_slice(&chunk.header);
+    payload.extend_from_slice(&chunk.body);
+    payload.freeze()
 }
 
 /// Sets the header with the ledger of the chunk.
@@ -127,11 +149,19 @@ pub(super) fn ledger(message: &async_nats::Message) -> Option<LedgerIdentity> {
 pub fn chunk(message: async_nats::Message) -> Result<Chunk, Error> {
     let headers = Headers { subject: &message.subject, map: message.headers.as_ref() };
     let (dataset, declaration) = headers.declaration()?;
+    let (format, header_bytes) = headers.format()?;
+    let mut body = message.payload.clone();
+    if header_bytes > body.len() {
+        return Err(headers.malformed(format!("{HEADER_BYTES} is {header_bytes}")));
+    }
+    let header = body.split_to(header_bytes);
     let chunk = Chunk {
         object: headers.object(OBJECT)?,
         incarnation: headers.text(INCARNATION)?.to_owned(),
         dataset: dataset.to_owned(),
         declaration,
+        format,
+        header,
         start: headers.parsed(START)?,
         end: headers.parsed(END)?,
         first_line: headers.parsed(FIRST_LINE)?,
@@ -140,7 +170,7 @@ pub fn chunk(message: async_nats::Message) -> Result<Chunk, Error> {
         settled: headers.object(SETTLED)?,
         read_attempt: headers.text(READ_ATTEMPT)?.to_owned(),
         trace: headers.get(TraceContext::HEADER).and_then(TraceContext::parse),
-        body: message.payload,
+        body,
     };
     check_range(&chunk).map_err(|reason| headers.malformed(reason))?;
     Ok(chunk)
@@ -173,6 +203,15 @@ impl<'a> Headers<'a> {
             .ok_or_else(|| self.malformed(format!("{DECLARATION} is `{text}`")))
     }
 
+    /// The format, and the number of bytes of the header of CSV.
+    fn format(&self) -> Result<(Format, usize), Error> {
+        let Some(name) = self.get(FORMAT) else {
+            return Ok((Format::JsonLines, 0));
+        };
+        let format = name.parse().map_err(|error| self.malformed(format!("{FORMAT}: {error}")))?;
+        Ok((format, self.parsed(HEADER_BYTES)?))
+    }
+
     fn object(&self, name: &str) -> Result<ObjectId, Error> {
         let number = self.parsed(name)?;
         ObjectId::new(number).ok_or_else(|| {
@@ -201,6 +240,8 @@ mod tests {
             object: ObjectId::MAX,
             dataset: "d".repeat(255),
             declaration: i64::MAX,
+            format: Format::JsonLines,
+            header: Bytes::new(),
             start: LAST - 1,
             end: LAST,
             first_line: u32::MAX,
@@ -232,6 +273,15 @@ mod tests {
         assert_eq!(super::chunk(message(Some(headers(&chunk)))).unwrap(), chunk);
         let chunk = Chunk { oversized: false, trace: None, ..chunk };
         assert_eq!(super::chunk(message(Some(headers(&chunk)))).unwrap(), chunk);
+        for format in Format::ALL {
+            let header = if format.name().starts_with("csv") { "id" } else { "" };
+            let chunk = Chunk { format, header: header.into(), ..chunk.clone() };
+            let sent = async_nats::Message {
+                payload: payload(chunk.clone()),
+                ..message(Some(headers(&chunk)))
+            };
+            assert_eq!(super::chunk(sent).unwrap(), chunk);
+        }
     }
 
     #[test]
@@ -289,6 +339,11 @@ mod tests {
         wrong.insert(LINES, "many");
         let mut unnumbered = headers(&example());
         unnumbered.insert(DECLARATION, "products");
+        let csv = Chunk { format: Format::ALL[3], ..example() };
+        let mut unknown = headers(&csv);
+        unknown.insert(FORMAT, "xml");
+        let mut too_long = headers(&csv);
+        too_long.insert(HEADER_BYTES, "4");
         let mut beyond = headers(&example());
         beyond.insert(OBJECT, "-1");
         let with = |change: fn(&mut Chunk)| {
@@ -302,6 +357,8 @@ mod tests {
             (with(|chunk| chunk.first_line = 0), "First-Line is 0"),
             (with(|chunk| chunk.lines = 2), "Jetline-Lines is 2"),
             (None, "Jetline-Declaration is missing"),
+            (Some(unknown), "Jetline-Format: there is no format \"xml\""),
+            (Some(too_long), "Jetline-Header-Bytes is 4"),
             (Some(unnumbered), "Jetline-Declaration is `products`"),
             (Some(wrong), "Jetline-Lines is `many`: invalid digit"),
             (Some(beyond), "Jetline-Object is -1, which is not an object number"),

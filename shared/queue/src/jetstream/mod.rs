@@ -95,7 +95,7 @@ impl Queue for JetStream {
         }
         let sent = broker
             .context
-            .publish_with_headers(subject, headers, chunk.body)
+            .publish_with_headers(subject, headers, message::payload(chunk))
             .await
             .map_err(|error| failure::from_publish(&broker.connection, error))?;
         // The timeout starts now, not when the ack is awaited: acks that are lost together time out together.

@@ -69,6 +69,8 @@ async fn body_at_the_limit_is_accepted_and_one_byte_more_is_refused() {
         let body = |bytes: usize| Chunk {
             dataset: "d".repeat(255),
             declaration: i64::MAX,
+            format: jetline_formats::Format::JsonLines,
+            header: Bytes::new(),
             incarnation: "g".repeat(255),
             read_attempt: "r".repeat(255),
             body: vec![b'x'; bytes].into(),

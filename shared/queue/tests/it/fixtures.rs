@@ -50,6 +50,8 @@ pub(crate) fn chunk(start: u64) -> Chunk {
         object: object(7),
         dataset: "products".to_owned(),
         declaration: 1,
+        format: jetline_formats::Format::JsonLines,
+        header: Bytes::new(),
         start,
         end: start + 1,
         first_line: 1 + u32::try_from(start).unwrap(),

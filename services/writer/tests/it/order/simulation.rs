@@ -130,6 +130,8 @@ impl<'a> Simulation<'a> {
                 incarnation: object.incarnation.clone(),
                 dataset: self.dataset.name.clone(),
                 declaration: 0,
+                format: jetline_formats::Format::JsonLines,
+                header: bytes::Bytes::new(),
                 start: at.start,
                 end: at.end,
                 first_line: at.first_line,

@@ -39,25 +39,45 @@ fn reference(content: &[u8], limits: Limits) -> Vec<RawChunk> {
     chunks
 }
 
-/// Pushes blocks of the given lengths in a cycle, and takes the chunks after each.
-fn chunks(splitter: Splitter, content: &[u8], lengths: &[usize]) -> Vec<RawChunk> {
+/// Pushes blocks of the given lengths in a cycle, and takes the chunks after each. What damages the content ends it.
+pub(super) fn chunks(
+    splitter: Splitter,
+    content: &[u8],
+    lengths: &[usize],
+) -> (Vec<RawChunk>, Option<SplitError>) {
     let (mut splitter, mut chunks, mut content) = (splitter, Vec::new(), content);
     let mut lengths = lengths.iter().cycle();
-    while !content.is_empty() {
-        let (block, rest) = content.split_at(content.len().min(*lengths.next().unwrap()));
-        content = rest;
-        splitter.push(Bytes::copy_from_slice(block));
-        chunks.extend(std::iter::from_fn(|| splitter.next_chunk().unwrap()));
+    loop {
+        if content.is_empty() {
+            splitter.finish();
+        } else {
+            let (block, rest) = content.split_at(content.len().min(*lengths.next().unwrap()));
+            splitter.push(Bytes::copy_from_slice(block));
+            content = rest;
+        }
+        loop {
+            match splitter.next_chunk() {
+                Ok(Some(chunk)) => chunks.push(chunk),
+                Ok(None) if splitter.end != End::MoreBlocks => return (chunks, None),
+                Ok(None) => break,
+                Err(error) => {
+                    splitter.truncate();
+                    chunks.extend(std::iter::from_fn(|| splitter.next_chunk().unwrap()));
+                    return (chunks, Some(error));
+                }
+            }
+        }
     }
-    splitter.finish();
-    chunks.extend(std::iter::from_fn(|| splitter.next_chunk().unwrap()));
-    chunks
 }
 
 fn split(content: &[u8], limits: Limits) -> Vec<RawChunk> {
-    let chunks = chunks(Splitter::new(limits, 0, 1), content, &[7]);
-    assert_eq!(chunks, reference(content, limits));
+    let (chunks, damage) = chunks(lines(limits, 0, 1), content, &[7]);
+    assert_eq!((&chunks, damage), (&reference(content, limits), None));
     chunks
+}
+
+fn lines(limits: Limits, start: u64, first_line: u64) -> Splitter {
+    Splitter::new(Format::JsonLines, limits, start, first_line)
 }
 
 fn bodies(chunks: &[RawChunk]) -> Vec<&str> {
@@ -85,7 +105,7 @@ fn chunk_takes_no_more_lines_than_the_limit() {
 #[test]
 fn full_chunk_is_returned_before_the_next_line_arrives() {
     let limits = Limits { chunk_lines: 2, ..SMALL };
-    let mut splitter = Splitter::new(limits, 0, 1);
+    let mut splitter = lines(limits, 0, 1);
     splitter.push("1\n2\n".into());
     assert_eq!(splitter.next_chunk().unwrap().unwrap().body, "1\n2\n");
     splitter.finish();
@@ -150,14 +170,14 @@ fn oversized_line_that_fits_a_chunk_is_a_chunk_of_its_own() {
 #[test]
 fn truncated_content_keeps_only_whole_lines() {
     for (content, kept) in [("1\n2\n345", "1\n2\n"), ("123", ""), ("", "")] {
-        let mut splitter = Splitter::new(SMALL, 0, 1);
+        let mut splitter = lines(SMALL, 0, 1);
         splitter.push(content.into());
         splitter.truncate();
         let chunk = splitter.next_chunk().unwrap();
         assert_eq!(chunk.map_or(Bytes::new(), |chunk| chunk.body), kept);
         assert_eq!(splitter.next_chunk(), Ok(None));
     }
-    let mut splitter = Splitter::new(SMALL, 0, 1);
+    let mut splitter = lines(SMALL, 0, 1);
     splitter.push("x".repeat(100).into());
     splitter.truncate();
     assert_eq!(splitter.next_chunk(), Ok(None));
@@ -165,7 +185,7 @@ fn truncated_content_keeps_only_whole_lines() {
 
 #[test]
 fn line_of_any_length_takes_bounded_memory() {
-    let mut splitter = Splitter::new(SMALL, 0, 1);
+    let mut splitter = lines(SMALL, 0, 1);
     for _ in 0..1_000 {
         splitter.push(Bytes::from_static(&[b'x'; 1_000]));
         assert_eq!(splitter.next_chunk(), Ok(None));
@@ -179,7 +199,7 @@ fn line_of_any_length_takes_bounded_memory() {
 #[test]
 fn chunk_within_a_block_is_not_copied() {
     let block = Bytes::from_static(b"1234\n678\n1234\n6789\n");
-    let mut splitter = Splitter::new(SMALL, 0, 1);
+    let mut splitter = lines(SMALL, 0, 1);
     splitter.push(block.clone());
     let chunk = splitter.next_chunk().unwrap().unwrap();
     assert_eq!(chunk.body.as_ptr(), block.as_ptr());
@@ -187,13 +207,13 @@ fn chunk_within_a_block_is_not_copied() {
 
 #[test]
 fn more_lines_than_can_be_numbered_are_an_error() {
-    let mut splitter = Splitter::new(SMALL, 0, u64::from(u32::MAX) - 1);
+    let mut splitter = lines(SMALL, 0, u64::from(u32::MAX) - 1);
     splitter.push("123456789\n123456789\n123456789\n".into());
     splitter.finish();
     assert!(splitter.next_chunk().unwrap().is_some());
     assert_eq!(splitter.next_chunk().unwrap().unwrap().first_line, u32::MAX);
-    assert_eq!(splitter.next_chunk(), Err(TooManyLines));
-    assert_eq!(splitter.next_chunk(), Err(TooManyLines));
+    assert_eq!(splitter.next_chunk(), Err(TooManyLines.into()));
+    assert_eq!(splitter.next_chunk(), Err(TooManyLines.into()));
 }
 
 prop_compose! {
@@ -222,7 +242,7 @@ proptest! {
         limits in limits(),
         lengths in vec(1_usize..90, 1..9),
     ) {
-        let chunks = chunks(Splitter::new(limits, 0, 1), &content, &lengths);
+        let chunks = chunks(lines(limits, 0, 1), &content, &lengths).0;
         prop_assert_eq!(&chunks, &reference(&content, limits));
         if chunks.iter().all(|chunk| !chunk.oversized) {
             let bodies: Vec<_> = chunks.iter().map(|chunk| chunk.body.clone()).collect();
@@ -236,11 +256,11 @@ proptest! {
         limits in limits(),
         lengths in vec(1_usize..90, 1..9),
     ) {
-        let all = chunks(Splitter::new(limits, 0, 1), &content, &lengths);
+        let all = chunks(lines(limits, 0, 1), &content, &lengths).0;
         for (index, chunk) in all.iter().enumerate().step_by(1 + all.len() / 20) {
-            let splitter = Splitter::new(limits, chunk.start, chunk.first_line.into());
+            let splitter = lines(limits, chunk.start, chunk.first_line.into());
             let rest = &content[usize::try_from(chunk.start).unwrap()..];
-            prop_assert_eq!(&chunks(splitter, rest, &[97])[..], &all[index..]);
+            prop_assert_eq!(&chunks(splitter, rest, &[97]).0[..], &all[index..]);
         }
     }
 }

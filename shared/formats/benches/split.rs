@@ -4,7 +4,10 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput};
-use jetline_fetcher::split::{Limits, Splitter};
+use jetline_formats::{
+    Format,
+    split::{Limits, Splitter},
+};
 
 const LIMITS: Limits =
     Limits { chunk_bytes: 256 << 10, chunk_lines: 4096, max_line_bytes: 512 << 10 };
@@ -33,7 +36,7 @@ fn content(line: usize) -> Bytes {
 
 /// How many chunks the content is split into.
 fn chunks(content: &Bytes, block: usize) -> usize {
-    let mut splitter = Splitter::new(LIMITS, 0, 1);
+    let mut splitter = Splitter::new(Format::JsonLines, LIMITS, 0, 1);
     let mut chunks = 0;
     for start in (0..content.len()).step_by(block) {
         splitter.push(content.slice(start..content.len().min(start + block)));

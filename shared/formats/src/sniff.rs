@@ -1,13 +1,10 @@
-//! Detects content that cannot be JSON Lines from its first bytes.
+//! Detects content that cannot be text in UTF-8 from its first bytes.
 //!
 //! A magic number counts only in the first line, and only if the bytes around it are not text: one bad line at the start of
 //! an object must be rejected alone. No line of JSON matches: it begins with none of the numbers at offset 0, and contains
 //! no NUL, as the others do.
 
-use super::Compression;
-
-/// How many first bytes are needed: the magic number of a tar archive follows the name of its first file.
-pub(super) const SNIFF_BYTES: usize = 265;
+use crate::Compression;
 
 /// Offset, magic number, and what has it.
 const MAGIC: [(usize, &[u8], &str); 29] = [
@@ -42,8 +39,9 @@ const MAGIC: [(usize, &[u8], &str); 29] = [
     (0, b"\x7fELF", "a program"),
 ];
 
-/// What the content is, if it is not JSON text, by its first bytes: [`SNIFF_BYTES`] of them, or all.
-pub(super) fn detect(head: &[u8]) -> Option<String> {
+/// What the content is, if it is not text, by its first bytes: 265 of them, or all. The magic
+/// number of a tar archive follows the name of its first file.
+pub(crate) fn detect(head: &[u8]) -> Option<String> {
     let mut compressions = Compression::ALL.into_iter();
     if let Some(compression) = compressions.find(|one| one.is_unambiguous(head)) {
         return Some(format!("{compression} data, compressed once more"));
@@ -125,7 +123,7 @@ mod tests {
             b"%PDF-1.7\n{\"id\":1}\n".to_vec(),
             b"RIFFRAFF\n{\"id\":1}\n".to_vec(),
         ] {
-            head.truncate(SNIFF_BYTES);
+            head.truncate(265);
             assert_eq!(detect(&head), None, "{}", head.escape_ascii());
         }
         // Text may end within a character.

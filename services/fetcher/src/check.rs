@@ -1,0 +1,233 @@
+//! `check`: the records of objects are parsed and validated, and nothing is written.
+
+use std::{collections::BTreeMap, fmt};
+
+use anyhow::{Context, ensure};
+use jetline_datasets::{Dataset, Datasets, Reason, Rejection, Unknown};
+use jetline_formats::{Format, Parser, Record, records, split::RawChunk};
+use jetline_source::Locations;
+
+use crate::{
+    FetcherSettings, Sources,
+    error::with_causes,
+    offline::Chunks,
+    sources::Found,
+    terminal::{Escaped, escaped_file_name},
+};
+
+/// How many paths of unknown fields are told apart.
+const MAX_UNKNOWN: usize = 1_000;
+
+/// How many of them are shown.
+const SHOWN_UNKNOWN: usize = 20;
+
+/// What is checked.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckSettings {
+    /// The objects, as in SOURCE; without any, only the declarations are checked
+    #[arg(value_name = "FILE")]
+    pub files: Vec<Locations>,
+
+    /// How many rejected records of each object are shown
+    #[arg(long, default_value = "5")]
+    pub show: usize,
+}
+
+/// What was found.
+pub struct Checked {
+    datasets: Vec<String>,
+    objects: Vec<CheckedObject>,
+}
+
+struct CheckedObject {
+    uri: String,
+    dataset: String,
+    format: Option<Format>,
+    valid: u64,
+    rejected: BTreeMap<&'static str, u64>,
+    /// The first ones, by line.
+    first: Vec<(u32, Rejection)>,
+    unknown: BTreeMap<String, Seen>,
+    policy: Unknown,
+    error: Option<String>,
+}
+
+/// A field that no column takes.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    records: u64,
+    first_line: u32,
+}
+
+/// Checks objects against the declarations of their datasets.
+pub async fn check(
+    which: &CheckSettings,
+    settings: &FetcherSettings,
+    datasets: &Datasets,
+    sources: &Sources,
+) -> anyhow::Result<Checked> {
+    let mut checked =
+        Checked { datasets: datasets.iter().map(|one| summary(one)).collect(), objects: vec![] };
+    if which.files.is_empty() {
+        return Ok(checked);
+    }
+    for found in sources.objects().await? {
+        let name = settings.dataset_of(found.dataset, &found.object.key, datasets)?;
+        let dataset = datasets.get(&name).with_context(|| {
+            format!("the dataset {name} is not declared; there are: {}", datasets.names())
+        })?;
+        checked.objects.push(CheckedObject::read(&found, dataset, which, settings).await);
+    }
+    ensure!(!checked.objects.is_empty(), "there is nothing to check: no object matches");
+    Ok(checked)
+}
+
+fn summary(dataset: &Dataset) -> String {
+    let version = dataset.version();
+    let version = version.map_or(String::new(), |version| format!(", version {}", version.name));
+    format!(
+        "dataset {}: key {}{version}, {} columns",
+        dataset.name,
+        dataset.key().name,
+        dataset.columns.len()
+    )
+}
+
+impl Checked {
+    /// Whether every record is valid.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.objects.iter().all(|object| object.rejected.is_empty() && object.error.is_none())
+    }
+}
+
+impl CheckedObject {
+    async fn read(
+        found: &Found<'_>,
+        dataset: &Dataset,
+        which: &CheckSettings,
+        settings: &FetcherSettings,
+    ) -> Self {
+        let mut checked = Self {
+            uri: found.object.uri(),
+            dataset: dataset.name.clone(),
+            format: None,
+            valid: 0,
+            rejected: BTreeMap::new(),
+            first: Vec::new(),
+            unknown: BTreeMap::new(),
+            policy: dataset.unknown,
+            error: None,
+        };
+        let read = async {
+            let mut chunks = Chunks::open(found.source, &found.object, settings).await?;
+            let format = chunks.detected.format;
+            checked.format = Some(format);
+            let keeping = dataset.keeping_unknown();
+            let mut parser = Parser::new(format, &chunks.detected.header, dataset);
+            let mut keeper = Parser::new(format, &chunks.detected.header, &keeping);
+            while let Some(chunk) = chunks.next().await? {
+                if chunk.oversized {
+                    checked.reject(chunk.first_line, too_long(&chunk), which.show);
+                    continue;
+                }
+                let records = records(format, &chunk.body, chunk.start, chunk.first_line);
+                for record in records.filter(|record| !record.text.is_empty()) {
+                    match parser.parse(record.text) {
+                        Ok(_) => checked.add(&record, &keeping, &mut keeper),
+                        Err(rejection) => checked.reject(record.line, rejection, which.show),
+                    }
+                }
+            }
+            Ok(())
+        };
+        let read: Result<(), crate::error::ReadError> = read.await;
+        checked.error = read.err().map(|error| with_causes(&error));
+        checked
+    }
+
+    fn add(&mut self, record: &Record<'_>, keeping: &Dataset, keeper: &mut Parser<'_>) {
+        self.valid += 1;
+        let Ok(row) = keeper.parse(record.text) else { return };
+        for path in keeping.unknown_fields(&row) {
+            if self.unknown.len() < MAX_UNKNOWN || self.unknown.contains_key(&path) {
+                let new = Seen { records: 0, first_line: record.line };
+                self.unknown.entry(path).or_insert(new).records += 1;
+            }
+        }
+    }
+
+    fn reject(&mut self, line: u32, rejection: Rejection, show: usize) {
+        *self.rejected.entry(rejection.reason.code()).or_default() += 1;
+        if self.first.len() < show {
+            self.first.push((line, rejection));
+        }
+    }
+}
+
+fn too_long(chunk: &RawChunk) -> Rejection {
+    let bytes = chunk.end - chunk.start;
+    let message = format!("the record has {bytes} bytes, more than the limit (MAX_LINE_BYTES)");
+    Rejection::new(Reason::LineTooLong, message)
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.objects.is_empty() {
+            return f.write_str(&self.datasets.join("\n"));
+        }
+        for (number, object) in self.objects.iter().enumerate() {
+            let separator = if number == 0 { "" } else { "\n" };
+            write!(f, "{separator}{object}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for CheckedObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rejected: u64 = self.rejected.values().sum();
+        let format = self.format.map_or("unknown format", Format::name);
+        write!(
+            f,
+            "{} ({}, {format}): {} valid, {rejected} rejected",
+            escaped_file_name(&self.uri),
+            self.dataset,
+            self.valid
+        )?;
+        if !self.rejected.is_empty() {
+            let reasons: Vec<String> =
+                self.rejected.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+            write!(f, "\n  rejected: {}", reasons.join(", "))?;
+        }
+        for (line, Rejection { reason, message }) in &self.first {
+            write!(f, "\n  line {line}: {}: {}", reason.code(), Escaped(message))?;
+        }
+        self.write_unknown(f)?;
+        match &self.error {
+            Some(error) => write!(f, "\n  cannot be read to its end: {}", Escaped(error)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl CheckedObject {
+    fn write_unknown(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.unknown.is_empty() {
+            return Ok(());
+        }
+        let policy = match self.policy {
+            Unknown::Keep => "kept",
+            Unknown::Ignore => "ignored",
+            Unknown::Reject => "rejected",
+        };
+        write!(f, "\n  fields that no column takes, which are {policy}:")?;
+        for (path, Seen { records, first_line }) in self.unknown.iter().take(SHOWN_UNKNOWN) {
+            write!(f, "\n    {}: {records} records, first line {first_line}", Escaped(path))?;
+        }
+        match self.unknown.len().saturating_sub(SHOWN_UNKNOWN) {
+            0 => Ok(()),
+            more => write!(f, "\n    and {more} more"),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `infer`: a declaration is proposed from the first records of objects.
+
+use std::num::NonZeroU64;
+
+use anyhow::Context;
+use jetline_datasets::Inference;
+use jetline_formats::{Sampler, records};
+use jetline_source::{Locations, ObjectVersion, Source};
+
+use crate::{FetcherSettings, Sources, error::with_causes, offline::Chunks, sources::Found};
+
+/// What a declaration is proposed from.
+#[derive(Clone, Debug, clap::Args)]
+pub struct InferSettings {
+    /// The objects, as in SOURCE
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<Locations>,
+
+    /// The field of the key; without it, a field is chosen that every record has, each another value
+    #[arg(long)]
+    pub key: Option<String>,
+
+    /// How many records of each object are read
+    #[arg(long, default_value = "10000")]
+    pub records: NonZeroU64,
+}
+
+/// Proposes a declaration, as TOML.
+pub async fn infer(
+    which: &InferSettings,
+    settings: &FetcherSettings,
+    sources: &Sources,
+) -> anyhow::Result<String> {
+    let mut inference = Inference::default();
+    for Found { source, object, .. } in sources.objects().await? {
+        add(&mut inference, source, &object, which, settings)
+            .await
+            .with_context(|| format!("cannot read {}", object.uri()))?;
+    }
+    let declaration = inference.declaration(which.key.as_deref())?;
+    let files = which.files.iter().flat_map(Locations::all).map(ToString::to_string);
+    let files: Vec<String> = files.collect();
+    Ok(format!(
+        "# Proposed from {} records of {}. `jetline check` tells whether all records fit.\n{declaration}",
+        inference.records(),
+        files.join(", ")
+    ))
+}
+
+/// Adds the first records of an object that are valid.
+async fn add(
+    inference: &mut Inference,
+    source: &dyn Source,
+    object: &ObjectVersion,
+    which: &InferSettings,
+    settings: &FetcherSettings,
+) -> anyhow::Result<()> {
+    let failed = |error| anyhow::Error::msg(with_causes(&error));
+    let mut chunks = Chunks::open(source, object, settings).await.map_err(failed)?;
+    let format = chunks.detected.format;
+    let mut sampler = Sampler::new(format, &chunks.detected.header);
+    let (mut read, before) = (0, inference.records());
+    let mut first_error = None;
+    while let Some(chunk) = chunks.next().await.map_err(failed)? {
+        for record in records(format, &chunk.body, chunk.start, chunk.first_line) {
+            if record.text.is_empty() || chunk.oversized {
+                continue;
+            }
+            if let Err(rejection) = sampler.add(inference, record.text) {
+                first_error.get_or_insert((record.line, rejection));
+            }
+            read += 1;
+            if read == which.records.get() {
+                return Ok(());
+            }
+        }
+    }
+    match first_error {
+        Some((line, rejection)) if inference.records() == before => {
+            anyhow::bail!("no record is valid; first: line {line}: {rejection}")
+        }
+        _ => Ok(()),
+    }
+}

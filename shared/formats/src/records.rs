@@ -1,0 +1,72 @@
+//! The records of a chunk.
+
+use crate::{
+    Format,
+    framing::Framing,
+    text::{without_ending, without_mark, without_space},
+};
+
+/// A record of a chunk, or what stands in the place of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The number of its first line; of JSON in other forms than lines, its own number.
+    pub line: u32,
+    /// How many lines it has.
+    pub lines: u32,
+    /// The offset of its text in the object.
+    pub offset: u64,
+    /// Its text, without line ending, separator and byte order mark; empty if there is no record: a blank line, the header
+    /// of CSV, the end of an array.
+    pub text: &'a [u8],
+}
+
+/// The records of a chunk, in order, as the [`Splitter`](crate::split::Splitter) found them.
+pub fn records(
+    format: Format,
+    body: &[u8],
+    start: u64,
+    first_line: u32,
+) -> impl Iterator<Item = Record<'_>> {
+    let (mut at, mut line) = (0, first_line);
+    std::iter::from_fn(move || {
+        let rest = body.get(at..).filter(|rest| !rest.is_empty())?;
+        let offset = start + at as u64;
+        let mut framing = Framing::new(format, offset == 0);
+        // Damage is behind the last chunk.
+        let end = framing.scan(rest).ok().flatten();
+        let bytes = &rest[..end.unwrap_or(rest.len())];
+        let lines = framing.unclosed_line().map_or_else(|| framing.lines(), |_| 1);
+        let (skipped, text) = record_text(format, bytes, offset, true);
+        let record = Record { line, lines, offset: offset + skipped as u64, text };
+        at += bytes.len();
+        line = line.saturating_add(lines);
+        Some(record)
+    })
+}
+
+/// The text of a record at an offset, and how many bytes before it are not part of it. Only one that is whole has a line
+/// ending.
+#[must_use]
+pub fn record_text(format: Format, bytes: &[u8], offset: u64, is_whole: bool) -> (usize, &[u8]) {
+    if matches!(format, Format::JsonValues | Format::JsonArray) {
+        let text = value(without_mark(bytes, offset), format == Format::JsonArray, offset == 0);
+        return (bytes.len() - text.len(), if text.starts_with(b"]") { &[] } else { text });
+    }
+    let text = without_mark(if is_whole { without_ending(bytes) } else { bytes }, offset);
+    let is_blank = match format {
+        Format::Csv(_) => offset == 0,
+        _ => text.trim_ascii().is_empty(),
+    };
+    (0, if is_blank { &[] } else { text })
+}
+
+/// A JSON value without what separates it from the one before.
+fn value(text: &[u8], is_in_array: bool, is_first: bool) -> &[u8] {
+    let separator: &[u8] = match (is_in_array, is_first) {
+        (false, _) => b"",
+        (true, false) => b",",
+        (true, true) => b"[",
+    };
+    let text = without_space(text);
+    without_space(text.strip_prefix(separator).unwrap_or(text))
+}
