@@ -44,8 +44,8 @@ async fn records_give_the_same_table_in_every_format() {
     let deployment = Deployment::shared("formats").await;
     let all: Vec<Vec<Value>> = (1..=6).map(records).collect();
     let semicolons = compress(Compression::Gzip, &csv(&all[1], ";", "\r\n")).await;
-    let values: String = all[3].iter().map(|record| format!("{record:#}\n")).collect();
-    let values = compress(Compression::Zstd, values.as_bytes()).await;
+    let values: Vec<String> = all[3].iter().map(|record| format!("{record:#}\n")).collect();
+    let values = compress(Compression::Zstd, values.concat().as_bytes()).await;
     let array = serde_json::to_vec_pretty(&all[2]).unwrap();
     let compact = compress(Compression::Bzip2, &serde_json::to_vec(&all[4]).unwrap()).await;
     let objects: [(&str, Vec<u8>); 6] = [

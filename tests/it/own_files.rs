@@ -25,20 +25,20 @@ struct Case {
 }
 
 fn json_lines(records: &[Value]) -> String {
-    records.iter().map(|record| format!("{record}\n")).collect()
+    records.iter().map(|record| format!("{record}\n")).collect::<Vec<String>>().concat()
 }
 
 fn orders() -> Case {
-    let record = |number: u64| {
+    let record = |number: u32| {
         let mut order = json!({
             "order_id": format!("A/{number} ä"),
             "customer": { "id": number % 40, "name": "Ada" },
-            "total": 19.5 + number as f64,
+            "total": 19.5 + f64::from(number),
             "items": [{ "sku": number, "qty": 1.25 }, {}],
-            "paid": number % 3 == 0,
+            "paid": number.is_multiple_of(3),
             "ordered_at": format!("2026-11-{:02}T12:00:00Z", 1 + number % 28),
         });
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             order["gift"] = json!("a \"text\"\n");
         }
         order
@@ -66,9 +66,9 @@ fn events() -> Case {
         .into_iter()
         .flat_map(|version| (1..=50).map(move |number| record(number, version)))
         .collect();
-    let content = all.iter().map(|record| format!("{record:#}\n")).collect();
+    let content: Vec<String> = all.iter().map(|record| format!("{record:#}\n")).collect();
     let records = (1..=50).map(|number| record(number, 2)).collect();
-    Case { name: "events", file: "events.json", content, records, key: "event" }
+    Case { name: "events", file: "events.json", content: content.concat(), records, key: "event" }
 }
 
 fn activity() -> Case {
@@ -108,13 +108,13 @@ fn catalogue() -> Case {
 }
 
 fn prices() -> Case {
-    let mut content = "\u{feff}code;name;price;valid from;note\r\n".to_owned();
+    let mut lines = vec!["\u{feff}code;name;price;valid from;note\r\n".to_owned()];
     let mut records = Vec::new();
     for number in 1..=70 {
-        content += &format!(
+        lines.push(format!(
             "{number};\"Say \"\"{number}\"\";\r\nplease\";{number}.50;2026-11-{:02};\r\n",
             1 + number % 28
-        );
+        ));
         records.push(json!({
             "code": number,
             "name": format!("Say \"{number}\";\r\nplease"),
@@ -122,7 +122,7 @@ fn prices() -> Case {
             "valid from": format!("2026-11-{:02}", 1 + number % 28),
         }));
     }
-    Case { name: "prices", file: "prices.csv", content, records, key: "code" }
+    Case { name: "prices", file: "prices.csv", content: lines.concat(), records, key: "code" }
 }
 
 /// Without fields that have no value.
@@ -140,7 +140,7 @@ fn without_nulls(value: &Value) -> Value {
 /// A path segment with everything escaped.
 fn segment(key: &Value) -> String {
     let text = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<String>>().concat()
 }
 
 async fn goes_through(case: Case) {
@@ -218,7 +218,7 @@ fn check_names_what_does_not_fit_and_writes_nothing() {
     }
     assert!(!path("jetline.db").exists());
     let output = succeeded(finish(home.start(&["check", "--datasets", "orders.toml"])));
-    assert_eq!(output.trim(), "dataset orders: key id, 2 columns");
+    assert!(output.trim_end().ends_with("\ndataset orders: key id, 2 columns"), "{output}");
 }
 
 #[test]

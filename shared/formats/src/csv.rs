@@ -204,7 +204,7 @@ mod tests {
             (b"\n1,2\n", "the first line is empty"),
             (b"id,\"name\n1,2\n", "a quote is not closed"),
             (b"id,\xff\n", "column 2 is not UTF-8"),
-            (&[b'x'; HEAD_BYTES], "it does not end within 65536 bytes"),
+            (&vec![b'x'; HEAD_BYTES], "it does not end within 65536 bytes"),
         ] {
             let error = error(head);
             assert!(error.starts_with("the header of the CSV is not valid: "), "{error}");

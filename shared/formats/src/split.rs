@@ -279,7 +279,7 @@ impl Splitter {
             match self.end {
                 End::MoreBlocks | End::Truncated => return Ok(None),
                 End::Complete => {
-                    self.check_end(self.oversized.as_ref().map_or(0, |one| one.bytes))?
+                    self.check_end(self.oversized.as_ref().map_or(0, |one| one.bytes))?;
                 }
                 End::OfPart => {}
             }

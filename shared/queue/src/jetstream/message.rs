@@ -150,7 +150,7 @@ pub fn chunk(message: async_nats::Message) -> Result<Chunk, Error> {
     let headers = Headers { subject: &message.subject, map: message.headers.as_ref() };
     let (dataset, declaration) = headers.declaration()?;
     let (format, header_bytes) = headers.format()?;
-    let mut body = message.payload.clone();
+    let mut body = message.payload;
     if header_bytes > body.len() {
         return Err(headers.malformed(format!("{HEADER_BYTES} is {header_bytes}")));
     }

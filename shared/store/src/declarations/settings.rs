@@ -17,7 +17,7 @@ const EXTENSION: &str = "toml";
 pub struct DatasetSettings {
     /// The declarations of the datasets: files such as `orders.toml`, whose name is that of the dataset, and directories of
     /// such files, separated by commas. Without any, there is the dataset `products`
-    #[arg(long, env, value_name = "PATH", value_delimiter = ',')]
+    #[arg(long, env, global = true, value_name = "PATH", value_delimiter = ',')]
     pub datasets: Vec<PathBuf>,
 }
 
