@@ -55,6 +55,13 @@ impl Column {
         Self::own("jetline_deleted", Type::Boolean)
     }
 
+    /// Its path as a JSON Pointer.
+    #[must_use]
+    pub fn pointer(&self) -> String {
+        let escaped = self.path.iter().map(|name| name.replace('~', "~0").replace('/', "~1"));
+        format!("/{}", escaped.collect::<Vec<String>>().join("/"))
+    }
+
     fn own(name: &str, column_type: Type) -> Self {
         Self {
             name: name.to_owned(),
@@ -144,6 +151,11 @@ impl Dataset {
     /// The columns of a row, in the order of its values.
     pub fn stored(&self) -> impl Iterator<Item = &Column> {
         self.columns.iter().chain(&self.own)
+    }
+
+    /// The columns with an index, by which lists can be filtered.
+    pub fn indexed(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| column.index)
     }
 
     /// The column of the key.

@@ -30,8 +30,9 @@ const SQLITE_PREFIX: &str = "sqlite_";
 const OWN_PREFIX: &str = "jetline_";
 
 /// Names that no dataset can have: tables of the ledger, and routes and operations of the API, some of them planned.
-const RESERVED_DATASETS: [&str; 17] = [
+const RESERVED_DATASETS: [&str; 18] = [
     "chunks",
+    "dataset",
     "datasets",
     "declarations",
     "deliveries",
