@@ -1,4 +1,4 @@
-//! Queries of the API: records by id, objects with their progress, rejected lines.
+//! Queries of the API: records by id and in pages, where they come from, objects with their progress, rejected lines.
 //!
 //! Each is one statement, whatever the number of rows, and runs on PostgreSQL and SQLite. All are read-only, so that a
 //! replica can run them. The database truncates long values and ends a list after the requested number of bytes: it
@@ -6,6 +6,8 @@
 
 mod finder;
 pub mod objects;
+pub mod origin;
+pub mod pages;
 pub mod records;
 pub mod rejects;
 
@@ -15,9 +17,9 @@ use std::sync::Arc;
 
 use jetline_core::Key;
 use jetline_datasets::{Dataset, Datasets};
-use sea_orm::DatabaseConnection;
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 
-use crate::{Database, Error, database::query_failed, dialect};
+use crate::{Database, Error, database::query_failed, dialect, statement::named};
 
 /// Maximum number of bytes of a message of a rejected line or an object.
 pub const MESSAGE_BYTES: usize = 1 << 10;
@@ -59,6 +61,17 @@ impl Catalog {
             }
         }
         Ok(None)
+    }
+
+    /// The text of the declaration with this number.
+    pub async fn declaration(&self, number: i64) -> Result<Option<String>, Error> {
+        let action = "read a declaration";
+        let failed = |error| query_failed(action, error);
+        let sql = "SELECT declaration FROM declarations WHERE number = $1";
+        let backend = self.db.get_database_backend();
+        let statement = Statement::from_sql_and_values(backend, sql, [number.into()]);
+        let row = self.db.query_one_raw(named(action, statement)).await.map_err(failed)?;
+        row.map(|row| row.try_get_by_index(0)).transpose().map_err(failed)
     }
 
     /// Runs each query once: records of each dataset, objects, rejected lines.

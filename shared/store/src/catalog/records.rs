@@ -143,7 +143,7 @@ fn parts(dialect: &dyn Dialect, dataset: &Dataset) -> String {
 }
 
 /// The approximate size of a record in bytes, as an SQL expression: its texts, and a constant for everything else.
-fn bytes(dialect: &dyn Dialect, dataset: &Dataset) -> String {
+pub(super) fn bytes(dialect: &dyn Dialect, dataset: &Dataset) -> String {
     let extra = Some(Column::extra()).filter(|extra| dataset.has(&extra.name));
     let columns = dataset.columns.iter().chain(&extra);
     let large = columns.filter_map(|column| dialect.column_octets(column));
@@ -191,7 +191,7 @@ pub(super) fn sql(dialect: &dyn Dialect, dataset: &Dataset) -> String {
 }
 
 /// What [`StoredRecord::of`] takes: NULL where the table has no column for it.
-fn columns(dialect: &dyn Dialect, dataset: &Dataset) -> String {
+pub(super) fn columns(dialect: &dyn Dialect, dataset: &Dataset) -> String {
     let own = [Column::extra(), Column::deleted()];
     let columns = dataset.columns.iter().chain(&own).map(|column| {
         let has = dataset.has(&column.name);

@@ -79,15 +79,17 @@ pub(super) async fn fit(
             }
         }
     }
-    for column in dataset.columns.iter().filter(|column| column.index) {
-        let sql = format!(
-            "CREATE INDEX IF NOT EXISTS {:?} ON {table:?} ({:?})",
-            format!("jetline_{}", Fingerprint::of(format!("{table}.{}", column.name).as_bytes())),
-            column.name
-        );
-        execute(tx, "create an index", &sql, []).await?;
+    for column in dataset.indexed().filter(|column| column.name != dataset.key().name) {
+        execute(tx, "create an index", &create_index(dataset, column), []).await?;
     }
     Ok(done)
+}
+
+/// The rows with a value are in the order of their keys in the index, so that a page of them is a part of it.
+fn create_index(dataset: &Dataset, column: &Column) -> String {
+    let (table, column, key) = (&dataset.name, &column.name, &dataset.key().name);
+    let digest = Fingerprint::of(format!("{table}.{column}.{key}").as_bytes());
+    format!("CREATE INDEX IF NOT EXISTS \"jetline_{digest}\" ON {table:?} ({column:?}, {key:?})")
 }
 
 /// Fails where rows of both declarations cannot be in one table.

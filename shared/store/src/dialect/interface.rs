@@ -49,6 +49,12 @@ pub(crate) trait Dialect: Sync {
     /// The value of a column as an SQL expression whose result [`Dialect::read`] takes.
     fn select(&self, column: &Column) -> String;
 
+    /// A value of a column as a parameter.
+    fn parameter(&self, of: Type, value: datasets::Value) -> Value;
+
+    /// The SQL expression for the parameter with this number, which is a value of a column.
+    fn placeholder(&self, number: usize, of: Type) -> String;
+
     /// The value of a column of a result.
     fn read(&self, row: &QueryResult, at: usize, of: Type) -> Result<datasets::Value, DbErr>;
 

@@ -4,14 +4,13 @@
 
 use std::sync::Arc;
 
-use jetline_core::{Epoch, Mode};
+use jetline_core::Mode;
 use jetline_datasets::Dataset;
-use jetline_store::{ChunkRows, CommitOutcome, DeclarationFile, Error};
+use jetline_store::{CommitOutcome, DeclarationFile, Error};
 use sea_orm::{ConnectionTrait, DbBackend};
 
 use crate::fixtures::{
-    NO_COUNTS, TestDatabase, begin, both, chunk, declare, postgres, range, register, sqlite,
-    upsert_row,
+    NO_COUNTS, TestDatabase, begin, both, commit, declare, postgres, register, rows, sqlite,
 };
 
 const EVERY_TYPE: &str = r#"
@@ -33,17 +32,6 @@ json = { type = "json", optional = true }
 const FULL: &str = r#"{"nested":{"text":"é\"\\","other":1.50},"bigint":-9223372036854775808,"numeric":-7922816251426433759354395.0335,"double":1.5e300,"boolean":true,"date":"1969-12-31","timestamp":"1969-12-31T23:59:59.123456Z","uuid":"6ba7b810-9dad-11d1-80b4-00c04fd430c8","json":{"b":[1.0,null],"a":12345678901234567890.5},"kept":[1,"x"]}"#;
 const EMPTY: &str =
     r#"{"timestamp":"9999-12-31T23:59:59Z","uuid":"00000000-0000-0000-0000-000000000001"}"#;
-
-fn rows(dataset: &Dataset, object: i64, records: &[&str]) -> ChunkRows {
-    let lines = u32::try_from(records.len()).unwrap();
-    let rows = (1..).zip(records).map(|(line, record)| upsert_row(dataset, record, object, line));
-    ChunkRows { range: range(object, 0, lines), rows: rows.collect(), ..chunk(object, 0, &[]) }
-}
-
-async fn commit(base: &TestDatabase, epoch: &Epoch, dataset: &Dataset, chunk: ChunkRows) {
-    let outcome = base.ledger.chunks.commit(epoch.id, dataset, vec![chunk]).await.unwrap();
-    assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
-}
 
 /// The record with this key, as JSON.
 async fn json(base: &TestDatabase, dataset: &Arc<Dataset>, key: &str) -> String {

@@ -327,6 +327,24 @@ pub(crate) fn upsert_row(dataset: &Dataset, record: &str, object: i64, line: u32
     }
 }
 
+/// A chunk with a line for each of these records.
+pub(crate) fn rows(dataset: &Dataset, object: i64, records: &[&str]) -> ChunkRows {
+    let lines = u32::try_from(records.len()).unwrap();
+    let rows = (1..).zip(records).map(|(line, record)| upsert_row(dataset, record, object, line));
+    ChunkRows { range: range(object, 0, lines), rows: rows.collect(), ..chunk(object, 0, &[]) }
+}
+
+/// Commits one chunk of a dataset.
+pub(crate) async fn commit(
+    base: &TestDatabase,
+    epoch: &Epoch,
+    dataset: &Dataset,
+    chunk: ChunkRows,
+) {
+    let outcome = base.ledger.chunks.commit(epoch.id, dataset, vec![chunk]).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
+}
+
 fn product(id: i64, title: &str) -> String {
     let title = serde_json::to_string(title).unwrap();
     format!(

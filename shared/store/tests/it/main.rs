@@ -24,6 +24,10 @@ mod leases;
 #[cfg(test)]
 mod no_accepted_lines;
 #[cfg(test)]
+mod origin;
+#[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod pooler;
 #[cfg(test)]
 mod races;

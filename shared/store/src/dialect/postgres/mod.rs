@@ -67,6 +67,14 @@ impl Dialect for Postgres {
         values::select(column)
     }
 
+    fn parameter(&self, of: Type, value: datasets::Value) -> Value {
+        values::parameter(of, value)
+    }
+
+    fn placeholder(&self, number: usize, of: Type) -> String {
+        values::cast(&format!("${number}"), of)
+    }
+
     fn read(&self, row: &QueryResult, at: usize, of: Type) -> Result<datasets::Value, DbErr> {
         values::read(row, at, of)
     }

@@ -68,7 +68,7 @@ pub(super) fn array(of: Type, values: Vec<Value>) -> (sea_orm::Value, Vec<bool>)
 }
 
 /// A value as a parameter; any value where there is none.
-fn parameter(of: Type, value: Value) -> sea_orm::Value {
+pub(super) fn parameter(of: Type, value: Value) -> sea_orm::Value {
     match (value, of) {
         (Value::Text(text) | Value::Json(text), _) => text.into(),
         (Value::Bigint(integer), _) => integer.into(),

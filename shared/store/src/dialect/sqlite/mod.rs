@@ -55,6 +55,14 @@ impl Dialect for Sqlite {
         format!("{:?}", column.name)
     }
 
+    fn parameter(&self, _: Type, value: datasets::Value) -> Value {
+        values::parameter(value)
+    }
+
+    fn placeholder(&self, number: usize, _: Type) -> String {
+        format!("${number}")
+    }
+
     fn read(&self, row: &QueryResult, at: usize, of: Type) -> Result<datasets::Value, DbErr> {
         values::read(row, at, of)
     }
