@@ -27,7 +27,7 @@ use crate::{
     ingestion::{ObjectApi, RejectApi},
     openapi::{self, Document, StartPage},
     readiness::Readiness,
-    records::{RecordApi, Served},
+    records::{DatasetApi, OriginApi, RecordApi, Served},
 };
 
 /// The parts of the API.
@@ -72,10 +72,13 @@ impl App {
         let served = Served::new(pool.clone(), budget.clone(), cache, self.shutdown);
         let records =
             RecordApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
+        let origins = OriginApi { served: served.clone(), pool: pool.clone() };
+        let datasets =
+            DatasetApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
         let objects =
             ObjectApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
         let rejects = RejectApi { pool: pool.clone(), budget: budget.clone() };
-        let service = openapi::service((records, objects, rejects, StartPage));
+        let service = openapi::service((records, origins, datasets, objects, rejects, StartPage));
         let document = Arc::new(Document::new(&service, served));
         let readiness = Arc::new(Readiness::new(pool));
         let check = move || {

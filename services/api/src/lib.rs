@@ -1,4 +1,4 @@
-//! The API: serves every record by id, and the state of every object and rejected line.
+//! The API: serves every record by id and in pages, and the state of every object and rejected line.
 //!
 //! It is read-only, works on any migrated PostgreSQL or SQLite database, replicas included, and has no state except a
 //! cache of up to a second: it scales out by starting more of it. Every dataset has its endpoints.

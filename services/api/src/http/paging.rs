@@ -1,4 +1,4 @@
-//! Paginated lists, with a link to the next page.
+//! Lists in pages, with a link to the next page.
 
 use bytes::Bytes;
 use poem_openapi::{
@@ -57,39 +57,78 @@ impl<T: Type + ToJSON + Serialize> Listing<'_, T> {
         let has_more = self.has_more || shown < self.entries.len();
         let last = shown.checked_sub(1).filter(|_| has_more);
         let last = last.and_then(|last| self.entries.get(last)).map(cursor);
-        let link = last.map(|after| self.link(&after));
+        let link = last.map(|after| next_link(self.path, self.filter, &after, self.limit));
         let body: Bytes = memory.fill(body)?;
         Ok(Page::Part(SerdeJson::serialized(body), link))
     }
+}
 
-    fn link(&self, after: &str) -> String {
-        let query = Serializer::new(String::new())
-            .extend_pairs(&self.filter)
-            .append_pair("after", after)
-            .append_pair("limit", &self.limit.to_string())
-            .finish();
-        format!("<{}?{query}>; rel=\"next\"", self.path)
-    }
+/// The `Link` to the page behind the entry with the cursor `after`; it repeats the filter parameters.
+pub(crate) fn next_link(
+    path: &str,
+    filter: Vec<(&str, String)>,
+    after: &str,
+    limit: u64,
+) -> String {
+    let query = Serializer::new(String::new())
+        .extend_pairs(filter)
+        .append_pair("after", after)
+        .append_pair("limit", &limit.to_string())
+        .finish();
+    format!("<{path}?{query}>; rel=\"next\"")
 }
 
 /// Serializes entries up to the size of a page, at least one; returns their number too.
 fn write_page<T: Serialize>(entries: &[T]) -> serde_json::Result<(Vec<u8>, usize)> {
-    let mut body = vec![b'['];
+    let mut page = PageBody::default();
     let mut shown = 0;
     for entry in entries {
-        let end = body.len();
-        if shown > 0 {
-            body.push(b',');
-        }
-        serde_json::to_writer(&mut body, entry)?;
-        if shown > 0 && body.len() >= PART_BYTES {
-            body.truncate(end);
+        if !page.push(|json| serde_json::to_writer(json, entry))? {
             break;
         }
         shown += 1;
     }
-    body.push(b']');
-    Ok((body, shown))
+    Ok((page.finish(), shown))
+}
+
+/// The body of a page: an array of up to [`PART_BYTES`].
+#[derive(Default)]
+pub(crate) struct PageBody {
+    json: Vec<u8>,
+    entries: u64,
+}
+
+impl PageBody {
+    /// Appends the entry that is written, unless the page is full then; returns whether it was appended. The first one
+    /// always is.
+    pub(crate) fn push(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
+    ) -> serde_json::Result<bool> {
+        let end = self.json.len();
+        self.json.push(if self.entries == 0 { b'[' } else { b',' });
+        write(&mut self.json)?;
+        if self.entries > 0 && self.json.len() >= PART_BYTES {
+            self.json.truncate(end);
+            return Ok(false);
+        }
+        self.entries += 1;
+        Ok(true)
+    }
+
+    /// The number of its entries.
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// The whole array.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        if self.entries == 0 {
+            self.json.push(b'[');
+        }
+        self.json.push(b']');
+        self.json
+    }
 }
 
 #[cfg(test)]

@@ -140,6 +140,7 @@ fn route(response: &Response) -> Arc<str> {
         "" => UNKNOWN.into(),
         "/:param0" => "/:dataset".into(),
         "/:param0/:param1" => "/:dataset/:id".into(),
+        "/:param0/:param1/origin" => "/:dataset/:id/origin".into(),
         _ => pattern.0.clone(),
     }
 }

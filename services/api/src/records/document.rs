@@ -1,5 +1,5 @@
-//! The part of the OpenAPI document about datasets: the paths of [`RecordApi`](super::RecordApi), once for each dataset, with
-//! the schema of its records.
+//! The part of the OpenAPI document about datasets: the paths of [`RecordApi`](super::RecordApi) and
+//! [`OriginApi`](super::OriginApi), once for each dataset, with the schema of its records and its filters.
 
 use jetline_datasets::{Column, Constraint, Dataset, Datasets, Format, Type, Value as ColumnValue};
 use serde_json::{Map, Value, json};
@@ -12,12 +12,16 @@ pub(crate) fn describe(document: &mut Value, datasets: &Datasets) {
         let generic: Vec<String> = paths.keys().filter(|path| generic(path)).cloned().collect();
         of_all.extend(generic.iter().filter_map(|path| paths.remove_entry(path)));
     }
+    let schemas = document["components"]["schemas"].as_object_mut();
+    let origin = schemas.and_then(|schemas| schemas.remove("Origin")).unwrap_or_default();
     for dataset in datasets.iter() {
         for (path, item) in &of_all {
             let path = path.replace("{dataset}", &dataset.name);
             document["paths"][path] = of_dataset(item.clone(), dataset);
         }
-        document["components"]["schemas"][schema_name(dataset)] = schema(dataset);
+        let schemas = &mut document["components"]["schemas"];
+        schemas[schema_name("record", dataset)] = schema(dataset);
+        schemas[schema_name("origin", dataset)] = origin_schema(origin.clone(), dataset);
     }
     let names: Vec<&str> = datasets.iter().map(|dataset| &*dataset.name).collect();
     let parameters = document["paths"]["/objects"]["get"]["parameters"].as_array_mut();
@@ -26,6 +30,7 @@ pub(crate) fn describe(document: &mut Value, datasets: &Datasets) {
             parameter["schema"]["enum"] = json!(names);
         }
     }
+    simplify_references(document);
 }
 
 fn of_dataset(mut item: Value, dataset: &Dataset) -> Value {
@@ -33,27 +38,86 @@ fn of_dataset(mut item: Value, dataset: &Dataset) -> Value {
     get["tags"] = json!([dataset.name]);
     let verb = get["operationId"].as_str().unwrap_or_default().to_owned();
     get["operationId"] = format!("{verb}_{}", dataset.name).into();
-    let record = json!({ "$ref": format!("#/components/schemas/{}", schema_name(dataset)) });
-    let key = type_schema(dataset.key());
     let (body, id) = match verb.as_str() {
-        "get" => (record, key),
-        _ => {
-            (json!({ "type": "array", "items": record }), json!({ "type": "array", "items": key }))
-        }
+        "get" => (reference("record", dataset), type_schema(dataset.key())),
+        "origin" => (reference("origin", dataset), type_schema(dataset.key())),
+        _ => (array(&reference("record", dataset)), array(&type_schema(dataset.key()))),
     };
     get["responses"]["200"]["content"]["application/json"]["schema"] = body;
     if let Some(parameters) = get["parameters"].as_array_mut() {
         parameters.retain(|parameter| parameter["name"] != "dataset");
-        for parameter in parameters.iter_mut().filter(|parameter| parameter["name"] == "id") {
-            parameter["schema"] = id.clone();
+        for parameter in parameters.iter_mut() {
+            match parameter["name"].as_str() {
+                Some("id") => parameter["schema"] = id.clone(),
+                Some("after") => parameter["schema"] = type_schema(dataset.key()),
+                _ => {}
+            }
+        }
+        if verb == "list" {
+            parameters.extend(dataset.indexed().map(filter));
         }
     }
     item
 }
 
+fn array(items: &Value) -> Value {
+    json!({ "type": "array", "items": items })
+}
+
+fn reference(of: &str, dataset: &Dataset) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{}", schema_name(of, dataset)) })
+}
+
+/// The parameter that filters by a column.
+fn filter(column: &Column) -> Value {
+    json!({
+        "description": format!("Only those with this value in `{}`.", column.name),
+        "explode": true,
+        "in": "query",
+        "name": column.name,
+        "required": false,
+        "schema": type_schema(column),
+    })
+}
+
+/// Replaces a reference with a description, for which generators of clients have no type, by the reference alone.
+fn simplify_references(value: &mut Value) {
+    if let Some(reference) = described_reference(value) {
+        *value = reference;
+        return;
+    }
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(simplify_references),
+        Value::Object(fields) => fields.values_mut().for_each(simplify_references),
+        _ => {}
+    }
+}
+
+fn described_reference(value: &Value) -> Option<Value> {
+    let [reference, other] = &value.get("allOf")?.as_array()?[..] else {
+        return None;
+    };
+    let is_description = other.as_object()?.keys().all(|name| name == "description");
+    (reference.get("$ref").is_some() && is_description).then(|| reference.clone())
+}
+
 /// A name that no other schema has.
-fn schema_name(dataset: &Dataset) -> String {
-    format!("record.{}", dataset.name)
+fn schema_name(of: &str, dataset: &Dataset) -> String {
+    format!("{of}.{}", dataset.name)
+}
+
+/// The schema of the origins of a dataset's records, made from the one of all datasets.
+fn origin_schema(mut schema: Value, dataset: &Dataset) -> Value {
+    if let Some(schema) = schema.as_object_mut() {
+        schema.remove("title");
+    }
+    if let Some(column) = dataset.version() {
+        let version = &mut schema["properties"]["version"];
+        let description = version["description"].take();
+        *version = type_schema(column);
+        version["description"] = description;
+    }
+    schema
 }
 
 /// The schema of a dataset's records.
@@ -89,16 +153,16 @@ fn column_schema(dataset: &Dataset, column: &Column) -> Value {
             // For dates and timestamps, OpenAPI has none.
             Constraint::Minimum(_) | Constraint::ExclusiveMinimum(_) | Constraint::Maximum(_)
                 if schema["type"] == "string" => {}
-            Constraint::Minimum(least) => schema["minimum"] = number(least),
+            Constraint::Minimum(least) => schema["minimum"] = json(least),
             Constraint::ExclusiveMinimum(below) => {
-                schema["minimum"] = number(below);
+                schema["minimum"] = json(below);
                 schema["exclusiveMinimum"] = true.into();
             }
-            Constraint::Maximum(most) => schema["maximum"] = number(most),
+            Constraint::Maximum(most) => schema["maximum"] = json(most),
             Constraint::MinLength(least) => schema["minLength"] = (*least).into(),
             Constraint::MaxLength(most) => schema["maxLength"] = (*most).into(),
             Constraint::Pattern(pattern) => schema["pattern"] = pattern.as_str().into(),
-            Constraint::Enum(values) => schema["enum"] = values.iter().map(number).collect(),
+            Constraint::Enum(values) => schema["enum"] = values.iter().map(json).collect(),
             Constraint::Format(Format::Email) => schema["format"] = "email".into(),
             Constraint::Format(Format::Uri) => schema["format"] = "uri".into(),
         }
@@ -114,8 +178,8 @@ fn column_schema(dataset: &Dataset, column: &Column) -> Value {
     schema
 }
 
-/// The JSON of a constraint's value.
-fn number(value: &ColumnValue) -> Value {
+/// The JSON of a value.
+pub(super) fn json(value: &ColumnValue) -> Value {
     let mut json = Vec::new();
     value.write_json(&mut json);
     serde_json::from_slice(&json).unwrap_or_default()

@@ -2,6 +2,8 @@
 
 use jetline_core::Key;
 use jetline_datasets::Dataset;
+use jetline_store::catalog::pages::Filter;
+use poem::Request;
 use poem_openapi::{
     ApiResponse, OpenApi,
     param::{Header, Path, Query},
@@ -13,10 +15,13 @@ use crate::{
     http::{
         entity_tag,
         json::SerdeJson,
-        problem::{Failure, ProblemJson, not_found},
+        paging::default_limit,
+        problem::{Failure, ProblemJson},
         response_budget::ResponseBudget,
     },
-    records::{rendered::Rendered, served::Served, stream},
+    records::{
+        no_dataset, no_record, page, parameters, rendered::Rendered, served::Served, stream,
+    },
 };
 
 /// Maximum number of ids in one request.
@@ -65,9 +70,14 @@ enum GetRecord {
 
 #[derive(ApiResponse)]
 enum ListRecords {
-    /// The records.
+    /// The records. A page may have fewer of them than `limit`, where they are long: it ends at about 1 MiB.
     #[oai(status = 200)]
-    Found(SerdeJson<Value>),
+    Found(
+        SerdeJson<Value>,
+        /// `<…>; rel="next"`: the next page, unless this is the last.
+        #[oai(header = "Link")]
+        Option<String>,
+    ),
     /// There is no such dataset.
     #[oai(status = 404)]
     NotFound(ProblemJson),
@@ -89,54 +99,55 @@ impl RecordApi {
         let Some(loader) = self.served.loader(&dataset.0).await? else {
             return Ok(GetRecord::NotFound(no_dataset(&dataset.0)));
         };
-        let key = key(loader.dataset(), &id.0)?;
+        let key = parameters::key(loader.dataset(), "id", &id.0)?;
         let Some(found) = loader.load(key).await? else {
-            let detail = format!("no record of {} has the id {}", dataset.0, id.0);
-            return Ok(GetRecord::NotFound(not_found(detail)));
+            return Ok(GetRecord::NotFound(no_record(&dataset.0, &id.0)));
         };
         Ok(respond(&found, &if_none_match.0.unwrap_or_default()))
     }
 
-    /// Several records.
+    /// The records in the order of their ids, or several by their ids.
     ///
-    /// Those that exist, in the order of the request.
+    /// With `id`, which no other parameter can be combined with: those that exist, in the order of the request.
     #[oai(path = "/:dataset", method = "get", operation_id = "list")]
     async fn list(
         &self,
+        request: &Request,
         dataset: Path<String>,
         /// The records' ids, 1 to 100 of them: `?id=1&id=2`.
-        id: Query<Vec<String>>,
+        id: Query<Option<Vec<String>>>,
+        /// Only those after this id.
+        after: Query<Option<String>>,
+        /// How many at most.
+        #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "1000")))]
+        limit: Query<u64>,
     ) -> Result<ListRecords, Failure> {
         let Some(loader) = self.served.loader(&dataset.0).await? else {
             return Ok(ListRecords::NotFound(no_dataset(&dataset.0)));
         };
-        match id.0.len() {
-            0 => {
-                return Err(Failure::parameter("id", "is missing: ask for ids as in ?id=1&id=2"));
-            }
-            1..=MAX_IDS => {}
-            more => {
-                let reason =
-                    format!("is given {more} times; at most {MAX_IDS} can be asked for at once");
-                return Err(Failure::parameter("id", &reason));
-            }
+        let (dataset, parameters) = (loader.dataset(), parameters::of(request));
+        if let Some(ids) = id.0 {
+            parameters::only_ids(&parameters)?;
+            let keys = keys(dataset, &ids)?;
+            let found = stream::respond(dataset, &self.pool, &self.budget, keys).await?;
+            return Ok(ListRecords::Found(found, None));
         }
-        let keys = id.0.iter().map(|id| key(loader.dataset(), id));
-        let keys = keys.collect::<Result<Vec<Key>, Failure>>()?;
-        stream::respond(loader.dataset(), &self.pool, &self.budget, keys)
-            .await
-            .map(ListRecords::Found)
+        let values = parameters::filters(dataset, &parameters)?;
+        let after = after.0.map(|after| parameters::key(dataset, "after", &after)).transpose()?;
+        let filter = Filter { values, after };
+        let (found, next) =
+            page::respond(dataset, &self.pool, &self.budget, filter, limit.0).await?;
+        Ok(ListRecords::Found(found, next))
     }
 }
 
-fn no_dataset(name: &str) -> ProblemJson {
-    not_found(format!("there is no dataset {name}; /docs lists what there is"))
-}
-
-fn key(dataset: &Dataset, id: &str) -> Result<Key, Failure> {
-    dataset.read_key(id).map_err(|rejection| {
-        Failure::parameter("id", &format!("cannot be a key: {}", rejection.message))
-    })
+fn keys(dataset: &Dataset, ids: &[String]) -> Result<Vec<Key>, Failure> {
+    if ids.len() > MAX_IDS {
+        let times = ids.len();
+        let reason = format!("is given {times} times; at most {MAX_IDS} can be asked for at once");
+        return Err(Failure::parameter("id", &reason));
+    }
+    ids.iter().map(|id| parameters::key(dataset, "id", id)).collect()
 }
 
 fn respond(record: &Rendered, if_none_match: &[String]) -> GetRecord {

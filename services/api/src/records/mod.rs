@@ -1,12 +1,28 @@
-//! Records by id: loaded many at a time, cached, serialized once.
+//! The datasets with their records. Records by id are loaded many at a time, cached, and serialized once.
 
 mod cache;
+mod datasets;
 pub(crate) mod document;
 mod endpoints;
 mod loader;
+mod origin;
+mod page;
+mod parameters;
 mod rendered;
 mod served;
 mod stream;
 
+pub(crate) use datasets::DatasetApi;
 pub(crate) use endpoints::RecordApi;
+pub(crate) use origin::OriginApi;
 pub(crate) use served::Served;
+
+use crate::http::problem::{ProblemJson, not_found};
+
+fn no_dataset(name: &str) -> ProblemJson {
+    not_found(format!("there is no dataset {name}; /docs lists what there is"))
+}
+
+fn no_record(dataset: &str, id: &str) -> ProblemJson {
+    not_found(format!("no record of {dataset} has the id {id}"))
+}

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Bytes of texts that are read for a part. As JSON they are larger, and the last record of a part may be a large one.
-const READ_BYTES: usize = PART_BYTES / 4;
+pub(super) const READ_BYTES: usize = PART_BYTES / 4;
 
 /// A response with the records of these keys, in their order, as an array.
 pub(crate) async fn respond(

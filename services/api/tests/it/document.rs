@@ -28,7 +28,7 @@ async fn every_documented_path_responds_with_a_documented_status() {
     let paths = document["paths"].as_object().unwrap();
     assert!(paths.len() >= 5, "{paths:?}");
     for (path, operations) in paths {
-        let path = ["{id}", "{object}", "{line}"]
+        let path = ["{id}", "{object}", "{line}", "{name}"]
             .iter()
             .fold(path.clone(), |path, name| path.replace(name, "1"));
         let answer = base.get(&path).await;

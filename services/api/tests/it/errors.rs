@@ -36,9 +36,18 @@ async fn unavailable_database_makes_the_service_unready_but_not_dead() {
     assert_eq!(base.get("/healthz").await.status, 200);
     let detail = base.get("/readyz").await.problem(503);
     assert_eq!(detail, "the database is not available");
-    for path in
-        ["/products/1", "/products?id=1", "/objects", "/objects/1", "/rejects", "/rejects/1/1"]
-    {
+    for path in [
+        "/products",
+        "/products/1",
+        "/products?id=1",
+        "/products/1/origin",
+        "/datasets",
+        "/datasets/products",
+        "/objects",
+        "/objects/1",
+        "/rejects",
+        "/rejects/1/1",
+    ] {
         let answer = base.get(path).await;
         assert_eq!(answer.problem(503), "the database is not available", "{path}");
         assert_eq!(answer.header("retry-after"), Some("1"), "{path}");
@@ -58,7 +67,7 @@ async fn failed_statement_is_a_problem_without_details() {
     let base = TestApi::sqlite().await;
     base.execute("DROP TABLE products", []).await;
     base.execute("DROP TABLE chunks", []).await;
-    for path in ["/products/1", "/products?id=1", "/objects"] {
+    for path in ["/products", "/products/1", "/products?id=1", "/products/1/origin", "/objects"] {
         let detail = base.get(path).await.problem(500);
         assert!(detail.contains("request id"), "{path}: {detail}");
         assert!(!detail.contains("table"), "{path}: {detail}");
@@ -82,7 +91,7 @@ async fn overloaded_database_is_unavailable() {
         ] {
             base.execute(sql, []).await;
         }
-        for path in ["/products/1", "/products?id=1"] {
+        for path in ["/products", "/products/1", "/products?id=1"] {
             let answer = base.get(path).await;
             assert_eq!(answer.problem(503), "the database is not available", "{path} with {code}");
             assert_eq!(answer.header("retry-after"), Some("1"), "{path} with {code}");

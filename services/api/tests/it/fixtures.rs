@@ -1,13 +1,16 @@
 //! An API on the test's own database.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, num::NonZeroU32, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use jetline_api::{ApiSettings, App, auth::Users};
-use jetline_datasets::Datasets;
+use jetline_core::{ChunkRange, Mode, ObjectVersion, Position};
+use jetline_datasets::{Datasets, PRODUCTS};
 use jetline_migrations::Migrator;
 use jetline_runtime::{PrometheusHandle, Shutdown};
-use jetline_store::Database;
+use jetline_store::{
+    ChunkRows, CommitOutcome, Database, DeclarationFile, Ledger, UpsertRow, objects::NewObject,
+};
 use jetline_testkit::postgres::TemporaryDatabase;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use poem::{
@@ -120,10 +123,74 @@ impl TestApi {
         format!("{}-1", row.fingerprint)
     }
 
+    /// Declares a dataset, which creates or extends its table.
+    pub(crate) async fn declare(&self, name: &str, text: &str) {
+        let products = DeclarationFile::new("products", "products.toml", PRODUCTS).unwrap();
+        let file = DeclarationFile::new(name, "declaration", text).unwrap();
+        self.database().declare(&[products, file]).await.unwrap();
+    }
+
+    /// Loads an object with these records, each with another id, as fetcher and writer do.
+    pub(crate) async fn load(&self, dataset: &str, records: &[String]) {
+        let database = self.database();
+        let ledger = Ledger::new(&database, Utc::now);
+        let object = ledger.objects.next().await.unwrap();
+        ledger.objects.register(&[listed(dataset, object.get())]).await.unwrap();
+        let id = format!("{:016x}", object.get()).parse().unwrap();
+        let ready = async { Ok::<(), Infallible>(()) };
+        let epoch = ledger.epochs.begin(Mode::Shared, None, id, ready).await.unwrap();
+        let datasets = database.datasets().await.unwrap();
+        let dataset = datasets.get(dataset).unwrap();
+        let rows = (1..).zip(records).map(|(line, record)| UpsertRow {
+            row: dataset.parse_json(record.as_bytes()).unwrap(),
+            position: Position::new(object, line),
+            if_changed: false,
+        });
+        let rows: Vec<UpsertRow> = rows.collect();
+        let lines = u32::try_from(rows.len()).unwrap();
+        let range = ChunkRange {
+            object,
+            incarnation: "r".to_owned(),
+            start: 0,
+            end: u64::from(lines),
+            first_line: 1,
+            lines,
+        };
+        let chunk = ChunkRows {
+            range,
+            rows,
+            unchanged: 0,
+            superseded: 0,
+            replacements: Vec::new(),
+            rejected: Vec::new(),
+            blank: 0,
+            superseded_by: Vec::new(),
+        };
+        let outcome = ledger.chunks.commit(epoch.id, dataset, vec![chunk]).await.unwrap();
+        assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
+    }
+
     pub(crate) async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Value>) {
         let backend = self.db.get_database_backend();
         let statement = Statement::from_sql_and_values(backend, sql, values);
         self.db.execute_raw(statement).await.unwrap();
+    }
+}
+
+fn listed(dataset: &str, number: i64) -> NewObject {
+    NewObject {
+        incarnation: "r".to_owned(),
+        dataset: dataset.to_owned(),
+        version: ObjectVersion {
+            root: "s3://bucket".to_owned(),
+            key: format!("{number}.jsonl"),
+            etag: "e".to_owned(),
+            size: 1_000,
+            last_modified: DateTime::from_timestamp(number, 0).unwrap(),
+        },
+        chunk_bytes: 100,
+        chunk_lines: NonZeroU32::MIN,
+        max_line_bytes: 100,
     }
 }
 

@@ -5,12 +5,14 @@
 mod auth;
 mod binary;
 mod coalescing;
+mod datasets;
 mod document;
 mod errors;
 mod fixtures;
 mod freshness;
 mod ingestion;
 mod limits;
+mod lists;
 mod memory;
 mod pooler;
 mod records;

@@ -188,6 +188,23 @@ async fn large_records_are_streamed_in_one_response() {
 }
 
 #[tokio::test]
+async fn large_records_are_listed_in_pages_of_limited_size() {
+    let base = large().await;
+    let service = Service::start(&base, &[LONG_TIMEOUT]);
+    let mut path = Some("/products?limit=1000".to_owned());
+    let mut found = Vec::new();
+    while let Some(page) = path {
+        let (head, body) = service.get(&page).await;
+        assert!(body.len() <= 1 << 20, "{}", body.len());
+        let records: Vec<Value> = serde_json::from_slice(&body).unwrap();
+        found.extend(records.iter().map(|record| record["id"].as_u64().unwrap()));
+        path = next(&head);
+    }
+    assert!(found.into_iter().eq(1..=NUMBER as u64));
+    service.took_at_most(FOR_ONE);
+}
+
+#[tokio::test]
 async fn clients_that_do_not_read_responses_use_limited_memory_and_do_not_block_small_ones() {
     let base = large().await;
     let service = Service::start(&base, &[("REQUEST_TIMEOUT", "20s")]);
@@ -197,6 +214,7 @@ async fn clients_that_do_not_read_responses_use_limited_memory_and_do_not_block_
             format!("/products/{number}"),
             format!("/rejects/1/{number}"),
             "/rejects?limit=1000".to_owned(),
+            "/products?limit=1000".to_owned(),
             "/docs".to_owned(),
             many.clone(),
         ]
