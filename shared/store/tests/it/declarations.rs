@@ -10,7 +10,8 @@ use jetline_store::{CommitOutcome, DeclarationFile, Error};
 use sea_orm::{ConnectionTrait, DbBackend};
 
 use crate::fixtures::{
-    NO_COUNTS, TestDatabase, begin, both, commit, declare, postgres, register, rows, sqlite,
+    NO_COUNTS, TestDatabase, begin, both, both_in_english, commit, declare, postgres, register,
+    rows, sqlite,
 };
 
 const EVERY_TYPE: &str = r#"
@@ -205,7 +206,7 @@ async fn built_in_dataset_goes_when_others_are_declared_unless_it_is_used() {
 
 #[tokio::test]
 async fn text_keys_are_in_the_order_of_their_bytes() {
-    for base in both().await {
+    for base in both_in_english().await {
         let text = "key = 'key'\ncolumns = { key = 'text' }";
         let dataset = declare(&base.database, "things", text).await;
         let (base, epoch) = base.with_objects(1).await;

@@ -52,6 +52,12 @@ pub(crate) async fn postgres() -> TestDatabase {
     TestDatabase::connect(database.url(), None, Some(database)).await
 }
 
+/// Databases of both kinds; the one of PostgreSQL has not the order of bytes.
+pub(crate) async fn both_in_english() -> [TestDatabase; 2] {
+    let database = postgres::TemporaryDatabase::create_in_english("store").await;
+    [sqlite().await, TestDatabase::connect(database.url(), None, Some(database)).await]
+}
+
 /// A database through the URL of a proxy or pooler.
 pub(crate) async fn through(url: String, database: postgres::TemporaryDatabase) -> TestDatabase {
     TestDatabase::connect(url, None, Some(database)).await

@@ -10,7 +10,7 @@ use jetline_store::{
 };
 use sea_orm::{ConnectionTrait, DbBackend};
 
-use crate::fixtures::{TestDatabase, both, commit, declare, postgres, rows};
+use crate::fixtures::{TestDatabase, both, both_in_english, commit, declare, postgres, rows};
 
 const ONE_MEBIBYTE: usize = 1 << 20;
 
@@ -87,7 +87,7 @@ async fn every_record_is_on_one_page_in_the_order_of_keys() {
             _ => format!(r#"{{"key":"{key}"}}"#),
         };
         let records: Vec<String> = sorted.iter().rev().map(record).collect();
-        for base in both().await {
+        for base in both_in_english().await {
             let (base, dataset) = stored(base, &declaration, &records).await;
             for limit in [1, 2, sorted.len() - 1, sorted.len(), 1_000] {
                 let pages = pages(&base.catalog, &dataset, Filter::default(), limit as u64).await;

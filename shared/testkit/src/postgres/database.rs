@@ -28,6 +28,14 @@ impl TemporaryDatabase {
         Self::create_at(&server("JETLINE_TEST_POSTGRES"), name_hint).await
     }
 
+    /// Creates one in which texts are in the order of English words, as in many installations: with `a` before `B`.
+    pub async fn create_in_english(name_hint: &str) -> Self {
+        let (server, name) = (server("JETLINE_TEST_POSTGRES"), unique_name(name_hint));
+        let options = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en'";
+        create_migrated(&server, &name, options).await;
+        Self { server, name, drop_it: true }
+    }
+
     /// Creates one on the server of a superuser's URL.
     pub async fn create_at(server: &str, name_hint: &str) -> Self {
         let mut database = Self::copy_template(server, name_hint).await;
@@ -51,7 +59,8 @@ impl TemporaryDatabase {
         let template = if let Some(template) = templates.get(server) {
             template.clone()
         } else {
-            let template = migrated_template(server).await;
+            let template = unique_name("template");
+            create_migrated(server, &template, "").await;
             templates.insert(server.to_owned(), template.clone());
             template
         };
@@ -107,16 +116,14 @@ fn unique_name(hint: &str) -> String {
     format!("jetline_{hint}_{:016x}", rand::random::<u64>())
 }
 
-async fn migrated_template(server: &str) -> String {
-    let name = unique_name("template");
+async fn create_migrated(server: &str, name: &str, options: &str) {
     let migrated = async {
-        administer(server, &format!("CREATE DATABASE {name}")).await?;
-        let database = connect(&named(server, &name), 1).await?;
+        administer(server, &format!("CREATE DATABASE {name} {options}")).await?;
+        let database = connect(&named(server, name), 1).await?;
         Migrator::up(&database, None).await?;
         database.close().await
     };
-    migrated.await.unwrap_or_else(|error| panic!("cannot migrate a template database: {error}"));
-    name
+    migrated.await.unwrap_or_else(|error| panic!("cannot create the database {name}: {error}"));
 }
 
 async fn administer(server: &str, sql: &str) -> Result<(), DbErr> {
