@@ -163,6 +163,28 @@ fn load_embedded(bench: &Bench, data: &Data) -> anyhow::Result<Run> {
     Ok(Run { time, work: Some(data.lines), figures: [].into(), processes: processes.usage() })
 }
 
-fn job<'a>(bench: &Bench, data: &'a Data, prefix: &'a str) -> Job<'a> {
-    Job { data, prefix, writers: bench.arguments.writers.get() }
+/// A declaration with the key alone, beside one with all fields as columns.
+pub(super) fn documents(bench: &Bench) -> Outcome {
+    let data = Data::get(&bench.lines())?;
+    let load = |dataset| load_last(bench, &[Job { dataset, ..job(bench, &data, "files") }]);
+    let cases = vec![
+        case("a column for each field", || load("products")),
+        case("a column for the key", || load("documents")),
+    ];
+    let what = format!("{}, into an empty table", data.description);
+    Ok((what, bench.measure(cases)?))
+}
+
+/// The same records as JSON Lines and as CSV.
+pub(super) fn csv(bench: &Bench) -> Outcome {
+    let lines = Data::get(&bench.lines())?;
+    let csv = lines.as_csv()?;
+    let load = |data| load_last(bench, &[job(bench, data, "files")]);
+    let cases = vec![case("JSON Lines", || load(&lines)), case("CSV", || load(&csv))];
+    let what = format!("{}, into an empty table", lines.description);
+    Ok((what, bench.measure(cases)?))
+}
+
+pub(super) fn job<'a>(bench: &Bench, data: &'a Data, prefix: &'a str) -> Job<'a> {
+    Job { data, prefix, writers: bench.arguments.writers.get(), dataset: "products" }
 }

@@ -1,9 +1,16 @@
 //! The files of a benchmark, made once.
 
-use std::{fs, path::PathBuf};
+use std::{
+    borrow::Cow,
+    fs::{self, File},
+    io::{BufRead, BufReader, BufWriter, Write},
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use jetline_testkit::programs::target_directory;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::generate;
 
@@ -13,6 +20,19 @@ pub(super) struct Data {
     pub(super) lines: u64,
     pub(super) ids: u64,
     pub(super) description: String,
+}
+
+/// A record, as it is generated.
+#[derive(Deserialize)]
+struct Record<'a> {
+    id: u64,
+    title: Cow<'a, str>,
+    #[serde(borrow)]
+    price: &'a RawValue,
+    category: Cow<'a, str>,
+    brand: Cow<'a, str>,
+    url: Cow<'a, str>,
+    description: Cow<'a, str>,
 }
 
 impl Data {
@@ -37,5 +57,52 @@ impl Data {
             ids: *ids,
             description: format!("{lines} lines, {ids} ids, {files} files, seed {seed}"),
         })
+    }
+
+    /// The same records in files of CSV.
+    pub(super) fn as_csv(&self) -> anyhow::Result<Self> {
+        let directory = self.directory.with_extension("csv");
+        if !directory.exists() {
+            println!("writing CSV to {}", directory.display());
+            let unfinished = directory.with_extension("unfinished");
+            let _ = fs::remove_dir_all(&unfinished);
+            fs::create_dir_all(&unfinished)?;
+            for file in fs::read_dir(&self.directory)? {
+                let file = file?.path();
+                let name = file.file_name().context("a file has no name")?;
+                let csv = unfinished.join(name).with_extension("csv");
+                write_csv(&file, &csv)
+                    .with_context(|| format!("cannot write {}", csv.display()))?;
+            }
+            fs::rename(&unfinished, &directory).context("cannot rename the finished files")?;
+        }
+        Ok(Self { directory, description: self.description.clone(), ..*self })
+    }
+}
+
+/// Writes the records of a file as CSV, with the time of the file.
+fn write_csv(lines: &Path, csv: &Path) -> anyhow::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(csv)?);
+    writeln!(out, "id,title,price,category,brand,url,description")?;
+    for line in BufReader::with_capacity(1 << 20, File::open(lines)?).lines() {
+        let line = line?;
+        let record: Record<'_> = serde_json::from_str(&line)?;
+        let Record { id, price, .. } = record;
+        write!(out, "{id},{},{price}", quoted(&record.title))?;
+        for text in [record.category, record.brand, record.url, record.description] {
+            write!(out, ",{}", quoted(&text))?;
+        }
+        writeln!(out)?;
+    }
+    out.into_inner()?.set_modified(fs::metadata(lines)?.modified()?)?;
+    Ok(())
+}
+
+/// A field, in quotes if it needs them.
+fn quoted(text: &str) -> Cow<'_, str> {
+    if text.contains([',', '"', '\n']) {
+        Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
+    } else {
+        Cow::Borrowed(text)
     }
 }

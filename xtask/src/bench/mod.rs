@@ -93,6 +93,10 @@ enum Benchmark {
     DedupMemory,
     /// 1, 2, 4 and 8 writers.
     Scaling,
+    /// Every field but the key kept as JSON.
+    Documents,
+    /// The same records as CSV.
+    Csv,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -144,6 +148,8 @@ impl Benchmark {
             Self::Read => read::run(bench),
             Self::DedupMemory => cases::dedup_memory(bench),
             Self::Scaling => cases::scaling(bench),
+            Self::Documents => cases::documents(bench),
+            Self::Csv => cases::csv(bench),
         }
     }
 }

@@ -43,9 +43,10 @@ impl Postgres {
         self.query("VACUUM (ANALYZE)").map(drop)
     }
 
-    /// Makes sure that `products` has as many rows as there are ids.
-    pub(super) fn check_products(&self, ids: u64) -> anyhow::Result<()> {
-        let rows = self.query("SELECT CAST(count(*) AS text) AS text FROM products")?.concat();
+    /// Makes sure that a table has as many rows as there are ids.
+    pub(super) fn check_rows(&self, table: &str, ids: u64) -> anyhow::Result<()> {
+        let sql = format!("SELECT CAST(count(*) AS text) AS text FROM {table}");
+        let rows = self.query(&sql)?.concat();
         ensure!(rows == ids.to_string(), "{rows} rows for {ids} ids");
         Ok(())
     }

@@ -12,12 +12,14 @@ use tokio::{net::TcpStream, runtime::Runtime};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Bench, case, count,
+    Bench, case,
+    cases::job,
+    count,
     data::Data,
     freshness::oldest_answer,
     processes::Processes,
     report::{Outcome, Run, cores},
-    services::{Job, Servers},
+    services::Servers,
 };
 use crate::install;
 
@@ -30,7 +32,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
     install::missing(&[("wrk", "wrk", "wrk")])?;
     let data = Data::get(&bench.lines())?;
     let servers = Servers::start(bench)?;
-    servers.run(&Job { data: &data, prefix: "files", writers: bench.arguments.writers.get() })?;
+    servers.run(&job(bench, &data, "files"))?;
     servers.postgres.vacuum()?;
     servers.postgres.checkpoint()?;
     let mut api = Api::start(bench, &servers)?;

@@ -26,7 +26,11 @@ pub(super) struct Job<'a> {
     /// The prefix of the keys: the same files under another prefix are other objects.
     pub(super) prefix: &'a str,
     pub(super) writers: usize,
+    pub(super) dataset: &'a str,
 }
+
+/// The declaration of `documents`: every field but the key is kept as JSON.
+const DOCUMENTS: &str = "key = \"id\"\ncolumns = { id = \"bigint\" }\n";
 
 /// Real servers, and a database that the services can use.
 pub(super) struct Servers<'a> {
@@ -60,11 +64,23 @@ impl<'a> Servers<'a> {
         Ok(servers)
     }
 
+    /// Declares the dataset `documents` besides `products`.
+    fn declare_documents(&self) -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("documents.toml");
+        fs::write(&file, DOCUMENTS)?;
+        let flags = ["--datasets", &file.display().to_string()];
+        self.installation(folder.path()).start("jetline-migrate", &flags)?.ended()
+    }
+
     /// Does a job, from the start of the services until all is committed; then they end.
     pub(super) fn run(&self, job: &Job) -> anyhow::Result<Run> {
+        if job.dataset == "documents" {
+            self.declare_documents()?;
+        }
         let logs = tempfile::tempdir()?;
         let mut installation = self.installation(logs.path());
-        let mut s3 = serve(&mut installation, &job.data.directory, job.prefix)?;
+        let mut s3 = serve(&mut installation, job)?;
         self.postgres.checkpoint()?;
         let wal = self.postgres.wal()?;
         let mut processes = Processes::new(&self.bench.interrupt);
@@ -92,7 +108,7 @@ impl<'a> Servers<'a> {
             writer.signal(Signal::TERM);
             processes.until_done("a writer", writer)?;
         }
-        self.postgres.check_products(job.data.ids)?;
+        self.postgres.check_rows(job.dataset, job.data.ids)?;
         s3.stop(Signal::INT)?;
         let log = s3.output();
         let [lists, gets] = requests(&log)
@@ -126,17 +142,18 @@ impl<'a> Servers<'a> {
     }
 }
 
-/// Serves the files of a directory over S3, with this prefix to their keys, to the fetchers of an installation.
-fn serve(installation: &mut Installation, files: &Path, prefix: &str) -> anyhow::Result<Process> {
+/// Serves the files of a job over S3, with its prefix to their keys, to the fetchers of an installation.
+fn serve(installation: &mut Installation, job: &Job) -> anyhow::Result<Process> {
+    let Job { data, prefix, dataset, .. } = *job;
     let bucket = installation.folder().join("bucket");
     fs::create_dir(&bucket)?;
-    symlink(files, bucket.join(prefix))?;
+    symlink(&data.directory, bucket.join(prefix))?;
     let port = free_port()?;
     let address = format!("127.0.0.1:{port}");
     let flags = ["--bucket", "bench", "--listen", &address, "bucket"];
     let mut process = installation.start("s3-files", &flags)?;
     process.wait_for_port(port)?;
-    installation.set("SOURCE", &format!("s3://bench/{prefix}/"));
+    installation.set("SOURCE", &format!("{dataset}=s3://bench/{prefix}/"));
     installation.set("AWS_ENDPOINT_URL", &format!("http://{address}"));
     Ok(process)
 }
