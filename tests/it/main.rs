@@ -22,6 +22,7 @@ mod poison;
 mod replays;
 mod secrets;
 mod settings;
+mod sources;
 mod standalone;
 mod startup;
 mod tls;

@@ -38,7 +38,7 @@ pub struct Report {
     pub failed_before: usize,
     /// The duration of the run.
     pub elapsed: Duration,
-    /// Entries of the sources that cannot be read.
+    /// Entries of the sources that are not taken.
     pub skipped: Skipped,
     /// The locations that match no object.
     pub missing: Vec<String>,
@@ -112,10 +112,10 @@ impl Report {
         Ok(())
     }
 
-    /// Whether every object is done or dismissed, and nothing was skipped or missing.
+    /// Whether every object is done or dismissed, and nothing was unreadable or missing.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        let nothing_left_out = self.skipped.count() == 0 && self.missing.is_empty();
+        let nothing_left_out = self.skipped.unreadable() == 0 && self.missing.is_empty();
         self.is_listed
             && nothing_left_out
             && self.failed_before == 0

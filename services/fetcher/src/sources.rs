@@ -52,7 +52,7 @@ pub struct Registered {
     pub new: usize,
     /// The listed objects that have failed and are not dismissed.
     pub failed: BTreeSet<ObjectId>,
-    /// Entries that cannot be read.
+    /// Entries that are not taken.
     pub skipped: Skipped,
     /// The locations that match no object.
     pub missing: Vec<String>,

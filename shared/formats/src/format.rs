@@ -150,6 +150,14 @@ fn named(key: &str) -> Option<(&'static str, Named)> {
     EXTENSIONS.into_iter().find(|(extension, _)| key.ends_with(extension))
 }
 
+/// All extensions, with those of compressions, for messages.
+#[must_use]
+pub fn extensions() -> String {
+    let formats = EXTENSIONS.map(|(extension, _)| extension).join(", ");
+    let compressions = Compression::ALL.map(Compression::extension).join(", ");
+    format!("{formats}, perhaps followed by {compressions}")
+}
+
 /// The extension of a format at the end of a key, before that of a compression.
 #[must_use]
 pub fn extension(key: &str) -> Option<&'static str> {

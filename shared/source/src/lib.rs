@@ -68,7 +68,8 @@ pub trait Source: Send + Sync {
     ///
     /// Hidden files and directory placeholders are excluded: keys with a segment that starts with `.` or `_` below the
     /// location where the pattern's segment does not, and keys that end in `/`. An entry that matches and cannot be read as
-    /// it is does not fail the listing: it is returned as skipped.
+    /// it is does not fail the listing: it is returned as skipped. So is a key that only lies below a directory of the
+    /// location, if its name does not end in the extension of a format.
     async fn list(&self) -> Result<Listing, Error>;
 
     /// A range of the stored (not decompressed) bytes of exactly that version, in order and in bounded memory.

@@ -12,7 +12,7 @@ const MAX_NAMED: usize = 20;
 pub struct Listing {
     /// Every object version that matches, in (last-modified, key) order.
     pub objects: Vec<ObjectVersion>,
-    /// Matching entries that cannot be read.
+    /// Matching entries that cannot be read, or have no format's extension.
     pub skipped: Skipped,
     /// Whether nothing has the location's name or matches its pattern. An existing, empty directory or bucket is not
     /// missing.
@@ -26,16 +26,23 @@ impl Listing {
     }
 }
 
-/// Entries of a listing that cannot be read as they are: their number, and the first of them.
+/// Entries of a listing that are not taken as they are: their number, and the first of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Skipped {
     count: u64,
+    unreadable: u64,
     named: Vec<String>,
 }
 
 impl Skipped {
-    /// Adds an entry: its URI, and why it is skipped.
+    /// Adds an entry that cannot be read: its URI, and why.
     pub fn add(&mut self, entry: &str, reason: impl fmt::Display) {
+        self.unreadable += 1;
+        self.add_other(entry, reason);
+    }
+
+    /// Adds an entry that is none of those that were asked for: its URI, and why.
+    pub fn add_other(&mut self, entry: &str, reason: impl fmt::Display) {
         self.count += 1;
         if self.named.len() < MAX_NAMED {
             self.named.push(format!("{}: {reason}", Escaped(entry)));
@@ -45,6 +52,7 @@ impl Skipped {
     /// Adds the entries of another listing.
     pub fn extend(&mut self, other: Self) {
         self.count += other.count;
+        self.unreadable += other.unreadable;
         let room = MAX_NAMED.saturating_sub(self.named.len());
         self.named.extend(other.named.into_iter().take(room));
     }
@@ -53,6 +61,12 @@ impl Skipped {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// The number of those that cannot be read.
+    #[must_use]
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
     }
 
     /// The first of them, with reasons. Control characters are escaped.
@@ -96,8 +110,9 @@ mod tests {
         for number in 0..15 {
             all.add(&number.to_string(), "odd");
         }
+        all.add_other("other", "no format");
         all.extend(all.clone());
-        assert_eq!((all.count(), all.named().len()), (30, MAX_NAMED));
+        assert_eq!((all.count(), all.unreadable(), all.named().len()), (32, 30, MAX_NAMED));
         assert_eq!(all.named()[0], "0: odd");
     }
 }

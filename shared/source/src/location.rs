@@ -10,7 +10,7 @@ use crate::{Pattern, pattern};
 ///
 /// In S3, a text without wildcards is a prefix, or a key if there is one of exactly that name. Locally it is a file, or a
 /// directory that is read recursively. If something of exactly the given name exists, it is meant, even if the name
-/// contains wildcards.
+/// contains wildcards. Of the names below a directory or a prefix, only those with the extension of a format are taken.
 #[derive(Clone, Debug)]
 pub struct Location {
     /// The dataset of the lines.

@@ -1,6 +1,8 @@
 //! Selects the keys of a location: by prefix, and by glob.
 
-use crate::glob::{Glob, InvalidPattern, is_hidden};
+use crate::{
+    glob::{Glob, InvalidPattern, is_hidden},
+};
 
 /// The characters that make a text a glob.
 const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
@@ -115,6 +117,22 @@ impl Pattern {
         self.matches(key).then_some(fit)
     }
 
+    /// Whether a key that matches is taken: one that only lies below a directory needs the extension of a format.
+    pub(crate) fn takes(&self, key: &str) -> bool {
+        jetline_formats::extension(key).is_some() || self.selects_name(key)
+    }
+
+    /// Whether the text has the name of a key or a pattern of it, and not only a directory above it.
+    fn selects_name(&self, key: &str) -> bool {
+        let is_directory = self.text.is_empty() || self.text.ends_with('/');
+        match self.fit(key) {
+            Some(Fit::Exact) => true,
+            Some(Fit::Matches) if self.is_glob() => !is_directory,
+            Some(Fit::Matches) => !is_directory && !key[self.prefix.len()..].starts_with('/'),
+            Some(Fit::Below) | None => false,
+        }
+    }
+
     /// Whether a segment after the prefix starts with `.` or `_`. Segments that the prefix names are included.
     fn hides(&self, key: &str) -> bool {
         let mut begin = 0;
@@ -153,6 +171,14 @@ pub(crate) fn base(text: &str) -> Option<usize> {
         }
     }
     None
+}
+
+/// Why a name is not taken from a directory.
+pub(crate) fn no_format() -> String {
+    format!(
+        "only names in {} are taken from a directory: give its name or a pattern (SOURCE)",
+        jetline_formats::extensions()
+    )
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ const ROOMY: u32 = 1 << 20;
 async fn object_whose_read_is_interrupted_is_split_at_the_same_offsets() {
     let mut scene = Scene::new(ROOMY).await;
     scene.settings.chunk_bytes = 1_000;
-    scene.s3.put(BUCKET, "a", lines(7_000));
+    scene.s3.put(BUCKET, "a.jsonl", lines(7_000));
     // Parts of 150 bytes succeed up to byte 66,000, behind the beginning by which the format is detected; the next one is
     // truncated more often than the source retries.
     scene.s3.fail_next_gets(440, &Fault::Delay(Duration::ZERO));
@@ -35,7 +35,7 @@ async fn truncated_object_fails_and_keeps_its_complete_lines() {
     let content = lines(5_000);
     let mut stored = gzip(&content).await;
     stored.truncate(stored.len() / 2);
-    scene.s3.put(BUCKET, "a.gz", stored);
+    scene.s3.put(BUCKET, "a.jsonl.gz", stored);
     scene.spawn_writer();
     let report = scene.fetch().await;
     assert!(!report.is_complete());
@@ -52,9 +52,9 @@ async fn truncated_object_fails_and_keeps_its_complete_lines() {
 async fn object_that_is_overwritten_fails_and_its_new_version_is_read() {
     let mut scene = Scene::new(ROOMY).await;
     scene.settings.reconcile_after = Duration::from_millis(100);
-    scene.s3.put(BUCKET, "a", lines(30));
+    scene.s3.put(BUCKET, "a.jsonl", lines(30));
     scene.register().await;
-    scene.s3.put(BUCKET, "a", lines(20));
+    scene.s3.put(BUCKET, "a.jsonl", lines(20));
     scene.spawn_writer();
     let report = scene.fetch().await;
     let states: Vec<_> = report.objects.iter().map(|object| object.state).collect();
@@ -67,10 +67,10 @@ async fn object_that_is_overwritten_fails_and_its_new_version_is_read() {
 #[tokio::test]
 async fn lost_chunk_of_a_deleted_object_fails_it() {
     let scene = Scene::new(ROOMY).await;
-    scene.s3.put(BUCKET, "a", lines(30));
+    scene.s3.put(BUCKET, "a.jsonl", lines(30));
     scene.register().await;
     scene.commit(1, 100, 10).await;
-    scene.s3.delete(BUCKET, "a");
+    scene.s3.delete(BUCKET, "a.jsonl");
     scene.spawn_writer();
     let report = scene.fetch().await;
     assert!(!report.is_complete());
@@ -84,11 +84,11 @@ async fn lost_chunk_of_a_deleted_object_fails_it() {
 async fn deleted_object_does_not_affect_others_of_its_batch() {
     let mut scene = Scene::new(ROOMY).await;
     scene.settings.reconcile_after = Duration::from_secs(1);
-    for key in ["a", "b", "c"] {
+    for key in ["a.jsonl", "b.jsonl", "c.jsonl"] {
         scene.s3.put(BUCKET, key, lines(30));
     }
     scene.register().await;
-    scene.s3.delete(BUCKET, "b");
+    scene.s3.delete(BUCKET, "b.jsonl");
     scene.spawn_writer();
     let report = scene.fetch().await;
     let states: Vec<_> = report.objects.iter().map(|object| object.state).collect();
@@ -99,7 +99,7 @@ async fn deleted_object_does_not_affect_others_of_its_batch() {
 #[tokio::test]
 async fn interrupted_prefetch_is_resumed() {
     let scene = Scene::new(ROOMY).await;
-    for key in ["a", "b", "c"] {
+    for key in ["a.jsonl", "b.jsonl", "c.jsonl"] {
         scene.s3.put(BUCKET, key, lines(30));
     }
     // More often than the source retries for all of them together.

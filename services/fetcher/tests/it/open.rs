@@ -32,7 +32,7 @@ async fn refused_objects_stay_open_with_the_reason_and_the_next_run_reads_them()
         (404, "NoSuchKey"),
     ] {
         let scene = Scene::new(ROOMY).await;
-        for key in ["a", "b", "c"] {
+        for key in ["a.jsonl", "b.jsonl", "c.jsonl"] {
             scene.s3.put(BUCKET, key, lines(30));
         }
         let fault = Fault::refusal(status, code, "no");
@@ -59,10 +59,10 @@ async fn refused_objects_stay_open_with_the_reason_and_the_next_run_reads_them()
 #[tokio::test]
 async fn refused_object_does_not_affect_others_of_its_batch() {
     let scene = Scene::new(ROOMY).await;
-    for key in ["a", "c"] {
+    for key in ["a.jsonl", "c.jsonl"] {
         scene.s3.put(BUCKET, key, lines(10));
     }
-    scene.s3.put(BUCKET, "b.zst", long_window());
+    scene.s3.put(BUCKET, "b.jsonl.zst", long_window());
     scene.spawn_writer();
     let report = scene.fetch().await;
     let open: Vec<_> = report
@@ -71,14 +71,14 @@ async fn refused_object_does_not_affect_others_of_its_batch() {
         .filter(|object| object.state != State::Done)
         .map(|object| object.uri.rsplit_once('/').unwrap().1)
         .collect();
-    assert_eq!((open, report.objects.len()), (vec!["b.zst"], 3));
+    assert_eq!((open, report.objects.len()), (vec!["b.jsonl.zst"], 3));
 }
 
 #[tokio::test]
 async fn watching_fetcher_retries_a_refused_object() {
     let mut scene = Scene::new(ROOMY).await;
     scene.settings.watch = Some(Duration::from_millis(50));
-    scene.s3.put(BUCKET, "a", lines(30));
+    scene.s3.put(BUCKET, "a.jsonl", lines(30));
     scene.s3.fail_next_gets(2, &expired());
     scene.spawn_writer();
     let fetcher = scene.spawn_fetcher().await;
@@ -93,13 +93,13 @@ async fn run_ends_without_an_object_that_waits_for_a_refused_one() {
     let mut scene = Scene::new(ROOMY).await;
     scene.settings.reconcile_after = Duration::from_millis(100);
     scene.settings.fetch_batch = NonZeroUsize::MIN;
-    scene.s3.put(BUCKET, "a.zst", long_window());
+    scene.s3.put(BUCKET, "a.jsonl.zst", long_window());
     scene.register().await;
-    scene.s3.put(BUCKET, "b", lines(30));
+    scene.s3.put(BUCKET, "b.jsonl", lines(30));
     scene.register().await;
     // The rest of it was published once, and can no longer be read.
     scene.commit(2, 100, 10).await;
-    scene.s3.delete(BUCKET, "b");
+    scene.s3.delete(BUCKET, "b.jsonl");
     scene.spawn_writer();
     let report = scene.fetch().await;
     let states: Vec<_> = report.objects.iter().map(|object| object.state).collect();
@@ -115,7 +115,7 @@ async fn truncated_object_fails_although_its_read_was_refused_before() {
     let scene = Scene::new(ROOMY).await;
     let mut stored = gzip(&lines(5_000)).await;
     stored.truncate(stored.len() / 2);
-    scene.s3.put(BUCKET, "a.gz", stored);
+    scene.s3.put(BUCKET, "a.jsonl.gz", stored);
     scene.s3.fail_next_gets(1_000, &expired());
     scene.spawn_writer();
     assert_eq!(scene.fetch().await.objects[0].state, State::Registered);
@@ -129,10 +129,10 @@ async fn truncated_object_fails_although_its_read_was_refused_before() {
 #[tokio::test]
 async fn run_ends_without_an_object_that_keeps_changing_and_the_next_one_reads_it() {
     let scene = Scene::new(ROOMY).await;
-    scene.s3.put(BUCKET, "a", lines(10));
-    scene.s3.put(BUCKET, "b", lines(10));
+    scene.s3.put(BUCKET, "a.jsonl", lines(10));
+    scene.s3.put(BUCKET, "b.jsonl", lines(10));
     for (read, more) in (1..=100).zip(1..) {
-        let next = Change::overwrite(BUCKET, "b", lines(10 + more));
+        let next = Change::overwrite(BUCKET, "b.jsonl", lines(10 + more));
         scene.s3.change_in_get(read, Moment::Arrival, next);
     }
     scene.spawn_writer();
@@ -169,7 +169,7 @@ async fn pattern_that_matches_nothing_is_an_error_unless_it_is_watched() {
 
     scene.settings.watch = Some(Duration::from_millis(50));
     let fetcher = scene.spawn_fetcher().await;
-    scene.s3.put(BUCKET, "b.gz", gzip(&lines(10)).await);
+    scene.s3.put(BUCKET, "b.jsonl.gz", gzip(&lines(10)).await);
     until(&scene, "SELECT COUNT(*) = 2 FROM objects WHERE state = 'done'").await;
     scene.shutdown.soft.cancel();
     assert!(ended(fetcher).await.is_complete());
@@ -179,8 +179,8 @@ async fn pattern_that_matches_nothing_is_an_error_unless_it_is_watched() {
 async fn entry_that_cannot_be_read_is_named_in_the_summary_and_the_others_are_read() {
     let mut scene = Scene::new(ROOMY).await;
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("a"), lines(10)).unwrap();
-    std::os::unix::fs::symlink("b", directory.path().join("b")).unwrap();
+    std::fs::write(directory.path().join("a.jsonl"), lines(10)).unwrap();
+    std::os::unix::fs::symlink("b.jsonl", directory.path().join("b.jsonl")).unwrap();
     scene.settings.source = vec![directory.path().to_str().unwrap().parse().unwrap()];
     scene.spawn_writer();
     let report = scene.fetch().await;
@@ -193,7 +193,7 @@ async fn entry_that_cannot_be_read_is_named_in_the_summary_and_the_others_are_re
 #[tokio::test]
 async fn window_that_is_too_large_keeps_the_object_open_until_it_is_allowed() {
     let mut scene = Scene::new(ROOMY).await;
-    scene.s3.put(BUCKET, "a.zst", long_window());
+    scene.s3.put(BUCKET, "a.jsonl.zst", long_window());
     scene.spawn_writer();
     let report = scene.fetch().await;
     assert_eq!(report.objects[0].state, State::Registered);

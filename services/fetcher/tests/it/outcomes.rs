@@ -10,7 +10,7 @@ const ROOMY: u32 = 1 << 20;
 #[tokio::test]
 async fn run_interrupted_before_listing_is_not_complete() {
     let scene = Scene::new(ROOMY).await;
-    scene.s3.put(BUCKET, "a", lines(10));
+    scene.s3.put(BUCKET, "a.jsonl", lines(10));
     scene.shutdown.soft.cancel();
     let report = scene.fetch().await;
     assert!(!report.is_complete());
@@ -22,7 +22,7 @@ async fn run_interrupted_before_listing_is_not_complete() {
 #[tokio::test]
 async fn object_that_failed_before_is_named_until_it_is_dismissed_or_overwritten() {
     let scene = Scene::new(ROOMY).await;
-    for key in ["a.gz", "b.gz", "c"] {
+    for key in ["a.jsonl.gz", "b.jsonl.gz", "c.jsonl"] {
         scene.s3.put(BUCKET, key, lines(10));
     }
     scene.spawn_writer();
@@ -37,17 +37,17 @@ async fn object_that_failed_before_is_named_until_it_is_dismissed_or_overwritten
     for words in [
         "Nothing new: all 3",
         "Known objects that failed: 2",
-        "object 1 (a.gz): object is not gzip",
-        "object 2 (b.gz)",
+        "object 1 (a.jsonl.gz): object is not gzip",
+        "object 2 (b.jsonl.gz)",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
     // It is a new version, and the failed one is no longer listed.
-    scene.s3.put(BUCKET, "a.gz", gzip(&lines(10)).await);
+    scene.s3.put(BUCKET, "a.jsonl.gz", gzip(&lines(10)).await);
     let report = scene.fetch().await;
     assert!(!report.is_complete());
     assert_eq!((report.objects.len(), report.failed_before), (1, 1));
-    assert!(report.to_string().contains("object 2 (b.gz)"), "{report}");
+    assert!(report.to_string().contains("object 2 (b.jsonl.gz)"), "{report}");
 
     let second = DismissSettings { object: 2 };
     dismiss(&second, &scene.ledger.objects, 1).await.unwrap();
@@ -64,9 +64,13 @@ async fn content_that_is_not_json_lines_fails_and_is_not_published() {
     let twice = gzip(&gzip(text.as_bytes()).await).await;
     let zip = [&b"PK\x03\x04"[..], text.as_bytes()].concat();
     let xz = gzip(&[&b"\xfd7zXZ\0"[..], text.as_bytes()].concat()).await;
-    for (key, content) in
-        [("1", utf16), ("2.gz", twice), ("3", zip), ("4.gz", xz), ("5", lines(10))]
-    {
+    for (key, content) in [
+        ("1.jsonl", utf16),
+        ("2.jsonl.gz", twice),
+        ("3.jsonl", zip),
+        ("4.jsonl.gz", xz),
+        ("5.jsonl", lines(10)),
+    ] {
         scene.s3.put(BUCKET, key, content);
     }
     scene.spawn_writer();

@@ -19,8 +19,8 @@ fn starts(object: i64, starts: &[u64]) -> Vec<(i64, u64)> {
 #[tokio::test]
 async fn every_line_is_published_once_and_a_second_run_reads_nothing() {
     let scene = Scene::new(ROOMY).await;
-    scene.s3.put(BUCKET, "a", lines(25));
-    scene.s3.put(BUCKET, "b", lines(10));
+    scene.s3.put(BUCKET, "a.jsonl", lines(25));
+    scene.s3.put(BUCKET, "b.jsonl", lines(10));
     scene.spawn_writer();
     let report = scene.fetch().await;
     assert!(report.is_complete());
@@ -43,7 +43,7 @@ async fn small_objects_are_read_together_and_published_in_order() {
     let all: Vec<i64> = (1..=10).collect();
     for number in &all {
         let lines = lines(u32::try_from(*number).unwrap() * 3);
-        scene.s3.put(BUCKET, &format!("{number:02}"), lines);
+        scene.s3.put(BUCKET, &format!("{number:02}.jsonl"), lines);
     }
     scene.spawn_writer();
     assert!(scene.fetch().await.is_complete());
@@ -73,7 +73,7 @@ async fn empty_source_is_not_an_error() {
 async fn chunk_limits_are_those_of_the_registration() {
     let mut scene = Scene::new(ROOMY).await;
     scene.settings.chunk_lines = NonZeroU32::new(4).unwrap();
-    for key in ["a", "b"] {
+    for key in ["a.jsonl", "b.jsonl"] {
         scene.s3.put(BUCKET, key, lines(15));
     }
     scene.register().await;
@@ -92,7 +92,7 @@ async fn chunk_limits_are_those_of_the_registration() {
 async fn committed_ranges_are_not_read_again() {
     let mut scene = Scene::new(ROOMY).await;
     scene.settings.chunk_bytes = 100;
-    scene.s3.put(BUCKET, "a", lines(100));
+    scene.s3.put(BUCKET, "a.jsonl", lines(100));
     scene.register().await;
     for start in [0, 100, 200, 300, 500, 600, 700, 800] {
         scene.commit(1, start, 10).await;
@@ -108,7 +108,7 @@ async fn committed_ranges_are_not_read_again() {
 #[tokio::test]
 async fn compressed_object_is_resumed_in_the_middle() {
     let scene = Scene::new(ROOMY).await;
-    scene.s3.put(BUCKET, "a.gz", gzip(&lines(55)).await);
+    scene.s3.put(BUCKET, "a.jsonl.gz", gzip(&lines(55)).await);
     scene.register().await;
     for start in [0, 100, 300] {
         scene.commit(1, start, 10).await;
@@ -123,10 +123,10 @@ async fn compressed_object_is_resumed_in_the_middle() {
 
 #[tokio::test]
 async fn only_lost_chunks_are_read_again() {
-    for key in ["a.jsonl", "a.gz"] {
+    for key in ["a.jsonl", "a.jsonl.gz"] {
         let scene = Scene::new(ROOMY).await;
         let content = match key {
-            "a.gz" => gzip(&lines(55)).await,
+            "a.jsonl.gz" => gzip(&lines(55)).await,
             _ => lines(55),
         };
         scene.s3.put(BUCKET, key, content);
@@ -143,7 +143,7 @@ async fn only_lost_chunks_are_read_again() {
 #[tokio::test]
 async fn fetcher_waits_for_a_full_queue_and_loses_nothing() {
     let scene = Scene::new(120).await;
-    scene.s3.put(BUCKET, "a", lines(300));
+    scene.s3.put(BUCKET, "a.jsonl", lines(300));
     scene.queue.set_full(true);
     let fetcher = scene.spawn_fetcher().await;
     until(&scene, "SELECT COUNT(*) = 1 FROM objects WHERE state = 'reading'").await;
@@ -162,8 +162,8 @@ async fn fetcher_whose_lease_is_lost_stops_reading() {
         let mut scene = Scene::new(120).await;
         scene.settings.lease = Duration::from_secs(1);
         scene.settings.fetch_batch = NonZeroUsize::new(batch).unwrap();
-        scene.s3.put(BUCKET, "a", lines(300));
-        scene.s3.put(BUCKET, "b", lines(10));
+        scene.s3.put(BUCKET, "a.jsonl", lines(300));
+        scene.s3.put(BUCKET, "b.jsonl", lines(10));
         let fetcher = scene.spawn_fetcher().await;
         // It has published a chunk and waits for the queue.
         until(&scene, "SELECT state = 'reading' FROM objects WHERE id = 1").await;
@@ -191,7 +191,7 @@ async fn watching_fetcher_registers_new_objects() {
     scene.settings.watch = Some(Duration::from_millis(50));
     scene.spawn_writer();
     let fetcher = scene.spawn_fetcher().await;
-    for (number, key) in (1..).zip(["a", "b", "a"]) {
+    for (number, key) in (1..).zip(["a.jsonl", "b.jsonl", "a.jsonl"]) {
         scene.s3.put(BUCKET, key, lines(number * 10));
         let done = format!("SELECT COUNT(*) = {number} FROM objects WHERE state = 'done'");
         until(&scene, &done).await;
@@ -208,12 +208,12 @@ async fn watching_fetcher_registers_new_objects() {
 async fn objects_registered_by_another_fetcher_are_reported() {
     let mut scene = Scene::new(ROOMY).await;
     scene.settings.watch = Some(Duration::from_hours(1));
-    scene.s3.put(BUCKET, "a", lines(10));
+    scene.s3.put(BUCKET, "a.jsonl", lines(10));
     scene.spawn_writer();
     let fetcher = scene.spawn_fetcher().await;
     let done = |count| format!("SELECT COUNT(*) = {count} FROM objects WHERE state = 'done'");
     until(&scene, &done(1)).await;
-    scene.s3.put(BUCKET, "b", lines(10));
+    scene.s3.put(BUCKET, "b.jsonl", lines(10));
     scene.register().await;
     until(&scene, &done(2)).await;
     scene.shutdown.soft.cancel();

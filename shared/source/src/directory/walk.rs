@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{Directory, NO_PERMISSION, failed, irregular};
-use crate::{Error, Listing, own_database::OwnFiles};
+use crate::{Error, Listing, own_database::OwnFiles, pattern::no_format};
 
 pub(super) const LOOP: &str = "it is a link that leads to itself";
 const NOT_UTF8: &str = "its name is not UTF-8";
@@ -110,11 +110,14 @@ impl Walk<'_> {
     }
 
     fn found(&mut self, path: &Path, key: String, metadata: &Metadata) {
-        if metadata.is_file() {
+        if !metadata.is_file() {
+            self.skip(path, irregular(metadata));
+        } else if !self.directory.files.takes(&key) {
+            let name = path.to_string_lossy();
+            self.listing.skipped.add_other(&name, no_format());
+        } else {
             let version = self.directory.version(key, metadata);
             self.listing.objects.push(version);
-        } else {
-            self.skip(path, irregular(metadata));
         }
     }
 

@@ -22,7 +22,10 @@ use jetline_runtime::settings;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::pages::{Listed, Pages};
-use crate::{ByteStream, Error, Listing, ObjectVersion, Pattern, Source, pattern::Fit};
+use crate::{
+    ByteStream, Error, Listing, ObjectVersion, Pattern, Source,
+    pattern::{Fit, no_format},
+};
 
 /// How objects are read from S3.
 ///
@@ -114,7 +117,8 @@ impl BestMatches {
         if fit == self.best {
             let name = s3.uri(entry.escaped.as_ref().unwrap_or(&entry.key));
             match version::read(&s3.root, entry) {
-                Ok(version) => self.listing.objects.push(version),
+                Ok(version) if s3.keys.takes(&version.key) => self.listing.objects.push(version),
+                Ok(_) => self.listing.skipped.add_other(&name, no_format()),
                 Err(reason) => self.listing.skipped.add(&name, reason),
             }
         }

@@ -42,6 +42,8 @@ macro_rules! conforms {
             nested_keys_are_found,
             hidden_keys_are_excluded,
             hidden_keys_that_the_pattern_names_are_found,
+            only_extensions_of_formats_are_taken_from_a_directory,
+            given_name_or_pattern_is_taken_with_any_extension,
             glob_selects_keys,
             exact_key_selects_only_that_object,
             uri_is_root_and_key,
@@ -59,15 +61,15 @@ macro_rules! conforms {
 pub(crate) use conforms;
 
 pub(crate) async fn list_is_ordered_by_modification_time_and_key(place: &impl Fixture) {
-    for (key, seconds) in [("d", 20), ("c", 10), ("b", 20), ("a", 30)] {
+    for (key, seconds) in [("d.jsonl", 20), ("c.jsonl", 10), ("b.jsonl", 20), ("a.jsonl", 30)] {
         place.put(key, b"x");
         place.set_last_modified(key, DateTime::from_timestamp(seconds, 0).unwrap());
     }
-    assert_eq!(keys(place, "").await, ["c", "b", "d", "a"]);
+    assert_eq!(keys(place, "").await, ["c.jsonl", "b.jsonl", "d.jsonl", "a.jsonl"]);
 }
 
 pub(crate) async fn list_has_all_keys(place: &impl Fixture) {
-    let all: Vec<String> = (0..2_500).map(|number| format!("{number:04}")).collect();
+    let all: Vec<String> = (0..2_500).map(|number| format!("{number:04}.jsonl")).collect();
     for key in &all {
         place.put(key, b"x");
         place.set_last_modified(key, DateTime::UNIX_EPOCH);
@@ -76,19 +78,20 @@ pub(crate) async fn list_has_all_keys(place: &impl Fixture) {
 }
 
 pub(crate) async fn nested_keys_are_found(place: &impl Fixture) {
-    for key in ["a", "b/c", "b/d/e f", "b/ü"] {
+    let all = ["a.jsonl", "b/c.jsonl", "b/d/e f.jsonl", "b/ü.jsonl"];
+    for key in all {
         place.put(key, b"x");
     }
-    assert_eq!(sorted_keys(place, "").await, ["a", "b/c", "b/d/e f", "b/ü"]);
+    assert_eq!(sorted_keys(place, "").await, all);
     assert_eq!(sorted_keys(place, "b/d/").await.len(), 1);
 }
 
 pub(crate) async fn hidden_keys_are_excluded(place: &impl Fixture) {
     for key in ["a", ".a", "_a", "b/.c", "b/_c", "_b/c", ".b/c", "b/c_"] {
-        place.put(key, b"x");
+        place.put(&format!("{key}.jsonl"), b"x");
     }
-    assert_eq!(sorted_keys(place, "").await, ["a", "b/c_"]);
-    assert_eq!(sorted_keys(place, "**").await, ["a", "b/c_"]);
+    assert_eq!(sorted_keys(place, "").await, ["a.jsonl", "b/c_.jsonl"]);
+    assert_eq!(sorted_keys(place, "**").await, ["a.jsonl", "b/c_.jsonl"]);
 }
 
 pub(crate) async fn hidden_keys_that_the_pattern_names_are_found(place: &impl Fixture) {
@@ -98,6 +101,54 @@ pub(crate) async fn hidden_keys_that_the_pattern_names_are_found(place: &impl Fi
     assert_eq!(sorted_keys(place, "*/{_a,b}").await.len(), 2);
     assert_eq!(sorted_keys(place, "in/*/_data").await.len(), 1);
     assert_eq!(sorted_keys(place, "in/*").await.len(), 1);
+}
+
+/// Names that are taken from a directory, and names that are not.
+const TAKEN: [&str; 8] = [
+    "a.jsonl",
+    "b.ndjson",
+    "c.json.gz",
+    "d.jsonl.zst",
+    "e.ndjson.bz2",
+    "f.JSONL.GZ",
+    "g.csv",
+    "h.tsv.gz",
+];
+const OTHERS: [&str; 6] = ["README.md", "data", "g.gz", "h.jsonl.old", "i.jsonl.gz.gz", "jsonl"];
+
+fn put_all_extensions(place: &impl Fixture) {
+    for name in TAKEN.into_iter().chain(OTHERS) {
+        place.put(&format!("in/{name}"), b"x");
+    }
+}
+
+/// The sorted last segments of URIs.
+fn names(uris: impl IntoIterator<Item = String>) -> Vec<String> {
+    let name = |uri: String| uri.rsplit('/').next().unwrap().to_owned();
+    let mut names: Vec<String> = uris.into_iter().map(name).collect();
+    names.sort();
+    names
+}
+
+pub(crate) async fn only_extensions_of_formats_are_taken_from_a_directory(place: &impl Fixture) {
+    put_all_extensions(place);
+    for pattern in ["", "in", "in/", "i*/"] {
+        let listing = place.source(pattern).await.list().await.unwrap();
+        assert_eq!(names(listing.objects.iter().map(ObjectVersion::uri)), TAKEN, "{pattern}");
+        let skipped = listing.skipped.named().iter();
+        let skipped = skipped.filter_map(|entry| Some(entry.split_once(": only names in ")?.0));
+        assert_eq!(names(skipped.map(str::to_owned)), OTHERS, "{pattern}");
+        assert_eq!(listing.skipped.unreadable(), 0, "{pattern}");
+    }
+}
+
+pub(crate) async fn given_name_or_pattern_is_taken_with_any_extension(place: &impl Fixture) {
+    put_all_extensions(place);
+    for (pattern, count) in [("in/README.md", 1), ("in/data", 1), ("in/*", 14), ("**", 14)] {
+        let listing = place.source(pattern).await.list().await.unwrap();
+        let found = (listing.objects.len(), listing.skipped.count());
+        assert_eq!(found, (count, 0), "{pattern}: {listing:?}");
+    }
 }
 
 pub(crate) async fn glob_selects_keys(place: &impl Fixture) {
@@ -124,11 +175,11 @@ pub(crate) async fn exact_key_selects_only_that_object(place: &impl Fixture) {
 }
 
 pub(crate) async fn uri_is_root_and_key(place: &impl Fixture) {
-    place.put("b/c", b"x");
+    place.put("b/c.jsonl", b"x");
     let source = place.source("").await;
     let object = only(&*source).await;
     assert_eq!(object.root, source.root());
-    assert_eq!(object.uri(), format!("{}/b/c", source.root()));
+    assert_eq!(object.uri(), format!("{}/b/c.jsonl", source.root()));
     assert_eq!(object.size, 1);
 }
 
@@ -137,11 +188,11 @@ pub(crate) async fn empty_source_has_no_objects(place: &impl Fixture) {
 }
 
 pub(crate) async fn overwritten_object_is_another_version(place: &impl Fixture) {
-    place.put("a", b"one");
+    place.put("a.jsonl", b"one");
     let source = place.source("").await;
     let (one, same) = (only(&*source).await, only(&*source).await);
     assert_eq!(one, same);
-    place.put("a", b"two");
+    place.put("a.jsonl", b"two");
     let two = only(&*source).await;
     assert_ne!(one.etag, two.etag);
     let read = all(source.read(&one, 0..3)).await;
@@ -150,7 +201,7 @@ pub(crate) async fn overwritten_object_is_another_version(place: &impl Fixture) 
 }
 
 pub(crate) async fn empty_object_reads_as_empty(place: &impl Fixture) {
-    place.put("a", b"");
+    place.put("a.jsonl", b"");
     let source = place.source("").await;
     let object = only(&*source).await;
     assert_eq!(object.size, 0);
@@ -159,7 +210,7 @@ pub(crate) async fn empty_object_reads_as_empty(place: &impl Fixture) {
 
 pub(crate) async fn any_range_returns_its_bytes(place: &impl Fixture) {
     let content = content(3 << 20);
-    place.put("a", &content);
+    place.put("a.jsonl", &content);
     let source = place.source("").await;
     let object = only(&*source).await;
     let size = object.size;
@@ -171,7 +222,7 @@ pub(crate) async fn any_range_returns_its_bytes(place: &impl Fixture) {
 
 pub(crate) async fn large_object_is_read_in_order_without_loss(place: &impl Fixture) {
     let content = content(6 << 20);
-    place.put("a", &content);
+    place.put("a.jsonl", &content);
     let source = place.source("").await;
     let object = only(&*source).await;
     let read = all(source.read(&object, 0..object.size)).await.unwrap();
@@ -180,12 +231,12 @@ pub(crate) async fn large_object_is_read_in_order_without_loss(place: &impl Fixt
 
 pub(crate) async fn overwritten_while_read_is_changed(place: &impl Fixture) {
     let one = content(6 << 20);
-    place.put("a", &one);
+    place.put("a.jsonl", &one);
     let source = place.source("").await;
     let object = only(&*source).await;
     let mut stream = source.read(&object, 0..object.size);
     let mut read = stream.next().await.unwrap().unwrap().to_vec();
-    place.put("a", &vec![b'2'; one.len()]);
+    place.put("a.jsonl", &vec![b'2'; one.len()]);
     let error = drain(&mut stream, &mut read).await.unwrap_err();
     assert!(matches!(&error, Error::Changed { uri } if *uri == object.uri()), "{error}");
     assert!(read.len() < one.len() && one.starts_with(&read));
@@ -194,12 +245,12 @@ pub(crate) async fn overwritten_while_read_is_changed(place: &impl Fixture) {
 
 pub(crate) async fn deleted_while_read_is_deleted(place: &impl Fixture) {
     let one = content(6 << 20);
-    place.put("a", &one);
+    place.put("a.jsonl", &one);
     let source = place.source("").await;
     let object = only(&*source).await;
     let mut stream = source.read(&object, 0..object.size);
     let mut read = stream.next().await.unwrap().unwrap().to_vec();
-    place.delete("a");
+    place.delete("a.jsonl");
     let error = drain(&mut stream, &mut read).await.unwrap_err();
     assert!(matches!(&error, Error::Deleted { uri } if *uri == object.uri()), "{error}");
     assert!(one.starts_with(&read));

@@ -94,13 +94,13 @@ async fn glob_below_a_missing_directory_is_not_found() {
 #[tokio::test]
 async fn replaced_file_of_the_same_size_and_time_is_changed() {
     let files = Files::new();
-    files.put("a", b"one");
+    files.put("a.jsonl", b"one");
     let source = files.source("").await;
     let object = only(&*source).await;
-    files.put(".b", b"two");
-    files.set_last_modified(".b", object.last_modified);
+    files.put(".b.jsonl", b"two");
+    files.set_last_modified(".b.jsonl", object.last_modified);
     let path = |name| files.directory.path().join(name);
-    fs::rename(path(".b"), path("a")).unwrap();
+    fs::rename(path(".b.jsonl"), path("a.jsonl")).unwrap();
     let read = all(source.read(&object, 0..3)).await;
     assert!(matches!(read, Err(Error::Changed { .. })));
 }
@@ -108,12 +108,12 @@ async fn replaced_file_of_the_same_size_and_time_is_changed() {
 #[tokio::test]
 async fn links_to_files_are_followed_and_links_to_directories_are_not() {
     let files = Files::new();
-    files.put("a", b"one");
+    files.put("a.jsonl", b"one");
     let path = |name| files.directory.path().join(name);
-    symlink(path("a"), path("b")).unwrap();
+    symlink(path("a.jsonl"), path("b.jsonl")).unwrap();
     symlink(files.directory.path(), path("c")).unwrap();
-    symlink(path("nowhere"), path("d")).unwrap();
+    symlink(path("nowhere"), path("d.jsonl")).unwrap();
     let objects = files.source("").await.list().await.unwrap().objects;
     let keys: Vec<_> = objects.iter().map(|object| &object.key).collect();
-    assert_eq!(keys, ["a", "b"]);
+    assert_eq!(keys, ["a.jsonl", "b.jsonl"]);
 }

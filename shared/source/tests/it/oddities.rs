@@ -67,13 +67,13 @@ async fn unreadable_entry_of_a_directory_is_skipped_alone() {
 async fn only_entries_that_can_match_are_reported_as_skipped() {
     use std::os::unix::ffi::OsStrExt;
     let files = Files::new();
-    files.put("2024-1/a", b"x");
+    files.put("2024-1/a.jsonl", b"x");
     files.put("b.jsonl", b"x");
     fs::create_dir(files.path("").join(std::ffi::OsStr::from_bytes(b"caf\xe9"))).unwrap();
     symlink("2024-1", files.path("latest")).unwrap();
     let listing = files.source("2024-*/").await.list().await.unwrap();
     assert_eq!(listing.skipped.count(), 0, "{listing:?}");
-    assert_eq!(keys(&listing), ["2024-1/a"]);
+    assert_eq!(keys(&listing), ["2024-1/a.jsonl"]);
     // A link to a directory that matches, and one below which something may match.
     skipped(&files.source("*l*").await, &["b.jsonl"], "latest: links to").await;
     skipped(&files.source("l*/").await, &[], "latest: links to").await;
@@ -83,13 +83,13 @@ async fn only_entries_that_can_match_are_reported_as_skipped() {
 async fn unreadable_hidden_entries_are_not_reported() {
     use std::os::unix::ffi::OsStrExt;
     let files = Files::new();
-    files.put("a", b"x");
+    files.put("a.jsonl", b"x");
     symlink(".b", files.path(".b")).unwrap();
     symlink("nowhere", files.path("_c")).unwrap();
     let name = std::ffi::OsStr::from_bytes(b".caf\xe9");
     fs::write(files.path("").join(name), b"x").unwrap();
     let listing = files.source("").await.list().await.unwrap();
-    assert_eq!((keys(&listing), listing.skipped.count()), (vec!["a"], 0));
+    assert_eq!((keys(&listing), listing.skipped.count()), (vec!["a.jsonl"], 0));
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn file_that_cannot_be_read_to_its_size_is_refused() {
 #[tokio::test]
 async fn file_below_a_missing_directory_is_not_taken_as_deleted() {
     let files = Files::new();
-    files.put("in/a", b"x");
+    files.put("in/a.jsonl", b"x");
     let source = files.source("in").await;
     let object = only(&*source).await;
     fs::rename(files.path("in"), files.path("out")).unwrap();
@@ -140,7 +140,7 @@ async fn file_below_a_missing_directory_is_not_taken_as_deleted() {
 
 /// For both adapters.
 async fn exact_names(place: &impl Fixture) {
-    for key in ["in/file [1].jsonl", "in/file 1.jsonl", "q?r/a", "qxr/a", "b\\c"] {
+    for key in ["in/file [1].jsonl", "in/file 1.jsonl", "q?r/a.jsonl", "qxr/a.jsonl", "b\\c"] {
         place.put(key, b"x");
     }
     for (pattern, expected) in [
@@ -148,8 +148,8 @@ async fn exact_names(place: &impl Fixture) {
         (r"in/file \[1\].jsonl", "in/file [1].jsonl"),
         ("in/file [[]1].jsonl", "in/file [1].jsonl"),
         ("in/file [12].jsonl", "in/file 1.jsonl"),
-        ("q?r/", "q?r/a"),
-        (r"q\?r/", "q?r/a"),
+        ("q?r/", "q?r/a.jsonl"),
+        (r"q\?r/", "q?r/a.jsonl"),
         (r"b\c", r"b\c"),
     ] {
         let source = place.source(pattern).await;
@@ -197,7 +197,8 @@ async fn keys_of_any_characters_are_listed_and_read() {
     let bucket = Bucket::new();
     let odd = ["a b+c%2B", "ctl\u{1}\u{1b}[m\n", "nul\0", "ü&<>\"'"];
     for key in odd {
-        bucket.put(key, key.as_bytes());
+        let key = format!("{key}.jsonl");
+        bucket.put(&key, key.as_bytes());
     }
     let source = bucket.source("").await;
     let listing = source.list().await.unwrap();
@@ -223,13 +224,13 @@ async fn malformed_entry_of_a_listing_is_skipped_alone() {
     let whole = format!("{LAST_MODIFIED}<ETag>\"e\"</ETag><Size>1</Size>");
     let url = "<EncodingType>url</EncodingType>";
     for (odd, words) in [
-        (entry("b", &format!("{LAST_MODIFIED}<ETag>\"e\"</ETag>")), "without a size"),
-        (entry("b", "<ETag>\"e\"</ETag><Size>1</Size>"), "without a modification time"),
-        (entry("caf%E9", &whole), "caf\\xe9: its key is not UTF-8"),
+        (entry("b.jsonl", &format!("{LAST_MODIFIED}<ETag>\"e\"</ETag>")), "without a size"),
+        (entry("b.jsonl", "<ETag>\"e\"</ETag><Size>1</Size>"), "without a modification time"),
+        (entry("caf%E9.jsonl", &whole), "caf\\xe9.jsonl: its key is not UTF-8"),
     ] {
-        let page = format!("{url}{}{odd}", entry("a", &whole));
+        let page = format!("{url}{}{odd}", entry("a.jsonl", &whole));
         bucket.server.fail_next(2, &Fault::page(&page));
-        skipped(&bucket.source("").await, &["a"], words).await;
+        skipped(&bucket.source("").await, &["a.jsonl"], words).await;
         // An entry that does not match is not reported.
         let listing = bucket.source("a*").await.list().await.unwrap();
         assert_eq!(listing.skipped.count(), 0);
@@ -239,12 +240,13 @@ async fn malformed_entry_of_a_listing_is_skipped_alone() {
 #[tokio::test]
 async fn listing_without_etags_has_size_and_time_as_the_version() {
     let bucket = Bucket::new();
-    bucket.put("a", b"one");
+    bucket.put("a.jsonl", b"one");
     let source = bucket.source("").await;
     let whole = only(&*source).await;
     let time = whole.last_modified.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let bare = |size| {
-        let page = entry("a", &format!("<LastModified>{time}</LastModified><Size>{size}</Size>"));
+        let page =
+            entry("a.jsonl", &format!("<LastModified>{time}</LastModified><Size>{size}</Size>"));
         bucket.server.fail_next(1, &Fault::page(&page));
     };
     bare(3);
@@ -252,7 +254,7 @@ async fn listing_without_etags_has_size_and_time_as_the_version() {
     assert_eq!(all(source.read(&object, 0..3)).await.unwrap(), b"one");
     bare(2);
     assert_ne!(only(&*source).await.etag, object.etag);
-    bucket.put("a", b"another");
+    bucket.put("a.jsonl", b"another");
     bucket.server.fail_next_gets(1, &Fault::Delay(Duration::ZERO));
     bare(7);
     let error = all(source.read(&object, 0..3)).await.unwrap_err();
@@ -265,7 +267,7 @@ async fn endless_listing_is_refused() {
     let rest = format!("{LAST_MODIFIED}<ETag>\"e\"</ETag><Size>1</Size>");
     let token =
         |number: u32| format!("{more}<NextContinuationToken>{number}</NextContinuationToken>");
-    let key = |number: u32| entry(&format!("{number:06}"), &rest);
+    let key = |number: u32| entry(&format!("{number:06}.jsonl"), &rest);
     let pages: [(&str, PageOf<'_>); 5] = [
         ("the same token", Box::new(|number| format!("{}{}", token(7), key(number)))),
         ("the same page", Box::new(|number| format!("{}{}", token(number), key(1)))),
@@ -292,7 +294,7 @@ async fn endless_response_is_not_held_in_memory() {
     assert!(matches!(error, Error::Refused { .. }), "{error}");
     bucket.server.forget_faults();
 
-    bucket.put("a", b"x");
+    bucket.put("a.jsonl", b"x");
     let source = bucket.source("").await;
     let object = only(&*source).await;
     bucket.server.fail_next_gets(20, &Fault::Endless { status: 403 });
@@ -303,7 +305,7 @@ async fn endless_response_is_not_held_in_memory() {
 #[tokio::test]
 async fn listing_above_the_key_limit_is_refused_with_the_setting() {
     let bucket = Bucket::new();
-    for key in ["a", "b", "c"] {
+    for key in ["a.jsonl", "b.jsonl", "c.jsonl"] {
         bucket.put(key, b"x");
     }
     let mut config = bucket.config();
@@ -331,22 +333,22 @@ async fn long_keys_and_etags_count_towards_the_limit() {
 async fn continuation_token_without_the_flag_is_followed() {
     let bucket = Bucket::new();
     let rest = format!("{LAST_MODIFIED}<ETag>\"e\"</ETag><Size>1</Size>");
-    let first = entry("a", &rest) + "<NextContinuationToken>1</NextContinuationToken>";
+    let first = entry("a.jsonl", &rest) + "<NextContinuationToken>1</NextContinuationToken>";
     bucket.server.fail_next(1, &Fault::page(&first));
-    bucket.server.fail_next(1, &Fault::page(&entry("b", &rest)));
+    bucket.server.fail_next(1, &Fault::page(&entry("b.jsonl", &rest)));
     let listing = bucket.source("").await.list().await.unwrap();
-    assert_eq!(keys(&listing), ["a", "b"]);
+    assert_eq!(keys(&listing), ["a.jsonl", "b.jsonl"]);
 }
 
 #[tokio::test]
 async fn wrong_listed_size_is_detected() {
     for (listed, content) in [(3, &b"12345"[..]), (9, b"12345"), (0, b"12345")] {
         let bucket = Bucket::new();
-        bucket.put("a", content);
+        bucket.put("a.jsonl", content);
         let source = bucket.source("").await;
         let mut object = only(&*source).await;
         let lie = entry(
-            "a",
+            "a.jsonl",
             &format!("{LAST_MODIFIED}<ETag>{}</ETag><Size>{listed}</Size>", object.etag),
         );
         object.size = listed;
@@ -367,7 +369,7 @@ async fn response_that_contradicts_the_listing_is_retried() {
         [Fault::refusal(404, "NoSuchKey", "no"), Fault::refusal(412, "PreconditionFailed", "no")]
     {
         let bucket = Bucket::new();
-        bucket.put("a", b"one");
+        bucket.put("a.jsonl", b"one");
         let source = bucket.source("").await;
         let object = only(&*source).await;
         bucket.server.fail_next_gets(1, &fault);

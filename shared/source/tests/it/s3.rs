@@ -47,7 +47,7 @@ impl Bucket {
     pub(crate) async fn with_object() -> (Self, Arc<dyn Source>, Vec<u8>) {
         let bucket = Self::new();
         let content = content(1 << 20);
-        bucket.put("a", &content);
+        bucket.put("a.jsonl", &content);
         let source = bucket.source("").await;
         (bucket, source, content)
     }
@@ -82,9 +82,9 @@ conforms!(Bucket::new());
 async fn list_of_many_keys_is_read_page_by_page_without_reading_objects() {
     let bucket = Bucket::new();
     for number in 0..2_001 {
-        bucket.put(&format!("in/{number}"), b"x");
+        bucket.put(&format!("in/{number}.jsonl"), b"x");
     }
-    bucket.put("out/1", b"x");
+    bucket.put("out/1.jsonl", b"x");
     let objects = bucket.source("in/").await.list().await.unwrap().objects;
     assert_eq!(objects.len(), 2_001);
     assert_eq!(bucket.server.lists(), 3);
@@ -95,20 +95,32 @@ async fn list_of_many_keys_is_read_page_by_page_without_reading_objects() {
 async fn directory_placeholders_are_excluded() {
     let bucket = Bucket::new();
     bucket.put("in/", b"");
-    bucket.put("in/a", b"x");
-    assert_eq!(only(&*bucket.source("in/").await).await.key, "in/a");
+    bucket.put("in/a.jsonl", b"x");
+    assert_eq!(only(&*bucket.source("in/").await).await.key, "in/a.jsonl");
+}
+
+#[tokio::test]
+async fn prefix_that_begins_names_is_a_pattern_and_not_a_directory() {
+    let bucket = Bucket::new();
+    for key in ["in/part-0", "in/part-1", "in/part/README.md"] {
+        bucket.put(key, b"x");
+    }
+    let listing = bucket.source("in/part").await.list().await.unwrap();
+    let keys: Vec<_> = listing.objects.iter().map(|object| &object.key).collect();
+    assert_eq!(keys, ["in/part-0", "in/part-1"]);
+    assert_eq!(listing.skipped.count(), 1);
 }
 
 #[tokio::test]
 async fn empty_range_sends_no_request() {
     let bucket = Bucket::new();
-    bucket.put("a", b"x");
+    bucket.put("a.jsonl", b"x");
     let source = bucket.source("").await;
     let object = only(&*source).await;
     assert_eq!(all(source.read(&object, 0..0)).await.unwrap(), b"");
     assert_eq!(bucket.server.gets(), 0);
     // An object that is listed as empty is checked.
-    bucket.put("a", b"");
+    bucket.put("a.jsonl", b"");
     let object = only(&*source).await;
     assert_eq!(all(source.read(&object, 0..0)).await.unwrap(), b"");
     assert_eq!(bucket.server.gets(), 1);
@@ -239,7 +251,7 @@ async fn aws_environment_variables_are_used() {
         return std::fs::write(path, result).unwrap();
     }
     let bucket = Bucket::new();
-    bucket.put("a", b"x");
+    bucket.put("a.jsonl", b"x");
     let (endpoint, id) = (bucket.server.endpoint(), bucket.server.access_key());
     let with_environment = |variables: &[(&str, &str)]| {
         with_environment("s3::aws_environment_variables_are_used", variables)
