@@ -1,4 +1,6 @@
-//! What is taken from a source.
+//! What is taken from a source, files as arguments, and the dataset that each of them has.
+
+use std::fs;
 
 use jetline_oracle::{catalogue::lines, fold};
 use jetline_testkit::process::Signal;
@@ -7,6 +9,25 @@ use crate::{
     deployment::{finish, succeeded},
     standalone::Home,
 };
+
+const TICKETS: &str = "key = \"id\"\n[columns]\nid = \"bigint\"\n";
+
+/// A home with these files in its directory, besides `samples`.
+fn home_with(files: &[(&str, &str)]) -> Home {
+    let home = Home::new();
+    for (name, content) in files {
+        let path = home.folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    home
+}
+
+/// The keys of the objects, with their datasets.
+async fn datasets(home: &Home) -> Vec<String> {
+    let sql = "SELECT key || ' ' || dataset AS text FROM objects ORDER BY key";
+    home.ledger().await.texts(sql).await.unwrap()
+}
 
 #[tokio::test]
 async fn other_extensions_in_a_directory_are_skipped_and_named_once() {
@@ -29,4 +50,76 @@ async fn other_extensions_in_a_directory_are_skipped_and_named_once() {
     }
     succeeded(finish(home.start(&["--exit", "--source", "samples/data"])));
     home.ledger().await.assert_holds(&fold(&contents)).await;
+}
+
+#[tokio::test]
+async fn files_as_arguments_replace_the_sources_and_are_of_the_datasets_of_their_names() {
+    let home = home_with(&[
+        ("datasets/orders.toml", TICKETS),
+        ("datasets/tickets.toml", TICKETS),
+        ("orders.json", "{\"id\":1}\n"),
+        ("in/tickets.ndjson", "{\"id\":2}\n"),
+        ("others=.jsonl", "{\"id\":3}\n"),
+    ]);
+    let files = ["--exit", "orders.json", "in/tickets.ndjson", "orders=./others=.jsonl"];
+    let mut command = home.command(&files);
+    command.env("SOURCE", "nowhere");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let expected = ["orders.json orders", "others=.jsonl orders", "tickets.ndjson tickets"];
+    assert_eq!(datasets(&home).await, expected);
+    let ids = "SELECT CAST(id AS text) AS text FROM orders ORDER BY id";
+    assert_eq!(home.ledger().await.texts(ids).await.unwrap(), ["1", "3"]);
+
+    // DATASET is a name that is given, too; and a file with another name needs one.
+    fs::write(home.folder.path().join("new.jsonl"), "{\"id\":4}\n").unwrap();
+    let output = failed(finish(home.start(&["--exit", "new.jsonl"])));
+    assert!(output.contains("source new.jsonl names no dataset"), "{output}");
+    succeeded(finish(home.start(&["--exit", "--dataset", "tickets", "new.jsonl"])));
+    assert_eq!(datasets(&home).await[0], "new.jsonl tickets");
+}
+
+#[tokio::test]
+async fn file_of_an_undeclared_dataset_is_not_read_as_the_built_in_one() {
+    let built_in = include_str!("../../datasets/products.toml");
+    // As in a checkout of this repository, and as elsewhere.
+    for declared in [&[("datasets/products.toml", built_in)][..], &[]] {
+        let home = home_with(declared);
+        for name in ["orders.jsonl", "my-orders.jsonl.gz", "products.jsonl"] {
+            fs::write(home.folder.path().join(name), lines(1, 10, 10)).unwrap();
+        }
+        let output = failed(finish(home.start(&["--exit", "products.jsonl", "orders.jsonl"])));
+        let message = "orders.jsonl: the dataset orders is not declared: write datasets/orders.toml, or let \
+             \"jetline infer orders.jsonl > datasets/orders.toml\" propose one";
+        assert!(output.contains(message), "{output}");
+        let output = failed(finish(home.start(&["--exit", "./my-orders.jsonl.gz"])));
+        assert!(output.contains("datasets/NAME.toml"), "{output}");
+        assert!(output.contains("NAME=./my-orders.jsonl.gz"), "{output}");
+        assert_eq!(datasets(&home).await, [""; 0]);
+
+        let files = ["--exit", "products.jsonl", "products=orders.jsonl"];
+        succeeded(finish(home.start(&files)));
+        let expected = ["orders.jsonl products", "products.jsonl products"];
+        assert_eq!(datasets(&home).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn files_as_arguments_exclude_the_flag_and_commands_keep_their_names() {
+    let home = home_with(&[("replay", "{\"id\":1}\n"), ("datasets/notes.txt", "no declaration\n")]);
+    home.put("a.jsonl", 0, &lines(1, 10, 10));
+    let refused = |flags: &[&str], words: &str| {
+        let output = home.command(flags).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{flags:?}: {error}");
+        assert!(error.contains(words), "{flags:?}: {error}");
+    };
+    refused(&["--source", "samples", "samples/a.jsonl"], "cannot be used with");
+    refused(&["samples/a.jsonl", "replay"], "./replay");
+    succeeded(finish(home.start(&["--exit"])));
+    assert_eq!(datasets(&home).await, ["a.jsonl products"]);
+    let output = succeeded(finish(home.start(&["replay", "--object", "1", "--dry-run"])));
+    assert!(output.contains("1 objects"), "{output}");
+    let output = failed(finish(home.start(&["--exit", "./replay"])));
+    assert!(output.contains("the dataset replay is not declared"), "{output}");
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use anyhow::{Context, ensure};
 use jetline_datasets::{Dataset, Datasets, Reason, Rejection, Unknown};
 use jetline_formats::{Format, Parser, Record, records, split::RawChunk};
-use jetline_source::Locations;
+use jetline_source::Location;
 
 use crate::{
     FetcherSettings, Sources,
@@ -25,8 +25,8 @@ const SHOWN_UNKNOWN: usize = 20;
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckSettings {
     /// The objects, as in SOURCE; without any, only the declarations are checked
-    #[arg(value_name = "FILE")]
-    pub files: Vec<Locations>,
+    #[arg(value_name = "[DATASET=]FILE")]
+    pub files: Vec<Location>,
 
     /// How many rejected records of each object are shown
     #[arg(long, default_value = "5")]
@@ -72,9 +72,13 @@ pub async fn check(
         return Ok(checked);
     }
     for found in sources.objects().await? {
-        let name = settings.dataset_of(found.dataset, &found.object.key, datasets)?;
-        let dataset = datasets.get(&name).with_context(|| {
-            format!("the dataset {name} is not declared; there are: {}", datasets.names())
+        let name = settings.dataset_of(found.location, datasets);
+        let dataset = name.and_then(|name| datasets.get(name)).with_context(|| {
+            let (location, names) = (found.location, datasets.names());
+            format!(
+                "the dataset of {location} is not declared: name another one, as in NAME={location}, or let \
+                 \"jetline infer {location} > datasets/NAME.toml\" propose a declaration; there are: {names}"
+            )
         })?;
         checked.objects.push(CheckedObject::read(&found, dataset, which, settings).await);
     }

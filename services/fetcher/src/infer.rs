@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use anyhow::Context;
 use jetline_datasets::Inference;
 use jetline_formats::{Sampler, records};
-use jetline_source::{Locations, ObjectVersion, Source};
+use jetline_source::{Location, ObjectVersion, Source};
 
 use crate::{FetcherSettings, Sources, error::with_causes, offline::Chunks, sources::Found};
 
@@ -14,7 +14,7 @@ use crate::{FetcherSettings, Sources, error::with_causes, offline::Chunks, sourc
 pub struct InferSettings {
     /// The objects, as in SOURCE
     #[arg(value_name = "FILE", required = true)]
-    pub files: Vec<Locations>,
+    pub files: Vec<Location>,
 
     /// The field of the key; without it, a field is chosen that every record has, each another value
     #[arg(long)]
@@ -38,8 +38,7 @@ pub async fn infer(
             .with_context(|| format!("cannot read {}", object.uri()))?;
     }
     let declaration = inference.declaration(which.key.as_deref())?;
-    let files = which.files.iter().flat_map(Locations::all).map(ToString::to_string);
-    let files: Vec<String> = files.collect();
+    let files: Vec<String> = which.files.iter().map(ToString::to_string).collect();
     Ok(format!(
         "# Proposed from {} records of {}. `jetline check` tells whether all records fit.\n{declaration}",
         inference.records(),

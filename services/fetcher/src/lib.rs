@@ -32,6 +32,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use jetline_core::ObjectId;
+use jetline_datasets::Datasets;
 use jetline_queue::Queue;
 use jetline_runtime::{
     Backoff, Shutdown,
@@ -78,11 +79,11 @@ pub async fn run(
     shutdown: &Shutdown,
 ) -> anyhow::Result<Report> {
     let datasets = database.datasets().await?;
-    let settings = settings.with_dataset(&datasets);
     settings.check(&datasets, queue.max_body_bytes())?;
     let stop = shutdown.soft.child_token();
     let mut run = Run {
-        settings,
+        settings: settings.clone(),
+        datasets,
         sources: Arc::new(sources),
         queue,
         ledger: Ledger::new(database, chrono::Utc::now).objects,
@@ -128,6 +129,7 @@ fn reader_result(ended: Result<ReaderResult, JoinError>) -> anyhow::Result<()> {
 
 struct Run {
     settings: FetcherSettings,
+    datasets: Datasets,
     sources: Arc<Sources>,
     queue: Arc<dyn Queue>,
     ledger: ObjectLedger,
@@ -200,8 +202,8 @@ impl Run {
             self.ledger.next().await?
         };
         self.new_from = Some(new_from);
-        let registered =
-            self.sources.register(&self.settings, &self.ledger, &mut self.randomness).await?;
+        let Self { settings, datasets, ledger, randomness, .. } = self;
+        let registered = self.sources.register(settings, datasets, ledger, randomness).await?;
         let Registered { listed, new, .. } = registered;
         self.listed = Some(registered);
         let open = self.ledger.open(&self.sources.roots()).await?;

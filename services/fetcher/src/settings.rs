@@ -21,7 +21,8 @@ pub struct FetcherSettings {
     #[arg(long, env, value_name = "[DATASET=]LOCATION")]
     pub source: Vec<Locations>,
 
-    /// The dataset of sources that do not name one; without it, the only one that is declared
+    /// The dataset of sources that do not name one; without it, the one that is called like their file or directory, or
+    /// the only one that is declared
     #[arg(long, env)]
     pub dataset: Option<String>,
 
@@ -77,38 +78,20 @@ impl FetcherSettings {
         self.source.iter().flat_map(Locations::all)
     }
 
-    /// The settings with the dataset of sources that do not name one, if there is only one.
-    pub(crate) fn with_dataset(&self, datasets: &Datasets) -> Self {
-        let mut settings = self.clone();
-        if let (None, Some(only), 1) =
-            (&settings.dataset, datasets.iter().next(), datasets.iter().count())
-        {
-            settings.dataset = Some(only.name.clone());
-        }
-        settings
-    }
-
-    /// The dataset of an object: that of its source, DATASET, the one that has the name of the file, or the only one.
-    pub(crate) fn dataset_of(
-        &self,
-        of_source: Option<&str>,
-        key: &str,
-        datasets: &Datasets,
-    ) -> anyhow::Result<String> {
-        if let Some(name) = of_source.or(self.dataset.as_deref()) {
-            return Ok(name.to_owned());
-        }
-        let file = key.rsplit('/').next().unwrap_or(key);
-        let stem = file.split('.').next().unwrap_or(file);
-        let mut all = datasets.iter();
-        match (datasets.get(stem), all.next(), all.next()) {
-            (Some(dataset), ..) | (None, Some(dataset), None) => Ok(dataset.name.clone()),
-            _ => anyhow::bail!(
-                "{file}: the dataset {stem} is not declared; there are: {}. Name one of them, as in NAME={file}, or let \
-                 `jetline infer {file} > datasets/{stem}.toml` propose a declaration",
-                datasets.names()
-            ),
-        }
+    /// The name of a location's dataset: the one that it names, DATASET, the one that is called like its file or directory,
+    /// or the only one.
+    pub(crate) fn dataset_of<'a>(
+        &'a self,
+        location: &'a Location,
+        datasets: &'a Datasets,
+    ) -> Option<&'a str> {
+        let given = location.dataset.as_deref().or(self.dataset.as_deref());
+        let of_file = || location.stem().filter(|stem| datasets.get(stem).is_some());
+        let only = || {
+            let mut all = datasets.iter();
+            all.next().filter(|_| all.next().is_none()).map(|only| &*only.name)
+        };
+        given.or_else(of_file).or_else(only)
     }
 
     /// What decides where objects that are registered now are split.
@@ -134,7 +117,7 @@ impl FetcherSettings {
             "nothing to fetch: set --source or SOURCE, as in s3://bucket/prefix or ./directory"
         );
         for location in self.locations() {
-            let name = location.dataset.as_ref().or(self.dataset.as_ref()).with_context(|| {
+            let name = self.dataset_of(location, datasets).with_context(|| {
                 let names = datasets.names();
                 format!(
                     "source {location} names no dataset, as in NAME={location}; there are: {names}"

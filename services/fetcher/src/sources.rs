@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context;
 use jetline_core::ObjectId;
+use jetline_datasets::Datasets;
 use jetline_runtime::StartupSettings;
 use jetline_source::{Location, ObjectVersion, OwnDatabase, S3Config, Skipped, Source};
 use jetline_store::{ObjectLedger, objects::NewObject};
@@ -27,9 +28,9 @@ pub struct Sources {
 /// The contents of the sources.
 #[derive(Default)]
 pub(crate) struct Listed<'a> {
-    /// Every object version, with the dataset that its source names.
-    pub(crate) objects: Vec<(ObjectVersion, Option<&'a str>)>,
-    /// Entries that cannot be read.
+    /// Every object version, with the location that has it.
+    pub(crate) objects: Vec<(ObjectVersion, &'a Location)>,
+    /// Entries that are not taken.
     pub(crate) skipped: Skipped,
     /// The locations that match no object.
     pub(crate) missing: Vec<&'a Location>,
@@ -39,8 +40,8 @@ pub(crate) struct Listed<'a> {
 pub(crate) struct Found<'a> {
     pub(crate) source: &'a dyn Source,
     pub(crate) object: ObjectVersion,
-    /// The dataset that its source names.
-    pub(crate) dataset: Option<&'a str>,
+    /// The location that has it.
+    pub(crate) location: &'a Location,
 }
 
 /// The result of listing and registering.
@@ -131,7 +132,7 @@ impl Sources {
             }
             all.skipped.extend(listing.skipped);
             let objects = listing.objects.into_iter();
-            all.objects.extend(objects.map(|object| (object, one.location.dataset.as_deref())));
+            all.objects.extend(objects.map(|object| (object, &one.location)));
         }
         Ok(all)
     }
@@ -145,9 +146,9 @@ impl Sources {
             missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         );
         let mut found = Vec::with_capacity(objects.len());
-        for (object, dataset) in objects {
+        for (object, location) in objects {
             let source = self.with_root(&object.root).context("an object has no source")?;
-            found.push(Found { source: &**source, object, dataset });
+            found.push(Found { source: &**source, object, location });
         }
         found.sort_by(|a, b| a.object.key.cmp(&b.object.key));
         Ok(found)
@@ -157,6 +158,7 @@ impl Sources {
     pub async fn register(
         &self,
         settings: &FetcherSettings,
+        datasets: &Datasets,
         ledger: &ObjectLedger,
         randomness: &mut (impl RngCore + Send),
     ) -> Result<Registered, RegisterError> {
@@ -164,14 +166,14 @@ impl Sources {
         // One order over all sources: it decides which of two lines is later.
         listed.sort_by(|(a, _), (b, _)| (a.last_modified, &a.key).cmp(&(b.last_modified, &b.key)));
         let mut objects = Vec::with_capacity(listed.len());
-        for (object, dataset) in listed {
+        for (object, location) in listed {
             let uri = object.uri();
             if self.deferrals.defers(&uri) {
                 continue;
             }
             let object = NewObject {
                 incarnation: format!("{:016x}", randomness.random::<u64>()),
-                dataset: dataset.or(settings.dataset.as_deref()).unwrap_or_default().to_owned(),
+                dataset: settings.dataset_of(location, datasets).unwrap_or_default().to_owned(),
                 version: object,
                 chunk_bytes: settings.chunk_bytes,
                 chunk_lines: settings.chunk_lines,

@@ -1,6 +1,11 @@
 //! The command line of `jetline`: the settings of all services, with defaults for the required ones.
 
-use clap::{CommandFactory, Parser, Subcommand};
+use std::path::Path;
+
+use clap::{
+    ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind,
+    parser::ValueSource,
+};
 use jetline_api::ApiSettings;
 use jetline_dedup::DedupSettings;
 use jetline_fetcher::{CheckSettings, FetcherSettings, InferSettings};
@@ -8,13 +13,17 @@ use jetline_queue::JetStreamConfig;
 use jetline_runtime::{
     HealthCommand, LifecycleSettings, StartupSettings, TelemetrySettings, settings,
 };
-use jetline_source::S3Config;
-use jetline_store::{DatabaseSettings, DatasetSettings};
+use jetline_source::{InvalidLocation, Location, Locations, S3Config};
+use jetline_store::{DatabaseSettings, DatasetSettings, is_directory_of_declarations};
 use jetline_writer::WriterSettings;
+
+/// The default of DATASETS, if it has declarations.
+const DECLARATIONS: &str = "datasets";
 
 /// Loads JSON Lines, JSON and CSV files into a database, and serves every record by id.
 ///
 /// Without settings it loads ./samples into the SQLite database ./jetline.db and serves it on http://127.0.0.1:8080.
+/// The declarations of datasets are those in ./datasets, if it has any.
 /// Embedded parts are replaced by servers whose addresses are given: s3:// sources, NATS_URL, REDIS_URL, DATABASE_URL.
 /// When it is started again, it reads only what is new.
 #[derive(Parser)]
@@ -23,6 +32,12 @@ use jetline_writer::WriterSettings;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+
+    /// What to load, instead of SOURCE: files, directories or `s3://bucket/prefix`, optionally with wildcards, and
+    /// optionally preceded by the dataset, as in `orders=in/2026.jsonl`. Without it, the dataset is DATASET, or the one
+    /// that is called like the file
+    #[arg(value_name = "[DATASET=]FILE", value_parser = file)]
+    pub(crate) files: Vec<Location>,
 
     /// Exit when everything is loaded, without serving; the exit status is 0 only if everything was committed
     #[arg(long, conflicts_with = "watch")]
@@ -70,8 +85,26 @@ impl Cli {
             .mut_arg("source", |source| source.default_value("./samples"))
             .mut_arg("database_url", |url| url.default_value("sqlite://jetline.db"))
             // The terminal shows the summary and the progress bars.
-            .mut_arg("log", |log| log.default_value("warn"));
-        settings::parse_as(command)
+            .mut_arg("log", |log| log.default_value("warn"))
+            .mut_arg("datasets", |datasets| {
+                let is_default = is_directory_of_declarations(Path::new(DECLARATIONS));
+                if is_default { datasets.default_value(DECLARATIONS) } else { datasets }
+            });
+        settings::parse_with(command, Self::read)
+    }
+
+    /// Reads the settings. Files replace the default and the variable of the sources, but not the flag.
+    fn read(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut cli = Self::from_arg_matches(matches)?;
+        if cli.files.is_empty() {
+            return Ok(cli);
+        }
+        if matches.value_source("source") == Some(ValueSource::CommandLine) {
+            let reason = "files cannot be used with --source: give all of them in one way";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, reason));
+        }
+        cli.fetcher.source = cli.files.iter().cloned().map(Locations::from).collect();
+        Ok(cli)
     }
 
     /// Whether the running process is to be checked.
@@ -80,4 +113,14 @@ impl Cli {
         let command = self.command.as_ref();
         matches!(command, Some(Command::Fetcher(Health(HealthCommand::Healthcheck))))
     }
+}
+
+/// A file, which is not what was meant where a command follows files.
+fn file(text: &str) -> Result<Location, String> {
+    if Command::has_subcommand(text) {
+        return Err(format!(
+            "it is a command, which cannot follow files: give its sources with --source, or write ./{text} for the file"
+        ));
+    }
+    text.parse().map_err(|error: InvalidLocation| error.to_string())
 }

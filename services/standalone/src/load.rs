@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     cli::{Cli, Command},
+    files,
     parts::{self, Parts},
     terminal,
 };
@@ -39,14 +40,15 @@ pub(crate) async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<ExitCode
 }
 
 async fn check(cli: &Cli, which: &CheckSettings) -> anyhow::Result<ExitCode> {
-    let mut datasets = Vec::new();
-    for (number, file) in (1..).zip(cli.datasets.read()?) {
-        let mut dataset = file.dataset;
-        dataset.declaration = number;
-        datasets.push(dataset);
-    }
+    let declared = cli.datasets.read()?;
+    let numbered = (1..).zip(&declared).map(|(declaration, file)| {
+        let mut dataset = file.dataset.clone();
+        dataset.declaration = declaration;
+        dataset
+    });
+    let datasets = numbered.collect();
     let (settings, sources) = parts::sources_of(cli, &which.files).await?;
-    let datasets = datasets.into_iter().collect();
+    files::check(&which.files, &settings, &declared, &datasets)?;
     let checked = jetline_fetcher::check(which, &settings, &datasets, &sources).await?;
     output::print(&checked)?;
     Ok(if checked.is_valid() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -9,12 +9,12 @@ use jetline_fetcher::{FetcherSettings, Sources};
 use jetline_migrations::migrate;
 use jetline_queue::{InProcess, Queue};
 use jetline_runtime::Shutdown;
-use jetline_source::{Locations, OwnDatabase};
-use jetline_store::{Database, DatasetSettings, Ledger};
+use jetline_source::{Location, Locations, OwnDatabase};
+use jetline_store::{Database, DatasetSettings, DeclarationFile, Ledger};
 use jetline_writer::{Writer, WriterSettings};
 use tokio::task::JoinHandle;
 
-use crate::cli::Cli;
+use crate::{cli::Cli, files};
 
 /// The capacity of the in-process queue, in bytes of lines.
 const IN_PROCESS_CAPACITY: u32 = 16 << 20;
@@ -42,7 +42,8 @@ impl Parts {
                  or DEDUP=off for all of them"
             );
         }
-        up_to_date(&database, &cli.datasets).await?;
+        let declared = up_to_date(&database, &cli.datasets).await?;
+        files::check(&cli.files, &cli.fetcher, &declared, &database.datasets().await?)?;
         let mut parts = Self {
             queue: queue(cli, &database).await?,
             database,
@@ -83,19 +84,20 @@ pub(crate) async fn sources(cli: &Cli) -> anyhow::Result<Sources> {
 /// These sources instead of those of the settings, with settings to read them once.
 pub(crate) async fn sources_of(
     cli: &Cli,
-    files: &[Locations],
+    files: &[Location],
 ) -> anyhow::Result<(FetcherSettings, Sources)> {
-    let settings = FetcherSettings { source: files.to_vec(), watch: None, ..cli.fetcher.clone() };
+    let source = files.iter().cloned().map(Locations::from).collect();
+    let settings = FetcherSettings { source, watch: None, ..cli.fetcher.clone() };
     let own = OwnDatabase::new(cli.database.file());
     let sources = Sources::open(&settings, &cli.s3, &cli.startup, &own).await?;
     Ok((settings, sources))
 }
 
-/// Applies the migrations that are missing, and the declarations.
+/// Applies the migrations that are missing, and the declarations, which it returns.
 pub(crate) async fn up_to_date(
     database: &Database,
     datasets: &DatasetSettings,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<DeclarationFile>> {
     let declared = datasets.read()?;
     migrate(database.connection())
         .await
@@ -103,7 +105,7 @@ pub(crate) async fn up_to_date(
     for done in database.declare(&declared).await? {
         tracing::info!("{done}");
     }
-    Ok(())
+    Ok(declared)
 }
 
 async fn queue(cli: &Cli, database: &Database) -> anyhow::Result<Arc<dyn Queue>> {

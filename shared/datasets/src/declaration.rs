@@ -251,12 +251,17 @@ fn require(
     Ok(())
 }
 
-fn check_name(name: &str, of: &str) -> Result<(), String> {
+/// Whether a dataset or a column can be called so, unless the name is reserved.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
     let is_first = |character: char| character.is_ascii_alphabetic() || character == '_';
-    let is_valid = name.starts_with(is_first)
-        && name.len() <= MAX_NAME_BYTES
-        && name.chars().all(|character| is_first(character) || character.is_ascii_digit());
-    if is_valid {
+    text.starts_with(is_first)
+        && text.len() <= MAX_NAME_BYTES
+        && text.chars().all(|character| is_first(character) || character.is_ascii_digit())
+}
+
+fn check_name(name: &str, of: &str) -> Result<(), String> {
+    if is_name(name) {
         return Ok(());
     }
     Err(format!(

@@ -21,7 +21,7 @@ mod value;
 pub use constraints::{Constraint, Format};
 pub use dataset::{Column, Dataset, Deleted, MAX_KEY_BYTES, Unknown};
 pub use datasets::{Datasets, PRODUCTS};
-pub use declaration::{DeclarationError, MAX_COLUMNS, parse};
+pub use declaration::{DeclarationError, MAX_COLUMNS, is_name, parse};
 pub use infer::{InferError, Inference};
 pub use record::{Header, Row};
 pub use reject::{Reason, Rejection, UnknownReason};

@@ -150,6 +150,18 @@ fn named(key: &str) -> Option<(&'static str, Named)> {
     EXTENSIONS.into_iter().find(|(extension, _)| key.ends_with(extension))
 }
 
+/// A name without its extension, and without that of its compression.
+#[must_use]
+pub fn stem(name: &str) -> &str {
+    let without = |extension: &str| {
+        let (stem, end) = name.split_at_checked(name.len().checked_sub(extension.len())?)?;
+        end.eq_ignore_ascii_case(extension).then_some(stem)
+    };
+    let compressions = Compression::ALL.into_iter();
+    let name = compressions.map(Compression::extension).find_map(without).unwrap_or(name);
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+}
+
 /// All extensions, with those of compressions, for messages.
 #[must_use]
 pub fn extensions() -> String {
@@ -245,6 +257,21 @@ mod tests {
             panic!("a zip archive is no CSV")
         };
         assert_eq!(what, "a zip archive");
+    }
+
+    #[test]
+    fn stem_has_no_extension() {
+        for (name, expected) in [
+            ("orders.jsonl", "orders"),
+            ("orders.JSON.GZ", "orders"),
+            ("orders.csv", "orders"),
+            ("orders.gz", "orders"),
+            ("orders.2024.jsonl.zst", "orders.2024"),
+            ("orders", "orders"),
+            ("ü", "ü"),
+        ] {
+            assert_eq!(stem(name), expected, "{name}");
+        }
     }
 
     #[test]

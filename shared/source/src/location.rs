@@ -1,6 +1,10 @@
 //! The syntax of a source: `[DATASET=]s3://bucket/prefix/*.jsonl`, or a local path.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use url::Url;
 
@@ -32,6 +36,19 @@ pub(crate) enum Place {
         path: PathBuf,
         files: Pattern,
     },
+}
+
+impl Location {
+    /// The name of its file or directory without extensions; `None` if wildcards select names.
+    #[must_use]
+    pub fn stem(&self) -> Option<&str> {
+        let path = match &self.place {
+            Place::S3 { keys, .. } if !keys.is_glob() => Path::new(keys.prefix()),
+            Place::Local { path, files, .. } if !files.is_glob() => path,
+            Place::S3 { .. } | Place::Local { .. } => return None,
+        };
+        Some(jetline_formats::stem(path.file_name()?.to_str()?))
+    }
 }
 
 impl FromStr for Location {
@@ -167,6 +184,25 @@ mod tests {
             panic!("not local");
         };
         assert_eq!((path, files.as_str()), ("a[1]/".into(), "*.jsonl"));
+    }
+
+    #[test]
+    fn stem_is_the_name_without_extensions() {
+        for (text, stem) in [
+            ("orders.jsonl", Some("orders")),
+            ("x=./in/orders.json.gz", Some("orders")),
+            ("file:///in/my%20orders.jsonl", Some("my orders")),
+            ("s3://shop/in/orders.ndjson.zst", Some("orders")),
+            ("in/orders/", Some("orders")),
+            ("s3://shop/orders/", Some("orders")),
+            ("in/*.jsonl", None),
+            ("in/orders-?/", None),
+            ("s3://shop/orders*", None),
+            ("s3://shop", None),
+            (".", None),
+        ] {
+            assert_eq!(parse(text).stem(), stem, "{text}");
+        }
     }
 
     #[test]

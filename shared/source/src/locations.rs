@@ -16,6 +16,12 @@ impl Locations {
     }
 }
 
+impl From<Location> for Locations {
+    fn from(location: Location) -> Self {
+        Self(vec![location])
+    }
+}
+
 impl FromStr for Locations {
     type Err = InvalidLocation;
 

@@ -23,7 +23,7 @@ pub use chunks::{
     ChunkLedger, ChunkOutcome, ChunkRows, CommitOutcome, RefusedRow, RejectedLine, SupersededBy,
 };
 pub use database::{Database, DatabaseSettings, ReadOptions};
-pub use declarations::{DatasetSettings, DeclarationFile};
+pub use declarations::{DatasetSettings, DeclarationFile, is_directory_of_declarations};
 pub use entities::objects::State as ObjectState;
 pub use epochs::EpochLedger;
 pub use error::{DriverError, Error};

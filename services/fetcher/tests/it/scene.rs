@@ -91,7 +91,8 @@ impl Scene {
     pub(crate) async fn register(&self) {
         let sources = self.sources().await;
         let mut randomness = StdRng::seed_from_u64(5);
-        let new = sources.register(&self.settings, &self.ledger.objects, &mut randomness);
+        let (datasets, ledger) = (Datasets::built_in().unwrap(), &self.ledger.objects);
+        let new = sources.register(&self.settings, &datasets, ledger, &mut randomness);
         new.await.unwrap();
     }
 

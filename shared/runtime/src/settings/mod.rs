@@ -9,23 +9,24 @@ mod secret_url;
 use std::{env, ffi::OsStr, time::Duration};
 
 use anyhow::Context;
-use clap::{Arg, Command, CommandFactory, FromArgMatches, builder::Resettable};
+use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, builder::Resettable};
 pub use secret_url::{SecretUrl, redacted};
 
 /// Parses flags and environment variables; exits the process if they are invalid.
 #[must_use]
 pub fn parse<Cli: CommandFactory + FromArgMatches>() -> Cli {
-    parse_as(Cli::command())
+    parse_with(Cli::command(), Cli::from_arg_matches)
 }
 
-/// Like [`parse`], with `command`, which is `Cli`'s with other defaults.
-#[must_use]
-pub fn parse_as<Cli: FromArgMatches>(command: Command) -> Cli {
+/// Like [`parse`], with `command`, and with `read`, which reads what was parsed.
+pub fn parse_with<Cli>(
+    command: Command,
+    read: impl FnOnce(&ArgMatches) -> Result<Cli, clap::Error>,
+) -> Cli {
     let is_empty = |name: &_| env::var_os(name).is_some_and(|value| value.is_empty());
     let mut command = without_variables(command, is_empty);
-    let parsed = command
-        .try_get_matches_from_mut(env::args_os())
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed =
+        command.try_get_matches_from_mut(env::args_os()).and_then(|matches| read(&matches));
     parsed.unwrap_or_else(|error| refusal::without_secrets(error, &mut command).exit())
 }
 

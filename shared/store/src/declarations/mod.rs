@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use jetline_datasets::{Dataset, Datasets, parse};
 use sea_orm::{ConnectionTrait, FromQueryResult};
-pub use settings::{DatasetSettings, DeclarationFile};
+pub use settings::{DatasetSettings, DeclarationFile, is_directory_of_declarations};
 
 use crate::{
     Database, Error,

@@ -11,6 +11,9 @@ use jetline_datasets::{Dataset, DeclarationError, PRODUCTS, parse};
 /// The extension of a declaration.
 const EXTENSION: &str = "toml";
 
+/// The dataset that is compiled in.
+const BUILT_IN: &str = "products";
+
 /// Where declarations are.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Datasets")]
@@ -37,13 +40,19 @@ impl DeclarationFile {
     pub fn new(name: &str, file: &str, text: &str) -> Result<Self, DeclarationError> {
         Ok(Self { dataset: parse(name, file, text)?, text: text.to_owned(), is_built_in: false })
     }
+
+    /// Whether its text is that of the one that is compiled in.
+    #[must_use]
+    pub fn equals_built_in(&self) -> bool {
+        self.dataset.name == BUILT_IN && self.text == PRODUCTS
+    }
 }
 
 impl DatasetSettings {
     /// Reads the declarations.
     pub fn read(&self) -> anyhow::Result<Vec<DeclarationFile>> {
         if self.datasets.is_empty() {
-            let file = DeclarationFile::new("products", "products.toml", PRODUCTS)?;
+            let file = DeclarationFile::new(BUILT_IN, "products.toml", PRODUCTS)?;
             return Ok(vec![DeclarationFile { is_built_in: true, ..file }]);
         }
         let mut declared: Vec<DeclarationFile> = Vec::new();
@@ -62,6 +71,12 @@ impl DatasetSettings {
         }
         Ok(declared)
     }
+}
+
+/// Whether this is a directory with declarations, or one that cannot be read.
+#[must_use]
+pub fn is_directory_of_declarations(path: &Path) -> bool {
+    path.is_dir() && files(path).map_or(true, |files| !files.is_empty())
 }
 
 fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {

@@ -1,0 +1,44 @@
+//! Files that are given as arguments, and their datasets.
+
+use anyhow::ensure;
+use jetline_datasets::{Datasets, is_name};
+use jetline_fetcher::FetcherSettings;
+use jetline_source::Location;
+use jetline_store::DeclarationFile;
+
+/// Fails if a file would be read as the dataset that is compiled in, only because there is no other.
+pub(crate) fn check(
+    files: &[Location],
+    settings: &FetcherSettings,
+    declared: &[DeclarationFile],
+    datasets: &Datasets,
+) -> anyhow::Result<()> {
+    let built_in = declared.iter().filter(|file| file.equals_built_in());
+    let built_in: Vec<&str> = built_in.map(|file| &*file.dataset.name).collect();
+    let has_other = datasets.iter().any(|dataset| !built_in.contains(&&*dataset.name));
+    if settings.dataset.is_some() || has_other {
+        return Ok(());
+    }
+    for file in files.iter().filter(|file| file.dataset.is_none()) {
+        let is_declared = file.stem().is_some_and(|stem| datasets.get(stem).is_some());
+        ensure!(is_declared, undeclared(file));
+    }
+    Ok(())
+}
+
+fn undeclared(file: &Location) -> String {
+    let built_in = format!("; products={file} reads it as the dataset that is compiled in");
+    let Some(name) = file.stem().filter(|stem| is_name(stem)) else {
+        let declare = declare(file, "NAME");
+        return format!(
+            "{file}: it is not called like a dataset: {declare}, and load NAME={file}{built_in}"
+        );
+    };
+    format!("{file}: the dataset {name} is not declared: {}{built_in}", declare(file, name))
+}
+
+fn declare(file: &Location, name: &str) -> String {
+    format!(
+        "write datasets/{name}.toml, or let \"jetline infer {file} > datasets/{name}.toml\" propose one"
+    )
+}
