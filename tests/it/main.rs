@@ -14,6 +14,7 @@ mod faults;
 mod first_version;
 mod formats;
 mod health;
+mod ledger_commands;
 mod load;
 mod metrics;
 mod output;

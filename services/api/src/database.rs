@@ -20,6 +20,7 @@ use crate::{ApiSettings, DatabaseSettings};
 pub async fn open(settings: &DatabaseSettings, api: &ApiSettings) -> anyhow::Result<Database> {
     let url: &SecretUrl = settings.url()?;
     let read = ReadOptions {
+        application: "jetline-api",
         connections: settings.database_connections.get(),
         timeout: statement_timeout(api.request_timeout),
     };

@@ -12,7 +12,8 @@ use jetline_source::{OwnDatabase, S3Config};
 use jetline_store::{Database, DatabaseSettings, Ledger};
 
 use crate::{
-    DismissSettings, FetcherSettings, ReplaySettings, Report, Sources, dismiss, replay, run,
+    DismissSettings, FetcherSettings, LedgerCommand, ReplaySettings, Report, Sources, dismiss,
+    replay, run,
 };
 
 /// Reads new objects of its sources, publishes them, and exits when everything is committed. Any number may run.
@@ -52,6 +53,9 @@ pub enum Command {
     Replay(ReplaySettings),
     /// Stop counting a failed object, and end one that stays open because reading it is refused
     Dismiss(DismissSettings),
+    /// Shows what is in the ledger.
+    #[command(flatten)]
+    Ledger(LedgerCommand),
 }
 
 impl Cli {
@@ -63,6 +67,9 @@ impl Cli {
 
     /// Runs the command, or fetches.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
+        if let Some(Command::Ledger(command)) = &self.command {
+            return command.run(&self.database, &self.startup, &shutdown).await;
+        }
         if let Some(command) = &self.command {
             let work = async |database: Database| {
                 let sources = self.sources();
@@ -115,7 +122,7 @@ impl Command {
                 replay(which, settings, &sources.await?, &ledger, seed).await?.to_string()
             }
             Self::Dismiss(which) => dismiss(which, &ledger, seed).await?.to_string(),
-            Self::Health(_) => String::new(),
+            Self::Health(_) | Self::Ledger(_) => String::new(),
         })
     }
 }

@@ -7,10 +7,12 @@ use jetline_core::{EpochId, ObjectId};
 use jetline_store::{ObjectLedger, objects::Dismissal};
 use rand::{SeedableRng, rngs::StdRng};
 
+use crate::error::unknown_object;
+
 /// The object to dismiss.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DismissSettings {
-    /// The object with this number, as `/objects` shows it
+    /// The object with this number, as `status` shows it
     #[arg(value_name = "OBJECT")]
     pub object: u32,
 }
@@ -30,7 +32,7 @@ pub async fn dismiss(
     seed: u64,
 ) -> anyhow::Result<Dismissed> {
     let object = which.object;
-    let unknown = || format!("there is no object {object}: /objects shows their numbers");
+    let unknown = || unknown_object(object);
     let id = ObjectId::new(object.into()).with_context(unknown)?;
     let next = EpochId::random(&mut StdRng::seed_from_u64(seed));
     let is_ending = match ledger.dismiss(id, next).await? {

@@ -1,5 +1,7 @@
 //! Why reading an object fails, and whether the object, the source or the configuration is the cause.
 
+use std::fmt::Display;
+
 use jetline_formats::{NotAFormat, split::SplitError};
 use jetline_source::Error as SourceError;
 
@@ -14,6 +16,11 @@ pub(crate) enum Error {
     /// The queue refused a chunk.
     #[error(transparent)]
     Queue(#[from] jetline_queue::Error),
+}
+
+/// The message of a command about an object that is not in the ledger.
+pub(crate) fn unknown_object(number: impl Display) -> String {
+    format!("there is no object {number}: `status` shows their numbers")
 }
 
 /// Why an object could not be read to its end.

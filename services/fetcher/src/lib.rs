@@ -13,6 +13,7 @@ mod deferral;
 mod dismiss;
 mod error;
 mod infer;
+mod ledger_command;
 mod offline;
 mod prefetch;
 mod progress;
@@ -20,6 +21,7 @@ mod publish;
 mod reader;
 mod reading;
 mod reconcile;
+mod rejects;
 mod replay;
 mod report;
 mod retry;
@@ -52,8 +54,10 @@ pub use crate::{
     cli::{Cli, Command},
     dismiss::{DismissSettings, Dismissed, dismiss},
     infer::{InferSettings, infer},
+    ledger_command::LedgerCommand,
+    rejects::RejectsSettings,
     replay::{ReplaySettings, Replayed, replay},
-    report::Report,
+    report::{Report, StatusSettings},
     settings::FetcherSettings,
     sources::{RegisterError, Registered, Sources},
 };

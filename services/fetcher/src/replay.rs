@@ -10,12 +10,12 @@ use jetline_store::{
     objects::{self, Replay, ReplayOutcome, Stored},
 };
 
-use crate::{FetcherSettings, Sources, terminal::Escaped};
+use crate::{FetcherSettings, Sources, error::unknown_object, terminal::Escaped};
 
 /// Which objects to read again.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReplaySettings {
-    /// From the object with this number on, as `/objects` shows it
+    /// From the object with this number on, as `status` shows it
     #[arg(
         long,
         value_name = "NUMBER",
@@ -28,7 +28,7 @@ pub struct ReplaySettings {
     #[arg(long)]
     pub rejects: bool,
 
-    /// With --rejects: only rejected lines with this reason count, as `/rejects` shows it
+    /// With --rejects: only rejected lines with this reason count, as `rejects` shows it
     #[arg(long, value_name = "CODE", requires = "rejects")]
     pub reason: Option<Reason>,
 
@@ -83,7 +83,7 @@ pub async fn replay(
         if dry_run { ledger.replay_plan(&replay).await? } else { ledger.replay(&replay).await? };
     match outcome {
         ReplayOutcome::Opened(objects) => Ok(Replayed { objects, dry_run }),
-        ReplayOutcome::Unknown => bail!("there is no object {from}: /objects shows their numbers"),
+        ReplayOutcome::Unknown => bail!(unknown_object(from)),
         ReplayOutcome::Missing(missing) => bail!(
             "cannot replay from object {from} on: every later object must be read again, and these no longer exist in \
              the sources (SOURCE) in the version that was read: {}",
@@ -97,8 +97,7 @@ async fn first(which: &ReplaySettings, ledger: &ObjectLedger) -> anyhow::Result<
         return Ok(ledger.oldest_rejected(which.reason).await?);
     };
     let id = ObjectId::new(number.into());
-    id.map(Some)
-        .with_context(|| format!("there is no object {number}: /objects shows their numbers"))
+    id.map(Some).with_context(|| unknown_object(number))
 }
 
 struct Names<'a>(&'a [objects::Replayed]);

@@ -1,6 +1,8 @@
 //! The summary of a run: the state and counts of every object, from the ledger.
 
+mod status;
 mod summary;
+mod table;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -17,6 +19,8 @@ use jetline_store::{
     },
 };
 
+pub use self::status::StatusSettings;
+pub(crate) use self::status::status;
 use crate::Registered;
 
 /// How many objects one query returns at most.
@@ -82,9 +86,7 @@ impl Report {
                 ObjectId::new(object.id).is_some_and(|id| wanted.binary_search(&id).is_ok())
             });
             let page: Vec<ObjectStatus> = page.collect();
-            let rejected = page.iter().filter(|object| object.rejected > 0);
-            let rejected: Vec<i64> = rejected.map(|object| object.id).collect();
-            self.rejects.extend(catalog.reject_summaries(&rejected).await?);
+            self.rejects.extend(rejects(catalog, &page).await?);
             self.objects.extend(page);
         }
         Ok(())
@@ -129,6 +131,16 @@ fn counts_as_complete(object: &ObjectStatus) -> bool {
         State::Failed => object.dismissed,
         State::Registered | State::Reading | State::Loading => false,
     }
+}
+
+/// The summaries of the rejected lines of a page of objects.
+async fn rejects(
+    catalog: &Catalog,
+    page: &[ObjectStatus],
+) -> Result<HashMap<i64, RejectSummary>, Error> {
+    let rejected = page.iter().filter(|object| object.rejected > 0);
+    let rejected: Vec<i64> = rejected.map(|object| object.id).collect();
+    catalog.reject_summaries(&rejected).await
 }
 
 /// The next page of objects after the id `after`, which it updates; `None` after the last page.

@@ -24,6 +24,14 @@ fn is_hostile(char: char) -> bool {
         || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// The beginning of a text, with an ellipsis if there is more.
+pub(crate) fn shortened(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// The last segment of an object's URI.
 pub(crate) fn escaped_file_name(uri: &str) -> String {
     Escaped(uri.rsplit('/').next().unwrap_or_default()).to_string()
@@ -42,5 +50,11 @@ mod tests {
         );
         assert_eq!(Escaped("Größe 1 ✓.jsonl").to_string(), "Größe 1 ✓.jsonl");
         assert_eq!(escaped_file_name("s3://bucket/a/b\r.jsonl"), r"b\r.jsonl");
+    }
+
+    #[test]
+    fn text_is_shortened_between_characters() {
+        assert_eq!(shortened("äöü", 3), "äöü");
+        assert_eq!(shortened("äöü", 2), "äö…");
     }
 }

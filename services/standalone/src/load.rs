@@ -20,6 +20,9 @@ pub(crate) async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<ExitCode
     match &cli.command {
         Some(Command::Check(which)) => return shutdown.started(check(&cli, which)).await,
         Some(Command::Infer(which)) => return shutdown.started(infer(&cli, which)).await,
+        Some(Command::Fetcher(jetline_fetcher::Command::Ledger(command))) => {
+            return command.run(&cli.database, &cli.startup, &shutdown).await;
+        }
         _ => {}
     }
     if let Some(Command::Fetcher(command)) = &cli.command {

@@ -9,14 +9,19 @@ use anyhow::Context;
 
 /// Prints a line. A closed pipe is not an error; a full disk is one.
 pub fn print(text: impl Display) -> anyhow::Result<()> {
+    print_part(text).map(drop)
+}
+
+/// Like [`print()`], of something that has more lines; returns whether somebody reads them.
+pub fn print_part(text: impl Display) -> anyhow::Result<bool> {
     write(&mut io::stdout().lock(), &format!("{text}\n"))
 }
 
-fn write(output: &mut impl Write, text: &str) -> anyhow::Result<()> {
+fn write(output: &mut impl Write, text: &str) -> anyhow::Result<bool> {
     let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
     match written {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write to standard output"),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).context("cannot write to standard output"),
     }
 }
 
@@ -38,7 +43,7 @@ mod tests {
 
     #[test]
     fn only_a_closed_pipe_is_not_an_error() {
-        assert!(write(&mut Broken(ErrorKind::BrokenPipe), "x").is_ok());
+        assert!(!write(&mut Broken(ErrorKind::BrokenPipe), "x").unwrap());
         let error = write(&mut Broken(ErrorKind::StorageFull), "x").unwrap_err();
         assert!(error.to_string().contains("standard output"), "{error}");
     }

@@ -35,9 +35,11 @@ const NO_SEQUENTIAL_SCANS: (&str, &str) = ("enable_seqscan", "off");
 #[derive(Clone, Debug)]
 pub struct Database(DatabaseConnection);
 
-/// How the API uses the database.
+/// How a program that only reads uses the database.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadOptions {
+    /// The name by which PostgreSQL shows its connections.
+    pub application: &'static str,
     /// Maximum number of open connections.
     pub connections: u32,
     /// Timeout for getting a connection.
@@ -70,7 +72,7 @@ impl Database {
             .connect_timeout(read.timeout)
             .acquire_timeout(read.timeout)
             .test_before_acquire_if_idle_for(READ_PING_AFTER_IDLE)
-            .set_application_name("jetline-api")
+            .set_application_name(read.application)
             .connect_lazy(true)
             .sqlx_logging(false)
             // Buffered rows wait while others are serialized, and each may be large.
@@ -78,6 +80,14 @@ impl Database {
             .map_sqlx_postgres_opts(|options| options.options([NO_SEQUENTIAL_SCANS]));
         let opened = sea_orm::Database::connect(options).await;
         opened.map(Self).map_err(|error| not_connected(url, error))
+    }
+
+    /// Like [`Self::open`], but fails if the database cannot be used.
+    pub async fn connect_for_reading(url: &str, read: ReadOptions) -> Result<Self, Error> {
+        let database = Self::open(url, read).await?;
+        database.0.ping().await.map_err(|error| not_connected(url, error))?;
+        database.check_pooler().await?;
+        Ok(database)
     }
 
     /// The connections, for migrations and tests.
@@ -100,7 +110,8 @@ impl Database {
     pub async fn check_schema(&self) -> Result<(), Error> {
         let sql =
             "SELECT COUNT(*) FROM epoch, objects, chunks, rejected_lines, declarations WHERE 1 = 0";
-        execute(&self.0, "find the ledger's tables: run jetline-migrate", sql, []).await.map(drop)
+        let action = "find the ledger's tables: run jetline-migrate, or start jetline once";
+        execute(&self.0, action, sql, []).await.map(drop)
     }
 
     /// The identity of the ledger: a copy of the database has the same, a newly created one another.
@@ -139,6 +150,13 @@ impl Database {
         move || {
             let database = database.clone();
             Box::pin(async move { database.ping().await.map_err(|error| error.to_string()) })
+        }
+    }
+
+    /// Closes the connections of a program that only reads: others may have the database open.
+    pub async fn close_reading(&self) {
+        if let Err(error) = self.0.close_by_ref().await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "close database failed");
         }
     }
 

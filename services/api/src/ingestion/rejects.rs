@@ -1,7 +1,7 @@
 //! The endpoints of rejected lines.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use jetline_store::catalog::rejects::{Cursor, Reject};
+use jetline_store::catalog::rejects::{Cursor, Filter, Reject, text};
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
     param::{Path, Query},
@@ -81,7 +81,8 @@ impl RejectApi {
     ) -> Result<Page<RejectView>, Failure> {
         let after = after.0.as_deref().map(cursor).transpose()?;
         let memory = self.budget.reserve(PART_BYTES).await?;
-        let statement = self.pool.catalog().rejects(object.0, after, limit.0, PART_BYTES);
+        let filter = Filter { object: object.0, reason: None };
+        let statement = self.pool.catalog().rejects(&filter, after, limit.0, PART_BYTES);
         let page = self.pool.run(statement).await?;
         let object = object.0.map(|id| ("object", id.to_string()));
         let listing = Listing {
@@ -136,14 +137,7 @@ impl From<Reject> for RejectView {
         if is_truncated {
             reject.raw.truncate(whole_characters(&reject.raw));
         }
-        let (raw, raw_base64) = match String::from_utf8(reject.raw) {
-            Ok(text) => (text, None),
-            Err(error) => {
-                let bytes = error.as_bytes();
-                let text = String::from_utf8_lossy(bytes).into_owned();
-                (text, Some(BASE64_STANDARD.encode(bytes)))
-            }
-        };
+        let (raw, bytes) = text(reject.raw);
         Self {
             object_id: reject.object_id,
             line: reject.line,
@@ -151,7 +145,7 @@ impl From<Reject> for RejectView {
             reason: reject.reason,
             message: reject.message,
             raw,
-            raw_base64,
+            raw_base64: bytes.map(|bytes| BASE64_STANDARD.encode(bytes)),
             raw_truncated: is_truncated.then_some(true),
         }
     }

@@ -2,29 +2,18 @@
 
 use std::{fmt, time::Duration};
 
-use jetline_store::{
-    ObjectState as State,
-    catalog::{objects::ObjectStatus, rejects::RejectSummary},
+use jetline_store::{ObjectState as State, catalog::objects::ObjectStatus};
+
+use super::{
+    Report,
+    table::{MAX_ERROR_CHARS, Table},
 };
+use crate::terminal::{Escaped, escaped_file_name, shortened};
 
-use super::Report;
-use crate::terminal::{Escaped, escaped_file_name};
-
-const COUNTS: [&str; 6] = ["lines", "inserted", "updated", "unchanged", "superseded", "rejected"];
-
-/// The most characters of an error that are shown.
-const MAX_ERROR_CHARS: usize = 600;
-
-fn counts(object: &ObjectStatus) -> [i64; 6] {
-    [
-        object.lines(),
-        object.inserted,
-        object.updated,
-        object.unchanged,
-        object.superseded,
-        object.rejected,
-    ]
-}
+/// What to do about failed objects.
+pub(super) const ADVICE: &str = "Correct a failed object in the source: it is read as a new version. If the cause was \
+    another one and is removed, `replay --object NUMBER` reads it again; `dismiss NUMBER` accepts the loss. Until then \
+    the exit status is 1.";
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,30 +49,13 @@ impl Report {
     }
 
     fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.objects.iter().map(|object| escaped_file_name(&object.uri));
-        let width = names.map(|name| name.chars().count()).max();
-        let width = width.unwrap_or(0).max(6);
-        write!(f, "{:width$}  {:7}", "object", "state")?;
-        for count in COUNTS {
-            write!(f, "  {count:>10}")?;
-        }
+        let mut table = Table::default();
+        table.add(&self.objects);
+        writeln!(f, "{}", table.heading())?;
         for object in &self.objects {
-            let state = format!("{:?}", object.state).to_lowercase();
-            write!(f, "\n{:width$}  {state:7}", escaped_file_name(&object.uri))?;
-            for count in counts(object) {
-                write!(f, "  {count:>10}")?;
-            }
-            if let Some(rejects) = self.rejects.get(&object.id) {
-                write_rejects(f, rejects)?;
-            }
-            if let Some(error) = &object.error {
-                write_error(f, object, error)?;
-            }
+            writeln!(f, "{}", table.row(object, self.rejects.get(&object.id)))?;
         }
-        write!(f, "\n{:width$}  {:7}", "in all", "")?;
-        for index in 0..COUNTS.len() {
-            write!(f, "  {:>10}", self.sum(|object| counts(object)[index]))?;
-        }
+        write!(f, "{}", table.totals())?;
         self.speed(f)
     }
 
@@ -110,71 +82,32 @@ impl Report {
             for object in &self.first_failed {
                 let error = object.error.as_deref().unwrap_or_default();
                 write!(f, "\n  object {} ({}): ", object.id, escaped_file_name(&object.uri))?;
-                write!(f, "{}", Escaped(&shortened(error)))?;
+                write!(f, "{}", Escaped(&shortened(error, MAX_ERROR_CHARS)))?;
             }
             let more = self.failed_before - self.first_failed.len();
             if more > 0 {
-                write!(f, "\n  and {more} more: /objects?state=failed shows them")?;
+                write!(f, "\n  and {more} more: `status` shows them")?;
             }
         }
         let mut objects = self.objects.iter();
         let has_new = objects.any(|object| object.state == State::Failed && !object.dismissed);
         if self.failed_before > 0 || has_new {
-            write!(
-                f,
-                "\nCorrect a failed object in the source: it is read as a new version. If the cause was another one and \
-                 is removed, `replay --object NUMBER` reads it again; `dismiss NUMBER` accepts the loss. Until then the \
-                 exit status is 1."
-            )?;
+            write!(f, "\n{ADVICE}")?;
         }
         Ok(())
     }
 
-    fn sum(&self, count: impl Fn(&ObjectStatus) -> i64) -> i64 {
-        self.objects.iter().map(count).sum()
-    }
-
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     fn rate(&self) -> f64 {
-        let lines = self.sum(ObjectStatus::lines) as f64;
+        let lines = self.objects.iter().map(ObjectStatus::lines).sum::<i64>() as f64;
         lines / self.elapsed.as_secs_f64().max(0.001)
-    }
-}
-
-fn write_rejects(f: &mut fmt::Formatter<'_>, rejects: &RejectSummary) -> fmt::Result {
-    let reasons: Vec<String> =
-        rejects.reasons.iter().map(|(reason, lines)| format!("{lines} {reason}")).collect();
-    write!(
-        f,
-        "\n  rejected: {}; first: line {}, {}: {}",
-        Escaped(&reasons.join(", ")),
-        rejects.line,
-        Escaped(&rejects.reason),
-        Escaped(&rejects.message)
-    )
-}
-
-fn write_error(f: &mut fmt::Formatter<'_>, object: &ObjectStatus, error: &str) -> fmt::Result {
-    let state = match object.state {
-        State::Failed if object.dismissed => "failed and is dismissed",
-        State::Failed => "failed",
-        State::Done => "is done",
-        _ => "is open",
-    };
-    let error = shortened(error);
-    write!(f, "\n  object {} {state}: {}", object.id, Escaped(&error))
-}
-
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(MAX_ERROR_CHARS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use chrono::Utc;
+    use jetline_store::catalog::rejects::RejectSummary;
 
     use super::*;
 
@@ -230,7 +163,7 @@ mod tests {
             "  object 2 is open: access denied",
             "Known objects that failed: 2",
             "  object 3 (3\\u{1b}[2J\\nforged.jsonl  done): worse\\u{9b}1m",
-            "  and 1 more: /objects?state=failed shows them",
+            "  and 1 more: `status` shows them",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}: {text}");
         }

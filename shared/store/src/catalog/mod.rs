@@ -80,7 +80,7 @@ impl Catalog {
             self.records(dataset, Vec::new()).await?;
         }
         self.objects(&objects::Filter::default(), None, 1).await?;
-        self.rejects(None, None, 1, 1).await.map(drop)
+        self.rejects(&rejects::Filter::default(), None, 1, 1).await.map(drop)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use jetline_datasets::Reason;
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, Statement, Value};
 
 use super::{Catalog, MESSAGE_BYTES, shorten};
@@ -58,6 +59,33 @@ impl Reject {
     pub fn is_truncated(&self) -> bool {
         usize::try_from(self.raw_bytes).is_ok_and(|bytes| bytes > self.raw.len())
     }
+
+    /// Its position in the list.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        Cursor { object_id: self.object_id, line: self.line }
+    }
+}
+
+/// A line as text, in which bytes that are not UTF-8 are replaced; and its bytes, where there are such.
+#[must_use]
+pub fn text(raw: Vec<u8>) -> (String, Option<Vec<u8>>) {
+    match String::from_utf8(raw) {
+        Ok(text) => (text, None),
+        Err(error) => {
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            (text, Some(error.into_bytes()))
+        }
+    }
+}
+
+/// Selects rejected lines.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter {
+    /// Only those of this object.
+    pub object: Option<i64>,
+    /// Only those with this reason.
+    pub reason: Option<Reason>,
 }
 
 /// A page of the list.
@@ -70,11 +98,11 @@ pub struct RejectPage {
 }
 
 impl Catalog {
-    /// The rejected lines in the order of object and line, those after `after`; of one object, or of all. Up to `limit` of
-    /// them, and none that begins after `bytes` of lines and messages.
+    /// The rejected lines in the order of object and line, those after `after`. Up to `limit` of them, and none that
+    /// begins after `bytes` of lines and messages.
     pub async fn rejects(
         &self,
-        object: Option<i64>,
+        filter: &Filter,
         after: Option<Cursor>,
         limit: u64,
         bytes: usize,
@@ -86,12 +114,16 @@ impl Catalog {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         let mut values: Vec<Value> =
             vec![start.object_id.into(), start.line.into(), rows.into(), bytes.into()];
-        let mut condition = "(object_id, line) > ($1, $2)".to_owned();
-        if let Some(object) = object {
-            condition += " AND object_id = $5";
-            values.push(object.into());
-        }
-        let sql = pages(dialect::of(db), &condition);
+        let mut conditions = vec!["(object_id, line) > ($1, $2)".to_owned()];
+        let mut only = |column: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                values.push(value);
+                conditions.push(format!("{column} = ${}", values.len()));
+            }
+        };
+        only("object_id", filter.object.map(Value::from));
+        only("reason", filter.reason.map(|reason| reason.code().into()));
+        let sql = pages(dialect::of(db), &conditions.join(" AND "));
         let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
         let listed =
             Listed::find_by_statement(named(READ, statement)).all(db).await.map_err(failed)?;

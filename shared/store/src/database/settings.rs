@@ -1,15 +1,22 @@
 //! The settings of the database.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use jetline_runtime::{
     Shutdown, StartupSettings,
     settings::{SecretUrl, required},
 };
 
-use super::{Database, checked, file};
+use super::{Database, ReadOptions, checked, file};
 use crate::Error;
+
+/// How a command reads the ledger: with one connection, which waits for its turn as those of other programs do.
+const READ: ReadOptions =
+    ReadOptions { application: "jetline", connections: 1, timeout: Duration::from_secs(10) };
+
+/// The database, in errors.
+const DATABASE: &str = "the database (DATABASE_URL)";
 
 /// Address of the database and size of the pool.
 #[derive(Clone, clap::Args)]
@@ -56,6 +63,24 @@ impl DatabaseSettings {
         self.with_database(startup, shutdown, checked).await
     }
 
+    /// Runs `work` with a database that is only read: nothing is created or changed. Fails unless all migrations are
+    /// applied.
+    pub async fn read_ledger<T>(
+        &self,
+        startup: &StartupSettings,
+        shutdown: &Shutdown,
+        work: impl AsyncFnOnce(Database) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let database = shutdown.started(self.connect_for_reading(startup)).await?;
+        let worked = async {
+            database.check_schema().await?;
+            work(database.clone()).await
+        };
+        let worked = shutdown.started(worked).await;
+        database.close_reading().await;
+        worked
+    }
+
     /// The file of an SQLite database.
     #[must_use]
     pub fn file(&self) -> Option<PathBuf> {
@@ -64,14 +89,34 @@ impl DatabaseSettings {
 
     /// Connects, with retries until the startup timeout.
     async fn connect(&self, startup: &StartupSettings) -> anyhow::Result<Database> {
-        let purpose = "the database, as in postgres://user:password@host/name";
-        let url = required(self.database_url.as_ref(), "DATABASE_URL", purpose)?;
-        let checked = checked(url.expose()).context("DATABASE_URL is malformed")?;
+        let (url, checked) = self.url()?;
         startup
-            .connect("the database (DATABASE_URL)", Error::is_transient, || {
+            .connect(DATABASE, Error::is_transient, || {
                 Database::connect(&checked, self.database_connections)
             })
             .await
             .with_context(|| format!("cannot connect to {url}"))
+    }
+
+    async fn connect_for_reading(&self, startup: &StartupSettings) -> anyhow::Result<Database> {
+        let (url, checked) = self.url()?;
+        if let Some(file) = self.file() {
+            let file_exists = file.exists();
+            ensure!(file_exists, "the database {} does not exist (DATABASE_URL)", file.display());
+        }
+        startup
+            .connect(DATABASE, Error::is_transient, || {
+                Database::connect_for_reading(&checked, READ)
+            })
+            .await
+            .with_context(|| format!("cannot connect to {url}"))
+    }
+
+    /// The URL as it is shown, and as it is used.
+    fn url(&self) -> anyhow::Result<(&SecretUrl, String)> {
+        let purpose = "the database, as in postgres://user:password@host/name";
+        let url = required(self.database_url.as_ref(), "DATABASE_URL", purpose)?;
+        let checked = checked(url.expose()).context("DATABASE_URL is malformed")?;
+        Ok((url, checked))
     }
 }

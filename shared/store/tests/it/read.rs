@@ -4,13 +4,13 @@
 
 use chrono::{DateTime, SubsecRound, Utc};
 use jetline_core::Key;
-use jetline_datasets::Datasets;
+use jetline_datasets::{Datasets, Reason};
 use jetline_migrations::Migrator;
 use jetline_store::{
     Catalog, Database,
     catalog::{
         objects::Filter,
-        rejects::{Cursor, Reject, RejectSummary, SHOWN_BYTES},
+        rejects::{self, Cursor, Reject, RejectSummary, SHOWN_BYTES},
     },
     entities::{chunks, objects, rejected_lines},
 };
@@ -219,22 +219,27 @@ async fn objects_are_listed_in_order_by_state_dataset_and_page() {
 #[tokio::test]
 async fn rejected_lines_are_listed_in_order_by_object_and_page() {
     for TestDatabase { db, catalog, .. } in &both().await {
-        for (object_id, line) in [(2, 1), (1, 9), (1, 2)] {
+        for (object_id, line, reason) in
+            [(2, 1, "invalid_utf8"), (1, 9, "invalid_utf8"), (1, 2, "wrong_type")]
+        {
             let reject = rejected_lines::ActiveModel {
                 object_id: Set(object_id),
                 line: Set(line),
                 byte_offset: Set(7),
-                reason: Set("invalid_utf8".to_owned()),
+                reason: Set(reason.to_owned()),
                 message: Set("m".to_owned()),
                 raw: Set(vec![0xff, 0, b'a']),
             };
             rejected_lines::Entity::insert(reject).exec(db).await.unwrap();
         }
-        let list = async |object, after, limit| {
-            let page = catalog.rejects(object, after, limit, 1_000).await;
+        let list_only = async |filter: rejects::Filter, after, limit| {
+            let page = catalog.rejects(&filter, after, limit, 1_000).await;
             let found = page.unwrap().rejects;
             assert!(found.iter().all(|reject| reject.raw == [0xff, 0, b'a']));
             found.iter().map(|reject| (reject.object_id, reject.line)).collect::<Vec<_>>()
+        };
+        let list = async |object, after, limit| {
+            list_only(rejects::Filter { object, reason: None }, after, limit).await
         };
         let after = |object_id, line| Some(Cursor { object_id, line });
         assert_eq!(list(None, None, 10).await, [(1, 2), (1, 9), (2, 1)]);
@@ -242,6 +247,11 @@ async fn rejected_lines_are_listed_in_order_by_object_and_page() {
         assert_eq!(list(Some(1), after(1, 2), 10).await, [(1, 9)]);
         assert_eq!(list(Some(2), None, 10).await, [(2, 1)]);
         assert!(list(Some(3), None, 10).await.is_empty());
+        let mut filter = rejects::Filter { object: None, reason: Some(Reason::InvalidUtf8) };
+        assert_eq!(list_only(filter, None, 1).await, [(1, 9)]);
+        assert_eq!(list_only(filter, after(1, 9), 1).await, [(2, 1)]);
+        filter.object = Some(1);
+        assert_eq!(list_only(filter, None, 10).await, [(1, 9)]);
     }
 }
 
@@ -271,7 +281,7 @@ async fn list_of_rejected_lines_ends_after_the_requested_bytes() {
             (each * 9, 3, (3, true)),
             (each * 9, 5, (5, false)),
         ] {
-            let page = catalog.rejects(None, None, limit, bytes).await;
+            let page = catalog.rejects(&rejects::Filter::default(), None, limit, bytes).await;
             let page = page.unwrap();
             assert_eq!((page.rejects.len(), page.has_more), expected, "{bytes} {limit}");
             let cut = |reject: &Reject| {

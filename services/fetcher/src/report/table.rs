@@ -1,0 +1,132 @@
+//! The table of objects: a heading, a row for each with its rejects and its error, and the totals.
+
+use std::fmt::{Display, Formatter, Result, from_fn};
+
+use jetline_store::{
+    ObjectState as State,
+    catalog::{objects::ObjectStatus, rejects::RejectSummary},
+};
+
+use crate::terminal::{Escaped, escaped_file_name, shortened};
+
+const COUNTS: [&str; 6] = ["lines", "inserted", "updated", "unchanged", "superseded", "rejected"];
+
+/// The most characters of an error that are shown.
+pub(super) const MAX_ERROR_CHARS: usize = 600;
+
+/// The widths of the columns, and the sums of the counts, of the objects that were added.
+pub(super) struct Table {
+    id: usize,
+    name: usize,
+    sums: [i64; COUNTS.len()],
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { id: "id".len(), name: "object".len(), sums: [0; COUNTS.len()] }
+    }
+}
+
+impl Table {
+    /// Makes room for objects, and adds their counts.
+    pub(super) fn add(&mut self, objects: &[ObjectStatus]) {
+        for object in objects {
+            self.id = self.id.max(object.id.to_string().len());
+            self.name = self.name.max(escaped_file_name(&object.uri).chars().count());
+            for (sum, count) in self.sums.iter_mut().zip(counts(object)) {
+                *sum += count;
+            }
+        }
+    }
+
+    pub(super) fn heading(&self) -> impl Display {
+        from_fn(|f| {
+            write!(
+                f,
+                "{:>id$}  {:name$}  {:7}",
+                "id",
+                "object",
+                "state",
+                id = self.id,
+                name = self.name
+            )?;
+            write_columns(f, COUNTS)
+        })
+    }
+
+    /// An object, and below it what was rejected of it and its error.
+    pub(super) fn row(
+        &self,
+        object: &ObjectStatus,
+        rejects: Option<&RejectSummary>,
+    ) -> impl Display {
+        from_fn(move |f| {
+            let name = escaped_file_name(&object.uri);
+            let state = format!("{:?}", object.state).to_lowercase();
+            write!(
+                f,
+                "{:>id$}  {name:width$}  {state:7}",
+                object.id,
+                id = self.id,
+                width = self.name
+            )?;
+            write_columns(f, counts(object))?;
+            if let Some(rejects) = rejects {
+                write_rejects(f, rejects)?;
+            }
+            if let Some(error) = &object.error {
+                write_error(f, object, error)?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn totals(&self) -> impl Display {
+        from_fn(|f| {
+            write!(f, "{:width$}  {:7}", "in all", "", width = self.id + 2 + self.name)?;
+            write_columns(f, self.sums)
+        })
+    }
+}
+
+fn counts(object: &ObjectStatus) -> [i64; COUNTS.len()] {
+    [
+        object.lines(),
+        object.inserted,
+        object.updated,
+        object.unchanged,
+        object.superseded,
+        object.rejected,
+    ]
+}
+
+fn write_columns(f: &mut Formatter<'_>, columns: [impl Display; COUNTS.len()]) -> Result {
+    for column in columns {
+        write!(f, "  {column:>10}")?;
+    }
+    Ok(())
+}
+
+fn write_rejects(f: &mut Formatter<'_>, rejects: &RejectSummary) -> Result {
+    let reasons: Vec<String> =
+        rejects.reasons.iter().map(|(reason, lines)| format!("{lines} {reason}")).collect();
+    write!(
+        f,
+        "\n  rejected: {}; first: line {}, {}: {}",
+        Escaped(&reasons.join(", ")),
+        rejects.line,
+        Escaped(&rejects.reason),
+        Escaped(&rejects.message)
+    )
+}
+
+fn write_error(f: &mut Formatter<'_>, object: &ObjectStatus, error: &str) -> Result {
+    let state = match object.state {
+        State::Failed if object.dismissed => "failed and is dismissed",
+        State::Failed => "failed",
+        State::Done => "is done",
+        _ => "is open",
+    };
+    let error = shortened(error, MAX_ERROR_CHARS);
+    write!(f, "\n  object {} {state}: {}", object.id, Escaped(&error))
+}
