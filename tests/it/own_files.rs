@@ -231,6 +231,26 @@ fn infer_without_a_key_says_which_fields_there_are() {
     assert!(output.contains("missing.csv"), "{output}");
 }
 
+#[tokio::test]
+async fn undeclared_file_is_served_at_once_if_asked_for() {
+    let home = Home::new();
+    let path = |name: &str| home.folder.path().join(name);
+    fs::write(path("people.csv"), "id,name\n1,Ada\n2,Grace\n").unwrap();
+    let output = failed(finish(home.start(&["people.csv", "--exit"])));
+    assert!(output.contains("jetline infer people.csv > datasets/people.toml"), "{output}");
+    let running = home.start(&["people.csv", "--infer"]);
+    home.loaded(1).await;
+    let answer = http::get(home.address, "/people/2", &[]).await.unwrap();
+    assert_eq!(answer.json(), json!({ "id": 2, "name": "Grace" }));
+    running.signal(Signal::INT);
+    assert!(succeeded(finish(running)).contains("The dataset people is declared"));
+    // Declared once, it stays as it is.
+    fs::write(path("people.csv"), "id,name,age\n3,Edsger,72\n").unwrap();
+    succeeded(finish(home.start(&["people.csv", "--infer", "--exit"])));
+    let status = succeeded(finish(home.start(&["status"])));
+    assert!(status.lines().filter(|line| line.contains("people.csv")).count() >= 2, "{status}");
+}
+
 /// Every example's README shows what is printed.
 #[test]
 fn example_prints_what_its_readme_says() {
@@ -248,8 +268,7 @@ fn example_prints_what_its_readme_says() {
     let readme = fs::read_to_string(example.join("README.md")).unwrap();
     let (_, block) = readme.split_once("```text\n").unwrap();
     let (summary, _) = block.split_once("```").unwrap();
-    let flags = ["--datasets", "datasets", "--source", "catalogue=files", "--exit"];
-    let output = succeeded(finish(home.start(&flags)));
+    let output = succeeded(finish(home.start(&["catalogue=files", "--exit"])));
     assert!(output.starts_with(summary), "{output}");
 }
 

@@ -6,7 +6,7 @@ use jetline_oracle::{catalogue::lines, fold};
 use jetline_testkit::process::Signal;
 
 use crate::{
-    deployment::{finish, succeeded},
+    deployment::{failed, finish, succeeded},
     standalone::Home,
 };
 

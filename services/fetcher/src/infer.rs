@@ -21,8 +21,19 @@ pub struct InferSettings {
     pub key: Option<String>,
 
     /// How many records of each object are read
-    #[arg(long, default_value = "10000")]
+    #[arg(long, default_value_t = RECORDS)]
     pub records: NonZeroU64,
+}
+
+/// How many records of an object are read unless something else is asked for.
+const RECORDS: NonZeroU64 = NonZeroU64::new(10_000).unwrap();
+
+impl InferSettings {
+    /// A declaration of one location.
+    #[must_use]
+    pub fn of(file: Location) -> Self {
+        Self { files: vec![file], key: None, records: RECORDS }
+    }
 }
 
 /// Proposes a declaration, as TOML.

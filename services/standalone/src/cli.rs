@@ -39,6 +39,10 @@ pub(crate) struct Cli {
     #[arg(value_name = "[DATASET=]FILE", value_parser = file)]
     pub(crate) files: Vec<Location>,
 
+    /// Propose declarations for files whose datasets are not declared, and load the files by them: for a first look
+    #[arg(long, requires = "files")]
+    pub(crate) infer: bool,
+
     /// Exit when everything is loaded, without serving; the exit status is 0 only if everything was committed
     #[arg(long, conflicts_with = "watch")]
     pub(crate) exit: bool,

@@ -1,10 +1,36 @@
 //! Files that are given as arguments, and their datasets.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use jetline_datasets::{Datasets, is_name};
-use jetline_fetcher::FetcherSettings;
+use jetline_fetcher::{FetcherSettings, InferSettings, infer};
+use jetline_runtime::output;
 use jetline_source::Location;
-use jetline_store::DeclarationFile;
+use jetline_store::{Database, DeclarationFile};
+
+use crate::{cli::Cli, parts};
+
+/// Declares the datasets of files that are not declared, as their records propose.
+pub(crate) async fn declare_missing(cli: &Cli, database: &Database) -> anyhow::Result<()> {
+    let datasets = database.datasets().await?;
+    let mut proposed: Vec<DeclarationFile> = Vec::new();
+    for file in &cli.files {
+        let name = file.dataset.as_deref().or_else(|| file.stem());
+        let is_known = |name: &str| {
+            datasets.get(name).is_some() || proposed.iter().any(|one| one.dataset.name == name)
+        };
+        let Some(name) = name.filter(|name| is_name(name) && !is_known(name)) else { continue };
+        let which = InferSettings::of(file.clone());
+        let (settings, sources) = parts::sources_of(cli, &which.files).await?;
+        let text = infer(&which, &settings, &sources).await;
+        let text = text.with_context(|| format!("cannot propose a declaration of {name}"))?;
+        proposed.push(DeclarationFile::new(name, &format!("{name}.toml"), &text)?);
+        output::print(format!(
+            "The dataset {name} is declared as `jetline infer {file}` proposes it."
+        ))?;
+    }
+    database.declare(&proposed).await?;
+    Ok(())
+}
 
 /// Fails if a file would be read as the dataset that is compiled in, only because there is no other.
 pub(crate) fn check(
@@ -39,6 +65,6 @@ fn undeclared(file: &Location) -> String {
 
 fn declare(file: &Location, name: &str) -> String {
     format!(
-        "write datasets/{name}.toml, or let \"jetline infer {file} > datasets/{name}.toml\" propose one"
+        "write datasets/{name}.toml, or let \"jetline infer {file} > datasets/{name}.toml\" propose one; --infer does that for a first look"
     )
 }

@@ -43,6 +43,9 @@ impl Parts {
             );
         }
         let declared = up_to_date(&database, &cli.datasets).await?;
+        if cli.infer {
+            files::declare_missing(cli, &database).await?;
+        }
         files::check(&cli.files, &cli.fetcher, &declared, &database.datasets().await?)?;
         let mut parts = Self {
             queue: queue(cli, &database).await?,

@@ -15,7 +15,9 @@ pub mod split;
 mod text;
 
 pub use compression::{Compression, Mismatch};
-pub use format::{Delimiter, Detected, Format, HEAD_BYTES, NotAFormat, detect, extension, extensions, stem};
+pub use format::{
+    Delimiter, Detected, Format, HEAD_BYTES, NotAFormat, detect, extension, extensions, stem,
+};
 pub use framing::Damaged;
 pub use parser::Parser;
 pub use records::{Record, record_text, records};

@@ -1,8 +1,6 @@
 //! Selects the keys of a location: by prefix, and by glob.
 
-use crate::{
-    glob::{Glob, InvalidPattern, is_hidden},
-};
+use crate::glob::{Glob, InvalidPattern, is_hidden};
 
 /// The characters that make a text a glob.
 const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
