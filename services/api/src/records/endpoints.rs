@@ -118,9 +118,10 @@ impl RecordApi {
         id: Query<Option<Vec<String>>>,
         /// Only those after this id.
         after: Query<Option<String>>,
-        /// How many at most.
-        #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "1000")))]
-        limit: Query<u64>,
+        /// How many at most; 100 unless it is given.
+        // Clients send a default that is documented, also with ids.
+        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+        limit: Query<Option<u64>>,
     ) -> Result<ListRecords, Failure> {
         let Some(loader) = self.served.loader(&dataset.0).await? else {
             return Ok(ListRecords::NotFound(no_dataset(&dataset.0)));
@@ -135,8 +136,8 @@ impl RecordApi {
         let values = parameters::filters(dataset, &parameters)?;
         let after = after.0.map(|after| parameters::key(dataset, "after", &after)).transpose()?;
         let filter = Filter { values, after };
-        let (found, next) =
-            page::respond(dataset, &self.pool, &self.budget, filter, limit.0).await?;
+        let limit = limit.0.unwrap_or(default_limit());
+        let (found, next) = page::respond(dataset, &self.pool, &self.budget, filter, limit).await?;
         Ok(ListRecords::Found(found, next))
     }
 }

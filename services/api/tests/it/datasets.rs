@@ -167,12 +167,18 @@ async fn document_has_the_filters_and_types_of_each_dataset() {
 }
 
 #[tokio::test]
-async fn document_has_references_that_generators_of_clients_understand() {
+async fn document_has_only_what_generators_of_clients_understand() {
     let base = TestApi::sqlite().await;
     let document = base.get("/openapi.json").await.json();
     let state = &document["components"]["schemas"]["Object"]["properties"]["state"];
     assert_eq!(state, &json!({ "$ref": "#/components/schemas/ObjectState" }));
     assert!(!document.to_string().contains("allOf"));
+    let parameters = document["paths"]["/products/{id}"]["get"]["parameters"].as_array().unwrap();
+    let limit = &document["paths"]["/products"]["get"]["parameters"][2];
+    assert_eq!((&limit["name"], limit["schema"].get("default")), (&json!("limit"), None));
+    let headers = parameters.iter().filter(|parameter| parameter["in"] == "header");
+    let types: Vec<&Value> = headers.map(|header| &header["schema"]["type"]).collect();
+    assert_eq!(types, ["string"]);
 }
 
 #[tokio::test]
