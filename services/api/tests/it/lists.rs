@@ -87,8 +87,8 @@ async fn page_has_a_hundred_records_or_the_requested_number() {
         let first = base.get("/products").await;
         assert_eq!(first.column("id"), (1..=100).collect::<Vec<_>>());
         assert_eq!(first.next().as_deref(), Some("/products?after=100&limit=100"));
-        let (_, expected) = first.body.split_at(1);
-        assert!(expected.starts_with(&product(1, "1")), "{expected}");
+        let start = format!("[{},{}", product(1, "1"), product(2, "1"));
+        assert!(first.body.starts_with(&start), "{}", first.body);
         for limit in [127, 128, 129, 299, 300, 1_000] {
             let pages = pages(&base, &format!("/products?limit={limit}"), "id").await;
             assert_eq!(pages[0].len(), limit.min(300), "{limit}");
@@ -164,13 +164,8 @@ async fn parameter_that_cannot_be_accepted_is_named_with_what_can_be() {
         ("/orders?updated_at=2026-11-26T12:00:00Z", "`updated_at` is not known"),
         ("/orders?order_id=a", "`order_id` is not known"),
         ("/orders?Customer=7", "`Customer` is not known"),
-        ("/orders?", ""),
         ("/products?brand=b", "no column of products has an index"),
     ] {
-        if expected.is_empty() {
-            assert_eq!(base.get(path).await.status, 200);
-            continue;
-        }
         let detail = base.get(path).await.problem(400);
         assert!(detail.contains(expected), "{path}: {detail}");
     }

@@ -74,7 +74,7 @@ impl Catalog {
         row.map(|row| row.try_get_by_index(0)).transpose().map_err(failed)
     }
 
-    /// Runs each query once: records of each dataset, objects, rejected lines.
+    /// Reads each table that queries read: records of each dataset, objects, rejected lines.
     pub async fn check(&self, datasets: &Datasets) -> Result<(), Error> {
         for dataset in datasets.iter() {
             self.records(dataset, Vec::new()).await?;
