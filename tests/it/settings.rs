@@ -123,7 +123,7 @@ fn help_documents_every_setting_and_shows_no_secret() {
             assert!(lines[number + 1].len() > 10, "{name}: {flag}");
             let variable = flag.to_uppercase().replace('-', "_");
             let documented = help.contains(&format!("[env: {variable}"));
-            assert!(documented || flag == "exit", "{name}: {flag}");
+            assert!(documented || ["exit", "infer"].contains(&flag), "{name}: {flag}");
         }
         assert!(flags > 3, "{help}");
     }
