@@ -9,7 +9,10 @@ use std::{
 use jetline_core::{EpochId, ObjectId};
 use jetline_queue::Queue;
 use jetline_runtime::metrics::{OBJECTS, OBJECTS_LOADING, as_f64};
-use jetline_store::{Error, ObjectLedger, objects::LoadingObject};
+use jetline_store::{
+    Error, ObjectLedger,
+    objects::{LoadingObject, RejectLimit},
+};
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
@@ -29,7 +32,7 @@ pub(crate) struct Reconciler {
     queue: Arc<dyn Queue>,
     roots: Vec<String>,
     reconcile_after: Duration,
-    max_rejects: Option<u64>,
+    max_rejects: Option<RejectLimit>,
     randomness: StdRng,
     progress: HashMap<ObjectId, Progress>,
     /// Objects that cannot be completed and of which the queue holds nothing: they fail when every lower object is

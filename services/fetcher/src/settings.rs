@@ -10,6 +10,7 @@ use jetline_datasets::Datasets;
 use jetline_formats::split::Limits;
 use jetline_runtime::settings;
 use jetline_source::{Location, Locations};
+use jetline_store::objects::RejectLimit;
 
 /// What a fetcher reads, and its limits.
 #[derive(Clone, Debug, clap::Args)]
@@ -67,9 +68,10 @@ pub struct FetcherSettings {
     #[arg(long, env, value_name = "SIZE", value_parser = settings::bytes, default_value = "128MiB")]
     pub zstd_window: u64,
 
-    /// The reject limit: with more rejected lines an object fails and is read no further
-    #[arg(long, env, value_name = "LINES")]
-    pub max_rejects: Option<u64>,
+    /// The reject limit: with more rejected lines an object fails and is read no further. A share such as `1%` is judged when
+    /// an object is complete
+    #[arg(long, env, value_name = "LINES|SHARE")]
+    pub max_rejects: Option<RejectLimit>,
 }
 
 impl FetcherSettings {

@@ -19,6 +19,7 @@ pub use lease::{LeaseLimits, LeasedObject, ReadOutcome};
 pub use loading::LoadingObject;
 pub use refusals::{OpenObject, Refusal};
 pub use register::NewObject;
+pub use reject_limit::{InvalidRejectLimit, RejectLimit};
 pub use replay::{Replay, ReplayOutcome, Replayed, Stored};
 use sea_orm::DatabaseConnection;
 pub use settle::Ended;

@@ -54,6 +54,7 @@ fn form(first: &[u8]) -> Option<&'static str> {
     let line = first.trim_ascii();
     match line.first() {
         Some(b'[') => Some("a JSON array"),
+        Some(b'{') if line == b"{" => Some("pretty-printed JSON (.json)"),
         Some(b'<') => Some("XML or HTML"),
         Some(b'{') | None => None,
         _ if has_columns(line) => Some("CSV or a similar table"),

@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 use super::{
     ObjectLedger,
     no_accepted_lines::no_accepted_lines,
-    reject_limit::{over_reject_limit, too_many_rejects},
+    reject_limit::{RejectLimit, over_reject_limit, too_many_rejects},
     superseded::{Blocked, blocked},
 };
 use crate::{
@@ -42,6 +42,13 @@ struct Complete {
     dead: i64,
 }
 
+impl Complete {
+    fn is_over(&self, limit: RejectLimit) -> bool {
+        let lines = self.rejected + self.accepted;
+        limit.is_exceeded(self.rejected.cast_unsigned(), lines.cast_unsigned())
+    }
+}
+
 /// An object that fails, which ends the epoch, when everything below it is settled.
 struct Failing {
     id: i64,
@@ -52,15 +59,15 @@ impl ObjectLedger {
     /// Ends every object that its chunks cover, and folds the chunks of settled objects into their rows.
     ///
     /// An object with dead chunks ends only when everything below it is settled: until then, its unchanged lines exist
-    /// only in the dedup store. So does an object with more than `max_rejects` rejected lines, which fails before it is
-    /// complete. Both end the epoch; the next one gets the id `new_epoch`.
+    /// only in the dedup store. So does an object with more rejected lines than `max_rejects`, a limit in lines, which fails before
+    /// it is complete. Both end the epoch; the next one gets the id `new_epoch`.
     ///
     /// No object ends while lines of it are superseded by lines that are not committed; where these may never be
     /// committed, the epoch ends.
     pub async fn settle(
         &self,
         new_epoch: EpochId,
-        max_rejects: Option<u64>,
+        max_rejects: Option<RejectLimit>,
     ) -> Result<Vec<Ended>, Error> {
         if !Candidates::of(&self.db, max_rejects).await?.may_change() {
             return Ok(Vec::new());
@@ -129,7 +136,7 @@ impl ObjectLedger {
         &self,
         tx: &impl ConnectionTrait,
         objects: &[Complete],
-        max_rejects: Option<u64>,
+        max_rejects: Option<RejectLimit>,
         ended: &mut Vec<Ended>,
     ) -> Result<(), Error> {
         let sql = format!(
@@ -149,8 +156,7 @@ impl ObjectLedger {
                 self.end_failed(tx, object.id, &differ).await?;
                 error = Some(differ);
             } else if error.is_none()
-                && let Some(limit) =
-                    max_rejects.filter(|limit| object.rejected.cast_unsigned() > *limit)
+                && let Some(limit) = max_rejects.filter(|limit| object.is_over(*limit))
             {
                 let many = too_many_rejects(tx, object.id, limit).await?;
                 self.end_failed(tx, object.id, &many).await?;
@@ -196,7 +202,7 @@ struct Candidates {
 }
 
 impl Candidates {
-    async fn of(db: &impl ConnectionTrait, max_rejects: Option<u64>) -> Result<Self, Error> {
+    async fn of(db: &impl ConnectionTrait, max_rejects: Option<RejectLimit>) -> Result<Self, Error> {
         let watermark = settled(db).await?.get();
         let complete = complete(db).await?;
         let is_over_reject_limit = over_reject_limit(db, max_rejects).await?.contains(&watermark);
@@ -232,7 +238,7 @@ struct Id {
 async fn failing(
     tx: &impl ConnectionTrait,
     dead: &[Complete],
-    max_rejects: Option<u64>,
+    max_rejects: Option<RejectLimit>,
 ) -> Result<Vec<Failing>, Error> {
     let dead = dead.iter().map(|object| Failing {
         id: object.id,
@@ -242,9 +248,11 @@ async fn failing(
         ),
     });
     let mut failing: Vec<Failing> = dead.collect();
-    for id in over_reject_limit(tx, max_rejects).await? {
-        let error = too_many_rejects(tx, id, max_rejects.unwrap_or_default()).await?;
-        failing.push(Failing { id, error });
+    if let Some(limit) = max_rejects {
+        for id in over_reject_limit(tx, max_rejects).await? {
+            let error = too_many_rejects(tx, id, limit).await?;
+            failing.push(Failing { id, error });
+        }
     }
     failing.sort_by_key(|object| object.id);
     Ok(failing)

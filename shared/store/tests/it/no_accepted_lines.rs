@@ -78,6 +78,7 @@ async fn probable_format_is_named() {
     for (lines, form) in [
         (&["["][..], "a JSON array"),
         (&["[{\"id\":1},", "{\"id\":2}]"], "a JSON array"),
+        (&["{", "\"id\": 1", "}"], "pretty-printed JSON"),
         (&["<html>", "</html>"], "XML or HTML"),
         (&["id;title", "1;t"], "CSV"),
     ] {

@@ -3,7 +3,9 @@
 use jetline_core::Mode;
 use jetline_datasets::{Reason, Rejection};
 use jetline_store::{
-    ChunkRows, CommitOutcome, RejectedLine, entities::objects::State, objects::Ended,
+    ChunkRows, CommitOutcome, RejectedLine,
+    entities::objects::State,
+    objects::{Ended, RejectLimit},
 };
 
 use crate::fixtures::{
@@ -30,7 +32,7 @@ fn rejected(object: i64, lines_before: u32) -> ChunkRows {
 }
 
 async fn settle(base: &TestDatabase, limit: u64) -> Vec<Ended> {
-    let ended = base.ledger.objects.settle(epoch_id(9), Some(limit)).await;
+    let ended = base.ledger.objects.settle(epoch_id(9), Some(RejectLimit::Lines(limit))).await;
     ended.unwrap()
 }
 
@@ -93,6 +95,24 @@ async fn complete_object_over_the_limit_fails_at_once() {
         // Every claim of it was committed: the epoch does not end.
         assert_eq!(base.ledger.epochs.current().await.unwrap().unwrap().epoch, epoch);
         assert_eq!(base.object(2).await.error.as_deref(), Some(REASON));
+    }
+}
+
+#[tokio::test]
+async fn share_of_rejected_lines_is_judged_when_the_object_is_complete() {
+    for (share, is_over) in [(600_000, false), (599_999, true)] {
+        for base in both().await {
+            let (base, epoch) = base.with_objects(1).await;
+            let limit = Some(RejectLimit::Millionths(share));
+            base.counts(&epoch, rejected(1, 0)).await;
+            assert_eq!(base.ledger.objects.settle(epoch_id(9), limit).await.unwrap(), []);
+            base.counts(&epoch, chunk(1, 3, &[(5, "kept"), (6, "kept")])).await;
+            read(&base.ledger, &complete(5)).await;
+            let ended = base.ledger.objects.settle(epoch_id(9), limit).await.unwrap();
+            let error = ended[0].error.as_deref().unwrap_or_default();
+            assert_eq!(!error.is_empty(), is_over, "{error}");
+            assert!(!is_over || error.starts_with("more than 59.9999% of the lines were rejected"));
+        }
     }
 }
 
