@@ -222,6 +222,55 @@ fn check_names_what_does_not_fit_and_writes_nothing() {
 }
 
 #[test]
+fn check_tells_why_a_file_cannot_be_read_to_its_end() {
+    let home = Home::new();
+    let path = |name: &str| home.folder.path().join(name);
+    fs::write(path("orders.toml"), "key = 'id'\ncolumns = { id = 'bigint' }").unwrap();
+    for (file, content, line, error) in [
+        (
+            "orders.json",
+            "[{\"id\":1},{\"id\":2}",
+            "orders.json (orders, json-array): 2 valid, 0 rejected",
+            "damaged at byte 18: the content ends before the end of the array",
+        ),
+        (
+            "orders.json",
+            "[{\"id\":1} {\"id\":2}]",
+            "orders.json (orders, json-array): 1 valid, 0 rejected",
+            "damaged at byte 10: a comma or the end of the array is missing",
+        ),
+        (
+            "orders.csv",
+            "id,id\n1,2\n",
+            "orders.csv (orders, unknown format): 0 valid, 0 rejected",
+            "columns 1 and 2 have the same name",
+        ),
+    ] {
+        fs::write(path(file), content).unwrap();
+        let output = failed(finish(home.start(&["check", file, "--datasets", "orders.toml"])));
+        assert!(output.lines().any(|shown| shown == line), "{line}: {output}");
+        assert!(output.contains("  cannot be read to its end: "), "{output}");
+        assert!(output.contains(error), "{output}");
+    }
+}
+
+#[tokio::test]
+async fn declared_delimiter_is_used_whatever_the_file_is_called() {
+    let home = Home::new();
+    let path = |name: &str| home.folder.path().join(name);
+    let declaration =
+        "key = 'id'\nformat = 'csv'\ndelimiter = ';'\ncolumns = { id = 'bigint', note = 'text' }";
+    fs::write(path("notes.toml"), declaration).unwrap();
+    fs::write(path("notes.txt"), "id;note\n1;a,b,c\n").unwrap();
+    let running = home.start(&["notes.txt", "--datasets", "notes.toml"]);
+    home.loaded(1).await;
+    let answer = http::get(home.address, "/notes/1", &[]).await.unwrap();
+    assert_eq!(answer.json(), json!({ "id": 1, "note": "a,b,c" }));
+    running.signal(Signal::INT);
+    succeeded(finish(running));
+}
+
+#[test]
 fn infer_without_a_key_says_which_fields_there_are() {
     let home = Home::new();
     fs::write(home.folder.path().join("a.csv"), "x,y\n1,a\n1,a\n").unwrap();

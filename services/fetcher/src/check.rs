@@ -2,15 +2,15 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use anyhow::{Context, ensure};
-use jetline_datasets::{Dataset, Datasets, Reason, Rejection, Unknown};
-use jetline_formats::{Format, Parser, Record, records, split::RawChunk};
-use jetline_source::Location;
+use anyhow::Context;
+use jetline_datasets::{Dataset, Datasets, Rejection, Unknown};
+use jetline_formats::{Format, Parser, Record, records};
+use jetline_source::{Location, Skipped};
 
 use crate::{
     FetcherSettings, Sources,
     error::with_causes,
-    offline::Chunks,
+    offline::{Chunks, too_long},
     sources::Found,
     terminal::{Escaped, escaped_file_name},
 };
@@ -37,6 +37,7 @@ pub struct CheckSettings {
 pub struct Checked {
     datasets: Vec<String>,
     objects: Vec<CheckedObject>,
+    skipped: Skipped,
 }
 
 struct CheckedObject {
@@ -66,12 +67,17 @@ pub async fn check(
     datasets: &Datasets,
     sources: &Sources,
 ) -> anyhow::Result<Checked> {
-    let mut checked =
-        Checked { datasets: datasets.iter().map(|one| summary(one)).collect(), objects: vec![] };
+    let mut checked = Checked {
+        datasets: datasets.iter().map(|one| summary(one)).collect(),
+        objects: Vec::new(),
+        skipped: Skipped::default(),
+    };
     if which.files.is_empty() {
         return Ok(checked);
     }
-    for found in sources.objects().await? {
+    let (all, skipped) = sources.objects().await?;
+    checked.skipped = skipped;
+    for found in all {
         let name = settings.dataset_of(found.location, datasets);
         let dataset = name.and_then(|name| datasets.get(name)).with_context(|| {
             let (location, names) = (found.location, datasets.names());
@@ -82,7 +88,6 @@ pub async fn check(
         })?;
         checked.objects.push(CheckedObject::read(&found, dataset, which, settings).await);
     }
-    ensure!(!checked.objects.is_empty(), "there is nothing to check: no object matches");
     Ok(checked)
 }
 
@@ -98,10 +103,14 @@ fn summary(dataset: &Dataset) -> String {
 }
 
 impl Checked {
-    /// Whether every record is valid.
+    /// Whether every record is valid, and every entry could be read.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        self.objects.iter().all(|object| object.rejected.is_empty() && object.error.is_none())
+        self.skipped.unreadable() == 0
+            && self
+                .objects
+                .iter()
+                .all(|object| object.rejected.is_empty() && object.error.is_none())
     }
 }
 
@@ -124,7 +133,8 @@ impl CheckedObject {
             error: None,
         };
         let read = async {
-            let mut chunks = Chunks::open(found.source, &found.object, settings).await?;
+            let mut chunks =
+                Chunks::open(found.source, &found.object, settings, dataset.format).await?;
             let format = chunks.detected.format;
             checked.format = Some(format);
             let keeping = dataset.keeping_unknown();
@@ -169,16 +179,13 @@ impl CheckedObject {
     }
 }
 
-fn too_long(chunk: &RawChunk) -> Rejection {
-    let bytes = chunk.end - chunk.start;
-    let message = format!("the record has {bytes} bytes, more than the limit (MAX_LINE_BYTES)");
-    Rejection::new(Reason::LineTooLong, message)
-}
-
 impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.objects.is_empty() {
             return f.write_str(&self.datasets.join("\n"));
+        }
+        for entry in self.skipped.named() {
+            writeln!(f, "Skipped: {}", Escaped(entry))?;
         }
         for (number, object) in self.objects.iter().enumerate() {
             let separator = if number == 0 { "" } else { "\n" };

@@ -1,6 +1,7 @@
 //! The content of an object, and its format.
 
 use futures::{StreamExt, stream};
+use jetline_datasets::DeclaredFormat;
 use jetline_formats::{Detected, HEAD_BYTES, detect};
 use jetline_source::ByteStream;
 
@@ -9,11 +10,12 @@ use crate::{
     error::ReadError,
 };
 
-/// Decompresses an object's stored bytes, and detects their format by the first ones. Every read detects the same one.
+/// Decompresses an object's stored bytes, and detects their format. Every read detects the same one.
 pub(crate) async fn open(
     key: &str,
     stored: ByteStream,
     window_log: u32,
+    declared: DeclaredFormat,
 ) -> Result<(Detected, Content), ReadError> {
     let (head, failure, content) = peek(decode(key, stored, window_log), HEAD_BYTES).await;
     let failure = match failure.map(ReadError::from) {
@@ -23,5 +25,5 @@ pub(crate) async fn open(
         Some(error) => return Err(error),
         None => None,
     };
-    Ok((detect(key, &head)?, content.chain(stream::iter(failure)).boxed()))
+    Ok((detect(key, &head, declared)?, content.chain(stream::iter(failure)).boxed()))
 }

@@ -3,11 +3,16 @@
 use std::num::NonZeroU64;
 
 use anyhow::Context;
-use jetline_datasets::Inference;
+use jetline_datasets::{DeclaredFormat, Inference};
 use jetline_formats::{Sampler, records};
 use jetline_source::{Location, ObjectVersion, Source};
 
-use crate::{FetcherSettings, Sources, error::with_causes, offline::Chunks, sources::Found};
+use crate::{
+    FetcherSettings, Sources,
+    error::with_causes,
+    offline::{Chunks, too_long},
+    sources::Found,
+};
 
 /// What a declaration is proposed from.
 #[derive(Clone, Debug, clap::Args)]
@@ -29,10 +34,10 @@ pub struct InferSettings {
 const RECORDS: NonZeroU64 = NonZeroU64::new(10_000).unwrap();
 
 impl InferSettings {
-    /// A declaration of one location.
+    /// A declaration of these files.
     #[must_use]
-    pub fn of(file: Location) -> Self {
-        Self { files: vec![file], key: None, records: RECORDS }
+    pub fn of(files: Vec<Location>) -> Self {
+        Self { files, key: None, records: RECORDS }
     }
 }
 
@@ -43,7 +48,11 @@ pub async fn infer(
     sources: &Sources,
 ) -> anyhow::Result<String> {
     let mut inference = Inference::default();
-    for Found { source, object, .. } in sources.objects().await? {
+    let (found, skipped) = sources.objects().await?;
+    for entry in skipped.named() {
+        tracing::warn!(entry, "source entry skipped");
+    }
+    for Found { source, object, .. } in found {
         add(&mut inference, source, &object, which, settings)
             .await
             .with_context(|| format!("cannot read {}", object.uri()))?;
@@ -66,22 +75,25 @@ async fn add(
     settings: &FetcherSettings,
 ) -> anyhow::Result<()> {
     let failed = |error| anyhow::Error::msg(with_causes(&error));
-    let mut chunks = Chunks::open(source, object, settings).await.map_err(failed)?;
+    let chunks = Chunks::open(source, object, settings, DeclaredFormat::Auto);
+    let mut chunks = chunks.await.map_err(failed)?;
     let format = chunks.detected.format;
     let mut sampler = Sampler::new(format, &chunks.detected.header);
     let (mut read, before) = (0, inference.records());
     let mut first_error = None;
-    while let Some(chunk) = chunks.next().await.map_err(failed)? {
-        for record in records(format, &chunk.body, chunk.start, chunk.first_line) {
-            if record.text.is_empty() || chunk.oversized {
-                continue;
-            }
+    'object: while let Some(chunk) = chunks.next().await.map_err(failed)? {
+        if chunk.oversized {
+            first_error.get_or_insert((chunk.first_line, too_long(&chunk)));
+            continue;
+        }
+        let records = records(format, &chunk.body, chunk.start, chunk.first_line);
+        for record in records.filter(|record| !record.text.is_empty()) {
             if let Err(rejection) = sampler.add(inference, record.text) {
                 first_error.get_or_insert((record.line, rejection));
             }
             read += 1;
             if read == which.records.get() {
-                return Ok(());
+                break 'object;
             }
         }
     }

@@ -8,6 +8,7 @@
 mod check;
 mod cli;
 mod content;
+mod declared;
 pub mod decode;
 mod deferral;
 mod dismiss;
@@ -61,7 +62,7 @@ pub use crate::{
     settings::FetcherSettings,
     sources::{RegisterError, Registered, Sources},
 };
-use crate::{progress::Progress, reader::Reader, reconcile::Reconciler};
+use crate::{declared::DeclaredFormats, progress::Progress, reader::Reader, reconcile::Reconciler};
 
 /// How often the ledger is polled for the state of the objects.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -85,10 +86,12 @@ pub async fn run(
     let datasets = database.datasets().await?;
     settings.check(&datasets, queue.max_body_bytes())?;
     let stop = shutdown.soft.child_token();
+    let declared = Arc::new(DeclaredFormats::new(database, datasets.clone()));
     let mut run = Run {
         settings: settings.clone(),
         datasets,
         sources: Arc::new(sources),
+        declared,
         queue,
         ledger: Ledger::new(database, chrono::Utc::now).objects,
         catalog: Catalog::new(database),
@@ -135,6 +138,7 @@ struct Run {
     settings: FetcherSettings,
     datasets: Datasets,
     sources: Arc<Sources>,
+    declared: Arc<DeclaredFormats>,
     queue: Arc<dyn Queue>,
     ledger: ObjectLedger,
     catalog: Catalog,
@@ -227,6 +231,7 @@ impl Run {
                 ledger: self.ledger.clone(),
                 queue: self.queue.clone(),
                 sources: self.sources.clone(),
+                declared: self.declared.clone(),
                 settings: self.settings.clone(),
                 owner: format!("{:016x}", self.randomness.random::<u64>()),
                 seed: self.randomness.random(),

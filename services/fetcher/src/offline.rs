@@ -1,6 +1,7 @@
 //! Objects that are read without ledger and queue, by `check` and `infer`.
 
 use futures::TryStreamExt;
+use jetline_datasets::{DeclaredFormat, Reason, Rejection};
 use jetline_formats::{
     Detected,
     split::{RawChunk, Splitter},
@@ -16,6 +17,7 @@ pub(crate) struct Chunks {
     content: Content,
     splitter: Splitter,
     end: Option<Result<(), ReadError>>,
+    is_damaged: bool,
 }
 
 impl Chunks {
@@ -23,11 +25,13 @@ impl Chunks {
         source: &dyn Source,
         object: &ObjectVersion,
         settings: &FetcherSettings,
+        declared: DeclaredFormat,
     ) -> Result<Self, ReadError> {
         let stored = source.read(object, 0..object.size);
-        let (detected, content) = content::open(&object.key, stored, settings.window_log()).await?;
+        let (detected, content) =
+            content::open(&object.key, stored, settings.window_log(), declared).await?;
         let splitter = Splitter::new(detected.format, settings.limits(), 0, 1);
-        Ok(Self { detected, content, splitter, end: None })
+        Ok(Self { detected, content, splitter, end: None, is_damaged: false })
     }
 
     /// The next chunk; none at the end, which may be an error.
@@ -40,11 +44,13 @@ impl Chunks {
                     self.end = end;
                     return Ok(chunk);
                 }
-                (Err(error), None) => {
+                // The whole records before it are the last chunk.
+                (Err(error), None | Some(Ok(()))) if !self.is_damaged => {
+                    self.is_damaged = true;
                     self.splitter.truncate();
                     self.end = Some(Err(error.into()));
                 }
-                (Err(_), Some(end)) => return end.map(|()| None),
+                (Err(error), end) => return Err(end.and_then(Result::err).unwrap_or(error.into())),
             }
         }
     }
@@ -62,4 +68,11 @@ impl Chunks {
             }
         }
     }
+}
+
+/// The rejection of a record that is a chunk of its own because it is too long.
+pub(crate) fn too_long(chunk: &RawChunk) -> Rejection {
+    let bytes = chunk.end - chunk.start;
+    let message = format!("the record has {bytes} bytes, more than the limit (MAX_LINE_BYTES)");
+    Rejection::new(Reason::LineTooLong, message)
 }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     FetcherSettings,
+    declared::DeclaredFormats,
     error::Error,
     prefetch::{self, Leased, Prefetched},
     publish::Publisher,
@@ -34,6 +35,7 @@ pub(crate) struct Reader {
     pub(crate) ledger: ObjectLedger,
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) sources: Arc<Sources>,
+    pub(crate) declared: Arc<DeclaredFormats>,
     pub(crate) settings: FetcherSettings,
     /// Unique; the owner of its leases.
     pub(crate) owner: String,
@@ -154,8 +156,16 @@ impl Reader {
                 Ok(gaps) => {
                     let destination = self.queue.destination();
                     let window_log = self.settings.window_log();
-                    let mut reading =
-                        ObjectReading::new(leased, stored, destination, self.seed, window_log);
+                    let declared = self.declared.of(&leased.object).await?;
+                    let mut reading = ObjectReading::new(
+                        leased,
+                        stored,
+                        destination,
+                        self.seed,
+                        window_log,
+                        declared,
+                        self.queue.max_body_bytes(),
+                    );
                     let reading = reading.run(&gaps, &mut publisher, &mut watermark);
                     match reading.await? {
                         ReadEnd::Refused(refusal) => outcome.refused.push(refusal),

@@ -5,8 +5,9 @@ use std::{ops::ControlFlow, time::SystemTime};
 use bytes::{Buf, Bytes};
 use futures::{StreamExt, TryStreamExt, stream};
 use jetline_core::ObjectId;
+use jetline_datasets::DeclaredFormat;
 use jetline_formats::{
-    Compression, Detected, Format, HEAD_BYTES, detect,
+    Compression, Detected, Format, HEAD_BYTES, NotAFormat, detect,
     split::{Limits, RawChunk, SplitError, Splitter},
 };
 use jetline_queue::{Chunk, Destination};
@@ -44,6 +45,8 @@ pub(crate) struct ObjectReading {
     backoff: Backoff,
     seed: u64,
     window_log: u32,
+    declared: DeclaredFormat,
+    max_body_bytes: usize,
 }
 
 /// How reading an object ended.
@@ -82,6 +85,8 @@ impl ObjectReading {
         destination: Destination,
         seed: u64,
         window_log: u32,
+        declared: DeclaredFormat,
+        max_body_bytes: usize,
     ) -> Self {
         let object = &leased.object;
         Self {
@@ -111,6 +116,8 @@ impl ObjectReading {
             backoff: Backoff::for_calls(seed),
             seed,
             window_log,
+            declared,
+            max_body_bytes,
         }
     }
 
@@ -338,7 +345,7 @@ impl ObjectReading {
         let compression = Compression::detect(&version.key, &head).map_err(DecodeError::from)?;
         let is_compressed = compression.is_some();
         if !is_compressed {
-            self.set_format(detect(&version.key, &head)?);
+            self.set_format(detect(&version.key, &head, self.declared)?)?;
         }
         self.is_compressed = Some(is_compressed);
         Ok(is_compressed)
@@ -357,13 +364,26 @@ impl ObjectReading {
     /// The decompressed content, whose format is detected.
     async fn open(&mut self, stored: ByteStream) -> Result<Content, ReadError> {
         let key = &self.leased.object.version.key;
-        let (detected, content) = content::open(key, stored, self.window_log).await?;
-        self.set_format(detected);
+        let (detected, content) =
+            content::open(key, stored, self.window_log, self.declared).await?;
+        self.set_format(detected)?;
         Ok(content)
     }
 
-    fn set_format(&mut self, detected: Detected) {
-        (self.template.format, self.template.header) = (detected.format, detected.header);
+    /// Sets what every chunk carries, if the largest one with it fits a message of the queue.
+    fn set_format(&mut self, Detected { format, header }: Detected) -> Result<(), NotAFormat> {
+        let (limits, max) = (self.limits(), self.max_body_bytes);
+        // A line is sent with its line ending.
+        let largest = limits.chunk_bytes.max(limits.max_line_bytes + 2);
+        if !header.is_empty() && header.len() + largest > max {
+            return Err(NotAFormat::Header(format!(
+                "with its {} bytes, chunks of up to {largest} bytes exceed the queue's messages of {max}: lower \
+                 CHUNK_BYTES or MAX_LINE_BYTES, and replay the object",
+                header.len()
+            )));
+        }
+        (self.template.format, self.template.header) = (format, header);
+        Ok(())
     }
 
     fn stored_range(&self, range: std::ops::Range<u64>) -> ByteStream {

@@ -137,9 +137,9 @@ impl Sources {
         Ok(all)
     }
 
-    /// The objects of the sources, in the order of their keys; an error if a location matches none.
-    pub(crate) async fn objects(&self) -> anyhow::Result<Vec<Found<'_>>> {
-        let Listed { objects, missing, .. } = self.list().await?;
+    /// The objects of the sources, in the order of their keys, and what is skipped; an error if there is none.
+    pub(crate) async fn objects(&self) -> anyhow::Result<(Vec<Found<'_>>, Skipped)> {
+        let Listed { objects, missing, skipped } = self.list().await?;
         anyhow::ensure!(
             missing.is_empty(),
             "there is nothing to read: no object matches {}",
@@ -151,7 +151,12 @@ impl Sources {
             found.push(Found { source: &**source, object, location });
         }
         found.sort_by(|a, b| a.object.key.cmp(&b.object.key));
-        Ok(found)
+        anyhow::ensure!(
+            !found.is_empty(),
+            "there is nothing to read: {}",
+            skipped.named().first().map_or("the sources hold no objects", |entry| entry)
+        );
+        Ok((found, skipped))
     }
 
     /// Lists every source and registers what is new.

@@ -1,5 +1,7 @@
 //! Files that are given as arguments, and their datasets.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, ensure};
 use jetline_datasets::{Datasets, is_name};
 use jetline_fetcher::{FetcherSettings, InferSettings, infer};
@@ -12,23 +14,28 @@ use crate::{cli::Cli, parts};
 /// Declares the datasets of files that are not declared, as their records propose.
 pub(crate) async fn declare_missing(cli: &Cli, database: &Database) -> anyhow::Result<()> {
     let datasets = database.datasets().await?;
-    let mut proposed: Vec<DeclarationFile> = Vec::new();
+    let mut missing: BTreeMap<&str, Vec<Location>> = BTreeMap::new();
     for file in &cli.files {
-        let name = file.dataset.as_deref().or_else(|| file.stem());
-        let is_known = |name: &str| {
-            datasets.get(name).is_some() || proposed.iter().any(|one| one.dataset.name == name)
-        };
-        let Some(name) = name.filter(|name| is_name(name) && !is_known(name)) else { continue };
-        let which = InferSettings::of(file.clone());
+        let given = file.dataset.as_deref().or(cli.fetcher.dataset.as_deref());
+        let name = given.or_else(|| file.stem()).filter(|name| is_name(name));
+        if let Some(name) = name.filter(|name| datasets.get(name).is_none()) {
+            missing.entry(name).or_default().push(file.clone());
+        }
+    }
+    let mut proposed = Vec::new();
+    for (name, files) in missing {
+        let which = InferSettings::of(files);
         let (settings, sources) = parts::sources_of(cli, &which.files).await?;
-        let text = infer(&which, &settings, &sources).await;
-        let text = text.with_context(|| format!("cannot propose a declaration of {name}"))?;
+        let text = infer(&which, &settings, &sources).await.with_context(|| {
+            format!("cannot propose a declaration of {name}: use `jetline infer`, which has more options")
+        })?;
         proposed.push(DeclarationFile::new(name, &format!("{name}.toml"), &text)?);
-        output::print(format!(
-            "The dataset {name} is declared as `jetline infer {file}` proposes it."
-        ))?;
     }
     database.declare(&proposed).await?;
+    for file in proposed {
+        let name = &file.dataset.name;
+        output::print(format!("The dataset {name} is declared as `jetline infer` proposes it."))?;
+    }
     Ok(())
 }
 

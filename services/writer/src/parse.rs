@@ -148,6 +148,11 @@ impl ChunkParser {
         // A record that is only just too long is kept whole; its line ending is no part of it.
         let is_kept_whole = chunk.body.len() as u64 + 1 >= chunk.end - chunk.start;
         let (skipped, text) = record_text(chunk.format, &chunk.body, chunk.start, is_kept_whole);
+        if text.is_empty() {
+            // White space alone.
+            self.parsed.blank += 1;
+            return;
+        }
         let offset = chunk.start + skipped as u64;
         self.reject(&Record { line: chunk.first_line, lines: 1, offset, text }, rejection);
     }

@@ -4,7 +4,7 @@ use jetline_core::Key;
 use serde::Deserialize;
 
 use crate::{
-    Reason, Rejection,
+    DeclaredFormat, Reason, Rejection,
     constraints::Constraint,
     value::{Type, Value},
 };
@@ -100,6 +100,8 @@ pub struct Dataset {
     pub unknown: Unknown,
     /// How a record says that it deletes.
     pub deleted: Option<Deleted>,
+    /// The format of its objects.
+    pub format: DeclaredFormat,
     pub(crate) key: usize,
     pub(crate) version: Option<usize>,
     pub(crate) fields: Tree,
@@ -134,6 +136,7 @@ impl Dataset {
             absent: Vec::new(),
             unknown,
             deleted,
+            format: DeclaredFormat::Auto,
             key,
             version,
             fields,

@@ -9,6 +9,7 @@ use serde::{
 use toml::Spanned;
 
 use crate::{
+    DeclaredFormat,
     constraints::Constraint,
     dataset::{Column, Dataset, Deleted, Unknown},
     value::{Type, Value},
@@ -75,6 +76,8 @@ struct Declaration {
     key: Spanned<String>,
     version: Option<Spanned<String>>,
     deleted: Option<Spanned<DeletedDeclaration>>,
+    format: Option<Spanned<String>>,
+    delimiter: Option<Spanned<String>>,
     #[serde(default)]
     unknown: Unknown,
     columns: Entries<ColumnDeclaration>,
@@ -184,7 +187,8 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
     if RESERVED_DATASETS.contains(&&*lower) || lower.starts_with(SQLITE_PREFIX) {
         return Err((0..0, format!("no dataset can be called {name}: Jetline uses the name")));
     }
-    let Declaration { key, version, deleted, unknown, columns } = declaration;
+    let Declaration { key, version, deleted, format, delimiter, unknown, columns } = declaration;
+    let format = declared_format(format.as_ref(), delimiter.as_ref())?;
     if columns.0.len() > MAX_COLUMNS {
         return Err((0..0, format!("more than {MAX_COLUMNS} columns")));
     }
@@ -226,7 +230,26 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
         self::deleted(deleted.into_inner(), &columns).map_err(|message| (span, message))
     });
     let deleted = deleted.transpose()?;
-    Ok(Dataset::new(name, columns, key_at, version, deleted, unknown))
+    let dataset = Dataset::new(name, columns, key_at, version, deleted, unknown);
+    Ok(Dataset { format, ..dataset })
+}
+
+fn declared_format(
+    format: Option<&Spanned<String>>,
+    delimiter: Option<&Spanned<String>>,
+) -> Result<DeclaredFormat, Fault> {
+    let located = |text: &Spanned<String>| {
+        let span = text.span();
+        move |message| (span, message)
+    };
+    let declared = match format {
+        Some(name) => DeclaredFormat::named(name.get_ref()).map_err(located(name))?,
+        None => DeclaredFormat::Auto,
+    };
+    match delimiter {
+        Some(text) => declared.with_delimiter(text.get_ref()).map_err(located(text)),
+        None => Ok(declared),
+    }
 }
 
 fn require(
@@ -435,6 +458,21 @@ lines = "json"
     }
 
     #[test]
+    fn format_and_delimiter_can_be_declared() {
+        for (keys, format) in [
+            ("", DeclaredFormat::Auto),
+            ("format = 'auto'", DeclaredFormat::Auto),
+            ("format = 'jsonl'", DeclaredFormat::JsonLines),
+            ("format = 'json'", DeclaredFormat::Json),
+            ("format = 'csv'", DeclaredFormat::Csv(None)),
+            ("format = 'csv'\ndelimiter = \"\\t\"", DeclaredFormat::Csv(Some(b'\t'))),
+        ] {
+            let text = format!("key = 'id'\n{keys}\ncolumns = {{ id = 'text' }}");
+            assert_eq!(parse("a", "a.toml", &text).unwrap().format, format, "{keys}");
+        }
+    }
+
+    #[test]
     fn record_becomes_a_row() {
         let row = order("", "").unwrap();
         assert_eq!(row.key, Key::Text("A1".to_owned()));
@@ -557,6 +595,14 @@ lines = "json"
             ("lines =", "Total =", 13, "Total: the name differs from total only in case"),
             ("/customer/id", "/~~10", 8, "~ must be followed by 0 or 1"),
             ("\"op\"", "\"total\"", 4, "the field that marks deletes is not stored"),
+            ("[columns]", "format = \"xml\"\n[columns]", 6, "there are: auto, jsonl, json, csv"),
+            ("[columns]", "delimiter = \";\"\n[columns]", 6, "only CSV has one"),
+            (
+                "[columns]",
+                "format = \"csv\"\ndelimiter = \"x\"\n[columns]",
+                7,
+                "allowed: \",\", \";\"",
+            ),
         ] {
             let text = ORDERS.replace(from, to);
             let error = parse("orders", "orders.toml", &text).unwrap_err();

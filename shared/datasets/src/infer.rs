@@ -1,13 +1,13 @@
 //! A declaration is proposed from a sample of records.
 
 use std::{
-    collections::{HashSet, hash_map::DefaultHasher},
+    collections::{HashMap, HashSet, hash_map::DefaultHasher},
     fmt::Write as _,
     hash::{Hash, Hasher},
 };
 
 use crate::{
-    MAX_COLUMNS, Rejection,
+    MAX_COLUMNS, MAX_KEY_BYTES, Rejection,
     declaration::check_column_name,
     json,
     record::{object, utf8},
@@ -19,6 +19,8 @@ use crate::{
 pub struct Inference {
     records: u64,
     fields: Vec<Field>,
+    /// The places of the fields, by name.
+    places: HashMap<String, usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ struct Field {
     is_named: bool,
     /// The records that have a value, which is not null.
     values: u64,
+    /// The bytes of the longest one.
+    longest: usize,
     /// The types that all values have.
     types: Vec<Type>,
     /// Hashes of the values, while they are different.
@@ -80,11 +84,20 @@ impl Inference {
         self.records
     }
 
-    /// Takes a record that is a JSON object.
+    /// Takes a record that is a JSON object, unless no dataset could take it.
     pub fn add_json(&mut self, record: &[u8]) -> Result<(), Rejection> {
-        for (name, text) in object(utf8(record)?)?.0 {
-            let field = self.field(&name);
-            if text != "null" {
+        let fields = object(utf8(record)?)?.0;
+        let mut names = HashSet::new();
+        for (name, text) in &fields {
+            if !names.insert(name) {
+                return Err(json::duplicate(name));
+            }
+            Type::Json.read_json(text)?;
+        }
+        for (name, text) in &fields {
+            if let Some(field) = self.field(name)
+                && *text != "null"
+            {
                 field.add(text, |of| of.read_json(text).is_ok());
             }
         }
@@ -92,31 +105,40 @@ impl Inference {
         Ok(())
     }
 
-    /// Takes a record that is a list of texts; an empty one is no value.
-    pub fn add_fields<'a>(&mut self, fields: impl Iterator<Item = (&'a str, &'a str)>) {
+    /// Takes a record that is a list of texts, unless no dataset could take it; an empty one is no value.
+    pub fn add_fields(&mut self, fields: &[(&str, &str)]) -> Result<(), Rejection> {
+        for (_, text) in fields {
+            Type::Text.read_text(text)?;
+        }
         for (name, text) in fields {
-            let field = self.field(name);
+            let Some(field) = self.field(name) else { continue };
             field.is_named = true;
             if !text.is_empty() {
                 field.add(text, |of| of.read_text(text).is_ok());
             }
         }
         self.records += 1;
+        Ok(())
     }
 
-    fn field(&mut self, name: &str) -> &mut Field {
-        let at = self.fields.iter().position(|field| field.name == name);
-        let at = at.unwrap_or_else(|| {
+    /// A field, unless there are as many others as a dataset has columns.
+    fn field(&mut self, name: &str) -> Option<&mut Field> {
+        let at = self.places.get(name).copied().unwrap_or(self.fields.len());
+        if at == MAX_COLUMNS {
+            return None;
+        }
+        if at == self.fields.len() {
+            self.places.insert(name.to_owned(), at);
             self.fields.push(Field {
                 name: name.to_owned(),
                 is_named: false,
                 values: 0,
+                longest: 0,
                 types: TYPES.to_vec(),
                 distinct: Some(HashSet::new()),
             });
-            self.fields.len() - 1
-        });
-        &mut self.fields[at]
+        }
+        self.fields.get_mut(at)
     }
 
     /// The declaration as TOML. `key` names the field of the key; without it, one is chosen.
@@ -129,8 +151,7 @@ impl Inference {
             None => self.key()?,
         };
         let mut used = HashSet::new();
-        let fields = self.fields.iter().filter(|field| field.values > 0 || field.is_named);
-        let columns = fields.take(MAX_COLUMNS);
+        let columns = self.fields.iter().filter(|field| field.values > 0 || field.is_named);
         let columns: Vec<(String, &Field)> =
             columns.map(|field| (column_name(&field.name, &mut used), field)).collect();
         let column_of = |wanted: &Field| {
@@ -165,7 +186,11 @@ impl Inference {
             )));
         }
         if !field.is_of_key_type() {
-            let reason = format!("it is {}; a key is bigint, text or uuid", field.column_type());
+            let reason = format!(
+                "it is {}, of up to {} bytes; a key is bigint, text or uuid, of up to {MAX_KEY_BYTES}",
+                field.column_type(),
+                field.longest
+            );
             return Err(wrong(reason));
         }
         Ok(field)
@@ -206,7 +231,11 @@ impl Field {
     /// Takes a value; `is` says whether it has a type.
     fn add(&mut self, text: &str, is: impl Fn(Type) -> bool) {
         self.values += 1;
-        self.types.retain(|of| is(*of));
+        self.longest = self.longest.max(text.len());
+        self.types.retain(|of| is(*of) && (*of != Type::Double || is_exact_as_double(text)));
+        if !self.is_of_key_type() {
+            self.distinct = None;
+        }
         if let Some(distinct) = &mut self.distinct {
             let mut hasher = DefaultHasher::new();
             text.hash(&mut hasher);
@@ -225,7 +254,8 @@ impl Field {
     }
 
     fn is_of_key_type(&self) -> bool {
-        matches!(self.column_type(), Type::Bigint | Type::Text | Type::Uuid)
+        let is_short = self.longest <= MAX_KEY_BYTES;
+        matches!(self.column_type(), Type::Bigint | Type::Text | Type::Uuid) && is_short
     }
 
     /// The column's declaration.
@@ -250,12 +280,23 @@ fn column_name(field: &str, used: &mut HashSet<String>) -> String {
     let name = if check_column_name(field).is_ok() { field.to_owned() } else { plain_name(field) };
     let mut unique = name.clone();
     let mut number = 2;
+    let short = &name[..name.len().min(MAX_BYTES_BEFORE_NUMBER)];
     // SQLite does not distinguish upper and lower case in names.
     while !used.insert(unique.to_ascii_lowercase()) {
-        unique = format!("{name}_{number}");
+        unique = format!("{short}_{number}");
         number += 1;
     }
     unique
+}
+
+/// How much of a name is kept where a number makes it different from others.
+const MAX_BYTES_BEFORE_NUMBER: usize = 50;
+
+/// Whether a number has no more digits than a floating-point number keeps.
+fn is_exact_as_double(text: &str) -> bool {
+    let digits = text.split(['e', 'E']).next().unwrap_or_default();
+    let digits = digits.trim_start_matches(['-', '0', '.']);
+    digits.bytes().filter(u8::is_ascii_digit).count() <= 15
 }
 
 /// A name of letters, digits and underscores.
@@ -326,8 +367,10 @@ email = { type = "text", optional = true }
             ["b-1", "007", "1.50", "2026-11-26", "", "1", ""],
             ["b-2", "12345", "2", "2026-11-27", "x", "2", ""],
         ] {
-            inference.add_fields(names.into_iter().zip(texts));
+            let fields: Vec<(&str, &str)> = names.into_iter().zip(texts).collect();
+            inference.add_fields(&fields).unwrap();
         }
+        assert!(inference.add_fields(&[("code", "b-3"), ("note", "\0")]).is_err());
         let text = inference.declaration(None).unwrap();
         assert_eq!(
             text,
@@ -340,6 +383,35 @@ email = { type = "text", optional = true }
     }
 
     #[test]
+    fn what_is_proposed_takes_the_sample() {
+        let digits = "1".repeat(30);
+        let long = "k".repeat(1025);
+        let twin = "t".repeat(63);
+        let records = [
+            format!(
+                r#"{{"id":"{long}","n":{digits},"code":"a","{twin}":1,"{}":2}}"#,
+                twin.to_uppercase()
+            ),
+            format!(r#"{{"id":"x","n":1e300,"code":"b","{twin}":1}}"#),
+        ];
+        let records: Vec<&str> = records.iter().map(String::as_str).collect();
+        let text = of_json(&records, None).unwrap();
+        assert!(text.starts_with("key = \"code\"") && text.contains("n = \"json\""), "{text}");
+        let dataset = parse("a", "a.toml", &text).unwrap();
+        for record in records {
+            dataset.parse_json(record.as_bytes()).unwrap();
+        }
+        let mut inference = Inference::default();
+        assert!(inference.add_json(br#"{"a":1,"a":2}"#).is_err());
+        assert!(inference.add_json(b"{\"a\":\"\\u0000\"}").is_err());
+        assert_eq!(inference.records(), 0);
+        let wide: Vec<String> =
+            (0..2_000).map(|number| format!("\"f{number}\":{number}")).collect();
+        inference.add_json(format!("{{{}}}", wide.join(",")).as_bytes()).unwrap();
+        parse("a", "a.toml", &inference.declaration(None).unwrap()).unwrap();
+    }
+
+    #[test]
     fn key_that_is_none_is_explained() {
         assert_eq!(of_json(&[], None), Err(InferError::NoRecord));
         let records = [r#"{"a":1,"b":1.5,"c":"x"}"#, r#"{"a":1,"b":2.5}"#];
@@ -348,7 +420,10 @@ email = { type = "text", optional = true }
         // An integer that repeats may be meant.
         assert!(of_json(&records, Some("a")).is_ok());
         for (key, reason) in [
-            ("b", "b cannot be the key: it is numeric; a key is bigint, text or uuid"),
+            (
+                "b",
+                "b cannot be the key: it is numeric, of up to 3 bytes; a key is bigint, text or uuid, of up to 1024",
+            ),
             ("c", "c cannot be the key: 1 of 2 records have no value in it"),
             ("d", "d cannot be the key: the fields are: a, b, c"),
         ] {

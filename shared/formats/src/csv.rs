@@ -21,7 +21,7 @@ pub(crate) fn detect(head: &[u8], delimiter: Option<Delimiter>) -> Result<Detect
         all.max_by_key(count).unwrap_or(Delimiter::Comma)
     });
     let format = Format::Csv(delimiter);
-    let is_complete = CsvFraming::new(delimiter.byte()).scan(head).is_some();
+    let is_complete = CsvFraming::new(delimiter.byte(), true).scan(head).is_some();
     if !is_complete && head.len() >= HEAD_BYTES {
         let message = format!("it does not end within {HEAD_BYTES} bytes: is a quote not closed?");
         return Err(NotAFormat::Header(message));
@@ -45,7 +45,7 @@ fn separators(head: &[u8], delimiter: u8) -> usize {
 
 fn first_record(head: &[u8], delimiter: u8) -> &[u8] {
     let head = without_mark(head, 0);
-    let end = CsvFraming::new(delimiter).scan(head);
+    let end = CsvFraming::new(delimiter, false).scan(head);
     without_ending(&head[..end.unwrap_or(head.len())])
 }
 
@@ -62,6 +62,11 @@ pub(crate) fn names(delimiter: Delimiter, header: &[u8]) -> Result<Vec<String>, 
         let name = name.map_err(|rejection| rejection.message)?;
         if name.is_empty() {
             return Err(format!("column {column} has no name"));
+        }
+        if name.replace("\r\n", "").contains('\r') {
+            return Err(
+                "its lines end with a carriage return alone: let them end with a newline".into()
+            );
         }
         if let Some(other) = columns.insert(name.to_owned(), column) {
             return Err(format!("columns {other} and {column} have the same name: {name:?}"));
@@ -92,11 +97,10 @@ impl Fields {
 
     /// Reads a record without its line ending; returns the number of its fields.
     pub(crate) fn read(&mut self, record: &[u8]) -> Result<usize, Rejection> {
-        let mut framing = CsvFraming::new(self.delimiter);
+        let mut framing = CsvFraming::new(self.delimiter, false);
         framing.scan(record);
-        if framing.is_quoted() {
-            let message = "a quote is not closed: the record does not end within its limits";
-            return Err(Rejection::new(Reason::InvalidCsv, message));
+        if let Some(fault) = framing.fault() {
+            return Err(Rejection::new(Reason::InvalidCsv, fault));
         }
         self.values.resize(record.len().max(1), 0);
         let (mut read, mut written, mut count) = (0, 0, 0);
@@ -149,7 +153,7 @@ mod tests {
     use super::*;
     use crate::records;
 
-    /// The fields of all records, by a reader of the whole content.
+    /// The fields of all records, by a reader that takes quotes out of place as text.
     fn read_at_once(content: &[u8]) -> Vec<Vec<Vec<u8>>> {
         let mut reader = ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build();
         let (mut values, mut ends) = (vec![0; 1_000], vec![0; 1_000]);
@@ -185,7 +189,7 @@ mod tests {
                     continue;
                 }
                 if fields.read(record.text).is_err() {
-                    // What is not closed is the rest for that reader.
+                    // For that reader, a quote that is not closed or out of place takes what follows.
                     prop_assert!(read_at_once(&content).starts_with(&all));
                     return Ok(());
                 }
@@ -204,6 +208,8 @@ mod tests {
             (b"\n1,2\n", "the first line is empty"),
             (b"id,\"name\n1,2\n", "a quote is not closed"),
             (b"id,\xff\n", "column 2 is not UTF-8"),
+            (b"id,na\"me\n", "a quote is out of place"),
+            (b"id,name\r1,x\r2,y\r", "its lines end with a carriage return alone"),
             (&vec![b'x'; HEAD_BYTES], "it does not end within 65536 bytes"),
         ] {
             let error = error(head);

@@ -1,6 +1,6 @@
 //! Where records end.
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memchr3};
 
 use crate::{
     Format,
@@ -37,7 +37,7 @@ impl Framing {
     pub(crate) fn new(format: Format, is_first: bool) -> Self {
         match format {
             Format::JsonLines => Self::Lines,
-            Format::Csv(delimiter) => Self::Csv(CsvFraming::new(delimiter.byte())),
+            Format::Csv(delimiter) => Self::Csv(CsvFraming::new(delimiter.byte(), is_first)),
             Format::JsonValues => Self::Json(JsonFraming::new(false, is_first)),
             Format::JsonArray => Self::Json(JsonFraming::new(true, is_first)),
         }
@@ -79,7 +79,15 @@ impl Framing {
     /// As [`first_line`](Self::first_line), if the record cannot end here because a quote is not closed.
     pub(crate) fn unclosed_line(&self) -> Option<usize> {
         match self {
-            Self::Csv(csv) if csv.is_quoted() => csv.first_line,
+            Self::Csv(csv) if csv.field == Field::Quoted => csv.first_line,
+            _ => None,
+        }
+    }
+
+    /// As [`first_line`](Self::first_line), if a quote on a later line is out of place.
+    pub(crate) fn malformed_line(&self) -> Option<usize> {
+        match self {
+            Self::Csv(csv) if csv.field == Field::Malformed => csv.first_line,
             _ => None,
         }
     }
@@ -98,11 +106,14 @@ fn line(bytes: &[u8]) -> Option<usize> {
     memchr(b'\n', bytes).map(|at| at + 1)
 }
 
-/// CSV: a newline ends a record unless it is quoted. Fields are quoted as `csv-core` reads them.
+/// CSV: a newline ends a record unless it is quoted. With a quote out of place, the record is none, and ends with the next
+/// newline: otherwise it could take the next records with it.
 #[derive(Clone, Debug)]
 pub(crate) struct CsvFraming {
     delimiter: u8,
     field: Field,
+    /// How many bytes of the byte order mark were skipped.
+    mark: usize,
     /// Bytes scanned so far.
     scanned: usize,
     newlines: u32,
@@ -117,12 +128,17 @@ enum Field {
     Quoted,
     /// Behind a quote in a quoted field: the end of the quotes, or the first of two.
     Quote,
+    /// Behind the carriage return after the end of quotes.
+    Return,
+    Malformed,
 }
 
 impl CsvFraming {
-    pub(crate) const fn new(delimiter: u8) -> Self {
+    pub(crate) const fn new(delimiter: u8, is_first: bool) -> Self {
+        let mark = if is_first { 0 } else { BYTE_ORDER_MARK.len() };
+        let (scanned, newlines, first_line, is_ended) = (0, 0, None, false);
         let field = Field::Start;
-        Self { delimiter, field, scanned: 0, newlines: 0, first_line: None, is_ended: false }
+        Self { delimiter, field, mark, scanned, newlines, first_line, is_ended }
     }
 
     pub(crate) fn scan(&mut self, bytes: &[u8]) -> Option<usize> {
@@ -130,8 +146,9 @@ impl CsvFraming {
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             let skipped = match self.field {
                 Field::Quoted => memchr2(b'"', b'\n', rest),
-                Field::Unquoted => memchr2(self.delimiter, b'\n', rest),
-                Field::Start | Field::Quote => Some(0),
+                Field::Unquoted => memchr3(self.delimiter, b'\n', b'"', rest),
+                Field::Malformed => memchr(b'\n', rest),
+                Field::Start | Field::Quote | Field::Return => Some(0),
             };
             let Some(skipped) = skipped else { break };
             at += skipped + 1;
@@ -155,16 +172,33 @@ impl CsvFraming {
             }
             (_, b'\n') => return true,
             (Field::Quoted, _) => self.field = Field::Quote,
+            (Field::Start, byte) if BYTE_ORDER_MARK.get(self.mark) == Some(&byte) => {
+                self.mark += 1;
+                return false;
+            }
             (Field::Start | Field::Quote, b'"') => self.field = Field::Quoted,
-            (_, byte) if byte == self.delimiter => self.field = Field::Start,
-            _ => self.field = Field::Unquoted,
+            (Field::Start | Field::Unquoted | Field::Quote, byte) if byte == self.delimiter => {
+                self.field = Field::Start;
+            }
+            (Field::Start, _) => self.field = Field::Unquoted,
+            (Field::Quote, b'\r') => self.field = Field::Return,
+            _ => self.field = Field::Malformed,
         }
+        self.mark = BYTE_ORDER_MARK.len();
         false
     }
 
-    /// Whether the record is in quotes.
-    pub(crate) fn is_quoted(&self) -> bool {
-        self.field == Field::Quoted
+    /// Why what was scanned, without its line ending, is no record.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        match self.field {
+            Field::Quoted => {
+                Some("the record does not end within its limits: a quote is not closed")
+            }
+            Field::Malformed | Field::Return => Some(
+                "a quote is out of place: fields with quotes are quoted, and quotes in them doubled",
+            ),
+            Field::Start | Field::Unquoted | Field::Quote => None,
+        }
     }
 
     fn lines(&self) -> u32 {

@@ -105,7 +105,10 @@ city = { type = "text", optional = true, path = "/address/city" }
         for (header, record, reason) in [
             ("id;name", "7", "invalid_csv: 1 fields, and the header has 2"),
             ("id;name", "7;x;y", "invalid_csv: 3 fields, and the header has 2"),
-            ("id;name", "7;\"x", "invalid_csv: a quote is not closed"),
+            ("id;name", "7;\"x", "invalid_csv: the record does not end within its limits"),
+            ("id;name", "7;\"x\"y", "invalid_csv: a quote is out of place"),
+            ("id;name", "7;x\"y\"", "invalid_csv: a quote is out of place"),
+            ("id;name", "7;\"x\"\ry", "invalid_csv: a quote is out of place"),
             ("id;id", "7;8", "invalid_csv: columns 1 and 2 have the same name"),
             ("id", "7", "missing_field: the column name is missing"),
             ("id;name", "007;x", "wrong_type: id: \"007\" is not an integer"),

@@ -35,7 +35,8 @@ pub fn records(
         // Damage is behind the last chunk.
         let end = framing.scan(rest).ok().flatten();
         let bytes = &rest[..end.unwrap_or(rest.len())];
-        let lines = framing.unclosed_line().map_or_else(|| framing.lines(), |_| 1);
+        let broken = framing.unclosed_line().or(framing.malformed_line());
+        let lines = broken.map_or_else(|| framing.lines(), |_| 1);
         let (skipped, text) = record_text(format, bytes, offset, true);
         let record = Record { line, lines, offset: offset + skipped as u64, text };
         at += bytes.len();

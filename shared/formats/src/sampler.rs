@@ -32,8 +32,9 @@ impl Sampler {
             Some(Ok((fields, names))) => {
                 fields.read_all(text, names.len())?;
                 let texts = fields.iter().collect::<Result<Vec<&str>, Rejection>>()?;
-                inference.add_fields(names.iter().map(|name| &**name).zip(texts));
-                Ok(())
+                let fields: Vec<(&str, &str)> =
+                    names.iter().map(|name| &**name).zip(texts).collect();
+                inference.add_fields(&fields)
             }
         }
     }

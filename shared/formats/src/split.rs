@@ -112,7 +112,7 @@ enum End {
 enum RecordAction {
     Take,
     TakeAlone,
-    /// Take so many bytes of it, which are its first line.
+    /// Take so many bytes of it, which are its first line: it is none.
     TakeFirstLine(usize),
     LeaveForNext,
     Shorten,
@@ -207,7 +207,8 @@ impl Splitter {
         self.seen += end.unwrap_or(rest.len());
         let bytes = self.scanned_bytes + self.seen - self.record_bytes;
         let has_newline = end.is_some() && self.block[..self.seen].ends_with(b"\n");
-        if bytes - usize::from(has_newline) > self.limits.max_line_bytes {
+        let is_too_long = bytes - usize::from(has_newline) > self.limits.max_line_bytes;
+        if is_too_long || self.framing.malformed_line().is_some() {
             return Ok(Some(match self.framing.first_line() {
                 _ if self.lines > 0 => RecordAction::LeaveForNext,
                 Some(bytes) if bytes - 1 <= self.limits.max_line_bytes => {

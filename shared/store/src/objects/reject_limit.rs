@@ -58,7 +58,9 @@ impl FromStr for RejectLimit {
 
 /// A text is not a reject limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be a number of lines, or a share such as 1% or 0.25%, up to 100%, with at most four decimals")]
+#[error(
+    "must be a number of lines, or a share such as 1% or 0.25%, up to 100%, with at most four decimals"
+)]
 pub struct InvalidRejectLimit;
 
 #[derive(FromQueryResult)]
@@ -130,7 +132,8 @@ mod tests {
             assert_eq!(text.parse(), Ok(limit));
             assert_eq!(limit.to_string(), shown);
         }
-        for text in ["", "%", "-1", "1.5", "+1%", "1.%", ".5%", "0.00001%", "100.1%", "1e2%", "1 %"] {
+        for text in ["", "%", "-1", "1.5", "+1%", "1.%", ".5%", "0.00001%", "100.1%", "1e2%", "1 %"]
+        {
             assert_eq!(text.parse::<RejectLimit>(), Err(InvalidRejectLimit), "{text}");
         }
     }

@@ -202,7 +202,10 @@ struct Candidates {
 }
 
 impl Candidates {
-    async fn of(db: &impl ConnectionTrait, max_rejects: Option<RejectLimit>) -> Result<Self, Error> {
+    async fn of(
+        db: &impl ConnectionTrait,
+        max_rejects: Option<RejectLimit>,
+    ) -> Result<Self, Error> {
         let watermark = settled(db).await?.get();
         let complete = complete(db).await?;
         let is_over_reject_limit = over_reject_limit(db, max_rejects).await?.contains(&watermark);

@@ -321,9 +321,10 @@ impl Slot {
         Ok(())
     }
 
-    /// JetStream with a long timeout, for a busy machine.
+    /// JetStream with a long timeout, for a busy machine; the server may be restarting.
     async fn jetstream(&self) -> anyhow::Result<jetstream::Context> {
-        let client = async_nats::connect(self.urls.nats.as_str()).await?;
+        let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
+        let client = options.connect(self.urls.nats.as_str()).await?;
         let mut jetstream = jetstream::new(client);
         jetstream.set_timeout(TIMEOUT);
         Ok(jetstream)
