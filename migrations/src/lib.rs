@@ -10,6 +10,7 @@ mod m0007_identity;
 mod m0008_unclaimed;
 mod m0009_replayed;
 mod m0010_declarations;
+mod m0011_deleted;
 mod record_table;
 
 use sea_orm::{
@@ -54,6 +55,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_unclaimed::Migration),
             Box::new(m0009_replayed::Migration),
             Box::new(m0010_declarations::Migration),
+            Box::new(m0011_deleted::Migration),
         ]
     }
 }

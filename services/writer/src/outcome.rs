@@ -35,6 +35,7 @@ impl ChunkEnd {
         for (name, lines) in [
             ("jetline.lines.inserted", counts.inserted),
             ("jetline.lines.updated", counts.updated),
+            ("jetline.lines.deleted", counts.deleted),
             ("jetline.lines.unchanged", counts.unchanged),
             ("jetline.lines.superseded", counts.superseded),
             ("jetline.lines.rejected", counts.rejected),
@@ -61,6 +62,7 @@ pub(crate) fn count_lines(dataset: &str, counts: &Counts) {
     for (outcome, lines) in [
         ("inserted", counts.inserted),
         ("updated", counts.updated),
+        ("deleted", counts.deleted),
         ("unchanged", counts.unchanged),
         ("superseded", counts.superseded),
         ("rejected", counts.rejected),

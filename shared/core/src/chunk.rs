@@ -26,6 +26,8 @@ pub struct Counts {
     pub inserted: u64,
     /// Changed rows.
     pub updated: u64,
+    /// Deleted rows, or recorded the delete of a key without a row.
+    pub deleted: u64,
     /// The row had the same content.
     pub unchanged: u64,
     /// Another line of the same id superseded them.
@@ -40,7 +42,12 @@ impl Counts {
     /// All lines except blank ones.
     #[must_use]
     pub const fn lines(&self) -> u64 {
-        self.inserted + self.updated + self.unchanged + self.superseded + self.rejected
+        self.accepted() + self.rejected
+    }
+
+    /// The lines whose records are valid.
+    const fn accepted(&self) -> u64 {
+        self.inserted + self.updated + self.deleted + self.unchanged + self.superseded
     }
 
     /// The counts after the lines were committed again in a new epoch: the rows of the first commit are in the table,
@@ -56,7 +63,9 @@ impl Counts {
         let rejected = take(again.rejected);
         let inserted = take(self.inserted + again.inserted);
         let updated = take(self.updated + again.updated);
+        let deleted = take(self.deleted + again.deleted);
         let unchanged = take(self.unchanged);
-        Self { inserted, updated, unchanged, superseded: left, rejected, blank: self.blank }
+        let superseded = left;
+        Self { inserted, updated, deleted, unchanged, superseded, rejected, blank: self.blank }
     }
 }

@@ -4,7 +4,7 @@ use jetline_core::Key;
 use serde::Deserialize;
 
 use crate::{
-    DeclaredFormat, Reason, Rejection,
+    DeclaredFormat, Reason, Rejection, Row,
     constraints::Constraint,
     value::{Type, Value},
 };
@@ -180,6 +180,12 @@ impl Dataset {
         let has_deleted =
             self.deleted.is_some() && !is_rank(self.key()) && !self.version().is_some_and(is_rank);
         column.optional || has_deleted
+    }
+
+    /// Whether a row of this dataset deletes.
+    #[must_use]
+    pub fn is_delete(&self, row: &Row) -> bool {
+        self.deleted.is_some() && row.values.last() == Some(&Value::Boolean(true))
     }
 
     /// Reads a key from its text, as in a path.

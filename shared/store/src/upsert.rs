@@ -7,6 +7,7 @@ pub(crate) mod change;
 
 use std::ops::AddAssign;
 
+use change::Change;
 use jetline_core::Position;
 use jetline_datasets::{Dataset, Row};
 
@@ -15,13 +16,26 @@ use jetline_datasets::{Dataset, Row};
 pub(crate) struct Written {
     pub(crate) inserted: u64,
     pub(crate) updated: u64,
+    pub(crate) deleted: u64,
     pub(crate) unchanged: u64,
     pub(crate) superseded: u64,
 }
 
 impl Written {
     pub(crate) fn rows(&self) -> u64 {
-        self.inserted + self.updated + self.unchanged + self.superseded
+        self.inserted + self.updated + self.deleted + self.unchanged + self.superseded
+    }
+
+    /// Counts a row. `is_delete` says whether its record deletes.
+    pub(crate) fn count(&mut self, change: Change, is_delete: bool) {
+        let count = match change {
+            Change::Insert | Change::Update if is_delete => &mut self.deleted,
+            Change::Insert => &mut self.inserted,
+            Change::Update => &mut self.updated,
+            Change::Raise | Change::Nothing => &mut self.unchanged,
+            Change::Superseded => &mut self.superseded,
+        };
+        *count += 1;
     }
 }
 
@@ -29,6 +43,7 @@ impl AddAssign for Written {
     fn add_assign(&mut self, other: Self) {
         self.inserted += other.inserted;
         self.updated += other.updated;
+        self.deleted += other.deleted;
         self.unchanged += other.unchanged;
         self.superseded += other.superseded;
     }

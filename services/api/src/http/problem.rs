@@ -147,6 +147,11 @@ pub(crate) fn not_found(detail: impl Into<String>) -> ProblemJson {
     ProblemJson(Problem::new(StatusCode::NOT_FOUND, detail))
 }
 
+/// A problem with status 410.
+pub(crate) fn gone(detail: impl Into<String>) -> ProblemJson {
+    ProblemJson(Problem::new(StatusCode::GONE, detail))
+}
+
 pub(crate) fn internal() -> Problem {
     let detail = "the request failed; see the service's log for its request id";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)

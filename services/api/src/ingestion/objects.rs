@@ -29,7 +29,7 @@ pub(crate) struct ObjectApi {
 
 /// An object version, its state, and the outcomes of its lines.
 ///
-/// `lines = inserted + updated + unchanged + superseded + rejected`: the lines whose outcome is known.
+/// `lines = inserted + updated + deleted + unchanged + superseded + rejected`: the lines whose outcome is known.
 #[derive(Object, Serialize)]
 #[oai(rename = "Object")]
 struct ObjectView {
@@ -59,6 +59,8 @@ struct ObjectView {
     inserted: i64,
     /// Lines that changed rows.
     updated: i64,
+    /// Lines that deleted.
+    deleted: i64,
     /// Lines whose rows had the same content.
     unchanged: i64,
     /// Lines that another line of the same id superseded.
@@ -176,6 +178,7 @@ impl From<objects::ObjectStatus> for ObjectView {
             committed_bytes: object.committed_bytes,
             inserted: object.inserted,
             updated: object.updated,
+            deleted: object.deleted,
             unchanged: object.unchanged,
             superseded: object.superseded,
             rejected: object.rejected,

@@ -20,7 +20,8 @@ use crate::{
         response_budget::ResponseBudget,
     },
     records::{
-        no_dataset, no_record, page, parameters, rendered::Rendered, served::Served, stream,
+        deleted, no_dataset, no_record, page, parameters, rendered::Rendered, served::Served,
+        stream,
     },
 };
 
@@ -66,6 +67,9 @@ enum GetRecord {
     /// No record has this id.
     #[oai(status = 404)]
     NotFound(ProblemJson),
+    /// The record with this id was deleted.
+    #[oai(status = 410)]
+    Deleted(ProblemJson),
 }
 
 #[derive(ApiResponse)]
@@ -103,6 +107,9 @@ impl RecordApi {
         let Some(found) = loader.load(key).await? else {
             return Ok(GetRecord::NotFound(no_record(&dataset.0, &id.0)));
         };
+        if found.is_deleted {
+            return Ok(GetRecord::Deleted(deleted(&dataset.0, &id.0)));
+        }
         Ok(respond(&found, &if_none_match.0.unwrap_or_default()))
     }
 

@@ -17,7 +17,7 @@ pub(crate) use endpoints::RecordApi;
 pub(crate) use origin::OriginApi;
 pub(crate) use served::Served;
 
-use crate::http::problem::{ProblemJson, not_found};
+use crate::http::problem::{ProblemJson, gone, not_found};
 
 fn no_dataset(name: &str) -> ProblemJson {
     not_found(format!("there is no dataset {name}; /docs lists what there is"))
@@ -25,4 +25,8 @@ fn no_dataset(name: &str) -> ProblemJson {
 
 fn no_record(dataset: &str, id: &str) -> ProblemJson {
     not_found(format!("no record of {dataset} has the id {id}"))
+}
+
+fn deleted(dataset: &str, id: &str) -> ProblemJson {
+    gone(format!("the record of {dataset} with the id {id} was deleted"))
 }

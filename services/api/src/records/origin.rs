@@ -35,6 +35,8 @@ struct OriginView {
     version: Option<Value>,
     /// When the content of the record last changed, which may have been before this line.
     changed_at: DateTime<Utc>,
+    /// Whether the line deletes the record.
+    deleted: bool,
 }
 
 #[derive(ApiResponse)]
@@ -78,6 +80,7 @@ impl From<Origin> for OriginView {
             line: origin.position.line().into(),
             version: version.as_ref().map(document::json),
             changed_at: origin.changed_at,
+            deleted: origin.is_deleted,
         }
     }
 }

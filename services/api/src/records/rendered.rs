@@ -20,6 +20,7 @@ pub(crate) struct Rendered {
     pub(crate) tag: String,
     /// The value of `Last-Modified`.
     pub(crate) modified: String,
+    pub(crate) is_deleted: bool,
 }
 
 impl Rendered {
@@ -35,6 +36,7 @@ impl Rendered {
             body: budget.count(body)?,
             tag: entity_tag::of(found.fingerprint, dataset.declaration),
             modified: http_date(found.changed_at),
+            is_deleted: found.is_deleted,
         })
     }
 

@@ -44,6 +44,7 @@ async fn origin_of_a_record_is_the_line_that_won_last() {
                 "line": line,
                 "version": version,
                 "changed_at": changed_at,
+                "deleted": false,
             })
         };
         assert_eq!(first, expected(1, 2, "2026-11-26T12:00:00Z", &changed_at));

@@ -62,6 +62,7 @@ async fn object_shows_its_counts_and_progress() {
             "lines": 35,
             "inserted": 21,
             "updated": 2,
+            "deleted": 0,
             "unchanged": 3,
             "superseded": 4,
             "rejected": 5,

@@ -136,3 +136,29 @@ async fn one_to_a_hundred_records_can_be_requested() {
     let detail = base.get(&format!("/products?{}", query(101))).await.problem(400);
     assert!(detail.contains("`id` is given 101 times; at most 100"), "{detail}");
 }
+
+#[tokio::test]
+async fn deleted_record_is_gone_and_in_no_list() {
+    const ORDERS: &str = "key = 'id'\ndeleted = { column = 'op', equals = 'D' }\n
+        columns = { id = 'text', total = { type = 'bigint', index = true } }";
+    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
+        base.declare("orders", ORDERS).await;
+        for orders in [
+            &[r#"{"id":"a","total":1}"#, r#"{"id":"b","total":1}"#][..],
+            &[r#"{"id":"b","op":"D"}"#],
+        ] {
+            base.load("orders", &orders.iter().map(|&order| order.to_owned()).collect::<Vec<_>>())
+                .await;
+        }
+        let detail = base.get("/orders/b").await.problem(410);
+        assert_eq!(detail, "the record of orders with the id b was deleted");
+        let left = json!([{ "id": "a", "total": 1 }]);
+        for list in ["/orders", "/orders?total=1", "/orders?id=b&id=a", "/orders?limit=1"] {
+            let answer = base.get(list).await;
+            assert_eq!((answer.json(), answer.next()), (left.clone(), None), "{list}");
+        }
+        assert_eq!(base.get("/orders/b/origin").await.json()["deleted"], true);
+        base.load("orders", &[r#"{"id":"b","total":2}"#.to_owned()]).await;
+        assert_eq!(base.get("/orders").await.column("total"), [1, 2]);
+    }
+}

@@ -125,6 +125,7 @@ mod tests {
             committed_bytes: 0,
             inserted: 0,
             updated: 0,
+            deleted: 0,
             unchanged: 0,
             superseded: 0,
             rejected: 3,

@@ -9,7 +9,11 @@ use jetline_store::{
 
 use crate::terminal::{Escaped, escaped_file_name, shortened};
 
-const COUNTS: [&str; 6] = ["lines", "inserted", "updated", "unchanged", "superseded", "rejected"];
+/// The names of the counts. That of deletes is shown only where there are some.
+const COUNTS: [&str; 7] =
+    ["lines", "inserted", "updated", "deleted", "unchanged", "superseded", "rejected"];
+
+const DELETED: usize = 3;
 
 /// The most characters of an error that are shown.
 pub(super) const MAX_ERROR_CHARS: usize = 600;
@@ -50,7 +54,7 @@ impl Table {
                 id = self.id,
                 name = self.name
             )?;
-            write_columns(f, COUNTS)
+            self.write_columns(f, COUNTS)
         })
     }
 
@@ -70,7 +74,7 @@ impl Table {
                 id = self.id,
                 width = self.name
             )?;
-            write_columns(f, counts(object))?;
+            self.write_columns(f, counts(object))?;
             if let Some(rejects) = rejects {
                 write_rejects(f, rejects)?;
             }
@@ -84,8 +88,21 @@ impl Table {
     pub(super) fn totals(&self) -> impl Display {
         from_fn(|f| {
             write!(f, "{:width$}  {:7}", "in all", "", width = self.id + 2 + self.name)?;
-            write_columns(f, self.sums)
+            self.write_columns(f, self.sums)
         })
+    }
+
+    fn write_columns(
+        &self,
+        f: &mut Formatter<'_>,
+        columns: [impl Display; COUNTS.len()],
+    ) -> Result {
+        for (at, column) in columns.into_iter().enumerate() {
+            if at != DELETED || self.sums[DELETED] > 0 {
+                write!(f, "  {column:>10}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -94,17 +111,11 @@ fn counts(object: &ObjectStatus) -> [i64; COUNTS.len()] {
         object.lines(),
         object.inserted,
         object.updated,
+        object.deleted,
         object.unchanged,
         object.superseded,
         object.rejected,
     ]
-}
-
-fn write_columns(f: &mut Formatter<'_>, columns: [impl Display; COUNTS.len()]) -> Result {
-    for column in columns {
-        write!(f, "  {column:>10}")?;
-    }
-    Ok(())
 }
 
 fn write_rejects(f: &mut Formatter<'_>, rejects: &RejectSummary) -> Result {

@@ -36,6 +36,8 @@ pub struct ObjectStatus {
     pub inserted: i64,
     /// … that changed rows.
     pub updated: i64,
+    /// … that deleted.
+    pub deleted: i64,
     /// … whose rows had the same content.
     pub unchanged: i64,
     /// … that another line of the same id superseded.
@@ -52,7 +54,12 @@ impl ObjectStatus {
     /// The lines whose outcome is known.
     #[must_use]
     pub const fn lines(&self) -> i64 {
-        self.inserted + self.updated + self.unchanged + self.superseded + self.rejected
+        self.inserted
+            + self.updated
+            + self.deleted
+            + self.unchanged
+            + self.superseded
+            + self.rejected
     }
 }
 
@@ -127,7 +134,7 @@ fn statement(conditions: &[String], limit: usize) -> String {
         [] => String::new(),
         all => format!("WHERE {}", all.join(" AND ")),
     };
-    let counts = ["inserted", "updated", "unchanged", "superseded", "rejected"];
+    let counts = ["inserted", "updated", "deleted", "unchanged", "superseded", "rejected"];
     let sums: String = counts.map(|count| format!(", SUM({count}) AS {count}")).concat();
     let totals: String = counts.map(|count| format!(", {}", total(count, count))).concat();
     format!(

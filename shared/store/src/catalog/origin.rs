@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, Position};
-use jetline_datasets::{Dataset, Value};
+use jetline_datasets::{Column, Dataset, Value};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
 
 use super::Catalog;
@@ -27,6 +27,8 @@ pub struct Origin {
     pub version: Value,
     /// When its content last changed.
     pub changed_at: DateTime<Utc>,
+    /// Whether its line deletes it.
+    pub is_deleted: bool,
 }
 
 impl Catalog {
@@ -44,9 +46,10 @@ impl Catalog {
 }
 
 fn statement(dialect: &dyn Dialect, dataset: &Dataset) -> String {
-    let key = dataset.key();
+    let (key, Column { name: deleted, .. }) = (dataset.key(), Column::deleted());
+    let deleted = if dataset.has(&deleted) { &deleted } else { "NULL" };
     format!(
-        "SELECT jetline_position, jetline_changed_at, \
+        "SELECT jetline_position, jetline_changed_at, CAST({deleted} AS BOOLEAN), \
          (SELECT root || '/' || key FROM objects WHERE id = jetline_position >> 32) AS jetline_uri, {} \
          FROM {:?} WHERE {:?} = {}",
         dataset.version().map_or("NULL".to_owned(), |version| dialect.select(version)),
@@ -61,9 +64,10 @@ fn origin(dialect: &dyn Dialect, dataset: &Dataset, row: &QueryResult) -> Result
     Ok(Origin {
         position: position.ok_or_else(|| DbErr::Type("a position is negative".to_owned()))?,
         changed_at: row.try_get_by_index(1)?,
-        uri: row.try_get_by_index(2)?,
+        is_deleted: row.try_get_by_index::<Option<bool>>(2)?.unwrap_or(false),
+        uri: row.try_get_by_index(3)?,
         version: match dataset.version() {
-            Some(version) => dialect.read(row, 3, version.column_type)?,
+            Some(version) => dialect.read(row, 4, version.column_type)?,
             None => Value::Null,
         },
     })

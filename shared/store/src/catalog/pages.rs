@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, DbErr, Statement};
 
 use super::{
     Catalog,
-    records::{READ, StoredRecord, bytes, columns},
+    records::{READ, StoredRecord, bytes, columns, exists},
 };
 use crate::{
     Error,
@@ -34,7 +34,7 @@ pub struct RecordPage {
 }
 
 impl Catalog {
-    /// The selected records in the order of their keys: up to `limit` of them, and none that begins after `bytes` of text.
+    /// The selected records that are not deleted in the order of their keys: up to `limit` of them, and none that begins after `bytes` of text.
     pub async fn records_page(
         &self,
         dataset: &Dataset,
@@ -95,6 +95,7 @@ fn conditions(
     if let Some(after) = &filter.after {
         only(dataset.key(), ">", value(after));
     }
+    conditions.extend(exists(dataset));
     (conditions, values)
 }
 

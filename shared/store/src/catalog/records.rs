@@ -65,7 +65,7 @@ impl StoredRecord {
 }
 
 impl Catalog {
-    /// The records that have one of these keys, in no order. The text of the statement does not depend on their number.
+    /// The records that have one of these keys, also deleted ones, in no order. The text of the statement does not depend on their number.
     pub async fn records(
         &self,
         dataset: &Arc<Dataset>,
@@ -80,7 +80,7 @@ impl Catalog {
 /// The first part of the requested records.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
-    /// Those that exist, in the order of the request; a key that was given twice has two.
+    /// Those that exist and are not deleted, in the order of the request; a key that was given twice has two.
     pub found: Vec<StoredRecord>,
     /// The number of keys, from the first on, that this part answers.
     pub keys: usize,
@@ -131,15 +131,22 @@ fn parts(dialect: &dyn Dialect, dataset: &Dataset) -> String {
     // The keys come first in the join, so that the table is looked up by each key instead of scanned.
     let requested = dialect.requested_keys(dataset, PLACE);
     let bytes = bytes(dialect, dataset);
+    let exists = exists(dataset).map(|exists| format!("WHERE {exists}")).unwrap_or_default();
     format!(
         "SELECT * FROM (SELECT {}, {PLACE}, {bytes} AS jetline_bytes, \
          SUM({bytes}) OVER (ORDER BY {PLACE}) AS {ENDS_AT} \
-         FROM {requested} {:?} AS record ON record.{:?} = requested.jetline_key) AS record \
+         FROM {requested} {:?} AS record ON record.{:?} = requested.jetline_key {exists}) AS record \
          WHERE {ENDS_AT} - jetline_bytes < $2 ORDER BY {PLACE}",
         columns(dialect, dataset),
         dataset.name,
         dataset.key().name
     )
+}
+
+/// The condition for a row of `record` not to be deleted, where rows can be.
+pub(super) fn exists(dataset: &Dataset) -> Option<String> {
+    let Column { name, .. } = Column::deleted();
+    dataset.has(&name).then(|| format!("record.{name:?} IS NOT TRUE"))
 }
 
 /// The approximate size of a record in bytes, as an SQL expression: its texts, and a constant for everything else.

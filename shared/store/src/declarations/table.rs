@@ -31,9 +31,6 @@ pub(super) async fn fit(
 ) -> Result<Vec<String>, Error> {
     let dialect = dialect::of(tx);
     let table = &dataset.name;
-    if dataset.deleted.is_some() {
-        return Err(refused(dataset, "`deleted` is not supported yet"));
-    }
     for earlier in before {
         compatible(earlier, dataset).map_err(|reason| refused(dataset, &reason))?;
     }

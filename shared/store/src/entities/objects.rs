@@ -65,6 +65,8 @@ pub struct Model {
     pub inserted: i64,
     /// … that changed rows.
     pub updated: i64,
+    /// … that deleted.
+    pub deleted: i64,
     /// … whose rows had the same content.
     pub unchanged: i64,
     /// … that another line of the same id superseded.

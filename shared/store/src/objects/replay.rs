@@ -180,7 +180,7 @@ async fn reopen(
              max_line_bytes = $4, rewrite = $5, declaration = COALESCE(
                  (SELECT MAX(number) FROM declarations d WHERE d.dataset = objects.dataset), 0), error = NULL, unreadable = FALSE, dismissed = FALSE,
              total_bytes = NULL, total_lines = NULL, lease_owner = NULL, lease_until = NULL,
-             folded_bytes = 0, inserted = 0, updated = 0, unchanged = 0, superseded = 0, rejected = 0,
+             folded_bytes = 0, inserted = 0, updated = 0, deleted = 0, unchanged = 0, superseded = 0, rejected = 0,
              done_at = NULL, refusal = NULL, refusals = 0, retry_at = NULL
          WHERE id IN ({})",
         placeholders(6, ids.len())

@@ -266,10 +266,10 @@ async fn failing(
 /// that the fetcher read.
 async fn complete(db: &impl ConnectionTrait) -> Result<Vec<Complete>, Error> {
     let sql = "SELECT o.id, o.error, o.total_lines, CAST(COALESCE(SUM(CASE WHEN c.state = 'dead' THEN c.line_count
-                 ELSE c.inserted + c.updated + c.unchanged + c.superseded + c.rejected + c.blank END), 0) AS BIGINT)
+                 ELSE c.inserted + c.updated + c.deleted + c.unchanged + c.superseded + c.rejected + c.blank END), 0) AS BIGINT)
                  AS lines,
              CAST(COALESCE(SUM(c.rejected), 0) AS BIGINT) AS rejected,
-             CAST(COALESCE(SUM(c.inserted + c.updated + c.unchanged + c.superseded), 0) AS BIGINT) AS accepted,
+             CAST(COALESCE(SUM(c.inserted + c.updated + c.deleted + c.unchanged + c.superseded), 0) AS BIGINT) AS accepted,
              COALESCE(SUM(CASE WHEN c.state = 'dead' THEN 1 ELSE 0 END), 0) AS dead
          FROM objects o LEFT JOIN chunks c ON c.object_id = o.id AND c.state IN ('committed', 'dead')
          WHERE o.state = 'loading' AND o.total_bytes IS NOT NULL
@@ -284,10 +284,10 @@ async fn complete(db: &impl ConnectionTrait) -> Result<Vec<Complete>, Error> {
 async fn fold(tx: &impl ConnectionTrait) -> Result<(), Error> {
     let settled = settled(tx).await?.get();
     let sum = "UPDATE objects AS o SET inserted = o.inserted + c.inserted, updated = o.updated + c.updated,
-             unchanged = o.unchanged + c.unchanged, superseded = o.superseded + c.superseded,
+             deleted = o.deleted + c.deleted, unchanged = o.unchanged + c.unchanged, superseded = o.superseded + c.superseded,
              rejected = o.rejected + c.rejected, folded_bytes = o.folded_bytes + c.bytes
          FROM (SELECT object_id, SUM(inserted) AS inserted, SUM(updated) AS updated,
-                 SUM(unchanged) AS unchanged, SUM(superseded) AS superseded, SUM(rejected) AS rejected,
+                 SUM(deleted) AS deleted, SUM(unchanged) AS unchanged, SUM(superseded) AS superseded, SUM(rejected) AS rejected,
                  SUM(CASE WHEN state = 'committed' THEN end_offset - start_offset ELSE 0 END) AS bytes
              FROM chunks WHERE object_id < $1 GROUP BY object_id) AS c
          WHERE c.object_id = o.id";

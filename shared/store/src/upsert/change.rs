@@ -54,6 +54,7 @@ impl UntypedRow {
 }
 
 /// The change of a stored row.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Change {
     /// There is no stored row.
     Insert,

@@ -149,11 +149,6 @@ async fn change_that_loses_data_is_refused_and_nothing_is_done() {
                 "key and version",
             ),
             (
-                "deletable",
-                "key = 'id'\ndeleted = { column = 'op', equals = 'D' }\ncolumns = { id = 'bigint' }",
-                "not supported yet",
-            ),
-            (
                 "things",
                 "key = 'id'\ncolumns = { id = 'bigint', A = 'text' }",
                 "from which A differs only in case",

@@ -358,8 +358,15 @@ fn product(id: i64, title: &str) -> String {
     )
 }
 
-pub(crate) const NO_COUNTS: Counts =
-    Counts { inserted: 0, updated: 0, unchanged: 0, superseded: 0, rejected: 0, blank: 0 };
+pub(crate) const NO_COUNTS: Counts = Counts {
+    inserted: 0,
+    updated: 0,
+    deleted: 0,
+    unchanged: 0,
+    superseded: 0,
+    rejected: 0,
+    blank: 0,
+};
 
 /// The settled watermark.
 pub(crate) async fn watermark(ledger: &Ledger) -> i64 {

@@ -10,6 +10,8 @@ mod connections;
 mod datasets;
 mod declarations;
 #[cfg(test)]
+mod deletes;
+#[cfg(test)]
 mod dismiss;
 #[cfg(test)]
 mod ends;

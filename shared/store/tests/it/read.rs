@@ -101,6 +101,7 @@ fn object(id: i64, state: objects::State) -> objects::ActiveModel {
         folded_bytes: Set(100),
         inserted: Set(1),
         updated: Set(2),
+        deleted: Set(6),
         unchanged: Set(3),
         superseded: Set(4),
         rejected: Set(5),
@@ -120,6 +121,7 @@ fn chunk(object: i64, start: i64, state: chunks::State) -> chunks::ActiveModel {
         attempts: Set(0),
         inserted: Set(10),
         updated: Set(20),
+        deleted: Set(60),
         unchanged: Set(30),
         superseded: Set(40),
         rejected: Set(50),
@@ -186,12 +188,19 @@ async fn counts_are_of_the_folded_the_committed_and_the_forgotten_chunks() {
         let open = catalog.object(1).await.unwrap().unwrap();
         assert_eq!(open.uri, "s3://bucket/in/1.jsonl");
         assert_eq!((open.bytes, open.committed_bytes), (1_000, 120));
-        let counts = [open.inserted, open.updated, open.unchanged, open.superseded, open.rejected];
-        assert_eq!(counts, [31, 62, 93, 124, 155]);
+        let counts = [
+            open.inserted,
+            open.updated,
+            open.deleted,
+            open.unchanged,
+            open.superseded,
+            open.rejected,
+        ];
+        assert_eq!(counts, [31, 62, 186, 93, 124, 155]);
         assert_eq!(open.lines(), counts.iter().sum::<i64>());
 
         let done = catalog.object(2).await.unwrap().unwrap();
-        assert_eq!((done.lines(), done.committed_bytes), (15, 100));
+        assert_eq!((done.lines(), done.committed_bytes), (21, 100));
         assert_eq!(catalog.object(3).await.unwrap(), None);
     }
 }

@@ -60,6 +60,7 @@ impl Known {
         let counts = Counts {
             inserted: first.inserted.cast_unsigned(),
             updated: first.updated.cast_unsigned(),
+            deleted: first.deleted.cast_unsigned(),
             unchanged: first.unchanged.cast_unsigned(),
             superseded: first.superseded.cast_unsigned(),
             rejected: first.rejected.cast_unsigned(),
@@ -171,6 +172,7 @@ pub(super) async fn insert(
             chunks::Column::State,
             chunks::Column::Inserted,
             chunks::Column::Updated,
+            chunks::Column::Deleted,
             chunks::Column::Unchanged,
             chunks::Column::Superseded,
             chunks::Column::Rejected,
@@ -198,6 +200,7 @@ fn row(chunk: &ChunkRows, counts: &Counts, now: DateTime<Utc>) -> chunks::Active
         attempts: Set(0),
         inserted: Set(counts.inserted.cast_signed()),
         updated: Set(counts.updated.cast_signed()),
+        deleted: Set(counts.deleted.cast_signed()),
         unchanged: Set(counts.unchanged.cast_signed()),
         superseded: Set(counts.superseded.cast_signed()),
         rejected: Set(counts.rejected.cast_signed()),

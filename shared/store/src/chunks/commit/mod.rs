@@ -236,6 +236,7 @@ fn counts(chunk: &ChunkRows, written: Written) -> Counts {
     Counts {
         inserted: written.inserted,
         updated: written.updated,
+        deleted: written.deleted,
         unchanged: written.unchanged + chunk.unchanged,
         superseded: written.superseded + chunk.superseded,
         rejected: chunk.rejected.len() as u64,

@@ -18,7 +18,7 @@ use crate::{
         class::{UNAVAILABLE_CLASSES, UNAVAILABLE_CODES},
     },
     statement::{execute, query},
-    upsert::{UpsertRow, Written, columns, on_conflict, rank},
+    upsert::{UpsertRow, Written, change::Change, columns, on_conflict, rank},
 };
 
 /// Number of rows that are written at a time. With one refused row in a hundred, six parts of seven have none. Rows that
@@ -82,10 +82,10 @@ pub(crate) async fn write(
     for (sent, statement) in passed {
         execute(tx, "write rows one by one", &statement, []).await?;
         let outcome: Vec<Outcome> = query(tx, "read what was written", OUTCOME, []).await?;
-        let chunks = sent.iter().map(|(chunk, sent)| (sent.position.get(), *chunk));
-        let chunks: HashMap<i64, usize> = chunks.collect();
+        let sent = sent.iter().map(|(chunk, sent)| (sent.position.get(), (*chunk, sent.is_delete)));
+        let sent: HashMap<i64, (usize, bool)> = sent.collect();
         for outcome in outcome {
-            outcome.count(&chunks, written);
+            outcome.count(&sent, written);
             done.add(outcome);
         }
     }
@@ -93,16 +93,18 @@ pub(crate) async fn write(
 }
 
 impl Outcome {
-    fn count(&self, chunks: &HashMap<i64, usize>, written: &mut [Written]) {
-        let mut count = |positions: &[i64], count: fn(&mut Written) -> &mut u64| {
-            for chunk in positions.iter().filter_map(|position| chunks.get(position)) {
-                *count(&mut written[*chunk]) += 1;
+    /// `sent` has the chunk of each position, and whether its record deletes.
+    fn count(&self, sent: &HashMap<i64, (usize, bool)>, written: &mut [Written]) {
+        for (change, positions) in [
+            (Change::Insert, &self.inserted),
+            (Change::Update, &self.updated),
+            (Change::Raise, &self.raised),
+            (Change::Superseded, &self.superseded),
+        ] {
+            for (chunk, is_delete) in positions.iter().filter_map(|position| sent.get(position)) {
+                written[*chunk].count(change, *is_delete);
             }
-        };
-        count(&self.inserted, |written| &mut written.inserted);
-        count(&self.updated, |written| &mut written.updated);
-        count(&self.raised, |written| &mut written.unchanged);
-        count(&self.superseded, |written| &mut written.superseded);
+        }
     }
 }
 

@@ -115,6 +115,7 @@ pub(super) struct SentRow {
     key: Key,
     version: i64,
     pub(super) position: Position,
+    pub(super) is_delete: bool,
 }
 
 /// The positions of the written rows; those that are missing met a stored row of a higher rank, or a trigger.
@@ -139,17 +140,19 @@ async fn insert(
     let mut sent: HashMap<i64, (usize, SentRow)> =
         sent.into_iter().map(|(chunk, sent)| (sent.position.get(), (chunk, sent))).collect();
     for done in done {
-        let mut note = |positions: Option<Vec<i64>>, count: fn(&mut Written) -> &mut u64| {
+        let changes = [
+            (Change::Insert, done.inserted),
+            (Change::Update, done.updated),
+            (Change::Raise, done.raised),
+        ];
+        for (change, positions) in changes {
             for position in positions.into_iter().flatten() {
-                if let Some((chunk, _)) = sent.remove(&position) {
+                if let Some((chunk, row)) = sent.remove(&position) {
                     upserted.any_written = true;
-                    *count(&mut upserted.written[chunk]) += 1;
+                    upserted.written[chunk].count(change, row.is_delete);
                 }
             }
-        };
-        note(done.inserted, |written| &mut written.inserted);
-        note(done.updated, |written| &mut written.updated);
-        note(done.raised, |written| &mut written.unchanged);
+        }
     }
     if sent.is_empty() {
         return Ok(());
@@ -205,13 +208,14 @@ pub(super) fn arrays(
     let mut columns: Vec<Vec<datasets::Value>> =
         dataset.stored().map(|_| Vec::with_capacity(rows.len())).collect();
     for (chunk, UpsertRow { row, position, .. }) in rows {
+        let is_delete = dataset.is_delete(&row);
         fingerprints.push(row.fingerprint.as_bytes().to_vec().into());
         positions.push(position.get().into());
         for (column, value) in columns.iter_mut().zip(row.values) {
             column.push(value);
         }
         let (key, version) = (row.key, row.version);
-        let of_row = SentRow { key, version, position };
+        let of_row = SentRow { key, version, position, is_delete };
         sent.push((chunk, of_row));
     }
     let mut values = vec![now.into(), array(fingerprints), array(positions)];

@@ -37,25 +37,22 @@ pub(super) async fn upsert(
     let mut write = Vec::with_capacity(rows.len());
     let mut changes = Vec::with_capacity(rows.len());
     for (chunk, new) in rows {
-        let counts = &mut upserted.written[chunk];
+        let is_delete = dataset.is_delete(&new.row);
         match Change::of(stored.get(&new.row.key), &new, rewrite) {
-            Change::Superseded => counts.superseded += 1,
-            Change::Nothing => counts.unchanged += 1,
+            change @ (Change::Superseded | Change::Nothing) => {
+                upserted.written[chunk].count(change, is_delete);
+            }
             change => {
-                changes.push((chunk, change, new.position));
+                changes.push((chunk, change, is_delete, new.position));
                 write.push(new);
             }
         }
     }
     insert(tx, dataset, write, now, rewrite, upserted).await?;
     let suppressed: HashSet<Position> = upserted.suppressed.iter().copied().collect();
-    for (chunk, change, _) in changes.iter().filter(|(.., position)| !suppressed.contains(position))
-    {
-        let counts = &mut upserted.written[*chunk];
-        match change {
-            Change::Insert => counts.inserted += 1,
-            Change::Update => counts.updated += 1,
-            _ => counts.unchanged += 1,
+    for (chunk, change, is_delete, position) in changes {
+        if !suppressed.contains(&position) {
+            upserted.written[chunk].count(change, is_delete);
         }
     }
     Ok(())

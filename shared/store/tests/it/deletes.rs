@@ -1,0 +1,132 @@
+//! Records that delete.
+
+use std::sync::Arc;
+
+use jetline_core::{Counts, Epoch, Mode};
+use jetline_datasets::{Dataset, Value};
+use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, catalog::pages::Filter};
+
+use crate::fixtures::{NO_COUNTS, TestDatabase, begin, both, declare, rows};
+
+const ORDERS: &str = "key = 'id'\ndeleted = { column = 'op', equals = 'D' }\n
+    columns = { id = 'text', total = { type = 'numeric', index = true } }";
+
+/// Some of the rows are written by a commit, and some by one that can reject.
+async fn counts(
+    base: &TestDatabase,
+    epoch: &Epoch,
+    dataset: &Dataset,
+    chunk: ChunkRows,
+    rejects: bool,
+) -> Counts {
+    let (chunks, ledger) = (vec![chunk], &base.ledger.chunks);
+    let reject = &mut |refused| panic!("{refused:?}");
+    let outcome = if rejects {
+        ledger.commit_and_reject(epoch.id, dataset, chunks, reject).await
+    } else {
+        ledger.commit(epoch.id, dataset, chunks).await
+    };
+    match outcome.unwrap() {
+        CommitOutcome::Committed(outcomes) => match outcomes[..] {
+            [ChunkOutcome::Committed(counts)] => counts,
+            _ => panic!("{outcomes:?}"),
+        },
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+/// The keys that a list has.
+async fn listed(base: &TestDatabase, dataset: &Arc<Dataset>) -> Vec<String> {
+    let page = base.catalog.records_page(dataset, &Filter::default(), 10, 1 << 20).await.unwrap();
+    let keys: Vec<String> = page.records.iter().map(|record| record.key.to_string()).collect();
+    let asked = ["a", "b", "c"].map(|key| dataset.read_key(key).unwrap());
+    let part = base.catalog.records_part(dataset, &asked, 1 << 20).await.unwrap();
+    assert_eq!(part.keys, 3);
+    assert_eq!(part.found, page.records);
+    keys
+}
+
+#[tokio::test]
+async fn delete_is_a_row_that_is_counted_and_not_listed() {
+    for rejects in [false, true] {
+        for base in both().await {
+            let dataset = declare(&base.database, "orders", ORDERS).await;
+            let (base, epoch) = base.with_objects(4).await;
+            let (a, b) = (r#"{"id":"a","total":1}"#, r#"{"id":"b","total":2,"gift":true}"#);
+            let [no_a, no_b, no_c] = ["a", "b", "c"].map(|id| {
+                // What else a record that deletes has is not stored.
+                format!(r#"{{"id":"{id}","op":"D","total":"?","gift":{id:?}}}"#)
+            });
+            let steps: [(&[&str], Counts, &[&str]); 4] = [
+                (&[a, b, &no_c], Counts { inserted: 2, deleted: 1, ..NO_COUNTS }, &["a", "b"]),
+                (&[&no_a, b, &no_c], Counts { deleted: 1, unchanged: 2, ..NO_COUNTS }, &["b"]),
+                (
+                    &[a, &no_b, &no_c],
+                    Counts { updated: 1, deleted: 1, unchanged: 1, ..NO_COUNTS },
+                    &["a"],
+                ),
+                (&[&no_a, &no_b], Counts { deleted: 1, unchanged: 1, ..NO_COUNTS }, &[]),
+            ];
+            for (object, (records, expected, left)) in (1..).zip(steps) {
+                let chunk = rows(&dataset, object, records);
+                assert_eq!(counts(&base, &epoch, &dataset, chunk, rejects).await, expected);
+                assert_eq!(listed(&base, &dataset).await, left);
+            }
+            let keys = vec![dataset.read_key("b").unwrap()];
+            let deleted = base.catalog.records(&dataset, keys).await.unwrap().remove(0);
+            assert!(deleted.is_deleted);
+            assert_eq!(deleted.values, [Value::Text("b".to_owned()), Value::Null]);
+            assert_eq!(deleted.extra, None);
+            let status = base.status(3).await;
+            assert_eq!((status.updated, status.deleted, status.lines()), (1, 1, 3));
+        }
+    }
+}
+
+#[tokio::test]
+async fn delete_has_the_rank_of_its_version() {
+    let text =
+        format!("version = 'revision'\n{}", ORDERS.replace("id =", "revision = 'bigint', id ="));
+    for base in both().await {
+        let dataset = declare(&base.database, "orders", &text).await;
+        let (base, epoch) = base.with_objects(4).await;
+        let order = |revision: i64, op: &str| {
+            format!(r#"{{"id":"a","revision":{revision},"op":"{op}","total":1}}"#)
+        };
+        for (object, record, expected) in [
+            (1, order(5, "D"), Counts { deleted: 1, ..NO_COUNTS }),
+            (2, order(4, "U"), Counts { superseded: 1, ..NO_COUNTS }),
+            (3, order(6, "U"), Counts { updated: 1, ..NO_COUNTS }),
+            (4, order(5, "D"), Counts { superseded: 1, ..NO_COUNTS }),
+        ] {
+            let chunk = rows(&dataset, object, &[&record]);
+            assert_eq!(counts(&base, &epoch, &dataset, chunk, false).await, expected, "{record}");
+        }
+        assert_eq!(listed(&base, &dataset).await, ["a"]);
+    }
+}
+
+/// A declaration can begin and end to have deletes; the rows of the other ones stay valid.
+#[tokio::test]
+async fn deletes_can_be_declared_later_and_no_more() {
+    let without = "key = 'id'\ncolumns = { id = 'text', total = 'numeric' }";
+    for base in both().await {
+        let first = declare(&base.database, "orders", without).await;
+        let (base, epoch) = base.with_objects(3).await;
+        let one = async |epoch: &Epoch, dataset: &Dataset, object, record: &str| {
+            counts(&base, epoch, dataset, rows(dataset, object, &[record]), false).await
+        };
+        let inserted = Counts { inserted: 1, ..NO_COUNTS };
+        assert_eq!(one(&epoch, &first, 1, r#"{"id":"a","total":1}"#).await, inserted);
+        let second = declare(&base.database, "orders", ORDERS).await;
+        let epoch = begin(&base.ledger, Mode::Shared, Some(epoch.id), 2).await;
+        let deleted = Counts { deleted: 1, ..NO_COUNTS };
+        assert_eq!(one(&epoch, &second, 2, r#"{"id":"a","op":"D"}"#).await, deleted);
+        assert!(listed(&base, &second).await.is_empty());
+        let third = declare(&base.database, "orders", without).await;
+        let epoch = begin(&base.ledger, Mode::Shared, Some(epoch.id), 3).await;
+        let updated = Counts { updated: 1, ..NO_COUNTS };
+        assert_eq!(one(&epoch, &third, 3, r#"{"id":"a","op":"D","total":2}"#).await, updated);
+        assert_eq!(listed(&base, &third).await, ["a"]);
+    }
+}
