@@ -11,6 +11,7 @@ mod m0008_unclaimed;
 mod m0009_replayed;
 mod m0010_declarations;
 mod m0011_deleted;
+mod m0012_object_dataset;
 mod record_table;
 
 use sea_orm::{
@@ -56,6 +57,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_replayed::Migration),
             Box::new(m0010_declarations::Migration),
             Box::new(m0011_deleted::Migration),
+            Box::new(m0012_object_dataset::Migration),
         ]
     }
 }

@@ -78,6 +78,7 @@ impl ObjectLedger {
                 objects::Column::Etag,
                 objects::Column::LastModified,
                 objects::Column::Size,
+                objects::Column::Dataset,
             ])
             .filter(objects::Column::State.eq(State::Failed))
             .filter(objects::Column::Dismissed.eq(false))

@@ -41,7 +41,7 @@ pub struct NewObject {
     pub max_line_bytes: u64,
 }
 
-/// What identifies an object version.
+/// What identifies an object version in the ledger.
 #[derive(PartialEq, Eq, Hash, FromQueryResult)]
 pub(super) struct Version {
     root: String,
@@ -49,6 +49,7 @@ pub(super) struct Version {
     etag: String,
     last_modified: DateTime<Utc>,
     size: i64,
+    dataset: String,
 }
 
 impl NewObject {
@@ -60,6 +61,7 @@ impl NewObject {
             // As PostgreSQL stores it.
             last_modified: self.version.last_modified.trunc_subsecs(6),
             size: self.version.size.cast_signed(),
+            dataset: self.dataset.clone(),
         }
     }
 }
@@ -71,7 +73,7 @@ impl ObjectLedger {
         dialect::of(&self.db).refuses(&object.version)
     }
 
-    /// Registers the object versions that are not in the ledger, in the order given; returns their number.
+    /// Registers the object versions that are not in the ledger with their dataset, in the order given; returns their number.
     pub async fn register(&self, listed: &[NewObject]) -> Result<usize, Error> {
         if unknown(&self.db, listed).await?.is_empty() {
             return Ok(0);
@@ -119,6 +121,7 @@ async fn unknown<'a>(
                 objects::Column::Etag,
                 objects::Column::LastModified,
                 objects::Column::Size,
+                objects::Column::Dataset,
             ])
             .filter(objects::Column::Root.is_in(roots))
             .filter(objects::Column::Key.is_in(keys))
@@ -149,11 +152,11 @@ fn row(
     object: &NewObject,
     now: DateTime<Utc>,
 ) -> objects::ActiveModel {
-    let Version { root, key, etag, last_modified, size } = object.stored_version();
+    let Version { root, key, etag, last_modified, size, dataset } = object.stored_version();
     objects::ActiveModel {
         id: Set(id.get()),
         incarnation: Set(object.incarnation.clone()),
-        dataset: Set(object.dataset.clone()),
+        dataset: Set(dataset),
         declaration: Set(declaration),
         root: Set(root),
         key: Set(key),

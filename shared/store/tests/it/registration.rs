@@ -1,10 +1,10 @@
 //! Registration: object versions get their numbers once, in the order of the list.
 
 use chrono::TimeDelta;
-use jetline_store::entities::objects;
+use jetline_store::{entities::objects, objects::NewObject};
 use sea_orm::{EntityTrait, QueryOrder};
 
-use crate::fixtures::{TestDatabase, both, listed, watermark};
+use crate::fixtures::{TestDatabase, both, declare, id, listed, watermark};
 
 async fn keys(base: &TestDatabase) -> Vec<(i64, String)> {
     let all = objects::Entity::find().order_by_asc(objects::Column::Id);
@@ -62,6 +62,21 @@ async fn another_content_time_root_or_size_is_another_version() {
         let all = [version, later, changed, elsewhere, longer, same];
         assert_eq!(base.ledger.objects.register(&all).await.unwrap(), 5);
         assert_eq!(base.ledger.objects.register(&all).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn object_is_registered_once_for_each_dataset() {
+    for base in both().await {
+        declare(&base.database, "things", "key = 'id'\ncolumns = { id = 'bigint' }").await;
+        let wrong = listed("a", 1);
+        let right = NewObject { dataset: "things".to_owned(), ..wrong.clone() };
+        let ledger = &base.ledger.objects;
+        assert_eq!(ledger.register(std::slice::from_ref(&wrong)).await.unwrap(), 1);
+        base.run("UPDATE objects SET state = 'failed'").await;
+        assert_eq!(ledger.register(&[wrong.clone(), right.clone()]).await.unwrap(), 1);
+        assert_eq!(ledger.failed(&[wrong]).await.unwrap(), [id(1)]);
+        assert_eq!(ledger.failed(&[right]).await.unwrap(), []);
     }
 }
 
