@@ -91,3 +91,51 @@ fn fault_in_a_declaration_is_named_with_its_file_and_line() {
     let error = failed(finish(home.start(&["--datasets", "none.toml", "--exit"])));
     assert!(error.contains("cannot read none.toml"), "{error}");
 }
+
+#[test]
+fn declared_sources_are_read_where_none_is_given() {
+    let home = Home::new();
+    let path = |name: &str| home.folder.path().join(name);
+    for folder in ["datasets", "in", "other"] {
+        fs::create_dir(path(folder)).unwrap();
+    }
+    for (name, source) in [("a", "in/a.jsonl"), ("b", "in/{b,c}.jsonl,other/b.jsonl")] {
+        let text = format!("source = '{source}'\nkey = 'id'\ncolumns = {{ id = 'bigint' }}");
+        fs::write(path(&format!("datasets/{name}.toml")), text).unwrap();
+    }
+    for file in ["in/a", "in/b", "in/c", "in/d", "other/b"] {
+        fs::write(path(&format!("{file}.jsonl")), "{\"id\":1}\n").unwrap();
+    }
+    let loaded = |args: &[&str]| {
+        let output = succeeded(finish(home.start(args)));
+        // The output of all runs is in one file.
+        let last = output.rsplit("\nid  object").next().unwrap_or_default().to_owned();
+        let names = last.lines().filter(|line| line.contains(".jsonl  done"));
+        names.map(|line| line.split_whitespace().nth(1).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(loaded(&["--exit"]), ["a.jsonl", "b.jsonl", "b.jsonl", "c.jsonl"]);
+    assert_eq!(loaded(&["--exit", "--source", "b=in/d.jsonl"]), ["d.jsonl"]);
+    // A file that was read as the wrong dataset is read again as the right one.
+    assert_eq!(loaded(&["--exit", "a=in/d.jsonl"]), ["d.jsonl"]);
+    let output = succeeded(finish(home.start(&["--exit"])));
+    assert!(
+        output.ends_with("Nothing new: all 4 objects are known and were not read.\n"),
+        "{output}"
+    );
+}
+
+#[test]
+fn wrong_source_of_a_declaration_is_named() {
+    for (source, reason) in [
+        ("ftp://in", "ftp:// is not known"),
+        (
+            "others=in",
+            "the declaration of orders has the source others=in: it names another dataset",
+        ),
+        (" ", "orders.toml:1: source: it is empty"),
+    ] {
+        let home = home(&format!("source = '{source}'\n{ORDERS}"));
+        let error = failed(finish(home.start(&["--datasets", "orders.toml", "--exit"])));
+        assert!(error.contains(reason), "{error}");
+    }
+}

@@ -72,8 +72,8 @@ impl Cli {
         }
         if let Some(command) = &self.command {
             let work = async |database: Database| {
-                let sources = self.sources();
-                shutdown.started(command.run(&self.fetcher, sources, &database)).await
+                let sources = self.sources(&database);
+                shutdown.started(command.run(sources, &database)).await
             };
             let done = self.database.with_ledger(&self.startup, &shutdown, work).await?;
             output::print(done)?;
@@ -87,22 +87,26 @@ impl Cli {
     async fn fetch(&self, shutdown: &Shutdown) -> anyhow::Result<Report> {
         let metrics = metrics::install(shutdown)?;
         let observation = Observation::start(&self.observe, metrics, shutdown).await?;
-        let sources = shutdown.started(self.sources()).await?;
         let fetch = async |database: Database| {
             let connecting = async {
+                let (settings, sources) = self.sources(&database).await?;
                 let (identity, read) = (database.identity().await?, database.identity_reader());
-                self.queue.connect(&self.startup, identity, read).await
+                let queue = self.queue.connect(&self.startup, identity, read).await?;
+                anyhow::Ok((settings, sources, queue))
             };
-            let queue = shutdown.started(connecting).await?;
+            let (settings, sources, queue) = shutdown.started(connecting).await?;
             observation.connected(database.readiness());
-            run(&self.fetcher, sources, queue, &database, rand::random(), shutdown).await
+            run(&settings, sources, queue, &database, rand::random(), shutdown).await
         };
         self.database.with_ledger(&self.startup, shutdown, fetch).await
     }
 
-    async fn sources(&self) -> anyhow::Result<Sources> {
+    /// The sources of the settings, or those that are declared, with settings to read them.
+    async fn sources(&self, database: &Database) -> anyhow::Result<(FetcherSettings, Sources)> {
+        let settings = self.fetcher.with_declared_sources(&database.datasets().await?)?;
         let own = OwnDatabase::new(self.database.file());
-        Sources::open(&self.fetcher, &self.s3, &self.startup, &own).await
+        let sources = Sources::open(&settings, &self.s3, &self.startup, &own).await?;
+        Ok((settings, sources))
     }
 }
 
@@ -111,15 +115,15 @@ impl Command {
     /// command needs them: `dismiss` works without access to the sources.
     pub async fn run(
         &self,
-        settings: &FetcherSettings,
-        sources: impl Future<Output = anyhow::Result<Sources>>,
+        sources: impl Future<Output = anyhow::Result<(FetcherSettings, Sources)>>,
         database: &Database,
     ) -> anyhow::Result<String> {
         let ledger = Ledger::new(database, chrono::Utc::now).objects;
         let seed = rand::random();
         Ok(match self {
             Self::Replay(which) => {
-                replay(which, settings, &sources.await?, &ledger, seed).await?.to_string()
+                let (settings, sources) = sources.await?;
+                replay(which, &settings, &sources, &ledger, seed).await?.to_string()
             }
             Self::Dismiss(which) => dismiss(which, &ledger, seed).await?.to_string(),
             Self::Health(_) | Self::Ledger(_) => String::new(),

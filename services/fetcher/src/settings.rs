@@ -18,7 +18,7 @@ use jetline_store::objects::RejectLimit;
 pub struct FetcherSettings {
     /// Where objects come from: a directory, a file, or `s3://bucket/prefix`, optionally with wildcards, and optionally
     /// preceded by the dataset, as in `products=s3://bucket/products/*.jsonl.gz`; several are separated by commas. A
-    /// backslash escapes the wildcard or comma after it
+    /// backslash escapes the wildcard or comma after it. Without any, those of the declarations
     #[arg(long, env, value_name = "[DATASET=]LOCATION")]
     pub source: Vec<Locations>,
 
@@ -75,6 +75,24 @@ pub struct FetcherSettings {
 }
 
 impl FetcherSettings {
+    /// With the sources of the declarations where none is given.
+    pub fn with_declared_sources(&self, datasets: &Datasets) -> anyhow::Result<Self> {
+        let mut settings = self.clone();
+        let declared = datasets.iter().filter(|_| self.source.is_empty());
+        for (dataset, text) in declared.filter_map(|one| Some((one, one.source.as_deref()?))) {
+            let name = &dataset.name;
+            let declared = || format!("the declaration of {name} has the source {text}");
+            let locations: Locations = text.parse().with_context(declared)?;
+            for location in locations.all() {
+                let mut location = location.clone();
+                let of = location.dataset.get_or_insert_with(|| name.clone());
+                anyhow::ensure!(of == name, "{}: it names another dataset", declared());
+                settings.source.push(location.into());
+            }
+        }
+        Ok(settings)
+    }
+
     /// Every location, in the order in which they were given.
     pub fn locations(&self) -> impl Iterator<Item = &Location> {
         self.source.iter().flat_map(Locations::all)
@@ -116,7 +134,7 @@ impl FetcherSettings {
         let limit = max_body_bytes as u64;
         anyhow::ensure!(
             !self.source.is_empty(),
-            "nothing to fetch: set --source or SOURCE, as in s3://bucket/prefix or ./directory"
+            "nothing to fetch: set --source or SOURCE, as in s3://bucket/prefix or ./directory, or `source` in a declaration"
         );
         for location in self.locations() {
             let name = self.dataset_of(location, datasets).with_context(|| {

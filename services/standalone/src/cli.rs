@@ -22,7 +22,7 @@ const DECLARATIONS: &str = "datasets";
 
 /// Loads JSON Lines, JSON and CSV files into a database, and serves every record by id.
 ///
-/// Without settings it loads ./samples into the SQLite database ./jetline.db and serves it on http://127.0.0.1:8080.
+/// Without settings it loads ./samples, unless the declarations have sources, into the SQLite database ./jetline.db and serves it on http://127.0.0.1:8080.
 /// The declarations of datasets are those in ./datasets, if it has any.
 /// Embedded parts are replaced by servers whose addresses are given: s3:// sources, NATS_URL, REDIS_URL, DATABASE_URL.
 /// When it is started again, it reads only what is new.
@@ -38,6 +38,10 @@ pub(crate) struct Cli {
     /// that is called like the file
     #[arg(value_name = "[DATASET=]FILE", value_parser = file)]
     pub(crate) files: Vec<Location>,
+
+    /// Whether the sources are the default.
+    #[arg(skip)]
+    pub(crate) has_default_source: bool,
 
     /// Propose declarations for files whose datasets are not declared, and load the files by them: for a first look
     #[arg(long, requires = "files")]
@@ -100,10 +104,12 @@ impl Cli {
     /// Reads the settings. Files replace the default and the variable of the sources, but not the flag.
     fn read(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut cli = Self::from_arg_matches(matches)?;
+        let given = matches.value_source("source");
         if cli.files.is_empty() {
+            cli.has_default_source = given == Some(ValueSource::DefaultValue);
             return Ok(cli);
         }
-        if matches.value_source("source") == Some(ValueSource::CommandLine) {
+        if given == Some(ValueSource::CommandLine) {
             let reason = "files cannot be used with --source: give all of them in one way";
             return Err(Self::command().error(ErrorKind::ArgumentConflict, reason));
         }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::Context;
-use jetline_fetcher::{CheckSettings, InferSettings, Report, Sources};
+use jetline_fetcher::{CheckSettings, InferSettings, Report};
 use jetline_runtime::{Shutdown, metrics, output};
 use jetline_store::Database;
 use tokio::task::JoinHandle;
@@ -29,15 +29,14 @@ pub(crate) async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<ExitCode
         let work = async |database: Database| {
             let running = async {
                 parts::up_to_date(&database, &cli.datasets).await?;
-                Box::pin(command.run(&cli.fetcher, parts::sources(&cli), &database)).await
+                Box::pin(command.run(parts::sources(&cli, &database), &database)).await
             };
             shutdown.started(running).await
         };
         output::print(cli.database.with_database(&cli.startup, &shutdown, work).await?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let sources = shutdown.started(parts::sources(&cli)).await?;
-    let load = async |database| load(&cli, sources, database, &shutdown).await;
+    let load = async |database| load(&cli, database, &shutdown).await;
     let complete = cli.database.with_database(&cli.startup, &shutdown, load).await?;
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -65,13 +64,8 @@ async fn infer(cli: &Cli, which: &InferSettings) -> anyhow::Result<ExitCode> {
 }
 
 /// Loads, then serves; returns whether everything was committed.
-async fn load(
-    cli: &Cli,
-    sources: Sources,
-    database: Database,
-    shutdown: &Shutdown,
-) -> anyhow::Result<bool> {
-    let connecting = Parts::connect(cli, sources, database.clone());
+async fn load(cli: &Cli, database: Database, shutdown: &Shutdown) -> anyhow::Result<bool> {
+    let connecting = Parts::connect(cli, database.clone());
     let parts = shutdown.started(connecting).await?;
     let serving =
         if cli.exit { None } else { Some(Serving::start(cli, &database, shutdown).await?) };

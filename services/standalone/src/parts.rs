@@ -31,11 +31,7 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// Connects the parts and applies the migrations.
-    pub(crate) async fn connect(
-        cli: &Cli,
-        sources: Sources,
-        database: Database,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(cli: &Cli, database: Database) -> anyhow::Result<Self> {
         if cli.queue.nats_url.is_some() && !has_dedup(cli) {
             bail!(
                 "NATS_URL is set and REDIS_URL is not: writers that share a queue need a dedup store, \
@@ -47,11 +43,12 @@ impl Parts {
             files::declare_missing(cli, &database).await?;
         }
         files::check(&cli.files, &cli.fetcher, &declared, &database.datasets().await?)?;
+        let (fetcher, sources) = sources(cli, &database).await?;
         let mut parts = Self {
             queue: queue(cli, &database).await?,
             database,
             sources,
-            fetcher: cli.fetcher.clone(),
+            fetcher,
             writer: writer(cli)?,
             dedup: dedup(cli).await?,
         };
@@ -78,10 +75,18 @@ impl Parts {
     }
 }
 
-/// The sources, without the files of the database.
-pub(crate) async fn sources(cli: &Cli) -> anyhow::Result<Sources> {
-    let own = OwnDatabase::new(cli.database.file());
-    Sources::open(&cli.fetcher, &cli.s3, &cli.startup, &own).await
+/// The sources: those of the settings, or that are declared, or the default; with settings to read them.
+pub(crate) async fn sources(
+    cli: &Cli,
+    database: &Database,
+) -> anyhow::Result<(FetcherSettings, Sources)> {
+    let mut settings = cli.fetcher.clone();
+    if cli.has_default_source {
+        let none = FetcherSettings { source: Vec::new(), ..settings.clone() };
+        let declared = none.with_declared_sources(&database.datasets().await?)?;
+        settings = if declared.source.is_empty() { settings } else { declared };
+    }
+    Ok((settings.clone(), open(cli, &settings).await?))
 }
 
 /// These sources instead of those of the settings, with settings to read them once.
@@ -91,9 +96,14 @@ pub(crate) async fn sources_of(
 ) -> anyhow::Result<(FetcherSettings, Sources)> {
     let source = files.iter().cloned().map(Locations::from).collect();
     let settings = FetcherSettings { source, watch: None, ..cli.fetcher.clone() };
-    let own = OwnDatabase::new(cli.database.file());
-    let sources = Sources::open(&settings, &cli.s3, &cli.startup, &own).await?;
+    let sources = open(cli, &settings).await?;
     Ok((settings, sources))
+}
+
+/// Opens sources, without the files of the database.
+async fn open(cli: &Cli, settings: &FetcherSettings) -> anyhow::Result<Sources> {
+    let own = OwnDatabase::new(cli.database.file());
+    Sources::open(settings, &cli.s3, &cli.startup, &own).await
 }
 
 /// Applies the migrations that are missing, and the declarations, which it returns.

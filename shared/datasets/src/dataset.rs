@@ -100,6 +100,8 @@ pub struct Dataset {
     pub unknown: Unknown,
     /// How a record says that it deletes.
     pub deleted: Option<Deleted>,
+    /// Where its objects are, where SOURCE is not set.
+    pub source: Option<String>,
     /// The format of its objects.
     pub format: DeclaredFormat,
     pub(crate) key: usize,
@@ -136,6 +138,7 @@ impl Dataset {
             absent: Vec::new(),
             unknown,
             deleted,
+            source: None,
             format: DeclaredFormat::Auto,
             key,
             version,

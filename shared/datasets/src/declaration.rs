@@ -73,6 +73,7 @@ type Fault = (Range<usize>, String);
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Declaration {
+    source: Option<Spanned<String>>,
     key: Spanned<String>,
     version: Option<Spanned<String>>,
     deleted: Option<Spanned<DeletedDeclaration>>,
@@ -187,7 +188,9 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
     if RESERVED_DATASETS.contains(&&*lower) || lower.starts_with(SQLITE_PREFIX) {
         return Err((0..0, format!("no dataset can be called {name}: Jetline uses the name")));
     }
-    let Declaration { key, version, deleted, format, delimiter, unknown, columns } = declaration;
+    let Declaration { source, key, version, deleted, format, delimiter, unknown, columns } =
+        declaration;
+    let source = source.map(self::source).transpose()?;
     let format = declared_format(format.as_ref(), delimiter.as_ref())?;
     if columns.0.len() > MAX_COLUMNS {
         return Err((0..0, format!("more than {MAX_COLUMNS} columns")));
@@ -231,7 +234,17 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
     });
     let deleted = deleted.transpose()?;
     let dataset = Dataset::new(name, columns, key_at, version, deleted, unknown);
-    Ok(Dataset { format, ..dataset })
+    Ok(Dataset { source, format, ..dataset })
+}
+
+fn source(text: Spanned<String>) -> Result<String, Fault> {
+    let span = text.span();
+    let text = text.into_inner();
+    if text.trim().is_empty() {
+        let message = "source: it is empty; leave it out, or write a location as in SOURCE";
+        return Err((span, message.to_owned()));
+    }
+    Ok(text)
 }
 
 fn declared_format(
