@@ -12,6 +12,7 @@ mod m0009_replayed;
 mod m0010_declarations;
 mod m0011_deleted;
 mod m0012_object_dataset;
+mod m0013_unknown_fields;
 mod record_table;
 
 use sea_orm::{
@@ -58,6 +59,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_declarations::Migration),
             Box::new(m0011_deleted::Migration),
             Box::new(m0012_object_dataset::Migration),
+            Box::new(m0013_unknown_fields::Migration),
         ]
     }
 }

@@ -60,6 +60,10 @@ async fn file_of_a_declared_dataset_is_loaded_and_served() {
     let document: serde_json::Value = serde_json::from_str(&document).unwrap();
     let customer = &document["components"]["schemas"]["record.orders"]["properties"]["customer"];
     assert_eq!(customer["properties"]["id"]["type"], "integer");
+    let gift = r#"{"path":"/gift","records":1,"types":["boolean"],"object":1,"line":2}"#;
+    let name = r#"{"path":"/customer/name","records":1,"types":["string"],"object":1,"line":1}"#;
+    let fields = get(&home, "/datasets/orders/fields").await.1;
+    assert_eq!(fields, format!("[{name},{gift}]"));
     running.signal(Signal::INT);
     succeeded(finish(running));
 
@@ -76,6 +80,8 @@ async fn file_of_a_declared_dataset_is_loaded_and_served() {
     assert_eq!(get(&home, path).await, (200, second.to_owned()));
     let (_, first) = get(&home, "/orders/A-1").await;
     assert!(first.contains(r#""total":19.9,"#), "{first}");
+    let fields = get(&home, "/datasets/orders/fields").await.1;
+    assert_eq!(fields, format!("[{}]", name.replace(":1,\"types", ":2,\"types")));
     running.signal(Signal::INT);
     succeeded(finish(running));
 }

@@ -3,22 +3,20 @@
 use std::{collections::BTreeMap, fmt};
 
 use anyhow::Context;
-use jetline_datasets::{Dataset, Datasets, Rejection, Unknown};
-use jetline_formats::{Format, Parser, Record, records};
+use jetline_core::{ObjectId, Position};
+use jetline_datasets::{Dataset, Datasets, Rejection, Unknown, UnknownField, UnknownFields};
+use jetline_formats::{Format, Parser, records};
 use jetline_source::{Location, Skipped};
 
 use crate::{
     FetcherSettings, Sources,
-    error::with_causes,
+    error::{ReadError, with_causes},
     offline::{Chunks, too_long},
     sources::Found,
     terminal::{Escaped, escaped_file_name},
 };
 
-/// How many paths of unknown fields are told apart.
-const MAX_UNKNOWN: usize = 1_000;
-
-/// How many of them are shown.
+/// How many paths of unknown fields are shown.
 const SHOWN_UNKNOWN: usize = 20;
 
 /// What is checked.
@@ -48,16 +46,9 @@ struct CheckedObject {
     rejected: BTreeMap<&'static str, u64>,
     /// The first ones, by line.
     first: Vec<(u32, Rejection)>,
-    unknown: BTreeMap<String, Seen>,
+    unknown: UnknownFields,
     policy: Unknown,
     error: Option<String>,
-}
-
-/// A field that no column takes.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    records: u64,
-    first_line: u32,
 }
 
 /// Checks objects against the declarations of their datasets.
@@ -128,7 +119,7 @@ impl CheckedObject {
             valid: 0,
             rejected: BTreeMap::new(),
             first: Vec::new(),
-            unknown: BTreeMap::new(),
+            unknown: UnknownFields::default(),
             policy: dataset.unknown,
             error: None,
         };
@@ -137,38 +128,39 @@ impl CheckedObject {
                 Chunks::open(found.source, &found.object, settings, dataset.format).await?;
             let format = chunks.detected.format;
             checked.format = Some(format);
-            let keeping = dataset.keeping_unknown();
-            let mut parser = Parser::new(format, &chunks.detected.header, dataset);
-            let mut keeper = Parser::new(format, &chunks.detected.header, &keeping);
-            while let Some(chunk) = chunks.next().await? {
-                if chunk.oversized {
-                    checked.reject(chunk.first_line, too_long(&chunk), which.show);
-                    continue;
-                }
-                let records = records(format, &chunk.body, chunk.start, chunk.first_line);
-                for record in records.filter(|record| !record.text.is_empty()) {
-                    match parser.parse(record.text) {
-                        Ok(_) => checked.add(&record, &keeping, &mut keeper),
-                        Err(rejection) => checked.reject(record.line, rejection, which.show),
-                    }
-                }
-            }
-            Ok(())
+            let header = chunks.detected.header.clone();
+            let mut parser = Parser::new(format, &header, dataset);
+            let read = checked.parse(&mut chunks, &mut parser, which.show).await;
+            checked.unknown = parser.into_unknown_fields();
+            read
         };
-        let read: Result<(), crate::error::ReadError> = read.await;
+        let read: Result<(), ReadError> = read.await;
         checked.error = read.err().map(|error| with_causes(&error));
         checked
     }
 
-    fn add(&mut self, record: &Record<'_>, keeping: &Dataset, keeper: &mut Parser<'_>) {
-        self.valid += 1;
-        let Ok(row) = keeper.parse(record.text) else { return };
-        for path in keeping.unknown_fields(&row) {
-            if self.unknown.len() < MAX_UNKNOWN || self.unknown.contains_key(&path) {
-                let new = Seen { records: 0, first_line: record.line };
-                self.unknown.entry(path).or_insert(new).records += 1;
+    async fn parse(
+        &mut self,
+        chunks: &mut Chunks,
+        parser: &mut Parser<'_>,
+        show: usize,
+    ) -> Result<(), ReadError> {
+        let format = chunks.detected.format;
+        while let Some(chunk) = chunks.next().await? {
+            if chunk.oversized {
+                self.reject(chunk.first_line, too_long(&chunk), show);
+                continue;
+            }
+            let records = records(format, &chunk.body, chunk.start, chunk.first_line);
+            for record in records.filter(|record| !record.text.is_empty()) {
+                let position = Position::new(ObjectId::default(), record.line);
+                match parser.parse(record.text, position) {
+                    Ok(_) => self.valid += 1,
+                    Err(rejection) => self.reject(record.line, rejection, show),
+                }
             }
         }
+        Ok(())
     }
 
     fn reject(&mut self, line: u32, rejection: Rejection, show: usize) {
@@ -233,8 +225,9 @@ impl CheckedObject {
             Unknown::Reject => "rejected",
         };
         write!(f, "\n  fields that no column takes, which are {policy}:")?;
-        for (path, Seen { records, first_line }) in self.unknown.iter().take(SHOWN_UNKNOWN) {
-            write!(f, "\n    {}: {records} records, first line {first_line}", Escaped(path))?;
+        for (path, UnknownField { records, first, .. }) in self.unknown.iter().take(SHOWN_UNKNOWN) {
+            let path = if path.is_empty() { "others" } else { path };
+            write!(f, "\n    {}: {records} records, first line {}", Escaped(path), first.line())?;
         }
         match self.unknown.len().saturating_sub(SHOWN_UNKNOWN) {
             0 => Ok(()),

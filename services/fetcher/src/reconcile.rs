@@ -8,7 +8,7 @@ use std::{
 
 use jetline_core::{EpochId, ObjectId};
 use jetline_queue::Queue;
-use jetline_runtime::metrics::{OBJECTS, OBJECTS_LOADING, as_f64};
+use jetline_runtime::metrics::{OBJECTS, OBJECTS_LOADING, UNKNOWN_FIELDS, as_f64};
 use jetline_store::{
     Error, ObjectLedger,
     objects::{LoadingObject, RejectLimit},
@@ -84,12 +84,16 @@ impl Reconciler {
         self.count().await
     }
 
-    /// Sets the gauge of objects that are not yet done or failed; at longer intervals, since only a graph depends on it.
+    /// Sets the gauges of objects that are not yet done or failed, and of unknown fields; at longer intervals, since only
+    /// graphs and alerts depend on them.
     async fn count(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         if self.counted.is_none_or(|at| now - at >= COUNT_INTERVAL) {
             let open = self.ledger.count_open(&self.roots).await?;
             metrics::gauge!(OBJECTS_LOADING).set(as_f64(open));
+            for (dataset, paths) in self.ledger.count_unknown_fields().await? {
+                metrics::gauge!(UNKNOWN_FIELDS, "dataset" => dataset).set(as_f64(paths));
+            }
             self.counted = Some(now);
         }
         Ok(())

@@ -136,6 +136,7 @@ fn rows_of(
         replacements: Vec::new(),
         rejected: chunk.rejected,
         blank: chunk.blank,
+        unknown: chunk.unknown,
         superseded_by,
     };
     let row = |record: ParsedRecord, if_changed| UpsertRow {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use jetline_core::{ChunkRange, Key, Position, Rank};
-use jetline_datasets::{Dataset, Reason, Rejection, Row};
+use jetline_datasets::{Dataset, Reason, Rejection, Row, UnknownFields};
 use jetline_dedup::Claim;
 use jetline_formats::{Parser, Record, record_text, records};
 use jetline_queue::Chunk;
@@ -25,6 +25,8 @@ pub struct Parsed {
     pub rejected: Vec<RejectedLine>,
     /// Number of lines on which no record begins: blank ones, the header of CSV, and the second and later lines of a record.
     pub blank: u64,
+    /// The fields that no column takes.
+    pub unknown: UnknownFields,
 }
 
 /// A valid line.
@@ -60,6 +62,7 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
             superseded: Vec::new(),
             rejected: Vec::new(),
             blank: 0,
+            unknown: UnknownFields::default(),
         },
         winners: HashMap::with_capacity(expected),
     };
@@ -74,12 +77,15 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
             continue;
         }
         parser.parsed.blank += u64::from(record.lines.saturating_sub(1));
-        match refused.get(&record.line) {
-            Some(rejection) => parser.reject(&record, rejection.clone()),
-            None => parser.add(&record, rows.parse(record.text)),
+        if let Some(rejection) = refused.get(&record.line) {
+            parser.reject(&record, rejection.clone());
+            continue;
         }
+        let position = Position::new(parser.parsed.range.object, record.line);
+        let row = rows.parse(record.text, position);
+        parser.add(&record, position, row);
     }
-    parser.parsed
+    Parsed { unknown: rows.into_unknown_fields(), ..parser.parsed }
 }
 
 /// The rejected lines of a chunk that the database refused, by number.
@@ -109,12 +115,9 @@ struct ChunkParser {
 }
 
 impl ChunkParser {
-    fn add(&mut self, record: &Record<'_>, row: Result<Row, Rejection>) {
+    fn add(&mut self, record: &Record<'_>, position: Position, row: Result<Row, Rejection>) {
         match row {
-            Ok(row) => self.keep_winner(ParsedRecord {
-                row,
-                position: Position::new(self.parsed.range.object, record.line),
-            }),
+            Ok(row) => self.keep_winner(ParsedRecord { row, position }),
             Err(rejection) => self.reject(record, rejection),
         }
     }

@@ -31,7 +31,7 @@ const SQLITE_PREFIX: &str = "sqlite_";
 const OWN_PREFIX: &str = "jetline_";
 
 /// Names that no dataset can have: tables of the ledger, and routes and operations of the API, some of them planned.
-const RESERVED_DATASETS: [&str; 18] = [
+const RESERVED_DATASETS: [&str; 19] = [
     "chunks",
     "dataset",
     "datasets",
@@ -50,6 +50,7 @@ const RESERVED_DATASETS: [&str; 18] = [
     "rejected_lines",
     "rejects",
     "seaql_migrations",
+    "unknown_fields",
 ];
 
 /// Names that no indexed column can have: parameters of lists, some of them planned.

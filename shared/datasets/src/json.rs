@@ -5,7 +5,10 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use crate::{Reason, Rejection, number::plain};
@@ -70,19 +73,26 @@ impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
     }
 }
 
-/// What a JSON text is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+/// The type of a JSON value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JsonType {
+    /// `{…}`.
     Object,
+    /// `[…]`.
     Array,
+    /// `"…"`; a text of CSV too.
     String,
+    /// `1`.
     Number,
+    /// `true` or `false`.
     Boolean,
+    /// `null`.
     Null,
 }
 
-impl Kind {
-    /// The kind of a valid JSON text.
+impl JsonType {
+    /// The type of a valid JSON text.
     pub(crate) fn of(text: &str) -> Self {
         match text.as_bytes().first() {
             Some(b'{') => Self::Object,
@@ -91,6 +101,19 @@ impl Kind {
             Some(b't' | b'f') => Self::Boolean,
             Some(b'n') => Self::Null,
             _ => Self::Number,
+        }
+    }
+
+    /// The word that JSON Schema has for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Object => "object",
+            Self::Array => "array",
+            Self::String => "string",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Null => "null",
         }
     }
 
@@ -136,12 +159,12 @@ fn append(text: &str, form: &mut String, depth: usize) -> Result<(), Rejection> 
         let message = format!("more than {MAX_DEPTH} nested arrays and objects");
         return Err(Rejection::new(Reason::InvalidJson, message));
     }
-    match Kind::of(text) {
-        Kind::Object => {
+    match JsonType::of(text) {
+        JsonType::Object => {
             let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| invalid(&error))?;
             append_object(fields.0, form, depth)
         }
-        Kind::Array => {
+        JsonType::Array => {
             let items: Vec<&RawValue> =
                 serde_json::from_str(text).map_err(|error| invalid(&error))?;
             form.push('[');
@@ -154,9 +177,9 @@ fn append(text: &str, form: &mut String, depth: usize) -> Result<(), Rejection> 
             form.push(']');
             Ok(())
         }
-        Kind::String => append_string(&string(text)?, form),
-        Kind::Number => append_number(text, form),
-        Kind::Boolean | Kind::Null => {
+        JsonType::String => append_string(&string(text)?, form),
+        JsonType::Number => append_number(text, form),
+        JsonType::Boolean | JsonType::Null => {
             form.push_str(text);
             Ok(())
         }

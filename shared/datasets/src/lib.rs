@@ -25,6 +25,8 @@ pub use datasets::{Datasets, PRODUCTS};
 pub use declaration::{DeclarationError, MAX_COLUMNS, is_name, parse};
 pub use declared_format::DeclaredFormat;
 pub use infer::{InferError, Inference};
+pub use json::JsonType;
 pub use record::{Header, Row};
 pub use reject::{Reason, Rejection, UnknownReason};
+pub use unknown::{MAX_UNKNOWN_PATHS, UnknownField, UnknownFields};
 pub use value::{Type, Value};

@@ -2,13 +2,14 @@
 
 use std::{borrow::Cow, collections::HashSet, mem};
 
-use jetline_core::{Fingerprint, Key};
+use jetline_core::{Fingerprint, Key, Position};
 
 use crate::{
     Reason, Rejection,
     dataset::{Column, Dataset, Deleted, MAX_KEY_BYTES, Node, Tree, Unknown},
     fingerprint,
-    json::{self, Fields, Kind},
+    json::{self, Fields, JsonType},
+    unknown::{Path, UnknownFields},
     value::{Type, Value},
 };
 
@@ -81,6 +82,8 @@ enum Place {
 /// A record that is being read.
 struct Reader<'d> {
     dataset: &'d Dataset,
+    position: Position,
+    unknown: &'d mut UnknownFields,
     values: Vec<Value>,
     /// Whether the record has the column's field.
     is_given: Vec<bool>,
@@ -90,15 +93,25 @@ struct Reader<'d> {
 impl Dataset {
     /// Parses and validates a record that is a JSON object. Every valid record can be stored.
     pub fn parse_json(&self, record: &[u8]) -> Result<Row, Rejection> {
+        self.parse_json_counting(record, Position::default(), &mut UnknownFields::default())
+    }
+
+    /// Like [`Dataset::parse_json`]; counts the fields that no column takes.
+    pub fn parse_json_counting(
+        &self,
+        record: &[u8],
+        position: Position,
+        unknown: &mut UnknownFields,
+    ) -> Result<Row, Rejection> {
         let fields = object(utf8(record)?)?;
         let marker = self.deleted.as_ref().and_then(|deleted| {
             let mut fields = fields.0.iter();
             let (_, text) = fields.find(|(name, _)| *name == deleted.field)?;
             deleted.marker_type().read_json(text).ok()
         });
-        let mut reader = Reader::new(self, marker.as_ref());
+        let mut reader = Reader::new(self, marker.as_ref(), position, unknown);
         let mut extra = Extra::default();
-        reader.read(&self.fields, fields, "", &mut extra)?;
+        reader.read(&self.fields, fields, None, &mut extra)?;
         reader.row(&extra)
     }
 
@@ -118,11 +131,13 @@ impl Dataset {
     }
 
     /// Parses and validates a record that is a list of texts, as many as the header has names. An empty text is no value in
-    /// an optional column.
+    /// an optional column. Counts the fields that no column takes.
     pub fn parse_fields<'a>(
         &self,
         header: &'a Header,
         texts: impl Iterator<Item = Result<&'a str, Rejection>>,
+        position: Position,
+        unknown: &mut UnknownFields,
     ) -> Result<Row, Rejection> {
         let texts = texts.collect::<Result<Vec<&str>, Rejection>>()?;
         let fields = || header.fields.iter().zip(&texts);
@@ -130,7 +145,7 @@ impl Dataset {
             let (_, text) = fields().find(|((_, place), _)| matches!(place, Place::Marker))?;
             deleted.marker_type().read_text(text).ok()
         });
-        let mut reader = Reader::new(self, marker.as_ref());
+        let mut reader = Reader::new(self, marker.as_ref(), position, unknown);
         let mut extra = Extra::default();
         for ((name, place), text) in fields() {
             match place {
@@ -143,7 +158,7 @@ impl Dataset {
                 }
                 Place::Unknown => {
                     let json = || Cow::Owned(json::quoted(text));
-                    reader.keep(Cow::Borrowed(name), json, "", &mut extra)?;
+                    reader.keep(Cow::Borrowed(name), JsonType::String, json, None, &mut extra)?;
                 }
             }
         }
@@ -163,11 +178,18 @@ impl Deleted {
 
 impl<'d> Reader<'d> {
     /// `marker` is the value of the field that marks deletes.
-    fn new(dataset: &'d Dataset, marker: Option<&Value>) -> Self {
+    fn new(
+        dataset: &'d Dataset,
+        marker: Option<&Value>,
+        position: Position,
+        unknown: &'d mut UnknownFields,
+    ) -> Self {
         let count = dataset.columns.len();
         let deleted = dataset.deleted.as_ref();
         Self {
             dataset,
+            position,
+            unknown,
             values: vec![Value::Null; count],
             is_given: vec![false; count],
             is_deleted: deleted.is_some_and(|deleted| marker == Some(&deleted.equals)),
@@ -178,7 +200,7 @@ impl<'d> Reader<'d> {
         &mut self,
         tree: &Tree,
         fields: Fields<'a>,
-        path: &str,
+        outer: Option<&Path<'_>>,
         extra: &mut Extra<'a>,
     ) -> Result<(), Rejection> {
         let mut expected = 0;
@@ -187,26 +209,29 @@ impl<'d> Reader<'d> {
         for (name, text) in fields.0 {
             let Some(place) = tree.find(&name, expected) else {
                 if !unknown.insert(name.clone()) {
-                    return Err(json::duplicate(&format!("{path}{name}")));
+                    return Err(json::duplicate(&Path { outer, name: &name }.dotted()));
                 }
-                self.keep(name, || Cow::Borrowed(text), path, extra)?;
+                let of = JsonType::of(text);
+                self.keep(name, of, || Cow::Borrowed(text), outer, extra)?;
                 continue;
             };
             if mem::replace(&mut is_seen[place], true) {
-                return Err(json::duplicate(&format!("{path}{name}")));
+                return Err(json::duplicate(&Path { outer, name: &name }.dotted()));
             }
             expected = place + 1;
             match &tree.0[place].1 {
                 Node::Column(column) => self.fill(*column, text)?,
                 Node::Object(_) if text == "null" => {}
                 Node::Object(inner) => {
-                    let kind = Kind::of(text);
-                    if kind != Kind::Object {
-                        let message = format!("{path}{name}: {} is not an object", kind.name());
+                    let kind = JsonType::of(text);
+                    let path = Path { outer, name: &name };
+                    if kind != JsonType::Object {
+                        let message =
+                            format!("{}: {} is not an object", path.dotted(), kind.name());
                         return Err(Rejection::new(Reason::WrongType, message));
                     }
                     let mut kept = Extra::default();
-                    self.read(inner, object(text)?, &format!("{path}{name}."), &mut kept)?;
+                    self.read(inner, object(text)?, Some(&path), &mut kept)?;
                     if !kept.0.is_empty() {
                         extra.0.push((name, Kept::Object(kept)));
                     }
@@ -216,22 +241,27 @@ impl<'d> Reader<'d> {
         Ok(())
     }
 
-    /// Takes a field that no column takes, with its JSON.
+    /// Takes a field that no column takes, with the type of its value and its JSON.
     fn keep<'a>(
-        &self,
+        &mut self,
         name: Cow<'a, str>,
+        of: JsonType,
         json: impl FnOnce() -> Cow<'a, str>,
-        path: &str,
+        outer: Option<&Path<'_>>,
         extra: &mut Extra<'a>,
     ) -> Result<(), Rejection> {
         let marker = self.dataset.deleted.as_ref();
-        let is_marker = path.is_empty() && marker.is_some_and(|marker| name == marker.field);
+        let is_marker = outer.is_none() && marker.is_some_and(|marker| name == marker.field);
+        if is_marker || self.is_deleted {
+            return Ok(());
+        }
+        let path = Path { outer, name: &name };
+        self.unknown.count(path, of, self.position);
         match self.dataset.unknown {
-            _ if is_marker || self.is_deleted => {}
             Unknown::Ignore => {}
             Unknown::Keep => extra.0.push((name, Kept::Value(json()))),
             Unknown::Reject => {
-                let message = format!("no column takes the field {path}{name}");
+                let message = format!("no column takes the field {}", path.dotted());
                 return Err(Rejection::new(Reason::UnknownField, message));
             }
         }
@@ -346,7 +376,7 @@ pub(crate) fn object(text: &str) -> Result<Fields<'_>, Rejection> {
     serde_json::from_str(text).map_err(|error| {
         let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
         if error.is_data() && is_json() {
-            let kind = Kind::of(text.trim_start_matches([' ', '\t', '\r', '\n']));
+            let kind = JsonType::of(text.trim_start_matches([' ', '\t', '\r', '\n']));
             let message = format!("{} is not an object", kind.name());
             return Rejection::new(Reason::WrongType, message);
         }

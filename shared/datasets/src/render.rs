@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     dataset::{Dataset, Node, Tree},
-    json::{self, Fields, Kind},
+    json::{self, Fields, JsonType},
     value::Value,
 };
 
@@ -47,7 +47,7 @@ fn write(
                 (None, None) => Part::Value(&Value::Null),
             },
             (Node::Object(inner), None) => Part::Object(inner, Fields(Vec::new())),
-            (Node::Object(inner), Some(kept)) if Kind::of(kept) == Kind::Object => {
+            (Node::Object(inner), Some(kept)) if JsonType::of(kept) == JsonType::Object => {
                 Part::Object(inner, serde_json::from_str(kept)?)
             }
             (Node::Object(_), Some(kept)) => Part::Extra(kept),

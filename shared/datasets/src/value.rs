@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 
 use crate::{
     Reason, Rejection,
-    json::{self, Kind},
+    json::{self, JsonType},
     number::{NotAnInteger, Number},
 };
 
@@ -91,14 +91,14 @@ impl Type {
 
     /// Reads a value from its JSON text, which is valid and not `null`.
     pub fn read_json(self, text: &str) -> Result<Value, Rejection> {
-        let kind = Kind::of(text);
+        let kind = JsonType::of(text);
         match (self, kind) {
-            (Self::Text, Kind::String) => Ok(Value::Text(json::string(text)?.into_owned())),
-            (Self::Boolean, Kind::Boolean) => Ok(Value::Boolean(text == "true")),
-            (Self::Bigint | Self::Numeric | Self::Double, Kind::Number)
-            | (Self::Date | Self::Timestamp | Self::Uuid, Kind::String) => {
+            (Self::Text, JsonType::String) => Ok(Value::Text(json::string(text)?.into_owned())),
+            (Self::Boolean, JsonType::Boolean) => Ok(Value::Boolean(text == "true")),
+            (Self::Bigint | Self::Numeric | Self::Double, JsonType::Number)
+            | (Self::Date | Self::Timestamp | Self::Uuid, JsonType::String) => {
                 let text = match kind {
-                    Kind::String => json::string(text)?,
+                    JsonType::String => json::string(text)?,
                     _ => Cow::Borrowed(text),
                 };
                 self.read_text(&text)

@@ -1,6 +1,7 @@
 //! From the bytes of a record to a row.
 
-use jetline_datasets::{Dataset, Header, Reason, Rejection, Row};
+use jetline_core::Position;
+use jetline_datasets::{Dataset, Header, Reason, Rejection, Row, UnknownFields};
 
 use crate::{
     Format,
@@ -11,6 +12,7 @@ use crate::{
 pub struct Parser<'d> {
     dataset: &'d Dataset,
     csv: Option<Result<(Fields, Header), Rejection>>,
+    unknown: UnknownFields,
 }
 
 impl<'d> Parser<'d> {
@@ -26,19 +28,26 @@ impl<'d> Parser<'d> {
             }
             _ => None,
         };
-        Self { dataset, csv }
+        Self { dataset, csv, unknown: UnknownFields::default() }
     }
 
-    /// Parses a record's text. Every row can be stored.
-    pub fn parse(&mut self, text: &[u8]) -> Result<Row, Rejection> {
+    /// Parses the text of the record at a position. Every row can be stored.
+    pub fn parse(&mut self, text: &[u8], position: Position) -> Result<Row, Rejection> {
+        let unknown = &mut self.unknown;
         match &mut self.csv {
-            None => self.dataset.parse_json(text),
+            None => self.dataset.parse_json_counting(text, position, unknown),
             Some(Err(rejection)) => Err(rejection.clone()),
             Some(Ok((fields, header))) => {
                 fields.read_all(text, header.len())?;
-                self.dataset.parse_fields(header, fields.iter())
+                self.dataset.parse_fields(header, fields.iter(), position, unknown)
             }
         }
+    }
+
+    /// The fields of the records that no column takes.
+    #[must_use]
+    pub fn into_unknown_fields(self) -> UnknownFields {
+        self.unknown
     }
 }
 
@@ -65,7 +74,8 @@ city = { type = "text", optional = true, path = "/address/city" }
     fn row(header: &str, record: &str) -> Result<Row, Rejection> {
         let dataset = parse("customers", "customers.toml", CUSTOMERS).unwrap();
         let format = Format::Csv(Delimiter::Semicolon);
-        Parser::new(format, header.as_bytes(), &dataset).parse(record.as_bytes())
+        Parser::new(format, header.as_bytes(), &dataset)
+            .parse(record.as_bytes(), Position::default())
     }
 
     #[test]
@@ -120,7 +130,10 @@ city = { type = "text", optional = true, path = "/address/city" }
         }
         let dataset = parse("customers", "customers.toml", CUSTOMERS).unwrap();
         let mut parser = Parser::new(Format::Csv(Delimiter::Comma), b"id,name", &dataset);
-        assert_eq!(parser.parse(b"7,\xff").unwrap_err().reason, Reason::InvalidUtf8);
-        assert!(parser.parse(b"7,x").is_ok());
+        assert_eq!(
+            parser.parse(b"7,\xff", Position::default()).unwrap_err().reason,
+            Reason::InvalidUtf8
+        );
+        assert!(parser.parse(b"7,x", Position::default()).is_ok());
     }
 }

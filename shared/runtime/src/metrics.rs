@@ -15,7 +15,7 @@ pub fn as_f64(number: u64) -> f64 {
     number as f64
 }
 
-/// Lines committed; labels `dataset` and `outcome`: inserted, updated, unchanged, superseded, rejected.
+/// Lines committed; labels `dataset` and `outcome`: inserted, updated, deleted, unchanged, superseded, rejected.
 pub const LINES: &str = "jetline_lines_total";
 /// Rejected lines; labels `dataset` and `reason`.
 pub const REJECTS: &str = "jetline_rejected_lines_total";
@@ -35,6 +35,8 @@ pub const CHUNKS_REPEATED: &str = "jetline_chunks_repeated_total";
 pub const QUEUE_CHUNKS: &str = "jetline_queue_chunks";
 /// Objects of a fetcher's sources that are not yet done or failed.
 pub const OBJECTS_LOADING: &str = "jetline_objects_loading";
+/// Paths of fields that no column takes, in records of settled objects; label `dataset`.
+pub const UNKNOWN_FIELDS: &str = "jetline_unknown_fields";
 /// Chunks in flight in a writer.
 pub const CHUNKS_IN_FLIGHT: &str = "jetline_chunks_in_flight";
 /// Time from the delivery of a chunk to its commit, in seconds.
@@ -92,6 +94,7 @@ fn describe() {
     describe_counter!(CHUNKS_REPEATED, "Delivered chunks that were already committed");
     describe_gauge!(QUEUE_CHUNKS, "Chunks in the queue, by state");
     describe_gauge!(OBJECTS_LOADING, "Objects that are not yet done or failed");
+    describe_gauge!(UNKNOWN_FIELDS, "Paths of fields that no column takes, by dataset");
     describe_gauge!(CHUNKS_IN_FLIGHT, "Chunks in flight in a writer");
     describe_histogram!(
         CHUNK_SECONDS,

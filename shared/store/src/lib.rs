@@ -15,6 +15,7 @@ mod error;
 mod ledger;
 pub mod objects;
 mod statement;
+mod unknown_fields;
 mod upsert;
 mod watermark;
 

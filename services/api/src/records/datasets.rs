@@ -1,6 +1,8 @@
 //! The endpoints of datasets: their declarations.
 
-use jetline_datasets::{Column, Dataset};
+use std::collections::HashSet;
+
+use jetline_datasets::{Column, Dataset, UnknownField};
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags, param::Path};
 use serde::Serialize;
 
@@ -74,6 +76,33 @@ struct ColumnView {
     index: bool,
 }
 
+/// Fields of records that no column takes, and that have the same path.
+#[derive(Object, Serialize)]
+#[oai(rename = "UnknownField")]
+struct FieldView {
+    /// Where they are in a record, as a JSON Pointer, of which the first 256 bytes are kept. Paths beyond the first 1,000 of a dataset are
+    /// one entry, with an empty path.
+    path: String,
+    /// How many records have it. Rejected records count as far as they were parsed, and those of a replayed object again.
+    records: u64,
+    /// The types of its values: `object`, `array`, `string`, `number`, `boolean`, `null`. Those of CSV are strings.
+    types: Vec<String>,
+    /// The number of the object of the first of them.
+    object: i64,
+    /// The first one's line in that object, from 1.
+    line: i64,
+}
+
+#[derive(ApiResponse)]
+enum GetFields {
+    /// The fields.
+    #[oai(status = 200)]
+    Found(SerdeJson<Vec<FieldView>>),
+    /// There is no such dataset.
+    #[oai(status = 404)]
+    NotFound(ProblemJson),
+}
+
 #[derive(ApiResponse)]
 enum GetDeclaration {
     /// The declaration.
@@ -113,6 +142,28 @@ impl DatasetApi {
             None => Ok(GetDeclaration::NotFound(no_dataset(&name.0))),
         }
     }
+
+    /// The fields of its records that no column takes, by path.
+    ///
+    /// Those of an object are added when it and all objects before it have ended.
+    #[oai(path = "/datasets/:name/fields", method = "get", operation_id = "list_unknown_fields")]
+    async fn fields(
+        &self,
+        /// The name of the dataset.
+        name: Path<String>,
+    ) -> Result<GetFields, Failure> {
+        let Some(loader) = self.served.loader(&name.0).await? else {
+            return Ok(GetFields::NotFound(no_dataset(&name.0)));
+        };
+        let catalog = self.pool.catalog();
+        let fields = self.pool.run(catalog.unknown_fields(&name.0)).await?;
+        // A column that was declared later takes it now.
+        let taken: HashSet<String> = loader.dataset().columns.iter().map(Column::pointer).collect();
+        let fields = fields.iter().filter(|(path, _)| !taken.contains(*path));
+        let fields: Vec<FieldView> =
+            fields.map(|(path, field)| FieldView::of(path, field)).collect();
+        Ok(GetFields::Found(self.respond(&fields)?))
+    }
 }
 
 impl DatasetApi {
@@ -140,6 +191,18 @@ impl DeclarationView {
             number: dataset.declaration,
             declaration: text,
             columns: dataset.columns.iter().map(ColumnView::of).collect(),
+        }
+    }
+}
+
+impl FieldView {
+    fn of(path: &str, field: &UnknownField) -> Self {
+        Self {
+            path: path.to_owned(),
+            records: field.records,
+            types: field.types.iter().map(|of| of.word().to_owned()).collect(),
+            object: field.first.object().get(),
+            line: field.first.line().into(),
         }
     }
 }

@@ -200,3 +200,20 @@ async fn no_dataset_can_have_the_name_of_another_path_or_operation() {
         assert!(refused.message.contains("Jetline uses the name"), "{name}: {refused}");
     }
 }
+
+#[tokio::test]
+async fn fields_that_no_column_takes_are_listed_with_their_first_line() {
+    for base in both().await {
+        base.execute(
+            "INSERT INTO unknown_fields VALUES ('orders', '/gift', 12, $1, '[\"boolean\",\"null\"]'), \
+             ('orders', '/paid', 1, 5, '[\"null\"]'), ('plain', '/x', 1, 5, '[]')",
+            [(7_i64 << 32 | 3).into()],
+        )
+        .await;
+        // The field `paid` has a column now.
+        let gift = json!({ "path": "/gift", "records": 12, "types": ["boolean", "null"], "object": 7, "line": 3 });
+        assert_eq!(base.get("/datasets/orders/fields").await.json(), json!([gift]));
+        assert_eq!(base.get("/datasets/products/fields").await.json(), json!([]));
+        base.get("/datasets/none/fields").await.problem(404);
+    }
+}

@@ -5,7 +5,7 @@ use std::{convert::Infallible, num::NonZeroU32, sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use jetline_api::{ApiSettings, App, auth::Users};
 use jetline_core::{ChunkRange, Mode, ObjectVersion, Position};
-use jetline_datasets::{Datasets, PRODUCTS};
+use jetline_datasets::{Datasets, PRODUCTS, UnknownFields};
 use jetline_migrations::Migrator;
 use jetline_runtime::{PrometheusHandle, Shutdown};
 use jetline_store::{
@@ -165,6 +165,7 @@ impl TestApi {
             rejected: Vec::new(),
             blank: 0,
             superseded_by: Vec::new(),
+            unknown: UnknownFields::default(),
         };
         let outcome = ledger.chunks.commit(epoch.id, dataset, vec![chunk]).await.unwrap();
         assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use chrono::Utc;
 use jetline_core::ChunkRange;
 use jetline_core::{Epoch, Mode, ObjectId};
-use jetline_datasets::{Dataset, Datasets};
+use jetline_datasets::{Dataset, Datasets, UnknownFields};
 use jetline_fetcher::{FetcherSettings, Report, Sources, run};
 use jetline_migrations::migrate;
 use jetline_queue::{Chunk, Delivery, Destination, Error, InProcess, PublishAck, Queue};
@@ -159,6 +159,7 @@ impl Scene {
             rejected: Vec::new(),
             blank: 0,
             superseded_by: Vec::new(),
+            unknown: UnknownFields::default(),
         }];
         let products = products();
         let committed = self.ledger.chunks.commit(self.epoch.id, &products, rows);
@@ -254,6 +255,7 @@ fn rows(chunk: &Chunk) -> ChunkRows {
         rejected: Vec::new(),
         blank: 0,
         superseded_by: Vec::new(),
+        unknown: UnknownFields::default(),
     }
 }
 

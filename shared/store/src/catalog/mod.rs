@@ -16,10 +16,10 @@ pub use finder::Finder;
 use std::sync::Arc;
 
 use jetline_core::Key;
-use jetline_datasets::{Dataset, Datasets};
+use jetline_datasets::{Dataset, Datasets, UnknownFields};
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 
-use crate::{Database, Error, database::query_failed, dialect, statement::named};
+use crate::{Database, Error, database::query_failed, dialect, statement::named, unknown_fields};
 
 /// Maximum number of bytes of a message of a rejected line or an object.
 pub const MESSAGE_BYTES: usize = 1 << 10;
@@ -72,6 +72,11 @@ impl Catalog {
         let statement = Statement::from_sql_and_values(backend, sql, [number.into()]);
         let row = self.db.query_one_raw(named(action, statement)).await.map_err(failed)?;
         row.map(|row| row.try_get_by_index(0)).transpose().map_err(failed)
+    }
+
+    /// The fields that no column takes, of the records of settled objects of a dataset.
+    pub async fn unknown_fields(&self, dataset: &str) -> Result<UnknownFields, Error> {
+        unknown_fields::of_dataset(&self.db, dataset).await
     }
 
     /// Reads each table that queries read: records of each dataset, objects, rejected lines.

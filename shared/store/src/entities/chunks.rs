@@ -38,6 +38,8 @@ pub struct Model {
     pub blank: i64,
     /// The lines that superseded lines of this chunk, as JSON; NULL where there are none.
     pub outdone_by: Option<String>,
+    /// The fields of its records that no column takes, as JSON; NULL where there are none.
+    pub unknown_fields: Option<String>,
     /// Whether it was dead before the epoch in force began: no claim of its lines is left.
     pub unclaimed: bool,
     /// When it was committed.

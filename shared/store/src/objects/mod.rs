@@ -33,7 +33,7 @@ use crate::{
 /// The objects: registered, leased, read, and ended.
 #[derive(Clone, Debug)]
 pub struct ObjectLedger {
-    db: DatabaseConnection,
+    pub(crate) db: DatabaseConnection,
     now: Clock,
 }
 

@@ -15,6 +15,7 @@ use crate::{
     database::begin_exclusive,
     epochs::epoch,
     statement::{commit, execute, placeholders, query},
+    unknown_fields,
     watermark::settled,
 };
 
@@ -283,6 +284,7 @@ async fn complete(db: &impl ConnectionTrait) -> Result<Vec<Complete>, Error> {
 /// deleted, which keeps the ledger small.
 async fn fold(tx: &impl ConnectionTrait) -> Result<(), Error> {
     let settled = settled(tx).await?.get();
+    unknown_fields::fold(tx, settled).await?;
     let sum = "UPDATE objects AS o SET inserted = o.inserted + c.inserted, updated = o.updated + c.updated,
              deleted = o.deleted + c.deleted, unchanged = o.unchanged + c.unchanged, superseded = o.superseded + c.superseded,
              rejected = o.rejected + c.rejected, folded_bytes = o.folded_bytes + c.bytes

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use jetline_core::{
     ChunkRange, Counts, Epoch, EpochId, Key, Mode, ObjectId, ObjectVersion, Position,
 };
-use jetline_datasets::{Dataset, Datasets, PRODUCTS};
+use jetline_datasets::{Dataset, Datasets, PRODUCTS, UnknownFields};
 use jetline_migrations::migrate;
 use jetline_store::{
     Catalog, ChunkOutcome, ChunkRows, CommitOutcome, Database, DeclarationFile, Ledger, UpsertRow,
@@ -285,6 +285,7 @@ pub(crate) fn chunk(object: i64, lines_before: u32, titles: &[(i64, &str)]) -> C
         rejected: Vec::new(),
         blank: 0,
         superseded_by: Vec::new(),
+        unknown: UnknownFields::default(),
     }
 }
 
@@ -307,6 +308,7 @@ pub(crate) fn unchanged(object: i64, lines_before: u32, lines: u32) -> ChunkRows
         rejected: Vec::new(),
         blank: 0,
         superseded_by: Vec::new(),
+        unknown: UnknownFields::default(),
     }
 }
 

@@ -50,3 +50,5 @@ mod replay;
 mod superseded;
 #[cfg(test)]
 mod suspects;
+#[cfg(test)]
+mod unknown_fields;

@@ -127,6 +127,7 @@ fn chunk(object: i64, start: i64, state: chunks::State) -> chunks::ActiveModel {
         rejected: Set(50),
         blank: Set(0),
         outdone_by: Set(None),
+        unknown_fields: Set(None),
         unclaimed: Set(false),
         committed_at: Set(now()),
     }

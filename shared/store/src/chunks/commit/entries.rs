@@ -17,6 +17,7 @@ use crate::{
     dialect::in_force,
     entities::{chunks, objects},
     statement::{execute_built, placeholders, query, query_built},
+    unknown_fields,
 };
 
 /// Whether chunks may be committed.
@@ -178,19 +179,25 @@ pub(super) async fn insert(
             chunks::Column::Rejected,
             chunks::Column::Blank,
             chunks::Column::OutdoneBy,
+            chunks::Column::UnknownFields,
             chunks::Column::CommittedAt,
         ])
         .action_and_where(Expr::col((chunks::Entity, chunks::Column::State)).ne("committed"))
         .to_owned();
-    let insert = chunks::Entity::insert_many(rows).on_conflict(replace);
+    let insert =
+        chunks::Entity::insert_many(rows.collect::<Result<Vec<_>, Error>>()?).on_conflict(replace);
     let insert = insert.build(tx.get_database_backend());
     let written = execute_built(tx, "write ledger entries", insert).await?;
     Ok(written == chunks.len() as u64)
 }
 
-fn row(chunk: &ChunkRows, counts: &Counts, now: DateTime<Utc>) -> chunks::ActiveModel {
+fn row(
+    chunk: &ChunkRows,
+    counts: &Counts,
+    now: DateTime<Utc>,
+) -> Result<chunks::ActiveModel, Error> {
     let range = &chunk.range;
-    chunks::ActiveModel {
+    Ok(chunks::ActiveModel {
         object_id: Set(range.object.get()),
         start_offset: Set(range.start.cast_signed()),
         end_offset: Set(range.end.cast_signed()),
@@ -206,7 +213,8 @@ fn row(chunk: &ChunkRows, counts: &Counts, now: DateTime<Utc>) -> chunks::Active
         rejected: Set(counts.rejected.cast_signed()),
         blank: Set(counts.blank.cast_signed()),
         outdone_by: Set(SupersededBy::to_json(&chunk.superseded_by)),
+        unknown_fields: Set(unknown_fields::to_json(&chunk.unknown)?),
         unclaimed: Set(false),
         committed_at: Set(now),
-    }
+    })
 }

@@ -10,7 +10,7 @@ use std::{mem, ops::ControlFlow};
 use chrono::{DateTime, Utc};
 use entries::Known;
 use jetline_core::{ChunkRange, Counts, EpochId};
-use jetline_datasets::{Dataset, Rejection};
+use jetline_datasets::{Dataset, Rejection, UnknownFields};
 use sea_orm::DatabaseTransaction;
 pub use search::RefusedRow;
 use search::{Found, Search};
@@ -41,6 +41,8 @@ pub struct ChunkRows {
     pub blank: u64,
     /// The lines that superseded lines of this chunk, by their claims.
     pub superseded_by: Vec<SupersededBy>,
+    /// The fields of its records that no column takes.
+    pub unknown: UnknownFields,
 }
 
 impl ChunkRows {
