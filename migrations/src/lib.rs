@@ -13,6 +13,7 @@ mod m0010_declarations;
 mod m0011_deleted;
 mod m0012_object_dataset;
 mod m0013_unknown_fields;
+mod m0014_dropped;
 mod record_table;
 
 use sea_orm::{
@@ -60,6 +61,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_deleted::Migration),
             Box::new(m0012_object_dataset::Migration),
             Box::new(m0013_unknown_fields::Migration),
+            Box::new(m0014_dropped::Migration),
         ]
     }
 }

@@ -145,3 +145,35 @@ fn wrong_source_of_a_declaration_is_named() {
         assert!(error.contains(reason), "{error}");
     }
 }
+
+#[tokio::test]
+async fn dropped_dataset_is_loaded_again_where_it_is_declared_again() {
+    let home = home(ORDERS);
+    let flags = ["--datasets", "orders.toml", "--exit"];
+    home.put("orders.jsonl", 1, FIRST.as_bytes());
+    succeeded(finish(home.start(&flags)));
+    let refusals = [
+        (&["drop", "orders"][..], "removes its table: add --yes"),
+        (&["drop", "others", "--yes"], "there is no dataset others; there are: orders"),
+    ];
+    for (command, reason) in refusals {
+        let error = failed(finish(home.start(command)));
+        assert!(error.contains(reason), "{error}");
+    }
+    let output = succeeded(finish(home.start(&["drop", "orders", "--yes"])));
+    assert!(output.contains("Dataset orders is dropped, with 1 objects."), "{output}");
+    // The key may be another one now.
+    let changed =
+        ORDERS.replace("key = \"order_id\"\nversion = \"updated_at\"", "key = \"number\"");
+    let changed = changed
+        .replace("order_id = \"text\"", "number = { type = \"text\", path = \"/order_id\" }");
+    fs::write(home.folder.path().join("orders.toml"), changed).unwrap();
+    let running = home.start(&["--datasets", "orders.toml"]);
+    home.loaded(1).await;
+    let (status, order) = get(&home, "/orders/A-1").await;
+    assert!(status == 200 && order.contains(r#""order_id":"A-1""#), "{order}");
+    assert_eq!(get(&home, "/objects/1").await.0, 404);
+    assert!(get(&home, "/objects/2").await.1.contains(r#""inserted":2"#));
+    running.signal(Signal::INT);
+    succeeded(finish(running));
+}

@@ -13,6 +13,7 @@ use jetline_store::{Database, DatabaseSettings, Ledger};
 
 use crate::{
     DismissSettings, FetcherSettings, LedgerCommand, ReplaySettings, Report, Sources, dismiss,
+    drop::{DropSettings, drop_dataset},
     replay, run,
 };
 
@@ -53,6 +54,8 @@ pub enum Command {
     Replay(ReplaySettings),
     /// Stop counting a failed object, and end one that stays open because reading it is refused
     Dismiss(DismissSettings),
+    /// Remove a dataset: its table, its declarations, and what the ledger has of its objects
+    Drop(DropSettings),
     /// Shows what is in the ledger.
     #[command(flatten)]
     Ledger(LedgerCommand),
@@ -126,6 +129,7 @@ impl Command {
                 replay(which, &settings, &sources, &ledger, seed).await?.to_string()
             }
             Self::Dismiss(which) => dismiss(which, &ledger, seed).await?.to_string(),
+            Self::Drop(which) => drop_dataset(which, database).await?,
             Self::Health(_) | Self::Ledger(_) => String::new(),
         })
     }

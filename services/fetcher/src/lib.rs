@@ -12,6 +12,7 @@ mod declared;
 pub mod decode;
 mod deferral;
 mod dismiss;
+mod drop;
 mod error;
 mod infer;
 mod ledger_command;

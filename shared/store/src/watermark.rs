@@ -10,18 +10,20 @@ pub(crate) struct Number {
     pub(crate) number: i64,
 }
 
+/// The number after that of the last registered object, also if it was removed.
+const NEXT: &str = "(SELECT MAX(number) + 1 FROM
+    (SELECT MAX(id) AS number FROM objects UNION ALL SELECT last_object FROM ledger) AS last)";
+
 /// The first object that is not settled.
 pub(crate) async fn settled(db: &impl ConnectionTrait) -> Result<ObjectId, Error> {
-    let sql = "SELECT COALESCE(
-        (SELECT MIN(id) FROM objects WHERE state NOT IN ('done', 'failed')),
-        (SELECT MAX(id) + 1 FROM objects), 1) AS number";
-    number(db, "read the settled watermark", sql).await
+    let open = "SELECT MIN(id) FROM objects WHERE state NOT IN ('done', 'failed')";
+    let sql = format!("SELECT COALESCE(({open}), {NEXT}) AS number");
+    number(db, "read the settled watermark", &sql).await
 }
 
-/// The number after that of the last registered object.
+/// The number of the next object.
 pub(crate) async fn next_object(db: &impl ConnectionTrait) -> Result<ObjectId, Error> {
-    let sql = "SELECT COALESCE(MAX(id), 0) + 1 AS number FROM objects";
-    number(db, "read the last object", sql).await
+    number(db, "read the last object", &format!("SELECT {NEXT} AS number")).await
 }
 
 async fn number(

@@ -3,6 +3,7 @@
 //! A declaration is never changed: another one gets a higher number. Every object is bound to the one with which it was
 //! registered, so that all writers parse it alike. The last one of a dataset is the current one.
 
+mod drop;
 mod settings;
 mod table;
 
@@ -18,6 +19,7 @@ use crate::{
     dialect::{self, Lock},
     epochs::epoch::outdate,
     statement::{commit, execute, query},
+    watermark::Number,
 };
 
 #[derive(FromQueryResult)]
@@ -52,7 +54,7 @@ impl Database {
             }
             let before = before.into_iter().map(read).collect::<Result<Vec<Dataset>, Error>>()?;
             done.extend(table::fit(&tx, &file.dataset, &before).await?);
-            let number = known.last().map_or(0, |last| last.number) + 1;
+            let number = next_number(&tx).await?;
             let sql = "INSERT INTO declarations (number, dataset, declaration) VALUES ($1, $2, $3)";
             let values =
                 [number.into(), file.dataset.name.as_str().into(), file.text.as_str().into()];
@@ -109,6 +111,14 @@ async fn drop_unused_products(
 async fn declarations(db: &impl ConnectionTrait) -> Result<Vec<Declared>, Error> {
     let sql = "SELECT number, dataset, declaration FROM declarations ORDER BY number";
     query(db, "read the declarations: run jetline-migrate", sql, []).await
+}
+
+/// No number is given twice, also if its declaration was removed.
+async fn next_number(db: &impl ConnectionTrait) -> Result<i64, Error> {
+    let sql = "SELECT MAX(number) + 1 AS number FROM
+         (SELECT MAX(number) AS number FROM declarations UNION ALL SELECT last_declaration FROM ledger) AS last";
+    let rows: Vec<Number> = query(db, "read the last declaration", sql, []).await?;
+    Ok(rows.first().map_or(1, |row| row.number))
 }
 
 async fn datasets(db: &impl ConnectionTrait) -> Result<Datasets, Error> {

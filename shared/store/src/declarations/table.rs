@@ -103,18 +103,27 @@ fn compatible(earlier: &Dataset, later: &Dataset) -> Result<(), String> {
         }
         if let Some(known) = known.filter(|known| known.column_type != column.column_type) {
             return Err(format!(
-                "the column {} was {} and cannot become {}: use another name for one of them",
-                column.name, known.column_type, column.column_type
+                "the column {} was {} and cannot become {}: use another name for one of them, or {}",
+                column.name,
+                known.column_type,
+                column.column_type,
+                load_again(later)
             ));
         }
     }
     let key = |dataset: &Dataset| dataset.key().name.clone();
     let version = |dataset: &Dataset| dataset.version().map(|column| column.name.clone());
     if key(earlier) != key(later) || version(earlier) != version(later) {
-        let reason = "key and version of a dataset cannot change: declare one of another name";
-        return Err(reason.to_owned());
+        return Err(format!(
+            "key and version of a dataset cannot change: declare one of another name, or {}",
+            load_again(later)
+        ));
     }
     Ok(())
+}
+
+fn load_again(dataset: &Dataset) -> String {
+    format!("run `drop {}`, and load it again", dataset.name)
 }
 
 fn refused(dataset: &Dataset, reason: &str) -> Error {

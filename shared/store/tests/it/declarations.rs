@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use jetline_core::Mode;
-use jetline_datasets::Dataset;
-use jetline_store::{CommitOutcome, DeclarationFile, Error};
+use jetline_core::{Key, Mode};
+use jetline_datasets::{Dataset, Reason, Rejection};
+use jetline_store::{CommitOutcome, DeclarationFile, Error, RejectedLine, objects::NewObject};
 use sea_orm::{ConnectionTrait, DbBackend};
 
 use crate::fixtures::{
-    NO_COUNTS, TestDatabase, begin, both, both_in_english, commit, declare, postgres, register,
-    rows, sqlite,
+    NO_COUNTS, TestDatabase, begin, both, both_in_english, commit, declare, id, listed, postgres,
+    register, rows, sqlite, watermark,
 };
 
 const EVERY_TYPE: &str = r#"
@@ -216,4 +216,51 @@ async fn text_keys_are_in_the_order_of_their_bytes() {
         assert_eq!(ids, "B,Z,a,ä");
         assert_eq!(json(&base, &dataset, "ä").await, r#"{"key":"ä"}"#);
     }
+}
+
+#[tokio::test]
+async fn dropped_dataset_leaves_nothing_and_its_numbers_are_not_given_again() {
+    let text = "key = 'id'\ncolumns = { id = 'bigint' }";
+    for base in both().await {
+        let first = declare(&base.database, "things", text).await;
+        register(&base.ledger, 1).await;
+        let things = [2, 3].map(|number| NewObject {
+            dataset: "things".to_owned(),
+            ..listed(&number.to_string(), number)
+        });
+        base.ledger.objects.register(&things).await.unwrap();
+        let epoch = begin(&base.ledger, Mode::Shared, None, 1).await;
+        let mut chunk = rows(&first, 2, &[r#"{"id":1}"#]);
+        chunk.rejected.push(rejected_line());
+        commit(&base, &epoch, &first, chunk).await;
+        assert_eq!(base.database.objects_of("things").await.unwrap(), Some(2));
+
+        assert!(base.database.drop_dataset("things").await.unwrap());
+        assert!(!base.database.drop_dataset("things").await.unwrap());
+        assert_eq!(base.database.objects_of("things").await.unwrap(), None);
+        assert_eq!(base.database.datasets().await.unwrap().names(), "products");
+        for table in ["chunks", "rejected_lines"] {
+            let left = base.number(&format!("SELECT COUNT(*) FROM {table}")).await;
+            assert_eq!(left, Some(0), "{table}");
+        }
+        assert_eq!(base.object(1).await.dataset, "products");
+        // The dedup store has its records under the epoch that was in force.
+        assert!(!base.ledger.epochs.current().await.unwrap().unwrap().in_force);
+        assert_eq!(base.ledger.objects.next().await.unwrap(), id(4));
+
+        let second = declare(&base.database, "things", text).await;
+        assert_eq!(second.declaration, first.declaration + 1);
+        assert!(base.catalog.records(&second, vec![Key::Int(1)]).await.unwrap().is_empty());
+        base.ledger.objects.register(&things).await.unwrap();
+        assert_eq!(base.object(4).await.key, "2");
+        base.run("UPDATE objects SET state = 'done'").await;
+        base.database.drop_dataset("things").await.unwrap();
+        base.database.drop_dataset("products").await.unwrap();
+        assert_eq!(watermark(&base.ledger).await, 6);
+    }
+}
+
+fn rejected_line() -> RejectedLine {
+    let rejection = Rejection::new(Reason::InvalidJson, "no");
+    RejectedLine { line: 2, offset: 10, rejection, raw: b"?".to_vec() }
 }

@@ -1,0 +1,51 @@
+//! `drop`: removes a dataset.
+
+use std::io::{BufRead, IsTerminal, Write, stderr, stdin};
+
+use anyhow::{Context, bail, ensure};
+use jetline_store::Database;
+
+/// The dataset to drop.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DropSettings {
+    /// The name of the dataset
+    #[arg(value_name = "DATASET")]
+    pub name: String,
+
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Removes a dataset with its table, after a confirmation; returns what was done.
+pub(crate) async fn drop_dataset(
+    which: &DropSettings,
+    database: &Database,
+) -> anyhow::Result<String> {
+    let name = &which.name;
+    let Some(objects) = database.objects_of(name).await? else {
+        bail!("there is no dataset {name}; there are: {}", database.datasets().await?.names());
+    };
+    ensure!(which.yes || confirm(name, objects)?, "nothing was dropped");
+    ensure!(database.drop_dataset(name).await?, "there is no dataset {name} any more");
+    Ok(format!(
+        "Dataset {name} is dropped, with {objects} objects. The files of its sources are as they were: where it is declared \
+         again, they are read again."
+    ))
+}
+
+fn confirm(name: &str, objects: u64) -> anyhow::Result<bool> {
+    ensure!(
+        stdin().is_terminal(),
+        "dropping {name} removes its table: add --yes, as there is no terminal to ask"
+    );
+    let mut terminal = stderr();
+    write!(
+        terminal,
+        "Drop the dataset {name}, with its table and what the ledger has of its {objects} objects? [y/N] "
+    )?;
+    terminal.flush()?;
+    let mut answer = String::new();
+    stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,54 @@
+//! Removes a dataset: its table, its declarations, and what the ledger has of its objects.
+
+use super::declarations;
+use crate::{
+    Database, Error,
+    database::begin_exclusive,
+    dialect::{self, Lock},
+    epochs::epoch::outdate,
+    statement::{commit, execute, query},
+    watermark::Number,
+};
+
+impl Database {
+    /// The number of objects of a dataset; none if there is no such dataset.
+    pub async fn objects_of(&self, dataset: &str) -> Result<Option<u64>, Error> {
+        let known = declarations(self.connection()).await?;
+        if !known.iter().any(|one| one.dataset == dataset) {
+            return Ok(None);
+        }
+        let sql = "SELECT COUNT(*) AS number FROM objects WHERE dataset = $1";
+        let rows: Vec<Number> =
+            query(self.connection(), "count the objects", sql, [dataset.into()]).await?;
+        Ok(rows.first().map(|row| row.number.cast_unsigned()))
+    }
+
+    /// Removes a dataset. The numbers of its objects and declarations are not given again: chunks of them may be in a queue.
+    /// The epoch ends, as the dedup store has its records. Returns whether there was such a dataset.
+    pub async fn drop_dataset(&self, dataset: &str) -> Result<bool, Error> {
+        let tx = begin_exclusive(self.connection()).await?;
+        dialect::of(&tx).lock(&tx, Lock::Registration).await?;
+        if !declarations(&tx).await?.iter().any(|one| one.dataset == dataset) {
+            return Ok(false);
+        }
+        let keep = "UPDATE ledger SET
+             last_object = COALESCE((SELECT MAX(id) FROM objects WHERE id > last_object), last_object),
+             last_declaration = COALESCE(
+                 (SELECT MAX(number) FROM declarations WHERE number > last_declaration), last_declaration)";
+        execute(&tx, "keep the last numbers", keep, []).await?;
+        for table in ["chunks", "rejected_lines"] {
+            let sql = format!(
+                "DELETE FROM {table} WHERE object_id IN (SELECT id FROM objects WHERE dataset = $1)"
+            );
+            execute(&tx, "remove what was committed", &sql, [dataset.into()]).await?;
+        }
+        for table in ["objects", "unknown_fields", "declarations"] {
+            let sql = format!("DELETE FROM {table} WHERE dataset = $1");
+            execute(&tx, "remove a dataset", &sql, [dataset.into()]).await?;
+        }
+        execute(&tx, "drop a table", &format!("DROP TABLE {dataset:?}"), []).await?;
+        outdate(&tx).await?;
+        commit(tx, "drop a dataset").await?;
+        Ok(true)
+    }
+}
