@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
+mod bad_input;
 mod bad_objects;
 mod changing_objects;
 mod collector;

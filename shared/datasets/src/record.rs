@@ -43,13 +43,19 @@ impl Extra<'_> {
         for (name, kept) in &self.0 {
             let text = match kept {
                 Kept::Value(text) => Cow::Borrowed(&**text),
-                Kept::Object(extra) => Cow::Owned(extra.form()?),
+                Kept::Object(extra) => {
+                    Cow::Owned(extra.form().map_err(|rejection| rejection.of(name))?)
+                }
             };
             fields.push((name, text));
         }
-        let fields = fields.iter().map(|(name, text)| (Cow::Borrowed(&***name), &**text));
+        let borrowed = fields.iter().map(|(name, text)| (Cow::Borrowed(&***name), &**text));
         let mut form = String::new();
-        json::append_object(fields.collect(), &mut form, 0)?;
+        json::append_object(borrowed.collect(), &mut form, 0).map_err(|rejection| {
+            let is_wrong = |text: &str| json::canonical(text, &mut String::new()).is_err();
+            let wrong = fields.iter().find(|(_, text)| is_wrong(text));
+            wrong.map_or(rejection.clone(), |(name, _)| rejection.of(name))
+        })?;
         Ok(form)
     }
 }

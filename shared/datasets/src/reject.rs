@@ -122,6 +122,11 @@ impl Rejection {
         }
         Self { reason, message }
     }
+
+    /// The same, of a field.
+    pub(crate) fn of(&self, field: &str) -> Self {
+        Self::new(self.reason, format!("{field}: {}", self.message))
+    }
 }
 
 /// The end of a truncated message.
