@@ -135,7 +135,7 @@ async fn serves_counts_and_rejects(address: SocketAddr, expected: &Expected) {
     let rejects = rejects.as_array().unwrap();
     assert_eq!(rejects.len(), expected.rejects.len());
     for (shown, reject) in rejects.iter().zip(&expected.rejects) {
-        assert_eq!(shown["object_id"], reject.object);
+        assert_eq!(shown["object"], reject.object);
         assert_eq!(shown["line"], reject.line);
         assert_eq!(shown["offset"], reject.offset);
         assert_eq!(shown["reason"], *reject.reason);

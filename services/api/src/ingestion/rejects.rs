@@ -34,7 +34,7 @@ pub(crate) struct RejectApi {
 #[oai(rename = "Reject")]
 struct RejectView {
     /// The number of its object.
-    object_id: i64,
+    object: i64,
     /// Its number in the object, from 1.
     line: i64,
     /// Where it starts: bytes of the decompressed object.
@@ -92,7 +92,7 @@ impl RejectApi {
             entries: page.rejects.into_iter().map(RejectView::from).collect(),
             has_more: page.has_more,
         };
-        listing.page(memory, |reject| format!("{}.{}", reject.object_id, reject.line))
+        listing.page(memory, |reject| format!("{}.{}", reject.object, reject.line))
     }
 
     /// One rejected line, whole.
@@ -139,7 +139,7 @@ impl From<Reject> for RejectView {
         }
         let (raw, bytes) = text(reject.raw);
         Self {
-            object_id: reject.object_id,
+            object: reject.object_id,
             line: reject.line,
             offset: reject.byte_offset,
             reason: reject.reason,

@@ -126,7 +126,7 @@ async fn rejected_line_has_its_position_and_text() {
         reject(&base, 1, 3, b"nonsense").await;
         let answer = base.get("/rejects").await;
         let expected = json!([{
-            "object_id": 1,
+            "object": 1,
             "line": 3,
             "offset": 17,
             "reason": "invalid_json",
