@@ -1,17 +1,16 @@
 //! Declarations of datasets: TOML files, whose errors name the line.
 
-use std::{collections::HashMap, fmt, marker::PhantomData, ops::Range};
+mod shape;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
-};
+use std::{collections::HashMap, ops::Range};
+
 use toml::Spanned;
 
+use self::shape::{ColumnDeclaration, ColumnTable, Declaration, DeletedDeclaration};
 use crate::{
     DeclaredFormat,
     constraints::Constraint,
-    dataset::{Column, Dataset, Deleted, Unknown},
+    dataset::{Column, Dataset, Deleted},
     value::{Type, Value},
 };
 
@@ -70,106 +69,6 @@ pub struct DeclarationError {
 
 /// A message about a part of the text.
 type Fault = (Range<usize>, String);
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Declaration {
-    source: Option<Spanned<String>>,
-    key: Spanned<String>,
-    version: Option<Spanned<String>>,
-    deleted: Option<Spanned<DeletedDeclaration>>,
-    format: Option<Spanned<String>>,
-    delimiter: Option<Spanned<String>>,
-    #[serde(default)]
-    unknown: Unknown,
-    columns: Entries<ColumnDeclaration>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeletedDeclaration {
-    column: String,
-    equals: toml::Value,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ColumnTable {
-    #[serde(rename = "type")]
-    column_type: String,
-    path: Option<String>,
-    #[serde(default)]
-    optional: bool,
-    #[serde(default)]
-    index: bool,
-    minimum: Option<toml::Value>,
-    #[serde(rename = "exclusiveMinimum")]
-    exclusive_minimum: Option<toml::Value>,
-    maximum: Option<toml::Value>,
-    #[serde(rename = "minLength")]
-    min_length: Option<u64>,
-    #[serde(rename = "maxLength")]
-    max_length: Option<u64>,
-    pattern: Option<String>,
-    #[serde(rename = "enum")]
-    one_of: Option<Vec<toml::Value>>,
-    format: Option<String>,
-}
-
-/// A column: the name of its type alone, or a table.
-struct ColumnDeclaration(ColumnTable);
-
-impl<'de> Deserialize<'de> for ColumnDeclaration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ColumnVisitor;
-
-        impl<'de> Visitor<'de> for ColumnVisitor {
-            type Value = ColumnDeclaration;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a type such as \"text\", or a table such as { type = \"text\" }")
-            }
-
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<ColumnDeclaration, E> {
-                let column_type = name.to_owned();
-                Ok(ColumnDeclaration(ColumnTable { column_type, ..ColumnTable::default() }))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ColumnDeclaration, A::Error> {
-                ColumnTable::deserialize(MapAccessDeserializer::new(map)).map(ColumnDeclaration)
-            }
-        }
-
-        deserializer.deserialize_any(ColumnVisitor)
-    }
-}
-
-/// The entries of a table in their order.
-struct Entries<T>(Vec<(Spanned<String>, T)>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for EntriesVisitor<T> {
-            type Value = Entries<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-
-        deserializer.deserialize_map(EntriesVisitor(PhantomData))
-    }
-}
 
 /// Parses and checks the declaration of the dataset `name`. `file` is for the error.
 pub fn parse(name: &str, file: &str, text: &str) -> Result<Dataset, DeclarationError> {
@@ -404,26 +303,6 @@ fn deleted(declared: DeletedDeclaration, columns: &[Column]) -> Result<Deleted, 
         _ => return Err("deleted: equals must be a text, an integer or a boolean".to_owned()),
     };
     Ok(Deleted { field: column, equals })
-}
-
-impl ColumnTable {
-    /// The constraints, by name.
-    fn rules(self) -> Vec<(&'static str, toml::Value)> {
-        let integer = |length: Option<u64>| {
-            length.map(|length| toml::Value::Integer(i64::try_from(length).unwrap_or(i64::MAX)))
-        };
-        let rules = [
-            ("minimum", self.minimum),
-            ("exclusiveMinimum", self.exclusive_minimum),
-            ("maximum", self.maximum),
-            ("minLength", integer(self.min_length)),
-            ("maxLength", integer(self.max_length)),
-            ("pattern", self.pattern.map(toml::Value::String)),
-            ("enum", self.one_of.map(toml::Value::Array)),
-            ("format", self.format.map(toml::Value::String)),
-        ];
-        rules.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-    }
 }
 
 fn constraints(
