@@ -92,8 +92,9 @@ pub(crate) fn rank(dataset: &Dataset, of: &str) -> String {
     }
 }
 
-/// The `ON CONFLICT` clause: updates a stored row of a lower rank.
-pub(crate) fn on_conflict(dataset: &Dataset, rewrite: bool) -> String {
+/// The `ON CONFLICT` clause: updates a stored row that has no higher rank. Rows of the same line that need no write are not
+/// sent.
+pub(crate) fn on_conflict(dataset: &Dataset) -> String {
     let (name, key) = (&dataset.name, &dataset.key().name);
     let mut assignments: Vec<String> = columns(dataset)
         .into_iter()
@@ -106,10 +107,9 @@ pub(crate) fn on_conflict(dataset: &Dataset, rewrite: bool) -> String {
              THEN \"{name}\".\"jetline_changed_at\" ELSE excluded.\"jetline_changed_at\" END"
     ));
     format!(
-        "ON CONFLICT (\"{key}\") DO UPDATE SET {} WHERE {} {} {}",
+        "ON CONFLICT (\"{key}\") DO UPDATE SET {} WHERE {} <= {}",
         assignments.join(", "),
         rank(dataset, &format!("\"{name}\"")),
-        if rewrite { "<=" } else { "<" },
         rank(dataset, "excluded")
     )
 }

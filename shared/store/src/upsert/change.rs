@@ -62,7 +62,7 @@ pub(crate) enum Change {
     Update,
     /// The content is the same, and the row takes the new rank.
     Raise,
-    /// The content is the same and the row may stay as it is, or it was written by this very line.
+    /// The content is the same, and the row may stay as it is or was written by this very line.
     Nothing,
     /// The stored row has a higher rank.
     Superseded,
@@ -77,10 +77,10 @@ impl Change {
         let same = stored.fingerprint == new.row.fingerprint;
         match stored.rank.cmp(&(new.row.version, new.position.get())) {
             Ordering::Greater => Self::Superseded,
-            Ordering::Equal | Ordering::Less if rewrite && same => Self::Raise,
-            Ordering::Equal if rewrite => Self::Update,
+            // A line that is replayed by another declaration may have another content at the same rank.
+            _ if !same => Self::Update,
+            _ if rewrite => Self::Raise,
             Ordering::Equal => Self::Nothing,
-            Ordering::Less if !same => Self::Update,
             Ordering::Less if new.if_changed => Self::Nothing,
             Ordering::Less => Self::Raise,
         }

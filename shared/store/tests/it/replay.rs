@@ -2,17 +2,17 @@
 
 use std::{collections::HashSet, num::NonZeroU32};
 
-use jetline_core::Mode;
+use jetline_core::{Counts, Mode};
 use jetline_datasets::{Reason, Rejection};
 use jetline_store::{
-    CommitOutcome, RejectedLine,
+    ChunkOutcome, CommitOutcome, RejectedLine,
     entities::objects::State,
     objects::{Replay, ReplayOutcome, Stored},
 };
 
 use crate::fixtures::{
-    LEASE_TERM, ROOT, TestDatabase, begin, both, chunk, complete, epoch_id, id, if_changed, lease,
-    read, register, watermark,
+    LEASE_TERM, NO_COUNTS, ROOT, TestDatabase, begin, both, chunk, commit, complete, declare,
+    epoch_id, id, if_changed, lease, read, register, rows, watermark,
 };
 
 /// The objects in the source: all but the `gone` ones.
@@ -111,7 +111,7 @@ async fn epoch_before_a_replay_can_neither_be_committed_under_nor_joined() {
         // It was published before the replay.
         let range = late[0].range.clone();
         assert_eq!(base.commit(&next, &late).await, CommitOutcome::Stale(vec![range]));
-        let mut again = chunk(3, 0, &[(3, "b")]);
+        let mut again = chunk(3, 0, &[(3, "a")]);
         again.range.incarnation = "again".to_owned();
         assert_eq!(base.counts(&next, again).await.unchanged, 1);
     }
@@ -223,6 +223,38 @@ async fn rewriting_replay_writes_rows_with_the_same_fingerprint() {
                 assert_eq!(title == "a", rewrite, "{object}");
             }
             assert_eq!(base.product(2).await.unwrap().1, before.1);
+        }
+    }
+}
+
+/// The rank of a line is the same in every read, but another declaration makes another row of it.
+#[tokio::test]
+async fn replay_by_another_declaration_writes_what_it_changes() {
+    let narrow = "key = 'id'\ncolumns = { id = 'bigint' }";
+    let wide = "key = 'id'\ncolumns = { id = 'bigint', a = { type = 'text', optional = true } }";
+    let records = [r#"{"id":1,"a":"x"}"#, r#"{"id":2}"#];
+    for rejects in [false, true] {
+        for base in both().await {
+            let first = declare(&base.database, "things", narrow).await;
+            let (base, epoch) = base.with_objects(1).await;
+            commit(&base, &epoch, &first, rows(&first, 1, &records)).await;
+            let second = declare(&base.database, "things", wide).await;
+            base.ledger.objects.replay(&replay(1, &stored(1, &[]))).await.unwrap();
+            let epoch = begin(&base.ledger, Mode::Shared, None, 2).await;
+            let mut chunk = rows(&second, 1, &records);
+            chunk.range.incarnation = "again".to_owned();
+            let (ledger, chunks) = (&base.ledger.chunks, vec![chunk]);
+            let outcome = if rejects {
+                let reject = &mut |refused| panic!("{refused:?}");
+                ledger.commit_and_reject(epoch.id, &second, chunks, reject).await
+            } else {
+                ledger.commit(epoch.id, &second, chunks).await
+            };
+            let counts = Counts { updated: 1, unchanged: 1, ..NO_COUNTS };
+            let committed = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
+            assert_eq!(outcome.unwrap(), committed);
+            let filled = base.number("SELECT COUNT(*) FROM things WHERE a = 'x'").await;
+            assert_eq!(filled, Some(1));
         }
     }
 }

@@ -75,7 +75,7 @@ pub(crate) async fn write(
         let setting = format!("jetline.rows_{}", passed.len());
         let sql = rows_as_setting(dataset, &setting);
         execute(tx, "pass rows", &sql, values).await?;
-        passed.push((sent, statement(dataset, &setting, rewrite)));
+        passed.push((sent, statement(dataset, &setting)));
         write = rest;
     }
     let mut done = Attempt::default();
@@ -156,7 +156,7 @@ fn rows_as_setting(dataset: &Dataset, setting: &str) -> String {
 
 /// Writes the rows of [`rows_as_setting`]. Where a part is refused, or has fewer rows afterwards than it should, writing its
 /// rows one by one says which and why.
-fn statement(dataset: &Dataset, setting: &str, rewrite: bool) -> String {
+fn statement(dataset: &Dataset, setting: &str) -> String {
     let own = dataset.stored();
     let own = own.map(|column| format!(", \"{}\" {}", column.name, sql_type(column.column_type)));
     let recordset = format!(
@@ -193,8 +193,8 @@ fn statement(dataset: &Dataset, setting: &str, rewrite: bool) -> String {
                  'updated', updated, 'raised', raised, 'superseded', superseded, 'failed', failed,
                  'codes', codes, 'messages', messages)::text, true);
          END $jetline$",
-        together = together(dataset, &recordset, rewrite),
-        alone = alone(dataset, rewrite),
+        together = together(dataset, &recordset),
+        alone = alone(dataset),
         raise_unavailable = format!(
             "GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
              IF left(code, 2) IN ({}) OR code IN ({}) THEN
@@ -228,7 +228,7 @@ const DECLARATIONS: &str = "DECLARE
              message text;";
 
 /// Writes the rows of a part together.
-fn together(dataset: &Dataset, recordset: &str, rewrite: bool) -> String {
+fn together(dataset: &Dataset, recordset: &str) -> String {
     let names: Vec<String> = columns(dataset).iter().map(|name| format!("\"{name}\"")).collect();
     let selected: Vec<String> = names.iter().map(|name| format!("n.{name}")).collect();
     format!(
@@ -254,7 +254,7 @@ fn together(dataset: &Dataset, recordset: &str, rewrite: bool) -> String {
         name = dataset.name,
         into = names.join(", "),
         selected = selected.join(", "),
-        on_conflict = on_conflict(dataset, rewrite),
+        on_conflict = on_conflict(dataset),
         id = dataset.key().name,
         rank_there = rank(dataset, "t"),
         rank = rank(dataset, "n"),
@@ -262,7 +262,7 @@ fn together(dataset: &Dataset, recordset: &str, rewrite: bool) -> String {
 }
 
 /// Writes one row.
-fn alone(dataset: &Dataset, rewrite: bool) -> String {
+fn alone(dataset: &Dataset) -> String {
     let names: Vec<String> = columns(dataset).iter().map(|name| format!("\"{name}\"")).collect();
     let values: Vec<String> = names.iter().map(|name| format!("jetline_new_row.{name}")).collect();
     format!(
@@ -286,7 +286,7 @@ fn alone(dataset: &Dataset, rewrite: bool) -> String {
         name = dataset.name,
         into = names.join(", "),
         values = values.join(", "),
-        on_conflict = on_conflict(dataset, rewrite),
+        on_conflict = on_conflict(dataset),
         id = dataset.key().name,
         rank_there = rank(dataset, "t"),
         rank = rank(dataset, "jetline_new_row"),

@@ -38,7 +38,7 @@ pub(super) async fn upsert(
     let mut write = to_write(tx, dataset, rows, rewrite, &mut upserted.written).await?;
     while !write.is_empty() {
         let rest = write.split_off(MAX_ROWS.min(write.len()));
-        insert(tx, dataset, write, now, rewrite, upserted).await?;
+        insert(tx, dataset, write, now, upserted).await?;
         write = rest;
     }
     Ok(())
@@ -131,11 +131,10 @@ async fn insert(
     dataset: &Dataset,
     rows: Vec<(usize, UpsertRow)>,
     now: DateTime<Utc>,
-    rewrite: bool,
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
     let (sent, values) = arrays(dataset, rows, now);
-    let sql = statement(dataset, "", rewrite);
+    let sql = statement(dataset, "");
     let done: Vec<Done> = query(tx, "upsert records", &sql, values).await?;
     let mut sent: HashMap<i64, (usize, SentRow)> =
         sent.into_iter().map(|(chunk, sent)| (sent.position.get(), (chunk, sent))).collect();
@@ -189,7 +188,7 @@ pub(super) async fn insert_nothing(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let (_, values) = arrays(dataset, vec![(0, row)], now);
-    let sql = statement(dataset, "WHERE false", false);
+    let sql = statement(dataset, "WHERE false");
     query::<Done>(tx, "upsert records", &sql, values).await.map(drop)
 }
 
@@ -281,7 +280,7 @@ pub(super) fn columns(dataset: &Dataset) -> Columns {
 ///
 /// `unnest` is in the select list, where PostgreSQL iterates over all arrays in parallel; in a `FROM` it would first
 /// copy each of them to a tuplestore. Nothing in the plan sorts or joins, so that the order is kept.
-fn statement(dataset: &Dataset, condition: &str, rewrite: bool) -> String {
+fn statement(dataset: &Dataset, condition: &str) -> String {
     let Columns { unnested, selected, into, .. } = columns(dataset);
     format!(
         "WITH new AS (
@@ -293,6 +292,6 @@ fn statement(dataset: &Dataset, condition: &str, rewrite: bool) -> String {
              array_agg(\"jetline_position\") FILTER (WHERE NOT inserted AND NOT changed) AS raised
          FROM new",
         name = dataset.name,
-        on_conflict = on_conflict(dataset, rewrite),
+        on_conflict = on_conflict(dataset),
     )
 }

@@ -48,7 +48,7 @@ pub(super) async fn upsert(
             }
         }
     }
-    insert(tx, dataset, write, now, rewrite, upserted).await?;
+    insert(tx, dataset, write, now, upserted).await?;
     let suppressed: HashSet<Position> = upserted.suppressed.iter().copied().collect();
     for (chunk, change, is_delete, position) in changes {
         if !suppressed.contains(&position) {
@@ -107,14 +107,13 @@ async fn insert(
     dataset: &Dataset,
     rows: Vec<UpsertRow>,
     now: DateTime<Utc>,
-    rewrite: bool,
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
     let mut rows = rows.into_iter();
     for size in batch_sizes(rows.len(), MAX_PARAMETERS / columns(dataset).len()) {
         let tuple = format!("({})", parameters(columns(dataset).len()));
         let tuples = vec![tuple; size].join(", ");
-        let sql = statement(dataset, &format!("VALUES {tuples}"), rewrite);
+        let sql = statement(dataset, &format!("VALUES {tuples}"));
         let mut sent = Vec::with_capacity(size);
         let mut values = Vec::with_capacity(size * columns(dataset).len());
         for new in rows.by_ref().take(size) {
@@ -138,18 +137,18 @@ pub(super) async fn insert_nothing(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let of_row = parameters(columns(dataset).len());
-    let sql = statement(dataset, &format!("SELECT {of_row} WHERE false"), false);
+    let sql = statement(dataset, &format!("SELECT {of_row} WHERE false"));
     execute(tx, "upsert records", &sql, values(row, now)).await.map(drop)
 }
 
 /// Writes the rows of a `VALUES` or `SELECT`; the parameters of each row are those of [`values`].
-fn statement(dataset: &Dataset, rows: &str, rewrite: bool) -> String {
+fn statement(dataset: &Dataset, rows: &str) -> String {
     let names = columns(dataset).into_iter().map(|column| format!("\"{column}\""));
     format!(
         "INSERT INTO \"{}\" ({}) {rows} {}",
         dataset.name,
         names.collect::<Vec<_>>().join(", "),
-        on_conflict(dataset, rewrite)
+        on_conflict(dataset)
     )
 }
 
