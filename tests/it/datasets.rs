@@ -96,6 +96,14 @@ fn fault_in_a_declaration_is_named_with_its_file_and_line() {
     );
     let error = failed(finish(home.start(&["--datasets", "none.toml", "--exit"])));
     assert!(error.contains("cannot read none.toml"), "{error}");
+    let path = |name: &str| home.folder.path().join(name);
+    fs::write(path("Orders.toml"), ORDERS).unwrap();
+    fs::write(path("orders.toml"), "").unwrap();
+    let error = failed(finish(home.start(&["check", "--datasets", "orders.toml"])));
+    assert!(error.contains("orders.toml:1: it is empty: did `jetline infer` fail"), "{error}");
+    fs::write(path("orders.toml"), ORDERS).unwrap();
+    let error = failed(finish(home.start(&["check", "--datasets", "Orders.toml,orders.toml"])));
+    assert!(error.contains("from which orders differs only in case"), "{error}");
 }
 
 #[test]
@@ -161,7 +169,7 @@ async fn dropped_dataset_is_loaded_again_where_it_is_declared_again() {
         assert!(error.contains(reason), "{error}");
     }
     let output = succeeded(finish(home.start(&["drop", "orders", "--yes"])));
-    assert!(output.contains("Dataset orders is dropped, with 1 objects."), "{output}");
+    assert!(output.contains("Dataset orders is dropped; objects: 1."), "{output}");
     // The key may be another one now.
     let changed =
         ORDERS.replace("key = \"order_id\"\nversion = \"updated_at\"", "key = \"number\"");

@@ -3,7 +3,7 @@
 use std::fs;
 
 use jetline_oracle::{catalogue::lines, fold};
-use jetline_testkit::process::Signal;
+use jetline_testkit::{http, process::Signal};
 
 use crate::{
     deployment::{failed, finish, succeeded},
@@ -74,7 +74,8 @@ async fn files_as_arguments_replace_the_sources_and_are_of_the_datasets_of_their
     // DATASET is a name that is given, too; and a file with another name needs one.
     fs::write(home.folder.path().join("new.jsonl"), "{\"id\":4}\n").unwrap();
     let output = failed(finish(home.start(&["--exit", "new.jsonl"])));
-    assert!(output.contains("source new.jsonl names no dataset"), "{output}");
+    assert!(output.contains("new.jsonl: the dataset new is not declared"), "{output}");
+    assert!(output.contains("NAME=new.jsonl; there are: orders, tickets"), "{output}");
     succeeded(finish(home.start(&["--exit", "--dataset", "tickets", "new.jsonl"])));
     assert_eq!(datasets(&home).await[0], "new.jsonl tickets");
 }
@@ -89,9 +90,12 @@ async fn file_of_an_undeclared_dataset_is_not_read_as_the_built_in_one() {
             fs::write(home.folder.path().join(name), lines(1, 10, 10)).unwrap();
         }
         let output = failed(finish(home.start(&["--exit", "products.jsonl", "orders.jsonl"])));
-        let message = "orders.jsonl: the dataset orders is not declared: write datasets/orders.toml, or let \
-             \"jetline infer orders.jsonl > datasets/orders.toml\" propose one";
-        assert!(output.contains(message), "{output}");
+        let mkdir = if declared.is_empty() { "mkdir datasets && " } else { "" };
+        let message = format!(
+            "orders.jsonl: the dataset orders is not declared: write datasets/orders.toml, or let \
+             \"{mkdir}jetline infer orders.jsonl > datasets/orders.toml\" propose one"
+        );
+        assert!(output.contains(&message), "{output}");
         let output = failed(finish(home.start(&["--exit", "./my-orders.jsonl.gz"])));
         assert!(output.contains("datasets/NAME.toml"), "{output}");
         assert!(output.contains("NAME=./my-orders.jsonl.gz"), "{output}");
@@ -116,10 +120,59 @@ async fn files_as_arguments_exclude_the_flag_and_commands_keep_their_names() {
     };
     refused(&["--source", "samples", "samples/a.jsonl"], "cannot be used with");
     refused(&["samples/a.jsonl", "replay"], "./replay");
+    refused(&["reject"], "there is no such file, and no such command");
     succeeded(finish(home.start(&["--exit"])));
     assert_eq!(datasets(&home).await, ["a.jsonl products"]);
     let output = succeeded(finish(home.start(&["replay", "--object", "1", "--dry-run"])));
     assert!(output.contains("1 objects"), "{output}");
     let output = failed(finish(home.start(&["--exit", "./replay"])));
     assert!(output.contains("the dataset replay is not declared"), "{output}");
+}
+
+/// A file is not read as the only dataset that is declared, unless somebody says so.
+#[tokio::test]
+async fn file_of_another_dataset_is_not_read_as_the_only_one() {
+    let home = home_with(&[
+        ("datasets/shops.toml", "key = 'id'\ncolumns = { id = 'bigint' }"),
+        ("shops.jsonl", "{\"id\":1}\n"),
+        ("customers.jsonl", "{\"id\":1,\"email\":\"a\"}\n"),
+    ]);
+    for command in [&["--exit", "customers.jsonl"][..], &["check", "customers.jsonl"]] {
+        let output = failed(finish(home.start(command)));
+        let message = "customers.jsonl: the dataset customers is not declared";
+        assert!(output.contains(message) && output.contains("there are: shops"), "{output}");
+    }
+    succeeded(finish(home.start(&["--exit", "shops.jsonl", "shops=customers.jsonl"])));
+    assert_eq!(datasets(&home).await, ["customers.jsonl shops", "shops.jsonl shops"]);
+    let status = || {
+        let output = home.command(&["status"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(!status().contains("dataset"), "{}", status());
+    succeeded(finish(home.start(&["--exit", "customers.jsonl", "--infer"])));
+    let status = status();
+    assert!(status.contains("  object           dataset    state  "), "{status}");
+    assert!(status.contains("  customers.jsonl  customers  done  "), "{status}");
+    assert!(status.contains("  customers.jsonl  shops      done  "), "{status}");
+}
+
+#[tokio::test]
+async fn what_was_loaded_is_served_without_any_source() {
+    let home = home_with(&[
+        ("datasets/shops.toml", "key = 'id'\ncolumns = { id = 'bigint' }"),
+        ("shops.jsonl", "{\"id\":1}\n"),
+    ]);
+    fs::remove_dir(home.folder.path().join("samples")).unwrap();
+    let output = failed(finish(home.start(&[])));
+    assert!(output.contains("there is nothing to load: give files"), "{output}");
+    succeeded(finish(home.start(&["--exit", "shops.jsonl"])));
+    fs::remove_file(home.folder.path().join("shops.jsonl")).unwrap();
+    let running = home.start(&[]);
+    home.loaded(1).await;
+    let answer = http::get(home.address, "/shops/1", &[]).await.unwrap();
+    assert_eq!(answer.body, r#"{"id":1}"#);
+    running.signal(Signal::INT);
+    let output = succeeded(finish(running));
+    assert!(output.contains("Nothing is loaded: no file is given"), "{output}");
+    succeeded(finish(home.start(&["--exit"])));
 }

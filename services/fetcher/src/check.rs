@@ -66,17 +66,13 @@ pub async fn check(
     if which.files.is_empty() {
         return Ok(checked);
     }
+    settings.check_datasets(datasets)?;
     let (all, skipped) = sources.objects().await?;
     checked.skipped = skipped;
     for found in all {
         let name = settings.dataset_of(found.location, datasets);
-        let dataset = name.and_then(|name| datasets.get(name)).with_context(|| {
-            let (location, names) = (found.location, datasets.names());
-            format!(
-                "the dataset of {location} is not declared: name another one, as in NAME={location}, or let \
-                 \"jetline infer {location} > datasets/NAME.toml\" propose a declaration; there are: {names}"
-            )
-        })?;
+        let dataset =
+            name.and_then(|name| datasets.get(name)).context("an object has no dataset")?;
         checked.objects.push(CheckedObject::read(&found, dataset, which, settings).await);
     }
     Ok(checked)

@@ -29,7 +29,7 @@ pub(crate) async fn drop_dataset(
     ensure!(which.yes || confirm(name, objects)?, "nothing was dropped");
     ensure!(database.drop_dataset(name).await?, "there is no dataset {name} any more");
     Ok(format!(
-        "Dataset {name} is dropped, with {objects} objects. The files of its sources are as they were: where it is declared \
+        "Dataset {name} is dropped; objects: {objects}. The files of its sources are as they were: where it is declared \
          again, they are read again."
     ))
 }
@@ -42,7 +42,7 @@ fn confirm(name: &str, objects: u64) -> anyhow::Result<bool> {
     let mut terminal = stderr();
     write!(
         terminal,
-        "Drop the dataset {name}, with its table and what the ledger has of its {objects} objects? [y/N] "
+        "Drop the dataset {name}, with its table and what the ledger has of its objects ({objects})? [y/N] "
     )?;
     terminal.flush()?;
     let mut answer = String::new();

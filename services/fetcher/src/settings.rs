@@ -136,20 +136,7 @@ impl FetcherSettings {
             !self.source.is_empty(),
             "nothing to fetch: set --source or SOURCE, as in s3://bucket/prefix or ./directory, or `source` in a declaration"
         );
-        for location in self.locations() {
-            let name = self.dataset_of(location, datasets).with_context(|| {
-                let names = datasets.names();
-                format!(
-                    "source {location} names no dataset, as in NAME={location}; there are: {names}"
-                )
-            })?;
-            anyhow::ensure!(
-                datasets.get(name).is_some(),
-                "source {location}: there is no dataset {name}{}; there are: {}",
-                if location.dataset.is_none() { " (DATASET)" } else { "" },
-                datasets.names()
-            );
-        }
+        self.check_datasets(datasets)?;
         self.check_limits()?;
         anyhow::ensure!(
             self.chunk_bytes <= limit,
@@ -171,6 +158,25 @@ impl FetcherSettings {
             self.lease >= Duration::from_secs(1),
             "LEASE must be 1s or more: a lease is renewed every third of it"
         );
+        Ok(())
+    }
+
+    /// Refuses locations whose dataset is not declared.
+    pub(crate) fn check_datasets(&self, datasets: &Datasets) -> anyhow::Result<()> {
+        for location in self.locations() {
+            let name = self.dataset_of(location, datasets).with_context(|| {
+                let names = datasets.names();
+                format!(
+                    "source {location} names no dataset, as in NAME={location}; there are: {names}"
+                )
+            })?;
+            anyhow::ensure!(
+                datasets.get(name).is_some(),
+                "source {location}: there is no dataset {name}{}; there are: {}",
+                if location.dataset.is_none() { " (DATASET)" } else { "" },
+                datasets.names()
+            );
+        }
         Ok(())
     }
 

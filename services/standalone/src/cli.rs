@@ -7,6 +7,7 @@ use clap::{
     parser::ValueSource,
 };
 use jetline_api::ApiSettings;
+use jetline_datasets::is_name;
 use jetline_dedup::DedupSettings;
 use jetline_fetcher::{CheckSettings, FetcherSettings, InferSettings};
 use jetline_queue::JetStreamConfig;
@@ -18,7 +19,10 @@ use jetline_store::{DatabaseSettings, DatasetSettings, is_directory_of_declarati
 use jetline_writer::WriterSettings;
 
 /// The default of DATASETS, if it has declarations.
-const DECLARATIONS: &str = "datasets";
+pub(crate) const DECLARATIONS: &str = "datasets";
+
+/// The default of SOURCE.
+pub(crate) const SAMPLES: &str = "./samples";
 
 /// Loads JSON Lines, JSON and CSV files into a database, and serves every record by id.
 ///
@@ -90,7 +94,7 @@ impl Cli {
     /// Parses flags and environment; exits the process if they are invalid.
     pub(crate) fn from_args() -> Self {
         let command = Self::command()
-            .mut_arg("source", |source| source.default_value("./samples"))
+            .mut_arg("source", |source| source.default_value(SAMPLES))
             .mut_arg("database_url", |url| url.default_value("sqlite://jetline.db"))
             // The terminal shows the summary and the progress bars.
             .mut_arg("log", |log| log.default_value("warn"))
@@ -125,8 +129,13 @@ impl Cli {
     }
 }
 
-/// A file, which is not what was meant where a command follows files.
+/// A file, which is not what was meant where a command follows files, or is mistyped.
 fn file(text: &str) -> Result<Location, String> {
+    if is_name(text) && !Path::new(text).exists() {
+        return Err(
+            "there is no such file, and no such command; --help names the commands".to_owned()
+        );
+    }
     if Command::has_subcommand(text) {
         return Err(format!(
             "it is a command, which cannot follow files: give its sources with --source, or write ./{text} for the file"

@@ -1,15 +1,18 @@
 //! Files that are given as arguments, and their datasets.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail};
 use jetline_datasets::{Datasets, is_name};
 use jetline_fetcher::{FetcherSettings, InferSettings, infer};
 use jetline_runtime::output;
 use jetline_source::Location;
 use jetline_store::{Database, DeclarationFile};
 
-use crate::{cli::Cli, parts};
+use crate::{
+    cli::{Cli, DECLARATIONS},
+    parts,
+};
 
 /// Declares the datasets of files that are not declared, as their records propose.
 pub(crate) async fn declare_missing(cli: &Cli, database: &Database) -> anyhow::Result<()> {
@@ -27,7 +30,7 @@ pub(crate) async fn declare_missing(cli: &Cli, database: &Database) -> anyhow::R
         let which = InferSettings::of(files);
         let (settings, sources) = parts::sources_of(cli, &which.files).await?;
         let text = infer(&which, &settings, &sources).await.with_context(|| {
-            format!("cannot propose a declaration of {name}: use `jetline infer`, which has more options")
+            format!("cannot propose a declaration of {name}: write {DECLARATIONS}/{name}.toml, for example by `jetline infer`")
         })?;
         proposed.push(DeclarationFile::new(name, &format!("{name}.toml"), &text)?);
     }
@@ -39,39 +42,32 @@ pub(crate) async fn declare_missing(cli: &Cli, database: &Database) -> anyhow::R
     Ok(())
 }
 
-/// Fails if a file would be read as the dataset that is compiled in, only because there is no other.
+/// Fails if a file names no dataset and none is declared that is called like it: an only one is not assumed.
 pub(crate) fn check(
     files: &[Location],
     settings: &FetcherSettings,
-    declared: &[DeclarationFile],
     datasets: &Datasets,
 ) -> anyhow::Result<()> {
-    let built_in = declared.iter().filter(|file| file.equals_built_in());
-    let built_in: Vec<&str> = built_in.map(|file| &*file.dataset.name).collect();
-    let has_other = datasets.iter().any(|dataset| !built_in.contains(&&*dataset.name));
-    if settings.dataset.is_some() || has_other {
-        return Ok(());
+    let mut unnamed = files.iter().filter(|file| file.dataset.is_none());
+    let is_declared =
+        |file: &Location| file.stem().is_some_and(|stem| datasets.get(stem).is_some());
+    match unnamed.find(|file| settings.dataset.is_none() && !is_declared(file)) {
+        Some(file) => bail!(undeclared(file, datasets)),
+        None => Ok(()),
     }
-    for file in files.iter().filter(|file| file.dataset.is_none()) {
-        let is_declared = file.stem().is_some_and(|stem| datasets.get(stem).is_some());
-        ensure!(is_declared, undeclared(file));
-    }
-    Ok(())
 }
 
-fn undeclared(file: &Location) -> String {
-    let built_in = format!("; products={file} reads it as the dataset that is compiled in");
-    let Some(name) = file.stem().filter(|stem| is_name(stem)) else {
-        let declare = declare(file, "NAME");
-        return format!(
-            "{file}: it is not called like a dataset: {declare}, and load NAME={file}{built_in}"
-        );
-    };
-    format!("{file}: the dataset {name} is not declared: {}{built_in}", declare(file, name))
-}
-
-fn declare(file: &Location, name: &str) -> String {
+fn undeclared(file: &Location, datasets: &Datasets) -> String {
+    let name = file.stem().filter(|stem| is_name(stem));
+    let is_not = name.map_or("it is not called like a dataset".to_owned(), |name| {
+        format!("the dataset {name} is not declared")
+    });
+    let name = name.unwrap_or("NAME");
+    let mkdir = if Path::new(DECLARATIONS).is_dir() { "" } else { "mkdir datasets && " };
     format!(
-        "write datasets/{name}.toml, or let \"jetline infer {file} > datasets/{name}.toml\" propose one; --infer does that for a first look"
+        "{file}: {is_not}: write {DECLARATIONS}/{name}.toml, or let \"{mkdir}jetline infer {file} > \
+         {DECLARATIONS}/{name}.toml\" propose one; --infer does that for a first look. To read it as another dataset, name it, as in \
+         NAME={file}; there are: {}",
+        datasets.names()
     )
 }

@@ -9,7 +9,7 @@ use jetline_store::Database;
 use tokio::task::JoinHandle;
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, SAMPLES},
     files,
     parts::{self, Parts},
     terminal,
@@ -50,7 +50,7 @@ async fn check(cli: &Cli, which: &CheckSettings) -> anyhow::Result<ExitCode> {
     });
     let datasets = numbered.collect();
     let (settings, sources) = parts::sources_of(cli, &which.files).await?;
-    files::check(&which.files, &settings, &declared, &datasets)?;
+    files::check(&which.files, &settings, &datasets)?;
     let checked = jetline_fetcher::check(which, &settings, &datasets, &sources).await?;
     output::print(&checked)?;
     Ok(if checked.is_valid() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -69,6 +69,16 @@ async fn load(cli: &Cli, database: Database, shutdown: &Shutdown) -> anyhow::Res
     let parts = shutdown.started(connecting).await?;
     let serving =
         if cli.exit { None } else { Some(Serving::start(cli, &database, shutdown).await?) };
+    if parts.fetcher.source.is_empty() {
+        output::print(format!(
+            "Nothing is loaded: no file is given, and {SAMPLES} does not exist."
+        ))?;
+        if let Some(serving) = serving {
+            terminal::print_urls(serving.address, &database).await;
+            serving.task.await.context("the api crashed")?;
+        }
+        return Ok(true);
+    }
     let writing = parts.spawn_writer(shutdown).await.context("start writer failed")?;
     if let (Some(serving), Some(_)) = (&serving, parts.fetcher.watch) {
         terminal::print_urls(serving.address, &database).await;

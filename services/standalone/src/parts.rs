@@ -1,6 +1,6 @@
 //! The parts of the process, embedded or on servers, and their construction.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{num::NonZeroUsize, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
 use jetline_core::Mode;
@@ -10,11 +10,14 @@ use jetline_migrations::migrate;
 use jetline_queue::{InProcess, Queue};
 use jetline_runtime::Shutdown;
 use jetline_source::{Location, Locations, OwnDatabase};
-use jetline_store::{Database, DatasetSettings, DeclarationFile, Ledger};
+use jetline_store::{Catalog, Database, DatasetSettings, Ledger, catalog::objects::Filter};
 use jetline_writer::{Writer, WriterSettings};
 use tokio::task::JoinHandle;
 
-use crate::{cli::Cli, files};
+use crate::{
+    cli::{Cli, SAMPLES},
+    files,
+};
 
 /// The capacity of the in-process queue, in bytes of lines.
 const IN_PROCESS_CAPACITY: u32 = 16 << 20;
@@ -38,11 +41,11 @@ impl Parts {
                  or DEDUP=off for all of them"
             );
         }
-        let declared = up_to_date(&database, &cli.datasets).await?;
+        up_to_date(&database, &cli.datasets).await?;
         if cli.infer {
             files::declare_missing(cli, &database).await?;
         }
-        files::check(&cli.files, &cli.fetcher, &declared, &database.datasets().await?)?;
+        files::check(&cli.files, &cli.fetcher, &database.datasets().await?)?;
         let (fetcher, sources) = sources(cli, &database).await?;
         let mut parts = Self {
             queue: queue(cli, &database).await?,
@@ -75,18 +78,32 @@ impl Parts {
     }
 }
 
-/// The sources: those of the settings, or that are declared, or the default; with settings to read them.
+/// The sources: those of the settings, or that are declared, or the default; with settings to read them. There are none if the
+/// default does not exist and something was loaded before.
 pub(crate) async fn sources(
     cli: &Cli,
     database: &Database,
 ) -> anyhow::Result<(FetcherSettings, Sources)> {
     let mut settings = cli.fetcher.clone();
     if cli.has_default_source {
-        let none = FetcherSettings { source: Vec::new(), ..settings.clone() };
-        let declared = none.with_declared_sources(&database.datasets().await?)?;
-        settings = if declared.source.is_empty() { settings } else { declared };
+        settings.source.clear();
+        settings = settings.with_declared_sources(&database.datasets().await?)?;
+        if settings.source.is_empty() && Path::new(SAMPLES).exists() {
+            settings.source.clone_from(&cli.fetcher.source);
+        } else if settings.source.is_empty() && !is_used(database).await? {
+            bail!(
+                "there is nothing to load: give files, as in `jetline orders.jsonl`, or SOURCE; the default {SAMPLES} does not \
+                 exist"
+            );
+        }
     }
     Ok((settings.clone(), open(cli, &settings).await?))
+}
+
+/// Whether there are objects in the ledger.
+async fn is_used(database: &Database) -> anyhow::Result<bool> {
+    let objects = Catalog::new(database).objects(&Filter::default(), None, 1).await?;
+    Ok(!objects.is_empty())
 }
 
 /// These sources instead of those of the settings, with settings to read them once.
@@ -106,11 +123,11 @@ async fn open(cli: &Cli, settings: &FetcherSettings) -> anyhow::Result<Sources> 
     Sources::open(settings, &cli.s3, &cli.startup, &own).await
 }
 
-/// Applies the migrations that are missing, and the declarations, which it returns.
+/// Applies the migrations that are missing, and the declarations.
 pub(crate) async fn up_to_date(
     database: &Database,
     datasets: &DatasetSettings,
-) -> anyhow::Result<Vec<DeclarationFile>> {
+) -> anyhow::Result<()> {
     let declared = datasets.read()?;
     migrate(database.connection())
         .await
@@ -118,7 +135,7 @@ pub(crate) async fn up_to_date(
     for done in database.declare(&declared).await? {
         tracing::info!("{done}");
     }
-    Ok(declared)
+    Ok(())
 }
 
 async fn queue(cli: &Cli, database: &Database) -> anyhow::Result<Arc<dyn Queue>> {

@@ -77,6 +77,10 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Dataset, DeclarationE
         line: text[..span.start.min(text.len())].matches('\n').count() + 1,
         message,
     };
+    if text.trim().is_empty() {
+        let message = "it is empty: did `jetline infer` fail that was to write it?";
+        return Err(located((0..0, message.to_owned())));
+    }
     let declaration: Declaration = toml::from_str(text)
         .map_err(|error| located((error.span().unwrap_or_default(), error.message().to_owned())))?;
     dataset(name, declaration).map_err(located)

@@ -364,9 +364,14 @@ impl Column {
             .map_err(|rejection| self.named(" ", &rejection))
     }
 
-    /// The rejection with the name of the column.
+    /// The rejection with the name of the column, and its path if that is another one.
     fn named(&self, separator: &str, rejection: &Rejection) -> Rejection {
-        let message = format!("{}{separator}{}", self.name, rejection.message);
+        let path = if self.path == [&*self.name] {
+            String::new()
+        } else {
+            format!(" ({})", self.pointer())
+        };
+        let message = format!("{}{path}{separator}{}", self.name, rejection.message);
         Rejection::new(rejection.reason, message)
     }
 }

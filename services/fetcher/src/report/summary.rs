@@ -12,8 +12,8 @@ use crate::terminal::{Escaped, escaped_file_name, shortened};
 
 /// What to do about failed objects.
 pub(super) const ADVICE: &str = "Correct a failed object in the source: it is read as a new version. If the cause was \
-    another one and is removed, `replay --object NUMBER` reads it again; `dismiss NUMBER` accepts the loss. Until then \
-    the exit status is 1.";
+    another one and is removed, `--source SOURCE replay --object NUMBER` reads it again; `dismiss NUMBER` accepts the loss. \
+    Until then the exit status is 1.";
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,9 @@
 //! The table of objects: a heading, a row for each with its rejects and its error, and the totals.
 
-use std::fmt::{Display, Formatter, Result, from_fn};
+use std::{
+    collections::BTreeSet,
+    fmt::{Display, Formatter, Result, from_fn},
+};
 
 use jetline_store::{
     ObjectState as State,
@@ -22,12 +25,15 @@ pub(super) const MAX_ERROR_CHARS: usize = 600;
 pub(super) struct Table {
     id: usize,
     name: usize,
+    /// Shown where there are several.
+    datasets: BTreeSet<String>,
     sums: [i64; COUNTS.len()],
 }
 
 impl Default for Table {
     fn default() -> Self {
-        Self { id: "id".len(), name: "object".len(), sums: [0; COUNTS.len()] }
+        let datasets = BTreeSet::new();
+        Self { id: "id".len(), name: "object".len(), datasets, sums: [0; COUNTS.len()] }
     }
 }
 
@@ -36,6 +42,9 @@ impl Table {
     pub(super) fn add(&mut self, objects: &[ObjectStatus]) {
         for object in objects {
             self.id = self.id.max(object.id.to_string().len());
+            if !self.datasets.contains(&object.dataset) {
+                self.datasets.insert(object.dataset.clone());
+            }
             self.name = self.name.max(escaped_file_name(&object.uri).chars().count());
             for (sum, count) in self.sums.iter_mut().zip(counts(object)) {
                 *sum += count;
@@ -47,9 +56,10 @@ impl Table {
         from_fn(|f| {
             write!(
                 f,
-                "{:>id$}  {:name$}  {:7}",
+                "{:>id$}  {:name$}{}  {:7}",
                 "id",
                 "object",
+                self.of_dataset("dataset"),
                 "state",
                 id = self.id,
                 name = self.name
@@ -69,8 +79,9 @@ impl Table {
             let state = format!("{:?}", object.state).to_lowercase();
             write!(
                 f,
-                "{:>id$}  {name:width$}  {state:7}",
+                "{:>id$}  {name:width$}{}  {state:7}",
                 object.id,
+                self.of_dataset(&object.dataset),
                 id = self.id,
                 width = self.name
             )?;
@@ -87,9 +98,21 @@ impl Table {
 
     pub(super) fn totals(&self) -> impl Display {
         from_fn(|f| {
-            write!(f, "{:width$}  {:7}", "in all", "", width = self.id + 2 + self.name)?;
+            let width = self.id + 2 + self.name;
+            write!(f, "{:width$}{}  {:7}", "in all", self.of_dataset(""), "")?;
             self.write_columns(f, self.sums)
         })
+    }
+
+    /// The column of the dataset, if there is one.
+    fn of_dataset(&self, text: &str) -> String {
+        let names = self.datasets.iter().map(|name| name.chars().count());
+        match names.max() {
+            Some(width) if self.datasets.len() > 1 => {
+                format!("  {text:width$}", width = width.max("dataset".len()))
+            }
+            _ => String::new(),
+        }
     }
 
     fn write_columns(

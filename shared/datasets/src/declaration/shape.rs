@@ -25,7 +25,7 @@ pub(super) struct Declaration {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { column = \"op\", equals = \"D\" }")]
 pub(super) struct DeletedDeclaration {
     pub(super) column: String,
     pub(super) equals: toml::Value,

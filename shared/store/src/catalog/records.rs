@@ -159,13 +159,15 @@ pub(super) fn bytes(dialect: &dyn Dialect, dataset: &Dataset) -> String {
     format!("({})", parts.join(" + "))
 }
 
-/// The key of any record.
+/// The key of any record that is not deleted.
 pub(super) async fn any_key(
     db: &impl ConnectionTrait,
     dataset: &Dataset,
 ) -> Result<Option<Key>, DbErr> {
     let (dialect, key) = (dialect::of(db), dataset.key());
-    let sql = format!("SELECT {} FROM {:?} LIMIT 1", dialect.select(key), dataset.name);
+    let exists = exists(dataset).map(|exists| format!("WHERE {exists}")).unwrap_or_default();
+    let (key_sql, table) = (dialect.select(key), &dataset.name);
+    let sql = format!("SELECT {key_sql} FROM {table:?} AS record {exists} LIMIT 1");
     let statement = named(READ, Statement::from_string(db.get_database_backend(), sql));
     let Some(row) = db.query_one_raw(statement).await? else {
         return Ok(None);

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use jetline_datasets::{Dataset, DeclarationError, PRODUCTS, parse};
 
 /// The extension of a declaration.
@@ -40,12 +40,6 @@ impl DeclarationFile {
     pub fn new(name: &str, file: &str, text: &str) -> Result<Self, DeclarationError> {
         Ok(Self { dataset: parse(name, file, text)?, text: text.to_owned(), is_built_in: false })
     }
-
-    /// Whether its text is that of the one that is compiled in.
-    #[must_use]
-    pub fn equals_built_in(&self) -> bool {
-        self.dataset.name == BUILT_IN && self.text == PRODUCTS
-    }
 }
 
 impl DatasetSettings {
@@ -66,6 +60,12 @@ impl DatasetSettings {
                 let text = text.with_context(|| format!("cannot read {shown}"))?;
                 let twice = declared.iter().any(|known| known.dataset.name == name);
                 ensure!(!twice, "the dataset {name} is declared twice: the second time in {shown}");
+                let mut others = declared.iter().map(|known| &known.dataset.name);
+                if let Some(other) = others.find(|other| other.eq_ignore_ascii_case(&name)) {
+                    bail!(
+                        "{shown}: there is the dataset {other}, from which {name} differs only in case: rename one of them"
+                    );
+                }
                 declared.push(DeclarationFile::new(&name, &shown, &text)?);
             }
         }

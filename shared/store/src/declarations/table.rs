@@ -123,7 +123,7 @@ fn compatible(earlier: &Dataset, later: &Dataset) -> Result<(), String> {
 }
 
 fn load_again(dataset: &Dataset) -> String {
-    format!("run `drop {}`, and load it again", dataset.name)
+    format!("run `jetline drop {}`, and load it again", dataset.name)
 }
 
 fn refused(dataset: &Dataset, reason: &str) -> Error {
