@@ -24,11 +24,15 @@ impl Dataset {
         }
         Fingerprint::of(&form)
     }
-}
 
-/// The fingerprint of all deletes.
-pub(crate) fn of_delete() -> Fingerprint {
-    Fingerprint::of(b"deleted")
+    /// The fingerprint of a delete: that of all deletes of a version, so that the row of one takes a higher version.
+    pub(crate) fn fingerprint_of_delete(&self, values: &[Value]) -> Fingerprint {
+        let mut form = b"deleted".to_vec();
+        if let Some(at) = self.version {
+            append_value(&self.columns[at].name, &values[at], &mut form);
+        }
+        Fingerprint::of(&form)
+    }
 }
 
 fn append_value(name: &str, value: &Value, form: &mut Vec<u8>) {

@@ -7,7 +7,6 @@ use jetline_core::{Fingerprint, Key, Position};
 use crate::{
     Reason, Rejection,
     dataset::{Column, Dataset, Deleted, MAX_KEY_BYTES, Node, Tree, Unknown},
-    fingerprint,
     json::{self, Fields, JsonType},
     unknown::{Path, UnknownFields},
     value::{Type, Value},
@@ -327,7 +326,7 @@ impl<'d> Reader<'d> {
         let version = dataset.version.map_or(0, |at| self.values[at].version());
         let extra = if extra.0.is_empty() { None } else { Some(extra.form()?) };
         let fingerprint = if self.is_deleted {
-            fingerprint::of_delete()
+            dataset.fingerprint_of_delete(&self.values)
         } else {
             dataset.fingerprint(&self.values, extra.as_deref())
         };
