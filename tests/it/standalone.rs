@@ -148,9 +148,9 @@ async fn api_is_served_until_sigint() {
         process.output().contains(&message).then_some(())
     })
     .await;
-    let (id, product) = expected.rows.first_key_value().unwrap();
+    let ((_, id), product) = expected.rows.first_key_value().unwrap();
     let answer = http::get(home.address, &format!("/products/{id}"), &[]).await.unwrap();
-    assert_eq!(answer.json()["title"], *product.title);
+    assert_eq!(answer.json()["title"], product["title"]);
     let rejects = http::get(home.address, "/rejects", &[]).await.unwrap().json();
     assert_eq!(rejects.as_array().unwrap().len(), 3);
     process.signal(Signal::INT);

@@ -81,7 +81,7 @@ impl Secured {
         succeeded(self.deployment.fetch());
         self.deployment.ledger.assert_holds(&expected).await;
         let (_api, address) = self.deployment.serve("jetline-api").await;
-        let id = expected.rows.keys().next().unwrap();
+        let (_, id) = expected.rows.keys().next().unwrap();
         assert_eq!(http::get(address, &format!("/products/{id}"), &[]).await.unwrap().status, 200);
     }
 }

@@ -5,9 +5,13 @@ use std::{
     fmt,
 };
 
-use sea_orm::{DatabaseConnection, DbErr, FromQueryResult, Statement};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, FromQueryResult, QueryResult, Statement,
+};
 
-use crate::{Expected, Product, Reject};
+use crate::{
+    Declaration, EXTRA, Expected, IS_DELETED, Key, Reject, Row, declaration::Unknown, value::Type,
+};
 
 /// How many characters of a rejected line are shown.
 const MAX_SHOWN_CHARS: usize = 80;
@@ -16,6 +20,7 @@ const MAX_SHOWN_CHARS: usize = 80;
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct Object {
     pub id: i64,
+    pub dataset: String,
     pub key: String,
     pub state: String,
     pub error: Option<String>,
@@ -23,6 +28,7 @@ pub struct Object {
     pub total_lines: Option<i64>,
     pub inserted: i64,
     pub updated: i64,
+    pub deleted: i64,
     pub unchanged: i64,
     pub superseded: i64,
     pub rejected: i64,
@@ -34,14 +40,15 @@ impl Object {
     /// # Errors
     /// If the database is unavailable.
     pub async fn all(db: &DatabaseConnection) -> Result<Vec<Self>, DbErr> {
-        let counts = ["inserted", "updated", "unchanged", "superseded", "rejected"].map(|count| {
+        let counts = ["inserted", "updated", "deleted", "unchanged", "superseded", "rejected"];
+        let counts = counts.map(|count| {
             format!(
                 ", CAST(o.{count} + COALESCE((SELECT SUM(c.{count}) FROM chunks c \
                  WHERE c.object_id = o.id AND c.state <> 'suspect'), 0) AS BIGINT) AS {count}"
             )
         });
         let sql = format!(
-            "SELECT id, key, state, error, readings, total_lines{} FROM objects o ORDER BY id",
+            "SELECT id, dataset, key, state, error, readings, total_lines{} FROM objects o ORDER BY id",
             counts.concat()
         );
         read(db, &sql).await
@@ -50,7 +57,12 @@ impl Object {
     /// The committed lines.
     #[must_use]
     pub fn lines(&self) -> i64 {
-        self.inserted + self.updated + self.unchanged + self.superseded + self.rejected
+        self.inserted
+            + self.updated
+            + self.deleted
+            + self.unchanged
+            + self.superseded
+            + self.rejected
     }
 }
 
@@ -58,7 +70,8 @@ impl Object {
 #[derive(Clone, Debug)]
 pub struct DatabaseState {
     pub objects: Vec<Object>,
-    pub rows: BTreeMap<i64, Product>,
+    /// The rows of all declared datasets, with the columns that have a value.
+    pub rows: BTreeMap<Key, Row>,
     /// Rejected lines with their messages.
     pub rejects: Vec<(Reject, String)>,
 }
@@ -108,14 +121,16 @@ impl DatabaseState {
     /// # Errors
     /// If the database is unavailable.
     pub async fn read(db: &DatabaseConnection) -> Result<Self, DbErr> {
-        let products = "SELECT id, title, CAST(price AS TEXT) AS price, category, brand, url, description FROM products";
-        let products: Vec<Product> = read(db, products).await?;
+        let mut rows = BTreeMap::new();
+        for (dataset, table) in tables(db).await? {
+            rows.extend(table.rows(db, &dataset).await?);
+        }
         let rejects =
             "SELECT object_id, line, byte_offset, reason, message, raw FROM rejected_lines";
         let rejects: Vec<RejectedLine> = read(db, rejects).await?;
         Ok(Self {
             objects: Object::all(db).await?,
-            rows: products.into_iter().map(|row| (row.id, row)).collect(),
+            rows,
             rejects: rejects.into_iter().map(RejectedLine::into_parts).collect(),
         })
     }
@@ -158,27 +173,45 @@ impl DatabaseState {
         differences
     }
 
-    /// Checks that every row was inserted once. Not valid after a replay, which finds the rows of the first commit.
+    /// Checks that every row was inserted once, perhaps as a deleted one. Not valid after a replay, which finds the rows of the
+    /// first commit.
     #[must_use]
-    pub fn not_inserted(&self) -> Option<Difference> {
-        let inserted: i64 = self.objects.iter().map(|object| object.inserted).sum();
-        let rows = self.rows.len();
-        let what = format!("{inserted} lines count as inserted, of {rows} rows");
-        (usize::try_from(inserted) != Ok(rows)).then(|| Difference::new(Kind::Wrong, what))
+    pub fn not_inserted(&self) -> Vec<Difference> {
+        let mut counts: BTreeMap<&str, (i64, i64, i64)> = BTreeMap::new();
+        for object in &self.objects {
+            let (inserted, deleted, _) = counts.entry(&object.dataset).or_default();
+            *inserted += object.inserted;
+            *deleted += object.deleted;
+        }
+        for (dataset, _) in self.rows.keys() {
+            counts.entry(dataset).or_default().2 += 1;
+        }
+        counts.retain(|_, (inserted, deleted, rows)| {
+            !(*inserted..=*inserted + *deleted).contains(rows)
+        });
+        let wrong = counts.into_iter().map(|(dataset, (inserted, deleted, rows))| {
+            let what = format!(
+                "{inserted} lines count as inserted and {deleted} as deleted, of {rows} rows of {dataset}"
+            );
+            Difference::new(Kind::Wrong, what)
+        });
+        wrong.collect()
     }
 
     /// Rows that are missing, have wrong content, or must not exist.
     #[must_use]
-    pub fn wrong_rows(&self, expected: &BTreeMap<i64, Product>) -> Vec<Difference> {
-        let ids: BTreeSet<&i64> = self.rows.keys().chain(expected.keys()).collect();
+    pub fn wrong_rows(&self, expected: &BTreeMap<Key, Row>) -> Vec<Difference> {
+        let ids: BTreeSet<&Key> = self.rows.keys().chain(expected.keys()).collect();
         let pairs = ids.into_iter().map(|id| (id, self.rows.get(id), expected.get(id)));
         let wrong = pairs.filter(|(_, row, must_be)| row != must_be);
         wrong
             .map(|(id, row, must_be)| match (row, must_be) {
-                (None, _) => Difference::new(Kind::Lost, format!("row {id} is missing")),
-                (Some(row), None) => Difference::new(Kind::Wrong, format!("no line has {row:?}")),
+                (None, _) => Difference::new(Kind::Lost, format!("row {id:?} is missing")),
+                (Some(row), None) => {
+                    Difference::new(Kind::Wrong, format!("no line of {id:?} has {row:?}"))
+                }
                 (Some(row), Some(must_be)) => {
-                    let what = format!("row {id} is {row:?} and must be {must_be:?}");
+                    let what = format!("row {id:?} is {row:?} and must be {must_be:?}");
                     Difference::new(Kind::Wrong, what)
                 }
             })
@@ -300,6 +333,65 @@ impl RejectedLine {
     }
 }
 
+/// The table of a dataset, with the columns of all its declarations.
+#[derive(Default)]
+struct Table {
+    key: String,
+    columns: BTreeMap<String, Type>,
+}
+
+#[derive(FromQueryResult)]
+struct Declared {
+    dataset: String,
+    declaration: String,
+}
+
+async fn tables(db: &DatabaseConnection) -> Result<BTreeMap<String, Table>, DbErr> {
+    let sql = "SELECT dataset, declaration FROM declarations ORDER BY number";
+    let mut tables: BTreeMap<String, Table> = BTreeMap::new();
+    for Declared { dataset, declaration } in read(db, sql).await? {
+        let declaration = Declaration::read(&dataset, &declaration);
+        let table = tables.entry(dataset).or_default();
+        table.key.clone_from(&declaration.key);
+        let columns = declaration.columns.iter();
+        table.columns.extend(columns.map(|(name, column)| (name.clone(), column.of)));
+        let own = [
+            (declaration.unknown == Unknown::Keep).then(|| (EXTRA.to_owned(), Type::Json)),
+            declaration.deleted.as_ref().map(|_| (IS_DELETED.to_owned(), Type::Boolean)),
+        ];
+        table.columns.extend(own.into_iter().flatten());
+    }
+    Ok(tables)
+}
+
+impl Table {
+    async fn rows(&self, db: &DatabaseConnection, dataset: &str) -> Result<Vec<(Key, Row)>, DbErr> {
+        let backend = db.get_database_backend();
+        let is_sqlite = backend == DbBackend::Sqlite;
+        let columns = self.columns.iter().map(|(name, of)| of.selected(name, is_sqlite));
+        let columns = columns.collect::<Vec<String>>().join(", ");
+        let sql = format!("SELECT {columns} FROM {dataset:?}");
+        let found = db.query_all_raw(Statement::from_string(backend, sql)).await?;
+        found.iter().map(|row| self.row(dataset, row)).collect()
+    }
+
+    fn row(&self, dataset: &str, result: &QueryResult) -> Result<(Key, Row), DbErr> {
+        let mut row = Row::new();
+        for (at, (name, of)) in self.columns.iter().enumerate() {
+            let value = match of {
+                Type::Double => {
+                    result.try_get_by_index::<Option<f64>>(at)?.map(|one| one.to_string())
+                }
+                of => result.try_get_by_index::<Option<String>>(at)?.map(|text| of.stored(text)),
+            };
+            // Rows of declarations without deletes have no mark.
+            let value = value.filter(|value| name != IS_DELETED || value != "false");
+            row.extend(value.map(|value| (name.clone(), value)));
+        }
+        Ok(((dataset.to_owned(), row[&self.key].clone()), row))
+    }
+}
+
 pub(crate) async fn read<T: FromQueryResult>(
     db: &DatabaseConnection,
     sql: &str,
@@ -323,6 +415,7 @@ mod tests {
         let expected = expected();
         let object = Object {
             id: 1,
+            dataset: "products".to_owned(),
             key: "a.jsonl".to_owned(),
             state: "done".to_owned(),
             error: None,
@@ -330,6 +423,7 @@ mod tests {
             total_lines: Some(2),
             inserted: 1,
             updated: 0,
+            deleted: 0,
             unchanged: 0,
             superseded: 0,
             rejected: 1,
@@ -364,6 +458,8 @@ mod tests {
         assert_eq!(kinds_of_object(|object| object.state = "failed".to_owned()), [Kind::Wrong]);
         assert_eq!(kinds_of_object(|object| object.updated = 1), [Kind::Doubled]);
         assert_eq!(kinds_of_object(|object| object.inserted = 0), [Kind::Lost, Kind::Wrong]);
+        let deletes = |object: &mut Object| (object.inserted, object.deleted) = (0, 1);
+        assert_eq!(kinds_of_object(deletes), []);
         assert_eq!(
             kinds_of_object(|object| (object.rejected, object.updated) = (0, 1)),
             [Kind::Wrong]
@@ -399,13 +495,13 @@ mod tests {
         assert_eq!(kinds(|state| state.rows.clear()), [Kind::Lost, Kind::Wrong]);
         let title = |state: &mut DatabaseState| {
             for row in state.rows.values_mut() {
-                row.title.push('u');
+                row.insert("title".to_owned(), "u".to_owned());
             }
         };
         assert_eq!(kinds(title), [Kind::Wrong]);
         let more = |state: &mut DatabaseState| {
-            let row = state.rows[&1].clone();
-            state.rows.insert(2, Product { id: 2, ..row });
+            let row = state.rows.values().next().unwrap().clone();
+            state.rows.insert(("products".to_owned(), "2".to_owned()), row);
         };
         assert_eq!(kinds(more), [Kind::Wrong, Kind::Wrong]);
     }

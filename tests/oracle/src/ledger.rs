@@ -8,7 +8,7 @@ use sea_orm::{
 };
 
 use crate::{
-    Expected, Product,
+    Expected, Key, Row,
     database_state::{DatabaseState, Difference, Object, read},
 };
 
@@ -105,7 +105,7 @@ impl Ledger {
     }
 
     /// Asserts that the rows are as expected.
-    pub async fn assert_rows(&self, expected: &BTreeMap<i64, Product>) {
+    pub async fn assert_rows(&self, expected: &BTreeMap<Key, Row>) {
         nothing_of(self.state().await.unwrap().wrong_rows(expected));
     }
 }

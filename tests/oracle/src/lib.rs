@@ -1,26 +1,27 @@
-//! The oracle: the expected result is a fold over the objects in order, line by line, the last line wins. It shares no code
-//! with the programs.
+//! The oracle: the expected result is a fold over the objects in order, record by record, the highest rank wins. It shares no
+//! code with the programs, and reads declarations by its own.
 
 #![expect(
     clippy::unwrap_used,
-    reason = "what holds an object's lines in memory counts them in 64 bits, and JSON that was read is read again"
+    reason = "declarations of tests are valid, and what holds an object's lines in memory counts them in 64 bits"
 )]
 
 pub mod catalogue;
+mod content;
 pub mod database_state;
+mod decimal;
+mod declaration;
+mod json;
 pub mod ledger;
+mod value;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::FromQueryResult;
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
-use serde_json::{Value, value::RawValue};
+pub use content::Format;
+pub use declaration::{Declaration, products};
+
+use content::{Piece, Text, header, pieces};
+use declaration::Record;
 
 /// The maximum line length in the tests' settings, in bytes.
 pub const MAX_LINE: usize = 2048;
@@ -28,17 +29,18 @@ pub const MAX_LINE: usize = 2048;
 /// How many bytes of a longer line are kept.
 const KEPT: usize = 4096;
 
-/// A row of the table: all columns of a record.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, FromQueryResult)]
-pub struct Product {
-    pub id: i64,
-    pub title: String,
-    pub price: String,
-    pub category: String,
-    pub brand: String,
-    pub url: String,
-    pub description: String,
-}
+/// The columns of the fields that no column takes, and of the mark of deleted rows, which is in no other row.
+pub(crate) const EXTRA: &str = "jetline_extra";
+pub(crate) const IS_DELETED: &str = "jetline_deleted";
+
+/// The code of a rejection.
+type Reason = &'static str;
+
+/// A dataset and the key of a row.
+pub type Key = (String, String);
+
+/// The columns that have a value, as texts of which equal values have one.
+pub type Row = BTreeMap<String, String>;
 
 /// A rejected line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +56,7 @@ pub struct Reject {
 /// The expected state of the database.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
-    pub rows: BTreeMap<i64, Product>,
+    pub rows: BTreeMap<Key, Row>,
     pub rejects: BTreeSet<Reject>,
     /// Lines that the database refuses and others supersede: superseded or rejected, by the order of commits.
     pub may_be_rejected: BTreeSet<Reject>,
@@ -63,253 +65,206 @@ pub struct Expected {
     /// Per object, all lines.
     pub all_lines: Vec<i64>,
     refusal: Option<Refusal>,
-    /// Per id, the line that was refused last, until another one supersedes it.
-    refused: BTreeMap<i64, Reject>,
+    /// The versions of the rows.
+    versions: BTreeMap<Key, i64>,
+    /// Per key, the refused line of the highest rank with its version, until another one supersedes it.
+    refused: BTreeMap<Key, (i64, Reject)>,
 }
 
-/// Which valid lines the database refuses, and the reason of the rejection.
+/// Which valid records the database refuses, and the reason of the rejection.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal {
-    pub refuses: fn(&Product) -> bool,
+    pub refuses: fn(&Row) -> bool,
     pub reason: &'static str,
 }
 
-/// Folds decompressed objects in order.
+/// Folds decompressed objects with lines of products in order.
 pub fn fold<T: AsRef<[u8]>>(objects: &[T]) -> Expected {
     fold_refusing(objects, None)
 }
 
 /// Like `fold`, with a database that refuses rows.
 pub fn fold_refusing<T: AsRef<[u8]>>(objects: &[T], refusal: Option<Refusal>) -> Expected {
-    let mut expected = Expected { refusal, ..Expected::default() };
+    let mut expected = Expected::refusing(refusal);
     for object in objects {
-        expected.add(object.as_ref());
+        expected.add_products(object.as_ref());
     }
     expected
 }
 
 impl Expected {
+    /// The state before the first object, of a database that may refuse rows.
+    #[must_use]
+    pub fn refusing(refusal: Option<Refusal>) -> Self {
+        Self { refusal, ..Self::default() }
+    }
+
     /// The number of lines that are not blank.
     #[must_use]
     pub fn total(&self) -> i64 {
         self.lines.iter().sum()
     }
 
-    /// Folds one more object, decompressed.
-    pub fn add(&mut self, content: &[u8]) {
-        let object = i64::try_from(self.lines.len()).unwrap() + 1;
-        let (mut offset, mut number, mut accepted) = (0, 0, 0);
-        for with_newline in content.split_inclusive(|byte| *byte == b'\n') {
-            number += 1;
-            let line = with_newline.strip_suffix(b"\n").unwrap_or(with_newline);
-            let is_long = line.len() > MAX_LINE;
-            let unmarked = |text| match <[u8]>::strip_prefix(text, "\u{feff}".as_bytes()) {
-                Some(unmarked) if offset == 0 => unmarked,
-                _ => text,
-            };
-            let text = unmarked(line.strip_suffix(b"\r").unwrap_or(line));
-            let parsed = if is_long { Err("line_too_long") } else { parse(text) };
-            if is_long || !text.trim_ascii().is_empty() {
-                accepted += 1;
-                let reject = |reason: &str| Reject {
-                    object,
-                    line: number,
-                    offset: i64::try_from(offset).unwrap(),
-                    reason: reason.to_owned(),
-                    raw: if line.len() > KEPT {
-                        unmarked(&line[..KEPT]).to_vec()
-                    } else {
-                        text.to_vec()
-                    },
-                };
-                match parsed {
-                    Ok(product) => self.accept(product, reject),
-                    Err(reason) => {
-                        self.rejects.insert(reject(reason));
-                    }
-                }
-            }
-            offset += with_newline.len();
-        }
-        self.lines.push(accepted);
-        self.all_lines.push(number);
+    /// Folds one more object with lines of products.
+    pub fn add_products(&mut self, content: &[u8]) {
+        self.add(&products(), Format::JsonLines, content);
     }
 
-    fn accept(&mut self, product: Product, reject: impl FnOnce(&str) -> Reject) {
-        if let Some(superseded) = self.refused.remove(&product.id) {
+    /// Folds one more object, decompressed, as its declaration reads it.
+    pub fn add(&mut self, declaration: &Declaration, format: Format, content: &[u8]) {
+        let object = i64::try_from(self.lines.len()).unwrap() + 1;
+        let names = match format {
+            Format::Csv(delimiter) => header(content, delimiter),
+            Format::JsonLines | Format::Json => Vec::new(),
+        };
+        let (pieces, all_lines) = pieces(format, content);
+        self.lines.push(i64::try_from(pieces.len()).unwrap());
+        self.all_lines.push(all_lines);
+        for Piece { line, offset, raw, text } in pieces {
+            let reject = |reason: Reason| Reject {
+                object,
+                line,
+                offset: i64::try_from(offset).unwrap(),
+                reason: reason.to_owned(),
+                raw: raw.to_vec(),
+            };
+            let record = text.and_then(|text| match text {
+                Text::Json(text) => declaration.json(text),
+                Text::Csv(fields) => declaration.csv(&names, &fields),
+            });
+            match record {
+                Ok(record) => self.accept(&declaration.dataset, record, reject),
+                Err(reason) => {
+                    self.rejects.insert(reject(reason));
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, dataset: &str, record: Record, reject: impl FnOnce(Reason) -> Reject) {
+        let Record { key, version, row } = record;
+        let key = (dataset.to_owned(), key);
+        let is_outranked = self.versions.get(&key).is_some_and(|higher| *higher > version);
+        let is_below_refused = self.refused.get(&key).is_some_and(|(higher, _)| *higher > version);
+        if !is_below_refused && let Some((_, superseded)) = self.refused.remove(&key) {
             self.rejects.remove(&superseded);
             self.may_be_rejected.insert(superseded);
         }
-        let refusal = self.refusal.filter(|refusal| (refusal.refuses)(&product));
-        if let Some(refusal) = refusal {
-            let reject = reject(refusal.reason);
-            self.refused.insert(product.id, reject.clone());
-            self.rejects.insert(reject);
-        } else {
-            self.rows.insert(product.id, product);
-        }
-    }
-}
-
-const FIELDS: [&str; 7] = ["id", "title", "price", "category", "brand", "url", "description"];
-
-/// Parses a line with at most one error: with several, the reported reason is not defined.
-fn parse(line: &[u8]) -> Result<Product, &'static str> {
-    let text = std::str::from_utf8(line).map_err(|_| "invalid_utf8")?;
-    let value: Value = serde_json::from_str(text).map_err(|_| "invalid_json")?;
-    let object = value.as_object().ok_or("wrong_type")?;
-    let Fields(fields) = serde_json::from_str(text).unwrap();
-    for field in FIELDS {
-        match fields.iter().filter(|(name, _)| name == field).count() {
-            0 => return Err("missing_field"),
-            1 => {}
-            _ => return Err("duplicate_field"),
-        }
-    }
-    let product = Product {
-        id: id(&object["id"], &fields)?,
-        price: price(&object["price"])?,
-        title: text_of(&object["title"], true)?,
-        category: text_of(&object["category"], true)?,
-        brand: text_of(&object["brand"], true)?,
-        url: text_of(&object["url"], false)?,
-        description: text_of(&object["description"], false)?,
-    };
-    Ok(product)
-}
-
-fn id(value: &Value, fields: &[(String, Box<RawValue>)]) -> Result<i64, &'static str> {
-    if !value.is_number() {
-        return Err("wrong_type");
-    }
-    let token = fields.iter().find(|(name, _)| name == "id").unwrap();
-    match whole(token.1.get()) {
-        Ok(id) if id <= 0 => Err("out_of_range"),
-        id => id,
-    }
-}
-
-/// An integer in any spelling: its digits, with the decimal point shifted.
-fn whole(token: &str) -> Result<i64, &'static str> {
-    let (number, exponent) = token.split_once(['e', 'E']).unwrap_or((token, "0"));
-    let (sign, number) = number.strip_prefix('-').map_or(("", number), |number| ("-", number));
-    let (before, behind) = number.split_once('.').unwrap_or((number, ""));
-    let digits = format!("{before}{behind}");
-    let is_of_weight = |digit| digit != '0';
-    let (Some(first), Some(last)) = (digits.find(is_of_weight), digits.rfind(is_of_weight)) else {
-        return Ok(0);
-    };
-    let far = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
-    let point = i64::try_from(before.len()).unwrap() + exponent.parse().unwrap_or(far);
-    let (length, leading) = (i64::try_from(last).unwrap() + 1, i64::try_from(first).unwrap());
-    if length > point {
-        return Err("wrong_type");
-    }
-    if point - leading > 19 {
-        return Err("out_of_range");
-    }
-    let zeros = "0".repeat(usize::try_from(point - length).unwrap());
-    let plain = format!("{sign}{}{zeros}", &digits[first..=last]);
-    plain.parse().map_err(|_| "out_of_range")
-}
-
-/// Prices here have few digits: a float represents them exactly.
-fn price(value: &Value) -> Result<String, &'static str> {
-    let price = value.as_f64().ok_or("wrong_type")?;
-    if (0.0..1e12).contains(&price) { Ok(price.to_string()) } else { Err("out_of_range") }
-}
-
-fn text_of(value: &Value, must_say_something: bool) -> Result<String, &'static str> {
-    let text = value.as_str().ok_or("wrong_type")?;
-    if must_say_something && text.trim().is_empty() {
-        return Err("invalid_value");
-    }
-    if text.contains('\0') {
-        return Err("nul_character");
-    }
-    Ok(text.to_owned())
-}
-
-/// The fields of an object with their raw values, including duplicates.
-struct Fields(Vec<(String, Box<RawValue>)>);
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
+        let refusal = self.refusal.filter(|refusal| (refusal.refuses)(&row));
+        match refusal.map(|refusal| reject(refusal.reason)) {
+            Some(reject) if is_outranked || is_below_refused => {
+                self.may_be_rejected.insert(reject);
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Fields(fields))
+            Some(reject) => {
+                self.refused.insert(key, (version, reject.clone()));
+                self.rejects.insert(reject);
+            }
+            None if is_outranked => {}
+            None => {
+                self.versions.insert(key.clone(), version);
+                self.rows.insert(key, row);
             }
         }
-        deserializer.deserialize_map(Collect)
-    }
-}
-
-#[test]
-fn integer_is_accepted_in_every_spelling() {
-    for (token, number) in [
-        ("1", Ok(1)),
-        ("-0", Ok(0)),
-        ("0e99999999999999999999", Ok(0)),
-        ("0.12e2", Ok(12)),
-        ("-1200E-2", Ok(-12)),
-        ("9223372036854775807.0", Ok(i64::MAX)),
-        ("9223372036854775808", Err("out_of_range")),
-        ("1e99999999999999999999", Err("out_of_range")),
-        ("1e-99999999999999999999", Err("wrong_type")),
-        ("1.00000000000000000001", Err("wrong_type")),
-    ] {
-        assert_eq!(whole(token), number, "{token}");
     }
 }
 
 #[cfg(test)]
-fn line(id: i64, title: &str) -> String {
-    format!(
-        r#"{{"id":{id},"title":"{title}","price":1.50,"category":"c","brand":"b","url":"","description":""}}"#
-    )
-}
+mod tests {
+    use super::*;
 
-#[test]
-fn last_line_that_the_database_accepts_wins() {
-    let refusal =
-        Refusal { refuses: |product| product.title == "no", reason: "refused_by_database" };
-    let objects = [
-        [line(1, "a"), line(1, "no"), line(2, "no")].join("\n"),
-        [line(2, "b"), line(2, "no"), line(2, "no")].join("\n"),
-    ];
-    let expected = fold_refusing(&objects, Some(refusal));
-    let titles: Vec<_> = expected.rows.values().map(|row| &row.title).collect();
-    assert_eq!(titles, ["a", "b"]);
-    let places = |rejects: &BTreeSet<Reject>| -> Vec<_> {
-        let places = rejects.iter().map(|reject| (reject.object, reject.line));
-        places.collect()
-    };
-    assert_eq!(places(&expected.rejects), [(1, 2), (2, 3)]);
-    assert_eq!(places(&expected.may_be_rejected), [(1, 3), (2, 2)]);
-}
+    fn line(id: i64, title: &str) -> String {
+        format!(
+            r#"{{"id":{id},"title":"{title}","price":1.50,"category":"c","brand":"b","url":"","description":""}}"#
+        )
+    }
 
-#[test]
-fn last_line_wins_and_every_line_is_counted() {
-    let first = format!("\u{feff}{}\r\n\r\nnonsense\n{}", line(1, "a"), line(2, "a"));
-    let second = format!("{}\n{}\n", line(1, "b"), line(0, "b"));
-    let expected = fold(&[&first, &second]);
-    assert_eq!(expected.lines, [3, 2]);
-    assert_eq!(expected.all_lines, [4, 2]);
-    assert_eq!(expected.rows[&1].title, "b");
-    assert_eq!(expected.rows[&2].price, "1.5");
-    let rejects: Vec<_> = expected.rejects.iter().collect();
-    assert_eq!((rejects[0].object, rejects[0].line), (1, 3));
-    assert_eq!(usize::try_from(rejects[0].offset).ok(), first.find("nonsense"));
-    assert_eq!(rejects[1].reason, "out_of_range");
+    fn places(rejects: &BTreeSet<Reject>) -> Vec<(i64, i64)> {
+        rejects.iter().map(|reject| (reject.object, reject.line)).collect()
+    }
+
+    #[test]
+    fn last_line_that_the_database_accepts_wins() {
+        let refusal =
+            Refusal { refuses: |row| row["title"] == "no", reason: "refused_by_database" };
+        let objects = [
+            [line(1, "a"), line(1, "no"), line(2, "no")].join("\n"),
+            [line(2, "b"), line(2, "no"), line(2, "no")].join("\n"),
+        ];
+        let expected = fold_refusing(&objects, Some(refusal));
+        let titles: Vec<_> = expected.rows.values().map(|row| &row["title"]).collect();
+        assert_eq!(titles, ["a", "b"]);
+        assert_eq!(places(&expected.rejects), [(1, 2), (2, 3)]);
+        assert_eq!(places(&expected.may_be_rejected), [(1, 3), (2, 2)]);
+    }
+
+    #[test]
+    fn last_line_wins_and_every_line_is_counted() {
+        let first = format!("\u{feff}{}\r\n\r\nnonsense\n{}", line(1, "a"), line(2, "a"));
+        let second = format!("{}\n{}\n", line(1, "b"), line(0, "b"));
+        let expected = fold(&[&first, &second]);
+        assert_eq!(expected.lines, [3, 2]);
+        assert_eq!(expected.all_lines, [4, 2]);
+        let rows: Vec<_> = expected.rows.values().collect();
+        assert_eq!((&*rows[0]["title"], &*rows[1]["price"]), ("b", "1.5"));
+        let rejects: Vec<_> = expected.rejects.iter().collect();
+        assert_eq!((rejects[0].object, rejects[0].line), (1, 3));
+        assert_eq!(usize::try_from(rejects[0].offset).ok(), first.find("nonsense"));
+        assert_eq!(rejects[1].reason, "out_of_range");
+    }
+
+    const NOTES: &str = "
+        key = 'id'
+        version = 'version'
+        deleted = { column = 'op', equals = 1 }
+        columns = { id = 'uuid', text = 'text', version = 'bigint' }";
+
+    /// The texts and versions of the rows of records with these texts and versions; without a text they delete.
+    fn rows(records: &[(&str, i64)]) -> (Expected, Vec<(String, String)>) {
+        let refusal = Refusal {
+            refuses: |row| row.get("text").is_some_and(|text| text == "no"),
+            reason: "refused_by_database",
+        };
+        let mut expected = Expected::refusing(Some(refusal));
+        let records = records.iter().map(|(text, version)| {
+            let op = u8::from(text.is_empty());
+            format!(
+                "{{\"id\":\"{:036}\",\n\"op\":{op},\"text\":\"{text}\",\"version\":{version}}}",
+                0
+            )
+            .replace(&"0".repeat(36), "6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+        });
+        let content = records.collect::<String>();
+        expected.add(&Declaration::read("notes", NOTES), Format::Json, content.as_bytes());
+        let of = |row: &Row, name| row.get(name).cloned().unwrap_or_default();
+        let rows = expected.rows.values().map(|row| (of(row, "text"), of(row, "version")));
+        let rows = rows.collect();
+        (expected, rows)
+    }
+
+    #[test]
+    fn highest_version_wins_and_may_delete() {
+        for (records, text, version) in [
+            (&[("a", 2), ("b", 1)][..], "a", "2"),
+            (&[("a", 2), ("b", 2)], "b", "2"),
+            (&[("a", 1), ("", 3), ("b", 2)], "", "3"),
+            (&[("", 3), ("b", 4)], "b", "4"),
+        ] {
+            assert_eq!(rows(records).1, [(text.to_owned(), version.to_owned())], "{records:?}");
+        }
+    }
+
+    #[test]
+    fn refused_record_is_certainly_rejected_only_above_all_others() {
+        for (records, rejected, may_be) in [
+            (&[("a", 1), ("no", 2)][..], &[(1, 2)][..], &[][..]),
+            (&[("no", 2), ("a", 1)], &[(1, 1)], &[]),
+            (&[("a", 2), ("no", 1)], &[], &[(1, 2)]),
+            (&[("no", 2), ("no", 1)], &[(1, 1)], &[(1, 2)]),
+            (&[("no", 2), ("", 2)], &[], &[(1, 1)]),
+        ] {
+            let (expected, _) = rows(records);
+            assert_eq!(places(&expected.rejects), rejected, "{records:?}");
+            assert_eq!(places(&expected.may_be_rejected), may_be, "{records:?}");
+        }
+    }
 }

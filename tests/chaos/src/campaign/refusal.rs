@@ -1,6 +1,6 @@
 //! Rules of the user in the database, which refuse rows of valid lines.
 
-use jetline_oracle::{self as oracle, Product, ledger::Ledger};
+use jetline_oracle::{self as oracle, ledger::Ledger};
 use serde::{Deserialize, Serialize};
 
 /// How a table refuses rows.
@@ -38,7 +38,7 @@ impl Refusal {
     /// The refusal for the oracle.
     pub(crate) fn expected(self) -> oracle::Refusal {
         oracle::Refusal {
-            refuses: |product: &Product| product.title.ends_with(", state 1"),
+            refuses: |row| row["title"].ends_with(", state 1"),
             reason: match self {
                 Self::Suppressed => "suppressed_by_database",
                 _ => "refused_by_database",

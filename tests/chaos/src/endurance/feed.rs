@@ -57,7 +57,7 @@ impl Feed {
     async fn put(&mut self, s3: &S3Server) {
         self.count += 1;
         let object = FILES.file(self.count, &mut self.random);
-        self.expected.add(&object.content);
+        self.expected.add_products(&object.content);
         // Its modification time is now, so that objects are registered in the order of the fold.
         s3.put(BUCKET, &object.key, object.stored().await);
     }
