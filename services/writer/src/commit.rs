@@ -129,12 +129,17 @@ impl Committer {
         }
     }
 
-    async fn attempt(&self, batch: &mut Batch, chunks: Vec<Parsed>) -> Result<(), Failure> {
+    async fn attempt(&self, batch: &mut Batch, mut chunks: Vec<Parsed>) -> Result<(), Failure> {
         if chunks.is_empty() {
             return Ok(());
         }
         let epoch = self.epochs.current().await?;
-        batch.dataset = self.declarations.under(epoch.id, &batch.dataset).await?;
+        let dataset = self.declarations.under(epoch.id, &batch.dataset).await?;
+        if !Arc::ptr_eq(&dataset, &batch.dataset) {
+            // A restored database may have given the number to another declaration.
+            batch.dataset = dataset;
+            chunks = batch.parsed();
+        }
         let steps = async {
             let admitted = self.admit(&epoch, batch, chunks).await?;
             let claimed = self.claim(batch, admitted).await?;

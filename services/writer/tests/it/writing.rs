@@ -171,6 +171,22 @@ async fn redelivered_chunk_with_a_refused_line_supersedes_nothing() {
     assert_eq!(title(&ledger, 2).await.as_deref(), Some("b"));
 }
 
+/// A restored database gives numbers again that it had given after the backup.
+#[tokio::test]
+async fn other_declaration_that_has_the_number_of_a_known_one_is_read() {
+    let (_database, ledger) = database("renumbered").await;
+    let dedup = dedup("renumbered").await;
+    let epochs = Epochs::new(ledger.clone(), dedup.clone(), 1);
+    let committer = Committer::new(ledger.clone(), dedup, epochs);
+    commit(&committer, object(&ledger, "1", &[&[product(1, "a")]]).await).await;
+    let restore = "UPDATE epoch SET server_started_at = 'before the restore';
+        UPDATE declarations SET declaration = replace(replace(replace(
+            declaration, 'url =', 'first ='), 'title =', 'url ='), 'first =', 'title =')";
+    ledger.database().connection().execute_unprepared(restore).await.unwrap();
+    commit(&committer, object(&ledger, "2", &[&[product(1, "b")]]).await).await;
+    assert_eq!(title(&ledger, 1).await.as_deref(), Some("b"));
+}
+
 #[tokio::test]
 async fn line_that_only_the_database_refuses_is_rejected_alone() {
     let (_database, ledger) = database("refused").await;
