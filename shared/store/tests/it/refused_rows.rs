@@ -1,11 +1,12 @@
 //! Rows that the database refuses, in all ways: only they are rejected.
 
-use jetline_core::Counts;
-use jetline_core::Epoch;
+use jetline_core::{Counts, Epoch, Mode};
 use jetline_datasets::Reason;
 use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, Error, RefusedRow, RejectedLine};
 
-use crate::fixtures::{TestDatabase, both, chunk, if_changed, postgres, products, sqlite};
+use crate::fixtures::{
+    self, TestDatabase, begin, both, chunk, declare, if_changed, postgres, products, sqlite,
+};
 
 /// Rows with these titles, and ids and lines from 1 on.
 fn rows(titles: &[&str]) -> Vec<(i64, String)> {
@@ -481,4 +482,23 @@ async fn search_does_not_write_rows_that_the_commit_does_not_write() {
     let found = base.ledger.chunks.refused(&products(), again.rows).await.unwrap();
     let lines: Vec<u32> = found.iter().map(|one| one.position.line()).collect();
     assert_eq!(lines, [2]);
+}
+
+/// Connections cache statements by their texts.
+#[tokio::test]
+async fn datasets_that_differ_only_in_the_types_of_columns_can_both_have_refused_rows() {
+    for base in both().await {
+        let (base, _) = base.with_objects(2).await;
+        for (object, of, record) in [(1_u8, "bigint", r#"{"id":1}"#), (2, "text", r#"{"id":"1"}"#)]
+        {
+            let text = format!("key = 'id'\ncolumns = {{ id = '{of}' }}");
+            let dataset = declare(&base.database, &format!("of_{of}"), &text).await;
+            let epoch = begin(&base.ledger, Mode::Shared, None, u32::from(object) + 1).await;
+            let chunk = fixtures::rows(&dataset, object.into(), &[record]);
+            let reject = &mut |refused| panic!("{refused:?}");
+            let ledger = &base.ledger.chunks;
+            let outcome = ledger.commit_and_reject(epoch.id, &dataset, vec![chunk], reject).await;
+            assert!(matches!(outcome, Ok(CommitOutcome::Committed(_))), "{outcome:?}");
+        }
+    }
 }

@@ -72,7 +72,7 @@ impl Dialect for Postgres {
     }
 
     fn placeholder(&self, number: usize, of: Type) -> String {
-        values::cast(&format!("${number}"), of)
+        values::placeholder(number, of)
     }
 
     fn read(&self, row: &QueryResult, at: usize, of: Type) -> Result<datasets::Value, DbErr> {

@@ -257,7 +257,7 @@ pub(super) fn columns(dataset: &Dataset) -> Columns {
     };
     for column in dataset.stored() {
         let (name, next) = (&column.name, columns.next);
-        let values = values::cast(&format!("unnest(${next})"), column.column_type);
+        let values = values::unnest(next, column.column_type);
         let _ = write!(columns.unnested, ", {values} AS \"{name}\"");
         let _ = write!(columns.into, ", \"{name}\"");
         columns.next += 1;

@@ -34,21 +34,26 @@ pub(super) fn select(column: &Column) -> String {
     }
 }
 
-/// An SQL expression whose values travel as `of`, as that type.
-pub(super) fn cast(expression: &str, of: Type) -> String {
-    if travels_as_text(of) {
-        format!("({expression})::{}", sql_type(of))
-    } else {
-        expression.to_owned()
-    }
+/// The type of parameters for values of a column. It is always in the text of a statement, as connections cache statements
+/// by their texts: a column of this name can have another type in another dataset, or after a drop.
+const fn parameter_type(of: Type) -> &'static str {
+    if travels_as_text(of) { "text" } else { sql_type(of) }
+}
+
+/// A parameter as a value of this type.
+pub(super) fn placeholder(number: usize, of: Type) -> String {
+    format!("${number}::{}::{}", parameter_type(of), sql_type(of))
+}
+
+/// The elements of a parameter as values of this type.
+pub(super) fn unnest(number: usize, of: Type) -> String {
+    format!("unnest(${number}::{}[])::{}", parameter_type(of), sql_type(of))
 }
 
 /// The keys that are the first parameter.
 pub(super) fn keys(dataset: &Dataset) -> String {
-    match dataset.key().column_type {
-        Type::Uuid => "$1::text[]::uuid[]".to_owned(),
-        _ => "$1".to_owned(),
-    }
+    let of = dataset.key().column_type;
+    format!("$1::{}[]::{}[]", parameter_type(of), sql_type(of))
 }
 
 /// Values of a column as an array, and which of them are null: an array value of sea-orm cannot hold NULL.
