@@ -124,7 +124,8 @@ fn declared_sources_are_read_where_none_is_given() {
         let output = succeeded(finish(home.start(args)));
         // The output of all runs is in one file.
         let last = output.rsplit("\nid  object").next().unwrap_or_default().to_owned();
-        let names = last.lines().filter(|line| line.contains(".jsonl  done"));
+        let names =
+            last.lines().filter(|line| line.contains(".jsonl  ") && line.contains("  done  "));
         names.map(|line| line.split_whitespace().nth(1).unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(loaded(&["--exit"]), ["a.jsonl", "b.jsonl", "b.jsonl", "c.jsonl"]);
