@@ -1,7 +1,7 @@
 //! Random files: few ids, many changes and reverts, rejected lines of every kind, several formats.
 
 use jetline_oracle::{
-    MAX_LINE,
+    Format, MAX_LINE,
     catalogue::{Compression, bad_lines, compress, line},
 };
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
@@ -12,6 +12,8 @@ pub(crate) struct File {
     pub(crate) key: String,
     pub(crate) content: Vec<u8>,
     pub(crate) compression: Option<Compression>,
+    pub(crate) dataset: &'static str,
+    pub(crate) format: Format,
 }
 
 /// The parameters of random files.
@@ -57,17 +59,13 @@ impl Mixture {
             2 => Some(Compression::Bzip2),
             _ => None,
         };
-        File { key: key(number, compression), content, compression }
+        File { compression, ..of_products(key(number, compression), content) }
     }
 
     /// A file with each id once, after which the table is the same whatever files were loaded before.
     pub(crate) fn of_all_ids(&self, key: &str, random: &mut StdRng) -> File {
         let lines = (1..=self.ids).map(|id| line(id, random.random_range(0..self.contents)) + "\n");
-        File {
-            key: key.to_owned(),
-            content: lines.collect::<String>().into_bytes(),
-            compression: None,
-        }
+        of_products(key.to_owned(), lines.collect::<String>().into_bytes())
     }
 
     fn line(&self, random: &mut StdRng) -> String {
@@ -84,6 +82,11 @@ impl File {
             None => self.content.clone(),
         }
     }
+}
+
+/// A file with lines of products.
+fn of_products(key: String, content: Vec<u8>) -> File {
+    File { key, content, compression: None, dataset: "products", format: Format::JsonLines }
 }
 
 fn key(number: u64, compression: Option<Compression>) -> String {

@@ -13,6 +13,7 @@ mod campaign;
 #[cfg(target_os = "linux")]
 mod endurance;
 mod files;
+mod kinds;
 mod table;
 
 /// Injects faults into a running pipeline and compares the database with the oracle.

@@ -157,7 +157,7 @@ pub(super) fn settings_of_plan(slot: &Slot, plan: &Plan) -> anyhow::Result<Vec<S
         ("AWS_ENDPOINT_URL", slot.url(Role::Fetcher, Part::S3)?.to_string()),
         ("S3_PART_SIZE", plan.part_bytes.to_string()),
         ("S3_PARALLEL_PARTS", "1".to_owned()),
-        ("SOURCE", format!("s3://{BUCKET}-{}", plan.seed)),
+        ("SOURCE", sources(plan)),
         ("CHUNK_BYTES", plan.chunk_bytes.to_string()),
         ("MAX_LINE_BYTES", MAX_LINE.to_string()),
         ("PUBLISH_WINDOW", "8".to_owned()),
@@ -167,6 +167,16 @@ pub(super) fn settings_of_plan(slot: &Slot, plan: &Plan) -> anyhow::Result<Vec<S
         ("WRITER_CHUNKS", plan.chunks_per_commit.to_string()),
     ]);
     Ok(settings)
+}
+
+/// The location of each dataset; that of products has no directory.
+fn sources(plan: &Plan) -> String {
+    let bucket = format!("s3://{BUCKET}-{}", plan.seed);
+    let sources = plan.datasets().into_iter().map(|name| match name {
+        "products" => format!("{name}={bucket}/*"),
+        _ => format!("{name}={bucket}/{name}/"),
+    });
+    sources.collect::<Vec<String>>().join(",")
 }
 
 /// The database behind the statement proxy, which is behind the network proxy.

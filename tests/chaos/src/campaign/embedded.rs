@@ -13,6 +13,8 @@ use jetline_testkit::{disk::SmallDisk, installation::Installation, process::Proc
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::time::sleep;
 
+use crate::kinds;
+
 use super::{
     assembly::settings_of_plan,
     fault::{Fault, Kind},
@@ -42,7 +44,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Runs a plan.
 pub(super) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::Result<Outcome> {
-    put_files(slot, &plan).await;
+    put_files(slot, &plan, 0..plan.files.len()).await;
     let disk = SmallDisk::mount(DISK_BYTES)?;
     let mut run = Run {
         command: command(slot, &plan, folder, &disk)?,
@@ -70,6 +72,7 @@ pub(super) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::
     }
     slot.s3.delete_bucket(&bucket(&plan));
     Ok(Outcome {
+        of_datasets: plan.of_datasets(),
         planned: plan.faults,
         fired: run.fired,
         mode: plan.mode,
@@ -148,6 +151,12 @@ fn command(slot: &Slot, plan: &Plan, folder: &Path, disk: &SmallDisk) -> anyhow:
         Installation::new(&programs::directory()?, folder, settings_of_plan(slot, plan)?);
     let database = format!("sqlite://{}", disk.mount_point().join("t.db").display());
     installation.set("DATABASE_URL", &database);
+    let datasets = folder.join("datasets");
+    fs::create_dir(&datasets)?;
+    for (name, text) in kinds::declarations(false) {
+        fs::write(datasets.join(name).with_extension("toml"), text)?;
+    }
+    installation.set("DATASETS", &datasets.display().to_string());
     let mut command = installation.command("jetline")?;
     command.arg("--exit");
     Ok(command)

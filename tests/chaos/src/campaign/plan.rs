@@ -1,8 +1,13 @@
 //! The plan of one run, generated from a seed: data, instances and faults.
 
+use std::collections::BTreeSet;
+
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
-use crate::files::{File, Mixture};
+use crate::{
+    files::{File, Mixture},
+    kinds,
+};
 
 use super::{
     fault::{Disruption, Fault, Kind, NetworkFault, Part},
@@ -16,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) mode: Mode,
     pub(crate) files: Vec<File>,
+    /// How many files there are before the declarations change; the others come with the change.
+    pub(crate) before_change: usize,
     /// The file that is changed while it is read, and its new content, if the plan has such a fault.
     pub(crate) changing: Option<Changing>,
     pub(crate) fetchers: usize,
@@ -56,10 +63,28 @@ const RUNS_PER_PROGRAMS: u64 = 5;
 /// One in this many runs with programs is embedded.
 const RUNS_PER_EMBEDDED: u64 = 5;
 
+/// One of this many runs has several declared datasets, unless it is about something else.
+const RUNS_PER_DECLARED: u64 = 2;
+
 /// In one of this many runs the table refuses rows.
 const RUNS_PER_REFUSAL: u64 = 3;
 
 impl Plan {
+    /// The datasets of the files, without repetitions.
+    pub(crate) fn datasets(&self) -> BTreeSet<&'static str> {
+        self.files.iter().map(|file| file.dataset).collect()
+    }
+
+    /// What the run does with declared datasets, if it has any besides products.
+    pub(crate) fn of_datasets(&self) -> Option<&'static str> {
+        let is_changed = self.before_change < self.files.len();
+        match self.datasets().iter().any(|name| *name != "products") {
+            true if is_changed => Some("declarations change while files are loaded"),
+            true => Some("several declared datasets"),
+            false => None,
+        }
+    }
+
     /// The run of a seed.
     pub(crate) fn of(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
@@ -88,10 +113,20 @@ impl Plan {
         let is_refusing = mode != Mode::Embedded && changing.is_none();
         let refusal = (is_refusing && seed % RUNS_PER_REFUSAL == 1)
             .then(|| refusal_of(seed / RUNS_PER_REFUSAL));
+        let before_change = files.len();
+        let (files, before_change) = match changing {
+            None if refusal.is_none() && seed.is_multiple_of(RUNS_PER_DECLARED) => {
+                let mut random = StdRng::seed_from_u64(seed.rotate_left(32));
+                let changes = mode != Mode::Embedded && random.random_bool(0.5);
+                kinds::files(&mixture, changes, &mut random)
+            }
+            _ => (files, before_change),
+        };
         Self {
             seed,
             mode,
             files,
+            before_change,
             changing,
             refusal,
             fetchers: random.random_range(1..=2),
@@ -291,6 +326,18 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn runs_have_every_kind_of_dataset_and_declarations_that_change() {
+        let plans: Vec<Plan> = (0..600).map(Plan::of).collect();
+        let has = |what: &str| plans.iter().filter(|plan| plan.of_datasets() == Some(what)).count();
+        assert!(has("several declared datasets") > 60);
+        assert!(has("declarations change while files are loaded") > 60);
+        let files = plans.iter().flat_map(|plan| &plan.files);
+        let kinds: HashSet<String> =
+            files.map(|file| format!("{} {:?}", file.dataset, file.format)).collect();
+        assert_eq!(kinds.len(), 8, "{kinds:?}");
+    }
 
     #[test]
     fn successive_runs_cover_all_faults() {

@@ -1,6 +1,7 @@
 //! One run: services are started, disrupted and restarted until everything is loaded; then the database is compared.
 
 use std::{
+    ops::Range,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -8,6 +9,7 @@ use std::{
 
 use anyhow::Context;
 use jetline_oracle::ledger::Ledger;
+use jetline_store::{Database, DeclarationFile};
 use jetline_testkit::{postgres::TemporaryDatabase, process::Signal};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{
@@ -16,7 +18,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use crate::files::File;
+use crate::{files::File, kinds};
 
 use super::{
     assembly::{ACK_WAIT, BUCKET, LEASE, Site},
@@ -54,6 +56,7 @@ pub(crate) struct Outcome {
     pub(crate) fired: Vec<Fault>,
     pub(crate) mode: Mode,
     pub(crate) refusal: Option<Refusal>,
+    pub(crate) of_datasets: Option<&'static str>,
     pub(crate) verdict: Verdict,
     pub(crate) steps: std::collections::BTreeMap<Step, u32>,
 }
@@ -63,10 +66,11 @@ pub(crate) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::
     let seed = plan.seed;
     let database = TemporaryDatabase::create_at(&slot.database("postgres"), "chaos").await;
     let ledger = Ledger::connect(&database.url()).await?;
+    declare(&database.url(), false).await?;
     if let Some(refusal) = plan.refusal {
         refusal.put(&ledger).await?;
     }
-    put_files(slot, &plan).await;
+    put_files(slot, &plan, 0..plan.before_change).await;
     let (disruptions, requests) = mpsc::channel(16);
     let site = Arc::new(Site {
         injector: Injector::new(&plan.faults, disruptions),
@@ -101,6 +105,7 @@ pub(crate) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::
         fired: run.fired(),
         mode: run.site.plan.mode,
         refusal: run.site.plan.refusal,
+        of_datasets: run.site.plan.of_datasets(),
         verdict: verdict?,
         steps: run.site.injector.begun(),
     })
@@ -132,7 +137,10 @@ impl Run {
         for _ in 0..self.site.plan.fetchers {
             self.start(Role::Fetcher).await?;
         }
-        let mut stuck = self.until_fetchers_end().await?;
+        let mut stuck = self.change_declarations().await?;
+        if stuck.is_none() {
+            stuck = self.until_fetchers_end().await?;
+        }
         // The next run of the job: what came after the last listing, and whatever is open still. One more for each time
         // that objects were refused again.
         for _ in 0..MAX_RUNS {
@@ -169,6 +177,30 @@ impl Run {
             verdict.wrong(panicked.clone());
         }
         Ok(verdict)
+    }
+
+    /// Declares other datasets while files are being loaded, and puts the files that are read by them.
+    async fn change_declarations(&mut self) -> anyhow::Result<Option<String>> {
+        let (before, files) = (self.site.plan.before_change, self.site.plan.files.len());
+        if before == files {
+            return Ok(None);
+        }
+        let progress = self.random.random_range(0..20);
+        let stuck = self
+            .until("the declarations change", |run| {
+                let has_fetcher = run.services.iter().any(|one| one.role == Role::Fetcher);
+                Ok(run.progress >= progress || !has_fetcher)
+            })
+            .await?;
+        let url = self.site.slot.database(&self.site.database);
+        let begin = Instant::now();
+        // The server may be unavailable just now.
+        while let Err(error) = declare(&url, true).await {
+            anyhow::ensure!(begin.elapsed() < TIMEOUT, "declare datasets failed: {error:#}");
+            sleep(POLL_INTERVAL * 20).await;
+        }
+        put_files(&self.site.slot, &self.site.plan, before..files).await;
+        Ok(stuck)
     }
 
     async fn diagnostics(&self) -> anyhow::Result<Vec<String>> {
@@ -376,12 +408,25 @@ pub(super) fn bucket(plan: &Plan) -> String {
     format!("{BUCKET}-{}", plan.seed)
 }
 
-pub(super) async fn put_files(slot: &Slot, plan: &Plan) {
+pub(super) async fn put_files(slot: &Slot, plan: &Plan, numbers: Range<usize>) {
     let bucket = bucket(plan);
-    slot.s3.create_bucket(&bucket);
-    for (number, file) in plan.files.iter().enumerate() {
-        put(slot, &bucket, file, number).await;
+    if numbers.start == 0 {
+        slot.s3.create_bucket(&bucket);
     }
+    for number in numbers {
+        put(slot, &bucket, &plan.files[number], number).await;
+    }
+}
+
+/// Declares all datasets, as `jetline-migrate` does.
+async fn declare(url: &str, changed: bool) -> anyhow::Result<()> {
+    let files = kinds::declarations(changed)
+        .map(|(name, text)| DeclarationFile::new(name, name, text))
+        .collect::<Result<Vec<_>, _>>()?;
+    let database = Database::connect(url, 1).await?;
+    database.declare(&files).await?;
+    database.connection().close_by_ref().await?;
+    Ok(())
 }
 
 async fn put(slot: &Slot, bucket: &str, file: &File, number: usize) {

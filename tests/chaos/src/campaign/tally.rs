@@ -82,6 +82,12 @@ impl Tally {
             row.runs += u64::from(verdict.refused > 0);
             row.add(verdict);
         }
+        if let Some(name) = outcome.of_datasets {
+            let row = self.rows.entry(name.to_owned()).or_default();
+            "in the files".clone_into(&mut row.how);
+            (row.planned, row.fired, row.runs) = (row.planned + 1, row.fired + 1, row.runs + 1);
+            row.add(verdict);
+        }
         let mut noted = BTreeSet::new();
         for fault in &outcome.fired {
             let counts = self.steps.entry(fault.step.name().to_owned()).or_default();

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use jetline_oracle::{
-    Expected,
+    Declaration, Expected,
     database_state::{Difference, Kind, Object},
-    fold_refusing,
     ledger::Ledger,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::kinds;
 
 use super::{
     plan::{Mode, Plan},
@@ -74,7 +75,9 @@ pub(crate) async fn compare(
     verdict: &mut Verdict,
 ) -> anyhow::Result<()> {
     let state = ledger.state().await?;
-    let Some(expected) = expected(plan, &state.objects, verdict) else {
+    let bound = "SELECT d.declaration AS text FROM objects o JOIN declarations d ON d.number = o.declaration ORDER BY o.id";
+    let bound = ledger.texts(bound).await?;
+    let Some(expected) = expected(plan, &state.objects, &bound, verdict) else {
         return Ok(());
     };
     verdict.lines = expected.all_lines.iter().map(|lines| lines.unsigned_abs()).sum();
@@ -95,25 +98,36 @@ pub(crate) async fn compare(
     Ok(())
 }
 
-/// The expected result: the fold over the objects in the order of their listing.
-fn expected(plan: &Plan, objects: &[Object], verdict: &mut Verdict) -> Option<Expected> {
-    let mut contents: Vec<&[u8]> = Vec::new();
+/// The expected result: the fold over the objects in the order of their listing, each by the declaration that it is bound to.
+fn expected(
+    plan: &Plan,
+    objects: &[Object],
+    bound: &[String],
+    verdict: &mut Verdict,
+) -> Option<Expected> {
+    let mut expected = Expected::refusing(plan.refusal.map(Refusal::expected));
     let mut missing: BTreeSet<&str> = plan.files.iter().map(|file| file.key.as_str()).collect();
-    for object in objects {
-        let file = plan.files.iter().find(|file| file.key == object.key);
-        let Some(file) = file else {
+    for (object, declaration) in objects.iter().zip(bound) {
+        let place = plan.files.iter().position(|file| file.key == object.key);
+        let Some(place) = place.filter(|place| plan.files[*place].dataset == object.dataset) else {
             verdict.wrong(format!("there is no such object: {object:?}"));
             return None;
         };
+        let file = &plan.files[place];
         let is_first = missing.remove(object.key.as_str());
-        match &plan.changing {
-            Some(changing) if !is_first => contents.push(&changing.new.content),
+        let content = match &plan.changing {
+            Some(changing) if !is_first => &changing.new.content,
             _ if !is_first => {
                 verdict.wrong(format!("registered twice: {object:?}"));
                 return None;
             }
-            _ => contents.push(&file.content),
+            _ => &file.content,
+        };
+        let is_current = |(name, text)| name == file.dataset && text == declaration;
+        if place >= plan.before_change && !kinds::declarations(true).any(is_current) {
+            verdict.wrong(format!("read by an old declaration: {object:?}"));
         }
+        expected.add(&Declaration::read(file.dataset, declaration), file.format, content);
     }
     if !missing.is_empty() {
         verdict.add([Difference {
@@ -123,7 +137,7 @@ fn expected(plan: &Plan, objects: &[Object], verdict: &mut Verdict) -> Option<Ex
         }]);
         return None;
     }
-    Some(fold_refusing(&contents, plan.refusal.map(Refusal::expected)))
+    Some(expected)
 }
 
 /// Whether an object was overwritten or deleted while it was read: then only part of it was read.
