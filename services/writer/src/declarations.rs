@@ -8,7 +8,7 @@ use jetline_queue::Chunk;
 use jetline_store::{Database, Error};
 
 /// The declarations that were read.
-pub(crate) struct Declarations {
+pub struct Declarations {
     database: Database,
     known: RwLock<Known>,
 }
@@ -21,12 +21,14 @@ struct Known {
 }
 
 impl Declarations {
-    pub(crate) fn new(database: &Database) -> Self {
+    /// None is read yet.
+    #[must_use]
+    pub fn new(database: &Database) -> Self {
         Self { database: database.clone(), known: RwLock::default() }
     }
 
     /// Reads the declarations from the ledger.
-    pub(crate) async fn read(&self) -> Result<Datasets, Error> {
+    pub async fn read(&self) -> Result<Datasets, Error> {
         self.read_under(None).await
     }
 
@@ -38,7 +40,8 @@ impl Declarations {
     }
 
     /// The dataset of a chunk, by its declaration.
-    pub(crate) fn of(&self, chunk: &Chunk) -> Option<Arc<Dataset>> {
+    #[must_use]
+    pub fn of(&self, chunk: &Chunk) -> Option<Arc<Dataset>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let dataset = known.datasets.declaration(chunk.declaration);
         dataset.filter(|dataset| dataset.name == chunk.dataset).cloned()
@@ -46,7 +49,7 @@ impl Declarations {
 
     /// The same declaration, with the columns of its table as of this epoch: another declaration that adds some ends the
     /// epoch.
-    pub(crate) async fn under(
+    pub async fn under(
         &self,
         epoch: EpochId,
         dataset: &Arc<Dataset>,

@@ -17,7 +17,7 @@ mod cli;
 pub mod commit;
 mod commit_order;
 mod contention;
-mod declarations;
+pub mod declarations;
 pub mod epochs;
 pub mod failure;
 mod outcome;

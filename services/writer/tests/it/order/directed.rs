@@ -4,7 +4,8 @@
 use jetline_store::ObjectState as State;
 
 use super::{
-    files::File,
+    declarations::{Dataset, Declaration, Kind},
+    files::{File, Row},
     rule::Rule,
     servers::{Servers, Store},
     simulation::Simulation,
@@ -15,49 +16,61 @@ const ONE: usize = 0;
 const TWO: usize = 1;
 
 macro_rules! needed {
-    ($($name:ident: $rule:expr, $files:expr, $schedule:ident;)*) => {$(
+    ($($name:ident: $rule:expr, $dataset:expr, $schedule:ident;)*) => {$(
         #[tokio::test]
         async fn $name() {
-            let servers = Servers::sqlite(Store::memory()).await;
-            needed(&servers, $rule, $files, async |simulation| $schedule(simulation).await).await;
-            let servers = Servers::sqlite(Store::redis().await).await;
-            needed(&servers, $rule, $files, async |simulation| $schedule(simulation).await).await;
+            for store in [Store::memory(), Store::redis().await] {
+                let servers = Servers::sqlite(store).await;
+                needed(&servers, $rule, $dataset, async |simulation| $schedule(simulation).await).await;
+            }
         }
     )*};
 }
 
 needed! {
     without_the_epoch_a_claim_from_before_a_loss_is_committed_above_a_later_line:
-        Rule::Epoch, &[&["A", "B", "A"]], commit_after_a_loss;
+        Rule::Epoch, plain(&[&["A", "B", "A"]]), commit_after_a_loss;
     without_forgetting_a_line_that_was_unchanged_is_lost_with_the_store:
-        Rule::Forget, &[&["A"], &["B", "A"]], lose_the_store_twice;
+        Rule::Forget, plain(&[&["A"], &["B", "A"]]), lose_the_store_twice;
     without_the_base_an_old_duplicate_leaves_a_stale_entry:
-        Rule::Base, &[&["A", "B"], &["A"]], late_duplicate_after_a_loss;
+        Rule::Base, plain(&[&["A", "B"], &["A"]]), late_duplicate_after_a_loss;
     without_recovery_an_entry_is_trusted_that_the_table_is_ahead_of:
-        Rule::Recovery, &[&["A"], &["B"], &["A"]], table_ahead_of_the_store;
+        Rule::Recovery, plain(&[&["A"], &["B"], &["A"]]), table_ahead_of_the_store;
     without_the_restart_an_entry_from_before_a_restore_is_trusted:
-        Rule::Restart, &[&["A"], &["A"]], restore_before_a_settled_line;
+        Rule::Restart, plain(&[&["A"], &["A"]]), restore_before_a_settled_line;
     without_unique_ids_a_claim_is_committed_under_another_epoch_of_the_same_number:
-        Rule::Unique, &[&["A", "B", "A"]], number_given_twice;
+        Rule::Unique, plain(&[&["A", "B", "A"]]), number_given_twice;
     without_admission_a_chunk_from_before_a_restore_supersedes_another_object:
-        Rule::Registered, &[&["AAA"], &["B"]], number_of_another_object;
+        Rule::Registered, plain(&[&["AAA"], &["B"]]), number_of_another_object;
     without_later_objects_a_replayed_line_supersedes_a_later_one_that_was_unchanged:
-        Rule::Behind, &[&["A"], &["B"], &["A"]], replay_below_an_unchanged_line;
+        Rule::Behind, plain(&[&["A"], &["B"], &["A"]]), replay_below_an_unchanged_line;
     without_waiting_a_line_is_lost_that_a_refused_one_superseded:
-        Rule::SupersededBy, &[&["A"], &["R"]], settle_before_a_refusal;
+        Rule::SupersededBy, plain(&[&["A"], &["R"]]), settle_before_a_refusal;
     without_a_new_epoch_a_line_is_lost_that_a_refused_one_superseded:
-        Rule::Refusal, &[&["A"], &["R"]], commit_before_a_refusal;
+        Rule::Refusal, plain(&[&["A"], &["R"]]), commit_before_a_refusal;
+    without_deleted_rows_a_line_below_a_delete_is_written_after_a_loss:
+        Rule::Tombstone, deletes(&[File::of_version(1).deleting(), File::of_version(0)]), delete_before_a_loss;
+}
+
+/// Files whose lines have one id.
+fn plain(files: &[&[&str]]) -> Dataset {
+    let files = files.iter().map(|chunks| File::of_one_id(chunks)).collect();
+    Dataset { kind: Kind::PLAIN, declaration: Declaration::plain(), files }
+}
+
+fn deletes(files: &[File]) -> Dataset {
+    let declaration = Declaration { deletes: true, ..Declaration::plain() };
+    Dataset { kind: Kind::VERSIONED, declaration, files: files.into() }
 }
 
 async fn needed(
     servers: &Servers,
     rule: Rule,
-    files: &[&[&str]],
+    dataset: Dataset,
     schedule: impl AsyncFn(&mut Simulation<'_>),
 ) {
     for (without, right) in [(None, true), (Some(rule), false)] {
-        let files = files.iter().map(|chunks| File::of_one_id(chunks));
-        let mut simulation = Simulation::new(servers, files.collect(), false, without, 1).await;
+        let mut simulation = Simulation::new(servers, dataset.clone(), without, 1).await;
         schedule(&mut simulation).await;
         simulation.finish().await;
         let ended = simulation.check().await;
@@ -194,8 +207,8 @@ async fn commit_below_a_claim(simulation: &mut Simulation<'_>) {
 #[tokio::test]
 async fn line_that_a_dead_chunk_superseded_is_written_and_both_objects_end() {
     let servers = Servers::sqlite(Store::memory()).await;
-    let files = [&["A"][..], &["B"]].map(File::of_one_id);
-    let mut simulation = Simulation::new(&servers, files.into(), false, None, 1).await;
+    let dataset = plain(&[&["A"], &["B"]]);
+    let mut simulation = Simulation::new(&servers, dataset, None, 1).await;
     commit_below_a_claim(&mut simulation).await;
     simulation.crash(ONE);
     simulation.dead_letter_chunk(1, 0).await;
@@ -203,8 +216,9 @@ async fn line_that_a_dead_chunk_superseded_is_written_and_both_objects_end() {
     let ended: Vec<_> = simulation.objects().await;
     let states: Vec<_> = ended.iter().map(|object| object.state).collect();
     assert_eq!(states, [State::Done, State::Failed]);
-    let row = ("A".to_owned(), 0);
-    assert_eq!(simulation.table().await, [(1, row)].into());
+    let values = [("text".to_owned(), "A".to_owned())].into();
+    let row = Row { version: 0, is_deleted: false, values };
+    assert_eq!(simulation.table().await, [("1".to_owned(), row)].into());
 }
 
 /// B crashes its writers and is dead-lettered, so that the last A finds the row of the first one unchanged: only the
@@ -224,4 +238,33 @@ async fn replay_below_an_unchanged_line(simulation: &mut Simulation<'_>) {
     simulation.settle().await;
     simulation.wipe_dedup();
     simulation.replay(2).await;
+}
+
+/// The row of the deleted record is the only thing that has the rank of the delete then.
+async fn delete_before_a_loss(simulation: &mut Simulation<'_>) {
+    load_alone(simulation, 0).await;
+    simulation.wipe_dedup();
+    load_alone(simulation, 1).await;
+}
+
+/// Loads a file of one chunk, and settles it.
+async fn load_alone(simulation: &mut Simulation<'_>, file: usize) {
+    simulation.register(file).await;
+    simulation.read(None).await;
+    simulation.load(ONE, file, 0).await;
+    simulation.settle().await;
+}
+
+/// A delete after one of a lower version raises the version of the row, which an older line must not pass after a loss.
+#[tokio::test]
+async fn delete_of_a_deleted_record_with_a_higher_version_is_written() {
+    let servers = Servers::sqlite(Store::memory()).await;
+    let deletes_at = |version| File::of_version(version).deleting();
+    let dataset = deletes(&[deletes_at(0), deletes_at(1), File::of_version(0)]);
+    let mut simulation = Simulation::new(&servers, dataset, None, 1).await;
+    load_alone(&mut simulation, 0).await;
+    load_alone(&mut simulation, 1).await;
+    simulation.wipe_dedup();
+    load_alone(&mut simulation, 2).await;
+    assert_eq!(simulation.check().await, Ok(()), "{:#?}", simulation.log);
 }

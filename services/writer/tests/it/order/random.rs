@@ -6,11 +6,13 @@ use jetline_store::ObjectState as State;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
-    files::{File, REFUSED},
+    check::has_no_accepted_line,
+    declarations::{self, Dataset},
+    files::{File, Lines, REFUSED},
     non_atomic::NonAtomic,
     rule::Rule,
     servers::{Servers, Store},
-    simulation::{Simulation, has_no_accepted_line},
+    simulation::Simulation,
 };
 
 /// A schedule that has not ended after this many steps is stuck.
@@ -99,14 +101,21 @@ fn setting(name: &str) -> Option<u64> {
 
 async fn run(servers: &Servers, seed: u64, without: Option<Rule>) -> Result<(), String> {
     let mut random = StdRng::seed_from_u64(seed);
-    let versions = random.random_bool(0.2);
-    let ids = random.random_range(1..=2);
     let refuses = seed.is_multiple_of(3);
+    let (kind, declaration) = declarations::random(&mut random);
+    let ids = random.random_range(1..=2);
     let contents: &[char] = if refuses { &['A', 'B', REFUSED] } else { &['A', 'B'] };
+    let lines = Lines {
+        ids,
+        contents,
+        versions: kind.version.is_some(),
+        deletes: declaration.deletes,
+        more: declaration.columns.contains(&"more"),
+    };
     let files = 0..random.random_range(1..=3);
-    let files = files.map(|_| File::random(&mut random, ids, versions, contents));
-    let files = files.collect();
-    let simulation = Simulation::new(servers, files, versions, without, random.random()).await;
+    let files = files.map(|_| File::random(&mut random, &lines)).collect();
+    let dataset = Dataset { kind, declaration, files };
+    let simulation = Simulation::new(servers, dataset, without, random.random()).await;
     let mut schedule = Schedule {
         faults: random.random_range(0..=4),
         random,

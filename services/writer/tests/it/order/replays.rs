@@ -20,7 +20,7 @@ impl Simulation<'_> {
                 format!("DELETE FROM chunks WHERE object_id = {object}"),
                 format!(
                     "UPDATE objects SET state = 'registered', error = NULL, total_bytes = NULL, total_lines = NULL,
-                         folded_bytes = 0, inserted = 0, updated = 0, unchanged = 0, superseded = 0, rejected = 0
+                         folded_bytes = 0, inserted = 0, updated = 0, deleted = 0, unchanged = 0, superseded = 0, rejected = 0
                      WHERE id = {object}"
                 ),
             ] {

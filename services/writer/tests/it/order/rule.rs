@@ -42,6 +42,8 @@ pub(crate) enum Rule {
     Refusal,
     /// A replay also reads all objects again that were registered after its first.
     Behind,
+    /// A deleted row stays in the table, with the rank of the delete.
+    Tombstone,
 }
 
 /// A dedup store with a rule disabled.
@@ -53,7 +55,7 @@ pub(crate) struct WithoutRule {
 
 impl WithoutRule {
     pub(crate) fn new(inner: Arc<dyn Dedup>, without: Rule) -> Self {
-        Self { inner, without, claims: AtomicI64::new(1) }
+        Self { inner, without, claims: AtomicI64::new(i64::MAX / 2) }
     }
 
     /// The claims with ranks above those of all entries, so that none is superseded.

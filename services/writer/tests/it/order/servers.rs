@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use jetline_datasets::PRODUCTS;
 use jetline_dedup::{Dedup, Redis, RedisConfig};
 use jetline_migrations::migrate;
 use jetline_store::{Database, DeclarationFile, Ledger};
@@ -11,24 +10,22 @@ use jetline_testkit::{dedup::InMemory, postgres::TemporaryDatabase, redis::Redis
 use sea_orm::{ConnectionTrait, DbBackend};
 
 use super::{
+    declarations::{Declaration, Kind},
     files::REFUSED,
     non_atomic::NonAtomic,
     rule::{Rule, WithoutRule},
 };
 
-/// The tables that a backup of the database holds.
-/// A dataset with versions.
-pub(super) const NOTES: &str = "
-    key = 'id'
-    version = 'version'
-    columns = { id = { type = 'bigint', minimum = 1 }, text = 'text', version = 'bigint' }";
-
-const TABLES: [&str; 6] = ["objects", "chunks", "rejected_lines", "epoch", "products", "notes"];
+/// The tables of the ledger that a backup of the database holds.
+const LEDGER: [&str; 6] =
+    ["objects", "chunks", "rejected_lines", "unknown_fields", "epoch", "declarations"];
 
 /// A database and a dedup store.
 pub(crate) struct Servers {
     pub(crate) ledger: Ledger,
     pub(crate) store: Store,
+    /// The tables that a backup of the database holds.
+    tables: Vec<String>,
     _database: Option<TemporaryDatabase>,
 }
 
@@ -89,14 +86,17 @@ impl Servers {
     }
 
     async fn new(db: Database, store: Store, database: Option<TemporaryDatabase>) -> Self {
-        let declared = [("products", PRODUCTS), ("notes", NOTES)]
-            .map(|(name, text)| DeclarationFile::new(name, "declaration", text).unwrap());
+        // The tables have all columns from the beginning, so that no schedule has to create or extend one.
+        let widest = Declaration::widest();
+        let declared: Vec<DeclarationFile> = Kind::all().map(|kind| kind.file(&widest)).collect();
         db.declare(&declared).await.unwrap();
-        let servers = Self { ledger: Ledger::new(&db, noon), store, _database: database };
-        for (table, column) in [("products", "title"), ("notes", "text")] {
-            servers.refuse(table, column).await;
+        let records = Kind::all().map(|kind| kind.table());
+        let tables = LEDGER.map(str::to_owned).into_iter().chain(records).collect();
+        let servers = Self { ledger: Ledger::new(&db, noon), store, tables, _database: database };
+        for kind in Kind::all() {
+            servers.refuse(&kind.table()).await;
         }
-        for table in TABLES {
+        for table in &servers.tables {
             let copy = format!("CREATE TABLE saved_{table} AS SELECT * FROM {table}");
             servers.sql(&copy).await;
         }
@@ -104,42 +104,50 @@ impl Servers {
     }
 
     /// Makes the database refuse rows with the content of a refused line.
-    async fn refuse(&self, table: &str, column: &str) {
+    async fn refuse(&self, table: &str) {
         let db = self.ledger.database().connection();
         if db.get_database_backend() != DbBackend::Sqlite {
-            let check = format!("ALTER TABLE {table} ADD CHECK ({column} <> '{REFUSED}')");
+            let check = format!(
+                "ALTER TABLE {table} ADD CHECK (text <> '{REFUSED}'),
+                     ADD CHECK (jetline_extra ->> 'text' <> '{REFUSED}')"
+            );
             return self.sql(&check).await;
         }
         for event in ["INSERT", "UPDATE"] {
             let trigger = format!(
-                "CREATE TRIGGER {table}_{event} BEFORE {event} ON {table} WHEN NEW.{column} = '{REFUSED}'
+                "CREATE TRIGGER {table}_{event} BEFORE {event} ON {table}
+                 WHEN '{REFUSED}' IN (NEW.text, NEW.jetline_extra ->> 'text')
                  BEGIN SELECT RAISE(ABORT, 'refused'); END"
             );
             self.sql(&trigger).await;
         }
     }
 
-    /// Empties everything for the next schedule.
-    pub(crate) async fn clear(&self) {
-        let deletes = TABLES.map(|table| format!("DELETE FROM {table};"));
-        self.sql(&deletes.concat()).await;
+    /// Empties everything for the next schedule, which has this dataset.
+    pub(crate) async fn clear(&self, kind: &Kind, declaration: &Declaration) {
+        let deletes = self.tables.iter().map(|table| format!("DELETE FROM {table};"));
+        let (table, text) = (kind.table(), kind.text(declaration));
+        let declare = format!(
+            "INSERT INTO declarations (number, dataset, declaration) VALUES (1, '{table}', '{text}')"
+        );
+        self.sql(&(deletes.collect::<String>() + &declare)).await;
         self.store.lose();
     }
 
     /// Backs up the database.
     pub(crate) async fn back_up(&self) {
-        let copies = TABLES.map(|table| {
+        let copies = self.tables.iter().map(|table| {
             format!("DELETE FROM saved_{table}; INSERT INTO saved_{table} SELECT * FROM {table};")
         });
-        self.sql(&copies.concat()).await;
+        self.sql(&copies.collect::<String>()).await;
     }
 
     /// Restores the backup. A restored server has another start time, unless `hide_restart` is set.
     pub(crate) async fn restore(&self, hide_restart: bool) {
-        let copies = TABLES.map(|table| {
+        let copies = self.tables.iter().map(|table| {
             format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM saved_{table};")
         });
-        self.sql(&copies.concat()).await;
+        self.sql(&copies.collect::<String>()).await;
         if !hide_restart {
             self.sql("UPDATE epoch SET server_started_at = 'before the restore'").await;
         }

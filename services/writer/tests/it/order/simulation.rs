@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use jetline_core::{EpochId, ObjectId, ObjectVersion};
-use jetline_datasets::{Dataset, Datasets, parse};
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
 use jetline_store::{
@@ -11,12 +10,13 @@ use jetline_store::{
     objects::{LeaseLimits, NewObject, ReadOutcome},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder, Statement};
+use sea_orm::{EntityTrait, QueryOrder};
 
 use super::{
-    files::{BROKEN, File, Line, REFUSED, Row, fold},
+    declarations::{Dataset, Declaration, Kind},
+    files::File,
     rule::Rule,
-    servers::{NOTES, Servers},
+    servers::Servers,
     writer::{Message, Writer},
 };
 
@@ -29,8 +29,9 @@ const ONE_OBJECT: LeaseLimits = LeaseLimits { objects: 1, bytes: 0 };
 
 pub(crate) struct Simulation<'a> {
     pub(super) servers: &'a Servers,
-    dataset: Arc<Dataset>,
-    render: fn(&Line) -> String,
+    pub(super) kind: Kind,
+    /// The declarations of the dataset by their numbers in the ledger.
+    pub(super) declarations: BTreeMap<i64, Declaration>,
     pub(super) without: Option<Rule>,
     pub(crate) files: Vec<File>,
     pub(crate) queue: Vec<Message>,
@@ -46,17 +47,17 @@ impl<'a> Simulation<'a> {
     /// Begins with an empty database, dedup store and queue.
     pub(crate) async fn new(
         servers: &'a Servers,
-        files: Vec<File>,
-        versions: bool,
+        Dataset { kind, declaration, files }: Dataset,
         without: Option<Rule>,
         seed: u64,
     ) -> Self {
-        servers.clear().await;
+        servers.clear(&kind, &declaration).await;
         let dedup = servers.store.dedup(without);
+        let log = vec![format!("declaration 1 of {kind:?} is {declaration:?}")];
         let mut simulation = Self {
             servers,
-            dataset: if versions { notes() } else { products() },
-            render: if versions { note } else { product },
+            kind,
+            declarations: [(1, declaration)].into(),
             without,
             files,
             queue: Vec::new(),
@@ -64,7 +65,7 @@ impl<'a> Simulation<'a> {
             dedup,
             randomness: StdRng::seed_from_u64(seed),
             backed_up: false,
-            log: Vec::new(),
+            log,
         };
         for _ in 0..WRITERS {
             let writer = simulation.new_writer();
@@ -82,7 +83,7 @@ impl<'a> Simulation<'a> {
     pub(crate) async fn register(&mut self, file: usize) -> bool {
         let object = NewObject {
             incarnation: format!("{:016x}", self.randomness.random::<u64>()),
-            dataset: self.dataset.name.clone(),
+            dataset: self.kind.table(),
             version: ObjectVersion {
                 root: ROOT.to_owned(),
                 key: file.to_string(),
@@ -118,8 +119,9 @@ impl<'a> Simulation<'a> {
         let file: usize = object.version.key.parse().unwrap();
         self.log
             .push(format!("read file {file} as object {id}, up to {limit:?}, settled {settled}"));
-        let parts = self.files[file].parts(self.render);
+        let parts = self.files[file].parts(&self.kind);
         let bytes = parts.last().unwrap().end;
+        let lines = parts.iter().map(|part| u64::from(part.lines)).sum();
         let missing = parts.into_iter().enumerate().filter(|(_, part)| {
             gaps.iter()
                 .any(|gap| gap.start <= part.start && gap.end.is_none_or(|end| part.start < end))
@@ -128,14 +130,14 @@ impl<'a> Simulation<'a> {
             let chunk = Chunk {
                 object: id,
                 incarnation: object.incarnation.clone(),
-                dataset: self.dataset.name.clone(),
-                declaration: 0,
-                format: jetline_formats::Format::JsonLines,
-                header: bytes::Bytes::new(),
+                dataset: object.dataset.clone(),
+                declaration: object.declaration,
+                format: self.kind.format(),
+                header: self.kind.header().into(),
                 start: at.start,
                 end: at.end,
                 first_line: at.first_line,
-                lines: u32::try_from(self.files[file].chunks[part].len()).unwrap(),
+                lines: at.lines,
                 oversized: false,
                 settled,
                 read_attempt: String::new(),
@@ -147,7 +149,6 @@ impl<'a> Simulation<'a> {
         if limit.is_some() {
             ledger.objects.release(&[id], FETCHER).await.unwrap();
         } else {
-            let lines = self.files[file].lines();
             let outcome = ReadOutcome::Complete { bytes, lines, error: None };
             let finished = ledger.objects.finish(&[(id, outcome)], FETCHER).await;
             assert_eq!(finished.unwrap(), 1);
@@ -198,8 +199,9 @@ impl<'a> Simulation<'a> {
     pub(crate) async fn advance(&mut self, writer: usize) {
         let one = &mut self.writers[writer];
         let before = one.stage();
-        one.advance(self.servers, &self.dataset, self.without).await;
+        one.advance(self.servers, self.without).await;
         self.undo_forget().await;
+        self.undo_deletes().await;
         let after = self.writers[writer].stage();
         self.log.push(format!("writer {writer}: {before} to {after}"));
     }
@@ -302,90 +304,17 @@ impl<'a> Simulation<'a> {
         }
     }
 
+    /// Without [`Rule::Tombstone`], a delete removes the row.
+    async fn undo_deletes(&self) {
+        if self.without == Some(Rule::Tombstone) {
+            let sql = format!("DELETE FROM {} WHERE jetline_deleted", self.kind.table());
+            self.servers.sql(&sql).await;
+        }
+    }
+
     pub(crate) async fn objects(&self) -> Vec<objects::Model> {
         let db = self.servers.ledger.database().connection();
         let all = objects::Entity::find().order_by_asc(objects::Column::Id);
         all.all(db).await.unwrap()
     }
-
-    /// Checks the result: the table, the counts, the rejected lines.
-    pub(crate) async fn check(&self) -> Result<(), String> {
-        let objects = self.objects().await;
-        let in_order = objects.iter().map(|object| {
-            let file: usize = object.key.parse().unwrap();
-            &self.files[file]
-        });
-        let (expected, table) = (fold(in_order.clone()), self.table().await);
-        if table != expected {
-            return Err(format!("the table is {table:?}, the fold is {expected:?}"));
-        }
-        for (object, file) in objects.iter().zip(in_order) {
-            let of = |content| {
-                let lines = file.chunks.iter().flatten();
-                lines.filter(|line| line.content == content).count() as u64
-            };
-            // A superseded line is not sent to the database, which may therefore not refuse it.
-            let rejected = of(BROKEN)..=of(BROKEN) + of(REFUSED);
-            let counted = object.inserted
-                + object.updated
-                + object.unchanged
-                + object.superseded
-                + object.rejected;
-            let right = (object.state == objects::State::Done || has_no_accepted_line(object))
-                && counted.cast_unsigned() == file.lines()
-                && rejected.contains(&object.rejected.cast_unsigned());
-            if !right {
-                return Err(format!("the counts do not add up: {object:?} of {file:?}"));
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) async fn table(&self) -> BTreeMap<i64, Row> {
-        let db = self.servers.ledger.database().connection();
-        let sql = match self.dataset.version() {
-            Some(_) => "SELECT id, text, version FROM notes",
-            None => "SELECT id, title AS text, CAST(0 AS BIGINT) AS version FROM products",
-        };
-        let query = Statement::from_string(db.get_database_backend(), sql);
-        let rows = db.query_all_raw(query).await.unwrap();
-        let rows = rows.iter().map(|row| {
-            let content = row.try_get("", "text").unwrap();
-            let version = row.try_get("", "version").unwrap();
-            (row.try_get("", "id").unwrap(), (content, version))
-        });
-        rows.collect()
-    }
-}
-
-/// Whether an object failed because none of its lines was accepted.
-pub(crate) fn has_no_accepted_line(object: &objects::Model) -> bool {
-    let error = object.error.as_deref();
-    error.is_some_and(|error| error.starts_with("none of its lines was accepted"))
-}
-
-fn products() -> Arc<Dataset> {
-    Datasets::built_in().unwrap().get("products").unwrap().clone()
-}
-
-/// A dataset with versions.
-fn notes() -> Arc<Dataset> {
-    Arc::new(parse("notes", "notes.toml", NOTES).unwrap())
-}
-
-fn product(line: &Line) -> String {
-    if line.content == BROKEN {
-        return "not json".to_owned();
-    }
-    format!(
-        r#"{{"id":{},"title":"{}","price":1,"category":"c","brand":"b","url":"u","description":"d"}}"#,
-        line.id, line.content
-    )
-}
-
-fn note(line: &Line) -> String {
-    if line.content == BROKEN {
-        return "not json".to_owned();
-    }
-    format!(r#"{{"id":{},"text":"{}","version":{}}}"#, line.id, line.content, line.version)
 }

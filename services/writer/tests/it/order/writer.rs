@@ -16,6 +16,7 @@ use jetline_store::{
 use jetline_writer::{
     admission::Admissions,
     claim::claim,
+    declarations::Declarations,
     epochs::Epochs,
     parse::{self, Parsed, ParsedRecord},
 };
@@ -39,6 +40,7 @@ pub(crate) struct Writer {
     dedup: Arc<dyn Dedup>,
     epochs: Epochs,
     admissions: Admissions,
+    declarations: Declarations,
     /// Its messages in flight.
     pub(crate) messages: Vec<Message>,
     /// The lines that the database refused, by object and number.
@@ -52,7 +54,7 @@ pub(crate) struct Writer {
 
 enum Stage {
     Received,
-    Claimed(EpochId, Vec<ChunkRows>, non_atomic::Entries),
+    Claimed(EpochId, Arc<Dataset>, Vec<ChunkRows>, non_atomic::Entries),
     Committed,
 }
 
@@ -63,6 +65,7 @@ impl Writer {
             dedup: dedup.clone(),
             epochs: Epochs::new(ledger.clone(), dedup.clone(), seed),
             admissions: Admissions::new(ledger.chunks.clone()),
+            declarations: Declarations::new(ledger.database()),
             messages: Vec::new(),
             refused: HashMap::new(),
             claims: true,
@@ -86,15 +89,10 @@ impl Writer {
     }
 
     /// Runs one step: claim, commit, or acknowledge. A claim or a commit that failed is repeated by a later step.
-    pub(crate) async fn advance(
-        &mut self,
-        servers: &Servers,
-        dataset: &Dataset,
-        without: Option<Rule>,
-    ) {
+    pub(crate) async fn advance(&mut self, servers: &Servers, without: Option<Rule>) {
         match std::mem::replace(&mut self.stage, Stage::Received) {
-            Stage::Received => self.claim(servers, dataset, without).await,
-            Stage::Claimed(epoch, mut rows, unstored) => {
+            Stage::Received => self.claim(servers, without).await,
+            Stage::Claimed(epoch, dataset, mut rows, unstored) => {
                 if without == Some(Rule::SupersededBy) {
                     for chunk in &mut rows {
                         chunk.superseded_by.clear();
@@ -102,9 +100,9 @@ impl Writer {
                 }
                 if let (Store::NonAtomic(store), false) = (&servers.store, unstored.is_empty()) {
                     store.store(unstored);
-                    self.stage = Stage::Claimed(epoch, rows, Vec::new());
+                    self.stage = Stage::Claimed(epoch, dataset, rows, Vec::new());
                 } else {
-                    self.commit(epoch, rows, dataset, without).await;
+                    self.commit(epoch, rows, &dataset, without).await;
                 }
             }
             Stage::Committed => {
@@ -114,7 +112,10 @@ impl Writer {
         }
     }
 
-    async fn claim(&mut self, servers: &Servers, dataset: &Dataset, without: Option<Rule>) {
+    async fn claim(&mut self, servers: &Servers, without: Option<Rule>) {
+        let Some(mut dataset) = self.learn().await else {
+            return self.messages.clear();
+        };
         let mut epoch = self.current(without).await;
         match without {
             Some(Rule::Base) => epoch.base = ObjectId::default(),
@@ -126,7 +127,8 @@ impl Writer {
         }
         let settled = self.messages.iter().map(|message| message.chunk.settled);
         let settled = settled.min();
-        let parsed = self.parsed(dataset);
+        dataset = self.declarations.under(epoch.id, &dataset).await.unwrap();
+        let parsed = self.parsed(&dataset);
         if without != Some(Rule::Registered) {
             let ranges: Vec<&ChunkRange> = parsed.iter().map(|parsed| &parsed.range).collect();
             match self.admissions.admit(&epoch, &ranges).await.unwrap() {
@@ -144,7 +146,7 @@ impl Writer {
                     Store::NonAtomic(store) => store.unstored(),
                     _ => Vec::new(),
                 };
-                self.stage = Stage::Claimed(epoch.id, rows, unstored);
+                self.stage = Stage::Claimed(epoch.id, dataset, rows, unstored);
             }
             None => self.after(epoch.id, without).await,
         }
@@ -191,6 +193,15 @@ impl Writer {
                 self.discard(&stale);
             }
         }
+    }
+
+    /// The declaration of its messages; none if the ledger does not have it.
+    async fn learn(&self) -> Option<Arc<Dataset>> {
+        let chunk = &self.messages.first()?.chunk;
+        if self.declarations.of(chunk).is_none() {
+            self.declarations.read().await.unwrap();
+        }
+        self.declarations.of(chunk)
     }
 
     fn parsed(&self, dataset: &Dataset) -> Vec<Parsed> {
