@@ -126,12 +126,7 @@ impl Kind {
             Format::JsonLines => {
                 records.iter().flat_map(|record| [record.to_string(), "\n".to_owned()]).collect()
             }
-            Format::Json if random.random_bool(0.5) => {
-                serde_json::to_string_pretty(&records).unwrap_or_default()
-            }
-            Format::Json => {
-                records.iter().flat_map(|record| [record.to_string(), "\n ".to_owned()]).collect()
-            }
+            Format::Json => serde_json::to_string_pretty(&records).unwrap_or_default(),
             Format::Csv(delimiter) => csv(&records, char::from(delimiter)),
         };
         File {
