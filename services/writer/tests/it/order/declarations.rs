@@ -1,4 +1,4 @@
-//! The datasets of schedules, and their declarations.
+//! The datasets of schedules, and the declarations that a dataset can have one after another.
 
 use std::fmt::Write as _;
 
@@ -15,6 +15,7 @@ const VERSIONS: [Option<&str>; 3] = [None, Some("bigint"), Some("timestamp")];
 #[derive(Clone)]
 pub(crate) struct Dataset {
     pub(crate) kind: Kind,
+    /// The first one.
     pub(crate) declaration: Declaration,
     pub(crate) files: Vec<File>,
 }
@@ -29,7 +30,7 @@ pub(crate) struct Kind {
     pub(crate) is_csv: bool,
 }
 
-/// What else a declaration has.
+/// What can differ between the declarations of a dataset.
 #[derive(Clone, Debug)]
 pub(crate) struct Declaration {
     /// The columns besides key and version.
@@ -141,20 +142,40 @@ impl Declaration {
     }
 }
 
-/// Draws a kind and a declaration. Half of the schedules have a plain dataset, and the others one of any kind.
-pub(crate) fn random(random: &mut StdRng) -> (Kind, Declaration) {
+/// Draws a kind, a first declaration, and those that follow it. Half of the schedules have a plain dataset, and the others
+/// one of any kind. Half of these are declared anew, once or twice. `refuses` says whether the database refuses lines.
+pub(crate) fn random(random: &mut StdRng, refuses: bool) -> (Kind, Declaration, Vec<Declaration>) {
     if random.random() {
         let kind = if random.random_bool(0.2) { Kind::VERSIONED } else { Kind::PLAIN };
-        return (kind, Declaration::plain());
+        return (kind, Declaration::plain(), Vec::new());
     }
     let kinds: Vec<Kind> = Kind::all().collect();
     let kind = Kind { is_csv: random.random_bool(0.3), ..*kinds.choose(random).unwrap() };
     // Without the column, the fields that are kept have the content.
     let takes_text = random.random_bool(0.7);
-    let declaration = Declaration {
+    let first = Declaration {
         columns: takes_text.then_some("text").into_iter().collect(),
         keeps: !takes_text || random.random(),
         deletes: random.random_bool(0.7),
     };
-    (kind, declaration)
+    let mut changes: Vec<Declaration> = Vec::new();
+    // The database refuses a line for its content only where that is stored: all declarations have to store it then.
+    if (takes_text || !refuses) && random.random() {
+        for _ in 0..random.random_range(1..=2) {
+            let next = changed(random, changes.last().unwrap_or(&first));
+            changes.push(next);
+        }
+    }
+    (kind, first, changes)
+}
+
+fn changed(random: &mut StdRng, before: &Declaration) -> Declaration {
+    let mut after = before.clone();
+    match random.random_range(0..3) {
+        0 if after.columns.contains(&"more") => after.columns.retain(|column| *column != "more"),
+        0 => after.columns.push("more"),
+        1 => after.keeps = !after.keeps,
+        _ => after.deletes = !after.deletes,
+    }
+    after
 }

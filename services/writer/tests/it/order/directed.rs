@@ -50,6 +50,8 @@ needed! {
         Rule::Refusal, plain(&[&["A"], &["R"]]), commit_before_a_refusal;
     without_deleted_rows_a_line_below_a_delete_is_written_after_a_loss:
         Rule::Tombstone, deletes(&[File::of_version(1).deleting(), File::of_version(0)]), delete_before_a_loss;
+    without_the_columns_of_the_epoch_a_value_of_a_superseded_line_stays:
+        Rule::Columns, versions(&[File::of_version(1), File::of_version(0).with_more()]), add_a_column;
 }
 
 /// Files whose lines have one id.
@@ -58,9 +60,13 @@ fn plain(files: &[&[&str]]) -> Dataset {
     Dataset { kind: Kind::PLAIN, declaration: Declaration::plain(), files }
 }
 
+fn versions(files: &[File]) -> Dataset {
+    Dataset { kind: Kind::VERSIONED, declaration: Declaration::plain(), files: files.into() }
+}
+
 fn deletes(files: &[File]) -> Dataset {
     let declaration = Declaration { deletes: true, ..Declaration::plain() };
-    Dataset { kind: Kind::VERSIONED, declaration, files: files.into() }
+    Dataset { declaration, ..versions(files) }
 }
 
 async fn needed(
@@ -245,6 +251,19 @@ async fn delete_before_a_loss(simulation: &mut Simulation<'_>) {
     load_alone(simulation, 0).await;
     simulation.wipe_dedup();
     load_alone(simulation, 1).await;
+}
+
+/// The first writer reads the declarations before there is the other one.
+async fn add_a_column(simulation: &mut Simulation<'_>) {
+    simulation.register(0).await;
+    simulation.read(None).await;
+    simulation.claim(ONE, 0, 0).await;
+    let columns = vec!["text", "more"];
+    simulation.declare(Declaration { columns, ..Declaration::plain() }).await;
+    simulation.register(1).await;
+    simulation.read(None).await;
+    simulation.load(TWO, 1, 0).await;
+    simulation.commit(ONE).await;
 }
 
 /// Loads a file of one chunk, and settles it.

@@ -132,6 +132,11 @@ impl File {
         self
     }
 
+    pub(crate) fn with_more(mut self) -> Self {
+        self.chunks.iter_mut().flatten().for_each(|line| line.has_more = true);
+        self
+    }
+
     pub(crate) fn random(random: &mut StdRng, lines: &Lines<'_>) -> Self {
         let has_more = lines.more && random.random();
         let line = |random: &mut StdRng| {

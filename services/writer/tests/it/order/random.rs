@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
     check::has_no_accepted_line,
-    declarations::{self, Dataset},
+    declarations::{self, Dataset, Declaration},
     files::{File, Lines, REFUSED},
     non_atomic::NonAtomic,
     rule::Rule,
@@ -102,15 +102,16 @@ fn setting(name: &str) -> Option<u64> {
 async fn run(servers: &Servers, seed: u64, without: Option<Rule>) -> Result<(), String> {
     let mut random = StdRng::seed_from_u64(seed);
     let refuses = seed.is_multiple_of(3);
-    let (kind, declaration) = declarations::random(&mut random);
+    let (kind, declaration, changes) = declarations::random(&mut random, refuses);
     let ids = random.random_range(1..=2);
     let contents: &[char] = if refuses { &['A', 'B', REFUSED] } else { &['A', 'B'] };
+    let all = || changes.iter().chain([&declaration]);
     let lines = Lines {
         ids,
         contents,
         versions: kind.version.is_some(),
-        deletes: declaration.deletes,
-        more: declaration.columns.contains(&"more"),
+        deletes: all().any(|one| one.deletes),
+        more: all().any(|one| one.columns.contains(&"more")),
     };
     let files = 0..random.random_range(1..=3);
     let files = files.map(|_| File::random(&mut random, &lines)).collect();
@@ -120,6 +121,7 @@ async fn run(servers: &Servers, seed: u64, without: Option<Rule>) -> Result<(), 
         faults: random.random_range(0..=4),
         random,
         simulation,
+        changes,
         refuses,
         slow: if refuses { 30 } else { 0 },
     };
@@ -138,6 +140,8 @@ struct Schedule<'a> {
     random: StdRng,
     /// Number of faults that may still happen.
     faults: u32,
+    /// The declarations that the dataset gets one after another.
+    changes: Vec<Declaration>,
     /// Whether the database refuses lines.
     refuses: bool,
     /// Number of steps for which the first writer does not commit what it has claimed.
@@ -150,6 +154,8 @@ impl Schedule<'_> {
             self.slow = self.slow.saturating_sub(1);
             if self.faults > 0 && self.random.random_bool(0.1) {
                 self.fault().await;
+            } else if !self.changes.is_empty() && self.random.random_bool(0.05) {
+                self.simulation.declare(self.changes.remove(0)).await;
             } else if self.slow > 0 && self.simulation.queue.is_empty() && self.busy().is_empty() {
                 self.slow = 0;
             } else if self.simulation.queue.is_empty() && self.busy().is_empty() {

@@ -44,6 +44,8 @@ impl Simulation<'_> {
         };
         let outcome = self.servers.ledger.objects.replay(&replay).await.unwrap();
         assert!(matches!(outcome, ReplayOutcome::Opened(_)), "{outcome:?}");
+        let bound = self.objects().await.into_iter().filter(|other| other.id >= object);
+        assert!(bound.into_iter().all(|object| object.declaration == self.current));
     }
 
     /// Dead-letters a chunk of a file.

@@ -44,6 +44,8 @@ pub(crate) enum Rule {
     Behind,
     /// A deleted row stays in the table, with the rank of the delete.
     Tombstone,
+    /// A writer knows the columns of a table that other declarations added before the epoch began.
+    Columns,
 }
 
 /// A dedup store with a rule disabled.

@@ -32,6 +32,8 @@ pub(crate) struct Simulation<'a> {
     pub(super) kind: Kind,
     /// The declarations of the dataset by their numbers in the ledger.
     pub(super) declarations: BTreeMap<i64, Declaration>,
+    /// The number of the one that objects are bound to when they are registered or replayed.
+    pub(super) current: i64,
     pub(super) without: Option<Rule>,
     pub(crate) files: Vec<File>,
     pub(crate) queue: Vec<Message>,
@@ -58,6 +60,7 @@ impl<'a> Simulation<'a> {
             servers,
             kind,
             declarations: [(1, declaration)].into(),
+            current: 1,
             without,
             files,
             queue: Vec::new(),
@@ -97,7 +100,10 @@ impl<'a> Simulation<'a> {
         };
         let new = self.servers.ledger.objects.register(&[object]).await.unwrap() == 1;
         if new {
-            self.log.push(format!("register file {file}"));
+            let number = self.current;
+            self.log.push(format!("register file {file} with declaration {number}"));
+            let registered = self.objects().await.pop().unwrap();
+            assert_eq!(registered.declaration, number);
         }
         new
     }
@@ -182,8 +188,27 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// A writer receives a message.
+    /// Declares the dataset anew.
+    pub(crate) async fn declare(&mut self, declaration: Declaration) {
+        let file = self.kind.file(&declaration);
+        self.servers.ledger.database().declare(&[file]).await.unwrap();
+        self.current = self.last_declaration().await;
+        self.log.push(format!("declaration {} is {declaration:?}", self.current));
+        self.declarations.insert(self.current, declaration);
+    }
+
+    async fn last_declaration(&self) -> i64 {
+        let datasets = self.servers.ledger.database().datasets().await.unwrap();
+        datasets.get(&self.kind.table()).unwrap().declaration
+    }
+
+    /// A writer receives a message, unless those that it has are of another declaration.
     pub(crate) fn receive(&mut self, writer: usize, message: usize) {
+        let declaration = self.queue[message].chunk.declaration;
+        let mut received = self.writers[writer].messages.iter();
+        if received.any(|other| other.chunk.declaration != declaration) {
+            return;
+        }
         let message = self.queue.remove(message);
         self.log.push(format!(
             "writer {writer} receives chunk {} of file {}, object {}",
@@ -293,6 +318,7 @@ impl<'a> Simulation<'a> {
             self.log.push("the database is restored".to_owned());
             let hidden = self.without == Some(Rule::Restart);
             self.servers.restore(hidden).await;
+            self.current = self.last_declaration().await;
         }
     }
 

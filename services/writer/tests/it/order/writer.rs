@@ -127,7 +127,9 @@ impl Writer {
         }
         let settled = self.messages.iter().map(|message| message.chunk.settled);
         let settled = settled.min();
-        dataset = self.declarations.under(epoch.id, &dataset).await.unwrap();
+        if without != Some(Rule::Columns) {
+            dataset = self.declarations.under(epoch.id, &dataset).await.unwrap();
+        }
         let parsed = self.parsed(&dataset);
         if without != Some(Rule::Registered) {
             let ranges: Vec<&ChunkRange> = parsed.iter().map(|parsed| &parsed.range).collect();
