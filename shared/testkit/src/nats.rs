@@ -20,6 +20,9 @@ use crate::{
 /// The timeout of stopping a server.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The bytes that streams can reserve, which are not used. The server's default is a part of what is free on the disk.
+const MAX_FILE_STORE: u64 = 1 << 40;
+
 /// The server that all tests share. Each test uses a separate stream.
 #[must_use]
 pub fn shared() -> Url {
@@ -187,7 +190,10 @@ fn configuration(
     ];
     if options.jetstream {
         let store = store(folder, options);
-        lines.push(format!("jetstream {{ store_dir: \"{}\" }}", store.display()));
+        lines.push(format!(
+            "jetstream {{ store_dir: \"{}\", max_file_store: {MAX_FILE_STORE} }}",
+            store.display()
+        ));
     }
     if let Some((user, password)) = &options.user {
         let login = format!("user: \"{user}\", password: \"{password}\"");
