@@ -5,15 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jetline_core::Position;
 use jetline_datasets::{JsonType, UnknownField, UnknownFields};
-use sea_orm::{ConnectionTrait, FromQueryResult};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, Statement};
 
 use crate::{
-    Error, ObjectLedger,
-    statement::{execute, query},
+    Catalog, Error, ObjectLedger,
+    database::query_failed,
+    statement::{execute, named, query},
 };
 
+/// The operation, in errors and statements.
+const READ: &str = "read unknown fields";
+
 /// Maximum number of chunks whose fields are in memory at a time.
-const BATCH: i64 = 500;
+const BATCH: i64 = 64;
 
 /// Path, records, position of the first one, and types, as they are stored in a chunk's entry.
 type Entry = (String, u64, i64, BTreeSet<JsonType>);
@@ -81,7 +85,8 @@ pub(crate) async fn fold(tx: &impl ConnectionTrait, settled: i64) -> Result<(), 
 }
 
 async fn add(tx: &impl ConnectionTrait, dataset: &str, new: &UnknownFields) -> Result<(), Error> {
-    let known = of_dataset(tx, dataset).await?;
+    let known = of_dataset(tx, dataset).await.map_err(|error| Error::classify(READ, error))?;
+    let known = collect(known)?;
     let mut all = known.clone();
     for (path, field) in new.iter() {
         all.add(path, field.clone());
@@ -110,13 +115,14 @@ struct OfDataset {
     types: String,
 }
 
-/// The fields of the settled objects of a dataset.
-pub(crate) async fn of_dataset(
-    db: &impl ConnectionTrait,
-    dataset: &str,
-) -> Result<UnknownFields, Error> {
+async fn of_dataset(db: &impl ConnectionTrait, dataset: &str) -> Result<Vec<OfDataset>, DbErr> {
     let sql = "SELECT path, records, first_position, types FROM unknown_fields WHERE dataset = $1";
-    let rows: Vec<OfDataset> = query(db, "read unknown fields", sql, [dataset.into()]).await?;
+    let values = [dataset.into()];
+    let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
+    OfDataset::find_by_statement(named(READ, statement)).all(db).await
+}
+
+fn collect(rows: Vec<OfDataset>) -> Result<UnknownFields, Error> {
     let mut fields = UnknownFields::default();
     for row in rows {
         let field = UnknownField {
@@ -127,6 +133,14 @@ pub(crate) async fn of_dataset(
         fields.add(&row.path, field);
     }
     Ok(fields)
+}
+
+impl Catalog {
+    /// The fields that no column takes, of the records of settled objects of a dataset.
+    pub async fn unknown_fields(&self, dataset: &str) -> Result<UnknownFields, Error> {
+        let rows = of_dataset(&self.db, dataset).await;
+        collect(rows.map_err(|error| query_failed(READ, error))?)
+    }
 }
 
 #[derive(FromQueryResult)]

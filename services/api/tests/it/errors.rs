@@ -43,6 +43,7 @@ async fn unavailable_database_makes_the_service_unready_but_not_dead() {
         "/products/1/origin",
         "/datasets",
         "/datasets/products",
+        "/datasets/products/fields",
         "/objects",
         "/objects/1",
         "/rejects",

@@ -16,10 +16,10 @@ pub use finder::Finder;
 use std::sync::Arc;
 
 use jetline_core::Key;
-use jetline_datasets::{Dataset, Datasets, UnknownFields};
+use jetline_datasets::{Dataset, Datasets};
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 
-use crate::{Database, Error, database::query_failed, dialect, statement::named, unknown_fields};
+use crate::{Database, Error, database::query_failed, dialect, statement::named};
 
 /// Maximum number of bytes of a message of a rejected line or an object.
 pub const MESSAGE_BYTES: usize = 1 << 10;
@@ -27,7 +27,7 @@ pub const MESSAGE_BYTES: usize = 1 << 10;
 /// The queries of a database.
 #[derive(Clone, Debug)]
 pub struct Catalog {
-    db: DatabaseConnection,
+    pub(crate) db: DatabaseConnection,
 }
 
 impl Catalog {
@@ -74,16 +74,12 @@ impl Catalog {
         row.map(|row| row.try_get_by_index(0)).transpose().map_err(failed)
     }
 
-    /// The fields that no column takes, of the records of settled objects of a dataset.
-    pub async fn unknown_fields(&self, dataset: &str) -> Result<UnknownFields, Error> {
-        unknown_fields::of_dataset(&self.db, dataset).await
-    }
-
-    /// Reads each table that queries read: records of each dataset, objects, rejected lines.
+    /// Reads each table that queries read: records of each dataset, unknown fields, objects, rejected lines.
     pub async fn check(&self, datasets: &Datasets) -> Result<(), Error> {
         for dataset in datasets.iter() {
             self.records(dataset, Vec::new()).await?;
         }
+        self.unknown_fields("").await?;
         self.objects(&objects::Filter::default(), None, 1).await?;
         self.rejects(&rejects::Filter::default(), None, 1, 1).await.map(drop)
     }

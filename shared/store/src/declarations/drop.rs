@@ -46,7 +46,7 @@ impl Database {
             let sql = format!("DELETE FROM {table} WHERE dataset = $1");
             execute(&tx, "remove a dataset", &sql, [dataset.into()]).await?;
         }
-        execute(&tx, "drop a table", &format!("DROP TABLE {dataset:?}"), []).await?;
+        execute(&tx, "drop a table", &format!("DROP TABLE IF EXISTS {dataset:?}"), []).await?;
         outdate(&tx).await?;
         commit(tx, "drop a dataset").await?;
         Ok(true)

@@ -39,7 +39,8 @@ pub(super) async fn fit(
             .await?;
     let mut done = Vec::new();
     if existing.is_empty() && !before.is_empty() {
-        return Err(refused(dataset, "its table is missing: restore it, or use another name"));
+        let reason = format!("its table is missing: restore it, or {}", load_again(dataset));
+        return Err(refused(dataset, &reason));
     }
     let columns = before.iter().chain([dataset]).flat_map(|one| &one.columns);
     let columns: HashSet<&str> = columns.map(|column| &*column.name).collect();

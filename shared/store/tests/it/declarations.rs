@@ -254,6 +254,11 @@ async fn dropped_dataset_leaves_nothing_and_its_numbers_are_not_given_again() {
         base.ledger.objects.register(&things).await.unwrap();
         assert_eq!(base.object(4).await.key, "2");
         base.run("UPDATE objects SET state = 'done'").await;
+        base.run("DROP TABLE things").await;
+        let changed = "key = 'id'\ncolumns = { id = 'bigint', name = 'text' }";
+        let file = DeclarationFile::new("things", "declaration", changed).unwrap();
+        let error = base.database.declare(&[file]).await.unwrap_err().to_string();
+        assert!(error.contains("restore it, or run `jetline drop things`"), "{error}");
         base.database.drop_dataset("things").await.unwrap();
         base.database.drop_dataset("products").await.unwrap();
         assert_eq!(watermark(&base.ledger).await, 6);
