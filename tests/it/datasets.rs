@@ -1,8 +1,18 @@
 //! Files of datasets that are declared, without Rust.
 
-use std::fs;
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::ffi::OsStrExt,
+    process::{Child, Stdio},
+};
 
 use jetline_testkit::{http, process::Signal};
+use rustix::{
+    process::{Pid, kill_process},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
 
 use crate::{
     deployment::{failed, finish, succeeded},
@@ -185,4 +195,46 @@ async fn dropped_dataset_is_loaded_again_where_it_is_declared_again() {
     assert!(get(&home, "/objects/2").await.1.contains(r#""inserted":2"#));
     running.signal(Signal::INT);
     succeeded(finish(running));
+}
+
+/// Runs `drop orders` with a terminal, and does something once it asks.
+fn drop_at_a_terminal(home: &Home, then: impl FnOnce(&mut File, &Child)) -> (bool, String) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let path = ptsname(&terminal, Vec::new()).unwrap();
+    let mut keyboard = File::from(terminal);
+    let mut command = home.command(&["drop", "orders"]);
+    command
+        .stdin(File::open(OsStr::from_bytes(path.as_bytes())).unwrap())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut dropping = command.spawn().unwrap();
+    let mut stderr = BufReader::new(dropping.stderr.take().unwrap());
+    let mut question = Vec::new();
+    stderr.read_until(b'?', &mut question).unwrap();
+    then(&mut keyboard, &dropping);
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    (dropping.wait().unwrap().success(), rest)
+}
+
+#[tokio::test]
+async fn dataset_is_dropped_after_a_confirmation() {
+    let home = home(ORDERS);
+    home.put("orders.jsonl", 1, FIRST.as_bytes());
+    succeeded(finish(home.start(&["--datasets", "orders.toml", "--exit"])));
+    let type_in = |answer: &'static [u8]| {
+        move |keyboard: &mut File, _: &Child| keyboard.write_all(answer).unwrap()
+    };
+    let (done, error) = drop_at_a_terminal(&home, type_in(b"\n"));
+    assert!(!done && error.contains("nothing was dropped"), "{error}");
+    let (done, error) = drop_at_a_terminal(&home, |_, dropping| {
+        kill_process(Pid::from_child(dropping), Signal::INT).unwrap();
+    });
+    assert!(!done, "{error}");
+    assert_eq!(home.ledger().await.objects().await.unwrap().len(), 1);
+    let (done, error) = drop_at_a_terminal(&home, type_in(b"y\n"));
+    assert!(done, "{error}");
+    assert!(home.ledger().await.objects().await.unwrap().is_empty());
 }

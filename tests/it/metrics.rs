@@ -29,7 +29,9 @@ async fn becomes(address: SocketAddr, metric: &str, wanted: impl RangeBounds<u64
 async fn waiting_chunks_and_objects_are_counted_and_the_failure_counter_starts_at_zero() {
     let mut deployment = Deployment::shared("metrics").await;
     deployment.set("WATCH", "1h");
-    deployment.put("a.jsonl", 0, &lines(1, 200, 60));
+    let content = String::from_utf8(lines(1, 200, 60)).unwrap();
+    let content = content.replacen('{', r#"{"colour":"red","#, 1);
+    deployment.put("a.jsonl", 0, content.as_bytes());
     let (_writer, writer) = deployment.serve("jetline-writer").await;
     becomes(writer, WAITING, 0..=0).await;
     let gate = deployment.ledger.close_products().await.unwrap();
@@ -52,6 +54,7 @@ async fn waiting_chunks_and_objects_are_counted_and_the_failure_counter_starts_a
     ] {
         assert_eq!(value(address, counter).await, Some(0), "{counter}");
     }
+    becomes(fetcher, r#"jetline_unknown_fields{dataset="products"}"#, 1..=1).await;
     let done = r#"jetline_objects_total{state="done"}"#;
     assert_eq!(value(fetcher, done).await, Some(1));
 }

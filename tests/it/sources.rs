@@ -174,5 +174,6 @@ async fn what_was_loaded_is_served_without_any_source() {
     running.signal(Signal::INT);
     let output = succeeded(finish(running));
     assert!(output.contains("Nothing is loaded: no file is given"), "{output}");
-    succeeded(finish(home.start(&["--exit"])));
+    let output = failed(finish(home.start(&["--exit"])));
+    assert!(output.contains("there is nothing to load: give files"), "{output}");
 }

@@ -1,9 +1,13 @@
 //! `drop`: removes a dataset.
 
-use std::io::{BufRead, IsTerminal, Write, stderr, stdin};
+use std::{
+    io::{BufRead, IsTerminal, Write, stderr, stdin},
+    thread,
+};
 
 use anyhow::{Context, bail, ensure};
 use jetline_store::Database;
+use tokio::sync::oneshot;
 
 /// The dataset to drop.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,7 +30,7 @@ pub(crate) async fn drop_dataset(
     let Some(objects) = database.objects_of(name).await? else {
         bail!("there is no dataset {name}; there are: {}", database.datasets().await?.names());
     };
-    ensure!(which.yes || confirm(name, objects)?, "nothing was dropped");
+    ensure!(which.yes || confirm(name, objects).await?, "nothing was dropped");
     ensure!(database.drop_dataset(name).await?, "there is no dataset {name} any more");
     Ok(format!(
         "Dataset {name} is dropped; objects: {objects}. The files of its sources are as they were: where it is declared \
@@ -34,7 +38,7 @@ pub(crate) async fn drop_dataset(
     ))
 }
 
-fn confirm(name: &str, objects: u64) -> anyhow::Result<bool> {
+async fn confirm(name: &str, objects: u64) -> anyhow::Result<bool> {
     ensure!(
         stdin().is_terminal(),
         "dropping {name} removes its table: add --yes, as there is no terminal to ask"
@@ -45,7 +49,18 @@ fn confirm(name: &str, objects: u64) -> anyhow::Result<bool> {
         "Drop the dataset {name}, with its table and what the ledger has of its objects ({objects})? [y/N] "
     )?;
     terminal.flush()?;
-    let mut answer = String::new();
-    stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
+    let answer = read_line().await.context("cannot read the answer")?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// A line of the standard input. It is read in a thread of its own: unlike a task, that does not keep a program from
+/// ending.
+async fn read_line() -> anyhow::Result<String> {
+    let (sender, read) = oneshot::channel();
+    thread::spawn(move || {
+        let mut line = String::new();
+        let result = stdin().lock().read_line(&mut line);
+        _ = sender.send(result.map(|_| line));
+    });
+    Ok(read.await??)
 }

@@ -69,16 +69,17 @@ async fn load(cli: &Cli, database: Database, shutdown: &Shutdown) -> anyhow::Res
     let parts = shutdown.started(connecting).await?;
     let serving =
         if cli.exit { None } else { Some(Serving::start(cli, &database, shutdown).await?) };
-    if parts.fetcher.source.is_empty() {
-        output::print(format!(
-            "Nothing is loaded: no file is given, and {SAMPLES} does not exist."
-        ))?;
-        if let Some(serving) = serving {
+    let serving = match serving {
+        Some(serving) if parts.fetcher.source.is_empty() => {
+            output::print(format!(
+                "Nothing is loaded: no file is given, and {SAMPLES} does not exist."
+            ))?;
             terminal::print_urls(serving.address, &database).await;
             serving.task.await.context("the api crashed")?;
+            return Ok(true);
         }
-        return Ok(true);
-    }
+        serving => serving,
+    };
     let writing = parts.spawn_writer(shutdown).await.context("start writer failed")?;
     if let (Some(serving), Some(_)) = (&serving, parts.fetcher.watch) {
         terminal::print_urls(serving.address, &database).await;

@@ -79,7 +79,7 @@ impl Parts {
 }
 
 /// The sources: those of the settings, or that are declared, or the default; with settings to read them. There are none if the
-/// default does not exist and something was loaded before.
+/// default does not exist, and what was loaded before is to be served.
 pub(crate) async fn sources(
     cli: &Cli,
     database: &Database,
@@ -90,7 +90,7 @@ pub(crate) async fn sources(
         settings = settings.with_declared_sources(&database.datasets().await?)?;
         if settings.source.is_empty() && Path::new(SAMPLES).exists() {
             settings.source.clone_from(&cli.fetcher.source);
-        } else if settings.source.is_empty() && !is_used(database).await? {
+        } else if settings.source.is_empty() && (cli.exit || !is_used(database).await?) {
             bail!(
                 "there is nothing to load: give files, as in `jetline orders.jsonl`, or SOURCE; the default {SAMPLES} does not \
                  exist"
