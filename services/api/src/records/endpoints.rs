@@ -1,5 +1,7 @@
 //! The endpoints of all datasets. The OpenAPI document has them once for each dataset.
 
+use std::sync::Arc;
+
 use jetline_core::Key;
 use jetline_datasets::Dataset;
 use jetline_store::catalog::pages::Filter;
@@ -11,7 +13,7 @@ use poem_openapi::{
 use serde_json::Value;
 
 use crate::{
-    database::ReadPool,
+    database::{Error, ReadPool},
     http::{
         entity_tag,
         json::SerdeJson,
@@ -104,7 +106,13 @@ impl RecordApi {
             return Ok(GetRecord::NotFound(no_dataset(&dataset.0)));
         };
         let key = parameters::key(loader.dataset(), "id", &id.0)?;
-        let Some(found) = loader.load(key).await? else {
+        let found = match loader.load(key).await {
+            Err(Error::Failed) if self.served.is_dropped(&dataset.0).await => {
+                return Ok(GetRecord::NotFound(no_dataset(&dataset.0)));
+            }
+            found => found?,
+        };
+        let Some(found) = found else {
             return Ok(GetRecord::NotFound(no_record(&dataset.0, &id.0)));
         };
         if found.is_deleted {
@@ -133,19 +141,35 @@ impl RecordApi {
         let Some(loader) = self.served.loader(&dataset.0).await? else {
             return Ok(ListRecords::NotFound(no_dataset(&dataset.0)));
         };
-        let (dataset, parameters) = (loader.dataset(), parameters::of(request));
-        if let Some(ids) = id.0 {
+        let parameters = parameters::of(request);
+        let found = if let Some(ids) = id.0 {
             parameters::only_ids(&parameters)?;
-            let keys = keys(dataset, &ids)?;
-            let found = stream::respond(dataset, &self.pool, &self.budget, keys).await?;
-            return Ok(ListRecords::Found(found, None));
+            self.by_ids(loader.dataset(), &ids).await
+        } else {
+            let values = parameters::filters(loader.dataset(), &parameters)?;
+            let after = after.0.map(|after| parameters::key(loader.dataset(), "after", &after));
+            let filter = Filter { values, after: after.transpose()? };
+            let limit = limit.0.unwrap_or(default_limit());
+            page::respond(loader.dataset(), &self.pool, &self.budget, filter, limit).await
+        };
+        match found {
+            Ok((found, next)) => Ok(ListRecords::Found(found, next)),
+            Err(Failure::Internal(_)) if self.served.is_dropped(&dataset.0).await => {
+                Ok(ListRecords::NotFound(no_dataset(&dataset.0)))
+            }
+            Err(failure) => Err(failure),
         }
-        let values = parameters::filters(dataset, &parameters)?;
-        let after = after.0.map(|after| parameters::key(dataset, "after", &after)).transpose()?;
-        let filter = Filter { values, after };
-        let limit = limit.0.unwrap_or(default_limit());
-        let (found, next) = page::respond(dataset, &self.pool, &self.budget, filter, limit).await?;
-        Ok(ListRecords::Found(found, next))
+    }
+}
+
+impl RecordApi {
+    async fn by_ids(
+        &self,
+        dataset: &Arc<Dataset>,
+        ids: &[String],
+    ) -> Result<(SerdeJson<Value>, Option<String>), Failure> {
+        let keys = keys(dataset, ids)?;
+        Ok((stream::respond(dataset, &self.pool, &self.budget, keys).await?, None))
     }
 }
 

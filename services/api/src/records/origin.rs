@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    database::ReadPool,
+    database::{Error, ReadPool},
     http::{
         json::SerdeJson,
         problem::{Failure, ProblemJson},
@@ -64,7 +64,13 @@ impl OriginApi {
         };
         let key = parameters::key(loader.dataset(), "id", &id.0)?;
         let statement = self.pool.catalog().origin(loader.dataset(), &key);
-        match self.pool.run(statement).await? {
+        let origin = match self.pool.run(statement).await {
+            Err(Error::Failed) if self.served.is_dropped(&dataset.0).await => {
+                return Ok(GetOrigin::NotFound(no_dataset(&dataset.0)));
+            }
+            origin => origin?,
+        };
+        match origin {
             Some(origin) => Ok(GetOrigin::Found(SerdeJson::new(&OriginView::from(origin))?)),
             None => Ok(GetOrigin::NotFound(no_record(&dataset.0, &id.0))),
         }

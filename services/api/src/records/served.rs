@@ -70,6 +70,12 @@ impl Served {
         Ok(state.loaders.get(name).cloned())
     }
 
+    /// Whether a dataset, of which a statement failed, was dropped since the declarations were read.
+    pub(crate) async fn is_dropped(&self, name: &str) -> bool {
+        let state = self.0.newer_than(Duration::ZERO).await;
+        state.is_ok_and(|state| !state.loaders.contains_key(name))
+    }
+
     /// The datasets.
     pub(crate) async fn datasets(&self) -> Result<Datasets, Error> {
         Ok(self.0.newer_than(MAX_AGE).await?.datasets.clone())

@@ -102,6 +102,19 @@ async fn name_that_is_not_declared_is_a_problem_everywhere() {
 }
 
 #[tokio::test]
+async fn dropped_dataset_is_unknown_at_once() {
+    for path in ["/orders/A", "/orders/A/origin", "/orders", "/orders?id=A"] {
+        for base in both().await {
+            // The dataset is known from now on.
+            assert_eq!(base.get("/orders?limit=1").await.status, 200);
+            assert!(base.database().drop_dataset("orders").await.unwrap());
+            let detail = base.get(path).await.problem(404);
+            assert!(detail.starts_with("there is no dataset "), "{path}: {detail}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn datasets_are_listed_with_their_current_declarations() {
     for base in both().await {
         let later = ORDERS.replace("# Orders.", "# Orders of the shop.");
