@@ -13,6 +13,7 @@ use jetline_store::{Database, DeclarationFile};
 use jetline_testkit::{postgres::TemporaryDatabase, process::Signal};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{
+    spawn,
     sync::mpsc,
     task::JoinSet,
     time::{MissedTickBehavior, interval, sleep},
@@ -192,15 +193,20 @@ impl Run {
                 Ok(run.progress >= progress || !has_fetcher)
             })
             .await?;
-        let url = self.site.slot.database(&self.site.database);
-        let begin = Instant::now();
-        // The server may be unavailable just now.
-        while let Err(error) = declare(&url, true).await {
-            anyhow::ensure!(begin.elapsed() < TIMEOUT, "declare datasets failed: {error:#}");
-            sleep(POLL_INTERVAL * 20).await;
+        if stuck.is_some() {
+            return Ok(stuck);
         }
+        // A step that is held until a disruption has happened may have the lock.
+        let declaring = spawn(declare_others(self.site.slot.database(&self.site.database)));
+        let stuck =
+            self.until("other datasets are declared", |_| Ok(declaring.is_finished())).await?;
+        if stuck.is_some() {
+            declaring.abort();
+            return Ok(stuck);
+        }
+        declaring.await??;
         put_files(&self.site.slot, &self.site.plan, before..files).await;
-        Ok(stuck)
+        Ok(None)
     }
 
     async fn diagnostics(&self) -> anyhow::Result<Vec<String>> {
@@ -435,4 +441,14 @@ async fn put(slot: &Slot, bucket: &str, file: &File, number: usize) {
     if let Some(time) = chrono::DateTime::from_timestamp(second, 0) {
         slot.s3.set_last_modified(bucket, &file.key, time);
     }
+}
+
+/// Declares other datasets. The server may be unavailable just now.
+async fn declare_others(url: String) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    while let Err(error) = declare(&url, true).await {
+        anyhow::ensure!(begin.elapsed() < TIMEOUT, "declare datasets failed: {error:#}");
+        sleep(POLL_INTERVAL * 20).await;
+    }
+    Ok(())
 }
