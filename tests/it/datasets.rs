@@ -136,7 +136,11 @@ fn declared_sources_are_read_where_none_is_given() {
         let last = output.rsplit("\nid  object").next().unwrap_or_default().to_owned();
         let names =
             last.lines().filter(|line| line.contains(".jsonl  ") && line.contains("  done  "));
-        names.map(|line| line.split_whitespace().nth(1).unwrap().to_owned()).collect::<Vec<_>>()
+        let names = names.map(|line| line.split_whitespace().nth(1).unwrap().to_owned());
+        let mut names: Vec<String> = names.collect();
+        // The order of files is that of their modification times.
+        names.sort();
+        names
     };
     assert_eq!(loaded(&["--exit"]), ["a.jsonl", "b.jsonl", "b.jsonl", "c.jsonl"]);
     assert_eq!(loaded(&["--exit", "--source", "b=in/d.jsonl"]), ["d.jsonl"]);
@@ -179,8 +183,13 @@ async fn dropped_dataset_is_loaded_again_where_it_is_declared_again() {
         let error = failed(finish(home.start(command)));
         assert!(error.contains(reason), "{error}");
     }
-    let output = succeeded(finish(home.start(&["drop", "orders", "--yes"])));
+    // What is declared in files is not declared by it.
+    let declared = ["--datasets", "orders.toml"];
+    let drop = [&declared[..], &["drop", "orders", "--yes"]].concat();
+    let output = succeeded(finish(home.start(&drop)));
     assert!(output.contains("Dataset orders is dropped; objects: 1."), "{output}");
+    let error = failed(finish(home.start(&drop)));
+    assert!(error.contains("there is no dataset orders"), "{error}");
     // The key may be another one now.
     let changed =
         ORDERS.replace("key = \"order_id\"\nversion = \"updated_at\"", "key = \"number\"");

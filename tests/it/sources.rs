@@ -97,8 +97,12 @@ async fn file_of_an_undeclared_dataset_is_not_read_as_the_built_in_one() {
         );
         assert!(output.contains(&message), "{output}");
         let output = failed(finish(home.start(&["--exit", "./my-orders.jsonl.gz"])));
-        assert!(output.contains("datasets/NAME.toml"), "{output}");
-        assert!(output.contains("NAME=./my-orders.jsonl.gz"), "{output}");
+        assert!(
+            output.contains("name its dataset, as in my_orders=./my-orders.jsonl.gz"),
+            "{output}"
+        );
+        let output = failed(finish(home.start(&["--exit", "order.jsonl"])));
+        assert!(output.contains("order.jsonl: there is no such file or directory"), "{output}");
         assert_eq!(datasets(&home).await, [""; 0]);
 
         let files = ["--exit", "products.jsonl", "products=orders.jsonl"];
@@ -167,6 +171,8 @@ async fn what_was_loaded_is_served_without_any_source() {
     assert!(output.contains("there is nothing to load: give files"), "{output}");
     succeeded(finish(home.start(&["--exit", "shops.jsonl"])));
     fs::remove_file(home.folder.path().join("shops.jsonl")).unwrap();
+    let output = failed(finish(home.start(&["replay", "--object", "1"])));
+    assert!(output.contains("give the sources that the objects are in"), "{output}");
     let running = home.start(&[]);
     home.loaded(1).await;
     let answer = http::get(home.address, "/shops/1", &[]).await.unwrap();

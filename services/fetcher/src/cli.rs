@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::{Parser, Subcommand};
 use jetline_queue::JetStreamConfig;
 use jetline_runtime::{
@@ -126,6 +127,9 @@ impl Command {
         Ok(match self {
             Self::Replay(which) => {
                 let (settings, sources) = sources.await?;
+                if settings.source.is_empty() {
+                    bail!("give the sources that the objects are in: SOURCE, or --source");
+                }
                 replay(which, &settings, &sources, &ledger, seed).await?.to_string()
             }
             Self::Dismiss(which) => dismiss(which, &ledger, seed).await?.to_string(),

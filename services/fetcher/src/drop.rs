@@ -33,8 +33,8 @@ pub(crate) async fn drop_dataset(
     ensure!(which.yes || confirm(name, objects).await?, "nothing was dropped");
     ensure!(database.drop_dataset(name).await?, "there is no dataset {name} any more");
     Ok(format!(
-        "Dataset {name} is dropped; objects: {objects}. The files of its sources are as they were: where it is declared \
-         again, they are read again."
+        "Dataset {name} is dropped; objects: {objects}. The files of its sources are as they were. Where a declaration of it \
+         is left, as in datasets/{name}.toml, the next start declares it again and reads them again."
     ))
 }
 

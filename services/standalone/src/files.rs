@@ -58,16 +58,29 @@ pub(crate) fn check(
 }
 
 fn undeclared(file: &Location, datasets: &Datasets) -> String {
-    let name = file.stem().filter(|stem| is_name(stem));
-    let is_not = name.map_or("it is not called like a dataset".to_owned(), |name| {
-        format!("the dataset {name} is not declared")
-    });
-    let name = name.unwrap_or("NAME");
+    if file.is_missing() {
+        return format!("{file}: there is no such file or directory");
+    }
+    let there_are = datasets.names();
+    let stem = file.stem().unwrap_or_default();
+    if !is_name(stem) {
+        let name = if stem.is_empty() { "NAME".to_owned() } else { similar_name(stem) };
+        return format!(
+            "{file}: it is not called like a dataset, whose name has letters, digits and _, at most 63, and no digit first: name its \
+             dataset, as in {name}={file}; there are: {there_are}"
+        );
+    }
     let mkdir = if Path::new(DECLARATIONS).is_dir() { "" } else { "mkdir datasets && " };
     format!(
-        "{file}: {is_not}: write {DECLARATIONS}/{name}.toml, or let \"{mkdir}jetline infer {file} > \
-         {DECLARATIONS}/{name}.toml\" propose one; --infer does that for a first look. To read it as another dataset, name it, as in \
-         NAME={file}; there are: {}",
-        datasets.names()
+        "{file}: the dataset {stem} is not declared: write {DECLARATIONS}/{stem}.toml, or let \"{mkdir}jetline infer {file} > \
+         {DECLARATIONS}/{stem}.toml\" propose one; --infer does that for a first look. To read it as another dataset, name it, as in \
+         NAME={file}; there are: {there_are}"
     )
+}
+
+/// A name of a dataset like that of a file.
+fn similar_name(stem: &str) -> String {
+    let letters = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' });
+    let name: String = letters.collect();
+    if is_name(&name) { name } else { "NAME".to_owned() }
 }

@@ -28,7 +28,12 @@ pub(crate) async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<ExitCode
     if let Some(Command::Fetcher(command)) = &cli.command {
         let work = async |database: Database| {
             let running = async {
-                parts::up_to_date(&database, &cli.datasets).await?;
+                if matches!(command, jetline_fetcher::Command::Drop(_)) {
+                    // The declarations may have what is to be dropped, or was.
+                    parts::migrated(&database).await?;
+                } else {
+                    parts::up_to_date(&database, &cli.datasets).await?;
+                }
                 Box::pin(command.run(parts::sources(&cli, &database), &database)).await
             };
             shutdown.started(running).await

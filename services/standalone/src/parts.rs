@@ -123,15 +123,21 @@ async fn open(cli: &Cli, settings: &FetcherSettings) -> anyhow::Result<Sources> 
     Sources::open(settings, &cli.s3, &cli.startup, &own).await
 }
 
+/// Applies the migrations that are missing.
+pub(crate) async fn migrated(database: &Database) -> anyhow::Result<()> {
+    migrate(database.connection())
+        .await
+        .context("cannot bring the database's schema up to date (DATABASE_URL)")?;
+    Ok(())
+}
+
 /// Applies the migrations that are missing, and the declarations.
 pub(crate) async fn up_to_date(
     database: &Database,
     datasets: &DatasetSettings,
 ) -> anyhow::Result<()> {
     let declared = datasets.read()?;
-    migrate(database.connection())
-        .await
-        .context("cannot bring the database's schema up to date (DATABASE_URL)")?;
+    migrated(database).await?;
     for done in database.declare(&declared).await? {
         tracing::info!("{done}");
     }

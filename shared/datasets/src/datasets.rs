@@ -42,6 +42,9 @@ impl Datasets {
     /// The names of all datasets, for messages.
     #[must_use]
     pub fn names(&self) -> String {
+        if self.current.is_empty() {
+            return "none".to_owned();
+        }
         let names: Vec<&str> = self.current.keys().map(|name| &**name).collect();
         names.join(", ")
     }

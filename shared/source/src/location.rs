@@ -49,6 +49,15 @@ impl Location {
         };
         Some(jetline_formats::stem(path.file_name()?.to_str()?))
     }
+
+    /// Whether it is a local path without wildcards, at which there is nothing.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        match &self.place {
+            Place::S3 { .. } => false,
+            Place::Local { path, files, .. } => !files.is_glob() && !path.exists(),
+        }
+    }
 }
 
 impl FromStr for Location {
