@@ -143,7 +143,7 @@ impl Declaration {
 }
 
 /// Draws a kind, a first declaration, and those that follow it. Half of the schedules have a plain dataset, and the others
-/// one of any kind. Half of these are declared anew, once or twice. `refuses` says whether the database refuses lines.
+/// one of any kind. In half of these the declaration changes, once or twice. `refuses` says whether the database refuses lines.
 pub(crate) fn random(random: &mut StdRng, refuses: bool) -> (Kind, Declaration, Vec<Declaration>) {
     if random.random() {
         let kind = if random.random_bool(0.2) { Kind::VERSIONED } else { Kind::PLAIN };

@@ -188,7 +188,7 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// Declares the dataset anew.
+    /// Declares the dataset with another declaration.
     pub(crate) async fn declare(&mut self, declaration: Declaration) {
         let file = self.kind.file(&declaration);
         self.servers.ledger.database().declare(&[file]).await.unwrap();
