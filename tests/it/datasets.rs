@@ -17,6 +17,7 @@ use rustix::{
 use crate::{
     deployment::{failed, finish, succeeded},
     standalone::Home,
+    wait::until,
 };
 
 const ORDERS: &str = r#"
@@ -207,7 +208,7 @@ async fn dropped_dataset_is_loaded_again_where_it_is_declared_again() {
 }
 
 /// Runs `drop orders` with a terminal, and does something once it asks.
-fn drop_at_a_terminal(home: &Home, then: impl FnOnce(&mut File, &Child)) -> (bool, String) {
+async fn drop_at_a_terminal(home: &Home, then: impl FnOnce(&mut File, &Child)) -> (bool, String) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
@@ -223,9 +224,10 @@ fn drop_at_a_terminal(home: &Home, then: impl FnOnce(&mut File, &Child)) -> (boo
     let mut question = Vec::new();
     stderr.read_until(b'?', &mut question).unwrap();
     then(&mut keyboard, &dropping);
+    let status = until("drop ends", async || dropping.try_wait().unwrap()).await;
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
-    (dropping.wait().unwrap().success(), rest)
+    (status.success(), rest)
 }
 
 #[tokio::test]
@@ -236,14 +238,15 @@ async fn dataset_is_dropped_after_a_confirmation() {
     let type_in = |answer: &'static [u8]| {
         move |keyboard: &mut File, _: &Child| keyboard.write_all(answer).unwrap()
     };
-    let (done, error) = drop_at_a_terminal(&home, type_in(b"\n"));
+    let (done, error) = drop_at_a_terminal(&home, type_in(b"\n")).await;
     assert!(!done && error.contains("nothing was dropped"), "{error}");
     let (done, error) = drop_at_a_terminal(&home, |_, dropping| {
         kill_process(Pid::from_child(dropping), Signal::INT).unwrap();
-    });
+    })
+    .await;
     assert!(!done, "{error}");
     assert_eq!(home.ledger().await.objects().await.unwrap().len(), 1);
-    let (done, error) = drop_at_a_terminal(&home, type_in(b"y\n"));
+    let (done, error) = drop_at_a_terminal(&home, type_in(b"y\n")).await;
     assert!(done, "{error}");
     assert!(home.ledger().await.objects().await.unwrap().is_empty());
 }
