@@ -72,7 +72,15 @@ impl Served {
 
     /// Whether a dataset, of which a statement failed, was dropped since the declarations were read.
     pub(crate) async fn is_dropped(&self, name: &str) -> bool {
-        let state = self.0.newer_than(Duration::ZERO).await;
+        let failed_at = Instant::now();
+        // Requests that fail together wait for one of them, which reads the declarations.
+        let _reading = self.0.reading.lock().await;
+        let state = self.0.state();
+        let state = if state.read_at.is_some_and(|at| at >= failed_at) {
+            Ok(state)
+        } else {
+            self.0.read(&state).await
+        };
         state.is_ok_and(|state| !state.loaders.contains_key(name))
     }
 
@@ -106,6 +114,10 @@ impl Inner {
         if !state.is_older_than(age) {
             return Ok(state);
         }
+        self.read(&state).await
+    }
+
+    async fn read(&self, state: &State) -> Result<Arc<State>, Error> {
         match self.pool.run(self.pool.database().datasets()).await {
             Ok(datasets) => Ok(self.replace(datasets)),
             Err(_) if state.read_at.is_some() => Ok(self.keep()),
