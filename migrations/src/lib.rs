@@ -14,6 +14,7 @@ mod m0011_deleted;
 mod m0012_object_dataset;
 mod m0013_unknown_fields;
 mod m0014_dropped;
+mod m0015_deliveries;
 mod record_table;
 
 use sea_orm::{
@@ -62,6 +63,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_object_dataset::Migration),
             Box::new(m0013_unknown_fields::Migration),
             Box::new(m0014_dropped::Migration),
+            Box::new(m0015_deliveries::Migration),
         ]
     }
 }

@@ -156,7 +156,7 @@ mod tests {
     use async_trait::async_trait;
     use bytes::Bytes;
     use jetline_core::ObjectId;
-    use jetline_queue::{Delivery, Destination};
+    use jetline_queue::{Delivery, Destination, Wakeup};
     use jetline_runtime::telemetry::SpanKind;
 
     use super::*;
@@ -205,6 +205,10 @@ mod tests {
 
         fn destination(&self) -> Destination {
             Destination { system: "test", name: "small".to_owned() }
+        }
+
+        fn wakeup(&self) -> Wakeup {
+            Wakeup::default()
         }
     }
 

@@ -9,10 +9,10 @@ use std::{
 
 use jetline_core::{ChunkRange, Counts, Epoch};
 use jetline_dedup::Dedup;
-use jetline_queue::Chunk;
+use jetline_queue::{Chunk, Wakeup};
 use jetline_runtime::telemetry::SpanKind;
 use jetline_store::{
-    ChunkRows, CommitOutcome, Ledger,
+    ChunkOutcome, ChunkRows, CommitOutcome, Ledger,
     chunks::{Admission, SuspectAction},
 };
 use tokio::sync::RwLock;
@@ -49,6 +49,7 @@ pub struct Committer {
     ledger: Ledger,
     dedup: Arc<dyn Dedup>,
     epochs: Epochs,
+    wakeup: Wakeup,
     admissions: Admissions,
     declarations: Declarations,
     /// Datasets whose next commit is likely to have a refused row.
@@ -60,13 +61,14 @@ pub struct Committer {
 impl Committer {
     /// A committer.
     #[must_use]
-    pub fn new(ledger: Ledger, dedup: Arc<dyn Dedup>, epochs: Epochs) -> Self {
+    pub fn new(ledger: Ledger, dedup: Arc<dyn Dedup>, epochs: Epochs, wakeup: Wakeup) -> Self {
         Self {
             admissions: Admissions::new(ledger.chunks.clone()),
             declarations: Declarations::new(ledger.database()),
             ledger,
             dedup,
             epochs,
+            wakeup,
             datasets_with_refusals: Mutex::default(),
             suspect_lock: RwLock::new(()),
         }
@@ -215,9 +217,17 @@ impl Committer {
         }
         span.end_with(&outcome);
         let outcomes = outcomes_or_failure(outcome, on_refused_row)?;
+        if !dataset.destinations.is_empty() && outcomes.iter().any(changes_content) {
+            self.wakeup.call().await;
+        }
         batch.complete(&outcomes, &rejected);
         Ok(())
     }
+}
+
+/// Whether a chunk may have changed rows, so that there is something to deliver.
+fn changes_content(outcome: &ChunkOutcome) -> bool {
+    matches!(outcome, ChunkOutcome::Committed(counts) if counts.inserted + counts.updated + counts.deleted > 0)
 }
 
 fn name(outcome: &CommitOutcome) -> &'static str {

@@ -97,7 +97,7 @@ impl Writer {
         };
         let epochs = Epochs::new(ledger.clone(), dedup.clone(), seed);
         create_counters();
-        let committer = Committer::new(ledger, dedup, epochs);
+        let committer = Committer::new(ledger, dedup, epochs, queue.wakeup());
         Self {
             settings: settings.clone(),
             queue,

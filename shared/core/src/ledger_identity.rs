@@ -22,6 +22,12 @@ impl LedgerIdentity {
             database: database.chars().map(plain).collect(),
         }
     }
+
+    /// What tells ledgers apart.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 impl PartialEq for LedgerIdentity {

@@ -82,6 +82,16 @@ pub struct Rank {
     pub position: Position,
 }
 
+impl Rank {
+    /// The rank as a text of fixed length, whose order is that of ranks: the sequence of a delivery.
+    #[must_use]
+    pub fn sequence(&self) -> String {
+        // The sign becomes the first bit, reversed, so that negative versions are below the others.
+        let version = self.version.cast_unsigned() ^ (1 << 63);
+        format!("{version:016x}-{:016x}", self.position.get())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +112,16 @@ mod tests {
         assert_eq!(ObjectId::new(i64::from(i32::MAX)), Some(ObjectId::MAX));
         assert_eq!(ObjectId::new(i64::from(i32::MAX) + 1), None);
         assert_eq!(ObjectId::new(-1), None);
+    }
+
+    #[test]
+    fn sequence_has_the_order_of_the_rank() {
+        let ranks = [(i64::MIN, 1), (-1, 5), (0, 1), (0, 1 << 40), (1, 0), (i64::MAX, i64::MAX)];
+        let ranks = ranks.map(|(version, position)| Rank { version, position: Position(position) });
+        assert!(ranks.is_sorted());
+        let sequences = ranks.map(|rank| rank.sequence());
+        assert!(sequences.is_sorted(), "{sequences:?}");
+        assert_eq!(sequences[3], "8000000000000000-0000010000000000");
     }
 
     #[test]

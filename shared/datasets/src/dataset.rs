@@ -4,7 +4,7 @@ use jetline_core::Key;
 use serde::Deserialize;
 
 use crate::{
-    DeclaredFormat, Reason, Rejection, Row,
+    DeclaredFormat, Destination, Reason, Rejection, Row,
     constraints::Constraint,
     value::{Type, Value},
 };
@@ -104,6 +104,8 @@ pub struct Dataset {
     pub source: Option<String>,
     /// The format of its objects.
     pub format: DeclaredFormat,
+    /// Where its changes are delivered to: those of the current declaration, whatever this one is.
+    pub destinations: Vec<Destination>,
     pub(crate) key: usize,
     pub(crate) version: Option<usize>,
     pub(crate) fields: Tree,
@@ -140,6 +142,7 @@ impl Dataset {
             deleted,
             source: None,
             format: DeclaredFormat::Auto,
+            destinations: Vec::new(),
             key,
             version,
             fields,
@@ -152,6 +155,12 @@ impl Dataset {
     pub fn has(&self, column: &str) -> bool {
         self.stored().any(|stored| stored.name == column)
             || self.absent.iter().any(|absent| absent == column)
+    }
+
+    /// The place of a column's value in a row.
+    #[must_use]
+    pub fn place(&self, column: &str) -> Option<usize> {
+        self.columns.iter().position(|known| known.name == column)
     }
 
     /// The columns of a row, in the order of its values.

@@ -1,5 +1,6 @@
 //! Declarations of datasets: TOML files, whose errors name the line.
 
+mod deliver;
 mod shape;
 
 use std::{collections::HashMap, ops::Range};
@@ -30,12 +31,15 @@ const SQLITE_PREFIX: &str = "sqlite_";
 const OWN_PREFIX: &str = "jetline_";
 
 /// Names that no dataset can have: tables of the ledger, and routes and operations of the API, some of them planned.
-const RESERVED_DATASETS: [&str; 19] = [
+const RESERVED_DATASETS: [&str; 22] = [
     "chunks",
     "dataset",
     "datasets",
     "declarations",
     "deliveries",
+    "delivery_cancellations",
+    "delivery_changes",
+    "delivery_destinations",
     "docs",
     "epoch",
     "healthz",
@@ -92,7 +96,7 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
     if RESERVED_DATASETS.contains(&&*lower) || lower.starts_with(SQLITE_PREFIX) {
         return Err((0..0, format!("no dataset can be called {name}: Jetline uses the name")));
     }
-    let Declaration { source, key, version, deleted, format, delimiter, unknown, columns } =
+    let Declaration { source, key, version, deleted, format, delimiter, unknown, columns, deliver } =
         declaration;
     let source = source.map(self::source).transpose()?;
     let format = declared_format(format.as_ref(), delimiter.as_ref())?;
@@ -137,8 +141,9 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
         self::deleted(deleted.into_inner(), &columns).map_err(|message| (span, message))
     });
     let deleted = deleted.transpose()?;
+    let destinations = deliver::destinations(deliver, &columns, deleted.is_some())?;
     let dataset = Dataset::new(name, columns, key_at, version, deleted, unknown);
-    Ok(Dataset { source, format, ..dataset })
+    Ok(Dataset { source, format, destinations, ..dataset })
 }
 
 fn source(text: Spanned<String>) -> Result<String, Fault> {
@@ -323,8 +328,10 @@ fn constraints(
 
 #[cfg(test)]
 mod tests {
+    use std::{num::NonZeroU32, time::Duration};
+
     use super::*;
-    use crate::{Reason, Row, value::Value};
+    use crate::{ChangeKind, Reason, Row, value::Value};
     use jetline_core::Key;
 
     const ORDERS: &str = r#"
@@ -366,6 +373,53 @@ lines = "json"
         ] {
             let text = format!("key = 'id'\n{keys}\ncolumns = {{ id = 'text' }}");
             assert_eq!(parse("a", "a.toml", &text).unwrap().format, format, "{keys}");
+        }
+    }
+
+    #[test]
+    fn destinations_are_declared_with_their_defaults() {
+        let text = format!(
+            "{ORDERS}\n[[deliver]]\nname = 'crm'\nurl = 'https://${{HOST}}/orders?key=${{KEY}}'\n
+             [[deliver]]\nname = 'shop'\nurl = 'http://shop.example'\nsecret = '${{SECRET}}'\non = ['deleted', 'inserted']
+             delay = {{ column = 'customer', unit = 'min' }}\nconcurrency = 4\nrate = 10"
+        );
+        let dataset = parse("orders", "orders.toml", &text).unwrap();
+        let [crm, shop] = &dataset.destinations[..] else { panic!("{dataset:?}") };
+        let value = |name: &str| (name != "KEY").then(|| name.to_lowercase());
+        assert_eq!(crm.url.expand(value), Err("KEY"));
+        let url = crm.url.expand(|name| Some(name.to_lowercase()));
+        assert_eq!(url.as_deref(), Ok("https://host/orders?key=key"));
+        assert_eq!(crm.url.to_string(), "https://${HOST}/orders?key=${KEY}");
+        assert_eq!((crm.on.len(), crm.concurrency.get(), crm.rate), (3, 16, None));
+        assert!(crm.secret.is_none() && crm.delay.is_none());
+        assert!(!shop.wants(ChangeKind::Updated) && shop.wants(ChangeKind::Deleted));
+        let delay = shop.delay.as_ref().unwrap();
+        assert_eq!(delay.of(&Value::Bigint(2)), Ok(Duration::from_mins(2)));
+        assert_eq!(delay.of(&Value::Null), Ok(Duration::ZERO));
+        assert!(delay.of(&Value::Bigint(-1)).unwrap_err().contains("negative"));
+        assert!(delay.of(&Value::Bigint(i64::MAX)).unwrap_err().contains("ten years"));
+        assert_eq!(shop.rate.map(NonZeroU32::get), Some(10));
+    }
+
+    #[test]
+    fn invalid_destination_names_the_line_and_what_is_allowed() {
+        let valid = "name = 'crm'\nurl = '${URL}'\n";
+        for (lines, line, message) in [
+            ("name = 'c m'\nurl = '${URL}'", 15, "a name has letters, digits and _"),
+            ("url = '${URL}'", 14, "missing field `name`"),
+            ("name = 'crm'\nurl = ''", 16, "it is empty"),
+            (&format!("{valid}on = []"), 17, "there are: inserted, updated, deleted"),
+            (&format!("{valid}on = ['created']"), 17, "unknown variant `created`"),
+            (&format!("{valid}concurrency = 0"), 17, "nonzero"),
+            (&format!("{valid}concurrency = 1001"), 17, "the maximum is 1000"),
+            (&format!("{valid}delay = {{ column = 'total', unit = 's' }}"), 17, "allowed: bigint"),
+            (&format!("{valid}retries = 3"), 17, "unknown field `retries`"),
+            (&format!("{valid}[[deliver]]\n{valid}"), 18, "crm is declared twice"),
+        ] {
+            let text = format!("{ORDERS}[[deliver]]\n{lines}");
+            let error = parse("orders", "orders.toml", &text).unwrap_err();
+            assert!(error.message.contains(message), "{error}");
+            assert_eq!(error.line, line, "{error}");
         }
     }
 

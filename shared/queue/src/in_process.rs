@@ -12,7 +12,7 @@ use futures::future;
 use jetline_core::ObjectId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::{Acker, Chunk, Delivery, Destination, Error, PublishAck, Queue};
+use crate::{Acker, Chunk, Delivery, Destination, Error, PublishAck, Queue, Wakeup};
 
 /// The queue of `jetline` without NATS.
 ///
@@ -23,6 +23,7 @@ pub struct InProcess {
     /// One permit for each byte of a body.
     permits: Arc<Semaphore>,
     capacity: u32,
+    wakeup: Wakeup,
 }
 
 impl InProcess {
@@ -34,6 +35,7 @@ impl InProcess {
             shared: Arc::default(),
             permits: Arc::new(Semaphore::new(capacity as usize)),
             capacity,
+            wakeup: Wakeup::default(),
         }
     }
 }
@@ -84,6 +86,10 @@ impl Queue for InProcess {
 
     fn destination(&self) -> Destination {
         Destination { system: "in_process", name: "chunks".to_owned() }
+    }
+
+    fn wakeup(&self) -> Wakeup {
+        self.wakeup.clone()
     }
 }
 

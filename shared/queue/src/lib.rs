@@ -8,6 +8,7 @@ mod chunk;
 mod in_process;
 mod jetstream;
 mod trace;
+mod wakeup;
 
 use async_trait::async_trait;
 pub use chunk::Chunk;
@@ -19,6 +20,7 @@ use jetline_core::ObjectId;
 pub use jetstream::message;
 pub use jetstream::{JetStream, JetStreamConfig, NatsUrls, OwnLedger, ReadIdentity};
 pub use trace::Destination;
+pub use wakeup::{Listener, Wakeup};
 
 /// Delivers chunks from fetchers to writers at least once, unless the queue loses them.
 #[async_trait]
@@ -43,6 +45,9 @@ pub trait Queue: Send + Sync {
 
     /// Its name in traces.
     fn destination(&self) -> Destination;
+
+    /// Wakes couriers, in all processes that use the queue.
+    fn wakeup(&self) -> Wakeup;
 }
 
 /// Resolves when the queue has stored a chunk.

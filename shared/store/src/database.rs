@@ -108,9 +108,10 @@ impl Database {
 
     /// Fails on a database without the ledger's tables.
     pub async fn check_schema(&self) -> Result<(), Error> {
-        // The column is of the last migration.
+        // The table is of the last migration.
         let sql = "SELECT COUNT(last_object)
-             FROM ledger, epoch, objects, chunks, rejected_lines, declarations, unknown_fields WHERE 1 = 0";
+             FROM ledger, epoch, objects, chunks, rejected_lines, declarations, unknown_fields, deliveries
+             WHERE 1 = 0";
         let action = "find the ledger's tables: run jetline-migrate, or start jetline once";
         execute(&self.0, action, sql, []).await.map(drop)
     }

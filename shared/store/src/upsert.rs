@@ -8,8 +8,10 @@ pub(crate) mod change;
 use std::ops::AddAssign;
 
 use change::Change;
-use jetline_core::Position;
-use jetline_datasets::{Dataset, Row};
+use jetline_core::{Fingerprint, Key, Position, Rank};
+use jetline_datasets::{ChangeKind, Dataset, Row, Value};
+
+use crate::outbox::ChangedRow;
 
 /// The outcomes of the rows of one chunk in an upsert, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +60,67 @@ pub(crate) struct Upserted {
     pub(crate) any_written: bool,
     /// The positions of rows that were written without an error and are missing: a trigger suppressed them.
     pub(crate) suppressed: Vec<Position>,
+    /// The rows whose content changed; none where nothing is delivered.
+    pub(crate) changed: Vec<ChangedRow>,
+}
+
+impl Upserted {
+    /// Of rows of this many chunks.
+    pub(crate) fn of_chunks(chunks: usize) -> Self {
+        Self { written: vec![Written::default(); chunks], ..Self::default() }
+    }
+
+    /// Counts a row of a chunk.
+    pub(crate) fn count(&mut self, dataset: &Dataset, chunk: usize, change: Change, row: SentRow) {
+        self.written[chunk].count(change, row.is_delete);
+        let is_new = matches!(change, Change::Insert);
+        if dataset.destinations.is_empty() || !(is_new || matches!(change, Change::Update)) {
+            return;
+        }
+        self.changed.push(ChangedRow {
+            key: row.key,
+            rank: Rank { version: row.version, position: row.position },
+            fingerprint: row.fingerprint,
+            kind: match change {
+                _ if row.is_delete => ChangeKind::Deleted,
+                Change::Insert => ChangeKind::Inserted,
+                _ => ChangeKind::Updated,
+            },
+            is_new,
+            delays: row.delays,
+        });
+    }
+}
+
+/// What is left of a row when its values were sent to the database.
+#[derive(Clone, Debug)]
+pub(crate) struct SentRow {
+    pub(crate) key: Key,
+    pub(crate) version: i64,
+    pub(crate) position: Position,
+    pub(crate) is_delete: bool,
+    fingerprint: Fingerprint,
+    /// The value of the column with the delay, for each destination.
+    delays: Vec<Value>,
+}
+
+impl SentRow {
+    pub(crate) fn of(dataset: &Dataset, UpsertRow { row, position, .. }: &UpsertRow) -> Self {
+        let has_delays = dataset.destinations.iter().any(|one| one.delay.is_some());
+        let delays = dataset.destinations.iter().filter(|_| has_delays).map(|destination| {
+            let delay = destination.delay.as_ref();
+            let at = delay.and_then(|delay| dataset.place(&delay.column));
+            at.and_then(|at| row.values.get(at)).cloned().unwrap_or(Value::Null)
+        });
+        Self {
+            key: row.key.clone(),
+            version: row.version,
+            position: *position,
+            is_delete: dataset.is_delete(row),
+            fingerprint: row.fingerprint,
+            delays: delays.collect(),
+        }
+    }
 }
 
 /// A row to write.

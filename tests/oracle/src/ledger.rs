@@ -61,6 +61,17 @@ impl Ledger {
         Ok(self.texts("SELECT id AS text FROM epoch").await?.concat())
     }
 
+    /// How many deliveries are in a state.
+    pub async fn deliveries(&self, state: &str) -> Result<usize, DbErr> {
+        let sql = format!("SELECT key AS text FROM deliveries WHERE state = '{state}'");
+        Ok(self.texts(&sql).await?.len())
+    }
+
+    /// How many deliveries newer ones cancelled.
+    pub async fn cancelled_deliveries(&self) -> Result<usize, DbErr> {
+        Ok(self.texts("SELECT key AS text FROM delivery_cancellations").await?.len())
+    }
+
     /// How many statements wait for a lock in PostgreSQL.
     pub async fn waiting(&self) -> Result<usize, DbErr> {
         let sql = "SELECT CAST(pid AS TEXT) AS text FROM pg_stat_activity

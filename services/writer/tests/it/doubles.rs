@@ -8,7 +8,7 @@ use std::sync::{
 use async_trait::async_trait;
 use jetline_core::{EpochId, Key, Mode, ObjectId};
 use jetline_dedup::{Claim, Claimed, Dedup};
-use jetline_queue::{Acker, Chunk, Delivery, Destination, InProcess, PublishAck, Queue};
+use jetline_queue::{Acker, Chunk, Delivery, Destination, InProcess, PublishAck, Queue, Wakeup};
 use tokio::sync::Semaphore;
 
 /// A queue that counts received chunks and extensions of their acknowledgement deadlines.
@@ -74,6 +74,10 @@ impl Queue for CountingQueue {
 
     fn destination(&self) -> Destination {
         self.inner.destination()
+    }
+
+    fn wakeup(&self) -> Wakeup {
+        self.inner.wakeup()
     }
 }
 

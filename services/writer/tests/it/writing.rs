@@ -2,7 +2,7 @@
 
 use jetline_core::Mode;
 use jetline_dedup::WithoutStore;
-use jetline_queue::{Chunk, InProcess, JetStream, JetStreamConfig, Queue};
+use jetline_queue::{Chunk, InProcess, JetStream, JetStreamConfig, Queue, Wakeup};
 use jetline_store::{
     Error as StoreError,
     entities::{objects, rejected_lines},
@@ -130,7 +130,7 @@ async fn writer_that_dies_between_commit_and_acknowledgement_changes_nothing() {
     publish(&*queue, &chunks).await;
     let delivered = queue.receive(1).await.unwrap();
     let epochs = Epochs::new(ledger.clone(), dedup.clone(), 1);
-    let committer = Committer::new(ledger.clone(), dedup.clone(), epochs);
+    let committer = Committer::new(ledger.clone(), dedup.clone(), epochs, Wakeup::default());
     commit(&committer, chunks.clone()).await;
     let before = titles(&ledger).await;
     assert_eq!(before.len(), 1);
@@ -163,7 +163,7 @@ async fn redelivered_chunk_with_a_refused_line_supersedes_nothing() {
     let earlier = object(&ledger, "1", &[&[product(1, "a")]]).await;
     let later = object(&ledger, "2", &[&[product(1, "ugly"), product(2, "b")]]).await;
     let epochs = Epochs::new(ledger.clone(), dedup.clone(), 1);
-    let committer = Committer::new(ledger.clone(), dedup, epochs);
+    let committer = Committer::new(ledger.clone(), dedup, epochs, Wakeup::default());
     for chunks in [later.clone(), [earlier, later].concat()] {
         commit(&committer, chunks).await;
     }
@@ -177,7 +177,7 @@ async fn other_declaration_that_has_the_number_of_a_known_one_is_read() {
     let (_database, ledger) = database("renumbered").await;
     let dedup = dedup("renumbered").await;
     let epochs = Epochs::new(ledger.clone(), dedup.clone(), 1);
-    let committer = Committer::new(ledger.clone(), dedup, epochs);
+    let committer = Committer::new(ledger.clone(), dedup, epochs, Wakeup::default());
     commit(&committer, object(&ledger, "1", &[&[product(1, "a")]]).await).await;
     let restore = "UPDATE epoch SET server_started_at = 'before the restore';
         UPDATE declarations SET declaration = replace(replace(replace(

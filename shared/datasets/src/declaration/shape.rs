@@ -8,6 +8,7 @@ use serde::{
 };
 use toml::Spanned;
 
+use super::deliver::DeliverDeclaration;
 use crate::dataset::Unknown;
 
 #[derive(Deserialize)]
@@ -22,6 +23,8 @@ pub(super) struct Declaration {
     #[serde(default)]
     pub(super) unknown: Unknown,
     pub(super) columns: Entries<ColumnDeclaration>,
+    #[serde(default)]
+    pub(super) deliver: Vec<DeliverDeclaration>,
 }
 
 #[derive(Deserialize)]

@@ -3,12 +3,13 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, value_parser};
+use url::Url;
 
 use jetline_core::LedgerIdentity;
 use jetline_runtime::{StartupSettings, settings::required};
 
-use super::{JetStream, OwnLedger, ReadIdentity, servers::NatsUrls};
-use crate::{Error, Queue};
+use super::{JetStream, OwnLedger, ReadIdentity, connection::Connection, servers::NatsUrls};
+use crate::{Error, Queue, Wakeup};
 
 /// The connection to NATS, and the configuration of the stream. All services of an installation use the same values.
 #[derive(Args, Clone, Debug)]
@@ -64,9 +65,8 @@ impl JetStreamConfig {
         identity: LedgerIdentity,
         read: impl ReadIdentity,
     ) -> anyhow::Result<Arc<dyn Queue>> {
-        let purpose = "the queue between fetchers and writers, as in nats://host:4222";
-        let servers = required(self.nats_url.as_ref(), "NATS_URL", purpose)?.parse();
-        let servers = servers.map_err(anyhow::Error::msg)?;
+        let servers =
+            self.servers("the queue between fetchers and writers, as in nats://host:4222")?;
         let own = Arc::new(OwnLedger::new(identity, read));
         let queue = startup
             .connect("the queue (NATS_URL)", Error::is_transient, || {
@@ -74,6 +74,20 @@ impl JetStreamConfig {
             })
             .await?;
         Ok(Arc::new(queue))
+    }
+
+    /// Connects to the servers of `NATS_URL`, with retries, to hear the writers' calls only.
+    pub async fn connect_wakeup(&self, startup: &StartupSettings) -> anyhow::Result<Wakeup> {
+        let servers = self.servers("the queue whose writers wake couriers")?;
+        let connected = startup.connect("the queue (NATS_URL)", Error::is_transient, || {
+            Connection::open(&servers, self)
+        });
+        Ok(connected.await?.wakeup(self))
+    }
+
+    fn servers(&self, purpose: &str) -> anyhow::Result<Vec<Url>> {
+        let servers = required(self.nats_url.as_ref(), "NATS_URL", purpose)?.parse();
+        servers.map_err(anyhow::Error::msg)
     }
 }
 

@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use url::Url;
 
 use super::JetStreamConfig;
-use crate::Error;
+use crate::{Error, Wakeup};
 
 /// The settings that TLS depends on.
 const TLS_ADVICE: &str = "check NATS_URL, NATS_CA_FILE and NATS_CERT_FILE";
@@ -54,6 +54,11 @@ impl Connection {
             Ok(client) => Ok(Self { client, url, losses }),
             Err(error) => Err(connect_error(url, error)),
         }
+    }
+
+    /// Wakes couriers over this connection.
+    pub(super) fn wakeup(&self, config: &JetStreamConfig) -> Wakeup {
+        Wakeup::nats(self.client.clone(), &config.nats_stream)
     }
 
     /// How often the connection was lost.

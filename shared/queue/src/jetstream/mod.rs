@@ -40,7 +40,7 @@ use self::{
     connection::Connection,
     pull::Puller,
 };
-use crate::{Chunk, Delivery, Destination, Error, PublishAck, Queue};
+use crate::{Chunk, Delivery, Destination, Error, PublishAck, Queue, Wakeup};
 
 /// From this number of objects on, one count over all subjects is cheaper than one per object.
 const COUNT_ALL_FROM: usize = 4;
@@ -159,5 +159,9 @@ impl Queue for JetStream {
 
     fn destination(&self) -> Destination {
         Destination { system: "nats", name: self.broker.config.nats_stream.clone() }
+    }
+
+    fn wakeup(&self) -> Wakeup {
+        self.broker.connection.wakeup(&self.broker.config)
     }
 }

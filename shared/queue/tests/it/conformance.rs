@@ -39,6 +39,20 @@ async fn every_field_is_delivered() {
 }
 
 #[tokio::test]
+async fn call_is_heard_by_every_listener_also_if_it_is_busy() {
+    for (_, queue) in queues("wakeup").await {
+        let wakeup = queue.wakeup();
+        let mut listeners = [wakeup.listen().await.unwrap(), wakeup.listen().await.unwrap()];
+        for _ in 0..2 {
+            queue.wakeup().call().await;
+            for listener in &mut listeners {
+                within(listener.called()).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn chunks_are_delivered_in_the_order_of_publication() {
     for (name, queue) in queues("order").await {
         let mut acks = Vec::new();

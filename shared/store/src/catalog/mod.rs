@@ -4,6 +4,7 @@
 //! replica can run them. The database truncates long values and ends a list after the requested number of bytes: it
 //! sends nothing that is not used.
 
+pub mod deliveries;
 mod finder;
 pub mod objects;
 pub mod origin;
@@ -74,12 +75,13 @@ impl Catalog {
         row.map(|row| row.try_get_by_index(0)).transpose().map_err(failed)
     }
 
-    /// Reads each table that queries read: records of each dataset, unknown fields, objects, rejected lines.
+    /// Reads each table that queries read: records of each dataset, unknown fields, deliveries, objects, rejected lines.
     pub async fn check(&self, datasets: &Datasets) -> Result<(), Error> {
         for dataset in datasets.iter() {
             self.records(dataset, Vec::new()).await?;
         }
         self.unknown_fields("").await?;
+        self.deliveries(&deliveries::Filter::default(), None, 1).await?;
         self.objects(&objects::Filter::default(), None, 1).await?;
         self.rejects(&rejects::Filter::default(), None, 1, 1).await.map(drop)
     }

@@ -6,6 +6,7 @@ use crate::{
     database::begin_exclusive,
     dialect::{self, Lock},
     epochs::epoch::outdate,
+    outbox,
     statement::{commit, execute, query},
     watermark::Number,
 };
@@ -42,6 +43,7 @@ impl Database {
             );
             execute(&tx, "remove what was committed", &sql, [dataset.into()]).await?;
         }
+        outbox::forget(&tx, dataset).await?;
         for table in ["objects", "unknown_fields", "declarations"] {
             let sql = format!("DELETE FROM {table} WHERE dataset = $1");
             execute(&tx, "remove a dataset", &sql, [dataset.into()]).await?;

@@ -9,7 +9,7 @@ mod table;
 
 use std::collections::HashMap;
 
-use jetline_datasets::{Dataset, Datasets, parse};
+use jetline_datasets::{Dataset, Datasets, Destination, parse};
 use sea_orm::{ConnectionTrait, FromQueryResult};
 pub use settings::{DatasetSettings, DeclarationFile, is_directory_of_declarations};
 
@@ -18,6 +18,7 @@ use crate::{
     database::begin_exclusive,
     dialect::{self, Lock},
     epochs::epoch::outdate,
+    outbox,
     statement::{commit, execute, query},
     watermark::Number,
 };
@@ -54,6 +55,7 @@ impl Database {
             }
             let before = before.into_iter().map(read).collect::<Result<Vec<Dataset>, Error>>()?;
             done.extend(table::fit(&tx, &file.dataset, &before).await?);
+            done.extend(outbox::declare(&tx, &file.dataset).await?);
             let number = next_number(&tx).await?;
             let sql = "INSERT INTO declarations (number, dataset, declaration) VALUES ($1, $2, $3)";
             let values =
@@ -137,6 +139,17 @@ async fn datasets(db: &impl ConnectionTrait) -> Result<Datasets, Error> {
         let stored: Vec<&str> = dataset.stored().map(|column| &*column.name).collect();
         let of_table = columns[&dataset.name].iter();
         dataset.absent = of_table.filter(|column| !stored.contains(&&***column)).cloned().collect();
+    }
+    // Changes are delivered as the current declaration says, whatever the one of a record is.
+    let current: HashMap<String, Vec<Destination>> = datasets
+        .iter()
+        .map(|dataset| (dataset.name.clone(), dataset.destinations.clone()))
+        .collect();
+    for dataset in &mut datasets {
+        dataset.destinations.clone_from(&current[&dataset.name]);
+    }
+    if datasets.iter().any(|dataset| !dataset.destinations.is_empty()) {
+        outbox::number(db, &mut datasets).await?;
     }
     Ok(datasets.into_iter().collect())
 }

@@ -20,6 +20,20 @@ pub(crate) enum Lock {
     EpochExclusive,
     /// For registering objects, whose numbers become visible in order; exclusive.
     Registration,
+    /// For folding changes into deliveries, in the order of their commits; exclusive.
+    Fold,
+}
+
+/// The type of a column of the ledger's own tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scalar {
+    Integer,
+    NullableInteger,
+    Text,
+    /// Not the empty text.
+    NullableText,
+    Bytes,
+    NullableBytes,
 }
 
 /// What statements and connections of a database need.
@@ -40,6 +54,28 @@ pub(crate) trait Dialect: Sync {
     /// The clause that locks the rows of a `SELECT` and skips those that are locked.
     fn skip_locked(&self) -> &'static str;
 
+    /// The clause that locks the rows of a `SELECT`.
+    fn for_update(&self) -> &'static str;
+
+    /// The address of a row in its table, as a column.
+    fn row_address(&self) -> &'static str;
+
+    /// The statement by which a transaction is durable when its commit returns, where that is not certain.
+    fn commit_durably(&self) -> Option<&'static str>;
+
+    /// The condition of a text for being one of those that are the parameter with this number.
+    fn is_any_text(&self, number: usize) -> String;
+
+    /// Several texts as one parameter.
+    fn texts(&self, texts: Vec<String>) -> Value;
+
+    /// The query for the columns `c0`, `c1`, … of rows that are [`Dialect::unnestable`] parameters, of which this is the number
+    /// of the first.
+    fn unnested(&self, first: usize, types: &[Scalar]) -> String;
+
+    /// Rows, given by columns, as parameters.
+    fn unnestable(&self, columns: Vec<Vec<Value>>) -> Vec<Value>;
+
     /// The number of bytes of a text or binary column, as an SQL expression.
     fn octets(&self, column: &str) -> String;
 
@@ -48,6 +84,9 @@ pub(crate) trait Dialect: Sync {
 
     /// The value of a column as an SQL expression whose result [`Dialect::read`] takes.
     fn select(&self, column: &Column) -> String;
+
+    /// The version of a stored row as an SQL expression; `column` is the one of versions, if there is one.
+    fn version(&self, column: Option<&Column>) -> String;
 
     /// A value of a column as a parameter.
     fn parameter(&self, of: Type, value: datasets::Value) -> Value;

@@ -6,7 +6,7 @@ pub(crate) mod sqlite;
 
 use sea_orm::{ConnectionTrait, DbBackend};
 
-pub(crate) use self::interface::{Dialect, Lock};
+pub(crate) use self::interface::{Dialect, Lock, Scalar};
 use self::{postgres::Postgres, sqlite::Sqlite};
 
 /// The dialect of a database.

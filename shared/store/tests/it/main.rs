@@ -28,6 +28,8 @@ mod no_accepted_lines;
 #[cfg(test)]
 mod origin;
 #[cfg(test)]
+mod outbox;
+#[cfg(test)]
 mod pages;
 #[cfg(test)]
 mod pooler;

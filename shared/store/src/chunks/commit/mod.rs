@@ -18,6 +18,7 @@ use search::{Found, Search};
 use crate::{
     ChunkLedger, Error, SupersededBy,
     dialect::{self, Lock},
+    outbox,
     statement::{begin, commit},
     upsert::{UpsertRow, Written},
 };
@@ -118,6 +119,7 @@ impl ChunkLedger {
         if !upserted.suppressed.is_empty() {
             return Ok(CommitOutcome::NotWritten);
         }
+        outbox::append(&tx, dataset, &upserted.changed).await?;
         finish_commit(Begun { tx, known, now }, &chunks, &upserted.written).await
     }
 
@@ -143,7 +145,7 @@ impl ChunkLedger {
         let rows = take_rows(&mut chunks, &known);
         let mut search = Search::new(self, tx, dataset, now, known.rewrites(), chunks.len());
         search.write(rows).await?;
-        let Some(Found { tx, refused, written }) = search.into_found() else {
+        let Some(Found { tx, refused, upserted }) = search.into_found() else {
             return Ok(CommitOutcome::NotWritten);
         };
         if !refused.is_empty() {
@@ -151,11 +153,12 @@ impl ChunkLedger {
                 chunk.rejected = rejected;
             }
         }
-        for ((chunk, total), written) in chunks.iter_mut().zip(totals).zip(&written) {
+        for ((chunk, total), written) in chunks.iter_mut().zip(totals).zip(&upserted.written) {
             let others = chunk.unchanged + chunk.rejected.len() as u64 + written.rows();
             chunk.superseded = total.saturating_sub(others);
         }
-        finish_commit(Begun { tx, known, now }, &chunks, &written).await
+        outbox::append(&tx, dataset, &upserted.changed).await?;
+        finish_commit(Begun { tx, known, now }, &chunks, &upserted.written).await
     }
 
     /// Begins a transaction and checks that chunks may be committed; otherwise answers the outcome.

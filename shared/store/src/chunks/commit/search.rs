@@ -19,7 +19,7 @@ use crate::{
     dialect::{self, postgres::one_by_one},
     error::class::{is_caused_by_table, with_sqlstate},
     statement::{begin, commit, execute, placeholders, query},
-    upsert::{UpsertRow, Upserted, Written},
+    upsert::{UpsertRow, Upserted},
 };
 
 /// Number of rows of the parts that are tried first. With one refused row in a hundred, one such part in seven fails; the
@@ -83,8 +83,7 @@ pub(super) struct Found {
     pub(super) tx: DatabaseTransaction,
     /// The rows that were refused.
     pub(super) refused: Vec<RefusedRow>,
-    /// The counts of each chunk.
-    pub(super) written: Vec<Written>,
+    pub(super) upserted: Upserted,
 }
 
 /// Writes rows in a transaction except for those that the database refuses.
@@ -96,10 +95,7 @@ pub(super) struct Search<'a> {
     /// Whether rows are written whose stored content seems to be the same: those may be refused as well.
     rewrite: bool,
     refused: Vec<RefusedRow>,
-    /// The counts of each chunk.
-    written: Vec<Written>,
-    /// Whether a row was written.
-    any_written: bool,
+    upserted: Upserted,
     /// A refusal that may be caused by the table or its privileges, and so concern all rows.
     ambiguous: Option<Error>,
     /// Whether the transaction does not have what the counts say: a trigger ended it, or a refused row was written after all.
@@ -122,8 +118,7 @@ impl<'a> Search<'a> {
             now,
             rewrite,
             refused: Vec::new(),
-            written: vec![Written::default(); chunks],
-            any_written: false,
+            upserted: Upserted::of_chunks(chunks),
             ambiguous: None,
             is_interrupted: false,
         }
@@ -156,9 +151,10 @@ impl<'a> Search<'a> {
 
     /// The result, if each refused row is certainly the cause of its refusal, and all others are written.
     pub(super) fn into_found(self) -> Option<Found> {
-        let is_certain = !self.is_interrupted && (self.ambiguous.is_none() || self.any_written);
-        let Self { tx, refused, written, .. } = self;
-        is_certain.then_some(Found { tx, refused, written })
+        let is_certain =
+            !self.is_interrupted && (self.ambiguous.is_none() || self.upserted.any_written);
+        let Self { tx, refused, upserted, .. } = self;
+        is_certain.then_some(Found { tx, refused, upserted })
     }
 
     async fn write_parts(&mut self, rows: &[(usize, UpsertRow)]) -> Result<(), Error> {
@@ -178,7 +174,7 @@ impl<'a> Search<'a> {
             self.bisect(slice::from_ref(row)).await?;
             if self.refused.len() == refused {
                 for (chunk, _) in &rows[place + 1..] {
-                    self.written[*chunk].superseded += 1;
+                    self.upserted.written[*chunk].superseded += 1;
                 }
                 break;
             }
@@ -204,13 +200,12 @@ impl<'a> Search<'a> {
     }
 
     async fn write_one_by_one(&mut self, rows: Vec<(usize, UpsertRow)>) -> Result<(), Error> {
-        let (tx, dataset, written) = (&self.tx, self.dataset, &mut self.written);
-        let mut attempt =
-            one_by_one::write(tx, dataset, rows.clone(), self.now, self.rewrite, written).await?;
-        self.any_written |= attempt.any_written;
+        let (tx, dataset, upserted) = (&self.tx, self.dataset, &mut self.upserted);
+        let mut failed =
+            one_by_one::write(tx, dataset, rows.clone(), self.now, self.rewrite, upserted).await?;
         let mut ambiguous = None;
         for (_, row) in &rows {
-            match attempt.failed.remove(&row.position) {
+            match failed.remove(&row.position) {
                 Some(Some((code, message))) => {
                     if is_caused_by_table(&code) {
                         ambiguous = Some(row.position);
@@ -223,7 +218,7 @@ impl<'a> Search<'a> {
         }
         let ambiguous = rows.iter().find(|(_, row)| Some(row.position) == ambiguous);
         if let Some(row) = ambiguous
-            && !self.any_written
+            && !self.upserted.any_written
         {
             match self.attempt(slice::from_ref(row)).await? {
                 Err(error) => self.ambiguous = Some(error),
@@ -241,7 +236,7 @@ impl<'a> Search<'a> {
     ) -> Result<Result<Upserted, Error>, Error> {
         let part = self.tx.begin().await;
         let part = part.map_err(|error| Error::classify("set a savepoint", error))?;
-        let chunks = self.written.len();
+        let chunks = self.upserted.written.len();
         match table::upsert(&part, self.dataset, rows.to_vec(), chunks, self.now, self.rewrite)
             .await
         {
@@ -266,10 +261,11 @@ impl<'a> Search<'a> {
     }
 
     fn record(&mut self, rows: &[(usize, UpsertRow)], upserted: Upserted) {
-        self.any_written |= upserted.any_written;
-        for (all, written) in self.written.iter_mut().zip(upserted.written) {
+        self.upserted.any_written |= upserted.any_written;
+        for (all, written) in self.upserted.written.iter_mut().zip(upserted.written) {
             *all += written;
         }
+        self.upserted.changed.extend(upserted.changed);
         for (_, row) in rows.iter().filter(|(_, row)| upserted.suppressed.contains(&row.position)) {
             self.reject_suppressed(row);
         }
@@ -302,7 +298,7 @@ impl<'a> Search<'a> {
         let Some(ambiguous) = self.ambiguous.take() else {
             return Ok(self.refused);
         };
-        let is_caused_by_row = self.any_written
+        let is_caused_by_row = self.upserted.any_written
             || (ambiguous.is_insufficient_privilege()
                 && dialect::of(&self.tx).has_row_security(&self.tx, self.dataset).await?)
             || self.any_can_be_written(rows).await?;

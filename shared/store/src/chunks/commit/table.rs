@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, FromQueryResult};
 use crate::{
     ChunkLedger, Error, dialect,
     statement::query,
-    upsert::{self, UpsertRow, Upserted, Written},
+    upsert::{self, UpsertRow, Upserted},
 };
 
 #[derive(FromQueryResult)]
@@ -44,8 +44,7 @@ pub(super) async fn upsert(
     now: DateTime<Utc>,
     rewrite: bool,
 ) -> Result<Upserted, Error> {
-    let mut upserted =
-        Upserted { written: vec![Written::default(); chunks], ..Upserted::default() };
+    let mut upserted = Upserted::of_chunks(chunks);
     if rows.is_empty() {
         return Ok(upserted);
     }

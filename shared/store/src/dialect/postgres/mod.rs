@@ -15,7 +15,7 @@ use sea_orm::{
 };
 
 use crate::{
-    dialect::interface::{Dialect, Lock},
+    dialect::interface::{Dialect, Lock, Scalar},
     error::Error,
     statement::{execute, value},
     upsert::{UpsertRow, Upserted},
@@ -26,6 +26,9 @@ const EPOCH_LOCK: i64 = 0x6a65_746c_696e_6501;
 
 /// The key of the advisory lock for registering objects.
 const REGISTRATION_LOCK: i64 = 0x6a65_746c_696e_6502;
+
+/// The key of the advisory lock for folding changes into deliveries.
+const FOLD_LOCK: i64 = 0x6a65_746c_696e_6503;
 
 /// Maximum total bytes of root, key and `ETag`: an entry of a B-tree has at most 2,704 bytes.
 const MAX_INDEXED_BYTES: usize = 2_500;
@@ -54,6 +57,35 @@ impl Dialect for Postgres {
         "FOR UPDATE SKIP LOCKED"
     }
 
+    fn for_update(&self) -> &'static str {
+        "FOR UPDATE"
+    }
+
+    fn row_address(&self) -> &'static str {
+        "ctid"
+    }
+
+    fn commit_durably(&self) -> Option<&'static str> {
+        Some("SET LOCAL synchronous_commit = on")
+    }
+
+    fn is_any_text(&self, number: usize) -> String {
+        format!("= ANY(${number}::text[])")
+    }
+
+    fn texts(&self, texts: Vec<String>) -> Value {
+        let texts = texts.into_iter().map(Value::from);
+        Value::Array(ArrayType::String, Some(Box::new(texts.collect())))
+    }
+
+    fn unnested(&self, first: usize, types: &[Scalar]) -> String {
+        values::unnested(first, types)
+    }
+
+    fn unnestable(&self, columns: Vec<Vec<Value>>) -> Vec<Value> {
+        columns.into_iter().map(values::unnestable).collect()
+    }
+
     fn octets(&self, column: &str) -> String {
         format!("octet_length({column})")
     }
@@ -65,6 +97,10 @@ impl Dialect for Postgres {
 
     fn select(&self, column: &Column) -> String {
         values::select(column)
+    }
+
+    fn version(&self, column: Option<&Column>) -> String {
+        column.map_or("0::bigint".to_owned(), values::version)
     }
 
     fn parameter(&self, of: Type, value: datasets::Value) -> Value {
@@ -141,6 +177,7 @@ impl Dialect for Postgres {
             Lock::EpochShared => ("pg_advisory_xact_lock_shared", EPOCH_LOCK),
             Lock::EpochExclusive => ("pg_advisory_xact_lock", EPOCH_LOCK),
             Lock::Registration => ("pg_advisory_xact_lock", REGISTRATION_LOCK),
+            Lock::Fold => ("pg_advisory_xact_lock", FOLD_LOCK),
         };
         execute(tx, "lock", &format!("SELECT {function}($1)"), [key.into()]).await.map(drop)
     }

@@ -18,7 +18,7 @@ use crate::{
         class::{UNAVAILABLE_CLASSES, UNAVAILABLE_CODES},
     },
     statement::{execute, query},
-    upsert::{UpsertRow, Written, change::Change, columns, on_conflict, rank},
+    upsert::{SentRow, UpsertRow, Upserted, change::Change, columns, on_conflict, rank},
 };
 
 /// Number of rows that are written at a time. With one refused row in a hundred, six parts of seven have none. Rows that
@@ -27,15 +27,6 @@ const PART_ROWS: usize = 16;
 
 /// Maximum length of a message that is returned: more than a rejected line stores.
 const MESSAGE_CHARS: usize = 2 << 10;
-
-/// The result of writing rows one by one.
-#[derive(Debug, Default)]
-pub(crate) struct Attempt {
-    /// Whether a row was written.
-    pub(crate) any_written: bool,
-    /// The rows that were not, with SQLSTATE and message; none where a trigger suppressed the row.
-    pub(crate) failed: HashMap<Position, Option<(String, String)>>,
-}
 
 /// Positions of rows by what became of them.
 #[derive(FromQueryResult)]
@@ -50,8 +41,8 @@ struct Outcome {
     messages: Vec<String>,
 }
 
-/// Writes rows one by one in the server, and counts those that are written, by chunk. Fails with an error that is not
-/// caused by a row.
+/// Writes rows one by one in the server, and counts those that are written. Returns those that are not, with SQLSTATE and
+/// message; none where a trigger suppressed the row. Fails with an error that is not caused by a row.
 ///
 /// One statement per row would cost three round trips. The rows are passed in a setting, which needs no privilege; a
 /// temporary table would.
@@ -61,9 +52,9 @@ pub(crate) async fn write(
     rows: Vec<(usize, UpsertRow)>,
     now: DateTime<Utc>,
     rewrite: bool,
-    written: &mut [Written],
-) -> Result<Attempt, Error> {
-    let mut write = to_write(tx, dataset, rows, rewrite, written).await?;
+    upserted: &mut Upserted,
+) -> Result<HashMap<Position, Option<(String, String)>>, Error> {
+    let mut write = to_write(tx, dataset, rows, rewrite, &mut upserted.written).await?;
     // All rows are passed before the first of them is locked.
     let mut passed = Vec::new();
     while !write.is_empty() {
@@ -78,44 +69,49 @@ pub(crate) async fn write(
         passed.push((sent, statement(dataset, &setting)));
         write = rest;
     }
-    let mut done = Attempt::default();
+    let mut failed = HashMap::new();
     for (sent, statement) in passed {
         execute(tx, "write rows one by one", &statement, []).await?;
         let outcome: Vec<Outcome> = query(tx, "read what was written", OUTCOME, []).await?;
-        let sent = sent.iter().map(|(chunk, sent)| (sent.position.get(), (*chunk, sent.is_delete)));
-        let sent: HashMap<i64, (usize, bool)> = sent.collect();
+        let sent = sent.into_iter().map(|(chunk, sent)| (sent.position.get(), (chunk, sent)));
+        let mut sent: HashMap<i64, (usize, SentRow)> = sent.collect();
         for outcome in outcome {
-            outcome.count(&sent, written);
-            done.add(outcome);
+            outcome.count(dataset, &mut sent, upserted);
+            failed.extend(outcome.failed());
         }
     }
-    Ok(done)
+    Ok(failed)
 }
 
 impl Outcome {
-    /// `sent` has the chunk of each position, and whether its record deletes.
-    fn count(&self, sent: &HashMap<i64, (usize, bool)>, written: &mut [Written]) {
+    /// `sent` has the row of each position, and its chunk.
+    fn count(
+        &self,
+        dataset: &Dataset,
+        sent: &mut HashMap<i64, (usize, SentRow)>,
+        upserted: &mut Upserted,
+    ) {
+        let written = [&self.inserted, &self.updated, &self.raised];
+        upserted.any_written |= written.iter().any(|positions| !positions.is_empty());
         for (change, positions) in [
             (Change::Insert, &self.inserted),
             (Change::Update, &self.updated),
             (Change::Raise, &self.raised),
             (Change::Superseded, &self.superseded),
         ] {
-            for (chunk, is_delete) in positions.iter().filter_map(|position| sent.get(position)) {
-                written[*chunk].count(change, *is_delete);
+            for position in positions {
+                if let Some((chunk, row)) = sent.remove(position) {
+                    upserted.count(dataset, chunk, change, row);
+                }
             }
         }
     }
-}
 
-impl Attempt {
-    fn add(&mut self, outcome: Outcome) {
-        let written = [&outcome.inserted, &outcome.updated, &outcome.raised];
-        self.any_written |= written.iter().any(|positions| !positions.is_empty());
-        let positions = outcome.failed.into_iter().filter_map(Position::from_number);
-        let answers = outcome.codes.into_iter().zip(outcome.messages);
-        let answers = answers.map(|answer| (!answer.0.is_empty()).then_some(answer));
-        self.failed.extend(positions.zip(answers));
+    /// The rows that were not written, and why.
+    fn failed(self) -> impl Iterator<Item = (Position, Option<(String, String)>)> {
+        let positions = self.failed.into_iter().filter_map(Position::from_number);
+        let answers = self.codes.into_iter().zip(self.messages);
+        positions.zip(answers.map(|answer| (!answer.0.is_empty()).then_some(answer)))
     }
 }
 

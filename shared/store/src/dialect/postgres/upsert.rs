@@ -8,7 +8,7 @@
 use std::{collections::HashMap, fmt::Write as _};
 
 use chrono::{DateTime, Utc};
-use jetline_core::{Key, Position};
+use jetline_core::Key;
 use jetline_datasets::{self as datasets, Dataset};
 use sea_orm::{ConnectionTrait, FromQueryResult, Value, sea_query::ArrayType};
 
@@ -17,7 +17,7 @@ use crate::{
     error::Error,
     statement::{query, value},
     upsert::{
-        UpsertRow, Upserted, Written,
+        SentRow, UpsertRow, Upserted, Written,
         change::{Change, StoredRow, UntypedRow},
         on_conflict,
     },
@@ -110,14 +110,6 @@ async fn look_up(
     Ok(stored)
 }
 
-/// The key and rank of a row that was sent to the database.
-pub(super) struct SentRow {
-    key: Key,
-    version: i64,
-    pub(super) position: Position,
-    pub(super) is_delete: bool,
-}
-
 /// The positions of the written rows; those that are missing met a stored row of a higher rank, or a trigger.
 #[derive(FromQueryResult)]
 struct Done {
@@ -148,7 +140,7 @@ async fn insert(
             for position in positions.into_iter().flatten() {
                 if let Some((chunk, row)) = sent.remove(&position) {
                     upserted.any_written = true;
-                    upserted.written[chunk].count(change, row.is_delete);
+                    upserted.count(dataset, chunk, change, row);
                 }
             }
         }
@@ -206,16 +198,14 @@ pub(super) fn arrays(
     let (mut fingerprints, mut positions) = (column(), column());
     let mut columns: Vec<Vec<datasets::Value>> =
         dataset.stored().map(|_| Vec::with_capacity(rows.len())).collect();
-    for (chunk, UpsertRow { row, position, .. }) in rows {
-        let is_delete = dataset.is_delete(&row);
+    for (chunk, new) in rows {
+        sent.push((chunk, SentRow::of(dataset, &new)));
+        let UpsertRow { row, position, .. } = new;
         fingerprints.push(row.fingerprint.as_bytes().to_vec().into());
         positions.push(position.get().into());
         for (column, value) in columns.iter_mut().zip(row.values) {
             column.push(value);
         }
-        let (key, version) = (row.key, row.version);
-        let of_row = SentRow { key, version, position, is_delete };
-        sent.push((chunk, of_row));
     }
     let mut values = vec![now.into(), array(fingerprints), array(positions)];
     for (column, of_rows) in dataset.stored().zip(columns) {

@@ -5,6 +5,8 @@ use jetline_datasets::{Column, Dataset, Type, Value};
 use rust_decimal::Decimal;
 use sea_orm::{DbErr, QueryResult, sea_query::ArrayType};
 
+use crate::dialect::Scalar;
+
 /// The SQL type of a column.
 pub(super) const fn sql_type(of: Type) -> &'static str {
     match of {
@@ -125,4 +127,40 @@ pub(super) fn version(column: &Column) -> String {
         Type::Timestamp => format!("(extract(epoch FROM {name:?}) * 1000000)::bigint"),
         _ => format!("{name:?}"),
     }
+}
+
+/// Stands for NULL in arrays, which cannot hold it: no time and no number of the ledger is as low.
+const NO_INTEGER: i64 = i64::MIN;
+
+/// The query whose rows are in parameters with one array for each column.
+pub(super) fn unnested(first: usize, types: &[Scalar]) -> String {
+    let names = types.iter().enumerate().map(|(at, of)| match of {
+        Scalar::NullableInteger => format!("NULLIF(c{at}, '{NO_INTEGER}'::bigint) AS c{at}"),
+        Scalar::NullableText => format!("NULLIF(c{at}, '') AS c{at}"),
+        Scalar::NullableBytes => format!("NULLIF(c{at}, ''::bytea) AS c{at}"),
+        _ => format!("c{at}"),
+    });
+    let arrays = types.iter().enumerate().map(|(at, of)| {
+        let of = match of {
+            Scalar::Integer | Scalar::NullableInteger => "bigint",
+            Scalar::Text | Scalar::NullableText => "text",
+            Scalar::Bytes | Scalar::NullableBytes => "bytea",
+        };
+        format!("unnest(${}::{of}[]) AS c{at}", first + at)
+    });
+    let (names, arrays): (Vec<String>, Vec<String>) = (names.collect(), arrays.collect());
+    format!("SELECT {} FROM (SELECT {}) a", names.join(", "), arrays.join(", "))
+}
+
+/// The values of a column as a parameter of [`unnested`].
+pub(super) fn unnestable(column: Vec<sea_orm::Value>) -> sea_orm::Value {
+    use sea_orm::Value;
+    let element = column.first().map_or(ArrayType::Bool, Value::array_type);
+    let values = column.into_iter().map(|value| match value {
+        Value::BigInt(None) => NO_INTEGER.into(),
+        Value::String(None) => "".into(),
+        Value::Bytes(None) => Vec::<u8>::new().into(),
+        value => value,
+    });
+    Value::Array(element, Some(Box::new(values.collect())))
 }

@@ -11,7 +11,7 @@ use jetline_datasets::{self as datasets, Column, Dataset, Type};
 use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, RuntimeErr, Value};
 
 use crate::{
-    dialect::interface::{Dialect, Lock},
+    dialect::interface::{Dialect, Lock, Scalar},
     error::Error,
     error::class::primary,
     upsert::{UpsertRow, Upserted},
@@ -41,6 +41,35 @@ impl Dialect for Sqlite {
         ""
     }
 
+    fn for_update(&self) -> &'static str {
+        ""
+    }
+
+    fn row_address(&self) -> &'static str {
+        "rowid"
+    }
+
+    /// The level cannot be changed in a transaction: a crash of the machine may lose the last ones.
+    fn commit_durably(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn is_any_text(&self, number: usize) -> String {
+        format!("IN (SELECT value FROM json_each(${number}))")
+    }
+
+    fn texts(&self, texts: Vec<String>) -> Value {
+        serde_json::Value::from(texts).to_string().into()
+    }
+
+    fn unnested(&self, first: usize, types: &[Scalar]) -> String {
+        values::unnested(first, types)
+    }
+
+    fn unnestable(&self, columns: Vec<Vec<Value>>) -> Vec<Value> {
+        vec![values::unnestable(columns)]
+    }
+
     /// Of a text, `length` would count characters.
     fn octets(&self, column: &str) -> String {
         format!("length(CAST({column} AS BLOB))")
@@ -53,6 +82,10 @@ impl Dialect for Sqlite {
 
     fn select(&self, column: &Column) -> String {
         format!("{:?}", column.name)
+    }
+
+    fn version(&self, column: Option<&Column>) -> String {
+        column.map_or("0".to_owned(), values::version)
     }
 
     fn parameter(&self, _: Type, value: datasets::Value) -> Value {

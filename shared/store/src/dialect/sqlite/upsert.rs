@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     statement::{execute, query, value},
     upsert::{
-        UpsertRow, Upserted,
+        SentRow, UpsertRow, Upserted,
         change::{Change, StoredRow, UntypedRow},
         columns, on_conflict,
     },
@@ -37,22 +37,22 @@ pub(super) async fn upsert(
     let mut write = Vec::with_capacity(rows.len());
     let mut changes = Vec::with_capacity(rows.len());
     for (chunk, new) in rows {
-        let is_delete = dataset.is_delete(&new.row);
+        let row = SentRow::of(dataset, &new);
         match Change::of(stored.get(&new.row.key), &new, rewrite) {
             change @ (Change::Superseded | Change::Nothing) => {
-                upserted.written[chunk].count(change, is_delete);
+                upserted.count(dataset, chunk, change, row);
             }
             change => {
-                changes.push((chunk, change, is_delete, new.position));
+                changes.push((chunk, change, row));
                 write.push(new);
             }
         }
     }
     insert(tx, dataset, write, now, upserted).await?;
     let suppressed: HashSet<Position> = upserted.suppressed.iter().copied().collect();
-    for (chunk, change, is_delete, position) in changes {
-        if !suppressed.contains(&position) {
-            upserted.written[chunk].count(change, is_delete);
+    for (chunk, change, row) in changes {
+        if !suppressed.contains(&row.position) {
+            upserted.count(dataset, chunk, change, row);
         }
     }
     Ok(())

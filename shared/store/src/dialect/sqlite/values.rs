@@ -3,6 +3,8 @@
 use jetline_datasets::{Column, Type, Value};
 use sea_orm::{DbErr, QueryResult};
 
+use crate::dialect::Scalar;
+
 /// A value as a parameter.
 pub(super) fn parameter(value: Value) -> sea_orm::Value {
     match value {
@@ -40,5 +42,42 @@ pub(super) fn version(column: &Column) -> String {
             "(CAST(strftime('%s', {name:?}) AS INTEGER) * 1000000 + CAST(substr({name:?}, 21, 6) AS INTEGER))"
         ),
         _ => format!("{name:?}"),
+    }
+}
+
+/// The query whose rows are in a parameter with a JSON array for each row.
+pub(super) fn unnested(first: usize, types: &[Scalar]) -> String {
+    let columns = types.iter().enumerate().map(|(at, of)| match of {
+        Scalar::Bytes | Scalar::NullableBytes => format!("unhex(value ->> {at}) AS c{at}"),
+        _ => format!("value ->> {at} AS c{at}"),
+    });
+    let columns: Vec<String> = columns.collect();
+    format!("SELECT {} FROM json_each(${first})", columns.join(", "))
+}
+
+/// Rows, given by columns, as the parameter of [`unnested`].
+pub(super) fn unnestable(columns: Vec<Vec<sea_orm::Value>>) -> sea_orm::Value {
+    let mut rows: Vec<Vec<serde_json::Value>> = Vec::new();
+    for (at, column) in columns.into_iter().enumerate() {
+        rows.resize(rows.len().max(column.len()), Vec::new());
+        for (row, value) in rows.iter_mut().zip(column) {
+            debug_assert_eq!(row.len(), at);
+            row.push(json(value));
+        }
+    }
+    serde_json::Value::from(rows).to_string().into()
+}
+
+/// Bytes become hexadecimal digits.
+fn json(value: sea_orm::Value) -> serde_json::Value {
+    match value {
+        sea_orm::Value::BigInt(Some(integer)) => integer.into(),
+        sea_orm::Value::String(Some(text)) => text.into(),
+        sea_orm::Value::Bytes(Some(bytes)) => {
+            let digits = |byte: u8| char::from(b"0123456789abcdef"[usize::from(byte)]);
+            let pairs = bytes.iter().flat_map(|byte| [digits(byte >> 4), digits(byte & 15)]);
+            pairs.collect::<String>().into()
+        }
+        _ => serde_json::Value::Null,
     }
 }

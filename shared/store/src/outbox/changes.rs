@@ -1,0 +1,210 @@
+//! Changes that commits append, and that are folded into the deliveries.
+//!
+//! A commit only appends: looking up and changing the delivery of each row would take as long as writing the row.
+
+use std::collections::HashMap;
+
+use jetline_core::{Fingerprint, Key, Rank};
+use jetline_datasets::{ChangeKind, Dataset, Destination, Value};
+use sea_orm::{DatabaseTransaction, DbErr, FromQueryResult, QueryResult};
+
+use super::{
+    Outbox,
+    delivery::{Change, Delivery, milliseconds},
+    table::{self, fingerprint},
+};
+use crate::{
+    Error,
+    catalog::deliveries::rank,
+    dialect::{self, Lock, Scalar},
+    statement::{begin, commit, query},
+};
+
+/// The kind of a change that deletes a record that the table did not have.
+const ABSENT: &str = "absent";
+
+/// Maximum number of changes that are folded in one transaction.
+const FOLDED_TOGETHER: i64 = 5_000;
+
+/// A written row whose content changed.
+#[derive(Clone, Debug)]
+pub(crate) struct ChangedRow {
+    pub(crate) key: Key,
+    pub(crate) rank: Rank,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) kind: ChangeKind,
+    /// Whether the table had no row.
+    pub(crate) is_new: bool,
+    /// The value of the column with the delay, for each destination.
+    pub(crate) delays: Vec<Value>,
+}
+
+/// Appends changed rows for each destination, in the transaction of their commit. Their rows in the table are locked, so
+/// that the changes of a key have the order of their commits.
+pub(crate) async fn append(
+    tx: &DatabaseTransaction,
+    dataset: &Dataset,
+    changed: &[ChangedRow],
+) -> Result<(), Error> {
+    for (at, destination) in dataset.destinations.iter().enumerate() {
+        append_to(tx, destination, at, changed).await?;
+    }
+    Ok(())
+}
+
+/// Appends changed rows for a destination, of which `at` is the number in the dataset.
+pub(super) async fn append_to(
+    tx: &DatabaseTransaction,
+    destination: &Destination,
+    at: usize,
+    changed: &[ChangedRow],
+) -> Result<(), Error> {
+    const TYPES: [Scalar; 7] = [
+        Scalar::Text,
+        Scalar::Text,
+        Scalar::Integer,
+        Scalar::Integer,
+        Scalar::Bytes,
+        Scalar::Integer,
+        Scalar::NullableText,
+    ];
+    let sql = format!(
+        "INSERT INTO delivery_changes (destination, key, kind, version, position, fingerprint, due_at, error)
+         SELECT $1, c0, c1, c2, c3, c4, {} + c5, c6 FROM ({}) n",
+        dialect::of(tx).milliseconds(),
+        dialect::of(tx).unnested(2, &TYPES)
+    );
+    let rows = changed.iter().map(|row| {
+        let (delay, error) = match delay(row, destination, at) {
+            Ok(delay) => (delay, None),
+            Err(error) => (0, Some(error)),
+        };
+        let was_absent = row.is_new && row.kind == ChangeKind::Deleted;
+        [
+            row.key.to_string().into(),
+            (if was_absent { ABSENT } else { row.kind.name() }).into(),
+            row.rank.version.into(),
+            row.rank.position.get().into(),
+            row.fingerprint.as_bytes().to_vec().into(),
+            delay.into(),
+            error.into(),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    table::insert(tx, "append changes", &sql, destination.id, rows.into_iter()).await
+}
+
+/// The delay of a row's delivery in milliseconds.
+fn delay(row: &ChangedRow, destination: &Destination, at: usize) -> Result<i64, String> {
+    match (&destination.delay, row.delays.get(at)) {
+        (Some(delay), Some(value)) => delay.of(value).map(milliseconds),
+        _ => Ok(0),
+    }
+}
+
+/// A change with its destination.
+struct Appended {
+    destination: i64,
+    change: Change,
+}
+
+impl FromQueryResult for Appended {
+    fn from_query_result(row: &QueryResult, _: &str) -> Result<Self, DbErr> {
+        let name: String = row.try_get("", "kind")?;
+        let was_absent = name == ABSENT;
+        let kind = ChangeKind::ALL.into_iter().find(|kind| kind.name() == name);
+        let kind = kind.or(was_absent.then_some(ChangeKind::Deleted));
+        Ok(Self {
+            destination: row.try_get("", "destination")?,
+            change: Change {
+                id: row.try_get("", "id")?,
+                key: row.try_get("", "key")?,
+                kind: kind.ok_or_else(|| DbErr::Type(format!("no kind of change: {name}")))?,
+                was_absent,
+                rank: rank(row, "version", "position")?,
+                fingerprint: fingerprint(&row.try_get::<Vec<u8>>("", "fingerprint")?)?,
+                due_at: row.try_get("", "due_at")?,
+                error: row.try_get("", "error")?,
+            },
+        })
+    }
+}
+
+impl Outbox {
+    /// Folds some of the changes into the deliveries of these destinations; returns their number. Changes for others are
+    /// kept. One transaction at a time does it, so that those of a key are folded in their order.
+    pub async fn fold(&self, destinations: &[&Destination]) -> Result<usize, Error> {
+        let by_id: HashMap<i64, &Destination> =
+            destinations.iter().map(|destination| (destination.id, *destination)).collect();
+        if by_id.is_empty() || !self.has_changes().await? {
+            return Ok(0);
+        }
+        let tx = begin(&self.db).await?;
+        dialect::of(&tx).lock(&tx, Lock::Fold).await?;
+        let appended = take(&tx, by_id.keys().copied()).await?;
+        let count = appended.len();
+        let now = table::now(&tx).await?;
+        let mut groups: HashMap<i64, Vec<Change>> = HashMap::new();
+        for Appended { destination, change } in appended {
+            groups.entry(destination).or_default().push(change);
+        }
+        let mut groups: Vec<(i64, Vec<Change>)> = groups.into_iter().collect();
+        // Deliveries are locked in the order of destinations and keys.
+        groups.sort_unstable_by_key(|(destination, _)| *destination);
+        for (id, changes) in groups {
+            fold(&tx, by_id[&id], changes, now).await?;
+        }
+        commit(tx, "fold changes").await?;
+        Ok(count)
+    }
+
+    /// Whether there are changes that are not folded into deliveries.
+    pub async fn has_changes(&self) -> Result<bool, Error> {
+        let sql = "SELECT id FROM delivery_changes LIMIT 1";
+        let found: Vec<Id> = query(&self.db, "look for changes", sql, []).await?;
+        Ok(found.iter().any(|row| row.id > 0))
+    }
+}
+
+#[derive(FromQueryResult)]
+struct Id {
+    id: i64,
+}
+
+/// Deletes some changes, and returns them. Without an index they are found in the order in which they are stored.
+async fn take(
+    tx: &DatabaseTransaction,
+    destinations: impl Iterator<Item = i64>,
+) -> Result<Vec<Appended>, Error> {
+    let row = dialect::of(tx).row_address();
+    let destinations: Vec<String> = destinations.map(|id| id.to_string()).collect();
+    let sql = format!(
+        "DELETE FROM delivery_changes WHERE {row} IN
+             (SELECT {row} FROM delivery_changes WHERE destination IN ({}) LIMIT {FOLDED_TOGETHER})
+         RETURNING id, destination, key, kind, version, position, fingerprint, due_at, error",
+        destinations.join(", ")
+    );
+    query(tx, "take changes", &sql, []).await
+}
+
+async fn fold(
+    tx: &DatabaseTransaction,
+    destination: &Destination,
+    mut changes: Vec<Change>,
+    now: i64,
+) -> Result<(), Error> {
+    changes.sort_unstable_by(|a, b| (&a.key, a.id).cmp(&(&b.key, b.id)));
+    let mut keys: Vec<String> = changes.iter().map(|change| change.key.clone()).collect();
+    keys.dedup();
+    let mut known = table::lock(tx, destination.id, keys).await?.into_iter().peekable();
+    let (mut wanted, mut cancelled) = (Vec::<Delivery>::new(), Vec::new());
+    for change in changes {
+        let last = wanted.pop_if(|last| last.key == change.key);
+        let before = last.or_else(|| known.next_if(|known| known.key == change.key));
+        let (delivery, of_other) = Delivery::wanted(before.as_ref(), change, destination, now);
+        wanted.extend(delivery.or(before));
+        cancelled.extend(of_other);
+    }
+    table::write(tx, destination.id, wanted).await?;
+    table::write_cancellations(tx, destination.id, cancelled, now).await
+}
