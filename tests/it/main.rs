@@ -3,12 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
+mod bad_destinations;
 mod bad_input;
 mod bad_objects;
 mod changing_objects;
 mod collector;
 mod database_file;
 mod datasets;
+mod deliveries;
 mod deployment;
 mod exits;
 mod faults;

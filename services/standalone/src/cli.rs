@@ -1,12 +1,13 @@
 //! The command line of `jetline`: the settings of all services, with defaults for the required ones.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use clap::{
     ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind,
     parser::ValueSource,
 };
 use jetline_api::ApiSettings;
+use jetline_courier::CourierSettings;
 use jetline_datasets::is_name;
 use jetline_dedup::DedupSettings;
 use jetline_fetcher::{CheckSettings, FetcherSettings, InferSettings};
@@ -51,9 +52,14 @@ pub(crate) struct Cli {
     #[arg(long, requires = "files")]
     pub(crate) infer: bool,
 
-    /// Exit when everything is loaded, without serving; the exit status is 0 only if everything was committed
+    /// Exit when everything is loaded and delivered, without serving; the exit status is 0 only if everything was committed
+    /// and acknowledged
     #[arg(long, conflicts_with = "watch")]
     pub(crate) exit: bool,
+
+    /// How long --exit waits for deliveries after everything is loaded
+    #[arg(long, env, value_name = "DURATION", value_parser = settings::duration, default_value = "10m")]
+    pub(crate) deliver_deadline: Duration,
 
     #[command(flatten)]
     pub(crate) fetcher: FetcherSettings,
@@ -70,6 +76,8 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) database: DatabaseSettings,
     #[command(flatten)]
+    pub(crate) courier: CourierSettings,
+    #[command(flatten)]
     pub(crate) api: ApiSettings,
     #[command(flatten)]
     pub(crate) startup: StartupSettings,
@@ -84,6 +92,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     #[command(flatten)]
     Fetcher(jetline_fetcher::Command),
+    #[command(flatten)]
+    Delivery(jetline_courier::DeliveryCommand),
     /// Parse and validate all records of files, and write nothing; the exit status is 0 only if all are valid
     Check(CheckSettings),
     /// Propose a declaration from the first records of files: `jetline infer orders.csv > datasets/orders.toml`

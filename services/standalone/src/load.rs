@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     cli::{Cli, Command, SAMPLES},
+    deliveries::Deliveries,
     files,
     parts::{self, Parts},
     terminal,
@@ -24,6 +25,17 @@ pub(crate) async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<ExitCode
             return command.run(&cli.database, &cli.startup, &shutdown).await;
         }
         _ => {}
+    }
+    if let Some(Command::Delivery(command)) = &cli.command {
+        let work = async |database: Database| {
+            let running = async {
+                parts::up_to_date(&database, &cli.datasets).await?;
+                command.run(&database).await
+            };
+            shutdown.started(running).await
+        };
+        output::print(cli.database.with_database(&cli.startup, &shutdown, work).await?)?;
+        return Ok(ExitCode::SUCCESS);
     }
     if let Some(Command::Fetcher(command)) = &cli.command {
         let work = async |database: Database| {
@@ -72,6 +84,7 @@ async fn infer(cli: &Cli, which: &InferSettings) -> anyhow::Result<ExitCode> {
 async fn load(cli: &Cli, database: Database, shutdown: &Shutdown) -> anyhow::Result<bool> {
     let connecting = Parts::connect(cli, database.clone());
     let parts = shutdown.started(connecting).await?;
+    let deliveries = Deliveries::start(cli, &database, &*parts.queue, shutdown).await?;
     let serving =
         if cli.exit { None } else { Some(Serving::start(cli, &database, shutdown).await?) };
     let serving = match serving {
@@ -95,7 +108,8 @@ async fn load(cli: &Cli, database: Database, shutdown: &Shutdown) -> anyhow::Res
     let printed = terminal::print_report(&report, interrupted);
     let Some(serving) = serving else {
         printed?;
-        return Ok(report.is_complete() && !interrupted);
+        let complete = report.is_complete() && !interrupted;
+        return Ok(deliveries.finish(cli.deliver_deadline, shutdown).await? && complete);
     };
     terminal::warn(printed);
     if !interrupted {

@@ -1,6 +1,7 @@
-//! `jetline`: fetcher, writer and API in one process, with embedded parts or with the servers whose addresses are set.
+//! `jetline`: fetcher, writer, courier and API in one process, with embedded parts or with the servers whose addresses are set.
 
 mod cli;
+mod deliveries;
 mod files;
 mod load;
 mod parts;

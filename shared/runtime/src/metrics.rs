@@ -45,6 +45,15 @@ pub const CHUNK_SECONDS: &str = "jetline_chunk_seconds";
 pub const RETRIES: &str = "jetline_retries_total";
 /// Dedup epochs begun by this process.
 pub const EPOCHS: &str = "jetline_epochs_total";
+/// Deliveries whose time has come, and changes that are not folded into any; labels `dataset` and `destination`. Every
+/// courier reports the same value.
+pub const DELIVERIES_DUE: &str = "jetline_deliveries_due";
+/// How long the oldest of them is due, in seconds; labels `dataset` and `destination`.
+pub const DELIVERY_OLDEST_DUE: &str = "jetline_delivery_oldest_due_seconds";
+/// Attempts to deliver a change; labels `dataset`, `destination` and `outcome`: delivered, failed, dead, released.
+pub const DELIVERY_ATTEMPTS: &str = "jetline_delivery_attempts_total";
+/// Time of a request to a destination, in seconds; labels `dataset` and `destination`.
+pub const DELIVERY_SECONDS: &str = "jetline_delivery_seconds";
 /// Requests served; labels `method`, `route` and `status`.
 pub const API_REQUESTS: &str = "jetline_api_requests_total";
 /// Time from a request's headers to its response, in seconds; label `route`.
@@ -103,6 +112,21 @@ fn describe() {
     );
     describe_counter!(RETRIES, "Failed attempts that are retried, by part");
     describe_counter!(EPOCHS, "Dedup epochs begun by this process");
+    describe_gauge!(DELIVERIES_DUE, "Deliveries whose time has come, by dataset and destination");
+    describe_gauge!(
+        DELIVERY_OLDEST_DUE,
+        Unit::Seconds,
+        "How long the oldest delivery is due, by dataset and destination"
+    );
+    describe_counter!(
+        DELIVERY_ATTEMPTS,
+        "Attempts to deliver a change, by dataset, destination and outcome"
+    );
+    describe_histogram!(
+        DELIVERY_SECONDS,
+        Unit::Seconds,
+        "Time of a request to a destination, by dataset and destination"
+    );
     describe_counter!(API_REQUESTS, "Requests served, by method, route and status");
     describe_histogram!(
         API_SECONDS,

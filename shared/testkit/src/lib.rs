@@ -4,6 +4,7 @@
 //! or wipe a server starts a private one. A server that is missing fails the test and says how to get it.
 
 pub mod background;
+pub mod crm;
 pub mod dedup;
 pub mod disk;
 pub mod http;

@@ -18,10 +18,11 @@ pub struct Program {
 }
 
 /// The programs that are deployed.
-pub const PROGRAMS: [Program; 5] = [
+pub const PROGRAMS: [Program; 6] = [
     Program { name: "jetline", listen: Some("--listen") },
     Program { name: "jetline-fetcher", listen: Some("--observe-listen") },
     Program { name: "jetline-writer", listen: Some("--observe-listen") },
+    Program { name: "jetline-courier", listen: Some("--observe-listen") },
     Program { name: "jetline-api", listen: Some("--listen") },
     Program { name: "jetline-migrate", listen: None },
 ];

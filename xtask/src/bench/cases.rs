@@ -22,6 +22,11 @@ const LINE_BYTES: f64 = 545.0;
 
 const WRITERS: [usize; 4] = [1, 2, 4, 8];
 
+const PRODUCTS: &str = include_str!("../../../datasets/products.toml");
+
+/// The declaration of `documents`: every field but the key is kept as JSON.
+const DOCUMENTS: &str = "key = \"id\"\ncolumns = { id = \"bigint\" }\n";
+
 pub(super) fn load(bench: &Bench) -> Outcome {
     load_days(bench, "into an empty table", &[bench.lines()])
 }
@@ -166,13 +171,52 @@ fn load_embedded(bench: &Bench, data: &Data) -> anyhow::Result<Run> {
 /// A declaration with the key alone, beside one with all fields as columns.
 pub(super) fn documents(bench: &Bench) -> Outcome {
     let data = Data::get(&bench.lines())?;
-    let load = |dataset| load_last(bench, &[Job { dataset, ..job(bench, &data, "files") }]);
+    let load = |dataset, declaration| {
+        load_last(bench, &[Job { dataset, declaration, ..job(bench, &data, "files") }])
+    };
     let cases = vec![
-        case("a column for each field", || load("products")),
-        case("a column for the key", || load("documents")),
+        case("a column for each field", || load("products", None)),
+        case("a column for the key", || load("documents", Some(DOCUMENTS))),
     ];
     let what = format!("{}, into an empty table", data.description);
     Ok((what, bench.measure(cases)?))
+}
+
+/// Changes that are to be delivered, beside none.
+pub(super) fn outbox(bench: &Bench) -> Outcome {
+    let data = Data::get(&bench.lines())?;
+    let delivered = with_destination();
+    let load = |declaration| load_last(bench, &[Job { declaration, ..job(bench, &data, "files") }]);
+    let cases = vec![
+        case("without a destination", || load(None)),
+        case("with one destination", || load(Some(&delivered))),
+    ];
+    let what = format!("{}, into an empty table, without a courier", data.description);
+    Ok((what, bench.measure(cases)?))
+}
+
+/// One courier, and as many changes that wait as there are records.
+pub(super) fn deliver(bench: &Bench) -> Outcome {
+    let data = Data::get(&bench.lines())?;
+    let declaration = with_destination();
+    let count = data.ids.div_ceil(5);
+    let deliver = || {
+        let servers = Servers::start(bench)?;
+        let declaration = Some(&*declaration);
+        servers.run(&Job { declaration, ..job(bench, &data, "files") })?;
+        servers.deliver(count)
+    };
+    let what = format!(
+        "{count} of {} changes that wait, to an endpoint on the same machine that answers at once",
+        data.ids
+    );
+    Ok((what, bench.measure(vec![case("one courier", deliver)])?))
+}
+
+/// The declaration of products with a destination.
+fn with_destination() -> String {
+    let deliver = "[[deliver]]\nname = 'crm'\nurl = '${CRM_URL}'\nconcurrency = 64\n";
+    format!("{PRODUCTS}\n{deliver}")
 }
 
 /// The same records as JSON Lines and as CSV.
@@ -186,5 +230,11 @@ pub(super) fn csv(bench: &Bench) -> Outcome {
 }
 
 pub(super) fn job<'a>(bench: &Bench, data: &'a Data, prefix: &'a str) -> Job<'a> {
-    Job { data, prefix, writers: bench.arguments.writers.get(), dataset: "products" }
+    Job {
+        data,
+        prefix,
+        writers: bench.arguments.writers.get(),
+        dataset: "products",
+        declaration: None,
+    }
 }

@@ -97,6 +97,10 @@ enum Benchmark {
     Documents,
     /// The same records as CSV.
     Csv,
+    /// A destination for the changes, without a courier.
+    Outbox,
+    /// Deliveries to an endpoint that answers at once.
+    Deliver,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -150,6 +154,8 @@ impl Benchmark {
             Self::Scaling => cases::scaling(bench),
             Self::Documents => cases::documents(bench),
             Self::Csv => cases::csv(bench),
+            Self::Outbox => cases::outbox(bench),
+            Self::Deliver => cases::deliver(bench),
         }
     }
 }

@@ -27,10 +27,9 @@ pub(super) struct Job<'a> {
     pub(super) prefix: &'a str,
     pub(super) writers: usize,
     pub(super) dataset: &'a str,
+    /// Another declaration of the dataset than the one that is compiled in.
+    pub(super) declaration: Option<&'a str>,
 }
-
-/// The declaration of `documents`: every field but the key is kept as JSON.
-const DOCUMENTS: &str = "key = \"id\"\ncolumns = { id = \"bigint\" }\n";
 
 /// Real servers, and a database that the services can use.
 pub(super) struct Servers<'a> {
@@ -64,19 +63,19 @@ impl<'a> Servers<'a> {
         Ok(servers)
     }
 
-    /// Declares the dataset `documents` besides `products`.
-    fn declare_documents(&self) -> anyhow::Result<()> {
+    /// Declares a dataset.
+    fn declare(&self, dataset: &str, declaration: &str) -> anyhow::Result<()> {
         let folder = tempfile::tempdir()?;
-        let file = folder.path().join("documents.toml");
-        fs::write(&file, DOCUMENTS)?;
+        let file = folder.path().join(format!("{dataset}.toml"));
+        fs::write(&file, declaration)?;
         let flags = ["--datasets", &file.display().to_string()];
         self.installation(folder.path()).start("jetline-migrate", &flags)?.ended()
     }
 
     /// Does a job, from the start of the services until all is committed; then they end.
     pub(super) fn run(&self, job: &Job) -> anyhow::Result<Run> {
-        if job.dataset == "documents" {
-            self.declare_documents()?;
+        if let Some(declaration) = job.declaration {
+            self.declare(job.dataset, declaration)?;
         }
         let logs = tempfile::tempdir()?;
         let mut installation = self.installation(logs.path());
@@ -124,6 +123,33 @@ impl<'a> Servers<'a> {
             figures: figures.into(),
             processes: processes.usage(),
         })
+    }
+
+    /// Delivers `count` of the changes that wait to an endpoint that answers at once.
+    pub(super) fn deliver(&self, count: u64) -> anyhow::Result<Run> {
+        let logs = tempfile::tempdir()?;
+        let mut installation = self.installation(logs.path());
+        let port = free_port()?;
+        let (address, calls) = (format!("127.0.0.1:{port}"), count.to_string());
+        let flags = ["--count-only", "--listen", &address, "--calls", &calls];
+        let mut endpoint = installation.start("test-crm", &flags)?;
+        endpoint.wait_for_port(port)?;
+        installation.set("CRM_URL", &format!("http://{address}/"));
+        installation.set("DELIVER_PRIVATE", "true");
+        self.postgres.checkpoint()?;
+        let mut processes = Processes::new(&self.bench.interrupt);
+        processes.watch("postgres", self.postgres.pid()?, Scope::WithChildren)?;
+        processes.watch("test-crm", endpoint.id(), Scope::Alone)?;
+        let begin = Instant::now();
+        let mut courier = installation.start("jetline-courier", &[])?;
+        processes.watch("jetline-courier", courier.id(), Scope::Alone)?;
+        processes
+            .until_done("the endpoint", &mut endpoint)
+            .with_context(|| courier.end_of_log())?;
+        let time = begin.elapsed();
+        courier.signal(Signal::TERM);
+        processes.until_done("the courier", &mut courier)?;
+        Ok(Run { time, work: Some(count), figures: [].into(), processes: processes.usage() })
     }
 
     /// The services with their settings: every one that any of them needs, in one place.

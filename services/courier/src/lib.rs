@@ -1,0 +1,211 @@
+//! The courier: delivers changes from the outbox to their destinations.
+//!
+//! fold changes into deliveries → lease what is due → send → record the outcome.
+//!
+//! Any number of couriers run concurrently. A lease ensures that one of them at a time delivers a record to a destination.
+//! In doubt, as after a crash, the same message is sent again with the same id.
+
+mod address;
+mod breaker;
+mod cli;
+mod command;
+mod message;
+mod pump;
+mod settings;
+mod target;
+
+use std::{
+    collections::HashMap,
+    env,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+pub use cli::Cli;
+pub use command::DeliveryCommand;
+use jetline_datasets::{Dataset, Datasets, Destination};
+use jetline_queue::Wakeup;
+use jetline_runtime::{
+    Shutdown,
+    metrics::{DELIVERIES_DUE, DELIVERY_OLDEST_DUE, RETRIES, as_f64},
+};
+use jetline_store::{Catalog, Database, Outbox};
+pub use settings::CourierSettings;
+use tokio::{sync::watch, task::JoinHandle, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    pump::Pump,
+    target::{Target, Tls},
+};
+
+/// How often the declarations are read again, what is due is counted, and changes are looked for without a call, which may be
+/// lost.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A courier for all destinations of a database.
+pub struct Courier {
+    settings: CourierSettings,
+    database: Database,
+    wakeup: Wakeup,
+    tls: Tls,
+    installation: String,
+    datasets: Datasets,
+    /// How often changes were folded into deliveries.
+    folded: watch::Sender<u64>,
+    running: HashMap<i64, Running>,
+}
+
+/// Deliveries to a destination, as a declaration says.
+struct Running {
+    declaration: i64,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Courier {
+    /// Fails where a destination cannot be delivered to: a variable of its URL is not set, for example.
+    pub async fn new(
+        settings: &CourierSettings,
+        database: &Database,
+        wakeup: Wakeup,
+    ) -> anyhow::Result<Self> {
+        let courier = Self {
+            settings: settings.clone(),
+            database: database.clone(),
+            wakeup,
+            tls: Tls::new(settings)?,
+            installation: database.identity().await?.id().to_owned(),
+            datasets: database.datasets().await?,
+            folded: watch::Sender::new(0),
+            running: HashMap::new(),
+        };
+        for dataset in courier.datasets.iter() {
+            for destination in &dataset.destinations {
+                courier.target(dataset, destination)?;
+            }
+        }
+        Ok(courier)
+    }
+
+    /// Delivers until the shutdown; requests under way are finished first.
+    pub async fn run(mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
+        let stop = shutdown.soft.clone();
+        let mut calls = self.wakeup.listen().await?;
+        let mut refreshed = None::<Instant>;
+        while !stop.is_cancelled() {
+            if refreshed.is_none_or(|at| at.elapsed() >= REFRESH_INTERVAL) {
+                if let Err(error) = self.refresh().await {
+                    let error = &*error as &dyn std::error::Error;
+                    tracing::warn!(error, "read destinations failed");
+                }
+                refreshed = Some(Instant::now());
+                self.measure().await;
+            }
+            if self.fold().await {
+                continue;
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = calls.called() => {}
+                () = sleep(REFRESH_INTERVAL) => {}
+            }
+        }
+        for running in self.running.values() {
+            running.stop.cancel();
+        }
+        for (_, running) in self.running {
+            running.task.await.context("a courier crashed")?;
+        }
+        Ok(())
+    }
+
+    /// Sets the gauges of what is due.
+    async fn measure(&self) {
+        let outbox = Outbox::new(&self.database);
+        for dataset in self.datasets.iter() {
+            for destination in &dataset.destinations {
+                let labels =
+                    [("dataset", dataset.name.clone()), ("destination", destination.name.clone())];
+                if let Ok((due, oldest)) = outbox.due(destination).await {
+                    metrics::gauge!(DELIVERIES_DUE, &labels).set(as_f64(due));
+                    metrics::gauge!(DELIVERY_OLDEST_DUE, &labels).set(oldest.as_secs_f64());
+                }
+            }
+        }
+    }
+
+    /// Folds changes into deliveries, and wakes those who deliver. Returns whether there may be more.
+    async fn fold(&self) -> bool {
+        let datasets = self.datasets.iter();
+        let destinations: Vec<&Destination> =
+            datasets.flat_map(|dataset| &dataset.destinations).collect();
+        match Outbox::new(&self.database).fold(&destinations).await {
+            Ok(0) => false,
+            Ok(_) => {
+                self.folded.send_modify(|count| *count += 1);
+                true
+            }
+            Err(error) => {
+                metrics::counter!(RETRIES, "part" => "database").increment(1);
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "fold changes failed, will retry");
+                false
+            }
+        }
+    }
+
+    /// Starts deliveries to new destinations, and stops those to removed ones.
+    async fn refresh(&mut self) -> anyhow::Result<()> {
+        self.datasets = self.database.datasets().await?;
+        let datasets = self.datasets.clone();
+        let mut found = Vec::new();
+        for dataset in datasets.iter() {
+            for destination in &dataset.destinations {
+                found.push(destination.id);
+                let running = self.running.get(&destination.id);
+                if running.is_none_or(|running| running.declaration != dataset.declaration) {
+                    self.start(dataset, destination)?;
+                }
+            }
+        }
+        let removed = self.running.extract_if(|id, _| !found.contains(id));
+        removed.for_each(|(_, running)| running.stop.cancel());
+        Ok(())
+    }
+
+    /// Starts deliveries to a destination, after those by an earlier declaration have ended.
+    fn start(&mut self, dataset: &Arc<Dataset>, destination: &Destination) -> anyhow::Result<()> {
+        let target = self.target(dataset, destination)?;
+        let pump = Pump::new(
+            target,
+            Outbox::new(&self.database),
+            Catalog::new(&self.database),
+            &self.settings,
+            &self.installation,
+        );
+        let folded = self.folded.subscribe();
+        let before = self.running.remove(&destination.id);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                before.stop.cancel();
+                if let Err(error) = before.task.await {
+                    tracing::error!(%error, "deliveries to a destination crashed");
+                }
+            }
+            Arc::new(pump).run(folded, stopped).await;
+        });
+        let running = Running { declaration: dataset.declaration, stop, task };
+        self.running.insert(destination.id, running);
+        tracing::info!(dataset = dataset.name, destination = destination.name, "delivering");
+        Ok(())
+    }
+
+    fn target(&self, dataset: &Arc<Dataset>, destination: &Destination) -> anyhow::Result<Target> {
+        let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        Target::new(dataset, destination, &self.settings, &self.tls, variable)
+    }
+}

@@ -1,0 +1,416 @@
+//! Delivers to one destination: leases what is due, sends it, and records the outcomes.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use jetline_runtime::{
+    Backoff,
+    metrics::{DELIVERY_ATTEMPTS, DELIVERY_SECONDS, RETRIES},
+};
+use jetline_store::{
+    Catalog, Error, Outbox,
+    catalog::records::StoredRecord,
+    outbox::{Attempt, AttemptOutcome},
+};
+use rand::Rng;
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    time::sleep,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    CourierSettings,
+    breaker::{Breaker, Permission},
+    message::{Message, message},
+    target::{Answer, Target},
+};
+
+/// How often the outbox is looked at, whether or not there is a sign of something new.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The shortest time between two looks that find nothing: what is due may be locked by another courier.
+const MIN_WAIT: Duration = Duration::from_millis(20);
+
+/// Maximum number of outcomes that are recorded together.
+const RECORDED_TOGETHER: usize = 500;
+
+/// The longest time between two attempts, unless the destination asks for a longer one.
+const MAX_BACKOFF: Duration = Duration::from_hours(1);
+
+/// An attempt with its outcome.
+type Ended = (Attempt, AttemptOutcome);
+
+/// Delivers to one destination until it is stopped.
+pub(crate) struct Pump {
+    target: Target,
+    outbox: Outbox,
+    catalog: Catalog,
+    settings: CourierSettings,
+    /// Tells the messages of installations apart.
+    installation: String,
+    /// The owner of leases.
+    token: String,
+    /// Limits the attempts that are leased. Some of them wait for a slot, so that no slot is idle while the next ones are
+    /// leased.
+    leases: Arc<Semaphore>,
+    /// Limits the requests.
+    slots: Semaphore,
+    rate: Option<DefaultDirectRateLimiter>,
+    breaker: Mutex<Breaker>,
+    /// An attempt has ended, and the next one may be due.
+    progress: Notify,
+}
+
+impl Pump {
+    pub(crate) fn new(
+        target: Target,
+        outbox: Outbox,
+        catalog: Catalog,
+        settings: &CourierSettings,
+        installation: &str,
+    ) -> Self {
+        let concurrency = target.destination.concurrency.get() as usize;
+        let rate = target.destination.rate.map(Quota::per_second).map(RateLimiter::direct);
+        Self {
+            target,
+            outbox,
+            catalog,
+            settings: settings.clone(),
+            installation: installation.to_owned(),
+            token: format!("{:016x}", rand::random::<u64>()),
+            leases: Arc::new(Semaphore::new(2 * concurrency)),
+            slots: Semaphore::new(concurrency),
+            rate,
+            breaker: Mutex::default(),
+            progress: Notify::new(),
+        }
+    }
+
+    fn concurrency(&self) -> usize {
+        self.target.destination.concurrency.get() as usize
+    }
+
+    /// Delivers until `stop`, and then until what is under way has ended.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        mut folded: watch::Receiver<u64>,
+        stop: CancellationToken,
+    ) {
+        self.create_counters();
+        let (sender, ended) = mpsc::channel(RECORDED_TOGETHER);
+        let recorder = tokio::spawn(self.clone().record_all(ended));
+        let sending = TaskTracker::new();
+        let mut backoff = Backoff::for_calls(rand::random());
+        while !stop.is_cancelled() {
+            let leased = stop.run_until_cancelled(self.lease());
+            let wait = match leased.await {
+                None => break,
+                Some(Ok(Leased::Attempts(attempts))) => {
+                    backoff.reset();
+                    self.clone().dispatch(attempts, &sender, &sending, &stop).await;
+                    continue;
+                }
+                Some(Ok(Leased::Nothing(wait))) => {
+                    backoff.reset();
+                    wait
+                }
+                Some(Err(error)) => {
+                    let delay = backoff.next_delay();
+                    self.report(&error, "lease deliveries", delay);
+                    stop.run_until_cancelled(sleep(delay)).await;
+                    continue;
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                Ok(()) = folded.changed() => {}
+                () = self.progress.notified() => {}
+                () = sleep(wait) => {}
+            }
+        }
+        drop(sender);
+        sending.close();
+        sending.wait().await;
+        if let Err(error) = recorder.await {
+            tracing::error!(%error, "recording deliveries crashed");
+        }
+    }
+
+    fn report(&self, error: &Error, operation: &'static str, delay: Duration) {
+        metrics::counter!(RETRIES, "part" => "database").increment(1);
+        let error = error as &dyn std::error::Error;
+        tracing::warn!(destination = %self.target, operation, error, ?delay, "operation failed, will retry");
+    }
+
+    /// Leases what is due, as far as the limits allow.
+    ///
+    /// It may be cancelled: what was leased then is leased again when the lease expires.
+    async fn lease(&self) -> Result<Leased, Error> {
+        let now = Instant::now();
+        let limit = match self.breaker().permission(now) {
+            Permission::Any => self.concurrency() * 2,
+            Permission::One if self.leases.available_permits() == self.concurrency() * 2 => 1,
+            Permission::One => return Ok(Leased::Nothing(POLL_INTERVAL)),
+            Permission::NoneUntil(until) => return Ok(Leased::Nothing(until - now)),
+        };
+        let rate = self.target.destination.rate.map_or(u32::MAX, std::num::NonZeroU32::get);
+        let limit = limit.min(rate as usize);
+        let permits = self.permits(limit).await;
+        let since = Instant::now();
+        let destination = &self.target.destination;
+        let term = self.settings.lease_term();
+        let attempts = self.outbox.lease(destination, &self.token, term, permits.len()).await?;
+        if attempts.is_empty() {
+            let next = self.outbox.next_due(destination).await?;
+            return Ok(Leased::Nothing(
+                next.unwrap_or(POLL_INTERVAL).clamp(MIN_WAIT, POLL_INTERVAL),
+            ));
+        }
+        let under_way = attempts.into_iter().zip(permits);
+        let under_way =
+            under_way.map(|(attempt, permit)| UnderWay { attempt, since, _permit: permit });
+        Ok(Leased::Attempts(under_way.collect()))
+    }
+
+    /// Some permits, and not too few: each lease is a transaction.
+    async fn permits(&self, limit: usize) -> Vec<OwnedSemaphorePermit> {
+        let least = limit.min(self.concurrency().div_ceil(2));
+        let mut permits = Vec::with_capacity(limit);
+        while permits.len() < limit {
+            let permit = if permits.len() < least {
+                self.leases.clone().acquire_owned().await.ok()
+            } else {
+                self.leases.clone().try_acquire_owned().ok()
+            };
+            match permit {
+                Some(permit) => permits.push(permit),
+                None => break,
+            }
+        }
+        permits
+    }
+
+    /// Reads the records of attempts, and sends them in the background.
+    async fn dispatch(
+        self: Arc<Self>,
+        attempts: Vec<UnderWay>,
+        ended: &mpsc::Sender<Ended>,
+        sending: &TaskTracker,
+        stop: &CancellationToken,
+    ) {
+        let mut records = match self.records(&attempts).await {
+            Ok(records) => records,
+            Err(error) => {
+                self.report(&error, "read records", Duration::ZERO);
+                for one in attempts {
+                    let _ = ended.send((one.attempt, AttemptOutcome::Released)).await;
+                }
+                return;
+            }
+        };
+        for one in attempts {
+            let message = self.message(&one.attempt, records.remove(&one.attempt.key));
+            let (pump, ended, stop) = (self.clone(), ended.clone(), stop.clone());
+            sending.spawn(async move {
+                let outcome = match message {
+                    Ok(message) => pump.attempt(&one, message, &stop).await,
+                    Err(reason) => pump.retry(&one.attempt, None, reason, None),
+                };
+                // The recorder ends after all senders.
+                let _ = ended.send((one.attempt, outcome)).await;
+            });
+        }
+    }
+
+    async fn records(&self, attempts: &[UnderWay]) -> Result<HashMap<String, StoredRecord>, Error> {
+        let dataset = &self.target.dataset;
+        let keys = attempts.iter().filter_map(|one| dataset.read_key(&one.attempt.key).ok());
+        let records = self.catalog.records(dataset, keys.collect()).await?;
+        Ok(records.into_iter().map(|record| (record.key.to_string(), record)).collect())
+    }
+
+    /// The message of an attempt. A record with another content was committed since the lease: its delivery is due when this
+    /// attempt ends.
+    fn message(&self, attempt: &Attempt, record: Option<StoredRecord>) -> Result<Message, String> {
+        let record = record.ok_or("the table has no such record: was it removed by hand?")?;
+        if record.fingerprint != attempt.fingerprint {
+            return Err("the record changed after the attempt began".to_owned());
+        }
+        let Target { dataset, destination, .. } = &self.target;
+        message(&self.installation, dataset, &destination.name, attempt, &record)
+            .map_err(|error| format!("the record is no JSON: {error}"))
+    }
+
+    /// Sends a message, unless there is not enough time left.
+    async fn attempt(
+        &self,
+        UnderWay { attempt, since, .. }: &UnderWay,
+        message: Message,
+        stop: &CancellationToken,
+    ) -> AttemptOutcome {
+        let turn = async {
+            let slot = self.slots.acquire().await.ok();
+            if let Some(rate) = &self.rate {
+                rate.until_ready().await;
+            }
+            slot
+        };
+        let Some(slot) = stop.run_until_cancelled(turn).await else {
+            return AttemptOutcome::Released;
+        };
+        // Nobody else begins an attempt before the lease expires, and this one has ended by then.
+        if since.elapsed() + self.settings.deliver_timeout >= self.settings.lease_term() {
+            return AttemptOutcome::Released;
+        }
+        let begin = Instant::now();
+        let answer = self.target.send(message).await;
+        drop(slot);
+        let labels = self.labels();
+        metrics::histogram!(DELIVERY_SECONDS, &labels).record(begin.elapsed());
+        self.outcome(attempt, answer).await
+    }
+
+    async fn outcome(&self, attempt: &Attempt, answer: Answer) -> AttemptOutcome {
+        match answer {
+            Answer::Acknowledged(status) => {
+                self.breaker().succeeded();
+                AttemptOutcome::Delivered { status }
+            }
+            Answer::Refused { status, error } => {
+                self.breaker().succeeded();
+                AttemptOutcome::Dead { status: Some(status), error }
+            }
+            Answer::Gone { error } => {
+                self.breaker().succeeded();
+                self.disable(&error).await;
+                self.retry(attempt, Some(410), error, None)
+            }
+            Answer::Unavailable { status, error, retry_after } => {
+                let opened = self.breaker().failed(Instant::now(), &mut rand::rng());
+                if let Some(open_for) = opened {
+                    tracing::warn!(destination = %self.target, error, ?open_for, "destination not available, pausing");
+                }
+                self.retry(attempt, status, error, retry_after)
+            }
+        }
+    }
+
+    async fn disable(&self, error: &str) {
+        let disabled = self.outbox.disable(&self.target.destination, error).await;
+        match disabled {
+            Ok(()) => {
+                tracing::error!(destination = %self.target, error, "destination disabled: enable it with jetline-courier enable");
+            }
+            // The next attempt gets the same answer.
+            Err(error) => self.report(&error, "disable the destination", Duration::ZERO),
+        }
+    }
+
+    /// The outcome of a failed attempt: another one after a random time below a limit that doubles, and not before the
+    /// destination asks for it; or none if the delivery is too old.
+    fn retry(
+        &self,
+        attempt: &Attempt,
+        status: Option<u16>,
+        error: String,
+        retry_after: Option<Duration>,
+    ) -> AttemptOutcome {
+        if attempt.age >= self.settings.deliver_max_age {
+            let error =
+                format!("{error}; it was attempted for {:?} (DELIVER_MAX_AGE)", attempt.age);
+            return AttemptOutcome::Dead { status, error };
+        }
+        let doublings = u32::try_from(attempt.number - 1).unwrap_or(0).min(30);
+        let limit = self.settings.deliver_backoff.saturating_mul(1 << doublings).min(MAX_BACKOFF);
+        let after = limit.mul_f64(rand::rng().random_range(0.0..=1.0));
+        AttemptOutcome::Retry { after: after.max(retry_after.unwrap_or_default()), status, error }
+    }
+
+    /// Records outcomes, until all senders are dropped. While the database is not available, they are kept.
+    async fn record_all(self: Arc<Self>, mut ended: mpsc::Receiver<Ended>) {
+        let mut outcomes = Vec::with_capacity(RECORDED_TOGETHER);
+        let mut backoff = Backoff::for_calls(rand::random());
+        while ended.recv_many(&mut outcomes, RECORDED_TOGETHER).await > 0 {
+            let valid = loop {
+                match self.outbox.record(&self.target.destination, &outcomes).await {
+                    Ok(valid) => break valid,
+                    Err(error) => {
+                        let delay = backoff.next_delay();
+                        self.report(&error, "record deliveries", delay);
+                        sleep(delay).await;
+                    }
+                }
+            };
+            backoff.reset();
+            for ((attempt, outcome), is_valid) in outcomes.drain(..).zip(valid) {
+                self.count(&attempt, &outcome, is_valid);
+            }
+            self.progress.notify_one();
+        }
+    }
+
+    fn count(&self, attempt: &Attempt, outcome: &AttemptOutcome, is_valid: bool) {
+        let [dataset, destination] = self.labels();
+        let name = match outcome {
+            AttemptOutcome::Delivered { .. } => "delivered",
+            AttemptOutcome::Retry { .. } => "failed",
+            AttemptOutcome::Dead { .. } => "dead",
+            AttemptOutcome::Released => "released",
+        };
+        metrics::counter!(DELIVERY_ATTEMPTS, &[dataset, destination, ("outcome", name.to_owned())])
+            .increment(1);
+        let Attempt { key, number, .. } = attempt;
+        let target = &self.target;
+        match outcome {
+            AttemptOutcome::Dead { error, .. } => {
+                tracing::error!(destination = %target, key, attempt = number, error, "delivery dead-lettered");
+            }
+            AttemptOutcome::Retry { error, after, .. } => {
+                tracing::debug!(destination = %target, key, attempt = number, error, ?after, "delivery failed, will retry");
+            }
+            _ => {}
+        }
+        if !is_valid {
+            tracing::warn!(destination = %target, key, attempt = number, "lease expired before the outcome was recorded");
+        }
+    }
+
+    /// Creates the counters: an alert sees the first event of one.
+    fn create_counters(&self) {
+        for outcome in ["delivered", "failed", "dead", "released"] {
+            let [dataset, destination] = self.labels();
+            let labels = [dataset, destination, ("outcome", outcome.to_owned())];
+            metrics::counter!(DELIVERY_ATTEMPTS, &labels).increment(0);
+        }
+    }
+
+    fn labels(&self) -> [(&'static str, String); 2] {
+        let Target { dataset, destination, .. } = &self.target;
+        [("dataset", dataset.name.clone()), ("destination", destination.name.clone())]
+    }
+
+    /// The breaker. A poisoned lock is usable: no code panics between two changes.
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a look at the outbox found.
+enum Leased {
+    Attempts(Vec<UnderWay>),
+    /// Look again after this time.
+    Nothing(Duration),
+}
+
+/// A leased attempt.
+struct UnderWay {
+    attempt: Attempt,
+    /// Before its lease began.
+    since: Instant,
+    _permit: OwnedSemaphorePermit,
+}

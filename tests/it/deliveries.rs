@@ -1,0 +1,293 @@
+//! Changes reach a destination that fails, loses answers and is down, once in effect.
+
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use jetline_testkit::{
+    crm::{Behaviour, CrmServer},
+    http,
+    process::{Process, Signal},
+};
+
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+use serde_json::Value;
+
+use crate::{
+    deployment::{Deployment, finish, succeeded},
+    standalone::{Home, workspace},
+    wait::{TIMEOUT, logs, until},
+};
+
+/// A CRM as bad as the example describes.
+const BAD: Behaviour = Behaviour {
+    failed_percent: 30,
+    lost_percent: 5,
+    ignores_ids: false,
+    counts_only: false,
+    delay: Duration::ZERO,
+    seed: 7,
+};
+
+fn customers() -> String {
+    fs::read_to_string(workspace().join("examples/crm/files/customers.csv")).unwrap()
+}
+
+fn declaration() -> String {
+    fs::read_to_string(workspace().join("examples/crm/datasets/customers.toml")).unwrap()
+}
+
+/// The customers with another phone number for one of them.
+fn with_another_phone(customers: &str, id: u32) -> String {
+    let lines = customers.lines().map(|line| {
+        if line.starts_with(&format!("{id},")) {
+            let (rest, _) = line.rsplit_once(',').unwrap();
+            format!("{rest},555 000 0000\n")
+        } else {
+            format!("{line}\n")
+        }
+    });
+    lines.collect()
+}
+
+/// Every customer was created once, as it is in the file.
+fn assert_received(crm: &CrmServer, customers: &str) {
+    assert_eq!(crm.violations(), Vec::<String>::new());
+    let records = crm.records("customers");
+    let mut lines = customers.lines();
+    let names: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let mut count = 0;
+    for line in lines {
+        let values: Vec<&str> = line.split(',').collect();
+        let received = &records[values[0]].data;
+        for (name, value) in names.iter().zip(&values) {
+            let text = received[name].as_str().map_or(received[name].to_string(), str::to_owned);
+            assert_eq!(text, **value, "{received}");
+        }
+        count += 1;
+    }
+    assert_eq!(records.len(), count);
+}
+
+#[test]
+fn customers_reach_a_bad_crm_once() {
+    let crm = CrmServer::start(BAD).unwrap();
+    let home = Home::new();
+    let (folder, customers) = (home.folder.path(), customers());
+    fs::create_dir(folder.join("datasets")).unwrap();
+    fs::write(folder.join("datasets/customers.toml"), declaration()).unwrap();
+    let load = |content: &str, second: u64| {
+        home.put("customers.csv", second, content.as_bytes());
+        let mut command = home.command(&["--exit", "samples/customers.csv"]);
+        command
+            .env("CRM_URL", crm.url())
+            .env("DELIVER_PRIVATE", "true")
+            .env("DELIVER_BACKOFF", "20ms");
+        let process = Process::start(command, &folder.join("log")).unwrap();
+        succeeded(finish(process))
+    };
+    let output = load(&customers, 0);
+    assert!(output.contains("crm of customers: delivered 1000, waiting 0, dead 0"), "{output}");
+    assert_eq!(crm.effects().len(), 1000);
+    assert!(crm.calls() > 1300, "{}", crm.calls());
+    assert_received(&crm, &customers);
+    let calls = crm.calls();
+    load(&customers, 1);
+    assert_eq!(crm.calls(), calls);
+    let changed = with_another_phone(&customers, 500);
+    load(&changed, 2);
+    assert_eq!(crm.effects().len(), 1001);
+    assert_eq!(crm.effects()[1000].kind, "customers.updated");
+    assert_received(&crm, &changed);
+}
+
+/// Couriers and writers are killed, and the CRM is down for a while.
+async fn customers_reach_a_crm_despite_crashes(couriers: usize, writers: usize) {
+    let mut deployment = Deployment::shared("deliveries").await;
+    // So slow that there is something left when it goes down.
+    let delay = Duration::from_millis(20);
+    let crm = CrmServer::start(Behaviour { delay, ..BAD }).unwrap();
+    for (name, value) in [
+        ("CRM_URL", crm.url()),
+        ("DELIVER_PRIVATE", "true".to_owned()),
+        ("DELIVER_BACKOFF", "20ms".to_owned()),
+        ("DELIVER_TIMEOUT", "1s".to_owned()),
+        ("SOURCE", "customers=s3://shop".to_owned()),
+    ] {
+        deployment.set(name, &value);
+    }
+    let file = deployment.folder().join("customers.toml");
+    fs::write(&file, declaration()).unwrap();
+    deployment.set("DATASETS", file.to_str().unwrap());
+    succeeded(finish(deployment.start("jetline-migrate")));
+    let start_all = |program: &str, count: usize| -> Vec<Process> {
+        (0..count).map(|_| deployment.start(program)).collect()
+    };
+    let customers = customers();
+    deployment.put("customers.csv", 0, customers.as_bytes());
+    let mut writing = start_all("jetline-writer", writers);
+    let mut delivering = start_all("jetline-courier", couriers);
+    let fetcher = deployment.start("jetline-fetcher");
+    until("some are delivered", async || (crm.effects().len() > 100).then_some(())).await;
+    crm.set_down(true);
+    for process in [&mut writing[0], &mut delivering[0]] {
+        process.signal(Signal::KILL);
+        process.wait(TIMEOUT).unwrap();
+    }
+    writing.extend(start_all("jetline-writer", 1));
+    delivering.extend(start_all("jetline-courier", 1));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(crm.effects().len() < 1000);
+    crm.set_down(false);
+    succeeded(finish(fetcher));
+    let delivered = async || {
+        until("all is delivered", async || {
+            (deployment.ledger.deliveries("waiting").await.unwrap() == 0).then_some(())
+        })
+        .await;
+    };
+    delivered().await;
+    assert_eq!(crm.effects().len(), 1000);
+    assert_received(&crm, &customers);
+
+    let calls = crm.calls();
+    deployment.put("customers.csv", 1, customers.as_bytes());
+    succeeded(deployment.fetch());
+    delivered().await;
+    assert_eq!(crm.calls(), calls);
+    let changed = with_another_phone(&customers, 500);
+    deployment.put("customers.csv", 2, changed.as_bytes());
+    succeeded(deployment.fetch());
+    delivered().await;
+    assert_eq!(crm.effects().len(), 1001);
+    assert_received(&crm, &changed);
+    assert_eq!(deployment.ledger.deliveries("delivered").await.unwrap(), 1000);
+}
+
+#[tokio::test]
+async fn customers_reach_a_crm_despite_crashes_of_one_courier_and_writer() {
+    customers_reach_a_crm_despite_crashes(1, 1).await;
+}
+
+#[tokio::test]
+async fn customers_reach_a_crm_despite_crashes_with_three_couriers_and_writers() {
+    customers_reach_a_crm_despite_crashes(3, 3).await;
+}
+
+fn updates() -> Vec<Value> {
+    let file = workspace().join("examples/accounts/files/accounts.json");
+    serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+}
+
+fn accounts_declaration() -> String {
+    fs::read_to_string(workspace().join("examples/accounts/datasets/accounts.toml")).unwrap()
+}
+
+/// The accounts after the updates: the highest version of each, and of equal ones the last.
+fn highest(updates: &[Value]) -> BTreeMap<String, Value> {
+    let mut accounts: BTreeMap<String, Value> = BTreeMap::new();
+    for update in updates.iter().filter(|update| update["version"].is_u64()) {
+        let id = update["id"].as_str().unwrap().to_owned();
+        let account = accounts.entry(id).or_insert_with(|| update.clone());
+        if account["version"].as_u64() <= update["version"].as_u64() {
+            account.clone_from(update);
+        }
+    }
+    accounts
+}
+
+fn shuffled(seed: u64) -> Vec<Value> {
+    let mut updates = updates();
+    updates.shuffle(&mut StdRng::seed_from_u64(seed));
+    updates
+}
+
+/// The last callback of each account is that of its highest version, which fired once; each version that was committed
+/// either fired or is recorded as cancelled.
+fn assert_called_back(crm: &CrmServer, updates: &[Value], committed: usize, cancelled: usize) {
+    assert_eq!(crm.violations(), Vec::<String>::new());
+    let (effects, expected) = (crm.effects(), highest(updates));
+    let last = crm.records("accounts");
+    assert_eq!(last.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (id, account) in expected {
+        assert_eq!(last[&id].data, account);
+        let of_highest = effects.iter().filter(|effect| effect.key == id);
+        let of_highest = of_highest.filter(|effect| effect.data == account);
+        assert_eq!(of_highest.count(), 1, "{account}");
+    }
+    assert_eq!(effects.len() + cancelled, committed);
+}
+
+#[tokio::test]
+async fn only_the_highest_version_of_an_account_calls_back_whatever_the_order() {
+    for seed in 0..20 {
+        let crm = CrmServer::start(Behaviour::default()).unwrap();
+        let home = Home::new();
+        let folder = home.folder.path();
+        fs::create_dir(folder.join("datasets")).unwrap();
+        fs::write(folder.join("datasets/accounts.toml"), accounts_declaration()).unwrap();
+        let updates = if seed == 0 { self::updates() } else { shuffled(seed) };
+        home.put("accounts.json", 0, &serde_json::to_vec_pretty(&updates).unwrap());
+        let mut command = home.command(&["--exit", "--chunk-lines", "8", "samples/accounts.json"]);
+        command
+            .env("CALLBACK_URL", crm.url())
+            .env("DELIVER_PRIVATE", "true")
+            .env("WRITER_CHUNKS", "1");
+        let process = Process::start(command, &folder.join("log")).unwrap();
+        succeeded(finish(process));
+        let ledger = home.ledger().await;
+        let object = ledger.objects().await.unwrap().remove(0);
+        assert_eq!(object.rejected, 2);
+        let committed = usize::try_from(object.inserted + object.updated).unwrap();
+        let cancelled = ledger.cancelled_deliveries().await.unwrap();
+        assert_called_back(&crm, &updates, committed, cancelled);
+        if seed > 0 {
+            continue;
+        }
+        let mut command = home.command(&["samples/accounts.json"]);
+        command.env("CALLBACK_URL", crm.url()).env("DELIVER_PRIVATE", "true");
+        let process = Process::start(command, &folder.join("log")).unwrap();
+        logs(&process, "Serving").await;
+        let served = http::get(home.address, "/accounts?limit=100", &[]).await.unwrap().json();
+        let expected: Vec<Value> = highest(&updates).into_values().collect();
+        assert_eq!(*served.as_array().unwrap(), expected);
+        let id = expected[0]["id"].as_str().unwrap();
+        let path = format!("/accounts/{id}/deliveries");
+        let shown = http::get(home.address, &path, &[]).await.unwrap().json();
+        assert_eq!(shown["deliveries"][0]["state"], "delivered", "{shown}");
+        process.signal(Signal::TERM);
+        succeeded(finish(process));
+    }
+}
+
+#[tokio::test]
+async fn only_the_highest_version_calls_back_with_four_writers() {
+    let mut deployment = Deployment::shared("callbacks").await;
+    let crm = CrmServer::start(Behaviour::default()).unwrap();
+    for (name, value) in [
+        ("CALLBACK_URL", crm.url()),
+        ("DELIVER_PRIVATE", "true".to_owned()),
+        ("SOURCE", "accounts=s3://shop".to_owned()),
+        ("CHUNK_LINES", "4".to_owned()),
+        ("WRITER_CHUNKS", "1".to_owned()),
+    ] {
+        deployment.set(name, &value);
+    }
+    let file = deployment.folder().join("accounts.toml");
+    fs::write(&file, accounts_declaration()).unwrap();
+    deployment.set("DATASETS", file.to_str().unwrap());
+    succeeded(finish(deployment.start("jetline-migrate")));
+    let updates = shuffled(1);
+    deployment.put("accounts.json", 0, &serde_json::to_vec_pretty(&updates).unwrap());
+    let _writers = deployment.writers(4);
+    let _couriers = [deployment.start("jetline-courier"), deployment.start("jetline-courier")];
+    succeeded(deployment.fetch());
+    until("nothing waits", async || {
+        let waiting = deployment.ledger.deliveries("waiting").await.unwrap();
+        let delivered = deployment.ledger.deliveries("delivered").await.unwrap();
+        (waiting == 0 && delivered == 12).then_some(())
+    })
+    .await;
+    let object = deployment.ledger.objects().await.unwrap().remove(0);
+    let changes = object.inserted + object.updated;
+    let cancelled = deployment.ledger.cancelled_deliveries().await.unwrap();
+    assert_called_back(&crm, &updates, usize::try_from(changes).unwrap(), cancelled);
+}
