@@ -17,6 +17,7 @@ use crate::{
     ApiSettings,
     auth::{Authenticator, Users, authenticated},
     database::{self, ReadPool, statement_timeout},
+    deliveries::DeliveryApi,
     http::{
         head::with_head,
         limits::{Limits, PanicResponse, with_limits},
@@ -73,12 +74,15 @@ impl App {
         let records =
             RecordApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
         let origins = OriginApi { served: served.clone(), pool: pool.clone() };
+        let deliveries =
+            DeliveryApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
         let datasets =
             DatasetApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
         let objects =
             ObjectApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
         let rejects = RejectApi { pool: pool.clone(), budget: budget.clone() };
-        let service = openapi::service((records, origins, datasets, objects, rejects, StartPage));
+        let service =
+            openapi::service((records, origins, deliveries, datasets, objects, rejects, StartPage));
         let document = Arc::new(Document::new(&service, served));
         let readiness = Arc::new(Readiness::new(pool));
         let check = move || {

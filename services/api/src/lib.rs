@@ -7,6 +7,7 @@ mod app;
 pub mod auth;
 mod cli;
 mod database;
+mod deliveries;
 mod http;
 mod ingestion;
 mod openapi;

@@ -7,18 +7,20 @@ use poem_openapi::{ApiResponse, OpenApi, OpenApiService};
 
 use crate::{
     database::Error,
+    deliveries::DeliveryApi,
     http::{json::serialize, problem::Failure},
     ingestion::{ObjectApi, RejectApi},
     records::{DatasetApi, OriginApi, RecordApi, Served, document},
 };
 
 /// All endpoints.
-pub(crate) type Endpoints = (RecordApi, OriginApi, DatasetApi, ObjectApi, RejectApi, StartPage);
+pub(crate) type Endpoints =
+    (RecordApi, OriginApi, DeliveryApi, DatasetApi, ObjectApi, RejectApi, StartPage);
 
 /// The endpoints with their description.
 pub(crate) fn service(endpoints: Endpoints) -> OpenApiService<Endpoints, ()> {
     OpenApiService::new(endpoints, "Jetline", env!("CARGO_PKG_VERSION"))
-        .description("Records by id and in pages, where they come from, and the state of every object and rejected line.")
+        .description("Records by id and in pages, where they come from, and the state of every object, rejected line and delivery.")
 }
 
 /// The document, which describes the datasets that are declared when it is requested.

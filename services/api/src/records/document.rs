@@ -1,5 +1,5 @@
-//! The part of the OpenAPI document about datasets: the paths of [`RecordApi`](super::RecordApi) and
-//! [`OriginApi`](super::OriginApi), once for each dataset, with the schema of its records and its filters.
+//! The part of the OpenAPI document about datasets: the paths of [`RecordApi`](super::RecordApi),
+//! [`OriginApi`](super::OriginApi) and [`DeliveryApi`](crate::deliveries::DeliveryApi) that begin with one, once for each dataset, with the schema of its records and its filters.
 
 use jetline_datasets::{Column, Constraint, Dataset, Datasets, Format, Type, Value as ColumnValue};
 use serde_json::{Map, Value, json};
@@ -24,10 +24,12 @@ pub(crate) fn describe(document: &mut Value, datasets: &Datasets) {
         schemas[schema_name("origin", dataset)] = origin_schema(origin.clone(), dataset);
     }
     let names: Vec<&str> = datasets.iter().map(|dataset| &*dataset.name).collect();
-    let parameters = document["paths"]["/objects"]["get"]["parameters"].as_array_mut();
-    for parameter in parameters.into_iter().flatten() {
-        if parameter["name"] == "dataset" {
-            parameter["schema"]["enum"] = json!(names);
+    for path in ["/objects", "/deliveries"] {
+        let parameters = document["paths"][path]["get"]["parameters"].as_array_mut();
+        for parameter in parameters.into_iter().flatten() {
+            if parameter["name"] == "dataset" {
+                parameter["schema"]["enum"] = json!(names);
+            }
         }
     }
     simplify_references(document);
@@ -41,6 +43,10 @@ fn of_dataset(mut item: Value, dataset: &Dataset) -> Value {
     let (body, id) = match verb.as_str() {
         "get" => (reference("record", dataset), type_schema(dataset.key())),
         "origin" => (reference("origin", dataset), type_schema(dataset.key())),
+        "deliveries" => {
+            let body = json!({ "$ref": "#/components/schemas/RecordDeliveries" });
+            (body, type_schema(dataset.key()))
+        }
         _ => (array(&reference("record", dataset)), array(&type_schema(dataset.key()))),
     };
     get["responses"]["200"]["content"]["application/json"]["schema"] = body;

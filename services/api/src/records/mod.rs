@@ -7,7 +7,7 @@ mod endpoints;
 mod loader;
 mod origin;
 mod page;
-mod parameters;
+pub(crate) mod parameters;
 mod rendered;
 mod served;
 mod stream;
@@ -19,7 +19,7 @@ pub(crate) use served::Served;
 
 use crate::http::problem::{ProblemJson, gone, not_found};
 
-fn no_dataset(name: &str) -> ProblemJson {
+pub(crate) fn no_dataset(name: &str) -> ProblemJson {
     not_found(format!("there is no dataset {name}; /docs lists what there is"))
 }
 
