@@ -110,6 +110,7 @@ async fn customers_reach_a_crm_despite_crashes(couriers: usize, writers: usize) 
         ("DELIVER_PRIVATE", "true".to_owned()),
         ("DELIVER_BACKOFF", "20ms".to_owned()),
         ("DELIVER_TIMEOUT", "1s".to_owned()),
+        ("DELIVER_LEASE", "3s".to_owned()),
         ("SOURCE", "customers=s3://shop".to_owned()),
     ] {
         deployment.set(name, &value);

@@ -10,7 +10,7 @@ use jetline_runtime::{
 };
 use jetline_store::{Database, DatabaseSettings};
 
-use crate::{Courier, CourierSettings, DeliveryCommand};
+use crate::{Courier, CourierSettings, DeliveryCommand, environment};
 
 /// Delivers changes of records to the destinations of their datasets. Any number of couriers may run.
 #[derive(Parser)]
@@ -67,7 +67,7 @@ impl Cli {
         let deliver = async |database: Database| {
             let connecting = async {
                 let wakeup = self.queue.connect_wakeup(&self.startup).await?;
-                Courier::new(&self.courier, &database, wakeup).await
+                Courier::new(&self.courier, &database, wakeup, environment()).await
             };
             let courier = shutdown.started(connecting).await?;
             observation.connected(database.readiness());

@@ -32,7 +32,11 @@ use jetline_runtime::{
 };
 use jetline_store::{Catalog, Database, Outbox};
 pub use settings::CourierSettings;
-use tokio::{sync::watch, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -44,16 +48,28 @@ use self::{
 /// lost.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The values of the variables that declarations name.
+pub type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// The variables of the environment; an empty one counts as unset.
+#[must_use]
+pub fn environment() -> Variables {
+    Box::new(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
 /// A courier for all destinations of a database.
 pub struct Courier {
     settings: CourierSettings,
     database: Database,
     wakeup: Wakeup,
+    variables: Variables,
     tls: Tls,
     installation: String,
     datasets: Datasets,
     /// How often changes were folded into deliveries.
     folded: watch::Sender<u64>,
+    /// A dataset has another declaration now.
+    outdated: Arc<Notify>,
     running: HashMap<i64, Running>,
 }
 
@@ -70,8 +86,11 @@ impl Courier {
         settings: &CourierSettings,
         database: &Database,
         wakeup: Wakeup,
+        variables: Variables,
     ) -> anyhow::Result<Self> {
+        settings.check()?;
         let courier = Self {
+            variables,
             settings: settings.clone(),
             database: database.clone(),
             wakeup,
@@ -79,6 +98,7 @@ impl Courier {
             installation: database.identity().await?.id().to_owned(),
             datasets: database.datasets().await?,
             folded: watch::Sender::new(0),
+            outdated: Arc::default(),
             running: HashMap::new(),
         };
         for dataset in courier.datasets.iter() {
@@ -109,6 +129,7 @@ impl Courier {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = calls.called() => {}
+                () = self.outdated.notified() => refreshed = None,
                 () = sleep(REFRESH_INTERVAL) => {}
             }
         }
@@ -184,6 +205,7 @@ impl Courier {
             Catalog::new(&self.database),
             &self.settings,
             &self.installation,
+            self.outdated.clone(),
         );
         let folded = self.folded.subscribe();
         let before = self.running.remove(&destination.id);
@@ -205,7 +227,6 @@ impl Courier {
     }
 
     fn target(&self, dataset: &Arc<Dataset>, destination: &Destination) -> anyhow::Result<Target> {
-        let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        Target::new(dataset, destination, &self.settings, &self.tls, variable)
+        Target::new(dataset, destination, &self.settings, &self.tls, &*self.variables)
     }
 }

@@ -64,6 +64,8 @@ pub(crate) struct Pump {
     breaker: Mutex<Breaker>,
     /// An attempt has ended, and the next one may be due.
     progress: Notify,
+    /// The dataset has another declaration now.
+    outdated: Arc<Notify>,
 }
 
 impl Pump {
@@ -73,6 +75,7 @@ impl Pump {
         catalog: Catalog,
         settings: &CourierSettings,
         installation: &str,
+        outdated: Arc<Notify>,
     ) -> Self {
         let concurrency = target.destination.concurrency.get() as usize;
         let rate = target.destination.rate.map(Quota::per_second).map(RateLimiter::direct);
@@ -88,6 +91,7 @@ impl Pump {
             rate,
             breaker: Mutex::default(),
             progress: Notify::new(),
+            outdated,
         }
     }
 
@@ -163,8 +167,15 @@ impl Pump {
         let permits = self.permits(limit).await;
         let since = Instant::now();
         let destination = &self.target.destination;
-        let term = self.settings.lease_term();
-        let attempts = self.outbox.lease(destination, &self.token, term, permits.len()).await?;
+        let term = self.settings.deliver_lease;
+        let attempts = self
+            .outbox
+            .lease(&self.target.dataset, destination, &self.token, term, permits.len())
+            .await?;
+        if attempts.is_empty() && !self.outbox.is_current(&self.target.dataset).await? {
+            self.outdated.notify_one();
+            return Ok(Leased::Nothing(POLL_INTERVAL));
+        }
         if attempts.is_empty() {
             let next = self.outbox.next_due(destination).await?;
             return Ok(Leased::Nothing(
@@ -264,7 +275,7 @@ impl Pump {
             return AttemptOutcome::Released;
         };
         // Nobody else begins an attempt before the lease expires, and this one has ended by then.
-        if since.elapsed() + self.settings.deliver_timeout >= self.settings.lease_term() {
+        if since.elapsed() + self.settings.deliver_timeout >= self.settings.deliver_lease {
             return AttemptOutcome::Released;
         }
         let begin = Instant::now();

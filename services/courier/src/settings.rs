@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use anyhow::ensure;
 use jetline_runtime::settings;
 
 /// Limits and times of deliveries.
@@ -11,6 +12,11 @@ pub struct CourierSettings {
     /// Timeout of a request to a destination, its answer included
     #[arg(long, env, value_name = "DURATION", value_parser = timeout, default_value = "10s")]
     pub deliver_timeout: Duration,
+
+    /// How long an attempt may take, until its outcome is recorded; then another courier makes it again. More than
+    /// the timeout of a request, by the time that a failover of the database may take
+    #[arg(long, env, value_name = "DURATION", value_parser = settings::duration, default_value = "30s")]
+    pub deliver_lease: Duration,
 
     /// Upper limit of the time before the second attempt; it doubles with each further one, up to an hour, and the time
     /// is random below it
@@ -32,9 +38,15 @@ pub struct CourierSettings {
 }
 
 impl CourierSettings {
-    /// How long a lease lasts: the request, and then its outcome is recorded even while the database has a failover.
-    pub(crate) fn lease_term(&self) -> Duration {
-        self.deliver_timeout * 2 + Duration::from_secs(10)
+    /// Fails where no request would fit into a lease.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.deliver_lease > self.deliver_timeout,
+            "DELIVER_LEASE, {:?}, must be more than DELIVER_TIMEOUT, {:?}",
+            self.deliver_lease,
+            self.deliver_timeout
+        );
+        Ok(())
     }
 }
 

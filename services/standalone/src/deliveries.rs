@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use jetline_courier::Courier;
+use jetline_courier::{Courier, environment};
 use jetline_queue::Queue;
 use jetline_runtime::{Shutdown, output};
 use jetline_store::{Database, Outbox};
@@ -31,7 +31,7 @@ impl Deliveries {
         queue: &dyn Queue,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        let courier = Courier::new(&cli.courier, database, queue.wakeup()).await?;
+        let courier = Courier::new(&cli.courier, database, queue.wakeup(), environment()).await?;
         let (shutdown, tasks) = (shutdown.clone(), shutdown.tasks.clone());
         let task = tasks.spawn(async move { courier.run(&shutdown).await });
         Ok(Self { task, database: database.clone() })

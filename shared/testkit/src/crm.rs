@@ -7,9 +7,10 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
@@ -28,6 +29,9 @@ use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{background::Background, tls::ServerTls};
+
+/// How long it may take until the end of a connection is seen.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// How it behaves.
 #[derive(Clone, Debug, Default)]
@@ -100,9 +104,20 @@ struct State {
     count: u64,
 }
 
+/// What has the effect of a call.
+pub type Act<'a> = dyn Fn() + Send + Sync + 'a;
+
+/// Does something else than the receiver in each call.
+#[async_trait]
+pub trait CallHook: Send + Sync {
+    /// Calls `act`, or not, or twice. Returns whether there is an answer.
+    async fn call(&self, path: &str, act: &Act<'_>) -> bool;
+}
+
 /// The receiver, without its address. Clones share its state.
 #[derive(Clone)]
 pub struct Crm {
+    hook: Option<Arc<dyn CallHook>>,
     behaviour: Behaviour,
     random: Arc<Mutex<StdRng>>,
     state: Arc<Mutex<State>>,
@@ -134,7 +149,7 @@ impl Crm {
     #[must_use]
     pub fn new(behaviour: Behaviour) -> Self {
         let random = StdRng::seed_from_u64(behaviour.seed);
-        Self { behaviour, random: Arc::new(Mutex::new(random)), state: Arc::default() }
+        Self { hook: None, behaviour, random: Arc::new(Mutex::new(random)), state: Arc::default() }
     }
 
     /// Waits until there were so many calls.
@@ -251,24 +266,34 @@ impl Crm {
             return scripted(script).await;
         }
         let Luck { fails, loses } = self.luck();
-        let _under_way = self.begin(&effect);
+        let _under_way = self.begin(&effect).await;
         if !self.behaviour.delay.is_zero() {
             sleep(self.behaviour.delay).await;
         }
         if fails {
             return Ok(answer(StatusCode::SERVICE_UNAVAILABLE, "try again"));
         }
-        {
+        let act = || {
             let mut state = self.state();
             if state.ids.insert(effect.id.clone()) || self.behaviour.ignores_ids {
-                state.effects.push(effect);
+                state.effects.push(effect.clone());
             }
+        };
+        match &self.hook {
+            Some(hook) if !hook.call(head.uri.path(), &act).await => return Err("lost"),
+            Some(_) => {}
+            None => act(),
         }
         if loses { Err("lost") } else { Ok(answer(StatusCode::OK, "thank you")) }
     }
 
-    fn begin(&self, effect: &Effect) -> UnderWay {
+    /// A client that has given a call up closes its connection, which is seen a moment later.
+    async fn begin(&self, effect: &Effect) -> UnderWay {
         let record = (effect.dataset.clone(), effect.key.clone());
+        let begin = Instant::now();
+        while self.state().under_way.contains(&record) && begin.elapsed() < GRACE {
+            sleep(Duration::from_millis(1)).await;
+        }
         let mut state = self.state();
         let shown = format!("{} {} of {}", effect.kind, effect.sequence, effect.key);
         if !state.under_way.insert(record.clone()) {
@@ -354,6 +379,14 @@ impl CrmServer {
     /// Starts one.
     pub fn start(behaviour: Behaviour) -> anyhow::Result<Self> {
         let crm = Crm::new(behaviour);
+        let serving = crm.clone();
+        let background = Background::start(|listener| serving.serve(listener, None))?;
+        Ok(Self { crm, scheme: "http", background })
+    }
+
+    /// Starts one with a hook.
+    pub fn start_with_hook(behaviour: Behaviour, hook: Arc<dyn CallHook>) -> anyhow::Result<Self> {
+        let crm = Crm { hook: Some(hook), ..Crm::new(behaviour) };
         let serving = crm.clone();
         let background = Background::start(|listener| serving.serve(listener, None))?;
         Ok(Self { crm, scheme: "http", background })

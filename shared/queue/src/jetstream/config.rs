@@ -8,7 +8,7 @@ use url::Url;
 use jetline_core::LedgerIdentity;
 use jetline_runtime::{StartupSettings, settings::required};
 
-use super::{JetStream, OwnLedger, ReadIdentity, connection::Connection, servers::NatsUrls};
+use super::{JetStream, OwnLedger, ReadIdentity, servers::NatsUrls};
 use crate::{Error, Queue, Wakeup};
 
 /// The connection to NATS, and the configuration of the stream. All services of an installation use the same values.
@@ -80,9 +80,9 @@ impl JetStreamConfig {
     pub async fn connect_wakeup(&self, startup: &StartupSettings) -> anyhow::Result<Wakeup> {
         let servers = self.servers("the queue whose writers wake couriers")?;
         let connected = startup.connect("the queue (NATS_URL)", Error::is_transient, || {
-            Connection::open(&servers, self)
+            Wakeup::connect(&servers, self)
         });
-        Ok(connected.await?.wakeup(self))
+        connected.await
     }
 
     fn servers(&self, purpose: &str) -> anyhow::Result<Vec<Url>> {

@@ -26,6 +26,13 @@ const CLIENT_CAPACITY: usize = 128;
 /// A connection without a response for twice as long is closed.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
+impl Wakeup {
+    /// Connects to one of the servers, to hear the writers' calls only.
+    pub async fn connect(servers: &[Url], config: &JetStreamConfig) -> Result<Self, Error> {
+        Ok(Connection::open(servers, config).await?.wakeup(config))
+    }
+}
+
 /// A client and the state of its connection.
 pub(super) struct Connection {
     pub(super) client: Client,

@@ -196,7 +196,10 @@ async fn fold(
     changes.sort_unstable_by(|a, b| (&a.key, a.id).cmp(&(&b.key, b.id)));
     let mut keys: Vec<String> = changes.iter().map(|change| change.key.clone()).collect();
     keys.dedup();
-    let mut known = table::lock(tx, destination.id, keys).await?.into_iter().peekable();
+    let mut known = table::lock(tx, "lock deliveries to fold", destination.id, keys)
+        .await?
+        .into_iter()
+        .peekable();
     let (mut wanted, mut cancelled) = (Vec::<Delivery>::new(), Vec::new());
     for change in changes {
         let last = wanted.pop_if(|last| last.key == change.key);
@@ -205,6 +208,6 @@ async fn fold(
         wanted.extend(delivery.or(before));
         cancelled.extend(of_other);
     }
-    table::write(tx, destination.id, wanted).await?;
+    table::write(tx, "write folded deliveries", destination.id, wanted).await?;
     table::write_cancellations(tx, destination.id, cancelled, now).await
 }

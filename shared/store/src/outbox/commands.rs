@@ -66,7 +66,8 @@ impl Outbox {
             after = Some(last.key.clone());
             let mut keys: Vec<String> = rows.iter().map(|row| row.key.to_string()).collect();
             keys.sort_unstable();
-            let known = table::lock(&tx, destination.id, keys).await?;
+            let known =
+                table::lock(&tx, "lock deliveries to backfill", destination.id, keys).await?;
             let told = known.into_iter().filter(|known| known.state != DeliveryState::Ignored);
             let told: Vec<String> = told.map(|known| known.key).collect();
             rows.retain(|row| told.binary_search(&row.key.to_string()).is_err());

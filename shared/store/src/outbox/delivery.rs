@@ -1,5 +1,8 @@
 //! A delivery and what changes it: a change of its record, the begin of an attempt, and its outcome. No I/O.
 
+#[cfg(test)]
+mod schedules;
+
 use std::time::Duration;
 
 use jetline_core::{Fingerprint, Rank};

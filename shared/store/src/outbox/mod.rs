@@ -14,7 +14,7 @@ mod table;
 
 use std::time::Duration;
 
-use jetline_datasets::Destination;
+use jetline_datasets::{Dataset, Destination};
 use sea_orm::{DatabaseConnection, FromQueryResult};
 
 pub(crate) use self::changes::{ChangedRow, append};
@@ -25,6 +25,7 @@ pub(crate) use self::destinations::{declare, forget, number};
 use crate::{
     Database, Error, dialect,
     statement::{begin, commit, execute, query},
+    watermark::Number,
 };
 
 /// The outbox of a database, for couriers.
@@ -47,8 +48,11 @@ impl Outbox {
 
     /// Leases up to `limit` deliveries that are due, the oldest first, for `term`. Each is an attempt, whose outcome
     /// is to be recorded. The leases are durable when this returns.
+    ///
+    /// There are none unless `dataset` is the current declaration: read by another one, a record may lack columns.
     pub async fn lease(
         &self,
+        dataset: &Dataset,
         destination: &Destination,
         token: &str,
         term: Duration,
@@ -58,15 +62,24 @@ impl Outbox {
         if let Some(sql) = dialect::of(&tx).commit_durably() {
             execute(&tx, "commit leases durably", sql, []).await?;
         }
-        let mut due = table::lock_due(&tx, destination.id, limit).await?;
+        let mut due = table::lock_due(&tx, dataset, destination.id, limit).await?;
         if due.is_empty() {
             return Ok(Vec::new());
         }
         let now = table::now(&tx).await?;
         let attempts = due.iter_mut().map(|delivery| delivery.begin(token, now, term)).collect();
-        table::write(&tx, destination.id, due).await?;
+        table::write(&tx, "write leases", destination.id, due).await?;
         commit(tx, "lease deliveries").await?;
         Ok(attempts)
+    }
+
+    /// Whether a declaration is the current one of its dataset.
+    pub async fn is_current(&self, dataset: &Dataset) -> Result<bool, Error> {
+        let sql = "SELECT COALESCE(MAX(number), 0) AS number FROM declarations WHERE dataset = $1";
+        let name = dataset.name.as_str().into();
+        let rows: Vec<Number> =
+            query(&self.db, "look for the current declaration", sql, [name]).await?;
+        Ok(rows.first().is_some_and(|row| row.number == dataset.declaration))
     }
 
     /// Records the outcomes of attempts. Returns for each whether its lease was still valid; otherwise another attempt has
@@ -80,7 +93,10 @@ impl Outbox {
         let mut order: Vec<usize> = (0..outcomes.len()).collect();
         order.sort_unstable_by(|a, b| outcomes[*a].0.key.cmp(&outcomes[*b].0.key));
         let keys = order.iter().map(|at| outcomes[*at].0.key.clone()).collect();
-        let mut known = table::lock(&tx, destination.id, keys).await?.into_iter().peekable();
+        let mut known = table::lock(&tx, "lock attempted deliveries", destination.id, keys)
+            .await?
+            .into_iter()
+            .peekable();
         let now = table::now(&tx).await?;
         let mut valid = vec![false; outcomes.len()];
         let (mut ended, mut cancelled) = (Vec::new(), Vec::new());
@@ -97,7 +113,7 @@ impl Outbox {
                 cancelled.extend(of_attempt);
             }
         }
-        table::write(&tx, destination.id, ended).await?;
+        table::write(&tx, "write outcomes", destination.id, ended).await?;
         table::write_cancellations(&tx, destination.id, cancelled, now).await?;
         commit(tx, "record deliveries").await?;
         Ok(valid)

@@ -1,6 +1,7 @@
 //! The rows of the outbox: read with a lock, and written.
 
 use jetline_core::Fingerprint;
+use jetline_datasets::Dataset;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, FromQueryResult, QueryResult, Value};
 
 use super::delivery::{Cancellation, Delivery, Lease};
@@ -117,6 +118,7 @@ pub(super) async fn now(db: &impl ConnectionTrait) -> Result<i64, Error> {
 /// The rows of these keys, which are locked in their order until the end of the transaction.
 pub(super) async fn lock(
     tx: &DatabaseTransaction,
+    action: &'static str,
     destination: i64,
     keys: Vec<String>,
 ) -> Result<Vec<Delivery>, Error> {
@@ -127,31 +129,37 @@ pub(super) async fn lock(
         dialect.is_any_text(2),
         dialect.for_update()
     );
-    query(tx, "lock deliveries", &sql, [destination.into(), dialect.texts(keys)]).await
+    query(tx, action, &sql, [destination.into(), dialect.texts(keys)]).await
 }
 
 /// The rows that are due, the oldest first; they are locked until the end of the transaction. Rows that are locked
-/// by others are skipped.
+/// by others are skipped. There are none where the dataset has another declaration now.
 pub(super) async fn lock_due(
     tx: &DatabaseTransaction,
+    dataset: &Dataset,
     destination: i64,
     limit: usize,
 ) -> Result<Vec<Delivery>, Error> {
     let dialect = dialect::of(tx);
     let sql = format!(
-        "SELECT {} FROM deliveries WHERE destination = $1 AND due_at <= {} AND {} ORDER BY due_at LIMIT $2 {}",
+        "SELECT {} FROM deliveries WHERE destination = $1 AND due_at <= {} AND {}
+             AND (SELECT MAX(number) FROM declarations WHERE dataset = $3) = $4
+         ORDER BY due_at LIMIT $2 {}",
         columns(),
         dialect.milliseconds(),
         super::destinations::IS_ENABLED,
         dialect.skip_locked()
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    query(tx, "lock due deliveries", &sql, [destination.into(), limit.into()]).await
+    let declared = [dataset.name.as_str().into(), dataset.declaration.into()];
+    let values = [destination.into(), limit.into()].into_iter().chain(declared);
+    query(tx, "lock due deliveries", &sql, values).await
 }
 
 /// Writes rows, in the order of their keys.
 pub(super) async fn write(
     tx: &DatabaseTransaction,
+    action: &'static str,
     destination: i64,
     deliveries: Vec<Delivery>,
 ) -> Result<(), Error> {
@@ -166,7 +174,7 @@ pub(super) async fn write(
             .collect::<Vec<_>>()
             .join(", "),
     );
-    insert(tx, "write deliveries", &sql, destination, deliveries.into_iter().map(row)).await
+    insert(tx, action, &sql, destination, deliveries.into_iter().map(row)).await
 }
 
 /// Records cancellations.

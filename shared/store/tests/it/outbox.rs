@@ -21,6 +21,8 @@ struct Scene {
     base: TestDatabase,
     epoch: Epoch,
     dataset: Arc<Dataset>,
+    /// Its current declaration.
+    current: Arc<Dataset>,
     outbox: Outbox,
     objects: i64,
 }
@@ -30,7 +32,7 @@ impl Scene {
         let dataset = declare(&base.database, "orders", &format!("{ORDERS}{deliver}")).await;
         let (base, epoch) = base.with_objects(20).await;
         let outbox = Outbox::new(&base.database);
-        Self { base, epoch, dataset, outbox, objects: 0 }
+        Self { base, epoch, current: dataset.clone(), dataset, outbox, objects: 0 }
     }
 
     fn destination(&self) -> &Destination {
@@ -71,7 +73,8 @@ impl Scene {
     }
 
     async fn lease_for(&self, term: Duration) -> Vec<Attempt> {
-        let mut leased = self.outbox.lease(self.destination(), "me", term, 100).await.unwrap();
+        let mut leased =
+            self.outbox.lease(&self.current, self.destination(), "me", term, 100).await.unwrap();
         leased.sort_by(|a, b| a.key.cmp(&b.key));
         leased
     }
@@ -225,7 +228,8 @@ async fn expired_lease_is_taken_over_and_its_outcome_ignored() {
         scene.commit(&["a=1"]).await;
         let lost = scene.lease_for(Duration::ZERO).await.remove(0);
         let destination = scene.destination();
-        let taken = scene.outbox.lease(destination, "other", LEASE_TERM, 1).await.unwrap();
+        let taken =
+            scene.outbox.lease(&scene.current, destination, "other", LEASE_TERM, 1).await.unwrap();
         let taken = &taken[0];
         assert_eq!((lost.number, taken.number), (1, 2));
         assert!(!scene.end(&lost, DELIVERED).await);
@@ -385,6 +389,7 @@ async fn destinations_are_those_of_the_current_declaration() {
 
         let other = format!("{ORDERS}{}", ANY.replace("crm", "shop"));
         scene.dataset = declare(&scene.base.database, "orders", &other).await;
+        scene.current = scene.dataset.clone();
         let mode = jetline_core::Mode::Shared;
         let epoch = Some(scene.epoch.id);
         scene.epoch = fixtures::begin(&scene.base.ledger, mode, epoch, 2).await;
@@ -399,12 +404,30 @@ async fn destinations_are_those_of_the_current_declaration() {
     }
 }
 
+/// By another declaration, the record may be read without some of its columns.
+#[tokio::test]
+async fn delivery_is_leased_only_by_the_current_declaration() {
+    for base in both().await {
+        let mut scene = Scene::with(base, ANY).await;
+        scene.commit(&["a=1"]).await;
+        let text = format!("{ORDERS}{ANY}")
+            .replace("total =", "note = { type = 'text', optional = true }, total =");
+        let later = declare(&scene.base.database, "orders", &text).await;
+        assert!(scene.lease().await.is_empty());
+        assert!(!scene.outbox.is_current(&scene.current).await.unwrap());
+        scene.current = later;
+        assert!(scene.outbox.is_current(&scene.current).await.unwrap());
+        assert_eq!(scene.deliver().await, ["inserted a"]);
+    }
+}
+
 #[tokio::test]
 async fn concurrent_couriers_lease_different_deliveries() {
     let mut scene = Scene::with(postgres().await, ANY).await;
     let records: Vec<String> = (0..400).map(|number| format!("k{number:03}=1")).collect();
     scene.commit(&records.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    let couriers = (0..8).map(|_| scene.outbox.lease(scene.destination(), "me", LEASE_TERM, 50));
+    let couriers = (0..8)
+        .map(|_| scene.outbox.lease(&scene.current, scene.destination(), "me", LEASE_TERM, 50));
     let leased = futures::future::try_join_all(couriers).await.unwrap();
     let keys: Vec<String> = leased.into_iter().flatten().map(|attempt| attempt.key).collect();
     let different: BTreeSet<&String> = keys.iter().collect();
