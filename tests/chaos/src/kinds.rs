@@ -9,11 +9,21 @@ use crate::files::{File, Mixture};
 /// The declaration of products, which does not change.
 const PRODUCTS: &str = include_str!("../../../datasets/products.toml");
 
-/// The names and texts of all declarations, before and after the change.
-pub(crate) fn declarations(changed: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
+/// The names and texts of all declarations, before and after the change. Where changes are delivered, each has a destination.
+pub(crate) fn declarations(
+    changed: bool,
+    is_delivering: bool,
+) -> impl Iterator<Item = (&'static str, String)> {
     let texts =
         KINDS.iter().map(move |kind| (kind.name, if changed { kind.later } else { kind.first }));
-    texts.chain([("products", PRODUCTS)])
+    texts.chain([("products", PRODUCTS)]).map(move |(name, text)| {
+        let deliver = match name {
+            _ if !is_delivering => "",
+            "prices" => DELIVER_LATER,
+            _ => DELIVER,
+        };
+        (name, format!("{text}{deliver}"))
+    })
 }
 
 /// Random files of several datasets, and how many of them are there before the declarations change.
@@ -40,6 +50,13 @@ pub(crate) fn files(mixture: &Mixture, changes: bool, random: &mut StdRng) -> (V
     }
     (files, before)
 }
+
+/// A destination; its URL says which instance sends.
+const DELIVER: &str = "\n[[deliver]]\nname = 'crm'\nurl = '${CRM_URL}'\nconcurrency = 4\n";
+
+/// One to which versions are delivered some milliseconds after their commit.
+const DELIVER_LATER: &str = "\n[[deliver]]\nname = 'crm'\nurl = '${CRM_URL}'\nconcurrency = 4\n\
+    delay = { column = 'revision', unit = 'ms' }\n";
 
 /// A dataset, with a declaration that replaces the first one in the middle of some runs.
 #[derive(Debug)]

@@ -4,10 +4,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::{Args, Command};
+use jetline_courier::{Courier, CourierSettings};
 use jetline_dedup::{Dedup, Redis, RedisConfig, WithoutStore};
 use jetline_fetcher::Sources;
 use jetline_oracle::MAX_LINE;
-use jetline_queue::{JetStream, JetStreamConfig, Queue};
+use jetline_queue::{JetStream, JetStreamConfig, Queue, Wakeup};
 use jetline_runtime::Shutdown;
 use jetline_source::{OwnDatabase, S3Config};
 use jetline_store::{Database, Ledger};
@@ -18,6 +19,7 @@ use super::{
     injector::Injector,
     plan::Plan,
     ports::{Breaker, FaultyDedup, FaultyQueue, FaultySource},
+    receiver::Receiver,
     refusal::{ROLE, Refusal},
     slot::Slot,
     statements::FaultyDatabase,
@@ -44,6 +46,7 @@ pub(crate) struct Site {
     pub(crate) stream: String,
     pub(crate) prefix: String,
     pub(crate) folder: PathBuf,
+    pub(crate) receiver: Receiver,
 }
 
 /// Runs a fetcher until it ends.
@@ -91,6 +94,27 @@ pub(crate) async fn write(
     Ok(())
 }
 
+/// Runs a courier until it ends.
+pub(crate) async fn deliver(
+    site: &Site,
+    breaker: Breaker,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let (settings, _proxy) = settings(site, breaker).await?;
+    let nats = site.slot.url(Role::Courier, Part::Nats)?;
+    let wakeup = Wakeup::connect(&[nats], &parse(&settings)?).await?;
+    let database = database(&settings).await?;
+    let url = setting(&settings, "CRM_URL")?;
+    let variables = Box::new(move |name: &str| (name == "CRM_URL").then(|| url.clone()));
+    let courier: CourierSettings = parse(&settings)?;
+    Courier::new(&courier, &database, wakeup, variables).await?.run(shutdown).await
+}
+
+fn setting(settings: &[Setting], name: &str) -> anyhow::Result<String> {
+    let found = settings.iter().find(|(known, _)| *known == name);
+    found.map(|(_, value)| value.clone()).with_context(|| format!("no {name}"))
+}
+
 async fn queue(
     site: &Site,
     settings: &[Setting],
@@ -103,8 +127,7 @@ async fn queue(
 }
 
 async fn database(settings: &[Setting]) -> anyhow::Result<Database> {
-    let url = settings.iter().find(|(name, _)| *name == "DATABASE_URL");
-    Ok(Database::connect(&url.context("no database")?.1, 6).await?)
+    Ok(Database::connect(&setting(settings, "DATABASE_URL")?, 6).await?)
 }
 
 /// Parses the settings of one part of a service, as its program does; those of other parts are ignored.
@@ -125,6 +148,7 @@ pub(crate) async fn settings(
     breaker: Breaker,
 ) -> anyhow::Result<(Vec<Setting>, StatementProxy)> {
     let (role, instance) = (breaker.role, breaker.instance);
+    let crm = site.receiver.url(&breaker);
     let (database, statements) = database_url(site, role, breaker).await?;
     let mut settings = settings_of_plan(&site.slot, &site.plan)?;
     settings.extend([
@@ -136,6 +160,11 @@ pub(crate) async fn settings(
         ("STARTUP_TIMEOUT", "10s".to_owned()),
         ("MAX_DELIVER", "100".to_owned()),
         ("PROGRESS_EVERY", "300ms".to_owned()),
+        ("CRM_URL", crm),
+        ("DELIVER_PRIVATE", "true".to_owned()),
+        ("DELIVER_TIMEOUT", "500ms".to_owned()),
+        ("DELIVER_LEASE", "2s".to_owned()),
+        ("DELIVER_BACKOFF", "20ms".to_owned()),
     ]);
     if site.plan.dedup {
         settings.extend([

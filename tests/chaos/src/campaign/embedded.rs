@@ -153,7 +153,7 @@ fn command(slot: &Slot, plan: &Plan, folder: &Path, disk: &SmallDisk) -> anyhow:
     installation.set("DATABASE_URL", &database);
     let datasets = folder.join("datasets");
     fs::create_dir(&datasets)?;
-    for (name, text) in kinds::declarations(false) {
+    for (name, text) in kinds::declarations(false, false) {
         fs::write(datasets.join(name).with_extension("toml"), text)?;
     }
     installation.set("DATASETS", &datasets.display().to_string());

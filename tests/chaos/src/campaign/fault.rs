@@ -192,11 +192,13 @@ impl Disruption {
 }
 
 /// The connections between services and servers.
-pub(crate) const LINKS: [(Role, Part); 6] = [
+pub(crate) const LINKS: [(Role, Part); 8] = [
     (Role::Fetcher, Part::S3),
     (Role::Fetcher, Part::Nats),
     (Role::Fetcher, Part::Postgres),
     (Role::Writer, Part::Nats),
     (Role::Writer, Part::Redis),
     (Role::Writer, Part::Postgres),
+    (Role::Courier, Part::Nats),
+    (Role::Courier, Part::Postgres),
 ];

@@ -76,7 +76,15 @@ impl Injector {
     /// How often steps were completed that make progress.
     pub(crate) fn progress(&self) -> u32 {
         let begun = &self.lock().begun;
-        let steps = [Step::Gaps, Step::Published, Step::Entries, Step::Finish, Step::Done];
+        let steps = [
+            Step::Gaps,
+            Step::Published,
+            Step::Entries,
+            Step::Finish,
+            Step::Done,
+            Step::FoldChanges,
+            Step::WriteOutcomes,
+        ];
         steps.iter().filter_map(|step| begun.get(step)).sum()
     }
 

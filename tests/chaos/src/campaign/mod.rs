@@ -6,6 +6,7 @@ mod fault;
 mod injector;
 mod plan;
 mod ports;
+mod receiver;
 mod refusal;
 mod run;
 mod service;
@@ -126,12 +127,13 @@ async fn one(slot: &Arc<Slot>, seed: u64, verbose: bool) -> anyhow::Result<Outco
 
 fn describe(plan: &Plan) -> String {
     format!(
-        "{:?}, {} files, {} fetchers, {} writers of {} workers, dedup {}, drain {}, refusal {:?}, {:?}",
+        "{:?}, {} files, {} fetchers, {} writers of {} workers, {} couriers, dedup {}, drain {}, refusal {:?}, {:?}",
         plan.mode,
         plan.files.len(),
         plan.fetchers,
         plan.writers,
         plan.workers,
+        plan.couriers,
         plan.dedup,
         plan.drain,
         plan.refusal,

@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) changing: Option<Changing>,
     pub(crate) fetchers: usize,
     pub(crate) writers: usize,
+    /// How many deliver changes; none where no dataset has a destination.
+    pub(crate) couriers: usize,
     pub(crate) workers: usize,
     pub(crate) chunks_per_commit: usize,
     pub(crate) chunk_bytes: u64,
@@ -122,7 +124,12 @@ impl Plan {
             }
             _ => (files, before_change),
         };
+        let is_delivering = mode != Mode::Embedded
+            && (faults.iter().any(|fault| fault.step.role() == Role::Courier)
+                || faults.iter().any(|fault| fault.step == Step::Append)
+                || random.random_bool(0.25));
         Self {
+            couriers: if is_delivering { random.random_range(1..=3) } else { 0 },
             seed,
             mode,
             files,
@@ -260,6 +267,8 @@ fn places(mode: Mode) -> Vec<Step> {
         Step::Publish,
         Step::Finish,
         Step::Done,
+        Step::CommitLeases,
+        Step::WriteOutcomes,
     ];
     let all = steps.into_iter();
     all.filter(|step| mode == Mode::InProcess || !step.is_port()).collect()
@@ -276,6 +285,13 @@ fn own_places(disruption: Disruption, mode: Mode) -> Vec<Step> {
         | Disruption::ObjectDeleted
         | Disruption::S3(_)
         | Disruption::Network(_, Part::S3, _) => vec![read],
+        // A courier that continues after its lease has expired may send an older content, which only its receiver can tell.
+        Disruption::Stopped => {
+            vec![Step::Admit, Step::Check, Step::Rows, Step::Entries, Step::CommitChunks]
+        }
+        Disruption::Network(Role::Courier, _, _) => {
+            vec![Step::FindDue, Step::WriteLeases, Step::WriteOutcomes]
+        }
         // While it holds a lease.
         Disruption::ReaderStopped => vec![Step::Gaps, Step::Renew, Step::Finish],
         _ => Vec::new(),
@@ -294,8 +310,19 @@ fn nth(step: Step, random: &mut StdRng) -> u32 {
         | Step::Look
         | Step::Rows
         | Step::Entries
-        | Step::CommitChunks => random.random_range(1..=8),
-        Step::Loading | Step::Rejects => random.random_range(1..=3),
+        | Step::CommitChunks
+        | Step::Append
+        | Step::Send => random.random_range(1..=8),
+        Step::Loading
+        | Step::Rejects
+        | Step::TakeChanges
+        | Step::FoldChanges
+        | Step::CommitFold
+        | Step::FindDue
+        | Step::WriteLeases
+        | Step::CommitLeases
+        | Step::WriteOutcomes
+        | Step::CommitOutcomes => random.random_range(1..=3),
         _ => 1,
     }
 }

@@ -39,7 +39,7 @@ impl Crash {
 
 impl Breaker {
     /// Executes a step with its faults; `broken` creates the error of a failed one.
-    async fn take<T, E, F>(
+    pub(super) async fn take<T, E, F>(
         &self,
         step: Step,
         broken: impl Fn() -> E,

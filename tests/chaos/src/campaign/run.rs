@@ -26,6 +26,7 @@ use super::{
     fault::{Disruption, Fault, Kind},
     injector::{Injector, Instance, Request},
     plan::{Mode, Plan},
+    receiver::Receiver,
     refusal::Refusal,
     service::{End, Service},
     slot::Slot,
@@ -67,7 +68,7 @@ pub(crate) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::
     let seed = plan.seed;
     let database = TemporaryDatabase::create_at(&slot.database("postgres"), "chaos").await;
     let ledger = Ledger::connect(&database.url()).await?;
-    declare(&database.url(), false).await?;
+    declare(&database.url(), false, plan.couriers > 0).await?;
     if let Some(refusal) = plan.refusal {
         refusal.put(&ledger).await?;
     }
@@ -80,6 +81,7 @@ pub(crate) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::
         stream: format!("CHAOS_{seed}"),
         prefix: format!("chaos-{seed}"),
         folder: folder.to_owned(),
+        receiver: Receiver::start(seed)?,
         plan,
     });
     let mut run = Run {
@@ -138,6 +140,9 @@ impl Run {
         for _ in 0..self.site.plan.fetchers {
             self.start(Role::Fetcher).await?;
         }
+        for _ in 0..self.site.plan.couriers {
+            self.start(Role::Courier).await?;
+        }
         let mut stuck = self.change_declarations().await?;
         if stuck.is_none() {
             stuck = self.until_fetchers_end().await?;
@@ -155,6 +160,9 @@ impl Run {
         }
         if stuck.is_none() && self.site.plan.drain {
             stuck = self.until_drained().await?;
+        }
+        if stuck.is_none() && self.site.plan.couriers > 0 {
+            stuck = self.until_delivered().await?;
         }
         if stuck.is_none() {
             stuck = self.stop_writers().await?;
@@ -174,6 +182,10 @@ impl Run {
             }
         }
         verdict::compare(&self.ledger, &self.site.plan, &mut verdict).await?;
+        if self.site.plan.couriers > 0 {
+            let url = self.site.slot.database(&self.site.database);
+            self.site.receiver.compare(&url, &mut verdict).await?;
+        }
         if let Some(panicked) = self.failures.iter().find(|end| end.contains("panicked")) {
             verdict.wrong(panicked.clone());
         }
@@ -197,7 +209,10 @@ impl Run {
             return Ok(stuck);
         }
         // A step that is held until a disruption has happened may have the lock.
-        let declaring = spawn(declare_others(self.site.slot.database(&self.site.database)));
+        let declaring = spawn(declare_others(
+            self.site.slot.database(&self.site.database),
+            self.site.plan.couriers > 0,
+        ));
         let stuck =
             self.until("other datasets are declared", |_| Ok(declaring.is_finished())).await?;
         if stuck.is_some() {
@@ -251,6 +266,25 @@ impl Run {
             }
         }
         Ok(Some("the stream is never empty".to_owned()))
+    }
+
+    /// Waits until nothing is to be delivered any more.
+    async fn until_delivered(&mut self) -> anyhow::Result<Option<String>> {
+        let begin = Instant::now();
+        let waiting = "SELECT key AS text FROM delivery_changes
+             UNION ALL SELECT key FROM deliveries WHERE due_at IS NOT NULL LIMIT 1";
+        while begin.elapsed() < TIMEOUT {
+            // The server may be restarting.
+            if self.ledger.texts(waiting).await.is_ok_and(|waiting| waiting.is_empty()) {
+                return Ok(None);
+            }
+            let next = Instant::now() + POLL_INTERVAL * 5;
+            let waited = self.until("", |_| Ok(Instant::now() >= next)).await?;
+            if waited.is_some() {
+                return Ok(waited);
+            }
+        }
+        Ok(Some("not everything is delivered".to_owned()))
     }
 
     async fn stop_writers(&mut self) -> anyhow::Result<Option<String>> {
@@ -326,7 +360,9 @@ impl Run {
         for (role, end) in ended {
             match end {
                 End::Well if role == Role::Fetcher => continue,
-                End::Well => self.failures.push("a writer ended without a shutdown".to_owned()),
+                End::Well => {
+                    self.failures.push(format!("a {} ended without a shutdown", role.name()));
+                }
                 End::Failed(error) => {
                     tracing::debug!(error, "a service failed");
                     self.failures.push(error);
@@ -425,9 +461,9 @@ pub(super) async fn put_files(slot: &Slot, plan: &Plan, numbers: Range<usize>) {
 }
 
 /// Declares all datasets, as `jetline-migrate` does.
-async fn declare(url: &str, changed: bool) -> anyhow::Result<()> {
-    let files = kinds::declarations(changed)
-        .map(|(name, text)| DeclarationFile::new(name, name, text))
+async fn declare(url: &str, changed: bool, is_delivering: bool) -> anyhow::Result<()> {
+    let files = kinds::declarations(changed, is_delivering)
+        .map(|(name, text)| DeclarationFile::new(name, name, &text))
         .collect::<Result<Vec<_>, _>>()?;
     let database = Database::connect(url, 1).await?;
     database.declare(&files).await?;
@@ -444,9 +480,9 @@ async fn put(slot: &Slot, bucket: &str, file: &File, number: usize) {
 }
 
 /// Declares other datasets. The server may be unavailable just now.
-async fn declare_others(url: String) -> anyhow::Result<()> {
+async fn declare_others(url: String, is_delivering: bool) -> anyhow::Result<()> {
     let begin = Instant::now();
-    while let Err(error) = declare(&url, true).await {
+    while let Err(error) = declare(&url, true, is_delivering).await {
         anyhow::ensure!(begin.elapsed() < TIMEOUT, "declare datasets failed: {error:#}");
         sleep(POLL_INTERVAL * 20).await;
     }

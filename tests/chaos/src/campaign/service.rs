@@ -161,6 +161,7 @@ fn in_process(site: &Arc<Site>, breaker: Breaker) -> anyhow::Result<Body> {
             match breaker.role {
                 Role::Fetcher => assembly::fetch(&site, breaker, &stop).await,
                 Role::Writer => assembly::write(&site, breaker, &stop).await,
+                Role::Courier => assembly::deliver(&site, breaker, &stop).await,
             }
         };
         let end = run.await.map_err(|error| format!("{error:#}"));

@@ -1,4 +1,4 @@
-//! The steps of fetchers and writers. A fault can happen before and after each.
+//! The steps of fetchers, writers and couriers. A fault can happen before and after each.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Role {
     Fetcher,
     Writer,
+    Courier,
 }
 
 impl Role {
@@ -14,6 +15,7 @@ impl Role {
         match self {
             Self::Fetcher => "fetcher",
             Self::Writer => "writer",
+            Self::Courier => "courier",
         }
     }
 }
@@ -87,10 +89,20 @@ steps! {
     Look: Writer, "find rows", Via::Statement("read rows");
     Rows: Writer, "upsert rows", Via::Statement("upsert records");
     Rejects: Writer, "insert rejected lines", Via::Statement("write rejected lines");
+    Append: Writer, "append changes", Via::Statement("append changes");
     Entries: Writer, "insert ledger entries", Via::Statement("write ledger entries");
     CommitChunks: Writer, "commit", Via::CommitAfter(Step::Entries);
     Progress: Writer, "report progress", Via::Port;
     Ack: Writer, "ack", Via::Port;
+    TakeChanges: Courier, "take changes", Via::Statement("take changes");
+    FoldChanges: Courier, "fold changes", Via::Statement("write folded deliveries");
+    CommitFold: Courier, "fold changes: commit", Via::CommitAfter(Step::FoldChanges);
+    FindDue: Courier, "find due deliveries", Via::Statement("lock due deliveries");
+    WriteLeases: Courier, "lease deliveries", Via::Statement("write leases");
+    CommitLeases: Courier, "lease deliveries: commit", Via::CommitAfter(Step::WriteLeases);
+    Send: Courier, "send", Via::Port;
+    WriteOutcomes: Courier, "record outcomes", Via::Statement("write outcomes");
+    CommitOutcomes: Courier, "record outcomes: commit", Via::CommitAfter(Step::WriteOutcomes);
 }
 
 impl Step {

@@ -123,8 +123,10 @@ fn expected(
             }
             _ => &file.content,
         };
-        let is_current = |(name, text)| name == file.dataset && text == declaration;
-        if place >= plan.before_change && !kinds::declarations(true).any(is_current) {
+        let is_current =
+            |(name, text): (&str, String)| name == file.dataset && text == *declaration;
+        let mut current = kinds::declarations(true, plan.couriers > 0);
+        if place >= plan.before_change && !current.any(is_current) {
             verdict.wrong(format!("read by an old declaration: {object:?}"));
         }
         expected.add(&Declaration::read(file.dataset, declaration), file.format, content);
