@@ -31,6 +31,9 @@ impl MigrationTrait for Migration {
             )
             .take();
         manager.create_table(destinations).await?;
+        // No number of a destination is given twice, also if it was removed.
+        let last = big_integer("last_destination").default(0).take();
+        manager.alter_table(Table::alter().table("ledger").add_column(last).take()).await?;
         // An id is given once, also after its row is deleted. There is no index in PostgreSQL: it would be half of the cost
         // of a row.
         let id = match manager.get_database_backend() {
@@ -92,6 +95,21 @@ impl MigrationTrait for Migration {
             .col(big_integer("cancelled_at"))
             .take();
         manager.create_table(cancellations).await?;
+        let dead = Index::create()
+            .name("deliveries_dead")
+            .table("deliveries")
+            .col("destination")
+            .col("key")
+            .and_where(Expr::col("state").eq("dead"))
+            .take();
+        manager.create_index(dead).await?;
+        if manager.get_database_backend() == sea_orm::DbBackend::Postgres {
+            // Rows are deleted, which a publication of all tables refuses for a table without a key.
+            for table in ["delivery_changes", "delivery_cancellations"] {
+                let sql = format!("ALTER TABLE {table} REPLICA IDENTITY FULL");
+                manager.get_connection().execute_unprepared(&sql).await?;
+            }
+        }
         let of_key = Index::create()
             .name("delivery_cancellations_key")
             .table("delivery_cancellations")
@@ -105,7 +123,8 @@ impl MigrationTrait for Migration {
         for table in TABLES {
             manager.drop_table(Table::drop().table(table).take()).await?;
         }
-        Ok(())
+        let last = Table::alter().table("ledger").drop_column("last_destination").take();
+        manager.alter_table(last).await
     }
 }
 

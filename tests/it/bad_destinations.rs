@@ -75,7 +75,7 @@ async fn every_answer_has_its_end() {
         ("2", "delivered", 200, 1, None),
         ("3", "delivered", 200, 3, None),
         ("4", "dead", 307, 1, Some("redirects are not followed")),
-        ("5", "dead", 302, 1, Some("to http://169.254.169.254/latest/meta-data/: redirects")),
+        ("5", "dead", 302, 1, Some("to http://169.254.169.254: redirects")),
         ("6", "delivered", 200, 2, None),
         ("7", "waiting", 429, 1, Some("it answered 429 Too Many Requests: later")),
         ("8", "dead", 422, 1, Some("it answered 422 Unprocessable Entity: no  [31mphone")),
@@ -227,6 +227,7 @@ fn setting_that_is_missing_or_wrong_is_named_at_the_start() {
             "customers.toml:5: deliver: url: it must begin with https:// or http://",
         ),
         ("url = 'https://a:b@crm.example'", vec![], "declarations are stored and served"),
+        ("url = 'https://${CRM_USER}:b@crm.example'", vec![], "declarations are stored and served"),
         ("url = '${CRM_URL'", vec![], "${ must be followed by the name of a variable"),
         (
             "url = '${CRM_URL}'\nsecret = 'whsec_abcd'",

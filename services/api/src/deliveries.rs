@@ -164,6 +164,9 @@ impl DeliveryApi {
         limit: Query<u64>,
     ) -> Result<Page<DeliveryView>, Failure> {
         let after = after.0.as_deref().map(cursor).transpose()?;
+        if destination.0.as_deref().is_some_and(|name| name.contains('\0')) {
+            return Err(Failure::parameter("destination", "has U+0000, which no name has"));
+        }
         if let Some(name) = &dataset.0
             && let datasets = self.served.datasets().await?
             && datasets.get(name).is_none()
@@ -227,7 +230,8 @@ impl DeliveryApi {
 }
 
 fn cursor(text: &str) -> Result<Cursor, Failure> {
-    let parts = text.split_once('.').and_then(|(destination, key)| {
+    let parts = Some(text).filter(|text| !text.contains('\0'));
+    let parts = parts.and_then(|text| text.split_once('.')).and_then(|(destination, key)| {
         Some(Cursor { destination: destination.parse().ok()?, key: key.to_owned() })
     });
     parts.ok_or_else(|| Failure::parameter("after", "is not from the link of a page"))

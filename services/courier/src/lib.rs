@@ -30,7 +30,7 @@ use jetline_runtime::{
     Shutdown,
     metrics::{DELIVERIES_DUE, DELIVERY_OLDEST_DUE, RETRIES, as_f64},
 };
-use jetline_store::{Catalog, Database, Outbox};
+use jetline_store::{Catalog, Database, Outbox, outbox::Folded};
 pub use settings::CourierSettings;
 use tokio::{
     sync::{Notify, watch},
@@ -115,7 +115,8 @@ impl Courier {
         let mut calls = self.wakeup.listen().await?;
         let mut refreshed = None::<Instant>;
         while !stop.is_cancelled() {
-            if refreshed.is_none_or(|at| at.elapsed() >= REFRESH_INTERVAL) {
+            let is_refreshed = refreshed.is_none_or(|at| at.elapsed() >= REFRESH_INTERVAL);
+            if is_refreshed {
                 if let Err(error) = self.refresh().await {
                     let error = &*error as &dyn std::error::Error;
                     tracing::warn!(error, "read destinations failed");
@@ -123,8 +124,13 @@ impl Courier {
                 refreshed = Some(Instant::now());
                 self.measure().await;
             }
-            if self.fold().await {
-                continue;
+            match self.fold().await {
+                Some(Folded { changes: 1.., .. }) => continue,
+                Some(Folded { is_outdated: true, .. }) if !is_refreshed => {
+                    refreshed = None;
+                    continue;
+                }
+                _ => {}
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -157,22 +163,20 @@ impl Courier {
         }
     }
 
-    /// Folds changes into deliveries, and wakes those who deliver. Returns whether there may be more.
-    async fn fold(&self) -> bool {
-        let datasets = self.datasets.iter();
-        let destinations: Vec<&Destination> =
-            datasets.flat_map(|dataset| &dataset.destinations).collect();
-        match Outbox::new(&self.database).fold(&destinations).await {
-            Ok(0) => false,
-            Ok(_) => {
-                self.folded.send_modify(|count| *count += 1);
-                true
+    /// Folds changes into deliveries, and wakes those who deliver.
+    async fn fold(&self) -> Option<Folded> {
+        match Outbox::new(&self.database).fold(&self.datasets).await {
+            Ok(folded) => {
+                if folded.changes > 0 {
+                    self.folded.send_modify(|count| *count += 1);
+                }
+                Some(folded)
             }
             Err(error) => {
                 metrics::counter!(RETRIES, "part" => "database").increment(1);
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "fold changes failed, will retry");
-                false
+                None
             }
         }
     }
@@ -187,7 +191,11 @@ impl Courier {
                 found.push(destination.id);
                 let running = self.running.get(&destination.id);
                 if running.is_none_or(|running| running.declaration != dataset.declaration) {
-                    self.start(dataset, destination)?;
+                    // The others are delivered to all the same.
+                    if let Err(error) = self.start(dataset, destination) {
+                        let error = &*error as &dyn std::error::Error;
+                        tracing::error!(error, "destination cannot be delivered to");
+                    }
                 }
             }
         }

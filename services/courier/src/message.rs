@@ -13,7 +13,7 @@ pub(crate) struct Message {
     pub(crate) body: Vec<u8>,
 }
 
-/// The message of an attempt with its record. The same attempt again is the same message.
+/// The message of an attempt with its record.
 pub(crate) fn message(
     installation: &str,
     dataset: &Dataset,

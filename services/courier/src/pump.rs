@@ -36,6 +36,9 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// The shortest time between two looks that find nothing: what is due may be locked by another courier.
 const MIN_WAIT: Duration = Duration::from_millis(20);
 
+/// How long an attempt waits for the fold of a newer content.
+const NOT_FOLDED_WAIT: Duration = Duration::from_millis(50);
+
 /// Maximum number of outcomes that are recorded together.
 const RECORDED_TOGETHER: usize = 500;
 
@@ -53,11 +56,10 @@ pub(crate) struct Pump {
     settings: CourierSettings,
     /// Tells the messages of installations apart.
     installation: String,
-    /// The owner of leases.
-    token: String,
     /// Limits the attempts that are leased. Some of them wait for a slot, so that no slot is idle while the next ones are
     /// leased.
     leases: Arc<Semaphore>,
+    capacity: usize,
     /// Limits the requests.
     slots: Semaphore,
     rate: Option<DefaultDirectRateLimiter>,
@@ -79,14 +81,15 @@ impl Pump {
     ) -> Self {
         let concurrency = target.destination.concurrency.get() as usize;
         let rate = target.destination.rate.map(Quota::per_second).map(RateLimiter::direct);
+        let capacity = capacity(&target, settings);
         Self {
             target,
             outbox,
             catalog,
             settings: settings.clone(),
             installation: installation.to_owned(),
-            token: format!("{:016x}", rand::random::<u64>()),
-            leases: Arc::new(Semaphore::new(2 * concurrency)),
+            leases: Arc::new(Semaphore::new(capacity)),
+            capacity,
             slots: Semaphore::new(concurrency),
             rate,
             breaker: Mutex::default(),
@@ -115,14 +118,24 @@ impl Pump {
             let wait = match leased.await {
                 None => break,
                 Some(Ok(Leased::Attempts(attempts))) => {
-                    backoff.reset();
-                    self.clone().dispatch(attempts, &sender, &sending, &stop).await;
+                    match self.records(&attempts).await {
+                        Ok(records) => {
+                            backoff.reset();
+                            self.clone().dispatch(attempts, records, &sender, &sending, &stop);
+                        }
+                        Err(error) => {
+                            let after = backoff.next_delay();
+                            self.report(&error, "read records", after);
+                            for one in attempts {
+                                let released = AttemptOutcome::Released { after };
+                                let _ = sender.send((one.attempt, released)).await;
+                            }
+                            stop.run_until_cancelled(sleep(after)).await;
+                        }
+                    }
                     continue;
                 }
-                Some(Ok(Leased::Nothing(wait))) => {
-                    backoff.reset();
-                    wait
-                }
+                Some(Ok(Leased::Nothing(wait))) => wait,
                 Some(Err(error)) => {
                     let delay = backoff.next_delay();
                     self.report(&error, "lease deliveries", delay);
@@ -157,20 +170,20 @@ impl Pump {
     async fn lease(&self) -> Result<Leased, Error> {
         let now = Instant::now();
         let limit = match self.breaker().permission(now) {
-            Permission::Any => self.concurrency() * 2,
-            Permission::One if self.leases.available_permits() == self.concurrency() * 2 => 1,
+            Permission::Any => self.capacity,
+            Permission::One if self.leases.available_permits() == self.capacity => 1,
             Permission::One => return Ok(Leased::Nothing(POLL_INTERVAL)),
             Permission::NoneUntil(until) => return Ok(Leased::Nothing(until - now)),
         };
-        let rate = self.target.destination.rate.map_or(u32::MAX, std::num::NonZeroU32::get);
-        let limit = limit.min(rate as usize);
         let permits = self.permits(limit).await;
         let since = Instant::now();
         let destination = &self.target.destination;
         let term = self.settings.deliver_lease;
+        // Of its own: a late outcome must not end a later lease.
+        let token = format!("{:016x}", rand::random::<u64>());
         let attempts = self
             .outbox
-            .lease(&self.target.dataset, destination, &self.token, term, permits.len())
+            .lease(&self.target.dataset, destination, &token, term, permits.len())
             .await?;
         if attempts.is_empty() && !self.outbox.is_current(&self.target.dataset).await? {
             self.outdated.notify_one();
@@ -190,7 +203,7 @@ impl Pump {
 
     /// Some permits, and not too few: each lease is a transaction.
     async fn permits(&self, limit: usize) -> Vec<OwnedSemaphorePermit> {
-        let least = limit.min(self.concurrency().div_ceil(2));
+        let least = limit.min(self.concurrency().min(self.capacity).div_ceil(2));
         let mut permits = Vec::with_capacity(limit);
         while permits.len() < limit {
             let permit = if permits.len() < least {
@@ -206,31 +219,22 @@ impl Pump {
         permits
     }
 
-    /// Reads the records of attempts, and sends them in the background.
-    async fn dispatch(
+    /// Sends the records of attempts in the background.
+    fn dispatch(
         self: Arc<Self>,
         attempts: Vec<UnderWay>,
+        mut records: HashMap<String, StoredRecord>,
         ended: &mpsc::Sender<Ended>,
         sending: &TaskTracker,
         stop: &CancellationToken,
     ) {
-        let mut records = match self.records(&attempts).await {
-            Ok(records) => records,
-            Err(error) => {
-                self.report(&error, "read records", Duration::ZERO);
-                for one in attempts {
-                    let _ = ended.send((one.attempt, AttemptOutcome::Released)).await;
-                }
-                return;
-            }
-        };
         for one in attempts {
             let message = self.message(&one.attempt, records.remove(&one.attempt.key));
             let (pump, ended, stop) = (self.clone(), ended.clone(), stop.clone());
             sending.spawn(async move {
                 let outcome = match message {
                     Ok(message) => pump.attempt(&one, message, &stop).await,
-                    Err(reason) => pump.retry(&one.attempt, None, reason, None),
+                    Err(outcome) => outcome,
                 };
                 // The recorder ends after all senders.
                 let _ = ended.send((one.attempt, outcome)).await;
@@ -245,16 +249,23 @@ impl Pump {
         Ok(records.into_iter().map(|record| (record.key.to_string(), record)).collect())
     }
 
-    /// The message of an attempt. A record with another content was committed since the lease: its delivery is due when this
-    /// attempt ends.
-    fn message(&self, attempt: &Attempt, record: Option<StoredRecord>) -> Result<Message, String> {
-        let record = record.ok_or("the table has no such record: was it removed by hand?")?;
+    /// The message of an attempt, or why there is none. A record with another content was committed since the lease: its delivery
+    /// is due when the change is folded.
+    fn message(
+        &self,
+        attempt: &Attempt,
+        record: Option<StoredRecord>,
+    ) -> Result<Message, AttemptOutcome> {
+        let failed = |reason: String| self.retry(attempt, None, reason, None);
+        let record = record.ok_or_else(|| {
+            failed("the table has no such record: was it removed by hand?".to_owned())
+        })?;
         if record.fingerprint != attempt.fingerprint {
-            return Err("the record changed after the attempt began".to_owned());
+            return Err(AttemptOutcome::Released { after: NOT_FOLDED_WAIT });
         }
         let Target { dataset, destination, .. } = &self.target;
         message(&self.installation, dataset, &destination.name, attempt, &record)
-            .map_err(|error| format!("the record is no JSON: {error}"))
+            .map_err(|error| failed(format!("the record is no JSON: {error}")))
     }
 
     /// Sends a message, unless there is not enough time left.
@@ -272,11 +283,16 @@ impl Pump {
             slot
         };
         let Some(slot) = stop.run_until_cancelled(turn).await else {
-            return AttemptOutcome::Released;
+            return AttemptOutcome::Released { after: Duration::ZERO };
         };
         // Nobody else begins an attempt before the lease expires, and this one has ended by then.
         if since.elapsed() + self.settings.deliver_timeout >= self.settings.deliver_lease {
-            return AttemptOutcome::Released;
+            tracing::warn!(destination = %self.target, key = attempt.key, "no time left in the lease, will retry");
+            return AttemptOutcome::Released { after: MIN_WAIT };
+        }
+        let now = Instant::now();
+        if let Permission::NoneUntil(until) = self.breaker().permission(now) {
+            return AttemptOutcome::Released { after: until - now };
         }
         let begin = Instant::now();
         let answer = self.target.send(message).await;
@@ -371,7 +387,7 @@ impl Pump {
             AttemptOutcome::Delivered { .. } => "delivered",
             AttemptOutcome::Retry { .. } => "failed",
             AttemptOutcome::Dead { .. } => "dead",
-            AttemptOutcome::Released => "released",
+            AttemptOutcome::Released { .. } => "released",
         };
         metrics::counter!(DELIVERY_ATTEMPTS, &[dataset, destination, ("outcome", name.to_owned())])
             .increment(1);
@@ -409,6 +425,17 @@ impl Pump {
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many attempts may be leased: twice as many as there are slots, and no more than the rate lets through in a lease.
+fn capacity(target: &Target, settings: &CourierSettings) -> usize {
+    let slots = target.destination.concurrency.get() as usize;
+    let Some(rate) = target.destination.rate else {
+        return 2 * slots;
+    };
+    let time = settings.deliver_lease.saturating_sub(settings.deliver_timeout);
+    let in_time = u64::from(rate.get()).saturating_mul(time.as_secs()) / 2;
+    usize::try_from(in_time).unwrap_or(usize::MAX).clamp(1, 2 * slots)
 }
 
 /// What a look at the outbox found.

@@ -41,8 +41,8 @@ impl CourierSettings {
     /// Fails where no request would fit into a lease.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         ensure!(
-            self.deliver_lease > self.deliver_timeout,
-            "DELIVER_LEASE, {:?}, must be more than DELIVER_TIMEOUT, {:?}",
+            self.deliver_lease >= self.deliver_timeout + Duration::from_secs(1),
+            "DELIVER_LEASE, {:?}, must be at least a second more than DELIVER_TIMEOUT, {:?}",
             self.deliver_lease,
             self.deliver_timeout
         );

@@ -183,8 +183,12 @@ async fn answer(response: Response, now: DateTime<Utc>) -> Answer {
     let headers = response.headers();
     let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = retry_after.and_then(|text| self::retry_after(text, now));
-    let location = headers.get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let location = location.map(|location| shortened(location.as_bytes()));
+    // Without its path, which may be a secret.
+    let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    let location = location.map(|location| match location.parse::<Url>() {
+        Ok(url) => url.origin().ascii_serialization(),
+        Err(_) => "another path".to_owned(),
+    });
     let start = start(response).await;
     let code = status.as_u16();
     if status.is_success() {

@@ -33,7 +33,14 @@ impl Deliveries {
     ) -> anyhow::Result<Self> {
         let courier = Courier::new(&cli.courier, database, queue.wakeup(), environment()).await?;
         let (shutdown, tasks) = (shutdown.clone(), shutdown.tasks.clone());
-        let task = tasks.spawn(async move { courier.run(&shutdown).await });
+        let task = tasks.spawn(async move {
+            let ended = courier.run(&shutdown).await;
+            if let Err(error) = &ended {
+                tracing::error!(error = &**error as &dyn std::error::Error, "courier failed");
+                shutdown.soft.cancel();
+            }
+            ended
+        });
         Ok(Self { task, database: database.clone() })
     }
 

@@ -110,8 +110,10 @@ fn check_url(url: &Template) -> Result<(), &'static str> {
     let Some(beginning) = url.beginning() else {
         return if url.is_empty() { Err("it is empty") } else { Ok(()) };
     };
-    let rest = ["https://", "http://"].iter().find_map(|scheme| beginning.strip_prefix(scheme));
-    let rest = rest.ok_or("it must begin with https:// or http://, or be a variable")?;
+    let text = url.to_string();
+    let scheme = ["https://", "http://"].into_iter().find(|scheme| beginning.starts_with(scheme));
+    let scheme = scheme.ok_or("it must begin with https:// or http://, or be a variable")?;
+    let rest = text.strip_prefix(scheme).unwrap_or_default();
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
         return Err(

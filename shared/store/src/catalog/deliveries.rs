@@ -95,10 +95,13 @@ impl Catalog {
                 conditions.push(format!("{condition} ${}", values.len()));
             }
         };
-        only("state =", filter.state.map(|state| state.name().into()));
         only("name =", filter.destination.as_deref().map(Value::from));
         only("dataset =", filter.dataset.as_deref().map(Value::from));
         only("key =", filter.key.as_deref().map(Value::from));
+        if let Some(state) = filter.state {
+            // Not a parameter, so that the index of the dead ones is used.
+            conditions.push(format!("state = '{}'", state.name()));
+        }
         if let Some(Cursor { destination, key }) = after {
             values.extend([destination.into(), key.into()]);
             let last = values.len();

@@ -5,12 +5,13 @@
 use std::collections::HashMap;
 
 use jetline_core::{Fingerprint, Key, Rank};
-use jetline_datasets::{ChangeKind, Dataset, Destination, Value};
+use jetline_datasets::{ChangeKind, Dataset, Datasets, Destination, Value};
 use sea_orm::{DatabaseTransaction, DbErr, FromQueryResult, QueryResult};
 
 use super::{
     Outbox,
     delivery::{Change, Delivery, milliseconds},
+    is_current,
     table::{self, fingerprint},
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
 const ABSENT: &str = "absent";
 
 /// Maximum number of changes that are folded in one transaction.
-const FOLDED_TOGETHER: i64 = 5_000;
+const FOLDED_TOGETHER: i64 = 20_000;
 
 /// A written row whose content changed.
 #[derive(Clone, Debug)]
@@ -102,6 +103,15 @@ fn delay(row: &ChangedRow, destination: &Destination, at: usize) -> Result<i64, 
     }
 }
 
+/// The result of folding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Folded {
+    /// The number of changes that were folded.
+    pub changes: usize,
+    /// Whether some were left, as other declarations are the current ones now.
+    pub is_outdated: bool,
+}
+
 /// A change with its destination.
 struct Appended {
     destination: i64,
@@ -131,18 +141,27 @@ impl FromQueryResult for Appended {
 }
 
 impl Outbox {
-    /// Folds some of the changes into the deliveries of these destinations; returns their number. Changes for others are
-    /// kept. One transaction at a time does it, so that those of a key are folded in their order.
-    pub async fn fold(&self, destinations: &[&Destination]) -> Result<usize, Error> {
-        let by_id: HashMap<i64, &Destination> =
-            destinations.iter().map(|destination| (destination.id, *destination)).collect();
-        if by_id.is_empty() || !self.has_changes().await? {
-            return Ok(0);
+    /// Folds the oldest changes into the deliveries of datasets, those whose current declarations these are. One transaction
+    /// at a time does it, in the order of the changes.
+    pub async fn fold(&self, datasets: &Datasets) -> Result<Folded, Error> {
+        if !self.has_changes().await? {
+            return Ok(Folded { changes: 0, is_outdated: false });
         }
         let tx = begin(&self.db).await?;
+        // The declarations stay as they are: what is wanted depends on them.
+        dialect::of(&tx).lock(&tx, Lock::EpochShared).await?;
         dialect::of(&tx).lock(&tx, Lock::Fold).await?;
+        let (mut by_id, mut is_outdated) = (HashMap::new(), false);
+        for dataset in datasets.iter().filter(|dataset| !dataset.destinations.is_empty()) {
+            if is_current(&tx, dataset).await? {
+                by_id.extend(dataset.destinations.iter().map(|one| (one.id, one)));
+            } else {
+                is_outdated = true;
+            }
+        }
         let appended = take(&tx, by_id.keys().copied()).await?;
-        let count = appended.len();
+        let changes = appended.len();
+        is_outdated |= changes == 0;
         let now = table::now(&tx).await?;
         let mut groups: HashMap<i64, Vec<Change>> = HashMap::new();
         for Appended { destination, change } in appended {
@@ -155,7 +174,7 @@ impl Outbox {
             fold(&tx, by_id[&id], changes, now).await?;
         }
         commit(tx, "fold changes").await?;
-        Ok(count)
+        Ok(Folded { changes, is_outdated })
     }
 
     /// Whether there are changes that are not folded into deliveries.
@@ -171,16 +190,21 @@ struct Id {
     id: i64,
 }
 
-/// Deletes some changes, and returns them. Without an index they are found in the order in which they are stored.
+/// Deletes the oldest changes, and returns them. Of a key, those that were committed earlier have lower ids, so that all
+/// before one are taken with it or were.
 async fn take(
     tx: &DatabaseTransaction,
     destinations: impl Iterator<Item = i64>,
 ) -> Result<Vec<Appended>, Error> {
     let row = dialect::of(tx).row_address();
     let destinations: Vec<String> = destinations.map(|id| id.to_string()).collect();
+    if destinations.is_empty() {
+        return Ok(Vec::new());
+    }
     let sql = format!(
         "DELETE FROM delivery_changes WHERE {row} IN
-             (SELECT {row} FROM delivery_changes WHERE destination IN ({}) LIMIT {FOLDED_TOGETHER})
+             (SELECT {row} FROM delivery_changes WHERE destination IN ({})
+                 ORDER BY id LIMIT {FOLDED_TOGETHER})
          RETURNING id, destination, key, kind, version, position, fingerprint, due_at, error",
         destinations.join(", ")
     );

@@ -8,7 +8,7 @@ use super::{
     Outbox,
     changes::{ChangedRow, append_to},
     delivery::DeliveryState,
-    table,
+    is_current, table,
 };
 use crate::{
     Error,
@@ -43,7 +43,7 @@ impl Outbox {
         let now = dialect::of(&self.db).milliseconds();
         let sql = format!(
             "UPDATE deliveries SET state = 'waiting', due_at = {now}, first_due_at = {now}, attempts = 0,
-                 acknowledged = NULL, ended_at = NULL
+                 ended_at = NULL
              WHERE destination = $1 AND state IN ('delivered', 'dead') AND lease IS NULL AND {condition}"
         );
         let values = [destination.into()].into_iter().chain(value);
@@ -59,6 +59,11 @@ impl Outbox {
             let tx = begin(&self.db).await?;
             // The declarations stay as they are, and so does the table.
             dialect::of(&tx).lock(&tx, Lock::EpochShared).await?;
+            if !is_current(&tx, dataset).await? {
+                let reason = "there is another one now: run the command again";
+                let dataset = dataset.name.clone();
+                return Err(Error::Declaration { dataset, reason: reason.to_owned() });
+            }
             let mut rows = page(&tx, dataset, at, after.as_ref()).await?;
             let Some(last) = rows.last() else {
                 return Ok(count);
@@ -68,7 +73,9 @@ impl Outbox {
             keys.sort_unstable();
             let known =
                 table::lock(&tx, "lock deliveries to backfill", destination.id, keys).await?;
-            let told = known.into_iter().filter(|known| known.state != DeliveryState::Ignored);
+            let told = known.into_iter().filter(|known| {
+                known.state != DeliveryState::Ignored || known.kind == ChangeKind::Updated
+            });
             let told: Vec<String> = told.map(|known| known.key).collect();
             rows.retain(|row| told.binary_search(&row.key.to_string()).is_err());
             append_to(&tx, destination, at, &rows).await?;
@@ -109,12 +116,14 @@ async fn page(
     }
     let sql = format!(
         "SELECT {} AS id, jetline_fingerprint, jetline_position, {} AS version, {} AS jetline_delay
-         FROM {:?} WHERE {} ORDER BY {:?} LIMIT {PAGE_ROWS} {}",
+         FROM {:?} WHERE {} ORDER BY {:?}.{:?} LIMIT {PAGE_ROWS} {}",
         dialect.select(key),
         dialect.version(dataset.version()),
         delay.map_or("NULL".to_owned(), |delay| format!("{:?}", delay.column)),
         dataset.name,
         conditions.join(" AND "),
+        // Another column of the result may be called like the key.
+        dataset.name,
         key.name,
         dialect.for_update()
     );

@@ -143,8 +143,11 @@ pub enum AttemptOutcome {
         /// Why it failed.
         error: String,
     },
-    /// Nothing was sent.
-    Released,
+    /// Nothing was sent; the next attempt may begin after a while.
+    Released {
+        /// How long after now.
+        after: Duration,
+    },
 }
 
 impl Delivery {
@@ -219,7 +222,8 @@ impl Delivery {
         match self.kind {
             ChangeKind::Deleted => true,
             ChangeKind::Inserted => {
-                matches!(self.state, DeliveryState::Waiting | DeliveryState::Dead)
+                let is_open = matches!(self.state, DeliveryState::Waiting | DeliveryState::Dead);
+                is_open && self.acknowledged != Some(self.fingerprint)
             }
             ChangeKind::Updated => false,
         }
@@ -281,7 +285,7 @@ impl Delivery {
         self.lease = None;
         let is_wanted = self.state == DeliveryState::Waiting;
         let is_current = is_wanted && self.revision == attempt.revision;
-        if !matches!(outcome, AttemptOutcome::Released) {
+        if !matches!(outcome, AttemptOutcome::Released { .. }) {
             self.acknowledged = None;
         }
         if is_wanted {
@@ -308,10 +312,16 @@ impl Delivery {
             AttemptOutcome::Dead { status, error } if is_current => {
                 self.die(now, *status, error.clone());
             }
-            AttemptOutcome::Released if is_current => self.attempts -= 1,
+            AttemptOutcome::Released { after } if is_current => {
+                self.attempts -= 1;
+                self.due_at = Some(now.saturating_add(milliseconds(*after)));
+            }
             _ => {}
         }
-        if self.state == DeliveryState::Waiting && self.acknowledged == Some(self.fingerprint) {
+        let is_known = self.acknowledged == Some(self.fingerprint);
+        let is_answered = matches!(outcome, AttemptOutcome::Delivered { .. });
+        // A delivery that is made again by command is of a content that was acknowledged.
+        if self.state == DeliveryState::Waiting && is_known && (is_answered || !is_current) {
             self.state = DeliveryState::Delivered;
             self.due_at = None;
             self.ended_at = Some(now);

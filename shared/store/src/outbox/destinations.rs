@@ -5,7 +5,7 @@ use sea_orm::{ConnectionTrait, FromQueryResult};
 
 use super::Outbox;
 use crate::{
-    Error,
+    Error, dialect,
     statement::{execute, query},
     watermark::Number,
 };
@@ -38,20 +38,21 @@ pub(crate) async fn declare(
 ) -> Result<Vec<String>, Error> {
     let mut done = Vec::new();
     let known = rows(tx).await?;
-    let mut next = known.iter().map(|row| row.id).max().unwrap_or(0) + 1;
     let of_dataset: Vec<&Row> = known.iter().filter(|row| row.dataset == dataset.name).collect();
     for Destination { name, .. } in &dataset.destinations {
         if of_dataset.iter().any(|row| row.name == *name) {
             continue;
         }
-        let sql = "INSERT INTO delivery_destinations (id, dataset, name) VALUES ($1, $2, $3)";
-        let values = [next.into(), dataset.name.as_str().into(), name.as_str().into()];
+        let number = "UPDATE ledger SET last_destination = last_destination + 1";
+        execute(tx, "number a destination", number, []).await?;
+        let sql = "INSERT INTO delivery_destinations (id, dataset, name)
+             SELECT last_destination, $1, $2 FROM ledger";
+        let values = [dataset.name.as_str().into(), name.as_str().into()];
         execute(tx, "add a destination", sql, values).await?;
         done.push(format!(
             "destination {name} of {} added: changes are delivered from now on",
             dataset.name
         ));
-        next += 1;
     }
     for row in of_dataset {
         if !dataset.destinations.iter().any(|destination| destination.name == row.name) {
@@ -175,6 +176,12 @@ impl Outbox {
 
     /// Delivers to a destination again.
     pub async fn enable(&self, destination: &Destination) -> Result<(), Error> {
+        let now = dialect::of(&self.db).milliseconds();
+        // The time in which nothing was attempted does not count.
+        let sql = format!(
+            "UPDATE deliveries SET first_due_at = {now} WHERE destination = $1 AND due_at IS NOT NULL AND first_due_at < {now}"
+        );
+        execute(&self.db, "renew deliveries", &sql, [destination.id.into()]).await?;
         let sql = "UPDATE delivery_destinations SET disabled = NULL WHERE id = $1";
         execute(&self.db, "enable a destination", sql, [destination.id.into()]).await.map(drop)
     }

@@ -15,8 +15,9 @@ mod table;
 use std::time::Duration;
 
 use jetline_datasets::{Dataset, Destination};
-use sea_orm::{DatabaseConnection, FromQueryResult};
+use sea_orm::{ConnectionTrait, DatabaseConnection, FromQueryResult};
 
+pub use self::changes::Folded;
 pub(crate) use self::changes::{ChangedRow, append};
 pub use self::commands::Redeliver;
 pub use self::delivery::{Attempt, AttemptOutcome, DeliveryState};
@@ -75,11 +76,7 @@ impl Outbox {
 
     /// Whether a declaration is the current one of its dataset.
     pub async fn is_current(&self, dataset: &Dataset) -> Result<bool, Error> {
-        let sql = "SELECT COALESCE(MAX(number), 0) AS number FROM declarations WHERE dataset = $1";
-        let name = dataset.name.as_str().into();
-        let rows: Vec<Number> =
-            query(&self.db, "look for the current declaration", sql, [name]).await?;
-        Ok(rows.first().is_some_and(|row| row.number == dataset.declaration))
+        is_current(&self.db, dataset).await
     }
 
     /// Records the outcomes of attempts. Returns for each whether its lease was still valid; otherwise another attempt has
@@ -131,7 +128,9 @@ impl Outbox {
         let sql = format!(
             "SELECT (SELECT COUNT(*) FROM deliveries WHERE destination = $1 AND due_at <= {now})
                  + (SELECT COUNT(*) FROM delivery_changes WHERE destination = $1) AS due,
-                 {now} - (SELECT MIN(due_at) FROM deliveries WHERE destination = $1 AND due_at <= {now}) AS oldest"
+                 {now} - (SELECT MIN(due_at) FROM deliveries
+                     WHERE destination = $1 AND due_at <= {now} AND {}) AS oldest",
+            destinations::IS_ENABLED
         );
         let rows: Vec<Row> =
             query(&self.db, "count due deliveries", &sql, [destination.id.into()]).await?;
@@ -154,4 +153,11 @@ impl Outbox {
         let wait = rows.first().and_then(|row| row.wait);
         Ok(wait.map(|wait| Duration::from_millis(u64::try_from(wait).unwrap_or(0))))
     }
+}
+
+async fn is_current(db: &impl ConnectionTrait, dataset: &Dataset) -> Result<bool, Error> {
+    let sql = "SELECT COALESCE(MAX(number), 0) AS number FROM declarations WHERE dataset = $1";
+    let name = dataset.name.as_str().into();
+    let rows: Vec<Number> = query(db, "look for the current declaration", sql, [name]).await?;
+    Ok(rows.first().is_some_and(|row| row.number == dataset.declaration))
 }

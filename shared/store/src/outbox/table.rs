@@ -156,7 +156,7 @@ pub(super) async fn lock_due(
     query(tx, "lock due deliveries", &sql, values).await
 }
 
-/// Writes rows, in the order of their keys.
+/// Writes rows, which are locked or new.
 pub(super) async fn write(
     tx: &DatabaseTransaction,
     action: &'static str,

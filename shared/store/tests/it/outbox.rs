@@ -6,7 +6,7 @@ use jetline_core::Epoch;
 use jetline_datasets::{Dataset, Destination};
 use jetline_store::{
     CommitOutcome, Outbox,
-    outbox::{Attempt, AttemptOutcome},
+    outbox::{Attempt, AttemptOutcome, Folded, Redeliver},
 };
 
 use crate::fixtures::{self, LEASE_TERM, TestDatabase, both, declare, postgres, rows};
@@ -51,8 +51,14 @@ impl Scene {
         self.commit_json(&records.iter().map(String::as_str).collect::<Vec<_>>()).await;
     }
 
-    /// Some objects are committed by the commit that can reject.
+    /// Commits records, and folds the changes.
     async fn commit_json(&mut self, records: &[&str]) {
+        self.append_json(records).await;
+        self.fold().await;
+    }
+
+    /// Some objects are committed by the commit that can reject.
+    async fn append_json(&mut self, records: &[&str]) {
         self.objects += 1;
         let chunk = vec![rows(&self.dataset, self.objects, records)];
         let (epoch, chunks) = (self.epoch.id, &self.base.ledger.chunks);
@@ -63,9 +69,12 @@ impl Scene {
             chunks.commit(epoch, &self.dataset, chunk).await
         };
         assert!(matches!(outcome, Ok(CommitOutcome::Committed(_))), "{outcome:?}");
-        let destinations: Vec<&Destination> = self.dataset.destinations.iter().collect();
-        self.outbox.fold(&destinations).await.unwrap();
-        assert_eq!(self.outbox.fold(&destinations).await.unwrap(), 0);
+    }
+
+    async fn fold(&self) {
+        let datasets = self.base.database.datasets().await.unwrap();
+        self.outbox.fold(&datasets).await.unwrap();
+        assert!(!self.outbox.has_changes().await.unwrap());
     }
 
     async fn lease(&self) -> Vec<Attempt> {
@@ -102,6 +111,7 @@ fn shown(attempts: &[Attempt]) -> Vec<String> {
     attempts.iter().map(|one| format!("{} {}", one.kind.name(), one.key)).collect()
 }
 
+const RELEASED: AttemptOutcome = AttemptOutcome::Released { after: Duration::ZERO };
 const DELIVERED: AttemptOutcome = AttemptOutcome::Delivered { status: 200 };
 
 fn retry(after: Duration) -> AttemptOutcome {
@@ -174,7 +184,7 @@ async fn newer_content_waits_for_the_attempt_under_way() {
         (DELIVERED, "updated a"),
         (retry(Duration::from_hours(1)), "inserted a"),
         (dead, "inserted a"),
-        (AttemptOutcome::Released, "inserted a"),
+        (RELEASED, "inserted a"),
     ] {
         for base in both().await {
             let mut scene = Scene::with(base, ANY).await;
@@ -204,7 +214,7 @@ async fn acknowledged_content_is_delivered_again_only_if_another_one_may_have_ar
         scene.commit(&["a=2"]).await;
         let two = scene.lease().await.remove(0);
         scene.commit(&["a=1"]).await;
-        assert!(scene.end(&two, AttemptOutcome::Released).await);
+        assert!(scene.end(&two, RELEASED).await);
         assert!(scene.deliver().await.is_empty(), "2 was not sent");
 
         scene.commit(&["a=2"]).await;
@@ -401,6 +411,50 @@ async fn destinations_are_those_of_the_current_declaration() {
         for table in ["deliveries", "delivery_destinations"] {
             assert_eq!(scene.number(&format!("SELECT COUNT(*) FROM {table}")).await, 0);
         }
+    }
+}
+
+/// The destination knows it already, whatever the state says.
+#[tokio::test]
+async fn update_of_a_record_that_is_redelivered_is_an_update() {
+    for base in both().await {
+        let mut scene = Scene::with(base, ANY).await;
+        scene.commit(&["a=1", "b=1", "c=1"]).await;
+        assert_eq!(scene.deliver().await.len(), 3);
+        let id = scene.destination().id;
+        let by_key = Redeliver::Key("a".to_owned());
+        assert_eq!(scene.outbox.redeliver(id, &by_key).await.unwrap(), 1);
+        scene.commit(&["a=2"]).await;
+        assert_eq!(scene.deliver().await, ["updated a"]);
+        assert_eq!(scene.outbox.redeliver(id, &Redeliver::Since(0)).await.unwrap(), 3);
+        let released = scene.lease().await;
+        for attempt in &released {
+            assert!(scene.end(attempt, RELEASED).await);
+        }
+        assert_eq!(scene.deliver().await, ["updated a", "inserted b", "inserted c"]);
+        assert_eq!(scene.outbox.redeliver(id, &Redeliver::Dead).await.unwrap(), 0);
+    }
+}
+
+/// What is wanted depends on the declaration.
+#[tokio::test]
+async fn changes_are_folded_only_by_the_current_declarations() {
+    for base in both().await {
+        let mut scene = Scene::with(base, &format!("{ANY}on = ['inserted']")).await;
+        scene.commit(&["a=1"]).await;
+        assert_eq!(scene.deliver().await, ["inserted a"]);
+        let earlier = scene.base.database.datasets().await.unwrap();
+        scene.current = declare(&scene.base.database, "orders", &format!("{ORDERS}{ANY}")).await;
+        let mode = jetline_core::Mode::Shared;
+        let epoch = Some(scene.epoch.id);
+        scene.epoch = fixtures::begin(&scene.base.ledger, mode, epoch, 2).await;
+        scene.append_json(&[r#"{"id":"a","total":2}"#]).await;
+        let folded = scene.outbox.fold(&earlier).await.unwrap();
+        assert_eq!(folded, Folded { changes: 0, is_outdated: true });
+        let datasets = scene.base.database.datasets().await.unwrap();
+        let folded = scene.outbox.fold(&datasets).await.unwrap();
+        assert_eq!(folded, Folded { changes: 1, is_outdated: false });
+        assert_eq!(scene.deliver().await, ["updated a"]);
     }
 }
 

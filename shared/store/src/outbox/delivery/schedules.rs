@@ -143,7 +143,7 @@ impl World {
         let has_content =
             self.table.is_some_and(|(content, _)| fingerprint(content) == attempt.fingerprint);
         let outcome = if !has_content || self.now >= until {
-            Some(AttemptOutcome::Released)
+            Some(AttemptOutcome::Released { after: Duration::from_millis(3) })
         } else {
             self.send(&attempt)
         };
