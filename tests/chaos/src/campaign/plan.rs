@@ -368,7 +368,7 @@ mod tests {
 
     #[test]
     fn successive_runs_cover_all_faults() {
-        let planned: HashSet<(Step, Kind)> = (0..600)
+        let planned: HashSet<(Step, Kind)> = (0..1000)
             .flat_map(|seed| Plan::of(seed).faults)
             .map(|fault| (fault.step, fault.kind))
             .collect();
