@@ -42,7 +42,7 @@ USER 10001
 WORKDIR /var/lib/jetline
 EXPOSE 8080 9090
 STOPSIGNAL SIGTERM
-# `jetline` and the api listen on the first port, fetcher and writer on the second.
+# `jetline` and the api listen on the first port, fetcher, writer and courier on the second.
 HEALTHCHECK --interval=5s --timeout=10s --start-period=60s --retries=3 \
   CMD ["sh", "-c", "jetline healthcheck || jetline-fetcher healthcheck"]
 ENTRYPOINT ["jetline-entrypoint"]
