@@ -134,6 +134,27 @@ async fn destination_that_is_gone_is_disabled_until_it_is_enabled() {
     assert_eq!(crm.effects().len(), 1);
 }
 
+#[test]
+fn delivery_that_is_too_old_is_dead() {
+    let crm = CrmServer::start(Behaviour::default()).unwrap();
+    crm.script("1", (0..1_000).map(|_| answer(503, &[], "busy")));
+    let home = home(2, "url = '${CRM_URL}'");
+    let settings =
+        [("CRM_URL", &*crm.url()), ("DELIVER_PRIVATE", "true"), ("DELIVER_MAX_AGE", "300ms")];
+    let output = failed(finish(start(&home, &["--exit"], &settings)));
+    assert!(output.contains("delivered 1, waiting 0, dead 1"), "{output}");
+    assert!(crm.calls() > 2, "{}", crm.calls());
+    // By command nothing is delivered, and then again.
+    let disabled = home.command(&["disable", "crm"]).output().unwrap();
+    assert_eq!(String::from_utf8(disabled.stdout).unwrap(), "crm of customers is disabled.\n");
+    let calls = crm.calls();
+    let redelivered = home.command(&["redeliver", "--key", "2"]).output().unwrap();
+    assert_eq!(String::from_utf8(redelivered.stdout).unwrap(), "To be delivered again: 1.\n");
+    let output = failed(finish(start(&home, &["--exit"], &settings)));
+    assert!(output.contains("waiting 1, dead 1; disabled: by command"), "{output}");
+    assert_eq!(crm.calls(), calls);
+}
+
 #[tokio::test]
 async fn private_address_and_certificate_of_another_ca_are_refused() {
     let authority = Authority::new("a company").unwrap();

@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, fs, time::Duration};
 
 use jetline_testkit::{
     crm::{Behaviour, CrmServer},
-    http,
+    http, nats,
+    postgres::{PostgresServer, TemporaryDatabase},
     process::{Process, Signal},
+    redis,
 };
 
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
@@ -171,6 +173,36 @@ async fn customers_reach_a_crm_despite_crashes_of_one_courier_and_writer() {
 #[tokio::test]
 async fn customers_reach_a_crm_despite_crashes_with_three_couriers_and_writers() {
     customers_reach_a_crm_despite_crashes(3, 3).await;
+}
+
+/// An outcome cannot be recorded, and is not waited for without end.
+#[tokio::test]
+async fn courier_ends_in_time_without_its_database() {
+    let mut server = PostgresServer::start().unwrap();
+    let database = TemporaryDatabase::create_on(&server).await;
+    let mut deployment =
+        Deployment::of("deadline", &nats::shared(), &redis::shared(), database).await;
+    let delay = Duration::from_millis(500);
+    let crm = CrmServer::start(Behaviour { delay, ..Behaviour::default() }).unwrap();
+    let file = deployment.folder().join("customers.toml");
+    fs::write(&file, declaration()).unwrap();
+    for (name, value) in [
+        ("CRM_URL", crm.url()),
+        ("DELIVER_PRIVATE", "true".to_owned()),
+        ("SOURCE", "customers=s3://shop".to_owned()),
+        ("SHUTDOWN_DEADLINE", "2s".to_owned()),
+        ("DATASETS", file.display().to_string()),
+    ] {
+        deployment.set(name, &value);
+    }
+    succeeded(finish(deployment.start("jetline-migrate")));
+    deployment.put("customers.csv", 0, customers().as_bytes());
+    succeeded(deployment.load());
+    let mut courier = deployment.start("jetline-courier");
+    until("a request is under way", async || (crm.calls() > 0).then_some(())).await;
+    server.stop().unwrap();
+    courier.signal(Signal::TERM);
+    courier.wait(TIMEOUT).unwrap();
 }
 
 fn updates() -> Vec<Value> {

@@ -109,9 +109,13 @@ impl Courier {
         Ok(courier)
     }
 
-    /// Delivers until the shutdown; requests under way are finished first.
-    pub async fn run(mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
-        let stop = shutdown.soft.clone();
+    /// Delivers until the shutdown; requests under way are finished first, and their outcomes recorded, until it is hard.
+    pub async fn run(self, shutdown: &Shutdown) -> anyhow::Result<()> {
+        let delivering = self.deliver(shutdown.soft.clone());
+        shutdown.hard.run_until_cancelled(delivering).await.unwrap_or(Ok(()))
+    }
+
+    async fn deliver(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut calls = self.wakeup.listen().await?;
         let mut refreshed = None::<Instant>;
         while !stop.is_cancelled() {
@@ -155,9 +159,15 @@ impl Courier {
             for destination in &dataset.destinations {
                 let labels =
                     [("dataset", dataset.name.clone()), ("destination", destination.name.clone())];
-                if let Ok((due, oldest)) = outbox.due(destination).await {
-                    metrics::gauge!(DELIVERIES_DUE, &labels).set(as_f64(due));
-                    metrics::gauge!(DELIVERY_OLDEST_DUE, &labels).set(oldest.as_secs_f64());
+                match outbox.due(destination).await {
+                    Ok((due, oldest)) => {
+                        metrics::gauge!(DELIVERIES_DUE, &labels).set(as_f64(due));
+                        metrics::gauge!(DELIVERY_OLDEST_DUE, &labels).set(oldest.as_secs_f64());
+                    }
+                    Err(error) => {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(error, "count due deliveries failed");
+                    }
                 }
             }
         }
