@@ -28,7 +28,7 @@ use crate::{
     ingestion::{ObjectApi, RejectApi},
     openapi::{self, Document, StartPage},
     readiness::Readiness,
-    records::{DatasetApi, OriginApi, RecordApi, Served},
+    records::{DatasetApi, HistoryApi, OriginApi, RecordApi, Served},
 };
 
 /// The parts of the API.
@@ -74,6 +74,8 @@ impl App {
         let records =
             RecordApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
         let origins = OriginApi { served: served.clone(), pool: pool.clone() };
+        let history =
+            HistoryApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
         let deliveries =
             DeliveryApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
         let datasets =
@@ -81,8 +83,9 @@ impl App {
         let objects =
             ObjectApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
         let rejects = RejectApi { pool: pool.clone(), budget: budget.clone() };
-        let service =
-            openapi::service((records, origins, deliveries, datasets, objects, rejects, StartPage));
+        let service = openapi::service((
+            records, origins, history, deliveries, datasets, objects, rejects, StartPage,
+        ));
         let document = Arc::new(Document::new(&service, served));
         let readiness = Arc::new(Readiness::new(pool));
         let check = move || {

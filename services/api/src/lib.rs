@@ -19,6 +19,7 @@ mod settings;
 pub use app::App;
 pub use cli::{Cli, Command};
 pub use database::open;
+pub use http::path::path_segment;
 pub use server::{BoundServer, bind, serve};
 pub use settings::{ApiSettings, DatabaseSettings};
 

@@ -10,12 +10,12 @@ use crate::{
     deliveries::DeliveryApi,
     http::{json::serialize, problem::Failure},
     ingestion::{ObjectApi, RejectApi},
-    records::{DatasetApi, OriginApi, RecordApi, Served, document},
+    records::{DatasetApi, HistoryApi, OriginApi, RecordApi, Served, document},
 };
 
 /// All endpoints.
 pub(crate) type Endpoints =
-    (RecordApi, OriginApi, DeliveryApi, DatasetApi, ObjectApi, RejectApi, StartPage);
+    (RecordApi, OriginApi, HistoryApi, DeliveryApi, DatasetApi, ObjectApi, RejectApi, StartPage);
 
 /// The endpoints with their description.
 pub(crate) fn service(endpoints: Endpoints) -> OpenApiService<Endpoints, ()> {

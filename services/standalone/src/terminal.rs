@@ -2,13 +2,10 @@
 
 use std::net::SocketAddr;
 
+use jetline_api::path_segment;
 use jetline_fetcher::Report;
 use jetline_runtime::output;
 use jetline_store::{Catalog, Database};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
-/// What is escaped in a segment of a path.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Prints the summary.
 pub(crate) fn print_report(report: &Report, interrupted: bool) -> anyhow::Result<()> {
@@ -27,7 +24,7 @@ pub(crate) async fn print_urls(address: SocketAddr, database: &Database) {
     };
     let example = example.await;
     let record = example.map_or_else(String::new, |(dataset, key)| {
-        let key = utf8_percent_encode(&key.to_string(), ESCAPED).to_string();
+        let key = path_segment(&key.to_string());
         format!("  curl http://{address}/{}/{key}\n", dataset.name)
     });
     warn(output::print(format!(

@@ -3,39 +3,54 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jetline_core::{Epoch, Key, Mode, ObjectId, Position, Verdict};
+use jetline_datasets::Dataset;
 use jetline_dedup::{Claimed, Dedup, Error};
 use jetline_store::{ChunkRows, SupersededBy, UpsertRow};
 
-use crate::parse::{Parsed, ParsedRecord};
+use crate::parse::Parsed;
 
 /// Claims the records of chunks, all of one dataset, in one call; `None` where the store has lost entries of the epoch.
 /// Where the epoch does not claim the dataset, all records are written, each unless its row has a higher rank.
 ///
 /// It consumes the chunks: their records are large, and are moved without a copy.
 ///
+/// Where the dataset has a history, the chunks also have all their valid records.
+///
 /// `settled` is the settled watermark at the time when the oldest of the chunks was published.
 pub async fn claim(
     dedup: &dyn Dedup,
     epoch: &Epoch,
     settled: ObjectId,
-    dataset: &str,
+    dataset: &Dataset,
     chunks: Vec<Parsed>,
 ) -> Result<Option<Vec<ChunkRows>>, Error> {
     let winners = winners(epoch, &chunks);
-    let is_claimed = epoch.claims(dataset);
+    let is_claimed = epoch.claims(&dataset.name);
     // In the other modes the adapter without a store gives the verdict.
     let verdicts = if epoch.mode == Mode::Shared && !is_claimed {
         vec![Verdict::Write; winners.len()]
     } else {
         let claims = winners.iter().map(|&(chunk, record)| chunks[chunk].records[record].claim());
         let (claims, trusted) = (claims.collect::<Vec<_>>(), epoch.trusted(settled));
-        match dedup.claim(&epoch.id, trusted, dataset, &claims).await? {
+        match dedup.claim(&epoch.id, trusted, &dataset.name, &claims).await? {
             Claimed::Verdicts(verdicts) => verdicts,
             Claimed::Lost => return Ok(None),
         }
     };
     let unclaimed = if is_claimed { None } else { Some(epoch) };
-    Ok(Some(apply(chunks, &winners, &verdicts, unclaimed)))
+    let with_history: &[Parsed] = if dataset.has_history { &chunks } else { &[] };
+    let history: Vec<_> = with_history.iter().map(|chunk| history(chunk, epoch.mode)).collect();
+    let mut rows = apply(chunks, &winners, &verdicts, unclaimed);
+    for (chunk, history) in rows.iter_mut().zip(history) {
+        chunk.history = history;
+    }
+    Ok(Some(rows))
+}
+
+/// All valid records of a chunk.
+fn history(chunk: &Parsed, mode: Mode) -> Vec<UpsertRow> {
+    let records = chunk.records.iter().chain(&chunk.superseded).cloned();
+    records.map(|record| record.into_row(mode == Mode::InOrder)).collect()
 }
 
 /// Assigns verdicts to the records that were claimed, and turns the chunks into rows; with the replacements of refused
@@ -134,15 +149,11 @@ fn rows_of(
         unchanged: 0,
         superseded: chunk.superseded.len() as u64,
         replacements: Vec::new(),
+        history: Vec::new(),
         rejected: chunk.rejected,
         blank: chunk.blank,
         unknown: chunk.unknown,
         superseded_by,
-    };
-    let row = |record: ParsedRecord, if_changed| UpsertRow {
-        row: record.row,
-        position: record.position,
-        if_changed,
     };
     for (record, verdict) in chunk.records.into_iter().zip(verdicts) {
         match verdict {
@@ -150,14 +161,17 @@ fn rows_of(
             Some(Verdict::Superseded(_)) => rows.superseded += 1,
             None => {
                 rows.superseded += 1;
-                rows.replacements.extend(mode.map(|mode| row(record, mode == Mode::InOrder)));
+                rows.replacements.extend(mode.map(|mode| record.into_row(mode == Mode::InOrder)));
             }
-            Some(verdict) => rows.rows.push(row(record, *verdict == Verdict::WriteIfChanged)),
+            Some(verdict) => {
+                rows.rows.push(record.into_row(*verdict == Verdict::WriteIfChanged));
+            }
         }
     }
     if let Some(mode) = mode {
         let superseded = chunk.superseded.into_iter();
-        rows.replacements.extend(superseded.map(|record| row(record, mode == Mode::InOrder)));
+        let rows_of = superseded.map(|record| record.into_row(mode == Mode::InOrder));
+        rows.replacements.extend(rows_of);
     }
     rows
 }

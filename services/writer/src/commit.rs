@@ -178,8 +178,8 @@ impl Committer {
         batch: &Batch,
         Admitted { epoch, chunks }: Admitted<'a>,
     ) -> Result<ClaimedRows<'a>, Failure> {
-        let dataset = &*batch.dataset.name;
-        let is_claimed = epoch.claims(dataset);
+        let dataset = &*batch.dataset;
+        let is_claimed = epoch.claims(&dataset.name);
         let kind = if is_claimed { SpanKind::Client } else { SpanKind::Internal };
         let span = BatchSpan::begin(&kind, "claim", batch.queue_chunks());
         if is_claimed {

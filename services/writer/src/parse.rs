@@ -10,7 +10,7 @@ use jetline_datasets::{Dataset, Reason, Rejection, Row, UnknownFields};
 use jetline_dedup::Claim;
 use jetline_formats::{Parser, Record, record_text, records};
 use jetline_queue::Chunk;
-use jetline_store::RejectedLine;
+use jetline_store::{RejectedLine, UpsertRow};
 
 /// A chunk whose lines are parsed.
 #[derive(Clone, Debug)]
@@ -43,6 +43,10 @@ impl ParsedRecord {
     #[must_use]
     pub fn rank(&self) -> Rank {
         Rank { version: self.row.version, position: self.position }
+    }
+
+    pub(crate) fn into_row(self, if_changed: bool) -> UpsertRow {
+        UpsertRow { row: self.row, position: self.position, if_changed }
     }
 
     pub(crate) fn claim(&self) -> Claim {

@@ -12,6 +12,9 @@ use crate::{
 /// The maximum length of a text key, in bytes: well below the limit of PostgreSQL's index.
 pub const MAX_KEY_BYTES: usize = 1024;
 
+/// The end of the name of the table with the history of a dataset.
+pub(crate) const HISTORY_SUFFIX: &str = "_history";
+
 /// What happens to fields that no column takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -104,6 +107,8 @@ pub struct Dataset {
     pub source: Option<String>,
     /// The format of its objects.
     pub format: DeclaredFormat,
+    /// Whether every version of a record is kept. That of the current declaration counts, whatever this one is.
+    pub has_history: bool,
     /// Where its changes are delivered to: those of the current declaration, whatever this one is.
     pub destinations: Vec<Destination>,
     pub(crate) key: usize,
@@ -142,6 +147,7 @@ impl Dataset {
             deleted,
             source: None,
             format: DeclaredFormat::Auto,
+            has_history: false,
             destinations: Vec::new(),
             key,
             version,
@@ -161,6 +167,12 @@ impl Dataset {
     #[must_use]
     pub fn place(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|known| known.name == column)
+    }
+
+    /// The name of the table with every version of its records.
+    #[must_use]
+    pub fn history_table(&self) -> String {
+        format!("{}{HISTORY_SUFFIX}", self.name)
     }
 
     /// The columns of a row, in the order of its values.
@@ -208,6 +220,12 @@ impl Dataset {
     /// The key of a row with these values.
     pub fn key_in(&self, values: &[Value]) -> Result<Key, Rejection> {
         self.key_of(values.get(self.key).unwrap_or(&Value::Null))
+    }
+
+    /// The value of the version's column in a row with these values.
+    #[must_use]
+    pub fn version_in<'a>(&self, values: &'a [Value]) -> Option<&'a Value> {
+        self.version.and_then(|at| values.get(at))
     }
 
     /// The key of a row with this value in the key's column.

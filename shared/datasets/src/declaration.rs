@@ -11,7 +11,7 @@ use self::shape::{ColumnDeclaration, ColumnTable, Declaration, DeletedDeclaratio
 use crate::{
     DeclaredFormat,
     constraints::Constraint,
-    dataset::{Column, Dataset, Deleted},
+    dataset::{Column, Dataset, Deleted, HISTORY_SUFFIX},
     value::{Type, Value},
 };
 
@@ -96,8 +96,18 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
     if RESERVED_DATASETS.contains(&&*lower) || lower.starts_with(SQLITE_PREFIX) {
         return Err((0..0, format!("no dataset can be called {name}: Jetline uses the name")));
     }
-    let Declaration { source, key, version, deleted, format, delimiter, unknown, columns, deliver } =
-        declaration;
+    let Declaration {
+        source,
+        key,
+        version,
+        deleted,
+        history,
+        format,
+        delimiter,
+        unknown,
+        columns,
+        deliver,
+    } = declaration;
     let source = source.map(self::source).transpose()?;
     let format = declared_format(format.as_ref(), delimiter.as_ref())?;
     if columns.0.len() > MAX_COLUMNS {
@@ -141,9 +151,29 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
         self::deleted(deleted.into_inner(), &columns).map_err(|message| (span, message))
     });
     let deleted = deleted.transpose()?;
+    let has_history = match history {
+        Some(history) => self::history(name, &history, version.is_some())?,
+        None => false,
+    };
     let destinations = deliver::destinations(deliver, &columns, deleted.is_some())?;
     let dataset = Dataset::new(name, columns, key_at, version, deleted, unknown);
-    Ok(Dataset { source, format, destinations, ..dataset })
+    Ok(Dataset { source, format, has_history, destinations, ..dataset })
+}
+
+fn history(name: &str, history: &Spanned<bool>, has_version: bool) -> Result<bool, Fault> {
+    let fault = |message| Err((history.span(), message));
+    if *history.get_ref() && !has_version {
+        let message = "history: its rows are the versions of a key: declare `version`";
+        return fault(message.to_owned());
+    }
+    let most = MAX_NAME_BYTES - HISTORY_SUFFIX.len();
+    if *history.get_ref() && name.len() > most {
+        let message = format!(
+            "history: the table would be called {name}{HISTORY_SUFFIX}: the name of the dataset must have at most {most} bytes"
+        );
+        return fault(message);
+    }
+    Ok(*history.get_ref())
 }
 
 fn source(text: Spanned<String>) -> Result<String, Fault> {
@@ -546,6 +576,7 @@ lines = "json"
             ("lines =", "Total =", 13, "Total: the name differs from total only in case"),
             ("/customer/id", "/~~10", 8, "~ must be followed by 0 or 1"),
             ("\"op\"", "\"total\"", 4, "the field that marks deletes is not stored"),
+            ("version = \"updated_at\"", "history = true", 3, "history: its rows are the versions"),
             ("[columns]", "format = \"xml\"\n[columns]", 6, "there are: auto, jsonl, json, csv"),
             ("[columns]", "delimiter = \";\"\n[columns]", 6, "only CSV has one"),
             (

@@ -12,6 +12,7 @@ mod dialect;
 pub mod entities;
 pub mod epochs;
 mod error;
+mod history;
 mod ledger;
 pub mod objects;
 pub mod outbox;

@@ -158,21 +158,24 @@ pub(crate) fn rank(dataset: &Dataset, of: &str) -> String {
 /// The `ON CONFLICT` clause: updates a stored row that has no higher rank. Rows of the same line that need no write are not
 /// sent.
 pub(crate) fn on_conflict(dataset: &Dataset) -> String {
-    let (name, key) = (&dataset.name, &dataset.key().name);
-    let mut assignments: Vec<String> = columns(dataset)
-        .into_iter()
-        .filter(|column| column != key && *column != "jetline_changed_at")
-        .map(|column| format!("\"{column}\" = excluded.\"{column}\""))
-        .collect();
-    assignments.extend(dataset.absent.iter().map(|column| format!("\"{column}\" = NULL")));
-    assignments.push(format!(
-        "\"jetline_changed_at\" = CASE WHEN \"{name}\".\"jetline_fingerprint\" = excluded.\"jetline_fingerprint\"
-             THEN \"{name}\".\"jetline_changed_at\" ELSE excluded.\"jetline_changed_at\" END"
-    ));
-    format!(
-        "ON CONFLICT (\"{key}\") DO UPDATE SET {} WHERE {} <= {}",
-        assignments.join(", "),
-        rank(dataset, &format!("\"{name}\"")),
-        rank(dataset, "excluded")
-    )
+    let (table, key) = (format!("{:?}", dataset.name), &dataset.key().name);
+    let update = update(&dataset.name, key, &columns(dataset), &dataset.absent);
+    let (stored, new) = (rank(dataset, &table), rank(dataset, "excluded"));
+    format!("ON CONFLICT ({key:?}) {update} WHERE {stored} <= {new}")
+}
+
+/// The `DO UPDATE` of an upsert into a table. `jetline_changed_at` stays where the content does; columns that are `absent` in
+/// the new rows become null.
+pub(crate) fn update(table: &str, key: &str, columns: &[&str], absent: &[String]) -> String {
+    let columns = columns.iter().filter(|column| **column != key);
+    let assignments = columns.map(|column| match *column {
+        "jetline_changed_at" => format!(
+            "{column:?} = CASE WHEN {table:?}.\"jetline_fingerprint\" = excluded.\"jetline_fingerprint\"
+             THEN {table:?}.{column:?} ELSE excluded.{column:?} END"
+        ),
+        _ => format!("{column:?} = excluded.{column:?}"),
+    });
+    let absent = absent.iter().map(|column| format!("{column:?} = NULL"));
+    let assignments: Vec<String> = assignments.chain(absent).collect();
+    format!("DO UPDATE SET {}", assignments.join(", "))
 }

@@ -5,6 +5,7 @@ pub(crate) mod head;
 pub(crate) mod json;
 pub(crate) mod limits;
 pub(crate) mod paging;
+pub(crate) mod path;
 pub(crate) mod problem;
 pub(crate) mod request_log;
 pub(crate) mod response_budget;

@@ -12,16 +12,24 @@ pub(crate) fn describe(document: &mut Value, datasets: &Datasets) {
         let generic: Vec<String> = paths.keys().filter(|path| generic(path)).cloned().collect();
         of_all.extend(generic.iter().filter_map(|path| paths.remove_entry(path)));
     }
-    let schemas = document["components"]["schemas"].as_object_mut();
-    let origin = schemas.and_then(|schemas| schemas.remove("Origin")).unwrap_or_default();
+    let mut schemas = document["components"]["schemas"].as_object_mut();
+    let mut remove = |name| schemas.as_mut().and_then(|schemas| schemas.remove(name));
+    let origin = remove("Origin").unwrap_or_default();
+    let version = remove("Version").unwrap_or_default();
     for dataset in datasets.iter() {
-        for (path, item) in &of_all {
+        let has = |path: &str| dataset.has_history || !path.ends_with("/history");
+        for (path, item) in of_all.iter().filter(|(path, _)| has(path)) {
             let path = path.replace("{dataset}", &dataset.name);
             document["paths"][path] = of_dataset(item.clone(), dataset);
         }
         let schemas = &mut document["components"]["schemas"];
         schemas[schema_name("record", dataset)] = schema(dataset);
-        schemas[schema_name("origin", dataset)] = origin_schema(origin.clone(), dataset);
+        schemas[schema_name("origin", dataset)] = versioned_schema(origin.clone(), dataset);
+        if dataset.has_history {
+            let mut version = versioned_schema(version.clone(), dataset);
+            version["properties"]["record"] = reference("record", dataset);
+            schemas[schema_name("version", dataset)] = version;
+        }
     }
     let names: Vec<&str> = datasets.iter().map(|dataset| &*dataset.name).collect();
     for path in ["/objects", "/deliveries"] {
@@ -43,6 +51,7 @@ fn of_dataset(mut item: Value, dataset: &Dataset) -> Value {
     let (body, id) = match verb.as_str() {
         "get" => (reference("record", dataset), type_schema(dataset.key())),
         "origin" => (reference("origin", dataset), type_schema(dataset.key())),
+        "history" => (array(&reference("version", dataset)), type_schema(dataset.key())),
         "deliveries" => {
             let body = json!({ "$ref": "#/components/schemas/RecordDeliveries" });
             (body, type_schema(dataset.key()))
@@ -55,6 +64,10 @@ fn of_dataset(mut item: Value, dataset: &Dataset) -> Value {
         for parameter in parameters.iter_mut() {
             match parameter["name"].as_str() {
                 Some("id") => parameter["schema"] = id.clone(),
+                Some("at") => parameter["schema"] = version_schema(dataset),
+                Some("after") if verb == "history" => {
+                    parameter["schema"] = version_schema(dataset);
+                }
                 Some("after") => parameter["schema"] = type_schema(dataset.key()),
                 // Generators of clients accept no list in a header.
                 Some("If-None-Match") => parameter["schema"] = json!({ "type": "string" }),
@@ -114,18 +127,22 @@ fn schema_name(of: &str, dataset: &Dataset) -> String {
     format!("{of}.{}", dataset.name)
 }
 
-/// The schema of the origins of a dataset's records, made from the one of all datasets.
-fn origin_schema(mut schema: Value, dataset: &Dataset) -> Value {
+/// A schema with a version, made from the one of all datasets.
+fn versioned_schema(mut schema: Value, dataset: &Dataset) -> Value {
     if let Some(schema) = schema.as_object_mut() {
         schema.remove("title");
     }
-    if let Some(column) = dataset.version() {
+    if dataset.version().is_some() {
         let version = &mut schema["properties"]["version"];
         let description = version["description"].take();
-        *version = type_schema(column);
+        *version = version_schema(dataset);
         version["description"] = description;
     }
     schema
+}
+
+fn version_schema(dataset: &Dataset) -> Value {
+    dataset.version().map_or_else(|| json!({}), type_schema)
 }
 
 /// The schema of a dataset's records.

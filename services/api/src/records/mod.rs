@@ -4,6 +4,7 @@ mod cache;
 mod datasets;
 pub(crate) mod document;
 mod endpoints;
+mod history;
 mod loader;
 mod origin;
 mod page;
@@ -14,6 +15,7 @@ mod stream;
 
 pub(crate) use datasets::DatasetApi;
 pub(crate) use endpoints::RecordApi;
+pub(crate) use history::HistoryApi;
 pub(crate) use origin::OriginApi;
 pub(crate) use served::Served;
 

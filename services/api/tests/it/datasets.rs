@@ -77,6 +77,60 @@ async fn origin_has_null_for_what_there_is_not() {
 }
 
 #[tokio::test]
+async fn versions_of_a_record_are_listed_from_the_highest_one() {
+    for base in both().await {
+        let with_history = ORDERS.replace(
+            "[columns]",
+            "history = true\ndeleted = { column = \"op\", equals = \"D\" }\n[columns]",
+        );
+        base.declare("orders", &with_history).await;
+        let at = |second: u8| format!("2026-11-26T12:00:0{second}Z");
+        for second in 0..3 {
+            base.load("orders", &[FIRST.replace("2026-11-26T12:00:00Z", &at(second))]).await;
+        }
+        let deleted = format!(r#"{{"id":"A 2/\u00e4","op":"D","updated_at":"{}"}}"#, at(3));
+        base.load("orders", &[deleted]).await;
+        let path = PATH.replace("origin", "history");
+        let versions = base.get(&path).await.json();
+        let seen = |versions: &Value| {
+            let versions = versions.as_array().unwrap().iter();
+            versions.map(|one| one["version"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(&versions), [at(3), at(2), at(1), at(0)]);
+        let expected = json!({
+            "version": at(3),
+            "object": 4,
+            "line": 1,
+            "changed_at": versions[0]["changed_at"],
+            "deleted": true,
+            "record": { "id": "A 2/ä", "customer": { "a/b~": null }, "paid": null, "updated_at": at(3) },
+        });
+        assert_eq!(versions[0], expected);
+        assert_eq!(versions[1]["record"]["customer"], json!({ "a/b~": 7 }));
+        // As of a version, and in pages.
+        let first = base.get(&format!("{path}?at={}&limit=1", at(1))).await;
+        assert_eq!(seen(&first.json()), [at(1)]);
+        let last = base.get(&first.next().unwrap()).await;
+        assert_eq!((seen(&last.json()), last.next()), (vec![at(0)], None));
+        let none = base.get(&format!("{path}?at=2020-01-01T00:00:00Z")).await;
+        assert_eq!((none.status, none.json()), (200, json!([])));
+        let refused = base.get(&format!("{path}?at=yesterday")).await.problem(400);
+        assert!(refused.contains("`at` cannot be a version"), "{refused}");
+        let refused = base.get("/orders/B/history").await.problem(404);
+        assert_eq!(refused, "no record of orders has the id B");
+        let refused = base.get("/products/1/history").await.problem(404);
+        assert!(refused.starts_with("products has no history"), "{refused}");
+        let document = base.get("/openapi.json").await.json();
+        let paths = &document["paths"];
+        let at = &paths["/orders/{id}/history"]["get"]["parameters"][1];
+        assert_eq!((&at["name"], &at["schema"]["format"]), (&json!("at"), &json!("date-time")));
+        assert_eq!(paths.get("/products/{id}/history"), None);
+        let record = &document["components"]["schemas"]["version.orders"]["properties"]["record"];
+        assert_eq!(*record, json!({ "$ref": "#/components/schemas/record.orders" }));
+    }
+}
+
+#[tokio::test]
 async fn origin_of_no_record_is_a_problem() {
     let base = TestApi::sqlite().await;
     let detail = base.get("/products/7/origin").await.problem(404);
@@ -94,6 +148,7 @@ async fn name_that_is_not_declared_is_a_problem_everywhere() {
         "/nothing?colour=red",
         "/nothing/1",
         "/nothing/1/origin",
+        "/nothing/1/history",
         "/datasets/nothing",
         "/objects/1/origin",
     ] {

@@ -147,6 +147,7 @@ impl TestApi {
             if_changed: false,
         });
         let rows: Vec<UpsertRow> = rows.collect();
+        let history = if dataset.has_history { rows.clone() } else { Vec::new() };
         let lines = u32::try_from(rows.len()).unwrap();
         let range = ChunkRange {
             object,
@@ -162,6 +163,7 @@ impl TestApi {
             unchanged: 0,
             superseded: 0,
             replacements: Vec::new(),
+            history,
             rejected: Vec::new(),
             blank: 0,
             superseded_by: Vec::new(),

@@ -18,6 +18,7 @@ pub(super) struct Declaration {
     pub(super) key: Spanned<String>,
     pub(super) version: Option<Spanned<String>>,
     pub(super) deleted: Option<Spanned<DeletedDeclaration>>,
+    pub(super) history: Option<Spanned<bool>>,
     pub(super) format: Option<Spanned<String>>,
     pub(super) delimiter: Option<Spanned<String>>,
     #[serde(default)]

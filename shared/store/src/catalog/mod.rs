@@ -6,6 +6,7 @@
 
 pub mod deliveries;
 mod finder;
+pub mod history;
 pub mod objects;
 pub mod origin;
 pub mod pages;
@@ -79,6 +80,9 @@ impl Catalog {
     pub async fn check(&self, datasets: &Datasets) -> Result<(), Error> {
         for dataset in datasets.iter() {
             self.records(dataset, Vec::new()).await?;
+            if dataset.has_history {
+                history::check(&self.db, dataset).await?;
+            }
         }
         self.unknown_fields("").await?;
         self.deliveries(&deliveries::Filter::default(), None, 1).await?;

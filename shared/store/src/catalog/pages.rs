@@ -2,7 +2,7 @@
 
 use jetline_core::Key;
 use jetline_datasets::{Column, Dataset, Value};
-use sea_orm::{ConnectionTrait, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
 
 use super::{
     Catalog,
@@ -53,20 +53,75 @@ impl Catalog {
         limit: u64,
         bytes: usize,
     ) -> Result<RecordPage, DbErr> {
+        let dialect = dialect::of(&self.db);
+        let mut list = List::new(&dataset.name, &dataset.key().name, Order::Ascending);
+        for (column, value) in &filter.values {
+            let value = dialect.parameter(column.column_type, value.clone());
+            list.only(dialect, column, "=", value);
+        }
+        if let Some(after) = &filter.after {
+            list.only(dialect, dataset.key(), ">", value(after));
+        }
+        list.conditions.extend(exists(dataset));
+        let (rows, has_more) = self.read_list(dataset, list, limit, bytes).await?;
+        let records = rows.iter().map(|row| StoredRecord::of(dialect, dataset, row));
+        Ok(RecordPage { records: records.collect::<Result<_, _>>()?, has_more })
+    }
+
+    /// The first rows of a list, and whether there are more.
+    pub(super) async fn read_list(
+        &self,
+        dataset: &Dataset,
+        list: List<'_>,
+        limit: u64,
+        bytes: usize,
+    ) -> Result<(Vec<QueryResult>, bool), DbErr> {
         let db = &self.db;
-        let dialect = dialect::of(db);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX - 1);
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let (conditions, of_filter) = conditions(dialect, dataset, filter);
-        let values = [limit.into(), bytes.into()].into_iter().chain(of_filter);
-        let sql = statement(dialect, dataset, &conditions);
+        let sql = statement(dialect::of(db), dataset, &list);
+        let values = [limit.into(), bytes.into()].into_iter().chain(list.values);
         let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
         let rows = db.query_all_raw(named(READ, statement)).await?;
         let found: i64 = rows.first().map_or(Ok(0), |row| row.try_get("", FOUND))?;
-        let records = rows.iter().map(|row| StoredRecord::of(dialect, dataset, row));
-        let records = records.collect::<Result<Vec<StoredRecord>, DbErr>>()?;
-        let has_more = usize::try_from(found).is_ok_and(|found| found > records.len());
-        Ok(RecordPage { records, has_more })
+        let has_more = usize::try_from(found).is_ok_and(|found| found > rows.len());
+        Ok((rows, has_more))
+    }
+}
+
+/// The order of a list.
+#[derive(Clone, Copy)]
+pub(super) enum Order {
+    Ascending,
+    Descending,
+}
+
+/// Rows of a table of a dataset, in the order of a column that is different in each of them.
+pub(super) struct List<'a> {
+    table: &'a str,
+    column: &'a str,
+    order: Order,
+    conditions: Vec<String>,
+    /// The parameters of the conditions, from the third on.
+    values: Vec<sea_orm::Value>,
+}
+
+impl<'a> List<'a> {
+    pub(super) fn new(table: &'a str, column: &'a str, order: Order) -> Self {
+        Self { table, column, order, conditions: Vec::new(), values: Vec::new() }
+    }
+
+    /// Adds a condition.
+    pub(super) fn only(
+        &mut self,
+        dialect: &dyn Dialect,
+        column: &Column,
+        operator: &str,
+        value: sea_orm::Value,
+    ) {
+        self.values.push(value);
+        let placeholder = dialect.placeholder(self.values.len() + 2, column.column_type);
+        self.conditions.push(format!("record.{:?} {operator} {placeholder}", column.name));
     }
 }
 
@@ -77,50 +132,32 @@ const FOUND: &str = "jetline_found";
 const MEASURED: &str = "\"#measured\"";
 const PLACED: &str = "\"#placed\"";
 
-/// The conditions of a filter and their parameters, from the third on.
-fn conditions(
-    dialect: &dyn Dialect,
-    dataset: &Dataset,
-    filter: &Filter<'_>,
-) -> (Vec<String>, Vec<sea_orm::Value>) {
-    let (mut conditions, mut values) = (Vec::new(), Vec::new());
-    let mut only = |column: &Column, operator: &str, value: sea_orm::Value| {
-        values.push(value);
-        let placeholder = dialect.placeholder(values.len() + 2, column.column_type);
-        conditions.push(format!("record.{:?} {operator} {placeholder}", column.name));
-    };
-    for (column, value) in &filter.values {
-        only(column, "=", dialect.parameter(column.column_type, value.clone()));
-    }
-    if let Some(after) = &filter.after {
-        only(dataset.key(), ">", value(after));
-    }
-    conditions.extend(exists(dataset));
-    (conditions, values)
-}
-
 /// The statement of a page: those of the selected records that begin within the limit of bytes. The records up to the limit,
 /// and one more to see whether the list continues, are measured first, so that only the sizes of the others are in memory.
-fn statement(dialect: &dyn Dialect, dataset: &Dataset, conditions: &[String]) -> String {
-    let (table, key) = (&dataset.name, &dataset.key().name);
-    let selected = match conditions {
+fn statement(dialect: &dyn Dialect, dataset: &Dataset, list: &List<'_>) -> String {
+    let List { table, column, conditions, .. } = list;
+    let (order, last, other_way) = match list.order {
+        Order::Ascending => ("", "<=", " DESC"),
+        Order::Descending => (" DESC", ">=", ""),
+    };
+    let selected = match &conditions[..] {
         [] => String::new(),
         all => format!("WHERE {}", all.join(" AND ")),
     };
     let last = format!(
-        "record.{key:?} <= \
-         (SELECT jetline_key FROM {PLACED} WHERE starts_at < $2 ORDER BY jetline_key DESC LIMIT 1)"
+        "record.{column:?} {last} \
+         (SELECT jetline_key FROM {PLACED} WHERE starts_at < $2 ORDER BY jetline_key{other_way} LIMIT 1)"
     );
     let shown: Vec<&str> = conditions.iter().chain([&last]).map(String::as_str).collect();
     format!(
         "WITH {MEASURED} AS MATERIALIZED (\
-             SELECT record.{key:?} AS jetline_key, {bytes} AS jetline_bytes FROM {table:?} AS record {selected} \
-             ORDER BY record.{key:?} LIMIT $1 + 1), \
+             SELECT record.{column:?} AS jetline_key, {bytes} AS jetline_bytes FROM {table:?} AS record {selected} \
+             ORDER BY record.{column:?}{order} LIMIT $1 + 1), \
          {PLACED} AS (\
-             SELECT jetline_key, SUM(jetline_bytes) OVER (ORDER BY jetline_key) - jetline_bytes AS starts_at \
+             SELECT jetline_key, SUM(jetline_bytes) OVER (ORDER BY jetline_key{order}) - jetline_bytes AS starts_at \
              FROM {MEASURED}) \
-         SELECT {columns}, (SELECT COUNT(*) FROM {MEASURED}) AS {FOUND} FROM {table:?} AS record \
-         WHERE {shown} ORDER BY record.{key:?} LIMIT $1",
+         SELECT {columns}, jetline_position, (SELECT COUNT(*) FROM {MEASURED}) AS {FOUND} FROM {table:?} AS record \
+         WHERE {shown} ORDER BY record.{column:?}{order} LIMIT $1",
         bytes = bytes(dialect, dataset),
         columns = columns(dialect, dataset),
         shown = shown.join(" AND "),

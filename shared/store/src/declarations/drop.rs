@@ -1,12 +1,12 @@
 //! Removes a dataset: its table, its declarations, and what the ledger has of its objects.
 
-use super::declarations;
+use super::{Declared, declarations, read};
 use crate::{
     Database, Error,
     database::begin_exclusive,
     dialect::{self, Lock},
     epochs::epoch::outdate,
-    outbox,
+    history, outbox,
     statement::{commit, execute, query},
     watermark::Number,
 };
@@ -29,7 +29,10 @@ impl Database {
     pub async fn drop_dataset(&self, dataset: &str) -> Result<bool, Error> {
         let tx = begin_exclusive(self.connection()).await?;
         dialect::of(&tx).lock(&tx, Lock::Registration).await?;
-        if !declarations(&tx).await?.iter().any(|one| one.dataset == dataset) {
+        let declared = declarations(&tx).await?;
+        let declared: Vec<&Declared> =
+            declared.iter().filter(|one| one.dataset == dataset).collect();
+        if declared.is_empty() {
             return Ok(false);
         }
         let keep = "UPDATE ledger SET
@@ -49,6 +52,12 @@ impl Database {
             execute(&tx, "remove a dataset", &sql, [dataset.into()]).await?;
         }
         execute(&tx, "drop a table", &format!("DROP TABLE IF EXISTS {dataset:?}"), []).await?;
+        for declared in declared {
+            let declared = read(declared)?;
+            if declared.has_history {
+                history::drop(&tx, &declared).await?;
+            }
+        }
         outdate(&tx).await?;
         commit(tx, "drop a dataset").await?;
         Ok(true)

@@ -5,7 +5,7 @@
 
 mod drop;
 mod settings;
-mod table;
+pub(crate) mod table;
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ use crate::{
     database::begin_exclusive,
     dialect::{self, Lock},
     epochs::epoch::outdate,
-    outbox,
+    history, outbox,
     statement::{commit, execute, query},
     watermark::Number,
 };
@@ -55,6 +55,7 @@ impl Database {
             }
             let before = before.into_iter().map(read).collect::<Result<Vec<Dataset>, Error>>()?;
             done.extend(table::fit(&tx, &file.dataset, &before).await?);
+            done.extend(history::fit(&tx, &file.dataset, &before).await?);
             done.extend(outbox::declare(&tx, &file.dataset).await?);
             let number = next_number(&tx).await?;
             let sql = "INSERT INTO declarations (number, dataset, declaration) VALUES ($1, $2, $3)";
@@ -140,13 +141,12 @@ async fn datasets(db: &impl ConnectionTrait) -> Result<Datasets, Error> {
         let of_table = columns[&dataset.name].iter();
         dataset.absent = of_table.filter(|column| !stored.contains(&&***column)).cloned().collect();
     }
-    // Changes are delivered as the current declaration says, whatever the one of a record is.
-    let current: HashMap<String, Vec<Destination>> = datasets
-        .iter()
-        .map(|dataset| (dataset.name.clone(), dataset.destinations.clone()))
-        .collect();
+    // Changes are delivered and versions are kept as the current declaration says, whatever the one of a record is.
+    let current = |dataset: &Dataset| (dataset.has_history, dataset.destinations.clone());
+    let current: HashMap<String, (bool, Vec<Destination>)> =
+        datasets.iter().map(|dataset| (dataset.name.clone(), current(dataset))).collect();
     for dataset in &mut datasets {
-        dataset.destinations.clone_from(&current[&dataset.name]);
+        (dataset.has_history, dataset.destinations) = current[&dataset.name].clone();
     }
     if datasets.iter().any(|dataset| !dataset.destinations.is_empty()) {
         outbox::number(db, &mut datasets).await?;

@@ -18,7 +18,7 @@ const FINGERPRINT: &str = "jetline_fingerprint";
 const CHANGED_AT: &str = "jetline_changed_at";
 
 #[derive(FromQueryResult)]
-struct Existing {
+pub(crate) struct Existing {
     name: String,
     is_required: bool,
 }
@@ -31,16 +31,9 @@ pub(super) async fn fit(
 ) -> Result<Vec<String>, Error> {
     let dialect = dialect::of(tx);
     let table = &dataset.name;
+    let is_known = !before.is_empty();
     for earlier in before {
         compatible(earlier, dataset).map_err(|reason| refused(dataset, &reason))?;
-    }
-    let existing: Vec<Existing> =
-        query(tx, "read the table's columns", dialect.table_columns(), [table.as_str().into()])
-            .await?;
-    let mut done = Vec::new();
-    if existing.is_empty() && !before.is_empty() {
-        let reason = format!("its table is missing: restore it, or {}", load_again(dataset));
-        return Err(refused(dataset, &reason));
     }
     let columns = before.iter().chain([dataset]).flat_map(|one| &one.columns);
     let columns: HashSet<&str> = columns.map(|column| &*column.name).collect();
@@ -48,39 +41,61 @@ pub(super) async fn fit(
         let reason = format!("all its declarations together have more than {MAX_COLUMNS} columns");
         return Err(refused(dataset, &reason));
     }
-    if existing.is_empty() {
-        execute(tx, "create a table", &create(dialect, dataset), []).await?;
-        done.push(format!("table {table} created"));
-    } else if before.is_empty() {
-        let reason =
-            "the database has a table of this name, which is not Jetline's: rename one of them";
-        return Err(refused(dataset, reason));
-    } else {
-        for column in dataset.stored() {
-            let known = existing.iter().find(|known| known.name == column.name);
-            if known.is_none() {
-                let sql = format!("ALTER TABLE {table:?} ADD COLUMN {}", declared(dialect, column));
-                execute(tx, "add a column", &sql, []).await?;
-                done.push(format!("column {} of {table} added: null in old rows", column.name));
-            }
-        }
-        for column in existing.iter().filter(|column| column.is_required) {
-            if may_be_null(dataset, &column.name) {
-                let sql = dialect.drop_not_null(table, &column.name).ok_or_else(|| {
+    let columns: Vec<&Column> = dataset.stored().collect();
+    let (existing, done) = create_or_extend(tx, dataset, table, &columns, is_known).await?;
+    for column in existing.iter().filter(|column| column.is_required) {
+        if may_be_null(dataset, &column.name) {
+            let sql = dialect.drop_not_null(table, &column.name).ok_or_else(|| {
                     let reason = format!(
                         "the column {} of an SQLite table cannot become optional: load into a new database",
                         column.name
                     );
                     refused(dataset, &reason)
                 })?;
-                execute(tx, "make a column optional", &sql, []).await?;
-            }
+            execute(tx, "make a column optional", &sql, []).await?;
         }
     }
     for column in dataset.indexed().filter(|column| column.name != dataset.key().name) {
         execute(tx, "create an index", &create_index(dataset, column), []).await?;
     }
     Ok(done)
+}
+
+/// Creates a table, or adds the columns that it lacks. Returns the columns that it had, and what was done.
+///
+/// `is_known` says whether there should be one already.
+pub(crate) async fn create_or_extend(
+    tx: &impl ConnectionTrait,
+    dataset: &Dataset,
+    table: &str,
+    columns: &[&Column],
+    is_known: bool,
+) -> Result<(Vec<Existing>, Vec<String>), Error> {
+    let dialect = dialect::of(tx);
+    let existing: Vec<Existing> =
+        query(tx, "read the table's columns", dialect.table_columns(), [table.into()]).await?;
+    if existing.is_empty() && is_known {
+        let again = load_again(dataset);
+        let reason = format!("the table {table} is missing: restore it, or {again}");
+        return Err(refused(dataset, &reason));
+    }
+    if existing.is_empty() {
+        execute(tx, "create a table", &create(dialect, dataset, table, columns), []).await?;
+        return Ok((existing, vec![format!("table {table} created")]));
+    }
+    if !is_known {
+        let reason =
+            format!("the database has a table {table}, which is not Jetline's: rename one of them");
+        return Err(refused(dataset, &reason));
+    }
+    let mut done = Vec::new();
+    let missing = |column: &&&Column| existing.iter().all(|known| known.name != column.name);
+    for column in columns.iter().filter(missing) {
+        let sql = format!("ALTER TABLE {table:?} ADD COLUMN {}", declared(dialect, column));
+        execute(tx, "add a column", &sql, []).await?;
+        done.push(format!("column {} of {table} added: null in old rows", column.name));
+    }
+    Ok((existing, done))
 }
 
 /// The rows with a value are in the order of their keys in the index, so that a page of them is a part of it.
@@ -139,24 +154,28 @@ fn may_be_null(dataset: &Dataset, name: &str) -> bool {
 }
 
 /// All columns are nullable except those that every declaration of the dataset has.
-fn create(dialect: &dyn Dialect, dataset: &Dataset) -> String {
+fn create(dialect: &dyn Dialect, dataset: &Dataset, table: &str, columns: &[&Column]) -> String {
     let key = &dataset.key().name;
     let version = dataset.version().map(|column| &column.name);
-    let mut columns: Vec<String> = Vec::new();
-    for column in dataset.stored() {
+    let is_history = table != dataset.name;
+    let mut definitions: Vec<String> = Vec::new();
+    for column in columns {
         let mut definition = declared(dialect, column);
-        if column.name == *key {
+        if column.name == *key && !is_history {
             definition += " NOT NULL PRIMARY KEY";
-        } else if Some(&column.name) == version {
+        } else if column.name == *key || Some(&column.name) == version {
             definition += " NOT NULL";
         }
-        columns.push(definition);
+        definitions.push(definition);
     }
     let [binary, bigint, time] = dialect.own_types();
     for (name, of) in [(FINGERPRINT, binary), (POSITION, bigint), (CHANGED_AT, time)] {
-        columns.push(format!("{name:?} {of} NOT NULL"));
+        definitions.push(format!("{name:?} {of} NOT NULL"));
     }
-    format!("CREATE TABLE {:?} ({})", dataset.name, columns.join(", "))
+    if let Some(version) = version.filter(|_| is_history) {
+        definitions.push(format!("PRIMARY KEY ({key:?}, {version:?})"));
+    }
+    format!("CREATE TABLE {table:?} ({})", definitions.join(", "))
 }
 
 /// A column with its type. Texts are ordered by their bytes, in both databases.

@@ -160,6 +160,16 @@ pub(crate) trait Dialect: Sync {
         upserted: &mut Upserted,
     ) -> Result<(), Error>;
 
+    /// Writes rows to the history of a dataset; `conflict` is the clause for rows that it has.
+    async fn insert_history(
+        &self,
+        tx: &DatabaseTransaction,
+        dataset: &Dataset,
+        rows: Vec<UpsertRow>,
+        now: DateTime<Utc>,
+        conflict: &str,
+    ) -> Result<(), Error>;
+
     /// Runs the statement that writes a row, so that it writes none: an error is not caused by the row then.
     async fn upsert_nothing(
         &self,

@@ -20,6 +20,8 @@ mod epochs;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod leases;

@@ -50,6 +50,10 @@ impl Known {
         self.unread.is_some_and(|unread| unread < range.object.get())
     }
 
+    pub(super) fn is_any_out_of_order(&self, chunks: &[ChunkRows]) -> bool {
+        chunks.iter().any(|chunk| self.is_out_of_order(&chunk.range))
+    }
+
     pub(super) fn is_committed(&self, range: &ChunkRange) -> bool {
         self.complete.contains(&range.object.get())
             || self.get(range).is_some_and(|known| known.state == chunks::State::Committed)

@@ -18,6 +18,7 @@ use search::{Found, Search};
 use crate::{
     ChunkLedger, Error, SupersededBy,
     dialect::{self, Lock},
+    history::Versions,
     outbox,
     statement::{begin, commit},
     upsert::{UpsertRow, Written},
@@ -36,6 +37,8 @@ pub struct ChunkRows {
     pub superseded: u64,
     /// Superseded lines that take the place of a refused one. There are none where lines are claimed.
     pub replacements: Vec<UpsertRow>,
+    /// All valid records of the chunk, where the dataset has a history.
+    pub history: Vec<UpsertRow>,
     /// The rejected lines.
     pub rejected: Vec<RejectedLine>,
     /// Number of blank lines.
@@ -115,10 +118,13 @@ impl ChunkLedger {
             ControlFlow::Break(outcome) => return Ok(outcome),
         };
         let (rows, rewrite) = (take_rows(&mut chunks, &known), known.rewrites());
+        let raise = rewrite || known.is_any_out_of_order(&chunks);
+        let versions = Versions::take(&mut chunks, raise);
         let upserted = table::upsert(&tx, dataset, rows, chunks.len(), now, rewrite).await?;
         if !upserted.suppressed.is_empty() {
             return Ok(CommitOutcome::NotWritten);
         }
+        versions.write(&tx, dataset, &[], now).await?;
         outbox::append(&tx, dataset, &upserted.changed).await?;
         finish_commit(Begun { tx, known, now }, &chunks, &upserted.written).await
     }
@@ -143,11 +149,14 @@ impl ChunkLedger {
             chunk.rows.append(&mut chunk.replacements);
         }
         let rows = take_rows(&mut chunks, &known);
+        let raise = known.rewrites() || known.is_any_out_of_order(&chunks);
+        let versions = Versions::take(&mut chunks, raise);
         let mut search = Search::new(self, tx, dataset, now, known.rewrites(), chunks.len());
         search.write(rows).await?;
         let Some(Found { tx, refused, upserted }) = search.into_found() else {
             return Ok(CommitOutcome::NotWritten);
         };
+        versions.write(&tx, dataset, &refused, now).await?;
         if !refused.is_empty() {
             for (chunk, rejected) in chunks.iter_mut().zip(reject(refused)) {
                 chunk.rejected = rejected;

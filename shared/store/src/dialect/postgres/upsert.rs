@@ -15,7 +15,7 @@ use sea_orm::{ConnectionTrait, FromQueryResult, Value, sea_query::ArrayType};
 use super::values;
 use crate::{
     error::Error,
-    statement::{query, value},
+    statement::{execute, query, value},
     upsert::{
         SentRow, UpsertRow, Upserted, Written,
         change::{Change, StoredRow, UntypedRow},
@@ -182,6 +182,28 @@ pub(super) async fn insert_nothing(
     let (_, values) = arrays(dataset, vec![(0, row)], now);
     let sql = statement(dataset, "WHERE false");
     query::<Done>(tx, "upsert records", &sql, values).await.map(drop)
+}
+
+pub(super) async fn insert_history(
+    tx: &impl ConnectionTrait,
+    dataset: &Dataset,
+    mut rows: Vec<UpsertRow>,
+    now: DateTime<Utc>,
+    conflict: &str,
+) -> Result<(), Error> {
+    let Columns { unnested, selected, into, .. } = columns(dataset);
+    let sql = format!(
+        "INSERT INTO {:?} ({into}) SELECT {selected} FROM (SELECT {unnested}) n {conflict}",
+        dataset.history_table()
+    );
+    while !rows.is_empty() {
+        let rest = rows.split_off(MAX_ROWS.min(rows.len()));
+        let of_chunk = rows.into_iter().map(|row| (0, row)).collect();
+        let (_, values) = arrays(dataset, of_chunk, now);
+        execute(tx, "write the history", &sql, values).await?;
+        rows = rest;
+    }
+    Ok(())
 }
 
 /// The parameters of [`statement`]: the time, then the columns. A nullable column has a second array that marks its

@@ -191,6 +191,17 @@ impl Dialect for Sqlite {
         upsert::upsert(tx, dataset, rows, now, rewrite, upserted).await
     }
 
+    async fn insert_history(
+        &self,
+        tx: &DatabaseTransaction,
+        dataset: &Dataset,
+        rows: Vec<UpsertRow>,
+        now: DateTime<Utc>,
+        conflict: &str,
+    ) -> Result<(), Error> {
+        upsert::insert_history(tx, dataset, rows, now, conflict).await
+    }
+
     async fn upsert_nothing(
         &self,
         tx: &DatabaseTransaction,

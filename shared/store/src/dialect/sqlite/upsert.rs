@@ -111,9 +111,7 @@ async fn insert(
 ) -> Result<(), Error> {
     let mut rows = rows.into_iter();
     for size in batch_sizes(rows.len(), MAX_PARAMETERS / columns(dataset).len()) {
-        let tuple = format!("({})", parameters(columns(dataset).len()));
-        let tuples = vec![tuple; size].join(", ");
-        let sql = statement(dataset, &format!("VALUES {tuples}"));
+        let sql = statement(dataset, &tuples(dataset, size));
         let mut sent = Vec::with_capacity(size);
         let mut values = Vec::with_capacity(size * columns(dataset).len());
         for new in rows.by_ref().take(size) {
@@ -127,6 +125,29 @@ async fn insert(
         }
     }
     Ok(())
+}
+
+pub(super) async fn insert_history(
+    tx: &impl ConnectionTrait,
+    dataset: &Dataset,
+    rows: Vec<UpsertRow>,
+    now: DateTime<Utc>,
+    conflict: &str,
+) -> Result<(), Error> {
+    let mut rows = rows.into_iter();
+    for size in batch_sizes(rows.len(), MAX_PARAMETERS / columns(dataset).len()) {
+        let rows = rows.by_ref().take(size);
+        let sql = into(dataset, &dataset.history_table(), &tuples(dataset, size));
+        let values: Vec<Value> = rows.flat_map(|new| values(new, now)).collect();
+        execute(tx, "write the history", &format!("{sql} {conflict}"), values).await?;
+    }
+    Ok(())
+}
+
+/// `VALUES` with placeholders for rows.
+fn tuples(dataset: &Dataset, rows: usize) -> String {
+    let tuple = format!("({})", parameters(columns(dataset).len()));
+    format!("VALUES {}", vec![tuple; rows].join(", "))
 }
 
 /// Runs the statement of [`insert`] so that it writes no row.
@@ -143,13 +164,12 @@ pub(super) async fn insert_nothing(
 
 /// Writes the rows of a `VALUES` or `SELECT`; the parameters of each row are those of [`values`].
 fn statement(dataset: &Dataset, rows: &str) -> String {
-    let names = columns(dataset).into_iter().map(|column| format!("\"{column}\""));
-    format!(
-        "INSERT INTO \"{}\" ({}) {rows} {}",
-        dataset.name,
-        names.collect::<Vec<_>>().join(", "),
-        on_conflict(dataset)
-    )
+    format!("{} {}", into(dataset, &dataset.name, rows), on_conflict(dataset))
+}
+
+fn into(dataset: &Dataset, table: &str, rows: &str) -> String {
+    let names = columns(dataset).into_iter().map(|column| format!("{column:?}"));
+    format!("INSERT INTO {table:?} ({}) {rows}", names.collect::<Vec<_>>().join(", "))
 }
 
 fn values(new: UpsertRow, now: DateTime<Utc>) -> impl Iterator<Item = Value> {
