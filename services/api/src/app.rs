@@ -27,6 +27,7 @@ use crate::{
     },
     ingestion::{ObjectApi, RejectApi},
     openapi::{self, Document, StartPage},
+    queries::QueryApi,
     readiness::Readiness,
     records::{DatasetApi, HistoryApi, OriginApi, RecordApi, Served},
 };
@@ -76,6 +77,7 @@ impl App {
         let origins = OriginApi { served: served.clone(), pool: pool.clone() };
         let history =
             HistoryApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
+        let queries = QueryApi::new(served.clone(), pool.clone(), budget.clone(), limit);
         let deliveries =
             DeliveryApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
         let datasets =
@@ -84,7 +86,7 @@ impl App {
             ObjectApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
         let rejects = RejectApi { pool: pool.clone(), budget: budget.clone() };
         let service = openapi::service((
-            records, origins, history, deliveries, datasets, objects, rejects, StartPage,
+            records, origins, history, queries, deliveries, datasets, objects, rejects, StartPage,
         ));
         let document = Arc::new(Document::new(&service, served));
         let readiness = Arc::new(Readiness::new(pool));

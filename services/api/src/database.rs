@@ -140,4 +140,7 @@ pub(crate) enum Error {
     /// The memory budget for responses is exhausted; a retry may succeed.
     #[error("too many large answers are being sent")]
     Busy,
+    /// Other queries are running; a retry may succeed.
+    #[error("too many queries are running")]
+    TooManyQueries,
 }

@@ -11,6 +11,7 @@ mod deliveries;
 mod http;
 mod ingestion;
 mod openapi;
+mod queries;
 mod readiness;
 mod records;
 mod server;

@@ -10,12 +10,22 @@ use crate::{
     deliveries::DeliveryApi,
     http::{json::serialize, problem::Failure},
     ingestion::{ObjectApi, RejectApi},
+    queries::QueryApi,
     records::{DatasetApi, HistoryApi, OriginApi, RecordApi, Served, document},
 };
 
 /// All endpoints.
-pub(crate) type Endpoints =
-    (RecordApi, OriginApi, HistoryApi, DeliveryApi, DatasetApi, ObjectApi, RejectApi, StartPage);
+pub(crate) type Endpoints = (
+    RecordApi,
+    OriginApi,
+    HistoryApi,
+    QueryApi,
+    DeliveryApi,
+    DatasetApi,
+    ObjectApi,
+    RejectApi,
+    StartPage,
+);
 
 /// The endpoints with their description.
 pub(crate) fn service(endpoints: Endpoints) -> OpenApiService<Endpoints, ()> {

@@ -4,7 +4,7 @@ use jetline_core::Key;
 use serde::Deserialize;
 
 use crate::{
-    DeclaredFormat, Destination, Reason, Rejection, Row,
+    DeclaredFormat, Destination, Query, Reason, Rejection, Row,
     constraints::Constraint,
     value::{Type, Value},
 };
@@ -109,6 +109,8 @@ pub struct Dataset {
     pub format: DeclaredFormat,
     /// Whether every version of a record is kept. That of the current declaration counts, whatever this one is.
     pub has_history: bool,
+    /// Its queries.
+    pub queries: Vec<Query>,
     /// Where its changes are delivered to: those of the current declaration, whatever this one is.
     pub destinations: Vec<Destination>,
     pub(crate) key: usize,
@@ -148,6 +150,7 @@ impl Dataset {
             source: None,
             format: DeclaredFormat::Auto,
             has_history: false,
+            queries: Vec::new(),
             destinations: Vec::new(),
             key,
             version,

@@ -1,13 +1,14 @@
 //! Declarations of datasets: TOML files, whose errors name the line.
 
 mod deliver;
+mod queries;
 mod shape;
 
 use std::{collections::HashMap, ops::Range};
 
 use toml::Spanned;
 
-use self::shape::{ColumnDeclaration, ColumnTable, Declaration, DeletedDeclaration};
+use self::shape::{ColumnDeclaration, ColumnTable, Declaration, DeletedDeclaration, Entries};
 use crate::{
     DeclaredFormat,
     constraints::Constraint,
@@ -107,6 +108,7 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
         unknown,
         columns,
         deliver,
+        queries,
     } = declaration;
     let source = source.map(self::source).transpose()?;
     let format = declared_format(format.as_ref(), delimiter.as_ref())?;
@@ -114,15 +116,7 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
         return Err((0..0, format!("more than {MAX_COLUMNS} columns")));
     }
     let spans: Vec<Range<usize>> = columns.0.iter().map(|(name, _)| name.span()).collect();
-    let columns = columns
-        .0
-        .into_iter()
-        .map(|(name, ColumnDeclaration(table))| {
-            let span = name.span();
-            column(name.into_inner(), table).map_err(|message| (span, message))
-        })
-        .collect::<Result<Vec<Column>, Fault>>()?;
-    check_names(&columns).map_err(|(at, message)| (spans[at].clone(), message))?;
+    let columns = self::columns(columns)?;
     check_paths(&columns).map_err(|(at, message)| (spans[at].clone(), message))?;
     let find = |wanted: &Spanned<String>, role: &str| {
         let found = columns.iter().position(|column| column.name == **wanted.get_ref());
@@ -157,7 +151,19 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
     };
     let destinations = deliver::destinations(deliver, &columns, deleted.is_some())?;
     let dataset = Dataset::new(name, columns, key_at, version, deleted, unknown);
-    Ok(Dataset { source, format, has_history, destinations, ..dataset })
+    let queries = queries::queries(queries)?;
+    Ok(Dataset { source, format, has_history, queries, destinations, ..dataset })
+}
+
+fn columns(declared: Entries<ColumnDeclaration>) -> Result<Vec<Column>, Fault> {
+    let spans: Vec<Range<usize>> = declared.0.iter().map(|(name, _)| name.span()).collect();
+    let columns = declared.0.into_iter().map(|(name, ColumnDeclaration(table))| {
+        let span = name.span();
+        column(name.into_inner(), table).map_err(|message| (span, message))
+    });
+    let columns = columns.collect::<Result<Vec<Column>, Fault>>()?;
+    check_names(&columns).map_err(|(at, message)| (spans[at].clone(), message))?;
+    Ok(columns)
 }
 
 fn history(name: &str, history: &Spanned<bool>, has_version: bool) -> Result<bool, Fault> {
@@ -429,6 +435,65 @@ lines = "json"
         assert!(delay.of(&Value::Bigint(-1)).unwrap_err().contains("negative"));
         assert!(delay.of(&Value::Bigint(i64::MAX)).unwrap_err().contains("ten years"));
         assert_eq!(shop.rate.map(NonZeroU32::get), Some(10));
+    }
+
+    #[test]
+    fn queries_are_declared_with_parameters_and_columns() {
+        let text = format!(
+            "{ORDERS}\n[queries.late]\nsql = \"\"\"\nSELECT order_id, total FROM orders\n
+             WHERE status = :status AND total > :least\"\"\"\n
+             columns = {{ order_id = 'text', total = 'numeric' }}\n
+             [queries.late.parameters]\nleast = {{ type = 'numeric', minimum = 0 }}\n
+             status = {{ type = 'text', optional = true }}"
+        );
+        let dataset = parse("orders", "orders.toml", &text).unwrap();
+        let [late] = &dataset.queries[..] else { panic!("{dataset:?}") };
+        let sql = late.sql(|number, of| format!("${number}::{of}"));
+        assert!(sql.ends_with("WHERE status = $2::text AND total > $1::numeric"), "{sql}");
+        let [least, status] = &late.parameters[..] else { panic!("{late:?}") };
+        assert!(status.optional && !least.optional);
+        assert!(least.read_text("1.5").is_ok() && least.read_text("-1").is_err());
+    }
+
+    #[test]
+    fn invalid_query_names_the_line_and_what_is_allowed() {
+        let columns = "columns = { a = 'text' }\n";
+        for (lines, line, message) in [
+            ("[queries.origin]\nsql = 'SELECT 1'\ncolumns = {}", 14, "records have a path"),
+            ("[queries.'a b']\nsql = 'SELECT 1'\ncolumns = {}", 14, "a name has letters"),
+            ("[queries.a]\nsql = 'SELECT 1'\ncolumns = {}", 14, "a: it has no columns"),
+            ("[queries.a]\nsql = 'SELECT 1'", 14, "missing field `columns`"),
+            (
+                &format!("[queries.a]\n{columns}sql = 'SELECT :b'"),
+                16,
+                "the parameter :b is not declared",
+            ),
+            (&format!("[queries.a]\n{columns}sql = ''"), 16, "a: sql: it is empty"),
+            (
+                &format!("[queries.a]\n{columns}sql = 'SELECT 1'\nlimit = 1"),
+                17,
+                "unknown field `limit`",
+            ),
+            (
+                "[queries.a]\nsql = 'SELECT 1'\ncolumns = { a = { type = 'text', path = '/b' } }",
+                16,
+                "a cannot have a path",
+            ),
+            (
+                "[queries.a]\nsql = 'SELECT 1'\ncolumns = { a = 'int' }",
+                16,
+                "a: columns: a: there is no type \"int\"",
+            ),
+            (
+                &format!("[queries.a]\n{columns}sql = 'SELECT 1'\nparameters = {{ b = 'bigint' }}"),
+                16,
+                "does not use the parameter b",
+            ),
+        ] {
+            let error = parse("orders", "orders.toml", &format!("{ORDERS}{lines}")).unwrap_err();
+            assert!(error.message.contains(message), "{error}");
+            assert_eq!(error.line, line, "{error}");
+        }
     }
 
     #[test]

@@ -343,7 +343,7 @@ impl<'d> Reader<'d> {
 
 impl Column {
     /// Checks a value against the constraints.
-    fn check(&self, value: &Value) -> Result<(), Rejection> {
+    pub(crate) fn check(&self, value: &Value) -> Result<(), Rejection> {
         if value.is_null() {
             return Ok(());
         }

@@ -2,10 +2,15 @@
 
 pub(crate) mod class;
 
+use std::borrow::Cow;
+
 use sea_orm::{DbErr, RuntimeErr, SqlxError};
 use sqlx::error::DatabaseError;
 
 use self::class::{Class, is_caused_by_table, with_sqlstate};
+
+/// SQLite's primary result code of a statement that was interrupted.
+const INTERRUPTED: u32 = 9;
 
 /// An error of the driver.
 #[derive(Debug, thiserror::Error)]
@@ -132,15 +137,29 @@ impl Error {
     /// Whether the table, a trigger of it or its privileges may be the cause: SQLSTATE class 42, syntax error or access
     /// rule violation.
     pub(crate) fn may_be_caused_by_table(&self) -> bool {
-        self.database_error()
-            .and_then(DatabaseError::code)
-            .is_some_and(|code| is_caused_by_table(&code))
+        self.code().is_some_and(|code| is_caused_by_table(&code))
     }
 
     /// Whether a privilege is missing, or a row security policy refuses a row.
     pub(crate) fn is_insufficient_privilege(&self) -> bool {
-        let code = self.database_error().and_then(DatabaseError::code);
-        code.is_some_and(|code| code == "42501")
+        self.code().is_some_and(|code| code == "42501")
+    }
+
+    /// Whether the database ended a statement because of a limit of its time.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.code().is_some_and(|code| match code.len() {
+            5 => code == "57014",
+            _ => class::primary(&code) == Some(INTERRUPTED),
+        })
+    }
+
+    /// The error, where a statement of a query failed: it cannot write, however long it is retried.
+    pub(crate) fn of_query(self) -> Self {
+        let writes = self.code().is_some_and(|code| code == "25006");
+        match self {
+            Self::Unavailable { action, source } if writes => Self::Refused { action, source },
+            other => other,
+        }
     }
 
     /// The message of the database, with its SQLSTATE where there is one.
@@ -152,6 +171,10 @@ impl Error {
             Some(code) if code.len() == 5 => with_sqlstate(&code, answer.message()),
             _ => answer.message().to_owned(),
         }
+    }
+
+    fn code(&self) -> Option<Cow<'_, str>> {
+        self.database_error().and_then(DatabaseError::code)
     }
 
     fn database_error(&self) -> Option<&dyn DatabaseError> {

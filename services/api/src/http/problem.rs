@@ -108,7 +108,7 @@ pub(crate) enum Failure {
     #[oai(status = 500)]
     Internal(ProblemJson),
     /// The database is not available, or too many passwords are being verified, or too many large answers are being
-    /// sent.
+    /// sent, or too many queries are running.
     #[oai(status = 503)]
     Unavailable(
         ProblemJson,
@@ -125,6 +125,10 @@ impl Failure {
         Self::BadRequest(ProblemJson(Problem::new(StatusCode::BAD_REQUEST, detail)))
     }
 
+    pub(crate) fn too_slow(detail: String) -> Self {
+        Self::TooSlow(ProblemJson(Problem::new(StatusCode::REQUEST_TIMEOUT, detail)))
+    }
+
     pub(crate) fn internal() -> Self {
         Self::Internal(ProblemJson(internal()))
     }
@@ -133,7 +137,9 @@ impl Failure {
 impl From<database::Error> for Failure {
     fn from(error: database::Error) -> Self {
         match error {
-            database::Error::Unavailable | database::Error::Busy => {
+            database::Error::Unavailable
+            | database::Error::Busy
+            | database::Error::TooManyQueries => {
                 let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
                 Self::Unavailable(ProblemJson(problem), RETRY_AFTER_SECONDS)
             }

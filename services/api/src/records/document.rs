@@ -1,8 +1,13 @@
 //! The part of the OpenAPI document about datasets: the paths of [`RecordApi`](super::RecordApi),
 //! [`OriginApi`](super::OriginApi) and [`DeliveryApi`](crate::deliveries::DeliveryApi) that begin with one, once for each dataset, with the schema of its records and its filters.
 
-use jetline_datasets::{Column, Constraint, Dataset, Datasets, Format, Type, Value as ColumnValue};
+use jetline_datasets::{
+    Column, Constraint, Dataset, Datasets, Format, Query, Type, Value as ColumnValue,
+};
 use serde_json::{Map, Value, json};
+
+/// The path of all queries.
+const QUERY_PATH: &str = "/{dataset}/queries/{query}";
 
 /// Describes the datasets in the document of poem-openapi.
 pub(crate) fn describe(document: &mut Value, datasets: &Datasets) {
@@ -16,11 +21,20 @@ pub(crate) fn describe(document: &mut Value, datasets: &Datasets) {
     let mut remove = |name| schemas.as_mut().and_then(|schemas| schemas.remove(name));
     let origin = remove("Origin").unwrap_or_default();
     let version = remove("Version").unwrap_or_default();
+    let result = remove("QueryResult").unwrap_or_default();
+    let query = of_all.remove(QUERY_PATH).unwrap_or_default();
     for dataset in datasets.iter() {
         let has = |path: &str| dataset.has_history || !path.ends_with("/history");
         for (path, item) in of_all.iter().filter(|(path, _)| has(path)) {
             let path = path.replace("{dataset}", &dataset.name);
             document["paths"][path] = of_dataset(item.clone(), dataset);
+        }
+        for declared in &dataset.queries {
+            let path = format!("/{}/queries/{}", dataset.name, declared.name);
+            document["paths"][path] = of_query(query.clone(), dataset, declared);
+            let name = schema_name(&format!("query.{}", declared.name), dataset);
+            let schema = query_schema(result.clone(), declared);
+            document["components"]["schemas"][name] = schema;
         }
         let schemas = &mut document["components"]["schemas"];
         schemas[schema_name("record", dataset)] = schema(dataset);
@@ -41,6 +55,39 @@ pub(crate) fn describe(document: &mut Value, datasets: &Datasets) {
         }
     }
     simplify_references(document);
+}
+
+fn of_query(mut item: Value, dataset: &Dataset, query: &Query) -> Value {
+    let get = &mut item["get"];
+    get["tags"] = json!([dataset.name]);
+    get["summary"] = format!("The rows of the query {}.", query.name).into();
+    // No name has a dot, so that no two queries have one id.
+    get["operationId"] = format!("query_{}.{}", dataset.name, query.name).into();
+    let body = reference(&format!("query.{}", query.name), dataset);
+    get["responses"]["200"]["content"]["application/json"]["schema"] = body;
+    let parameters = query.parameters.iter().map(|parameter| {
+        json!({
+            "in": "query",
+            "name": parameter.name,
+            "required": !parameter.optional,
+            "schema": column_schema(parameter),
+        })
+    });
+    get["parameters"] = parameters.collect();
+    item
+}
+
+/// The schema of a query's rows, made from the one of all queries.
+fn query_schema(mut schema: Value, query: &Query) -> Value {
+    let names: Vec<&str> = query.columns.iter().map(|column| &*column.name).collect();
+    let mut row = json!({ "type": "object", "required": names, "properties": {} });
+    for column in &query.columns {
+        let mut schema = column_schema(column);
+        make_nullable(&mut schema);
+        row["properties"][&column.name] = schema;
+    }
+    schema["properties"]["rows"]["items"] = row;
+    schema
 }
 
 fn of_dataset(mut item: Value, dataset: &Dataset) -> Value {
@@ -157,7 +204,7 @@ fn schema(dataset: &Dataset) -> Value {
                 *place = json!({ "type": "object" });
             }
         }
-        *place = column_schema(dataset, column);
+        *place = of_column(dataset, column);
     }
     schema
 }
@@ -171,7 +218,24 @@ fn require(object: &mut Value, name: &str) {
     }
 }
 
-fn column_schema(dataset: &Dataset, column: &Column) -> Value {
+fn of_column(dataset: &Dataset, column: &Column) -> Value {
+    let mut schema = column_schema(column);
+    // Rows from before a column was added have no value in it.
+    let is_of = |other: &Column| other.name == column.name;
+    if !is_of(dataset.key()) && !dataset.version().is_some_and(is_of) {
+        make_nullable(&mut schema);
+    }
+    schema
+}
+
+fn make_nullable(schema: &mut Value) {
+    schema["nullable"] = true.into();
+    if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        values.push(Value::Null);
+    }
+}
+
+fn column_schema(column: &Column) -> Value {
     let mut schema = type_schema(column);
     for constraint in &column.constraints {
         match constraint {
@@ -190,14 +254,6 @@ fn column_schema(dataset: &Dataset, column: &Column) -> Value {
             Constraint::Enum(values) => schema["enum"] = values.iter().map(json).collect(),
             Constraint::Format(Format::Email) => schema["format"] = "email".into(),
             Constraint::Format(Format::Uri) => schema["format"] = "uri".into(),
-        }
-    }
-    // Rows from before a column was added have no value in it.
-    let is_of = |other: &Column| other.name == column.name;
-    if !is_of(dataset.key()) && !dataset.version().is_some_and(is_of) {
-        schema["nullable"] = true.into();
-        if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
-            values.push(Value::Null);
         }
     }
     schema

@@ -80,6 +80,10 @@ impl TestApi {
         }
     }
 
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.sqlite.is_none()
+    }
+
     /// The URL of its SQLite database.
     pub(crate) fn url(&self) -> String {
         let directory = self.sqlite.as_ref().as_ref().unwrap();

@@ -15,6 +15,7 @@ mod limits;
 mod lists;
 mod memory;
 mod pooler;
+mod queries;
 mod records;
 mod serving;
 mod socket;

@@ -8,7 +8,7 @@ use serde::{
 };
 use toml::Spanned;
 
-use super::deliver::DeliverDeclaration;
+use super::{deliver::DeliverDeclaration, queries::QueryDeclaration};
 use crate::dataset::Unknown;
 
 #[derive(Deserialize)]
@@ -26,6 +26,8 @@ pub(super) struct Declaration {
     pub(super) columns: Entries<ColumnDeclaration>,
     #[serde(default)]
     pub(super) deliver: Vec<DeliverDeclaration>,
+    #[serde(default)]
+    pub(super) queries: Entries<QueryDeclaration>,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +91,12 @@ impl<'de> Deserialize<'de> for ColumnDeclaration {
 
 /// The entries of a table in their order.
 pub(super) struct Entries<T>(pub(super) Vec<(Spanned<String>, T)>);
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

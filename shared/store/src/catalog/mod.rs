@@ -10,6 +10,7 @@ pub mod history;
 pub mod objects;
 pub mod origin;
 pub mod pages;
+pub mod queries;
 pub mod records;
 pub mod rejects;
 

@@ -136,7 +136,7 @@ const PLACED: &str = "\"#placed\"";
 /// and one more to see whether the list continues, are measured first, so that only the sizes of the others are in memory.
 fn statement(dialect: &dyn Dialect, dataset: &Dataset, list: &List<'_>) -> String {
     let List { table, column, conditions, .. } = list;
-    let (order, last, other_way) = match list.order {
+    let (order, until, other_way) = match list.order {
         Order::Ascending => ("", "<=", " DESC"),
         Order::Descending => (" DESC", ">=", ""),
     };
@@ -144,11 +144,11 @@ fn statement(dialect: &dyn Dialect, dataset: &Dataset, list: &List<'_>) -> Strin
         [] => String::new(),
         all => format!("WHERE {}", all.join(" AND ")),
     };
-    let last = format!(
-        "record.{column:?} {last} \
+    let is_shown = format!(
+        "record.{column:?} {until} \
          (SELECT jetline_key FROM {PLACED} WHERE starts_at < $2 ORDER BY jetline_key{other_way} LIMIT 1)"
     );
-    let shown: Vec<&str> = conditions.iter().chain([&last]).map(String::as_str).collect();
+    let shown: Vec<&str> = conditions.iter().chain([&is_shown]).map(String::as_str).collect();
     format!(
         "WITH {MEASURED} AS MATERIALIZED (\
              SELECT record.{column:?} AS jetline_key, {bytes} AS jetline_bytes FROM {table:?} AS record {selected} \

@@ -4,6 +4,7 @@
 //! registered, so that all writers parse it alike. The last one of a dataset is the current one.
 
 mod drop;
+mod queries;
 mod settings;
 pub(crate) mod table;
 
@@ -65,7 +66,12 @@ impl Database {
             done.push(format!("dataset {} declared as number {number}", file.dataset.name));
         }
         done.extend(drop_unused_products(&tx, declared).await?);
+        let current = datasets(&tx).await?;
+        queries::grant(&tx, &current).await?;
         if !done.is_empty() {
+            for dataset in current.iter() {
+                queries::check(&tx, dataset).await?;
+            }
             // Writers know the columns of a table as of the beginning of the epoch.
             outdate(&tx).await?;
         }

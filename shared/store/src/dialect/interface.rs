@@ -1,10 +1,12 @@
 //! What differs between PostgreSQL and SQLite.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, ObjectVersion};
-use jetline_datasets::{self as datasets, Column, Dataset, Type};
-use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, Value};
+use jetline_datasets::{self as datasets, Column, Dataset, Query, Type};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, Statement, Value};
 
 use crate::{
     error::Error,
@@ -178,6 +180,35 @@ pub(crate) trait Dialect: Sync {
         row: UpsertRow,
         now: DateTime<Utc>,
     ) -> Result<(), Error>;
+
+    /// NULL as a parameter.
+    fn null(&self, of: Type) -> Value;
+
+    /// A column of a query's relation `q` as an SQL expression whose result [`Dialect::read`] takes.
+    fn query_column(&self, column: &Column) -> String;
+
+    /// Lets queries read tables, and nothing else, where the database has roles.
+    async fn grant_to_queries(
+        &self,
+        tx: &DatabaseTransaction,
+        tables: &[String],
+    ) -> Result<(), Error>;
+
+    /// Fails on a query that the database refuses. Returns why its columns are not the declared ones, if they are not.
+    async fn check_query(
+        &self,
+        tx: &DatabaseTransaction,
+        query: &Query,
+    ) -> Result<Option<String>, Error>;
+
+    /// Runs the statement of a query, which cannot write, for a limited time. `take` gets the rows until it returns `false`.
+    async fn run_query(
+        &self,
+        db: &DatabaseConnection,
+        statement: Statement,
+        time: Duration,
+        take: &mut (dyn FnMut(QueryResult) -> Result<bool, DbErr> + Send),
+    ) -> Result<(), DbErr>;
 
     /// Whether a statement can catch errors, so that rows are written one by one in the server.
     fn catches_errors(&self) -> bool;

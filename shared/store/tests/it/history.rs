@@ -239,24 +239,24 @@ async fn history_that_is_declared_later_begins_with_the_rows_of_the_table() {
         Arc::clone(datasets.get(name).unwrap())
     };
     for base in both().await {
-        let bare = declare(&base.database, "accounts", &without_history(ACCOUNTS)).await;
-        assert!(!bare.has_history);
+        let plain = declare(&base.database, "accounts", &without_history(ACCOUNTS)).await;
+        assert!(!plain.has_history);
         let (base, epoch) = base.with_objects(5).await;
-        let first = rows(&bare, 1, &[&update(1, 1).json()]);
-        commit(&base, &epoch, &bare, first).await;
+        let first = rows(&plain, 1, &[&update(1, 1).json()]);
+        commit(&base, &epoch, &plain, first).await;
         let kept = declare(&base.database, "accounts", ACCOUNTS).await;
         let epoch = begin(&base.ledger, Mode::Shared, Some(epoch.id), 2).await;
         assert_eq!(history(&base, &kept, "a", Filter::default()).await, "1:1@1.1 ");
         // Objects of the earlier declaration have a history now.
         let datasets = base.database.datasets().await.unwrap();
-        assert!(datasets.declaration(bare.declaration).unwrap().has_history);
+        assert!(datasets.declaration(plain.declaration).unwrap().has_history);
         commit(&base, &epoch, &kept, with_history(&kept, 2, 0, &[update(2, 2)])).await;
         // Without a history for a while; then with one more column.
         declare(&base.database, "accounts", &without_history(ACCOUNTS)).await;
         let epoch = begin(&base.ledger, Mode::Shared, Some(epoch.id), 3).await;
-        let bare = read(&base, "accounts").await;
-        commit(&base, &epoch, &bare, rows(&bare, 3, &[&update(3, 3).json()])).await;
-        commit(&base, &epoch, &bare, rows(&bare, 4, &[&update(4, 4).json()])).await;
+        let plain = read(&base, "accounts").await;
+        commit(&base, &epoch, &plain, rows(&plain, 3, &[&update(3, 3).json()])).await;
+        commit(&base, &epoch, &plain, rows(&plain, 4, &[&update(4, 4).json()])).await;
         let wide = declare(&base.database, "accounts", &wide).await;
         let epoch = begin(&base.ledger, Mode::Shared, Some(epoch.id), 4).await;
         let text = async |base: &TestDatabase| {

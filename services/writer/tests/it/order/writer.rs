@@ -141,7 +141,7 @@ impl Writer {
         }
         let settled = settled.unwrap_or_default();
         self.claims = epoch.claims(&dataset.name);
-        let claimed = claim(&*self.dedup, &epoch, settled, dataset, parsed).await;
+        let claimed = claim(&*self.dedup, &epoch, settled, &dataset, parsed).await;
         match claimed.unwrap() {
             Some(rows) => {
                 let unstored = match &servers.store {

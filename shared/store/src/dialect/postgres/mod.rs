@@ -2,16 +2,20 @@
 
 pub(crate) mod one_by_one;
 mod pooler;
+mod queries;
 pub(crate) mod tls;
 mod upsert;
 mod values;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, ObjectVersion};
-use jetline_datasets::{self as datasets, Column, Dataset, Type};
+use jetline_datasets::{self as datasets, Column, Dataset, Query, Type};
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, Value, sea_query::ArrayType,
+    DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, Statement, Value,
+    sea_query::ArrayType,
 };
 
 use crate::{
@@ -235,6 +239,40 @@ impl Dialect for Postgres {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         upsert::insert_nothing(tx, dataset, row, now).await
+    }
+
+    fn null(&self, of: Type) -> Value {
+        values::null(of)
+    }
+
+    fn query_column(&self, column: &Column) -> String {
+        queries::column(column)
+    }
+
+    async fn grant_to_queries(
+        &self,
+        tx: &DatabaseTransaction,
+        tables: &[String],
+    ) -> Result<(), Error> {
+        queries::grant(tx, tables).await
+    }
+
+    async fn check_query(
+        &self,
+        tx: &DatabaseTransaction,
+        query: &Query,
+    ) -> Result<Option<String>, Error> {
+        queries::check(tx, query).await
+    }
+
+    async fn run_query(
+        &self,
+        db: &DatabaseConnection,
+        statement: Statement,
+        time: Duration,
+        take: &mut (dyn FnMut(QueryResult) -> Result<bool, DbErr> + Send),
+    ) -> Result<(), DbErr> {
+        queries::run(db, statement, time, take).await
     }
 
     fn catches_errors(&self) -> bool {

@@ -97,6 +97,20 @@ pub(super) fn parameter(of: Type, value: Value) -> sea_orm::Value {
     }
 }
 
+/// NULL as a parameter.
+pub(super) const fn null(of: Type) -> sea_orm::Value {
+    use sea_orm::Value;
+    match of {
+        Type::Text | Type::Uuid | Type::Json => Value::String(None),
+        Type::Bigint => Value::BigInt(None),
+        Type::Numeric => Value::Decimal(None),
+        Type::Double => Value::Double(None),
+        Type::Boolean => Value::Bool(None),
+        Type::Date => Value::ChronoDate(None),
+        Type::Timestamp => Value::ChronoDateTimeUtc(None),
+    }
+}
+
 /// The value of a column of a result.
 pub(super) fn read(row: &QueryResult, at: usize, of: Type) -> Result<Value, DbErr> {
     Ok(match of {

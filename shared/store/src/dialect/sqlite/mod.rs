@@ -1,14 +1,19 @@
 //! SQLite, where only one transaction at a time writes.
 
 pub(crate) mod file;
+mod queries;
 mod upsert;
 mod values;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, ObjectVersion};
-use jetline_datasets::{self as datasets, Column, Dataset, Type};
-use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, RuntimeErr, Value};
+use jetline_datasets::{self as datasets, Column, Dataset, Query, Type};
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, RuntimeErr, Statement, Value,
+};
 
 use crate::{
     dialect::interface::{Dialect, Lock, Scalar},
@@ -210,6 +215,36 @@ impl Dialect for Sqlite {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         upsert::insert_nothing(tx, dataset, row, now).await
+    }
+
+    fn null(&self, _: Type) -> Value {
+        values::parameter(datasets::Value::Null)
+    }
+
+    fn query_column(&self, column: &Column) -> String {
+        queries::column(column)
+    }
+
+    async fn grant_to_queries(&self, _: &DatabaseTransaction, _: &[String]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn check_query(
+        &self,
+        tx: &DatabaseTransaction,
+        query: &Query,
+    ) -> Result<Option<String>, Error> {
+        queries::check(tx, query).await
+    }
+
+    async fn run_query(
+        &self,
+        db: &DatabaseConnection,
+        statement: Statement,
+        time: Duration,
+        take: &mut (dyn FnMut(QueryResult) -> Result<bool, DbErr> + Send),
+    ) -> Result<(), DbErr> {
+        queries::run(db, statement, time, take).await
     }
 
     fn catches_errors(&self) -> bool {

@@ -1,0 +1,165 @@
+//! The endpoint of queries.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use jetline_datasets::{Column, Query as DeclaredQuery, Value as ColumnValue};
+use jetline_store::catalog::queries::QueryLimits;
+use poem::Request;
+use poem_openapi::{ApiResponse, Object, OpenApi, param::Path};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::{
+    database::{Error, ReadPool},
+    http::{
+        json::SerdeJson,
+        problem::{Failure, ProblemJson, not_found},
+        response_budget::{PART_BYTES, ResponseBudget},
+    },
+    records::{Served, no_dataset, parameters},
+};
+
+/// Maximum number of rows that are returned.
+const MAX_ROWS: usize = 1_000;
+
+/// Serves the queries of all datasets.
+pub(crate) struct QueryApi {
+    served: Served,
+    pool: ReadPool,
+    budget: ResponseBudget,
+    /// Half of the connections: others read records.
+    permits: Arc<Semaphore>,
+    timeout: Duration,
+}
+
+/// The rows of a query.
+#[derive(Object)]
+#[oai(rename = "QueryResult")]
+struct QueryView {
+    /// The rows.
+    rows: Vec<Value>,
+    /// Whether the query has more rows. Only the first are returned: 1,000 at most, and about 1 MiB.
+    has_more: bool,
+}
+
+#[derive(ApiResponse)]
+enum GetQuery {
+    /// The rows.
+    #[oai(status = 200)]
+    Found(SerdeJson<QueryView>),
+    /// There is no such dataset or query.
+    #[oai(status = 404)]
+    NotFound(ProblemJson),
+}
+
+#[OpenApi]
+impl QueryApi {
+    /// The rows of a query.
+    #[oai(path = "/:dataset/queries/:query", method = "get", operation_id = "query")]
+    async fn get(
+        &self,
+        request: &Request,
+        dataset: Path<String>,
+        query: Path<String>,
+    ) -> Result<GetQuery, Failure> {
+        let Some(loader) = self.served.loader(&dataset.0).await? else {
+            return Ok(GetQuery::NotFound(no_dataset(&dataset.0)));
+        };
+        let queries = &loader.dataset().queries;
+        let Some(query) = queries.iter().find(|known| known.name == query.0) else {
+            let names: Vec<&str> = queries.iter().map(|query| &*query.name).collect();
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let detail = format!("{} has no query {}; there are: {names}", dataset.0, query.0);
+            return Ok(GetQuery::NotFound(not_found(detail)));
+        };
+        let values = values(query, parameters::of(request))?;
+        match self.run(query, values).await {
+            Err(Failure::Internal(_)) if self.served.is_dropped(&dataset.0).await => {
+                Ok(GetQuery::NotFound(no_dataset(&dataset.0)))
+            }
+            body => Ok(GetQuery::Found(body?)),
+        }
+    }
+}
+
+impl QueryApi {
+    pub(crate) fn new(
+        served: Served,
+        pool: ReadPool,
+        budget: ResponseBudget,
+        timeout: Duration,
+    ) -> Self {
+        let permits = (pool.catalog().keepable_connections() / 2).max(1);
+        let permits = Arc::new(Semaphore::new(usize::try_from(permits).unwrap_or(1)));
+        Self { served, pool, budget, permits, timeout }
+    }
+
+    async fn run(
+        &self,
+        query: &DeclaredQuery,
+        values: Vec<ColumnValue>,
+    ) -> Result<SerdeJson<QueryView>, Failure> {
+        let memory = self.budget.reserve(PART_BYTES).await?;
+        let permit = tokio::time::timeout(self.timeout, self.permits.acquire()).await;
+        let _permit = permit.ok().and_then(Result::ok).ok_or(Error::TooManyQueries)?;
+        let names: Vec<Vec<u8>> = query.columns.iter().map(head).collect();
+        let mut json = b"{\"rows\":[".to_vec();
+        let mut each = |values: Vec<ColumnValue>| {
+            let end = json.len();
+            let is_first = end == b"{\"rows\":[".len();
+            json.extend_from_slice(if is_first { b"{" } else { b",{" });
+            for (name, value) in names.iter().zip(values) {
+                json.extend_from_slice(name);
+                value.write_json(&mut json);
+                json.push(b',');
+            }
+            json.pop();
+            json.push(b'}');
+            let is_full = json.len() > PART_BYTES && !is_first;
+            if is_full {
+                json.truncate(end);
+            }
+            !is_full
+        };
+        // The limit of the database ends the query; this program's own one only gives up waiting.
+        let limits = QueryLimits { time: self.timeout * 9 / 10, rows: MAX_ROWS };
+        let statement = self.pool.catalog().query(query, values, limits, &mut each);
+        let Some(has_more) = self.pool.run(statement).await? else {
+            let detail = format!("the query took longer than {:?}", limits.time);
+            return Err(Failure::too_slow(detail));
+        };
+        json.extend_from_slice(format!("],\"has_more\":{has_more}}}").as_bytes());
+        Ok(SerdeJson::serialized(memory.fill(json)?))
+    }
+}
+
+/// The name of a column in a row.
+fn head(column: &Column) -> Vec<u8> {
+    format!("\"{}\":", column.name).into_bytes()
+}
+
+/// A value for each parameter of a query.
+fn values(
+    query: &DeclaredQuery,
+    given: Vec<(String, String)>,
+) -> Result<Vec<ColumnValue>, Failure> {
+    let mut texts: HashMap<String, String> = HashMap::new();
+    for (name, text) in given {
+        if query.parameters.iter().all(|parameter| parameter.name != name) {
+            let names: Vec<&str> = query.parameters.iter().map(|one| &*one.name).collect();
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            return Err(Failure::parameter(&name, &format!("is not known; there are: {names}")));
+        }
+        if texts.insert(name.clone(), text).is_some() {
+            return Err(Failure::parameter(&name, "is given more than once"));
+        }
+    }
+    let values = query.parameters.iter().map(|parameter| match texts.get(&parameter.name) {
+        Some(text) => parameter.read_text(text).map_err(|rejection| {
+            Failure::parameter(&parameter.name, &format!("is invalid: {}", rejection.message))
+        }),
+        None if parameter.optional => Ok(ColumnValue::Null),
+        None => Err(Failure::parameter(&parameter.name, "is missing")),
+    });
+    values.collect()
+}

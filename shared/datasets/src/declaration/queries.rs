@@ -1,0 +1,69 @@
+//! The queries of a declaration: `[queries.NAME]`.
+
+use std::ops::Range;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{
+    Fault, columns, is_name,
+    shape::{ColumnDeclaration, Entries},
+};
+use crate::{
+    dataset::Column,
+    query::{Query, Statement},
+};
+
+/// The ends of paths of records: a record may have the key `queries`.
+const RESERVED: [&str; 3] = ["deliveries", "history", "origin"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QueryDeclaration {
+    sql: Spanned<String>,
+    #[serde(default)]
+    parameters: Entries<ColumnDeclaration>,
+    columns: Entries<ColumnDeclaration>,
+}
+
+pub(super) fn queries(declared: Entries<QueryDeclaration>) -> Result<Vec<Query>, Fault> {
+    declared.0.into_iter().map(|(name, declared)| query(name, declared)).collect()
+}
+
+fn query(name: Spanned<String>, declared: QueryDeclaration) -> Result<Query, Fault> {
+    let QueryDeclaration { sql, parameters, columns } = declared;
+    let (span, name) = (name.span(), name.into_inner());
+    if !is_name(&name) {
+        let message = "queries: a name has letters, digits and _, at most 63, and no digit first";
+        return Err((span, message.to_owned()));
+    }
+    if RESERVED.contains(&&*name) {
+        let message = format!("queries: {name}: records have a path with this end");
+        return Err((span, message));
+    }
+    if columns.0.is_empty() {
+        return Err((span, format!("queries: {name}: it has no columns")));
+    }
+    let parameters = fields(&name, "parameters", parameters)?;
+    let columns = fields(&name, "columns", columns)?;
+    let names: Vec<&str> = parameters.iter().map(|parameter| &*parameter.name).collect();
+    let statement = Statement::parse(sql.get_ref(), &names)
+        .map_err(|message| (sql.span(), format!("queries: {name}: sql: {message}")))?;
+    Ok(Query { name, parameters, columns, statement })
+}
+
+/// Parameters or columns, which have no path and no index.
+fn fields(
+    query: &str,
+    of: &str,
+    declared: Entries<ColumnDeclaration>,
+) -> Result<Vec<Column>, Fault> {
+    let located = |message| format!("queries: {query}: {of}: {message}");
+    let has_path = |table: &ColumnDeclaration| table.0.path.is_some() || table.0.index;
+    let with_path = declared.0.iter().find(|(_, table)| has_path(table));
+    if let Some((name, _)) = with_path {
+        let message = format!("{} cannot have a path or an index", name.get_ref());
+        return Err((name.span(), located(message)));
+    }
+    columns(declared).map_err(|(span, message): (Range<usize>, String)| (span, located(message)))
+}

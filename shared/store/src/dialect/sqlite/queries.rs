@@ -1,0 +1,77 @@
+//! Queries of declarations in SQLite: with a connection of their own, which cannot write.
+
+use std::time::{Duration, Instant};
+
+use futures::TryStreamExt;
+use jetline_datasets::{Column, Query, Type};
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, SqlxSqliteConnector, Statement,
+    StreamTrait, sqlx::sqlite::SqlitePoolOptions,
+};
+
+use crate::{
+    Error,
+    catalog::queries::{name, of_query},
+    dialect::sqlite::Sqlite,
+    statement::execute,
+};
+
+/// Number of instructions of SQLite's virtual machine between two looks at the clock: less than a millisecond.
+const INSTRUCTIONS: i32 = 10_000;
+
+/// An integer is also a numeric or a double: SQLite has types of values, not of columns.
+pub(super) fn column(column: &Column) -> String {
+    let name = name(column);
+    match column.column_type {
+        Type::Numeric => format!("CAST({name} AS TEXT)"),
+        Type::Double => format!("CAST({name} AS REAL)"),
+        _ => name,
+    }
+}
+
+pub(super) async fn check(
+    tx: &DatabaseTransaction,
+    query: &Query,
+) -> Result<Option<String>, Error> {
+    let columns: Vec<String> = query.columns.iter().map(name).collect();
+    let relation = of_query(&Sqlite, query);
+    let sql = format!("SELECT {} FROM {relation} LIMIT 0", columns.join(", "));
+    let nulls = query.parameters.iter().map(|_| sea_orm::Value::String(None));
+    execute(tx, "check a query", &sql, nulls).await.map(|_| None)
+}
+
+pub(super) async fn run(
+    db: &DatabaseConnection,
+    statement: Statement,
+    time: Duration,
+    take: &mut (dyn FnMut(QueryResult) -> Result<bool, DbErr> + Send),
+) -> Result<(), DbErr> {
+    let options = db.get_sqlite_connection_pool().connect_options();
+    let options = (*options).clone().create_if_missing(false).pragma("query_only", "on");
+    let deadline = Instant::now() + time;
+    let pool = SqlitePoolOptions::new().max_connections(1).after_connect(move |connection, _| {
+        Box::pin(async move {
+            let mut handle = connection.lock_handle().await?;
+            handle.set_progress_handler(INSTRUCTIONS, move || Instant::now() < deadline);
+            Ok(())
+        })
+    });
+    let reader = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.connect_lazy_with(options));
+    let result = rows(&reader, statement, take).await;
+    reader.close().await?;
+    result
+}
+
+async fn rows(
+    reader: &DatabaseConnection,
+    statement: Statement,
+    take: &mut (dyn FnMut(QueryResult) -> Result<bool, DbErr> + Send),
+) -> Result<(), DbErr> {
+    let mut rows = reader.stream_raw(statement).await?;
+    while let Some(row) = rows.try_next().await? {
+        if !take(row)? {
+            break;
+        }
+    }
+    Ok(())
+}
