@@ -341,10 +341,9 @@ async fn only_the_highest_version_of_an_account_calls_back_whatever_the_order() 
     }
 }
 
-#[tokio::test]
-async fn only_the_highest_version_calls_back_with_four_writers() {
-    let mut deployment = Deployment::shared("callbacks").await;
-    let crm = CrmServer::start(Behaviour::default()).unwrap();
+/// Services that load accounts, and call this CRM back.
+async fn accounts_deployment(name: &str, crm: &CrmServer, declaration: &str) -> Deployment {
+    let mut deployment = Deployment::shared(name).await;
     for (name, value) in [
         ("CALLBACK_URL", crm.url()),
         ("DELIVER_PRIVATE", "true".to_owned()),
@@ -355,9 +354,72 @@ async fn only_the_highest_version_calls_back_with_four_writers() {
         deployment.set(name, &value);
     }
     let file = deployment.folder().join("accounts.toml");
-    fs::write(&file, accounts_declaration()).unwrap();
+    fs::write(&file, declaration).unwrap();
     deployment.set("DATASETS", file.to_str().unwrap());
     succeeded(finish(deployment.start("jetline-migrate")));
+    deployment
+}
+
+/// The deliveries that wait, and until when.
+const WAITING: &str =
+    "SELECT key || ' at ' || due_at AS text FROM deliveries WHERE state = 'waiting' ORDER BY key";
+
+#[tokio::test]
+async fn callback_that_waits_survives_the_end_of_all_programs() {
+    let crm = CrmServer::start(Behaviour::default()).unwrap();
+    let slow = accounts_declaration().replace("unit = \"ms\"", "unit = \"h\"");
+    let deployment = accounts_deployment("waiting", &crm, &slow).await;
+    deployment.put("accounts.json", 0, &serde_json::to_vec(&updates()).unwrap());
+    let waiting = async || {
+        let waiting = deployment.ledger.texts(WAITING).await.unwrap();
+        let changes = "SELECT key AS text FROM delivery_changes";
+        let changes = deployment.ledger.texts(changes).await.unwrap();
+        (waiting.len() == 12 && changes.is_empty()).then_some(waiting)
+    };
+    let mut programs = deployment.writers(2);
+    programs.push(deployment.start("jetline-courier"));
+    succeeded(deployment.fetch());
+    let before = until("all callbacks wait", waiting).await;
+    programs.iter_mut().for_each(Process::kill);
+
+    programs.push(deployment.start("jetline-courier"));
+    let newer = json!({ "id": updates()[0]["id"], "accountType": "savings", "tokens": 1,
+        "callbackTimeMs": 0, "version": 1_000, "data": {} });
+    deployment.put("newer.json", 1, &serde_json::to_vec(&[&newer]).unwrap());
+    programs.extend(deployment.writers(1));
+    succeeded(deployment.fetch());
+    until("the newer version is delivered", async || {
+        (deployment.ledger.deliveries("delivered").await.unwrap() == 1).then_some(())
+    })
+    .await;
+    let after = deployment.ledger.texts(WAITING).await.unwrap();
+    let key = updates()[0]["id"].as_str().unwrap().to_owned();
+    let others = before.into_iter().filter(|waiting| !waiting.starts_with(&key));
+    assert_eq!(after, others.collect::<Vec<String>>());
+    assert!(deployment.ledger.cancelled_deliveries().await.unwrap() > 0);
+
+    // The hours are over.
+    programs.iter_mut().for_each(Process::kill);
+    let now = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+    let due = format!("UPDATE deliveries SET due_at = {now} WHERE state = 'waiting'");
+    deployment.ledger.run(&due).await.unwrap();
+    programs.push(deployment.start("jetline-courier"));
+    until("everything is delivered", async || {
+        (deployment.ledger.deliveries("delivered").await.unwrap() == 12).then_some(())
+    })
+    .await;
+    let all: Vec<Value> = updates().into_iter().chain([newer]).collect();
+    assert_eq!(crm.violations(), Vec::<String>::new());
+    let expected: Vec<Value> = highest(&all).into_values().collect();
+    let mut effects: Vec<Value> = crm.effects().into_iter().map(|effect| effect.data).collect();
+    effects.sort_by_key(|account| account["id"].to_string());
+    assert_eq!(effects, expected);
+}
+
+#[tokio::test]
+async fn only_the_highest_version_calls_back_with_four_writers() {
+    let crm = CrmServer::start(Behaviour::default()).unwrap();
+    let deployment = accounts_deployment("callbacks", &crm, &accounts_declaration()).await;
     let updates = shuffled(1);
     deployment.put("accounts.json", 0, &serde_json::to_vec_pretty(&updates).unwrap());
     let _writers = deployment.writers(4);
