@@ -93,10 +93,10 @@ pub(crate) const KINDS: [Kind; 3] = [
     },
     Kind {
         name: "events",
-        first: "key = 'id'\nversion = 'at'\nunknown = 'ignore'\ndeleted = { column = 'gone', equals = true }\n[columns]\n\
+        first: "key = 'id'\nversion = 'at'\nhistory = true\nunknown = 'ignore'\ndeleted = { column = 'gone', equals = true }\n[columns]\n\
                 id = 'bigint'\nat = 'timestamp'\nkind = { type = 'text', path = '/payload/kind' }\n\
                 payload = { type = 'json', path = '/payload/data' }\n",
-        later: "key = 'id'\nversion = 'at'\nunknown = 'keep'\ndeleted = { column = 'gone', equals = true }\n[columns]\n\
+        later: "key = 'id'\nversion = 'at'\nhistory = true\nunknown = 'keep'\ndeleted = { column = 'gone', equals = true }\n[columns]\n\
                 id = 'bigint'\nat = 'timestamp'\nkind = { type = 'text', path = '/payload/kind', minLength = 1 }\n\
                 payload = { type = 'json', path = '/payload/data' }\n",
         formats: &[("json", Format::Json), ("jsonl", Format::JsonLines)],
@@ -107,9 +107,9 @@ pub(crate) const KINDS: [Kind; 3] = [
     },
     Kind {
         name: "prices",
-        first: "key = 'sku'\nversion = 'revision'\ndeleted = { column = 'op', equals = 'D' }\n[columns]\nsku = 'uuid'\n\
+        first: "key = 'sku'\nversion = 'revision'\nhistory = true\ndeleted = { column = 'op', equals = 'D' }\n[columns]\nsku = 'uuid'\n\
                 price = { type = 'numeric', minimum = 0 }\nnote = { type = 'text', optional = true }\nrevision = 'bigint'\n",
-        later: "key = 'sku'\nversion = 'revision'\ndeleted = { column = 'op', equals = 'D' }\n[columns]\nsku = 'uuid'\n\
+        later: "key = 'sku'\nversion = 'revision'\nhistory = true\ndeleted = { column = 'op', equals = 'D' }\n[columns]\nsku = 'uuid'\n\
                 price = { type = 'numeric', minimum = 1 }\nnote = { type = 'text', optional = true }\nrevision = 'bigint'\n\
                 day = { type = 'date', optional = true }\n",
         formats: &[

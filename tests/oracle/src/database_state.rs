@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    sync::Arc,
 };
 
 use sea_orm::{
@@ -72,6 +73,8 @@ pub struct DatabaseState {
     pub objects: Vec<Object>,
     /// The rows of all declared datasets, with the columns that have a value.
     pub rows: BTreeMap<Key, Row>,
+    /// Every version of a row, where they are kept.
+    pub history: BTreeMap<Key, Row>,
     /// Rejected lines with their messages.
     pub rejects: Vec<(Reject, String)>,
 }
@@ -121,9 +124,19 @@ impl DatabaseState {
     /// # Errors
     /// If the database is unavailable.
     pub async fn read(db: &DatabaseConnection) -> Result<Self, DbErr> {
-        let mut rows = BTreeMap::new();
-        for (dataset, table) in tables(db).await? {
-            rows.extend(table.rows(db, &dataset).await?);
+        let (mut rows, mut history) = (BTreeMap::new(), BTreeMap::new());
+        for table in tables(db).await?.into_values() {
+            let dataset = &table.declaration.dataset;
+            for row in table.rows(db, dataset).await? {
+                rows.insert((dataset.clone(), row[&table.declaration.key].clone()), row);
+            }
+            if !table.declaration.history {
+                continue;
+            }
+            for row in table.rows(db, &format!("{dataset}_history")).await? {
+                let key = table.declaration.version_key(&row);
+                history.extend(key.map(|key| (key, row)));
+            }
         }
         let rejects =
             "SELECT object_id, line, byte_offset, reason, message, raw FROM rejected_lines";
@@ -131,6 +144,7 @@ impl DatabaseState {
         Ok(Self {
             objects: Object::all(db).await?,
             rows,
+            history,
             rejects: rejects.into_iter().map(RejectedLine::into_parts).collect(),
         })
     }
@@ -161,6 +175,7 @@ impl DatabaseState {
         let (part, whole): (Vec<&Object>, Vec<&Object>) =
             self.objects.iter().partition(|object| is_read_in_part(object));
         let mut differences = self.wrong_rows(&expected.rows);
+        differences.extend(wrong_rows(&self.history, &expected.history));
         differences.extend(self.wrong_counts(&whole, expected));
         differences.extend(wrong_parts(&part, expected));
         if self.objects.len() != expected.lines.len() {
@@ -201,21 +216,7 @@ impl DatabaseState {
     /// Rows that are missing, have wrong content, or must not exist.
     #[must_use]
     pub fn wrong_rows(&self, expected: &BTreeMap<Key, Row>) -> Vec<Difference> {
-        let ids: BTreeSet<&Key> = self.rows.keys().chain(expected.keys()).collect();
-        let pairs = ids.into_iter().map(|id| (id, self.rows.get(id), expected.get(id)));
-        let wrong = pairs.filter(|(_, row, must_be)| row != must_be);
-        wrong
-            .map(|(id, row, must_be)| match (row, must_be) {
-                (None, _) => Difference::new(Kind::Lost, format!("row {id:?} is missing")),
-                (Some(row), None) => {
-                    Difference::new(Kind::Wrong, format!("no line of {id:?} has {row:?}"))
-                }
-                (Some(row), Some(must_be)) => {
-                    let what = format!("row {id:?} is {row:?} and must be {must_be:?}");
-                    Difference::new(Kind::Wrong, what)
-                }
-            })
-            .collect()
+        wrong_rows(&self.rows, expected)
     }
 
     fn wrong_rejects(&self, expected: &Expected, read_in_part: &BTreeSet<i64>) -> Vec<Difference> {
@@ -280,6 +281,24 @@ impl DatabaseState {
     }
 }
 
+fn wrong_rows(found: &BTreeMap<Key, Row>, expected: &BTreeMap<Key, Row>) -> Vec<Difference> {
+    let ids: BTreeSet<&Key> = found.keys().chain(expected.keys()).collect();
+    let pairs = ids.into_iter().map(|id| (id, found.get(id), expected.get(id)));
+    let wrong = pairs.filter(|(_, row, must_be)| row != must_be);
+    wrong
+        .map(|(id, row, must_be)| match (row, must_be) {
+            (None, _) => Difference::new(Kind::Lost, format!("row {id:?} is missing")),
+            (Some(row), None) => {
+                Difference::new(Kind::Wrong, format!("no line of {id:?} has {row:?}"))
+            }
+            (Some(row), Some(must_be)) => {
+                let what = format!("row {id:?} is {row:?} and must be {must_be:?}");
+                Difference::new(Kind::Wrong, what)
+            }
+        })
+        .collect()
+}
+
 fn wrong_parts(objects: &[&Object], expected: &Expected) -> Vec<Difference> {
     let has_too_much =
         |object: &Object| of(object, expected).is_none_or(|(lines, _)| object.lines() > lines);
@@ -334,9 +353,9 @@ impl RejectedLine {
 }
 
 /// The table of a dataset, with the columns of all its declarations.
-#[derive(Default)]
 struct Table {
-    key: String,
+    /// The current one.
+    declaration: Arc<Declaration>,
     columns: BTreeMap<String, Type>,
 }
 
@@ -351,8 +370,10 @@ async fn tables(db: &DatabaseConnection) -> Result<BTreeMap<String, Table>, DbEr
     let mut tables: BTreeMap<String, Table> = BTreeMap::new();
     for Declared { dataset, declaration } in read(db, sql).await? {
         let declaration = Declaration::read(&dataset, &declaration);
-        let table = tables.entry(dataset).or_default();
-        table.key.clone_from(&declaration.key);
+        let columns = BTreeMap::new();
+        let new = || Table { declaration: declaration.clone(), columns };
+        let table = tables.entry(dataset).or_insert_with(new);
+        table.declaration = declaration.clone();
         let columns = declaration.columns.iter();
         table.columns.extend(columns.map(|(name, column)| (name.clone(), column.of)));
         let own = [
@@ -365,17 +386,17 @@ async fn tables(db: &DatabaseConnection) -> Result<BTreeMap<String, Table>, DbEr
 }
 
 impl Table {
-    async fn rows(&self, db: &DatabaseConnection, dataset: &str) -> Result<Vec<(Key, Row)>, DbErr> {
+    async fn rows(&self, db: &DatabaseConnection, name: &str) -> Result<Vec<Row>, DbErr> {
         let backend = db.get_database_backend();
         let is_sqlite = backend == DbBackend::Sqlite;
         let columns = self.columns.iter().map(|(name, of)| of.selected(name, is_sqlite));
         let columns = columns.collect::<Vec<String>>().join(", ");
-        let sql = format!("SELECT {columns} FROM {dataset:?}");
+        let sql = format!("SELECT {columns} FROM {name:?}");
         let found = db.query_all_raw(Statement::from_string(backend, sql)).await?;
-        found.iter().map(|row| self.row(dataset, row)).collect()
+        found.iter().map(|row| self.row(row)).collect()
     }
 
-    fn row(&self, dataset: &str, result: &QueryResult) -> Result<(Key, Row), DbErr> {
+    fn row(&self, result: &QueryResult) -> Result<Row, DbErr> {
         let mut row = Row::new();
         for (at, (name, of)) in self.columns.iter().enumerate() {
             let value = match of {
@@ -388,7 +409,7 @@ impl Table {
             let value = value.filter(|value| name != IS_DELETED || value != "false");
             row.extend(value.map(|value| (name.clone(), value)));
         }
-        Ok(((dataset.to_owned(), row[&self.key].clone()), row))
+        Ok(row)
     }
 }
 
@@ -432,6 +453,7 @@ mod tests {
         DatabaseState {
             objects: vec![object],
             rows: expected.rows,
+            history: expected.history,
             rejects: rejects.map(|reject| (reject, "why".to_owned())).collect(),
         }
     }

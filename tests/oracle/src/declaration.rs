@@ -8,7 +8,7 @@ use std::{
 use regex::Regex;
 use serde::Deserialize;
 
-use crate::{EXTRA, IS_DELETED, Reason, Row, json::Json, value::Type};
+use crate::{EXTRA, IS_DELETED, Key, Reason, Row, json::Json, value::Type};
 
 /// The most bytes of a text that is a key or has an index.
 const MAX_KEY_BYTES: usize = 1024;
@@ -32,7 +32,9 @@ pub struct Declaration {
     pub(crate) key: String,
     pub(crate) unknown: Unknown,
     pub(crate) deleted: Option<Marker>,
-    version: Option<String>,
+    pub(crate) version: Option<String>,
+    /// Whether every version is kept.
+    pub(crate) history: bool,
 }
 
 #[derive(Deserialize)]
@@ -40,6 +42,8 @@ struct File {
     key: String,
     version: Option<String>,
     deleted: Option<Marker>,
+    #[serde(default)]
+    history: bool,
     #[serde(default)]
     unknown: Unknown,
     columns: BTreeMap<String, Entry>,
@@ -124,13 +128,21 @@ impl Declaration {
     /// If it is not valid.
     #[must_use]
     pub fn read(dataset: &str, text: &str) -> Arc<Self> {
-        let File { key, version, deleted, unknown, columns } = toml::from_str(text).unwrap();
+        let File { key, version, deleted, history, unknown, columns } =
+            toml::from_str(text).unwrap();
         let columns = columns.into_iter().map(|(name, entry)| {
             let column = Column::new(&name, entry);
             (name, column)
         });
         let (dataset, columns) = (dataset.to_owned(), columns.collect());
-        Arc::new(Self { dataset, columns, key, unknown, deleted, version })
+        Arc::new(Self { dataset, columns, key, unknown, deleted, version, history })
+    }
+
+    /// The key of a version in the history, if there is one.
+    pub(crate) fn version_key(&self, row: &Row) -> Option<Key> {
+        let version = self.version.as_ref().filter(|_| self.history)?;
+        let key = format!("{} at {}", row[&self.key], row[version]);
+        Some((self.dataset.clone(), key))
     }
 
     /// The record of a JSON text.

@@ -57,6 +57,8 @@ pub struct Reject {
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     pub rows: BTreeMap<Key, Row>,
+    /// Every version of a row, where they are kept; the key has the version.
+    pub history: BTreeMap<Key, Row>,
     pub rejects: BTreeSet<Reject>,
     /// Lines that the database refuses and others supersede: superseded or rejected, by the order of commits.
     pub may_be_rejected: BTreeSet<Reject>,
@@ -133,7 +135,7 @@ impl Expected {
                 Text::Csv(fields) => declaration.csv(&names, &fields),
             });
             match record {
-                Ok(record) => self.accept(&declaration.dataset, record, reject),
+                Ok(record) => self.accept(declaration, record, reject),
                 Err(reason) => {
                     self.rejects.insert(reject(reason));
                 }
@@ -141,9 +143,17 @@ impl Expected {
         }
     }
 
-    fn accept(&mut self, dataset: &str, record: Record, reject: impl FnOnce(Reason) -> Reject) {
+    fn accept(
+        &mut self,
+        declaration: &Declaration,
+        record: Record,
+        reject: impl FnOnce(Reason) -> Reject,
+    ) {
         let Record { key, version, row } = record;
-        let key = (dataset.to_owned(), key);
+        if let Some(key) = declaration.version_key(&row) {
+            self.history.insert(key, row.clone());
+        }
+        let key = (declaration.dataset.clone(), key);
         let is_outranked = self.versions.get(&key).is_some_and(|higher| *higher > version);
         let is_below_refused = self.refused.get(&key).is_some_and(|(higher, _)| *higher > version);
         if !is_below_refused && let Some((_, superseded)) = self.refused.remove(&key) {

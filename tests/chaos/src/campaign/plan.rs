@@ -116,8 +116,10 @@ impl Plan {
         let refusal = (is_refusing && seed % RUNS_PER_REFUSAL == 1)
             .then(|| refusal_of(seed / RUNS_PER_REFUSAL));
         let before_change = files.len();
+        let is_declaring = seed.is_multiple_of(RUNS_PER_DECLARED)
+            || faults.iter().any(|fault| fault.step == Step::History);
         let (files, before_change) = match changing {
-            None if refusal.is_none() && seed.is_multiple_of(RUNS_PER_DECLARED) => {
+            None if refusal.is_none() && is_declaring => {
                 let mut random = StdRng::seed_from_u64(seed.rotate_left(32));
                 let changes = mode != Mode::Embedded && random.random_bool(0.5);
                 kinds::files(&mixture, changes, &mut random)
@@ -311,6 +313,7 @@ fn nth(step: Step, random: &mut StdRng) -> u32 {
         | Step::Rows
         | Step::Entries
         | Step::CommitChunks
+        | Step::History
         | Step::Append
         | Step::Send => random.random_range(1..=8),
         Step::Loading

@@ -88,6 +88,7 @@ steps! {
     Known: Writer, "find ledger entries", Via::Statement("read ledger entries");
     Look: Writer, "find rows", Via::Statement("read rows");
     Rows: Writer, "upsert rows", Via::Statement("upsert records");
+    History: Writer, "write history", Via::Statement("write the history");
     Rejects: Writer, "insert rejected lines", Via::Statement("write rejected lines");
     Append: Writer, "append changes", Via::Statement("append changes");
     Entries: Writer, "insert ledger entries", Via::Statement("write ledger entries");
