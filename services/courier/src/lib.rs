@@ -9,8 +9,9 @@ mod address;
 mod breaker;
 mod cli;
 mod command;
+mod dispatcher;
 mod message;
-mod pump;
+mod recorder;
 mod settings;
 mod target;
 
@@ -28,23 +29,26 @@ use jetline_datasets::{Dataset, Datasets, Destination};
 use jetline_queue::Wakeup;
 use jetline_runtime::{
     Shutdown,
-    metrics::{DELIVERIES_DUE, DELIVERY_OLDEST_DUE, RETRIES, as_f64},
+    metrics::{DELIVERIES_DUE, DELIVERY_ATTEMPTS, DELIVERY_OLDEST_DUE, RETRIES, as_f64},
 };
-use jetline_store::{Catalog, Database, Outbox, outbox::Folded};
+use jetline_store::{
+    Catalog, Database, Outbox,
+    outbox::{DeadDelivery, Folded},
+};
 pub use settings::CourierSettings;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::JoinHandle,
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    pump::Pump,
+    dispatcher::{Dispatcher, MESSAGES_KIB},
     target::{Target, Tls},
 };
 
-/// How often the declarations are read again, what is due is counted, and changes are looked for without a call, which may be
+/// How often the declarations are read again, what is due is counted, and changes are looked for without a notification, which may be
 /// lost.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -66,6 +70,8 @@ pub struct Courier {
     tls: Tls,
     installation: String,
     datasets: Datasets,
+    /// Limits the memory of messages.
+    memory: Arc<Semaphore>,
     /// How often changes were folded into deliveries.
     folded: watch::Sender<u64>,
     /// A dataset has another declaration now.
@@ -76,8 +82,27 @@ pub struct Courier {
 /// Deliveries to a destination, as a declaration says.
 struct Running {
     declaration: i64,
+    labels: [(&'static str, String); 2],
     stop: CancellationToken,
     task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Reports a delivery that is dead without an attempt.
+    fn count_dead(&self, key: &str, error: &str) {
+        let [dataset, destination] = self.labels.clone();
+        let (of, to) = (&dataset.1, &destination.1);
+        tracing::error!(destination = %format_args!("{to} of {of}"), key, error, "delivery dead-lettered");
+        let labels = [dataset, destination, ("outcome", "dead".to_owned())];
+        metrics::counter!(DELIVERY_ATTEMPTS, &labels).increment(1);
+    }
+
+    /// Ends deliveries to a destination that was removed, of which nothing is due any more.
+    fn end(&self) {
+        self.stop.cancel();
+        metrics::gauge!(DELIVERIES_DUE, &self.labels).set(0.0);
+        metrics::gauge!(DELIVERY_OLDEST_DUE, &self.labels).set(0.0);
+    }
 }
 
 impl Courier {
@@ -97,6 +122,7 @@ impl Courier {
             tls: Tls::new(settings)?,
             installation: database.identity().await?.id().to_owned(),
             datasets: database.datasets().await?,
+            memory: Arc::new(Semaphore::new(MESSAGES_KIB)),
             folded: watch::Sender::new(0),
             outdated: Arc::default(),
             running: HashMap::new(),
@@ -116,7 +142,7 @@ impl Courier {
     }
 
     async fn deliver(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut calls = self.wakeup.listen().await?;
+        let mut notifications = self.wakeup.subscribe().await?;
         let mut refreshed = None::<Instant>;
         while !stop.is_cancelled() {
             let is_refreshed = refreshed.is_none_or(|at| at.elapsed() >= REFRESH_INTERVAL);
@@ -138,7 +164,7 @@ impl Courier {
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = calls.called() => {}
+                () = notifications.notified() => {}
                 () = self.outdated.notified() => refreshed = None,
                 () = sleep(REFRESH_INTERVAL) => {}
             }
@@ -177,6 +203,11 @@ impl Courier {
     async fn fold(&self) -> Option<Folded> {
         match Outbox::new(&self.database).fold(&self.datasets).await {
             Ok(folded) => {
+                for DeadDelivery { destination, key, error } in &folded.dead {
+                    if let Some(running) = self.running.get(destination) {
+                        running.count_dead(key, error);
+                    }
+                }
                 if folded.changes > 0 {
                     self.folded.send_modify(|count| *count += 1);
                 }
@@ -210,19 +241,21 @@ impl Courier {
             }
         }
         let removed = self.running.extract_if(|id, _| !found.contains(id));
-        removed.for_each(|(_, running)| running.stop.cancel());
+        removed.for_each(|(_, running)| running.end());
         Ok(())
     }
 
     /// Starts deliveries to a destination, after those by an earlier declaration have ended.
     fn start(&mut self, dataset: &Arc<Dataset>, destination: &Destination) -> anyhow::Result<()> {
         let target = self.target(dataset, destination)?;
-        let pump = Pump::new(
+        let labels = target.labels();
+        let dispatcher = Dispatcher::new(
             target,
             Outbox::new(&self.database),
             Catalog::new(&self.database),
             &self.settings,
             &self.installation,
+            self.memory.clone(),
             self.outdated.clone(),
         );
         let folded = self.folded.subscribe();
@@ -236,9 +269,9 @@ impl Courier {
                     tracing::error!(%error, "deliveries to a destination crashed");
                 }
             }
-            Arc::new(pump).run(folded, stopped).await;
+            Arc::new(dispatcher).run(folded, stopped).await;
         });
-        let running = Running { declaration: dataset.declaration, stop, task };
+        let running = Running { declaration: dataset.declaration, labels, stop, task };
         self.running.insert(destination.id, running);
         tracing::info!(dataset = dataset.name, destination = destination.name, "delivering");
         Ok(())

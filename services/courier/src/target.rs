@@ -147,6 +147,12 @@ impl Target {
         })
     }
 
+    /// The labels of its metrics.
+    pub(crate) fn labels(&self) -> [(&'static str, String); 2] {
+        let Self { dataset, destination, .. } = self;
+        [("dataset", dataset.name.clone()), ("destination", destination.name.clone())]
+    }
+
     /// Sends a message once.
     pub(crate) async fn send(&self, message: Message) -> Answer {
         let unavailable = |error| Answer::Unavailable { status: None, error, retry_after: None };

@@ -218,7 +218,7 @@ impl Committer {
         span.end_with(&outcome);
         let outcomes = outcomes_or_failure(outcome, on_refused_row)?;
         if !dataset.destinations.is_empty() && outcomes.iter().any(changes_content) {
-            self.wakeup.call().await;
+            self.wakeup.notify().await;
         }
         batch.complete(&outcomes, &rejected);
         Ok(())

@@ -1,5 +1,5 @@
-//! Wakes couriers when deliveries may be due. A call may be lost: couriers also look at the outbox by themselves, less
-//! often.
+//! Wakes couriers when deliveries may be due. A notification may be lost: couriers also look at the outbox by
+//! themselves, less often.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::Error;
 
-/// How long a call may take: what waits for it is a commit's next step.
+/// How long a notification may take: what waits for it is a commit's next step.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Calls from writers to couriers; clones share them.
+/// Notifications from writers to couriers; clones share them.
 #[derive(Clone, Debug)]
 pub struct Wakeup(Kind);
 
@@ -22,10 +22,10 @@ enum Kind {
     Nats { client: Client, subject: String },
 }
 
-/// Hears calls.
-pub struct Listener(Heard);
+/// Receives notifications.
+pub struct Listener(Received);
 
-enum Heard {
+enum Received {
     InProcess(watch::Receiver<()>),
     Nats(Subscriber),
 }
@@ -37,13 +37,13 @@ impl Default for Wakeup {
 }
 
 impl Wakeup {
-    /// Calls on the subject `STREAM.deliveries`, which is not one of the stream's.
+    /// Notifications on the subject `STREAM.deliveries`, which is not one of the stream's.
     pub(crate) fn nats(client: Client, stream: &str) -> Self {
         Self(Kind::Nats { client, subject: format!("{stream}.deliveries") })
     }
 
-    /// Calls all couriers. Without a connection it does nothing.
-    pub async fn call(&self) {
+    /// Notifies all couriers. Without a connection it does nothing.
+    pub async fn notify(&self) {
         match &self.0 {
             Kind::InProcess(sender) => sender.send_modify(|()| {}),
             Kind::Nats { client, subject } => {
@@ -52,18 +52,18 @@ impl Wakeup {
                 }
                 let sent = timeout(TIMEOUT, client.publish(subject.clone(), "".into())).await;
                 if !matches!(sent, Ok(Ok(()))) {
-                    tracing::debug!(subject, "wake couriers failed");
+                    tracing::debug!(subject, "notify couriers failed");
                 }
             }
         }
     }
 
-    /// Hears the calls from now on.
-    pub async fn listen(&self) -> Result<Listener, Error> {
+    /// Receives the notifications from now on.
+    pub async fn subscribe(&self) -> Result<Listener, Error> {
         match &self.0 {
-            Kind::InProcess(sender) => Ok(Listener(Heard::InProcess(sender.subscribe()))),
+            Kind::InProcess(sender) => Ok(Listener(Received::InProcess(sender.subscribe()))),
             Kind::Nats { client, subject } => match client.subscribe(subject.clone()).await {
-                Ok(subscriber) => Ok(Listener(Heard::Nats(subscriber))),
+                Ok(subscriber) => Ok(Listener(Received::Nats(subscriber))),
                 Err(error) => Err(Error::Unavailable {
                     action: "subscribe to wake-ups",
                     url: subject.clone(),
@@ -75,16 +75,16 @@ impl Wakeup {
 }
 
 impl Listener {
-    /// Waits for a call; those that came since the last one are one.
-    pub async fn called(&mut self) {
+    /// Waits for a notification; those that came since the last one are one.
+    pub async fn notified(&mut self) {
         match &mut self.0 {
-            Heard::InProcess(receiver) => {
+            Received::InProcess(receiver) => {
                 if receiver.changed().await.is_err() {
                     // The queue has ended.
                     std::future::pending::<()>().await;
                 }
             }
-            Heard::Nats(subscriber) => {
+            Received::Nats(subscriber) => {
                 if subscriber.next().await.is_none() {
                     // The client has ended.
                     std::future::pending::<()>().await;

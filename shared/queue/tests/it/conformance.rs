@@ -42,11 +42,11 @@ async fn every_field_is_delivered() {
 async fn call_is_heard_by_every_listener_also_if_it_is_busy() {
     for (_, queue) in queues("wakeup").await {
         let wakeup = queue.wakeup();
-        let mut listeners = [wakeup.listen().await.unwrap(), wakeup.listen().await.unwrap()];
+        let mut listeners = [wakeup.subscribe().await.unwrap(), wakeup.subscribe().await.unwrap()];
         for _ in 0..2 {
-            queue.wakeup().call().await;
+            queue.wakeup().notify().await;
             for listener in &mut listeners {
-                within(listener.called()).await;
+                within(listener.notified()).await;
             }
         }
     }

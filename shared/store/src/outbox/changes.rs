@@ -10,7 +10,7 @@ use sea_orm::{DatabaseTransaction, DbErr, FromQueryResult, QueryResult};
 
 use super::{
     Outbox,
-    delivery::{Change, Delivery, milliseconds},
+    delivery::{Change, Delivery, DeliveryState, milliseconds},
     is_current,
     table::{self, fingerprint},
 };
@@ -104,12 +104,25 @@ fn delay(row: &ChangedRow, destination: &Destination, at: usize) -> Result<i64, 
 }
 
 /// The result of folding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Folded {
     /// The number of changes that were folded.
     pub changes: usize,
     /// Whether some were left, as other declarations are the current ones now.
     pub is_outdated: bool,
+    /// Deliveries that are dead at once: the delays of their records are none.
+    pub dead: Vec<DeadDelivery>,
+}
+
+/// A delivery that is dead without an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadDelivery {
+    /// The number of its destination.
+    pub destination: i64,
+    /// The text of its record's key.
+    pub key: String,
+    /// Why.
+    pub error: String,
 }
 
 /// A change with its destination.
@@ -145,7 +158,7 @@ impl Outbox {
     /// at a time does it, in the order of the changes.
     pub async fn fold(&self, datasets: &Datasets) -> Result<Folded, Error> {
         if !self.has_changes().await? {
-            return Ok(Folded { changes: 0, is_outdated: false });
+            return Ok(Folded::default());
         }
         let tx = begin(&self.db).await?;
         // The declarations stay as they are: what is wanted depends on them.
@@ -170,11 +183,12 @@ impl Outbox {
         let mut groups: Vec<(i64, Vec<Change>)> = groups.into_iter().collect();
         // Deliveries are locked in the order of destinations and keys.
         groups.sort_unstable_by_key(|(destination, _)| *destination);
+        let mut dead = Vec::new();
         for (id, changes) in groups {
-            fold(&tx, by_id[&id], changes, now).await?;
+            dead.extend(fold(&tx, by_id[&id], changes, now).await?);
         }
         commit(tx, "fold changes").await?;
-        Ok(Folded { changes, is_outdated })
+        Ok(Folded { changes, is_outdated, dead })
     }
 
     /// Whether there are changes that are not folded into deliveries.
@@ -211,12 +225,14 @@ async fn take(
     query(tx, "take changes", &sql, []).await
 }
 
+/// Folds changes into the deliveries of a destination; returns those that are dead by it.
 async fn fold(
     tx: &DatabaseTransaction,
     destination: &Destination,
     mut changes: Vec<Change>,
     now: i64,
-) -> Result<(), Error> {
+) -> Result<Vec<DeadDelivery>, Error> {
+    let oldest = changes.iter().map(|change| change.id).min();
     changes.sort_unstable_by(|a, b| (&a.key, a.id).cmp(&(&b.key, b.id)));
     let mut keys: Vec<String> = changes.iter().map(|change| change.key.clone()).collect();
     keys.dedup();
@@ -232,6 +248,15 @@ async fn fold(
         wanted.extend(delivery.or(before));
         cancelled.extend(of_other);
     }
+    let is_new = |delivery: &&Delivery| Some(delivery.revision) >= oldest;
+    let dead = wanted.iter().filter(|delivery| delivery.state == DeliveryState::Dead);
+    let dead = dead.filter(is_new).map(|delivery| DeadDelivery {
+        destination: destination.id,
+        key: delivery.key.clone(),
+        error: delivery.error.clone().unwrap_or_default(),
+    });
+    let dead = dead.collect();
     table::write(tx, "write folded deliveries", destination.id, wanted).await?;
-    table::write_cancellations(tx, destination.id, cancelled, now).await
+    table::write_cancellations(tx, destination.id, cancelled, now).await?;
+    Ok(dead)
 }

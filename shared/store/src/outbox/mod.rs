@@ -17,8 +17,8 @@ use std::time::Duration;
 use jetline_datasets::{Dataset, Destination};
 use sea_orm::{ConnectionTrait, DatabaseConnection, FromQueryResult};
 
-pub use self::changes::Folded;
 pub(crate) use self::changes::{ChangedRow, append};
+pub use self::changes::{DeadDelivery, Folded};
 pub use self::commands::Redeliver;
 pub use self::delivery::{Attempt, AttemptOutcome, DeliveryState};
 pub use self::destinations::Backlog;

@@ -7,10 +7,7 @@ use std::{
 };
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use jetline_runtime::{
-    Backoff,
-    metrics::{DELIVERY_ATTEMPTS, DELIVERY_SECONDS, RETRIES},
-};
+use jetline_runtime::{Backoff, metrics::DELIVERY_SECONDS};
 use jetline_store::{
     Catalog, Error, Outbox,
     catalog::records::StoredRecord,
@@ -27,6 +24,7 @@ use crate::{
     CourierSettings,
     breaker::{Breaker, Permission},
     message::{Message, message},
+    recorder::{Ended, RECORDED_TOGETHER, Recorder, report_retry},
     target::{Answer, Target},
 };
 
@@ -39,18 +37,21 @@ const MIN_WAIT: Duration = Duration::from_millis(20);
 /// How long an attempt waits for the fold of a newer content.
 const NOT_FOLDED_WAIT: Duration = Duration::from_millis(50);
 
-/// Maximum number of outcomes that are recorded together.
-const RECORDED_TOGETHER: usize = 500;
-
 /// The longest time between two attempts, unless the destination asks for a longer one.
 const MAX_BACKOFF: Duration = Duration::from_hours(1);
 
-/// An attempt with its outcome.
-type Ended = (Attempt, AttemptOutcome);
+/// How many attempts are leased first, before the size of records is known.
+const FIRST_BATCH: usize = 16;
+
+/// The records that are read together should have about this size.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Memory for the messages of all destinations that are being sent, in KiB.
+pub(crate) const MESSAGES_KIB: usize = 32 << 10;
 
 /// Delivers to one destination until it is stopped.
-pub(crate) struct Pump {
-    target: Target,
+pub(crate) struct Dispatcher {
+    target: Arc<Target>,
     outbox: Outbox,
     catalog: Catalog,
     settings: CourierSettings,
@@ -60,40 +61,44 @@ pub(crate) struct Pump {
     /// leased.
     leases: Arc<Semaphore>,
     capacity: usize,
+    /// Limits the memory of messages, of all destinations together.
+    memory: Arc<Semaphore>,
     /// Limits the requests.
     slots: Semaphore,
     rate: Option<DefaultDirectRateLimiter>,
     breaker: Mutex<Breaker>,
     /// An attempt has ended, and the next one may be due.
-    progress: Notify,
+    progress: Arc<Notify>,
     /// The dataset has another declaration now.
     outdated: Arc<Notify>,
 }
 
-impl Pump {
+impl Dispatcher {
     pub(crate) fn new(
         target: Target,
         outbox: Outbox,
         catalog: Catalog,
         settings: &CourierSettings,
         installation: &str,
+        memory: Arc<Semaphore>,
         outdated: Arc<Notify>,
     ) -> Self {
         let concurrency = target.destination.concurrency.get() as usize;
         let rate = target.destination.rate.map(Quota::per_second).map(RateLimiter::direct);
         let capacity = capacity(&target, settings);
         Self {
-            target,
+            target: Arc::new(target),
             outbox,
             catalog,
             settings: settings.clone(),
             installation: installation.to_owned(),
             leases: Arc::new(Semaphore::new(capacity)),
             capacity,
+            memory,
             slots: Semaphore::new(concurrency),
             rate,
             breaker: Mutex::default(),
-            progress: Notify::new(),
+            progress: Arc::default(),
             outdated,
         }
     }
@@ -108,24 +113,32 @@ impl Pump {
         mut folded: watch::Receiver<u64>,
         stop: CancellationToken,
     ) {
-        self.create_counters();
         let (sender, ended) = mpsc::channel(RECORDED_TOGETHER);
-        let recorder = tokio::spawn(self.clone().record_all(ended));
+        let recorder = Recorder {
+            target: self.target.clone(),
+            outbox: self.outbox.clone(),
+            progress: self.progress.clone(),
+        };
+        let recorder = tokio::spawn(recorder.run(ended));
         let sending = TaskTracker::new();
         let mut backoff = Backoff::for_calls(rand::random());
+        let mut batch = FIRST_BATCH;
         while !stop.is_cancelled() {
-            let leased = stop.run_until_cancelled(self.lease());
+            let leased = stop.run_until_cancelled(self.lease(batch));
             let wait = match leased.await {
                 None => break,
                 Some(Ok(Leased::Attempts(attempts))) => {
                     match self.records(&attempts).await {
                         Ok(records) => {
                             backoff.reset();
-                            self.clone().dispatch(attempts, records, &sender, &sending, &stop);
+                            let dispatcher = self.clone();
+                            let sent =
+                                dispatcher.dispatch(attempts, records, &sender, &sending, &stop);
+                            batch = next_batch(batch, sent.await).min(self.capacity);
                         }
                         Err(error) => {
                             let after = backoff.next_delay();
-                            self.report(&error, "read records", after);
+                            report_retry(&self.target, &error, "read records", after);
                             for one in attempts {
                                 let released = AttemptOutcome::Released { after };
                                 let _ = sender.send((one.attempt, released)).await;
@@ -138,7 +151,7 @@ impl Pump {
                 Some(Ok(Leased::Nothing(wait))) => wait,
                 Some(Err(error)) => {
                     let delay = backoff.next_delay();
-                    self.report(&error, "lease deliveries", delay);
+                    report_retry(&self.target, &error, "lease deliveries", delay);
                     stop.run_until_cancelled(sleep(delay)).await;
                     continue;
                 }
@@ -158,19 +171,13 @@ impl Pump {
         }
     }
 
-    fn report(&self, error: &Error, operation: &'static str, delay: Duration) {
-        metrics::counter!(RETRIES, "part" => "database").increment(1);
-        let error = error as &dyn std::error::Error;
-        tracing::warn!(destination = %self.target, operation, error, ?delay, "operation failed, will retry");
-    }
-
-    /// Leases what is due, as far as the limits allow.
+    /// Leases up to `batch` deliveries that are due, as far as the limits allow.
     ///
     /// It may be cancelled: what was leased then is leased again when the lease expires.
-    async fn lease(&self) -> Result<Leased, Error> {
+    async fn lease(&self, batch: usize) -> Result<Leased, Error> {
         let now = Instant::now();
         let limit = match self.breaker().permission(now) {
-            Permission::Any => self.capacity,
+            Permission::Any => batch.min(self.capacity),
             Permission::One if self.leases.available_permits() == self.capacity => 1,
             Permission::One => return Ok(Leased::Nothing(POLL_INTERVAL)),
             Permission::NoneUntil(until) => return Ok(Leased::Nothing(until - now)),
@@ -219,27 +226,34 @@ impl Pump {
         permits
     }
 
-    /// Sends the records of attempts in the background.
-    fn dispatch(
+    /// Sends the records of attempts in the background, as soon as there is memory for their messages. Returns their size.
+    async fn dispatch(
         self: Arc<Self>,
         attempts: Vec<UnderWay>,
         mut records: HashMap<String, StoredRecord>,
         ended: &mpsc::Sender<Ended>,
         sending: &TaskTracker,
         stop: &CancellationToken,
-    ) {
+    ) -> usize {
+        let mut bytes = 0;
         for one in attempts {
             let message = self.message(&one.attempt, records.remove(&one.attempt.key));
-            let (pump, ended, stop) = (self.clone(), ended.clone(), stop.clone());
+            let size = message.as_ref().map_or(0, |message| message.body.len());
+            bytes += size;
+            let units = u32::try_from((size >> 10).min(MESSAGES_KIB)).unwrap_or(u32::MAX);
+            let memory = self.memory.clone().acquire_many_owned(units).await;
+            let (dispatcher, ended, stop) = (self.clone(), ended.clone(), stop.clone());
             sending.spawn(async move {
                 let outcome = match message {
-                    Ok(message) => pump.attempt(&one, message, &stop).await,
+                    Ok(message) => dispatcher.attempt(&one, message, &stop).await,
                     Err(outcome) => outcome,
                 };
+                drop(memory);
                 // The recorder ends after all senders.
                 let _ = ended.send((one.attempt, outcome)).await;
             });
         }
+        bytes
     }
 
     async fn records(&self, attempts: &[UnderWay]) -> Result<HashMap<String, StoredRecord>, Error> {
@@ -263,7 +277,7 @@ impl Pump {
         if record.fingerprint != attempt.fingerprint {
             return Err(AttemptOutcome::Released { after: NOT_FOLDED_WAIT });
         }
-        let Target { dataset, destination, .. } = &self.target;
+        let Target { dataset, destination, .. } = &*self.target;
         message(&self.installation, dataset, &destination.name, attempt, &record)
             .map_err(|error| failed(format!("the record is no JSON: {error}")))
     }
@@ -297,7 +311,7 @@ impl Pump {
         let begin = Instant::now();
         let answer = self.target.send(message).await;
         drop(slot);
-        let labels = self.labels();
+        let labels = self.target.labels();
         metrics::histogram!(DELIVERY_SECONDS, &labels).record(begin.elapsed());
         self.outcome(attempt, answer).await
     }
@@ -334,7 +348,9 @@ impl Pump {
                 tracing::error!(destination = %self.target, error, "destination disabled: enable it with jetline-courier enable");
             }
             // The next attempt gets the same answer.
-            Err(error) => self.report(&error, "disable the destination", Duration::ZERO),
+            Err(error) => {
+                report_retry(&self.target, &error, "disable the destination", Duration::ZERO);
+            }
         }
     }
 
@@ -358,72 +374,20 @@ impl Pump {
         AttemptOutcome::Retry { after: after.max(retry_after.unwrap_or_default()), status, error }
     }
 
-    /// Records outcomes, until all senders are dropped. While the database is not available, they are kept.
-    async fn record_all(self: Arc<Self>, mut ended: mpsc::Receiver<Ended>) {
-        let mut outcomes = Vec::with_capacity(RECORDED_TOGETHER);
-        let mut backoff = Backoff::for_calls(rand::random());
-        while ended.recv_many(&mut outcomes, RECORDED_TOGETHER).await > 0 {
-            let valid = loop {
-                match self.outbox.record(&self.target.destination, &outcomes).await {
-                    Ok(valid) => break valid,
-                    Err(error) => {
-                        let delay = backoff.next_delay();
-                        self.report(&error, "record deliveries", delay);
-                        sleep(delay).await;
-                    }
-                }
-            };
-            backoff.reset();
-            for ((attempt, outcome), is_valid) in outcomes.drain(..).zip(valid) {
-                self.count(&attempt, &outcome, is_valid);
-            }
-            self.progress.notify_one();
-        }
-    }
-
-    fn count(&self, attempt: &Attempt, outcome: &AttemptOutcome, is_valid: bool) {
-        let [dataset, destination] = self.labels();
-        let name = match outcome {
-            AttemptOutcome::Delivered { .. } => "delivered",
-            AttemptOutcome::Retry { .. } => "failed",
-            AttemptOutcome::Dead { .. } => "dead",
-            AttemptOutcome::Released { .. } => "released",
-        };
-        metrics::counter!(DELIVERY_ATTEMPTS, &[dataset, destination, ("outcome", name.to_owned())])
-            .increment(1);
-        let Attempt { key, number, .. } = attempt;
-        let target = &self.target;
-        match outcome {
-            AttemptOutcome::Dead { error, .. } => {
-                tracing::error!(destination = %target, key, attempt = number, error, "delivery dead-lettered");
-            }
-            AttemptOutcome::Retry { error, after, .. } => {
-                tracing::debug!(destination = %target, key, attempt = number, error, ?after, "delivery failed, will retry");
-            }
-            _ => {}
-        }
-        if !is_valid {
-            tracing::warn!(destination = %target, key, attempt = number, "lease expired before the outcome was recorded");
-        }
-    }
-
-    /// Creates the counters: an alert sees the first event of one.
-    fn create_counters(&self) {
-        for outcome in ["delivered", "failed", "dead", "released"] {
-            let [dataset, destination] = self.labels();
-            let labels = [dataset, destination, ("outcome", outcome.to_owned())];
-            metrics::counter!(DELIVERY_ATTEMPTS, &labels).increment(0);
-        }
-    }
-
-    fn labels(&self) -> [(&'static str, String); 2] {
-        let Target { dataset, destination, .. } = &self.target;
-        [("dataset", dataset.name.clone()), ("destination", destination.name.clone())]
-    }
-
     /// The breaker. A poisoned lock is usable: no code panics between two changes.
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many attempts are leased together next, after a batch with messages of this size.
+fn next_batch(batch: usize, bytes: usize) -> usize {
+    if bytes > BATCH_BYTES {
+        (batch / 2).max(1)
+    } else if bytes <= BATCH_BYTES / 2 {
+        batch.saturating_mul(2)
+    } else {
+        batch
     }
 }
 
