@@ -33,6 +33,9 @@ pub(crate) fn statement_timeout(request_timeout: Duration) -> Duration {
     request_timeout / 2
 }
 
+/// The number of queries of declarations that may run at a time in SQLite.
+const SQLITE_QUERIES: u32 = 4;
+
 /// The pool through which the endpoints run statements.
 #[derive(Clone)]
 pub(crate) struct ReadPool {
@@ -42,6 +45,7 @@ pub(crate) struct ReadPool {
     /// Number of connections that finders may still keep for themselves: at most half of all, and all but two, so that
     /// other requests get one.
     keepable: Arc<AtomicU32>,
+    connections_for_queries: usize,
 }
 
 /// A connection that a finder may keep; it is given back when this is dropped.
@@ -57,13 +61,16 @@ impl ReadPool {
     pub(crate) fn new(database: Database, timeout: Duration) -> Self {
         let catalog = Catalog::new(&database);
         let connections = catalog.keepable_connections();
+        let keepable = (connections / 2).min(connections.saturating_sub(2));
+        // One connection is left for other requests. In SQLite each query has its own.
+        let for_queries =
+            if connections == 0 { SQLITE_QUERIES } else { connections - keepable - 1 };
         Self {
             database,
             catalog,
             timeout,
-            keepable: Arc::new(AtomicU32::new(
-                (connections / 2).min(connections.saturating_sub(2)),
-            )),
+            keepable: Arc::new(AtomicU32::new(keepable)),
+            connections_for_queries: usize::try_from(for_queries.max(1)).unwrap_or(1),
         }
     }
 
@@ -74,6 +81,11 @@ impl ReadPool {
         let taken = self.keepable.fetch_update(order, order, take_one);
         let kept = taken.is_ok().then(|| Kept(self.keepable.clone()));
         (self.catalog.finder(dataset, kept.is_some()), kept)
+    }
+
+    /// The number of queries of declarations that may run at a time.
+    pub(crate) fn connections_for_queries(&self) -> usize {
+        self.connections_for_queries
     }
 
     pub(crate) fn database(&self) -> &Database {

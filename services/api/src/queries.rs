@@ -3,11 +3,11 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jetline_datasets::{Column, Query as DeclaredQuery, Value as ColumnValue};
-use jetline_store::catalog::queries::QueryLimits;
+use jetline_store::catalog::queries::{QueryEnd, QueryLimits};
 use poem::Request;
 use poem_openapi::{ApiResponse, Object, OpenApi, param::Path};
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     database::{Error, ReadPool},
@@ -27,7 +27,6 @@ pub(crate) struct QueryApi {
     served: Served,
     pool: ReadPool,
     budget: ResponseBudget,
-    /// Half of the connections: others read records.
     permits: Arc<Semaphore>,
     timeout: Duration,
 }
@@ -89,8 +88,7 @@ impl QueryApi {
         budget: ResponseBudget,
         timeout: Duration,
     ) -> Self {
-        let permits = (pool.catalog().keepable_connections() / 2).max(1);
-        let permits = Arc::new(Semaphore::new(usize::try_from(permits).unwrap_or(1)));
+        let permits = Arc::new(Semaphore::new(pool.connections_for_queries()));
         Self { served, pool, budget, permits, timeout }
     }
 
@@ -99,9 +97,10 @@ impl QueryApi {
         query: &DeclaredQuery,
         values: Vec<ColumnValue>,
     ) -> Result<SerdeJson<QueryView>, Failure> {
-        let memory = self.budget.reserve(PART_BYTES).await?;
+        let begin = Instant::now();
         let permit = tokio::time::timeout(self.timeout, self.permits.acquire()).await;
         let _permit = permit.ok().and_then(Result::ok).ok_or(Error::TooManyQueries)?;
+        let memory = self.budget.reserve(PART_BYTES).await?;
         let names: Vec<Vec<u8>> = query.columns.iter().map(head).collect();
         let mut json = b"{\"rows\":[".to_vec();
         let mut each = |values: Vec<ColumnValue>| {
@@ -122,11 +121,16 @@ impl QueryApi {
             !is_full
         };
         // The limit of the database ends the query; this program's own one only gives up waiting.
-        let limits = QueryLimits { time: self.timeout * 9 / 10, rows: MAX_ROWS };
+        let time = (self.timeout * 9 / 10).saturating_sub(begin.elapsed());
+        let limits = QueryLimits { time, rows: MAX_ROWS, row_bytes: PART_BYTES };
         let statement = self.pool.catalog().query(query, values, limits, &mut each);
-        let Some(has_more) = self.pool.run(statement).await? else {
-            let detail = format!("the query took longer than {:?}", limits.time);
-            return Err(Failure::too_slow(detail));
+        let has_more = match self.pool.run(statement).await? {
+            QueryEnd::Complete { has_more } => has_more,
+            QueryEnd::TimedOut => {
+                let most = self.timeout * 9 / 10;
+                return Err(Failure::too_slow(format!("the query took longer than {most:?}")));
+            }
+            QueryEnd::Refused(reason) => return Err(Failure::query(&reason)),
         };
         json.extend_from_slice(format!("],\"has_more\":{has_more}}}").as_bytes());
         Ok(SerdeJson::serialized(memory.fill(json)?))
@@ -143,17 +147,9 @@ fn values(
     query: &DeclaredQuery,
     given: Vec<(String, String)>,
 ) -> Result<Vec<ColumnValue>, Failure> {
-    let mut texts: HashMap<String, String> = HashMap::new();
-    for (name, text) in given {
-        if query.parameters.iter().all(|parameter| parameter.name != name) {
-            let names: Vec<&str> = query.parameters.iter().map(|one| &*one.name).collect();
-            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            return Err(Failure::parameter(&name, &format!("is not known; there are: {names}")));
-        }
-        if texts.insert(name.clone(), text).is_some() {
-            return Err(Failure::parameter(&name, "is given more than once"));
-        }
-    }
+    let names: Vec<&str> = query.parameters.iter().map(|one| &*one.name).collect();
+    parameters::only(&given, &names)?;
+    let texts: HashMap<String, String> = given.into_iter().collect();
     let values = query.parameters.iter().map(|parameter| match texts.get(&parameter.name) {
         Some(text) => parameter.read_text(text).map_err(|rejection| {
             Failure::parameter(&parameter.name, &format!("is invalid: {}", rejection.message))

@@ -12,8 +12,9 @@ const MAX_PART_BYTES: usize = 64 << 20;
 /// Memory for a line, however short it is: its row or rejected line, its claim, and its share of the statements.
 const BYTES_PER_LINE: usize = 1 << 10;
 
-/// Approximate number of copies of a line's text in memory while it is written to the database.
-const COPIES_PER_LINE: usize = 4;
+/// Approximate number of copies of a line's text in memory while it is written to the database; one of them is that for the
+/// history.
+const COPIES_PER_LINE: usize = 5;
 
 /// How many chunks, from the first one on, are parsed and committed together; at least one, if there are any.
 pub(crate) fn count_that_fits<'a>(chunks: impl IntoIterator<Item = &'a Chunk>) -> usize {

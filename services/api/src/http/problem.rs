@@ -125,6 +125,13 @@ impl Failure {
         Self::BadRequest(ProblemJson(Problem::new(StatusCode::BAD_REQUEST, detail)))
     }
 
+    /// A query without rows that can be returned, and why.
+    pub(crate) fn query(reason: &str) -> Self {
+        let detail =
+            format!("the query has no answer, perhaps because of its parameters: {reason}");
+        Self::BadRequest(ProblemJson(Problem::new(StatusCode::BAD_REQUEST, detail)))
+    }
+
     pub(crate) fn too_slow(detail: String) -> Self {
         Self::TooSlow(ProblemJson(Problem::new(StatusCode::REQUEST_TIMEOUT, detail)))
     }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use jetline_core::Key;
 use jetline_datasets::{Dataset, Value as ColumnValue};
 use jetline_store::catalog::history::{Filter, StoredVersion};
+use poem::Request;
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
     param::{Path, Query},
@@ -73,6 +74,7 @@ impl HistoryApi {
     #[oai(path = "/:dataset/:id/history", method = "get", operation_id = "history")]
     async fn get(
         &self,
+        request: &Request,
         dataset: Path<String>,
         /// The record's id.
         id: Path<String>,
@@ -94,13 +96,13 @@ impl HistoryApi {
             return Ok(GetHistory::NotFound(not_found(detail)));
         }
         let key = parameters::key(dataset, "id", &id.0)?;
+        parameters::only(&parameters::of(request), &["at", "after", "limit"])?;
         let filter = Filter {
             at: version(dataset, "at", at.0.as_deref())?,
             after: version(dataset, "after", after.0.as_deref())?,
         };
-        let is_selective = filter.at.is_some() || filter.after.is_some();
         match self.page(dataset, &key, filter, limit.0).await {
-            Ok((0, ..)) if !is_selective => {
+            Ok((0, ..)) if !self.exists(dataset, &key).await? => {
                 Ok(GetHistory::NotFound(no_record(&dataset.name, &id.0)))
             }
             Ok((_, body, next)) => Ok(GetHistory::Found(body, next)),
@@ -131,6 +133,13 @@ impl HistoryApi {
         });
         let entries = page.entries();
         Ok((entries, SerdeJson::serialized(memory.fill(page.finish())?), link))
+    }
+
+    /// Whether a record has any version.
+    async fn exists(&self, dataset: &Dataset, key: &Key) -> Result<bool, database::Error> {
+        let all = Filter::default();
+        let statement = self.pool.catalog().history(dataset, key, &all, 1, 1);
+        Ok(!self.pool.run(statement).await?.versions.is_empty())
     }
 
     /// Fills the page, and moves the filter behind its last version; returns whether there are more.

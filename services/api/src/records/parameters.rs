@@ -30,6 +30,20 @@ pub(crate) fn only_ids(parameters: &[(String, String)]) -> Result<(), Failure> {
     }
 }
 
+/// Fails on a parameter that is not one of these, or is given twice.
+pub(crate) fn only(parameters: &[(String, String)], known: &[&str]) -> Result<(), Failure> {
+    for (place, (name, _)) in parameters.iter().enumerate() {
+        if !known.contains(&&**name) {
+            let names = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(Failure::parameter(name, &format!("is not known; there are: {names}")));
+        }
+        if parameters[..place].iter().any(|(before, _)| before == name) {
+            return Err(Failure::parameter(name, "is given more than once"));
+        }
+    }
+    Ok(())
+}
+
 /// The filters among the parameters of a page: columns with an index, and the values that they must have.
 pub(crate) fn filters<'a>(
     dataset: &'a Dataset,

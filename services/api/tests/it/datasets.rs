@@ -116,8 +116,12 @@ async fn versions_of_a_record_are_listed_from_the_highest_one() {
         assert_eq!((none.status, none.json()), (200, json!([])));
         let refused = base.get(&format!("{path}?at=yesterday")).await.problem(400);
         assert!(refused.contains("`at` cannot be a version"), "{refused}");
-        let refused = base.get("/orders/B/history").await.problem(404);
-        assert_eq!(refused, "no record of orders has the id B");
+        for missing in ["/orders/B/history", "/orders/B/history?at=2020-01-01T00:00:00Z"] {
+            let refused = base.get(missing).await.problem(404);
+            assert_eq!(refused, "no record of orders has the id B");
+        }
+        let refused = base.get(&format!("{path}?version=7")).await.problem(400);
+        assert_eq!(refused, "parameter `version` is not known; there are: at, after, limit");
         let refused = base.get("/products/1/history").await.problem(404);
         assert!(refused.starts_with("products has no history"), "{refused}");
         let document = base.get("/openapi.json").await.json();

@@ -215,6 +215,47 @@ async fn query_reads_datasets_only_and_has_the_types_that_are_declared() {
 }
 
 #[tokio::test]
+async fn query_without_an_answer_says_why() {
+    let rest = "columns = { text = 'text', json = 'json', n = 'bigint' }
+        parameters = { n = 'bigint', text = 'text' }";
+    let of_postgres = "SELECT repeat('x', CAST(:n AS integer)) AS text, CAST(:text AS jsonb) AS json, 10 / :n AS n";
+    let of_sqlite =
+        "SELECT replace(hex(zeroblob(:n)), '00', 'x') AS text, :text AS json, 10 / :n AS n";
+    for base in both().await {
+        with_accounts(&base, if base.is_postgres() { of_postgres } else { of_sqlite }, rest).await;
+        let get = async |n: &str, text: &str| {
+            base.get(&format!("/accounts/queries/q?n={n}&text={text}")).await
+        };
+        let answer = get("3", "%7B%22b%22:1.0,%22a%22:%22%C3%A9%22%7D").await.json();
+        let expected = json!({ "text": "xxx", "json": { "a": "é", "b": 1 }, "n": 3 });
+        assert_eq!(answer["rows"][0], expected);
+        let too_large = get("1100000", "1").await.problem(400);
+        assert!(too_large.contains("a row has more than 1048576 bytes"), "{too_large}");
+        let no_json = get("1", "north").await.problem(400);
+        let reason = "invalid input syntax for type json";
+        assert!(no_json.contains(if base.is_postgres() { reason } else { "the column json" }));
+        if base.is_postgres() {
+            let by_zero = get("0", "1").await.problem(400);
+            assert!(by_zero.ends_with("SQLSTATE 22012: division by zero"), "{by_zero}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn value_that_json_has_not_is_null_or_is_named() {
+    let base = TestApi::postgres().await;
+    let sql = "SELECT 'infinity'::timestamptz AS t, '-infinity'::date AS d, 'NaN'::float8 AS f,
+        CASE WHEN :n = 1 THEN 1.50 ELSE 1e40 END AS n";
+    let rest = "columns = { t = 'timestamp', d = 'date', f = 'double', n = 'numeric' }
+        parameters = { n = 'bigint' }";
+    with_accounts(&base, sql, rest).await;
+    let answer = base.get("/accounts/queries/q?n=1").await.json();
+    assert_eq!(answer["rows"], json!([{ "t": null, "d": null, "f": null, "n": 1.5 }]));
+    let too_large = base.get("/accounts/queries/q?n=2").await.problem(400);
+    assert!(too_large.contains("the column n: "), "{too_large}");
+}
+
+#[tokio::test]
 async fn query_is_documented_with_its_parameters_and_columns() {
     let base = TestApi::sqlite().await;
     let rest = "columns = { n = 'bigint', price = 'numeric' }

@@ -1,7 +1,8 @@
 //! Finds the parameters of an SQL statement.
 //!
 //! A parameter is `:name` outside of literals, quoted names and comments. Everything else is the database's to judge, except
-//! for what would not stay inside the parentheses in which the statement is run.
+//! for what would not stay inside the parentheses in which the statement is run. What PostgreSQL and SQLite read differently
+//! is refused.
 
 /// A statement with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,10 @@ impl Statement {
         if sql.trim().is_empty() {
             return Err("it is empty".to_owned());
         }
-        let mut lexer = Lexer { sql, at: 0, depth: 0 };
+        if sql.contains('\0') || sql.replace("\r\n", "").contains('\r') {
+            return Err("it has U+0000, or a carriage return that ends no line".to_owned());
+        }
+        let mut lexer = Lexer { sql, at: 0, depth: 0, brackets: 0 };
         let (mut parts, mut begin) = (Vec::new(), 0);
         while let Some(token) = lexer.next().map_err(|error| lexer.located(&error))? {
             if let Token::Parameter(name) = token {
@@ -34,8 +38,8 @@ impl Statement {
                 begin = lexer.at;
             }
         }
-        if lexer.depth > 0 {
-            return Err("a parenthesis is not closed".to_owned());
+        if lexer.depth + lexer.brackets > 0 {
+            return Err("a parenthesis or a bracket is not closed".to_owned());
         }
         parts.push(Part::Text(sql[begin..].to_owned()));
         let is_used = |at: usize| parts.contains(&Part::Parameter(at));
@@ -64,25 +68,31 @@ struct Lexer<'a> {
     at: usize,
     /// The number of open parentheses.
     depth: usize,
+    /// The number of open brackets. In SQLite they enclose a name.
+    brackets: usize,
 }
 
 impl<'a> Lexer<'a> {
     /// The next token; none at the end.
     fn next(&mut self) -> Result<Option<Token<'a>>, String> {
-        const OPEN_TEXT: &str = "a text literal is not closed";
         let rest = &self.sql[self.at..];
         let Some(first) = rest.chars().next() else {
             return Ok(None);
         };
+        let is_plain = |first: char| first.is_alphanumeric() || "_,:[] \t\r\n".contains(first);
+        if self.brackets > 0 && !is_plain(first) {
+            return Err("inside brackets there can be names and numbers only".to_owned());
+        }
         let length = match first {
-            '\'' => quoted(rest, '\'', false).ok_or(OPEN_TEXT)?,
-            '"' => quoted(rest, '"', false).ok_or("a quoted name is not closed")?,
+            '\'' => quoted(rest, '\'').ok_or("a text literal is not closed")?,
+            '"' => quoted(rest, '"').ok_or("a quoted name is not closed")?,
             'e' | 'E' if rest[1..].starts_with('\'') => {
-                1 + quoted(&rest[1..], '\'', true).ok_or(OPEN_TEXT)?
+                return Err("there is a literal E'…': write it without E".to_owned());
             }
-            '$' => 1 + dollar_quoted(rest)?.ok_or(OPEN_TEXT)?,
+            '$' => return Err("there is a $: parameters are written as in :name".to_owned()),
+            '`' => return Err("there is a `: names are quoted as in \"name\"".to_owned()),
             '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
-            '/' if rest.starts_with("/*") => comment(rest).ok_or("a comment is not closed")?,
+            '/' if rest.starts_with("/*") => comment(rest)?,
             ':' if rest.starts_with("::") || rest.starts_with(":=") => 2,
             ':' => {
                 let name = word(&rest[1..]);
@@ -98,6 +108,15 @@ impl<'a> Lexer<'a> {
             ')' => {
                 let outer = self.depth.checked_sub(1);
                 self.depth = outer.ok_or("a parenthesis is closed that was not opened")?;
+                1
+            }
+            '[' => {
+                self.brackets += 1;
+                1
+            }
+            ']' => {
+                let outer = self.brackets.checked_sub(1);
+                self.brackets = outer.ok_or("a bracket is closed that was not opened")?;
                 1
             }
             _ => word(rest).len().max(first.len_utf8()),
@@ -120,45 +139,23 @@ fn word(text: &str) -> &str {
 }
 
 /// The length of a literal or a name, in which a doubled quote is one of its characters.
-fn quoted(text: &str, quote: char, has_escapes: bool) -> Option<usize> {
+fn quoted(text: &str, quote: char) -> Option<usize> {
     let mut characters = text.char_indices().skip(1).peekable();
     while let Some((at, character)) = characters.next() {
-        if has_escapes && character == '\\' {
-            characters.next();
-        } else if character == quote && characters.next_if(|(_, next)| *next == quote).is_none() {
+        if character == quote && characters.next_if(|(_, next)| *next == quote).is_none() {
             return Some(at + 1);
         }
     }
     None
 }
 
-/// The length of a literal between dollar signs, as in `$tag$text$tag$`, without its first one.
-fn dollar_quoted(text: &str) -> Result<Option<usize>, &'static str> {
-    let tag = word(&text[1..]);
-    let is_number = tag.starts_with(|first: char| first.is_ascii_digit());
-    if is_number || !text[1 + tag.len()..].starts_with('$') {
-        return Err("there is a $: parameters are written as in :name");
+/// The length of a comment. PostgreSQL's can be nested, and SQLite's cannot.
+fn comment(text: &str) -> Result<usize, &'static str> {
+    let end = text[2..].find("*/").ok_or("a comment is not closed")?;
+    if text[2..2 + end].contains("/*") {
+        return Err("a comment is inside another one");
     }
-    let (delimiter, inside) = text.split_at(tag.len() + 2);
-    Ok(inside.find(delimiter).map(|end| end + 2 * delimiter.len() - 1))
-}
-
-/// The length of a comment. PostgreSQL's can be nested.
-fn comment(text: &str) -> Option<usize> {
-    let (mut at, mut depth) = (0, 0);
-    loop {
-        let rest = text.get(at..)?;
-        if rest.starts_with("/*") {
-            (at, depth) = (at + 2, depth + 1);
-        } else if rest.starts_with("*/") {
-            (at, depth) = (at + 2, depth - 1);
-            if depth == 0 {
-                return Some(at);
-            }
-        } else {
-            at += rest.chars().next()?.len_utf8();
-        }
-    }
+    Ok(end + 4)
 }
 
 #[cfg(test)]
@@ -177,9 +174,9 @@ mod tests {
             ("SELECT :at, :b, :at;\n", "SELECT $1, $2, $1"),
             (r#"SELECT ':at''', ":b", :at+:b"#, r#"SELECT ':at''', ":b", $1+$2"#),
             ("SELECT :at::text, a[1:2] -- :b'\n + :b", "SELECT $1::text, a[1:2] -- :b'\n + $2"),
-            ("SELECT /* :x /* ' */ :x */ :at(:b)", "SELECT /* :x /* ' */ :x */ $1($2)"),
-            ("SELECT $$:x'$$, $q$ $$ :x $q$, :at, :b", "SELECT $$:x'$$, $q$ $$ :x $q$, $1, $2"),
-            (r"SELECT E'\':x', 'a\', :at, e.b, :b", r"SELECT E'\':x', 'a\', $1, e.b, $2"),
+            ("SELECT /* :x ' */ :at(:b)", "SELECT /* :x ' */ $1($2)"),
+            (r"SELECT 'a\', :at, e.b, :b", r"SELECT 'a\', $1, e.b, $2"),
+            ("SELECT a[:at], [[1, 2], [3]],\r\n:b", "SELECT a[$1], [[1, 2], [3]],\r\n$2"),
             ("SELECT type'x', :at, é, :b", "SELECT type'x', $1, é, $2"),
         ] {
             assert_eq!(text(sql).as_deref(), Ok(expected), "{sql}");
@@ -195,14 +192,22 @@ mod tests {
             ("SELECT 1; DROP TABLE x", "a query is one statement"),
             ("SELECT 1) q; --", "a parenthesis is closed that was not opened"),
             ("SELECT 1) q, (SELECT 2", "a parenthesis is closed that was not opened"),
-            ("SELECT (:at, :b", "a parenthesis is not closed"),
+            ("SELECT (:at, :b", "a parenthesis or a bracket is not closed"),
             ("SELECT 'x", "line 1 of it: a text literal is not closed"),
-            (r"SELECT E'x\'", "a text literal is not closed"),
+            (r"SELECT e'\'", "write it without E"),
+            ("SELECT E'a'\n'\\''", "write it without E"),
+            ("SELECT `a'`) AS q", "names are quoted as in"),
+            ("SELECT 1 AS [b'] ) AS q --']", "inside brackets there can be names"),
+            ("SELECT a[1", "a parenthesis or a bracket is not closed"),
+            ("SELECT a]", "a bracket is closed that was not opened"),
+            ("SELECT 1 -- \r) AS q", "a carriage return that ends no line"),
+            ("SELECT '\0'", "U+0000"),
             ("SELECT \"x", "a quoted name is not closed"),
-            ("SELECT /* /* */ x", "a comment is not closed"),
+            ("SELECT /* x", "a comment is not closed"),
+            ("SELECT /* /* */) AS q -- */", "a comment is inside another one"),
             ("SELECT $1", "parameters are written as in :name"),
             ("SELECT $at", "parameters are written as in :name"),
-            ("SELECT $a$ $b$", "a text literal is not closed"),
+            ("SELECT 1 AS b$q$ ) AS r", "parameters are written as in :name"),
         ] {
             let refused = text(sql).unwrap_err();
             assert!(refused.contains(message), "{sql}: {refused}");
@@ -211,7 +216,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_of_a_parsed_statement_is_kept(sql in r#"[ :a;()'"$/*\-\\eé\n]{0,20}"#) {
+        fn text_of_a_parsed_statement_is_kept(sql in r#"[ :a;()\[\]'"$/*\-\\eé\n]{0,20}"#) {
             if let Ok(parsed) = Statement::parse(&sql, &["a"]) {
                 let kept = parsed.text(|_| ":a".to_owned());
                 assert_eq!(kept, sql.trim_end().trim_end_matches(';'));

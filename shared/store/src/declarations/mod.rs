@@ -42,7 +42,7 @@ impl Database {
     pub async fn declare(&self, declared: &[DeclarationFile]) -> Result<Vec<String>, Error> {
         let tx = begin_exclusive(self.connection()).await?;
         dialect::of(&tx).lock(&tx, Lock::Registration).await?;
-        let mut done = Vec::new();
+        let (mut done, mut changed) = (Vec::new(), Vec::new());
         for file in declared {
             let known = declarations(&tx).await?;
             let before: Vec<&Declared> =
@@ -64,14 +64,13 @@ impl Database {
                 [number.into(), file.dataset.name.as_str().into(), file.text.as_str().into()];
             execute(&tx, "write a declaration", sql, values).await?;
             done.push(format!("dataset {} declared as number {number}", file.dataset.name));
+            changed.push(&*file.dataset.name);
         }
         done.extend(drop_unused_products(&tx, declared).await?);
-        let current = datasets(&tx).await?;
-        queries::grant(&tx, &current).await?;
         if !done.is_empty() {
-            for dataset in current.iter() {
-                queries::check(&tx, dataset).await?;
-            }
+            let current = datasets(&tx).await?;
+            queries::grant(&tx, &current).await?;
+            queries::check(&tx, &current, &changed).await?;
             // Writers know the columns of a table as of the beginning of the epoch.
             outdate(&tx).await?;
         }

@@ -1,7 +1,7 @@
-//! Checks the queries of a declaration.
+//! The queries of declarations: they may read datasets, and are checked.
 
 use jetline_datasets::{Dataset, Datasets};
-use sea_orm::DatabaseTransaction;
+use sea_orm::{DatabaseTransaction, TransactionTrait};
 
 use crate::{Error, dialect};
 
@@ -27,8 +27,30 @@ pub(super) async fn grant(tx: &DatabaseTransaction, datasets: &Datasets) -> Resu
     })
 }
 
-/// Fails on a query that the database refuses, or that has not the declared columns.
-pub(super) async fn check(tx: &DatabaseTransaction, dataset: &Dataset) -> Result<(), Error> {
+/// Fails on a query that the database refuses, or that has not the declared columns. Those of other datasets than the `changed`
+/// ones are only reported: a table that they read may have been dropped.
+pub(super) async fn check(
+    tx: &DatabaseTransaction,
+    datasets: &Datasets,
+    changed: &[&str],
+) -> Result<(), Error> {
+    for dataset in datasets.iter() {
+        let savepoint = tx.begin().await;
+        let savepoint = savepoint.map_err(|error| Error::classify("set a savepoint", error))?;
+        match check_all(&savepoint, dataset).await {
+            Err(error @ Error::Declaration { .. }) if !changed.contains(&&*dataset.name) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "a query of an earlier declaration cannot be run");
+            }
+            checked => checked?,
+        }
+        let back = savepoint.rollback().await;
+        back.map_err(|error| Error::classify("roll back to a savepoint", error))?;
+    }
+    Ok(())
+}
+
+async fn check_all(tx: &DatabaseTransaction, dataset: &Dataset) -> Result<(), Error> {
     for query in &dataset.queries {
         let refused = |reason: String| Error::Declaration {
             dataset: dataset.name.clone(),

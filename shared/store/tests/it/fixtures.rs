@@ -119,6 +119,12 @@ impl TestDatabase {
     }
 
     /// The number in the first row of a query.
+    pub(crate) async fn text(&self, sql: &str) -> String {
+        let statement = Statement::from_string(self.backend(), sql);
+        let row = self.db().query_one_raw(statement).await.unwrap().unwrap();
+        row.try_get_by_index(0).unwrap()
+    }
+
     pub(crate) async fn number(&self, sql: &str) -> Option<i64> {
         let query = Statement::from_string(self.backend(), sql);
         let row = self.db().query_one_raw(query).await.unwrap()?;

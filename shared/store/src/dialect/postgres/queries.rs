@@ -12,7 +12,7 @@ use sea_orm::{
 use super::{Postgres, values};
 use crate::{
     Error,
-    catalog::queries::{name, of_query},
+    catalog::queries::{is_read_as_text, name, of_query},
     statement::{execute, named},
 };
 
@@ -27,7 +27,9 @@ const CREATE_ROLE: &str = "DO $jetline$ BEGIN
              EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
              END;
          END IF;
-         IF NOT pg_has_role(current_user, 'jetline_queries', 'MEMBER') THEN
+         -- Since PostgreSQL 16, who creates a role is a member that may not take it.
+         IF NOT pg_has_role(current_user, 'jetline_queries',
+                 CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END) THEN
              GRANT jetline_queries TO CURRENT_USER;
          END IF;
      END $jetline$";
@@ -40,14 +42,38 @@ pub(super) async fn grant(tx: &DatabaseTransaction, tables: &[String]) -> Result
     execute(tx, "let queries use the schema", usage, []).await?;
     let tables: Vec<String> = tables.iter().map(|table| format!("{table:?}")).collect();
     let sql = format!("GRANT SELECT ON {} TO {ROLE}", tables.join(", "));
-    execute(tx, "let queries read datasets", &sql, []).await.map(drop)
+    execute(tx, "let queries read datasets", &sql, []).await?;
+    let trial = savepoint(tx).await?;
+    take_role(&trial).await?;
+    roll_back(trial).await
+}
+
+/// Takes the role until the end of the transaction or savepoint, with the same schemas: one of them may be called like the user.
+async fn take_role(tx: &impl ConnectionTrait) -> Result<(), Error> {
+    execute(tx, "take the role of queries", TAKE_ROLE, []).await.map(drop)
+}
+
+/// The settings, which take effect one after the other.
+const TAKE_ROLE: &str = "SELECT set_config('search_path', COALESCE(
+         (SELECT string_agg(quote_ident(name), ', ') FROM unnest(current_schemas(false)) AS name), ''), true),
+     set_config('standard_conforming_strings', 'on', true), set_config('role', 'jetline_queries', true)";
+
+async fn savepoint(tx: &DatabaseTransaction) -> Result<DatabaseTransaction, Error> {
+    tx.begin().await.map_err(|error| Error::classify("set a savepoint", error))
+}
+
+async fn roll_back(savepoint: DatabaseTransaction) -> Result<(), Error> {
+    let back = savepoint.rollback().await;
+    back.map_err(|error| Error::classify("roll back to a savepoint", error))
 }
 
 /// The value of a column as an SQL expression. [`check`] allows only types whose values stay what they are.
 pub(super) fn column(column: &Column) -> String {
     let (name, of) = (name(column), column.column_type);
     match of {
-        Type::Uuid | Type::Json => format!("CAST({name} AS text)"),
+        of if is_read_as_text(of) => format!("CAST({name} AS text)"),
+        // JSON has no infinity.
+        Type::Date | Type::Timestamp => format!("CASE WHEN isfinite({name}) THEN {name} END"),
         of => format!("CAST({name} AS {})", values::sql_type(of)),
     }
 }
@@ -82,9 +108,11 @@ pub(super) async fn check(
     let failed = |error| Error::classify(ACTION, error);
     let nulls = query.parameters.iter().map(|parameter| values::null(parameter.column_type));
     let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, nulls);
-    execute(tx, "take the role of queries", &format!("SET LOCAL ROLE {ROLE}"), []).await?;
-    let row = tx.query_one_raw(named(ACTION, statement)).await.map_err(failed)?;
-    execute(tx, "leave the role of queries", "SET LOCAL ROLE NONE", []).await?;
+    let checking = savepoint(tx).await?;
+    take_role(&checking).await?;
+    let row = checking.query_one_raw(named(ACTION, statement)).await;
+    roll_back(checking).await?;
+    let row = row.map_err(failed)?;
     for (at, column) in query.columns.iter().enumerate() {
         let found: Option<String> =
             row.as_ref().map(|row| row.try_get_by_index(at)).transpose().map_err(failed)?;
@@ -109,9 +137,8 @@ pub(super) async fn run(
     let tx = db.begin_with_config(None, Some(AccessMode::ReadOnly)).await?;
     // Records are looked up by key; what a query does is not known.
     let settings = format!(
-        "SELECT set_config('role', '{ROLE}', true), set_config('statement_timeout', '{}', true),
-             set_config('enable_seqscan', 'on', true)",
-        time.as_millis()
+        "{TAKE_ROLE}, set_config('statement_timeout', '{}', true), set_config('enable_seqscan', 'on', true)",
+        time.as_millis().max(1)
     );
     let settings = Statement::from_string(DbBackend::Postgres, settings);
     tx.execute_raw(named("limit a query", settings)).await?;

@@ -19,13 +19,13 @@ use crate::{
 /// Number of instructions of SQLite's virtual machine between two looks at the clock: less than a millisecond.
 const INSTRUCTIONS: i32 = 10_000;
 
-/// An integer is also a numeric or a double: SQLite has types of values, not of columns.
+/// SQLite has types of values, not of columns: an integer is also a numeric, a double or a text.
 pub(super) fn column(column: &Column) -> String {
     let name = name(column);
     match column.column_type {
-        Type::Numeric => format!("CAST({name} AS TEXT)"),
         Type::Double => format!("CAST({name} AS REAL)"),
-        _ => name,
+        Type::Bigint | Type::Boolean => name,
+        _ => format!("CAST({name} AS TEXT)"),
     }
 }
 
@@ -37,7 +37,10 @@ pub(super) async fn check(
     let relation = of_query(&Sqlite, query);
     let sql = format!("SELECT {} FROM {relation} LIMIT 0", columns.join(", "));
     let nulls = query.parameters.iter().map(|_| sea_orm::Value::String(None));
-    execute(tx, "check a query", &sql, nulls).await.map(|_| None)
+    execute(tx, "forbid writing", "PRAGMA query_only = on", []).await?;
+    let checked = execute(tx, "check a query", &sql, nulls).await;
+    execute(tx, "allow writing", "PRAGMA query_only = off", []).await?;
+    checked.map(|_| None)
 }
 
 pub(super) async fn run(
@@ -47,7 +50,8 @@ pub(super) async fn run(
     take: &mut (dyn FnMut(QueryResult) -> Result<bool, DbErr> + Send),
 ) -> Result<(), DbErr> {
     let options = db.get_sqlite_connection_pool().connect_options();
-    let options = (*options).clone().create_if_missing(false).pragma("query_only", "on");
+    let options = (*options).clone().create_if_missing(false).read_only(true);
+    let options = options.pragma("query_only", "on");
     let deadline = Instant::now() + time;
     let pool = SqlitePoolOptions::new().max_connections(1).after_connect(move |connection, _| {
         Box::pin(async move {
