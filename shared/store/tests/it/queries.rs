@@ -49,6 +49,10 @@ async fn of_user(prefix: &str, attributes: &str) -> (TestDatabase, String) {
         "CREATE ROLE {name} LOGIN {attributes} PASSWORD '{name}'; CREATE SCHEMA {name} AUTHORIZATION {name}"
     ))
     .await;
+    if !attributes.is_empty() {
+        // Otherwise, since PostgreSQL 16, only who created the role may grant it.
+        base.run(&format!("GRANT jetline_queries TO {name} WITH ADMIN OPTION")).await;
+    }
     let base = base.connected_as(&name).await;
     Migrator::up(base.db(), None).await.unwrap();
     (base, name)
