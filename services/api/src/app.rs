@@ -9,7 +9,8 @@ use poem::{
     Endpoint, EndpointExt, IntoResponse, Response, Route,
     endpoint::{BoxEndpoint, make_sync},
     get,
-    middleware::CatchPanic,
+    http::{Method, header},
+    middleware::{CatchPanic, Cors},
 };
 use rand::RngCore;
 
@@ -22,6 +23,7 @@ use crate::{
         head::with_head,
         limits::{Limits, PanicResponse, with_limits},
         problem::{self, Failure},
+        rate_limit::{RateLimit, with_rate_limit},
         request_log::{Requests, with_log},
         response_budget::ResponseBudget,
     },
@@ -30,6 +32,7 @@ use crate::{
     queries::QueryApi,
     readiness::Readiness,
     records::{DatasetApi, HistoryApi, OriginApi, RecordApi, Served},
+    settings::ANY_ORIGIN,
 };
 
 /// The parts of the API.
@@ -53,14 +56,18 @@ impl App {
     ) -> BoxEndpoint<'static, Response> {
         let limits = Limits { time: settings.request_timeout, body_bytes: settings.max_body_bytes };
         let requests = Arc::new(Requests::new(randomness.next_u64()));
+        let rate_limit = settings.rate_limit.map(RateLimit::new);
+        let cors = cors(&settings.cors_origins);
         let authenticator = self.users.clone().map(|users| Authenticator::new(users, randomness));
         self.routes(settings)
             .around(with_head)
             .with(CatchPanic::new().with_handler(PanicResponse))
+            .around(move |endpoint, request| with_rate_limit(endpoint, request, rate_limit.clone()))
             .around(move |endpoint, request| {
                 authenticated(endpoint, request, authenticator.clone())
             })
             .around(move |endpoint, request| with_limits(endpoint, request, limits))
+            .with_if(cors.is_some(), cors.unwrap_or_default())
             .catch_all_error(async |error| problem::of_error(error))
             .around(move |endpoint, request| with_log(endpoint, request, requests.clone()))
             .boxed()
@@ -88,7 +95,7 @@ impl App {
         let service = openapi::service((
             records, origins, history, queries, deliveries, datasets, objects, rejects, StartPage,
         ));
-        let document = Arc::new(Document::new(&service, served));
+        let document = Arc::new(Document::new(&service, served, self.users.is_some()));
         let readiness = Arc::new(Readiness::new(pool));
         let check = move || {
             let readiness = readiness.clone();
@@ -100,11 +107,33 @@ impl App {
             .at("/healthz", get(observe::healthz()))
             .at("/readyz", get(observe::readyz(check)))
             .at("/metrics", get(text(EXPOSITION, exposition)))
-            .at("/openapi.json", get(openapi::json(document.clone())))
+            .at("/openapi.json", get(openapi::document(document.clone())))
             .at("/docs", get(openapi::page(document)))
             .nest("/", service)
     }
 }
+
+/// Lets web pages of other origins read; none unless it is set.
+fn cors(origins: &[String]) -> Option<Cors> {
+    let methods = [Method::GET, Method::HEAD];
+    let exposed = [header::ETAG, header::LAST_MODIFIED, header::LINK, header::RETRY_AFTER];
+    let cors = Cors::new()
+        .allow_methods(methods)
+        .allow_headers([header::AUTHORIZATION, header::IF_NONE_MATCH])
+        .expose_headers(exposed)
+        .expose_header("x-request-id")
+        .max_age(CORS_MAX_AGE_SECONDS);
+    match origins {
+        [] => None,
+        all if all.iter().any(|origin| origin == ANY_ORIGIN) => {
+            Some(cors.allow_origins_fn(|_| true))
+        }
+        some => Some(cors.allow_origins(some)),
+    }
+}
+
+/// How long a browser may remember what is allowed.
+const CORS_MAX_AGE_SECONDS: i32 = 600;
 
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 

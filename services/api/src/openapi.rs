@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use poem::{Endpoint, IntoResponse, Response, endpoint::make};
 use poem_openapi::{ApiResponse, OpenApi, OpenApiService};
+use serde_json::{Value, json};
 
 use crate::{
     database::Error,
@@ -39,25 +40,36 @@ pub(crate) struct Document {
     /// The page of Swagger UI, which embeds the document in a script.
     page: String,
     served: Served,
+    /// Whether users are configured.
+    has_users: bool,
 }
 
 impl Document {
-    pub(crate) fn new(service: &OpenApiService<Endpoints, ()>, served: Served) -> Self {
-        Self { spec: service.spec(), page: service.swagger_ui_html(), served }
+    pub(crate) fn new(
+        service: &OpenApiService<Endpoints, ()>,
+        served: Served,
+        has_users: bool,
+    ) -> Self {
+        Self { spec: service.spec(), page: service.swagger_ui_html(), served, has_users }
     }
 
     async fn json(&self) -> Result<String, Error> {
         let datasets = self.served.datasets().await?;
         serialize(|| {
-            let mut document = serde_json::from_str(&self.spec)?;
+            let mut document: Value = serde_json::from_str(&self.spec)?;
             document::describe(&mut document, &datasets);
+            if self.has_users {
+                document["components"]["securitySchemes"] =
+                    json!({ "basic": { "type": "http", "scheme": "basic" } });
+                document["security"] = json!([{ "basic": [] }]);
+            }
             serde_json::to_string_pretty(&document)
         })
     }
 }
 
 /// The document as JSON.
-pub(crate) fn json(document: Arc<Document>) -> impl Endpoint + 'static {
+pub(crate) fn document(document: Arc<Document>) -> impl Endpoint + 'static {
     endpoint("application/json", move || {
         let document = document.clone();
         async move { document.json().await }

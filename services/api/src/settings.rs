@@ -14,6 +14,9 @@ use crate::http::response_budget::PART_BYTES;
 /// Maximum age of a response: every commit is visible to all clients after this time.
 const MAX_CACHE_TIME: Duration = Duration::from_secs(1);
 
+/// All origins.
+pub(crate) const ANY_ORIGIN: &str = "*";
+
 /// Address, limits and cache of the API.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "API")]
@@ -65,6 +68,14 @@ pub struct ApiSettings {
     /// When set, everything but /healthz and /readyz requires a user and a password (HTTP Basic), /metrics too.
     #[arg(long, env, value_name = "FILE")]
     pub users_file: Option<PathBuf>,
+
+    /// Requests per second of each user, or of each address without users; a burst may be as large. No limit by default.
+    #[arg(long, env, value_name = "NUMBER")]
+    pub rate_limit: Option<NonZeroU32>,
+
+    /// Origins of web pages that may read, as in `https://shop.example`, separated by commas; * for all.
+    #[arg(long, env, value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
+    pub cors_origins: Vec<String>,
 }
 
 impl ApiSettings {
@@ -84,6 +95,20 @@ impl ApiSettings {
             stall_time: self.request_timeout,
         })
     }
+}
+
+/// Refuses what no browser sends as an origin.
+fn origin(text: &str) -> Result<String, String> {
+    let is_origin = |text: &str| {
+        let rest = text.strip_prefix("https://").or(text.strip_prefix("http://"));
+        rest.is_some_and(|host| {
+            !host.is_empty() && !host.contains(['/', '*', ' ']) && host.is_ascii()
+        })
+    };
+    if text == ANY_ORIGIN || is_origin(text) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err("must be * or a scheme and a host, as in https://shop.example, without a path".to_owned())
 }
 
 /// Refuses limits that no request fits in, or no machine has memory for.

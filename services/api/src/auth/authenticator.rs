@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -22,8 +23,11 @@ use poem::{
 use rand::RngCore;
 use tokio::{sync::Semaphore, time::Instant};
 
-use super::Users;
-use crate::http::problem::Problem;
+use super::{
+    Users,
+    failures::{Client, Failures},
+};
+use crate::http::problem::{Problem, too_many};
 
 /// How long a verified password is cached after its last use. The users do not change while the process runs.
 const CACHE_TIME: Duration = Duration::from_mins(1);
@@ -35,8 +39,8 @@ const MAX_VERIFICATIONS: usize = 2;
 const MAX_PENDING: usize = 256;
 /// `Retry-After` in seconds when the maximum is reached.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
-/// Paths that need no authentication.
-const PUBLIC_PATHS: [&str; 2] = ["/healthz", "/readyz"];
+/// Paths of probes, which need no authentication and have no limit.
+pub(crate) const PUBLIC_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 
 type Digest = [u8; 32];
 
@@ -46,6 +50,7 @@ pub(crate) struct Authenticator {
     key: [u8; 64],
     /// Digests of verified credentials, with the time of their last use.
     verified: Mutex<HashMap<Digest, Instant>>,
+    failures: Failures,
     verifications: Arc<Semaphore>,
     /// Permits to wait for a verification.
     pending: Semaphore,
@@ -56,9 +61,15 @@ pub(crate) struct Authenticator {
 enum Authentication {
     Accepted,
     Rejected,
+    /// The client failed too often, and has to wait so long.
+    Delayed(Duration),
     /// Too many verifications are pending, for all clients together.
     Overloaded,
 }
+
+/// The user of a request, in its extensions.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller(pub(crate) String);
 
 impl Authenticator {
     pub(crate) fn new(users: Users, randomness: &mut impl RngCore) -> Arc<Self> {
@@ -68,6 +79,7 @@ impl Authenticator {
             users,
             key,
             verified: Mutex::default(),
+            failures: Failures::default(),
             verifications: Arc::new(Semaphore::new(MAX_VERIFICATIONS)),
             pending: Semaphore::new(MAX_PENDING),
         })
@@ -81,14 +93,15 @@ impl Authenticator {
         if self.is_cached(&digest) {
             return Authentication::Accepted;
         }
+        let name = credentials.split(|byte| *byte == b':').next().unwrap_or_default();
+        let client = Client { address: address(request), name: self.digest(b"name", name) };
+        if let Some(wait) = self.failures.wait(client) {
+            return Authentication::Delayed(wait);
+        }
         let Ok(_permit) = self.pending.try_acquire() else {
             return Authentication::Overloaded;
         };
-        if self.verify(credentials, digest).await {
-            Authentication::Accepted
-        } else {
-            Authentication::Rejected
-        }
+        self.verify(credentials, digest, client).await
     }
 
     fn digest(&self, purpose: &[u8], of: &[u8]) -> Digest {
@@ -122,13 +135,21 @@ impl Authenticator {
         }
     }
 
-    async fn verify(self: &Arc<Self>, credentials: Vec<u8>, digest: Digest) -> bool {
+    async fn verify(
+        self: &Arc<Self>,
+        credentials: Vec<u8>,
+        digest: Digest,
+        client: Client,
+    ) -> Authentication {
         let Ok(permit) = self.verifications.clone().acquire_owned().await else {
-            return false;
+            return Authentication::Rejected;
         };
         // A client may open many connections at once; the first of them may have been verified meanwhile.
         if self.is_cached(&digest) {
-            return true;
+            return Authentication::Accepted;
+        }
+        if let Some(wait) = self.failures.wait(client) {
+            return Authentication::Delayed(wait);
         }
         let authenticator = self.clone();
         let verified = tokio::task::spawn_blocking(move || {
@@ -137,10 +158,17 @@ impl Authenticator {
             let right = authenticator.is_right(&credentials);
             if right {
                 authenticator.cache(digest);
+                authenticator.failures.succeeded(client);
+            } else {
+                authenticator.failures.failed(client);
             }
             right
         });
-        verified.await.unwrap_or(false)
+        if verified.await.unwrap_or(false) {
+            Authentication::Accepted
+        } else {
+            Authentication::Rejected
+        }
     }
 
     fn is_right(&self, credentials: &[u8]) -> bool {
@@ -165,10 +193,20 @@ fn credentials(request: &Request) -> Option<Vec<u8>> {
     BASE64_STANDARD.decode(token.trim()).ok()
 }
 
+fn caller(credentials: &[u8]) -> Option<Caller> {
+    let name = credentials.split(|byte| *byte == b':').next()?;
+    std::str::from_utf8(name).ok().map(|name| Caller(name.to_owned()))
+}
+
+/// The address of the client, or of the proxy before it.
+pub(crate) fn address(request: &Request) -> Option<IpAddr> {
+    request.remote_addr().as_socket_addr().map(SocketAddr::ip)
+}
+
 /// Handles a request if it is authenticated.
 pub(crate) async fn authenticated<E: Endpoint<Output = Response>>(
     endpoint: Arc<E>,
-    request: Request,
+    mut request: Request,
     authenticator: Option<Arc<Authenticator>>,
 ) -> Result<Response> {
     let Some(authenticator) = authenticator else {
@@ -178,8 +216,18 @@ pub(crate) async fn authenticated<E: Endpoint<Output = Response>>(
         return endpoint.call(request).await;
     }
     match authenticator.authenticate(&request).await {
-        Authentication::Accepted => endpoint.call(request).await,
+        Authentication::Accepted => {
+            let caller = credentials(&request).as_deref().and_then(caller);
+            if let Some(caller) = caller {
+                request.extensions_mut().insert(caller);
+            }
+            endpoint.call(request).await
+        }
         Authentication::Rejected => Ok(unauthorized()),
+        Authentication::Delayed(wait) => {
+            let seconds = wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX);
+            Ok(too_many("too many logins failed", seconds).into_response())
+        }
         Authentication::Overloaded => Ok(overloaded()),
     }
 }

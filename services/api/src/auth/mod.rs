@@ -1,7 +1,8 @@
 //! HTTP Basic authentication against a file of users.
 
 mod authenticator;
+mod failures;
 mod users;
 
-pub(crate) use authenticator::{Authenticator, authenticated};
+pub(crate) use authenticator::{Authenticator, Caller, PUBLIC_PATHS, address, authenticated};
 pub use users::{Users, hash_password};

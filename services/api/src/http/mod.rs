@@ -7,6 +7,7 @@ pub(crate) mod limits;
 pub(crate) mod paging;
 pub(crate) mod path;
 pub(crate) mod problem;
+pub(crate) mod rate_limit;
 pub(crate) mod request_log;
 pub(crate) mod response_budget;
 mod series;

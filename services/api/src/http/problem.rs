@@ -104,6 +104,14 @@ pub(crate) enum Failure {
     /// The body is too long. None is needed.
     #[oai(status = 413)]
     TooLong(ProblemJson),
+    /// Too many logins failed, or more requests than `RATE_LIMIT` came from the client.
+    #[oai(status = 429)]
+    TooMany(
+        ProblemJson,
+        /// After how many seconds to retry.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
     /// An error of which the log has the details.
     #[oai(status = 500)]
     Internal(ProblemJson),
@@ -153,6 +161,12 @@ impl From<database::Error> for Failure {
             database::Error::Failed => Self::internal(),
         }
     }
+}
+
+/// A problem with status 429.
+pub(crate) fn too_many(detail: &str, seconds: u64) -> Failure {
+    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, detail);
+    Failure::TooMany(ProblemJson(problem), seconds)
 }
 
 /// A problem with status 404.

@@ -1,9 +1,11 @@
 //! Basic authentication.
 
+use std::num::NonZeroU32;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jetline_api::auth::{Users, hash_password};
 
-use crate::fixtures::TestApi;
+use crate::fixtures::{TestApi, settings};
 
 async fn guarded() -> TestApi {
     let line = hash_password("ann", "open: sesame", &mut rand::rng()).unwrap();
@@ -64,4 +66,83 @@ async fn response_is_the_same_for_all_wrong_credentials() {
         assert_eq!(answer.headers(), without.headers(), "{header}");
         assert_eq!(answer.body, without.body, "{header}");
     }
+}
+
+#[tokio::test]
+async fn who_fails_too_often_has_to_wait_and_other_users_do_not() {
+    let lines = ["ann", "bob"].map(|name| hash_password(name, "sesame", &mut rand::rng()).unwrap());
+    let base = TestApi::guarded(Some(Users::parse(&lines.join("\n")).unwrap())).await;
+    let get = async |credentials: &str| {
+        base.get_with("/objects", &[("authorization", &basic(credentials))]).await
+    };
+    assert_eq!(get("bob:sesame").await.status, 200);
+    for _ in 0..5 {
+        get("ann:wrong").await.problem(401);
+    }
+    for password in ["wrong", "sesame"] {
+        let answer = get(&format!("ann:{password}")).await;
+        assert_eq!(answer.problem(429), "too many logins failed");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    assert_eq!(get("bob:sesame").await.status, 200);
+}
+
+#[tokio::test]
+async fn requests_of_a_client_are_limited() {
+    let mut limited = settings();
+    limited.rate_limit = NonZeroU32::new(3);
+    let base = TestApi::sqlite_with(&limited).await;
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        statuses.push(base.get("/objects").await.status);
+    }
+    // A second may have passed meanwhile.
+    assert!(statuses.starts_with(&[200, 200, 200]), "{statuses:?}");
+    let refused = loop {
+        let answer = base.get("/objects").await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_eq!(refused.problem(429), "too many requests");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn pages_of_allowed_origins_may_read() {
+    let mut allowing = settings();
+    allowing.cors_origins = vec!["https://shop.example".to_owned()];
+    let base = TestApi::sqlite_with(&allowing).await;
+    let from = async |origin: &str| base.get_with("/objects", &[("origin", origin)]).await;
+    let allowed = from("https://shop.example").await;
+    assert_eq!(allowed.status, 200);
+    let header = "access-control-allow-origin";
+    assert_eq!(allowed.header(header), Some("https://shop.example"));
+    assert!(allowed.header("access-control-expose-headers").unwrap().contains("link"));
+    assert_eq!(from("https://other.example").await.header(header), None);
+    assert_eq!(base.get("/objects").await.status, 200);
+    let preflight = base
+        .client()
+        .options("/objects")
+        .header("origin", "https://shop.example")
+        .header("access-control-request-method", "GET")
+        .header("access-control-request-headers", "authorization")
+        .send()
+        .await;
+    preflight.assert_status_is_ok();
+    // Without the setting, no header says anything.
+    let base = TestApi::sqlite().await;
+    let answer = base.get_with("/objects", &[("origin", "https://shop.example")]).await;
+    assert_eq!((answer.status, answer.header(header)), (200, None));
+}
+
+#[tokio::test]
+async fn document_says_how_users_authenticate() {
+    let base = guarded().await;
+    let right = basic("ann:open: sesame");
+    let document = base.get_with("/openapi.json", &[("authorization", &right)]).await.json();
+    assert_eq!(document["components"]["securitySchemes"]["basic"]["scheme"], "basic");
+    assert_eq!(document["security"][0]["basic"], serde_json::json!([]));
+    let document = TestApi::sqlite().await.get("/openapi.json").await.json();
+    assert_eq!(document.get("security"), None);
 }
