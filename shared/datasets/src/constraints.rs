@@ -40,6 +40,8 @@ pub enum Format {
     Email,
     /// A URI with a scheme.
     Uri,
+    /// Digits whose last one is their check digit by Luhn's formula, as those of a card.
+    Luhn,
 }
 
 impl Constraint {
@@ -68,8 +70,11 @@ impl Constraint {
             "format" => Self::Format(match text() {
                 "email" => Format::Email,
                 "uri" => Format::Uri,
+                "luhn" => Format::Luhn,
                 other => {
-                    return Err(format!("there is no format {other:?}; there are: email, uri"));
+                    return Err(format!(
+                        "there is no format {other:?}; there are: email, uri, luhn"
+                    ));
                 }
             }),
             _ => {
@@ -120,6 +125,9 @@ impl fmt::Display for Constraint {
             }
             Self::Format(Format::Email) => write!(f, "must be an email address"),
             Self::Format(Format::Uri) => write!(f, "must be a URI"),
+            Self::Format(Format::Luhn) => {
+                write!(f, "must be digits of which the last one is their check digit (Luhn)")
+            }
         }
     }
 }
@@ -183,6 +191,45 @@ impl Format {
                         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
                         && !rest.is_empty()
                 }),
+                Self::Luhn => is_luhn(text),
             }
+    }
+}
+
+/// Whether the sum of the digits is a multiple of ten, where every second one from the right is doubled first, and 9 subtracted
+/// if it has two digits then.
+fn is_luhn(text: &str) -> bool {
+    let digits = text.bytes().rev().enumerate().map(|(place, byte)| match (byte, place % 2) {
+        (b'0'..=b'9', 0) => Some(u32::from(byte - b'0')),
+        (b'0'..=b'9', _) => Some([0, 2, 4, 6, 8, 1, 3, 5, 7, 9][usize::from(byte - b'0')]),
+        _ => None,
+    });
+    let sum = digits.sum::<Option<u32>>();
+    text.len() > 1 && sum.is_some_and(|sum| sum.is_multiple_of(10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_or_swapped_digit_is_no_luhn() {
+        for valid in
+            ["4111111111111111", "5500005555555559", "6011000990139424", "79927398713", "00"]
+        {
+            assert!(is_luhn(valid), "{valid}");
+        }
+        let invalid = [
+            "4111111111111112",
+            "5500005555555595",
+            "79927398710",
+            "4111 1111 1111 1111",
+            "٤١١١",
+            "0",
+            "",
+        ];
+        for invalid in invalid {
+            assert!(!is_luhn(invalid), "{invalid}");
+        }
     }
 }
