@@ -107,6 +107,8 @@ pub struct Dataset {
     pub source: Option<String>,
     /// The format of its objects.
     pub format: DeclaredFormat,
+    /// The places of columns of which every record has exactly one, unless it deletes.
+    pub(crate) one_of: Vec<usize>,
     /// Whether every version of a record is kept. That of the current declaration counts, whatever this one is.
     pub has_history: bool,
     /// Its queries.
@@ -149,6 +151,7 @@ impl Dataset {
             deleted,
             source: None,
             format: DeclaredFormat::Auto,
+            one_of: Vec::new(),
             has_history: false,
             queries: Vec::new(),
             destinations: Vec::new(),

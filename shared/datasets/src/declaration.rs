@@ -106,6 +106,7 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
         format,
         delimiter,
         unknown,
+        one_of,
         columns,
         deliver,
         queries,
@@ -149,10 +150,14 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
         Some(history) => self::history(name, &history, version.is_some())?,
         None => false,
     };
+    let one_of = match one_of {
+        Some(names) => self::one_of(&names, &columns)?,
+        None => Vec::new(),
+    };
     let destinations = deliver::destinations(deliver, &columns, deleted.is_some())?;
     let dataset = Dataset::new(name, columns, key_at, version, deleted, unknown);
     let queries = queries::queries(queries)?;
-    Ok(Dataset { source, format, has_history, queries, destinations, ..dataset })
+    Ok(Dataset { source, format, one_of, has_history, queries, destinations, ..dataset })
 }
 
 fn columns(declared: Entries<ColumnDeclaration>) -> Result<Vec<Column>, Fault> {
@@ -164,6 +169,27 @@ fn columns(declared: Entries<ColumnDeclaration>) -> Result<Vec<Column>, Fault> {
     let columns = columns.collect::<Result<Vec<Column>, Fault>>()?;
     check_names(&columns).map_err(|(at, message)| (spans[at].clone(), message))?;
     Ok(columns)
+}
+
+/// The columns of which every record has exactly one.
+fn one_of(names: &Spanned<Vec<String>>, columns: &[Column]) -> Result<Vec<usize>, Fault> {
+    let fault = |message| (names.span(), format!("one_of: {message}"));
+    let mut places = Vec::new();
+    for name in names.get_ref() {
+        let place = columns.iter().position(|column| column.name == *name);
+        let place = place.ok_or_else(|| fault(format!("there is no column {name}")))?;
+        if !columns[place].optional {
+            return Err(fault(format!("the column {name} must be optional")));
+        }
+        if places.contains(&place) {
+            return Err(fault(format!("the column {name} is named twice")));
+        }
+        places.push(place);
+    }
+    if places.len() < 2 {
+        return Err(fault("it needs at least two columns".to_owned()));
+    }
+    Ok(places)
 }
 
 fn history(name: &str, history: &Spanned<bool>, has_version: bool) -> Result<bool, Fault> {
@@ -497,6 +523,26 @@ lines = "json"
     }
 
     #[test]
+    fn record_has_exactly_one_of_some_columns() {
+        let text = "key = 'id'\none_of = ['user_id', 'team_id']\ndeleted = { column = 'op', equals = 'D' }\n[columns]\nid = 'bigint'\n
+            user_id = { type = 'bigint', optional = true }\nteam_id = { type = 'bigint', optional = true }";
+        let wallets = parse("wallets", "wallets.toml", text).unwrap();
+        let parse = |record: &str| wallets.parse_json(record.as_bytes());
+        for valid in [
+            r#"{"id":1,"user_id":2}"#,
+            r#"{"id":1,"user_id":null,"team_id":2}"#,
+            r#"{"id":1,"op":"D"}"#,
+        ] {
+            assert!(parse(valid).is_ok(), "{valid}");
+        }
+        for invalid in [r#"{"id":1}"#, r#"{"id":1,"user_id":2,"team_id":3}"#] {
+            let rejection = parse(invalid).unwrap_err();
+            assert_eq!(rejection.reason, Reason::InvalidValue);
+            assert_eq!(rejection.message, "exactly one of user_id, team_id must have a value");
+        }
+    }
+
+    #[test]
     fn invalid_destination_names_the_line_and_what_is_allowed() {
         let valid = "name = 'crm'\nurl = '${URL}'\n";
         for (lines, line, message) in [
@@ -641,6 +687,24 @@ lines = "json"
             ("lines =", "Total =", 13, "Total: the name differs from total only in case"),
             ("/customer/id", "/~~10", 8, "~ must be followed by 0 or 1"),
             ("\"op\"", "\"total\"", 4, "the field that marks deletes is not stored"),
+            (
+                "[columns]",
+                "one_of = [\"email\"]\n[columns]",
+                6,
+                "one_of: it needs at least two columns",
+            ),
+            (
+                "[columns]",
+                "one_of = [\"email\", \"total\"]\n[columns]",
+                6,
+                "the column total must be optional",
+            ),
+            (
+                "[columns]",
+                "one_of = [\"email\", \"phone\"]\n[columns]",
+                6,
+                "there is no column phone",
+            ),
             ("version = \"updated_at\"", "history = true", 3, "history: its rows are the versions"),
             ("[columns]", "format = \"xml\"\n[columns]", 6, "there are: auto, jsonl, json, csv"),
             ("[columns]", "delimiter = \";\"\n[columns]", 6, "only CSV has one"),

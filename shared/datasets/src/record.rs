@@ -322,6 +322,13 @@ impl<'d> Reader<'d> {
         for (column, value) in dataset.columns.iter().zip(&self.values) {
             column.check(value)?;
         }
+        let given = dataset.one_of.iter().filter(|at| !self.values[**at].is_null()).count();
+        if !dataset.one_of.is_empty() && given != 1 && !self.is_deleted {
+            let names = dataset.one_of.iter().map(|at| &*dataset.columns[*at].name);
+            let names = names.collect::<Vec<&str>>().join(", ");
+            let message = format!("exactly one of {names} must have a value");
+            return Err(Rejection::new(Reason::InvalidValue, message));
+        }
         let key = dataset.key_of(&self.values[dataset.key])?;
         let version = dataset.version.map_or(0, |at| self.values[at].version());
         let extra = if extra.0.is_empty() { None } else { Some(extra.form()?) };

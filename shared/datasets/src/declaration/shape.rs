@@ -23,6 +23,7 @@ pub(super) struct Declaration {
     pub(super) delimiter: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) unknown: Unknown,
+    pub(super) one_of: Option<Spanned<Vec<String>>>,
     pub(super) columns: Entries<ColumnDeclaration>,
     #[serde(default)]
     pub(super) deliver: Vec<DeliverDeclaration>,
