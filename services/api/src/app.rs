@@ -67,6 +67,7 @@ impl App {
                 authenticated(endpoint, request, authenticator.clone())
             })
             .around(move |endpoint, request| with_limits(endpoint, request, limits))
+            .catch_all_error(async |error| problem::of_error(error))
             .with_if(cors.is_some(), cors.unwrap_or_default())
             .catch_all_error(async |error| problem::of_error(error))
             .around(move |endpoint, request| with_log(endpoint, request, requests.clone()))
@@ -128,7 +129,11 @@ fn cors(origins: &[String]) -> Option<Cors> {
         all if all.iter().any(|origin| origin == ANY_ORIGIN) => {
             Some(cors.allow_origins_fn(|_| true))
         }
-        some => Some(cors.allow_origins(some)),
+        // As a function: the answer says that it depends on the origin.
+        some => {
+            let some = some.to_vec();
+            Some(cors.allow_origins_fn(move |origin| some.iter().any(|known| known == origin)))
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use jetline_runtime::{
     settings::{self, SecretUrl},
 };
 
+use url::Url;
+
 use crate::http::response_budget::PART_BYTES;
 
 /// Maximum age of a response: every commit is visible to all clients after this time.
@@ -99,16 +101,15 @@ impl ApiSettings {
 
 /// Refuses what no browser sends as an origin.
 fn origin(text: &str) -> Result<String, String> {
-    let is_origin = |text: &str| {
-        let rest = text.strip_prefix("https://").or(text.strip_prefix("http://"));
-        rest.is_some_and(|host| {
-            !host.is_empty() && !host.contains(['/', '*', ' ']) && host.is_ascii()
-        })
-    };
-    if text == ANY_ORIGIN || is_origin(text) {
-        return Ok(text.to_ascii_lowercase());
+    let is_origin = Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
+    });
+    if text == ANY_ORIGIN || is_origin {
+        return Ok(text.to_owned());
     }
-    Err("must be * or a scheme and a host, as in https://shop.example, without a path".to_owned())
+    Err("must be * or an origin as a browser sends it, such as https://shop.example: in lower case, without a path \
+         and without the default port"
+        .to_owned())
 }
 
 /// Refuses limits that no request fits in, or no machine has memory for.

@@ -46,8 +46,8 @@ const FIRST_BATCH: usize = 16;
 /// The records that are read together should have about this size.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Memory for the messages of all destinations that are being sent, in KiB.
-pub(crate) const MESSAGES_KIB: usize = 32 << 10;
+/// Memory for the messages of a destination that are being sent or wait for it, in KiB.
+const MESSAGES_KIB: usize = 16 << 10;
 
 /// Delivers to one destination until it is stopped.
 pub(crate) struct Dispatcher {
@@ -61,7 +61,7 @@ pub(crate) struct Dispatcher {
     /// leased.
     leases: Arc<Semaphore>,
     capacity: usize,
-    /// Limits the memory of messages, of all destinations together.
+    /// Limits the memory of messages.
     memory: Arc<Semaphore>,
     /// Limits the requests.
     slots: Semaphore,
@@ -80,7 +80,6 @@ impl Dispatcher {
         catalog: Catalog,
         settings: &CourierSettings,
         installation: &str,
-        memory: Arc<Semaphore>,
         outdated: Arc<Notify>,
     ) -> Self {
         let concurrency = target.destination.concurrency.get() as usize;
@@ -94,7 +93,7 @@ impl Dispatcher {
             installation: installation.to_owned(),
             leases: Arc::new(Semaphore::new(capacity)),
             capacity,
-            memory,
+            memory: Arc::new(Semaphore::new(MESSAGES_KIB)),
             slots: Semaphore::new(concurrency),
             rate,
             breaker: Mutex::default(),
@@ -131,10 +130,10 @@ impl Dispatcher {
                     match self.records(&attempts).await {
                         Ok(records) => {
                             backoff.reset();
-                            let dispatcher = self.clone();
+                            let (dispatcher, count) = (self.clone(), records.len());
                             let sent =
                                 dispatcher.dispatch(attempts, records, &sender, &sending, &stop);
-                            batch = next_batch(batch, sent.await).min(self.capacity);
+                            batch = next_batch(batch, count, sent.await).min(self.capacity);
                         }
                         Err(error) => {
                             let after = backoff.next_delay();
@@ -380,15 +379,11 @@ impl Dispatcher {
     }
 }
 
-/// How many attempts are leased together next, after a batch with messages of this size.
-fn next_batch(batch: usize, bytes: usize) -> usize {
-    if bytes > BATCH_BYTES {
-        (batch / 2).max(1)
-    } else if bytes <= BATCH_BYTES / 2 {
-        batch.saturating_mul(2)
-    } else {
-        batch
-    }
+/// How many attempts are leased together next, after so many records with messages of this size: so many that their records
+/// fit, and twice as many at most.
+fn next_batch(batch: usize, records: usize, bytes: usize) -> usize {
+    let fitting = (BATCH_BYTES * records.max(1)).checked_div(bytes).unwrap_or(usize::MAX);
+    fitting.clamp(1, batch.saturating_mul(2))
 }
 
 /// How many attempts may be leased: twice as many as there are slots, and no more than the rate lets through in a lease.

@@ -17,7 +17,7 @@ mod target;
 
 use std::{
     collections::HashMap,
-    env,
+    env, mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -37,20 +37,23 @@ use jetline_store::{
 };
 pub use settings::CourierSettings;
 use tokio::{
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, watch},
     task::JoinHandle,
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    dispatcher::{Dispatcher, MESSAGES_KIB},
+    dispatcher::Dispatcher,
     target::{Target, Tls},
 };
 
 /// How often the declarations are read again, what is due is counted, and changes are looked for without a notification, which may be
 /// lost.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The labels of a destination's metrics.
+type Labels = [(&'static str, String); 2];
 
 /// The values of the variables that declarations name.
 pub type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -70,39 +73,33 @@ pub struct Courier {
     tls: Tls,
     installation: String,
     datasets: Datasets,
-    /// Limits the memory of messages.
-    memory: Arc<Semaphore>,
     /// How often changes were folded into deliveries.
     folded: watch::Sender<u64>,
     /// A dataset has another declaration now.
     outdated: Arc<Notify>,
     running: HashMap<i64, Running>,
+    /// The destinations whose gauges are set.
+    measured: Vec<Labels>,
 }
 
 /// Deliveries to a destination, as a declaration says.
 struct Running {
     declaration: i64,
-    labels: [(&'static str, String); 2],
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
-impl Running {
-    /// Reports a delivery that is dead without an attempt.
-    fn count_dead(&self, key: &str, error: &str) {
-        let [dataset, destination] = self.labels.clone();
-        let (of, to) = (&dataset.1, &destination.1);
-        tracing::error!(destination = %format_args!("{to} of {of}"), key, error, "delivery dead-lettered");
-        let labels = [dataset, destination, ("outcome", "dead".to_owned())];
-        metrics::counter!(DELIVERY_ATTEMPTS, &labels).increment(1);
-    }
+/// The labels of a destination's metrics.
+fn labels(dataset: &Dataset, destination: &Destination) -> Labels {
+    [("dataset", dataset.name.clone()), ("destination", destination.name.clone())]
+}
 
-    /// Ends deliveries to a destination that was removed, of which nothing is due any more.
-    fn end(&self) {
-        self.stop.cancel();
-        metrics::gauge!(DELIVERIES_DUE, &self.labels).set(0.0);
-        metrics::gauge!(DELIVERY_OLDEST_DUE, &self.labels).set(0.0);
-    }
+/// Reports a delivery that is dead without an attempt.
+fn report_dead([dataset, destination]: Labels, key: &str, error: &str) {
+    let (of, to) = (&dataset.1, &destination.1);
+    tracing::error!(destination = %format_args!("{to} of {of}"), key, error, "delivery dead-lettered");
+    let labels = [dataset, destination, ("outcome", "dead".to_owned())];
+    metrics::counter!(DELIVERY_ATTEMPTS, &labels).increment(1);
 }
 
 impl Courier {
@@ -122,10 +119,10 @@ impl Courier {
             tls: Tls::new(settings)?,
             installation: database.identity().await?.id().to_owned(),
             datasets: database.datasets().await?,
-            memory: Arc::new(Semaphore::new(MESSAGES_KIB)),
             folded: watch::Sender::new(0),
             outdated: Arc::default(),
             running: HashMap::new(),
+            measured: Vec::new(),
         };
         for dataset in courier.datasets.iter() {
             for destination in &dataset.destinations {
@@ -178,13 +175,14 @@ impl Courier {
         Ok(())
     }
 
-    /// Sets the gauges of what is due.
-    async fn measure(&self) {
+    /// Sets the gauges of what is due; of a destination that was removed, nothing is.
+    async fn measure(&mut self) {
         let outbox = Outbox::new(&self.database);
+        let before = mem::take(&mut self.measured);
         for dataset in self.datasets.iter() {
             for destination in &dataset.destinations {
-                let labels =
-                    [("dataset", dataset.name.clone()), ("destination", destination.name.clone())];
+                let labels = labels(dataset, destination);
+                self.measured.push(labels.clone());
                 match outbox.due(destination).await {
                     Ok((due, oldest)) => {
                         metrics::gauge!(DELIVERIES_DUE, &labels).set(as_f64(due));
@@ -197,15 +195,22 @@ impl Courier {
                 }
             }
         }
+        for removed in before.iter().filter(|labels| !self.measured.contains(labels)) {
+            metrics::gauge!(DELIVERIES_DUE, removed).set(0.0);
+            metrics::gauge!(DELIVERY_OLDEST_DUE, removed).set(0.0);
+        }
     }
 
     /// Folds changes into deliveries, and wakes those who deliver.
     async fn fold(&self) -> Option<Folded> {
         match Outbox::new(&self.database).fold(&self.datasets).await {
             Ok(folded) => {
-                for DeadDelivery { destination, key, error } in &folded.dead {
-                    if let Some(running) = self.running.get(destination) {
-                        running.count_dead(key, error);
+                for DeadDelivery { destination: id, key, error } in &folded.dead {
+                    for dataset in self.datasets.iter() {
+                        let known = dataset.destinations.iter().find(|known| known.id == *id);
+                        if let Some(destination) = known {
+                            report_dead(labels(dataset, destination), key, error);
+                        }
                     }
                 }
                 if folded.changes > 0 {
@@ -241,21 +246,19 @@ impl Courier {
             }
         }
         let removed = self.running.extract_if(|id, _| !found.contains(id));
-        removed.for_each(|(_, running)| running.end());
+        removed.for_each(|(_, running)| running.stop.cancel());
         Ok(())
     }
 
     /// Starts deliveries to a destination, after those by an earlier declaration have ended.
     fn start(&mut self, dataset: &Arc<Dataset>, destination: &Destination) -> anyhow::Result<()> {
         let target = self.target(dataset, destination)?;
-        let labels = target.labels();
         let dispatcher = Dispatcher::new(
             target,
             Outbox::new(&self.database),
             Catalog::new(&self.database),
             &self.settings,
             &self.installation,
-            self.memory.clone(),
             self.outdated.clone(),
         );
         let folded = self.folded.subscribe();
@@ -271,7 +274,7 @@ impl Courier {
             }
             Arc::new(dispatcher).run(folded, stopped).await;
         });
-        let running = Running { declaration: dataset.declaration, labels, stop, task };
+        let running = Running { declaration: dataset.declaration, stop, task };
         self.running.insert(destination.id, running);
         tracing::info!(dataset = dataset.name, destination = destination.name, "delivering");
         Ok(())

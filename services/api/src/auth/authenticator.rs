@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -37,6 +37,8 @@ const CACHE_CAPACITY: usize = 1024;
 const MAX_VERIFICATIONS: usize = 2;
 /// Maximum number of passwords that wait for their verification or are verified; more would not be verified in time.
 const MAX_PENDING: usize = 256;
+/// Maximum number of users and addresses with failed logins that are remembered; beyond it, the oldest are forgotten.
+const MAX_FAILURES: usize = 10_000;
 /// `Retry-After` in seconds when the maximum is reached.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// Paths of probes, which need no authentication and have no limit.
@@ -79,7 +81,7 @@ impl Authenticator {
             users,
             key,
             verified: Mutex::default(),
-            failures: Failures::default(),
+            failures: Failures::new(MAX_FAILURES),
             verifications: Arc::new(Semaphore::new(MAX_VERIFICATIONS)),
             pending: Semaphore::new(MAX_PENDING),
         })
@@ -89,13 +91,17 @@ impl Authenticator {
         let Some(credentials) = credentials(request) else {
             return Authentication::Rejected;
         };
+        let name = credentials.split(|byte| *byte == b':').next().unwrap_or_default();
+        let client = Client { network: network(request), name: self.digest(b"name", name) };
+        // Before the cache, which would tell at once whether a password is right.
+        if let Some(wait) = self.failures.wait_of_user(client) {
+            return Authentication::Delayed(wait);
+        }
         let digest = self.digest(b"credentials", &credentials);
         if self.is_cached(&digest) {
             return Authentication::Accepted;
         }
-        let name = credentials.split(|byte| *byte == b':').next().unwrap_or_default();
-        let client = Client { address: address(request), name: self.digest(b"name", name) };
-        if let Some(wait) = self.failures.wait(client) {
+        if let Some(wait) = self.failures.wait_of_address(client) {
             return Authentication::Delayed(wait);
         }
         let Ok(_permit) = self.pending.try_acquire() else {
@@ -145,11 +151,11 @@ impl Authenticator {
             return Authentication::Rejected;
         };
         // A client may open many connections at once; the first of them may have been verified meanwhile.
+        if let Some(wait) = self.failures.wait_of_user(client) {
+            return Authentication::Delayed(wait);
+        }
         if self.is_cached(&digest) {
             return Authentication::Accepted;
-        }
-        if let Some(wait) = self.failures.wait(client) {
-            return Authentication::Delayed(wait);
         }
         let authenticator = self.clone();
         let verified = tokio::task::spawn_blocking(move || {
@@ -158,9 +164,9 @@ impl Authenticator {
             let right = authenticator.is_right(&credentials);
             if right {
                 authenticator.cache(digest);
-                authenticator.failures.succeeded(client);
+                authenticator.failures.forget(client);
             } else {
-                authenticator.failures.failed(client);
+                authenticator.failures.count(client);
             }
             right
         });
@@ -198,9 +204,16 @@ fn caller(credentials: &[u8]) -> Option<Caller> {
     std::str::from_utf8(name).ok().map(|name| Caller(name.to_owned()))
 }
 
-/// The address of the client, or of the proxy before it.
-pub(crate) fn address(request: &Request) -> Option<IpAddr> {
-    request.remote_addr().as_socket_addr().map(SocketAddr::ip)
+/// The address of the client, or of the proxy before it. Of an IPv6 address, the part that a client cannot choose.
+pub(crate) fn network(request: &Request) -> Option<IpAddr> {
+    let address = request.remote_addr().as_socket_addr()?;
+    Some(match address.ip().to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address @ IpAddr::V4(_) => address,
+    })
 }
 
 /// Handles a request if it is authenticated.

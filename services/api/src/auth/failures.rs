@@ -2,8 +2,8 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-    sync::{Mutex, PoisonError},
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -24,19 +24,14 @@ const MAX_WAIT: Duration = Duration::from_mins(1);
 /// Failures are forgotten after this time without another one.
 const FORGET_AFTER: Duration = Duration::from_mins(15);
 
-/// Maximum number of users and addresses that are known; beyond it, the oldest are forgotten.
-const CAPACITY: usize = 10_000;
-
-/// The last 64 bits of an IPv6 address, which a client chooses freely.
-const INTERFACE: u128 = u64::MAX as u128;
-
 /// A hash of the name of a user.
 type Name = [u8; 32];
 
 /// Somebody who logs in.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Client {
-    pub(super) address: Option<IpAddr>,
+    /// Its address, or network.
+    pub(super) network: Option<IpAddr>,
     pub(super) name: Name,
 }
 
@@ -52,60 +47,86 @@ struct Failed {
 }
 
 /// The failures by user and address.
-#[derive(Default)]
-pub(super) struct Failures(Mutex<HashMap<Key, Failed>>);
+pub(super) struct Failures {
+    failed: Mutex<HashMap<Key, Failed>>,
+    capacity: usize,
+}
 
 impl Client {
-    /// With the number of failures that cost no time.
-    fn keys(self) -> [(Key, u32); 2] {
-        let network = self.address.map(|address| match address {
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !INTERFACE).into(),
-            IpAddr::V4(_) => address,
-        });
-        let of_user = Key::User(network, self.name);
-        [(Key::Address(network), FREE_OF_ADDRESS), (of_user, FREE_OF_USER)]
+    fn user(self) -> Key {
+        Key::User(self.network, self.name)
+    }
+
+    fn address(self) -> Key {
+        Key::Address(self.network)
+    }
+}
+
+impl Failed {
+    /// How long is to be waited after more than `free` failures.
+    fn wait(&self, free: u32) -> Option<Duration> {
+        let doublings = self.times.checked_sub(free)?;
+        let wait = FIRST_WAIT.saturating_mul(1 << doublings.min(16)).min(MAX_WAIT);
+        wait.checked_sub(self.last.elapsed()).filter(|wait| !wait.is_zero())
     }
 }
 
 impl Failures {
-    /// How long a client has to wait, if it has to.
-    pub(super) fn wait(&self, client: Client) -> Option<Duration> {
-        let failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = |(key, free): (Key, u32)| {
-            let Failed { times, last } = failed.get(&key)?;
-            let doublings = times.checked_sub(free)?;
-            let wait = FIRST_WAIT.saturating_mul(1 << doublings.min(16)).min(MAX_WAIT);
-            wait.checked_sub(last.elapsed()).filter(|wait| !wait.is_zero())
-        };
-        client.keys().into_iter().filter_map(wait).max()
+    /// With memory for so many users and addresses.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { failed: Mutex::default(), capacity }
     }
 
-    pub(super) fn failed(&self, client: Client) {
-        let mut failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if failed.len() + 2 > CAPACITY {
-            failed.retain(|_, known| known.last.elapsed() < FORGET_AFTER);
-        }
-        while failed.len() + 2 > CAPACITY {
-            let Some(oldest) = failed.iter().min_by_key(|(_, known)| known.last) else { break };
-            let oldest = *oldest.0;
-            failed.remove(&oldest);
-        }
-        let now = Instant::now();
-        for (key, _) in client.keys() {
-            let known = failed.entry(key).or_insert(Failed { times: 0, last: now });
-            if known.last.elapsed() >= FORGET_AFTER {
-                known.times = 0;
-            }
-            *known = Failed { times: known.times.saturating_add(1), last: now };
+    /// How long this user has to wait at this address, if at all.
+    pub(super) fn wait_of_user(&self, client: Client) -> Option<Duration> {
+        self.failed().get(&client.user())?.wait(FREE_OF_USER)
+    }
+
+    /// How long everybody at this address has to wait whose password is not known, if at all.
+    pub(super) fn wait_of_address(&self, client: Client) -> Option<Duration> {
+        self.failed().get(&client.address())?.wait(FREE_OF_ADDRESS)
+    }
+
+    /// Counts a failure. Those of one user count only a few times for the address: a program with an old password must
+    /// not keep others out.
+    pub(super) fn count(&self, client: Client) {
+        let mut failed = self.failed();
+        self.make_room(&mut failed);
+        let of_user = add(&mut failed, client.user());
+        if of_user <= FREE_OF_USER {
+            add(&mut failed, client.address());
         }
     }
 
     /// A user who knows the password begins again. Others at the address do not.
-    pub(super) fn succeeded(&self, client: Client) {
-        let mut failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let [_, (of_user, _)] = client.keys();
-        failed.remove(&of_user);
+    pub(super) fn forget(&self, client: Client) {
+        self.failed().remove(&client.user());
     }
+
+    fn make_room(&self, failed: &mut HashMap<Key, Failed>) {
+        if failed.len() + 2 > self.capacity {
+            failed.retain(|_, known| known.last.elapsed() < FORGET_AFTER);
+        }
+        while failed.len() + 2 > self.capacity {
+            let oldest = failed.iter().min_by_key(|(_, known)| known.last);
+            let Some(oldest) = oldest.map(|(key, _)| *key) else { break };
+            failed.remove(&oldest);
+        }
+    }
+
+    fn failed(&self) -> MutexGuard<'_, HashMap<Key, Failed>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds a failure; returns how many there are.
+fn add(failed: &mut HashMap<Key, Failed>, key: Key) -> u32 {
+    let now = Instant::now();
+    let known = failed.entry(key).or_insert(Failed { times: 0, last: now });
+    let is_over = known.last.elapsed() >= FORGET_AFTER;
+    let times = if is_over { 1 } else { known.times.saturating_add(1) };
+    *known = Failed { times, last: now };
+    times
 }
 
 #[cfg(test)]
@@ -115,54 +136,58 @@ mod tests {
     use super::*;
 
     fn client(address: &str, name: u8) -> Client {
-        Client { address: Some(address.parse().unwrap()), name: [name; 32] }
+        Client { network: Some(address.parse().unwrap()), name: [name; 32] }
     }
 
     #[tokio::test(start_paused = true)]
     async fn every_failure_after_the_fifth_doubles_the_wait() {
-        let (failures, ann) = (Failures::default(), client("10.0.0.1", 1));
+        let (failures, ann) = (Failures::new(100), client("10.0.0.1", 1));
         for _ in 1..FREE_OF_USER {
-            failures.failed(ann);
-            assert_eq!(failures.wait(ann), None);
+            failures.count(ann);
+            assert_eq!(failures.wait_of_user(ann), None);
         }
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
-            failures.failed(ann);
-            assert_eq!(failures.wait(ann), Some(Duration::from_secs(seconds)));
+            failures.count(ann);
+            assert_eq!(failures.wait_of_user(ann), Some(Duration::from_secs(seconds)));
             advance(Duration::from_secs(seconds)).await;
-            assert_eq!(failures.wait(ann), None);
+            assert_eq!(failures.wait_of_user(ann), None);
         }
-        failures.failed(ann);
+        failures.count(ann);
         // Neither another user at the address nor the user at another address waits.
-        assert_eq!(failures.wait(client("10.0.0.1", 2)), None);
-        assert_eq!(failures.wait(client("10.0.0.2", 1)), None);
-        failures.succeeded(ann);
-        assert_eq!(failures.wait(ann), None);
+        assert_eq!(failures.wait_of_user(client("10.0.0.1", 2)), None);
+        assert_eq!(failures.wait_of_user(client("10.0.0.2", 1)), None);
+        failures.forget(ann);
+        assert_eq!(failures.wait_of_user(ann), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn address_that_tries_many_names_waits_too() {
-        let failures = Failures::default();
-        for name in 0..FREE_OF_ADDRESS {
-            failures.failed(client("2001:db8::1", u8::try_from(name).unwrap()));
+    async fn address_that_tries_many_names_waits_and_one_that_tries_one_name_does_not() {
+        let failures = Failures::new(1_000);
+        let ann = client("10.0.0.1", 0);
+        for _ in 0..1_000 {
+            failures.count(ann);
         }
-        let neighbour = client("2001:db8::2:3", 200);
-        assert_eq!(failures.wait(neighbour), Some(FIRST_WAIT));
-        assert_eq!(failures.wait(client("2001:db8:0:1::1", 200)), None);
+        assert_eq!(failures.wait_of_address(ann), None);
+        for name in 1..u8::try_from(FREE_OF_ADDRESS).unwrap() {
+            failures.count(client("10.0.0.1", name));
+        }
+        assert!(failures.wait_of_address(client("10.0.0.1", 200)).is_some());
+        assert_eq!(failures.wait_of_address(client("10.0.0.2", 200)), None);
         advance(FORGET_AFTER).await;
-        failures.failed(neighbour);
-        assert_eq!(failures.wait(neighbour), None);
+        failures.count(ann);
+        assert_eq!(failures.wait_of_address(ann), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn memory_of_failures_is_bounded() {
-        let failures = Failures::default();
-        for number in 0..20_000_u32 {
-            let address = Some(IpAddr::V4(number.into()));
-            failures.failed(Client { address, name: [0; 32] });
-            if number % 100 == 0 {
-                advance(Duration::from_millis(1)).await;
-            }
+        let failures = Failures::new(20);
+        for number in 0..100_u32 {
+            let network = Some(IpAddr::V4(number.into()));
+            failures.count(Client { network, name: [0; 32] });
+            advance(Duration::from_millis(1)).await;
         }
-        assert!(failures.0.lock().unwrap().len() <= CAPACITY);
+        let failed = failures.failed();
+        assert_eq!(failed.len(), 20);
+        assert!(failed.contains_key(&Key::Address(Some(IpAddr::V4(99.into())))));
     }
 }

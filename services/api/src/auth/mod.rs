@@ -4,5 +4,5 @@ mod authenticator;
 mod failures;
 mod users;
 
-pub(crate) use authenticator::{Authenticator, Caller, PUBLIC_PATHS, address, authenticated};
+pub(crate) use authenticator::{Authenticator, Caller, PUBLIC_PATHS, authenticated, network};
 pub use users::{Users, hash_password};

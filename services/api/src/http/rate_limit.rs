@@ -6,7 +6,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use poem::{Endpoint, IntoResponse, Request, Response, Result};
 
 use crate::{
-    auth::{Caller, PUBLIC_PATHS, address},
+    auth::{Caller, PUBLIC_PATHS, network},
     http::problem::too_many,
 };
 
@@ -47,7 +47,7 @@ pub(crate) async fn with_rate_limit<E: Endpoint<Output = Response>>(
     };
     let client = match request.extensions().get::<Caller>() {
         Some(Caller(name)) => format!("user {name}"),
-        None => address(&request).map_or_else(String::new, |address| address.to_string()),
+        None => network(&request).map_or_else(String::new, |network| network.to_string()),
     };
     match limit.check(&client) {
         Ok(()) => endpoint.call(request).await,
