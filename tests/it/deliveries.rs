@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, fs, net::SocketAddr, time::Duration};
 
 use jetline_testkit::{
     crm::{Behaviour, CrmServer},
-    http, nats,
+    http,
+    installation::Installation,
+    nats,
     postgres::{PostgresServer, TemporaryDatabase},
     process::{Process, Signal},
     redis,
@@ -264,7 +266,11 @@ fn richest(accounts: &BTreeMap<String, Vec<Value>>, at: u64) -> Vec<Value> {
 
 /// The table, the history and the query are what a fold of the updates is.
 async fn assert_served(address: SocketAddr, updates: &[Value]) {
-    let get = async |path: &str| http::get(address, path, &[]).await.unwrap().json();
+    let get = async |path: &str| {
+        let answer = http::get(address, path, &[]).await.unwrap();
+        assert_eq!(answer.status, 200, "{path}: {}", answer.json());
+        answer.json()
+    };
     let versions = versions(updates);
     let served = get("/accounts?limit=100").await;
     let highest: Vec<&Value> = versions.values().map(|versions| &versions[0]).collect();
@@ -435,6 +441,6 @@ async fn only_the_highest_version_calls_back_with_four_writers() {
     let changes = object.inserted + object.updated;
     let cancelled = deployment.ledger.cancelled_deliveries().await.unwrap();
     assert_called_back(&crm, &updates, usize::try_from(changes).unwrap(), cancelled);
-    let (_api, address) = deployment.serve("jetline-api").await;
+    let (_api, address) = Installation::serve(&deployment, "jetline-api", "/readyz").await.unwrap();
     assert_served(address, &updates).await;
 }
