@@ -312,7 +312,7 @@ fn assert_called_back(crm: &CrmServer, updates: &[Value], committed: usize, canc
 
 #[tokio::test]
 async fn only_the_highest_version_of_an_account_calls_back_whatever_the_order() {
-    for seed in 0..20 {
+    for seed in 0..=20 {
         let crm = CrmServer::start(Behaviour::default()).unwrap();
         let home = Home::new();
         let folder = home.folder.path();

@@ -411,3 +411,17 @@ struct UnderWay {
     since: Instant,
     _permit: OwnedSemaphorePermit,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batch_grows_with_small_records_and_shrinks_with_large_ones() {
+        assert_eq!(next_batch(16, 16, 16 << 10), 32);
+        // However few there were.
+        assert_eq!(next_batch(64, 1, 512 << 10), BATCH_BYTES / (512 << 10));
+        assert_eq!(next_batch(64, 2, 4 * BATCH_BYTES), 1);
+        assert_eq!(next_batch(1, 0, 0), 2);
+    }
+}
