@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use hyper::Version;
 use jetline_testkit::{
     crm::{Behaviour, CrmServer, Script},
     http,
@@ -161,7 +162,7 @@ async fn private_address_and_certificate_of_another_ca_are_refused() {
     let tls = authority.server().unwrap();
     let (plain, secure) = (
         CrmServer::start(Behaviour::default()).unwrap(),
-        CrmServer::start_with_tls(Behaviour::default(), &tls).unwrap(),
+        CrmServer::start_with_tls(Behaviour::default(), &tls, &[]).unwrap(),
     );
     let by_name = plain.url().replace("127.0.0.1", "localhost");
     for (url, private, expected) in [
@@ -196,6 +197,29 @@ async fn private_address_and_certificate_of_another_ca_are_refused() {
         [("CRM_URL", &*secure.url()), ("DELIVER_PRIVATE", "true"), ("DELIVER_CA_FILE", &*ca)];
     succeeded(finish(start(&home, &["--exit"], &settings)));
     assert_eq!(secure.effects().len(), 1);
+}
+
+/// A destination that speaks HTTP/2 is spoken to in it; one that does not, in HTTP/1.1.
+#[test]
+fn version_of_http_is_the_newest_that_both_know() {
+    const IDS: u32 = 200;
+    let authority = Authority::new("a company").unwrap();
+    let (tls, ca) = (authority.server().unwrap(), authority.file().display().to_string());
+    for (versions, expected) in
+        [(&["h2", "http/1.1"][..], Version::HTTP_2), (&["http/1.1"][..], Version::HTTP_11)]
+    {
+        let behaviour =
+            Behaviour { failed_percent: 30, lost_percent: 5, seed: 7, ..Behaviour::default() };
+        let crm = CrmServer::start_with_tls(behaviour, &tls, versions).unwrap();
+        let home = home(IDS, "url = '${CRM_URL}'");
+        let url = crm.url();
+        let settings = [("CRM_URL", &*url), ("DELIVER_PRIVATE", "true"), ("DELIVER_CA_FILE", &*ca)];
+        succeeded(finish(start(&home, &["--exit"], &settings)));
+        assert!(crm.calls() > u64::from(IDS), "some were sent again");
+        assert!(crm.received().iter().all(|call| call.version == expected), "{expected:?}");
+        assert_eq!(crm.effects().len(), IDS as usize);
+        assert_eq!(crm.violations(), [String::new(); 0]);
+    }
 }
 
 #[test]

@@ -68,10 +68,12 @@ impl Tls {
                 roots.add(certificate?).context("DELIVER_CA_FILE: a certificate cannot be used")?;
             }
         }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        // reqwest takes the configuration as it is, and would else offer no HTTP/2.
+        config.alpn_protocols = vec!["h2".into(), "http/1.1".into()];
         Ok(Self(config))
     }
 }

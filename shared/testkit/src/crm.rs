@@ -15,13 +15,15 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{
-    Request, Response, StatusCode,
+    Request, Response, StatusCode, Version,
     body::{Frame, Incoming},
     header::{HeaderMap, HeaderName, HeaderValue},
-    server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -80,9 +82,11 @@ pub struct Effect {
     pub data: Value,
 }
 
-/// The headers and the body of a call.
+/// The version, the headers and the body of a call.
 #[derive(Clone, Debug)]
 pub struct Call {
+    /// The version of HTTP.
+    pub version: Version,
     /// Its headers.
     pub headers: HeaderMap,
     /// Its body.
@@ -216,8 +220,11 @@ impl Crm {
             stream.set_nodelay(true)?;
             let (crm, tls) = (self.clone(), tls.clone());
             connections.spawn(async move {
-                let service = service_fn(|request| crm.answer(request));
-                let http = http1::Builder::new();
+                let service = service_fn(move |request| {
+                    let crm = crm.clone();
+                    async move { crm.answer(request).await }
+                });
+                let http = auto::Builder::new(TokioExecutor::new());
                 // An error is a client that has gone, or a connection that is closed on purpose.
                 let _ = match tls {
                     None => http.serve_connection(TokioIo::new(stream), service).await,
@@ -256,7 +263,11 @@ impl Crm {
             if self.behaviour.counts_only {
                 return Ok(answer(StatusCode::OK, ""));
             }
-            state.calls.push(Call { headers: head.headers.clone(), body: body.clone() });
+            state.calls.push(Call {
+                version: head.version,
+                headers: head.headers.clone(),
+                body: body.clone(),
+            });
         }
         let Some(effect) = effect(&head.headers, &body) else {
             return Ok(answer(StatusCode::BAD_REQUEST, "not a webhook"));
@@ -392,10 +403,16 @@ impl CrmServer {
         Ok(Self { crm, scheme: "http", background })
     }
 
-    /// Starts one that requires TLS.
-    pub fn start_with_tls(behaviour: Behaviour, tls: &ServerTls) -> anyhow::Result<Self> {
+    /// Starts one that requires TLS, and offers HTTP of these versions, named as ALPN names them.
+    pub fn start_with_tls(
+        behaviour: Behaviour,
+        tls: &ServerTls,
+        versions: &[&str],
+    ) -> anyhow::Result<Self> {
         let crm = Crm::new(behaviour);
-        let (serving, tls) = (crm.clone(), TlsAcceptor::from(tls.config()?));
+        let mut config = tls.config()?;
+        config.alpn_protocols = versions.iter().map(|version| (*version).into()).collect();
+        let (serving, tls) = (crm.clone(), TlsAcceptor::from(Arc::new(config)));
         let background = Background::start(|listener| serving.serve(listener, Some(tls)))?;
         Ok(Self { crm, scheme: "https", background })
     }

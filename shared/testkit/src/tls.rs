@@ -3,7 +3,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -108,12 +107,12 @@ impl ServerTls {
         Ok(files)
     }
 
-    pub(crate) fn config(&self) -> anyhow::Result<Arc<ServerConfig>> {
+    pub(crate) fn config(&self) -> anyhow::Result<ServerConfig> {
         let certificates: Vec<_> = CertificateDer::pem_slice_iter(self.certificate.as_bytes())
             .collect::<Result<_, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())?;
         let config =
             ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key)?;
-        Ok(Arc::new(config))
+        Ok(config)
     }
 }

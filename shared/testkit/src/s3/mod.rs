@@ -220,7 +220,7 @@ impl S3Server {
 
     /// Starts one without buckets that requires TLS, without client certificates.
     pub fn start_with_tls(tls: &ServerTls) -> anyhow::Result<Self> {
-        Self::start_as(Some(tls.config()?))
+        Self::start_as(Some(Arc::new(tls.config()?)))
     }
 
     fn start_as(tls: Option<Arc<ServerConfig>>) -> anyhow::Result<Self> {
