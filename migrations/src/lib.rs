@@ -15,6 +15,7 @@ mod m0012_object_dataset;
 mod m0013_unknown_fields;
 mod m0014_dropped;
 mod m0015_deliveries;
+mod m0016_api_keys;
 mod record_table;
 
 use sea_orm::{
@@ -64,6 +65,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_unknown_fields::Migration),
             Box::new(m0014_dropped::Migration),
             Box::new(m0015_deliveries::Migration),
+            Box::new(m0016_api_keys::Migration),
         ]
     }
 }

@@ -16,7 +16,7 @@ use rand::RngCore;
 
 use crate::{
     ApiSettings,
-    auth::{Authenticator, Users, authenticated},
+    auth::{Authenticator, Caller, Keys, Users, authenticated},
     database::{self, ReadPool, statement_timeout},
     deliveries::DeliveryApi,
     http::{
@@ -28,7 +28,7 @@ use crate::{
         response_budget::ResponseBudget,
     },
     ingestion::{ObjectApi, RejectApi},
-    openapi::{self, Document, StartPage},
+    openapi::{self, Document, Schemes, StartPage},
     queries::QueryApi,
     readiness::Readiness,
     records::{DatasetApi, HistoryApi, OriginApi, RecordApi, Served},
@@ -41,7 +41,7 @@ pub struct App {
     pub database: Database,
     /// The metrics for `/metrics`.
     pub metrics: PrometheusHandle,
-    /// The users; without any, no authentication is needed.
+    /// The users; without any, and unless the settings say that keys are accepted, nobody has to authenticate.
     pub users: Option<Users>,
     /// Ends the tasks that read for the endpoints.
     pub shutdown: Shutdown,
@@ -58,8 +58,11 @@ impl App {
         let requests = Arc::new(Requests::new(randomness.next_u64()));
         let rate_limit = settings.rate_limit.map(RateLimit::new);
         let cors = cors(&settings.cors_origins);
-        let authenticator = self.users.clone().map(|users| Authenticator::new(users, randomness));
-        self.routes(settings)
+        let limit = statement_timeout(settings.request_timeout);
+        let pool = ReadPool::new(self.database.clone(), limit);
+        let keys = settings.api_keys.then(|| Keys::new(pool.clone()));
+        let authenticator = Authenticator::new(self.users.clone(), keys, randomness);
+        self.routes(settings, pool)
             .around(with_head)
             .with(CatchPanic::new().with_handler(PanicResponse))
             .around(move |endpoint, request| with_rate_limit(endpoint, request, rate_limit.clone()))
@@ -74,9 +77,8 @@ impl App {
             .boxed()
     }
 
-    fn routes(self, settings: &ApiSettings) -> Route {
+    fn routes(self, settings: &ApiSettings, pool: ReadPool) -> Route {
         let limit = statement_timeout(settings.request_timeout);
-        let pool = ReadPool::new(self.database, limit);
         let budget = ResponseBudget::new(settings.answer_bytes, limit);
         let cache = (settings.cache_time, settings.cache_bytes);
         let served = Served::new(pool.clone(), budget.clone(), cache, self.shutdown);
@@ -96,7 +98,8 @@ impl App {
         let service = openapi::service((
             records, origins, history, queries, deliveries, datasets, objects, rejects, StartPage,
         ));
-        let document = Arc::new(Document::new(&service, served, self.users.is_some()));
+        let schemes = Schemes { basic: self.users.is_some(), bearer: settings.api_keys };
+        let document = Arc::new(Document::new(&service, served, schemes));
         let readiness = Arc::new(Readiness::new(pool));
         let check = move || {
             let readiness = readiness.clone();
@@ -146,8 +149,17 @@ fn text(
     content_type: &'static str,
     body: impl Fn() -> Result<Bytes, database::Error> + Send + Sync + 'static,
 ) -> impl Endpoint + 'static {
-    make_sync(move |_| match body() {
-        Ok(body) => body.with_content_type(content_type).into_response(),
-        Err(error) => Failure::from(error).into_response(),
+    make_sync(move |request| {
+        let caller = request.extensions().get::<Caller>();
+        if caller.is_some_and(|caller| caller.datasets().is_some()) {
+            return Failure::forbidden(
+                "metrics are of all datasets, and this user is limited to some",
+            )
+            .into_response();
+        }
+        match body() {
+            Ok(body) => body.with_content_type(content_type).into_response(),
+            Err(error) => Failure::from(error).into_response(),
+        }
     })
 }

@@ -10,7 +10,11 @@ use jetline_runtime::{
     LifecycleSettings, Shutdown, TelemetrySettings, healthcheck, metrics, output,
 };
 
-use crate::{ApiSettings, DatabaseSettings, auth::hash_password, run};
+use crate::{
+    ApiSettings, DatabaseSettings,
+    auth::{KeyCommand, RightsArgs, hash_password},
+    run,
+};
 
 /// Serves every record by id, and the state of every object and rejected line.
 #[derive(Parser)]
@@ -41,7 +45,12 @@ pub enum Command {
     HashPassword {
         /// The user's name.
         name: String,
+        #[command(flatten)]
+        rights: RightsArgs,
     },
+    /// Create, revoke or list the API keys with which programs authenticate, where `API_KEYS` is true
+    #[command(subcommand)]
+    Keys(KeyCommand),
 }
 
 impl Cli {
@@ -54,17 +63,24 @@ impl Cli {
 
 impl Command {
     /// Runs the command.
-    pub async fn run(&self, api: &ApiSettings) -> anyhow::Result<ExitCode> {
+    pub async fn run(&self, cli: &Cli) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Healthcheck => healthcheck(api.listen).await,
-            Self::HashPassword { name } => print_hash(name).map(|()| ExitCode::SUCCESS),
+            Self::Healthcheck => return healthcheck(cli.api.listen).await,
+            Self::HashPassword { name, rights } => print_hash(name, rights)?,
+            Self::Keys(command) => {
+                let database = cli.database.connect().await?;
+                let done = command.run(&database).await;
+                database.close().await;
+                output::print(done?)?;
+            }
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
-fn print_hash(name: &str) -> anyhow::Result<()> {
+fn print_hash(name: &str, rights: &RightsArgs) -> anyhow::Result<()> {
     let password = read_to_string(stdin())?;
     let password = password.trim_end_matches(['\r', '\n']);
-    let line = hash_password(name, password, &mut rand::rng())?;
+    let line = hash_password(name, password, &rights.rights()?, &mut rand::rng())?;
     output::print(line)
 }

@@ -6,6 +6,7 @@ use jetline_store::{
     catalog::deliveries::{CancelledDelivery, Cursor, DeliveryStatus, Filter},
     outbox::DeliveryState,
 };
+use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Enum, Object, OpenApi, Tags,
     param::{Path, Query},
@@ -13,6 +14,7 @@ use poem_openapi::{
 use serde::Serialize;
 
 use crate::{
+    auth::Caller,
     database::ReadPool,
     http::{
         json::SerdeJson,
@@ -151,6 +153,7 @@ impl DeliveryApi {
     )]
     async fn list(
         &self,
+        caller: Data<&Caller>,
         /// Only those in this state.
         state: Query<Option<State>>,
         /// Only those to destinations of this name.
@@ -167,17 +170,10 @@ impl DeliveryApi {
         if destination.0.as_deref().is_some_and(|name| name.contains('\0')) {
             return Err(Failure::parameter("destination", "has U+0000, which no name has"));
         }
-        if let Some(name) = &dataset.0
-            && let datasets = self.served.datasets().await?
-            && datasets.get(name).is_none()
-        {
-            let reason = format!("names no dataset; there are: {}", datasets.names());
-            return Err(Failure::parameter("dataset", &reason));
-        }
         let filter = Filter {
             state: state.0.map(DeliveryState::from),
             destination: destination.0.clone(),
-            dataset: dataset.0.clone(),
+            datasets: self.served.listed(dataset.0.as_ref(), caller.0).await?,
             key: None,
         };
         let limit = limit.0;
@@ -206,17 +202,18 @@ impl DeliveryApi {
     #[oai(path = "/:dataset/:id/deliveries", method = "get", operation_id = "deliveries")]
     async fn of_record(
         &self,
+        caller: Data<&Caller>,
         dataset: Path<String>,
         /// The record's id.
         id: Path<String>,
     ) -> Result<GetDeliveries, Failure> {
-        let Some(loader) = self.served.loader(&dataset.0).await? else {
+        let Some(loader) = self.served.loader(&dataset.0, caller.0).await? else {
             return Ok(GetDeliveries::NotFound(no_dataset(&dataset.0)));
         };
         let key = parameters::key(loader.dataset(), "id", &id.0)?.to_string();
         let catalog = self.pool.catalog();
         let filter = Filter {
-            dataset: Some(dataset.0.clone()),
+            datasets: Some(vec![dataset.0.clone()]),
             key: Some(key.clone()),
             ..Filter::default()
         };

@@ -14,6 +14,7 @@ mod openapi;
 mod queries;
 mod readiness;
 mod records;
+mod refreshed;
 mod server;
 mod settings;
 

@@ -9,7 +9,7 @@ use jetline_runtime::{service, settings};
 async fn main() -> anyhow::Result<ExitCode> {
     let cli: Cli = settings::parse();
     if let Some(command) = &cli.command {
-        return command.run(&cli.api).await;
+        return command.run(&cli).await;
     }
     let (telemetry, lifecycle) = (cli.telemetry.clone(), cli.lifecycle.clone());
     service::run(env!("CARGO_BIN_NAME"), &telemetry, &lifecycle, |shutdown| cli.run(shutdown)).await

@@ -4,13 +4,14 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jetline_datasets::{Column, Query as DeclaredQuery, Value as ColumnValue};
 use jetline_store::catalog::queries::{QueryEnd, QueryLimits};
-use poem::Request;
+use poem::{Request, web::Data};
 use poem_openapi::{ApiResponse, Object, OpenApi, param::Path};
 use serde_json::Value;
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
-    database::{Error, ReadPool},
+    auth::Caller,
+    database::{Error, ReadPool, classify},
     http::{
         json::SerdeJson,
         problem::{Failure, ProblemJson, not_found},
@@ -58,10 +59,11 @@ impl QueryApi {
     async fn get(
         &self,
         request: &Request,
+        caller: Data<&Caller>,
         dataset: Path<String>,
         query: Path<String>,
     ) -> Result<GetQuery, Failure> {
-        let Some(loader) = self.served.loader(&dataset.0).await? else {
+        let Some(loader) = self.served.loader(&dataset.0, caller.0).await? else {
             return Ok(GetQuery::NotFound(no_dataset(&dataset.0)));
         };
         let queries = &loader.dataset().queries;
@@ -120,11 +122,11 @@ impl QueryApi {
             }
             !is_full
         };
-        // The limit of the database ends the query; this program's own one only gives up waiting.
+        // The limit of the database ends the query. Of this program, only that of the request, which is later, gives up waiting.
         let time = (self.timeout * 9 / 10).saturating_sub(begin.elapsed());
         let limits = QueryLimits { time, rows: MAX_ROWS, row_bytes: PART_BYTES };
         let statement = self.pool.catalog().query(query, values, limits, &mut each);
-        let has_more = match self.pool.run(statement).await? {
+        let has_more = match classify(statement.await)? {
             QueryEnd::Complete { has_more } => has_more,
             QueryEnd::TimedOut => {
                 let most = self.timeout * 9 / 10;

@@ -3,12 +3,12 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail, ensure};
-use clap::{Args, value_parser};
+use clap::{ArgAction, Args, value_parser};
 use jetline_runtime::{
     ConnectionLimits,
     settings::{self, SecretUrl},
 };
-
+use jetline_store::Database;
 use url::Url;
 
 use crate::http::response_budget::PART_BYTES;
@@ -65,11 +65,19 @@ pub struct ApiSettings {
     #[arg(long, env, value_name = "BYTES", value_parser = answer_bytes, default_value = "64MiB")]
     pub answer_bytes: usize,
 
-    /// File of users, one `name:hash` per line as printed by `jetline-api hash-password NAME`.
+    /// File of users, one `name:hash:role:datasets` per line as printed by `jetline-api hash-password NAME`; role and datasets
+    /// may be left out.
     ///
     /// When set, everything but /healthz and /readyz requires a user and a password (HTTP Basic), /metrics too.
     #[arg(long, env, value_name = "FILE")]
     pub users_file: Option<PathBuf>,
+
+    /// Accept API keys that `jetline-api keys create` made, as bearer tokens.
+    ///
+    /// When true, everything but /healthz and /readyz requires one, or a user of `USERS_FILE`.
+    #[arg(long, env, value_name = "BOOL", default_value_t = false, action = ArgAction::Set, num_args = 0..=1,
+        default_missing_value = "true")]
+    pub api_keys: bool,
 
     /// Requests per second of each user, or of each address without users; a burst may be as large. No limit by default.
     #[arg(long, env, value_name = "NUMBER")]
@@ -162,6 +170,15 @@ pub struct DatabaseSettings {
 }
 
 impl DatabaseSettings {
+    /// Connects to the database itself, whatever is read from.
+    pub(crate) async fn connect(&self) -> anyhow::Result<Database> {
+        let url = self.database_url.as_ref().context("DATABASE_URL is not set")?;
+        let connected = Database::connect(url.expose(), 1).await;
+        let database = connected.with_context(|| format!("cannot connect to {url}"))?;
+        database.check_schema().await?;
+        Ok(database)
+    }
+
     /// The URL of the database to read from, validated.
     pub fn url(&self) -> anyhow::Result<&SecretUrl> {
         let (variable, url) = match (&self.database_read_url, &self.database_url) {

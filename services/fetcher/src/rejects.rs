@@ -69,7 +69,8 @@ struct Pages<'a> {
 
 impl<'a> Pages<'a> {
     fn new(which: &RejectsSettings, catalog: &'a Catalog) -> Self {
-        let filter = Filter { object: which.object.map(i64::from), reason: which.reason };
+        let filter =
+            Filter { datasets: None, object: which.object.map(i64::from), reason: which.reason };
         Self { catalog, filter, after: None, has_more: true }
     }
 

@@ -6,7 +6,7 @@ use clap::{
     ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind,
     parser::ValueSource,
 };
-use jetline_api::ApiSettings;
+use jetline_api::{ApiSettings, auth::KeyCommand};
 use jetline_courier::CourierSettings;
 use jetline_datasets::is_name;
 use jetline_dedup::DedupSettings;
@@ -94,6 +94,9 @@ pub(crate) enum Command {
     Fetcher(jetline_fetcher::Command),
     #[command(flatten)]
     Delivery(jetline_courier::DeliveryCommand),
+    /// Create, revoke or list the API keys with which programs authenticate, where `API_KEYS` is true
+    #[command(subcommand)]
+    Keys(KeyCommand),
     /// Parse and validate all records of files, and write nothing; the exit status is 0 only if all are valid
     Check(CheckSettings),
     /// Propose a declaration from the first records of files: `jetline infer orders.csv > datasets/orders.toml`

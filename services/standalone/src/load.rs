@@ -19,43 +19,54 @@ use crate::{
 /// Runs the command, or loads and serves.
 pub(crate) async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
     match &cli.command {
+        None => {}
         Some(Command::Check(which)) => return shutdown.started(check(&cli, which)).await,
         Some(Command::Infer(which)) => return shutdown.started(infer(&cli, which)).await,
         Some(Command::Fetcher(jetline_fetcher::Command::Ledger(command))) => {
             return command.run(&cli.database, &cli.startup, &shutdown).await;
         }
-        _ => {}
-    }
-    if let Some(Command::Delivery(command)) = &cli.command {
-        let work = async |database: Database| {
-            let running = async {
-                parts::up_to_date(&database, &cli.datasets).await?;
-                command.run(&database).await
+        Some(Command::Fetcher(command)) => {
+            // The declarations may have what is to be dropped, or was.
+            let is_declared = !matches!(command, jetline_fetcher::Command::Drop(_));
+            let work = async |database: &Database| {
+                Box::pin(command.run(parts::sources(&cli, database), database)).await
             };
-            shutdown.started(running).await
-        };
-        output::print(cli.database.with_database(&cli.startup, &shutdown, work).await?)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    if let Some(Command::Fetcher(command)) = &cli.command {
-        let work = async |database: Database| {
-            let running = async {
-                if matches!(command, jetline_fetcher::Command::Drop(_)) {
-                    // The declarations may have what is to be dropped, or was.
-                    parts::migrated(&database).await?;
-                } else {
-                    parts::up_to_date(&database, &cli.datasets).await?;
-                }
-                Box::pin(command.run(parts::sources(&cli, &database), &database)).await
-            };
-            shutdown.started(running).await
-        };
-        output::print(cli.database.with_database(&cli.startup, &shutdown, work).await?)?;
-        return Ok(ExitCode::SUCCESS);
+            return change(&cli, &shutdown, is_declared, work).await;
+        }
+        Some(Command::Delivery(command)) => {
+            return change(&cli, &shutdown, true, async |database| command.run(database).await)
+                .await;
+        }
+        Some(Command::Keys(command)) => {
+            return change(&cli, &shutdown, false, async |database| command.run(database).await)
+                .await;
+        }
     }
     let load = async |database| load(&cli, database, &shutdown).await;
     let complete = cli.database.with_database(&cli.startup, &shutdown, load).await?;
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs a command that changes the database, in which datasets are declared before if that is wanted; prints what it returns.
+async fn change(
+    cli: &Cli,
+    shutdown: &Shutdown,
+    is_declared: bool,
+    work: impl AsyncFnOnce(&Database) -> anyhow::Result<String>,
+) -> anyhow::Result<ExitCode> {
+    let work = async |database: Database| {
+        let running = async {
+            if is_declared {
+                parts::up_to_date(&database, &cli.datasets).await?;
+            } else {
+                parts::migrated(&database).await?;
+            }
+            work(&database).await
+        };
+        shutdown.started(running).await
+    };
+    output::print(cli.database.with_database(&cli.startup, shutdown, work).await?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn check(cli: &Cli, which: &CheckSettings) -> anyhow::Result<ExitCode> {

@@ -39,6 +39,14 @@ impl Datasets {
         self.current.values()
     }
 
+    /// Only the datasets for whose names this is true.
+    #[must_use]
+    pub fn only(&self, is_wanted: impl Fn(&str) -> bool) -> Self {
+        let current = self.current.iter().filter(|(name, _)| is_wanted(name));
+        let current = current.map(|(name, dataset)| (name.clone(), dataset.clone()));
+        Self { current: Arc::new(current.collect()), by_number: self.by_number.clone() }
+    }
+
     /// The names of all datasets, for messages.
     #[must_use]
     pub fn names(&self) -> String {

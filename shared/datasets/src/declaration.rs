@@ -32,7 +32,8 @@ const SQLITE_PREFIX: &str = "sqlite_";
 const OWN_PREFIX: &str = "jetline_";
 
 /// Names that no dataset can have: tables of the ledger, and routes and operations of the API, some of them planned.
-const RESERVED_DATASETS: [&str; 22] = [
+const RESERVED_DATASETS: [&str; 23] = [
+    "api_keys",
     "chunks",
     "dataset",
     "datasets",

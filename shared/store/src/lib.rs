@@ -4,6 +4,7 @@
 //! transaction, and only under the epoch that is in force in the ledger. PostgreSQL and SQLite are supported; what
 //! differs is in `dialect`.
 
+mod api_keys;
 pub mod catalog;
 pub mod chunks;
 pub mod database;
@@ -21,6 +22,7 @@ mod unknown_fields;
 mod upsert;
 mod watermark;
 
+pub use api_keys::ApiKey;
 pub use catalog::Catalog;
 pub use chunks::{
     ChunkLedger, ChunkOutcome, ChunkRows, CommitOutcome, RefusedRow, RejectedLine, SupersededBy,

@@ -22,6 +22,64 @@ pub(crate) fn placeholders(first: usize, count: usize) -> String {
     numbers.join(", ")
 }
 
+/// The conditions of a statement, and their parameters.
+#[derive(Default)]
+pub(crate) struct Conditions {
+    conditions: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Conditions {
+    /// None, in a statement that has these parameters already.
+    pub(crate) fn after(values: Vec<Value>) -> Self {
+        Self { conditions: Vec::new(), values }
+    }
+
+    /// Adds a parameter; returns its placeholder.
+    pub(crate) fn parameter(&mut self, value: Value) -> String {
+        self.values.push(value);
+        format!("${}", self.values.len())
+    }
+
+    /// Adds parameters; returns their placeholders.
+    pub(crate) fn parameters(&mut self, texts: &[String]) -> String {
+        let first = self.values.len() + 1;
+        self.values.extend(texts.iter().map(|text| Value::from(text.as_str())));
+        placeholders(first, texts.len())
+    }
+
+    /// Adds a condition without a parameter of its own.
+    pub(crate) fn require(&mut self, condition: String) {
+        self.conditions.push(condition);
+    }
+
+    /// Requires that a comparison with the value holds, if there is a value.
+    pub(crate) fn only(&mut self, comparison: &str, value: Option<Value>) {
+        if let Some(value) = value {
+            let placeholder = self.parameter(value);
+            self.require(format!("{comparison} {placeholder}"));
+        }
+    }
+
+    /// Requires that a column has one of the texts, if they are given.
+    pub(crate) fn only_of(&mut self, column: &str, texts: Option<&[String]>) {
+        if let Some(texts) = texts {
+            let of = self.parameters(texts);
+            self.require(format!("{column} IN ({of})"));
+        }
+    }
+
+    /// All conditions; none is `TRUE`.
+    pub(crate) fn sql(&self) -> String {
+        if self.conditions.is_empty() { "TRUE".to_owned() } else { self.conditions.join(" AND ") }
+    }
+
+    /// The parameters.
+    pub(crate) fn into_values(self) -> Vec<Value> {
+        self.values
+    }
+}
+
 /// A statement with its name as a comment, by which `pg_stat_statements` and logs of the server show it.
 pub(crate) fn named(action: &str, mut statement: Statement) -> Statement {
     statement.sql.insert_str(0, &format!("/* {action} */ "));

@@ -1,4 +1,4 @@
-//! Authenticates requests by HTTP Basic.
+//! Authenticates requests by HTTP Basic or an API key.
 //!
 //! Argon2 takes tens of milliseconds and megabytes. Therefore a password that was verified recently is recognised by a
 //! keyed hash, few passwords are verified concurrently, and a limited number waits for that. All rejected requests get
@@ -24,10 +24,13 @@ use rand::RngCore;
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
-    Users,
+    Caller, Keys, Users,
     failures::{Client, Failures},
 };
-use crate::http::problem::{Problem, too_many};
+use crate::{
+    database::Error,
+    http::problem::{Failure, Problem, too_many},
+};
 
 /// How long a verified password is cached after its last use. The users do not change while the process runs.
 const CACHE_TIME: Duration = Duration::from_mins(1);
@@ -46,9 +49,10 @@ pub(crate) const PUBLIC_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 
 type Digest = [u8; 32];
 
-/// Verifies credentials, and caches verified ones.
+/// Verifies credentials, and caches verified passwords.
 pub(crate) struct Authenticator {
-    users: Users,
+    users: Option<Users>,
+    keys: Option<Keys>,
     key: [u8; 64],
     /// Digests of verified credentials, with the time of their last use.
     verified: Mutex<HashMap<Digest, Instant>>,
@@ -59,47 +63,90 @@ pub(crate) struct Authenticator {
 }
 
 /// The result of the authentication of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Authentication {
-    Accepted,
+    Accepted(Caller),
     Rejected,
     /// The client failed too often, and has to wait so long.
     Delayed(Duration),
     /// Too many verifications are pending, for all clients together.
     Overloaded,
+    /// The keys cannot be read.
+    Failed(Error),
 }
 
-/// The user of a request, in its extensions.
-#[derive(Clone, Debug)]
-pub(crate) struct Caller(pub(crate) String);
+/// What a request sends to authenticate.
+enum Credentials {
+    /// `user:password`.
+    Password(Vec<u8>),
+    Key(String),
+}
 
 impl Authenticator {
-    pub(crate) fn new(users: Users, randomness: &mut impl RngCore) -> Arc<Self> {
+    /// None where nobody has to authenticate.
+    pub(crate) fn new(
+        users: Option<Users>,
+        keys: Option<Keys>,
+        randomness: &mut impl RngCore,
+    ) -> Option<Arc<Self>> {
         let mut key = [0; 64];
         randomness.fill_bytes(&mut key);
-        Arc::new(Self {
-            users,
-            key,
-            verified: Mutex::default(),
-            failures: Failures::new(MAX_FAILURES),
-            verifications: Arc::new(Semaphore::new(MAX_VERIFICATIONS)),
-            pending: Semaphore::new(MAX_PENDING),
+        let is_needed = users.is_some() || keys.is_some();
+        is_needed.then(|| {
+            Arc::new(Self {
+                users,
+                keys,
+                key,
+                verified: Mutex::default(),
+                failures: Failures::new(MAX_FAILURES),
+                verifications: Arc::new(Semaphore::new(MAX_VERIFICATIONS)),
+                pending: Semaphore::new(MAX_PENDING),
+            })
         })
     }
 
     async fn authenticate(self: &Arc<Self>, request: &Request) -> Authentication {
-        let Some(credentials) = credentials(request) else {
-            return Authentication::Rejected;
-        };
+        match (Credentials::of(request), &self.users, &self.keys) {
+            (Some(Credentials::Password(credentials)), Some(_), _) => {
+                self.with_password(credentials, network(request)).await
+            }
+            (Some(Credentials::Key(key)), _, Some(keys)) => {
+                self.with_key(keys, &key, network(request)).await
+            }
+            _ => Authentication::Rejected,
+        }
+    }
+
+    async fn with_key(&self, keys: &Keys, key: &str, network: Option<IpAddr>) -> Authentication {
+        match keys.find(key).await {
+            Ok(Some(caller)) => return Authentication::Accepted(caller),
+            Ok(None) => {}
+            Err(error) => return Authentication::Failed(error),
+        }
+        let client = Client { network, name: self.digest(b"key", key.as_bytes()) };
+        let wait =
+            self.failures.wait_of_user(client).or_else(|| self.failures.wait_of_address(client));
+        if let Some(wait) = wait {
+            return Authentication::Delayed(wait);
+        }
+        self.failures.count(client);
+        Authentication::Rejected
+    }
+
+    async fn with_password(
+        self: &Arc<Self>,
+        credentials: Vec<u8>,
+        network: Option<IpAddr>,
+    ) -> Authentication {
         let name = credentials.split(|byte| *byte == b':').next().unwrap_or_default();
-        let client = Client { network: network(request), name: self.digest(b"name", name) };
+        let client = Client { network, name: self.digest(b"name", name) };
         // Before the cache, which would tell at once whether a password is right.
         if let Some(wait) = self.failures.wait_of_user(client) {
             return Authentication::Delayed(wait);
         }
         let digest = self.digest(b"credentials", &credentials);
         if self.is_cached(&digest) {
-            return Authentication::Accepted;
+            return self.user(&credentials);
         }
         if let Some(wait) = self.failures.wait_of_address(client) {
             return Authentication::Delayed(wait);
@@ -155,7 +202,7 @@ impl Authenticator {
             return Authentication::Delayed(wait);
         }
         if self.is_cached(&digest) {
-            return Authentication::Accepted;
+            return self.user(&credentials);
         }
         let authenticator = self.clone();
         let verified = tokio::task::spawn_blocking(move || {
@@ -168,12 +215,21 @@ impl Authenticator {
             } else {
                 authenticator.failures.count(client);
             }
-            right
+            right.then(|| authenticator.user(&credentials))
         });
-        if verified.await.unwrap_or(false) {
-            Authentication::Accepted
-        } else {
-            Authentication::Rejected
+        verified.await.ok().flatten().unwrap_or(Authentication::Rejected)
+    }
+
+    /// Accepts the user whose credentials are known to be right.
+    fn user(&self, credentials: &[u8]) -> Authentication {
+        let name = credentials.split(|byte| *byte == b':').next();
+        let name = name.and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default();
+        match self.users.as_ref().and_then(|users| users.rights(name)) {
+            Some(rights) => Authentication::Accepted(Caller {
+                name: Some(name.to_owned()),
+                rights: rights.clone(),
+            }),
+            None => Authentication::Rejected,
         }
     }
 
@@ -186,22 +242,20 @@ impl Authenticator {
         };
         let digest = self.digest(b"name", name.as_bytes());
         let decoy = digest.first_chunk().copied().map_or(0, u64::from_le_bytes);
-        self.users.verify(name, &credentials[colon + 1..], decoy)
+        let password = &credentials[colon + 1..];
+        self.users.as_ref().is_some_and(|users| users.verify(name, password, decoy))
     }
 }
 
-/// The credentials of a request, `user:password`.
-fn credentials(request: &Request) -> Option<Vec<u8>> {
-    let (scheme, token) = request.header(header::AUTHORIZATION)?.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
+impl Credentials {
+    fn of(request: &Request) -> Option<Self> {
+        let (scheme, token) = request.header(header::AUTHORIZATION)?.split_once(' ')?;
+        match scheme.to_ascii_lowercase().as_str() {
+            "basic" => BASE64_STANDARD.decode(token.trim()).ok().map(Self::Password),
+            "bearer" => Some(Self::Key(token.trim().to_owned())),
+            _ => None,
+        }
     }
-    BASE64_STANDARD.decode(token.trim()).ok()
-}
-
-fn caller(credentials: &[u8]) -> Option<Caller> {
-    let name = credentials.split(|byte| *byte == b':').next()?;
-    std::str::from_utf8(name).ok().map(|name| Caller(name.to_owned()))
 }
 
 /// The address of the client, or of the proxy before it. Of an IPv6 address, the part that a client cannot choose.
@@ -222,21 +276,18 @@ pub(crate) async fn authenticated<E: Endpoint<Output = Response>>(
     mut request: Request,
     authenticator: Option<Arc<Authenticator>>,
 ) -> Result<Response> {
-    let Some(authenticator) = authenticator else {
+    let is_public = PUBLIC_PATHS.contains(&request.uri().path());
+    let Some(authenticator) = authenticator.filter(|_| !is_public) else {
+        request.extensions_mut().insert(Caller::anonymous());
         return endpoint.call(request).await;
     };
-    if PUBLIC_PATHS.contains(&request.uri().path()) {
-        return endpoint.call(request).await;
-    }
     match authenticator.authenticate(&request).await {
-        Authentication::Accepted => {
-            let caller = credentials(&request).as_deref().and_then(caller);
-            if let Some(caller) = caller {
-                request.extensions_mut().insert(caller);
-            }
+        Authentication::Accepted(caller) => {
+            request.extensions_mut().insert(caller);
             endpoint.call(request).await
         }
-        Authentication::Rejected => Ok(unauthorized()),
+        Authentication::Rejected => Ok(authenticator.unauthorized()),
+        Authentication::Failed(error) => Ok(Failure::from(error).into_response()),
         Authentication::Delayed(wait) => {
             let seconds = wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX);
             Ok(too_many("too many logins failed", seconds).into_response())
@@ -245,13 +296,22 @@ pub(crate) async fn authenticated<E: Endpoint<Output = Response>>(
     }
 }
 
-/// The same response for all causes, so that it does not reveal the names of users.
-fn unauthorized() -> Response {
-    let detail = "this needs a user and a password";
-    let mut response = Problem::new(StatusCode::UNAUTHORIZED, detail).into_response();
-    let challenge = HeaderValue::from_static("Basic realm=\"jetline\", charset=\"UTF-8\"");
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-    response
+impl Authenticator {
+    /// The same response for all causes, so that it does not reveal the names of users.
+    fn unauthorized(&self) -> Response {
+        let basic = ("a user and a password", "Basic realm=\"jetline\", charset=\"UTF-8\"");
+        let bearer = ("an API key", "Bearer realm=\"jetline\"");
+        let ways = [(self.users.is_some(), basic), (self.keys.is_some(), bearer)];
+        let ways = ways.into_iter().filter(|(is_accepted, _)| *is_accepted).map(|(_, way)| way);
+        let (needs, challenges): (Vec<&str>, Vec<&str>) = ways.unzip();
+        let detail = format!("this needs {}", needs.join(", or "));
+        let mut response = Problem::new(StatusCode::UNAUTHORIZED, detail).into_response();
+        for challenge in challenges {
+            let challenge = HeaderValue::from_static(challenge);
+            response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
 }
 
 fn overloaded() -> Response {
@@ -266,11 +326,16 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::auth::hash_password;
+    use crate::auth::{Rights, hash_password};
 
     fn authenticator() -> Arc<Authenticator> {
-        let line = hash_password("ann", "one", &mut rand::rng()).unwrap();
-        Authenticator::new(Users::parse(&line).unwrap(), &mut rand::rng())
+        let line = hash_password("ann", "one", &Rights::default(), &mut rand::rng()).unwrap();
+        let users = Users::parse(&line).unwrap();
+        Authenticator::new(Some(users), None, &mut rand::rng()).unwrap()
+    }
+
+    fn accepted() -> Authentication {
+        Authentication::Accepted(Caller { name: Some("ann".to_owned()), rights: Rights::default() })
     }
 
     fn request(credentials: &str) -> Request {
@@ -286,7 +351,7 @@ mod tests {
         assert!(authenticator.verified.lock().unwrap().is_empty());
 
         let right = authenticator.authenticate(&request("ann:one")).await;
-        assert_eq!(right, Authentication::Accepted);
+        assert_eq!(right, accepted());
         let digest = authenticator.digest(b"credentials", b"ann:one");
         assert!(!authenticator.is_cached(&authenticator.digest(b"credentials", b"ann:two")));
         for _ in 0..3 {
@@ -311,7 +376,7 @@ mod tests {
     #[tokio::test]
     async fn pending_verifications_are_limited_and_cached_passwords_need_none() {
         let authenticator = authenticator();
-        assert_eq!(authenticator.authenticate(&request("ann:one")).await, Authentication::Accepted);
+        assert_eq!(authenticator.authenticate(&request("ann:one")).await, accepted());
         let verifications = authenticator.verifications.acquire_many(2).await.unwrap();
         let mut waiting: Vec<_> = (0..MAX_PENDING)
             .map(|number| {
@@ -330,7 +395,7 @@ mod tests {
         }
         let known = request("ann:one");
         let result = authenticator.authenticate(&known).now_or_never();
-        assert_eq!(result, Some(Authentication::Accepted));
+        assert_eq!(result, Some(accepted()));
         // Cancelled requests release their permits.
         waiting.clear();
         drop(verifications);
@@ -350,6 +415,6 @@ mod tests {
         // As if another connection had verified it; a verification would fail.
         authenticator.cache(authenticator.digest(b"credentials", b"ann:two"));
         drop(verifications);
-        assert_eq!(waiting.await, Authentication::Accepted);
+        assert_eq!(waiting.await, accepted());
     }
 }

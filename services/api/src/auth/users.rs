@@ -9,14 +9,22 @@ use argon2::{
 };
 use rand::RngCore;
 
-/// The users: names and Argon2 hashes.
+use super::caller::Rights;
+
+/// The users by name.
 #[derive(Clone)]
-pub struct Users {
-    hashes: BTreeMap<String, String>,
+pub struct Users(BTreeMap<String, User>);
+
+#[derive(Clone)]
+struct User {
+    /// Argon2.
+    hash: String,
+    rights: Rights,
 }
 
 impl Users {
-    /// Reads a file of `name:hash` lines; empty lines and those that start with `#` are skipped.
+    /// Reads a file of lines `name:hash`, `name:hash:role` or `name:hash:role:dataset,dataset`; empty lines and those that start
+    /// with `#` are skipped. Without a role, a user may read; without datasets, with all of them.
     pub fn read(file: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("cannot read {} (USERS_FILE)", file.display()))?;
@@ -25,17 +33,17 @@ impl Users {
 
     /// Reads the lines of such a file.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let mut hashes = BTreeMap::new();
+        let mut users = BTreeMap::new();
         for (index, line) in text.lines().map(str::trim).enumerate() {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (name, hash) = user(line).with_context(|| format!("line {}", index + 1))?;
-            let before = hashes.insert(name.to_owned(), hash.to_owned());
+            let (name, user) = user(line).with_context(|| format!("line {}", index + 1))?;
+            let before = users.insert(name.to_owned(), user);
             ensure!(before.is_none(), "line {}: duplicate user {name}", index + 1);
         }
-        ensure!(!hashes.is_empty(), "it has no users");
-        Ok(Self { hashes })
+        ensure!(!users.is_empty(), "it has no users");
+        Ok(Self(users))
     }
 
     /// Whether this is a user with this password. Slow on purpose, and as slow for unknown users. `decoy` is a secret
@@ -46,24 +54,30 @@ impl Users {
         let right = PasswordHash::new(hash)
             .and_then(|hash| Argon2::default().verify_password(password, &hash))
             .is_ok();
-        right & self.hashes.contains_key(name)
+        right & self.0.contains_key(name)
+    }
+
+    /// What a user may do.
+    pub(crate) fn rights(&self, name: &str) -> Option<&Rights> {
+        self.0.get(name).map(|user| &user.rights)
     }
 
     /// The hash to verify a password with: for an unknown user, that of some user, always the same one. Hashes may
     /// differ in their cost parameters, so that a time that no user has, or that varies, would reveal that there is no
     /// such user.
     fn hash(&self, name: &str, decoy: u64) -> &str {
-        let index = usize::try_from(decoy % self.hashes.len() as u64).unwrap_or_default();
-        let other = self.hashes.values().nth(index);
-        let hash = self.hashes.get(name).or(other);
-        hash.map_or("", String::as_str)
+        let index = usize::try_from(decoy % self.0.len() as u64).unwrap_or_default();
+        let other = self.0.values().nth(index);
+        self.0.get(name).or(other).map_or("", |user| &user.hash)
     }
 }
 
-fn user(line: &str) -> anyhow::Result<(&str, &str)> {
-    let (name, hash) = line
+fn user(line: &str) -> anyhow::Result<(&str, User)> {
+    let (name, rest) = line
         .split_once(':')
         .context("is not `name:hash`; `jetline-api hash-password NAME` prints such a line")?;
+    let mut parts = rest.splitn(3, ':');
+    let hash = parts.next().unwrap_or_default();
     ensure!(!name.is_empty(), "has no name");
     let parsed = PasswordHash::new(hash).ok();
     let argon2 = parsed.is_some_and(|hash| hash.algorithm.as_str().starts_with("argon2"));
@@ -71,13 +85,16 @@ fn user(line: &str) -> anyhow::Result<(&str, &str)> {
         argon2,
         "the hash of {name} is not an Argon2 hash; `jetline-api hash-password {name}` prints one"
     );
-    Ok((name, hash))
+    let (role, datasets) = (parts.next(), parts.next());
+    let rights = Rights::parse(role, datasets).with_context(|| format!("the user {name}"))?;
+    Ok((name, User { hash: hash.to_owned(), rights }))
 }
 
 /// Creates the line of a user for the file.
 pub fn hash_password(
     name: &str,
     password: &str,
+    rights: &Rights,
     randomness: &mut impl RngCore,
 ) -> anyhow::Result<String> {
     ensure!(
@@ -91,15 +108,41 @@ pub fn hash_password(
     let hash = Argon2::default()
         .hash_password(password.as_bytes(), &salt)
         .map_err(|error| anyhow::anyhow!("cannot hash the password: {error}"))?;
-    Ok(format!("{name}:{hash}"))
+    Ok(format!("{name}:{hash}{rights}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Role;
 
     fn line(name: &str, password: &str) -> String {
-        hash_password(name, password, &mut rand::rng()).unwrap()
+        hash_password(name, password, &Rights::default(), &mut rand::rng()).unwrap()
+    }
+
+    #[test]
+    fn user_has_the_rights_of_the_line() {
+        let datasets = |names: &[&str]| Some(names.iter().map(|&name| name.to_owned()).collect());
+        for rights in [
+            Rights::default(),
+            Rights { role: Role::Write, datasets: None },
+            Rights { role: Role::Read, datasets: datasets(&["orders"]) },
+            Rights { role: Role::Admin, datasets: datasets(&["customers", "orders"]) },
+        ] {
+            let line = hash_password("ann", "one", &rights, &mut rand::rng()).unwrap();
+            let users = Users::parse(&line).unwrap();
+            assert!(users.verify("ann", b"one", 0), "{line}");
+            assert_eq!(users.rights("ann"), Some(&rights));
+        }
+        for (rights, expected) in [
+            (":root", "there are: read, write, admin"),
+            (":read:", "\"\" cannot be"),
+            (":read:a b", "a b"),
+        ] {
+            let text = format!("{}{rights}", line("ann", "one"));
+            let error = format!("{:#}", Users::parse(&text).err().unwrap());
+            assert!(error.contains(expected) && error.contains("the user ann"), "{error}");
+        }
     }
 
     #[test]

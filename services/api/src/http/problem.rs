@@ -90,14 +90,17 @@ pub(crate) enum Failure {
     /// A parameter is missing or wrong.
     #[oai(status = 400)]
     BadRequest(ProblemJson),
-    /// A user and a password are needed; only where users are configured.
+    /// A user and a password, or an API key, are needed; only where they are configured.
     #[oai(status = 401)]
     Unauthorized(
         ProblemJson,
-        /// How to send them: HTTP Basic.
+        /// How to send them: HTTP Basic, or as a bearer token.
         #[oai(header = "WWW-Authenticate")]
         String,
     ),
+    /// The user or API key may not do this.
+    #[oai(status = 403)]
+    Forbidden(ProblemJson),
     /// The request took too long.
     #[oai(status = 408)]
     TooSlow(ProblemJson),
@@ -142,6 +145,10 @@ impl Failure {
 
     pub(crate) fn too_slow(detail: String) -> Self {
         Self::TooSlow(ProblemJson(Problem::new(StatusCode::REQUEST_TIMEOUT, detail)))
+    }
+
+    pub(crate) fn forbidden(detail: &str) -> Self {
+        Self::Forbidden(ProblemJson(Problem::new(StatusCode::FORBIDDEN, detail)))
     }
 
     pub(crate) fn internal() -> Self {

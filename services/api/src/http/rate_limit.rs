@@ -45,8 +45,9 @@ pub(crate) async fn with_rate_limit<E: Endpoint<Output = Response>>(
     let Some(limit) = limit.filter(|_| !PUBLIC_PATHS.contains(&request.uri().path())) else {
         return endpoint.call(request).await;
     };
-    let client = match request.extensions().get::<Caller>() {
-        Some(Caller(name)) => format!("user {name}"),
+    let name = request.extensions().get::<Caller>().and_then(|caller| caller.name.as_ref());
+    let client = match name {
+        Some(name) => format!("user {name}"),
         None => network(&request).map_or_else(String::new, |network| network.to_string()),
     };
     match limit.check(&client) {

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use jetline_store::{ObjectState as State, catalog::objects};
+use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Enum, Object, OpenApi,
     param::{Path, Query},
@@ -9,6 +10,7 @@ use poem_openapi::{
 use serde::Serialize;
 
 use crate::{
+    auth::Caller,
     database::ReadPool,
     http::{
         json::SerdeJson,
@@ -106,6 +108,7 @@ impl ObjectApi {
     #[oai(path = "/objects", method = "get", operation_id = "list_objects")]
     async fn list(
         &self,
+        caller: Data<&Caller>,
         /// Only those in this state.
         state: Query<Option<ObjectState>>,
         /// Only those of this dataset.
@@ -117,16 +120,9 @@ impl ObjectApi {
         limit: Query<u64>,
     ) -> Result<Page<ObjectView>, Failure> {
         let dataset = dataset.0;
-        if let Some(name) = &dataset
-            && let datasets = self.served.datasets().await?
-            && datasets.get(name).is_none()
-        {
-            let reason = format!("names no dataset; there are: {}", datasets.names());
-            return Err(Failure::parameter("dataset", &reason));
-        }
         let filter = objects::Filter {
             state: state.0.map(State::from),
-            dataset: dataset.clone(),
+            datasets: self.served.listed(dataset.as_ref(), caller.0).await?,
             ..objects::Filter::default()
         };
         let memory = self.budget.reserve(PART_BYTES).await?;
@@ -151,11 +147,13 @@ impl ObjectApi {
     #[oai(path = "/objects/:id", method = "get", operation_id = "get_object")]
     async fn get(
         &self,
+        caller: Data<&Caller>,
         /// Its number.
         id: Path<i64>,
     ) -> Result<GetObject, Failure> {
         let statement = self.pool.catalog().object(id.0);
-        match self.pool.run(statement).await? {
+        let found = self.pool.run(statement).await?;
+        match found.filter(|object| caller.may_read(&object.dataset)) {
             Some(object) => Ok(GetObject::Found(SerdeJson::new(&ObjectView::from(object))?)),
             None => Ok(GetObject::NotFound(not_found(format!("there is no object {}", id.0)))),
         }

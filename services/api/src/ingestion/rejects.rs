@@ -2,6 +2,7 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jetline_store::catalog::rejects::{Cursor, Filter, Reject, text};
+use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
     param::{Path, Query},
@@ -9,6 +10,7 @@ use poem_openapi::{
 use serde::Serialize;
 
 use crate::{
+    auth::Caller,
     database::ReadPool,
     http::{
         json::{SerdeJson, serialize},
@@ -70,6 +72,7 @@ impl RejectApi {
     #[oai(path = "/rejects", method = "get", operation_id = "list_rejects")]
     async fn list(
         &self,
+        caller: Data<&Caller>,
         /// Only those of the object with this number.
         object: Query<Option<i64>>,
         /// Only those after this position: `OBJECT.LINE`.
@@ -81,7 +84,7 @@ impl RejectApi {
     ) -> Result<Page<RejectView>, Failure> {
         let after = after.0.as_deref().map(cursor).transpose()?;
         let memory = self.budget.reserve(PART_BYTES).await?;
-        let filter = Filter { object: object.0, reason: None };
+        let filter = Filter { datasets: caller.datasets(), object: object.0, reason: None };
         let statement = self.pool.catalog().rejects(&filter, after, limit.0, PART_BYTES);
         let page = self.pool.run(statement).await?;
         let object = object.0.map(|id| ("object", id.to_string()));
@@ -99,6 +102,7 @@ impl RejectApi {
     #[oai(path = "/rejects/:object/:line", method = "get", operation_id = "get_reject")]
     async fn get(
         &self,
+        caller: Data<&Caller>,
         /// The number of its object.
         object: Path<i64>,
         /// Its number in the object.
@@ -106,7 +110,8 @@ impl RejectApi {
     ) -> Result<GetReject, Failure> {
         let at = Cursor { object_id: object.0, line: line.0 };
         let catalog = self.pool.catalog();
-        let Some(mut reject) = self.pool.run(catalog.reject(at)).await? else {
+        let found = self.pool.run(catalog.reject(at, caller.datasets().as_deref())).await?;
+        let Some(mut reject) = found else {
             let detail = format!("no line {} of object {} was rejected", line.0, object.0);
             return Ok(GetReject::NotFound(not_found(detail)));
         };

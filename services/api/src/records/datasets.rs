@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 
 use jetline_datasets::{Column, Dataset, UnknownField};
+use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags, param::Path};
 use serde::Serialize;
 
 use crate::{
+    auth::Caller,
     database::ReadPool,
     http::{
         json::{SerdeJson, serialize},
@@ -117,8 +119,8 @@ enum GetDeclaration {
 impl DatasetApi {
     /// The datasets, by name.
     #[oai(path = "/datasets", method = "get", operation_id = "list_datasets")]
-    async fn list(&self) -> Result<SerdeJson<Vec<DatasetView>>, Failure> {
-        let datasets = self.served.datasets().await?;
+    async fn list(&self, caller: Data<&Caller>) -> Result<SerdeJson<Vec<DatasetView>>, Failure> {
+        let datasets = self.served.datasets(caller.0).await?;
         let datasets: Vec<DatasetView> = datasets.iter().map(|one| DatasetView::of(one)).collect();
         self.respond(&datasets)
     }
@@ -127,10 +129,11 @@ impl DatasetApi {
     #[oai(path = "/datasets/:name", method = "get", operation_id = "get_dataset")]
     async fn get(
         &self,
+        caller: Data<&Caller>,
         /// The name of the dataset.
         name: Path<String>,
     ) -> Result<GetDeclaration, Failure> {
-        let Some(loader) = self.served.loader(&name.0).await? else {
+        let Some(loader) = self.served.loader(&name.0, caller.0).await? else {
             return Ok(GetDeclaration::NotFound(no_dataset(&name.0)));
         };
         let dataset = loader.dataset();
@@ -149,10 +152,11 @@ impl DatasetApi {
     #[oai(path = "/datasets/:name/fields", method = "get", operation_id = "list_unknown_fields")]
     async fn fields(
         &self,
+        caller: Data<&Caller>,
         /// The name of the dataset.
         name: Path<String>,
     ) -> Result<GetFields, Failure> {
-        let Some(loader) = self.served.loader(&name.0).await? else {
+        let Some(loader) = self.served.loader(&name.0, caller.0).await? else {
             return Ok(GetFields::NotFound(no_dataset(&name.0)));
         };
         let catalog = self.pool.catalog();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jetline_core::Key;
 use jetline_datasets::Dataset;
 use jetline_store::catalog::pages::Filter;
-use poem::Request;
+use poem::{Request, web::Data};
 use poem_openapi::{
     ApiResponse, OpenApi,
     param::{Header, Path, Query},
@@ -13,6 +13,7 @@ use poem_openapi::{
 use serde_json::Value;
 
 use crate::{
+    auth::Caller,
     database::{Error, ReadPool},
     http::{
         entity_tag,
@@ -95,6 +96,7 @@ impl RecordApi {
     #[oai(path = "/:dataset/:id", method = "get", operation_id = "get")]
     async fn get(
         &self,
+        caller: Data<&Caller>,
         dataset: Path<String>,
         /// The record's id.
         id: Path<String>,
@@ -102,7 +104,7 @@ impl RecordApi {
         #[oai(name = "If-None-Match")]
         if_none_match: Header<Option<Vec<String>>>,
     ) -> Result<GetRecord, Failure> {
-        let Some(loader) = self.served.loader(&dataset.0).await? else {
+        let Some(loader) = self.served.loader(&dataset.0, caller.0).await? else {
             return Ok(GetRecord::NotFound(no_dataset(&dataset.0)));
         };
         let key = parameters::key(loader.dataset(), "id", &id.0)?;
@@ -128,6 +130,7 @@ impl RecordApi {
     async fn list(
         &self,
         request: &Request,
+        caller: Data<&Caller>,
         dataset: Path<String>,
         /// The records' ids, 1 to 100 of them: `?id=1&id=2`.
         id: Query<Option<Vec<String>>>,
@@ -138,7 +141,7 @@ impl RecordApi {
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<Option<u64>>,
     ) -> Result<ListRecords, Failure> {
-        let Some(loader) = self.served.loader(&dataset.0).await? else {
+        let Some(loader) = self.served.loader(&dataset.0, caller.0).await? else {
             return Ok(ListRecords::NotFound(no_dataset(&dataset.0)));
         };
         let parameters = parameters::of(request);

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use jetline_core::Key;
 use jetline_datasets::{Dataset, Value as ColumnValue};
 use jetline_store::catalog::history::{Filter, StoredVersion};
-use poem::Request;
+use poem::{Request, web::Data};
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
     param::{Path, Query},
@@ -12,6 +12,7 @@ use poem_openapi::{
 use serde_json::Value;
 
 use crate::{
+    auth::Caller,
     database::{self, ReadPool},
     http::{
         json::{SerdeJson, serialize},
@@ -71,10 +72,12 @@ impl HistoryApi {
     /// The versions of one record, the highest first.
     ///
     /// With `at` and a limit of 1, the record as of that version.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the request")]
     #[oai(path = "/:dataset/:id/history", method = "get", operation_id = "history")]
     async fn get(
         &self,
         request: &Request,
+        caller: Data<&Caller>,
         dataset: Path<String>,
         /// The record's id.
         id: Path<String>,
@@ -86,7 +89,7 @@ impl HistoryApi {
         #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<u64>,
     ) -> Result<GetHistory, Failure> {
-        let Some(loader) = self.served.loader(&dataset.0).await? else {
+        let Some(loader) = self.served.loader(&dataset.0, caller.0).await? else {
             return Ok(GetHistory::NotFound(no_dataset(&dataset.0)));
         };
         let dataset = loader.dataset();

@@ -2,11 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use jetline_store::catalog::origin::Origin;
+use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi, param::Path};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
+    auth::Caller,
     database::{Error, ReadPool},
     http::{
         json::SerdeJson,
@@ -55,11 +57,12 @@ impl OriginApi {
     #[oai(path = "/:dataset/:id/origin", method = "get", operation_id = "origin")]
     async fn get(
         &self,
+        caller: Data<&Caller>,
         dataset: Path<String>,
         /// The record's id.
         id: Path<String>,
     ) -> Result<GetOrigin, Failure> {
-        let Some(loader) = self.served.loader(&dataset.0).await? else {
+        let Some(loader) = self.served.loader(&dataset.0, caller.0).await? else {
             return Ok(GetOrigin::NotFound(no_dataset(&dataset.0)));
         };
         let key = parameters::key(loader.dataset(), "id", &id.0)?;

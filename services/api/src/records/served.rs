@@ -1,19 +1,16 @@
 //! The datasets that are served: those of the ledger, read again from time to time.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jetline_datasets::Datasets;
 use jetline_runtime::Shutdown;
-use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
+    auth::Caller,
     database::{Error, ReadPool},
-    http::response_budget::ResponseBudget,
+    http::{problem::Failure, response_budget::ResponseBudget},
     records::loader::{RecordCache, RecordLoader},
+    refreshed::Refreshed,
 };
 
 /// Declarations are read again by the first request after this time.
@@ -32,21 +29,13 @@ struct Inner {
     /// The time for which records are cached, and the memory of the cache of each dataset.
     cache: (Duration, usize),
     shutdown: Shutdown,
-    state: RwLock<Arc<State>>,
-    reading: Mutex<()>,
+    state: Refreshed<State>,
 }
 
 #[derive(Default)]
 struct State {
     datasets: Datasets,
     loaders: HashMap<String, Arc<RecordLoader>>,
-    read_at: Option<Instant>,
-}
-
-impl State {
-    fn is_older_than(&self, age: Duration) -> bool {
-        self.read_at.is_none_or(|at| at.elapsed() >= age)
-    }
 }
 
 impl Served {
@@ -56,12 +45,18 @@ impl Served {
         cache: (Duration, usize),
         shutdown: Shutdown,
     ) -> Self {
-        let state = RwLock::default();
-        Self(Arc::new(Inner { pool, budget, cache, shutdown, state, reading: Mutex::default() }))
+        Self(Arc::new(Inner { pool, budget, cache, shutdown, state: Refreshed::default() }))
     }
 
-    /// The loader of a dataset, if there is such a dataset.
-    pub(crate) async fn loader(&self, name: &str) -> Result<Option<Arc<RecordLoader>>, Error> {
+    /// The loader of a dataset, if there is such a dataset and the caller may read it.
+    pub(crate) async fn loader(
+        &self,
+        name: &str,
+        caller: &Caller,
+    ) -> Result<Option<Arc<RecordLoader>>, Error> {
+        if !caller.may_read(name) {
+            return Ok(None);
+        }
         let state = self.0.newer_than(MAX_AGE).await?;
         if let Some(loader) = state.loaders.get(name) {
             return Ok(Some(loader.clone()));
@@ -72,77 +67,41 @@ impl Served {
 
     /// Whether a dataset, of which a statement failed, was dropped since the declarations were read.
     pub(crate) async fn is_dropped(&self, name: &str) -> bool {
-        let failed_at = Instant::now();
-        // Requests that fail together wait for one of them, which reads the declarations.
-        let _reading = self.0.reading.lock().await;
-        let state = self.0.state();
-        let state = if state.read_at.is_some_and(|at| at >= failed_at) {
-            Ok(state)
-        } else {
-            self.0.read(&state).await
-        };
+        let state = self.0.state.as_of_now(|before| self.0.read(before)).await;
         state.is_ok_and(|state| !state.loaders.contains_key(name))
     }
 
-    /// The datasets.
-    pub(crate) async fn datasets(&self) -> Result<Datasets, Error> {
-        Ok(self.0.newer_than(MAX_AGE).await?.datasets.clone())
+    /// The datasets that the caller may read.
+    pub(crate) async fn datasets(&self, caller: &Caller) -> Result<Datasets, Error> {
+        let state = self.0.newer_than(MAX_AGE).await?;
+        Ok(state.datasets.only(|name| caller.may_read(name)))
+    }
+
+    /// The datasets of which a list has entries: the one that is asked for, or else those that the caller is limited to.
+    pub(crate) async fn listed(
+        &self,
+        asked: Option<&String>,
+        caller: &Caller,
+    ) -> Result<Option<Vec<String>>, Failure> {
+        let Some(name) = asked else {
+            return Ok(caller.datasets());
+        };
+        let datasets = self.datasets(caller).await?;
+        if datasets.get(name).is_none() {
+            let reason = format!("names no dataset; there are: {}", datasets.names());
+            return Err(Failure::parameter("dataset", &reason));
+        }
+        Ok(Some(vec![name.clone()]))
     }
 }
 
 impl Inner {
-    fn state(&self) -> Arc<State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The state, read again if it is older. One request does that, and the others do not wait for it, except for the first
-    /// time. What was read before is served while the database is not available.
     async fn newer_than(&self, age: Duration) -> Result<Arc<State>, Error> {
-        let state = self.state();
-        if !state.is_older_than(age) {
-            return Ok(state);
-        }
-        let _reading = if state.read_at.is_some() {
-            match self.reading.try_lock() {
-                Ok(reading) => reading,
-                Err(_) => return Ok(state),
-            }
-        } else {
-            self.reading.lock().await
-        };
-        let state = self.state();
-        if !state.is_older_than(age) {
-            return Ok(state);
-        }
-        self.read(&state).await
+        self.state.newer_than(age, |before| self.read(before)).await
     }
 
-    async fn read(&self, state: &State) -> Result<Arc<State>, Error> {
-        match self.pool.run(self.pool.database().datasets()).await {
-            Ok(datasets) => Ok(self.replace(datasets)),
-            Err(_) if state.read_at.is_some() => Ok(self.keep()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Keeps what was read before, until it is read again.
-    fn keep(&self) -> Arc<State> {
-        let State { datasets, loaders, .. } = &*self.state();
-        self.set(State {
-            datasets: datasets.clone(),
-            loaders: loaders.clone(),
-            read_at: Some(Instant::now()),
-        })
-    }
-
-    fn set(&self, state: State) -> Arc<State> {
-        let state = Arc::new(state);
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state.clone();
-        state
-    }
-
-    fn replace(&self, datasets: Datasets) -> Arc<State> {
-        let before = self.state();
+    async fn read(&self, before: Arc<State>) -> Result<State, Error> {
+        let datasets = self.pool.run(self.pool.database().datasets()).await?;
         let loaders = datasets.iter().map(|dataset| {
             let known = before.loaders.get(&dataset.name);
             let known = known.filter(|known| known.dataset().declaration == dataset.declaration);
@@ -153,7 +112,6 @@ impl Inner {
             });
             (dataset.name.clone(), loader)
         });
-        let loaders = loaders.collect();
-        self.set(State { loaders, datasets, read_at: Some(Instant::now()) })
+        Ok(State { loaders: loaders.collect(), datasets })
     }
 }

@@ -3,12 +3,12 @@
 use std::num::NonZeroU32;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use jetline_api::auth::{Users, hash_password};
+use jetline_api::auth::{Rights, Users, hash_password};
 
 use crate::fixtures::{TestApi, settings};
 
 async fn guarded() -> TestApi {
-    let line = hash_password("ann", "open: sesame", &mut rand::rng()).unwrap();
+    let line = hash_password("ann", "open: sesame", &Rights::default(), &mut rand::rng()).unwrap();
     TestApi::guarded(Some(Users::parse(&line).unwrap())).await
 }
 
@@ -70,7 +70,8 @@ async fn response_is_the_same_for_all_wrong_credentials() {
 
 #[tokio::test]
 async fn who_fails_too_often_has_to_wait_and_other_users_do_not() {
-    let lines = ["ann", "bob"].map(|name| hash_password(name, "sesame", &mut rand::rng()).unwrap());
+    let lines = ["ann", "bob"]
+        .map(|name| hash_password(name, "sesame", &Rights::default(), &mut rand::rng()).unwrap());
     let base = TestApi::guarded(Some(Users::parse(&lines.join("\n")).unwrap())).await;
     let get = async |credentials: &str| {
         base.get_with("/objects", &[("authorization", &basic(credentials))]).await

@@ -73,3 +73,24 @@ fn hashed_password_is_a_line_of_the_users_file() {
     assert!(line.starts_with("ann:$argon2id$"), "{line}");
     assert!(Users::parse(&line).is_ok(), "{line}");
 }
+
+#[tokio::test]
+async fn key_is_created_listed_and_revoked_by_command() {
+    let base = crate::fixtures::TestApi::sqlite().await;
+    let keys = |arguments: &[&str]| {
+        let mut command = program();
+        command.env("DATABASE_URL", base.url()).arg("keys").args(arguments);
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).unwrap())
+    };
+    let (created, key) =
+        keys(&["create", "shop", "--role", "write", "--datasets", "orders,customers"]);
+    assert!(created && key.starts_with("jetline_") && key.trim().len() == 51, "{key}");
+    let (_, listed) = keys(&["list"]);
+    assert!(listed.starts_with("shop  write  customers,orders  20"), "{listed}");
+    let (created, error) = keys(&["create", "other", "--datasets", "a b"]);
+    assert!(!created && error.contains("\"a b\" cannot be the name of a dataset"), "{error}");
+    assert_eq!(keys(&["revoke", "shop"]), (true, "shop is revoked.\n".to_owned()));
+    assert!(!keys(&["revoke", "shop"]).0);
+}

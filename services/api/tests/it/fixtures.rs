@@ -225,6 +225,7 @@ pub(crate) fn settings() -> ApiSettings {
         cache_bytes: 1 << 20,
         answer_bytes: 64 << 20,
         users_file: None,
+        api_keys: false,
         rate_limit: None,
         cors_origins: Vec::new(),
     }

@@ -17,5 +17,6 @@ mod memory;
 mod pooler;
 mod queries;
 mod records;
+mod rights;
 mod serving;
 mod socket;

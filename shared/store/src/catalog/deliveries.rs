@@ -6,7 +6,12 @@ use jetline_datasets::ChangeKind;
 use sea_orm::{DbErr, FromQueryResult, QueryResult, Statement, Value};
 
 use super::{Catalog, shorten};
-use crate::{Error, database::query_failed, outbox::DeliveryState, statement::named};
+use crate::{
+    Error,
+    database::query_failed,
+    outbox::DeliveryState,
+    statement::{Conditions, named},
+};
 
 /// The operation, in errors and statements.
 const READ: &str = "read deliveries";
@@ -63,8 +68,8 @@ pub struct Filter {
     pub state: Option<DeliveryState>,
     /// Only those to destinations of this name.
     pub destination: Option<String>,
-    /// Only those of this dataset.
-    pub dataset: Option<String>,
+    /// Only those of these datasets.
+    pub datasets: Option<Vec<String>>,
     /// Only those of this key.
     pub key: Option<String>,
 }
@@ -87,32 +92,26 @@ impl Catalog {
         limit: u64,
     ) -> Result<Vec<DeliveryStatus>, Error> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut values: Vec<Value> = vec![limit.into()];
-        let mut conditions = vec!["destination = id".to_owned()];
-        let mut only = |condition: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                values.push(value);
-                conditions.push(format!("{condition} ${}", values.len()));
-            }
-        };
-        only("name =", filter.destination.as_deref().map(Value::from));
-        only("dataset =", filter.dataset.as_deref().map(Value::from));
-        only("key =", filter.key.as_deref().map(Value::from));
+        let mut conditions = Conditions::after(vec![limit.into()]);
+        conditions.require("destination = id".to_owned());
+        conditions.only("name =", filter.destination.as_deref().map(Value::from));
+        conditions.only_of("dataset", filter.datasets.as_deref());
+        conditions.only("key =", filter.key.as_deref().map(Value::from));
         if let Some(state) = filter.state {
             // Not a parameter, so that the index of the dead ones is used.
-            conditions.push(format!("state = '{}'", state.name()));
+            conditions.require(format!("state = '{}'", state.name()));
         }
         if let Some(Cursor { destination, key }) = after {
-            values.extend([destination.into(), key.into()]);
-            let last = values.len();
-            conditions.push(format!("(destination, key) > (${}, ${last})", last - 1));
+            let destination = conditions.parameter(destination.into());
+            let key = conditions.parameter(key.into());
+            conditions.require(format!("(destination, key) > ({destination}, {key})"));
         }
         let sql = format!(
             "SELECT destination, name, dataset, key, kind, state, version, position, due_at, attempts, status, error, ended_at
              FROM deliveries, delivery_destinations WHERE {} ORDER BY destination, key LIMIT $1",
-            conditions.join(" AND ")
+            conditions.sql()
         );
-        self.query_deliveries(sql, values).await
+        self.query_deliveries(sql, conditions.into_values()).await
     }
 
     /// The latest deliveries of a record that newer ones cancelled, the latest first.

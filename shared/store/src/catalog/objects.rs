@@ -1,10 +1,15 @@
 //! Objects with their counts: the sum of those that are folded into the object's row and those of its rows in `chunks`.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ActiveEnum, ConnectionTrait, FromQueryResult, Statement, Value};
+use sea_orm::{ActiveEnum, FromQueryResult, Statement, Value};
 
 use super::{Catalog, MESSAGE_BYTES};
-use crate::{Error, database::query_failed, entities::objects::State, statement::named};
+use crate::{
+    Error,
+    database::query_failed,
+    entities::objects::State,
+    statement::{Conditions, named},
+};
 
 /// The operation, in errors and statements.
 const READ: &str = "read objects";
@@ -68,8 +73,8 @@ impl ObjectStatus {
 pub struct Filter {
     /// Only those in this state.
     pub state: Option<State>,
-    /// Only those of this dataset.
-    pub dataset: Option<String>,
+    /// Only those of these datasets.
+    pub datasets: Option<Vec<String>>,
     /// Only those that were dismissed, or only the others.
     pub dismissed: Option<bool>,
 }
@@ -82,46 +87,31 @@ impl Catalog {
         after: Option<i64>,
         limit: u64,
     ) -> Result<Vec<ObjectStatus>, Error> {
-        let mut query = PageQuery::default();
-        query.only("state =", filter.state.map(|state| state.to_value().into()));
-        query.only("dataset =", filter.dataset.clone().map(Value::from));
-        query.only("dismissed =", filter.dismissed.map(Value::from));
-        query.only("id >", after.map(Value::from));
-        query.run(&self.db, limit).await
+        let mut conditions = Conditions::default();
+        conditions.only("state =", filter.state.map(|state| state.to_value().into()));
+        conditions.only_of("dataset", filter.datasets.as_deref());
+        conditions.only("dismissed =", filter.dismissed.map(Value::from));
+        conditions.only("id >", after.map(Value::from));
+        self.read_objects(conditions, limit).await
     }
 
     /// One object.
     pub async fn object(&self, id: i64) -> Result<Option<ObjectStatus>, Error> {
-        let mut query = PageQuery::default();
-        query.only("id =", Some(id.into()));
-        Ok(query.run(&self.db, 1).await?.pop())
-    }
-}
-
-/// The conditions of a page, and their parameters.
-#[derive(Default)]
-struct PageQuery {
-    conditions: Vec<String>,
-    values: Vec<Value>,
-}
-
-impl PageQuery {
-    fn only(&mut self, comparison: &str, value: Option<Value>) {
-        let Some(value) = value else { return };
-        self.values.push(value);
-        let condition = format!("{comparison} ${}", self.values.len());
-        self.conditions.push(condition);
+        let mut conditions = Conditions::default();
+        conditions.only("id =", Some(id.into()));
+        Ok(self.read_objects(conditions, 1).await?.pop())
     }
 
-    async fn run(
-        mut self,
-        db: &impl ConnectionTrait,
+    async fn read_objects(
+        &self,
+        mut conditions: Conditions,
         limit: u64,
     ) -> Result<Vec<ObjectStatus>, Error> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.values.push(limit.into());
-        let sql = statement(&self.conditions, self.values.len());
-        let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, self.values);
+        let db = &self.db;
+        let limit = conditions.parameter(i64::try_from(limit).unwrap_or(i64::MAX).into());
+        let sql = statement(&conditions.sql(), &limit);
+        let values = conditions.into_values();
+        let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
         let found = ObjectStatus::find_by_statement(named(READ, statement)).all(db).await;
         found.map_err(|error| query_failed(READ, error))
     }
@@ -129,16 +119,12 @@ impl PageQuery {
 
 /// Selects the page first, and sums only the chunks of its objects. The sums are cast because PostgreSQL's are
 /// `numeric`.
-fn statement(conditions: &[String], limit: usize) -> String {
-    let condition = match conditions {
-        [] => String::new(),
-        all => format!("WHERE {}", all.join(" AND ")),
-    };
+fn statement(condition: &str, limit: &str) -> String {
     let counts = ["inserted", "updated", "deleted", "unchanged", "superseded", "rejected"];
     let sums: String = counts.map(|count| format!(", SUM({count}) AS {count}")).concat();
     let totals: String = counts.map(|count| format!(", {}", total(count, count))).concat();
     format!(
-        "WITH page AS (SELECT * FROM objects {condition} ORDER BY id LIMIT ${limit}), \
+        "WITH page AS (SELECT * FROM objects WHERE {condition} ORDER BY id LIMIT {limit}), \
          open AS (SELECT object_id, \
          SUM(CASE WHEN state = 'committed' THEN end_offset - start_offset ELSE 0 END) AS committed{sums} \
          FROM chunks WHERE object_id IN (SELECT id FROM page) AND state IN ('committed', 'forgotten') \

@@ -13,7 +13,7 @@ use crate::{
     Error,
     database::query_failed,
     dialect::{self, Dialect},
-    statement::{named, placeholders},
+    statement::{Conditions, named, placeholders},
 };
 
 /// The operation, in errors and statements.
@@ -80,8 +80,10 @@ pub fn text(raw: Vec<u8>) -> (String, Option<Vec<u8>>) {
 }
 
 /// Selects rejected lines.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Filter {
+    /// Only those of these datasets.
+    pub datasets: Option<Vec<String>>,
     /// Only those of this object.
     pub object: Option<i64>,
     /// Only those with this reason.
@@ -112,18 +114,18 @@ impl Catalog {
         // One more than the limit, to see whether the list continues.
         let rows = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let mut values: Vec<Value> =
-            vec![start.object_id.into(), start.line.into(), rows.into(), bytes.into()];
-        let mut conditions = vec!["(object_id, line) > ($1, $2)".to_owned()];
-        let mut only = |column: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                values.push(value);
-                conditions.push(format!("{column} = ${}", values.len()));
-            }
-        };
-        only("object_id", filter.object.map(Value::from));
-        only("reason", filter.reason.map(|reason| reason.code().into()));
-        let sql = pages(dialect::of(db), &conditions.join(" AND "));
+        let mut conditions = Conditions::after(vec![
+            start.object_id.into(),
+            start.line.into(),
+            rows.into(),
+            bytes.into(),
+        ]);
+        conditions.require("(object_id, line) > ($1, $2)".to_owned());
+        conditions.only("object_id =", filter.object.map(Value::from));
+        conditions.only("reason =", filter.reason.map(|reason| reason.code().into()));
+        only_datasets(&mut conditions, filter.datasets.as_deref());
+        let sql = pages(dialect::of(db), &conditions.sql());
+        let values = conditions.into_values();
         let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
         let listed =
             Listed::find_by_statement(named(READ, statement)).all(db).await.map_err(failed)?;
@@ -135,14 +137,20 @@ impl Catalog {
         Ok(RejectPage { rejects, has_more })
     }
 
-    /// One rejected line, truncated as in a list.
-    pub async fn reject(&self, at: Cursor) -> Result<Option<Reject>, Error> {
+    /// One rejected line, truncated as in a list, if it is of one of these datasets.
+    pub async fn reject(
+        &self,
+        at: Cursor,
+        datasets: Option<&[String]>,
+    ) -> Result<Option<Reject>, Error> {
         let db = &self.db;
-        let sql = format!(
-            "SELECT {} FROM rejected_lines WHERE object_id = $1 AND line = $2",
-            columns(dialect::of(db))
-        );
-        let values = [at.object_id.into(), at.line.into()];
+        let mut conditions = Conditions::default();
+        conditions.only("object_id =", Some(at.object_id.into()));
+        conditions.only("line =", Some(at.line.into()));
+        only_datasets(&mut conditions, datasets);
+        let (columns, condition) = (columns(dialect::of(db)), conditions.sql());
+        let sql = format!("SELECT {columns} FROM rejected_lines WHERE {condition}");
+        let values = conditions.into_values();
         let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
         let found =
             Reject::find_by_statement(named(READ, statement)).one(db).await.map_err(failed)?;
@@ -166,6 +174,14 @@ struct Listed {
     reject: Reject,
     /// Number of rows for this page before the limit of bytes: at most one more than its limit of lines.
     found: i64,
+}
+
+fn only_datasets(conditions: &mut Conditions, datasets: Option<&[String]>) {
+    if let Some(datasets) = datasets {
+        let of = conditions.parameters(datasets);
+        let objects = format!("SELECT id FROM objects WHERE dataset IN ({of})");
+        conditions.require(format!("object_id IN ({objects})"));
+    }
 }
 
 /// The statement of a page: those of the rows of the innermost query that begin within the limit of bytes.

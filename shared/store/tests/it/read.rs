@@ -214,7 +214,8 @@ async fn objects_are_listed_in_order_by_state_dataset_and_page() {
             objects::Entity::insert(object(id, state)).exec(db).await.unwrap();
         }
         let list = async |state, dataset: Option<&str>, after, limit| {
-            let filter = Filter { state, dataset: dataset.map(str::to_owned), ..Filter::default() };
+            let datasets = dataset.map(|name| vec![name.to_owned(), "none".to_owned()]);
+            let filter = Filter { state, datasets, ..Filter::default() };
             let found = catalog.objects(&filter, after, limit).await.unwrap();
             found.iter().map(|object| object.id).collect::<Vec<_>>()
         };
@@ -249,7 +250,7 @@ async fn rejected_lines_are_listed_in_order_by_object_and_page() {
             found.iter().map(|reject| (reject.object_id, reject.line)).collect::<Vec<_>>()
         };
         let list = async |object, after, limit| {
-            list_only(rejects::Filter { object, reason: None }, after, limit).await
+            list_only(rejects::Filter { object, ..rejects::Filter::default() }, after, limit).await
         };
         let after = |object_id, line| Some(Cursor { object_id, line });
         assert_eq!(list(None, None, 10).await, [(1, 2), (1, 9), (2, 1)]);
@@ -257,9 +258,10 @@ async fn rejected_lines_are_listed_in_order_by_object_and_page() {
         assert_eq!(list(Some(1), after(1, 2), 10).await, [(1, 9)]);
         assert_eq!(list(Some(2), None, 10).await, [(2, 1)]);
         assert!(list(Some(3), None, 10).await.is_empty());
-        let mut filter = rejects::Filter { object: None, reason: Some(Reason::InvalidUtf8) };
-        assert_eq!(list_only(filter, None, 1).await, [(1, 9)]);
-        assert_eq!(list_only(filter, after(1, 9), 1).await, [(2, 1)]);
+        let mut filter =
+            rejects::Filter { reason: Some(Reason::InvalidUtf8), ..rejects::Filter::default() };
+        assert_eq!(list_only(filter.clone(), None, 1).await, [(1, 9)]);
+        assert_eq!(list_only(filter.clone(), after(1, 9), 1).await, [(2, 1)]);
         filter.object = Some(1);
         assert_eq!(list_only(filter, None, 10).await, [(1, 9)]);
     }
@@ -301,11 +303,11 @@ async fn list_of_rejected_lines_ends_after_the_requested_bytes() {
             assert!(page.rejects.iter().all(cut));
         }
         let at = Cursor { object_id: 1, line: 3 };
-        assert!(catalog.reject(at).await.unwrap().unwrap().is_truncated());
+        assert!(catalog.reject(at, None).await.unwrap().unwrap().is_truncated());
         let raw = catalog.rejected_bytes(at).await.unwrap();
         assert_eq!(raw, Some(vec![b'x'; 10_000]));
         let nowhere = Cursor { object_id: 1, line: 9 };
-        assert_eq!(catalog.reject(nowhere).await.unwrap(), None);
+        assert_eq!(catalog.reject(nowhere, None).await.unwrap(), None);
         assert_eq!(catalog.rejected_bytes(nowhere).await.unwrap(), None);
     }
 }
