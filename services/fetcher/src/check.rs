@@ -3,8 +3,11 @@
 use std::{collections::BTreeMap, fmt};
 
 use anyhow::Context;
+use chrono::{DateTime, Utc};
 use jetline_core::{ObjectId, Position};
-use jetline_datasets::{Dataset, Datasets, Rejection, Unknown, UnknownField, UnknownFields};
+use jetline_datasets::{
+    Dataset, Datasets, Origin, Rejection, Unknown, UnknownField, UnknownFields,
+};
 use jetline_formats::{Format, Parser, records};
 use jetline_source::{Location, Skipped};
 
@@ -126,7 +129,9 @@ impl CheckedObject {
             checked.format = Some(format);
             let header = chunks.detected.header.clone();
             let mut parser = Parser::new(format, &header, dataset);
-            let read = checked.parse(&mut chunks, &mut parser, which.show).await;
+            let read = checked
+                .parse(&mut chunks, &mut parser, found.object.last_modified, which.show)
+                .await;
             checked.unknown = parser.into_unknown_fields();
             read
         };
@@ -139,6 +144,7 @@ impl CheckedObject {
         &mut self,
         chunks: &mut Chunks,
         parser: &mut Parser<'_>,
+        modified_at: DateTime<Utc>,
         show: usize,
     ) -> Result<(), ReadError> {
         let format = chunks.detected.format;
@@ -150,7 +156,7 @@ impl CheckedObject {
             let records = records(format, &chunk.body, chunk.start, chunk.first_line);
             for record in records.filter(|record| !record.text.is_empty()) {
                 let position = Position::new(ObjectId::default(), record.line);
-                match parser.parse(record.text, position) {
+                match parser.parse(record.text, Origin { position, modified_at }) {
                     Ok(_) => self.valid += 1,
                     Err(rejection) => self.reject(record.line, rejection, show),
                 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use jetline_core::{ChunkRange, Key, Position, Rank};
-use jetline_datasets::{Dataset, Reason, Rejection, Row, UnknownFields};
+use jetline_datasets::{Dataset, Origin, Reason, Rejection, Row, UnknownFields};
 use jetline_dedup::Claim;
 use jetline_formats::{Parser, Record, record_text, records};
 use jetline_queue::Chunk;
@@ -86,7 +86,9 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
             continue;
         }
         let position = Position::new(parser.parsed.range.object, record.line);
-        let row = rows.parse(record.text, position);
+        // The batch does not know when the object was last modified: no month of expiry is past.
+        let origin = Origin { position, ..Origin::default() };
+        let row = rows.parse(record.text, origin);
         parser.add(&record, position, row);
     }
     Parsed { unknown: rows.into_unknown_fields(), ..parser.parsed }

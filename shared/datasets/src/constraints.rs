@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use chrono::{DateTime, Utc};
 use regex::Regex;
 
 use crate::{
-    Reason, Rejection,
+    Reason, Rejection, expiry,
     value::{Type, Value},
 };
 
@@ -42,6 +43,8 @@ pub enum Format {
     Uri,
     /// Digits whose last one is their check digit by Luhn's formula, as those of a card.
     Luhn,
+    /// The month until whose end a card is valid: `MM/YY` or `MM/YYYY`.
+    CardExpiry,
 }
 
 impl Constraint {
@@ -71,9 +74,10 @@ impl Constraint {
                 "email" => Format::Email,
                 "uri" => Format::Uri,
                 "luhn" => Format::Luhn,
+                "card-expiry" => Format::CardExpiry,
                 other => {
                     return Err(format!(
-                        "there is no format {other:?}; there are: email, uri, luhn"
+                        "there is no format {other:?}; there are: email, uri, luhn, card-expiry"
                     ));
                 }
             }),
@@ -88,8 +92,8 @@ impl Constraint {
         })
     }
 
-    /// Checks a value that is not null.
-    pub(crate) fn check(&self, value: &Value) -> Result<(), Rejection> {
+    /// Checks a value that is not null. A month of expiry is judged at a moment.
+    pub(crate) fn check(&self, value: &Value, at: DateTime<Utc>) -> Result<(), Rejection> {
         let (holds, reason) = match self {
             Self::Minimum(least) => (compare(value, least).is_ge(), Reason::OutOfRange),
             Self::ExclusiveMinimum(below) => (compare(value, below).is_gt(), Reason::OutOfRange),
@@ -100,7 +104,17 @@ impl Constraint {
             Self::Enum(values) => (values.contains(value), Reason::InvalidValue),
             Self::Format(format) => (format.matches(text(value)), Reason::InvalidValue),
         };
-        if holds { Ok(()) } else { Err(Rejection::new(reason, self.to_string())) }
+        if !holds {
+            return Err(Rejection::new(reason, self.to_string()));
+        }
+        match self {
+            Self::Format(Format::CardExpiry)
+                if expiry::end(text(value)).is_some_and(|end| end <= at) =>
+            {
+                Err(Rejection::new(reason, "says that the card is expired"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -128,6 +142,7 @@ impl fmt::Display for Constraint {
             Self::Format(Format::Luhn) => {
                 write!(f, "must be digits of which the last one is their check digit (Luhn)")
             }
+            Self::Format(Format::CardExpiry) => write!(f, "must be a month as MM/YY or MM/YYYY"),
         }
     }
 }
@@ -192,6 +207,7 @@ impl Format {
                         && !rest.is_empty()
                 }),
                 Self::Luhn => is_luhn(text),
+                Self::CardExpiry => expiry::end(text).is_some(),
             }
     }
 }

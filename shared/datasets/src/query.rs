@@ -4,6 +4,8 @@ mod statement;
 
 pub(crate) use statement::Statement;
 
+use chrono::{DateTime, Utc};
+
 use crate::{
     Rejection,
     dataset::Column,
@@ -30,10 +32,10 @@ impl Query {
 }
 
 impl Column {
-    /// Reads a value of the column from its text, as a parameter has it.
+    /// Reads a value of the column from its text, as a parameter has it. No month of expiry is past.
     pub fn read_text(&self, text: &str) -> Result<Value, Rejection> {
         let value = self.column_type.read_text(text)?;
-        self.check(&value)?;
+        self.check(&value, DateTime::<Utc>::MIN_UTC)?;
         Ok(value)
     }
 }

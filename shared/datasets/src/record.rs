@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, collections::HashSet, mem};
 
+use chrono::{DateTime, Utc};
 use jetline_core::{Fingerprint, Key, Position};
 
 use crate::{
@@ -23,6 +24,23 @@ pub struct Row {
     pub fingerprint: Fingerprint,
     /// The values, in the order of [`Dataset::stored`]; of a delete, all but key and version are null.
     pub values: Vec<Value>,
+}
+
+/// Where a record comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The position of its line.
+    pub position: Position,
+    /// When its object was last modified. A month of expiry is judged at this moment, so that a record that is read again is
+    /// valid again.
+    pub modified_at: DateTime<Utc>,
+}
+
+impl Default for Origin {
+    /// No line, at a moment before all others: no month of expiry is past.
+    fn default() -> Self {
+        Self { position: Position::default(), modified_at: DateTime::<Utc>::MIN_UTC }
+    }
 }
 
 /// The fields that no column takes.
@@ -87,7 +105,7 @@ enum Place {
 /// A record that is being read.
 struct Reader<'d> {
     dataset: &'d Dataset,
-    position: Position,
+    origin: Origin,
     unknown: &'d mut UnknownFields,
     values: Vec<Value>,
     /// Whether the record has the column's field.
@@ -96,16 +114,17 @@ struct Reader<'d> {
 }
 
 impl Dataset {
-    /// Parses and validates a record that is a JSON object. Every valid record can be stored.
+    /// Parses and validates a record that is a JSON object. Every valid record can be stored. No month of expiry is
+    /// past.
     pub fn parse_json(&self, record: &[u8]) -> Result<Row, Rejection> {
-        self.parse_json_counting(record, Position::default(), &mut UnknownFields::default())
+        self.parse_json_counting(record, Origin::default(), &mut UnknownFields::default())
     }
 
     /// Like [`Dataset::parse_json`]; counts the fields that no column takes.
     pub fn parse_json_counting(
         &self,
         record: &[u8],
-        position: Position,
+        origin: Origin,
         unknown: &mut UnknownFields,
     ) -> Result<Row, Rejection> {
         let fields = object(utf8(record)?)?;
@@ -114,7 +133,7 @@ impl Dataset {
             let (_, text) = fields.find(|(name, _)| *name == deleted.field)?;
             deleted.marker_type().read_json(text).ok()
         });
-        let mut reader = Reader::new(self, marker.as_ref(), position, unknown);
+        let mut reader = Reader::new(self, marker.as_ref(), origin, unknown);
         let mut extra = Extra::default();
         reader.read(&self.fields, fields, None, &mut extra)?;
         reader.row(&extra)
@@ -141,7 +160,7 @@ impl Dataset {
         &self,
         header: &'a Header,
         texts: impl Iterator<Item = Result<&'a str, Rejection>>,
-        position: Position,
+        origin: Origin,
         unknown: &mut UnknownFields,
     ) -> Result<Row, Rejection> {
         let texts = texts.collect::<Result<Vec<&str>, Rejection>>()?;
@@ -150,7 +169,7 @@ impl Dataset {
             let (_, text) = fields().find(|((_, place), _)| matches!(place, Place::Marker))?;
             deleted.marker_type().read_text(text).ok()
         });
-        let mut reader = Reader::new(self, marker.as_ref(), position, unknown);
+        let mut reader = Reader::new(self, marker.as_ref(), origin, unknown);
         let mut extra = Extra::default();
         for ((name, place), text) in fields() {
             match place {
@@ -186,14 +205,14 @@ impl<'d> Reader<'d> {
     fn new(
         dataset: &'d Dataset,
         marker: Option<&Value>,
-        position: Position,
+        origin: Origin,
         unknown: &'d mut UnknownFields,
     ) -> Self {
         let count = dataset.columns.len();
         let deleted = dataset.deleted.as_ref();
         Self {
             dataset,
-            position,
+            origin,
             unknown,
             values: vec![Value::Null; count],
             is_given: vec![false; count],
@@ -261,7 +280,7 @@ impl<'d> Reader<'d> {
             return Ok(());
         }
         let path = Path { outer, name: &name };
-        self.unknown.count(path, of, self.position);
+        self.unknown.count(path, of, self.origin.position);
         match self.dataset.unknown {
             Unknown::Ignore => {}
             Unknown::Keep => extra.0.push((name, Kept::Value(json()))),
@@ -320,7 +339,7 @@ impl<'d> Reader<'d> {
             return Err(Rejection::new(Reason::MissingField, message));
         }
         for (column, value) in dataset.columns.iter().zip(&self.values) {
-            column.check(value)?;
+            column.check(value, self.origin.modified_at)?;
         }
         let given = dataset.one_of.iter().filter(|at| !self.values[**at].is_null()).count();
         if !dataset.one_of.is_empty() && given != 1 && !self.is_deleted {
@@ -349,8 +368,8 @@ impl<'d> Reader<'d> {
 }
 
 impl Column {
-    /// Checks a value against the constraints.
-    pub(crate) fn check(&self, value: &Value) -> Result<(), Rejection> {
+    /// Checks a value against the constraints, at a moment.
+    pub(crate) fn check(&self, value: &Value, at: DateTime<Utc>) -> Result<(), Rejection> {
         if value.is_null() {
             return Ok(());
         }
@@ -366,7 +385,7 @@ impl Column {
         }
         let mut constraints = self.constraints.iter();
         constraints
-            .try_for_each(|constraint| constraint.check(value))
+            .try_for_each(|constraint| constraint.check(value, at))
             .map_err(|rejection| self.named(" ", &rejection))
     }
 

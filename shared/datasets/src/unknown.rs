@@ -125,7 +125,7 @@ mod tests {
     use jetline_core::ObjectId;
 
     use super::*;
-    use crate::{Dataset, parse};
+    use crate::{Dataset, Origin, parse};
 
     fn people(unknown: &str) -> Dataset {
         let text = format!(
@@ -143,7 +143,8 @@ mod tests {
     fn found(unknown: &str, records: &[&str]) -> Vec<(String, u64, u32, Vec<JsonType>)> {
         let (dataset, mut fields) = (people(unknown), UnknownFields::default());
         for (number, record) in (1..).zip(records) {
-            let _ = dataset.parse_json_counting(record.as_bytes(), line(number), &mut fields);
+            let origin = Origin { position: line(number), ..Origin::default() };
+            let _ = dataset.parse_json_counting(record.as_bytes(), origin, &mut fields);
         }
         let found = fields.iter().map(|(path, UnknownField { records, first, types })| {
             (path.to_owned(), *records, first.line(), types.iter().copied().collect())

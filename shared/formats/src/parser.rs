@@ -1,7 +1,6 @@
 //! From the bytes of a record to a row.
 
-use jetline_core::Position;
-use jetline_datasets::{Dataset, Header, Reason, Rejection, Row, UnknownFields};
+use jetline_datasets::{Dataset, Header, Origin, Reason, Rejection, Row, UnknownFields};
 
 use crate::{
     Format,
@@ -31,15 +30,15 @@ impl<'d> Parser<'d> {
         Self { dataset, csv, unknown: UnknownFields::default() }
     }
 
-    /// Parses the text of the record at a position. Every row can be stored.
-    pub fn parse(&mut self, text: &[u8], position: Position) -> Result<Row, Rejection> {
+    /// Parses the text of a record. Every row can be stored.
+    pub fn parse(&mut self, text: &[u8], origin: Origin) -> Result<Row, Rejection> {
         let unknown = &mut self.unknown;
         match &mut self.csv {
-            None => self.dataset.parse_json_counting(text, position, unknown),
+            None => self.dataset.parse_json_counting(text, origin, unknown),
             Some(Err(rejection)) => Err(rejection.clone()),
             Some(Ok((fields, header))) => {
                 fields.read_all(text, header.len())?;
-                self.dataset.parse_fields(header, fields.iter(), position, unknown)
+                self.dataset.parse_fields(header, fields.iter(), origin, unknown)
             }
         }
     }
@@ -74,8 +73,7 @@ city = { type = "text", optional = true, path = "/address/city" }
     fn row(header: &str, record: &str) -> Result<Row, Rejection> {
         let dataset = parse("customers", "customers.toml", CUSTOMERS).unwrap();
         let format = Format::Csv(Delimiter::Semicolon);
-        Parser::new(format, header.as_bytes(), &dataset)
-            .parse(record.as_bytes(), Position::default())
+        Parser::new(format, header.as_bytes(), &dataset).parse(record.as_bytes(), Origin::default())
     }
 
     #[test]
@@ -131,9 +129,9 @@ city = { type = "text", optional = true, path = "/address/city" }
         let dataset = parse("customers", "customers.toml", CUSTOMERS).unwrap();
         let mut parser = Parser::new(Format::Csv(Delimiter::Comma), b"id,name", &dataset);
         assert_eq!(
-            parser.parse(b"7,\xff", Position::default()).unwrap_err().reason,
+            parser.parse(b"7,\xff", Origin::default()).unwrap_err().reason,
             Reason::InvalidUtf8
         );
-        assert!(parser.parse(b"7,x", Position::default()).is_ok());
+        assert!(parser.parse(b"7,x", Origin::default()).is_ok());
     }
 }

@@ -254,8 +254,8 @@ fn column_schema(column: &Column) -> Value {
             Constraint::Enum(values) => schema["enum"] = values.iter().map(json).collect(),
             Constraint::Format(Format::Email) => schema["format"] = "email".into(),
             Constraint::Format(Format::Uri) => schema["format"] = "uri".into(),
-            // OpenAPI has no name for it.
-            Constraint::Format(Format::Luhn) => {}
+            // OpenAPI has no name for them.
+            Constraint::Format(Format::Luhn | Format::CardExpiry) => {}
         }
     }
     schema
