@@ -299,11 +299,7 @@ impl<'d> Reader<'d> {
         let column = &self.dataset.columns[at];
         self.is_given[at] = true;
         if text == "null" {
-            if column.optional {
-                return Ok(());
-            }
-            let message = format!("{}: null, and the column is not optional", column.name);
-            return Err(Rejection::new(Reason::WrongType, message));
+            return column.check_null();
         }
         let value = column.column_type.read_json(text);
         self.values[at] = value.map_err(|rejection| column.named(": ", &rejection))?;
@@ -321,7 +317,11 @@ impl<'d> Reader<'d> {
             return Ok(());
         }
         let value = column.column_type.read_text(text);
-        self.values[at] = value.map_err(|rejection| column.named(": ", &rejection))?;
+        let value = value.map_err(|rejection| column.named(": ", &rejection))?;
+        if matches!(&value, Value::Json(json) if json == "null") {
+            return column.check_null();
+        }
+        self.values[at] = value;
         Ok(())
     }
 
@@ -368,6 +368,15 @@ impl<'d> Reader<'d> {
 }
 
 impl Column {
+    /// Checks a JSON `null`, which is no value.
+    fn check_null(&self) -> Result<(), Rejection> {
+        if self.optional {
+            return Ok(());
+        }
+        let message = format!("{}: null, and the column is not optional", self.name);
+        Err(Rejection::new(Reason::WrongType, message))
+    }
+
     /// Checks a value against the constraints, at a moment.
     pub(crate) fn check(&self, value: &Value, at: DateTime<Utc>) -> Result<(), Rejection> {
         if value.is_null() {

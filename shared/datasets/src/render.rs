@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use crate::{
-    dataset::{Dataset, Node, Tree},
+    Row,
+    dataset::{Dataset, Node, Tree, Unknown},
     json::{self, Fields, JsonType},
     value::Value,
 };
@@ -25,6 +26,26 @@ impl Dataset {
     ) -> serde_json::Result<()> {
         let extra = extra.map_or(Ok(Fields(Vec::new())), serde_json::from_str)?;
         write(&self.fields, values, extra, json)
+    }
+
+    /// Appends a row as a record on one line, without the end of the line: parsed as JSON, it gives the same row. Fails where
+    /// the fields that no column takes are no JSON object, which those of a parsed row are.
+    pub fn write_record(&self, row: &Row, json: &mut Vec<u8>) -> serde_json::Result<()> {
+        let extra = match row.values.get(self.columns.len()) {
+            Some(Value::Json(extra)) if self.unknown == Unknown::Keep => Some(&**extra),
+            _ => None,
+        };
+        self.write_json(&row.values, extra, json)?;
+        if let Some(deleted) = self.deleted.as_ref().filter(|_| self.is_delete(row)) {
+            // The object is not empty: it has the key.
+            json.pop();
+            json.push(b',');
+            json::write_string(&deleted.field, json);
+            json.push(b':');
+            deleted.equals.write_json(json);
+            json.push(b'}');
+        }
+        Ok(())
     }
 }
 

@@ -248,6 +248,11 @@ impl Column {
         let value = match field {
             None | Some(Json::Null) if self.is_optional => return Ok(None),
             Some(Json::Csv(text)) if text.is_empty() && self.is_optional => return Ok(None),
+            Some(Json::Csv(text))
+                if self.of == Type::Json && text == "null" && self.is_optional =>
+            {
+                return Ok(None);
+            }
             None => return Err("missing_field"),
             Some(field) => self.of.read(&field)?,
         };
