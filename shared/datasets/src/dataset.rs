@@ -4,7 +4,7 @@ use jetline_core::Key;
 use serde::Deserialize;
 
 use crate::{
-    DeclaredFormat, Destination, Query, Reason, Rejection, Row,
+    DeclaredFormat, Destination, Query, Reason, Redaction, Rejection, Row,
     constraints::Constraint,
     value::{Type, Value},
 };
@@ -41,8 +41,10 @@ pub struct Column {
     pub optional: bool,
     /// Whether the table has an index of it.
     pub index: bool,
-    /// What its values must fulfil.
+    /// What its values must fulfil; clear ones, if it is redacted.
     pub constraints: Vec<Constraint>,
+    /// What is stored instead of its values.
+    pub redact: Option<Redaction>,
 }
 
 impl Column {
@@ -73,6 +75,7 @@ impl Column {
             optional: true,
             index: false,
             constraints: Vec::new(),
+            redact: None,
         }
     }
 }
@@ -95,6 +98,8 @@ pub struct Dataset {
     pub declaration: i64,
     /// Its columns, in the order of the declaration.
     pub columns: Vec<Column>,
+    /// Those with [`Redaction::Drop`]: their fields are checked, and neither the table nor a row has them.
+    pub dropped: Vec<Column>,
     /// The columns that are Jetline's and have values of the record: behind the others in a row.
     pub own: Vec<Column>,
     /// The other columns of the table, which other declarations have: they become null.
@@ -120,12 +125,14 @@ pub struct Dataset {
     pub(crate) fields: Tree,
     /// The indexes of the columns in the order of their names.
     pub(crate) by_name: Vec<usize>,
+    pub(crate) has_redaction: bool,
 }
 
 impl Dataset {
     pub(crate) fn new(
         name: &str,
         columns: Vec<Column>,
+        dropped: Vec<Column>,
         key: usize,
         version: Option<usize>,
         deleted: Option<Deleted>,
@@ -133,8 +140,12 @@ impl Dataset {
     ) -> Self {
         let mut fields = Tree::default();
         for (index, column) in columns.iter().enumerate() {
-            fields.insert(&column.path, index);
+            fields.insert(&column.path, Node::Column(index));
         }
+        for (index, column) in dropped.iter().enumerate() {
+            fields.insert(&column.path, Node::Dropped(index));
+        }
+        let has_redaction = columns.iter().chain(&dropped).any(|column| column.redact.is_some());
         let mut by_name: Vec<usize> = (0..columns.len()).collect();
         by_name.sort_by(|a, b| columns[*a].name.cmp(&columns[*b].name));
         let own = [
@@ -145,6 +156,7 @@ impl Dataset {
             name: name.to_owned(),
             declaration: 0,
             columns,
+            dropped,
             own: own.into_iter().flatten().collect(),
             absent: Vec::new(),
             unknown,
@@ -159,6 +171,7 @@ impl Dataset {
             version,
             fields,
             by_name,
+            has_redaction,
         }
     }
 
@@ -256,26 +269,37 @@ pub(crate) struct Tree(pub(crate) Vec<(String, Node)>);
 #[derive(Clone, Debug)]
 pub(crate) enum Node {
     Column(usize),
+    /// A column that is dropped, by its index among those.
+    Dropped(usize),
     Object(Tree),
 }
 
 impl Tree {
-    fn insert(&mut self, path: &[String], column: usize) {
+    fn insert(&mut self, path: &[String], node: Node) {
         let Some((name, rest)) = path.split_first() else {
             return;
         };
         if rest.is_empty() {
-            self.0.push((name.clone(), Node::Column(column)));
+            self.0.push((name.clone(), node));
             return;
         }
         let known = self.0.iter_mut().find(|(known, _)| known == name);
         if let Some((_, Node::Object(tree))) = known {
-            tree.insert(rest, column);
+            tree.insert(rest, node);
         } else {
             let mut tree = Self::default();
-            tree.insert(rest, column);
+            tree.insert(rest, node);
             self.0.push((name.clone(), Node::Object(tree)));
         }
+    }
+
+    /// Whether all its columns are dropped.
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.0.iter().all(|(_, node)| match node {
+            Node::Column(_) => false,
+            Node::Dropped(_) => true,
+            Node::Object(tree) => tree.is_dropped(),
+        })
     }
 
     /// The place of a field. `expected` is tried first: fields mostly come in the same order.

@@ -2,6 +2,7 @@
 
 mod deliver;
 mod queries;
+mod redaction;
 mod shape;
 
 use std::{collections::HashMap, ops::Range};
@@ -10,7 +11,7 @@ use toml::Spanned;
 
 use self::shape::{ColumnDeclaration, ColumnTable, Declaration, DeletedDeclaration, Entries};
 use crate::{
-    DeclaredFormat,
+    DeclaredFormat, Redaction,
     constraints::Constraint,
     dataset::{Column, Dataset, Deleted, HISTORY_SUFFIX},
     value::{Type, Value},
@@ -119,18 +120,19 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
     }
     let spans: Vec<Range<usize>> = columns.0.iter().map(|(name, _)| name.span()).collect();
     let columns = self::columns(columns)?;
-    check_paths(&columns).map_err(|(at, message)| (spans[at].clone(), message))?;
+    check_paths(&columns)
+        .and_then(|()| redaction::check_unknown(unknown, &columns))
+        .map_err(|(at, message)| (spans[at].clone(), message))?;
+    let deleted = deleted.map(|deleted| {
+        let span = deleted.span();
+        self::deleted(deleted.into_inner(), &columns).map_err(|message| (span, message))
+    });
+    let deleted = deleted.transpose()?;
+    let is_dropped = |column: &Column| column.redact == Some(Redaction::Drop);
+    let (dropped, columns) = columns.into_iter().partition::<Vec<Column>, _>(is_dropped);
     let find = |wanted: &Spanned<String>, role: &str| {
-        let found = columns.iter().position(|column| column.name == **wanted.get_ref());
-        found.ok_or_else(|| {
-            let names: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
-            let message = format!(
-                "{role}: there is no column {}; there are: {}",
-                wanted.get_ref(),
-                names.join(", ")
-            );
-            (wanted.span(), message)
-        })
+        let found = place(wanted.get_ref(), &columns, &dropped);
+        found.map_err(|message| (wanted.span(), format!("{role}: {message}")))
     };
     let key_at = find(&key, "key")?;
     require(&key, &columns[key_at], "key", &[Type::Bigint, Type::Text, Type::Uuid])?;
@@ -142,21 +144,16 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
         }
         None => None,
     };
-    let deleted = deleted.map(|deleted| {
-        let span = deleted.span();
-        self::deleted(deleted.into_inner(), &columns).map_err(|message| (span, message))
-    });
-    let deleted = deleted.transpose()?;
     let has_history = match history {
         Some(history) => self::history(name, &history, version.is_some())?,
         None => false,
     };
     let one_of = match one_of {
-        Some(names) => self::one_of(&names, &columns)?,
+        Some(names) => self::one_of(&names, &columns, &dropped)?,
         None => Vec::new(),
     };
     let destinations = deliver::destinations(deliver, &columns, deleted.is_some())?;
-    let dataset = Dataset::new(name, columns, key_at, version, deleted, unknown);
+    let dataset = Dataset::new(name, columns, dropped, key_at, version, deleted, unknown);
     let queries = queries::queries(queries)?;
     Ok(Dataset { source, format, one_of, has_history, queries, destinations, ..dataset })
 }
@@ -172,13 +169,28 @@ fn columns(declared: Entries<ColumnDeclaration>) -> Result<Vec<Column>, Fault> {
     Ok(columns)
 }
 
+/// The place of a column in a row. An error says what is allowed.
+fn place(name: &str, columns: &[Column], dropped: &[Column]) -> Result<usize, String> {
+    if let Some(at) = columns.iter().position(|column| column.name == name) {
+        return Ok(at);
+    }
+    if dropped.iter().any(|column| column.name == name) {
+        return Err(format!("the column {name} is not stored: it has redact = \"drop\""));
+    }
+    let names: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
+    Err(format!("there is no column {name}; there are: {}", names.join(", ")))
+}
+
 /// The columns of which every record has exactly one.
-fn one_of(names: &Spanned<Vec<String>>, columns: &[Column]) -> Result<Vec<usize>, Fault> {
+fn one_of(
+    names: &Spanned<Vec<String>>,
+    columns: &[Column],
+    dropped: &[Column],
+) -> Result<Vec<usize>, Fault> {
     let fault = |message| (names.span(), format!("one_of: {message}"));
     let mut places = Vec::new();
     for name in names.get_ref() {
-        let place = columns.iter().position(|column| column.name == *name);
-        let place = place.ok_or_else(|| fault(format!("there is no column {name}")))?;
+        let place = place(name, columns, dropped).map_err(fault)?;
         if !columns[place].optional {
             return Err(fault(format!("the column {name} must be optional")));
         }
@@ -256,6 +268,9 @@ fn require(
     if column.optional {
         return fault(format!("{role}: the column {} cannot be optional", column.name));
     }
+    if column.redact.is_some() {
+        return fault(format!("{role}: the column {} cannot be redacted", column.name));
+    }
     Ok(())
 }
 
@@ -309,10 +324,11 @@ fn column(name: String, table: ColumnTable) -> Result<Column, String> {
     if table.index && column_type == Type::Json {
         return Err(format!("{name}: a json column cannot be indexed"));
     }
-    let (optional, index) = (table.optional, table.index);
+    redaction::check_column(column_type, &table).map_err(|message| format!("{name}: {message}"))?;
+    let (optional, index, redact) = (table.optional, table.index, table.redact);
     let constraints =
         constraints(column_type, table.rules()).map_err(|message| format!("{name}: {message}"))?;
-    Ok(Column { name, path, column_type, optional, index, constraints })
+    Ok(Column { name, path, column_type, optional, index, constraints, redact })
 }
 
 /// The names of a JSON Pointer. It leads through objects only.

@@ -2,7 +2,10 @@
 
 use jetline_core::Fingerprint;
 
-use crate::{dataset::Dataset, value::Value};
+use crate::{
+    dataset::{Column, Dataset},
+    value::Value,
+};
 
 /// The initial capacity of the buffer for the form.
 const INITIAL_CAPACITY: usize = 1024;
@@ -13,11 +16,25 @@ const EXTRA_TAG: u8 = 9;
 impl Dataset {
     /// The hash of the content: of the values that are not null, with the names of their columns. It depends neither on
     /// the order of the columns nor on columns without a value, so that two declarations that give the same row give
-    /// the same fingerprint. Stored fingerprints must stay valid.
+    /// the same fingerprint. Stored fingerprints must stay valid. It covers no column that is to be redacted: a hash of a
+    /// clear value can be searched by trial.
     pub(crate) fn fingerprint(&self, values: &[Value], extra: Option<&str>) -> Fingerprint {
+        self.fingerprint_with(values, extra, |column| column.redact.is_none())
+    }
+
+    /// The same of some columns.
+    pub(crate) fn fingerprint_with(
+        &self,
+        values: &[Value],
+        extra: Option<&str>,
+        covers: impl Fn(&Column) -> bool,
+    ) -> Fingerprint {
         let mut form = Vec::with_capacity(INITIAL_CAPACITY);
         for at in &self.by_name {
-            append_value(&self.columns[*at].name, &values[*at], &mut form);
+            let column = &self.columns[*at];
+            if covers(column) {
+                append_value(&column.name, &values[*at], &mut form);
+            }
         }
         if let Some(extra) = extra {
             append("", EXTRA_TAG, extra.as_bytes(), &mut form);

@@ -144,6 +144,7 @@ pub(crate) fn string(text: &str) -> Result<Cow<'_, str>, Rejection> {
     Ok(string)
 }
 
+/// The message has a place, and nothing of the text: only errors of syntax are reported.
 pub(crate) fn invalid(error: &serde_json::Error) -> Rejection {
     Rejection::new(Reason::InvalidJson, error.to_string())
 }

@@ -8,6 +8,7 @@ use jetline_core::{Fingerprint, Key, Position};
 use crate::{
     Reason, Rejection,
     dataset::{Column, Dataset, Deleted, MAX_KEY_BYTES, Node, Tree, Unknown},
+    declaration::is_name,
     json::{self, Fields, JsonType},
     unknown::{Path, UnknownFields},
     value::{Type, Value},
@@ -20,7 +21,7 @@ pub struct Row {
     pub key: Key,
     /// The version; 0 in datasets without versions.
     pub version: i64,
-    /// The hash of the content.
+    /// The hash of the content; before [`Dataset::redact`], of the columns that are not redacted.
     pub fingerprint: Fingerprint,
     /// The values, in the order of [`Dataset::stored`]; of a delete, all but key and version are null.
     pub values: Vec<Value>,
@@ -107,6 +108,7 @@ struct Reader<'d> {
     dataset: &'d Dataset,
     origin: Origin,
     unknown: &'d mut UnknownFields,
+    /// The values of the columns, then of the dropped ones.
     values: Vec<Value>,
     /// Whether the record has the column's field.
     is_given: Vec<bool>,
@@ -144,6 +146,7 @@ impl Dataset {
     pub fn header(&self, names: Vec<String>) -> Header {
         let place = |name: &String| match self.fields.find(name, 0).map(|at| &self.fields.0[at].1) {
             Some(Node::Column(column)) => Place::Column(*column),
+            Some(Node::Dropped(column)) => Place::Column(self.columns.len() + column),
             Some(Node::Object(_)) => Place::Object,
             None if self.deleted.as_ref().is_some_and(|deleted| deleted.field == *name) => {
                 Place::Marker
@@ -208,7 +211,7 @@ impl<'d> Reader<'d> {
         origin: Origin,
         unknown: &'d mut UnknownFields,
     ) -> Self {
-        let count = dataset.columns.len();
+        let count = dataset.columns.len() + dataset.dropped.len();
         let deleted = dataset.deleted.as_ref();
         Self {
             dataset,
@@ -233,7 +236,7 @@ impl<'d> Reader<'d> {
         for (name, text) in fields.0 {
             let Some(place) = tree.find(&name, expected) else {
                 if !unknown.insert(name.clone()) {
-                    return Err(json::duplicate(&Path { outer, name: &name }.dotted()));
+                    return Err(json::duplicate(&self.shown(Path { outer, name: &name })));
                 }
                 let of = JsonType::of(text);
                 self.keep(name, of, || Cow::Borrowed(text), outer, extra)?;
@@ -245,6 +248,9 @@ impl<'d> Reader<'d> {
             expected = place + 1;
             match &tree.0[place].1 {
                 Node::Column(column) => self.fill(*column, text)?,
+                Node::Dropped(column) => {
+                    self.fill(self.dataset.columns.len() + column, text)?;
+                }
                 Node::Object(_) if text == "null" => {}
                 Node::Object(inner) => {
                     let kind = JsonType::of(text);
@@ -280,12 +286,13 @@ impl<'d> Reader<'d> {
             return Ok(());
         }
         let path = Path { outer, name: &name };
-        self.unknown.count(path, of, self.origin.position);
+        let listed = self.can_show(&name).then_some(path);
+        self.unknown.count(listed, of, self.origin.position);
         match self.dataset.unknown {
             Unknown::Ignore => {}
             Unknown::Keep => extra.0.push((name, Kept::Value(json()))),
             Unknown::Reject => {
-                let message = format!("no column takes the field {}", path.dotted());
+                let message = format!("no column takes the field {}", self.shown(path));
                 return Err(Rejection::new(Reason::UnknownField, message));
             }
         }
@@ -296,19 +303,19 @@ impl<'d> Reader<'d> {
         if !self.takes(at) {
             return Ok(());
         }
-        let column = &self.dataset.columns[at];
+        let column = self.column(at);
         self.is_given[at] = true;
         if text == "null" {
             return column.check_null();
         }
         let value = column.column_type.read_json(text);
-        self.values[at] = value.map_err(|rejection| column.named(": ", &rejection))?;
+        self.values[at] = value.map_err(|rejection| self.misfit(column, &rejection))?;
         Ok(())
     }
 
     /// Takes the text of a field that is no JSON.
     fn fill_text(&mut self, at: usize, text: &str) -> Result<(), Rejection> {
-        let column = &self.dataset.columns[at];
+        let column = self.column(at);
         if !self.takes(at) {
             return Ok(());
         }
@@ -317,12 +324,41 @@ impl<'d> Reader<'d> {
             return Ok(());
         }
         let value = column.column_type.read_text(text);
-        let value = value.map_err(|rejection| column.named(": ", &rejection))?;
+        let value = value.map_err(|rejection| self.misfit(column, &rejection))?;
         if matches!(&value, Value::Json(json) if json == "null") {
             return column.check_null();
         }
         self.values[at] = value;
         Ok(())
+    }
+
+    /// The column of a value.
+    fn column(&self, at: usize) -> &'d Column {
+        let dataset = self.dataset;
+        let count = dataset.columns.len();
+        if at < count { &dataset.columns[at] } else { &dataset.dropped[at - count] }
+    }
+
+    /// The rejection of a text that is no value of a column. It may quote the text; not so in a dataset with redaction, where
+    /// that can be the value of another column in the wrong field. Those of texts quote nothing.
+    fn misfit(&self, column: &Column, rejection: &Rejection) -> Rejection {
+        let of = column.column_type;
+        if !self.dataset.has_redaction || of == Type::Text {
+            return column.named(": ", rejection);
+        }
+        let message =
+            format!("the value is not a valid {of}; it is not shown, as columns are redacted");
+        column.named(": ", &Rejection::new(rejection.reason, message))
+    }
+
+    /// Whether the name of an unknown field can be in a message. In CSV without a header it is a value.
+    fn can_show(&self, name: &str) -> bool {
+        !self.dataset.has_redaction || is_name(name)
+    }
+
+    /// The names that lead to an unknown field.
+    fn shown(&self, path: Path<'_>) -> String {
+        if self.can_show(path.name) { path.dotted() } else { "…".to_owned() }
     }
 
     /// Whether the row has a value in a column: of a delete, only in those of key and version.
@@ -333,12 +369,12 @@ impl<'d> Reader<'d> {
     fn row(self, extra: &Extra<'_>) -> Result<Row, Rejection> {
         let dataset = self.dataset;
         let missing = (0..self.values.len())
-            .find(|at| !self.is_given[*at] && self.takes(*at) && !dataset.columns[*at].optional);
+            .find(|at| !self.is_given[*at] && self.takes(*at) && !self.column(*at).optional);
         if let Some(at) = missing {
-            let message = format!("the column {} is missing", dataset.columns[at].name);
+            let message = format!("the column {} is missing", self.column(at).name);
             return Err(Rejection::new(Reason::MissingField, message));
         }
-        for (column, value) in dataset.columns.iter().zip(&self.values) {
+        for (column, value) in dataset.columns.iter().chain(&dataset.dropped).zip(&self.values) {
             column.check(value, self.origin.modified_at)?;
         }
         let given = dataset.one_of.iter().filter(|at| !self.values[**at].is_null()).count();
@@ -357,6 +393,7 @@ impl<'d> Reader<'d> {
             dataset.fingerprint(&self.values, extra.as_deref())
         };
         let Self { mut values, is_deleted, .. } = self;
+        values.truncate(dataset.columns.len());
         if dataset.unknown == Unknown::Keep {
             values.push(extra.map_or(Value::Null, Value::Json));
         }
@@ -384,6 +421,7 @@ impl Column {
         }
         if let Value::Text(text) = value
             && self.index
+            && self.redact.is_none()
             && text.len() > MAX_KEY_BYTES
         {
             let message = format!(
@@ -419,13 +457,16 @@ pub(crate) fn utf8(record: &[u8]) -> Result<&str, Rejection> {
 
 pub(crate) fn object(text: &str) -> Result<Fields<'_>, Rejection> {
     serde_json::from_str(text).map_err(|error| {
-        let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
-        if error.is_data() && is_json() {
-            let kind = JsonType::of(text.trim_start_matches([' ', '\t', '\r', '\n']));
-            let message = format!("{} is not an object", kind.name());
-            return Rejection::new(Reason::WrongType, message);
+        if !error.is_data() {
+            return json::invalid(&error);
         }
-        json::invalid(&error)
+        // Its message quotes the value that is not an object.
+        if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
+            return json::invalid(&error);
+        }
+        let kind = JsonType::of(text.trim_start_matches([' ', '\t', '\r', '\n']));
+        let message = format!("{} is not an object", kind.name());
+        Rejection::new(Reason::WrongType, message)
     })
 }
 

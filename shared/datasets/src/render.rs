@@ -25,11 +25,12 @@ impl Dataset {
         json: &mut Vec<u8>,
     ) -> serde_json::Result<()> {
         let extra = extra.map_or(Ok(Fields(Vec::new())), serde_json::from_str)?;
-        write(&self.fields, values, extra, json)
+        write(self, &self.fields, values, extra, json)
     }
 
-    /// Appends a row as a record on one line, without the end of the line: parsed as JSON, it gives the same row. Fails where
-    /// the fields that no column takes are no JSON object, which those of a parsed row are.
+    /// Appends a row as a record on one line, without the end of the line: parsed as JSON, it gives the same row. One of a
+    /// dataset with redaction must be redacted, and is parsed by [`Dataset::redacted`]. Fails where the fields that no column
+    /// takes are no JSON object, which those of a parsed row are.
     pub fn write_record(&self, row: &Row, json: &mut Vec<u8>) -> serde_json::Result<()> {
         let extra = match row.values.get(self.columns.len()) {
             Some(Value::Json(extra)) if self.unknown == Unknown::Keep => Some(&**extra),
@@ -50,6 +51,7 @@ impl Dataset {
 }
 
 fn write(
+    dataset: &Dataset,
     tree: &Tree,
     values: &[Value],
     extra: Fields<'_>,
@@ -64,9 +66,13 @@ fn write(
             (Node::Column(at), kept) => match (values.get(*at), kept) {
                 (Some(value), None) => Part::Value(value),
                 (Some(value), _) if !value.is_null() => Part::Value(value),
+                // It was kept in clear.
+                (_, Some(_)) if dataset.columns[*at].redact.is_some() => Part::Value(&Value::Null),
                 (_, Some(kept)) => Part::Extra(kept),
                 (None, None) => Part::Value(&Value::Null),
             },
+            (Node::Dropped(_), _) => continue,
+            (Node::Object(inner), None) if inner.is_dropped() => continue,
             (Node::Object(inner), None) => Part::Object(inner, Fields(Vec::new())),
             (Node::Object(inner), Some(kept)) if JsonType::of(kept) == JsonType::Object => {
                 Part::Object(inner, serde_json::from_str(kept)?)
@@ -85,7 +91,7 @@ fn write(
         json.push(b':');
         match part {
             Part::Value(value) => value.write_json(json),
-            Part::Object(inner, kept) => write(inner, values, kept, json)?,
+            Part::Object(inner, kept) => write(dataset, inner, values, kept, json)?,
             Part::Extra(text) => json.extend_from_slice(text.as_bytes()),
         }
     }

@@ -63,11 +63,13 @@ pub struct UnknownFields {
 }
 
 impl UnknownFields {
-    /// Counts a field of the record at a position.
-    pub(crate) fn count(&mut self, path: Path<'_>, value: JsonType, record: Position) {
+    /// Counts a field of the record at a position. A field without a path is one of those with an empty path.
+    pub(crate) fn count(&mut self, path: Option<Path<'_>>, value: JsonType, record: Position) {
         let mut pointer = std::mem::take(&mut self.path);
         pointer.clear();
-        path.append_pointer(&mut pointer);
+        if let Some(path) = path {
+            path.append_pointer(&mut pointer);
+        }
         if pointer.len() > MAX_PATH_BYTES {
             pointer.truncate(pointer.floor_char_boundary(MAX_PATH_BYTES));
         }

@@ -134,4 +134,37 @@ city = { type = "text", optional = true, path = "/address/city" }
         );
         assert!(parser.parse(b"7,x", Origin::default()).is_ok());
     }
+
+    #[test]
+    fn rejection_of_csv_does_not_show_a_redacted_value() {
+        let cards = r#"
+key = "id"
+unknown = "reject"
+
+[columns]
+id = "bigint"
+number = { type = "text", format = "luhn", redact = "hash" }
+"#;
+        let cards = parse("cards", "cards.toml", cards).unwrap();
+        for (header, record, reason) in [
+            ("id;number", "7;\"4929130218797004", "invalid_csv: the record does not end"),
+            ("id;number", "7;49291\"30218797004\"", "invalid_csv: a quote is out of place"),
+            ("id;number", "7;\"4929130218797004\"x", "invalid_csv: a quote is out of place"),
+            ("id;number", "7;4929130218797004;4929", "invalid_csv: 3 fields"),
+            (
+                "id;number",
+                "4929130218797004.5;7",
+                "wrong_type: id: the value is not a valid bigint",
+            ),
+            ("id;number", "7;4929130218797005", "invalid_value: number must be digits"),
+            ("7;4929130218797004", "8;0", "unknown_field: no column takes the field …"),
+            ("4929130218797004;4929130218797004", "8;0", "invalid_csv: columns 1 and 2"),
+        ] {
+            let mut parser =
+                Parser::new(Format::Csv(Delimiter::Semicolon), header.as_bytes(), &cards);
+            let rejection = parser.parse(record.as_bytes(), Origin::default()).unwrap_err();
+            let rejection = rejection.to_string();
+            assert!(rejection.starts_with(reason) && !rejection.contains("4929"), "{rejection}");
+        }
+    }
 }

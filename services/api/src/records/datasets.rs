@@ -162,7 +162,9 @@ impl DatasetApi {
         let catalog = self.pool.catalog();
         let fields = self.pool.run(catalog.unknown_fields(&name.0)).await?;
         // A column that was declared later takes it now.
-        let taken: HashSet<String> = loader.dataset().columns.iter().map(Column::pointer).collect();
+        let dataset = loader.dataset();
+        let taken = dataset.columns.iter().chain(&dataset.dropped).map(Column::pointer);
+        let taken: HashSet<String> = taken.collect();
         let fields = fields.iter().filter(|(path, _)| !taken.contains(*path));
         let fields: Vec<FieldView> =
             fields.map(|(path, field)| FieldView::of(path, field)).collect();

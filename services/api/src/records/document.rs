@@ -237,7 +237,8 @@ fn make_nullable(schema: &mut Value) {
 
 fn column_schema(column: &Column) -> Value {
     let mut schema = type_schema(column);
-    for constraint in &column.constraints {
+    // Those of a redacted column are of its clear values.
+    for constraint in column.constraints.iter().filter(|_| column.redact.is_none()) {
         match constraint {
             // For dates and timestamps, OpenAPI has none.
             Constraint::Minimum(_) | Constraint::ExclusiveMinimum(_) | Constraint::Maximum(_)

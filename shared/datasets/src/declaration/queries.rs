@@ -52,17 +52,18 @@ fn query(name: Spanned<String>, declared: QueryDeclaration) -> Result<Query, Fau
     Ok(Query { name, parameters, columns, statement })
 }
 
-/// Parameters or columns, which have no path and no index.
+/// Parameters or columns, which have no path, no index and no redaction.
 fn fields(
     query: &str,
     of: &str,
     declared: Entries<ColumnDeclaration>,
 ) -> Result<Vec<Column>, Fault> {
     let located = |message| format!("queries: {query}: {of}: {message}");
-    let has_path = |table: &ColumnDeclaration| table.0.path.is_some() || table.0.index;
-    let with_path = declared.0.iter().find(|(_, table)| has_path(table));
-    if let Some((name, _)) = with_path {
-        let message = format!("{} cannot have a path or an index", name.get_ref());
+    let is_stored = |ColumnDeclaration(table): &ColumnDeclaration| {
+        table.path.is_some() || table.index || table.redact.is_some()
+    };
+    if let Some((name, _)) = declared.0.iter().find(|(_, table)| is_stored(table)) {
+        let message = format!("{} cannot have a path, an index or a redaction", name.get_ref());
         return Err((name.span(), located(message)));
     }
     columns(declared).map_err(|(span, message): (Range<usize>, String)| (span, located(message)))

@@ -9,7 +9,7 @@ use serde::{
 use toml::Spanned;
 
 use super::{deliver::DeliverDeclaration, queries::QueryDeclaration};
-use crate::dataset::Unknown;
+use crate::{Redaction, dataset::Unknown};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,6 +60,7 @@ pub(super) struct ColumnTable {
     #[serde(rename = "enum")]
     pub(super) one_of: Option<Vec<toml::Value>>,
     pub(super) format: Option<String>,
+    pub(super) redact: Option<Redaction>,
 }
 
 /// A column: the name of its type alone, or a table.

@@ -26,7 +26,7 @@ pub(crate) fn records(
     dataset: &Dataset,
     objects: &[&[&str]],
 ) -> impl Strategy<Value = Record> + use<> {
-    let columns: Vec<_> = dataset.columns.iter().map(field).collect();
+    let columns: Vec<_> = fields(dataset).map(field).collect();
     let markers = [None, Some("\"D\""), Some("\"U\""), Some("7"), Some("null")];
     let marker = select(markers.map(|text| text.map(str::to_owned)).to_vec());
     let others: Vec<_> = objects
@@ -44,11 +44,16 @@ pub(crate) fn records(
     })
 }
 
+/// The columns of records: those of rows, then those that are dropped.
+fn fields(dataset: &Dataset) -> impl Iterator<Item = &Column> {
+    dataset.columns.iter().chain(&dataset.dropped)
+}
+
 impl Record {
     /// As JSON.
     pub(crate) fn json(&self, dataset: &Dataset) -> String {
         let mut root = BTreeMap::new();
-        for (column, text) in dataset.columns.iter().zip(&self.columns) {
+        for (column, text) in fields(dataset).zip(&self.columns) {
             if let Some(text) = text {
                 put(&mut root, &column.path, text);
             }
@@ -67,7 +72,7 @@ impl Record {
     /// The names and texts of the fields outside of objects, as in CSV.
     pub(crate) fn csv(&self, dataset: &Dataset) -> Vec<(String, String)> {
         let columns =
-            dataset.columns.iter().zip(&self.columns).filter(|(column, _)| column.path.len() == 1);
+            fields(dataset).zip(&self.columns).filter(|(column, _)| column.path.len() == 1);
         let columns = columns.map(|(column, json)| {
             let text = match json {
                 Some(json) if column.column_type != Type::Json => text(json),
