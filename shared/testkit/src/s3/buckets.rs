@@ -11,9 +11,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use s3s::crypto::{Checksum, Md5};
+use s3s::{
+    S3Result,
+    crypto::{Checksum, Md5},
+    dto::{ETagCondition, Metadata},
+    s3_error,
+};
 
-use super::changes::Changes;
+use super::{changes::Changes, multipart::Uploads};
 
 /// One object version.
 #[derive(Clone)]
@@ -22,6 +27,7 @@ pub(super) struct Object {
     pub(super) size: u64,
     pub(super) etag: String,
     pub(super) last_modified: SystemTime,
+    pub(super) metadata: Option<Metadata>,
 }
 
 #[derive(Clone)]
@@ -38,6 +44,7 @@ impl Object {
             etag: hex(&md5),
             content: Content::Memory(bytes),
             last_modified: SystemTime::now(),
+            metadata: None,
         }
     }
 
@@ -53,11 +60,12 @@ impl Object {
                 metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec()
             ),
             last_modified: metadata.modified()?,
+            metadata: None,
         })
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut hex, byte| {
         // Writing to a string does not fail.
         let _ = write!(hex, "{byte:02x}");
@@ -68,10 +76,11 @@ fn hex(bytes: &[u8]) -> String {
 /// Objects by key.
 pub(super) type Bucket = BTreeMap<String, Object>;
 
-/// All buckets, and the planned changes. Clones share them.
+/// All buckets, the multipart uploads, and the planned changes. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Buckets {
     objects: Arc<Mutex<HashMap<String, Bucket>>>,
+    pub(super) uploads: Uploads,
     pub(super) changes: Changes,
 }
 
@@ -86,6 +95,24 @@ impl Buckets {
         let bucket = buckets.entry(bucket.to_owned()).or_default();
         bucket.insert(key.to_owned(), object);
     }
+
+    /// Puts an object into an existing bucket; under a condition that is `*`, only if its key is free.
+    pub(super) fn put_if(
+        &self,
+        bucket: &str,
+        key: &str,
+        object: Object,
+        condition: Option<&ETagCondition>,
+    ) -> S3Result<()> {
+        let mut buckets = self.lock();
+        let bucket = buckets.get_mut(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
+        if condition.is_some_and(ETagCondition::is_any) && bucket.contains_key(key) {
+            return Err(s3_error!(PreconditionFailed));
+        }
+        bucket.insert(key.to_owned(), object);
+        Ok(())
+    }
+
     /// Removes an object, if there is one.
     pub(super) fn remove(&self, bucket: &str, key: &str) {
         if let Some(bucket) = self.lock().get_mut(bucket) {

@@ -36,6 +36,8 @@ pub enum Fault {
     Delay(Duration),
     /// The connection is reset without a response, and nothing is done.
     Reset,
+    /// The request is served, and the connection is reset without a response.
+    LoseResponse,
     /// The response's body is sent in blocks of at most this many bytes, with a pause before each.
     Trickle {
         /// Bytes in a block; zero counts as one.
@@ -73,7 +75,7 @@ pub struct Fired {
     pub cut_body: u64,
     /// [`Fault::Delay`].
     pub delay: u64,
-    /// [`Fault::Reset`].
+    /// [`Fault::Reset`] and [`Fault::LoseResponse`].
     pub reset: u64,
     /// [`Fault::Trickle`].
     pub trickle: u64,
@@ -162,6 +164,12 @@ impl Traffic {
                 service.call(request).await
             }
             Some(Fault::Reset) => {
+                self.lock().fired.reset += 1;
+                reset.cancel();
+                future::pending().await
+            }
+            Some(Fault::LoseResponse) => {
+                service.call(request).await?;
                 self.lock().fired.reset += 1;
                 reset.cancel();
                 future::pending().await

@@ -5,6 +5,7 @@
 mod buckets;
 mod changes;
 mod faults;
+mod multipart;
 mod operations;
 
 use std::{
@@ -107,6 +108,12 @@ impl Endpoint {
     /// Removes a bucket with everything in it.
     pub fn delete_bucket(&self, bucket: &str) {
         self.buckets.lock().remove(bucket);
+    }
+
+    /// The number of multipart uploads that are neither completed nor aborted.
+    #[must_use]
+    pub fn open_uploads(&self) -> usize {
+        self.buckets.uploads.count()
     }
 
     /// Sets the modification time of an object; listings have millisecond precision.

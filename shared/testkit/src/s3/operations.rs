@@ -2,15 +2,18 @@
 
 use std::ops::{Bound, Range};
 
+use bytes::Bytes;
 use futures::TryStreamExt;
 use s3s::{
     S3, S3Request, S3Response, S3Result,
     dto::{
-        CreateBucketInput, CreateBucketOutput, DeleteObjectInput, DeleteObjectOutput, ETag,
-        ETagCondition, EncodingType, GetObjectInput, GetObjectOutput, HeadBucketInput,
-        HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input,
+        AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
+        CompleteMultipartUploadOutput, CreateBucketInput, CreateBucketOutput,
+        CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput,
+        DeleteObjectOutput, ETag, ETagCondition, EncodingType, GetObjectInput, GetObjectOutput,
+        HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input,
         ListObjectsV2Output, Object as ListedObject, PutObjectInput, PutObjectOutput,
-        StreamingBlob, Timestamp,
+        StreamingBlob, Timestamp, UploadPartInput, UploadPartOutput,
     },
     s3_error,
 };
@@ -56,23 +59,62 @@ impl S3 for Buckets {
         request: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
         let input = request.input;
-        let mut bytes = Vec::new();
-        if let Some(mut body) = input.body {
-            let broken = |_| s3_error!(IncompleteBody);
-            while let Some(block) = body.try_next().await.map_err(broken)? {
-                bytes.extend_from_slice(&block);
-            }
-        }
-        if !self.lock().contains_key(&input.bucket) {
-            return Err(s3_error!(NoSuchBucket));
-        }
-        let object = Object::of_bytes(bytes.into());
+        let content = received(input.body).await?;
+        let object = Object { metadata: input.metadata, ..Object::of_bytes(content) };
         let output = PutObjectOutput {
             e_tag: Some(ETag::Strong(object.etag.clone())),
             ..Default::default()
         };
-        self.put(&input.bucket, &input.key, object);
+        self.put_if(&input.bucket, &input.key, object, input.if_none_match.as_ref())?;
         Ok(S3Response::new(output))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let input = request.input;
+        if !self.lock().contains_key(&input.bucket) {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        Ok(S3Response::new(CreateMultipartUploadOutput {
+            upload_id: Some(self.uploads.begin(input.metadata)),
+            bucket: Some(input.bucket),
+            key: Some(input.key),
+            ..Default::default()
+        }))
+    }
+
+    async fn upload_part(
+        &self,
+        request: S3Request<UploadPartInput>,
+    ) -> S3Result<S3Response<UploadPartOutput>> {
+        let input = request.input;
+        let content = received(input.body).await?;
+        let etag = self.uploads.add(&input.upload_id, input.part_number, content)?;
+        let output = UploadPartOutput { e_tag: Some(ETag::Strong(etag)), ..Default::default() };
+        Ok(S3Response::new(output))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let input = request.input;
+        let parts = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        let object = self.uploads.object(&input.upload_id, &parts)?;
+        let etag = Some(ETag::Strong(object.etag.clone()));
+        self.put_if(&input.bucket, &input.key, object, input.if_none_match.as_ref())?;
+        self.uploads.end(&input.upload_id)?;
+        Ok(S3Response::new(CompleteMultipartUploadOutput { e_tag: etag, ..Default::default() }))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        self.uploads.end(&request.input.upload_id)?;
+        Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
 
     async fn delete_object(
@@ -95,6 +137,7 @@ impl S3 for Buckets {
         Ok(S3Response::new(HeadObjectOutput {
             content_length: Some(signed(object.size)?),
             e_tag: Some(ETag::Strong(object.etag)),
+            metadata: object.metadata,
             last_modified: Some(Timestamp::from(object.last_modified)),
             accept_ranges: Some("bytes".into()),
             ..Default::default()
@@ -195,6 +238,17 @@ impl Buckets {
         }
         Ok(object.clone())
     }
+}
+
+async fn received(body: Option<StreamingBlob>) -> S3Result<Bytes> {
+    let mut bytes = Vec::new();
+    if let Some(mut body) = body {
+        let broken = |_| s3_error!(IncompleteBody);
+        while let Some(block) = body.try_next().await.map_err(broken)? {
+            bytes.extend_from_slice(&block);
+        }
+    }
+    Ok(bytes.into())
 }
 
 async fn body(content: Content, range: Range<u64>) -> S3Result<StreamingBlob> {
