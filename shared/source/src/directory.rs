@@ -3,8 +3,11 @@
 //! A file's version is its size, modification time and inode. It is checked again after every block, so that no byte of a
 //! file that was modified or replaced meanwhile is returned for the listed version. Links to files are followed; links to
 //! directories are skipped.
+//!
+//! A file is written under a hidden name in its directory, synchronized, and renamed. What a crash leaves is never listed.
 
 mod file_read;
+mod upload;
 mod walk;
 
 use std::{
@@ -21,10 +24,13 @@ use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use tokio::task;
 
-use self::file_read::FileRead;
-use crate::{ByteStream, Error, Listing, ObjectVersion, OwnDatabase, Pattern, Source};
+use self::{file_read::FileRead, upload::FileWriter};
+use crate::{
+    ByteStream, Error, Listing, ObjectStore, ObjectVersion, OwnDatabase, Pattern, Source, Upload,
+    object_store::{DELETE, WRITE, check_key},
+};
 
-/// How many bytes are read at once.
+/// How many bytes are read or written at once.
 const BLOCK: u64 = 1 << 20;
 
 const NO_PERMISSION: &str = "permission denied: check its permissions";
@@ -66,6 +72,17 @@ impl Directory {
             }
         })
         .await
+    }
+
+    /// Opens a directory for writing. Creates it, with its parents, if it does not exist.
+    pub async fn create(path: &Path) -> Result<Self, Error> {
+        let created = path.to_owned();
+        blocking(move || {
+            upload::create_with_parents(&created)
+                .map_err(|error| upload::failed(WRITE, &created, error))
+        })
+        .await?;
+        Self::open(path, Pattern::all()).await
     }
 
     fn at(path: PathBuf, files: Pattern, is_file: bool) -> Result<Self, Error> {
@@ -156,6 +173,34 @@ impl Source for Directory {
             }
         })
         .boxed()
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Directory {
+    fn root(&self) -> &str {
+        &self.root
+    }
+
+    fn prefix(&self) -> &str {
+        self.files.prefix()
+    }
+
+    async fn create(&self, key: &str) -> Result<Upload, Error> {
+        check_key(WRITE, &self.root, &self.files, key)?;
+        let (directory, name) = (self.clone(), key.to_owned());
+        let writer = blocking(move || FileWriter::create(directory, name)).await?;
+        let part_bytes = usize::try_from(BLOCK).unwrap_or(usize::MAX);
+        Ok(Upload::new(format!("{}/{key}", self.root), part_bytes, Box::new(writer)))
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        check_key(DELETE, &self.root, &self.files, key)?;
+        let path = self.path.join(key);
+        blocking(move || {
+            upload::delete(&path).map_err(|error| upload::failed(DELETE, &path, error))
+        })
+        .await
     }
 }
 

@@ -1,7 +1,8 @@
-//! Where objects come from.
+//! Where objects come from, and where received ones are stored.
 //!
-//! [`Source`] is a port: its doc comments are its contract, every adapter is one module, and all of them pass the same
-//! suite, `tests/it/conformance.rs`. [`open`] picks the adapter for a [`Location`].
+//! [`Source`] and [`ObjectStore`] are ports: their doc comments are their contracts, every adapter is one module, and all of
+//! them pass the same suites, `tests/it/conformance.rs` and `uploads.rs`. [`open`] and [`open_store`] pick the adapter for a
+//! [`Location`].
 
 mod braces;
 mod directory;
@@ -9,11 +10,12 @@ mod glob;
 mod listing;
 mod location;
 mod locations;
+mod object_store;
 mod own_database;
 mod pattern;
 mod s3;
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,6 +28,7 @@ pub use listing::{Listing, Skipped};
 use location::Place;
 pub use location::{InvalidLocation, Location};
 pub use locations::Locations;
+pub use object_store::{ObjectStore, PartWriter, Upload};
 pub use own_database::OwnDatabase;
 pub use pattern::Pattern;
 pub use s3::{S3, S3Config};
@@ -44,18 +47,44 @@ pub async fn open_without(
     Ok(match &location.place {
         Place::S3 { bucket, keys } => Arc::new(S3::connect(bucket, keys.clone(), config).await?),
         Place::Local { literal, path, files } => {
-            let exact = match literal {
-                Some(literal) => directory::exists(literal).await?,
-                None => false,
-            };
-            let (path, files) = match literal {
-                Some(literal) if exact => (literal, Pattern::all()),
-                _ => (path, files.clone()),
-            };
+            let (path, files) = meant(literal.as_deref(), path, files).await?;
             let directory = Directory::open(path, files).await?;
             Arc::new(directory.without(own.clone()))
         }
     })
+}
+
+/// Opens a location for writing: a directory, which is created if it does not exist, or the prefix of a bucket.
+///
+/// [`Error::Refused`] if it is something else. No request is sent to the bucket yet.
+pub async fn open_store(
+    location: &Location,
+    config: &S3Config,
+) -> Result<Arc<dyn ObjectStore>, Error> {
+    Ok(match &location.place {
+        Place::S3 { bucket, keys } => {
+            object_store::check_directory(location, keys)?;
+            let keys = object_store::below(keys.prefix());
+            Arc::new(S3::connect(bucket, keys, config).await?)
+        }
+        Place::Local { literal, path, files } => {
+            let (path, files) = meant(literal.as_deref(), path, files).await?;
+            object_store::check_directory(location, &files)?;
+            Arc::new(Directory::create(path).await?)
+        }
+    })
+}
+
+/// The local path that is meant, and which of its files.
+async fn meant<'a>(
+    literal: Option<&'a Path>,
+    path: &'a Path,
+    files: &Pattern,
+) -> Result<(&'a Path, Pattern), Error> {
+    match literal {
+        Some(literal) if directory::exists(literal).await? => Ok((literal, Pattern::all())),
+        _ => Ok((path, files.clone())),
+    }
 }
 
 /// Lists object versions and reads them.
@@ -83,7 +112,7 @@ pub trait Source: Send + Sync {
 /// Blocks of bytes, of any size.
 pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
 
-/// Why a source could not list or read.
+/// Why a source could not list or read, or a store could not write.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The object has another version.
@@ -98,7 +127,13 @@ pub enum Error {
         /// The object's URI.
         uri: String,
     },
-    /// The bucket or path does not exist; it may be created later.
+    /// A store has an object of this key already. It is unchanged.
+    #[error("cannot write {}: an object of this key exists", Escaped(.uri))]
+    AlreadyExists {
+        /// The object's URI.
+        uri: String,
+    },
+    /// The bucket or path of a source does not exist; it may be created later.
     #[error("cannot list {}: {reason}", Escaped(.uri))]
     NotFound {
         /// The URI of the bucket or path.
@@ -106,21 +141,21 @@ pub enum Error {
         /// What is missing and which setting to look at.
         reason: String,
     },
-    /// The source or the object cannot be read with this configuration, these permissions, or at this time; the object
-    /// itself is not the cause. A short wait does not help.
+    /// The source or the object cannot be read or written with this configuration, these permissions, or at this time; the
+    /// object itself is not the cause. A short wait does not help.
     #[error("cannot {action} {}: {reason}", Escaped(.uri))]
     Refused {
-        /// `list` or `read`.
+        /// `list`, `read`, `write` or `delete`.
         action: &'static str,
         /// The URI of the source or the object.
         uri: String,
         /// What is wrong and which setting to look at.
         reason: String,
     },
-    /// The source is unavailable; a retry may help.
+    /// The source or store is unavailable; a retry may help.
     #[error("cannot {action} {}", Escaped(.uri))]
     Unavailable {
-        /// `list` or `read`.
+        /// `list`, `read`, `write` or `delete`.
         action: &'static str,
         /// The URI of the source or the object.
         uri: String,

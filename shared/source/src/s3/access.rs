@@ -12,8 +12,8 @@ use aws_runtime::env_config::{EnvConfigValue, file::EnvConfigFiles};
 use aws_sdk_s3::{
     Client,
     config::{
-        Builder, ProvideCredentials, ResponseChecksumValidation, SharedHttpClient,
-        timeout::TimeoutConfig,
+        Builder, ProvideCredentials, RequestChecksumCalculation, ResponseChecksumValidation,
+        SharedHttpClient, timeout::TimeoutConfig,
     },
 };
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
@@ -26,7 +26,7 @@ use crate::Error;
 
 /// The timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The timeout of a response's first byte. The SDK's stalled-stream protection covers the body.
+/// The timeout of a response's first byte, since the request began. The SDK's stalled-stream protection covers the body.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The region if none is configured: S3-compatible servers accept any.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -54,6 +54,8 @@ pub(super) async fn client(bucket: &str, given: Option<SdkConfig>) -> Result<Cli
         .interceptor(BodyLimit::Errors)
         // S3 has no checksum for a range, and requesting one adds a signed header.
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        // Older servers refuse them; the signature covers the content.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(CONNECT_TIMEOUT)

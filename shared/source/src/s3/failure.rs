@@ -24,6 +24,10 @@ const MAY_LIST: &str = "the keys need permission for s3:ListBucket: check AWS_AC
      AWS_SECRET_ACCESS_KEY and the policies of the bucket";
 const MAY_READ: &str = "the keys need permission for s3:GetObject, and for kms:Decrypt if it is encrypted: check \
      AWS_ACCESS_KEY_ID and the policies of the bucket and the object";
+const MAY_WRITE: &str = "the keys need permission for s3:PutObject, s3:GetObject, s3:DeleteObject, s3:AbortMultipartUpload \
+     and s3:ListBucket, and for kms:GenerateDataKey and kms:Decrypt if objects are encrypted: check AWS_ACCESS_KEY_ID and \
+     the policies of the bucket";
+const SPACE: &str = "make room in the bucket, or raise its quota";
 const ROLE: &str =
     "check AWS_PROFILE, AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE, and the role that they name";
 const BUCKET: &str = "check the bucket's name and AWS_ENDPOINT_URL";
@@ -52,8 +56,7 @@ pub(super) enum Failure {
 
 pub(super) fn listing(uri: String, error: SdkError<ListObjectsV2Error, HttpResponse>) -> Error {
     let refused = |uri, reason| Error::Refused { action: "list", uri, reason };
-    if let Some(reason) = jetline_runtime::tls::refusal(&error) {
-        let reason = format!("{reason}: check AWS_ENDPOINT_URL and {CA_BUNDLE}");
+    if let Some(reason) = tls_refusal(&error) {
         return refused(uri, reason);
     }
     if body_limit::was_reached(&error) {
@@ -86,6 +89,23 @@ pub(super) fn reading(uri: &str, error: SdkError<GetObjectError, HttpResponse>) 
             None => unavailable(uri, error.into()),
         }),
     }
+}
+
+/// A failed request that is to `write` or `delete`.
+pub(super) fn writing<E: ProvideErrorMetadata + StdError + Send + Sync + 'static>(
+    action: &'static str,
+    uri: String,
+    error: SdkError<E, HttpResponse>,
+) -> Error {
+    match tls_refusal(&error).or_else(|| refusal(&error, MAY_WRITE)) {
+        Some(reason) => Error::Refused { action, uri, reason: format!("{reason} (INTAKE_STORE)") },
+        None => Error::Unavailable { action, uri, source: error.into() },
+    }
+}
+
+fn tls_refusal(error: &(dyn StdError + 'static)) -> Option<String> {
+    let reason = jetline_runtime::tls::refusal(error)?;
+    Some(format!("{reason}: check AWS_ENDPOINT_URL and {CA_BUNDLE}"))
 }
 
 pub(super) fn refused(uri: String, reason: String) -> Error {
@@ -151,6 +171,7 @@ fn cause<'a>(error: &&'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError +
 
 fn advice(status: u16, code: &str, permission: &'static str) -> Option<&'static str> {
     Some(match (status, code) {
+        (507, _) | (_, "QuotaExceeded") => SPACE,
         (408 | 409 | 429 | 500.., _) | (_, "RequestTimeout" | "SlowDown") => return None,
         (_, NO_SUCH_BUCKET | "InvalidBucketName") => BUCKET,
         (300..=399, _) | (_, "AuthorizationHeaderMalformed") => REGION,
@@ -190,6 +211,7 @@ mod tests {
             (400, "KMS.DisabledException", "kms:Decrypt"),
             (404, "NoSuchBucket", "bucket's name"),
             (301, "PermanentRedirect", "AWS_REGION"),
+            (507, "XMinioStorageFull", "make room"),
         ] {
             let advice = advice(status, code, MAY_READ).unwrap();
             assert!(advice.contains(words), "{code}: {advice}");

@@ -3,18 +3,21 @@
 //! An object is read with several concurrent ranged GETs, each with `If-Match` on the listed `ETag`, so that all bytes are
 //! of one version even if the key is overwritten meanwhile. If a server lists no `ETag`, the version is the size and the
 //! modification time.
+//!
+//! An object is written with one request, or as a multipart upload, on the condition that its key is free.
 
 mod access;
 mod body_limit;
 mod failure;
 mod pages;
 mod part;
+mod upload;
 mod version;
 
 use std::{collections::VecDeque, num::NonZeroUsize, ops::Range};
 
 use async_trait::async_trait;
-use aws_sdk_s3::Client;
+use aws_sdk_s3::{Client, error::ProvideErrorMetadata};
 use aws_types::SdkConfig;
 use clap::Args;
 use futures::{StreamExt, stream};
@@ -23,7 +26,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::pages::{Listed, Pages};
 use crate::{
-    ByteStream, Error, Listing, ObjectVersion, Pattern, Source,
+    ByteStream, Error, Listing, ObjectStore, ObjectVersion, Pattern, Source, Upload,
+    object_store::{DELETE, WRITE, check_key},
     pattern::{Fit, no_format},
 };
 
@@ -67,7 +71,7 @@ fn part_size(text: &str) -> Result<u64, String> {
     }
 }
 
-/// A bucket's objects that match a pattern.
+/// A bucket's objects that match a pattern. For writing, the pattern has no wildcards.
 #[derive(Clone, Debug)]
 pub struct S3 {
     client: Client,
@@ -184,5 +188,32 @@ impl Source for S3 {
             }
         })
         .boxed()
+    }
+}
+
+#[async_trait]
+impl ObjectStore for S3 {
+    fn root(&self) -> &str {
+        &self.root
+    }
+
+    fn prefix(&self) -> &str {
+        self.keys.prefix()
+    }
+
+    async fn create(&self, key: &str) -> Result<Upload, Error> {
+        check_key(WRITE, &self.root, &self.keys, key)?;
+        Ok(upload::begin(self, key))
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        check_key(DELETE, &self.root, &self.keys, key)?;
+        let request = self.client.delete_object().bucket(&self.bucket).key(key);
+        match request.send().await {
+            Err(error) if error.code() != Some("NoSuchKey") => {
+                Err(failure::writing(DELETE, self.uri(key), error))
+            }
+            _ => Ok(()),
+        }
     }
 }

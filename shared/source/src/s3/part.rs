@@ -8,7 +8,6 @@ use jetline_runtime::Backoff;
 
 use super::{
     failure::{self, Failure},
-    pages::Pages,
     version,
 };
 use crate::{Error, ObjectVersion};
@@ -90,7 +89,9 @@ impl Request {
                 Err(Failure::Other(error)) => return Err(error),
                 Err(Failure::Suspect { error, response }) => (error, response),
             };
-            match self.listed().await? {
+            let ObjectVersion { root, key, .. } = &self.version;
+            let max_keys = self.max_keys;
+            match version::current(&self.client, &self.bucket, root, key, max_keys).await? {
                 None => {
                     return Err(Error::Deleted { uri: self.version.uri() });
                 }
@@ -110,19 +111,6 @@ impl Request {
             tracing::warn!(%error, response, "response contradicts the listing, retrying");
             tokio::time::sleep(backoff.next_delay()).await;
         }
-    }
-
-    /// The key's current version in the listing.
-    async fn listed(&self) -> Result<Option<ObjectVersion>, Error> {
-        let (key, uri) = (&self.version.key, self.version.uri());
-        let mut pages = Pages::new(&self.client, &self.bucket, key, uri, self.max_keys);
-        while let Some(page) = pages.next().await? {
-            let mut page = page.into_iter();
-            if let Some(found) = page.find(|entry| entry.escaped.is_none() && entry.key == *key) {
-                return Ok(version::read(&self.version.root, found).ok());
-            }
-        }
-        Ok(None)
     }
 
     fn is_of(&self, now: &ObjectVersion) -> bool {

@@ -1,9 +1,10 @@
 //! Converts an entry of a listing to an object version.
 
+use aws_sdk_s3::Client;
 use chrono::DateTime;
 
-use super::pages::Listed;
-use crate::ObjectVersion;
+use super::pages::{Listed, Pages};
+use crate::{Error, ObjectVersion};
 
 /// The prefix of the substitute for a missing `ETag`: size and time. A real `ETag` is quoted.
 const WITHOUT_ETAG: &str = "size-and-time:";
@@ -31,4 +32,23 @@ pub(super) fn read(root: &str, listed: Listed) -> Result<ObjectVersion, &'static
         format!("{WITHOUT_ETAG}{size}-{time}")
     });
     Ok(ObjectVersion { root: root.to_owned(), key: listed.key, etag, size, last_modified: written })
+}
+
+/// The current version of a key, as a listing shows it.
+pub(super) async fn current(
+    client: &Client,
+    bucket: &str,
+    root: &str,
+    key: &str,
+    max_keys: u64,
+) -> Result<Option<ObjectVersion>, Error> {
+    let uri = format!("{root}/{key}");
+    let mut pages = Pages::new(client, bucket, key, uri, max_keys);
+    while let Some(page) = pages.next().await? {
+        let mut page = page.into_iter();
+        if let Some(found) = page.find(|entry| entry.escaped.is_none() && entry.key == *key) {
+            return Ok(read(root, found).ok());
+        }
+    }
+    Ok(None)
 }

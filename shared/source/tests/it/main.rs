@@ -1,4 +1,4 @@
-//! The conformance suite on both adapters, and tests of each adapter.
+//! The conformance suites on both adapters, and tests of each adapter.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
@@ -6,3 +6,4 @@ mod conformance;
 mod directory;
 mod oddities;
 mod s3;
+mod uploads;
