@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use jetline_queue::JetStreamConfig;
+use jetline_queue::{JetStreamConfig, Subject};
 use jetline_runtime::{
     HealthCommand, LifecycleSettings, Observation, ObserveSettings, Shutdown, StartupSettings,
     TelemetrySettings, metrics, output,
@@ -66,7 +66,7 @@ impl Cli {
         let observation = Observation::start(&self.observe, metrics, &shutdown).await?;
         let deliver = async |database: Database| {
             let connecting = async {
-                let wakeup = self.queue.connect_wakeup(&self.startup).await?;
+                let wakeup = self.queue.connect_wakeup(&self.startup, Subject::Deliveries).await?;
                 Courier::new(&self.courier, &database, wakeup, environment()).await
             };
             let courier = shutdown.started(connecting).await?;

@@ -156,7 +156,7 @@ mod tests {
     use async_trait::async_trait;
     use bytes::Bytes;
     use jetline_core::ObjectId;
-    use jetline_queue::{Delivery, Destination, Wakeup};
+    use jetline_queue::{Delivery, Destination, Subject, Wakeup};
     use jetline_runtime::telemetry::SpanKind;
 
     use super::*;
@@ -207,7 +207,7 @@ mod tests {
             Destination { system: "test", name: "small".to_owned() }
         }
 
-        fn wakeup(&self) -> Wakeup {
+        fn wakeup(&self, _: Subject) -> Wakeup {
             Wakeup::default()
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jetline_courier::{Courier, environment};
-use jetline_queue::Queue;
+use jetline_queue::{Queue, Subject};
 use jetline_runtime::{Shutdown, output};
 use jetline_store::{Database, Outbox};
 use tokio::{
@@ -31,7 +31,9 @@ impl Deliveries {
         queue: &dyn Queue,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        let courier = Courier::new(&cli.courier, database, queue.wakeup(), environment()).await?;
+        let courier =
+            Courier::new(&cli.courier, database, queue.wakeup(Subject::Deliveries), environment())
+                .await?;
         let (shutdown, tasks) = (shutdown.clone(), shutdown.tasks.clone());
         let task = tasks.spawn(async move {
             let ended = courier.run(&shutdown).await;

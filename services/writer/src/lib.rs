@@ -31,7 +31,7 @@ use std::sync::Arc;
 pub use cli::Cli;
 use jetline_core::Mode;
 use jetline_dedup::Dedup;
-use jetline_queue::Queue;
+use jetline_queue::{Queue, Subject};
 use jetline_runtime::{
     Shutdown,
     metrics::{
@@ -97,7 +97,7 @@ impl Writer {
         };
         let epochs = Epochs::new(ledger.clone(), dedup.clone(), seed);
         create_counters();
-        let committer = Committer::new(ledger, dedup, epochs, queue.wakeup());
+        let committer = Committer::new(ledger, dedup, epochs, queue.wakeup(Subject::Deliveries));
         Self {
             settings: settings.clone(),
             queue,

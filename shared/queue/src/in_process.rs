@@ -12,7 +12,7 @@ use futures::future;
 use jetline_core::ObjectId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::{Acker, Chunk, Delivery, Destination, Error, PublishAck, Queue, Wakeup};
+use crate::{Acker, Chunk, Delivery, Destination, Error, PublishAck, Queue, Subject, Wakeup};
 
 /// The queue of `jetline` without NATS.
 ///
@@ -23,7 +23,8 @@ pub struct InProcess {
     /// One permit for each byte of a body.
     permits: Arc<Semaphore>,
     capacity: u32,
-    wakeup: Wakeup,
+    deliveries: Wakeup,
+    objects: Wakeup,
 }
 
 impl InProcess {
@@ -35,7 +36,8 @@ impl InProcess {
             shared: Arc::default(),
             permits: Arc::new(Semaphore::new(capacity as usize)),
             capacity,
-            wakeup: Wakeup::default(),
+            deliveries: Wakeup::default(),
+            objects: Wakeup::default(),
         }
     }
 }
@@ -88,8 +90,11 @@ impl Queue for InProcess {
         Destination { system: "in_process", name: "chunks".to_owned() }
     }
 
-    fn wakeup(&self) -> Wakeup {
-        self.wakeup.clone()
+    fn wakeup(&self, subject: Subject) -> Wakeup {
+        match subject {
+            Subject::Deliveries => self.deliveries.clone(),
+            Subject::Objects => self.objects.clone(),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use jetline_core::ObjectId;
 pub use jetstream::message;
 pub use jetstream::{JetStream, JetStreamConfig, NatsUrls, OwnLedger, ReadIdentity};
 pub use trace::Destination;
-pub use wakeup::{Listener, Wakeup};
+pub use wakeup::{Listener, Subject, Wakeup};
 
 /// Delivers chunks from fetchers to writers at least once, unless the queue loses them.
 #[async_trait]
@@ -46,8 +46,8 @@ pub trait Queue: Send + Sync {
     /// Its name in traces.
     fn destination(&self) -> Destination;
 
-    /// Wakes couriers, in all processes that use the queue.
-    fn wakeup(&self) -> Wakeup;
+    /// Notifications about a subject, in all processes that use the queue.
+    fn wakeup(&self, subject: Subject) -> Wakeup;
 }
 
 /// Resolves when the queue has stored a chunk.

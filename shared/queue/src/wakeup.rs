@@ -1,5 +1,5 @@
-//! Wakes couriers when deliveries may be due. A notification may be lost: couriers also look at the outbox by
-//! themselves, less often.
+//! Wakes couriers when deliveries may be due, and fetchers when objects are registered. A notification may be lost: both
+//! also look at the database by themselves, less often.
 
 use std::time::Duration;
 
@@ -12,7 +12,26 @@ use crate::Error;
 /// How long a notification may take: what waits for it is a commit's next step.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Notifications from writers to couriers; clones share them.
+/// What a notification is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Deliveries may be due: from writers to couriers.
+    Deliveries,
+    /// Objects are registered: from the api to fetchers.
+    Objects,
+}
+
+impl Subject {
+    /// The second token of the subject in NATS.
+    fn token(self) -> &'static str {
+        match self {
+            Self::Deliveries => "deliveries",
+            Self::Objects => "objects",
+        }
+    }
+}
+
+/// Notifications about one subject; clones share them.
 #[derive(Clone, Debug)]
 pub struct Wakeup(Kind);
 
@@ -37,12 +56,12 @@ impl Default for Wakeup {
 }
 
 impl Wakeup {
-    /// Notifications on the subject `STREAM.deliveries`, which is not one of the stream's.
-    pub(crate) fn nats(client: Client, stream: &str) -> Self {
-        Self(Kind::Nats { client, subject: format!("{stream}.deliveries") })
+    /// Notifications on the subject `STREAM.deliveries` or `STREAM.objects`, which is not one of the stream's.
+    pub(crate) fn nats(client: Client, stream: &str, subject: Subject) -> Self {
+        Self(Kind::Nats { client, subject: format!("{stream}.{}", subject.token()) })
     }
 
-    /// Notifies all couriers. Without a connection it does nothing.
+    /// Notifies all listeners. Without a connection it does nothing.
     pub async fn notify(&self) {
         match &self.0 {
             Kind::InProcess(sender) => sender.send_modify(|()| {}),
@@ -52,7 +71,7 @@ impl Wakeup {
                 }
                 let sent = timeout(TIMEOUT, client.publish(subject.clone(), "".into())).await;
                 if !matches!(sent, Ok(Ok(()))) {
-                    tracing::debug!(subject, "notify couriers failed");
+                    tracing::debug!(subject, "send notification failed");
                 }
             }
         }

@@ -15,7 +15,9 @@ use jetline_core::{Epoch, Mode, ObjectId};
 use jetline_datasets::{Dataset, Datasets, UnknownFields};
 use jetline_fetcher::{FetcherSettings, Report, Sources, run};
 use jetline_migrations::migrate;
-use jetline_queue::{Chunk, Delivery, Destination, Error, InProcess, PublishAck, Queue, Wakeup};
+use jetline_queue::{
+    Chunk, Delivery, Destination, Error, InProcess, PublishAck, Queue, Subject, Wakeup,
+};
 use jetline_runtime::{Shutdown, StartupSettings};
 use jetline_source::{OwnDatabase, S3Config};
 use jetline_store::{ChunkRows, Database, Ledger};
@@ -312,7 +314,7 @@ impl Queue for LossyQueue {
         self.queue.destination()
     }
 
-    fn wakeup(&self) -> Wakeup {
-        self.queue.wakeup()
+    fn wakeup(&self, subject: Subject) -> Wakeup {
+        self.queue.wakeup(subject)
     }
 }

@@ -8,7 +8,9 @@ use std::sync::{
 use async_trait::async_trait;
 use jetline_core::{EpochId, Key, Mode, ObjectId};
 use jetline_dedup::{Claim, Claimed, Dedup};
-use jetline_queue::{Acker, Chunk, Delivery, Destination, InProcess, PublishAck, Queue, Wakeup};
+use jetline_queue::{
+    Acker, Chunk, Delivery, Destination, InProcess, PublishAck, Queue, Subject, Wakeup,
+};
 use tokio::sync::Semaphore;
 
 /// A queue that counts received chunks and extensions of their acknowledgement deadlines.
@@ -76,8 +78,8 @@ impl Queue for CountingQueue {
         self.inner.destination()
     }
 
-    fn wakeup(&self) -> Wakeup {
-        self.inner.wakeup()
+    fn wakeup(&self, subject: Subject) -> Wakeup {
+        self.inner.wakeup(subject)
     }
 }
 

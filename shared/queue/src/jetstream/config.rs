@@ -9,7 +9,7 @@ use jetline_core::LedgerIdentity;
 use jetline_runtime::{StartupSettings, settings::required};
 
 use super::{JetStream, OwnLedger, ReadIdentity, servers::NatsUrls};
-use crate::{Error, Queue, Wakeup};
+use crate::{Error, Queue, Subject, Wakeup};
 
 /// The connection to NATS, and the configuration of the stream. All services of an installation use the same values.
 #[derive(Args, Clone, Debug)]
@@ -76,11 +76,18 @@ impl JetStreamConfig {
         Ok(Arc::new(queue))
     }
 
-    /// Connects to the servers of `NATS_URL`, with retries, to hear the writers' calls only.
-    pub async fn connect_wakeup(&self, startup: &StartupSettings) -> anyhow::Result<Wakeup> {
-        let servers = self.servers("the queue whose writers wake couriers")?;
+    /// Connects to the servers of `NATS_URL`, with retries, for notifications only.
+    pub async fn connect_wakeup(
+        &self,
+        startup: &StartupSettings,
+        subject: Subject,
+    ) -> anyhow::Result<Wakeup> {
+        let servers = self.servers(match subject {
+            Subject::Deliveries => "the queue whose writers wake couriers",
+            Subject::Objects => "the queue whose fetchers are woken",
+        })?;
         let connected = startup.connect("the queue (NATS_URL)", Error::is_transient, || {
-            Wakeup::connect(&servers, self)
+            Wakeup::connect(&servers, self, subject)
         });
         connected.await
     }

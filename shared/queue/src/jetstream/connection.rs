@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use url::Url;
 
 use super::JetStreamConfig;
-use crate::{Error, Wakeup};
+use crate::{Error, Subject, Wakeup};
 
 /// The settings that TLS depends on.
 const TLS_ADVICE: &str = "check NATS_URL, NATS_CA_FILE and NATS_CERT_FILE";
@@ -27,9 +27,13 @@ const CLIENT_CAPACITY: usize = 128;
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Wakeup {
-    /// Connects to one of the servers, to hear the writers' calls only.
-    pub async fn connect(servers: &[Url], config: &JetStreamConfig) -> Result<Self, Error> {
-        Ok(Connection::open(servers, config).await?.wakeup(config))
+    /// Connects to one of the servers, for notifications only.
+    pub async fn connect(
+        servers: &[Url],
+        config: &JetStreamConfig,
+        subject: Subject,
+    ) -> Result<Self, Error> {
+        Ok(Connection::open(servers, config).await?.wakeup(config, subject))
     }
 }
 
@@ -63,9 +67,9 @@ impl Connection {
         }
     }
 
-    /// Wakes couriers over this connection.
-    pub(super) fn wakeup(&self, config: &JetStreamConfig) -> Wakeup {
-        Wakeup::nats(self.client.clone(), &config.nats_stream)
+    /// Notifications over this connection.
+    pub(super) fn wakeup(&self, config: &JetStreamConfig, subject: Subject) -> Wakeup {
+        Wakeup::nats(self.client.clone(), &config.nats_stream, subject)
     }
 
     /// How often the connection was lost.

@@ -40,7 +40,7 @@ use self::{
     connection::Connection,
     pull::Puller,
 };
-use crate::{Chunk, Delivery, Destination, Error, PublishAck, Queue, Wakeup};
+use crate::{Chunk, Delivery, Destination, Error, PublishAck, Queue, Subject, Wakeup};
 
 /// From this number of objects on, one count over all subjects is cheaper than one per object.
 const COUNT_ALL_FROM: usize = 4;
@@ -161,7 +161,7 @@ impl Queue for JetStream {
         Destination { system: "nats", name: self.broker.config.nats_stream.clone() }
     }
 
-    fn wakeup(&self) -> Wakeup {
-        self.broker.connection.wakeup(&self.broker.config)
+    fn wakeup(&self, subject: Subject) -> Wakeup {
+        self.broker.connection.wakeup(&self.broker.config, subject)
     }
 }

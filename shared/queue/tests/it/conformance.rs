@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use jetline_core::ObjectId;
-use jetline_queue::{Chunk, Error};
+use jetline_queue::{Chunk, Error, Subject};
 use tokio::time::{sleep, timeout};
 
 use crate::fixtures::{
@@ -41,14 +42,32 @@ async fn every_field_is_delivered() {
 #[tokio::test]
 async fn call_is_heard_by_every_listener_also_if_it_is_busy() {
     for (_, queue) in queues("wakeup").await {
-        let wakeup = queue.wakeup();
+        let wakeup = queue.wakeup(Subject::Deliveries);
         let mut listeners = [wakeup.subscribe().await.unwrap(), wakeup.subscribe().await.unwrap()];
         for _ in 0..2 {
-            queue.wakeup().notify().await;
+            queue.wakeup(Subject::Deliveries).notify().await;
             for listener in &mut listeners {
                 within(listener.notified()).await;
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn call_is_not_heard_by_listeners_of_another_subject() {
+    for (name, queue) in queues("subject").await {
+        let [deliveries, objects] =
+            [Subject::Deliveries, Subject::Objects].map(|subject| queue.wakeup(subject));
+        let mut of_deliveries = deliveries.subscribe().await.unwrap();
+        let mut of_objects = objects.subscribe().await.unwrap();
+        for _ in 0..2 {
+            deliveries.notify().await;
+            within(of_deliveries.notified()).await;
+        }
+        // Both would have heard the first one by now.
+        assert!(of_objects.notified().now_or_never().is_none(), "{name}");
+        objects.notify().await;
+        within(of_objects.notified()).await;
     }
 }
 

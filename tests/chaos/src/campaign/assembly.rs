@@ -8,7 +8,7 @@ use jetline_courier::{Courier, CourierSettings};
 use jetline_dedup::{Dedup, Redis, RedisConfig, WithoutStore};
 use jetline_fetcher::Sources;
 use jetline_oracle::MAX_LINE;
-use jetline_queue::{JetStream, JetStreamConfig, Queue, Wakeup};
+use jetline_queue::{JetStream, JetStreamConfig, Queue, Subject, Wakeup};
 use jetline_runtime::Shutdown;
 use jetline_source::{OwnDatabase, S3Config};
 use jetline_store::{Database, Ledger};
@@ -102,7 +102,7 @@ pub(crate) async fn deliver(
 ) -> anyhow::Result<()> {
     let (settings, _proxy) = settings(site, breaker).await?;
     let nats = site.slot.url(Role::Courier, Part::Nats)?;
-    let wakeup = Wakeup::connect(&[nats], &parse(&settings)?).await?;
+    let wakeup = Wakeup::connect(&[nats], &parse(&settings)?, Subject::Deliveries).await?;
     let database = database(&settings).await?;
     let url = setting(&settings, "CRM_URL")?;
     let variables = Box::new(move |name: &str| (name == "CRM_URL").then(|| url.clone()));

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use jetline_core::{EpochId, LedgerIdentity, Mode, ObjectId};
 use jetline_dedup::{Claim, Claimed, Dedup, StoreInfo};
-use jetline_queue::{Acker, Chunk, Delivery, Destination, PublishAck, Queue, Wakeup};
+use jetline_queue::{Acker, Chunk, Delivery, Destination, PublishAck, Queue, Subject, Wakeup};
 use jetline_source::{ByteStream, Listing, ObjectVersion, Source};
 
 use super::{
@@ -192,8 +192,8 @@ impl Queue for FaultyQueue {
         self.inner.destination()
     }
 
-    fn wakeup(&self) -> Wakeup {
-        self.inner.wakeup()
+    fn wakeup(&self, subject: Subject) -> Wakeup {
+        self.inner.wakeup(subject)
     }
 }
 
