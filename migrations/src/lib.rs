@@ -16,6 +16,7 @@ mod m0013_unknown_fields;
 mod m0014_dropped;
 mod m0015_deliveries;
 mod m0016_api_keys;
+mod m0017_intake;
 mod record_table;
 
 use sea_orm::{
@@ -66,6 +67,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0014_dropped::Migration),
             Box::new(m0015_deliveries::Migration),
             Box::new(m0016_api_keys::Migration),
+            Box::new(m0017_intake::Migration),
         ]
     }
 }

@@ -15,7 +15,7 @@ use poem::{
 use rand::RngCore;
 
 use crate::{
-    ApiSettings,
+    ApiSettings, IntakeParts,
     auth::{Authenticator, Caller, Keys, Users, authenticated},
     database::{self, ReadPool, statement_timeout},
     deliveries::DeliveryApi,
@@ -28,6 +28,7 @@ use crate::{
         response_budget::ResponseBudget,
     },
     ingestion::{ObjectApi, RejectApi},
+    intake::{Intake, IntakeApi},
     openapi::{self, Document, Schemes, StartPage},
     queries::QueryApi,
     readiness::Readiness,
@@ -39,6 +40,8 @@ use crate::{
 pub struct App {
     /// The database to read from.
     pub database: Database,
+    /// Where posted records go; none where nobody may post.
+    pub intake: Option<IntakeParts>,
     /// The metrics for `/metrics`.
     pub metrics: PrometheusHandle,
     /// The users; without any, and unless the settings say that keys are accepted, nobody has to authenticate.
@@ -81,7 +84,7 @@ impl App {
         let limit = statement_timeout(settings.request_timeout);
         let budget = ResponseBudget::new(settings.answer_bytes, limit);
         let cache = (settings.cache_time, settings.cache_bytes);
-        let served = Served::new(pool.clone(), budget.clone(), cache, self.shutdown);
+        let served = Served::new(pool.clone(), budget.clone(), cache, self.shutdown.clone());
         let records =
             RecordApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
         let origins = OriginApi { served: served.clone(), pool: pool.clone() };
@@ -95,11 +98,17 @@ impl App {
         let objects =
             ObjectApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
         let rejects = RejectApi { pool: pool.clone(), budget: budget.clone() };
+        let intake = self.intake.map(|parts| {
+            Intake::start(&settings.intake, parts, settings.request_timeout, &self.shutdown)
+        });
+        let takes_records = intake.is_some();
+        let intake = IntakeApi { served: served.clone(), intake };
         let service = openapi::service((
-            records, origins, history, queries, deliveries, datasets, objects, rejects, StartPage,
+            records, origins, history, queries, intake, deliveries, datasets, objects, rejects,
+            StartPage,
         ));
         let schemes = Schemes { basic: self.users.is_some(), bearer: settings.api_keys };
-        let document = Arc::new(Document::new(&service, served, schemes));
+        let document = Arc::new(Document::new(&service, served, schemes, takes_records));
         let readiness = Arc::new(Readiness::new(pool));
         let check = move || {
             let readiness = readiness.clone();
@@ -119,11 +128,13 @@ impl App {
 
 /// Lets web pages of other origins read; none unless it is set.
 fn cors(origins: &[String]) -> Option<Cors> {
-    let methods = [Method::GET, Method::HEAD];
-    let exposed = [header::ETAG, header::LAST_MODIFIED, header::LINK, header::RETRY_AFTER];
+    let methods = [Method::GET, Method::HEAD, Method::POST];
+    let exposed =
+        [header::ETAG, header::LAST_MODIFIED, header::LINK, header::LOCATION, header::RETRY_AFTER];
     let cors = Cors::new()
         .allow_methods(methods)
-        .allow_headers([header::AUTHORIZATION, header::IF_NONE_MATCH])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_NONE_MATCH])
+        .allow_headers(["idempotency-key", "prefer"])
         .expose_headers(exposed)
         .expose_header("x-request-id")
         .max_age(CORS_MAX_AGE_SECONDS);

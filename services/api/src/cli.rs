@@ -6,12 +6,14 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use jetline_queue::JetStreamConfig;
 use jetline_runtime::{
-    LifecycleSettings, Shutdown, TelemetrySettings, healthcheck, metrics, output,
+    LifecycleSettings, Shutdown, StartupSettings, TelemetrySettings, healthcheck, metrics, output,
 };
+use jetline_source::{IntakeStore, S3Config};
 
 use crate::{
-    ApiSettings, DatabaseSettings,
+    ApiSettings, DatabaseSettings, IntakeParts, ObjectsWakeup,
     auth::{KeyCommand, RightsArgs, hash_password},
     run,
 };
@@ -28,6 +30,14 @@ pub struct Cli {
     pub api: ApiSettings,
     #[command(flatten)]
     database: DatabaseSettings,
+    #[command(flatten)]
+    intake_store: IntakeStore,
+    #[command(flatten)]
+    s3: S3Config,
+    #[command(flatten)]
+    queue: JetStreamConfig,
+    #[command(flatten)]
+    startup: StartupSettings,
     /// The shutdown.
     #[command(flatten)]
     pub lifecycle: LifecycleSettings,
@@ -57,7 +67,23 @@ impl Cli {
     /// Serves until the shutdown.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
         let metrics = metrics::install(&shutdown)?;
-        run(&self.api, &self.database, metrics, shutdown).await.map(|()| ExitCode::SUCCESS)
+        let wakeup = ObjectsWakeup::default();
+        let database = self.database.open_for_writing(&self.api);
+        let intake =
+            IntakeParts::open(&self.api, &self.intake_store, &self.s3, database, wakeup.clone());
+        let intake = Box::pin(intake).await?;
+        let is_notifying = intake.is_some() && self.queue.nats_url.is_some();
+        let running = Box::pin(run(&self.api, &self.database, intake, metrics, shutdown));
+        if is_notifying {
+            // Beside the requests, which are served without the queue.
+            tokio::select! {
+                ran = running => ran?,
+                never = Box::pin(wakeup.connect(&self.queue, &self.startup)) => match never {},
+            }
+        } else {
+            running.await?;
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }
 

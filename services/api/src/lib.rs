@@ -1,7 +1,8 @@
 //! The API: serves every record by id and in pages, and the state of every object and rejected line.
 //!
-//! It is read-only, works on any migrated PostgreSQL or SQLite database, replicas included, and has no state except a
-//! cache of up to a second: it scales out by starting more of it. Every dataset has its endpoints.
+//! It works on any migrated PostgreSQL or SQLite database, and reads from replicas too. It has no state except caches of some seconds:
+//! it scales out by starting more of it. Every dataset has its endpoints. Where that is allowed, it takes records, which become
+//! objects for the fetcher.
 
 mod app;
 pub mod auth;
@@ -10,6 +11,7 @@ mod database;
 mod deliveries;
 mod http;
 mod ingestion;
+mod intake;
 mod openapi;
 mod queries;
 mod readiness;
@@ -22,6 +24,7 @@ pub use app::App;
 pub use cli::{Cli, Command};
 pub use database::open;
 pub use http::path::path_segment;
+pub use intake::{IntakeMode, IntakeParts, IntakeSettings, ObjectsWakeup};
 pub use server::{BoundServer, bind, serve};
 pub use settings::{ApiSettings, DatabaseSettings};
 
@@ -38,13 +41,14 @@ const POOLER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub async fn run(
     settings: &ApiSettings,
     database: &DatabaseSettings,
+    intake: Option<IntakeParts>,
     metrics: PrometheusHandle,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let database = open(database, settings).await?;
     let unusable = unusable_pooler(&database);
     let served = tokio::select! {
-        served = serve(settings, &database, metrics, shutdown.clone()) => served,
+        served = serve(settings, &database, intake, metrics, shutdown.clone()) => served,
         error = unusable => Err(error).context("cannot start"),
     };
     shutdown.soft.cancel();

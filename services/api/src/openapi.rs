@@ -12,6 +12,7 @@ use crate::{
     deliveries::DeliveryApi,
     http::{json::serialize, problem::Failure},
     ingestion::{ObjectApi, RejectApi},
+    intake::IntakeApi,
     queries::QueryApi,
     records::{DatasetApi, HistoryApi, OriginApi, RecordApi, Served, document},
 };
@@ -22,6 +23,7 @@ pub(crate) type Endpoints = (
     OriginApi,
     HistoryApi,
     QueryApi,
+    IntakeApi,
     DeliveryApi,
     DatasetApi,
     ObjectApi,
@@ -51,6 +53,8 @@ pub(crate) struct Document {
     page: String,
     served: Served,
     schemes: Schemes,
+    /// Whether records can be posted.
+    takes_records: bool,
 }
 
 impl Document {
@@ -58,15 +62,22 @@ impl Document {
         service: &OpenApiService<Endpoints, ()>,
         served: Served,
         schemes: Schemes,
+        takes_records: bool,
     ) -> Self {
-        Self { spec: service.spec(), page: service.swagger_ui_html(), served, schemes }
+        Self {
+            spec: service.spec(),
+            page: service.swagger_ui_html(),
+            served,
+            schemes,
+            takes_records,
+        }
     }
 
     async fn json(&self, caller: &Caller) -> Result<String, Error> {
         let datasets = self.served.datasets(caller).await?;
         serialize(|| {
             let mut document: Value = serde_json::from_str(&self.spec)?;
-            document::describe(&mut document, &datasets);
+            document::describe(&mut document, &datasets, self.takes_records);
             self.schemes.describe(&mut document);
             serde_json::to_string_pretty(&document)
         })

@@ -9,16 +9,17 @@ use jetline_runtime::{
 use jetline_store::Database;
 use poem::{Response, endpoint::BoxEndpoint};
 
-use crate::{ApiSettings, App, auth::Users};
+use crate::{ApiSettings, App, IntakeParts, auth::Users};
 
 /// Listens and serves until the soft shutdown; requests in flight are finished, but not beyond the hard one.
 pub async fn serve(
     settings: &ApiSettings,
     database: &Database,
+    intake: Option<IntakeParts>,
     metrics: PrometheusHandle,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    bind(settings, database, metrics, shutdown).await?.serve().await;
+    bind(settings, database, intake, metrics, shutdown).await?.serve().await;
     Ok(())
 }
 
@@ -26,13 +27,16 @@ pub async fn serve(
 pub async fn bind(
     settings: &ApiSettings,
     database: &Database,
+    intake: Option<IntakeParts>,
     metrics: PrometheusHandle,
     shutdown: Shutdown,
 ) -> anyhow::Result<BoundServer> {
+    settings.check_intake()?;
     let limits = settings.connection_limits()?;
     let users = settings.users_file.as_deref().map(Users::read).transpose()?;
     let listening = serving::listen(settings.listen, "LISTEN").await?;
-    let app = App { database: database.clone(), metrics, users, shutdown: shutdown.clone() };
+    let shutdown_of_app = shutdown.clone();
+    let app = App { database: database.clone(), intake, metrics, users, shutdown: shutdown_of_app };
     Ok(BoundServer { listening, limits, app: app.endpoint(settings, &mut rand::rng()), shutdown })
 }
 

@@ -8,10 +8,13 @@ use jetline_runtime::{
     ConnectionLimits,
     settings::{self, SecretUrl},
 };
-use jetline_store::Database;
+use jetline_store::{Database, ReadOptions};
 use url::Url;
 
-use crate::http::response_budget::PART_BYTES;
+use crate::{
+    http::response_budget::PART_BYTES,
+    intake::{IntakeMode, IntakeSettings},
+};
 
 /// Maximum age of a response: every commit is visible to all clients after this time.
 const MAX_CACHE_TIME: Duration = Duration::from_secs(1);
@@ -83,12 +86,37 @@ pub struct ApiSettings {
     #[arg(long, env, value_name = "NUMBER")]
     pub rate_limit: Option<NonZeroU32>,
 
+    /// Who may post records.
+    #[command(flatten)]
+    pub intake: IntakeSettings,
+
     /// Origins of web pages that may read, as in `https://shop.example`, separated by commas; * for all.
     #[arg(long, env, value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     pub cors_origins: Vec<String>,
 }
 
 impl ApiSettings {
+    /// Whether anybody may post records.
+    #[must_use]
+    pub fn takes_records(&self) -> bool {
+        match self.intake.intake {
+            IntakeMode::Users => self.users_file.is_some() || self.api_keys,
+            IntakeMode::Open => true,
+            IntakeMode::Off => false,
+        }
+    }
+
+    /// Refuses an intake that everybody could reach.
+    pub(crate) fn check_intake(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.intake.intake != IntakeMode::Open || self.listen.ip().is_loopback(),
+            "INTAKE=open lets everybody write, and {} (LISTEN) is no loopback address: configure users (USERS_FILE) or API \
+             keys (API_KEYS) with the role write, and set INTAKE=users",
+            self.listen
+        );
+        Ok(())
+    }
+
     /// The limits of connections, validated.
     pub(crate) fn connection_limits(&self) -> anyhow::Result<ConnectionLimits> {
         ensure!(
@@ -170,6 +198,18 @@ pub struct DatabaseSettings {
 }
 
 impl DatabaseSettings {
+    /// A pool of connections to the database itself, whatever is read from. It may be unavailable.
+    pub(crate) async fn open_for_writing(&self, api: &ApiSettings) -> anyhow::Result<Database> {
+        let url = self.database_url.as_ref().context("DATABASE_URL is not set")?;
+        let write = ReadOptions {
+            application: "jetline-api",
+            connections: self.database_connections.get(),
+            timeout: api.request_timeout / 2,
+        };
+        let opened = Database::open(url.expose(), write).await;
+        opened.with_context(|| format!("cannot open the database {url}"))
+    }
+
     /// Connects to the database itself, whatever is read from.
     pub(crate) async fn connect(&self) -> anyhow::Result<Database> {
         let url = self.database_url.as_ref().context("DATABASE_URL is not set")?;

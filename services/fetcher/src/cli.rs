@@ -9,7 +9,7 @@ use jetline_runtime::{
     HealthCommand, LifecycleSettings, Observation, ObserveSettings, Shutdown, StartupSettings,
     TelemetrySettings, metrics, output,
 };
-use jetline_source::{OwnDatabase, S3Config};
+use jetline_source::{IntakeStore, OwnDatabase, S3Config};
 use jetline_store::{Database, DatabaseSettings, Ledger};
 
 use crate::{
@@ -26,6 +26,8 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     fetcher: FetcherSettings,
+    #[command(flatten)]
+    intake: IntakeStore,
     #[command(flatten)]
     s3: S3Config,
     #[command(flatten)]
@@ -109,7 +111,7 @@ impl Cli {
     async fn sources(&self, database: &Database) -> anyhow::Result<(FetcherSettings, Sources)> {
         let settings = self.fetcher.with_declared_sources(&database.datasets().await?)?;
         let own = OwnDatabase::new(self.database.file());
-        let sources = Sources::open(&settings, &self.s3, &self.startup, &own).await?;
+        let sources = Sources::open(&settings, &self.intake, &self.s3, &self.startup, &own).await?;
         Ok((settings, sources))
     }
 }

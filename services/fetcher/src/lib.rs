@@ -37,7 +37,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use anyhow::Context;
 use jetline_core::ObjectId;
 use jetline_datasets::Datasets;
-use jetline_queue::Queue;
+use jetline_queue::{Queue, Subject};
 use jetline_runtime::{
     Backoff, Shutdown,
     metrics::{OBJECTS, RETRIES, create_counter},
@@ -85,6 +85,10 @@ pub async fn run(
     shutdown: &Shutdown,
 ) -> anyhow::Result<Report> {
     let datasets = database.datasets().await?;
+    anyhow::ensure!(
+        !sources.roots().is_empty(),
+        "nothing to fetch: set --source or SOURCE, as in s3://bucket/prefix or ./directory, or `source` in a declaration"
+    );
     settings.check(&datasets, queue.max_body_bytes())?;
     let stop = shutdown.soft.child_token();
     let declared = Arc::new(DeclaredFormats::new(database, datasets.clone()));
@@ -110,6 +114,7 @@ pub async fn run(
         run.refuse_empty_sources()?;
     } else if registered.is_some() {
         let mut readers = run.spawn_readers(&stop);
+        run.spawn_wakeups(&stop);
         let polled = run.poll_until_settled(&stop, &mut readers).await;
         stop.cancel();
         while let Some(reader) = readers.join_next().await {
@@ -223,6 +228,27 @@ impl Run {
             self.objects_registered.notify_waiters();
         }
         Ok(())
+    }
+
+    /// Wakes the readers when an API has registered objects.
+    fn spawn_wakeups(&self, stop: &CancellationToken) {
+        let wakeup = self.queue.wakeup(Subject::Objects);
+        let (objects_registered, stop) = (self.objects_registered.clone(), stop.clone());
+        tokio::spawn(stop.run_until_cancelled_owned(async move {
+            match wakeup.subscribe().await {
+                Ok(mut listener) => loop {
+                    listener.notified().await;
+                    objects_registered.notify_waiters();
+                },
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(
+                        error,
+                        "subscribe to wake-ups failed: readers look by themselves"
+                    );
+                }
+            }
+        }));
     }
 
     fn spawn_readers(&mut self, stop: &CancellationToken) -> JoinSet<ReaderResult> {

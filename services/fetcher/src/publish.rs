@@ -221,6 +221,8 @@ mod tests {
                 declaration: 0,
                 format: jetline_formats::Format::JsonLines,
                 header: Bytes::new(),
+                modified_at: None,
+                is_redacted: false,
                 start: 0,
                 end: 1,
                 first_line: 1,

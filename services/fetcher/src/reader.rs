@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use jetline_core::ObjectId;
+use jetline_datasets::DeclaredFormat;
 use jetline_queue::Queue;
 use jetline_runtime::Backoff;
 use jetline_store::{
@@ -85,11 +86,12 @@ impl Reader {
     }
 
     fn leased(&self, object: LeasedObject) -> Result<Leased, jetline_store::Error> {
+        let is_redacted = self.sources.is_redacted(&object.version);
         let Some(source) = self.sources.with_root(&object.version.root).cloned() else {
             let unknown = format!("object {} of {} was leased", object.id, object.version.root);
             return Err(jetline_store::Error::Corrupt(unknown));
         };
-        Ok(Leased { object, source })
+        Ok(Leased { object, source, is_redacted })
     }
 
     /// Reads objects to their ends, or until it is stopped or the lease of one is lost. Unfinished objects are released, so
@@ -156,7 +158,12 @@ impl Reader {
                 Ok(gaps) => {
                     let destination = self.queue.destination();
                     let window_log = self.settings.window_log();
-                    let declared = self.declared.of(&leased.object).await?;
+                    let declared = if self.sources.is_of_intake(&uri) {
+                        // JSON Lines, whatever files have.
+                        DeclaredFormat::Auto
+                    } else {
+                        self.declared.of(&leased.object).await?
+                    };
                     let mut reading = ObjectReading::new(
                         leased,
                         stored,

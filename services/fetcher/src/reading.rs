@@ -97,6 +97,8 @@ impl ObjectReading {
                 declaration: object.declaration,
                 format: Format::JsonLines,
                 header: Bytes::new(),
+                modified_at: Some(object.version.last_modified),
+                is_redacted: leased.is_redacted,
                 start: 0,
                 end: 0,
                 first_line: 0,

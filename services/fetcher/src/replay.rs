@@ -64,11 +64,10 @@ pub async fn replay(
         let objects = Vec::new();
         return Ok(Replayed { objects, dry_run });
     };
-    let listed = sources.list().await.context("cannot replay")?;
-    let stored: HashSet<Stored> = listed
-        .objects
+    let existing = sources.existing().await.context("cannot replay")?;
+    let stored: HashSet<Stored> = existing
         .into_iter()
-        .map(|(object, _)| Stored { root: object.root, key: object.key, etag: object.etag })
+        .map(|object| Stored { root: object.root, key: object.key, etag: object.etag })
         .collect();
     let replay = Replay {
         from,

@@ -10,15 +10,22 @@ use anyhow::Context;
 use jetline_core::ObjectId;
 use jetline_datasets::Datasets;
 use jetline_runtime::StartupSettings;
-use jetline_source::{Location, ObjectVersion, OwnDatabase, S3Config, Skipped, Source};
+use jetline_source::{
+    IntakeStore, Location, ObjectVersion, OwnDatabase, S3Config, Skipped, Source,
+};
 use jetline_store::{ObjectLedger, objects::NewObject};
 use rand::{Rng, RngCore};
 
 use crate::{FetcherSettings, deferral::Deferrals};
 
+/// Why a file of a dataset with redacted columns is skipped.
+const CLEAR_VALUES: &str =
+    "its dataset has redacted columns: post its records to the api, which redacts them";
+
 /// All sources of a fetcher.
 pub struct Sources {
     all: Vec<Configured>,
+    intake: Option<Intake>,
     startup_timeout: Duration,
     pub(crate) deferrals: Deferrals,
     /// The skipped entries that were logged.
@@ -64,10 +71,18 @@ struct Configured {
     location: Location,
 }
 
+/// The objects that apis write. They register them, and no listing does.
+struct Intake {
+    source: Arc<dyn Source>,
+    /// What their URIs begin with.
+    prefix: String,
+}
+
 impl Sources {
-    /// Opens every source of the settings. The files of `own`, the target database, are excluded.
+    /// Opens every source of the settings, and the store of apis. The files of `own`, the target database, are excluded.
     pub async fn open(
         settings: &FetcherSettings,
+        intake: &IntakeStore,
         s3: &S3Config,
         startup: &StartupSettings,
         own: &OwnDatabase,
@@ -82,6 +97,7 @@ impl Sources {
         let startup_timeout = startup.startup_timeout;
         Ok(Self {
             all,
+            intake: Intake::open(intake, s3).await?,
             startup_timeout,
             deferrals: Deferrals::new(settings.watch.is_none()),
             logged: Mutex::default(),
@@ -93,6 +109,9 @@ impl Sources {
     pub fn map<S: Source + 'static>(mut self, wrap: impl Fn(Arc<dyn Source>) -> Arc<S>) -> Self {
         for one in &mut self.all {
             one.source = wrap(one.source.clone());
+        }
+        if let Some(intake) = &mut self.intake {
+            intake.source = wrap(intake.source.clone());
         }
         self
     }
@@ -106,7 +125,7 @@ impl Sources {
     #[must_use]
     pub fn roots(&self) -> Vec<String> {
         let mut roots: Vec<String> =
-            self.all.iter().map(|one| one.source.root().to_owned()).collect();
+            self.sources().map(|source| source.root().to_owned()).collect();
         roots.sort();
         roots.dedup();
         roots
@@ -115,7 +134,17 @@ impl Sources {
     /// The source of the objects with this root.
     #[must_use]
     pub fn with_root(&self, root: &str) -> Option<&Arc<dyn Source>> {
-        self.all.iter().map(|one| &one.source).find(|source| source.root() == root)
+        self.sources().find(|source| source.root() == root)
+    }
+
+    fn sources(&self) -> impl Iterator<Item = &Arc<dyn Source>> {
+        let intake = self.intake.iter().map(|intake| &intake.source);
+        self.all.iter().map(|one| &one.source).chain(intake)
+    }
+
+    /// Whether an API wrote this object.
+    pub(crate) fn is_of_intake(&self, uri: &str) -> bool {
+        self.intake.as_ref().is_some_and(|intake| uri.starts_with(&intake.prefix))
     }
 
     /// The contents of the sources.
@@ -131,10 +160,32 @@ impl Sources {
                 all.missing.push(&one.location);
             }
             all.skipped.extend(listing.skipped);
-            let objects = listing.objects.into_iter();
+            // Those of the intake have datasets of their own.
+            let objects =
+                listing.objects.into_iter().filter(|object| !self.is_of_intake(&object.uri()));
             all.objects.extend(objects.map(|object| (object, &one.location)));
         }
         Ok(all)
+    }
+
+    /// Whether an API redacted the values of an object.
+    pub(crate) fn is_redacted(&self, object: &ObjectVersion) -> bool {
+        object.key.ends_with(IntakeStore::REDACTED) && self.is_of_intake(&object.uri())
+    }
+
+    /// Every object that exists, those of the intake too.
+    pub(crate) async fn existing(&self) -> Result<Vec<ObjectVersion>, RegisterError> {
+        let listed = self.list().await?.objects.into_iter();
+        let mut existing: Vec<ObjectVersion> = listed.map(|(object, _)| object).collect();
+        if let Some(intake) = &self.intake {
+            let listing = intake.source.list().await;
+            let listing = listing.map_err(|source| RegisterError::List {
+                location: intake.prefix.clone(),
+                source,
+            })?;
+            existing.extend(listing.objects);
+        }
+        Ok(existing)
     }
 
     /// The objects of the sources, in the order of their keys, and what is skipped; an error if there is none.
@@ -184,8 +235,11 @@ impl Sources {
                 chunk_lines: settings.chunk_lines,
                 max_line_bytes: settings.max_line_bytes,
             };
+            let has_redaction =
+                datasets.get(&object.dataset).is_some_and(|dataset| dataset.has_redaction());
             match ledger.refuses(&object) {
                 Some(reason) => skipped.add(&uri, reason),
+                None if has_redaction => skipped.add(&uri, CLEAR_VALUES),
                 None => objects.push(object),
             }
         }
@@ -213,6 +267,18 @@ impl Sources {
             tracing::warn!(unnamed, "more source entries skipped");
         }
         *logged = named;
+    }
+}
+
+impl Intake {
+    async fn open(store: &IntakeStore, s3: &S3Config) -> anyhow::Result<Option<Self>> {
+        let Some(location) = &store.intake_store else { return Ok(None) };
+        let opened = jetline_source::open_store(location, s3).await;
+        let failed = || format!("cannot open the store {location} (INTAKE_STORE)");
+        let store = opened.with_context(failed)?;
+        let prefix = format!("{}/{}", store.root(), store.prefix());
+        let source = jetline_source::open(location, s3).await.with_context(failed)?;
+        Ok(Some(Self { source, prefix }))
     }
 }
 

@@ -15,7 +15,7 @@ use jetline_queue::JetStreamConfig;
 use jetline_runtime::{
     HealthCommand, LifecycleSettings, StartupSettings, TelemetrySettings, settings,
 };
-use jetline_source::{InvalidLocation, Location, Locations, S3Config};
+use jetline_source::{IntakeStore, InvalidLocation, Location, Locations, S3Config};
 use jetline_store::{DatabaseSettings, DatasetSettings, is_directory_of_declarations};
 use jetline_writer::WriterSettings;
 
@@ -24,6 +24,12 @@ pub(crate) const DECLARATIONS: &str = "datasets";
 
 /// The default of SOURCE.
 pub(crate) const SAMPLES: &str = "./samples";
+
+/// The default of INTAKE_STORE, where records can be posted.
+const INTAKE: &str = "./intake";
+
+/// The default of WATCH, where records can be posted.
+const WATCH: Duration = Duration::from_secs(10);
 
 /// Loads JSON Lines, JSON and CSV files into a database, and serves every record by id.
 ///
@@ -65,6 +71,8 @@ pub(crate) struct Cli {
     pub(crate) fetcher: FetcherSettings,
     #[command(flatten)]
     pub(crate) datasets: DatasetSettings,
+    #[command(flatten)]
+    pub(crate) intake_store: IntakeStore,
     #[command(flatten)]
     pub(crate) s3: S3Config,
     #[command(flatten)]
@@ -121,6 +129,12 @@ impl Cli {
     /// Reads the settings. Files replace the default and the variable of the sources, but not the flag.
     fn read(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut cli = Self::from_arg_matches(matches)?;
+        if cli.takes_records() {
+            let default = || INTAKE.parse().ok();
+            cli.intake_store.intake_store = cli.intake_store.intake_store.take().or_else(default);
+            // What is posted is loaded as long as the process runs.
+            cli.fetcher.watch.get_or_insert(WATCH);
+        }
         let given = matches.value_source("source");
         if cli.files.is_empty() {
             cli.has_default_source = given == Some(ValueSource::DefaultValue);
@@ -132,6 +146,11 @@ impl Cli {
         }
         cli.fetcher.source = cli.files.iter().cloned().map(Locations::from).collect();
         Ok(cli)
+    }
+
+    /// Whether records can be posted.
+    pub(crate) fn takes_records(&self) -> bool {
+        self.api.takes_records() && !self.exit && self.command.is_none()
     }
 
     /// Whether the running process is to be checked.

@@ -3,7 +3,9 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::Context;
+use jetline_api::{IntakeParts, ObjectsWakeup};
 use jetline_fetcher::{CheckSettings, InferSettings, Report};
+use jetline_queue::Subject;
 use jetline_runtime::{Shutdown, metrics, output};
 use jetline_store::Database;
 use tokio::task::JoinHandle;
@@ -96,10 +98,9 @@ async fn load(cli: &Cli, database: Database, shutdown: &Shutdown) -> anyhow::Res
     let connecting = Parts::connect(cli, database.clone());
     let parts = shutdown.started(connecting).await?;
     let deliveries = Deliveries::start(cli, &database, &*parts.queue, shutdown).await?;
-    let serving =
-        if cli.exit { None } else { Some(Serving::start(cli, &database, shutdown).await?) };
+    let serving = if cli.exit { None } else { Some(Serving::start(cli, &parts, shutdown).await?) };
     let serving = match serving {
-        Some(serving) if parts.fetcher.source.is_empty() => {
+        Some(serving) if parts.fetcher.source.is_empty() && !cli.takes_records() => {
             output::print(format!(
                 "Nothing is loaded: no file is given, and {SAMPLES} does not exist."
             ))?;
@@ -162,9 +163,14 @@ struct Serving {
 }
 
 impl Serving {
-    async fn start(cli: &Cli, database: &Database, shutdown: &Shutdown) -> anyhow::Result<Self> {
+    async fn start(cli: &Cli, parts: &Parts, shutdown: &Shutdown) -> anyhow::Result<Self> {
         let metrics = metrics::install(shutdown)?;
-        let api = jetline_api::bind(&cli.api, database, metrics, shutdown.clone()).await?;
+        let wakeup = ObjectsWakeup::default();
+        wakeup.set(parts.queue.wakeup(Subject::Objects));
+        let database = &parts.database;
+        let own = async { Ok(database.clone()) };
+        let intake = IntakeParts::open(&cli.api, &cli.intake_store, &cli.s3, own, wakeup).await?;
+        let api = jetline_api::bind(&cli.api, database, intake, metrics, shutdown.clone()).await?;
         Ok(Self { address: api.address(), task: shutdown.tasks.spawn(api.serve()) })
     }
 }

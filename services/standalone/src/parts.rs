@@ -90,7 +90,10 @@ pub(crate) async fn sources(
         settings = settings.with_declared_sources(&database.datasets().await?)?;
         if settings.source.is_empty() && Path::new(SAMPLES).exists() {
             settings.source.clone_from(&cli.fetcher.source);
-        } else if settings.source.is_empty() && (cli.exit || !is_used(database).await?) {
+        } else if settings.source.is_empty()
+            && !cli.takes_records()
+            && (cli.exit || !is_used(database).await?)
+        {
             bail!(
                 "there is nothing to load: give files, as in `jetline orders.jsonl`, or SOURCE; the default {SAMPLES} does not \
                  exist"
@@ -120,7 +123,7 @@ pub(crate) async fn sources_of(
 /// Opens sources, without the files of the database.
 async fn open(cli: &Cli, settings: &FetcherSettings) -> anyhow::Result<Sources> {
     let own = OwnDatabase::new(cli.database.file());
-    Sources::open(settings, &cli.s3, &cli.startup, &own).await
+    Sources::open(settings, &cli.intake_store, &cli.s3, &cli.startup, &own).await
 }
 
 /// Applies the migrations that are missing.

@@ -139,7 +139,7 @@ impl Batch {
     ) {
         for (index, refused) in self.by_chunk(refused) {
             let chunk = &mut self.chunks[index];
-            rejected[index].extend(parse::refused_lines(&chunk.chunk, &refused));
+            rejected[index].extend(parse::refused_lines(&chunk.chunk, &self.dataset, &refused));
             chunk.refused.extend(refused);
         }
     }

@@ -58,6 +58,33 @@ impl ParsedRecord {
 /// Parses a chunk. `refused` has the lines, by number, that the database refused: they are rejected.
 #[must_use]
 pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection>) -> Parsed {
+    if !dataset.has_redaction() {
+        return parse_as(chunk, dataset, refused);
+    }
+    let mut parsed = if chunk.is_redacted {
+        parse_as(chunk, &dataset.redacted(), refused)
+    } else {
+        reject_all(chunk, dataset)
+    };
+    for rejected in &mut parsed.rejected {
+        rejected.raw.clear();
+    }
+    parsed
+}
+
+/// Rejects all records of an object with clear values: they must not be stored.
+fn reject_all(chunk: &Chunk, dataset: &Dataset) -> Parsed {
+    let message = format!(
+        "{} has redacted columns: post its records to the api, which redacts them, instead of loading files",
+        dataset.name
+    );
+    let rejection = Rejection::new(Reason::InvalidValue, message);
+    let lines = split(chunk).filter(|record| !record.text.is_empty());
+    let refused = lines.map(|record| (record.line, rejection.clone())).collect();
+    parse_as(chunk, dataset, &refused)
+}
+
+fn parse_as(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection>) -> Parsed {
     let expected = chunk.max_lines();
     let mut parser = ChunkParser {
         parsed: Parsed {
@@ -86,8 +113,8 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
             continue;
         }
         let position = Position::new(parser.parsed.range.object, record.line);
-        // The batch does not know when the object was last modified: no month of expiry is past.
-        let origin = Origin { position, ..Origin::default() };
+        let modified_at = chunk.modified_at.unwrap_or(Origin::default().modified_at);
+        let origin = Origin { position, modified_at };
         let row = rows.parse(record.text, origin);
         parser.add(&record, position, row);
     }
@@ -97,11 +124,13 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
 /// The rejected lines of a chunk that the database refused, by number.
 pub(crate) fn refused_lines(
     chunk: &Chunk,
+    dataset: &Dataset,
     refused: &BTreeMap<u32, Rejection>,
 ) -> Vec<RejectedLine> {
     let lines = split(chunk).filter(|record| !record.text.is_empty()).filter_map(|record| {
         let rejection = refused.get(&record.line)?.clone();
-        Some(rejected(&record, rejection))
+        let text = if dataset.has_redaction() { &[] } else { record.text };
+        Some(rejected(&Record { text, ..record }, rejection))
     });
     lines.take(refused.len()).collect()
 }
@@ -190,6 +219,8 @@ pub(crate) mod tests {
             declaration: 1,
             format: Format::JsonLines,
             header: Bytes::new(),
+            modified_at: None,
+            is_redacted: false,
             start,
             end: start + body.len() as u64,
             first_line: 10,

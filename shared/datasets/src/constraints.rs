@@ -148,7 +148,7 @@ impl fmt::Display for Constraint {
 }
 
 /// A value of a declaration, as the column's type.
-fn read(of: Type, value: &toml::Value) -> Result<Value, String> {
+pub(crate) fn read(of: Type, value: &toml::Value) -> Result<Value, String> {
     let text = match value {
         toml::Value::String(text) => text.clone(),
         toml::Value::Integer(integer) => integer.to_string(),

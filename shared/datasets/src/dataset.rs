@@ -39,6 +39,8 @@ pub struct Column {
     pub column_type: Type,
     /// Whether it may be missing or null.
     pub optional: bool,
+    /// Its value where it is missing or null.
+    pub default: Option<Value>,
     /// Whether the table has an index of it.
     pub index: bool,
     /// What its values must fulfil; clear ones, if it is redacted.
@@ -75,6 +77,7 @@ impl Column {
             optional: true,
             index: false,
             constraints: Vec::new(),
+            default: None,
             redact: None,
         }
     }
@@ -126,6 +129,7 @@ pub struct Dataset {
     /// The indexes of the columns in the order of their names.
     pub(crate) by_name: Vec<usize>,
     pub(crate) has_redaction: bool,
+    pub(crate) has_defaults: bool,
 }
 
 impl Dataset {
@@ -145,6 +149,7 @@ impl Dataset {
         for (index, column) in dropped.iter().enumerate() {
             fields.insert(&column.path, Node::Dropped(index));
         }
+        let has_defaults = columns.iter().any(|column| column.default.is_some());
         let has_redaction = columns.iter().chain(&dropped).any(|column| column.redact.is_some());
         let mut by_name: Vec<usize> = (0..columns.len()).collect();
         by_name.sort_by(|a, b| columns[*a].name.cmp(&columns[*b].name));
@@ -172,6 +177,7 @@ impl Dataset {
             fields,
             by_name,
             has_redaction,
+            has_defaults,
         }
     }
 

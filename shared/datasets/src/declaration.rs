@@ -7,12 +7,13 @@ mod shape;
 
 use std::{collections::HashMap, ops::Range};
 
+use chrono::{DateTime, Utc};
 use toml::Spanned;
 
 use self::shape::{ColumnDeclaration, ColumnTable, Declaration, DeletedDeclaration, Entries};
 use crate::{
     DeclaredFormat, Redaction,
-    constraints::Constraint,
+    constraints::{self, Constraint},
     dataset::{Column, Dataset, Deleted, HISTORY_SUFFIX},
     value::{Type, Value},
 };
@@ -265,8 +266,9 @@ fn require(
             names.join(", ")
         ));
     }
-    if column.optional {
-        return fault(format!("{role}: the column {} cannot be optional", column.name));
+    if column.optional || column.default.is_some() {
+        let what = if column.optional { "be optional" } else { "have a default" };
+        return fault(format!("{role}: the column {} cannot {what}", column.name));
     }
     if column.redact.is_some() {
         return fault(format!("{role}: the column {} cannot be redacted", column.name));
@@ -326,9 +328,29 @@ fn column(name: String, table: ColumnTable) -> Result<Column, String> {
     }
     redaction::check_column(column_type, &table).map_err(|message| format!("{name}: {message}"))?;
     let (optional, index, redact) = (table.optional, table.index, table.redact);
+    let default = table.default.clone();
     let constraints =
         constraints(column_type, table.rules()).map_err(|message| format!("{name}: {message}"))?;
-    Ok(Column { name, path, column_type, optional, index, constraints, redact })
+    let column =
+        Column { name, path, column_type, optional, default: None, index, constraints, redact };
+    let default = default.map(|value| {
+        self::default(&column, &value)
+            .map_err(|message| format!("{}: default: {message}", column.name))
+    });
+    Ok(Column { default: default.transpose()?, ..column })
+}
+
+fn default(column: &Column, value: &toml::Value) -> Result<Value, String> {
+    if column.optional {
+        return Err("the column is optional: a missing value is null".to_owned());
+    }
+    if column.redact.is_some() {
+        return Err("the column is redacted".to_owned());
+    }
+    let value = constraints::read(column.column_type, value)?;
+    let checked = column.check(&value, DateTime::<Utc>::MIN_UTC);
+    checked.map_err(|rejection| rejection.message)?;
+    Ok(value)
 }
 
 /// The names of a JSON Pointer. It leads through objects only.
@@ -438,6 +460,43 @@ lines = "json"
         assert!(order.contains(from), "{from}");
         let row = orders().parse_json(order.replace(from, to).as_bytes());
         row.map_err(|rejection| rejection.reason)
+    }
+
+    #[test]
+    fn missing_and_null_are_the_default() {
+        let text = "key = 'id'\ndeleted = { column = 'op', equals = 'D' }\n[columns]\nid = 'bigint'
+            most = { type = 'bigint', minimum = 10, default = 500 }\nkind = { type = 'text', default = 'a' }";
+        let dataset = parse("wallets", "wallets.toml", text).unwrap();
+        let row = |record: &str| dataset.parse_json(record.as_bytes()).unwrap();
+        let given = row(r#"{"id":1,"most":500,"kind":"a"}"#);
+        for record in [r#"{"id":1}"#, r#"{"id":1,"most":null,"kind":null}"#] {
+            assert_eq!(row(record), given, "{record}");
+        }
+        assert_eq!(row(r#"{"id":1,"most":10,"kind":""}"#).values[1], Value::Bigint(10));
+        assert!(row(r#"{"id":1,"op":"D"}"#).values[1].is_null());
+        for (column, message) in [
+            ("a = { type = 'bigint', default = 'x' }", "a: default: \"x\" is not an integer"),
+            (
+                "a = { type = 'bigint', minimum = 2, default = 1 }",
+                "a: default: a must be at least 2",
+            ),
+            (
+                "a = { type = 'text', optional = true, default = '' }",
+                "default: the column is optional",
+            ),
+            (
+                "a = { type = 'text', redact = 'hash', default = '' }",
+                "default: the column is redacted",
+            ),
+        ] {
+            let text =
+                format!("key = 'id'\nunknown = 'reject'\n[columns]\nid = 'bigint'\n{column}");
+            let error = parse("a", "a.toml", &text).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
+        let key = "key = 'id'\ncolumns = { id = { type = 'bigint', default = 1 } }";
+        let error = parse("a", "a.toml", key).unwrap_err().to_string();
+        assert!(error.contains("key: the column id cannot have a default"), "{error}");
     }
 
     #[test]

@@ -213,14 +213,14 @@ impl<'d> Reader<'d> {
     ) -> Self {
         let count = dataset.columns.len() + dataset.dropped.len();
         let deleted = dataset.deleted.as_ref();
-        Self {
-            dataset,
-            origin,
-            unknown,
-            values: vec![Value::Null; count],
-            is_given: vec![false; count],
-            is_deleted: deleted.is_some_and(|deleted| marker == Some(&deleted.equals)),
+        let is_deleted = deleted.is_some_and(|deleted| marker == Some(&deleted.equals));
+        let mut values = vec![Value::Null; count];
+        if dataset.has_defaults && !is_deleted {
+            for (column, value) in dataset.columns.iter().zip(&mut values) {
+                *value = column.default.clone().unwrap_or(Value::Null);
+            }
         }
+        Self { dataset, origin, unknown, values, is_given: vec![false; count], is_deleted }
     }
 
     fn read<'a>(
@@ -320,7 +320,7 @@ impl<'d> Reader<'d> {
             return Ok(());
         }
         self.is_given[at] = true;
-        if text.is_empty() && column.optional {
+        if text.is_empty() && column.may_be_missing() {
             return Ok(());
         }
         let value = column.column_type.read_text(text);
@@ -368,8 +368,9 @@ impl<'d> Reader<'d> {
 
     fn row(self, extra: &Extra<'_>) -> Result<Row, Rejection> {
         let dataset = self.dataset;
-        let missing = (0..self.values.len())
-            .find(|at| !self.is_given[*at] && self.takes(*at) && !self.column(*at).optional);
+        let missing = (0..self.values.len()).find(|at| {
+            !self.is_given[*at] && self.takes(*at) && !self.column(*at).may_be_missing()
+        });
         if let Some(at) = missing {
             let message = format!("the column {} is missing", self.column(at).name);
             return Err(Rejection::new(Reason::MissingField, message));
@@ -406,8 +407,12 @@ impl<'d> Reader<'d> {
 
 impl Column {
     /// Checks a JSON `null`, which is no value.
+    fn may_be_missing(&self) -> bool {
+        self.optional || self.default.is_some()
+    }
+
     fn check_null(&self) -> Result<(), Rejection> {
-        if self.optional {
+        if self.may_be_missing() {
             return Ok(());
         }
         let message = format!("{}: null, and the column is not optional", self.name);

@@ -60,11 +60,15 @@ impl RedactionKey {
         Blake2bMac::new_from_slice(bytes).map(Self).map_err(|_| error)
     }
 
+    /// The MAC of bytes, from which they cannot be found by trial without the key.
+    #[must_use]
+    pub fn mac(&self, bytes: &[u8]) -> [u8; 32] {
+        self.0.clone().chain(bytes).finalize_fixed().into()
+    }
+
     fn hash(&self, text: &str) -> String {
-        let mut mac = self.0.clone();
-        mac.update(text.as_bytes());
         let mut digits = String::with_capacity(64);
-        for byte in mac.finalize_fixed() {
+        for byte in self.mac(text.as_bytes()) {
             // Writing to a string does not fail.
             let _ = write!(digits, "{byte:02x}");
         }

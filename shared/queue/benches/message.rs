@@ -32,6 +32,8 @@ fn chunk() -> Chunk {
         declaration: 1,
         format: jetline_formats::Format::JsonLines,
         header: Bytes::new(),
+        modified_at: None,
+        is_redacted: false,
         start: 1 << 32,
         end: (1 << 32) + (256 << 10),
         first_line: 8_000_000,

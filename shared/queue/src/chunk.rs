@@ -1,6 +1,7 @@
 //! The unit of queueing and of commit.
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use jetline_core::{ChunkRange, ObjectId};
 use jetline_formats::Format;
 use jetline_runtime::telemetry::TraceContext;
@@ -24,6 +25,10 @@ pub struct Chunk {
     pub format: Format,
     /// The header of the object, if the format is CSV.
     pub header: Bytes,
+    /// When the object was last modified; not known of chunks that an earlier version published.
+    pub modified_at: Option<DateTime<Utc>>,
+    /// Whether the values of redacted columns were redacted before the object was written.
+    pub is_redacted: bool,
     /// Offset of the first byte.
     pub start: u64,
     /// Offset after the last byte.

@@ -7,6 +7,7 @@
 mod braces;
 mod directory;
 mod glob;
+mod intake_store;
 mod listing;
 mod location;
 mod locations;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 pub use directory::Directory;
 use futures::stream::BoxStream;
 pub use glob::InvalidPattern;
+pub use intake_store::IntakeStore;
 pub use jetline_core::ObjectVersion;
 use listing::Escaped;
 pub use listing::{Listing, Skipped};

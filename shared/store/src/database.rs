@@ -110,7 +110,7 @@ impl Database {
     pub async fn check_schema(&self) -> Result<(), Error> {
         // The table is of the last migration.
         let sql = "SELECT COUNT(last_object)
-             FROM ledger, epoch, objects, chunks, rejected_lines, declarations, unknown_fields, deliveries, api_keys
+             FROM ledger, epoch, objects, chunks, rejected_lines, declarations, unknown_fields, deliveries, api_keys, intake
              WHERE 1 = 0";
         let action = "find the ledger's tables: run jetline-migrate, or start jetline once";
         execute(&self.0, action, sql, []).await.map(drop)

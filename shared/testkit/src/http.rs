@@ -1,14 +1,15 @@
 //! Requests to a service, one per connection.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{error::Error, net::SocketAddr, time::Duration};
 
 use anyhow::Context;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::{HeaderMap, Request, client::conn::http1::handshake};
+use http_body_util::{BodyExt, Full};
+use hyper::{HeaderMap, Method, Request, body::Body, client::conn::http1::handshake};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -34,25 +35,45 @@ pub async fn get(
     headers: &[(&str, &str)],
 ) -> anyhow::Result<Response> {
     let context = || format!("no response from {address} to {path}");
-    timeout(TIMEOUT, exchange(address, path, headers))
+    timeout(TIMEOUT, send(Method::GET, address, path, headers, Full::<Bytes>::default()))
         .await
         .with_context(context)?
         .with_context(context)
 }
 
-async fn exchange(
+/// Posts a body, which may be a stream. An error is a failed or interrupted connection.
+pub async fn post<B>(
     address: SocketAddr,
     path: &str,
     headers: &[(&str, &str)],
-) -> anyhow::Result<Response> {
+    body: B,
+) -> anyhow::Result<Response>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    send(Method::POST, address, path, headers, body).await
+}
+
+async fn send<B>(
+    method: Method,
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: B,
+) -> anyhow::Result<Response>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
     let stream = TokioIo::new(TcpStream::connect(address).await?);
     let (mut sender, connection) = handshake(stream).await?;
-    tokio::spawn(connection);
-    let mut request = Request::get(path).header("host", address.to_string());
+    // Its end closes the connection, also of a request that is given up.
+    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let mut request = Request::builder().method(method).uri(path);
+    request = request.header("host", address.to_string());
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+    let answer = sender.send_request(request.body(body)?).await?;
     let (head, body) = answer.into_parts();
     let body = String::from_utf8_lossy(&body.collect().await?.to_bytes()).into_owned();
     Ok(Response { status: head.status.as_u16(), headers: head.headers, body })

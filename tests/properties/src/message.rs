@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message};
 use bytes::Bytes;
+use chrono::DateTime;
 use jetline_core::ObjectId;
 use jetline_datasets::Datasets;
 use jetline_formats::{Format, records};
@@ -65,6 +66,8 @@ fn chunk(input: &mut Unstructured) -> Result<Chunk> {
         read_attempt,
         object: object(input.arbitrary()?),
         settled: object(input.arbitrary()?),
+        modified_at: input.arbitrary::<Option<i64>>()?.and_then(DateTime::from_timestamp_micros),
+        is_redacted: input.arbitrary()?,
         start: input.arbitrary()?,
         end: input.arbitrary()?,
         first_line: input.arbitrary()?,

@@ -4,6 +4,7 @@ mod against;
 mod cases;
 mod data;
 mod freshness;
+mod intake;
 mod postgres;
 mod processes;
 mod read;
@@ -101,6 +102,8 @@ enum Benchmark {
     Outbox,
     /// Deliveries to an endpoint that answers at once.
     Deliver,
+    /// Records that are posted, one in each request.
+    Intake,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -156,6 +159,7 @@ impl Benchmark {
             Self::Csv => cases::csv(bench),
             Self::Outbox => cases::outbox(bench),
             Self::Deliver => cases::deliver(bench),
+            Self::Intake => intake::run(bench),
         }
     }
 }

@@ -92,11 +92,7 @@ impl<'a> Api<'a> {
         let mut wrk = Process::start(command, &self.folder.path().join("wrk"))?;
         processes.watch("wrk", wrk.id(), Scope::Alone)?;
         processes.until_done("wrk", &mut wrk)?;
-        let output = wrk.output();
-        let line = output.lines().next_back().unwrap_or_default();
-        let answers: Answers =
-            serde_json::from_str(line).with_context(|| format!("wrk said {output}"))?;
-        ensure!(answers.failed == 0, "not all requests succeeded: {line}");
+        let answers = Answers::of(&wrk)?;
         Ok(Run {
             time: Duration::from_micros(answers.micros),
             work: Some(answers.requests),
@@ -123,12 +119,24 @@ impl<'a> Api<'a> {
 
 /// What wrk says in its last line.
 #[derive(Deserialize)]
-struct Answers {
-    requests: u64,
-    micros: u64,
+pub(super) struct Answers {
+    pub(super) requests: u64,
+    pub(super) micros: u64,
     /// In milliseconds.
-    p50: f64,
-    p99: f64,
+    pub(super) p50: f64,
+    pub(super) p99: f64,
     /// Requests without an answer, or with another one than the record.
     failed: u64,
+}
+
+impl Answers {
+    /// Fails if not all requests succeeded.
+    pub(super) fn of(wrk: &Process) -> anyhow::Result<Self> {
+        let output = wrk.output();
+        let line = output.lines().next_back().unwrap_or_default();
+        let answers: Self =
+            serde_json::from_str(line).with_context(|| format!("wrk said {output}"))?;
+        ensure!(answers.failed == 0, "not all requests succeeded: {line}");
+        Ok(answers)
+    }
 }

@@ -64,7 +64,7 @@ impl<'a> Servers<'a> {
     }
 
     /// Declares a dataset.
-    fn declare(&self, dataset: &str, declaration: &str) -> anyhow::Result<()> {
+    pub(super) fn declare(&self, dataset: &str, declaration: &str) -> anyhow::Result<()> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join(format!("{dataset}.toml"));
         fs::write(&file, declaration)?;

@@ -36,14 +36,14 @@ pub struct RightsArgs {
     #[arg(long, value_enum, default_value_t)]
     role: Role,
     /// The datasets that are allowed, separated by commas; all of them unless it is given
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    datasets: Option<Vec<String>>,
+    #[arg(long, value_name = "DATASET", value_delimiter = ',')]
+    of: Option<Vec<String>>,
 }
 
 impl RightsArgs {
     /// The rights, checked.
     pub(crate) fn rights(&self) -> anyhow::Result<Rights> {
-        let names = self.datasets.as_ref();
+        let names = self.of.as_ref();
         let datasets = names.map(|names| Rights::checked(names.iter().map(String::as_str)));
         Ok(Rights { role: self.role, datasets: datasets.transpose()? })
     }

@@ -3,7 +3,9 @@
 use std::{any::Any, sync::Arc, time::Duration};
 
 use poem::{
-    Endpoint, IntoResponse, Request, Response, Result, http::StatusCode, middleware::PanicHandler,
+    Endpoint, IntoResponse, Request, Response, Result,
+    http::{Method, StatusCode},
+    middleware::PanicHandler,
 };
 
 use crate::http::problem::{self, Problem};
@@ -21,7 +23,11 @@ pub(crate) async fn with_limits<E: Endpoint<Output = Response>>(
     request: Request,
     limits: Limits,
 ) -> Result<Response> {
-    // No endpoint ever reads a body of unknown length.
+    if takes_records(&request) {
+        // The intake has limits of its own.
+        return endpoint.call(request).await;
+    }
+    // No other endpoint ever reads a body of unknown length.
     let length = request.header("content-length").unwrap_or("0").parse();
     if length.map_or(true, |length: u64| length > limits.body_bytes) {
         let detail = format!("the body is longer than {} bytes", limits.body_bytes);
@@ -32,6 +38,12 @@ pub(crate) async fn with_limits<E: Endpoint<Output = Response>>(
         return Ok(Problem::new(StatusCode::REQUEST_TIMEOUT, detail).into_response());
     };
     answer
+}
+
+/// Whether records are posted to a dataset.
+fn takes_records(request: &Request) -> bool {
+    let segments = request.uri().path().trim_matches('/');
+    request.method() == Method::POST && !segments.is_empty() && !segments.contains('/')
 }
 
 /// The response with status 500 after a panic.

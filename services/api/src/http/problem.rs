@@ -62,6 +62,12 @@ impl IntoResponse for Problem {
 #[derive(Debug)]
 pub(crate) struct ProblemJson(Problem);
 
+impl ProblemJson {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self(Problem::new(status, detail))
+    }
+}
+
 impl Payload for ProblemJson {
     const CONTENT_TYPE: &'static str = PROBLEM_JSON;
 
@@ -104,7 +110,7 @@ pub(crate) enum Failure {
     /// The request took too long.
     #[oai(status = 408)]
     TooSlow(ProblemJson),
-    /// The body is too long. None is needed.
+    /// The body is too long.
     #[oai(status = 413)]
     TooLong(ProblemJson),
     /// Too many logins failed, or more requests than `RATE_LIMIT` came from the client.
@@ -136,6 +142,17 @@ impl Failure {
         Self::BadRequest(ProblemJson(Problem::new(StatusCode::BAD_REQUEST, detail)))
     }
 
+    /// A header that cannot be accepted, and why.
+    pub(crate) fn header(name: &str, reason: &str) -> Self {
+        Self::BadRequest(ProblemJson::new(StatusCode::BAD_REQUEST, format!("{name} {reason}")))
+    }
+
+    /// What is not available now; a retry may succeed.
+    pub(crate) fn unavailable(detail: String) -> Self {
+        let problem = ProblemJson::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+        Self::Unavailable(problem, RETRY_AFTER_SECONDS)
+    }
+
     /// A query without rows that can be returned, and why.
     pub(crate) fn query(reason: &str) -> Self {
         let detail =
@@ -161,10 +178,7 @@ impl From<database::Error> for Failure {
         match error {
             database::Error::Unavailable
             | database::Error::Busy
-            | database::Error::TooManyQueries => {
-                let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
-                Self::Unavailable(ProblemJson(problem), RETRY_AFTER_SECONDS)
-            }
+            | database::Error::TooManyQueries => Self::unavailable(error.to_string()),
             database::Error::Failed => Self::internal(),
         }
     }
@@ -213,9 +227,14 @@ fn path_parameter(route: Option<&PathPattern>, numbered: &str) -> &'static str {
 
 fn response(error: Error, route: Option<&PathPattern>) -> Response {
     if error.is::<MethodNotAllowedError>() {
-        let detail = "only GET and HEAD are answered here";
+        let takes_records = route.is_some_and(|route| route.0.trim_matches('/') == ":dataset");
+        let (detail, allowed) = if takes_records {
+            ("only GET, HEAD and POST are answered here", "GET, HEAD, POST")
+        } else {
+            ("only GET and HEAD are answered here", "GET, HEAD")
+        };
         let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).into_response();
-        let allowed = HeaderValue::from_static("GET, HEAD");
+        let allowed = HeaderValue::from_static(allowed);
         response.headers_mut().insert(header::ALLOW, allowed);
         return response;
     }

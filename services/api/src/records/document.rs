@@ -9,9 +9,12 @@ use serde_json::{Map, Value, json};
 /// The path of all queries.
 const QUERY_PATH: &str = "/{dataset}/queries/{query}";
 
-/// Describes the datasets in the document of poem-openapi.
-pub(crate) fn describe(document: &mut Value, datasets: &Datasets) {
+/// Describes the datasets in the document of poem-openapi, and the intake if there is one.
+pub(crate) fn describe(document: &mut Value, datasets: &Datasets, takes_records: bool) {
     let mut of_all = Map::new();
+    if !takes_records {
+        remove_intake(document);
+    }
     if let Some(paths) = document["paths"].as_object_mut() {
         let generic = |path: &String| path.starts_with("/{dataset}");
         let generic: Vec<String> = paths.keys().filter(|path| generic(path)).cloned().collect();
@@ -57,6 +60,42 @@ pub(crate) fn describe(document: &mut Value, datasets: &Datasets) {
     simplify_references(document);
 }
 
+fn remove_intake(document: &mut Value) {
+    if let Some(paths) = document["paths"].as_object_mut() {
+        paths.remove("/intake/{id}");
+        if let Some(item) = paths.get_mut("/{dataset}").and_then(Value::as_object_mut) {
+            item.remove("post");
+        }
+    }
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        for name in ["Post", "PostState", "PostProblem", "InvalidRecord"] {
+            schemas.remove(name);
+        }
+    }
+}
+
+/// The operation by which records of a dataset are posted.
+fn post_of(mut post: Value, dataset: &Dataset) -> Value {
+    post["tags"] = json!([dataset.name]);
+    post["operationId"] = format!("post_{}", dataset.name).into();
+    if let Some(parameters) = post["parameters"].as_array_mut() {
+        parameters.retain(|parameter| parameter["name"] != "dataset");
+    }
+    // Records to be posted need not have the fields of optional columns, so that the schema of answers is only a description.
+    let records = json!({ "description": "A record, or an array of records.", "type": "object" });
+    let text = json!({ "type": "string" });
+    post["requestBody"] = json!({
+        "description": "One record or more. The body may be encoded as `gzip` or `zstd`.",
+        "required": true,
+        "content": {
+            "application/json": { "schema": records },
+            "application/x-ndjson": { "schema": text },
+            "text/csv": { "schema": text },
+        },
+    });
+    post
+}
+
 fn of_query(mut item: Value, dataset: &Dataset, query: &Query) -> Value {
     let get = &mut item["get"];
     get["tags"] = json!([dataset.name]);
@@ -91,6 +130,9 @@ fn query_schema(mut schema: Value, query: &Query) -> Value {
 }
 
 fn of_dataset(mut item: Value, dataset: &Dataset) -> Value {
+    if let Some(post) = item.get_mut("post") {
+        *post = post_of(post.take(), dataset);
+    }
     let get = &mut item["get"];
     get["tags"] = json!([dataset.name]);
     let verb = get["operationId"].as_str().unwrap_or_default().to_owned();
@@ -237,6 +279,9 @@ fn make_nullable(schema: &mut Value) {
 
 fn column_schema(column: &Column) -> Value {
     let mut schema = type_schema(column);
+    if let Some(default) = &column.default {
+        schema["default"] = json(default);
+    }
     // Those of a redacted column are of its clear values.
     for constraint in column.constraints.iter().filter(|_| column.redact.is_none()) {
         match constraint {

@@ -84,12 +84,11 @@ async fn key_is_created_listed_and_revoked_by_command() {
         let text = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(text).unwrap())
     };
-    let (created, key) =
-        keys(&["create", "shop", "--role", "write", "--datasets", "orders,customers"]);
+    let (created, key) = keys(&["create", "shop", "--role", "write", "--of", "orders,customers"]);
     assert!(created && key.starts_with("jetline_") && key.trim().len() == 51, "{key}");
     let (_, listed) = keys(&["list"]);
     assert!(listed.starts_with("shop  write  customers,orders  20"), "{listed}");
-    let (created, error) = keys(&["create", "other", "--datasets", "a b"]);
+    let (created, error) = keys(&["create", "other", "--of", "a b"]);
     assert!(!created && error.contains("\"a b\" cannot be the name of a dataset"), "{error}");
     assert_eq!(keys(&["revoke", "shop"]), (true, "shop is revoked.\n".to_owned()));
     assert!(!keys(&["revoke", "shop"]).0);

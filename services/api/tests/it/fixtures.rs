@@ -3,7 +3,7 @@
 use std::{convert::Infallible, num::NonZeroU32, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use jetline_api::{ApiSettings, App, auth::Users};
+use jetline_api::{ApiSettings, App, IntakeMode, IntakeSettings, auth::Users};
 use jetline_core::{ChunkRange, Mode, ObjectVersion, Position};
 use jetline_datasets::{Datasets, PRODUCTS, UnknownFields};
 use jetline_migrations::Migrator;
@@ -227,6 +227,12 @@ pub(crate) fn settings() -> ApiSettings {
         users_file: None,
         api_keys: false,
         rate_limit: None,
+        intake: IntakeSettings {
+            intake: IntakeMode::Off,
+            redact_key: None,
+            intake_max_bytes: 100 << 20,
+            intake_memory: 64 << 20,
+        },
         cors_origins: Vec::new(),
     }
 }
@@ -240,8 +246,13 @@ pub(crate) fn client_with(
     users: Option<Users>,
     settings: &ApiSettings,
 ) -> TestClient<BoxEndpoint<'static, Response>> {
-    let app =
-        App { database: database.into(), metrics: metrics(), users, shutdown: Shutdown::new() };
+    let app = App {
+        database: database.into(),
+        intake: None,
+        metrics: metrics(),
+        users,
+        shutdown: Shutdown::new(),
+    };
     TestClient::new(app.endpoint(settings, &mut rand::rng()))
 }
 

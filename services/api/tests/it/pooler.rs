@@ -22,7 +22,7 @@ async fn end(settings_of_pooler: &[(&str, &str)]) -> String {
     let pooler = PgBouncer::start(&postgres.url(), settings_of_pooler).unwrap();
     let database = database(Some(&pooler.url()), None);
     let settings = settings();
-    let run = run(&settings, &database, metrics(), Shutdown::new());
+    let run = run(&settings, &database, None, metrics(), Shutdown::new());
     let ended = timeout(Duration::from_mins(1), run).await;
     format!("{:#}", ended.expect("it serves").unwrap_err())
 }

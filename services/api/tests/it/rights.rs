@@ -133,7 +133,7 @@ async fn key_opens_what_it_allows_until_it_is_revoked() {
     for base in [TestApi::sqlite_with(&with_keys).await, TestApi::postgres_with(&with_keys).await] {
         base.with_two_datasets().await;
         assert_eq!(base.keys(&["list"]).await.unwrap(), "No keys.");
-        let key = base.keys(&["create", "shop", "--role", "write", "--datasets", "orders"]).await;
+        let key = base.keys(&["create", "shop", "--role", "write", "--of", "orders"]).await;
         let key = key.unwrap();
         let all = base.keys(&["create", "all"]).await.unwrap();
         let refused = base.keys(&["create", "shop"]).await.unwrap_err().to_string();

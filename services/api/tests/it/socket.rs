@@ -28,7 +28,8 @@ impl Socket {
     pub(crate) async fn serve(settings: &ApiSettings) -> Self {
         let base = TestApi::sqlite().await;
         let shutdown = Shutdown::new();
-        let api = bind(settings, &base.database(), metrics(), shutdown.clone()).await.unwrap();
+        let api =
+            bind(settings, &base.database(), None, metrics(), shutdown.clone()).await.unwrap();
         Self { address: api.address(), serving: tokio::spawn(api.serve()), shutdown, _base: base }
     }
 

@@ -19,7 +19,7 @@ use jetline_queue::{
     Chunk, Delivery, Destination, Error, InProcess, PublishAck, Queue, Subject, Wakeup,
 };
 use jetline_runtime::{Shutdown, StartupSettings};
-use jetline_source::{OwnDatabase, S3Config};
+use jetline_source::{IntakeStore, OwnDatabase, S3Config};
 use jetline_store::{ChunkRows, Database, Ledger};
 use jetline_testkit::s3::S3Server;
 use rand::{SeedableRng, rngs::StdRng};
@@ -85,7 +85,8 @@ impl Scene {
         };
         let startup = StartupSettings { startup_timeout: Duration::from_secs(5) };
         let own = OwnDatabase::default();
-        let sources = Sources::open(&self.settings, &config, &startup, &own);
+        let intake = IntakeStore::default();
+        let sources = Sources::open(&self.settings, &intake, &config, &startup, &own);
         sources.await.unwrap()
     }
 

@@ -96,6 +96,8 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
             declaration: 1,
             format: jetline_formats::Format::JsonLines,
             header: Bytes::new(),
+            modified_at: None,
+            is_redacted: false,
             start,
             end: bytes,
             first_line,

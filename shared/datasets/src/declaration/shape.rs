@@ -48,6 +48,7 @@ pub(super) struct ColumnTable {
     pub(super) optional: bool,
     #[serde(default)]
     pub(super) index: bool,
+    pub(super) default: Option<toml::Value>,
     pub(super) minimum: Option<toml::Value>,
     #[serde(rename = "exclusiveMinimum")]
     pub(super) exclusive_minimum: Option<toml::Value>,

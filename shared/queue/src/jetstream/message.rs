@@ -4,6 +4,7 @@ use std::{fmt::Display, str::FromStr};
 
 use async_nats::HeaderMap;
 use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
 use jetline_core::{LedgerIdentity, ObjectId};
 use jetline_formats::Format;
 use jetline_runtime::telemetry::TraceContext;
@@ -19,6 +20,10 @@ const DECLARATION: &str = "Jetline-Declaration";
 const FORMAT: &str = "Jetline-Format";
 /// How many bytes of the payload are the header of CSV.
 const HEADER_BYTES: &str = "Jetline-Header-Bytes";
+/// When the object was last modified, in microseconds since 1970. Missing in messages of earlier versions.
+const MODIFIED_AT: &str = "Jetline-Modified-At";
+/// Present only if the object's values are redacted.
+const REDACTED: &str = "Jetline-Redacted";
 const START: &str = "Jetline-Start";
 const END: &str = "Jetline-End";
 const FIRST_LINE: &str = "Jetline-First-Line";
@@ -108,6 +113,12 @@ pub fn headers(chunk: &Chunk) -> HeaderMap {
         headers.insert(FORMAT, chunk.format.name());
         headers.insert(HEADER_BYTES, chunk.header.len().to_string());
     }
+    if let Some(modified_at) = chunk.modified_at {
+        headers.insert(MODIFIED_AT, modified_at.timestamp_micros().to_string());
+    }
+    if chunk.is_redacted {
+        headers.insert(REDACTED, "true");
+    }
     headers.insert(START, chunk.start.to_string());
     headers.insert(END, chunk.end.to_string());
     headers.insert(FIRST_LINE, chunk.first_line.to_string());
@@ -162,6 +173,8 @@ pub fn chunk(message: async_nats::Message) -> Result<Chunk, Error> {
         declaration,
         format,
         header,
+        modified_at: headers.modified_at()?,
+        is_redacted: headers.get(REDACTED) == Some("true"),
         start: headers.parsed(START)?,
         end: headers.parsed(END)?,
         first_line: headers.parsed(FIRST_LINE)?,
@@ -212,6 +225,15 @@ impl<'a> Headers<'a> {
         Ok((format, self.parsed(HEADER_BYTES)?))
     }
 
+    fn modified_at(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        if self.get(MODIFIED_AT).is_none() {
+            return Ok(None);
+        }
+        let micros = self.parsed(MODIFIED_AT)?;
+        let time = DateTime::from_timestamp_micros(micros);
+        time.map(Some).ok_or_else(|| self.malformed(format!("{MODIFIED_AT} is {micros}")))
+    }
+
     fn object(&self, name: &str) -> Result<ObjectId, Error> {
         let number = self.parsed(name)?;
         ObjectId::new(number).ok_or_else(|| {
@@ -242,6 +264,8 @@ mod tests {
             declaration: i64::MAX,
             format: Format::JsonLines,
             header: Bytes::new(),
+            modified_at: DateTime::from_timestamp_micros(-1),
+            is_redacted: true,
             start: LAST - 1,
             end: LAST,
             first_line: u32::MAX,
@@ -271,7 +295,8 @@ mod tests {
     fn chunk_survives_the_round_trip() {
         let chunk = example();
         assert_eq!(super::chunk(message(Some(headers(&chunk)))).unwrap(), chunk);
-        let chunk = Chunk { oversized: false, trace: None, ..chunk };
+        let chunk =
+            Chunk { oversized: false, trace: None, modified_at: None, is_redacted: false, ..chunk };
         assert_eq!(super::chunk(message(Some(headers(&chunk)))).unwrap(), chunk);
         for format in Format::ALL {
             let header = if format.name().starts_with("csv") { "id" } else { "" };
@@ -344,6 +369,8 @@ mod tests {
         unknown.insert(FORMAT, "xml");
         let mut too_long = headers(&csv);
         too_long.insert(HEADER_BYTES, "4");
+        let mut timeless = headers(&example());
+        timeless.insert(MODIFIED_AT, i64::MAX.to_string());
         let mut beyond = headers(&example());
         beyond.insert(OBJECT, "-1");
         let with = |change: fn(&mut Chunk)| {
@@ -360,6 +387,7 @@ mod tests {
             (Some(unknown), "Jetline-Format: there is no format \"xml\""),
             (Some(too_long), "Jetline-Header-Bytes is 4"),
             (Some(unnumbered), "Jetline-Declaration is `products`"),
+            (Some(timeless), "Jetline-Modified-At is 9223372036854775807"),
             (Some(wrong), "Jetline-Lines is `many`: invalid digit"),
             (Some(beyond), "Jetline-Object is -1, which is not an object number"),
         ] {

@@ -52,6 +52,8 @@ pub(crate) fn chunk(start: u64) -> Chunk {
         declaration: 1,
         format: jetline_formats::Format::JsonLines,
         header: Bytes::new(),
+        modified_at: None,
+        is_redacted: false,
         start,
         end: start + 1,
         first_line: 1 + u32::try_from(start).unwrap(),

@@ -52,6 +52,19 @@ pub(super) struct Version {
     dataset: String,
 }
 
+impl Version {
+    fn of(model: &objects::Model) -> Self {
+        Self {
+            root: model.root.clone(),
+            key: model.key.clone(),
+            etag: model.etag.clone(),
+            last_modified: model.last_modified,
+            size: model.size,
+            dataset: model.dataset.clone(),
+        }
+    }
+}
+
 impl NewObject {
     pub(super) fn stored_version(&self) -> Version {
         Version {
@@ -81,27 +94,57 @@ impl ObjectLedger {
         let tx = begin(&self.db).await?;
         dialect::of(&tx).lock(&tx, Lock::Registration).await?;
         let new = unknown(&tx, listed).await?;
-        let mut id = next_object(&tx).await?;
-        let current = current_declarations(&tx).await?;
-        for batch in new.chunks(BATCH) {
-            let mut rows = Vec::with_capacity(batch.len());
-            for object in batch {
-                let declaration = current.get(&object.dataset).copied().ok_or_else(|| {
-                    Error::Corrupt(format!("there is no dataset {}", object.dataset))
-                })?;
-                rows.push(row(id, declaration, object, (self.now)()));
-                if id == ObjectId::MAX {
-                    let limit = "more than 2,147,483,647 object versions";
-                    return Err(Error::Corrupt(limit.to_owned()));
-                }
-                id = id.next();
-            }
-            let insert = objects::Entity::insert_many(rows).build(tx.get_database_backend());
-            execute_built(&tx, "register objects", insert).await?;
-        }
+        insert(&tx, &new, None, (self.now)()).await?;
         commit(tx, "register objects").await?;
         Ok(new.len())
     }
+}
+
+/// Inserts new object versions, bound to a declaration or to the current ones of their datasets; returns the number of the first. In
+/// the transaction that has the lock.
+pub(super) async fn insert(
+    tx: &impl ConnectionTrait,
+    new: &[&NewObject],
+    declaration: Option<i64>,
+    now: DateTime<Utc>,
+) -> Result<ObjectId, Error> {
+    let first = next_object(tx).await?;
+    let mut id = first;
+    let current = current_declarations(tx).await?;
+    for batch in new.chunks(BATCH) {
+        let mut rows = Vec::with_capacity(batch.len());
+        for object in batch {
+            let current = current.get(&object.dataset).copied();
+            let declaration = declaration
+                .or(current)
+                .ok_or_else(|| Error::Corrupt(format!("there is no dataset {}", object.dataset)))?;
+            rows.push(row(id, declaration, object, now));
+            if id == ObjectId::MAX {
+                let limit = "more than 2,147,483,647 object versions";
+                return Err(Error::Corrupt(limit.to_owned()));
+            }
+            id = id.next();
+        }
+        let insert = objects::Entity::insert_many(rows).build(tx.get_database_backend());
+        execute_built(tx, "register objects", insert).await?;
+    }
+    Ok(first)
+}
+
+/// The number of an object version, if it is in the ledger.
+pub(super) async fn find(
+    tx: &impl ConnectionTrait,
+    object: &NewObject,
+) -> Result<Option<ObjectId>, Error> {
+    let version = object.stored_version();
+    let select = objects::Entity::find()
+        .filter(objects::Column::Root.eq(&version.root))
+        .filter(objects::Column::Key.eq(&version.key))
+        .filter(objects::Column::Dataset.eq(&version.dataset))
+        .build(tx.get_database_backend());
+    let found = query_built::<objects::Model>(tx, "find an object", select).await?;
+    let found = found.into_iter().find(|model| Version::of(model) == version);
+    Ok(found.and_then(|model| ObjectId::new(model.id)))
 }
 
 async fn unknown<'a>(

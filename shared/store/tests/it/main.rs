@@ -36,6 +36,8 @@ mod pages;
 #[cfg(test)]
 mod pooler;
 #[cfg(test)]
+mod posts;
+#[cfg(test)]
 mod queries;
 #[cfg(test)]
 mod races;

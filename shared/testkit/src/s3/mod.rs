@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context, ensure};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_types::{SdkConfig, region::Region};
-use buckets::{Buckets, Object};
+use buckets::{Buckets, Content, Object};
 use bytes::Bytes;
 pub use changes::{Change, Moment};
 use chrono::{DateTime, Utc};
@@ -103,6 +103,27 @@ impl Endpoint {
     /// Removes an object.
     pub fn delete(&self, bucket: &str, key: &str) {
         self.buckets.remove(bucket, key);
+    }
+
+    /// The keys of a bucket, in their order.
+    #[must_use]
+    pub fn keys(&self, bucket: &str) -> Vec<String> {
+        let buckets = self.buckets.lock();
+        let mut keys: Vec<String> =
+            buckets.get(bucket).into_iter().flat_map(|bucket| bucket.keys().cloned()).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// The content of an object that is in memory.
+    #[must_use]
+    pub fn content(&self, bucket: &str, key: &str) -> Bytes {
+        let buckets = self.buckets.lock();
+        let object = buckets.get(bucket).and_then(|bucket| bucket.get(key));
+        match object.map(|object| &object.content) {
+            Some(Content::Memory(bytes)) => bytes.clone(),
+            _ => panic!("{bucket} has no {key} in memory"),
+        }
     }
 
     /// Removes a bucket with everything in it.

@@ -10,7 +10,7 @@ use jetline_fetcher::Sources;
 use jetline_oracle::MAX_LINE;
 use jetline_queue::{JetStream, JetStreamConfig, Queue, Subject, Wakeup};
 use jetline_runtime::Shutdown;
-use jetline_source::{OwnDatabase, S3Config};
+use jetline_source::{IntakeStore, OwnDatabase, S3Config};
 use jetline_store::{Database, Ledger};
 use jetline_testkit::postgres::statements::StatementProxy;
 
@@ -63,7 +63,14 @@ pub(crate) async fn fetch(
         ..parse(&settings)?
     };
     let fetcher = parse(&settings)?;
-    let sources = Sources::open(&fetcher, &s3, &parse(&settings)?, &OwnDatabase::default()).await?;
+    let sources = Sources::open(
+        &fetcher,
+        &IntakeStore::default(),
+        &s3,
+        &parse(&settings)?,
+        &OwnDatabase::default(),
+    )
+    .await?;
     let sources = sources.map(|inner| Arc::new(FaultySource { inner, breaker: breaker.clone() }));
     let queue = queue(site, &settings, breaker.clone()).await?;
     let database = database(&settings).await?;

@@ -140,6 +140,8 @@ impl<'a> Simulation<'a> {
                 declaration: object.declaration,
                 format: self.kind.format(),
                 header: self.kind.header().into(),
+                modified_at: None,
+                is_redacted: false,
                 start: at.start,
                 end: at.end,
                 first_line: at.first_line,
