@@ -218,7 +218,7 @@ fn version_of_http_is_the_newest_that_both_know() {
         assert!(crm.calls() > u64::from(IDS), "some were sent again");
         assert!(crm.received().iter().all(|call| call.version == expected), "{expected:?}");
         assert_eq!(crm.effects().len(), IDS as usize);
-        assert_eq!(crm.violations(), [String::new(); 0]);
+        assert!(crm.violations().is_empty(), "{:?}", crm.violations());
     }
 }
 

@@ -43,6 +43,9 @@ const LINES: (&str, &str) = ("content-type", "application/x-ndjson");
 const CSV: (&str, &str) = ("content-type", "text/csv; charset=utf-8");
 const WAIT: (&str, &str) = ("prefer", "wait=30");
 
+/// The headers of a request.
+type Headers = &'static [(&'static str, &'static str)];
+
 async fn post(
     address: SocketAddr,
     headers: &[(&str, &str)],
@@ -83,7 +86,7 @@ async fn record_of_every_type_is_loaded_and_served() {
     encoder.write_all(user(6).as_bytes()).await.unwrap();
     encoder.shutdown().await.unwrap();
     let gzip = encoder.into_inner();
-    let bodies: [(&[(&str, &str)], Vec<u8>, i64); 6] = [
+    let bodies: [(Headers, Vec<u8>, i64); 6] = [
         (&[JSON], user(1).into(), 1),
         (&[JSON], format!("[\n{},\n{}\n]", user(2), user(3)).into(), 2),
         (&[LINES], format!("{}\n\n{}", user(4), user(5)).into(), 2),
@@ -222,7 +225,7 @@ async fn users(address: SocketAddr) -> Vec<u64> {
         ids.extend(json.as_array().unwrap().iter().map(|user| user["id"].as_u64().unwrap()));
         let Some(link) = page.headers.get("link") else { return ids };
         let next = link.to_str().unwrap().trim_start_matches('<');
-        path = next.split('>').next().unwrap().to_owned();
+        next.split('>').next().unwrap().clone_into(&mut path);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The example of users, teams, wallets and cards: no number and no code of a card is anywhere after they were posted.
 
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{fmt::Write, fs, net::SocketAddr, path::Path, time::Duration};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -222,7 +222,7 @@ async fn services_store_and_send_no_number_of_a_card() {
     let mut received = String::new();
     while let Ok(Some(message)) = timeout(Duration::from_millis(500), messages.next()).await {
         let payload = String::from_utf8_lossy(&message.payload);
-        received += &format!("{:?} {payload}\n", message.headers);
+        writeln!(received, "{:?} {payload}", message.headers).unwrap();
     }
     assert!(received.contains("Jetline-Redacted"), "{received}");
     assert_has_no_secret("NATS", received.as_bytes());

@@ -154,7 +154,8 @@ impl Containers {
             }
             for variable in variables {
                 // AWS's own are its library's, which the fetcher reads S3 with.
-                let is_aws = program == "jetline-fetcher" && variable.starts_with("AWS_");
+                let is_aws = ["jetline-api", "jetline-fetcher"].contains(&program)
+                    && variable.starts_with("AWS_");
                 if !is_aws && !known.contains(variable) {
                     problems.push(format!("{name}: {program} knows no {variable}"));
                 }

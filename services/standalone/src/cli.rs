@@ -25,10 +25,10 @@ pub(crate) const DECLARATIONS: &str = "datasets";
 /// The default of SOURCE.
 pub(crate) const SAMPLES: &str = "./samples";
 
-/// The default of INTAKE_STORE, where records can be posted.
+/// The default of `INTAKE_STORE`, where records can be posted.
 const INTAKE: &str = "./intake";
 
-/// The default of WATCH, where records can be posted.
+/// The default of `WATCH`, where records can be posted.
 const WATCH: Duration = Duration::from_secs(10);
 
 /// Loads JSON Lines, JSON and CSV files into a database, and serves every record by id.
