@@ -153,8 +153,8 @@ impl Containers {
                 }
             }
             for variable in variables {
-                // AWS's own are its library's, which the fetcher reads S3 with.
-                let is_aws = ["jetline-api", "jetline-fetcher"].contains(&program)
+                // AWS's own are its library's, with which fetchers and apis use S3.
+                let is_aws = ["jetline-api", "jetline-fetcher"].contains(&&**program)
                     && variable.starts_with("AWS_");
                 if !is_aws && !known.contains(variable) {
                     problems.push(format!("{name}: {program} knows no {variable}"));
