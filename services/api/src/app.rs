@@ -85,8 +85,17 @@ impl App {
         let budget = ResponseBudget::new(settings.answer_bytes, limit);
         let cache = (settings.cache_time, settings.cache_bytes);
         let served = Served::new(pool.clone(), budget.clone(), cache, self.shutdown.clone());
-        let records =
-            RecordApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
+        let intake = self.intake.map(|parts| {
+            Intake::start(&settings.intake, parts, settings.request_timeout, &self.shutdown)
+        });
+        let takes_records = intake.is_some();
+        let intake = IntakeApi { served: served.clone(), intake };
+        let records = RecordApi {
+            intake: intake.clone(),
+            served: served.clone(),
+            pool: pool.clone(),
+            budget: budget.clone(),
+        };
         let origins = OriginApi { served: served.clone(), pool: pool.clone() };
         let history =
             HistoryApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
@@ -98,11 +107,6 @@ impl App {
         let objects =
             ObjectApi { served: served.clone(), pool: pool.clone(), budget: budget.clone() };
         let rejects = RejectApi { pool: pool.clone(), budget: budget.clone() };
-        let intake = self.intake.map(|parts| {
-            Intake::start(&settings.intake, parts, settings.request_timeout, &self.shutdown)
-        });
-        let takes_records = intake.is_some();
-        let intake = IntakeApi { served: served.clone(), intake };
         let service = openapi::service((
             records, origins, history, queries, intake, deliveries, datasets, objects, rejects,
             StartPage,

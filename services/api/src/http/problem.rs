@@ -227,7 +227,9 @@ fn path_parameter(route: Option<&PathPattern>, numbered: &str) -> &'static str {
 
 fn response(error: Error, route: Option<&PathPattern>) -> Response {
     if error.is::<MethodNotAllowedError>() {
-        let takes_records = route.is_some_and(|route| route.0.trim_matches('/') == ":dataset");
+        // That of a dataset.
+        let is_parameter = |path: &str| path.starts_with(':') && !path.contains('/');
+        let takes_records = route.is_some_and(|route| is_parameter(route.0.trim_matches('/')));
         let (detail, allowed) = if takes_records {
             ("only GET, HEAD and POST are answered here", "GET, HEAD, POST")
         } else {

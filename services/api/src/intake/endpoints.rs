@@ -7,10 +7,13 @@ use jetline_store::{
     ObjectState,
     objects::{Post, PostOutcome},
 };
-use poem::{Body, Request, http::StatusCode, web::Data};
+use poem::{Body, IntoResponse, Request, Response, http::StatusCode, web::Data};
 use poem_openapi::{
     ApiResponse, Enum, Object, OpenApi, Tags,
-    param::{Header, Path},
+    param::Path,
+    payload::Payload,
+    registry::{MetaSchemaRef, Registry},
+    types::Type,
 };
 use serde::Serialize;
 
@@ -25,12 +28,13 @@ use crate::{
     auth::{Caller, Role},
     http::{
         json::SerdeJson,
-        problem::{Failure, ProblemJson, not_found},
+        problem::{Failure, PROBLEM_JSON, ProblemJson, not_found},
     },
     records::{Served, no_dataset},
 };
 
 /// Takes records, and says what became of them.
+#[derive(Clone)]
 pub(crate) struct IntakeApi {
     pub(crate) served: Served,
     /// None where nobody may post.
@@ -47,7 +51,7 @@ enum Sections {
 /// Records that were posted at once.
 #[derive(Object, Serialize)]
 #[oai(rename = "Post")]
-struct PostView {
+pub(crate) struct PostView {
     /// The number of the object into which they were written, and that of their first line in it, as in `17.1`.
     id: String,
     /// The dataset.
@@ -99,7 +103,7 @@ enum State {
 /// Why no record was taken.
 #[derive(Object, Serialize)]
 #[oai(rename = "PostProblem")]
-struct PostProblem {
+pub(crate) struct PostProblem {
     /// Always `about:blank`.
     #[serde(rename = "type")]
     #[oai(rename = "type")]
@@ -116,8 +120,30 @@ struct PostProblem {
     invalid_records: Vec<InvalidView>,
 }
 
+/// A [`PostProblem`] as a documented body.
+pub(crate) struct PostProblemJson(PostProblem);
+
+impl Payload for PostProblemJson {
+    const CONTENT_TYPE: &'static str = PROBLEM_JSON;
+
+    fn schema_ref() -> MetaSchemaRef {
+        PostProblem::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        PostProblem::register(registry);
+    }
+}
+
+impl IntoResponse for PostProblemJson {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_string(&self.0).unwrap_or_default();
+        Response::builder().content_type(Self::CONTENT_TYPE).body(body)
+    }
+}
+
 #[derive(ApiResponse)]
-enum PostRecords {
+pub(crate) enum PostRecords {
     /// The valid records are loaded; only with `Prefer: wait=SECONDS`.
     #[oai(status = 200)]
     Loaded(
@@ -146,7 +172,7 @@ enum PostRecords {
     /// No record was taken: none is valid, or not all are with `Prefer: handling=strict`, or the `Idempotency-Key` was used for another
     /// body.
     #[oai(status = 422)]
-    Refused(SerdeJson<PostProblem>),
+    Refused(PostProblemJson),
 }
 
 #[derive(ApiResponse)]
@@ -161,55 +187,6 @@ enum GetPost {
 
 #[OpenApi]
 impl IntakeApi {
-    /// Posts records.
-    ///
-    /// Every valid record is loaded as if it were a line of a file. Those that are not valid are left out and named in the
-    /// answer. 503 means that it is not known whether the records were taken: post them again, with the same `Idempotency-Key`.
-    #[oai(path = "/:dataset", method = "post", operation_id = "post")]
-    async fn post(
-        &self,
-        request: &Request,
-        caller: Data<&Caller>,
-        dataset: Path<String>,
-        /// The same key with the same body is the same post, for 7 days.
-        #[oai(name = "Idempotency-Key")]
-        _idempotency_key: Header<Option<String>>,
-        /// `wait=SECONDS`, up to 60, waits until the records are loaded; `handling=strict` takes all records or none.
-        #[oai(name = "Prefer")]
-        _prefer: Header<Option<String>>,
-        body: Body,
-    ) -> Result<PostRecords, Failure> {
-        let intake = self.allowed(caller.0)?;
-        let Some(loader) = self.served.loader(&dataset.0, caller.0).await? else {
-            return Ok(PostRecords::NotFound(no_dataset(&dataset.0)));
-        };
-        let preferences = Preferences::of(request);
-        let post = PostRequest {
-            dataset: loader.dataset(),
-            caller: caller.name.as_deref().unwrap_or_default(),
-            key: idempotency_key(request)?,
-            is_strict: preferences.is_strict,
-        };
-        let Posted { post, summary } = match intake.post(request, body, post).await {
-            Ok(posted) => posted,
-            Err(error) => return refused(error),
-        };
-        let mut view = PostView::of(&post).with_invalid(&summary);
-        let has_ended = match preferences.wait {
-            Some(wait) => intake.ended.ends_within(post.object, wait).await,
-            None => false,
-        };
-        if has_ended {
-            view = view.with_outcome(intake.outcome(&post).await?);
-        }
-        let location = format!("/intake/{}", view.id);
-        let body = SerdeJson::new(&view)?;
-        Ok(match view.state {
-            State::Registered => PostRecords::Taken(body, location),
-            State::Done | State::Failed => PostRecords::Loaded(body, location),
-        })
-    }
-
     /// What became of posted records so far.
     #[oai(
         path = "/intake/:id",
@@ -240,6 +217,45 @@ impl IntakeApi {
 }
 
 impl IntakeApi {
+    /// Takes the records of a request.
+    pub(crate) async fn post(
+        &self,
+        request: &Request,
+        caller: &Caller,
+        dataset: &str,
+        body: Body,
+    ) -> Result<PostRecords, Failure> {
+        let intake = self.allowed(caller)?;
+        let Some(loader) = self.served.loader(dataset, caller).await? else {
+            return Ok(PostRecords::NotFound(no_dataset(dataset)));
+        };
+        let preferences = Preferences::of(request);
+        let post = PostRequest {
+            dataset: loader.dataset(),
+            caller: caller.name.as_deref().unwrap_or_default(),
+            key: idempotency_key(request)?,
+            is_strict: preferences.is_strict,
+        };
+        let Posted { post, summary } = match intake.post(request, body, post).await {
+            Ok(posted) => posted,
+            Err(error) => return refused(error),
+        };
+        let mut view = PostView::of(&post).with_invalid(&summary);
+        let has_ended = match preferences.wait {
+            Some(wait) => intake.ended.ends_within(post.object, wait).await,
+            None => false,
+        };
+        if has_ended {
+            view = view.with_outcome(intake.outcome(&post).await?);
+        }
+        let location = format!("/intake/{}", view.id);
+        let body = SerdeJson::new(&view)?;
+        Ok(match view.state {
+            State::Registered => PostRecords::Taken(body, location),
+            State::Done | State::Failed => PostRecords::Loaded(body, location),
+        })
+    }
+
     /// The intake, if the caller may post.
     fn allowed(&self, caller: &Caller) -> Result<&Intake, Failure> {
         let Some(intake) = &self.intake else {
@@ -321,14 +337,14 @@ fn refused(error: PostError) -> Result<PostRecords, Failure> {
         PostError::Write(error) => Err(error.into()),
         PostError::NoRedactionKey(_) => Err(Failure::forbidden(&detail)),
         PostError::UnderWay => Ok(PostRecords::Conflict(problem(StatusCode::CONFLICT))),
-        PostError::OtherBody => unprocessable(detail, &Summary::default()),
+        PostError::OtherBody => Ok(unprocessable(detail, &Summary::default())),
         PostError::NoRecords(summary) | PostError::NotAllValid(summary) => {
-            unprocessable(detail, &summary)
+            Ok(unprocessable(detail, &summary))
         }
     }
 }
 
-fn unprocessable(detail: String, summary: &Summary) -> Result<PostRecords, Failure> {
+fn unprocessable(detail: String, summary: &Summary) -> PostRecords {
     let status = StatusCode::UNPROCESSABLE_ENTITY;
     let problem = PostProblem {
         kind: "about:blank".to_owned(),
@@ -338,7 +354,7 @@ fn unprocessable(detail: String, summary: &Summary) -> Result<PostRecords, Failu
         invalid: summary.rejected,
         invalid_records: invalid_records(summary),
     };
-    Ok(PostRecords::Refused(SerdeJson::new(&problem)?))
+    PostRecords::Refused(PostProblemJson(problem))
 }
 
 impl From<WriteError> for Failure {

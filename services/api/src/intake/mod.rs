@@ -11,6 +11,6 @@ mod spool;
 mod waiting;
 mod writer;
 
-pub(crate) use endpoints::IntakeApi;
+pub(crate) use endpoints::{IntakeApi, PostRecords};
 pub use parts::{IntakeMode, IntakeParts, IntakeSettings, ObjectsWakeup};
 pub(crate) use posting::Intake;

@@ -60,6 +60,7 @@ pub(crate) fn describe(document: &mut Value, datasets: &Datasets, takes_records:
     simplify_references(document);
 }
 
+/// Removes what nobody can use where records cannot be posted.
 fn remove_intake(document: &mut Value) {
     if let Some(paths) = document["paths"].as_object_mut() {
         paths.remove("/intake/{id}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jetline_core::Key;
 use jetline_datasets::Dataset;
 use jetline_store::catalog::pages::Filter;
-use poem::{Request, web::Data};
+use poem::{Body, Request, web::Data};
 use poem_openapi::{
     ApiResponse, OpenApi,
     param::{Header, Path, Query},
@@ -22,6 +22,7 @@ use crate::{
         problem::{Failure, ProblemJson},
         response_budget::ResponseBudget,
     },
+    intake::{IntakeApi, PostRecords},
     records::{
         deleted, no_dataset, no_record, page, parameters, rendered::Rendered, served::Served,
         stream,
@@ -36,6 +37,7 @@ const CACHE_CONTROL: &str = "no-cache";
 
 /// Serves the records of all datasets.
 pub(crate) struct RecordApi {
+    pub(crate) intake: IntakeApi,
     pub(crate) served: Served,
     pub(crate) pool: ReadPool,
     pub(crate) budget: ResponseBudget,
@@ -162,6 +164,28 @@ impl RecordApi {
             }
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Posts records.
+    ///
+    /// Every valid record is loaded as if it were a line of a file. Those that are not valid are left out and named in the
+    /// answer. 503 means that it is not known whether the records were taken: post them again, with the same `Idempotency-Key`.
+    // Here because the document has one entry for each path of an API.
+    #[oai(path = "/:dataset", method = "post", operation_id = "post")]
+    async fn post(
+        &self,
+        request: &Request,
+        caller: Data<&Caller>,
+        dataset: Path<String>,
+        /// The same key with the same body is the same post, for 7 days.
+        #[oai(name = "Idempotency-Key")]
+        _idempotency_key: Header<Option<String>>,
+        /// `wait=SECONDS`, up to 60, waits until the records are loaded; `handling=strict` takes all records or none.
+        #[oai(name = "Prefer")]
+        _prefer: Header<Option<String>>,
+        body: Body,
+    ) -> Result<PostRecords, Failure> {
+        self.intake.post(request, caller.0, &dataset.0, body).await
     }
 }
 

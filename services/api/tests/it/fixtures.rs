@@ -3,11 +3,14 @@
 use std::{convert::Infallible, num::NonZeroU32, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use jetline_api::{ApiSettings, App, IntakeMode, IntakeSettings, auth::Users};
+use jetline_api::{
+    ApiSettings, App, IntakeMode, IntakeParts, IntakeSettings, ObjectsWakeup, auth::Users,
+};
 use jetline_core::{ChunkRange, Mode, ObjectVersion, Position};
 use jetline_datasets::{Datasets, PRODUCTS, UnknownFields};
 use jetline_migrations::Migrator;
 use jetline_runtime::{PrometheusHandle, Shutdown};
+use jetline_source::S3Config;
 use jetline_store::{
     ChunkRows, CommitOutcome, Database, DeclarationFile, Ledger, UpsertRow, objects::NewObject,
 };
@@ -59,6 +62,28 @@ impl TestApi {
             sqlite: Arc::new(Some(directory)),
             _postgres: Arc::new(None),
         }
+    }
+
+    /// On SQLite, with an intake for everybody that writes into a directory.
+    pub(crate) async fn with_intake() -> Self {
+        let mut base = Self::sqlite().await;
+        let mut open = settings();
+        open.intake.intake = IntakeMode::Open;
+        let directory = base.sqlite.as_ref().as_ref().unwrap().path().join("intake");
+        let location = directory.to_str().unwrap().parse().unwrap();
+        let store = jetline_source::open_store(&location, &S3Config::default()).await.unwrap();
+        let wakeup = ObjectsWakeup::default();
+        let intake = IntakeParts { store, database: base.database(), wakeup };
+        base.client = Arc::new(client_of(base.db.clone(), Some(intake), None, &open));
+        base
+    }
+
+    pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = self.client.post(path).body(body.to_owned());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::of(request.send().await).await
     }
 
     pub(crate) fn database(&self) -> Database {
@@ -246,9 +271,18 @@ pub(crate) fn client_with(
     users: Option<Users>,
     settings: &ApiSettings,
 ) -> TestClient<BoxEndpoint<'static, Response>> {
+    client_of(database, None, users, settings)
+}
+
+fn client_of(
+    database: impl Into<Database>,
+    intake: Option<IntakeParts>,
+    users: Option<Users>,
+    settings: &ApiSettings,
+) -> TestClient<BoxEndpoint<'static, Response>> {
     let app = App {
         database: database.into(),
-        intake: None,
+        intake,
         metrics: metrics(),
         users,
         shutdown: Shutdown::new(),

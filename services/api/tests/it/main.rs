@@ -11,6 +11,7 @@ mod errors;
 mod fixtures;
 mod freshness;
 mod ingestion;
+mod intake;
 mod limits;
 mod lists;
 mod memory;
