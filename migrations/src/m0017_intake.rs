@@ -1,8 +1,9 @@
-//! Posts: records that clients sent over HTTP, by the first line of each in the object into which it was written.
+//! Posts: records that clients sent over HTTP, by the first line of each in the object into which it was written; and which
+//! objects are written from posts.
 
 use sea_orm_migration::{
     prelude::*,
-    schema::{big_integer, binary, text, text_null},
+    schema::{big_integer, binary, boolean, text, text_null},
 };
 
 #[derive(DeriveMigrationName)]
@@ -25,6 +26,8 @@ impl MigrationTrait for Migration {
             .primary_key(Index::create().col("object_id").col("first_line"))
             .take();
         manager.create_table(posts).await?;
+        let posted = boolean("is_posted").default(false).take();
+        manager.alter_table(Table::alter().table("objects").add_column(posted).take()).await?;
         let key = Index::create()
             .name("intake_idempotency_key")
             .table("intake")
@@ -41,6 +44,8 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table("intake").take()).await
+        manager.drop_table(Table::drop().table("intake").take()).await?;
+        let posted = Table::alter().table("objects").drop_column("is_posted").take();
+        manager.alter_table(posted).await
     }
 }

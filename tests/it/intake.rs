@@ -188,7 +188,7 @@ async fn nobody_posts_unless_it_is_allowed() {
     };
     let (reader, writer) = (keys(&["reader"]), keys(&["writer", "--role", "write"]));
     let other = keys(&["other", "--role", "write", "--of", "others"]);
-    let process = start(&home, &[("API_KEYS", "true")]).await;
+    let process = start(&home, &[("API_KEYS", "true"), ("INTAKE_STORE", "./posts")]).await;
     for (key, status) in [(&*reader, 403), (&other, 404), (&writer, 202), ("", 401)] {
         let headers = [JSON, ("authorization", key)];
         assert_eq!(post(home.address, &headers, user(1)).await.unwrap().status, status, "{key}");
@@ -311,6 +311,33 @@ async fn long_body_of_a_slow_client_is_one_object_and_one_that_ends_early_is_non
     assert!(memory < 150 << 20, "{memory} bytes of memory");
     assert_eq!(deployment.s3.keys(BUCKET).len(), 1);
     assert_eq!(deployment.s3.open_uploads(), 0);
+    // Of a record that comes byte by byte, no byte takes the memory of a block.
+    let spaces =
+        stream::iter((0..400_000).map(|_| Ok::<_, &str>(Frame::data(Bytes::from_static(b" ")))));
+    let body = StreamBody::new(spaces.boxed());
+    let answer = http::post(address, "/users", &[JSON], body).await.unwrap();
+    assert_eq!(answer.status, 422, "{}", answer.body);
+    let memory = Usage::of(api.id(), Scope::Alone).unwrap().peak_bytes;
+    assert!(memory < 150 << 20, "{memory} bytes of memory");
+}
+
+/// Objects that the ledger lost, as after a restore, are registered by a source that names them, and by no other.
+#[tokio::test]
+async fn object_of_the_intake_is_listed_only_where_it_is_named() {
+    let mut deployment = deployment("lost-posts").await;
+    deployment.put("intake/users/2026-11-27/1.jsonl", 0, user(1).as_bytes());
+    deployment.put("files/2.jsonl", 0, user(2).as_bytes());
+    deployment.unset("WATCH");
+    let _writers = deployment.writers(1);
+    for (source, ids) in [
+        (format!("users=s3://{BUCKET}"), &[2][..]),
+        (format!("users=s3://{BUCKET}/intake/users/"), &[1, 2]),
+    ] {
+        deployment.set("SOURCE", &source);
+        succeeded(deployment.fetch());
+        let (_api, address) = deployment.serve("jetline-api").await;
+        assert_eq!(users(address).await, ids, "{source}");
+    }
 }
 
 /// Posts users one after another, each until it is acknowledged.

@@ -28,7 +28,7 @@ use crate::{
         response_budget::ResponseBudget,
     },
     ingestion::{ObjectApi, RejectApi},
-    intake::{Intake, IntakeApi},
+    intake::{Intake, IntakeApi, IntakeMode},
     openapi::{self, Document, Schemes, StartPage},
     queries::QueryApi,
     readiness::Readiness,
@@ -60,7 +60,9 @@ impl App {
         let limits = Limits { time: settings.request_timeout, body_bytes: settings.max_body_bytes };
         let requests = Arc::new(Requests::new(randomness.next_u64()));
         let rate_limit = settings.rate_limit.map(RateLimit::new);
-        let cors = cors(&settings.cors_origins);
+        // Where everybody may post, no page of another origin may.
+        let may_post = settings.intake.intake == IntakeMode::Users;
+        let cors = cors(&settings.cors_origins, may_post);
         let limit = statement_timeout(settings.request_timeout);
         let pool = ReadPool::new(self.database.clone(), limit);
         let keys = settings.api_keys.then(|| Keys::new(pool.clone()));
@@ -130,9 +132,10 @@ impl App {
     }
 }
 
-/// Lets web pages of other origins read; none unless it is set.
-fn cors(origins: &[String]) -> Option<Cors> {
-    let methods = [Method::GET, Method::HEAD, Method::POST];
+/// Lets web pages of other origins read, and perhaps post; none unless it is set.
+fn cors(origins: &[String], may_post: bool) -> Option<Cors> {
+    let methods = [Some(Method::GET), Some(Method::HEAD), may_post.then_some(Method::POST)];
+    let methods = methods.into_iter().flatten();
     let exposed =
         [header::ETAG, header::LAST_MODIFIED, header::LINK, header::LOCATION, header::RETRY_AFTER];
     let cors = Cors::new()

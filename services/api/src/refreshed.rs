@@ -9,6 +9,9 @@ use tokio::{sync::Mutex, time::Instant};
 
 use crate::database::Error;
 
+/// Nobody gets a value that is older than this many times its age, without waiting for the one who reads it.
+const MAX_WAIT_FACTOR: u32 = 2;
+
 /// A value with the time at which it was read.
 pub(crate) struct Refreshed<T> {
     state: RwLock<State<T>>,
@@ -40,8 +43,8 @@ impl<T: Default> Default for Refreshed<T> {
 }
 
 impl<T> Refreshed<T> {
-    /// The value, read again if it is older. One request does that, and the others do not wait for it, except for the first
-    /// time. What was read before is kept while the database is not available.
+    /// The value, read again if it is older. One request does that, and the others do not wait for it, unless the value is much
+    /// older, as after a time without requests. What was read before is kept while the database is not available.
     ///
     /// `read` gets the value of before.
     pub(crate) async fn newer_than<F>(
@@ -56,13 +59,10 @@ impl<T> Refreshed<T> {
         if !state.is_older_than(age) {
             return Ok(state.value);
         }
-        let _reading = if state.read_at.is_some() {
-            match self.reading.try_lock() {
-                Ok(reading) => reading,
-                Err(_) => return Ok(state.value),
-            }
-        } else {
-            self.reading.lock().await
+        let _reading = match self.reading.try_lock() {
+            Ok(reading) => reading,
+            Err(_) if !state.is_older_than(age * MAX_WAIT_FACTOR) => return Ok(state.value),
+            Err(_) => self.reading.lock().await,
         };
         let state = self.state();
         if !state.is_older_than(age) {

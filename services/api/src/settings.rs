@@ -8,7 +8,7 @@ use jetline_runtime::{
     ConnectionLimits,
     settings::{self, SecretUrl},
 };
-use jetline_store::{Database, ReadOptions};
+use jetline_store::Database;
 use url::Url;
 
 use crate::{
@@ -90,7 +90,7 @@ pub struct ApiSettings {
     #[command(flatten)]
     pub intake: IntakeSettings,
 
-    /// Origins of web pages that may read, as in `https://shop.example`, separated by commas; * for all.
+    /// Origins of web pages that may read, and post where users may, as in `https://shop.example`, separated by commas; * for all.
     #[arg(long, env, value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     pub cors_origins: Vec<String>,
 }
@@ -201,12 +201,9 @@ impl DatabaseSettings {
     /// A pool of connections to the database itself, whatever is read from. It may be unavailable.
     pub(crate) async fn open_for_writing(&self, api: &ApiSettings) -> anyhow::Result<Database> {
         let url = self.database_url.as_ref().context("DATABASE_URL is not set")?;
-        let write = ReadOptions {
-            application: "jetline-api",
-            connections: self.database_connections.get(),
-            timeout: api.request_timeout / 2,
-        };
-        let opened = Database::open(url.expose(), write).await;
+        let connections = self.database_connections.get();
+        let opened =
+            Database::open_for_writing(url.expose(), connections, api.request_timeout / 2).await;
         opened.with_context(|| format!("cannot open the database {url}"))
     }
 

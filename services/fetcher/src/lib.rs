@@ -85,11 +85,11 @@ pub async fn run(
     shutdown: &Shutdown,
 ) -> anyhow::Result<Report> {
     let datasets = database.datasets().await?;
-    anyhow::ensure!(
-        !sources.roots().is_empty(),
-        "nothing to fetch: set --source or SOURCE, as in s3://bucket/prefix or ./directory, or `source` in a declaration"
-    );
-    settings.check(&datasets, queue.max_body_bytes())?;
+    if settings.source.is_empty() && sources.have_intake() {
+        settings.check_sizes(queue.max_body_bytes())?;
+    } else {
+        settings.check(&datasets, queue.max_body_bytes())?;
+    }
     let stop = shutdown.soft.child_token();
     let declared = Arc::new(DeclaredFormats::new(database, datasets.clone()));
     let mut run = Run {

@@ -20,8 +20,6 @@ const CONCURRENCY: usize = 8;
 pub(crate) struct Leased {
     pub(crate) object: LeasedObject,
     pub(crate) source: Arc<dyn Source>,
-    /// Whether an API redacted its values before it was written.
-    pub(crate) is_redacted: bool,
 }
 
 /// The next object to publish.

@@ -86,12 +86,11 @@ impl Reader {
     }
 
     fn leased(&self, object: LeasedObject) -> Result<Leased, jetline_store::Error> {
-        let is_redacted = self.sources.is_redacted(&object.version);
         let Some(source) = self.sources.with_root(&object.version.root).cloned() else {
             let unknown = format!("object {} of {} was leased", object.id, object.version.root);
             return Err(jetline_store::Error::Corrupt(unknown));
         };
-        Ok(Leased { object, source, is_redacted })
+        Ok(Leased { object, source })
     }
 
     /// Reads objects to their ends, or until it is stopped or the lease of one is lost. Unfinished objects are released, so
@@ -158,7 +157,7 @@ impl Reader {
                 Ok(gaps) => {
                     let destination = self.queue.destination();
                     let window_log = self.settings.window_log();
-                    let declared = if self.sources.is_of_intake(&uri) {
+                    let declared = if leased.object.is_posted {
                         // JSON Lines, whatever files have.
                         DeclaredFormat::Auto
                     } else {

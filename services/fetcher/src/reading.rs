@@ -17,6 +17,7 @@ use jetline_runtime::{
     telemetry::{Span, SpanKind},
 };
 use jetline_source::ByteStream;
+use jetline_source::IntakeStore;
 use jetline_store::objects::{Gap, ReadOutcome, Refusal};
 
 use crate::{
@@ -97,8 +98,10 @@ impl ObjectReading {
                 declaration: object.declaration,
                 format: Format::JsonLines,
                 header: Bytes::new(),
-                modified_at: Some(object.version.last_modified),
-                is_redacted: leased.is_redacted,
+                // What was valid when it was posted is valid.
+                modified_at: Some(object.version.last_modified).filter(|_| !object.is_posted),
+                is_redacted: object.is_posted
+                    && object.version.key.ends_with(IntakeStore::REDACTED),
                 start: 0,
                 end: 0,
                 first_line: 0,

@@ -131,8 +131,17 @@ impl FetcherSettings {
 
     /// Refuses settings that contradict each other or exceed the queue's message size, `max_body_bytes`.
     pub fn check(&self, datasets: &Datasets, max_body_bytes: usize) -> anyhow::Result<()> {
-        let limit = max_body_bytes as u64;
+        anyhow::ensure!(
+            !self.source.is_empty(),
+            "nothing to fetch: set --source or SOURCE, as in s3://bucket/prefix or ./directory, or `source` in a declaration"
+        );
         self.check_datasets(datasets)?;
+        self.check_sizes(max_body_bytes)
+    }
+
+    /// Refuses limits with which no object can be read, or that exceed the queue's message size.
+    pub(crate) fn check_sizes(&self, max_body_bytes: usize) -> anyhow::Result<()> {
+        let limit = max_body_bytes as u64;
         self.check_limits()?;
         anyhow::ensure!(
             self.chunk_bytes <= limit,

@@ -142,8 +142,13 @@ impl Sources {
         self.all.iter().map(|one| &one.source).chain(intake)
     }
 
+    /// Whether there are objects that apis write.
+    pub(crate) fn have_intake(&self) -> bool {
+        self.intake.is_some()
+    }
+
     /// Whether an API wrote this object.
-    pub(crate) fn is_of_intake(&self, uri: &str) -> bool {
+    fn is_of_intake(&self, uri: &str) -> bool {
         self.intake.as_ref().is_some_and(|intake| uri.starts_with(&intake.prefix))
     }
 
@@ -160,17 +165,15 @@ impl Sources {
                 all.missing.push(&one.location);
             }
             all.skipped.extend(listing.skipped);
-            // Those of the intake have datasets of their own.
-            let objects =
-                listing.objects.into_iter().filter(|object| !self.is_of_intake(&object.uri()));
+            // Those of the intake have datasets of their own, unless the location is one of them.
+            let prefix = format!("{}/{}", one.source.root(), one.location.key_prefix());
+            let is_taken = |object: &ObjectVersion| {
+                self.is_of_intake(&prefix) || !self.is_of_intake(&object.uri())
+            };
+            let objects = listing.objects.into_iter().filter(is_taken);
             all.objects.extend(objects.map(|object| (object, &one.location)));
         }
         Ok(all)
-    }
-
-    /// Whether an API redacted the values of an object.
-    pub(crate) fn is_redacted(&self, object: &ObjectVersion) -> bool {
-        object.key.ends_with(IntakeStore::REDACTED) && self.is_of_intake(&object.uri())
     }
 
     /// Every object that exists, those of the intake too.
@@ -230,16 +233,19 @@ impl Sources {
             let object = NewObject {
                 incarnation: format!("{:016x}", randomness.random::<u64>()),
                 dataset: settings.dataset_of(location, datasets).unwrap_or_default().to_owned(),
+                is_posted: self.is_of_intake(&uri),
                 version: object,
                 chunk_bytes: settings.chunk_bytes,
                 chunk_lines: settings.chunk_lines,
                 max_line_bytes: settings.max_line_bytes,
             };
+            let is_redacted =
+                object.is_posted && object.version.key.ends_with(IntakeStore::REDACTED);
             let has_redaction =
                 datasets.get(&object.dataset).is_some_and(|dataset| dataset.has_redaction());
             match ledger.refuses(&object) {
                 Some(reason) => skipped.add(&uri, reason),
-                None if has_redaction => skipped.add(&uri, CLEAR_VALUES),
+                None if has_redaction && !is_redacted => skipped.add(&uri, CLEAR_VALUES),
                 None => objects.push(object),
             }
         }

@@ -6,7 +6,7 @@ use clap::{
     ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind,
     parser::ValueSource,
 };
-use jetline_api::{ApiSettings, auth::KeyCommand};
+use jetline_api::{ApiSettings, IntakeMode, auth::KeyCommand};
 use jetline_courier::CourierSettings;
 use jetline_datasets::is_name;
 use jetline_dedup::DedupSettings;
@@ -25,7 +25,7 @@ pub(crate) const DECLARATIONS: &str = "datasets";
 /// The default of SOURCE.
 pub(crate) const SAMPLES: &str = "./samples";
 
-/// The default of `INTAKE_STORE`, where records can be posted.
+/// The default of `INTAKE_STORE`, with `INTAKE=open` or where it exists.
 const INTAKE: &str = "./intake";
 
 /// The default of `WATCH`, where records can be posted.
@@ -129,9 +129,12 @@ impl Cli {
     /// Reads the settings. Files replace the default and the variable of the sources, but not the flag.
     fn read(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut cli = Self::from_arg_matches(matches)?;
+        let is_open = cli.api.intake.intake == IntakeMode::Open && cli.serves();
+        // What was posted before is loaded, whatever is done now.
+        if cli.intake_store.intake_store.is_none() && (is_open || Path::new(INTAKE).is_dir()) {
+            cli.intake_store.intake_store = INTAKE.parse().ok();
+        }
         if cli.takes_records() {
-            let default = || INTAKE.parse().ok();
-            cli.intake_store.intake_store = cli.intake_store.intake_store.take().or_else(default);
             // What is posted is loaded as long as the process runs.
             cli.fetcher.watch.get_or_insert(WATCH);
         }
@@ -150,7 +153,11 @@ impl Cli {
 
     /// Whether records can be posted.
     pub(crate) fn takes_records(&self) -> bool {
-        self.api.takes_records() && !self.exit && self.command.is_none()
+        self.intake_store.intake_store.is_some() && self.api.takes_records() && self.serves()
+    }
+
+    fn serves(&self) -> bool {
+        !self.exit && self.command.is_none()
     }
 
     /// Whether the running process is to be checked.

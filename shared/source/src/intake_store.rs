@@ -33,3 +33,14 @@ fn location(text: &str) -> Result<Location, String> {
     }
     Ok(location)
 }
+
+impl Location {
+    /// What all its keys begin with, below the root of its source.
+    #[must_use]
+    pub fn key_prefix(&self) -> &str {
+        match &self.place {
+            Place::S3 { keys, .. } => keys.prefix(),
+            Place::Local { .. } => "",
+        }
+    }
+}

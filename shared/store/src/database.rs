@@ -82,6 +82,19 @@ impl Database {
         opened.map(Self).map_err(|error| not_connected(url, error))
     }
 
+    /// A pool for writing, which connects when it is used; `timeout` limits the wait for a connection.
+    pub async fn open_for_writing(
+        url: &str,
+        connections: u32,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        let url = &checked(url)?;
+        let mut options = options(url, connections);
+        options.connect_timeout(timeout).acquire_timeout(timeout).connect_lazy(true);
+        let opened = sea_orm::Database::connect(options).await;
+        opened.map(Self).map_err(|error| not_connected(url, error))
+    }
+
     /// Like [`Self::open`], but fails if the database cannot be used.
     pub async fn connect_for_reading(url: &str, read: ReadOptions) -> Result<Self, Error> {
         let database = Self::open(url, read).await?;

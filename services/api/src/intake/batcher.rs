@@ -11,10 +11,11 @@ use std::{
 
 use jetline_datasets::Dataset;
 use jetline_store::objects::{NewPost, Post, PostsOutcome};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     body::Hash,
+    memory::Reserved,
     spool::SMALL_BYTES,
     writer::{ObjectWriter, WriteError},
 };
@@ -37,7 +38,7 @@ pub(super) struct SmallPost {
     /// Their number.
     pub(super) count: u32,
     /// The memory that they take.
-    pub(super) _memory: OwnedSemaphorePermit,
+    pub(super) _memory: Reserved,
 }
 
 type Reply = oneshot::Sender<Result<Post, WriteError>>;
@@ -131,6 +132,11 @@ async fn write(dataset: &Dataset, writer: &ObjectWriter, mut batch: Vec<(SmallPo
                     }
                 }
                 batch = new;
+            }
+            Ok(PostsOutcome::Outdated) => {
+                for (_, reply) in batch.drain(..) {
+                    let _ = reply.send(Err(WriteError::Outdated));
+                }
             }
             Err(error) => {
                 for (_, reply) in batch.drain(..) {

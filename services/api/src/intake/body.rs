@@ -15,7 +15,7 @@ use jetline_formats::{
 use poem::{Request, http::header};
 use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
 
-use super::spool::Spool;
+use super::{spool::Spool, writer::WriteError};
 
 /// The limits of chunks and records, as those of files have by default.
 pub(super) const LIMITS: Limits =
@@ -71,7 +71,7 @@ pub(super) enum BodyError {
     #[error("the body is not what its type says: {0}")]
     NotOfItsType(String),
     #[error(transparent)]
-    Store(#[from] jetline_source::Error),
+    Write(#[from] WriteError),
 }
 
 /// A body that is being read.
@@ -82,6 +82,8 @@ pub(super) struct BodyReader {
     max_bytes: u64,
     idle_timeout: Duration,
     read: u64,
+    /// Blocks are cut from it, so that short ones do not take as much memory as long ones.
+    buffer: BytesMut,
     hash: Blake2b<U32>,
 }
 
@@ -113,7 +115,8 @@ impl BodyReader {
             _ => return Err(BodyError::UnknownEncoding),
         };
         let hash = Blake2b::new();
-        Ok(Self { reader, name, max_bytes, idle_timeout, read: 0, hash })
+        let buffer = BytesMut::new();
+        Ok(Self { reader, name, max_bytes, idle_timeout, read: 0, buffer, hash })
     }
 
     /// Reads to the end, and returns the hash.
@@ -135,6 +138,10 @@ impl BodyReader {
         splitter.push(head);
         loop {
             spool_chunks(&mut splitter, &mut validator, spool).await?;
+            // Records may be longer as JSON than they were.
+            if spool.bytes() > self.max_bytes {
+                return Err(BodyError::TooLong(self.max_bytes));
+            }
             let Some(block) = self.block().await? else { break };
             splitter.push(block);
         }
@@ -159,16 +166,20 @@ impl BodyReader {
 
     /// The next bytes; none at the end.
     async fn block(&mut self) -> Result<Option<Bytes>, BodyError> {
-        let mut block = BytesMut::with_capacity(BLOCK_BYTES);
-        let read = tokio::time::timeout(self.idle_timeout, self.reader.read_buf(&mut block)).await;
+        if self.buffer.capacity() == 0 {
+            self.buffer.reserve(BLOCK_BYTES);
+        }
+        let read = self.reader.read_buf(&mut self.buffer);
+        let read = tokio::time::timeout(self.idle_timeout, read).await;
         let read = read.map_err(|_| BodyError::Stalled(self.idle_timeout))?;
         let bytes = read.map_err(|error: io::Error| BodyError::Unreadable(error.to_string()))?;
         self.read += bytes as u64;
         if self.read > self.max_bytes {
             return Err(BodyError::TooLong(self.max_bytes));
         }
+        let block = self.buffer.split().freeze();
         self.hash.update(&block);
-        Ok(Some(block.freeze()).filter(|_| bytes > 0))
+        Ok(Some(block).filter(|_| bytes > 0))
     }
 }
 

@@ -7,7 +7,11 @@ use jetline_store::{
     ObjectState,
     objects::{Post, PostOutcome},
 };
-use poem::{Body, IntoResponse, Request, Response, http::StatusCode, web::Data};
+use poem::{
+    Body, IntoResponse, Request, Response,
+    http::{StatusCode, header},
+    web::Data,
+};
 use poem_openapi::{
     ApiResponse, Enum, Object, OpenApi, Tags,
     param::Path,
@@ -16,16 +20,18 @@ use poem_openapi::{
     types::Type,
 };
 use serde::Serialize;
+use url::{Host, Url};
 
 use super::{
     IntakeMode,
     body::{BodyError, Rejected, Summary},
     headers::{Preferences, idempotency_key},
     posting::{Intake, PostError, PostRequest, Posted},
-    writer::{WriteError, of_ledger, of_store},
+    writer::WriteError,
 };
 use crate::{
     auth::{Caller, Role},
+    database,
     http::{
         json::SerdeJson,
         problem::{Failure, PROBLEM_JSON, ProblemJson, not_found},
@@ -207,7 +213,7 @@ impl IntakeApi {
             Some((ObjectId::new(object.parse().ok()?)?, line.parse().ok()?))
         });
         let Some((object, line)) = place else { return Ok(none()) };
-        let found = intake.ledger().post(object, line).await.map_err(|error| of_ledger(&error))?;
+        let found = database::classify(intake.ledger().post(object, line).await)?;
         let Some(post) = found.filter(|post| caller.may_read(&post.dataset)) else {
             return Ok(none());
         };
@@ -226,6 +232,11 @@ impl IntakeApi {
         body: Body,
     ) -> Result<PostRecords, Failure> {
         let intake = self.allowed(caller)?;
+        if intake.mode == IntakeMode::Open && !is_local(request) {
+            return Err(Failure::forbidden(
+                "INTAKE=open takes records for localhost only: name it, or its address, in the URL",
+            ));
+        }
         let Some(loader) = self.served.loader(dataset, caller).await? else {
             return Ok(PostRecords::NotFound(no_dataset(dataset)));
         };
@@ -245,8 +256,8 @@ impl IntakeApi {
             Some(wait) => intake.ended.ends_within(post.object, wait).await,
             None => false,
         };
-        if has_ended {
-            view = view.with_outcome(intake.outcome(&post).await?);
+        if has_ended && let Ok(outcome) = intake.outcome(&post).await {
+            view = view.with_outcome(outcome);
         }
         let location = format!("/intake/{}", view.id);
         let body = SerdeJson::new(&view)?;
@@ -264,16 +275,30 @@ impl IntakeApi {
                  for local use",
             ));
         };
-        if intake.mode == IntakeMode::Users && caller.rights.role < Role::Write {
+        // Users may be configured beside an open intake.
+        let is_known = caller.name.is_some() || intake.mode == IntakeMode::Users;
+        if is_known && caller.rights.role < Role::Write {
             return Err(Failure::forbidden("this needs the role write"));
         }
         Ok(intake)
     }
 }
 
+/// Whether the client asked for this machine: the page of another name that leads here must not post.
+fn is_local(request: &Request) -> bool {
+    let host = request.header(header::HOST).unwrap_or_default();
+    let url = Url::parse(&format!("http://{host}"));
+    match url.as_ref().ok().and_then(Url::host) {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
 impl Intake {
-    async fn outcome(&self, post: &Post) -> Result<PostOutcome, WriteError> {
-        self.ledger().post_outcome(post).await.map_err(|error| of_ledger(&error))
+    async fn outcome(&self, post: &Post) -> Result<PostOutcome, database::Error> {
+        database::classify(self.ledger().post_outcome(post).await)
     }
 }
 
@@ -333,8 +358,7 @@ fn refused(error: PostError) -> Result<PostRecords, Failure> {
         PostError::Body(BodyError::Unreadable(_) | BodyError::NotOfItsType(_)) => {
             Err(Failure::BadRequest(problem(StatusCode::BAD_REQUEST)))
         }
-        PostError::Body(BodyError::Store(error)) => Err(of_store(&error).into()),
-        PostError::Write(error) => Err(error.into()),
+        PostError::Body(BodyError::Write(error)) | PostError::Write(error) => Err(error.into()),
         PostError::NoRedactionKey(_) => Err(Failure::forbidden(&detail)),
         PostError::UnderWay => Ok(PostRecords::Conflict(problem(StatusCode::CONFLICT))),
         PostError::OtherBody => Ok(unprocessable(detail, &Summary::default())),
@@ -360,7 +384,9 @@ fn unprocessable(detail: String, summary: &Summary) -> PostRecords {
 impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Self {
         match error {
-            WriteError::Unavailable | WriteError::Busy => Self::unavailable(error.to_string()),
+            WriteError::Unavailable | WriteError::Busy | WriteError::Outdated => {
+                Self::unavailable(error.to_string())
+            }
             WriteError::Failed => Self::internal(),
         }
     }

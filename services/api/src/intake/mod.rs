@@ -5,6 +5,7 @@ mod batcher;
 mod body;
 mod endpoints;
 mod headers;
+mod memory;
 mod parts;
 mod posting;
 mod spool;

@@ -14,8 +14,11 @@ use jetline_runtime::{StartupSettings, settings};
 use jetline_source::{IntakeStore, ObjectStore, S3Config};
 use jetline_store::Database;
 
-use super::posting::LONG_BYTES;
+use super::memory::LONG_BYTES;
 use crate::ApiSettings;
+
+/// Room for a long body, and short ones.
+const MIN_MEMORY: usize = LONG_BYTES + (12 << 20);
 
 /// How long is waited between two attempts to connect to the queue.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -132,8 +135,11 @@ impl ObjectsWakeup {
 /// Refuses a memory in which no long body fits.
 fn memory(text: &str) -> Result<usize, String> {
     let bytes = usize::try_from(settings::bytes(text)?).map_err(|error| error.to_string())?;
-    if bytes < LONG_BYTES {
-        return Err(format!("must be at least {}MiB, which one long body takes", LONG_BYTES >> 20));
+    if bytes < MIN_MEMORY {
+        return Err(format!(
+            "must be at least {}MiB, of which a long body takes 20",
+            MIN_MEMORY >> 20
+        ));
     }
     Ok(bytes)
 }

@@ -13,26 +13,17 @@ use jetline_store::{
     Ledger, ObjectLedger,
     objects::{NewPost, Post, PostsOutcome},
 };
-use poem::{Request, http::header};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use poem::Request;
 
 use super::{
     IntakeMode, IntakeParts, IntakeSettings,
     batcher::{Batcher, SmallPost},
     body::{BodyError, BodyReader, Hash, Summary},
-    spool::{SMALL_BYTES, Spool, Spooled},
+    memory::Memory,
+    spool::{Spool, Spooled},
     waiting::EndedObjects,
-    writer::{ObjectWriter, WriteError, of_ledger, of_store},
+    writer::{ObjectWriter, WriteError, of_ledger},
 };
-
-/// Memory of a short body: what was received, the lines, and the buffers.
-const SHORT_BYTES: usize = 64 << 10;
-
-/// Memory of a long body: besides that, two parts of an upload.
-pub(super) const LONG_BYTES: usize = 20 << 20;
 
 /// How long posts are known by their ids and keys.
 const KEPT: chrono::Duration = chrono::Duration::days(7);
@@ -48,7 +39,7 @@ pub(crate) struct Intake {
     batchers: Mutex<HashMap<i64, Batcher>>,
     /// Callers, datasets and keys of the posts that are under way here.
     under_way: Arc<Mutex<HashSet<PostKey>>>,
-    memory: Arc<Semaphore>,
+    memory: Memory,
     pub(super) ended: Arc<EndedObjects>,
     max_bytes: u64,
     redact_key: Option<RedactionKey>,
@@ -93,7 +84,6 @@ impl Intake {
     ) -> Arc<Self> {
         let IntakeParts { store, database, wakeup } = parts;
         let ledger = Ledger::new(&database, Utc::now).objects;
-        let memory = settings.intake_memory / UNIT_BYTES;
         let forgetting = forget_old_posts(ledger.clone());
         tokio::spawn(shutdown.soft.clone().run_until_cancelled_owned(forgetting));
         Arc::new(Self {
@@ -102,7 +92,7 @@ impl Intake {
             writer: Arc::new(ObjectWriter::new(store, ledger, wakeup)),
             batchers: Mutex::default(),
             under_way: Arc::default(),
-            memory: Arc::new(Semaphore::new(memory.min(Semaphore::MAX_PERMITS))),
+            memory: Memory::new(settings.intake_memory, idle_timeout),
             max_bytes: settings.intake_max_bytes,
             redact_key: settings.redact_key.clone(),
             idle_timeout,
@@ -121,7 +111,7 @@ impl Intake {
         post: PostRequest<'_>,
     ) -> Result<Posted, PostError> {
         let _under_way = self.begin(&post)?;
-        let memory = self.reserve(request).await?;
+        let memory = self.memory.for_body(request, post.dataset).await?;
         let body = BodyReader::new(request, body, self.max_bytes, self.idle_timeout)?;
         let redaction = self.redaction(post.dataset)?;
         // A clear value could be found from a hash without a key by trial.
@@ -130,7 +120,8 @@ impl Intake {
             let summary = Summary { hash: keyed(body.hash().await?), ..Summary::default() };
             return posted(known, summary);
         }
-        let mut spool = Spool::new(self.writer.store.clone(), self.writer.key(post.dataset));
+        let (store, key) = (self.writer.store.clone(), self.writer.key(post.dataset));
+        let mut spool = Spool::new(store, key, memory);
         let read = match body.records(post.dataset, redaction, &mut spool).await {
             Ok(summary) if summary.accepted == 0 => Err(PostError::NoRecords(summary)),
             Ok(summary) if post.is_strict && summary.rejected > 0 => {
@@ -145,7 +136,7 @@ impl Intake {
                 return Err(error);
             }
         };
-        let registered = self.register(&post, spool, &summary, memory).await?;
+        let registered = self.register(&post, spool, &summary).await?;
         posted(registered, summary)
     }
 
@@ -155,12 +146,11 @@ impl Intake {
         post: &PostRequest<'_>,
         spool: Spool,
         summary: &Summary,
-        memory: OwnedSemaphorePermit,
     ) -> Result<Post, WriteError> {
         let dataset = post.dataset;
         let (caller, idempotency_key) = (post.caller.to_owned(), post.key.clone());
-        match spool.finish().await.map_err(|error| of_store(&error))? {
-            Spooled::Lines(lines) => {
+        match spool.finish().await? {
+            Spooled::Lines(lines, memory) => {
                 let (hash, count) = (summary.hash, summary.accepted);
                 let small =
                     SmallPost { caller, idempotency_key, hash, lines, count, _memory: memory };
@@ -173,6 +163,7 @@ impl Intake {
                 let posts = std::slice::from_ref(&new);
                 match self.writer.register(dataset, version, posts).await? {
                     PostsOutcome::Registered(object) => Ok(new.registered(object, &dataset.name)),
+                    PostsOutcome::Outdated => Err(WriteError::Outdated),
                     PostsOutcome::Known(known) => {
                         known.into_values().next().ok_or(WriteError::Failed)
                     }
@@ -207,19 +198,6 @@ impl Intake {
         known.map_err(|error| of_ledger(&error))
     }
 
-    /// Memory for a body, by its length; by that of a long one if it is not known.
-    async fn reserve(&self, request: &Request) -> Result<OwnedSemaphorePermit, WriteError> {
-        let is_encoded = request.headers().contains_key(header::CONTENT_ENCODING);
-        let length = request.header(header::CONTENT_LENGTH).filter(|_| !is_encoded);
-        let length: usize = length.and_then(|length| length.parse().ok()).unwrap_or(usize::MAX);
-        let bytes = if length < SMALL_BYTES / 2 { SHORT_BYTES + 3 * length } else { LONG_BYTES };
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        match timeout(self.idle_timeout, self.memory.clone().acquire_many_owned(units)).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(WriteError::Busy),
-        }
-    }
-
     fn batcher(&self, dataset: &Arc<Dataset>) -> Batcher {
         let mut batchers = self.batchers.lock().unwrap_or_else(PoisonError::into_inner);
         let start = || Batcher::start(dataset.clone(), self.writer.clone());
@@ -227,9 +205,6 @@ impl Intake {
         batchers.entry(dataset.declaration).or_insert_with(start).clone()
     }
 }
-
-/// The bytes of one permit.
-const UNIT_BYTES: usize = 1 << 10;
 
 /// What is posted, and by whom.
 pub(super) struct PostRequest<'a> {

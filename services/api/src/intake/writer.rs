@@ -28,6 +28,11 @@ pub(super) enum WriteError {
         "it is not known whether the records were taken: post them again, with the same Idempotency-Key"
     )]
     Unavailable,
+    /// The dataset was declared anew, or dropped, since the records were validated.
+    #[error(
+        "the declaration of the dataset changed meanwhile, and nothing was taken: post them again"
+    )]
+    Outdated,
     /// Too much is waiting.
     #[error("too many records are being posted")]
     Busy,
@@ -89,6 +94,7 @@ impl ObjectWriter {
         let object = NewObject {
             incarnation: format!("{:016x}", rand::random::<u64>()),
             dataset: dataset.name.clone(),
+            is_posted: true,
             version,
             chunk_bytes: LIMITS.chunk_bytes as u64,
             chunk_lines: NonZeroU32::new(LIMITS.chunk_lines).unwrap_or(NonZeroU32::MIN),
@@ -98,7 +104,7 @@ impl ObjectWriter {
         let outcome = registered.map_err(|error| of_ledger(&error))?;
         match &outcome {
             PostsOutcome::Registered(_) => self.wakeup.notify().await,
-            PostsOutcome::Known(_) => {
+            PostsOutcome::Known(_) | PostsOutcome::Outdated => {
                 if let Err(error) = self.store.delete(&object.version.key).await {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,

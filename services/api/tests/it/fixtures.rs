@@ -213,6 +213,7 @@ fn listed(dataset: &str, number: i64) -> NewObject {
     NewObject {
         incarnation: "r".to_owned(),
         dataset: dataset.to_owned(),
+        is_posted: false,
         version: ObjectVersion {
             root: "s3://bucket".to_owned(),
             key: format!("{number}.jsonl"),

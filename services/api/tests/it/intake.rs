@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::fixtures::{TestApi, product};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
+const LOCAL: (&str, &str) = ("host", "localhost");
 
 fn post_of(document: &Value) -> &Value {
     &document["paths"]["/products"]["post"]
@@ -47,7 +48,7 @@ async fn every_answer_to_a_post_is_documented() {
         ("/products", &[], &good, 415),
         ("/nothing", &[JSON], &good, 404),
     ] {
-        let answer = base.post(path, headers, body).await;
+        let answer = base.post(path, &[headers, &[LOCAL]].concat(), body).await;
         assert_eq!(answer.status, status, "{path} {body}: {}", answer.body);
         assert!(post_of(&document)["responses"][status.to_string()].is_object(), "{status}");
         if status >= 400 {
@@ -66,5 +67,12 @@ async fn every_answer_to_a_post_is_documented() {
     let refused = base.client().put("/products").send().await;
     refused.assert_status(poem::http::StatusCode::METHOD_NOT_ALLOWED);
     refused.assert_header("allow", "GET, HEAD, POST");
-    TestApi::sqlite().await.post("/products", &[JSON], &good).await.problem(403);
+    for host in ["shop.example", "127.0.0.1.shop.example", ""] {
+        base.post("/products", &[JSON, ("host", host)], &good).await.problem(403);
+    }
+    for host in ["localhost:8080", "127.0.0.1", "[::1]:80"] {
+        let answer = base.post("/products", &[JSON, ("host", host)], &good).await;
+        assert_eq!(answer.status, 202, "{host}");
+    }
+    TestApi::sqlite().await.post("/products", &[JSON, LOCAL], &good).await.problem(403);
 }

@@ -65,6 +65,7 @@ pub(crate) fn product(id: i64, title: &str) -> String {
 /// Registers an object, and returns its chunks as a fetcher would publish them.
 pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> Vec<Chunk> {
     let new = NewObject {
+        is_posted: false,
         incarnation: format!("registration-of-{key}"),
         dataset: "products".to_owned(),
         version: ObjectVersion {

@@ -47,7 +47,7 @@ impl Database {
             execute(&tx, "remove what was committed", &sql, [dataset.into()]).await?;
         }
         outbox::forget(&tx, dataset).await?;
-        for table in ["objects", "unknown_fields", "declarations"] {
+        for table in ["objects", "unknown_fields", "intake", "declarations"] {
             let sql = format!("DELETE FROM {table} WHERE dataset = $1");
             execute(&tx, "remove a dataset", &sql, [dataset.into()]).await?;
         }

@@ -3,6 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 /// An object version and its progress.
+#[expect(clippy::struct_excessive_bools, reason = "columns of a table")]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "objects")]
 pub struct Model {
@@ -17,6 +18,8 @@ pub struct Model {
     pub dataset: String,
     /// The number of the declaration by which its records are parsed.
     pub declaration: i64,
+    /// Whether an API wrote it from posted records.
+    pub is_posted: bool,
     /// `s3://bucket` or `file:///directory`.
     pub root: String,
     /// The path below the root.

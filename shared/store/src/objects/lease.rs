@@ -25,6 +25,8 @@ pub struct LeasedObject {
     pub dataset: String,
     /// The number of the declaration by which they are parsed.
     pub declaration: i64,
+    /// Whether an API wrote it from posted records.
+    pub is_posted: bool,
     /// Target size of a chunk, in bytes. With this and the next two, every attempt splits the object at the same offsets.
     pub chunk_bytes: u64,
     /// Maximum number of lines of a chunk; `None` where only its bytes are limited.
@@ -60,6 +62,7 @@ impl TryFrom<objects::Model> for LeasedObject {
             incarnation: row.incarnation,
             dataset: row.dataset,
             declaration: row.declaration,
+            is_posted: row.is_posted,
             chunk_bytes: row.chunk_bytes.cast_unsigned(),
             chunk_lines: row.chunk_lines.map(i64::cast_unsigned),
             max_line_bytes: row.max_line_bytes.cast_unsigned(),

@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 
 use super::{
     NewObject, ObjectLedger,
-    register::{find, insert},
+    register::{current_declarations, find, insert},
 };
 use crate::{
     Error,
@@ -91,6 +91,8 @@ struct EndedRow {
 pub enum PostsOutcome {
     /// They are registered as lines of this object.
     Registered(ObjectId),
+    /// Nothing is registered: the dataset has another declaration, or none.
+    Outdated,
     /// Nothing is registered: these posts have been before, by their places among those that were to be registered.
     Known(HashMap<usize, Post>),
 }
@@ -110,8 +112,8 @@ const SELECT: &str =
     "SELECT object_id, first_line, lines, dataset, caller, idempotency_key, body_hash FROM intake";
 
 impl ObjectLedger {
-    /// Registers an object and the posts whose lines it has, unless one of them is registered. The object is bound to the
-    /// declaration by which its records were validated and redacted.
+    /// Registers an object and the posts whose lines it has, unless one of them is registered, or the records were validated and
+    /// redacted by another declaration than the current one.
     pub async fn register_posts(
         &self,
         object: &NewObject,
@@ -120,6 +122,13 @@ impl ObjectLedger {
     ) -> Result<PostsOutcome, Error> {
         let tx = begin(&self.db).await?;
         dialect::of(&tx).lock(&tx, Lock::Registration).await?;
+        if let Some(sql) = dialect::of(&tx).commit_durably() {
+            execute(&tx, "commit posts durably", sql, []).await?;
+        }
+        let current = current_declarations(&tx).await?.get(&object.dataset).copied();
+        if current != Some(declaration) {
+            return Ok(PostsOutcome::Outdated);
+        }
         let known = known(&tx, &object.dataset, posts).await?;
         if !known.is_empty() {
             return Ok(PostsOutcome::Known(known));
@@ -127,7 +136,7 @@ impl ObjectLedger {
         // A listing may have found it meanwhile.
         let id = match find(&tx, object).await? {
             Some(id) => id,
-            None => insert(&tx, &[object], Some(declaration), (self.now)()).await?,
+            None => insert(&tx, &[object], (self.now)()).await?,
         };
         for batch in posts.chunks(BATCH) {
             insert_posts(&tx, id, &object.dataset, batch, (self.now)()).await?;

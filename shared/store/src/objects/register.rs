@@ -33,6 +33,8 @@ pub struct NewObject {
     pub incarnation: String,
     /// The dataset of its lines.
     pub dataset: String,
+    /// Whether an API wrote it from posted records.
+    pub is_posted: bool,
     /// Target size of its chunks, in bytes.
     pub chunk_bytes: u64,
     /// Maximum number of lines of a chunk.
@@ -94,18 +96,17 @@ impl ObjectLedger {
         let tx = begin(&self.db).await?;
         dialect::of(&tx).lock(&tx, Lock::Registration).await?;
         let new = unknown(&tx, listed).await?;
-        insert(&tx, &new, None, (self.now)()).await?;
+        insert(&tx, &new, (self.now)()).await?;
         commit(tx, "register objects").await?;
         Ok(new.len())
     }
 }
 
-/// Inserts new object versions, bound to a declaration or to the current ones of their datasets; returns the number of the first. In
+/// Inserts new object versions, bound to the current declarations of their datasets; returns the number of the first. In
 /// the transaction that has the lock.
 pub(super) async fn insert(
     tx: &impl ConnectionTrait,
     new: &[&NewObject],
-    declaration: Option<i64>,
     now: DateTime<Utc>,
 ) -> Result<ObjectId, Error> {
     let first = next_object(tx).await?;
@@ -114,9 +115,9 @@ pub(super) async fn insert(
     for batch in new.chunks(BATCH) {
         let mut rows = Vec::with_capacity(batch.len());
         for object in batch {
-            let current = current.get(&object.dataset).copied();
-            let declaration = declaration
-                .or(current)
+            let declaration = current
+                .get(&object.dataset)
+                .copied()
                 .ok_or_else(|| Error::Corrupt(format!("there is no dataset {}", object.dataset)))?;
             rows.push(row(id, declaration, object, now));
             if id == ObjectId::MAX {
@@ -183,7 +184,9 @@ struct Declared {
 }
 
 /// The number of the current declaration of each dataset.
-async fn current_declarations(db: &impl ConnectionTrait) -> Result<HashMap<String, i64>, Error> {
+pub(super) async fn current_declarations(
+    db: &impl ConnectionTrait,
+) -> Result<HashMap<String, i64>, Error> {
     let sql = "SELECT dataset, MAX(number) AS number FROM declarations GROUP BY dataset";
     let current: Vec<Declared> = query(db, "read the declarations", sql, []).await?;
     Ok(current.into_iter().map(|one| (one.dataset, one.number)).collect())
@@ -201,6 +204,7 @@ fn row(
         incarnation: Set(object.incarnation.clone()),
         dataset: Set(dataset),
         declaration: Set(declaration),
+        is_posted: Set(object.is_posted),
         root: Set(root),
         key: Set(key),
         etag: Set(etag),

@@ -212,6 +212,7 @@ pub(crate) fn listed(key: &str, second: i64) -> NewObject {
     NewObject {
         incarnation: format!("r{key}"),
         dataset: "products".to_owned(),
+        is_posted: false,
         version: ObjectVersion {
             root: ROOT.to_owned(),
             key: key.to_owned(),

@@ -3,7 +3,7 @@
 use chrono::{TimeDelta, Utc};
 use jetline_core::ObjectId;
 use jetline_store::{
-    ObjectState,
+    DeclarationFile, ObjectState,
     objects::{NewObject, NewPost, Post, PostOutcome, PostsOutcome},
 };
 
@@ -93,5 +93,36 @@ async fn old_post_is_forgotten_with_its_key_and_its_object_stays() {
         assert_eq!(ledger.post(id(1), 1).await.unwrap(), None);
         let outcome = register(base, &listed("b.jsonl", 0), &[post("ann", Some("1"), 1)]).await;
         assert_eq!(outcome, PostsOutcome::Registered(id(2)));
+    }
+}
+
+#[tokio::test]
+async fn post_by_another_declaration_is_not_registered_and_a_dropped_dataset_forgets_its_keys() {
+    const THINGS: &str = "key = 'id'\ncolumns = { id = 'bigint' }\n";
+    for base in &both().await {
+        let declare = async |text: &str| {
+            let file = DeclarationFile::new("things", "things.toml", text).unwrap();
+            base.database.declare(&[file]).await.unwrap();
+            base.database.datasets().await.unwrap().get("things").unwrap().declaration
+        };
+        let first = declare(THINGS).await;
+        let object = |key: &str| NewObject {
+            dataset: "things".to_owned(),
+            is_posted: true,
+            ..listed(key, 0)
+        };
+        let posts = [post("ann", Some("1"), 1)];
+        let ledger = &base.ledger.objects;
+        let register = async |key: &str, declaration| {
+            ledger.register_posts(&object(key), declaration, &posts).await.unwrap()
+        };
+        assert!(matches!(register("a.jsonl", first).await, PostsOutcome::Registered(_)));
+        let second = declare(&THINGS.replace('}', ", name = 'text' }")).await;
+        assert_eq!(register("b.jsonl", first).await, PostsOutcome::Outdated);
+        assert!(matches!(register("b.jsonl", second).await, PostsOutcome::Known(_)));
+        base.database.drop_dataset("things").await.unwrap();
+        assert_eq!(register("c.jsonl", second).await, PostsOutcome::Outdated);
+        let third = declare(THINGS).await;
+        assert!(matches!(register("c.jsonl", third).await, PostsOutcome::Registered(_)));
     }
 }

@@ -85,6 +85,7 @@ impl<'a> Simulation<'a> {
     /// Registers a file; returns whether it is new to the ledger.
     pub(crate) async fn register(&mut self, file: usize) -> bool {
         let object = NewObject {
+            is_posted: false,
             incarnation: format!("{:016x}", self.randomness.random::<u64>()),
             dataset: self.kind.table(),
             version: ObjectVersion {
