@@ -11,7 +11,10 @@ use std::{
 
 use jetline_datasets::Dataset;
 use jetline_store::objects::{NewPost, Post, PostsOutcome};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
 
 use super::{
     body::Hash,
@@ -28,6 +31,9 @@ const MAX_WAITING: usize = 4_096;
 
 /// How long is waited for further posts before an object is written.
 const GATHER_TIME: Duration = Duration::from_millis(2);
+
+/// From the beginning of an object to that of the next one, at least: more objects are more work for all.
+const MIN_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A small post.
 pub(super) struct SmallPost {
@@ -70,12 +76,15 @@ async fn write_all(
     mut receiver: mpsc::Receiver<(SmallPost, Reply)>,
 ) {
     let mut waiting: VecDeque<(SmallPost, Reply)> = VecDeque::new();
+    let mut next = Instant::now();
     loop {
         if waiting.is_empty() {
             let Some(post) = receiver.recv().await else { return };
             waiting.push_back(post);
-            tokio::time::sleep(GATHER_TIME).await;
+            next = next.max(Instant::now() + GATHER_TIME);
         }
+        sleep_until(next).await;
+        next = Instant::now() + MIN_INTERVAL;
         while let Ok(post) = receiver.try_recv() {
             waiting.push_back(post);
         }
