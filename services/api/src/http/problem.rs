@@ -58,9 +58,9 @@ impl IntoResponse for Problem {
     }
 }
 
-/// A [`Problem`] as a documented body.
+/// A [`Problem`], or one with more fields, as a documented body.
 #[derive(Debug)]
-pub(crate) struct ProblemJson(Problem);
+pub(crate) struct ProblemJson<T = Problem>(pub(crate) T);
 
 impl ProblemJson {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
@@ -68,21 +68,23 @@ impl ProblemJson {
     }
 }
 
-impl Payload for ProblemJson {
+impl<T: Type> Payload for ProblemJson<T> {
     const CONTENT_TYPE: &'static str = PROBLEM_JSON;
 
     fn schema_ref() -> MetaSchemaRef {
-        Problem::schema_ref()
+        T::schema_ref()
     }
 
     fn register(registry: &mut Registry) {
-        Problem::register(registry);
+        T::register(registry);
     }
 }
 
-impl IntoResponse for ProblemJson {
+impl<T: Serialize + Send> IntoResponse for ProblemJson<T> {
     fn into_response(self) -> Response {
-        self.0.into_response()
+        // The status is set by the answer that has this body.
+        let body = serde_json::to_string(&self.0).unwrap_or_default();
+        Response::builder().content_type(PROBLEM_JSON).body(body)
     }
 }
 

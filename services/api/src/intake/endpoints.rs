@@ -8,17 +8,11 @@ use jetline_store::{
     objects::{Post, PostOutcome},
 };
 use poem::{
-    Body, IntoResponse, Request, Response,
+    Body, Request,
     http::{StatusCode, header},
     web::Data,
 };
-use poem_openapi::{
-    ApiResponse, Enum, Object, OpenApi, Tags,
-    param::Path,
-    payload::Payload,
-    registry::{MetaSchemaRef, Registry},
-    types::Type,
-};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Tags, param::Path};
 use serde::Serialize;
 use url::{Host, Url};
 
@@ -34,7 +28,7 @@ use crate::{
     database,
     http::{
         json::SerdeJson,
-        problem::{Failure, PROBLEM_JSON, ProblemJson, not_found},
+        problem::{Failure, ProblemJson, not_found},
     },
     records::{Served, no_dataset},
 };
@@ -126,28 +120,6 @@ pub(crate) struct PostProblem {
     invalid_records: Vec<InvalidView>,
 }
 
-/// A [`PostProblem`] as a documented body.
-pub(crate) struct PostProblemJson(PostProblem);
-
-impl Payload for PostProblemJson {
-    const CONTENT_TYPE: &'static str = PROBLEM_JSON;
-
-    fn schema_ref() -> MetaSchemaRef {
-        PostProblem::schema_ref()
-    }
-
-    fn register(registry: &mut Registry) {
-        PostProblem::register(registry);
-    }
-}
-
-impl IntoResponse for PostProblemJson {
-    fn into_response(self) -> Response {
-        let body = serde_json::to_string(&self.0).unwrap_or_default();
-        Response::builder().content_type(Self::CONTENT_TYPE).body(body)
-    }
-}
-
 #[derive(ApiResponse)]
 pub(crate) enum PostRecords {
     /// The valid records are loaded; only with `Prefer: wait=SECONDS`.
@@ -178,7 +150,7 @@ pub(crate) enum PostRecords {
     /// No record was taken: none is valid, or not all are with `Prefer: handling=strict`, or the `Idempotency-Key` was used for another
     /// body.
     #[oai(status = 422)]
-    Refused(PostProblemJson),
+    Refused(ProblemJson<PostProblem>),
 }
 
 #[derive(ApiResponse)]
@@ -378,7 +350,7 @@ fn unprocessable(detail: String, summary: &Summary) -> PostRecords {
         invalid: summary.rejected,
         invalid_records: invalid_records(summary),
     };
-    PostRecords::Refused(PostProblemJson(problem))
+    PostRecords::Refused(ProblemJson(problem))
 }
 
 impl From<WriteError> for Failure {
