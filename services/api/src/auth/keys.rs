@@ -20,8 +20,9 @@ const PREFIX: &str = "jetline_";
 /// Random bytes of a key. As many cannot be guessed, so that a fast hash is enough.
 const RANDOM_BYTES: usize = 32;
 
-/// Keys are read again by the first request after this time: one that is revoked is accepted no longer.
-const MAX_AGE: Duration = Duration::from_secs(5);
+/// Keys are read again by the first request after this time; while it reads them, others may use keys of twice this age. So one that is
+/// revoked is accepted for less than 5 seconds.
+const MAX_AGE: Duration = Duration::from_secs(2);
 
 /// They are read for an unknown key if they are older than this.
 const MAX_AGE_FOR_UNKNOWN: Duration = Duration::from_secs(1);

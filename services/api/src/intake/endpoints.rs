@@ -122,7 +122,7 @@ pub(crate) struct PostProblem {
 
 #[derive(ApiResponse)]
 pub(crate) enum PostRecords {
-    /// The valid records are loaded; only with `Prefer: wait=SECONDS`.
+    /// The object of the valid records has ended, and `state` says how; only with `Prefer: wait=SECONDS`.
     #[oai(status = 200)]
     Loaded(
         SerdeJson<PostView>,
