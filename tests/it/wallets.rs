@@ -172,6 +172,33 @@ async fn one_process_stores_no_number_of_a_card() {
     let process = Process::start(command, &home.folder.path().join("second-log")).unwrap();
     let (_, output) = finish(process);
     assert!(output.contains("its dataset has redacted columns: post its records"), "{output}");
+    // With the key, and where it is accepted, it is: the first card is the one that was posted.
+    let lines = [
+        json!({ "id": "c1", "wallet_id": "w1", "number": SECRETS[0], "expiry": "12/2090", "cvv": "739" }),
+        json!({ "id": "f", "wallet_id": "w1", "number": SECRETS[3], "expiry": "12/2090", "cvv": "739" }),
+        json!({ "id": "g", "wallet_id": "w1", "number": SECRETS[2], "expiry": "12/2090", "cvv": "739" }),
+        json!({ "id": "h", "wallet_id": "w1", "number": SECRETS[0], "expiry": "12/2090", "cvv": "73x" }),
+    ];
+    let lines = lines.map(|line| line.to_string()).join("\n");
+    fs::write(home.folder.path().join("cards.jsonl"), lines).unwrap();
+    let mut command = home.command(&["--exit", "cards.jsonl"]);
+    command.envs([("DATASETS", &*declarations()), ("REDACT_FILES", "true")]);
+    let process = Process::start(command, &home.folder.path().join("third-log")).unwrap();
+    let (status, output) = finish(process);
+    assert!(!status && output.contains("--redact-key"), "{output}");
+    let mut command = home.command(&["--exit", "cards.jsonl"]);
+    command.envs([
+        ("DATASETS", &*declarations()),
+        ("REDACT_FILES", "true"),
+        ("REDACT_KEY", KEY),
+        ("LOG", "trace"),
+    ]);
+    let process = Process::start(command, &home.folder.path().join("fourth-log")).unwrap();
+    let (_, output) = finish(process);
+    let totals = output.lines().find_map(|line| line.strip_prefix("in all")).unwrap();
+    let totals: Vec<&str> = totals.split_whitespace().collect();
+    // Inserted: 1, unchanged: 1, rejected: 2.
+    assert_eq!(totals, ["4", "1", "0", "1", "0", "2"], "{output}");
     fs::remove_file(home.folder.path().join("cards.jsonl")).unwrap();
     assert_files_have_no_secret(home.folder.path());
 }

@@ -11,6 +11,7 @@ use jetline_runtime::{
     LifecycleSettings, Shutdown, StartupSettings, TelemetrySettings, healthcheck, metrics, output,
 };
 use jetline_source::{IntakeStore, S3Config};
+use jetline_store::RedactionSettings;
 
 use crate::{
     ApiSettings, DatabaseSettings, IntakeParts, ObjectsWakeup,
@@ -32,6 +33,8 @@ pub struct Cli {
     database: DatabaseSettings,
     #[command(flatten)]
     intake_store: IntakeStore,
+    #[command(flatten)]
+    redaction: RedactionSettings,
     #[command(flatten)]
     s3: S3Config,
     #[command(flatten)]
@@ -69,8 +72,14 @@ impl Cli {
         let metrics = metrics::install(&shutdown)?;
         let wakeup = ObjectsWakeup::default();
         let database = self.database.open_for_writing(&self.api);
-        let intake =
-            IntakeParts::open(&self.api, &self.intake_store, &self.s3, database, wakeup.clone());
+        let intake = IntakeParts::open(
+            &self.api,
+            &self.intake_store,
+            &self.s3,
+            database,
+            wakeup.clone(),
+            self.redaction.redact_key.clone(),
+        );
         let intake = Box::pin(intake).await?;
         let is_notifying = intake.is_some() && self.queue.nats_url.is_some();
         let running = Box::pin(run(&self.api, &self.database, intake, metrics, shutdown));

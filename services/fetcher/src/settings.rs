@@ -68,6 +68,11 @@ pub struct FetcherSettings {
     #[arg(long, env, value_name = "SIZE", value_parser = settings::bytes, default_value = "128MiB")]
     pub zstd_window: u64,
 
+    /// Also load files of datasets with redacted columns. Their clear values are in the files and in the queue; the writers
+    /// redact them
+    #[arg(long, env)]
+    pub redact_files: bool,
+
     /// The reject limit: with more rejected lines an object fails and is read no further. A share such as `1%` is judged when
     /// an object is complete
     #[arg(long, env, value_name = "LINES|SHARE")]

@@ -19,8 +19,7 @@ use rand::{Rng, RngCore};
 use crate::{FetcherSettings, deferral::Deferrals};
 
 /// Why a file of a dataset with redacted columns is skipped.
-const CLEAR_VALUES: &str =
-    "its dataset has redacted columns: post its records to the api, which redacts them";
+const CLEAR_VALUES: &str = "its dataset has redacted columns: post its records to the api, which redacts them, or see REDACT_FILES";
 
 /// All sources of a fetcher.
 pub struct Sources {
@@ -241,8 +240,8 @@ impl Sources {
             };
             let is_redacted =
                 object.is_posted && object.version.key.ends_with(IntakeStore::REDACTED);
-            let has_redaction =
-                datasets.get(&object.dataset).is_some_and(|dataset| dataset.has_redaction());
+            let has_redaction = !settings.redact_files
+                && datasets.get(&object.dataset).is_some_and(|dataset| dataset.has_redaction());
             match ledger.refuses(&object) {
                 Some(reason) => skipped.add(&uri, reason),
                 None if has_redaction && !is_redacted => skipped.add(&uri, CLEAR_VALUES),

@@ -16,7 +16,9 @@ use jetline_runtime::{
     HealthCommand, LifecycleSettings, StartupSettings, TelemetrySettings, settings,
 };
 use jetline_source::{IntakeStore, InvalidLocation, Location, Locations, S3Config};
-use jetline_store::{DatabaseSettings, DatasetSettings, is_directory_of_declarations};
+use jetline_store::{
+    DatabaseSettings, DatasetSettings, RedactionSettings, is_directory_of_declarations,
+};
 use jetline_writer::WriterSettings;
 
 /// The default of DATASETS, if it has declarations.
@@ -72,6 +74,8 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) datasets: DatasetSettings,
     #[command(flatten)]
+    pub(crate) redaction: RedactionSettings,
+    #[command(flatten)]
     pub(crate) intake_store: IntakeStore,
     #[command(flatten)]
     pub(crate) s3: S3Config,
@@ -117,6 +121,7 @@ impl Cli {
         let command = Self::command()
             .mut_arg("source", |source| source.default_value(SAMPLES))
             .mut_arg("database_url", |url| url.default_value("sqlite://jetline.db"))
+            .mut_arg("redact_files", |files| files.requires_if("true", "redact_key"))
             // The terminal shows the summary and the progress bars.
             .mut_arg("log", |log| log.default_value("warn"))
             .mut_arg("datasets", |datasets| {

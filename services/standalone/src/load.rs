@@ -169,7 +169,9 @@ impl Serving {
         wakeup.set(parts.queue.wakeup(Subject::Objects));
         let database = &parts.database;
         let own = async { Ok(database.clone()) };
-        let intake = IntakeParts::open(&cli.api, &cli.intake_store, &cli.s3, own, wakeup).await?;
+        let key = cli.redaction.redact_key.clone();
+        let intake =
+            IntakeParts::open(&cli.api, &cli.intake_store, &cli.s3, own, wakeup, key).await?;
         let api = jetline_api::bind(&cli.api, database, intake, metrics, shutdown.clone()).await?;
         Ok(Self { address: api.address(), task: shutdown.tasks.spawn(api.serve()) })
     }

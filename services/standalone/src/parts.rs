@@ -156,10 +156,12 @@ async fn queue(cli: &Cli, database: &Database) -> anyhow::Result<Arc<dyn Queue>>
 }
 
 fn writer(cli: &Cli) -> anyhow::Result<WriterSettings> {
+    let settings =
+        WriterSettings { redact_key: cli.redaction.redact_key.clone(), ..cli.writer.clone() };
     if cli.queue.nats_url.is_none() {
-        return Ok(cli.writer.clone());
+        return Ok(settings);
     }
-    cli.writer.with_ack_wait(cli.queue.nats_ack_wait)
+    settings.with_ack_wait(cli.queue.nats_ack_wait)
 }
 
 fn has_dedup(cli: &Cli) -> bool {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use jetline_core::{ChunkRange, Key, ObjectId};
-use jetline_datasets::{Dataset, Rejection};
+use jetline_datasets::{Dataset, RedactionKey, Rejection};
 use jetline_queue::Chunk;
 use jetline_runtime::{
     metrics::CHUNKS_REPEATED,
@@ -23,6 +23,7 @@ use crate::{
 /// Chunks of one declaration that are to be committed in one transaction.
 pub struct Batch {
     pub(crate) dataset: Arc<Dataset>,
+    redact_key: Option<Arc<RedactionKey>>,
     chunks: Vec<BatchChunk>,
     /// The last commit failed, perhaps because the database refuses a row.
     pub(crate) may_have_refused_row: bool,
@@ -44,15 +45,24 @@ pub struct ParsedBatch {
 }
 
 impl BatchChunk {
-    fn parse(&self, dataset: &Dataset) -> Parsed {
-        parse::parse(&self.chunk, dataset, &self.refused)
+    fn parse(&self, dataset: &Dataset, key: Option<&RedactionKey>) -> Parsed {
+        parse::parse(&self.chunk, dataset, key, &self.refused)
     }
 }
 
 impl ParsedBatch {
-    pub(crate) fn new(dataset: Arc<Dataset>, chunk: Chunk) -> Self {
-        let batch =
-            Batch { dataset, chunks: Vec::new(), may_have_refused_row: false, ended: Vec::new() };
+    pub(crate) fn new(
+        dataset: Arc<Dataset>,
+        redact_key: Option<Arc<RedactionKey>>,
+        chunk: Chunk,
+    ) -> Self {
+        let batch = Batch {
+            dataset,
+            redact_key,
+            chunks: Vec::new(),
+            may_have_refused_row: false,
+            ended: Vec::new(),
+        };
         let mut new = Self { batch, chunks: Vec::new() };
         new.add(chunk);
         new
@@ -66,7 +76,7 @@ impl ParsedBatch {
         }
         let span = Span::begin(SpanKind::Internal, "parse", chunk.trace);
         let chunk = BatchChunk { chunk, range, refused: BTreeMap::new() };
-        let parsed = chunk.parse(&self.batch.dataset);
+        let parsed = chunk.parse(&self.batch.dataset, self.batch.redact_key.as_deref());
         span.end();
         self.batch.chunks.push(chunk);
         self.chunks.push(parsed);
@@ -81,23 +91,27 @@ impl Batch {
     }
 
     pub(crate) fn parsed(&self) -> Vec<Parsed> {
-        self.chunks.iter().map(|chunk| chunk.parse(&self.dataset)).collect()
+        self.chunks
+            .iter()
+            .map(|chunk| chunk.parse(&self.dataset, self.redact_key.as_deref()))
+            .collect()
     }
 
     /// Parses lines again that the database refused.
     pub(crate) fn forget_refusals(&mut self, parsed: &mut [Parsed]) {
         for (chunk, parsed) in self.chunks.iter_mut().zip(parsed) {
             if !mem::take(&mut chunk.refused).is_empty() {
-                *parsed = chunk.parse(&self.dataset);
+                *parsed = chunk.parse(&self.dataset, self.redact_key.as_deref());
             }
         }
     }
 
     /// One batch per chunk.
     pub(crate) fn split(self) -> impl Iterator<Item = Self> {
-        let Self { dataset, chunks, mut ended, .. } = self;
+        let Self { dataset, redact_key, chunks, mut ended, .. } = self;
         chunks.into_iter().map(move |chunk| Self {
             dataset: dataset.clone(),
+            redact_key: redact_key.clone(),
             chunks: vec![chunk],
             may_have_refused_row: false,
             ended: mem::take(&mut ended),
@@ -125,7 +139,7 @@ impl Batch {
         for (index, refused) in self.by_chunk(refused) {
             let chunk = &mut self.chunks[index];
             chunk.refused.extend(refused);
-            parsed[index] = chunk.parse(&self.dataset);
+            parsed[index] = chunk.parse(&self.dataset, self.redact_key.as_deref());
         }
         ids
     }

@@ -9,7 +9,7 @@ use jetline_runtime::{
     HealthCommand, LifecycleSettings, Observation, ObserveSettings, Shutdown, StartupSettings,
     TelemetrySettings, metrics,
 };
-use jetline_store::{Database, DatabaseSettings, Ledger};
+use jetline_store::{Database, DatabaseSettings, Ledger, RedactionSettings};
 
 use crate::{WriterSettings, run};
 
@@ -22,6 +22,8 @@ pub struct Cli {
     pub command: Option<HealthCommand>,
     #[command(flatten)]
     writer: WriterSettings,
+    #[command(flatten)]
+    redaction: RedactionSettings,
     #[command(flatten)]
     queue: JetStreamConfig,
     #[command(flatten)]
@@ -44,7 +46,10 @@ pub struct Cli {
 impl Cli {
     /// Runs the writer until the shutdown.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
-        let settings = self.writer.with_ack_wait(self.queue.nats_ack_wait)?;
+        let settings = WriterSettings {
+            redact_key: self.redaction.redact_key,
+            ..self.writer.with_ack_wait(self.queue.nats_ack_wait)?
+        };
         let metrics = metrics::install(&shutdown)?;
         let observation = Observation::start(&self.observe, metrics, &shutdown).await?;
         let write = async |database: Database| {

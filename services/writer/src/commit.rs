@@ -8,6 +8,7 @@ use std::{
 };
 
 use jetline_core::{ChunkRange, Counts, Epoch};
+use jetline_datasets::RedactionKey;
 use jetline_dedup::Dedup;
 use jetline_queue::{Chunk, Wakeup};
 use jetline_runtime::telemetry::SpanKind;
@@ -52,6 +53,7 @@ pub struct Committer {
     wakeup: Wakeup,
     admissions: Admissions,
     declarations: Declarations,
+    redact_key: Option<Arc<RedactionKey>>,
     /// Datasets whose next commit is likely to have a refused row.
     datasets_with_refusals: Mutex<HashSet<String>>,
     /// Held shared while ordinary chunks are committed, and exclusively while a suspect is tried.
@@ -65,6 +67,7 @@ impl Committer {
         Self {
             admissions: Admissions::new(ledger.chunks.clone()),
             declarations: Declarations::new(ledger.database()),
+            redact_key: None,
             ledger,
             dedup,
             epochs,
@@ -72,6 +75,12 @@ impl Committer {
             datasets_with_refusals: Mutex::default(),
             suspect_lock: RwLock::new(()),
         }
+    }
+
+    /// The same, which redacts clear values by this key.
+    #[must_use]
+    pub fn with_redaction(self, key: Option<RedactionKey>) -> Self {
+        Self { redact_key: key.map(Arc::new), ..self }
     }
 
     /// Checks that the tables can be written, and joins the epoch in force or begins one.
@@ -111,7 +120,7 @@ impl Committer {
             let number = dataset.declaration;
             match batches.iter_mut().find(|one| one.batch.dataset.declaration == number) {
                 Some(batch) => batch.add(chunk),
-                None => batches.push(ParsedBatch::new(dataset, chunk)),
+                None => batches.push(ParsedBatch::new(dataset, self.redact_key.clone(), chunk)),
             }
         }
         batches

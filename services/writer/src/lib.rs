@@ -97,7 +97,8 @@ impl Writer {
         };
         let epochs = Epochs::new(ledger.clone(), dedup.clone(), seed);
         create_counters();
-        let committer = Committer::new(ledger, dedup, epochs, queue.wakeup(Subject::Deliveries));
+        let committer = Committer::new(ledger, dedup, epochs, queue.wakeup(Subject::Deliveries))
+            .with_redaction(settings.redact_key.clone());
         Self {
             settings: settings.clone(),
             queue,

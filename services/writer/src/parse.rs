@@ -6,7 +6,7 @@ use std::{
 };
 
 use jetline_core::{ChunkRange, Key, Position, Rank};
-use jetline_datasets::{Dataset, Origin, Reason, Rejection, Row, UnknownFields};
+use jetline_datasets::{Dataset, Origin, Reason, RedactionKey, Rejection, Row, UnknownFields};
 use jetline_dedup::Claim;
 use jetline_formats::{Parser, Record, record_text, records};
 use jetline_queue::Chunk;
@@ -55,16 +55,22 @@ impl ParsedRecord {
     }
 }
 
-/// Parses a chunk. `refused` has the lines, by number, that the database refused: they are rejected.
+/// Parses a chunk. Clear values of redacted columns are redacted by the key. `refused` has the lines, by number, that the
+/// database refused: they are rejected.
 #[must_use]
-pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection>) -> Parsed {
+pub fn parse(
+    chunk: &Chunk,
+    dataset: &Dataset,
+    key: Option<&RedactionKey>,
+    refused: &BTreeMap<u32, Rejection>,
+) -> Parsed {
     if !dataset.has_redaction() {
         return parse_as(chunk, dataset, refused);
     }
-    let mut parsed = if chunk.is_redacted {
-        parse_as(chunk, &dataset.redacted(), refused)
-    } else {
-        reject_all(chunk, dataset)
+    let mut parsed = match key {
+        _ if chunk.is_redacted => parse_as(chunk, &dataset.redacted(), refused),
+        Some(key) => redacted(parse_as(chunk, dataset, refused), dataset, key),
+        None => reject_all(chunk, dataset),
     };
     for rejected in &mut parsed.rejected {
         rejected.raw.clear();
@@ -72,10 +78,18 @@ pub fn parse(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection
     parsed
 }
 
+fn redacted(parsed: Parsed, dataset: &Dataset, key: &RedactionKey) -> Parsed {
+    let redact = |records: Vec<ParsedRecord>| {
+        let each = records.into_iter();
+        each.map(|one| ParsedRecord { row: dataset.redact(one.row, key), ..one }).collect()
+    };
+    Parsed { records: redact(parsed.records), superseded: redact(parsed.superseded), ..parsed }
+}
+
 /// Rejects all records of an object with clear values: they must not be stored.
 fn reject_all(chunk: &Chunk, dataset: &Dataset) -> Parsed {
     let message = format!(
-        "{} has redacted columns: post its records to the api, which redacts them, instead of loading files",
+        "{} has redacted columns: post its records to the api, which redacts them, or set REDACT_KEY for the writers",
         dataset.name
     );
     let rejection = Rejection::new(Reason::InvalidValue, message);
@@ -234,7 +248,7 @@ pub(crate) mod tests {
     }
 
     fn parse_with(chunk: &Chunk, refused: &BTreeMap<u32, Rejection>) -> Parsed {
-        parse(chunk, Datasets::built_in().unwrap().get("products").unwrap(), refused)
+        parse(chunk, Datasets::built_in().unwrap().get("products").unwrap(), None, refused)
     }
 
     fn parsed(chunk: &Chunk) -> Parsed {
@@ -325,6 +339,30 @@ pub(crate) mod tests {
         // The header, two lines of the first record, and a blank one.
         assert_eq!((parsed.records.len(), parsed.blank), (1, 4));
         assert_eq!(parsed.rejected[0].offset, body.find("2,t").unwrap() as u64);
+    }
+
+    #[test]
+    fn clear_values_are_redacted_or_rejected_and_their_text_is_not_kept() {
+        let declaration = r#"
+            key = "id"
+            unknown = "reject"
+            columns = { id = "text", number = { type = "text", format = "luhn", redact = "last4" } }
+        "#;
+        let cards = jetline_datasets::parse("cards", "cards.toml", declaration).unwrap();
+        let lines = ["4111111111111111", "4111111111111112", "5500005555555559"];
+        let lines = lines.map(|number| format!(r#"{{"id":"a","number":"{number}"}}"#)).join("\n");
+        let key = RedactionKey::new(&[7; 32]).unwrap();
+        let parsed = |key| parse(&chunk(0, &lines), &cards, key, &BTreeMap::new());
+        let with_key = parsed(Some(&key));
+        let rows = with_key.records.iter().chain(&with_key.superseded);
+        let numbers: Vec<String> = rows.map(|record| record.row.values[1].to_text()).collect();
+        assert_eq!(numbers, ["5559", "1111"]);
+        let texts = |parsed: &Parsed| -> Vec<Vec<u8>> {
+            parsed.rejected.iter().map(|line| line.raw.clone()).collect()
+        };
+        assert_eq!(texts(&with_key), [b""]);
+        let without = parsed(None);
+        assert_eq!((without.records.len(), texts(&without)), (0, vec![Vec::new(); 3]));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{num::NonZeroUsize, time::Duration};
 
 use anyhow::ensure;
+use jetline_datasets::RedactionKey;
 use jetline_runtime::settings;
 
 /// Limits and intervals of a writer.
@@ -26,6 +27,11 @@ pub struct WriterSettings {
     /// sixth of it if not set
     #[arg(long, env, value_name = "DURATION", value_parser = settings::duration)]
     pub progress_every: Option<Duration>,
+
+    /// The key by which values of redacted columns are hashed. Without it, all records of files that have clear values are
+    /// rejected.
+    #[arg(skip)]
+    pub redact_key: Option<RedactionKey>,
 }
 
 impl WriterSettings {

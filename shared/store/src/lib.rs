@@ -28,7 +28,9 @@ pub use chunks::{
     ChunkLedger, ChunkOutcome, ChunkRows, CommitOutcome, RefusedRow, RejectedLine, SupersededBy,
 };
 pub use database::{Database, DatabaseSettings, ReadOptions};
-pub use declarations::{DatasetSettings, DeclarationFile, is_directory_of_declarations};
+pub use declarations::{
+    DatasetSettings, DeclarationFile, RedactionSettings, is_directory_of_declarations,
+};
 pub use entities::objects::State as ObjectState;
 pub use epochs::EpochLedger;
 pub use error::{DriverError, Error};

@@ -116,7 +116,7 @@ fn travels(headers: &HeaderMap) {
 fn lines_add_up(chunk: &Chunk) {
     let datasets = Datasets::built_in().expect("the declaration is valid");
     let dataset = datasets.get("products").expect("it is a dataset");
-    let parsed = parse::parse(chunk, dataset, &BTreeMap::new());
+    let parsed = parse::parse(chunk, dataset, None, &BTreeMap::new());
     let kept = parsed.records.len() + parsed.rejected.len();
     let accounted = (kept + parsed.superseded.len()) as u64 + parsed.blank;
     let records = records(chunk.format, &chunk.body, chunk.start, chunk.first_line);

@@ -47,10 +47,6 @@ pub struct IntakeSettings {
     #[arg(long, env, value_name = "BYTES", value_parser = settings::bytes, default_value = "5GiB")]
     pub intake_max_bytes: u64,
 
-    /// The key by which values of redacted columns are hashed: 32 to 64 random bytes, in hexadecimal digits
-    #[arg(long, env, value_name = "KEY", hide_env_values = true, value_parser = redaction_key)]
-    pub redact_key: Option<RedactionKey>,
-
     /// Memory for records that are being posted, of all clients together
     #[arg(long, env, value_name = "BYTES", value_parser = memory, default_value = "64MiB")]
     pub intake_memory: usize,
@@ -64,6 +60,8 @@ pub struct IntakeParts {
     pub database: Database,
     /// Wakes the fetchers.
     pub wakeup: ObjectsWakeup,
+    /// The key by which values of redacted columns are hashed.
+    pub redact_key: Option<RedactionKey>,
 }
 
 impl IntakeParts {
@@ -74,6 +72,7 @@ impl IntakeParts {
         s3: &S3Config,
         database: impl Future<Output = anyhow::Result<Database>>,
         wakeup: ObjectsWakeup,
+        redact_key: Option<RedactionKey>,
     ) -> anyhow::Result<Option<Self>> {
         if !api.takes_records() {
             return Ok(None);
@@ -87,7 +86,7 @@ impl IntakeParts {
         };
         let opened = jetline_source::open_store(location, s3).await;
         let store = opened.with_context(|| format!("cannot open {location} (INTAKE_STORE)"))?;
-        Ok(Some(Self { store, database: database.await?, wakeup }))
+        Ok(Some(Self { store, database: database.await?, wakeup, redact_key }))
     }
 }
 
@@ -142,17 +141,4 @@ fn memory(text: &str) -> Result<usize, String> {
         ));
     }
     Ok(bytes)
-}
-
-/// Reads a key; an error does not show it.
-fn redaction_key(digits: &str) -> Result<RedactionKey, String> {
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let bytes = digits.as_bytes().chunks(2).map(|pair| byte(pair).filter(|_| pair.len() == 2));
-    let bytes = bytes.collect::<Option<Vec<u8>>>().filter(|_| is_hex);
-    let key = bytes.and_then(|bytes| RedactionKey::new(&bytes).ok());
-    key.ok_or_else(|| {
-        "must be 32 to 64 bytes in hexadecimal digits, as `openssl rand -hex 32` prints them"
-            .to_owned()
-    })
 }

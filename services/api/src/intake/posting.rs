@@ -82,7 +82,7 @@ impl Intake {
         idle_timeout: Duration,
         shutdown: &Shutdown,
     ) -> Arc<Self> {
-        let IntakeParts { store, database, wakeup } = parts;
+        let IntakeParts { store, database, wakeup, redact_key } = parts;
         let ledger = Ledger::new(&database, Utc::now).objects;
         let forgetting = forget_old_posts(ledger.clone());
         tokio::spawn(shutdown.soft.clone().run_until_cancelled_owned(forgetting));
@@ -94,7 +94,7 @@ impl Intake {
             under_way: Arc::default(),
             memory: Memory::new(settings.intake_memory, idle_timeout),
             max_bytes: settings.intake_max_bytes,
-            redact_key: settings.redact_key.clone(),
+            redact_key,
             idle_timeout,
         })
     }

@@ -73,7 +73,7 @@ impl TestApi {
         let location = directory.to_str().unwrap().parse().unwrap();
         let store = jetline_source::open_store(&location, &S3Config::default()).await.unwrap();
         let wakeup = ObjectsWakeup::default();
-        let intake = IntakeParts { store, database: base.database(), wakeup };
+        let intake = IntakeParts { store, database: base.database(), wakeup, redact_key: None };
         base.client = Arc::new(client_of(base.db.clone(), Some(intake), None, &open));
         base
     }
@@ -255,7 +255,6 @@ pub(crate) fn settings() -> ApiSettings {
         rate_limit: None,
         intake: IntakeSettings {
             intake: IntakeMode::Off,
-            redact_key: None,
             intake_max_bytes: 100 << 20,
             intake_memory: 64 << 20,
         },

@@ -220,6 +220,7 @@ fn products() -> Arc<Dataset> {
 
 pub(crate) fn settings() -> FetcherSettings {
     FetcherSettings {
+        redact_files: false,
         source: vec![format!("s3://{BUCKET}").parse().unwrap()],
         dataset: Some("products".to_owned()),
         watch: None,

@@ -134,6 +134,7 @@ impl RunningWriter {
             writer_chunks: NonZeroUsize::new(4).unwrap(),
             max_deliver: 2,
             progress_every: Some(Duration::from_millis(50)),
+            redact_key: None,
         };
         let (ledger, shutdown) = (ledger.clone(), Shutdown::new());
         let ending = shutdown.clone();

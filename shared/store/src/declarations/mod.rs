@@ -12,7 +12,9 @@ use std::collections::HashMap;
 
 use jetline_datasets::{Dataset, Datasets, Destination, parse};
 use sea_orm::{ConnectionTrait, FromQueryResult};
-pub use settings::{DatasetSettings, DeclarationFile, is_directory_of_declarations};
+pub use settings::{
+    DatasetSettings, DeclarationFile, RedactionSettings, is_directory_of_declarations,
+};
 
 use crate::{
     Database, Error,

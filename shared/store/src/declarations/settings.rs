@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use jetline_datasets::{Dataset, DeclarationError, PRODUCTS, parse};
+use jetline_datasets::{Dataset, DeclarationError, PRODUCTS, RedactionKey, parse};
 
 /// The extension of a declaration.
 const EXTENSION: &str = "toml";
@@ -22,6 +22,16 @@ pub struct DatasetSettings {
     /// such files, separated by commas. Without any, there is the dataset `products`
     #[arg(long, env, global = true, value_name = "PATH", value_delimiter = ',')]
     pub datasets: Vec<PathBuf>,
+}
+
+/// How the values of redacted columns are replaced.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Datasets")]
+pub struct RedactionSettings {
+    /// The key by which values of redacted columns are hashed: 32 to 64 random bytes, in hexadecimal digits. The same for
+    /// all apis and writers
+    #[arg(long, env, value_name = "KEY", hide_env_values = true, value_parser = redaction_key)]
+    pub redact_key: Option<RedactionKey>,
 }
 
 /// A declaration that was read from a file.
@@ -77,6 +87,19 @@ impl DatasetSettings {
 #[must_use]
 pub fn is_directory_of_declarations(path: &Path) -> bool {
     path.is_dir() && files(path).map_or(true, |files| !files.is_empty())
+}
+
+/// Reads a key; an error does not show it.
+fn redaction_key(digits: &str) -> Result<RedactionKey, String> {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let bytes = digits.as_bytes().chunks(2).map(|pair| byte(pair).filter(|_| pair.len() == 2));
+    let bytes = bytes.collect::<Option<Vec<u8>>>().filter(|_| is_hex);
+    let key = bytes.and_then(|bytes| RedactionKey::new(&bytes).ok());
+    key.ok_or_else(|| {
+        "must be 32 to 64 bytes in hexadecimal digits, as `openssl rand -hex 32` prints them"
+            .to_owned()
+    })
 }
 
 fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {

@@ -209,7 +209,7 @@ impl Writer {
     fn parsed(&self, dataset: &Dataset) -> Vec<Parsed> {
         let each = self.messages.iter().map(|message| {
             let refused = self.refused.get(&message.chunk.object);
-            parse::parse(&message.chunk, dataset, refused.unwrap_or(&BTreeMap::new()))
+            parse::parse(&message.chunk, dataset, None, refused.unwrap_or(&BTreeMap::new()))
         });
         each.collect()
     }
