@@ -6,6 +6,7 @@
 mod bad_destinations;
 mod bad_input;
 mod bad_objects;
+mod browser;
 mod changing_objects;
 mod collector;
 mod database_file;
@@ -23,6 +24,7 @@ mod load;
 mod metrics;
 mod output;
 mod own_files;
+mod page;
 mod poison;
 mod replays;
 mod secrets;

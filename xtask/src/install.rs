@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use anyhow::{Context, ensure};
-use jetline_testkit::process::program;
+use jetline_testkit::{process::program, programs::target_directory};
 
 /// The programs of the servers that tests need, and the packages that bring them: Debian's and Homebrew's.
 const SERVERS: &[(&str, &str, &str)] = &[
@@ -14,12 +14,42 @@ const SERVERS: &[(&str, &str, &str)] = &[
     ("pgbouncer", "pgbouncer", "pgbouncer"),
 ];
 
+/// What shows and checks the status page.
+const BROWSER: &[(&str, &str, &str)] = &[
+    ("chromium", "chromium", "chromium"),
+    ("chromedriver", "chromium-driver", "chromedriver"),
+    ("npm", "npm", "node"),
+];
+
 /// While these files are there, packages start no servers and create no cluster.
 const NO_SERVICES: &[(&str, &str)] = &[
     ("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n"),
     (CLUSTER, "create_main_cluster = false\n"),
 ];
 const CLUSTER: &str = "/etc/postgresql-common/createcluster.conf";
+
+/// The package of npm that checks pages for accessibility.
+const AXE: &str = "axe-core@4.14.1";
+
+/// Installs the browser and what checks pages, the latter in the target directory.
+pub(crate) fn missing_browser() -> anyhow::Result<()> {
+    missing(BROWSER)?;
+    let directory = target_directory()?.join("npm");
+    let installed = fs::read_to_string(directory.join("node_modules/axe-core/package.json"));
+    let version = AXE.split_once('@').map_or("", |(_, version)| version);
+    if installed.is_ok_and(|package| package.contains(&format!("\"version\": \"{version}\""))) {
+        return Ok(());
+    }
+    println!("installing {AXE}");
+    let status = Command::new("npm")
+        .args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+        .arg(&directory)
+        .arg(AXE)
+        .status()
+        .context("cannot run npm")?;
+    ensure!(status.success(), "npm install {AXE} ended with {status}");
+    Ok(())
+}
 
 /// Installs the servers that are missing; where it cannot, the error says what to install.
 pub(crate) fn missing_servers() -> anyhow::Result<()> {

@@ -33,6 +33,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     install::missing_servers()?;
+    install::missing_browser()?;
     let interrupt = Interrupt::listen()?;
     // A test that is about crashes starts servers of its own: these need not survive one.
     let postgres = PostgresServer::start_with(&[

@@ -29,7 +29,8 @@ use crate::{
     },
     ingestion::{ObjectApi, RejectApi},
     intake::{Intake, IntakeApi, IntakeMode},
-    openapi::{self, Document, Schemes, StartPage},
+    openapi::{self, Document, Schemes},
+    page::{Actions, Page, with_overview},
     queries::QueryApi,
     readiness::Readiness,
     records::{DatasetApi, HistoryApi, OriginApi, RecordApi, Served},
@@ -40,14 +41,23 @@ use crate::{
 pub struct App {
     /// The database to read from.
     pub database: Database,
-    /// Where posted records go; none where nobody may post.
-    pub intake: Option<IntakeParts>,
+    /// What it can change.
+    pub changes: Changes,
     /// The metrics for `/metrics`.
     pub metrics: PrometheusHandle,
     /// The users; without any, and unless the settings say that keys are accepted, nobody has to authenticate.
     pub users: Option<Users>,
     /// Ends the tasks that read for the endpoints.
     pub shutdown: Shutdown,
+}
+
+/// What an API can change; nothing by default.
+#[derive(Default)]
+pub struct Changes {
+    /// Where posted records go; none where nobody may post.
+    pub intake: Option<IntakeParts>,
+    /// What users with the role `admin` change; none where there are no users.
+    pub actions: Option<Actions>,
 }
 
 impl App {
@@ -68,6 +78,7 @@ impl App {
         let keys = settings.api_keys.then(|| Keys::new(pool.clone()));
         let authenticator = Authenticator::new(self.users.clone(), keys, randomness);
         self.routes(settings, pool)
+            .around(with_overview)
             .around(with_head)
             .with(CatchPanic::new().with_handler(PanicResponse))
             .around(move |endpoint, request| with_rate_limit(endpoint, request, rate_limit.clone()))
@@ -87,7 +98,8 @@ impl App {
         let budget = ResponseBudget::new(settings.answer_bytes, limit);
         let cache = (settings.cache_time, settings.cache_bytes);
         let served = Served::new(pool.clone(), budget.clone(), cache, self.shutdown.clone());
-        let intake = self.intake.map(|parts| {
+        let Changes { intake, actions } = self.changes;
+        let intake = intake.map(|parts| {
             Intake::start(&settings.intake, parts, settings.request_timeout, &self.shutdown)
         });
         let takes_records = intake.is_some();
@@ -111,8 +123,9 @@ impl App {
         let rejects = RejectApi { pool: pool.clone(), budget: budget.clone() };
         let service = openapi::service((
             records, origins, history, queries, intake, deliveries, datasets, objects, rejects,
-            StartPage,
         ));
+        let page =
+            Page::start(served.clone(), pool.clone(), budget.clone(), actions, &self.shutdown);
         let schemes = Schemes { basic: self.users.is_some(), bearer: settings.api_keys };
         let document = Arc::new(Document::new(&service, served, schemes, takes_records));
         let readiness = Arc::new(Readiness::new(pool));
@@ -122,7 +135,8 @@ impl App {
         };
         let metrics = self.metrics;
         let exposition = move || budget.count(metrics.render().into());
-        Route::new()
+        let pages = page.routes(Route::new());
+        pages
             .at("/healthz", get(observe::healthz()))
             .at("/readyz", get(observe::readyz(check)))
             .at("/metrics", get(text(EXPOSITION, exposition)))

@@ -14,7 +14,7 @@ use jetline_source::{IntakeStore, S3Config};
 use jetline_store::RedactionSettings;
 
 use crate::{
-    ApiSettings, DatabaseSettings, IntakeParts, ObjectsWakeup,
+    Actions, ApiSettings, Changes, DatabaseSettings, IntakeParts, ObjectsWakeup,
     auth::{KeyCommand, RightsArgs, hash_password},
     run,
 };
@@ -71,18 +71,24 @@ impl Cli {
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
         let metrics = metrics::install(&shutdown)?;
         let wakeup = ObjectsWakeup::default();
-        let database = self.database.open_for_writing(&self.api);
+        let database = || self.database.open_for_writing(&self.api);
+        let actions = if self.api.has_users() {
+            Some(Actions { database: database().await?, replay: None })
+        } else {
+            None
+        };
         let intake = IntakeParts::open(
             &self.api,
             &self.intake_store,
             &self.s3,
-            database,
+            database(),
             wakeup.clone(),
             self.redaction.redact_key.clone(),
         );
         let intake = Box::pin(intake).await?;
         let is_notifying = intake.is_some() && self.queue.nats_url.is_some();
-        let running = Box::pin(run(&self.api, &self.database, intake, metrics, shutdown));
+        let changes = Changes { intake, actions };
+        let running = Box::pin(run(&self.api, &self.database, changes, metrics, shutdown));
         if is_notifying {
             // Beside the requests, which are served without the queue.
             tokio::select! {

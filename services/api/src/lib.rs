@@ -13,6 +13,7 @@ mod http;
 mod ingestion;
 mod intake;
 mod openapi;
+mod page;
 mod queries;
 mod readiness;
 mod records;
@@ -20,11 +21,12 @@ mod refreshed;
 mod server;
 mod settings;
 
-pub use app::App;
+pub use app::{App, Changes};
 pub use cli::{Cli, Command};
 pub use database::open;
 pub use http::path::path_segment;
 pub use intake::{IntakeMode, IntakeParts, IntakeSettings, ObjectsWakeup};
+pub use page::{Actions, Replay};
 pub use server::{BoundServer, bind, serve};
 pub use settings::{ApiSettings, DatabaseSettings};
 
@@ -41,14 +43,14 @@ const POOLER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub async fn run(
     settings: &ApiSettings,
     database: &DatabaseSettings,
-    intake: Option<IntakeParts>,
+    changes: Changes,
     metrics: PrometheusHandle,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let database = open(database, settings).await?;
     let unusable = unusable_pooler(&database);
     let served = tokio::select! {
-        served = serve(settings, &database, intake, metrics, shutdown.clone()) => served,
+        served = serve(settings, &database, changes, metrics, shutdown.clone()) => served,
         error = unusable => Err(error).context("cannot start"),
     };
     shutdown.soft.cancel();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use poem::{Endpoint, IntoResponse, Request, Response, endpoint::make};
-use poem_openapi::{ApiResponse, OpenApi, OpenApiService};
+use poem_openapi::OpenApiService;
 use serde_json::{Value, json};
 
 use crate::{
@@ -28,7 +28,6 @@ pub(crate) type Endpoints = (
     DatasetApi,
     ObjectApi,
     RejectApi,
-    StartPage,
 );
 
 /// The endpoints with their description.
@@ -132,27 +131,4 @@ fn endpoint<F: Future<Output = Result<String, Error>> + Send + 'static>(
             })
         }
     })
-}
-
-/// Redirects from `/` to the documentation.
-pub(crate) struct StartPage;
-
-#[derive(ApiResponse)]
-enum SeeOther {
-    /// The documentation.
-    #[oai(status = 303)]
-    At(
-        /// Where it is.
-        #[oai(header = "Location")]
-        String,
-    ),
-}
-
-#[OpenApi]
-impl StartPage {
-    #[expect(clippy::unused_async, reason = "endpoints are async")]
-    #[oai(path = "/", method = "get", hidden = true)]
-    async fn start(&self) -> SeeOther {
-        SeeOther::At("/docs".to_owned())
-    }
 }

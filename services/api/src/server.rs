@@ -9,17 +9,17 @@ use jetline_runtime::{
 use jetline_store::Database;
 use poem::{Response, endpoint::BoxEndpoint};
 
-use crate::{ApiSettings, App, IntakeParts, auth::Users};
+use crate::{ApiSettings, App, Changes, auth::Users};
 
 /// Listens and serves until the soft shutdown; requests in flight are finished, but not beyond the hard one.
 pub async fn serve(
     settings: &ApiSettings,
     database: &Database,
-    intake: Option<IntakeParts>,
+    changes: Changes,
     metrics: PrometheusHandle,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    bind(settings, database, intake, metrics, shutdown).await?.serve().await;
+    bind(settings, database, changes, metrics, shutdown).await?.serve().await;
     Ok(())
 }
 
@@ -27,7 +27,7 @@ pub async fn serve(
 pub async fn bind(
     settings: &ApiSettings,
     database: &Database,
-    intake: Option<IntakeParts>,
+    changes: Changes,
     metrics: PrometheusHandle,
     shutdown: Shutdown,
 ) -> anyhow::Result<BoundServer> {
@@ -36,7 +36,8 @@ pub async fn bind(
     let users = settings.users_file.as_deref().map(Users::read).transpose()?;
     let listening = serving::listen(settings.listen, "LISTEN").await?;
     let shutdown_of_app = shutdown.clone();
-    let app = App { database: database.clone(), intake, metrics, users, shutdown: shutdown_of_app };
+    let app =
+        App { database: database.clone(), changes, metrics, users, shutdown: shutdown_of_app };
     Ok(BoundServer { listening, limits, app: app.endpoint(settings, &mut rand::rng()), shutdown })
 }
 

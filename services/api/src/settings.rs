@@ -96,11 +96,17 @@ pub struct ApiSettings {
 }
 
 impl ApiSettings {
+    /// Whether users or API keys are configured.
+    #[must_use]
+    pub fn has_users(&self) -> bool {
+        self.users_file.is_some() || self.api_keys
+    }
+
     /// Whether anybody may post records.
     #[must_use]
     pub fn takes_records(&self) -> bool {
         match self.intake.intake {
-            IntakeMode::Users => self.users_file.is_some() || self.api_keys,
+            IntakeMode::Users => self.has_users(),
             IntakeMode::Open => true,
             IntakeMode::Off => false,
         }

@@ -13,7 +13,7 @@ use jetline_store::{
 use crate::{FetcherSettings, Sources, error::unknown_object, terminal::Escaped};
 
 /// Which objects to read again.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct ReplaySettings {
     /// From the object with this number on, as `status` shows it
     #[arg(

@@ -1,9 +1,9 @@
 //! Runs a command; or loads, and serves the records unless `--exit` is given.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
-use jetline_api::{IntakeParts, ObjectsWakeup};
+use jetline_api::{Actions, Changes, IntakeParts, ObjectsWakeup};
 use jetline_fetcher::{CheckSettings, InferSettings, Report};
 use jetline_queue::Subject;
 use jetline_runtime::{Shutdown, metrics, output};
@@ -15,6 +15,7 @@ use crate::{
     deliveries::Deliveries,
     files,
     parts::{self, Parts},
+    replayer::Replayer,
     terminal,
 };
 
@@ -172,7 +173,12 @@ impl Serving {
         let key = cli.redaction.redact_key.clone();
         let intake =
             IntakeParts::open(&cli.api, &cli.intake_store, &cli.s3, own, wakeup, key).await?;
-        let api = jetline_api::bind(&cli.api, database, intake, metrics, shutdown.clone()).await?;
+        let actions = cli.api.has_users().then(|| Actions {
+            database: database.clone(),
+            replay: Some(Arc::new(Replayer::new(cli, parts))),
+        });
+        let changes = Changes { intake, actions };
+        let api = jetline_api::bind(&cli.api, database, changes, metrics, shutdown.clone()).await?;
         Ok(Self { address: api.address(), task: shutdown.tasks.spawn(api.serve()) })
     }
 }

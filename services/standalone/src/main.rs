@@ -5,6 +5,7 @@ mod deliveries;
 mod files;
 mod load;
 mod parts;
+mod replayer;
 mod terminal;
 
 use jetline_runtime::{healthcheck, service};

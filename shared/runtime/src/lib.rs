@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod healthcheck;
+pub mod human;
 pub mod lifecycle;
 pub mod metrics;
 pub mod observe;

@@ -4,7 +4,7 @@ use std::{convert::Infallible, num::NonZeroU32, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use jetline_api::{
-    ApiSettings, App, IntakeMode, IntakeParts, IntakeSettings, ObjectsWakeup, auth::Users,
+    ApiSettings, App, Changes, IntakeMode, IntakeParts, IntakeSettings, ObjectsWakeup, auth::Users,
 };
 use jetline_core::{ChunkRange, Mode, ObjectVersion, Position};
 use jetline_datasets::{Datasets, PRODUCTS, UnknownFields};
@@ -282,7 +282,7 @@ fn client_of(
 ) -> TestClient<BoxEndpoint<'static, Response>> {
     let app = App {
         database: database.into(),
-        intake,
+        changes: Changes { intake, actions: None },
         metrics: metrics(),
         users,
         shutdown: Shutdown::new(),

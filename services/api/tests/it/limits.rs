@@ -190,7 +190,7 @@ async fn header_timeout_longer_than_the_idle_timeout_is_refused() {
     let bound = jetline_api::bind(
         &settings,
         &base.database(),
-        None,
+        jetline_api::Changes::default(),
         crate::fixtures::metrics(),
         jetline_runtime::Shutdown::new(),
     )

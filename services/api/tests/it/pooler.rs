@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jetline_api::{ApiSettings, open, run};
+use jetline_api::{ApiSettings, Changes, open, run};
 use jetline_runtime::Shutdown;
 use jetline_testkit::postgres::{PgBouncer, TemporaryDatabase};
 use tokio::time::timeout;
@@ -22,7 +22,7 @@ async fn end(settings_of_pooler: &[(&str, &str)]) -> String {
     let pooler = PgBouncer::start(&postgres.url(), settings_of_pooler).unwrap();
     let database = database(Some(&pooler.url()), None);
     let settings = settings();
-    let run = run(&settings, &database, None, metrics(), Shutdown::new());
+    let run = run(&settings, &database, Changes::default(), metrics(), Shutdown::new());
     let ended = timeout(Duration::from_mins(1), run).await;
     format!("{:#}", ended.expect("it serves").unwrap_err())
 }

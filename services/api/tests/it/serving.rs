@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use futures::future::join_all;
-use jetline_api::{DatabaseSettings, bind, open};
+use jetline_api::{Changes, DatabaseSettings, bind, open};
 use jetline_runtime::{Shutdown, settings::SecretUrl};
 use jetline_testkit::postgres::{PostgresServer, TemporaryDatabase};
 use sea_orm::{ConnectionTrait, TransactionTrait};
@@ -32,7 +32,9 @@ pub(crate) fn database(url: Option<&str>, read_url: Option<&str>) -> DatabaseSet
 async fn requests_are_served_on_the_port_until_the_soft_shutdown() {
     let base = TestApi::sqlite().await;
     let shutdown = Shutdown::new();
-    let api = bind(&settings(), &base.database(), None, metrics(), shutdown.clone()).await.unwrap();
+    let api = bind(&settings(), &base.database(), Changes::default(), metrics(), shutdown.clone())
+        .await
+        .unwrap();
     let address = api.address();
     let serving = tokio::spawn(api.serve());
 
@@ -53,7 +55,9 @@ async fn requests_are_served_on_the_port_until_the_soft_shutdown() {
 async fn hard_shutdown_does_not_wait_for_connections() {
     let base = TestApi::sqlite().await;
     let shutdown = Shutdown::new();
-    let api = bind(&settings(), &base.database(), None, metrics(), shutdown.clone()).await.unwrap();
+    let api = bind(&settings(), &base.database(), Changes::default(), metrics(), shutdown.clone())
+        .await
+        .unwrap();
     let mut half = TcpStream::connect(api.address()).await.unwrap();
     half.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
     let serving = tokio::spawn(api.serve());
@@ -64,8 +68,9 @@ async fn hard_shutdown_does_not_wait_for_connections() {
 #[tokio::test]
 async fn error_for_a_port_in_use_names_the_setting() {
     let base = TestApi::sqlite().await;
-    let bind =
-        async |settings| bind(&settings, &base.database(), None, metrics(), Shutdown::new()).await;
+    let bind = async |settings| {
+        bind(&settings, &base.database(), Changes::default(), metrics(), Shutdown::new()).await
+    };
     let first = bind(settings()).await.unwrap();
     let mut taken = settings();
     taken.listen = first.address();
@@ -78,7 +83,8 @@ async fn error_for_a_missing_users_file_names_the_setting() {
     let base = TestApi::sqlite().await;
     let mut settings = settings();
     settings.users_file = Some("/nowhere/users".into());
-    let bound = bind(&settings, &base.database(), None, metrics(), Shutdown::new()).await;
+    let bound =
+        bind(&settings, &base.database(), Changes::default(), metrics(), Shutdown::new()).await;
     let error = format!("{:#}", bound.err().unwrap());
     assert!(error.contains("/nowhere/users (USERS_FILE)"), "{error}");
 }

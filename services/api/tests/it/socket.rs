@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use jetline_api::{ApiSettings, bind};
+use jetline_api::{ApiSettings, Changes, bind};
 use jetline_runtime::Shutdown;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -28,8 +28,9 @@ impl Socket {
     pub(crate) async fn serve(settings: &ApiSettings) -> Self {
         let base = TestApi::sqlite().await;
         let shutdown = Shutdown::new();
-        let api =
-            bind(settings, &base.database(), None, metrics(), shutdown.clone()).await.unwrap();
+        let api = bind(settings, &base.database(), Changes::default(), metrics(), shutdown.clone())
+            .await
+            .unwrap();
         Self { address: api.address(), serving: tokio::spawn(api.serve()), shutdown, _base: base }
     }
 

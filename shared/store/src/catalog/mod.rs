@@ -13,6 +13,7 @@ pub mod pages;
 pub mod queries;
 pub mod records;
 pub mod rejects;
+pub mod totals;
 
 pub use finder::Finder;
 

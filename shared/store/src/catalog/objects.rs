@@ -14,6 +14,10 @@ use crate::{
 /// The operation, in errors and statements.
 const READ: &str = "read objects";
 
+/// The columns with the outcomes of lines.
+pub(super) const COUNTS: [&str; 6] =
+    ["inserted", "updated", "deleted", "unchanged", "superseded", "rejected"];
+
 /// An object version, its progress and the outcomes of its lines.
 #[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct ObjectStatus {
@@ -77,6 +81,10 @@ pub struct Filter {
     pub datasets: Option<Vec<String>>,
     /// Only those that were dismissed, or only the others.
     pub dismissed: Option<bool>,
+    /// Only those that are neither done nor failed.
+    pub open: bool,
+    /// Only those with rejected lines.
+    pub has_rejects: bool,
 }
 
 impl Catalog {
@@ -87,29 +95,50 @@ impl Catalog {
         after: Option<i64>,
         limit: u64,
     ) -> Result<Vec<ObjectStatus>, Error> {
-        let mut conditions = Conditions::default();
-        conditions.only("state =", filter.state.map(|state| state.to_value().into()));
-        conditions.only_of("dataset", filter.datasets.as_deref());
-        conditions.only("dismissed =", filter.dismissed.map(Value::from));
+        let mut conditions = conditions(filter);
         conditions.only("id >", after.map(Value::from));
-        self.read_objects(conditions, limit).await
+        self.read_objects(conditions, "id", limit).await
+    }
+
+    /// Up to `limit` objects, the one with the highest id first, those before `before`.
+    pub async fn latest_objects(
+        &self,
+        filter: &Filter,
+        before: Option<i64>,
+        limit: u64,
+    ) -> Result<Vec<ObjectStatus>, Error> {
+        let mut conditions = conditions(filter);
+        conditions.only("id <", before.map(Value::from));
+        self.read_objects(conditions, "id DESC", limit).await
+    }
+
+    /// The objects with these ids that exist, in the order of their ids.
+    pub async fn objects_with(&self, ids: &[i64]) -> Result<Vec<ObjectStatus>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut conditions = Conditions::default();
+        let of: Vec<String> = ids.iter().map(|id| conditions.parameter((*id).into())).collect();
+        conditions.require(format!("id IN ({})", of.join(", ")));
+        self.read_objects(conditions, "id", u64::MAX).await
     }
 
     /// One object.
     pub async fn object(&self, id: i64) -> Result<Option<ObjectStatus>, Error> {
         let mut conditions = Conditions::default();
         conditions.only("id =", Some(id.into()));
-        Ok(self.read_objects(conditions, 1).await?.pop())
+        Ok(self.read_objects(conditions, "id", 1).await?.pop())
     }
 
     async fn read_objects(
         &self,
         mut conditions: Conditions,
+        order: &str,
         limit: u64,
     ) -> Result<Vec<ObjectStatus>, Error> {
         let db = &self.db;
         let limit = conditions.parameter(i64::try_from(limit).unwrap_or(i64::MAX).into());
-        let sql = statement(&conditions.sql(), &limit);
+        let sql = statement(&conditions.sql(), order, &limit);
         let values = conditions.into_values();
         let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
         let found = ObjectStatus::find_by_statement(named(READ, statement)).all(db).await;
@@ -117,14 +146,28 @@ impl Catalog {
     }
 }
 
+fn conditions(filter: &Filter) -> Conditions {
+    let mut conditions = Conditions::default();
+    conditions.only("state =", filter.state.map(|state| state.to_value().into()));
+    conditions.only_of("dataset", filter.datasets.as_deref());
+    conditions.only("dismissed =", filter.dismissed.map(Value::from));
+    if filter.open {
+        conditions.require("state NOT IN ('done', 'failed')".to_owned());
+    }
+    if filter.has_rejects {
+        let of_chunks = "SELECT 1 FROM chunks WHERE object_id = objects.id AND rejected > 0";
+        conditions.require(format!("(rejected > 0 OR EXISTS ({of_chunks}))"));
+    }
+    conditions
+}
+
 /// Selects the page first, and sums only the chunks of its objects. The sums are cast because PostgreSQL's are
 /// `numeric`.
-fn statement(condition: &str, limit: &str) -> String {
-    let counts = ["inserted", "updated", "deleted", "unchanged", "superseded", "rejected"];
-    let sums: String = counts.map(|count| format!(", SUM({count}) AS {count}")).concat();
-    let totals: String = counts.map(|count| format!(", {}", total(count, count))).concat();
+fn statement(condition: &str, order: &str, limit: &str) -> String {
+    let sums: String = COUNTS.map(|count| format!(", SUM({count}) AS {count}")).concat();
+    let totals: String = COUNTS.map(|count| format!(", {}", total(count, count))).concat();
     format!(
-        "WITH page AS (SELECT * FROM objects WHERE {condition} ORDER BY id LIMIT {limit}), \
+        "WITH page AS (SELECT * FROM objects WHERE {condition} ORDER BY {order} LIMIT {limit}), \
          open AS (SELECT object_id, \
          SUM(CASE WHEN state = 'committed' THEN end_offset - start_offset ELSE 0 END) AS committed{sums} \
          FROM chunks WHERE object_id IN (SELECT id FROM page) AND state IN ('committed', 'forgotten') \
@@ -133,7 +176,7 @@ fn statement(condition: &str, limit: &str) -> String {
          substr(COALESCE(page.error, page.refusal), 1, {MESSAGE_BYTES}) AS error, \
          page.size AS bytes, page.total_bytes, page.registered_at, page.done_at, \
          {} AS committed_bytes{totals} \
-         FROM page LEFT JOIN open ON open.object_id = page.id ORDER BY page.id",
+         FROM page LEFT JOIN open ON open.object_id = page.id ORDER BY page.{order}",
         sum("folded_bytes", "committed"),
     )
 }

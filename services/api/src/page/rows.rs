@@ -1,0 +1,121 @@
+//! What templates show, as texts.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use jetline_runtime::human;
+use jetline_store::{ObjectState as State, catalog::objects::ObjectStatus};
+
+/// An object.
+pub(super) struct ObjectRow {
+    pub(super) id: i64,
+    pub(super) uri: String,
+    /// The last segment of its address.
+    pub(super) name: String,
+    pub(super) dataset: String,
+    pub(super) etag: String,
+    /// Its state, as a class of the style sheet.
+    pub(super) state: &'static str,
+    pub(super) label: &'static str,
+    pub(super) error: Option<String>,
+    /// Its size, as stored.
+    pub(super) bytes: String,
+    pub(super) lines: String,
+    pub(super) counts: [String; 6],
+    /// None once it has ended.
+    pub(super) progress: Option<Progress>,
+    pub(super) may_be_dismissed: bool,
+    pub(super) registered_at: String,
+    pub(super) done_at: Option<String>,
+}
+
+/// How far an open object is.
+pub(super) struct Progress {
+    /// The committed part; unknown for a compressed object that is not read to the end.
+    pub(super) percent: Option<i64>,
+    pub(super) text: String,
+}
+
+impl ObjectRow {
+    /// `rate` is the number of bytes that are committed of it in a second.
+    pub(super) fn new(object: &ObjectStatus, rate: Option<f64>) -> Self {
+        let (state, label) = match object.state {
+            State::Registered => ("registered", "registered"),
+            State::Reading => ("reading", "being read"),
+            State::Loading => ("loading", "read, being committed"),
+            State::Done => ("done", "done"),
+            State::Failed if object.dismissed => ("ignored", "failed, dismissed"),
+            State::Failed => ("failed", "failed"),
+        };
+        let is_open = !matches!(object.state, State::Done | State::Failed);
+        Self {
+            id: object.id,
+            uri: object.uri.clone(),
+            name: object.uri.rsplit('/').next().unwrap_or_default().to_owned(),
+            dataset: object.dataset.clone(),
+            etag: object.etag.clone(),
+            state,
+            label,
+            error: object.error.clone(),
+            bytes: human::bytes(object.bytes),
+            lines: human::count(object.lines()),
+            counts: [
+                object.inserted,
+                object.updated,
+                object.deleted,
+                object.unchanged,
+                object.superseded,
+                object.rejected,
+            ]
+            .map(human::count),
+            progress: is_open.then(|| Progress::of(object, rate)),
+            may_be_dismissed: !object.dismissed
+                && (object.state == State::Failed || (is_open && object.error.is_some())),
+            registered_at: time(object.registered_at),
+            done_at: object.done_at.map(time),
+        }
+    }
+}
+
+impl Progress {
+    fn of(object: &ObjectStatus, rate: Option<f64>) -> Self {
+        let committed = human::bytes(object.committed_bytes);
+        let Some(total) = total_bytes(object) else {
+            return Self { percent: None, text: committed };
+        };
+        let percent = object.committed_bytes.saturating_mul(100) / total.max(1);
+        let mut text = format!("{committed} of {}", human::bytes(total));
+        if let Some(left) = time_left(total - object.committed_bytes, rate) {
+            text.push_str(&format!(", {} left", human::clock(left)));
+        }
+        Self { percent: Some(percent.clamp(0, 100)), text }
+    }
+}
+
+/// The decompressed size, if it is known.
+fn total_bytes(object: &ObjectStatus) -> Option<i64> {
+    let extension = object.uri.rsplit('.').next().unwrap_or_default();
+    let is_compressed = ["gz", "zst", "bz2"].contains(&extension);
+    let stored = (!is_compressed && object.committed_bytes <= object.bytes).then_some(object.bytes);
+    object.total_bytes.or(stored)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn time_left(bytes: i64, rate: Option<f64>) -> Option<Duration> {
+    let rate = rate.filter(|rate| *rate > 0.0)?;
+    Duration::try_from_secs_f64(bytes.max(0) as f64 / rate).ok()
+}
+
+/// A time to the second.
+pub(super) fn time(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// The beginning of a text on one line.
+pub(super) fn beginning(text: &str, chars: usize) -> String {
+    let mut line: String = text.chars().take(chars).collect();
+    if line.len() < text.len() {
+        line.push('…');
+    }
+    line
+}
