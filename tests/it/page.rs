@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     browser::Browser,
-    deployment::{BUCKET, finish},
+    deployment::{BUCKET, finish, program},
     standalone::Home,
     wait::until,
 };
@@ -68,13 +68,16 @@ async fn load_is_watched_and_its_rejects_and_records_are_found() {
     until("the second object is done", async || {
         let value = browser.run("return document.querySelector('#open progress')?.value").await;
         seen.extend(value.as_f64().map(|value| value.to_string()));
+        if seen.len() == 4 {
+            browser.picture("overview.png").await;
+        }
         (browser.text("#figures div:nth-child(3) dd").await == "2").then_some(())
     })
     .await;
     assert!(seen.len() > 3, "{seen:?}");
     assert_eq!(browser.run("return window.isSame").await, true);
     assert_eq!(browser.text("#verdicts tbody td").await, "5,000");
-    browser.picture("overview.png").await;
+    assert_eq!(browser.text("#latest tbody tr:nth-child(1) td").await, "second.jsonl");
     browser.assert_accessible().await;
 
     // The rejected record.
@@ -123,6 +126,45 @@ async fn load_is_watched_and_its_rejects_and_records_are_found() {
         }
     }
     phone.close().await;
+    process.signal(Signal::TERM);
+    finish(process);
+}
+
+#[tokio::test]
+async fn admin_replays_from_the_page() {
+    let home = Home::new();
+    home.put("a.jsonl", 0, products(1..10).as_bytes());
+    let mut hashing = program("jetline-api");
+    hashing.args(["hash-password", "root", "--role", "admin"]);
+    let users = home.folder.path().join("users");
+    std::fs::write(home.folder.path().join("password"), "x").unwrap();
+    hashing.stdin(std::fs::File::open(home.folder.path().join("password")).unwrap());
+    std::fs::write(&users, hashing.output().unwrap().stdout).unwrap();
+    let mut command = home.command(&["--watch", "500ms"]);
+    command.env("USERS_FILE", &users);
+    let process = Process::start(command, &home.folder.path().join("log")).unwrap();
+    let headers = [("authorization", "Basic cm9vdDp4"), ("sec-fetch-site", "same-origin")];
+    let done = async || {
+        let objects = http::get(home.address, "/objects?state=done", &headers).await.ok()?.json();
+        Some(objects.as_array()?.first()?["done_at"].as_str()?.to_owned())
+    };
+    let first = until("it is loaded", done).await;
+    let plan = http::get(home.address, "/-/objects/1/replay", &headers).await.unwrap();
+    let words = "1 objects with";
+    assert!(
+        plan.body.contains(words) && plan.body.contains("nothing was changed"),
+        "{}",
+        plan.body
+    );
+    assert_eq!(done().await.as_ref(), Some(&first));
+    let body = http_body_util::Full::<bytes::Bytes>::default();
+    let path = "/-/objects/1/replay";
+    let answer = http::post(home.address, path, &headers, body).await.unwrap();
+    assert_eq!(
+        (answer.status, &answer.headers["location"]),
+        (303, &"../../../-/objects/1".parse().unwrap())
+    );
+    until("it is loaded again", async || done().await.filter(|again| *again != first)).await;
     process.signal(Signal::TERM);
     finish(process);
 }

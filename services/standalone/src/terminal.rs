@@ -31,7 +31,7 @@ pub(crate) async fn print_urls(address: SocketAddr, database: &Database) {
         "\nServing http://{address} until Ctrl-C. Try:\n{record}  \
          curl http://{address}/objects\n  \
          curl http://{address}/rejects\n  \
-         http://{address}/docs in a browser"
+         http://{address}/ in a browser"
     )));
 }
 

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::{
-    Page,
+    Page, chosen,
     frame::{Frame, PageError},
     rows::time,
 };
@@ -118,7 +118,7 @@ async fn render(
     let filter = Filter {
         state,
         destination: Some(query.destination.clone()).filter(|name| !name.is_empty()),
-        datasets: page.chosen(&query.dataset, &datasets, caller)?,
+        datasets: chosen(&query.dataset, &datasets, caller)?,
         key: None,
     };
     let after = query.after.as_deref().map(cursor).transpose()?;

@@ -3,7 +3,10 @@
 use std::fmt::Write;
 
 use jetline_runtime::human;
-use jetline_store::catalog::totals::{DatasetTotals, MAX_COUNTED};
+use jetline_store::catalog::{
+    objects::ObjectStatus,
+    totals::{DatasetTotals, MAX_COUNTED},
+};
 use tokio::time::Instant;
 
 use super::{monitor::Sample, rows::ObjectRow};
@@ -103,13 +106,12 @@ impl Plot {
     }
 }
 
-/// The rows of objects that move: those that are open, and those that were until now.
-pub(super) fn open_rows(sample: &Sample, caller: &Caller) -> (Vec<ObjectRow>, Vec<ObjectRow>) {
-    let rows = |objects: &[jetline_store::catalog::objects::ObjectStatus]| -> Vec<ObjectRow> {
+impl Sample {
+    /// The rows of those objects that the caller may read.
+    pub(super) fn rows(&self, objects: &[ObjectStatus], caller: &Caller) -> Vec<ObjectRow> {
         let seen = objects.iter().filter(|object| caller.may_read(&object.dataset));
-        seen.map(|object| ObjectRow::new(object, sample.rates.get(&object.id).copied())).collect()
-    };
-    (rows(&sample.open), rows(&sample.ended))
+        seen.map(|object| ObjectRow::new(object, self.rates.get(&object.id).copied())).collect()
+    }
 }
 
 struct Point {

@@ -6,10 +6,21 @@ use poem::{
     http::{StatusCode, header},
 };
 
+use super::AtRoot;
 use crate::{
     auth::{Caller, Role},
     database,
 };
+
+/// The sections, with their paths below `/`.
+pub(super) const SECTIONS: [(&str, &str); 4] = [
+    ("Overview", ""),
+    ("Objects", "-/objects"),
+    ("Datasets", "-/datasets"),
+    ("Deliveries", "-/deliveries"),
+];
+
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What surrounds the content of a page.
 #[derive(Clone)]
@@ -33,7 +44,9 @@ impl Frame {
         section: &'static str,
         can_act: bool,
     ) -> Self {
-        let depth = request.original_uri().path().matches('/').count().saturating_sub(1);
+        let segments = request.uri().path().matches('/').count();
+        let is_root = request.data::<AtRoot>().is_some();
+        let depth = if is_root { 0 } else { segments.saturating_sub(1) };
         Self {
             root: root(depth),
             depth,
@@ -42,19 +55,6 @@ impl Frame {
             role: caller.rights.role.name(),
             may_act: can_act && caller.rights.role == Role::Admin,
         }
-    }
-
-    pub(super) fn sections(&self) -> [(&'static str, &'static str); 4] {
-        [
-            ("Overview", ""),
-            ("Objects", "-/objects"),
-            ("Datasets", "-/datasets"),
-            ("Deliveries", "-/deliveries"),
-        ]
-    }
-
-    pub(super) fn version(&self) -> &'static str {
-        env!("CARGO_PKG_VERSION")
     }
 
     /// The answer with a page, or with one that says why there is none.

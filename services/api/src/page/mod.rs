@@ -35,6 +35,10 @@ const MAX_STREAMS: usize = 200;
 /// The path of the page at `/`, where the API's own routes would hide it.
 const OVERVIEW: &str = "/-/overview";
 
+/// Marks a request for `/`.
+#[derive(Clone, Copy)]
+struct AtRoot;
+
 /// Answers `/` with the overview.
 pub(crate) async fn with_overview<E: Endpoint>(
     endpoint: Arc<E>,
@@ -42,6 +46,7 @@ pub(crate) async fn with_overview<E: Endpoint>(
 ) -> poem::Result<E::Output> {
     if request.uri().path() == "/" {
         *request.uri_mut() = Uri::from_static(OVERVIEW);
+        request.set_data(AtRoot);
     }
     endpoint.call(request).await
 }
@@ -116,19 +121,14 @@ impl Page {
         let datasets = self.served.datasets(caller).await?;
         Ok(datasets.iter().map(|dataset| dataset.name.clone()).collect())
     }
+}
 
-    /// The datasets of which a list has entries: the chosen one, or else those that the caller is limited to.
-    fn chosen(
-        &self,
-        name: &str,
-        all: &[String],
-        caller: &Caller,
-    ) -> Result<Option<Vec<String>>, PageError> {
-        if name.is_empty() {
-            return Ok(caller.datasets());
-        }
-        let known = all.iter().find(|known| *known == name);
-        let known = known.ok_or_else(|| PageError::NotFound(format!("dataset {name}")))?;
-        Ok(Some(vec![known.clone()]))
+/// The datasets of which a list has entries: the chosen one, or else those that the caller is limited to.
+fn chosen(name: &str, all: &[String], caller: &Caller) -> Result<Option<Vec<String>>, PageError> {
+    if name.is_empty() {
+        return Ok(caller.datasets());
     }
+    let known = all.iter().find(|known| *known == name);
+    let known = known.ok_or_else(|| PageError::NotFound(format!("dataset {name}")))?;
+    Ok(Some(vec![known.clone()]))
 }

@@ -21,8 +21,8 @@ use crate::database::{Error, ReadPool};
 /// The interval of samples while somebody looks, and while nobody does.
 const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
-/// The interval is at least so many times the duration of the last sample: sampling takes at most 2 % of a connection.
-const MIN_REST_FACTOR: u32 = 50;
+/// The interval is at least so many times the duration of the last sample: sampling takes at most 5 % of a connection.
+const MIN_REST_FACTOR: u32 = 20;
 
 /// Sampling ends when nobody has looked for so long.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
@@ -36,6 +36,9 @@ const RATE_WINDOW: Duration = Duration::from_secs(10);
 /// Maximum number of open objects in a sample, those that are loaded first.
 const MAX_OPEN: u64 = 50;
 
+/// How many of the latest objects are shown.
+pub(super) const LATEST: u64 = 10;
+
 /// How long a page waits for the first sample, or for one after a time without any.
 const SAMPLE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -46,6 +49,8 @@ pub(super) struct Sample {
     pub(super) deliveries: Vec<DeliveryTotals>,
     /// The first of the open objects.
     pub(super) open: Vec<ObjectStatus>,
+    /// The latest objects.
+    pub(super) latest: Vec<ObjectStatus>,
     /// Objects that were open in the sample before.
     pub(super) ended: Vec<ObjectStatus>,
     /// Bytes that are committed in a second, by open object.
@@ -56,6 +61,8 @@ pub(super) struct Sample {
     pub(super) is_stale: bool,
     committed: HashMap<i64, VecDeque<(Instant, i64)>>,
     at: Option<Instant>,
+    /// How long it is shown without asking for another one.
+    fresh_for: Duration,
 }
 
 /// The last sample, and the task that takes them.
@@ -77,9 +84,8 @@ impl Monitor {
     /// The last sample, or a new one where that is old.
     pub(super) async fn sample(&self) -> Arc<Sample> {
         let mut samples = self.samples.subscribe();
-        let is_recent = |sample: &Arc<Sample>| {
-            sample.at.is_some_and(|at| at.elapsed() < INTERVALS.1 + INTERVALS.0)
-        };
+        let is_recent =
+            |sample: &Arc<Sample>| sample.at.is_some_and(|at| at.elapsed() < sample.fresh_for);
         self.viewed.notify_one();
         if !is_recent(&samples.borrow_and_update()) {
             // Without one, what there is is shown.
@@ -97,6 +103,7 @@ impl Monitor {
     }
 
     async fn run(self: Arc<Self>, pool: ReadPool) {
+        self.viewed.notified().await;
         let mut viewed_at = Instant::now();
         loop {
             let began = Instant::now();
@@ -105,8 +112,8 @@ impl Monitor {
                 Ok(sample) => sample,
                 Err(_) => Sample { is_stale: true, at: Some(began), ..(*before).clone() },
             };
-            self.samples.send_replace(Arc::new(sample));
             let rest = (began.elapsed() * MIN_REST_FACTOR).max(INTERVALS.0);
+            self.samples.send_replace(Arc::new(Sample { fresh_for: rest, ..sample }));
             if self.samples.receiver_count() > 0 {
                 viewed_at = Instant::now();
             } else {
@@ -131,6 +138,7 @@ async fn next(pool: &ReadPool, before: &Sample, now: Instant) -> Result<Sample, 
     let deliveries = pool.run(catalog.delivery_totals()).await?;
     let only_open = Filter { open: true, ..Filter::default() };
     let open = pool.run(catalog.objects(&only_open, None, MAX_OPEN)).await?;
+    let latest = pool.run(catalog.latest_objects(&Filter::default(), None, LATEST)).await?;
     let is_open = |id: i64| open.iter().any(|object| object.id == id);
     let ended: Vec<i64> =
         before.open.iter().map(|object| object.id).filter(|id| !is_open(*id)).collect();
@@ -156,7 +164,19 @@ async fn next(pool: &ReadPool, before: &Sample, now: Instant) -> Result<Sample, 
     }
     let rates = committed.iter().filter_map(|(id, known)| Some((*id, rate(known)?))).collect();
     let at = Some(now);
-    Ok(Sample { totals, deliveries, open, ended, rates, history, is_stale: false, committed, at })
+    Ok(Sample {
+        totals,
+        deliveries,
+        open,
+        latest,
+        ended,
+        rates,
+        history,
+        is_stale: false,
+        committed,
+        at,
+        ..Sample::default()
+    })
 }
 
 /// Bytes in a second.

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use url::form_urlencoded::Serializer;
 
 use super::{
-    Page,
+    Page, chosen,
     frame::{Frame, PageError},
     rows::{ObjectRow, beginning},
 };
@@ -99,7 +99,7 @@ async fn render_list(
         state,
         open: query.state == "open",
         has_rejects: !query.rejects.is_empty(),
-        datasets: page.chosen(&query.dataset, &datasets, caller)?,
+        datasets: chosen(&query.dataset, &datasets, caller)?,
         ..Filter::default()
     };
     let limit = OBJECTS as u64 + 1;

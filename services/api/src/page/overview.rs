@@ -17,15 +17,12 @@ use tokio::sync::watch;
 
 use super::{
     Page,
-    figures::{Plot, Totals, open_rows},
+    figures::{Plot, Totals},
     frame::{self, Frame, PageError},
-    monitor::Sample,
+    monitor::{LATEST, Sample},
     rows::ObjectRow,
 };
 use crate::auth::Caller;
-
-/// How many of the latest objects are shown.
-const LATEST: u64 = 10;
 
 /// A line is sent after so long without a change, so that a lost connection is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -50,6 +47,7 @@ struct Live {
     totals: Totals,
     plot: Plot,
     open: Vec<ObjectRow>,
+    latest: Option<Vec<ObjectRow>>,
     /// The open objects, and those that were until now.
     moved: Vec<ObjectRow>,
 }
@@ -68,13 +66,12 @@ async fn render(page: &Page, caller: &Caller, frame: &Frame) -> Result<String, P
     let sample = page.monitor.sample().await;
     let filter = Filter { datasets: caller.datasets(), ..Filter::default() };
     let latest = page.pool.run(page.pool.catalog().latest_objects(&filter, None, LATEST)).await?;
-    let rate = |id: i64| sample.rates.get(&id).copied();
     let overview = Overview {
         frame: frame.clone(),
         totals: Totals::of(&sample, caller),
         plot: Plot::of(&sample, caller),
-        open: open_rows(&sample, caller).0,
-        latest: latest.iter().map(|object| ObjectRow::new(object, rate(object.id))).collect(),
+        open: sample.rows(&sample.open, caller),
+        latest: sample.rows(&latest, caller),
     };
     Ok(overview.render()?)
 }
@@ -86,7 +83,7 @@ struct LiveQuery {
 
 /// What changes, as server-sent events: fragments of pages, whose elements have the ids of those that they replace.
 #[handler]
-pub(super) async fn stream_changes(
+pub(super) fn stream_changes(
     Data(page): Data<&Arc<Page>>,
     Data(caller): Data<&Caller>,
     Query(query): Query<LiveQuery>,
@@ -116,13 +113,18 @@ async fn changed(
     loop {
         samples.changed().await.ok()?;
         let sample = samples.borrow_and_update().clone();
-        let (open, ended) = open_rows(&sample, caller);
-        let moved = open_rows(&sample, caller).0.into_iter().chain(ended).collect();
+        let ended = sample.rows(&sample.ended, caller);
+        let open = sample.rows(&sample.open, caller);
+        let moved = sample.rows(&sample.open, caller).into_iter().chain(ended).collect();
+        // Those of a caller with few datasets may be older.
+        let is_limited = caller.datasets().is_some();
+        let latest = (!is_limited).then(|| sample.rows(&sample.latest, caller));
         let live = Live {
             root: root.to_owned(),
             totals: Totals::of(&sample, caller),
             plot: Plot::of(&sample, caller),
             open,
+            latest,
             moved,
         };
         match live.render() {

@@ -86,7 +86,9 @@ impl Progress {
         let percent = object.committed_bytes.saturating_mul(100) / total.max(1);
         let mut text = format!("{committed} of {}", human::bytes(total));
         if let Some(left) = time_left(total - object.committed_bytes, rate) {
-            text.push_str(&format!(", {} left", human::clock(left)));
+            text += ", ";
+            text += &human::clock(left);
+            text += " left";
         }
         Self { percent: Some(percent.clamp(0, 100)), text }
     }

@@ -4,7 +4,8 @@ use std::{convert::Infallible, num::NonZeroU32, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use jetline_api::{
-    ApiSettings, App, Changes, IntakeMode, IntakeParts, IntakeSettings, ObjectsWakeup, auth::Users,
+    Actions, ApiSettings, App, Changes, IntakeMode, IntakeParts, IntakeSettings, ObjectsWakeup,
+    auth::Users,
 };
 use jetline_core::{ChunkRange, Mode, ObjectVersion, Position};
 use jetline_datasets::{Datasets, PRODUCTS, UnknownFields};
@@ -280,9 +281,11 @@ fn client_of(
     users: Option<Users>,
     settings: &ApiSettings,
 ) -> TestClient<BoxEndpoint<'static, Response>> {
+    let database: Database = database.into();
+    let actions = users.is_some().then(|| Actions { database: database.clone(), replay: None });
     let app = App {
-        database: database.into(),
-        changes: Changes { intake, actions: None },
+        database,
+        changes: Changes { intake, actions },
         metrics: metrics(),
         users,
         shutdown: Shutdown::new(),

@@ -15,6 +15,7 @@ mod intake;
 mod limits;
 mod lists;
 mod memory;
+mod page;
 mod pooler;
 mod queries;
 mod records;

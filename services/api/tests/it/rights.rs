@@ -38,7 +38,7 @@ impl TestApi {
     }
 
     /// A record, a rejected line and a delivery in each of two datasets.
-    async fn with_two_datasets(&self) {
+    pub(crate) async fn with_two_datasets(&self) {
         for (number, name) in (1_i64..).zip(DATASETS) {
             self.declare(name, &DECLARATION.replace("DATASET", name)).await;
             self.load(name, &["{\"id\":1}".to_owned()]).await;
