@@ -47,8 +47,9 @@ pub(crate) trait Dialect: Sync {
     /// The name of the database, as an SQL text expression.
     fn database_name(&self) -> &'static str;
 
-    /// The start time of the server, as an SQL text expression. It changes with a restore or a failover.
-    fn server_started_at(&self) -> &'static str;
+    /// What changes when commits may have been undone, as an SQL text expression: the start time of the server, after a
+    /// failover or a restore of its files; and the file of the table `epoch`, after a restore of a dump into a server that runs.
+    fn instance(&self) -> &'static str;
 
     /// Milliseconds since 1970 by the database's clock, as an SQL expression: the clocks of fetchers may differ.
     fn milliseconds(&self) -> &'static str;

@@ -17,10 +17,10 @@ pub(crate) fn of(db: &impl ConnectionTrait) -> &'static dyn Dialect {
     }
 }
 
-/// Whether an epoch is in force, as an SQL expression; `epoch` is a table or an alias. A restart of the server may have
-/// undone commits, and a replay ends the epoch.
+/// Whether an epoch is in force, as an SQL expression; `epoch` is a table or an alias. A restart of the server or a restore
+/// may have undone commits, and a replay ends the epoch.
 pub(crate) fn in_force(db: &impl ConnectionTrait, epoch: &str) -> String {
-    let now = of(db).server_started_at();
+    let now = of(db).instance();
     format!("({epoch}.server_started_at = {now} AND NOT {epoch}.replayed)")
 }
 

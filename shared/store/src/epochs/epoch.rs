@@ -21,7 +21,8 @@ use crate::{
 pub struct CurrentEpoch {
     /// The epoch.
     pub epoch: Epoch,
-    /// Whether the database server has not restarted and no object was replayed since it began.
+    /// Whether the database server has not restarted, the database was not restored, and no object was replayed since it
+    /// began.
     pub in_force: bool,
 }
 
@@ -214,7 +215,7 @@ async fn replace(
              recovery = excluded.recovery, mode = excluded.mode,
              server_started_at = excluded.server_started_at, began_at = excluded.began_at,
              replayed = FALSE",
-        dialect::of(tx).server_started_at()
+        dialect::of(tx).instance()
     );
     let values = [
         new.to_string().into(),

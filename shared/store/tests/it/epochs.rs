@@ -13,7 +13,7 @@ use jetline_testkit::postgres::PostgresServer;
 
 use crate::fixtures::{
     TestDatabase, already_committed, begin, both, chunk, complete, epoch_id, id, if_changed, lease,
-    postgres_on, range, read, ready, register,
+    postgres, postgres_on, range, read, ready, register,
 };
 
 async fn in_force(base: &TestDatabase) -> Option<Epoch> {
@@ -52,6 +52,25 @@ async fn epoch_after_one_that_was_seen_is_joined_by_others() {
         let second = begin(&base.ledger, Mode::Shared, seen, 2).await;
         assert_eq!(second.id, epoch_id(2));
         assert_eq!(begin(&base.ledger, Mode::Shared, seen, 3).await, second);
+        assert_eq!(in_force(&base).await, Some(second));
+    }
+}
+
+#[tokio::test]
+async fn epoch_of_a_dump_that_is_restored_while_the_server_runs_is_not_in_force() {
+    for restore in [
+        "CREATE TABLE saved AS TABLE epoch; TRUNCATE epoch; INSERT INTO epoch SELECT * FROM saved",
+        "ALTER TABLE epoch RENAME TO saved; CREATE TABLE epoch (LIKE saved INCLUDING ALL);
+         INSERT INTO epoch SELECT * FROM saved",
+    ] {
+        let (base, first) = postgres().await.with_objects(1).await;
+        for statement in restore.split(';') {
+            base.run(statement).await;
+        }
+        let current = base.ledger.epochs.current().await.unwrap().unwrap();
+        assert_eq!((current.in_force, current.epoch.id), (false, first.id), "{restore}");
+        let second = begin(&base.ledger, Mode::Shared, None, 2).await;
+        assert_eq!(second.id, epoch_id(2));
         assert_eq!(in_force(&base).await, Some(second));
     }
 }

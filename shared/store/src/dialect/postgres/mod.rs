@@ -49,8 +49,8 @@ impl Dialect for Postgres {
         "current_database()::text"
     }
 
-    fn server_started_at(&self) -> &'static str {
-        "pg_postmaster_start_time()::text"
+    fn instance(&self) -> &'static str {
+        "(pg_postmaster_start_time()::text || ' ' || pg_relation_filepath('epoch'))"
     }
 
     fn milliseconds(&self) -> &'static str {

@@ -34,7 +34,7 @@ impl Dialect for Sqlite {
         "'sqlite'"
     }
 
-    fn server_started_at(&self) -> &'static str {
+    fn instance(&self) -> &'static str {
         "''"
     }
 
