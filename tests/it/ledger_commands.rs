@@ -35,9 +35,8 @@ async fn status_is_the_table_of_the_summary_and_fails_with_a_failed_object() {
     let summary = fs::read_to_string(home.folder.path().join("log")).unwrap();
     let (code, shown, log) = run(home.command(&["status"]));
     assert_eq!((code, log.as_str()), (Some(0), ""));
-    // All but the last line, which is about the speed.
-    let table: Vec<&str> =
-        summary.lines().take_while(|line| !line.contains("per second")).collect();
+    // All but the last line, which is about the time.
+    let table: Vec<&str> = summary.lines().take_while(|line| !line.ends_with("s in all")).collect();
     assert_eq!(shown.lines().collect::<Vec<_>>(), table);
     assert!(shown.contains("rejected: 3 invalid_json"), "{shown}");
 
@@ -78,7 +77,7 @@ async fn status_of_many_objects_is_shown_to_the_end() {
     let rows = shown.lines().filter(|line| line.contains(".jsonl  "));
     assert!(rows.count() == 1_500 && shown.matches("superseded").count() == 1, "{shown}");
     let total = shown.lines().find_map(|line| line.strip_prefix("in all")).unwrap();
-    assert_eq!(total.split_whitespace().next(), Some("15000"));
+    assert_eq!(total.split_whitespace().next(), Some("15,000"));
 }
 
 /// Two good lines, a long line, a line that would clear a terminal, and a line that is not UTF-8.

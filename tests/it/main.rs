@@ -32,6 +32,7 @@ mod settings;
 mod sources;
 mod standalone;
 mod startup;
+mod terminal;
 mod tls;
 mod traces;
 mod wait;

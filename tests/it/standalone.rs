@@ -131,7 +131,7 @@ async fn samples_are_loaded_by_default_and_read_once() {
     let expected = put_samples(&home).await;
     assert_eq!((expected.total(), expected.rejects.len()), (10_000, 3));
     let output = succeeded(finish(home.start(&["--exit"])));
-    assert!(output.contains("10000"), "{output}");
+    assert!(output.contains("10,000"), "{output}");
     home.ledger().await.assert_holds(&expected).await;
     let output = succeeded(finish(home.start(&["--exit"])));
     assert!(output.contains("Nothing new: all 4"), "{output}");

@@ -35,6 +35,7 @@ mod watermark;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use chrono::Utc;
 use jetline_core::ObjectId;
 use jetline_datasets::Datasets;
 use jetline_queue::{Queue, Subject};
@@ -42,7 +43,7 @@ use jetline_runtime::{
     Backoff, Shutdown,
     metrics::{OBJECTS, RETRIES, create_counter},
 };
-use jetline_store::{Catalog, Database, Ledger, ObjectLedger};
+use jetline_store::{Catalog, Database, Ledger, ObjectLedger, catalog::objects::ObjectStatus};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{
     sync::Notify,
@@ -70,6 +71,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// When a poll takes long, the next one follows after this many times its duration, up to the maximum.
 const POLL_BACKOFF_FACTOR: u32 = 2;
+
+/// How many objects are read with one statement.
+const OBJECTS_AT_A_TIME: usize = 500;
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest delay between two attempts to list the sources.
@@ -103,6 +107,7 @@ pub async fn run(
         randomness: StdRng::seed_from_u64(seed),
         objects_registered: Arc::new(Notify::new()),
         new_from: None,
+        lines_before: 0,
         open_before: BTreeSet::new(),
         has_open: false,
         listed: None,
@@ -110,6 +115,7 @@ pub async fn run(
     create_counters();
     let begin = Instant::now();
     let registered = stop.run_until_cancelled(run.register()).await.transpose()?;
+    run.count_lines_before().await.context("cannot read the open objects")?;
     if registered.is_some() && !run.has_work() {
         run.refuse_empty_sources()?;
     } else if registered.is_some() {
@@ -153,6 +159,8 @@ struct Run {
     /// First number that this run registers. The report covers a range, so that memory does not grow while the sources
     /// are watched.
     new_from: Option<ObjectId>,
+    /// Lines of objects with lower numbers that were committed before this run.
+    lines_before: i64,
     /// Objects with lower numbers that were open, or are replayed.
     open_before: BTreeSet<ObjectId>,
     /// Whether any object was open when the sources were last listed.
@@ -230,6 +238,16 @@ impl Run {
         Ok(())
     }
 
+    /// Counts what was committed of open objects before this run: its rate is of what it commits itself.
+    async fn count_lines_before(&mut self) -> Result<(), jetline_store::Error> {
+        let open: Vec<i64> = self.open_before.iter().map(|object| object.get()).collect();
+        for ids in open.chunks(OBJECTS_AT_A_TIME) {
+            let objects = self.catalog.objects_with(ids).await?;
+            self.lines_before += objects.iter().map(ObjectStatus::lines).sum::<i64>();
+        }
+        Ok(())
+    }
+
     /// Wakes the readers when an API has registered objects.
     fn spawn_wakeups(&self, stop: &CancellationToken) {
         let wakeup = self.queue.wakeup(Subject::Objects);
@@ -283,7 +301,7 @@ impl Run {
             &self.settings,
             randomness,
         );
-        let mut progress = Progress::on_terminal();
+        let mut progress = Progress::on_terminal(Utc::now(), self.settings.watch.is_some());
         let mut polls = tokio::time::interval(POLL_INTERVAL);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_list = self.settings.watch.map(|watch| Instant::now() + watch);
@@ -317,8 +335,8 @@ impl Run {
                 break;
             }
         }
-        if let Some(progress) = &mut progress {
-            progress.clear();
+        if let Some(progress) = progress {
+            progress.end(&self.catalog).await;
         }
         Ok(())
     }
@@ -356,6 +374,7 @@ impl Run {
         }
         let listed = self.listed.as_ref();
         let mut report = Report::read(&self.catalog, listed, &objects, elapsed).await?;
+        report.lines_before = self.lines_before;
         if let Some(listed) = listed {
             report.skipped = listed.skipped.clone();
             if self.settings.watch.is_none() {

@@ -42,6 +42,8 @@ pub struct Report {
     pub failed_before: usize,
     /// The duration of the run.
     pub elapsed: Duration,
+    /// Lines of the objects that were committed before the run.
+    pub(crate) lines_before: i64,
     /// Entries of the sources that are not taken.
     pub skipped: Skipped,
     /// The locations that match no object.

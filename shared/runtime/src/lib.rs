@@ -14,6 +14,7 @@ pub mod serving;
 pub mod settings;
 pub mod startup;
 pub mod telemetry;
+pub mod terminal;
 pub mod tls;
 
 pub use backoff::Backoff;

@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use jetline_runtime::human;
 use jetline_store::{ObjectState as State, catalog::objects::ObjectStatus};
 
 use super::{
@@ -10,10 +11,17 @@ use super::{
 };
 use crate::terminal::{Escaped, escaped_file_name, shortened};
 
+/// The most objects that are shown; of more, only those that failed, are open, or have rejected lines.
+const MAX_SHOWN: usize = 20;
+
 /// What to do about failed objects.
 pub(super) const ADVICE: &str = "Correct a failed object in the source: it is read as a new version. If the cause was \
     another one and is removed, `--source SOURCE replay --object NUMBER` reads it again; `dismiss NUMBER` accepts the loss. \
     Until then the exit status is 1.";
+
+fn count(objects: usize) -> String {
+    human::count(i64::try_from(objects).unwrap_or(i64::MAX))
+}
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,7 +34,7 @@ impl fmt::Display for Report {
             f.write_str("Nothing to do: the sources hold no objects.")?;
         } else {
             let listed = self.listed;
-            write!(f, "Nothing new: all {listed} objects are known and were not read.")?;
+            write!(f, "Nothing new: all {} objects are known and were not read.", count(listed))?;
         }
         self.failures(f)
     }
@@ -52,8 +60,21 @@ impl Report {
         let mut table = Table::default();
         table.add(&self.objects);
         writeln!(f, "{}", table.heading())?;
-        for object in &self.objects {
+        let shows_all = self.objects.len() <= MAX_SHOWN;
+        let is_shown = |object: &&ObjectStatus| {
+            shows_all || object.state != State::Done || object.rejected > 0
+        };
+        for object in self.objects.iter().filter(is_shown).take(MAX_SHOWN) {
             writeln!(f, "{}", table.row(object, self.rejects.get(&object.id)))?;
+        }
+        let without_rejects = self.objects.iter().filter(|object| !is_shown(object)).count();
+        if without_rejects > 0 {
+            let count = count(without_rejects);
+            writeln!(f, "{count} objects are done, without rejected lines")?;
+        }
+        let more = (self.objects.len() - without_rejects).saturating_sub(MAX_SHOWN);
+        if more > 0 {
+            writeln!(f, "and {} more: `status` shows them", count(more))?;
         }
         write!(f, "{}", table.totals())?;
         self.speed(f)
@@ -61,16 +82,14 @@ impl Report {
 
     fn speed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = self.listed.saturating_sub(self.objects.len());
-        write!(
-            f,
-            "\n{:.0} lines per second, {} in all",
-            self.rate(),
-            humantime::format_duration(Duration::from_millis(
-                u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX)
-            ))
-        )?;
+        let elapsed = u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX);
+        let elapsed = humantime::format_duration(Duration::from_millis(elapsed));
+        match self.rate() {
+            Some(rate) => write!(f, "\n{} lines per second, {elapsed} in all", human::count(rate))?,
+            None => write!(f, "\n{elapsed} in all")?,
+        }
         if known > 0 {
-            write!(f, "; {known} objects were known and not read")?;
+            write!(f, "; {} objects were known and not read", count(known))?;
         }
         Ok(())
     }
@@ -78,7 +97,7 @@ impl Report {
     /// What had failed before, and what to do about failed objects.
     fn failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.failed_before > 0 {
-            write!(f, "\nKnown objects that failed: {}", self.failed_before)?;
+            write!(f, "\nKnown objects that failed: {}", count(self.failed_before))?;
             for object in &self.first_failed {
                 let error = object.error.as_deref().unwrap_or_default();
                 write!(f, "\n  object {} ({}): ", object.id, escaped_file_name(&object.uri))?;
@@ -97,10 +116,16 @@ impl Report {
         Ok(())
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    fn rate(&self) -> f64 {
-        let lines = self.objects.iter().map(ObjectStatus::lines).sum::<i64>() as f64;
-        lines / self.elapsed.as_secs_f64().max(0.001)
+    /// The lines of this run in a second; none where it took less.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "a rate for people"
+    )]
+    fn rate(&self) -> Option<i64> {
+        let lines = self.objects.iter().map(ObjectStatus::lines).sum::<i64>() - self.lines_before;
+        let seconds = self.elapsed.as_secs_f64();
+        (seconds >= 1.0).then(|| (lines.max(0) as f64 / seconds).round() as i64)
     }
 }
 

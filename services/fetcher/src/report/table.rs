@@ -5,6 +5,7 @@ use std::{
     fmt::{Display, Formatter, Result, from_fn},
 };
 
+use jetline_runtime::{human, terminal};
 use jetline_store::{
     ObjectState as State,
     catalog::{objects::ObjectStatus, rejects::RejectSummary},
@@ -18,6 +19,9 @@ const COUNTS: [&str; 7] =
 
 const DELETED: usize = 3;
 
+/// The least width of names.
+const MIN_NAME_CHARS: usize = 8;
+
 /// The most characters of an error that are shown.
 pub(super) const MAX_ERROR_CHARS: usize = 600;
 
@@ -25,6 +29,7 @@ pub(super) const MAX_ERROR_CHARS: usize = 600;
 pub(super) struct Table {
     id: usize,
     name: usize,
+    state: usize,
     /// Shown where there are several.
     datasets: BTreeSet<String>,
     sums: [i64; COUNTS.len()],
@@ -33,7 +38,13 @@ pub(super) struct Table {
 impl Default for Table {
     fn default() -> Self {
         let datasets = BTreeSet::new();
-        Self { id: "id".len(), name: "object".len(), datasets, sums: [0; COUNTS.len()] }
+        Self {
+            id: "id".len(),
+            name: "object".len(),
+            state: "state".len(),
+            datasets,
+            sums: [0; COUNTS.len()],
+        }
     }
 }
 
@@ -46,6 +57,7 @@ impl Table {
                 self.datasets.insert(object.dataset.clone());
             }
             self.name = self.name.max(escaped_file_name(&object.uri).chars().count());
+            self.state = self.state.max(state(object).len());
             for (sum, count) in self.sums.iter_mut().zip(counts(object)) {
                 *sum += count;
             }
@@ -56,13 +68,14 @@ impl Table {
         from_fn(|f| {
             write!(
                 f,
-                "{:>id$}  {:name$}{}  {:7}",
+                "{:>id$}  {:name$}{}  {:state$}",
                 "id",
                 "object",
                 self.of_dataset("dataset"),
                 "state",
                 id = self.id,
-                name = self.name
+                name = self.name_width(),
+                state = self.state
             )?;
             self.write_columns(f, COUNTS)
         })
@@ -75,17 +88,20 @@ impl Table {
         rejects: Option<&RejectSummary>,
     ) -> impl Display {
         from_fn(move |f| {
-            let name = escaped_file_name(&object.uri);
-            let state = format!("{:?}", object.state).to_lowercase();
+            let width = self.name_width();
+            let name = human::shortened_in_the_middle(&escaped_file_name(&object.uri), width);
+            let mut state = format!("{:width$}", state(object), width = self.state);
+            if object.state == State::Failed {
+                state = terminal::red(&state);
+            }
             write!(
                 f,
-                "{:>id$}  {name:width$}{}  {state:7}",
+                "{:>id$}  {name:width$}{}  {state}",
                 object.id,
                 self.of_dataset(&object.dataset),
                 id = self.id,
-                width = self.name
             )?;
-            self.write_columns(f, counts(object))?;
+            self.write_columns(f, counts(object).map(human::count))?;
             if let Some(rejects) = rejects {
                 write_rejects(f, rejects)?;
             }
@@ -98,10 +114,28 @@ impl Table {
 
     pub(super) fn totals(&self) -> impl Display {
         from_fn(|f| {
-            let width = self.id + 2 + self.name;
-            write!(f, "{:width$}{}  {:7}", "in all", self.of_dataset(""), "")?;
-            self.write_columns(f, self.sums)
+            let width = self.id + 2 + self.name_width();
+            let state = self.state;
+            write!(f, "{:width$}{}  {:state$}", "in all", self.of_dataset(""), "")?;
+            self.write_columns(f, self.sums.map(human::count))
         })
+    }
+
+    /// The width of names: on a terminal, what the other columns leave.
+    fn name_width(&self) -> usize {
+        let Some(width) = terminal::width() else { return self.name };
+        let counts = (0..COUNTS.len()).filter(|at| self.is_shown(*at));
+        let counts: usize = counts.map(|at| 2 + self.column_width(at)).sum();
+        let others = self.id + 2 + self.of_dataset("").len() + 2 + self.state + counts;
+        self.name.min(width.saturating_sub(others).max(MIN_NAME_CHARS))
+    }
+
+    fn column_width(&self, at: usize) -> usize {
+        COUNTS[at].len().max(human::count(self.sums[at]).len())
+    }
+
+    fn is_shown(&self, at: usize) -> bool {
+        at != DELETED || self.sums[DELETED] > 0
     }
 
     /// The column of the dataset, if there is one.
@@ -121,12 +155,16 @@ impl Table {
         columns: [impl Display; COUNTS.len()],
     ) -> Result {
         for (at, column) in columns.into_iter().enumerate() {
-            if at != DELETED || self.sums[DELETED] > 0 {
-                write!(f, "  {column:>10}")?;
+            if self.is_shown(at) {
+                write!(f, "  {column:>width$}", width = self.column_width(at))?;
             }
         }
         Ok(())
     }
+}
+
+fn state(object: &ObjectStatus) -> String {
+    format!("{:?}", object.state).to_lowercase()
 }
 
 fn counts(object: &ObjectStatus) -> [i64; COUNTS.len()] {

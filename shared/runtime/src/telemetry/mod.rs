@@ -6,7 +6,7 @@ mod export;
 mod filter;
 mod span;
 
-use std::io::{self, IsTerminal};
+use std::io;
 
 use clap::{Args, ValueEnum};
 pub use context::TraceContext;
@@ -16,7 +16,10 @@ use tracing_subscriber::{
 };
 
 use self::export::Export;
-use crate::settings::SecretUrl;
+use crate::{
+    settings::SecretUrl,
+    terminal::{self, LogOutput},
+};
 
 /// The settings of logs and traces.
 #[derive(Args, Clone, Debug)]
@@ -75,11 +78,11 @@ fn start_logs(settings: &TelemetrySettings) -> anyhow::Result<()> {
         .with_env_filter(filter)
         // Otherwise a failed write, on a full disk, is reported on standard error, which panics if that fails too.
         .log_internal_errors(false)
-        .with_writer(io::stderr);
+        .with_writer(LogOutput);
     let allowed = filter_fn(filter::is_allowed);
     let started = match settings.log_format {
         LogFormat::Pretty => {
-            let pretty = subscriber.with_ansi(io::stderr().is_terminal());
+            let pretty = subscriber.with_ansi(terminal::has_colors(&io::stderr()));
             pretty.finish().with(allowed).try_init()
         }
         LogFormat::Json => {

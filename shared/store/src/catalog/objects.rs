@@ -112,6 +112,17 @@ impl Catalog {
         self.read_objects(conditions, "id DESC", limit).await
     }
 
+    /// Up to `limit` of the objects that ended after this time, in the order of their ids.
+    pub async fn ended_since(
+        &self,
+        time: DateTime<Utc>,
+        limit: u64,
+    ) -> Result<Vec<ObjectStatus>, Error> {
+        let mut conditions = Conditions::default();
+        conditions.only("done_at >", Some(time.into()));
+        self.read_objects(conditions, "id", limit).await
+    }
+
     /// The objects with these ids that exist, in the order of their ids.
     pub async fn objects_with(&self, ids: &[i64]) -> Result<Vec<ObjectStatus>, Error> {
         if ids.is_empty() {

@@ -1,5 +1,6 @@
 //! Sums over all objects, and how many deliveries wait.
 
+use chrono::{DateTime, Utc};
 use sea_orm::FromQueryResult;
 
 use super::{Catalog, objects::COUNTS};
@@ -50,6 +51,21 @@ impl DatasetTotals {
     }
 }
 
+/// The objects of a run: those that are open, and those that ended since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromQueryResult)]
+pub struct RunTotals {
+    /// Their number.
+    pub objects: i64,
+    /// How many of them ended.
+    pub ended: i64,
+    /// Bytes, as stored.
+    pub bytes: i64,
+    /// Bytes of those that ended, and, at most as many as are stored, committed bytes of the others.
+    pub done_bytes: i64,
+    /// Lines whose outcome is known.
+    pub lines: i64,
+}
+
 /// The deliveries of a dataset that did not end well yet; [`MAX_COUNTED`] at most of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, FromQueryResult)]
 pub struct DeliveryTotals {
@@ -84,6 +100,26 @@ impl Catalog {
             totals.concat()
         );
         query(&self.db, "sum up the objects", &sql, []).await
+    }
+
+    /// The objects of the run that began at this time.
+    pub async fn run_totals(&self, began: DateTime<Utc>) -> Result<RunTotals, Error> {
+        let lines = COUNTS.join(" + ");
+        let sql = format!(
+            "WITH c AS (SELECT object_id, SUM({lines}) AS lines, SUM(end_offset - start_offset) AS bytes
+                 FROM chunks WHERE state IN ('committed', 'forgotten') GROUP BY object_id),
+             o AS (SELECT size, done_at, {lines} + COALESCE(c.lines, 0) AS lines,
+                     folded_bytes + COALESCE(c.bytes, 0) AS committed
+                 FROM (SELECT * FROM objects WHERE done_at IS NULL OR done_at >= $1) AS each
+                 LEFT JOIN c ON c.object_id = each.id)
+             SELECT COUNT(*) AS objects, COUNT(done_at) AS ended, CAST(COALESCE(SUM(size), 0) AS bigint) AS bytes,
+                 CAST(COALESCE(SUM(CASE WHEN done_at IS NULL AND committed < size THEN committed ELSE size END), 0) AS bigint)
+                     AS done_bytes,
+                 CAST(COALESCE(SUM(lines), 0) AS bigint) AS lines FROM o",
+        );
+        let found: Vec<RunTotals> =
+            query(&self.db, "sum up the objects of a run", &sql, [began.into()]).await?;
+        Ok(found.into_iter().next().unwrap_or_default())
     }
 
     /// The deliveries of each dataset with destinations, by its name.
