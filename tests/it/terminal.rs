@@ -48,7 +48,7 @@ impl Shown {
             let mut terminal = File::from(terminal);
             let (mut bytes, mut screens) = (Vec::new(), Vec::new());
             let mut parser = vt100::Parser::new(ROWS, NonZeroU16::new(columns).unwrap(), 1_000);
-            let mut buffer = [0; 64 << 10];
+            let mut buffer = vec![0; 64 << 10];
             // The end is an error on Linux.
             while let Ok(read @ 1..) = terminal.read(&mut buffer) {
                 bytes.extend_from_slice(&buffer[..read]);

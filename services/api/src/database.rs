@@ -112,7 +112,7 @@ impl ReadPool {
 /// Logs the error of a statement; the log has the details, the response says whether a retry may succeed.
 pub(crate) fn classify<T>(result: Result<T, jetline_store::Error>) -> Result<T, Error> {
     result.map_err(|error| {
-        let logged = &error as &dyn std::error::Error;
+        let logged = jetline_runtime::causes(&error);
         match &error {
             jetline_store::Error::Tls { .. } => {
                 tracing::error!(error = logged, "connect to database failed");
@@ -133,10 +133,10 @@ pub(crate) fn classify<T>(result: Result<T, jetline_store::Error>) -> Result<T, 
 /// Logs why connections cannot be used, and returns the reason for the readiness check.
 pub(crate) fn not_ready(error: &jetline_store::Error) -> String {
     if error.is_transient() {
-        tracing::warn!(error = error as &dyn std::error::Error, "database unavailable");
+        tracing::warn!(error = jetline_runtime::causes(error), "database unavailable");
         return Error::Unavailable.to_string();
     }
-    tracing::error!(error = error as &dyn std::error::Error, "database cannot be used");
+    tracing::error!(error = jetline_runtime::causes(error), "database cannot be used");
     error.to_string()
 }
 

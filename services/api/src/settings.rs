@@ -26,8 +26,8 @@ pub(crate) const ANY_ORIGIN: &str = "*";
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "API")]
 pub struct ApiSettings {
-    /// Address to listen on; 0.0.0.0:8080 for all interfaces, port 0 for any free port.
-    #[arg(long, env, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    /// Address to listen on; a port alone is one of 127.0.0.1, 0.0.0.0:8080 is for all interfaces, port 0 for any free port.
+    #[arg(long, env, value_name = "ADDRESS", value_parser = settings::address, default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
     /// Timeout of a request; the timeout of a statement is half of it.

@@ -145,7 +145,7 @@ impl Courier {
             let is_refreshed = refreshed.is_none_or(|at| at.elapsed() >= REFRESH_INTERVAL);
             if is_refreshed {
                 if let Err(error) = self.refresh().await {
-                    let error = &*error as &dyn std::error::Error;
+                    let error = jetline_runtime::causes(&*error);
                     tracing::warn!(error, "read destinations failed");
                 }
                 refreshed = Some(Instant::now());
@@ -189,7 +189,7 @@ impl Courier {
                         metrics::gauge!(DELIVERY_OLDEST_DUE, &labels).set(oldest.as_secs_f64());
                     }
                     Err(error) => {
-                        let error = &error as &dyn std::error::Error;
+                        let error = jetline_runtime::causes(&error);
                         tracing::warn!(error, "count due deliveries failed");
                     }
                 }
@@ -220,7 +220,7 @@ impl Courier {
             }
             Err(error) => {
                 metrics::counter!(RETRIES, "part" => "database").increment(1);
-                let error = &error as &dyn std::error::Error;
+                let error = jetline_runtime::causes(&error);
                 tracing::warn!(error, "fold changes failed, will retry");
                 None
             }
@@ -239,7 +239,7 @@ impl Courier {
                 if running.is_none_or(|running| running.declaration != dataset.declaration) {
                     // The others are delivered to all the same.
                     if let Err(error) = self.start(dataset, destination) {
-                        let error = &*error as &dyn std::error::Error;
+                        let error = jetline_runtime::causes(&*error);
                         tracing::error!(error, "destination cannot be delivered to");
                     }
                 }

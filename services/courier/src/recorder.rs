@@ -100,6 +100,6 @@ pub(crate) fn report_retry(
     delay: Duration,
 ) {
     metrics::counter!(RETRIES, "part" => "database").increment(1);
-    let error = error as &dyn std::error::Error;
+    let error = jetline_runtime::causes(error);
     tracing::warn!(destination = %target, operation, error, ?delay, "operation failed, will retry");
 }

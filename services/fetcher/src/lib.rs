@@ -203,7 +203,7 @@ impl Run {
                         return Err(error).context("cannot start without the sources (SOURCE)");
                     }
                     tracing::warn!(
-                        error = &error as &dyn std::error::Error,
+                        error = jetline_runtime::causes(&error),
                         ?delay,
                         "register objects failed, retrying"
                     );
@@ -259,7 +259,7 @@ impl Run {
                     objects_registered.notify_waiters();
                 },
                 Err(error) => {
-                    let error = &error as &dyn std::error::Error;
+                    let error = jetline_runtime::causes(&error);
                     tracing::warn!(
                         error,
                         "subscribe to wake-ups failed: readers look by themselves"
@@ -321,7 +321,7 @@ impl Run {
             polls.reset_after(interval.clamp(POLL_INTERVAL, MAX_POLL_INTERVAL));
             if let Err(error) = polled {
                 tracing::warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = jetline_runtime::causes(&error),
                     "poll ledger failed, retrying"
                 );
                 continue;
@@ -358,7 +358,7 @@ impl Run {
             backoff.reset();
             return self.settings.watch;
         };
-        tracing::warn!(error = &error as &dyn std::error::Error, "register objects failed");
+        tracing::warn!(error = jetline_runtime::causes(&error), "register objects failed");
         if error.is_transient() {
             return Some(backoff.next_delay());
         }

@@ -128,7 +128,7 @@ impl Publisher {
         if !full || self.should_log_full() {
             chunk.log_span().in_scope(|| {
                 tracing::warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = jetline_runtime::causes(&error),
                     ?delay,
                     "publish chunk failed, retrying"
                 );

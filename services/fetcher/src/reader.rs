@@ -132,7 +132,7 @@ impl Reader {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "renew leases failed");
+                    tracing::warn!(error = jetline_runtime::causes(&error), "renew leases failed");
                 }
             }
         }
@@ -214,7 +214,7 @@ impl Reader {
 fn log_and_next_delay(backoff: &mut Backoff, error: &jetline_store::Error) -> Duration {
     let delay = backoff.next_delay();
     tracing::warn!(
-        error = error as &dyn std::error::Error,
+        error = jetline_runtime::causes(error),
         ?delay,
         "ledger operation failed, retrying"
     );

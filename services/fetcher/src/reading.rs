@@ -180,7 +180,7 @@ impl ObjectReading {
             tracing::warn!(
                 object = %self.template.object,
                 object.key = self.leased.object.version.key,
-                error = &error as &dyn std::error::Error,
+                error = jetline_runtime::causes(&error),
                 ?delay,
                 "read object failed, resuming"
             );

@@ -179,7 +179,7 @@ impl Reconciler {
     async fn pending(&self, objects: &[ObjectId]) -> Option<Vec<u64>> {
         let pending = self.queue.pending(objects).await;
         if let Err(error) = &pending {
-            let error = error as &dyn std::error::Error;
+            let error = jetline_runtime::causes(error);
             tracing::warn!(error, "count pending chunks failed");
         }
         pending.ok()

@@ -208,7 +208,7 @@ impl Drop for NewFile<'_> {
         }
         if let Err(error) = fs::remove_file(self.path) {
             let file = self.path.display();
-            tracing::warn!(error = &error as &dyn std::error::Error, %file, "remove file failed");
+            tracing::warn!(error = jetline_runtime::causes(&error), %file, "remove file failed");
         }
     }
 }

@@ -38,7 +38,7 @@ impl Deliveries {
         let task = tasks.spawn(async move {
             let ended = courier.run(&shutdown).await;
             if let Err(error) = &ended {
-                tracing::error!(error = &**error as &dyn std::error::Error, "courier failed");
+                tracing::error!(error = jetline_runtime::causes(&**error), "courier failed");
                 shutdown.soft.cancel();
             }
             ended

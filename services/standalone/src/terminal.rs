@@ -38,6 +38,6 @@ pub(crate) async fn print_urls(address: SocketAddr, database: &Database) {
 /// Logs a failure to print.
 pub(crate) fn warn(printed: anyhow::Result<()>) {
     if let Err(error) = printed {
-        tracing::warn!(error = &*error as &dyn std::error::Error, "write output failed");
+        tracing::warn!(error = jetline_runtime::causes(&*error), "write output failed");
     }
 }

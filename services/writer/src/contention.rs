@@ -51,7 +51,7 @@ impl Contention {
         let check = match self.compare().await {
             Ok(check) => check?,
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
+                let error = jetline_runtime::causes(&error);
                 tracing::debug!(error, "check dedup store for contention failed");
                 return None;
             }
@@ -97,11 +97,11 @@ impl Contention {
             is_return: check.is_contended,
         };
         if let Err(error) = self.ledger.epochs.record_dedup_store(epoch, store).await {
-            let error = &error as &dyn std::error::Error;
+            let error = jetline_runtime::causes(&error);
             tracing::warn!(error, "record the epoch's dedup store failed");
         }
         if let Err(error) = self.dedup.set_ledger(&check.ours).await {
-            let error = &error as &dyn std::error::Error;
+            let error = jetline_runtime::causes(&error);
             tracing::warn!(error, "record the ledger in the dedup store failed");
         }
     }

@@ -81,7 +81,7 @@ impl Epochs {
             && let Err(error) = self.remove_ended().await
         {
             tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = jetline_runtime::causes(&error),
                 "remove entries of ended epochs failed"
             );
         }

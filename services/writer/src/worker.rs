@@ -258,7 +258,7 @@ impl Worker {
         }
         tracing::warn!(
             part,
-            error = error as &dyn std::error::Error,
+            error = jetline_runtime::causes(error),
             chunks = in_flight.len(),
             ?delay,
             "operation failed, will retry"

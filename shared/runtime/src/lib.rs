@@ -3,6 +3,7 @@
 //! Independent of records, chunks and databases.
 
 pub mod backoff;
+mod causes;
 pub mod healthcheck;
 pub mod human;
 pub mod lifecycle;
@@ -18,6 +19,7 @@ pub mod terminal;
 pub mod tls;
 
 pub use backoff::Backoff;
+pub use causes::{Causes, causes};
 pub use healthcheck::{HealthCommand, healthcheck};
 pub use lifecycle::{LifecycleSettings, Shutdown};
 pub use metrics_exporter_prometheus::PrometheusHandle;

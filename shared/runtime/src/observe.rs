@@ -19,7 +19,7 @@ use crate::{
     ConnectionLimits, Shutdown,
     healthcheck::healthcheck,
     serving::{self, Listening},
-    settings::required,
+    settings::{address, required},
 };
 
 /// The timeout of a readiness check; then the process is not ready.
@@ -39,7 +39,7 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
 #[command(next_help_heading = "Observation")]
 pub struct ObserveSettings {
     /// Address of `/healthz`, `/readyz` and `/metrics`, as in `0.0.0.0:9090`; not served when not set.
-    #[arg(long, env, value_name = "ADDRESS")]
+    #[arg(long, env, value_name = "ADDRESS", value_parser = address)]
     pub observe_listen: Option<SocketAddr>,
 }
 

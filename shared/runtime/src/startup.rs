@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::time::Instant;
 
-use crate::{Backoff, settings};
+use crate::{Backoff, causes, settings};
 
 /// The settings of the start of a process.
 #[derive(Args, Clone, Debug)]
@@ -21,7 +21,7 @@ impl StartupSettings {
     /// Connects, retrying transient errors until the startup timeout.
     pub async fn connect<T, E: Error + Send + Sync + 'static>(
         &self,
-        what: &'static str,
+        what: &str,
         is_transient: impl Fn(&E) -> bool,
         mut connect: impl AsyncFnMut() -> Result<T, E>,
     ) -> anyhow::Result<T> {
@@ -36,7 +36,7 @@ impl StartupSettings {
             if !is_transient(&error) || begin.elapsed() + delay > self.startup_timeout {
                 return Err(error).with_context(|| format!("cannot start without {what}"));
             }
-            tracing::warn!(error = &error as &dyn Error, what, ?delay, "connect failed, retrying");
+            tracing::warn!(error = causes(&error), what, ?delay, "connect failed, retrying");
             tokio::time::sleep(delay).await;
         }
     }

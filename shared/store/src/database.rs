@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use jetline_core::LedgerIdentity;
 use sea_orm::{ConnectOptions, DatabaseConnection, DatabaseTransaction, DbErr, FromQueryResult};
 
+use self::url::is_sqlite;
 pub use self::{
     settings::DatabaseSettings,
     url::{checked, file},
@@ -56,6 +57,9 @@ impl Database {
     /// Connects. Only [`Error::Unavailable`] is worth a retry.
     pub async fn connect(url: &str, connections: u32) -> Result<Self, Error> {
         let url = &checked(url)?;
+        if !is_sqlite(url) {
+            postgres::reach(url).await?;
+        }
         let connected = sea_orm::Database::connect(options(url, connections)).await;
         let db = connected.map_err(|error| not_connected(url, error))?;
         dialect::of(&db).check(&db, url).await?;
@@ -149,7 +153,7 @@ impl Database {
             let database = database.clone();
             Box::pin(async move {
                 let read = database.identity().await.inspect_err(|error| {
-                    let error = error as &dyn std::error::Error;
+                    let error = jetline_runtime::causes(error);
                     tracing::debug!(error, "read ledger identity failed");
                 });
                 read.ok()
@@ -171,7 +175,7 @@ impl Database {
     /// Closes the connections of a program that only reads: others may have the database open.
     pub async fn close_reading(&self) {
         if let Err(error) = self.0.close_by_ref().await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "close database failed");
+            tracing::debug!(error = jetline_runtime::causes(&error), "close database failed");
         }
     }
 

@@ -115,7 +115,7 @@ impl ObjectsWakeup {
                 }
                 Err(error) => {
                     tracing::warn!(
-                        error = &*error as &dyn std::error::Error,
+                        error = jetline_runtime::causes(&*error),
                         "connect to queue failed, retrying"
                     );
                     tokio::time::sleep(RETRY_INTERVAL).await;

@@ -242,7 +242,7 @@ async fn forget_old_posts(ledger: ObjectLedger) {
     loop {
         ticks.tick().await;
         if let Err(error) = ledger.forget_posts(Utc::now() - KEPT).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "forget posts failed");
+            tracing::warn!(error = jetline_runtime::causes(&error), "forget posts failed");
         }
     }
 }

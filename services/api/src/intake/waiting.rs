@@ -62,10 +62,7 @@ impl EndedObjects {
                     }
                 }
                 Err(error) => {
-                    tracing::debug!(
-                        error = &error as &dyn std::error::Error,
-                        "poll objects failed"
-                    );
+                    tracing::debug!(error = jetline_runtime::causes(&error), "poll objects failed");
                 }
             }
             tokio::time::sleep(POLL_INTERVAL).await;

@@ -107,7 +107,7 @@ impl ObjectWriter {
             PostsOutcome::Known(_) | PostsOutcome::Outdated => {
                 if let Err(error) = self.store.delete(&object.version.key).await {
                     tracing::warn!(
-                        error = &error as &dyn std::error::Error,
+                        error = jetline_runtime::causes(&error),
                         object.key = object.version.key,
                         "delete object failed"
                     );
@@ -126,7 +126,7 @@ impl ObjectWriter {
 }
 
 pub(super) fn of_store(error: &jetline_source::Error) -> WriteError {
-    tracing::warn!(error = error as &dyn std::error::Error, "write object failed");
+    tracing::warn!(error = jetline_runtime::causes(error), "write object failed");
     match error {
         jetline_source::Error::Unavailable { .. } => WriteError::Unavailable,
         _ => WriteError::Failed,
@@ -134,6 +134,6 @@ pub(super) fn of_store(error: &jetline_source::Error) -> WriteError {
 }
 
 pub(super) fn of_ledger(error: &jetline_store::Error) -> WriteError {
-    tracing::warn!(error = error as &dyn std::error::Error, "register posts failed");
+    tracing::warn!(error = jetline_runtime::causes(error), "register posts failed");
     if error.is_transient() { WriteError::Unavailable } else { WriteError::Failed }
 }

@@ -149,7 +149,7 @@ impl From<database::Error> for PageError {
 
 impl From<askama::Error> for PageError {
     fn from(error: askama::Error) -> Self {
-        tracing::error!(error = &error as &dyn std::error::Error, "render page failed");
+        tracing::error!(error = jetline_runtime::causes(&error), "render page failed");
         Self::Internal
     }
 }

@@ -131,7 +131,7 @@ async fn changed(
             Ok(text) if text == last => {}
             Ok(text) => return Some(text),
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "render page failed");
+                tracing::error!(error = jetline_runtime::causes(&error), "render page failed");
                 return None;
             }
         }

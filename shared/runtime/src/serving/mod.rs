@@ -5,7 +5,6 @@ mod timed_stream;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::Context;
 use connection::Connections;
 use poem::Endpoint;
 use tokio::{
@@ -41,7 +40,19 @@ pub async fn listen(address: SocketAddr, setting: &str) -> anyhow::Result<Listen
         Ok(Listening { listener, address })
     }
     .await;
-    bound.with_context(|| format!("cannot listen on {address} ({setting})"))
+    bound.map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                ": another program uses it; end that one, or set another port, or 0 for any free one"
+            }
+            io::ErrorKind::PermissionDenied => ": ports below 1024 may need a privilege; set a higher one",
+            io::ErrorKind::AddrNotAvailable => {
+                ": this machine does not have the address; 0.0.0.0 stands for all that it has"
+            }
+            _ => "",
+        };
+        anyhow::Error::new(error).context(format!("cannot listen on {address} ({setting}){advice}"))
+    })
 }
 
 /// A bound port that is not served yet.

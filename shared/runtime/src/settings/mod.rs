@@ -6,7 +6,12 @@
 mod refusal;
 mod secret_url;
 
-use std::{env, ffi::OsStr, time::Duration};
+use std::{
+    env,
+    ffi::OsStr,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::Context;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, builder::Resettable};
@@ -72,6 +77,17 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).ok_or_else(|| "the size does not fit 64 bits".to_owned())
 }
 
+/// Parses an address to listen on: `127.0.0.1:8080`; a port alone, or with `localhost`, is one of 127.0.0.1.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix("localhost:").unwrap_or(text);
+    if let Ok(port) = port.parse() {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    text.parse().map_err(|_| {
+        "is no address: write 127.0.0.1:8080 or 8080 for this machine alone, 0.0.0.0:8080 for all interfaces".to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -107,6 +123,21 @@ mod tests {
     fn invalid_sizes_are_refused() {
         for text in ["", "KiB", "1.5MiB", "-1", "1 parsec", "99999999TiB"] {
             assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn address_may_be_a_port() {
+        for (text, shown) in [
+            ("8080", "127.0.0.1:8080"),
+            ("localhost:8080", "127.0.0.1:8080"),
+            ("0.0.0.0:0", "0.0.0.0:0"),
+            ("[::1]:8080", "[::1]:8080"),
+        ] {
+            assert_eq!(address(text).unwrap().to_string(), shown);
+        }
+        for text in ["", ":8080", "example.com:8080", "127.0.0.1", "80800", "localhost"] {
+            assert!(address(text).unwrap_err().contains("0.0.0.0:8080"), "{text}");
         }
     }
 

@@ -15,9 +15,6 @@ use crate::Error;
 const READ: ReadOptions =
     ReadOptions { application: "jetline", connections: 1, timeout: Duration::from_secs(10) };
 
-/// The database, in errors.
-const DATABASE: &str = "the database (DATABASE_URL)";
-
 /// Address of the database and size of the pool.
 #[derive(Clone, clap::Args)]
 #[command(next_help_heading = "Database")]
@@ -91,11 +88,10 @@ impl DatabaseSettings {
     async fn connect(&self, startup: &StartupSettings) -> anyhow::Result<Database> {
         let (url, checked) = self.url()?;
         startup
-            .connect(DATABASE, Error::is_transient, || {
+            .connect(&format!("the database {url} (DATABASE_URL)"), Error::is_transient, || {
                 Database::connect(&checked, self.database_connections)
             })
             .await
-            .with_context(|| format!("cannot connect to {url}"))
     }
 
     async fn connect_for_reading(&self, startup: &StartupSettings) -> anyhow::Result<Database> {
@@ -105,11 +101,10 @@ impl DatabaseSettings {
             ensure!(file_exists, "the database {} does not exist (DATABASE_URL)", file.display());
         }
         startup
-            .connect(DATABASE, Error::is_transient, || {
+            .connect(&format!("the database {url} (DATABASE_URL)"), Error::is_transient, || {
                 Database::connect_for_reading(&checked, READ)
             })
             .await
-            .with_context(|| format!("cannot connect to {url}"))
     }
 
     /// The URL as it is shown, and as it is used.

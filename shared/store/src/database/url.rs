@@ -53,7 +53,7 @@ pub fn file(url: &str) -> Option<PathBuf> {
     Some(options?.ok()?.get_filename().to_owned())
 }
 
-fn is_sqlite(url: &str) -> bool {
+pub(super) fn is_sqlite(url: &str) -> bool {
     url.starts_with("sqlite:")
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn check(
         let savepoint = savepoint.map_err(|error| Error::classify("set a savepoint", error))?;
         match check_all(&savepoint, dataset).await {
             Err(error @ Error::Declaration { .. }) if !changed.contains(&&*dataset.name) => {
-                let error = &error as &dyn std::error::Error;
+                let error = jetline_runtime::causes(&error);
                 tracing::warn!(error, "a query of an earlier declaration cannot be run");
             }
             checked => checked?,

@@ -58,6 +58,11 @@ pub(super) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::
     if run.until_complete().await? {
         let copy = folder.join("copy.db");
         fs::copy(run.database(), &copy)?;
+        // It is part of the database where the disk was full when the program ended, which it says.
+        let log = run.database().with_extension("db-wal");
+        if log.exists() {
+            fs::copy(log, copy.with_extension("db-wal"))?;
+        }
         let ledger = Ledger::connect(&format!("sqlite://{}", copy.display())).await?;
         verdict::compare(&ledger, &plan, &mut verdict).await?;
     } else {

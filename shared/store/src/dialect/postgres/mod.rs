@@ -7,16 +7,18 @@ pub(crate) mod tls;
 mod upsert;
 mod values;
 
-use std::time::Duration;
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, ObjectVersion};
 use jetline_datasets::{self as datasets, Column, Dataset, Query, Type};
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, Statement, Value,
+    DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, RuntimeErr, Statement, Value,
     sea_query::ArrayType,
+    sqlx::{Connection, PgConnection, postgres::PgConnectOptions},
 };
+use tokio::time::timeout;
 
 use crate::{
     dialect::interface::{Dialect, Lock, Scalar},
@@ -36,6 +38,9 @@ const FOLD_LOCK: i64 = 0x6a65_746c_696e_6503;
 
 /// Maximum total bytes of root, key and `ETag`: an entry of a B-tree has at most 2,704 bytes.
 const MAX_INDEXED_BYTES: usize = 2_500;
+
+/// How long a connection at start may take before only the pool waits for it.
+const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Postgres;
 
@@ -285,6 +290,24 @@ impl Dialect for Postgres {
 }
 
 /// The permanent error of a connection that is refused, by TLS or by a connection pooler.
+/// Fails with the cause where PostgreSQL cannot be connected to: a pool would try until its timeout, and not say why.
+pub(crate) async fn reach(url: &str) -> Result<(), Error> {
+    let Ok(options) = PgConnectOptions::from_str(url) else { return Ok(()) };
+    match timeout(REACH_TIMEOUT, PgConnection::connect_with(&options)).await {
+        Ok(Ok(connection)) => {
+            // What it sends when it ends need not arrive.
+            let _ = connection.close().await;
+            Ok(())
+        }
+        Ok(Err(error)) => {
+            let error = DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)));
+            Err(refusal(&error).unwrap_or_else(|| Error::classify("connect", error)))
+        }
+        // The pool has a longer timeout.
+        Err(_) => Ok(()),
+    }
+}
+
 pub(crate) fn refusal(error: &DbErr) -> Option<Error> {
     tls::refusal(error).or_else(|| pooler::refusal(error))
 }
