@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jetline_runtime::{PrometheusHandle, Shutdown, observe};
 use jetline_store::Database;
 use poem::{
-    Endpoint, EndpointExt, IntoResponse, Response, Route,
+    Endpoint, EndpointExt, IntoResponse, Request, Response, Route,
     endpoint::{BoxEndpoint, make_sync},
     get,
     http::{Method, header},
@@ -30,7 +30,7 @@ use crate::{
     ingestion::{ObjectApi, RejectApi},
     intake::{Intake, IntakeApi, IntakeMode},
     openapi::{self, Document, Schemes},
-    page::{Actions, Page, with_overview},
+    page::{Actions, Page, is_of_page, with_overview},
     queries::QueryApi,
     readiness::Readiness,
     records::{DatasetApi, HistoryApi, OriginApi, RecordApi, Served},
@@ -77,7 +77,8 @@ impl App {
         let pool = ReadPool::new(self.database.clone(), limit);
         let keys = settings.api_keys.then(|| Keys::new(pool.clone()));
         let authenticator = Authenticator::new(self.users.clone(), keys, randomness);
-        self.routes(settings, pool)
+        let endpoint = self
+            .routes(settings, pool)
             .around(with_overview)
             .around(with_head)
             .with(CatchPanic::new().with_handler(PanicResponse))
@@ -87,7 +88,10 @@ impl App {
             })
             .around(move |endpoint, request| with_limits(endpoint, request, limits))
             .catch_all_error(async |error| problem::of_error(error))
-            .with_if(cors.is_some(), cors.unwrap_or_default())
+            .boxed();
+        let page = Arc::new(endpoint);
+        let others = page.clone().with_if(cors.is_some(), cors.unwrap_or_default()).boxed();
+        ByPath { page, others }
             .catch_all_error(async |error| problem::of_error(error))
             .around(move |endpoint, request| with_log(endpoint, request, requests.clone()))
             .boxed()
@@ -124,8 +128,9 @@ impl App {
         let service = openapi::service((
             records, origins, history, queries, intake, deliveries, datasets, objects, rejects,
         ));
-        let page =
-            Page::start(served.clone(), pool.clone(), budget.clone(), actions, &self.shutdown);
+        let connections = settings.api_connections.into();
+        let shared = (served.clone(), pool.clone(), budget.clone());
+        let page = Page::start(shared, actions, connections, &self.shutdown);
         let schemes = Schemes { basic: self.users.is_some(), bearer: settings.api_keys };
         let document = Arc::new(Document::new(&service, served, schemes, takes_records));
         let readiness = Arc::new(Readiness::new(pool));
@@ -143,6 +148,24 @@ impl App {
             .at("/openapi.json", get(openapi::document(document.clone())))
             .at("/docs", get(openapi::page(document)))
             .nest("/", service)
+    }
+}
+
+/// The page is for its own origin: what lets others in would refuse its forms.
+struct ByPath {
+    page: Arc<BoxEndpoint<'static, Response>>,
+    others: BoxEndpoint<'static, Response>,
+}
+
+impl Endpoint for ByPath {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        if is_of_page(request.uri().path()) {
+            self.page.call(request).await
+        } else {
+            self.others.call(request).await
+        }
     }
 }
 

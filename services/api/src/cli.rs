@@ -71,17 +71,25 @@ impl Cli {
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
         let metrics = metrics::install(&shutdown)?;
         let wakeup = ObjectsWakeup::default();
-        let database = || self.database.open_for_writing(&self.api);
-        let actions = if self.api.has_users() {
-            Some(Actions { database: database().await?, replay: None })
+        // An api that only reads from a replica has no actions.
+        let changes_something = self.api.has_users() && self.database.database_url.is_some();
+        let actions = if changes_something {
+            let database = self.database.open_for_writing(&self.api).await?;
+            Some(Actions { database, replay: None })
         } else {
             None
+        };
+        let database = async {
+            match &actions {
+                Some(actions) => Ok(actions.database.clone()),
+                None => self.database.open_for_writing(&self.api).await,
+            }
         };
         let intake = IntakeParts::open(
             &self.api,
             &self.intake_store,
             &self.s3,
-            database(),
+            database,
             wakeup.clone(),
             self.redaction.redact_key.clone(),
         );

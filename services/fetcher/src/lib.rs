@@ -72,8 +72,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// When a poll takes long, the next one follows after this many times its duration, up to the maximum.
 const POLL_BACKOFF_FACTOR: u32 = 2;
 
-/// How many objects are read with one statement.
-const OBJECTS_AT_A_TIME: usize = 500;
+/// Of how many objects the lines are counted that were committed before a run.
+const MAX_COUNTED_OBJECTS: usize = 500;
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest delay between two attempts to list the sources.
@@ -115,7 +115,7 @@ pub async fn run(
     create_counters();
     let begin = Instant::now();
     let registered = stop.run_until_cancelled(run.register()).await.transpose()?;
-    run.count_lines_before().await.context("cannot read the open objects")?;
+    run.count_lines_before().await;
     if registered.is_some() && !run.has_work() {
         run.refuse_empty_sources()?;
     } else if registered.is_some() {
@@ -239,13 +239,19 @@ impl Run {
     }
 
     /// Counts what was committed of open objects before this run: its rate is of what it commits itself.
-    async fn count_lines_before(&mut self) -> Result<(), jetline_store::Error> {
-        let open: Vec<i64> = self.open_before.iter().map(|object| object.get()).collect();
-        for ids in open.chunks(OBJECTS_AT_A_TIME) {
-            let objects = self.catalog.objects_with(ids).await?;
-            self.lines_before += objects.iter().map(ObjectStatus::lines).sum::<i64>();
+    async fn count_lines_before(&mut self) {
+        // Of very many, it is not worth the time.
+        let open: Vec<i64> =
+            self.open_before.iter().map(|object| object.get()).take(MAX_COUNTED_OBJECTS).collect();
+        match self.catalog.objects_with(&open).await {
+            Ok(objects) => {
+                self.lines_before = objects.iter().map(ObjectStatus::lines).sum();
+            }
+            Err(error) => tracing::debug!(
+                error = jetline_runtime::causes(&error),
+                "count committed lines failed"
+            ),
         }
-        Ok(())
     }
 
     /// Wakes the readers when an API has registered objects.
@@ -301,7 +307,7 @@ impl Run {
             &self.settings,
             randomness,
         );
-        let mut progress = Progress::on_terminal(Utc::now(), self.settings.watch.is_some());
+        let mut progress = Progress::on_terminal(Utc::now, self.settings.watch.is_some());
         let mut polls = tokio::time::interval(POLL_INTERVAL);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_list = self.settings.watch.map(|watch| Instant::now() + watch);

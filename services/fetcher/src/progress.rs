@@ -39,7 +39,8 @@ const MAX_ENDED: usize = 20;
 pub(crate) struct Progress {
     shown: HashMap<i64, ProgressBar>,
     all: Option<ProgressBar>,
-    /// When the run began.
+    now: fn() -> DateTime<Utc>,
+    /// When the first of the objects that are counted may have ended.
     began: DateTime<Utc>,
     /// The totals when they were read first.
     first: Option<(Instant, RunTotals)>,
@@ -50,16 +51,17 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// The progress of a run that begins now, if a terminal shows it. `watches` says that the run does not end by itself.
-    pub(crate) fn on_terminal(now: DateTime<Utc>, watches: bool) -> Option<Self> {
+    pub(crate) fn on_terminal(now: fn() -> DateTime<Utc>, watches: bool) -> Option<Self> {
         let shows_ended = watches && terminal::is_terminal(&std::io::stdout());
         let shows_bars = terminal::is_terminal(&std::io::stderr());
         (shows_bars || shows_ended).then(|| Self {
             shown: HashMap::new(),
             all: None,
-            began: now,
+            now,
+            began: now(),
             first: None,
             next: Instant::now(),
-            ended: shows_ended.then_some(now),
+            ended: shows_ended.then(now),
         })
     }
 
@@ -136,6 +138,9 @@ impl Progress {
     fn clear_totals(&mut self) {
         if let Some(all) = self.all.take() {
             all.finish_and_clear();
+            // The next objects are counted, and their rate is measured, from here on.
+            self.first = None;
+            self.began = (self.now)();
         }
     }
 

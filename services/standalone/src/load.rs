@@ -1,6 +1,6 @@
 //! Runs a command; or loads, and serves the records unless `--exit` is given.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::Context;
 use jetline_api::{Actions, Changes, IntakeParts, ObjectsWakeup};
@@ -175,7 +175,8 @@ impl Serving {
             IntakeParts::open(&cli.api, &cli.intake_store, &cli.s3, own, wakeup, key).await?;
         let actions = cli.api.has_users().then(|| Actions {
             database: database.clone(),
-            replay: Some(Arc::new(Replayer::new(cli, parts))),
+            // Without, nothing would read them until the next start.
+            replay: parts.fetcher.watch.map(|_| Replayer::shared(cli, parts)),
         });
         let changes = Changes { intake, actions };
         let api = jetline_api::bind(&cli.api, database, changes, metrics, shutdown.clone()).await?;

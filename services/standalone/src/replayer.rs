@@ -1,5 +1,7 @@
 //! Replays that users of the status page start.
 
+use std::sync::Arc;
+
 use chrono::Utc;
 use jetline_api::Replay;
 use jetline_fetcher::{FetcherSettings, ReplaySettings, Sources, replay};
@@ -20,15 +22,15 @@ pub(crate) struct Replayer {
 }
 
 impl Replayer {
-    pub(crate) fn new(cli: &Cli, parts: &Parts) -> Self {
-        Self {
+    pub(crate) fn shared(cli: &Cli, parts: &Parts) -> Arc<dyn Replay> {
+        Arc::new(Self {
             fetcher: parts.fetcher.clone(),
             intake: cli.intake_store.clone(),
             s3: cli.s3.clone(),
             startup: cli.startup.clone(),
             own: OwnDatabase::new(cli.database.file()),
             database: parts.database.clone(),
-        }
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use askama::Template;
 use async_trait::async_trait;
 use chrono::Utc;
 use jetline_core::{EpochId, ObjectId};
+use jetline_runtime::human;
 use jetline_store::{
     Database, Ledger, ObjectState as State, Outbox, catalog::objects::ObjectStatus,
     objects::Dismissal, outbox::Redeliver,
@@ -18,6 +19,7 @@ use poem::{
 
 use super::{
     Page,
+    figures::counted,
     frame::{Frame, PageError},
     objects,
 };
@@ -26,12 +28,15 @@ use crate::{
     database::classify,
 };
 
+/// Maximum number of lines of a plan that are shown.
+const PLAN_LINES: usize = 100;
+
 /// Where changes are made.
 #[derive(Clone)]
 pub struct Actions {
     /// The database itself, not a replica.
     pub database: Database,
-    /// Reads objects again; none where the sources are not known here.
+    /// Reads objects again; none where no fetcher watches the sources in this process.
     pub replay: Option<Arc<dyn Replay>>,
 }
 
@@ -198,7 +203,7 @@ pub(super) async fn post_replay(
         from_here(request)?;
         replay_with(page, caller, id, false).await?.map_err(PageError::BadRequest)?;
         tracing::info!(user = caller.name, object = id, "objects replayed");
-        Ok(format!("-/objects/{id}"))
+        Ok(format!("-/objects/{id}?done=replayed"))
     };
     done(&frame, replayed.await)
 }
@@ -219,11 +224,24 @@ async fn replay_with(
     let object = u32::try_from(id).map_err(|_| PageError::Internal)?;
     let Some(replay) = &actions.replay else {
         return Ok(Err(format!(
-            "This api does not know the sources. Where the fetcher runs, this shows what would be read again:\n\n\
+            "No fetcher watches the sources here. Where one runs, this shows what would be read again:\n\n\
              jetline-fetcher replay --object {id} --dry-run"
         )));
     };
-    Ok(replay.replay(object, dry_run).await.map_err(|error| format!("{error:#}")))
+    let planned = replay.replay(object, dry_run).await.map_err(|error| format!("{error:#}"));
+    Ok(planned.map(|plan| shortened(&plan)))
+}
+
+/// The lines of a plan, which has one for each object, without those in the middle.
+fn shortened(plan: &str) -> String {
+    let lines: Vec<&str> = plan.lines().collect();
+    let Some(left_out @ 1..) = lines.len().checked_sub(PLAN_LINES) else {
+        return plan.to_owned();
+    };
+    let (first, last) = (&lines[..PLAN_LINES - 1], &lines[lines.len() - 1..]);
+    let middle =
+        format!("… and {} more", human::count(i64::try_from(left_out).unwrap_or(i64::MAX)));
+    [first, &[&*middle], last].concat().join("\n")
 }
 
 #[handler]
@@ -237,7 +255,8 @@ pub(super) async fn confirm_redeliver(
         allowed(page, caller)?;
         let counts = page.pool.run(page.pool.catalog().delivery_totals()).await?;
         let dead = counts.iter().filter(|one| one.dead > 0 && caller.may_read(&one.dataset));
-        let lines: Vec<String> = dead.map(|one| format!("{}: {}", one.dataset, one.dead)).collect();
+        let lines: Vec<String> =
+            dead.map(|one| format!("{}: {}", one.dataset, counted(one.dead))).collect();
         let plan = if lines.is_empty() {
             Err("No delivery is dead.".to_owned())
         } else {

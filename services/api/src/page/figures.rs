@@ -21,6 +21,9 @@ const PLOT_SECONDS: f64 = 300.0;
 /// The time over which the rate of now is measured, in seconds.
 const RATE_SECONDS: f64 = 10.0;
 
+/// What is shown of a figure that is not known.
+const UNKNOWN: &str = "–";
+
 /// Sums over the datasets that the caller may read.
 pub(super) struct Totals {
     pub(super) notice: Option<&'static str>,
@@ -52,7 +55,8 @@ pub(super) struct Plot {
 impl Totals {
     pub(super) fn of(sample: &Sample, caller: &Caller) -> Self {
         let totals = || sample.totals.iter().filter(|one| caller.may_read(&one.dataset));
-        let sum = |of: fn(&DatasetTotals) -> i64| human::count(totals().map(of).sum());
+        let known = |text: String| if sample.is_known() { text } else { UNKNOWN.to_owned() };
+        let sum = |of: fn(&DatasetTotals) -> i64| known(human::count(totals().map(of).sum()));
         let mut deliveries =
             sample.deliveries.iter().filter(|one| caller.may_read(&one.dataset)).peekable();
         let deliveries = deliveries
@@ -61,17 +65,25 @@ impl Totals {
             .then(|| deliveries.fold((0, 0), |(due, dead), one| (due + one.due, dead + one.dead)));
         let rates = rates(sample, caller);
         Self {
-            notice: sample
-                .is_stale
-                .then_some("The database is not available. These are the last known figures."),
+            notice: notice(sample),
             open: sum(|one| one.open),
-            open_bytes: human::bytes(totals().map(|one| one.open_bytes).sum()),
+            open_bytes: known(human::bytes(totals().map(|one| one.open_bytes).sum())),
             done: sum(|one| one.done),
             failed: sum(|one| one.failed),
             has_failed: totals().any(|one| one.failed > 0),
-            rate: rates.last().map_or("–".to_owned(), |_| rate(recent(&rates))),
+            rate: rates.last().map_or(UNKNOWN.to_owned(), |_| rate(recent(&rates))),
             deliveries: deliveries.map(|(due, dead)| (counted(due), counted(dead))),
             datasets: totals().map(DatasetRow::of).collect(),
+        }
+    }
+}
+
+fn notice(sample: &Sample) -> Option<&'static str> {
+    match (sample.is_known(), sample.is_stale) {
+        (true, false) => None,
+        (true, true) => Some("The ledger could not be read. These are the last known figures."),
+        (false, _) => {
+            Some("The ledger was not read yet, or could not be: the log of the service says why.")
         }
     }
 }
@@ -155,6 +167,7 @@ fn rate(rate: f64) -> String {
     human::count(rate.round() as i64)
 }
 
-fn counted(count: i64) -> String {
+/// A count that ends at [`MAX_COUNTED`].
+pub(super) fn counted(count: i64) -> String {
     if count >= MAX_COUNTED { format!("{}+", human::count(count)) } else { human::count(count) }
 }

@@ -29,11 +29,16 @@ use crate::{
     auth::Caller, database::ReadPool, http::response_budget::ResponseBudget, records::Served,
 };
 
-/// Maximum number of pages that are shown what changes.
+/// Maximum number of pages that are shown what changes, and half of all connections at most.
 const MAX_STREAMS: usize = 200;
 
 /// The path of the page at `/`, where the API's own routes would hide it.
 const OVERVIEW: &str = "/-/overview";
+
+/// Whether a path is one of the page.
+pub(crate) fn is_of_page(path: &str) -> bool {
+    path == "/" || path.starts_with("/-/")
+}
 
 /// Marks a request for `/`.
 #[derive(Clone, Copy)]
@@ -66,10 +71,9 @@ pub(crate) struct Page {
 impl Page {
     /// To be called in a tokio runtime.
     pub(crate) fn start(
-        served: Served,
-        pool: ReadPool,
-        budget: ResponseBudget,
+        (served, pool, budget): (Served, ReadPool, ResponseBudget),
         actions: Option<Actions>,
+        connections: usize,
         shutdown: &Shutdown,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -78,7 +82,7 @@ impl Page {
             pool,
             budget,
             actions,
-            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS.min(connections / 2))),
             ended: shutdown.soft.clone(),
         })
     }

@@ -24,6 +24,9 @@ const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// The interval is at least so many times the duration of the last sample: sampling takes at most 5 % of a connection.
 const MIN_REST_FACTOR: u32 = 20;
 
+/// The interval is this at most.
+const MAX_REST: Duration = Duration::from_secs(30);
+
 /// Sampling ends when nobody has looked for so long.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
 
@@ -65,6 +68,17 @@ pub(super) struct Sample {
     fresh_for: Duration,
 }
 
+impl Sample {
+    fn is_recent(&self) -> bool {
+        self.at.is_some_and(|at| at.elapsed() < self.fresh_for)
+    }
+
+    /// Whether the ledger was read at all.
+    pub(super) fn is_known(&self) -> bool {
+        self.at.is_some()
+    }
+}
+
 /// The last sample, and the task that takes them.
 pub(super) struct Monitor {
     samples: watch::Sender<Arc<Sample>>,
@@ -84,21 +98,21 @@ impl Monitor {
     /// The last sample, or a new one where that is old.
     pub(super) async fn sample(&self) -> Arc<Sample> {
         let mut samples = self.samples.subscribe();
-        let is_recent =
-            |sample: &Arc<Sample>| sample.at.is_some_and(|at| at.elapsed() < sample.fresh_for);
         self.viewed.notify_one();
-        if !is_recent(&samples.borrow_and_update()) {
+        if !samples.borrow_and_update().is_recent() {
             // Without one, what there is is shown.
             let _ = timeout(SAMPLE_TIMEOUT, samples.changed()).await;
         }
         samples.borrow().clone()
     }
 
-    /// The samples from now on.
+    /// The next samples, and the last one where it is recent.
     pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Sample>> {
         self.viewed.notify_one();
         let mut samples = self.samples.subscribe();
-        samples.mark_changed();
+        if samples.borrow_and_update().is_recent() {
+            samples.mark_changed();
+        }
         samples
     }
 
@@ -110,9 +124,13 @@ impl Monitor {
             let before = self.samples.borrow().clone();
             let sample = match next(&pool, &before, began).await {
                 Ok(sample) => sample,
-                Err(_) => Sample { is_stale: true, at: Some(began), ..(*before).clone() },
+                Err(_) => Sample { is_stale: true, ..(*before).clone() },
             };
-            let rest = (began.elapsed() * MIN_REST_FACTOR).max(INTERVALS.0);
+            let rest = if sample.is_stale {
+                INTERVALS.1
+            } else {
+                (began.elapsed() * MIN_REST_FACTOR).clamp(INTERVALS.0, MAX_REST)
+            };
             self.samples.send_replace(Arc::new(Sample { fresh_for: rest, ..sample }));
             if self.samples.receiver_count() > 0 {
                 viewed_at = Instant::now();

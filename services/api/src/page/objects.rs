@@ -211,6 +211,7 @@ async fn render_object(
     drop(memory);
     let done = query.done.as_deref().and_then(|done| match done {
         "dismissed" => Some("It is dismissed: runs do not report its failure any more."),
+        "replayed" => Some("It and all later objects are read again."),
         "ending" => Some("It is dismissed: it fails as soon as everything before it has ended."),
         _ => None,
     });

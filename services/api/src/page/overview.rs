@@ -13,7 +13,7 @@ use poem::{
     },
 };
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use super::{
     Page,
@@ -22,10 +22,13 @@ use super::{
     monitor::{LATEST, Sample},
     rows::ObjectRow,
 };
-use crate::auth::Caller;
+use crate::{auth::Caller, http::json::Length};
 
 /// A line is sent after so long without a change, so that a lost connection is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The longest time of a stream.
+const MAX_STREAM_TIME: Duration = Duration::from_mins(1);
 
 /// The deepest path of a page.
 const MAX_DEPTH: usize = 8;
@@ -99,8 +102,14 @@ pub(super) fn stream_changes(
         Some((Event::message(text.clone()), (samples, caller, root, text, slot)))
     });
     let ended = page.ended.clone();
-    let events = futures::StreamExt::take_until(events, async move { ended.cancelled().await });
-    SSE::new(events).keep_alive(KEEP_ALIVE).into_response()
+    let end = async move {
+        // Then the browser asks again, and its rights are checked again.
+        let _ = timeout(MAX_STREAM_TIME, ended.cancelled()).await;
+    };
+    let events = futures::StreamExt::take_until(events, end);
+    let mut stream = SSE::new(events).keep_alive(KEEP_ALIVE).into_response();
+    stream.set_data(Length::Unknown);
+    stream
 }
 
 /// The next fragments that differ from the last ones.

@@ -50,6 +50,10 @@ impl TestApi {
         Self::on_sqlite(users, &settings()).await
     }
 
+    pub(crate) async fn guarded_with(users: Users, settings: &ApiSettings) -> Self {
+        Self::on_sqlite(Some(users), settings).await
+    }
+
     async fn on_sqlite(users: Option<Users>, settings: &ApiSettings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("test.db");
