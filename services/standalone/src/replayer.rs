@@ -11,7 +11,7 @@ use jetline_store::{Database, Ledger};
 
 use crate::{cli::Cli, parts::Parts};
 
-/// Opens the sources anew for each replay, with the settings of the process.
+/// Opens the sources for each replay, with the settings of the process.
 pub(crate) struct Replayer {
     fetcher: FetcherSettings,
     intake: IntakeStore,

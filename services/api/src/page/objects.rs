@@ -210,6 +210,8 @@ async fn render_object(
     let rejects = found.rejects.into_iter().map(RejectRow::from).collect();
     drop(memory);
     let done = query.done.as_deref().and_then(|done| match done {
+        // A link that was kept may be older than a replay.
+        _ if !object.dismissed && done != "replayed" => None,
         "dismissed" => Some("It is dismissed: runs do not report its failure any more."),
         "replayed" => Some("It and all later objects are read again."),
         "ending" => Some("It is dismissed: it fails as soon as everything before it has ended."),
