@@ -13,11 +13,12 @@ use poem::{
     web::{Data, Query},
 };
 use serde::Deserialize;
-use url::form_urlencoded::{Serializer, byte_serialize};
+use url::form_urlencoded::byte_serialize;
 
 use super::{
     Page, chosen,
     frame::{Frame, PageError},
+    next_page,
     rows::time,
 };
 use crate::auth::Caller;
@@ -128,18 +129,12 @@ async fn render(
     let has_more = found.len() > DELIVERIES;
     found.truncate(DELIVERIES);
     let next = found.last().filter(|_| has_more).map(|last| {
-        let mut next = Serializer::new(String::new());
-        for (name, value) in [
+        let filter = [
             ("state", &query.state),
             ("destination", &query.destination),
             ("dataset", &query.dataset),
-        ] {
-            if !value.is_empty() {
-                next.append_pair(name, value);
-            }
-        }
-        let after = format!("{}.{}", last.destination_id, last.key);
-        format!("?{}", next.append_pair("after", &after).finish())
+        ];
+        next_page(&filter, "after", &format!("{}.{}", last.destination_id, last.key))
     });
     let declared = page.served.datasets(caller).await?;
     let destinations = declared.iter().flat_map(|dataset| &dataset.destinations);

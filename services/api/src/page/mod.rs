@@ -20,6 +20,7 @@ use jetline_runtime::Shutdown;
 use poem::{Endpoint, EndpointExt, Request, Route, get, http::Uri};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use url::form_urlencoded::Serializer;
 
 use self::{
     frame::{Frame, PageError},
@@ -135,4 +136,11 @@ fn chosen(name: &str, all: &[String], caller: &Caller) -> Result<Option<Vec<Stri
     let known = all.iter().find(|known| *known == name);
     let known = known.ok_or_else(|| PageError::NotFound(format!("dataset {name}")))?;
     Ok(Some(vec![known.clone()]))
+}
+
+/// The link to the next page of a list: the filters that are set, and where it begins.
+fn next_page(filter: &[(&str, &String)], cursor: &str, at: &str) -> String {
+    let set = filter.iter().filter(|(_, value)| !value.is_empty());
+    let query = Serializer::new(String::new()).extend_pairs(set).append_pair(cursor, at).finish();
+    format!("?{query}")
 }

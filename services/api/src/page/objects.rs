@@ -15,11 +15,11 @@ use poem::{
     web::{Data, Path, Query},
 };
 use serde::Deserialize;
-use url::form_urlencoded::Serializer;
 
 use super::{
     Page, chosen,
     frame::{Frame, PageError},
+    next_page,
     rows::{ObjectRow, beginning},
 };
 use crate::{auth::Caller, http::response_budget::PART_BYTES};
@@ -108,15 +108,9 @@ async fn render_list(
     let has_more = found.len() > OBJECTS;
     found.truncate(OBJECTS);
     let next = found.last().filter(|_| has_more).map(|last| {
-        let mut next = Serializer::new(String::new());
-        for (name, value) in
-            [("state", &query.state), ("dataset", &query.dataset), ("rejects", &query.rejects)]
-        {
-            if !value.is_empty() {
-                next.append_pair(name, value);
-            }
-        }
-        format!("?{}", next.append_pair("before", &last.id.to_string()).finish())
+        let filter =
+            [("state", &query.state), ("dataset", &query.dataset), ("rejects", &query.rejects)];
+        next_page(&filter, "before", &last.id.to_string())
     });
     let sample = page.monitor.sample().await;
     let rate = |id: i64| sample.rates.get(&id).copied();

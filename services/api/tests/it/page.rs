@@ -251,6 +251,8 @@ async fn objects_are_listed_by_their_state_and_rejects() {
         let latest = ids("").await;
         assert_eq!((latest.len(), &*latest[0], &*latest[49]), (50, "60", "11"));
         assert_eq!(ids("?before=11").await.len(), 10);
+        let done = base.get("/-/objects?state=done&dataset=").await.body;
+        assert!(done.contains("href=\"?state=done&#38;before=11\""), "{done}");
         let figures = base.events("nobody", "<td>62</td>").await;
         for (name, count) in [("Open objects", 2), ("Done", 58), ("Failed", 0)] {
             let figure = format!("{name}</a></dt><dd>{count}</dd>");
