@@ -7,9 +7,9 @@ use jetline_runtime::{PrometheusHandle, Shutdown, observe};
 use jetline_store::Database;
 use poem::{
     Endpoint, EndpointExt, IntoResponse, Request, Response, Route,
-    endpoint::{BoxEndpoint, make_sync},
+    endpoint::{BoxEndpoint, make, make_sync},
     get,
-    http::{Method, header},
+    http::{Method, StatusCode, header},
     middleware::{CatchPanic, Cors},
 };
 use rand::RngCore;
@@ -20,9 +20,10 @@ use crate::{
     database::{self, ReadPool, statement_timeout},
     deliveries::DeliveryApi,
     http::{
+        compression::with_compression,
         head::with_head,
         limits::{Limits, PanicResponse, with_limits},
-        problem::{self, Failure},
+        problem::{self, Failure, Problem},
         rate_limit::{RateLimit, with_rate_limit},
         request_log::{Requests, with_log},
         response_budget::ResponseBudget,
@@ -68,7 +69,8 @@ impl App {
         randomness: &mut impl RngCore,
     ) -> BoxEndpoint<'static, Response> {
         let limits = Limits { time: settings.request_timeout, body_bytes: settings.max_body_bytes };
-        let requests = Arc::new(Requests::new(randomness.next_u64()));
+        let requests =
+            Arc::new(Requests::new(randomness.next_u64(), settings.trusted_proxies.clone()));
         let rate_limit = settings.rate_limit.map(RateLimit::new);
         // Where everybody may post, no page of another origin may.
         let may_post = settings.intake.intake == IntakeMode::Users;
@@ -80,6 +82,7 @@ impl App {
         let endpoint = self
             .routes(settings, pool)
             .around(with_overview)
+            .around(with_compression)
             .around(with_head)
             .with(CatchPanic::new().with_handler(PanicResponse))
             .around(move |endpoint, request| with_rate_limit(endpoint, request, rate_limit.clone()))
@@ -134,16 +137,23 @@ impl App {
         let schemes = Schemes { basic: self.users.is_some(), bearer: settings.api_keys };
         let document = Arc::new(Document::new(&service, served, schemes, takes_records));
         let readiness = Arc::new(Readiness::new(pool));
-        let check = move || {
+        let ready = make(move |_| {
             let readiness = readiness.clone();
-            async move { readiness.check().await }
-        };
+            async move {
+                match observe::checked(readiness.check()).await {
+                    Ok(()) => "ready\n".into_response(),
+                    Err(reason) => {
+                        Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+                    }
+                }
+            }
+        });
         let metrics = self.metrics;
         let exposition = move || budget.count(metrics.render().into());
         let pages = page.routes(Route::new());
         pages
             .at("/healthz", get(observe::healthz()))
-            .at("/readyz", get(observe::readyz(check)))
+            .at("/readyz", get(ready))
             .at("/metrics", get(text(EXPOSITION, exposition)))
             .at("/openapi.json", get(openapi::document(document.clone())))
             .at("/docs", get(openapi::page(document)))

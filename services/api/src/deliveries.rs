@@ -189,7 +189,6 @@ impl DeliveryApi {
             ("dataset", dataset.0),
         ];
         let listing = Listing {
-            path: "/deliveries",
             filter: filter.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
             limit,
             entries: found.into_iter().map(DeliveryView::from).collect(),

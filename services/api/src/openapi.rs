@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use poem::{Endpoint, IntoResponse, Request, Response, endpoint::make};
-use poem_openapi::OpenApiService;
+use poem_openapi::{ContactObject, LicenseObject, OpenApi, OpenApiService, registry::Registry};
 use serde_json::{Value, json};
 
 use crate::{
     auth::Caller,
     database::Error,
     deliveries::DeliveryApi,
-    http::{json::serialize, problem::Failure},
+    http::{entity_tag, json::serialize, problem::Failure},
     ingestion::{ObjectApi, RejectApi},
     intake::IntakeApi,
     queries::QueryApi,
@@ -32,8 +32,21 @@ pub(crate) type Endpoints = (
 
 /// The endpoints with their description.
 pub(crate) fn service(endpoints: Endpoints) -> OpenApiService<Endpoints, ()> {
+    let license =
+        LicenseObject::new("Apache License 2.0").url("https://www.apache.org/licenses/LICENSE-2.0");
     OpenApiService::new(endpoints, "Jetline", env!("CARGO_PKG_VERSION"))
+        .license(license)
+        .contact(ContactObject::new().name("The authors of Jetline"))
         .description("Records by id and in pages, where they come from, and the state of every object, rejected line and delivery.")
+}
+
+/// The values of an enumeration of the document; none where that is none.
+pub(crate) fn values(type_name: &str) -> Vec<String> {
+    let mut registry = Registry::new();
+    Endpoints::register(&mut registry);
+    let schema = registry.schemas.get(type_name);
+    let values = schema.into_iter().flat_map(|schema| &schema.enum_items);
+    values.filter_map(|value| value.as_str().map(str::to_owned)).collect()
 }
 
 /// How clients authenticate.
@@ -72,13 +85,13 @@ impl Document {
         }
     }
 
-    async fn json(&self, caller: &Caller) -> Result<String, Error> {
+    async fn json(&self, caller: &Caller) -> Result<Value, Error> {
         let datasets = self.served.datasets(caller).await?;
         serialize(|| {
             let mut document: Value = serde_json::from_str(&self.spec)?;
             document::describe(&mut document, &datasets, self.takes_records);
             self.schemes.describe(&mut document);
-            serde_json::to_string_pretty(&document)
+            Ok(document)
         })
     }
 }
@@ -102,7 +115,7 @@ impl Schemes {
 pub(crate) fn document(document: Arc<Document>) -> impl Endpoint + 'static {
     endpoint("application/json", move |caller| {
         let document = document.clone();
-        async move { document.json(&caller).await }
+        async move { pretty(&document.json(&caller).await?) }
     })
 }
 
@@ -111,10 +124,18 @@ pub(crate) fn page(document: Arc<Document>) -> impl Endpoint + 'static {
     endpoint("text/html; charset=utf-8", move |caller| {
         let document = document.clone();
         async move {
-            let json = document.json(&caller).await?.replace('<', "\\u003c");
-            Ok(document.page.replace(&document.spec, &json))
+            let mut json = document.json(&caller).await?;
+            // Relative to the address of the page, so that requests are right below any prefix.
+            json["servers"] = json!([{ "url": "." }]);
+            Ok(document.page.replace(&document.spec, &pretty(&json)?.replace('<', "\\u003c")))
         }
     })
+}
+
+fn pretty(document: &Value) -> Result<String, Error> {
+    let mut text = serialize(|| serde_json::to_string_pretty(document))?;
+    text.push('\n');
+    Ok(text)
 }
 
 fn endpoint<F: Future<Output = Result<String, Error>> + Send + 'static>(
@@ -126,7 +147,7 @@ fn endpoint<F: Future<Output = Result<String, Error>> + Send + 'static>(
         let text = text(caller.unwrap_or_else(Caller::anonymous));
         async move {
             Ok::<Response, poem::Error>(match text.await {
-                Ok(text) => text.with_content_type(content_type).into_response(),
+                Ok(text) => entity_tag::text(&request, content_type, text),
                 Err(error) => Failure::from(error).into_response(),
             })
         }

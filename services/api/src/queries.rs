@@ -134,7 +134,7 @@ impl QueryApi {
             }
             QueryEnd::Refused(reason) => return Err(Failure::query(&reason)),
         };
-        json.extend_from_slice(format!("],\"has_more\":{has_more}}}").as_bytes());
+        json.extend_from_slice(format!("],\"has_more\":{has_more}}}\n").as_bytes());
         Ok(SerdeJson::serialized(memory.fill(json)?))
     }
 }

@@ -1,9 +1,15 @@
 //! Settings of the API.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context, bail, ensure};
 use clap::{ArgAction, Args, value_parser};
+use ipnet::IpNet;
 use jetline_runtime::{
     ConnectionLimits,
     settings::{self, SecretUrl},
@@ -86,6 +92,11 @@ pub struct ApiSettings {
     #[arg(long, env, value_name = "NUMBER")]
     pub rate_limit: Option<NonZeroU32>,
 
+    /// Addresses or networks of the proxies in front, as in `10.0.0.0/8,192.0.2.1`: the client is the last address in their
+    /// `X-Forwarded-For` that is not one of them. By default none: the client is who connects.
+    #[arg(long, env, value_name = "NETWORK", value_delimiter = ',', value_parser = network)]
+    pub trusted_proxies: Vec<IpNet>,
+
     /// Who may post records.
     #[command(flatten)]
     pub intake: IntakeSettings,
@@ -152,6 +163,14 @@ fn origin(text: &str) -> Result<String, String> {
     Err("must be * or an origin as a browser sends it, such as https://shop.example: in lower case, without a path \
          and without the default port"
         .to_owned())
+}
+
+/// A network, or an address alone.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address
+        .or_else(|_| text.parse())
+        .map_err(|_| "must be an address or a network, such as 192.0.2.1 or 10.0.0.0/8".to_owned())
 }
 
 /// Refuses limits that no request fits in, or no machine has memory for.

@@ -151,15 +151,19 @@ where
     make(move |_| {
         let ready = ready.clone();
         async move {
-            let checked = tokio::time::timeout(READY_TIMEOUT, ready()).await;
-            match checked {
-                Ok(Ok(())) => "ready\n".into_response(),
-                Ok(Err(reason)) => not_ready(&reason),
-                Err(_) => not_ready(&format!("no response within {READY_TIMEOUT:?}")),
+            match checked(ready()).await {
+                Ok(()) => "ready\n".into_response(),
+                Err(reason) => not_ready(&reason),
             }
         }
     })
     .map_to_response()
+}
+
+/// The result of a readiness check, within a bounded time.
+pub async fn checked(check: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let checked = tokio::time::timeout(READY_TIMEOUT, check).await;
+    checked.unwrap_or_else(|_| Err(format!("no response within {READY_TIMEOUT:?}")))
 }
 
 fn not_ready(reason: &str) -> Response {
@@ -172,7 +176,7 @@ fn not_ready(reason: &str) -> Response {
     Response::builder()
         .status(StatusCode::SERVICE_UNAVAILABLE)
         .content_type("application/problem+json")
-        .body(problem.to_string())
+        .body(format!("{problem}\n"))
 }
 
 /// The metrics in Prometheus' text format.

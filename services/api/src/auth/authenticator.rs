@@ -29,7 +29,10 @@ use super::{
 };
 use crate::{
     database::Error,
-    http::problem::{Failure, Problem, too_many},
+    http::{
+        context,
+        problem::{Failure, Problem, too_many},
+    },
 };
 
 /// How long a verified password is cached after its last use. The users do not change while the process runs.
@@ -258,10 +261,9 @@ impl Credentials {
     }
 }
 
-/// The address of the client, or of the proxy before it. Of an IPv6 address, the part that a client cannot choose.
+/// The address of the client. Of an IPv6 address, the part that a client cannot choose.
 pub(crate) fn network(request: &Request) -> Option<IpAddr> {
-    let address = request.remote_addr().as_socket_addr()?;
-    Some(match address.ip().to_canonical() {
+    Some(match context::client(request)? {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
             Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
@@ -283,6 +285,9 @@ pub(crate) async fn authenticated<E: Endpoint<Output = Response>>(
     };
     match authenticator.authenticate(&request).await {
         Authentication::Accepted(caller) => {
+            if let Some(name) = &caller.name {
+                context::set_user(name);
+            }
             request.extensions_mut().insert(caller);
             endpoint.call(request).await
         }

@@ -2,11 +2,35 @@
 
 use headers::{Header, IfNoneMatch};
 use jetline_core::Fingerprint;
-use poem::http::HeaderValue;
+use poem::{
+    Body, Request, Response,
+    http::{HeaderValue, StatusCode, header},
+};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The tag of a record, and of the declaration by which it is written.
 pub(crate) fn of(fingerprint: Fingerprint, declaration: i64) -> String {
     format!("\"{fingerprint}-{declaration}\"")
+}
+
+/// The answer with a text, which a client keeps and asks for again: 304 where it has it already.
+pub(crate) fn text<T: AsRef<str> + Into<Body>>(
+    request: &Request,
+    content_type: &str,
+    text: T,
+) -> Response {
+    let tag = format!("\"{:016x}\"", xxh3_64(text.as_ref().as_bytes()));
+    let known = request.headers().get_all(header::IF_NONE_MATCH).iter();
+    let known: Vec<String> =
+        known.filter_map(|value| Some(value.to_str().ok()?.to_owned())).collect();
+    let answer = Response::builder()
+        .header(header::ETAG, &tag)
+        .header(header::CACHE_CONTROL, "private, no-cache")
+        .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    if matches(&known, &tag) {
+        return answer.status(StatusCode::NOT_MODIFIED).finish();
+    }
+    answer.content_type(content_type).body(text)
 }
 
 /// Whether `If-None-Match` matches the tag. Its header lines together are one list of weak or strong tags, or `*`

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use poem::{
     Endpoint, Request, Response, Result,
-    error::InternalServerError,
     http::{HeaderValue, Method, StatusCode, header},
 };
 
-use crate::http::json::Length;
+use crate::http::body;
 
 /// Answers HEAD through GET. The framework would do so too, and say that the length is 0.
 pub(crate) async fn with_head<E: Endpoint<Output = Response>>(
@@ -20,16 +19,12 @@ pub(crate) async fn with_head<E: Endpoint<Output = Response>>(
     }
     request.set_method(Method::GET);
     let mut response = endpoint.call(request).await?;
-    let body = response.take_body();
-    if response.data() == Some(&Length::Unknown) {
-        // It is not generated only to get its length.
-        return Ok(response);
-    }
-    let body = body.into_bytes().await;
-    if response.status() == StatusCode::OK {
-        let length = body.map_err(InternalServerError)?.len();
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    let length = body::length(&mut response);
+    drop(response.take_body());
+    if response.status() == StatusCode::OK
+        && let Some(length) = length
+    {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(response)
 }

@@ -18,17 +18,7 @@ use crate::database::Error;
 /// A `T` as JSON, serialized by serde. poem-openapi's own JSON converts numbers to binary floats.
 pub(crate) struct SerdeJson<T> {
     body: Body,
-    length: Length,
     of: PhantomData<fn() -> T>,
-}
-
-/// Whether the length of a body is known; stored in the data of a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Length {
-    /// The body is in memory.
-    Known,
-    /// The body is streamed.
-    Unknown,
 }
 
 /// Runs a serialization, and logs its error.
@@ -39,20 +29,27 @@ pub(crate) fn serialize<T>(write: impl FnOnce() -> serde_json::Result<T>) -> Res
     })
 }
 
+/// A value as JSON, with a line break at its end for those who read it in a terminal.
+pub(crate) fn text(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+    let mut json = serialize(|| serde_json::to_vec(value))?;
+    json.push(b'\n');
+    Ok(json)
+}
+
 impl<T> SerdeJson<T> {
     /// Serializes a value with the schema of a `T`, such as a reference to one.
     pub(crate) fn new(value: &impl Serialize) -> Result<Self, Error> {
-        Ok(Self::serialized(serialize(|| serde_json::to_vec(value))?.into()))
+        Ok(Self::serialized(text(value)?.into()))
     }
 
     /// A `T` that was serialized before.
     pub(crate) fn serialized(body: Bytes) -> Self {
-        Self { body: body.into(), length: Length::Known, of: PhantomData }
+        Self { body: body.into(), of: PhantomData }
     }
 
     /// A `T` that is serialized while it is sent. An error aborts the response.
     pub(crate) fn streamed(body: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Self {
-        Self { body: Body::from_bytes_stream(body), length: Length::Unknown, of: PhantomData }
+        Self { body: Body::from_bytes_stream(body), of: PhantomData }
     }
 }
 
@@ -70,9 +67,7 @@ impl<T: Type> Payload for SerdeJson<T> {
 
 impl<T: Type> IntoResponse for SerdeJson<T> {
     fn into_response(self) -> Response {
-        let mut response = Response::builder().content_type(Self::CONTENT_TYPE).body(self.body);
-        response.set_data(self.length);
-        response
+        Response::builder().content_type(Self::CONTENT_TYPE).body(self.body)
     }
 }
 

@@ -1,5 +1,8 @@
 //! HTTP: bodies, errors, limits, conditional requests, paging, and the log of requests.
 
+pub(crate) mod body;
+pub(crate) mod compression;
+pub(crate) mod context;
 pub(crate) mod entity_tag;
 pub(crate) mod head;
 pub(crate) mod json;

@@ -34,8 +34,6 @@ pub(crate) const fn default_limit() -> u64 {
 
 /// The entries of a page, and what its link needs.
 pub(crate) struct Listing<'a, T> {
-    /// The path of the list.
-    pub(crate) path: &'static str,
     /// The filter parameters, repeated in the link.
     pub(crate) filter: Vec<(&'a str, String)>,
     /// Maximum number of entries on a page.
@@ -57,25 +55,21 @@ impl<T: Type + ToJSON + Serialize> Listing<'_, T> {
         let has_more = self.has_more || shown < self.entries.len();
         let last = shown.checked_sub(1).filter(|_| has_more);
         let last = last.and_then(|last| self.entries.get(last)).map(cursor);
-        let link = last.map(|after| next_link(self.path, self.filter, &after, self.limit));
+        let link = last.map(|after| next_link(self.filter, &after, self.limit));
         let body: Bytes = memory.fill(body)?;
         Ok(Page::Part(SerdeJson::serialized(body), link))
     }
 }
 
-/// The `Link` to the page behind the entry with the cursor `after`; it repeats the filter parameters.
-pub(crate) fn next_link(
-    path: &str,
-    filter: Vec<(&str, String)>,
-    after: &str,
-    limit: u64,
-) -> String {
+/// The `Link` to the page behind the entry with the cursor `after`; it repeats the filter parameters. It is relative to the
+/// address of this page, so that it is right below any prefix.
+pub(crate) fn next_link(filter: Vec<(&str, String)>, after: &str, limit: u64) -> String {
     let query = Serializer::new(String::new())
         .extend_pairs(filter)
         .append_pair("after", after)
         .append_pair("limit", &limit.to_string())
         .finish();
-    format!("<{path}?{query}>; rel=\"next\"")
+    format!("<?{query}>; rel=\"next\"")
 }
 
 /// Serializes entries up to the size of a page, at least one; returns their number too.
@@ -126,7 +120,7 @@ impl PageBody {
         if self.entries == 0 {
             self.json.push(b'[');
         }
-        self.json.push(b']');
+        self.json.extend_from_slice(b"]\n");
         self.json
     }
 }

@@ -7,14 +7,14 @@ use poem::{
 };
 use poem_openapi::{
     ApiResponse, Object,
-    error::ParsePathError,
+    error::{ParseParamError, ParsePathError},
     payload::Payload,
     registry::{MetaSchemaRef, Registry},
     types::Type,
 };
 use serde::Serialize;
 
-use crate::database;
+use crate::{database, http::context, openapi};
 
 /// The content type of all errors.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -35,6 +35,9 @@ pub(crate) struct Problem {
     status: u16,
     /// What exactly was wrong, and with which parameter.
     detail: String,
+    /// The id of the request: that of the header `X-Request-Id`, and of the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
 }
 
 impl Problem {
@@ -44,6 +47,7 @@ impl Problem {
             title: status.canonical_reason().unwrap_or_default().to_owned(),
             status: status.as_u16(),
             detail: detail.into(),
+            request_id: context::request_id(),
         }
     }
 }
@@ -54,17 +58,29 @@ impl IntoResponse for Problem {
         Response::builder()
             .status(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
             .content_type(PROBLEM_JSON)
-            .body(serde_json::to_string(&self).unwrap_or_default())
+            .body(text(&self))
     }
+}
+
+fn text(problem: &impl Serialize) -> String {
+    let mut text = serde_json::to_string(problem).unwrap_or_default();
+    text.push('\n');
+    text
 }
 
 /// A [`Problem`], or one with more fields, as a documented body.
 #[derive(Debug)]
-pub(crate) struct ProblemJson<T = Problem>(pub(crate) T);
+pub(crate) struct ProblemJson<T = Problem>(Box<T>);
 
 impl ProblemJson {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self(Problem::new(status, detail))
+        Self::of(Problem::new(status, detail))
+    }
+}
+
+impl<T> ProblemJson<T> {
+    pub(crate) fn of(problem: T) -> Self {
+        Self(Box::new(problem))
     }
 }
 
@@ -83,8 +99,7 @@ impl<T: Type> Payload for ProblemJson<T> {
 impl<T: Serialize + Send> IntoResponse for ProblemJson<T> {
     fn into_response(self) -> Response {
         // The status is set by the answer that has this body.
-        let body = serde_json::to_string(&self.0).unwrap_or_default();
-        Response::builder().content_type(PROBLEM_JSON).body(body)
+        Response::builder().content_type(PROBLEM_JSON).body(text(&self.0))
     }
 }
 
@@ -141,7 +156,7 @@ impl Failure {
     /// A parameter that cannot be accepted, and why.
     pub(crate) fn parameter(name: &str, reason: &str) -> Self {
         let detail = format!("parameter `{name}` {reason}");
-        Self::BadRequest(ProblemJson(Problem::new(StatusCode::BAD_REQUEST, detail)))
+        Self::BadRequest(ProblemJson::new(StatusCode::BAD_REQUEST, detail))
     }
 
     /// A header that cannot be accepted, and why.
@@ -159,19 +174,19 @@ impl Failure {
     pub(crate) fn query(reason: &str) -> Self {
         let detail =
             format!("the query has no answer, perhaps because of its parameters: {reason}");
-        Self::BadRequest(ProblemJson(Problem::new(StatusCode::BAD_REQUEST, detail)))
+        Self::BadRequest(ProblemJson::new(StatusCode::BAD_REQUEST, detail))
     }
 
     pub(crate) fn too_slow(detail: String) -> Self {
-        Self::TooSlow(ProblemJson(Problem::new(StatusCode::REQUEST_TIMEOUT, detail)))
+        Self::TooSlow(ProblemJson::new(StatusCode::REQUEST_TIMEOUT, detail))
     }
 
     pub(crate) fn forbidden(detail: &str) -> Self {
-        Self::Forbidden(ProblemJson(Problem::new(StatusCode::FORBIDDEN, detail)))
+        Self::Forbidden(ProblemJson::new(StatusCode::FORBIDDEN, detail))
     }
 
     pub(crate) fn internal() -> Self {
-        Self::Internal(ProblemJson(internal()))
+        Self::Internal(ProblemJson::of(internal()))
     }
 }
 
@@ -189,17 +204,17 @@ impl From<database::Error> for Failure {
 /// A problem with status 429.
 pub(crate) fn too_many(detail: &str, seconds: u64) -> Failure {
     let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, detail);
-    Failure::TooMany(ProblemJson(problem), seconds)
+    Failure::TooMany(ProblemJson::of(problem), seconds)
 }
 
 /// A problem with status 404.
 pub(crate) fn not_found(detail: impl Into<String>) -> ProblemJson {
-    ProblemJson(Problem::new(StatusCode::NOT_FOUND, detail))
+    ProblemJson::new(StatusCode::NOT_FOUND, detail)
 }
 
 /// A problem with status 410.
 pub(crate) fn gone(detail: impl Into<String>) -> ProblemJson {
-    ProblemJson(Problem::new(StatusCode::GONE, detail))
+    ProblemJson::new(StatusCode::GONE, detail)
 }
 
 pub(crate) fn internal() -> Problem {
@@ -227,6 +242,36 @@ fn path_parameter(route: Option<&PathPattern>, numbered: &str) -> &'static str {
     }
 }
 
+/// A parameter that the framework refuses. It names the types of this program, and no values of an enumeration.
+fn invalid(parameter: &str, reason: &str) -> Problem {
+    let type_name =
+        reason.strip_prefix("failed to parse \"").and_then(|rest| rest.split('"').next());
+    let values = type_name.map(openapi::values).filter(|values| !values.is_empty());
+    let detail = match (type_name, values) {
+        (_, Some(values)) => format!("must be one of {}", values.join(", ")),
+        (Some(name), _) if name.starts_with("integer") => "must be a whole number".to_owned(),
+        _ => {
+            reason.strip_prefix("verification failed. ").and_then(rule).unwrap_or(reason.to_owned())
+        }
+    };
+    Problem::new(StatusCode::BAD_REQUEST, format!("parameter `{parameter}` {detail}"))
+}
+
+/// What a rule of the framework says, such as `minimum(1, exclusive: false)`.
+fn rule(text: &str) -> Option<String> {
+    let (name, rest) = text.split_once('(')?;
+    let limit = || rest.split([',', ')']).next();
+    Some(match name {
+        "minimum" => format!("must be at least {}", limit()?),
+        "maximum" => format!("must be at most {}", limit()?),
+        "pattern" => {
+            let pattern = rest.strip_suffix(')')?.trim_matches('"').replace("\\\\", "\\");
+            format!("must be as the pattern {pattern} says")
+        }
+        _ => return None,
+    })
+}
+
 fn response(error: Error, route: Option<&PathPattern>) -> Response {
     if error.is::<MethodNotAllowedError>() {
         // That of a dataset.
@@ -247,9 +292,10 @@ fn response(error: Error, route: Option<&PathPattern>) -> Response {
         return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
     }
     if let Some(error) = error.downcast_ref::<ParsePathError>() {
-        let name = path_parameter(route, error.name);
-        let detail = format!("failed to parse parameter `{name}`: {}", error.reason);
-        return Problem::new(StatusCode::BAD_REQUEST, detail).into_response();
+        return invalid(path_parameter(route, error.name), &error.reason).into_response();
+    }
+    if let Some(error) = error.downcast_ref::<ParseParamError>() {
+        return invalid(error.name, &error.reason).into_response();
     }
     if error.is_from_response() {
         return error.into_response();

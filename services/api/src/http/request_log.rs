@@ -2,12 +2,13 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
 };
 
+use ipnet::IpNet;
 use jetline_runtime::telemetry::{Span, SpanKind, TraceContext};
 use poem::{
     Endpoint, PathPattern, Request, Response, Result,
@@ -15,9 +16,14 @@ use poem::{
 };
 use tracing::{Level, field};
 
-use crate::http::series::{Kind, Series};
+use crate::http::{
+    body,
+    context::{self, CONTEXT, Context},
+    series::{Kind, Series},
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// The route of requests to unknown paths.
 const UNKNOWN: &str = "unknown";
@@ -30,12 +36,13 @@ pub(crate) struct Requests {
     process: u64,
     next: AtomicU64,
     series: Series,
+    trusted_proxies: Vec<IpNet>,
 }
 
 impl Requests {
     /// `process` is random, and a prefix of all generated ids.
-    pub(crate) fn new(process: u64) -> Self {
-        Self { process, next: AtomicU64::new(1), series: Series::default() }
+    pub(crate) fn new(process: u64, trusted_proxies: Vec<IpNet>) -> Self {
+        Self { process, next: AtomicU64::new(1), series: Series::default(), trusted_proxies }
     }
 
     fn id(&self, request: &Request) -> HeaderValue {
@@ -68,10 +75,18 @@ pub(crate) async fn with_log<E: Endpoint<Output = Response>>(
     let path = uri.path();
     let span = Span::begin(SpanKind::Server, method_name(&method), caller(&request));
     let trace = span.context();
-    let mut response = endpoint.call(request).await?;
+    let client = context::client_behind(&request, &requests.trusted_proxies);
+    let context = Context { id: id.clone(), client, user: OnceLock::new() };
+    let answered = CONTEXT.scope(context, async {
+        let response = endpoint.call(request).await;
+        let user = CONTEXT.with(|context| context.user.get().cloned());
+        response.map(|response| (response, user))
+    });
+    let (mut response, user) = answered.await?;
 
     let route = route(&response);
     let status = response.status().as_u16();
+    let bytes = body::length(&mut response);
     let seconds = begin.elapsed().as_secs_f64();
     end(span, &method, path, &route, status);
     macro_rules! log {
@@ -79,9 +94,12 @@ pub(crate) async fn with_log<E: Endpoint<Output = Response>>(
             tracing::event!(
                 $level,
                 request.id = id.to_str().unwrap_or_default(),
+                client = client.map(field::display),
+                user,
                 %method,
                 path,
                 status,
+                bytes,
                 duration_ms = (seconds * 1e6).round() / 1e3,
                 trace_id = trace.map(|trace| field::display(trace.trace_id())),
                 "request answered",
@@ -95,7 +113,14 @@ pub(crate) async fn with_log<E: Endpoint<Output = Response>>(
     }
     let kind = Kind { method: method_name(&method), route, status };
     requests.series.count(&kind, seconds);
-    response.headers_mut().insert(REQUEST_ID, id);
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id);
+    // Of a refusal, the time would say why.
+    if status < 400
+        && let Ok(timing) = HeaderValue::try_from(format!("total;dur={:.3}", seconds * 1e3))
+    {
+        headers.insert(SERVER_TIMING, timing);
+    }
     Ok(response)
 }
 
@@ -184,7 +209,7 @@ mod tests {
 
     #[test]
     fn generated_ids_differ() {
-        let requests = Requests::new(7);
+        let requests = Requests::new(7, Vec::new());
         let request = Request::default();
         assert_ne!(requests.id(&request), requests.id(&request));
     }

@@ -33,7 +33,7 @@ pub(crate) struct ObjectApi {
 ///
 /// `lines = inserted + updated + deleted + unchanged + superseded + rejected`: the lines whose outcome is known.
 #[derive(Object, Serialize)]
-#[oai(rename = "Object")]
+#[oai(rename = "IngestedObject")]
 struct ObjectView {
     /// Its number, in the order of registration.
     id: i64,
@@ -134,7 +134,6 @@ impl ObjectApi {
         let state = state.0.map(|state| ("state", state.word()));
         let dataset = dataset.map(|name| ("dataset", name));
         let listing = Listing {
-            path: "/objects",
             filter: state.into_iter().chain(dataset).collect(),
             limit: limit.0,
             entries: found.into_iter().map(ObjectView::from).collect(),

@@ -13,7 +13,7 @@ use crate::{
     auth::Caller,
     database::ReadPool,
     http::{
-        json::{SerdeJson, serialize},
+        json::{self, SerdeJson},
         paging::{Listing, Page, default_limit},
         problem::{Failure, ProblemJson, not_found},
         response_budget::{PART_BYTES, ResponseBudget},
@@ -33,7 +33,7 @@ pub(crate) struct RejectApi {
 
 /// A rejected line, and why it was rejected.
 #[derive(Object, Serialize)]
-#[oai(rename = "Reject")]
+#[oai(rename = "RejectedLine")]
 struct RejectView {
     /// The number of its object.
     object: i64,
@@ -89,7 +89,6 @@ impl RejectApi {
         let page = self.pool.run(statement).await?;
         let object = object.0.map(|id| ("object", id.to_string()));
         let listing = Listing {
-            path: "/rejects",
             filter: object.into_iter().collect(),
             limit: limit.0,
             entries: page.rejects.into_iter().map(RejectView::from).collect(),
@@ -122,7 +121,7 @@ impl RejectApi {
         {
             reject.raw = raw;
         }
-        let body = serialize(|| serde_json::to_vec(&RejectView::from(reject)))?;
+        let body = json::text(&RejectView::from(reject))?;
         Ok(GetReject::Found(SerdeJson::serialized(memory.fill(body)?)))
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     database,
     http::{
         json::SerdeJson,
-        problem::{Failure, ProblemJson, not_found},
+        problem::{Failure, Problem, ProblemJson, not_found},
     },
     records::{Served, no_dataset},
 };
@@ -104,16 +104,9 @@ enum State {
 #[derive(Object, Serialize)]
 #[oai(rename = "PostProblem")]
 pub(crate) struct PostProblem {
-    /// Always `about:blank`.
-    #[serde(rename = "type")]
-    #[oai(rename = "type")]
-    kind: String,
-    /// The status in words.
-    title: String,
-    /// The HTTP status.
-    status: u16,
-    /// What was wrong.
-    detail: String,
+    #[serde(flatten)]
+    #[oai(flatten)]
+    problem: Problem,
     /// How many records of the body are not valid.
     invalid: u64,
     /// The first of them; 100 at most.
@@ -231,7 +224,8 @@ impl IntakeApi {
         if has_ended && let Ok(outcome) = intake.outcome(&post).await {
             view = view.with_outcome(outcome);
         }
-        let location = format!("/intake/{}", view.id);
+        // Relative to the dataset's path, so that it is right below any prefix.
+        let location = format!("intake/{}", view.id);
         let body = SerdeJson::new(&view)?;
         Ok(match view.state {
             State::Registered => PostRecords::Taken(body, location),
@@ -343,14 +337,11 @@ fn refused(error: PostError) -> Result<PostRecords, Failure> {
 fn unprocessable(detail: String, summary: &Summary) -> PostRecords {
     let status = StatusCode::UNPROCESSABLE_ENTITY;
     let problem = PostProblem {
-        kind: "about:blank".to_owned(),
-        title: status.canonical_reason().unwrap_or_default().to_owned(),
-        status: status.as_u16(),
-        detail,
+        problem: Problem::new(status, detail),
         invalid: summary.rejected,
         invalid_records: invalid_records(summary),
     };
-    PostRecords::Refused(ProblemJson(problem))
+    PostRecords::Refused(ProblemJson::of(problem))
 }
 
 impl From<WriteError> for Failure {

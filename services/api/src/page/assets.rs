@@ -1,11 +1,6 @@
 //! The style sheet, the script and the icon.
 
-use poem::{
-    IntoResponse, Request, Response, handler,
-    http::{StatusCode, header},
-    web::Path,
-};
-use xxhash_rust::xxh3::xxh3_64;
+use poem::{IntoResponse, Request, Response, handler, http::StatusCode, web::Path};
 
 use crate::http::{entity_tag, problem::not_found};
 
@@ -23,19 +18,5 @@ pub(super) fn get_asset(request: &Request, Path(name): Path<String>) -> Response
             .with_status(StatusCode::NOT_FOUND)
             .into_response();
     };
-    let tag = format!("\"{:016x}\"", xxh3_64(text.as_bytes()));
-    let known: Vec<String> = request
-        .headers()
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| Some(value.to_str().ok()?.to_owned()))
-        .collect();
-    let answer = Response::builder()
-        .header(header::ETAG, tag.clone())
-        .header(header::CACHE_CONTROL, "no-cache")
-        .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    if entity_tag::matches(&known, &tag) {
-        return answer.status(StatusCode::NOT_MODIFIED).finish();
-    }
-    answer.content_type(content_type).body(*text)
+    entity_tag::text(request, content_type, *text)
 }

@@ -22,7 +22,7 @@ use super::{
     monitor::{LATEST, Sample},
     rows::ObjectRow,
 };
-use crate::{auth::Caller, http::json::Length};
+use crate::auth::Caller;
 
 /// A line is sent after so long without a change, so that a lost connection is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -107,9 +107,7 @@ pub(super) fn stream_changes(
         let _ = timeout(MAX_STREAM_TIME, ended.cancelled()).await;
     };
     let events = futures::StreamExt::take_until(events, end);
-    let mut stream = SSE::new(events).keep_alive(KEEP_ALIVE).into_response();
-    stream.set_data(Length::Unknown);
-    stream
+    SSE::new(events).keep_alive(KEEP_ALIVE).into_response()
 }
 
 /// The next fragments that differ from the last ones.

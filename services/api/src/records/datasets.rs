@@ -11,7 +11,7 @@ use crate::{
     auth::Caller,
     database::ReadPool,
     http::{
-        json::{SerdeJson, serialize},
+        json::{self, SerdeJson},
         problem::{Failure, ProblemJson},
         response_budget::ResponseBudget,
     },
@@ -174,7 +174,7 @@ impl DatasetApi {
 
 impl DatasetApi {
     fn respond<T>(&self, view: &impl Serialize) -> Result<SerdeJson<T>, Failure> {
-        let body = serialize(|| serde_json::to_vec(view))?;
+        let body = json::text(view)?;
         Ok(SerdeJson::serialized(self.budget.count(body)?))
     }
 }

@@ -1,10 +1,19 @@
 //! The part of the OpenAPI document about datasets: the paths of [`RecordApi`](super::RecordApi),
 //! [`OriginApi`](super::OriginApi) and [`DeliveryApi`](crate::deliveries::DeliveryApi) that begin with one, once for each dataset, with the schema of its records and its filters.
 
+use std::{
+    collections::{HashMap, HashSet},
+    iter,
+};
+
 use jetline_datasets::{
     Column, Constraint, Dataset, Datasets, Format, Query, Type, Value as ColumnValue,
 };
+use regex::Regex;
 use serde_json::{Map, Value, json};
+
+/// What references to schemas begin with.
+const SCHEMAS: &str = "#/components/schemas/";
 
 /// The path of all queries.
 const QUERY_PATH: &str = "/{dataset}/queries/{query}";
@@ -58,6 +67,8 @@ pub(crate) fn describe(document: &mut Value, datasets: &Datasets, takes_records:
         }
     }
     simplify_references(document);
+    rename_schemas(document);
+    rename_operations(document);
 }
 
 /// Removes what nobody can use where records cannot be posted.
@@ -101,8 +112,7 @@ fn of_query(mut item: Value, dataset: &Dataset, query: &Query) -> Value {
     let get = &mut item["get"];
     get["tags"] = json!([dataset.name]);
     get["summary"] = format!("The rows of the query {}.", query.name).into();
-    // No name has a dot, so that no two queries have one id.
-    get["operationId"] = format!("query_{}.{}", dataset.name, query.name).into();
+    get["operationId"] = format!("query_{}_{}", dataset.name, query.name).into();
     let body = reference(&format!("query.{}", query.name), dataset);
     get["responses"]["200"]["content"]["application/json"]["schema"] = body;
     let parameters = query.parameters.iter().map(|parameter| {
@@ -137,7 +147,13 @@ fn of_dataset(mut item: Value, dataset: &Dataset) -> Value {
     let get = &mut item["get"];
     get["tags"] = json!([dataset.name]);
     let verb = get["operationId"].as_str().unwrap_or_default().to_owned();
-    get["operationId"] = format!("{verb}_{}", dataset.name).into();
+    get["operationId"] = match &*verb {
+        "get" | "list" => format!("{verb}_{}", dataset.name),
+        "history" => format!("list_{}_versions", dataset.name),
+        "deliveries" => format!("list_{}_deliveries", dataset.name),
+        _ => format!("get_{}_{verb}", dataset.name),
+    }
+    .into();
     let (body, id) = match verb.as_str() {
         "get" => (reference("record", dataset), type_schema(dataset.key())),
         "origin" => (reference("origin", dataset), type_schema(dataset.key())),
@@ -176,7 +192,7 @@ fn array(items: &Value) -> Value {
 }
 
 fn reference(of: &str, dataset: &Dataset) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{}", schema_name(of, dataset)) })
+    json!({ "$ref": format!("{SCHEMAS}{}", schema_name(of, dataset)) })
 }
 
 /// The parameter that filters by a column.
@@ -212,9 +228,84 @@ fn described_reference(value: &Value) -> Option<Value> {
     (reference.get("$ref").is_some() && is_description).then(|| reference.clone())
 }
 
-/// A name that no other schema has.
+/// A name that no other schema has, until [`rename_schemas`].
 fn schema_name(of: &str, dataset: &Dataset) -> String {
     format!("{of}.{}", dataset.name)
+}
+
+/// Gives the schemas of datasets names that are valid in programming languages, as in `ProductsRecord`.
+fn rename_schemas(document: &mut Value) {
+    let Some(schemas) = document["components"]["schemas"].as_object_mut() else { return };
+    let mut taken: HashSet<String> = schemas.keys().cloned().collect();
+    let mut renamed = HashMap::new();
+    for name in schemas.keys().filter(|name| name.contains('.')) {
+        let new = match &name.split('.').collect::<Vec<_>>()[..] {
+            [_, query, dataset] => format!("{}{}Rows", pascal_case(dataset), pascal_case(query)),
+            [of, dataset] => format!("{}{}", pascal_case(dataset), pascal_case(of)),
+            _ => continue,
+        };
+        renamed.insert(name.clone(), unique(new, &mut taken));
+    }
+    for (old, new) in &renamed {
+        if let Some(schema) = schemas.remove(old) {
+            schemas.insert(new.clone(), schema);
+        }
+    }
+    rename_references(document, &renamed);
+}
+
+fn rename_references(value: &mut Value, renamed: &HashMap<String, String>) {
+    match value {
+        Value::Array(values) => {
+            for value in values {
+                rename_references(value, renamed);
+            }
+        }
+        Value::Object(fields) => {
+            if let Some(Value::String(reference)) = fields.get_mut("$ref")
+                && let Some(name) = reference.strip_prefix(SCHEMAS)
+                && let Some(name) = renamed.get(name)
+            {
+                *reference = format!("{SCHEMAS}{name}");
+            }
+            for value in fields.values_mut() {
+                rename_references(value, renamed);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Makes names differ that are only equal without what a name must not have.
+fn unique(name: String, taken: &mut HashSet<String>) -> String {
+    let numbered = (2..).map(|number| format!("{name}_{number}"));
+    let free = iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name));
+    let free = free.unwrap_or(name);
+    taken.insert(free.clone());
+    free
+}
+
+/// Makes the ids of the operations of datasets, which are equal in rare cases, differ from all others.
+fn rename_operations(document: &mut Value) {
+    let Some(paths) = document["paths"].as_object_mut() else { return };
+    let items = paths.values_mut().filter_map(Value::as_object_mut);
+    let operations = items.flat_map(serde_json::Map::values_mut);
+    let mut taken = HashSet::new();
+    for operation in operations {
+        if let Some(Value::String(id)) = operation.get_mut("operationId") {
+            *id = unique(std::mem::take(id), &mut taken);
+        }
+    }
+}
+
+fn pascal_case(name: &str) -> String {
+    let words = name.split('_').filter(|word| !word.is_empty());
+    words
+        .flat_map(|word| {
+            let (first, rest) = word.split_at(1);
+            [first.to_ascii_uppercase(), rest.to_owned()]
+        })
+        .collect()
 }
 
 /// A schema with a version, made from the one of all datasets.
@@ -249,7 +340,54 @@ fn schema(dataset: &Dataset) -> Value {
         }
         *place = of_column(dataset, column);
     }
+    if let Some(example) = example(&schema) {
+        schema["example"] = example;
+    }
     schema
+}
+
+/// The example of a text.
+const TEXT: &str = "text";
+
+/// A value that a schema allows; none where only a rule says which.
+fn example(schema: &Value) -> Option<Value> {
+    if let Some(properties) = schema["properties"].as_object() {
+        let fields = properties.iter();
+        let fields = fields.map(|(name, schema)| Some((name.clone(), example(schema)?)));
+        return Some(Value::Object(fields.collect::<Option<_>>()?));
+    }
+    if let Some(stated) =
+        [&schema["default"], &schema["enum"][0]].into_iter().find(|one| !one.is_null())
+    {
+        return Some(stated.clone());
+    }
+    let length = |rule: &str, unless| schema[rule].as_u64().unwrap_or(unless);
+    let has_other_length = length("minLength", 0) > TEXT.len() as u64
+        || length("maxLength", u64::MAX) < TEXT.len() as u64;
+    let has_other_form = schema["pattern"]
+        .as_str()
+        .is_some_and(|pattern| !Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(TEXT)));
+    if has_other_form || has_other_length {
+        return None;
+    }
+    if schema.get("minimum").is_some() || schema.get("maximum").is_some() {
+        let is_open = schema["exclusiveMinimum"] == true;
+        return Some(schema["maximum"].clone())
+            .filter(|most| !most.is_null())
+            .or_else(|| Some(schema["minimum"].clone()).filter(|_| !is_open));
+    }
+    Some(match (schema["type"].as_str(), schema["format"].as_str()) {
+        (Some("string"), Some("date")) => json!("2026-01-31"),
+        (Some("string"), Some("date-time")) => json!("2026-01-31T12:00:00Z"),
+        (Some("string"), Some("uuid")) => json!("018f4e3c-7a2b-7c3d-9e10-3f5b6a7c8d9e"),
+        (Some("string"), Some("email")) => json!("name@example.com"),
+        (Some("string"), Some("uri")) => json!("https://example.com/"),
+        (Some("string"), _) => json!(TEXT),
+        (Some("integer"), _) => json!(1),
+        (Some("number"), _) => json!(9.99),
+        (Some("boolean"), _) => json!(true),
+        _ => json!({}),
+    })
 }
 
 /// Records have all fields that columns take; those without a value are null.

@@ -1,11 +1,12 @@
 //! The endpoints of all datasets. The OpenAPI document has them once for each dataset.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
+use headers::{Header as _, IfModifiedSince, LastModified};
 use jetline_core::Key;
 use jetline_datasets::Dataset;
 use jetline_store::catalog::pages::Filter;
-use poem::{Body, Request, web::Data};
+use poem::{Body, Request, http::HeaderValue, web::Data};
 use poem_openapi::{
     ApiResponse, OpenApi,
     param::{Header, Path, Query},
@@ -52,9 +53,9 @@ enum GetRecord {
         /// The record's fingerprint.
         #[oai(header = "ETag")]
         String,
-        /// When the content of the record last changed.
+        /// When the content of the record last changed; from a minute after that.
         #[oai(header = "Last-Modified")]
-        String,
+        Option<String>,
         /// A stored copy has to be revalidated before use.
         #[oai(header = "Cache-Control")]
         String,
@@ -105,6 +106,10 @@ impl RecordApi {
         /// Tags that the caller has; when the record's is among them, the answer is 304.
         #[oai(name = "If-None-Match")]
         if_none_match: Header<Option<Vec<String>>>,
+        /// The `Last-Modified` that the caller has; when the record has not changed since, the answer is 304. Without effect beside
+        /// `If-None-Match`.
+        #[oai(name = "If-Modified-Since")]
+        if_modified_since: Header<Option<String>>,
     ) -> Result<GetRecord, Failure> {
         let Some(loader) = self.served.loader(&dataset.0, caller.0).await? else {
             return Ok(GetRecord::NotFound(no_dataset(&dataset.0)));
@@ -122,7 +127,14 @@ impl RecordApi {
         if found.is_deleted {
             return Ok(GetRecord::Deleted(deleted(&dataset.0, &id.0)));
         }
-        Ok(respond(&found, &if_none_match.0.unwrap_or_default()))
+        let is_current = match (if_none_match.0, &found.modified) {
+            (Some(tags), _) => entity_tag::matches(&tags, &found.tag),
+            (None, Some(modified)) => {
+                is_unmodified(if_modified_since.0.as_deref(), (*modified).into())
+            }
+            (None, None) => false,
+        };
+        Ok(respond(&found, is_current))
     }
 
     /// The records in the order of their ids, or several by their ids.
@@ -209,12 +221,25 @@ fn keys(dataset: &Dataset, ids: &[String]) -> Result<Vec<Key>, Failure> {
     ids.iter().map(|id| parameters::key(dataset, "id", id)).collect()
 }
 
-fn respond(record: &Rendered, if_none_match: &[String]) -> GetRecord {
+/// Whether what was last modified at a time is what a client has. A malformed header is ignored.
+fn is_unmodified(since: Option<&str>, modified: SystemTime) -> bool {
+    let since = since.and_then(|since| HeaderValue::from_str(since).ok());
+    let since = since.and_then(|since| IfModifiedSince::decode(&mut std::iter::once(&since)).ok());
+    since.is_some_and(|since| !since.is_modified(modified))
+}
+
+fn respond(record: &Rendered, is_current: bool) -> GetRecord {
     let tag = record.tag.clone();
     let caching = CACHE_CONTROL.to_owned();
-    if entity_tag::matches(if_none_match, &tag) {
+    if is_current {
         return GetRecord::NotModified(tag, caching);
     }
     let body = SerdeJson::serialized(record.body.clone());
-    GetRecord::Found(body, tag, record.modified.clone(), caching)
+    GetRecord::Found(body, tag, record.modified.map(http_date), caching)
+}
+
+fn http_date(time: LastModified) -> String {
+    let mut values = Vec::new();
+    time.encode(&mut values);
+    values.first().and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }

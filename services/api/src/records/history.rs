@@ -17,7 +17,6 @@ use crate::{
     http::{
         json::{SerdeJson, serialize},
         paging::{PageBody, default_limit, next_link},
-        path::path_segment,
         problem::{Failure, ProblemJson, not_found},
         response_budget::{PART_BYTES, ResponseBudget},
     },
@@ -131,8 +130,7 @@ impl HistoryApi {
         let mut page = PageBody::default();
         let has_more = self.fill(&mut page, dataset, key, &mut filter, limit).await?;
         let link = filter.after.filter(|_| has_more).map(|last| {
-            let path = format!("/{}/{}/history", dataset.name, path_segment(&key.to_string()));
-            next_link(&path, at.map(|at| ("at", at)).into_iter().collect(), &last.to_text(), limit)
+            next_link(at.map(|at| ("at", at)).into_iter().collect(), &last.to_text(), limit)
         });
         let entries = page.entries();
         Ok((entries, SerdeJson::serialized(memory.fill(page.finish())?), link))

@@ -33,10 +33,9 @@ pub(crate) async fn respond(
     let mut page = PageBody::default();
     let has_more = fill(&mut page, dataset, pool, &mut filter, limit).await?;
     let link = filter.after.as_ref().filter(|_| has_more).map(|last| {
-        let path = format!("/{}", dataset.name);
         let values = filter.values.iter();
         let values = values.map(|(column, value)| (&*column.name, value.to_text())).collect();
-        next_link(&path, values, &last.to_string(), limit)
+        next_link(values, &last.to_string(), limit)
     });
     Ok((SerdeJson::serialized(memory.fill(page.finish())?), link))
 }

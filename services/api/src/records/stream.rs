@@ -97,7 +97,7 @@ impl RecordStream {
             self.dataset.write_json(&found.values, found.extra.as_deref(), &mut body)?;
         }
         if is_last {
-            body.push(b']');
+            body.extend_from_slice(b"]\n");
         }
         Ok(body)
     }

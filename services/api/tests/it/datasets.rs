@@ -129,8 +129,8 @@ async fn versions_of_a_record_are_listed_from_the_highest_one() {
         let at = &paths["/orders/{id}/history"]["get"]["parameters"][1];
         assert_eq!((&at["name"], &at["schema"]["format"]), (&json!("at"), &json!("date-time")));
         assert_eq!(paths.get("/products/{id}/history"), None);
-        let record = &document["components"]["schemas"]["version.orders"]["properties"]["record"];
-        assert_eq!(*record, json!({ "$ref": "#/components/schemas/record.orders" }));
+        let record = &document["components"]["schemas"]["OrdersVersion"]["properties"]["record"];
+        assert_eq!(*record, json!({ "$ref": "#/components/schemas/OrdersRecord" }));
     }
 }
 
@@ -229,16 +229,16 @@ async fn document_has_the_filters_and_types_of_each_dataset() {
     assert_eq!(parameters("/plain"), expected);
     assert_eq!(parameters("/plain/{id}/origin"), json!([["id", true, "string"]]));
     let schemas = &document["components"]["schemas"];
-    let version = |dataset: &str| &schemas[format!("origin.{dataset}")]["properties"]["version"];
-    assert_eq!(version("orders")["format"], "date-time");
-    assert_eq!(version("plain").get("type"), None);
+    let version = |dataset: &str| &schemas[format!("{dataset}Origin")]["properties"]["version"];
+    assert_eq!(version("Orders")["format"], "date-time");
+    assert_eq!(version("Plain").get("type"), None);
     let body = |path: &str| {
         let answer = &document["paths"][path]["get"]["responses"]["200"]["content"];
         answer["application/json"]["schema"].clone()
     };
     let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
-    assert_eq!(body("/orders"), json!({ "type": "array", "items": reference("record.orders") }));
-    assert_eq!(body("/orders/{id}/origin"), reference("origin.orders"));
+    assert_eq!(body("/orders"), json!({ "type": "array", "items": reference("OrdersRecord") }));
+    assert_eq!(body("/orders/{id}/origin"), reference("OrdersOrigin"));
     assert_eq!(body("/datasets"), json!({ "type": "array", "items": reference("Dataset") }));
 }
 
@@ -246,7 +246,7 @@ async fn document_has_the_filters_and_types_of_each_dataset() {
 async fn document_has_only_what_generators_of_clients_understand() {
     let base = TestApi::sqlite().await;
     let document = base.get("/openapi.json").await.json();
-    let state = &document["components"]["schemas"]["Object"]["properties"]["state"];
+    let state = &document["components"]["schemas"]["IngestedObject"]["properties"]["state"];
     assert_eq!(state, &json!({ "$ref": "#/components/schemas/ObjectState" }));
     assert!(!document.to_string().contains("allOf"));
     let parameters = document["paths"]["/products/{id}"]["get"]["parameters"].as_array().unwrap();
@@ -254,7 +254,7 @@ async fn document_has_only_what_generators_of_clients_understand() {
     assert_eq!((&limit["name"], limit["schema"].get("default")), (&json!("limit"), None));
     let headers = parameters.iter().filter(|parameter| parameter["in"] == "header");
     let types: Vec<&Value> = headers.map(|header| &header["schema"]["type"]).collect();
-    assert_eq!(types, ["string"]);
+    assert_eq!(types, ["string", "string"]);
 }
 
 #[tokio::test]

@@ -115,6 +115,32 @@ async fn request_id_is_returned_and_generated_when_it_is_missing_or_invalid() {
 }
 
 #[tokio::test]
+async fn invalid_parameter_is_refused_with_what_it_must_be() {
+    let base = TestApi::sqlite().await;
+    for (path, expected) in [
+        (
+            "/objects?state=asleep",
+            "parameter `state` must be one of registered, reading, loading, done, failed",
+        ),
+        (
+            "/deliveries?state=gone",
+            "parameter `state` must be one of waiting, delivered, dead, ignored",
+        ),
+        ("/objects?after=x", "parameter `after` must be a whole number"),
+        ("/objects?limit=many", "parameter `limit` must be a whole number"),
+        ("/objects/x", "parameter `id` must be a whole number"),
+        ("/objects?limit=0", "parameter `limit` must be at least 1"),
+        ("/products?limit=1001", "parameter `limit` must be at most 1000"),
+        (
+            "/rejects?after=1",
+            r"parameter `after` must be as the pattern ^[0-9]{1,18}\.[0-9]{1,18}$ says",
+        ),
+    ] {
+        assert_eq!(base.get(path).await.problem(400), expected, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn root_is_the_page_with_a_link_to_the_documentation() {
     let base = TestApi::sqlite().await;
     let answer = base.get("/").await;

@@ -129,7 +129,8 @@ impl TestApi {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Answer::of(request.send().await).await
+        let answer = Answer::of(request.send().await).await;
+        Answer { path: path.split('?').next().unwrap().to_owned(), ..answer }
     }
 
     pub(crate) fn client(&self) -> &TestClient<BoxEndpoint<'static, Response>> {
@@ -258,6 +259,7 @@ pub(crate) fn settings() -> ApiSettings {
         users_file: None,
         api_keys: false,
         rate_limit: None,
+        trusted_proxies: Vec::new(),
         intake: IntakeSettings {
             intake: IntakeMode::Off,
             intake_max_bytes: 100 << 20,
@@ -302,6 +304,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: String,
     headers: poem::http::HeaderMap,
+    /// The path that was asked for, without its query.
+    path: String,
 }
 
 impl Answer {
@@ -311,6 +315,7 @@ impl Answer {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
             body: response.into_body().into_string().await.unwrap(),
+            path: String::new(),
         }
     }
 
@@ -347,13 +352,17 @@ impl Answer {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{json}");
         assert_eq!(json["status"], status, "{json}");
         assert!(json["title"].is_string() && json["type"].is_string(), "{json}");
+        assert_eq!(json["request_id"].as_str(), self.header("x-request-id"), "{json}");
+        assert!(self.body.ends_with("}\n"), "{json}");
         json["detail"].as_str().unwrap().to_owned()
     }
 
     /// The path of the next page.
     pub(crate) fn next(&self) -> Option<String> {
         let link = self.header("link")?;
-        let path = link.strip_prefix('<')?.strip_suffix(">; rel=\"next\"")?;
-        Some(path.to_owned())
+        let query = link.strip_prefix('<')?.strip_suffix(">; rel=\"next\"")?;
+        // Relative to this page.
+        assert!(query.starts_with('?'), "{link}");
+        Some(format!("{}{query}", self.path))
     }
 }

@@ -22,3 +22,4 @@ mod records;
 mod rights;
 mod serving;
 mod socket;
+mod transfer;

@@ -136,7 +136,7 @@ async fn status(stream: &mut TcpStream) -> String {
 
 fn next(head: &str) -> Option<String> {
     let link = head.lines().find_map(|line| line.strip_prefix("link: <"))?;
-    Some(link.split_once('>')?.0.to_owned())
+    Some(format!("/products{}", link.split_once('>')?.0))
 }
 
 fn ids(count: usize) -> String {

@@ -270,8 +270,8 @@ async fn query_is_documented_with_its_parameters_and_columns() {
     ]);
     assert_eq!(get["parameters"], parameters);
     let schema = &get["responses"]["200"]["content"]["application/json"]["schema"];
-    assert_eq!(schema["$ref"], "#/components/schemas/query.q.accounts");
-    let rows = &document["components"]["schemas"]["query.q.accounts"]["properties"]["rows"];
+    assert_eq!(schema["$ref"], "#/components/schemas/AccountsQRows");
+    let rows = &document["components"]["schemas"]["AccountsQRows"]["properties"]["rows"];
     let price = &rows["items"]["properties"]["price"];
     assert_eq!(*price, json!({ "type": "number", "format": "decimal", "nullable": true }));
     let of_all: Vec<&String> = document["paths"]

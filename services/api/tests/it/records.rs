@@ -15,7 +15,7 @@ async fn record_is_served_with_the_values_of_its_line() {
         let fingerprint = base.store(151_000, "7072.16", noon()).await;
         let answer = base.get("/products/151000").await;
         assert_eq!(answer.status, 200);
-        assert_eq!(answer.body, product(151_000, "7072.16"));
+        assert_eq!(answer.body, product(151_000, "7072.16") + "\n");
         assert_eq!(answer.raw("price"), "7072.16");
         assert_eq!(answer.header("content-type"), Some("application/json"));
         assert_eq!(answer.header("etag"), Some(format!("\"{fingerprint}\"").as_str()));
