@@ -26,6 +26,7 @@ mod reconcile;
 mod rejects;
 mod replay;
 mod report;
+mod retention;
 mod retry;
 mod settings;
 mod sources;
@@ -61,10 +62,14 @@ pub use crate::{
     rejects::RejectsSettings,
     replay::{ReplaySettings, Replayed, replay},
     report::{Report, StatusSettings},
+    retention::Keep,
     settings::FetcherSettings,
     sources::{RegisterError, Registered, Sources},
 };
-use crate::{declared::DeclaredFormats, progress::Progress, reader::Reader, reconcile::Reconciler};
+use crate::{
+    declared::DeclaredFormats, progress::Progress, reader::Reader, reconcile::Reconciler,
+    retention::Retention,
+};
 
 /// How often the ledger is polled for the state of the objects.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -121,6 +126,9 @@ pub async fn run(
     } else if registered.is_some() {
         let mut readers = run.spawn_readers(&stop);
         run.spawn_wakeups(&stop);
+        if settings.watch.is_some() {
+            tokio::spawn(run.retention().run(stop.clone()));
+        }
         let polled = run.poll_until_settled(&stop, &mut readers).await;
         stop.cancel();
         while let Some(reader) = readers.join_next().await {
@@ -128,7 +136,12 @@ pub async fn run(
         }
         polled?;
     }
-    run.report(begin.elapsed()).await.context("cannot read the objects' final state")
+    let elapsed = begin.elapsed();
+    if settings.watch.is_none() {
+        let retention = run.retention();
+        shutdown.soft.run_until_cancelled(retention.remove(Utc::now())).await;
+    }
+    run.report(elapsed).await.context("cannot read the objects' final state")
 }
 
 fn create_counters() {
@@ -170,6 +183,10 @@ struct Run {
 }
 
 impl Run {
+    fn retention(&self) -> Retention {
+        Retention::new(self.ledger.clone(), self.sources.clone(), &self.settings)
+    }
+
     fn has_work(&self) -> bool {
         self.settings.watch.is_some() || self.has_open
     }
@@ -305,6 +322,7 @@ impl Run {
             self.queue.clone(),
             self.sources.roots(),
             &self.settings,
+            self.datasets.clone(),
             randomness,
         );
         let mut progress = Progress::on_terminal(Utc::now, self.settings.watch.is_some());

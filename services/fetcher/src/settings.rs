@@ -12,6 +12,8 @@ use jetline_runtime::settings;
 use jetline_source::{Location, Locations};
 use jetline_store::objects::RejectLimit;
 
+use crate::retention::Keep;
+
 /// What a fetcher reads, and its limits.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Fetcher")]
@@ -77,6 +79,14 @@ pub struct FetcherSettings {
     /// an object is complete
     #[arg(long, env, value_name = "LINES|SHARE")]
     pub max_rejects: Option<RejectLimit>,
+
+    /// How long the rejected lines of an object are kept after it has ended; they stay counted. Or `forever`
+    #[arg(long, env, value_name = "DURATION", default_value = "30d")]
+    pub keep_rejects: Keep,
+
+    /// How long the entries of objects that no source has any more are kept in the ledger after they have ended
+    #[arg(long, env, value_name = "DURATION", default_value = "forever")]
+    pub keep_objects: Keep,
 }
 
 impl FetcherSettings {

@@ -190,6 +190,15 @@ impl Sources {
         Ok(existing)
     }
 
+    /// Whether a source has this version, whether or not it matches.
+    pub(crate) async fn has(&self, version: &ObjectVersion) -> Result<bool, RegisterError> {
+        let Some(source) = self.with_root(&version.root) else { return Ok(false) };
+        let found = source.find(&version.key).await;
+        let found =
+            found.map_err(|source| RegisterError::List { location: version.uri(), source })?;
+        Ok(found.is_some_and(|found| found.etag == version.etag))
+    }
+
     /// The objects of the sources, in the order of their keys, and what is skipped; an error if there is none.
     pub(crate) async fn objects(&self) -> anyhow::Result<(Vec<Found<'_>>, Skipped)> {
         let Listed { objects, missing, skipped } = self.list().await?;

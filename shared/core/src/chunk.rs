@@ -32,7 +32,7 @@ pub struct Counts {
     pub unchanged: u64,
     /// Another line of the same id superseded them.
     pub superseded: u64,
-    /// Are in `rejected_lines`.
+    /// Are rejected; of an object the first ones are in `rejected_lines`.
     pub rejected: u64,
     /// Were blank; not reported.
     pub blank: u64,

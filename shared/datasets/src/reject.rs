@@ -51,6 +51,12 @@ impl Reason {
         Self::SuppressedByDatabase,
     ];
 
+    /// Whether the record is valid, and the database does not take it.
+    #[must_use]
+    pub const fn is_of_database(self) -> bool {
+        matches!(self, Self::RefusedByDatabase | Self::SuppressedByDatabase)
+    }
+
     /// The code, in snake case.
     #[must_use]
     pub const fn code(self) -> &'static str {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
 
 use crate::Shutdown;
 
@@ -37,6 +38,10 @@ pub const QUEUE_CHUNKS: &str = "jetline_queue_chunks";
 pub const OBJECTS_LOADING: &str = "jetline_objects_loading";
 /// Paths of fields that no column takes, in records of settled objects; label `dataset`.
 pub const UNKNOWN_FIELDS: &str = "jetline_unknown_fields";
+/// Bytes on disk of a table with its indexes; label `table`, which is `all` in SQLite.
+pub const TABLE_BYTES: &str = "jetline_table_bytes";
+/// Always 1; label `version`.
+pub const BUILD_INFO: &str = "jetline_build_info";
 /// Chunks in flight in a writer.
 pub const CHUNKS_IN_FLIGHT: &str = "jetline_chunks_in_flight";
 /// Time from the delivery of a chunk to its commit, in seconds.
@@ -86,8 +91,12 @@ pub fn install(shutdown: &Shutdown) -> anyhow::Result<PrometheusHandle> {
 }
 
 async fn upkeep(handle: PrometheusHandle, shutdown: Shutdown) {
+    metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1);
+    let process = Collector::default();
+    process.describe();
     let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
     while shutdown.hard.run_until_cancelled(interval.tick()).await.is_some() {
+        process.collect();
         handle.run_upkeep();
     }
 }
@@ -104,6 +113,8 @@ fn describe() {
     describe_gauge!(QUEUE_CHUNKS, "Chunks in the queue, by state");
     describe_gauge!(OBJECTS_LOADING, "Objects that are not yet done or failed");
     describe_gauge!(UNKNOWN_FIELDS, "Paths of fields that no column takes, by dataset");
+    describe_gauge!(TABLE_BYTES, Unit::Bytes, "Bytes on disk of a table with its indexes");
+    describe_gauge!(BUILD_INFO, "The version of the program");
     describe_gauge!(CHUNKS_IN_FLIGHT, "Chunks in flight in a writer");
     describe_histogram!(
         CHUNK_SECONDS,

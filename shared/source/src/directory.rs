@@ -142,6 +142,19 @@ impl Source for Directory {
         blocking(move || directory.list_files()).await
     }
 
+    async fn find(&self, key: &str) -> Result<Option<ObjectVersion>, Error> {
+        let (directory, key) = (self.clone(), key.to_owned());
+        blocking(move || {
+            let path = directory.path.join(&key);
+            match fs::metadata(&path) {
+                Ok(metadata) => Ok(metadata.is_file().then(|| directory.version(key, &metadata))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(failed("list", &path, error)),
+            }
+        })
+        .await
+    }
+
     fn read(&self, object: &ObjectVersion, range: Range<u64>) -> ByteStream {
         let file_read = FileRead {
             path: self.path.join(&object.key),

@@ -103,6 +103,9 @@ pub trait Source: Send + Sync {
     /// location, if its name does not end in the extension of a format.
     async fn list(&self) -> Result<Listing, Error>;
 
+    /// The current version of the object with this key, whether or not it matches; `None` if there is none.
+    async fn find(&self, key: &str) -> Result<Option<ObjectVersion>, Error>;
+
     /// A range of the stored (not decompressed) bytes of exactly that version, in order and in bounded memory.
     ///
     /// The stream ends after the last byte of the range, or with an error: [`Error::Changed`] once the object is known to

@@ -11,4 +11,6 @@ mod reading;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod scene;

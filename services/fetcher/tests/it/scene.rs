@@ -13,7 +13,7 @@ use chrono::Utc;
 use jetline_core::ChunkRange;
 use jetline_core::{Epoch, Mode, ObjectId};
 use jetline_datasets::{Dataset, Datasets, UnknownFields};
-use jetline_fetcher::{FetcherSettings, Report, Sources, run};
+use jetline_fetcher::{FetcherSettings, Keep, Report, Sources, run};
 use jetline_migrations::migrate;
 use jetline_queue::{
     Chunk, Delivery, Destination, Error, InProcess, PublishAck, Queue, Subject, Wakeup,
@@ -220,6 +220,8 @@ fn products() -> Arc<Dataset> {
 
 pub(crate) fn settings() -> FetcherSettings {
     FetcherSettings {
+        keep_rejects: Keep::Forever,
+        keep_objects: Keep::Forever,
         redact_files: false,
         source: vec![format!("s3://{BUCKET}").parse().unwrap()],
         dataset: Some("products".to_owned()),

@@ -49,6 +49,7 @@ macro_rules! conforms {
             uri_is_root_and_key,
             empty_source_has_no_objects,
             overwritten_object_is_another_version,
+            object_is_found_by_its_key_as_it_is_listed,
             empty_object_reads_as_empty,
             any_range_returns_its_bytes,
             large_object_is_read_in_order_without_loss,
@@ -198,6 +199,24 @@ pub(crate) async fn overwritten_object_is_another_version(place: &impl Fixture) 
     let read = all(source.read(&one, 0..3)).await;
     assert!(matches!(read, Err(Error::Changed { uri }) if uri == one.uri()));
     assert_eq!(all(source.read(&two, 0..3)).await.unwrap(), b"two");
+}
+
+pub(crate) async fn object_is_found_by_its_key_as_it_is_listed(place: &impl Fixture) {
+    place.put("a.jsonl", b"x");
+    place.put("a.jsonl.old", b"x");
+    place.put("b/a.jsonl", b"x");
+    let source = place.source("*.jsonl").await;
+    let listed = only(&*source).await;
+    assert_eq!(source.find("a.jsonl").await.unwrap(), Some(listed.clone()));
+    // Also what does not match.
+    assert_eq!(source.find("b/a.jsonl").await.unwrap().unwrap().key, "b/a.jsonl");
+    for missing in ["a", "a.json", "b", "c/a.jsonl"] {
+        assert_eq!(source.find(missing).await.unwrap(), None, "{missing}");
+    }
+    place.put("a.jsonl", b"xy");
+    assert_ne!(source.find("a.jsonl").await.unwrap(), Some(listed));
+    place.delete("a.jsonl");
+    assert_eq!(source.find("a.jsonl").await.unwrap(), None);
 }
 
 pub(crate) async fn empty_object_reads_as_empty(place: &impl Fixture) {

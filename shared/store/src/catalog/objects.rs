@@ -51,7 +51,7 @@ pub struct ObjectStatus {
     pub unchanged: i64,
     /// … that another line of the same id superseded.
     pub superseded: i64,
-    /// … that are in `rejected_lines`.
+    /// … that are rejected; the first of them are in `rejected_lines`.
     pub rejected: i64,
     /// When it was registered.
     pub registered_at: DateTime<Utc>,

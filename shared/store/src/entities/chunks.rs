@@ -32,7 +32,7 @@ pub struct Model {
     pub unchanged: i64,
     /// … that another line of the same id superseded.
     pub superseded: i64,
-    /// … that are in `rejected_lines`.
+    /// … that are rejected; the first of them are in `rejected_lines`.
     pub rejected: i64,
     /// Blank lines. Their number and the counts before add up to `line_count`.
     pub blank: i64,

@@ -74,7 +74,7 @@ pub struct Model {
     pub unchanged: i64,
     /// … that another line of the same id superseded.
     pub superseded: i64,
-    /// … that are in `rejected_lines`.
+    /// … that are rejected; the first of them are in `rejected_lines`.
     pub rejected: i64,
     /// When it was registered.
     pub registered_at: DateTimeUtc,

@@ -10,6 +10,7 @@ mod refusals;
 mod register;
 mod reject_limit;
 mod replay;
+mod retention;
 mod settle;
 mod superseded;
 
@@ -23,6 +24,7 @@ pub use refusals::{OpenObject, Refusal};
 pub use register::NewObject;
 pub use reject_limit::{InvalidRejectLimit, RejectLimit};
 pub use replay::{Replay, ReplayOutcome, Replayed, Stored};
+pub use retention::{EndedVersion, STORED_REJECTS};
 use sea_orm::DatabaseConnection;
 pub use settle::Ended;
 

@@ -55,6 +55,8 @@ mod repeats;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod superseded;
 #[cfg(test)]
 mod suspects;

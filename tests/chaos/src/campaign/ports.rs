@@ -91,6 +91,12 @@ impl Source for FaultySource {
         self.breaker.take(Step::List, broken, list).await
     }
 
+    async fn find(&self, key: &str) -> Result<Option<ObjectVersion>, jetline_source::Error> {
+        let broken = || source_error(self.inner.root());
+        let find = || self.inner.find(key);
+        self.breaker.take(Step::List, broken, find).await
+    }
+
     /// Each block is a step.
     fn read(&self, object: &ObjectVersion, range: std::ops::Range<u64>) -> ByteStream {
         let (breaker, uri) = (self.breaker.clone(), object.uri());

@@ -6,7 +6,9 @@ use super::{ChunkRows, RejectedLine};
 use crate::{
     Error,
     entities::rejected_lines,
-    statement::{execute, execute_built},
+    objects::STORED_REJECTS,
+    statement::{execute, execute_built, query},
+    watermark::Number,
 };
 
 /// Maximum number of rejected lines in one statement.
@@ -30,11 +32,18 @@ pub(super) async fn remove(
     Ok(())
 }
 
+/// Writes the rejected lines of chunks, but no more than [`STORED_REJECTS`] of an object, unless the database refused them.
 pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[ChunkRows]) -> Result<(), Error> {
     let mut lines: Vec<(i64, &RejectedLine)> = Vec::new();
     for chunk in chunks {
         let object = chunk.range.object.get();
-        lines.extend(chunk.rejected.iter().map(|line| (object, line)));
+        let mut room = room(tx, chunk).await?;
+        let stored = chunk.rejected.iter().filter(|line| {
+            let is_stored = room > 0 || line.rejection.reason.is_of_database();
+            room = room.saturating_sub(1);
+            is_stored
+        });
+        lines.extend(stored.map(|line| (object, line)));
     }
     // All writers lock lines in the same order, as they do for rows, so that they cannot deadlock.
     lines.sort_unstable_by_key(|(object, line)| (*object, line.line));
@@ -51,6 +60,22 @@ pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[ChunkRows]) -> R
         execute_built(tx, "write rejected lines", insert).await?;
     }
     Ok(())
+}
+
+/// How many rejected lines of a chunk are stored: of an object, the first ones. Where chunks are committed in another order than that
+/// of their lines, too many are stored at first.
+async fn room(tx: &impl ConnectionTrait, chunk: &ChunkRows) -> Result<u64, Error> {
+    let range = &chunk.range;
+    let most = u64::from(range.first_line) - 1 + chunk.rejected.len() as u64;
+    if chunk.rejected.is_empty() || most <= STORED_REJECTS {
+        return Ok(STORED_REJECTS);
+    }
+    let sql = "SELECT CAST(COALESCE(SUM(rejected), 0) AS BIGINT) AS number FROM chunks
+         WHERE object_id = $1 AND start_offset < $2";
+    let values = [range.object.get().into(), range.start.cast_signed().into()];
+    let before: Vec<Number> = query(tx, "count rejected lines", sql, values).await?;
+    let before = before.first().map_or(0, |row| row.number.cast_unsigned());
+    Ok(STORED_REJECTS.saturating_sub(before))
 }
 
 fn row(object: i64, line: &RejectedLine) -> rejected_lines::ActiveModel {

@@ -202,6 +202,11 @@ impl Dialect for Postgres {
 
     async fn close(&self, _: &DatabaseConnection) {}
 
+    fn table_bytes(&self) -> &'static str {
+        "SELECT CAST(relname AS TEXT) AS name, pg_total_relation_size(oid) AS bytes FROM pg_class
+         WHERE relkind = 'r' AND relnamespace = to_regnamespace(current_schema())"
+    }
+
     async fn has_row_security(
         &self,
         tx: &DatabaseTransaction,

@@ -54,6 +54,10 @@ impl Dialect for Sqlite {
         "rowid"
     }
 
+    fn table_bytes(&self) -> &'static str {
+        "SELECT 'all' AS name, page_count * page_size AS bytes FROM pragma_page_count, pragma_page_size"
+    }
+
     /// The level cannot be changed in a transaction: a crash of the machine may lose the last ones.
     fn commit_durably(&self) -> Option<&'static str> {
         None

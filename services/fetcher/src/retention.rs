@@ -1,0 +1,157 @@
+//! Removes what is kept for a limited time: at the end of a run, and every hour of one that watches.
+
+use std::{collections::HashSet, fmt, str::FromStr, sync::Arc, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jetline_core::{ObjectId, ObjectVersion};
+use jetline_runtime::settings;
+use jetline_store::{ObjectLedger, objects::Stored};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    FetcherSettings,
+    sources::{RegisterError, Sources},
+};
+
+const INTERVAL: Duration = Duration::from_hours(1);
+
+/// How long something is kept: a time such as `30d`, or `forever`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// So long.
+    For(Duration),
+    /// It is not removed.
+    Forever,
+}
+
+impl Keep {
+    /// What ended before this time is removed.
+    fn cutoff(self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        match self {
+            Self::For(time) => now.checked_sub_signed(TimeDelta::from_std(time).ok()?),
+            Self::Forever => None,
+        }
+    }
+}
+
+impl FromStr for Keep {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "forever" {
+            return Ok(Self::Forever);
+        }
+        let time = settings::duration(text);
+        time.map(Self::For).map_err(|error| format!("{error}; or write forever"))
+    }
+}
+
+impl fmt::Display for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::For(time) => write!(f, "{time:?}"),
+            Self::Forever => f.write_str("forever"),
+        }
+    }
+}
+
+/// Removes what is older than it is to be kept.
+pub(crate) struct Retention {
+    ledger: ObjectLedger,
+    sources: Arc<Sources>,
+    rejects: Keep,
+    objects: Keep,
+}
+
+impl Retention {
+    pub(crate) fn new(
+        ledger: ObjectLedger,
+        sources: Arc<Sources>,
+        settings: &FetcherSettings,
+    ) -> Self {
+        let (rejects, objects) = (settings.keep_rejects, settings.keep_objects);
+        Self { ledger, sources, rejects, objects }
+    }
+
+    /// Removes now and every hour, until it is stopped.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut times = tokio::time::interval(INTERVAL);
+        let run = async {
+            loop {
+                times.tick().await;
+                self.remove(Utc::now()).await;
+            }
+        };
+        stop.run_until_cancelled(run).await;
+    }
+
+    /// Removes what is too old now. What could not be removed is removed the next time.
+    pub(crate) async fn remove(&self, now: DateTime<Utc>) {
+        match self.ledger.remove_rejects(self.rejects.cutoff(now)).await {
+            Ok(0) => {}
+            Ok(lines) => tracing::info!(lines, "old rejected lines removed"),
+            Err(error) => {
+                let error = jetline_runtime::causes(&error);
+                tracing::warn!(error, "remove old rejected lines failed");
+            }
+        }
+        let Some(ended_before) = self.objects.cutoff(now) else { return };
+        match self.remove_objects(ended_before).await {
+            Ok(0) => {}
+            Ok(objects) => tracing::info!(objects, "entries of old objects removed"),
+            Err(error) => {
+                let error = jetline_runtime::causes(&error);
+                tracing::warn!(error, "remove entries of old objects failed");
+            }
+        }
+    }
+
+    /// Removes the entries of objects whose versions no source has any more: one that is listed again would be registered as new,
+    /// and its old lines would win. A listing alone does not say that, as it has only what matches.
+    async fn remove_objects(&self, ended_before: DateTime<Utc>) -> Result<u64, RegisterError> {
+        let listed = self.sources.existing().await?.into_iter();
+        let listed: HashSet<Stored> = listed.map(stored).collect();
+        // A root without any object may be a disk that is not mounted.
+        let mut roots: Vec<String> = listed.iter().map(|one| one.root.clone()).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        if roots.is_empty() {
+            return Ok(0);
+        }
+        let (mut after, mut removed) = (None::<ObjectId>, 0);
+        loop {
+            let ended = self.ledger.ended_versions(&roots, after, ended_before).await?;
+            let Some(last) = ended.last() else { return Ok(removed) };
+            after = Some(last.object);
+            let mut gone = Vec::new();
+            for one in ended {
+                let object = one.object;
+                let is_listed = listed.contains(&stored(one.version.clone()));
+                if !is_listed && !self.sources.has(&one.version).await? {
+                    gone.push(object);
+                }
+            }
+            removed += self.ledger.remove_objects(&gone).await?;
+        }
+    }
+}
+
+fn stored(version: ObjectVersion) -> Stored {
+    Stored { root: version.root, key: version.key, etag: version.etag }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_a_duration_or_forever() {
+        assert_eq!("30d".parse(), Ok(Keep::For(Duration::from_hours(720))));
+        assert_eq!("forever".parse(), Ok(Keep::Forever));
+        assert!("never".parse::<Keep>().unwrap_err().contains("forever"));
+        let now = Utc::now();
+        assert_eq!(Keep::Forever.cutoff(now), None);
+        assert_eq!(Keep::For(Duration::from_hours(24)).cutoff(now), Some(now - TimeDelta::days(1)));
+        assert_eq!(Keep::For(Duration::MAX).cutoff(now), None);
+    }
+}
