@@ -17,6 +17,8 @@ mod m0014_dropped;
 mod m0015_deliveries;
 mod m0016_api_keys;
 mod m0017_intake;
+mod m0018_read_position;
+mod m0019_replay_requests;
 mod record_table;
 
 use sea_orm::{
@@ -68,6 +70,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_deliveries::Migration),
             Box::new(m0016_api_keys::Migration),
             Box::new(m0017_intake::Migration),
+            Box::new(m0018_read_position::Migration),
+            Box::new(m0019_replay_requests::Migration),
         ]
     }
 }

@@ -238,3 +238,34 @@ async fn fetcher_has_them_too_on_postgres() {
     let (code, _, log) = command(&["status"]);
     assert!(code == Some(1) && log.contains("run jetline-migrate"), "{log}");
 }
+
+#[tokio::test]
+async fn results_are_printed_as_json_where_that_is_wanted() {
+    let home = Home::new();
+    home.put("a.jsonl", 0, &lines_with_bad_ones(1, 50, 50, 10));
+    let documents = |arguments: &[&str], status| {
+        let (code, shown, log) = run(home.command(arguments));
+        assert_eq!((code, log.as_str()), (Some(status), ""), "{arguments:?}: {shown}");
+        let parse = |line| serde_json::from_str::<Value>(line).unwrap();
+        shown.lines().map(parse).collect::<Vec<_>>()
+    };
+    let checked =
+        &documents(&["check", "--output", "json", "samples/a.jsonl", "--dataset", "products"], 1)
+            [0];
+    assert_eq!(checked["objects"][0]["rejected"]["invalid_json"], 3, "{checked}");
+    let inferred = &documents(&["infer", "samples/a.jsonl", "--output=json", "--key", "id"], 0)[0];
+    assert!(inferred["declaration"].as_str().unwrap().contains("key = \"id\""), "{inferred}");
+
+    let summary = &documents(&["--exit", "--output", "json"], 0)[0];
+    assert_eq!((&summary["complete"], &summary["listed"]), (&true.into(), &1.into()), "{summary}");
+    let object = &summary["objects"][0];
+    assert_eq!((&object["state"], &object["inserted"]), (&"done".into(), &28.into()), "{summary}");
+    assert_eq!(object["reasons"]["invalid_json"], 3, "{summary}");
+
+    let status = documents(&["--output", "json", "status"], 0);
+    assert_eq!(status, [object.clone()]);
+    let rejects = documents(&["rejects", "--output", "json", "--reason", "invalid_json"], 0);
+    assert_eq!(rejects.len(), 3);
+    assert!(rejects[0]["uri"].as_str().unwrap().ends_with("a.jsonl"), "{}", rejects[0]);
+    assert_eq!(rejects[0]["reason"], "invalid_json");
+}

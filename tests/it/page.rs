@@ -66,7 +66,8 @@ async fn load_is_watched_and_its_rejects_and_records_are_found() {
     s3.put(BUCKET, "second.jsonl", products(50..5_000));
     let mut seen = BTreeSet::new();
     until("the second object is done", async || {
-        let value = browser.run("return document.querySelector('#open progress')?.value").await;
+        let value =
+            browser.run("return document.querySelector('#open progress.committed')?.value").await;
         seen.extend(value.as_f64().map(|value| value.to_string()));
         if seen.len() == 4 {
             browser.picture("overview.png").await;

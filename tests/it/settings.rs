@@ -4,7 +4,10 @@ use std::process::Command;
 
 use jetline_testkit::programs::{PROGRAMS, Program};
 
-use crate::deployment::{Deployment, failed, finish, program};
+use crate::{
+    deployment::{Deployment, failed, finish, program},
+    wait::TIMEOUT,
+};
 
 fn refusal(mut command: Command) -> String {
     let output = command.output().unwrap();
@@ -88,8 +91,10 @@ async fn invalid_setting_is_named_and_not_quoted_if_secret() {
     for (program, setting, value, words) in MALFORMED {
         deployment.set("STARTUP_TIMEOUT", "1s");
         let right = deployment.set(setting, value);
-        let (content, output) = finish(deployment.start(program));
-        assert!(!content, "{program} with {setting}={value}: {output}");
+        let mut process = deployment.start(program);
+        let status = process.wait(TIMEOUT).unwrap();
+        let output = process.output();
+        assert_eq!(status.code(), Some(2), "{program} with {setting}={value}: {output}");
         assert!(output.contains(words), "{program} with {setting}={value}: {output}");
         assert!(!output.contains("hunter2"), "{setting}: {output}");
         assert!(!output.contains("panicked"), "{setting}: {output}");
@@ -123,7 +128,10 @@ fn help_documents_every_setting_and_shows_no_secret() {
             assert!(lines[number + 1].len() > 10, "{name}: {flag}");
             let variable = flag.to_uppercase().replace('-', "_");
             let documented = help.contains(&format!("[env: {variable}"));
-            assert!(documented || ["exit", "infer"].contains(&flag), "{name}: {flag}");
+            assert!(
+                documented || ["completions", "exit", "infer", "output"].contains(&flag),
+                "{name}: {flag}"
+            );
         }
         assert!(flags > 3, "{help}");
     }
@@ -136,5 +144,62 @@ fn unknown_flag_is_refused_with_the_usage() {
         command.arg("--no-such-flag");
         let error = refusal(command);
         assert!(error.contains("--no-such-flag") && error.contains("Usage"), "{error}");
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_is_named_at_once() {
+    let mut missing = program("jetline-writer");
+    missing.args(["--progress-every", "40s"]);
+    let mut malformed = program("jetline-fetcher");
+    malformed.args(["--chunk-bytes", "many", "--lease", "10"]).env("WATCH", "soon");
+    let mut contradictory = program("jetline");
+    contradictory.args(["--nats-url", "nats://127.0.0.1", "--lease", "10ms", "--exit"]);
+    contradictory.args(["--header-timeout", "2m"]);
+    for (mut command, expected) in [
+        (missing, &["NATS_URL", "REDIS_URL", "DATABASE_URL", "PROGRESS_EVERY"][..]),
+        (malformed, &["--chunk-bytes", "--lease", "--watch"]),
+        (contradictory, &["REDIS_URL", "LEASE", "IDLE_TIMEOUT"]),
+    ] {
+        let output = command.output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        for words in expected {
+            assert!(error.contains(words), "{words}: {error}");
+        }
+    }
+}
+
+#[test]
+fn settings_stand_on_either_side_of_a_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = format!("sqlite://{}", directory.path().join("new.db").display());
+    let settings = ["--source", "samples", "--database-url", &database];
+    let command = ["replay", "--object", "7", "--dry-run"];
+    for arguments in [[&settings[..], &command].concat(), [&command[..], &settings].concat()] {
+        let mut jetline = program("jetline");
+        jetline.args(&arguments).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        let error = refusal(jetline);
+        assert!(error.contains("there is no object 7"), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn help_begins_with_examples_and_completions_and_manual_pages_are_made_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    for Program { name, .. } in PROGRAMS {
+        let run = |arguments: &[&str]| {
+            let output = program(name).args(arguments).output().unwrap();
+            assert!(output.status.success(), "{name} {arguments:?}: {output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert!(run(&["--help"]).starts_with("Examples:\n"), "{name}");
+        for shell in ["bash", "zsh", "fish"] {
+            assert!(run(&["--completions", shell]).contains(name), "{name} {shell}");
+        }
+        assert_eq!(run(&["--manual-pages", directory.path().to_str().unwrap()]), "");
+        let page = std::fs::read_to_string(directory.path().join(format!("{name}.1"))).unwrap();
+        assert!(!directory.path().join(format!("{name}-help.1")).exists());
+        assert!(page.contains(".SH NAME") && page.contains("DATABASE_URL"), "{page}");
     }
 }

@@ -14,6 +14,7 @@ mod bench;
 mod catalogue;
 mod chaos;
 mod check_deploy;
+mod dist;
 mod exit_code;
 mod generate;
 mod install;
@@ -30,6 +31,7 @@ enum Command {
     Bench(bench::Arguments),
     Chaos(chaos::Arguments),
     Generate(generate::Arguments),
+    Dist(dist::Arguments),
     /// Check variables in compose files and Kubernetes manifests, alert rules and dashboards.
     ///
     /// Asks each program for its `--help`, and uses promtool, which it installs where it can.
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Chaos(arguments) => chaos::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Dist(arguments) => dist::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Generate(arguments) => generate::write(&arguments).map(|()| ExitCode::SUCCESS),
         Command::CheckDeploy => check_deploy::run().map(|()| ExitCode::SUCCESS),
     };

@@ -3,25 +3,42 @@
 use std::{
     io::{read_to_string, stdin},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::{Parser, Subcommand};
 use jetline_queue::JetStreamConfig;
 use jetline_runtime::{
     LifecycleSettings, Shutdown, StartupSettings, TelemetrySettings, healthcheck, metrics, output,
+    settings,
 };
 use jetline_source::{IntakeStore, S3Config};
 use jetline_store::RedactionSettings;
 
 use crate::{
-    Actions, ApiSettings, Changes, DatabaseSettings, IntakeParts, ObjectsWakeup,
+    Actions, ApiSettings, Changes, DatabaseSettings, IntakeParts, ObjectsWakeup, RequestedReplay,
     auth::{KeyCommand, RightsArgs, hash_password},
     run,
 };
 
+/// What `--help` begins with.
+const HELP: &str = "\
+Examples:
+  jetline-api --database-url postgres://user:password@db/name --listen 0.0.0.0:8080
+  echo 'the password' | jetline-api hash-password ann --role admin >> users
+  jetline-api keys create shop --of orders
+
+The settings that most need, each a flag and a variable:
+  DATABASE_URL  postgres://user:password@host/name
+  LISTEN        the address of the API and the page
+  USERS_FILE    users and their passwords
+  API_KEYS      accept API keys
+  INTAKE_STORE  where posted records are written, s3://bucket/prefix/
+";
+
 /// Serves every record by id, and the state of every object and rejected line.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, before_help = HELP)]
 pub struct Cli {
     /// The command, if it is not to serve.
     #[command(subcommand)]
@@ -69,13 +86,16 @@ pub enum Command {
 impl Cli {
     /// Serves until the shutdown.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
+        settings::check([self.database.url().map(drop), self.api.check()])?;
         let metrics = metrics::install(&shutdown)?;
         let wakeup = ObjectsWakeup::default();
         // An api that only reads from a replica has no actions.
         let changes_something = self.api.has_users() && self.database.database_url.is_some();
         let actions = if changes_something {
             let database = self.database.open_for_writing(&self.api).await?;
-            Some(Actions { database, replay: None })
+            let timeout = self.api.request_timeout / 2;
+            let replay = RequestedReplay { database: database.clone(), timeout };
+            Some(Actions { database, replay: Some(Arc::new(replay)) })
         } else {
             None
         };

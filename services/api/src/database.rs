@@ -102,7 +102,10 @@ impl ReadPool {
         statement: impl Future<Output = Result<T, jetline_store::Error>>,
     ) -> Result<T, Error> {
         let Ok(result) = tokio::time::timeout(self.timeout, statement).await else {
-            tracing::warn!(timeout = ?self.timeout, "statement timed out");
+            tracing::warn!(
+                timeout_ms = jetline_runtime::millis(self.timeout),
+                "statement timed out"
+            );
             return Err(Error::Unavailable);
         };
         classify(result)

@@ -26,7 +26,7 @@ pub use cli::{Cli, Command};
 pub use database::open;
 pub use http::path::path_segment;
 pub use intake::{IntakeMode, IntakeParts, IntakeSettings, ObjectsWakeup};
-pub use page::{Actions, Replay};
+pub use page::{Actions, Replay, RequestedReplay};
 pub use server::{BoundServer, bind, serve};
 pub use settings::{ApiSettings, DatabaseSettings};
 

@@ -12,7 +12,7 @@ use clap::{ArgAction, Args, value_parser};
 use ipnet::IpNet;
 use jetline_runtime::{
     ConnectionLimits,
-    settings::{self, SecretUrl},
+    settings::{self, Invalid, SecretUrl},
 };
 use jetline_store::Database;
 use url::Url;
@@ -123,13 +123,20 @@ impl ApiSettings {
         }
     }
 
+    /// Refuses settings that contradict each other.
+    pub fn check(&self) -> anyhow::Result<()> {
+        settings::check([self.check_intake(), self.connection_limits().map(drop)])
+    }
+
     /// Refuses an intake that everybody could reach.
     pub(crate) fn check_intake(&self) -> anyhow::Result<()> {
         ensure!(
             self.intake.intake != IntakeMode::Open || self.listen.ip().is_loopback(),
-            "INTAKE=open lets everybody write, and {} (LISTEN) is no loopback address: configure users (USERS_FILE) or API \
+            Invalid::new(format!(
+                "INTAKE=open lets everybody write, and {} (LISTEN) is no loopback address: configure users (USERS_FILE) or API \
              keys (API_KEYS) with the role write, and set INTAKE=users",
-            self.listen
+                self.listen
+            ))
         );
         Ok(())
     }
@@ -138,9 +145,10 @@ impl ApiSettings {
     pub(crate) fn connection_limits(&self) -> anyhow::Result<ConnectionLimits> {
         ensure!(
             self.header_timeout <= self.idle_timeout,
-            "HEADER_TIMEOUT, {:?}, is longer than IDLE_TIMEOUT, {:?}, which would end a head before it",
-            self.header_timeout,
-            self.idle_timeout
+            Invalid::new(format!(
+                "HEADER_TIMEOUT, {:?}, is longer than IDLE_TIMEOUT, {:?}, which would end a head before it",
+                self.header_timeout, self.idle_timeout
+            ))
         );
         Ok(ConnectionLimits {
             connections: self.api_connections.into(),
@@ -246,13 +254,16 @@ impl DatabaseSettings {
         let (variable, url) = match (&self.database_read_url, &self.database_url) {
             (Some(url), _) => ("DATABASE_READ_URL", url),
             (None, Some(url)) => ("DATABASE_URL", url),
-            (None, None) => bail!("DATABASE_URL is not set: it names the database to read from"),
+            (None, None) => {
+                bail!(Invalid::new("DATABASE_URL is not set: it names the database to read from"))
+            }
         };
         let scheme = url.parse(variable)?.scheme().to_owned();
         match scheme.as_str() {
             "postgres" | "postgresql" | "sqlite" => Ok(url),
-            _ => Err(anyhow::anyhow!("{scheme}:// is not supported"))
-                .with_context(|| format!("{variable} starts with postgres:// or sqlite://")),
+            _ => bail!(Invalid::new(format!(
+                "{variable} starts with postgres:// or sqlite://: {scheme}:// is not supported"
+            ))),
         }
     }
 }

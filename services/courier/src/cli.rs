@@ -6,15 +6,29 @@ use clap::{Parser, Subcommand};
 use jetline_queue::{JetStreamConfig, Subject};
 use jetline_runtime::{
     HealthCommand, LifecycleSettings, Observation, ObserveSettings, Shutdown, StartupSettings,
-    TelemetrySettings, metrics, output,
+    TelemetrySettings, metrics, output, settings,
 };
 use jetline_store::{Database, DatabaseSettings};
 
 use crate::{Courier, CourierSettings, DeliveryCommand, environment};
 
+/// What `--help` begins with.
+const HELP: &str = "\
+Examples:
+  jetline-courier --nats-url nats://nats:4222 --database-url postgres://user:password@db/name
+  jetline-courier redeliver crm
+
+The settings that most need, each a flag and a variable:
+  DATABASE_URL     postgres://user:password@host/name
+  NATS_URL         the queue, nats://host:4222
+  DELIVER_TIMEOUT  the timeout of a request
+  DELIVER_MAX_AGE  how long a delivery is attempted
+  OBSERVE_LISTEN   the address of health and metrics
+";
+
 /// Delivers changes of records to the destinations of their datasets. Any number of couriers may run.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, before_help = HELP)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -62,6 +76,7 @@ impl Cli {
             output::print(self.database.with_ledger(&self.startup, &shutdown, work).await?)?;
             return Ok(ExitCode::SUCCESS);
         }
+        settings::check([self.courier.check(), self.queue.check(), self.database.check()])?;
         let metrics = metrics::install(&shutdown)?;
         let observation = Observation::start(&self.observe, metrics, &shutdown).await?;
         let deliver = async |database: Database| {

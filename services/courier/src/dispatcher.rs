@@ -333,7 +333,7 @@ impl Dispatcher {
             Answer::Unavailable { status, error, retry_after } => {
                 let opened = self.breaker().failed(Instant::now(), &mut rand::rng());
                 if let Some(open_for) = opened {
-                    tracing::warn!(destination = %self.target, error, ?open_for, "destination not available, pausing");
+                    tracing::warn!(destination = %self.target, error, open_for_ms = jetline_runtime::millis(open_for), "destination not available, pausing");
                 }
                 self.retry(attempt, status, error, retry_after)
             }

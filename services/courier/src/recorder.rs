@@ -73,7 +73,7 @@ impl Recorder {
                 tracing::error!(destination = %target, key, attempt = number, error, "delivery dead-lettered");
             }
             AttemptOutcome::Retry { error, after, .. } => {
-                tracing::debug!(destination = %target, key, attempt = number, error, ?after, "delivery failed, will retry");
+                tracing::debug!(destination = %target, key, attempt = number, error, after_ms = jetline_runtime::millis(*after), "delivery failed, will retry");
             }
             _ => {}
         }
@@ -101,5 +101,5 @@ pub(crate) fn report_retry(
 ) {
     metrics::counter!(RETRIES, "part" => "database").increment(1);
     let error = jetline_runtime::causes(error);
-    tracing::warn!(destination = %target, operation, error, ?delay, "operation failed, will retry");
+    tracing::warn!(destination = %target, operation, error, delay_ms = jetline_runtime::millis(delay), "operation failed, will retry");
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::ensure;
-use jetline_runtime::settings;
+use jetline_runtime::settings::{self, Invalid};
 
 /// Limits and times of deliveries.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,12 +39,13 @@ pub struct CourierSettings {
 
 impl CourierSettings {
     /// Fails where no request would fit into a lease.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
+    pub fn check(&self) -> anyhow::Result<()> {
         ensure!(
             self.deliver_lease >= self.deliver_timeout + Duration::from_secs(1),
-            "DELIVER_LEASE, {:?}, must be at least a second more than DELIVER_TIMEOUT, {:?}",
-            self.deliver_lease,
-            self.deliver_timeout
+            Invalid::new(format!(
+                "DELIVER_LEASE, {:?}, must be at least a second more than DELIVER_TIMEOUT, {:?}",
+                self.deliver_lease, self.deliver_timeout
+            ))
         );
         Ok(())
     }

@@ -10,6 +10,7 @@ use jetline_datasets::{
 };
 use jetline_formats::{Format, Parser, records};
 use jetline_source::{Location, Skipped};
+use serde::{Serialize, Serializer};
 
 use crate::{
     FetcherSettings, Sources,
@@ -35,23 +36,56 @@ pub struct CheckSettings {
 }
 
 /// What was found.
+#[derive(Serialize)]
 pub struct Checked {
     datasets: Vec<String>,
     objects: Vec<CheckedObject>,
+    #[serde(serialize_with = "entries")]
     skipped: Skipped,
 }
 
+fn entries<S: Serializer>(skipped: &Skipped, serializer: S) -> Result<S::Ok, S::Error> {
+    skipped.named().serialize(serializer)
+}
+
+#[derive(Serialize)]
 struct CheckedObject {
     uri: String,
     dataset: String,
+    #[serde(serialize_with = "name")]
     format: Option<Format>,
     valid: u64,
     rejected: BTreeMap<&'static str, u64>,
     /// The first ones, by line.
+    #[serde(serialize_with = "rejects")]
     first: Vec<(u32, Rejection)>,
+    #[serde(serialize_with = "fields")]
     unknown: UnknownFields,
+    #[serde(skip)]
     policy: Unknown,
     error: Option<String>,
+}
+
+fn name<S: Serializer>(format: &Option<Format>, serializer: S) -> Result<S::Ok, S::Error> {
+    format.map(Format::name).serialize(serializer)
+}
+
+fn rejects<S: Serializer>(first: &[(u32, Rejection)], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Rejected<'a> {
+        line: u32,
+        reason: &'a str,
+        message: &'a str,
+    }
+    serializer.collect_seq(first.iter().map(|(line, rejection)| Rejected {
+        line: *line,
+        reason: rejection.reason.code(),
+        message: &rejection.message,
+    }))
+}
+
+fn fields<S: Serializer>(unknown: &UnknownFields, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(unknown.iter().map(|(path, field)| (path, field.records)))
 }
 
 /// Checks objects against the declarations of their datasets.

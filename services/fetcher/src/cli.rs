@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand};
 use jetline_queue::JetStreamConfig;
 use jetline_runtime::{
     HealthCommand, LifecycleSettings, Observation, ObserveSettings, Shutdown, StartupSettings,
-    TelemetrySettings, metrics, output,
+    TelemetrySettings, metrics,
+    output::{self, OutputSettings},
+    settings::{self, Invalid},
 };
 use jetline_source::{IntakeStore, OwnDatabase, S3Config};
 use jetline_store::{Database, DatabaseSettings, Ledger};
@@ -18,12 +20,29 @@ use crate::{
     replay, run,
 };
 
+/// What `--help` begins with.
+const HELP: &str = "\
+Examples:
+  jetline-fetcher --source 's3://bucket/orders/*.csv.gz' --watch 30s
+  jetline-fetcher status
+  jetline-fetcher replay --object 7 --dry-run
+
+The settings that most need, each a flag and a variable:
+  SOURCE          what to load: s3://bucket/prefix, directories, files
+  WATCH           list the sources again at this interval
+  NATS_URL        the queue, nats://host:4222
+  DATABASE_URL    postgres://user:password@host/name
+  OBSERVE_LISTEN  the address of health and metrics
+";
+
 /// Reads new objects of its sources, publishes them, and exits when everything is committed. Any number may run.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, before_help = HELP)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    output: OutputSettings,
     #[command(flatten)]
     fetcher: FetcherSettings,
     #[command(flatten)]
@@ -73,6 +92,7 @@ impl Cli {
 
     /// Runs the command, or fetches.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
+        self.output.apply();
         if let Some(Command::Ledger(command)) = &self.command {
             return command.run(&self.database, &self.startup, &shutdown).await;
         }
@@ -85,8 +105,9 @@ impl Cli {
             output::print(done)?;
             return Ok(ExitCode::SUCCESS);
         }
+        settings::check([self.fetcher.check_limits(), self.queue.check(), self.database.check()])?;
         let report = self.fetch(&shutdown).await?;
-        output::print(&report)?;
+        output::print_result(&report)?;
         Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
@@ -130,7 +151,9 @@ impl Command {
             Self::Replay(which) => {
                 let (settings, sources) = sources.await?;
                 if settings.source.is_empty() {
-                    bail!("give the sources that the objects are in: SOURCE, or --source");
+                    bail!(Invalid::new(
+                        "give the sources that the objects are in: SOURCE, or --source"
+                    ));
                 }
                 replay(which, &settings, &sources, &ledger, seed).await?.to_string()
             }

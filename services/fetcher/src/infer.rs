@@ -1,11 +1,12 @@
 //! `infer`: a declaration is proposed from the first records of objects.
 
-use std::num::NonZeroU64;
+use std::{fmt, num::NonZeroU64};
 
 use anyhow::Context;
 use jetline_datasets::{DeclaredFormat, Inference};
 use jetline_formats::{Sampler, records};
 use jetline_source::{Location, ObjectVersion, Source};
+use serde::Serialize;
 
 use crate::{
     FetcherSettings, Sources,
@@ -41,12 +42,27 @@ impl InferSettings {
     }
 }
 
-/// Proposes a declaration, as TOML.
+/// A declaration that is proposed.
+#[derive(Serialize)]
+pub struct Inferred {
+    /// The declaration, as TOML.
+    pub declaration: String,
+    /// From how many records.
+    records: u64,
+}
+
+impl fmt::Display for Inferred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.declaration.trim_end())
+    }
+}
+
+/// Proposes a declaration.
 pub async fn infer(
     which: &InferSettings,
     settings: &FetcherSettings,
     sources: &Sources,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<Inferred> {
     let mut inference = Inference::default();
     let (found, skipped) = sources.objects().await?;
     for entry in skipped.named() {
@@ -59,11 +75,12 @@ pub async fn infer(
     }
     let declaration = inference.declaration(which.key.as_deref())?;
     let files: Vec<String> = which.files.iter().map(ToString::to_string).collect();
-    Ok(format!(
-        "# Proposed from {} records of {}. `jetline check` tells whether all records fit.\n{declaration}",
-        inference.records(),
+    let records = inference.records();
+    let declaration = format!(
+        "# Proposed from {records} records of {}. `jetline check` tells whether all records fit.\n{declaration}",
         files.join(", ")
-    ))
+    );
+    Ok(Inferred { declaration, records })
 }
 
 /// Adds the first records of an object that are valid.

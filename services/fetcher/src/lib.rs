@@ -25,6 +25,7 @@ mod reading;
 mod reconcile;
 mod rejects;
 mod replay;
+mod replay_requests;
 mod report;
 mod retention;
 mod retry;
@@ -57,7 +58,7 @@ pub use crate::{
     check::{CheckSettings, Checked, check},
     cli::{Cli, Command},
     dismiss::{DismissSettings, Dismissed, dismiss},
-    infer::{InferSettings, infer},
+    infer::{InferSettings, Inferred, infer},
     ledger_command::LedgerCommand,
     rejects::RejectsSettings,
     replay::{ReplaySettings, Replayed, replay},
@@ -68,7 +69,7 @@ pub use crate::{
 };
 use crate::{
     declared::DeclaredFormats, progress::Progress, reader::Reader, reconcile::Reconciler,
-    retention::Retention,
+    replay_requests::ReplayRequests, retention::Retention,
 };
 
 /// How often the ledger is polled for the state of the objects.
@@ -128,6 +129,7 @@ pub async fn run(
         run.spawn_wakeups(&stop);
         if settings.watch.is_some() {
             tokio::spawn(run.retention().run(stop.clone()));
+            tokio::spawn(run.replay_requests().run(stop.clone()));
         }
         let polled = run.poll_until_settled(&stop, &mut readers).await;
         stop.cancel();
@@ -187,6 +189,15 @@ impl Run {
         Retention::new(self.ledger.clone(), self.sources.clone(), &self.settings)
     }
 
+    fn replay_requests(&self) -> ReplayRequests {
+        ReplayRequests {
+            ledger: self.ledger.clone(),
+            sources: self.sources.clone(),
+            settings: self.settings.clone(),
+            objects_registered: self.objects_registered.clone(),
+        }
+    }
+
     fn has_work(&self) -> bool {
         self.settings.watch.is_some() || self.has_open
     }
@@ -221,7 +232,7 @@ impl Run {
                     }
                     tracing::warn!(
                         error = jetline_runtime::causes(&error),
-                        ?delay,
+                        delay_ms = jetline_runtime::millis(delay),
                         "register objects failed, retrying"
                     );
                     tokio::time::sleep(delay).await;

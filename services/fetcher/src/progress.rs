@@ -115,7 +115,7 @@ impl Progress {
                 None => terminal::bars().add(bar),
             }
         });
-        let total = object.total_bytes.unwrap_or(object.bytes).max(object.committed_bytes);
+        let total = object.estimated_bytes().unwrap_or(object.bytes).max(object.committed_bytes);
         bar.set_length(total.cast_unsigned());
         bar.set_position(object.committed_bytes.cast_unsigned());
         bar.set_message(bytes_of(object.committed_bytes, total));
@@ -156,7 +156,7 @@ impl Progress {
         }
         terminal::bars().suspend(|| {
             // A closed terminal shows nothing.
-            let _ = jetline_runtime::output::print(lines.join("\n"));
+            let _ = jetline_runtime::output::print_note(lines.join("\n"));
         });
     }
 

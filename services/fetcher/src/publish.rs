@@ -129,7 +129,7 @@ impl Publisher {
             chunk.log_span().in_scope(|| {
                 tracing::warn!(
                     error = jetline_runtime::causes(&error),
-                    ?delay,
+                    delay_ms = jetline_runtime::millis(delay),
                     "publish chunk failed, retrying"
                 );
             });

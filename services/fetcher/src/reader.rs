@@ -23,13 +23,16 @@ use crate::{
     error::Error,
     prefetch::{self, Leased, Prefetched},
     publish::Publisher,
-    reading::{ObjectReading, ReadEnd},
+    reading::{ObjectReading, ReadEnd, ReadPosition},
     sources::Sources,
     watermark::WatermarkCache,
 };
 
 /// How often an idle reader polls for work: the expiry of another fetcher's lease is no event.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often the position in a large object is recorded.
+const POSITION_INTERVAL: Duration = Duration::from_secs(2);
 
 /// One of a fetcher's readers.
 pub(crate) struct Reader {
@@ -101,11 +104,13 @@ impl Reader {
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         let objects: Vec<ObjectId> = leased.iter().map(|leased| leased.object.id).collect();
+        let position = Arc::new(ReadPosition::default());
         let read = tokio::select! {
             biased;
             () = stop.cancelled() => None,
             () = self.keep_leases(&objects) => None,
-            read = self.read_batch(leased) => Some(read),
+            () = self.record_position(&objects, &position) => None,
+            read = self.read_batch(leased, &position) => Some(read),
         };
         match read {
             Some(Ok(())) => Ok(()),
@@ -127,7 +132,10 @@ impl Reader {
                 Ok(kept) => {
                     let mut objects = objects.iter();
                     if let Some(object) = objects.find(|object| !kept.contains(object)) {
-                        tracing::warn!(%object, "lease lost: the object is settled, is replayed, or another fetcher has it");
+                        tracing::warn!(
+                            object = object.get(),
+                            "lease lost: the object is settled, is replayed, or another fetcher has it"
+                        );
                         return;
                     }
                 }
@@ -138,8 +146,27 @@ impl Reader {
         }
     }
 
+    /// Records how far a large object is read, until it is read. It is only for those who watch: an error is ignored.
+    async fn record_position(&self, objects: &[ObjectId], position: &ReadPosition) {
+        let [object] = objects else { return std::future::pending().await };
+        let mut ticks = tokio::time::interval(POSITION_INTERVAL);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            let (bytes, stored) = position.get();
+            let recorded = self.ledger.record_read(*object, &self.owner, bytes, stored).await;
+            if let Err(error) = recorded {
+                tracing::debug!(error = jetline_runtime::causes(&error), "record position failed");
+            }
+        }
+    }
+
     /// Reads objects in order. They are finished together, when all their chunks are acknowledged.
-    async fn read_batch(&self, leased: Vec<Leased>) -> Result<(), Error> {
+    async fn read_batch(
+        &self,
+        leased: Vec<Leased>,
+        position: &Arc<ReadPosition>,
+    ) -> Result<(), Error> {
         let totals: Vec<_> =
             leased.iter().map(|leased| (leased.object.id, leased.object.total_bytes)).collect();
         let gaps = self.ledger.gaps(&totals).await?;
@@ -152,7 +179,7 @@ impl Reader {
         while let Some(Prefetched { leased, gaps, stored }) = prefetched.next().await {
             let (id, key, uri) =
                 (leased.object.id, &leased.object.version.key, leased.object.version.uri());
-            tracing::info!(object = %id, object.key = key, attempt = leased.object.attempts, "read object");
+            tracing::info!(object = id.get(), key, attempt = leased.object.attempts, "read object");
             match gaps {
                 Ok(gaps) => {
                     let destination = self.queue.destination();
@@ -171,6 +198,7 @@ impl Reader {
                         window_log,
                         declared,
                         self.queue.max_body_bytes(),
+                        position.clone(),
                     );
                     let reading = reading.run(&gaps, &mut publisher, &mut watermark);
                     match reading.await? {
@@ -215,7 +243,7 @@ fn log_and_next_delay(backoff: &mut Backoff, error: &jetline_store::Error) -> Du
     let delay = backoff.next_delay();
     tracing::warn!(
         error = jetline_runtime::causes(error),
-        ?delay,
+        delay_ms = jetline_runtime::millis(delay),
         "ledger operation failed, retrying"
     );
     delay

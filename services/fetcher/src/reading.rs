@@ -1,6 +1,13 @@
 //! Reads one object from its source into the queue: exactly the ranges that are not committed.
 
-use std::{ops::ControlFlow, time::SystemTime};
+use std::{
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
 
 use bytes::{Buf, Bytes};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -48,6 +55,21 @@ pub(crate) struct ObjectReading {
     window_log: u32,
     declared: DeclaredFormat,
     max_body_bytes: usize,
+    position: Arc<ReadPosition>,
+}
+
+/// How far an object is read.
+#[derive(Default)]
+pub(crate) struct ReadPosition {
+    bytes: AtomicU64,
+    stored_bytes: AtomicU64,
+}
+
+impl ReadPosition {
+    /// Bytes, decompressed and as stored.
+    pub(crate) fn get(&self) -> (u64, u64) {
+        (self.bytes.load(Ordering::Relaxed), self.stored_bytes.load(Ordering::Relaxed))
+    }
 }
 
 /// How reading an object ended.
@@ -88,6 +110,7 @@ impl ObjectReading {
         window_log: u32,
         declared: DeclaredFormat,
         max_body_bytes: usize,
+        position: Arc<ReadPosition>,
     ) -> Self {
         let object = &leased.object;
         Self {
@@ -123,6 +146,7 @@ impl ObjectReading {
             window_log,
             declared,
             max_body_bytes,
+            position,
         }
     }
 
@@ -178,10 +202,10 @@ impl ObjectReading {
             metrics::counter!(RETRIES, "part" => "source").increment(1);
             self.failures += 1;
             tracing::warn!(
-                object = %self.template.object,
-                object.key = self.leased.object.version.key,
+                object = self.template.object.get(),
+                key = self.leased.object.version.key,
                 error = jetline_runtime::causes(&error),
-                ?delay,
+                delay_ms = jetline_runtime::millis(delay),
                 "read object failed, resuming"
             );
             tokio::time::sleep(delay).await;
@@ -198,10 +222,10 @@ impl ObjectReading {
         };
         metrics::counter!(RETRIES, "part" => "source").increment(1);
         tracing::warn!(
-            object = %refusal.object,
-            object.key = self.leased.object.version.key,
+            object = refusal.object.get(),
+            key = self.leased.object.version.key,
             error = refusal.reason,
-            delay = ?refusal.delay,
+            delay_ms = jetline_runtime::millis(refusal.delay),
             "read object refused, object stays open"
         );
         refusal
@@ -214,8 +238,8 @@ impl ObjectReading {
     fn permanent_outcome(&self, gap: Gap, at: Cursor, error: &ReadError) -> ReadOutcome {
         let message = with_causes(error);
         tracing::error!(
-            object = %self.template.object,
-            object.key = self.leased.object.version.key,
+            object = self.template.object.get(),
+            key = self.leased.object.version.key,
             error = message,
             "read object failed"
         );
@@ -323,7 +347,7 @@ impl ObjectReading {
         let size = self.leased.object.version.size;
         if at.offset == 0 && gap.end.is_none() {
             let stored = match self.prefetched.take() {
-                Some(prefetched) => count_read_bytes(prefetched),
+                Some(prefetched) => self.counted(prefetched, 0),
                 None => self.stored_range(0..size),
             };
             return Ok((at, self.open(stored).await?));
@@ -392,7 +416,20 @@ impl ObjectReading {
     }
 
     fn stored_range(&self, range: std::ops::Range<u64>) -> ByteStream {
-        count_read_bytes(self.leased.source.read(&self.leased.object.version, range))
+        let start = range.start;
+        self.counted(self.leased.source.read(&self.leased.object.version, range), start)
+    }
+
+    /// Counts the stored bytes that are read, from `start` on.
+    fn counted(&self, blocks: ByteStream, start: u64) -> ByteStream {
+        let position = self.position.clone();
+        position.stored_bytes.store(start, Ordering::Relaxed);
+        let counted = blocks.inspect_ok(move |block| {
+            let bytes = block.len() as u64;
+            metrics::counter!(READ_BYTES).increment(bytes);
+            position.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
+        });
+        counted.boxed()
     }
 
     async fn publish(
@@ -404,6 +441,7 @@ impl ObjectReading {
         self.template.settled = output.watermark.at_most(self.leased.object.id).await?;
         self.backoff.reset();
         *at = Cursor::after(&raw);
+        self.position.bytes.store(raw.end, Ordering::Relaxed);
         let chunk = Chunk {
             start: raw.start,
             end: raw.end,
@@ -431,13 +469,6 @@ impl ObjectReading {
         read.end();
         Publication { chunk, span }
     }
-}
-
-fn count_read_bytes(blocks: ByteStream) -> ByteStream {
-    let counted = blocks.inspect_ok(|block| {
-        metrics::counter!(READ_BYTES).increment(block.len() as u64);
-    });
-    counted.boxed()
 }
 
 /// The content from one offset to another; what follows is not decoded.

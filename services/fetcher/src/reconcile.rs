@@ -119,10 +119,10 @@ impl Reconciler {
         for settled in self.ledger.settle(next, self.max_rejects).await? {
             if let Some(error) = &settled.error {
                 metrics::counter!(OBJECTS, "state" => "failed").increment(1);
-                tracing::error!(object = %settled.object, error, "object failed");
+                tracing::error!(object = settled.object.get(), error, "object failed");
             } else {
                 metrics::counter!(OBJECTS, "state" => "done").increment(1);
-                tracing::info!(object = %settled.object, "object done");
+                tracing::info!(object = settled.object.get(), "object done");
             }
         }
         Ok(())
@@ -170,7 +170,11 @@ impl Reconciler {
         let Some(first) = complete.first() else {
             return Ok(());
         };
-        tracing::info!(%first, objects = complete.len(), "complete objects wait for other objects");
+        tracing::info!(
+            first = first.get(),
+            objects = complete.len(),
+            "complete objects wait for other objects"
+        );
         let others = self.ledger.unread_blockers(&complete, &self.roots).await?;
         let Some(pending) = self.pending(&others).await else {
             return Ok(());
@@ -178,7 +182,7 @@ impl Reconciler {
         let mut pending = others.iter().zip(pending);
         if let Some((other, _)) = pending.find(|(_, pending)| *pending == 0) {
             tracing::warn!(
-                %other,
+                other = other.get(),
                 "objects wait for claims whose chunks are not in the queue, ending the epoch"
             );
             let next = EpochId::random(&mut self.randomness);
@@ -221,7 +225,10 @@ impl Reconciler {
         let next = EpochId::random(&mut self.randomness);
         if self.ledger.fail(object, next).await? {
             metrics::counter!(OBJECTS, "state" => "failed").increment(1);
-            tracing::error!(%object, "object failed: what is missing of it can no longer be read");
+            tracing::error!(
+                object = object.get(),
+                "object failed: what is missing of it can no longer be read"
+            );
         } else {
             self.unreadable.insert(object);
         }
@@ -231,7 +238,7 @@ impl Reconciler {
 
     async fn reread(&mut self, objects: &[ObjectId]) -> Result<(), Error> {
         for object in self.ledger.reread(objects).await? {
-            tracing::warn!(%object, "chunks lost, reading them again");
+            tracing::warn!(object = object.get(), "chunks lost, reading them again");
         }
         for object in objects {
             self.progress.remove(object);

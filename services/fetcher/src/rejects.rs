@@ -55,6 +55,9 @@ pub(crate) async fn rejects(which: &RejectsSettings, catalog: &Catalog) -> anyho
     let pages = Pages::new(which, catalog);
     match &which.out {
         Some(path) => write(pages, catalog, path).await,
+        None if output::is_json() => {
+            each_whole(pages, catalog, |line| output::print_json(line)).await.map(drop)
+        }
         None => print(pages).await,
     }
 }
@@ -129,9 +132,20 @@ struct Written<'a> {
     raw_base64: Option<String>,
 }
 
-async fn write(mut pages: Pages<'_>, catalog: &Catalog, path: &Path) -> anyhow::Result<()> {
+async fn write(pages: Pages<'_>, catalog: &Catalog, path: &Path) -> anyhow::Result<()> {
     let mut file = NewFile::create(path)?;
-    let mut lines = 0_u64;
+    let lines = each_whole(pages, catalog, |line| file.write(line).map(|()| true)).await?;
+    file.finish()?;
+    output::print_note(format!("{lines} rejected lines written to {}", path.display()))
+}
+
+/// Writes whole rejected lines until `write` answers that nobody reads them any more; returns their number.
+async fn each_whole(
+    mut pages: Pages<'_>,
+    catalog: &Catalog,
+    mut write: impl FnMut(&Written<'_>) -> anyhow::Result<bool>,
+) -> anyhow::Result<u64> {
+    let mut lines = 0;
     let (mut object, mut uri) = (0, None);
     while let Some(page) = pages.next().await? {
         for mut reject in page {
@@ -146,12 +160,13 @@ async fn write(mut pages: Pages<'_>, catalog: &Catalog, path: &Path) -> anyhow::
                 };
                 reject.raw = raw;
             }
-            file.write(&written(reject, uri.as_deref()))?;
             lines += 1;
+            if !write(&written(reject, uri.as_deref()))? {
+                return Ok(lines);
+            }
         }
     }
-    file.finish()?;
-    output::print(format!("{lines} rejected lines written to {}", path.display()))
+    Ok(lines)
 }
 
 fn written(reject: Reject, uri: Option<&str>) -> Written<'_> {

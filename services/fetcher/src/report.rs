@@ -1,5 +1,6 @@
 //! The summary of a run: the state and counts of every object, from the ledger.
 
+mod json;
 mod status;
 mod summary;
 mod table;

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 use jetline_datasets::Datasets;
 use jetline_formats::split::Limits;
-use jetline_runtime::settings;
+use jetline_runtime::settings::{self, Invalid};
 use jetline_source::{Location, Locations};
 use jetline_store::objects::RejectLimit;
 
@@ -101,7 +101,10 @@ impl FetcherSettings {
             for location in locations.all() {
                 let mut location = location.clone();
                 let of = location.dataset.get_or_insert_with(|| name.clone());
-                anyhow::ensure!(of == name, "{}: it names another dataset", declared());
+                anyhow::ensure!(
+                    of == name,
+                    Invalid::new(format!("{}: it names another dataset", declared()))
+                );
                 settings.source.push(location.into());
             }
         }
@@ -148,7 +151,9 @@ impl FetcherSettings {
     pub fn check(&self, datasets: &Datasets, max_body_bytes: usize) -> anyhow::Result<()> {
         anyhow::ensure!(
             !self.source.is_empty(),
-            "nothing to fetch: set --source or SOURCE, as in s3://bucket/prefix or ./directory, or `source` in a declaration"
+            Invalid::new(format!(
+                "nothing to fetch: set --source or SOURCE, as in s3://bucket/prefix or ./directory, or `source` in a declaration"
+            ))
         );
         self.check_datasets(datasets)?;
         self.check_sizes(max_body_bytes)
@@ -157,26 +162,20 @@ impl FetcherSettings {
     /// Refuses limits with which no object can be read, or that exceed the queue's message size.
     pub(crate) fn check_sizes(&self, max_body_bytes: usize) -> anyhow::Result<()> {
         let limit = max_body_bytes as u64;
-        self.check_limits()?;
         anyhow::ensure!(
             self.chunk_bytes <= limit,
-            "CHUNK_BYTES is {} and the queue's messages hold {limit} bytes: lower it, or raise max_payload of the NATS server",
-            self.chunk_bytes
+            Invalid::new(format!(
+                "CHUNK_BYTES is {} and the queue's messages hold {limit} bytes: lower it, or raise max_payload of the NATS server",
+                self.chunk_bytes
+            ))
         );
         // A line is sent with its line ending: "\r\n" at most.
         anyhow::ensure!(
             self.max_line_bytes + 2 <= limit,
-            "MAX_LINE_BYTES is {} and the queue's messages hold {limit} bytes: lower it, or raise max_payload of the NATS server",
-            self.max_line_bytes
-        );
-        anyhow::ensure!(
-            (1 << 10..=1 << 31).contains(&self.zstd_window),
-            "ZSTD_WINDOW is {}: it must be between 1KiB and 2GiB",
-            self.zstd_window
-        );
-        anyhow::ensure!(
-            self.lease >= Duration::from_secs(1),
-            "LEASE must be 1s or more: a lease is renewed every third of it"
+            Invalid::new(format!(
+                "MAX_LINE_BYTES is {} and the queue's messages hold {limit} bytes: lower it, or raise max_payload of the NATS server",
+                self.max_line_bytes
+            ))
         );
         Ok(())
     }
@@ -192,18 +191,31 @@ impl FetcherSettings {
             })?;
             anyhow::ensure!(
                 datasets.get(name).is_some(),
-                "source {location}: there is no dataset {name}{}; there are: {}",
-                if location.dataset.is_none() { " (DATASET)" } else { "" },
-                datasets.names()
+                Invalid::new(format!(
+                    "source {location}: there is no dataset {name}{}; there are: {}",
+                    if location.dataset.is_none() { " (DATASET)" } else { "" },
+                    datasets.names()
+                ))
             );
         }
         Ok(())
     }
 
     /// Refuses limits with which no object can be read.
-    pub(crate) fn check_limits(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(self.chunk_bytes > 0, "CHUNK_BYTES must be above 0");
-        anyhow::ensure!(self.max_line_bytes > 0, "MAX_LINE_BYTES must be above 0");
+    pub fn check_limits(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.chunk_bytes > 0, Invalid::new("CHUNK_BYTES must be above 0"));
+        anyhow::ensure!(self.max_line_bytes > 0, Invalid::new("MAX_LINE_BYTES must be above 0"));
+        anyhow::ensure!(
+            (1 << 10..=1 << 31).contains(&self.zstd_window),
+            Invalid::new(format!(
+                "ZSTD_WINDOW is {}: it must be between 1KiB and 2GiB",
+                self.zstd_window
+            ))
+        );
+        anyhow::ensure!(
+            self.lease >= Duration::from_secs(1),
+            Invalid::new(format!("LEASE must be 1s or more: a lease is renewed every third of it"))
+        );
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use jetline_core::ObjectId;
 use jetline_datasets::Datasets;
-use jetline_runtime::StartupSettings;
+use jetline_runtime::{StartupSettings, settings::Invalid};
 use jetline_source::{
     IntakeStore, Location, ObjectVersion, OwnDatabase, S3Config, Skipped, Source,
 };
@@ -88,9 +88,14 @@ impl Sources {
     ) -> anyhow::Result<Self> {
         let mut all = Vec::new();
         for location in settings.locations() {
-            let source = jetline_source::open_without(location, s3, own)
-                .await
-                .with_context(|| format!("cannot open the source {location} (SOURCE)"))?;
+            let opened = jetline_source::open_without(location, s3, own).await;
+            let failed = || format!("cannot open the source {location} (SOURCE)");
+            let source = opened.map_err(|error| match error {
+                jetline_source::Error::Refused { .. } => {
+                    Invalid::new(format!("{}: {error}", failed())).into()
+                }
+                other => anyhow::Error::new(other).context(failed()),
+            })?;
             all.push(Configured { source, location: location.clone() });
         }
         let startup_timeout = startup.startup_timeout;

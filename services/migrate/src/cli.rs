@@ -8,9 +8,19 @@ use jetline_migrations::migrate;
 use jetline_runtime::{LifecycleSettings, Shutdown, StartupSettings, TelemetrySettings};
 use jetline_store::{Database, DatabaseSettings, DatasetSettings};
 
+/// What `--help` begins with.
+const HELP: &str = "\
+Examples:
+  jetline-migrate --database-url postgres://user:password@db/name --datasets datasets/
+
+The settings that most need, each a flag and a variable:
+  DATABASE_URL  postgres://user:password@host/name
+  DATASETS      the declarations of datasets
+";
+
 /// Applies the missing migrations and the declarations of datasets to the database, and exits.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, before_help = HELP)]
 pub(crate) struct Cli {
     #[command(flatten)]
     database: DatabaseSettings,

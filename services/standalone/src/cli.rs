@@ -13,7 +13,8 @@ use jetline_dedup::DedupSettings;
 use jetline_fetcher::{CheckSettings, FetcherSettings, InferSettings};
 use jetline_queue::JetStreamConfig;
 use jetline_runtime::{
-    HealthCommand, LifecycleSettings, StartupSettings, TelemetrySettings, settings,
+    HealthCommand, LifecycleSettings, StartupSettings, TelemetrySettings, output::OutputSettings,
+    settings,
 };
 use jetline_source::{IntakeStore, InvalidLocation, Location, Locations, S3Config};
 use jetline_store::{
@@ -33,6 +34,23 @@ const INTAKE: &str = "./intake";
 /// The default of `WATCH`, where records can be posted.
 const WATCH: Duration = Duration::from_secs(10);
 
+/// What `--help` begins with.
+const HELP: &str = "\
+Examples:
+  jetline orders.csv --infer                        load a file, by a declaration that its records propose
+  jetline 'in/*.jsonl.gz' --exit                    load files and exit with a summary
+  jetline --source s3://bucket/orders/ --watch 30s  load what is in a bucket, and what comes
+  jetline check in/orders.csv                       validate a file, write nothing
+  jetline status                                    show what was loaded
+
+The settings that most need, each a flag and a variable:
+  SOURCE        what to load: files, directories, s3://bucket/prefix
+  DATASETS      the declarations of datasets
+  DATABASE_URL  postgres://user:password@host/name instead of ./jetline.db
+  WATCH         list the sources again at this interval
+  LISTEN        the address of the API and the page
+";
+
 /// Loads JSON Lines, JSON and CSV files into a database, and serves every record by id.
 ///
 /// Without settings it loads ./samples, unless the declarations have sources, into the SQLite database ./jetline.db and serves it on http://127.0.0.1:8080.
@@ -40,7 +58,7 @@ const WATCH: Duration = Duration::from_secs(10);
 /// Embedded parts are replaced by servers whose addresses are given: s3:// sources, NATS_URL, REDIS_URL, DATABASE_URL.
 /// When it is started again, it reads only what is new.
 #[derive(Parser)]
-#[command(name = "jetline", version)]
+#[command(name = "jetline", version, before_help = HELP)]
 #[expect(clippy::doc_markdown, reason = "it is the text of --help")]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -69,6 +87,8 @@ pub(crate) struct Cli {
     #[arg(long, env, value_name = "DURATION", value_parser = settings::duration, default_value = "10m")]
     pub(crate) deliver_deadline: Duration,
 
+    #[command(flatten)]
+    pub(crate) output: OutputSettings,
     #[command(flatten)]
     pub(crate) fetcher: FetcherSettings,
     #[command(flatten)]

@@ -86,7 +86,7 @@ impl Deliveries {
 async fn report(outbox: &Outbox) -> anyhow::Result<bool> {
     let mut complete = true;
     for one in outbox.backlog().await? {
-        let disabled = one.disabled.map(|reason| format!("; disabled: {reason}"));
+        let disabled = one.disabled.as_ref().map(|reason| format!("; disabled: {reason}"));
         let text = format!(
             "{} of {}: delivered {}, waiting {}, dead {}{}",
             one.destination,
@@ -96,7 +96,11 @@ async fn report(outbox: &Outbox) -> anyhow::Result<bool> {
             one.dead,
             disabled.unwrap_or_default()
         );
-        output::print(text)?;
+        if output::is_json() {
+            output::print_json(&one)?;
+        } else {
+            output::print(text)?;
+        }
         complete &= one.waiting == 0 && one.dead == 0;
     }
     Ok(complete)

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::{Context, bail};
 use jetline_datasets::{Datasets, is_name};
 use jetline_fetcher::{FetcherSettings, InferSettings, infer};
-use jetline_runtime::output;
+use jetline_runtime::{output, settings::Invalid};
 use jetline_source::Location;
 use jetline_store::{Database, DeclarationFile};
 
@@ -29,15 +29,17 @@ pub(crate) async fn declare_missing(cli: &Cli, database: &Database) -> anyhow::R
     for (name, files) in missing {
         let which = InferSettings::of(files);
         let (settings, sources) = parts::sources_of(cli, &which.files).await?;
-        let text = infer(&which, &settings, &sources).await.with_context(|| {
+        let inferred = infer(&which, &settings, &sources).await.with_context(|| {
             format!("cannot propose a declaration of {name}: write {DECLARATIONS}/{name}.toml, for example by `jetline infer`")
         })?;
-        proposed.push(DeclarationFile::new(name, &format!("{name}.toml"), &text)?);
+        proposed.push(DeclarationFile::new(name, &format!("{name}.toml"), &inferred.declaration)?);
     }
     database.declare(&proposed).await?;
     for file in proposed {
         let name = &file.dataset.name;
-        output::print(format!("The dataset {name} is declared as `jetline infer` proposes it."))?;
+        output::print_note(format!(
+            "The dataset {name} is declared as `jetline infer` proposes it."
+        ))?;
     }
     Ok(())
 }
@@ -52,15 +54,13 @@ pub(crate) fn check(
     let is_declared =
         |file: &Location| file.stem().is_some_and(|stem| datasets.get(stem).is_some());
     match unnamed.find(|file| settings.dataset.is_none() && !is_declared(file)) {
-        Some(file) => bail!(undeclared(file, datasets)),
+        Some(file) if file.is_missing() => bail!("{file}: there is no such file or directory"),
+        Some(file) => bail!(Invalid::new(undeclared(file, datasets))),
         None => Ok(()),
     }
 }
 
 fn undeclared(file: &Location, datasets: &Datasets) -> String {
-    if file.is_missing() {
-        return format!("{file}: there is no such file or directory");
-    }
     let there_are = datasets.names();
     let stem = file.stem().unwrap_or_default();
     if !is_name(stem) {

@@ -21,8 +21,9 @@ use crate::{
 
 /// Runs the command, or loads and serves.
 pub(crate) async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
+    cli.output.apply();
     match &cli.command {
-        None => {}
+        None => parts::check(&cli)?,
         Some(Command::Check(which)) => return shutdown.started(check(&cli, which)).await,
         Some(Command::Infer(which)) => return shutdown.started(infer(&cli, which)).await,
         Some(Command::Fetcher(jetline_fetcher::Command::Ledger(command))) => {
@@ -83,14 +84,13 @@ async fn check(cli: &Cli, which: &CheckSettings) -> anyhow::Result<ExitCode> {
     let (settings, sources) = parts::sources_of(cli, &which.files).await?;
     files::check(&which.files, &settings, &datasets)?;
     let checked = jetline_fetcher::check(which, &settings, &datasets, &sources).await?;
-    output::print(&checked)?;
+    output::print_result(&checked)?;
     Ok(if checked.is_valid() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn infer(cli: &Cli, which: &InferSettings) -> anyhow::Result<ExitCode> {
     let (settings, sources) = parts::sources_of(cli, &which.files).await?;
-    let declaration = jetline_fetcher::infer(which, &settings, &sources).await?;
-    output::print(declaration.trim_end())?;
+    output::print_result(&jetline_fetcher::infer(which, &settings, &sources).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -102,7 +102,7 @@ async fn load(cli: &Cli, database: Database, shutdown: &Shutdown) -> anyhow::Res
     let serving = if cli.exit { None } else { Some(Serving::start(cli, &parts, shutdown).await?) };
     let serving = match serving {
         Some(serving) if parts.fetcher.source.is_empty() && !cli.takes_records() => {
-            output::print(format!(
+            output::print_note(format!(
                 "Nothing is loaded: no file is given, and {SAMPLES} does not exist."
             ))?;
             terminal::print_urls(serving.address, &database).await;

@@ -8,7 +8,10 @@ use jetline_dedup::{Dedup, DedupMode, WithoutStore};
 use jetline_fetcher::{FetcherSettings, Sources};
 use jetline_migrations::migrate;
 use jetline_queue::{InProcess, Queue};
-use jetline_runtime::Shutdown;
+use jetline_runtime::{
+    Shutdown,
+    settings::{self, Invalid},
+};
 use jetline_source::{Location, Locations, OwnDatabase};
 use jetline_store::{Catalog, Database, DatasetSettings, Ledger, catalog::objects::Filter};
 use jetline_writer::{Writer, WriterSettings};
@@ -32,15 +35,33 @@ pub(crate) struct Parts {
     dedup: Arc<dyn Dedup>,
 }
 
+/// Refuses settings that are malformed or contradict each other.
+pub(crate) fn check(cli: &Cli) -> anyhow::Result<()> {
+    let is_shared = cli.queue.nats_url.is_some();
+    let dedup = if is_shared && !has_dedup(cli) {
+        Err(Invalid::new(
+            "NATS_URL is set and REDIS_URL is not: writers that share a queue need a dedup store, or DEDUP=off for all of them",
+        )
+        .into())
+    } else if has_dedup(cli) {
+        cli.dedup.check()
+    } else {
+        Ok(())
+    };
+    settings::check([
+        cli.fetcher.check_limits(),
+        if is_shared { cli.queue.check() } else { Ok(()) },
+        dedup,
+        writer(cli).map(drop),
+        cli.courier.check(),
+        cli.database.check(),
+        cli.api.check(),
+    ])
+}
+
 impl Parts {
     /// Connects the parts and applies the migrations.
     pub(crate) async fn connect(cli: &Cli, database: Database) -> anyhow::Result<Self> {
-        if cli.queue.nats_url.is_some() && !has_dedup(cli) {
-            bail!(
-                "NATS_URL is set and REDIS_URL is not: writers that share a queue need a dedup store, \
-                 or DEDUP=off for all of them"
-            );
-        }
         up_to_date(&database, &cli.datasets).await?;
         if cli.infer {
             files::declare_missing(cli, &database).await?;
@@ -94,10 +115,10 @@ pub(crate) async fn sources(
             && !cli.takes_records()
             && (cli.exit || !is_used(database).await?)
         {
-            bail!(
+            bail!(Invalid::new(format!(
                 "there is nothing to load: give files, as in `jetline orders.jsonl`, or SOURCE; the default {SAMPLES} does not \
                  exist"
-            );
+            )));
         }
     }
     Ok((settings.clone(), open(cli, &settings).await?))

@@ -9,9 +9,9 @@ use jetline_store::{Catalog, Database};
 
 /// Prints the summary.
 pub(crate) fn print_report(report: &Report, interrupted: bool) -> anyhow::Result<()> {
-    output::print(report)?;
+    output::print_result(report)?;
     if interrupted {
-        output::print("Interrupted: start again to resume.")?;
+        output::print_note("Interrupted: start again to resume.")?;
     }
     Ok(())
 }
@@ -27,7 +27,7 @@ pub(crate) async fn print_urls(address: SocketAddr, database: &Database) {
         let key = path_segment(&key.to_string());
         format!("  curl http://{address}/{}/{key}\n", dataset.name)
     });
-    warn(output::print(format!(
+    warn(output::print_note(format!(
         "\nServing http://{address} until Ctrl-C. Try:\n{record}  \
          curl http://{address}/objects\n  \
          curl http://{address}/rejects\n  \

@@ -8,14 +8,29 @@ use jetline_queue::JetStreamConfig;
 use jetline_runtime::{
     HealthCommand, LifecycleSettings, Observation, ObserveSettings, Shutdown, StartupSettings,
     TelemetrySettings, metrics,
+    settings::{self, Invalid},
 };
 use jetline_store::{Database, DatabaseSettings, Ledger, RedactionSettings};
 
 use crate::{WriterSettings, run};
 
+/// What `--help` begins with.
+const HELP: &str = "\
+Examples:
+  jetline-writer --nats-url nats://nats:4222 --redis-url redis://redis:6379 --database-url postgres://user:password@db/name
+  jetline-writer healthcheck
+
+The settings that most need, each a flag and a variable:
+  NATS_URL        the queue, nats://host:4222
+  REDIS_URL       the dedup store, redis://host:6379
+  DATABASE_URL    postgres://user:password@host/name
+  WRITER_WORKERS  how many batches are written at the same time
+  OBSERVE_LISTEN  the address of health and metrics
+";
+
 /// Consumes chunks of lines and commits them. Any number of writers may run.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, before_help = HELP)]
 pub struct Cli {
     /// `healthcheck`; without a command, the writer runs.
     #[command(subcommand)]
@@ -46,10 +61,14 @@ pub struct Cli {
 impl Cli {
     /// Runs the writer until the shutdown.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
-        let settings = WriterSettings {
-            redact_key: self.redaction.redact_key,
-            ..self.writer.with_ack_wait(self.queue.nats_ack_wait)?
-        };
+        let writer = self.writer.with_ack_wait(self.queue.nats_ack_wait);
+        settings::check([
+            writer.as_ref().map(drop).map_err(|error| Invalid::new(error.to_string()).into()),
+            self.queue.check(),
+            self.dedup.check(),
+            self.database.check(),
+        ])?;
+        let settings = WriterSettings { redact_key: self.redaction.redact_key, ..writer? };
         let metrics = metrics::install(&shutdown)?;
         let observation = Observation::start(&self.observe, metrics, &shutdown).await?;
         let write = async |database: Database| {

@@ -124,7 +124,7 @@ impl StoreCheck {
         let (returns, delay) = (self.returns, delay(self.returns));
         if let Some(their_ledger) = their_ledger {
             tracing::error!(
-                address, identity, %ledger, %their_ledger, returns, ?delay,
+                address, identity, %ledger, %their_ledger, returns, delay_ms = jetline_runtime::millis(delay),
                 "another ledger uses this dedup store, and each ends the other's epochs: \
                  give each deployment a REDIS_PREFIX of its own"
             );
@@ -135,7 +135,7 @@ impl StoreCheck {
                 their_address,
                 their_identity,
                 returns,
-                ?delay,
+                delay_ms = jetline_runtime::millis(delay),
                 "writers use different dedup stores, and end each other's epochs: \
                  give all of them the same REDIS_URL and REDIS_PREFIX"
             );

@@ -71,7 +71,7 @@ impl Epochs {
         let epoch = self.ledger.epochs.begin(mode, seen, new, activate).await?;
         if epoch.id == new {
             metrics::counter!(EPOCHS).increment(1);
-            tracing::info!(epoch = %epoch.id, base = %epoch.base, %mode, "epoch begun");
+            tracing::info!(epoch = %epoch.id, base = epoch.base.get(), %mode, "epoch begun");
             if let Some(check) = check {
                 self.contention.record(new, check).await;
             }

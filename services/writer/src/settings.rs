@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use anyhow::ensure;
 use jetline_datasets::RedactionKey;
-use jetline_runtime::settings;
+use jetline_runtime::settings::{self, Invalid};
 
 /// Limits and intervals of a writer.
 #[derive(Clone, Debug, clap::Args)]
@@ -41,7 +41,9 @@ impl WriterSettings {
         let every = self.progress_every.unwrap_or(ack_wait / 6);
         ensure!(
             every < ack_wait,
-            "PROGRESS_EVERY, {every:?}, is not below NATS_ACK_WAIT, {ack_wait:?}: chunks in progress would be redelivered"
+            Invalid::new(format!(
+                "PROGRESS_EVERY, {every:?}, is not below NATS_ACK_WAIT, {ack_wait:?}: chunks in progress would be redelivered"
+            ))
         );
         Ok(Self { progress_every: Some(every), ..self.clone() })
     }

@@ -260,7 +260,7 @@ impl Worker {
             part,
             error = jetline_runtime::causes(error),
             chunks = in_flight.len(),
-            ?delay,
+            delay_ms = jetline_runtime::millis(delay),
             "operation failed, will retry"
         );
         tokio::time::sleep(delay).await;

@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
+use anyhow::ensure;
 use clap::ValueEnum;
-use jetline_runtime::{StartupSettings, settings::required};
+use jetline_runtime::{
+    StartupSettings,
+    settings::{Invalid, required},
+};
+use url::Url;
 
 use crate::{Dedup, Error, Redis, RedisConfig, WithoutStore};
 
@@ -36,14 +41,28 @@ impl DedupSettings {
             }
             return Ok(Arc::new(WithoutStore::off()));
         }
-        let purpose = "the dedup store that all writers share; to do without one, set DEDUP=off for all of them";
-        let url = required(self.redis.redis_url.as_ref(), "REDIS_URL", purpose)?;
-        let url = url.parse("REDIS_URL")?;
+        let url = self.url()?;
         let redis = startup
             .connect("the dedup store (REDIS_URL)", Error::is_transient, || {
                 Redis::connect(&url, &self.redis)
             })
             .await?;
         Ok(Arc::new(redis))
+    }
+
+    /// Refuses a missing or malformed address.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if self.dedup == DedupMode::Off { Ok(()) } else { self.url().map(drop) }
+    }
+
+    fn url(&self) -> anyhow::Result<Url> {
+        let purpose = "the dedup store that all writers share; to do without one, set DEDUP=off for all of them";
+        let url = required(self.redis.redis_url.as_ref(), "REDIS_URL", purpose)?;
+        let url = url.parse("REDIS_URL")?;
+        ensure!(
+            matches!(url.scheme(), "redis" | "rediss" | "unix" | "redis+unix"),
+            Invalid::new("REDIS_URL must begin with redis://, rediss:// or unix://")
+        );
+        Ok(url)
     }
 }

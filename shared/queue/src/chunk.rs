@@ -81,7 +81,7 @@ impl Chunk {
         // At error level, so that no level filter disables it: only the events inside have a level of their own.
         tracing::error_span!(
             "chunk",
-            object = %self.object,
+            object = self.object.get(),
             chunk.start = self.start,
             trace_id = self.trace.map(|trace| tracing::field::display(trace.trace_id())),
         )

@@ -3,10 +3,10 @@
 //! Independent of records, chunks and databases.
 
 pub mod backoff;
-mod causes;
 pub mod healthcheck;
 pub mod human;
 pub mod lifecycle;
+mod log_fields;
 pub mod metrics;
 pub mod observe;
 pub mod output;
@@ -19,9 +19,9 @@ pub mod terminal;
 pub mod tls;
 
 pub use backoff::Backoff;
-pub use causes::{Causes, causes};
 pub use healthcheck::{HealthCommand, healthcheck};
 pub use lifecycle::{LifecycleSettings, Shutdown};
+pub use log_fields::{Causes, causes, millis};
 pub use metrics_exporter_prometheus::PrometheusHandle;
 pub use observe::{Observation, ObserveSettings};
 pub use serving::ConnectionLimits;

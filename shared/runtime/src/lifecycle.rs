@@ -82,13 +82,13 @@ impl Shutdown {
 
 async fn listen(mut signals: Signals, shutdown: Shutdown, deadline: Duration) {
     tokio::select! {
-        signal = signals.next() => tracing::info!(signal, ?deadline, "shutdown begins, finishing work in flight"),
+        signal = signals.next() => tracing::info!(signal, deadline_ms = crate::millis(deadline), "shutdown begins, finishing work in flight"),
         () = shutdown.soft.cancelled() => {}
     }
     shutdown.soft.cancel();
     tokio::select! {
         signal = signals.next() => tracing::warn!(signal, "second signal, dropping work in flight"),
-        () = tokio::time::sleep(deadline) => tracing::warn!(?deadline, "shutdown deadline exceeded, dropping work in flight"),
+        () = tokio::time::sleep(deadline) => tracing::warn!(deadline_ms = crate::millis(deadline), "shutdown deadline exceeded, dropping work in flight"),
         () = shutdown.hard.cancelled() => {}
     }
     shutdown.hard.cancel();

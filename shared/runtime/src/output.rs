@@ -1,11 +1,60 @@
-//! Standard output.
+//! Standard output: text for people, or JSON for programs.
 
 use std::{
     fmt::Display,
     io::{self, ErrorKind, Write},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::Context;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+/// Whether results are printed as JSON. Of the process, as its standard output is.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// How results are printed.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct OutputSettings {
+    /// How the summary and the results of `status`, `rejects`, `check` and `infer` are printed: as text, or as JSON, one document in a
+    /// line
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+impl OutputSettings {
+    /// Applies them to the process.
+    pub fn apply(self) {
+        IS_JSON.store(self.output == Format::Json, Ordering::Relaxed);
+    }
+}
+
+/// Whether results are printed as JSON.
+#[must_use]
+pub fn is_json() -> bool {
+    IS_JSON.load(Ordering::Relaxed)
+}
+
+/// Prints a result, as text or as JSON.
+pub fn print_result(result: &(impl Display + Serialize)) -> anyhow::Result<()> {
+    if is_json() { print_json(result).map(drop) } else { print(result) }
+}
+
+/// Prints a document of JSON in a line; returns whether somebody reads further ones.
+pub fn print_json(document: &impl Serialize) -> anyhow::Result<bool> {
+    print_part(serde_json::to_string(document).context("cannot write JSON")?)
+}
+
+/// Prints a line for people, which is no result.
+pub fn print_note(text: impl Display) -> anyhow::Result<()> {
+    if is_json() { Ok(()) } else { print(text) }
+}
 
 /// Prints a line. A closed pipe is not an error; a full disk is one.
 pub fn print(text: impl Display) -> anyhow::Result<()> {

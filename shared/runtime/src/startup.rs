@@ -36,7 +36,12 @@ impl StartupSettings {
             if !is_transient(&error) || begin.elapsed() + delay > self.startup_timeout {
                 return Err(error).with_context(|| format!("cannot start without {what}"));
             }
-            tracing::warn!(error = causes(&error), what, ?delay, "connect failed, retrying");
+            tracing::warn!(
+                error = causes(&error),
+                what,
+                delay_ms = crate::millis(delay),
+                "connect failed, retrying"
+            );
             tokio::time::sleep(delay).await;
         }
     }

@@ -53,6 +53,8 @@ struct ObjectView {
     bytes: i64,
     /// Bytes, decompressed; known when it was read to the end.
     total_bytes: Option<i64>,
+    /// Bytes, decompressed, that were read some seconds ago, or when its reading ended.
+    read_bytes: i64,
     /// Bytes, decompressed, that are committed.
     committed_bytes: i64,
     /// Lines whose outcome is known.
@@ -172,6 +174,7 @@ impl From<objects::ObjectStatus> for ObjectView {
             dismissed: object.dismissed,
             bytes: object.bytes,
             total_bytes: object.total_bytes,
+            read_bytes: object.read_bytes.max(object.committed_bytes),
             committed_bytes: object.committed_bytes,
             inserted: object.inserted,
             updated: object.updated,

@@ -11,6 +11,7 @@ mod frame;
 mod monitor;
 mod objects;
 mod overview;
+mod requested_replay;
 mod rows;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub use actions::{Actions, Replay};
 use jetline_runtime::Shutdown;
 use poem::{Endpoint, EndpointExt, Request, Route, get, http::Uri};
+pub use requested_replay::RequestedReplay;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::form_urlencoded::Serializer;

@@ -31,7 +31,9 @@ pub(super) struct ObjectRow {
 
 /// How far an open object is.
 pub(super) struct Progress {
-    /// The committed part; unknown for a compressed object that is not read to the end.
+    /// The read part; unknown for a compressed object of which nothing was read yet.
+    pub(super) read_percent: Option<i64>,
+    /// The committed part.
     pub(super) percent: Option<i64>,
     pub(super) text: String,
 }
@@ -80,26 +82,25 @@ impl ObjectRow {
 impl Progress {
     fn of(object: &ObjectStatus, rate: Option<f64>) -> Self {
         let committed = human::bytes(object.committed_bytes);
-        let Some(total) = total_bytes(object) else {
-            return Self { percent: None, text: committed };
+        let Some(total) = object.estimated_bytes() else {
+            return Self { read_percent: None, percent: None, text: committed };
         };
-        let percent = object.committed_bytes.saturating_mul(100) / total.max(1);
-        let mut text = format!("{committed} of {}", human::bytes(total));
+        let percent = |bytes: i64| (bytes.saturating_mul(100) / total.max(1)).clamp(0, 100);
+        let read = object.read_bytes.max(object.committed_bytes);
+        let about =
+            if object.total_bytes.is_none() && total != object.bytes { "about " } else { "" };
+        let mut text = format!("{committed} of {about}{}", human::bytes(total));
+        if read > object.committed_bytes && read < total {
+            text += &format!(", {} read", human::bytes(read));
+        }
         if let Some(left) = time_left(total - object.committed_bytes, rate) {
             text += ", ";
             text += &human::clock(left);
             text += " left";
         }
-        Self { percent: Some(percent.clamp(0, 100)), text }
+        let percents = [read, object.committed_bytes].map(percent);
+        Self { read_percent: Some(percents[0]), percent: Some(percents[1]), text }
     }
-}
-
-/// The decompressed size, if it is known.
-fn total_bytes(object: &ObjectStatus) -> Option<i64> {
-    let extension = object.uri.rsplit('.').next().unwrap_or_default();
-    let is_compressed = ["gz", "zst", "bz2"].contains(&extension);
-    let stored = (!is_compressed && object.committed_bytes <= object.bytes).then_some(object.bytes);
-    object.total_bytes.or(stored)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]

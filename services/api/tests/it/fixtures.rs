@@ -5,7 +5,7 @@ use std::{convert::Infallible, num::NonZeroU32, sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use jetline_api::{
     Actions, ApiSettings, App, Changes, IntakeMode, IntakeParts, IntakeSettings, ObjectsWakeup,
-    auth::Users,
+    RequestedReplay, auth::Users,
 };
 use jetline_core::{ChunkRange, Mode, ObjectVersion, Position};
 use jetline_datasets::{Datasets, PRODUCTS, UnknownFields};
@@ -288,7 +288,11 @@ fn client_of(
     settings: &ApiSettings,
 ) -> TestClient<BoxEndpoint<'static, Response>> {
     let database: Database = database.into();
-    let actions = users.is_some().then(|| Actions { database: database.clone(), replay: None });
+    let actions = users.is_some().then(|| {
+        let replay =
+            RequestedReplay { database: database.clone(), timeout: Duration::from_secs(5) };
+        Actions { database: database.clone(), replay: Some(Arc::new(replay)) }
+    });
     let app = App {
         database,
         changes: Changes { intake, actions },

@@ -58,6 +58,7 @@ async fn object_shows_its_counts_and_progress() {
             "dismissed": false,
             "bytes": 1000,
             "total_bytes": 5000,
+            "read_bytes": 5000,
             "committed_bytes": 110,
             "lines": 35,
             "inserted": 21,

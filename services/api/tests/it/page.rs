@@ -1,8 +1,12 @@
 //! The status page.
 
+use std::time::Duration;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
+use chrono::Utc;
 use futures::StreamExt;
 use jetline_api::auth::{Rights, Users, hash_password};
+use jetline_store::Ledger;
 use poem::http::header;
 
 use crate::fixtures::{Answer, TestApi};
@@ -291,4 +295,47 @@ async fn head_of_the_stream_is_answered_at_once() {
     let answer = base.client().head("/-/live?depth=0").send().await;
     answer.assert_status_is_ok();
     answer.assert_content_type("text/event-stream");
+}
+
+#[tokio::test]
+async fn replay_is_asked_of_a_fetcher_and_its_answer_is_shown() {
+    let base = guarded().await;
+    let ledger = Ledger::new(&base.database(), Utc::now).objects;
+    let answering = tokio::spawn(async move {
+        let mut taken = Vec::new();
+        while taken.len() < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let Some(request) = ledger.take_replay_request().await.unwrap() else { continue };
+            let answer = match taken.len() {
+                0 => Ok("Would read again: 1".to_owned()),
+                1 => Ok("Read again: 1".to_owned()),
+                _ => Err("object 1 is gone".to_owned()),
+            };
+            ledger.answer_replay_request(request.id, answer).await.unwrap();
+            taken.push((request.object_id, request.dry_run));
+        }
+        taken
+    });
+    let plan = base.page("/-/objects/1/replay", "root").await;
+    assert!(
+        plan.body.contains("Would read again: 1") && plan.body.contains("<form method=\"post\"")
+    );
+    let done = base.act("/-/objects/1/replay", "root", SAME_ORIGIN.as_slice()).await;
+    assert_eq!(done.header("location"), Some("../../../-/objects/1?done=replayed"));
+    let plan = base.page("/-/objects/1/replay", "root").await;
+    assert!(plan.body.contains("object 1 is gone") && !plan.body.contains("<form method"));
+    assert_eq!(answering.await.unwrap(), [(1, true), (1, false), (1, true)]);
+}
+
+#[tokio::test]
+async fn replay_without_a_fetcher_is_withdrawn_and_the_page_says_what_to_do() {
+    let base = guarded().await;
+    let plan = base.page("/-/objects/1/replay", "root").await;
+    assert!(
+        plan.body.contains("WATCH") && plan.body.contains("replay --object 1"),
+        "{}",
+        plan.body
+    );
+    let ledger = Ledger::new(&base.database(), Utc::now).objects;
+    assert_eq!(ledger.take_replay_request().await.unwrap(), None);
 }

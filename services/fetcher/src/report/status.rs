@@ -9,7 +9,7 @@ use jetline_store::{
     catalog::objects::{Filter, ObjectStatus},
 };
 
-use super::{page, rejects, summary::ADVICE, table::Table};
+use super::{json::Object, page, rejects, summary::ADVICE, table::Table};
 use crate::error::unknown_object;
 
 /// Which objects to show.
@@ -36,7 +36,7 @@ pub(crate) async fn status(which: &StatusSettings, catalog: &Catalog) -> anyhow:
     if !status.has_failed {
         return Ok(ExitCode::SUCCESS);
     }
-    output::print(ADVICE)?;
+    output::print_note(ADVICE)?;
     Ok(ExitCode::FAILURE)
 }
 
@@ -53,10 +53,15 @@ impl Status<'_> {
         let rejects = rejects(self.catalog, objects).await?;
         self.table.add(objects);
         if self.shown == 0 && !objects.is_empty() {
-            output::print(self.table.heading())?;
+            output::print_note(self.table.heading())?;
         }
         for object in objects {
-            output::print(self.table.row(object, rejects.get(&object.id)))?;
+            let rejects = rejects.get(&object.id);
+            if output::is_json() {
+                output::print_json(&Object::new(object, rejects))?;
+            } else {
+                output::print(self.table.row(object, rejects))?;
+            }
             self.has_failed |= object.state == State::Failed && !object.dismissed;
         }
         self.shown += objects.len();
@@ -65,8 +70,8 @@ impl Status<'_> {
 
     fn print_totals(&self) -> anyhow::Result<()> {
         match self.shown {
-            0 => output::print("The ledger has no objects."),
-            _ => output::print(self.table.totals()),
+            0 => output::print_note("The ledger has no objects."),
+            _ => output::print_note(self.table.totals()),
         }
     }
 }

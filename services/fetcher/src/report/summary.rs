@@ -147,6 +147,8 @@ mod tests {
             dismissed: false,
             bytes: 1,
             total_bytes: None,
+            read_bytes: 0,
+            read_stored_bytes: 0,
             committed_bytes: 0,
             inserted: 0,
             updated: 0,

@@ -11,6 +11,8 @@ mod reading;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod replay_requests;
+#[cfg(test)]
 mod retention;
 #[cfg(test)]
 mod scene;

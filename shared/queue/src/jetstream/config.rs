@@ -2,11 +2,15 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use anyhow::ensure;
 use clap::{Args, value_parser};
 use url::Url;
 
 use jetline_core::LedgerIdentity;
-use jetline_runtime::{StartupSettings, settings::required};
+use jetline_runtime::{
+    StartupSettings,
+    settings::{Invalid, required},
+};
 
 use super::{JetStream, OwnLedger, ReadIdentity, servers::NatsUrls};
 use crate::{Error, Queue, Subject, Wakeup};
@@ -56,6 +60,9 @@ pub struct JetStreamConfig {
     pub nats_replicas: u8,
 }
 
+/// What `NATS_URL` names.
+const CHUNKS: &str = "the queue between fetchers and writers, as in nats://host:4222";
+
 impl JetStreamConfig {
     /// Connects to the queue of `NATS_URL`, with retries, for the chunks of the ledger with this identity; `read` reads it
     /// again.
@@ -65,8 +72,7 @@ impl JetStreamConfig {
         identity: LedgerIdentity,
         read: impl ReadIdentity,
     ) -> anyhow::Result<Arc<dyn Queue>> {
-        let servers =
-            self.servers("the queue between fetchers and writers, as in nats://host:4222")?;
+        let servers = self.servers(CHUNKS)?;
         let own = Arc::new(OwnLedger::new(identity, read));
         let queue = startup
             .connect("the queue (NATS_URL)", Error::is_transient, || {
@@ -94,7 +100,17 @@ impl JetStreamConfig {
 
     fn servers(&self, purpose: &str) -> anyhow::Result<Vec<Url>> {
         let servers = required(self.nats_url.as_ref(), "NATS_URL", purpose)?.parse();
-        servers.map_err(anyhow::Error::msg)
+        let servers = servers.map_err(Invalid::new)?;
+        ensure!(
+            servers.iter().all(|server| matches!(server.scheme(), "nats" | "tls")),
+            Invalid::new("NATS_URL must begin with nats:// or tls://")
+        );
+        Ok(servers)
+    }
+
+    /// Refuses a missing or malformed address.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.servers(CHUNKS).map(drop)
     }
 }
 

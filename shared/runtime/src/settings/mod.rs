@@ -3,6 +3,9 @@
 //! A URL with a password is a [`SecretUrl`]. clap would print its environment variable in `--help`: declare such settings
 //! with `hide_env_values = true`. [`parse`] removes passwords from clap's errors.
 
+mod invalid;
+mod order;
+mod pages;
 mod refusal;
 mod secret_url;
 
@@ -13,8 +16,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches, builder::Resettable};
+pub use invalid::{Invalid, check};
 pub use secret_url::{SecretUrl, redacted};
 
 /// Parses flags and environment variables; exits the process if they are invalid.
@@ -29,10 +32,19 @@ pub fn parse_with<Cli>(
     read: impl FnOnce(&ArgMatches) -> Result<Cli, clap::Error>,
 ) -> Cli {
     let is_empty = |name: &_| env::var_os(name).is_some_and(|value| value.is_empty());
-    let mut command = without_variables(command, is_empty);
-    let parsed =
-        command.try_get_matches_from_mut(env::args_os()).and_then(|matches| read(&matches));
-    parsed.unwrap_or_else(|error| refusal::without_secrets(error, &mut command).exit())
+    let mut command = pages::add_to(without_variables(command, is_empty));
+    // Parsing changes it.
+    let unparsed = command.clone();
+    let arguments = order::settings_first(env::args_os(), &command);
+    let parsed = command.try_get_matches_from_mut(&arguments);
+    if let Ok(matches) = &parsed {
+        pages::print(unparsed.clone(), matches);
+    }
+    let parsed = parsed.and_then(|matches| read(&matches));
+    parsed.unwrap_or_else(|error| {
+        refusal::print_others(&error, &unparsed, &arguments);
+        refusal::without_secrets(error, &mut command).exit()
+    })
 }
 
 /// An empty variable counts as unset: `NAME=${NAME:-}` in a compose file means that.
@@ -45,7 +57,8 @@ fn without_variables(command: Command, is_empty: impl Fn(&OsStr) -> bool) -> Com
 
 /// The value of a required setting.
 pub fn required<T>(value: Option<T>, variable: &str, purpose: &str) -> anyhow::Result<T> {
-    value.with_context(|| format!("{variable} is not set: it names {purpose}"))
+    let missing = || Invalid::new(format!("{variable} is not set: it names {purpose}"));
+    value.ok_or_else(|| missing().into())
 }
 
 /// Parses a duration such as `250ms`, `30s` or `2m 30s`.

@@ -1,15 +1,59 @@
 //! Removes passwords from clap's errors, which quote invalid values.
 
-use std::env;
+use std::{env, ffi::OsString};
 
 use clap::{
-    Command, Error,
+    Arg, Command, Error,
+    builder::ValueParser,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
 /// The error, without a value that may contain a password.
 pub(super) fn without_secrets(error: Error, command: &mut Command) -> Error {
     hidden(error, &given(command), command)
+}
+
+/// Prints the errors of further settings: clap stops at the first malformed one.
+#[expect(clippy::print_stderr, reason = "clap prints its errors there")]
+pub(super) fn print_others(first: &Error, command: &Command, arguments: &[OsString]) {
+    for error in others(first, command, arguments) {
+        // Its first lines; what follows is about help.
+        let text = without_secrets(error, &mut command.clone()).to_string();
+        eprintln!("{}\n", text.split("\n\n").next().unwrap_or_default());
+    }
+}
+
+/// The errors that follow when each malformed setting is taken as it is.
+fn others(first: &Error, command: &Command, arguments: &[OsString]) -> Vec<Error> {
+    let (mut command, mut all) = (command.clone(), Vec::new());
+    let mut place = flag_of(first);
+    while let Some(flag) = place {
+        let is_it = |arg: &Arg| arg.get_long() == Some(&*flag);
+        let Some(id) =
+            command.get_arguments().find(|arg| is_it(arg)).map(|arg| arg.get_id().clone())
+        else {
+            break;
+        };
+        command = command.mut_arg(id, |arg| arg.value_parser(ValueParser::os_string()));
+        let Err(error) = command.try_get_matches_from_mut(arguments) else { break };
+        place = flag_of(&error);
+        all.push(error);
+    }
+    all
+}
+
+/// The flag whose value is malformed, as in `chunk-bytes`.
+fn flag_of(error: &Error) -> Option<String> {
+    if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
+        return None;
+    }
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(arg)) => {
+            let flag = arg.strip_prefix("--")?;
+            Some(flag.split([' ', '=', '[']).next()?.to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// All arguments and variables that may be a URL with a password.

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use anyhow::{Context, anyhow};
 use url::Url;
+
+use super::Invalid;
 
 /// A URL without user, password and query, which may be secret.
 #[must_use]
@@ -48,8 +49,7 @@ impl SecretUrl {
     /// Parses the URL; an error names the variable and does not show the value.
     pub fn parse(&self, variable: &str) -> anyhow::Result<Url> {
         self.url()
-            .map_err(|reason| anyhow!(reason))
-            .with_context(|| format!("{variable} is not a URL"))
+            .map_err(|reason| Invalid::new(format!("{variable} is not a URL: {reason}")).into())
     }
 
     /// Parses the URL; an error does not show the value.

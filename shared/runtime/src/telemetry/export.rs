@@ -16,7 +16,7 @@ use opentelemetry_sdk::{
 use url::Url;
 
 use super::collector::Collector;
-use crate::settings::SecretUrl;
+use crate::settings::{Invalid, SecretUrl};
 
 pub(super) const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
@@ -63,7 +63,7 @@ fn base_url(endpoint: &SecretUrl) -> anyhow::Result<Url> {
     let url = endpoint.parse(ENDPOINT)?;
     ensure!(
         matches!(url.scheme(), "http" | "https") && url.has_host(),
-        "{ENDPOINT} does not begin with http:// or https:// and a host"
+        Invalid::new(format!("{ENDPOINT} does not begin with http:// or https:// and a host"))
     );
     Ok(without_credentials(url))
 }
@@ -86,7 +86,7 @@ fn without_credentials(mut url: Url) -> Url {
 fn check_protocol(protocol: Option<&str>) -> anyhow::Result<()> {
     ensure!(
         matches!(protocol, None | Some("" | "http/protobuf")),
-        "{PROTOCOL} is not http/protobuf, the only supported protocol"
+        Invalid::new(format!("{PROTOCOL} is not http/protobuf, the only supported protocol"))
     );
     Ok(())
 }

@@ -17,7 +17,7 @@ use tracing_subscriber::{
 
 use self::export::Export;
 use crate::{
-    settings::SecretUrl,
+    settings::{Invalid, SecretUrl},
     terminal::{self, LogOutput},
 };
 
@@ -73,7 +73,8 @@ pub fn init(settings: &TelemetrySettings, program: &'static str) -> anyhow::Resu
 }
 
 fn start_logs(settings: &TelemetrySettings) -> anyhow::Result<()> {
-    let filter = filter::parse(&settings.log).map_err(|reason| anyhow::anyhow!("LOG: {reason}"))?;
+    let filter =
+        filter::parse(&settings.log).map_err(|reason| Invalid::new(format!("LOG: {reason}")))?;
     let subscriber = Subscriber::builder()
         .with_env_filter(filter)
         // Otherwise a failed write, on a full disk, is reported on standard error, which panics if that fails too.

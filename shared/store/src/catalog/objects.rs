@@ -19,7 +19,7 @@ pub(super) const COUNTS: [&str; 6] =
     ["inserted", "updated", "deleted", "unchanged", "superseded", "rejected"];
 
 /// An object version, its progress and the outcomes of its lines.
-#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
+#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult, serde::Serialize)]
 pub struct ObjectStatus {
     /// The object sequence.
     pub id: i64,
@@ -39,6 +39,11 @@ pub struct ObjectStatus {
     pub bytes: i64,
     /// Bytes, decompressed; known when it was read to the end.
     pub total_bytes: Option<i64>,
+    /// Bytes, decompressed, that were read; some seconds ago, or when its reading ended.
+    pub read_bytes: i64,
+    /// The same, as stored; 0 if it was read in less than that.
+    #[serde(skip)]
+    pub read_stored_bytes: i64,
     /// Bytes, decompressed, that are committed.
     pub committed_bytes: i64,
     /// Lines that became rows.
@@ -60,6 +65,23 @@ pub struct ObjectStatus {
 }
 
 impl ObjectStatus {
+    /// Bytes, decompressed: known when it was read to the end, and of an object that is not compressed; estimated by the part of
+    /// the stored bytes that was read.
+    #[must_use]
+    pub fn estimated_bytes(&self) -> Option<i64> {
+        if self.total_bytes.is_some() {
+            return self.total_bytes;
+        }
+        let extension = self.uri.rsplit('.').next().unwrap_or_default();
+        if !["gz", "zst", "bz2"].contains(&extension) && self.committed_bytes <= self.bytes {
+            return Some(self.bytes);
+        }
+        let read = self.read_bytes.max(self.committed_bytes);
+        let estimate = i128::from(read) * i128::from(self.bytes)
+            / i128::from(self.read_stored_bytes.min(self.bytes)).max(1);
+        (self.read_stored_bytes > 0).then(|| i64::try_from(estimate).unwrap_or(i64::MAX).max(read))
+    }
+
     /// The lines whose outcome is known.
     #[must_use]
     pub const fn lines(&self) -> i64 {
@@ -186,6 +208,7 @@ fn statement(condition: &str, order: &str, limit: &str) -> String {
          SELECT page.id, page.root || '/' || page.key AS uri, page.etag, page.dataset, page.state, page.dismissed, \
          substr(COALESCE(page.error, page.refusal), 1, {MESSAGE_BYTES}) AS error, \
          page.size AS bytes, page.total_bytes, page.registered_at, page.done_at, \
+         COALESCE(page.total_bytes, page.read_bytes) AS read_bytes, page.read_stored_bytes, \
          {} AS committed_bytes{totals} \
          FROM page LEFT JOIN open ON open.object_id = page.id ORDER BY page.{order}",
         sum("folded_bytes", "committed"),

@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use jetline_runtime::{
-    Shutdown, StartupSettings,
-    settings::{SecretUrl, required},
+    Shutdown, StartupSettings, causes,
+    settings::{Invalid, SecretUrl, required},
 };
 
 use super::{Database, ReadOptions, checked, file};
@@ -111,7 +111,14 @@ impl DatabaseSettings {
     fn url(&self) -> anyhow::Result<(&SecretUrl, String)> {
         let purpose = "the database, as in postgres://user:password@host/name";
         let url = required(self.database_url.as_ref(), "DATABASE_URL", purpose)?;
-        let checked = checked(url.expose()).context("DATABASE_URL is malformed")?;
+        let malformed =
+            |error: Error| Invalid::new(format!("DATABASE_URL is malformed: {}", causes(&error)));
+        let checked = checked(url.expose()).map_err(malformed)?;
         Ok((url, checked))
+    }
+
+    /// Refuses a missing or malformed address.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.url().map(drop)
     }
 }

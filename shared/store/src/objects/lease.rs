@@ -189,6 +189,25 @@ impl ObjectLedger {
         Ok(ids(kept))
     }
 
+    /// Records how far an object is read, for those who watch: bytes, decompressed and as stored.
+    pub async fn record_read(
+        &self,
+        object: ObjectId,
+        owner: &str,
+        bytes: u64,
+        stored_bytes: u64,
+    ) -> Result<(), Error> {
+        let sql = "UPDATE objects SET read_bytes = $1, read_stored_bytes = $2
+             WHERE id = $3 AND lease_owner = $4 AND state = 'reading'";
+        let values = [
+            bytes.cast_signed().into(),
+            stored_bytes.cast_signed().into(),
+            object.get().into(),
+            owner.into(),
+        ];
+        execute(&self.db, "record the read position", sql, values).await.map(drop)
+    }
+
     /// Releases the leases of objects that were not read to the end: they may be leased at once. Finished ones are not
     /// changed.
     pub async fn release(&self, objects: &[ObjectId], owner: &str) -> Result<(), Error> {

@@ -179,7 +179,7 @@ async fn reopen(
         "UPDATE objects SET state = 'registered', registration = $1, chunk_bytes = $2, chunk_lines = $3,
              max_line_bytes = $4, rewrite = $5, declaration = COALESCE(
                  (SELECT MAX(number) FROM declarations d WHERE d.dataset = objects.dataset), 0), error = NULL, unreadable = FALSE, dismissed = FALSE,
-             total_bytes = NULL, total_lines = NULL, lease_owner = NULL, lease_until = NULL,
+             read_bytes = 0, read_stored_bytes = 0, total_bytes = NULL, total_lines = NULL, lease_owner = NULL, lease_until = NULL,
              folded_bytes = 0, inserted = 0, updated = 0, deleted = 0, unchanged = 0, superseded = 0, rejected = 0,
              done_at = NULL, refusal = NULL, refusals = 0, retry_at = NULL
          WHERE id IN ({})",

@@ -108,7 +108,7 @@ pub(crate) async fn number(
 }
 
 /// How many deliveries of a destination are in each state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Backlog {
     /// The dataset.
     pub dataset: String,

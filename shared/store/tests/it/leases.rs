@@ -274,3 +274,25 @@ async fn object_that_is_read_again_keeps_its_first_totals_and_error() {
         assert_eq!(object.error.as_deref(), Some("gzip data is damaged"));
     }
 }
+
+#[tokio::test]
+async fn position_of_the_owner_is_recorded_and_says_how_large_the_object_is() {
+    for base in both().await {
+        register(&base.ledger, 1).await;
+        assert_eq!(leased(&base, "a").await, Some(1));
+        base.run("UPDATE objects SET key = 'a.jsonl.gz'").await;
+        assert_eq!(base.status(1).await.estimated_bytes(), None);
+        base.ledger.objects.record_read(id(1), "b", 700, 70).await.unwrap();
+        assert_eq!(base.status(1).await.read_bytes, 0);
+        base.ledger.objects.record_read(id(1), "a", 3_000, 250).await.unwrap();
+        let status = base.status(1).await;
+        // A quarter of the stored bytes.
+        assert_eq!((status.read_bytes, status.estimated_bytes()), (3_000, Some(12_000)));
+        base.run("UPDATE objects SET key = 'a.jsonl'").await;
+        assert_eq!(base.status(1).await.estimated_bytes(), Some(1_000));
+
+        base.ledger.objects.finish(&[(id(1), complete(50))], "a").await.unwrap();
+        let status = base.status(1).await;
+        assert_eq!((status.read_bytes, status.estimated_bytes()), (500, Some(500)));
+    }
+}

@@ -1,9 +1,10 @@
-//! Errors with their causes, as logs show them.
+//! The values of fields of the log: errors with their causes, and times.
 
 use std::{
     error::Error,
     fmt::{self, Display, Formatter},
     iter::successors,
+    time::Duration,
 };
 
 use tracing::field::{DisplayValue, display};
@@ -31,6 +32,12 @@ impl Display for Causes<'_> {
         }
         Ok(())
     }
+}
+
+/// A time as the value of a field whose name ends in `_ms`.
+#[must_use]
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

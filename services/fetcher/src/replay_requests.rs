@@ -1,0 +1,58 @@
+//! Makes the replays that users of an api's page ask for.
+
+use std::{sync::Arc, time::Duration};
+
+use jetline_store::ObjectLedger;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{FetcherSettings, ReplaySettings, Sources, replay};
+
+/// Interval of looking for requests.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// A fetcher that watches its sources, and reads what is replayed.
+pub(crate) struct ReplayRequests {
+    pub(crate) ledger: ObjectLedger,
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) settings: FetcherSettings,
+    /// Notified when objects are to be read.
+    pub(crate) objects_registered: Arc<Notify>,
+}
+
+impl ReplayRequests {
+    /// Answers requests until it is stopped.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let run = async {
+            loop {
+                tokio::time::sleep(INTERVAL).await;
+                if let Err(error) = self.answer().await {
+                    let error = jetline_runtime::causes(&error);
+                    tracing::warn!(error, "answer replay request failed");
+                }
+            }
+        };
+        stop.run_until_cancelled(run).await;
+    }
+
+    async fn answer(&self) -> Result<(), jetline_store::Error> {
+        let Some(request) = self.ledger.take_replay_request().await? else { return Ok(()) };
+        let which = ReplaySettings {
+            object: u32::try_from(request.object_id).ok(),
+            dry_run: request.dry_run,
+            ..ReplaySettings::default()
+        };
+        let replayed =
+            replay(&which, &self.settings, &self.sources, &self.ledger, rand::random()).await;
+        tracing::info!(
+            object = request.object_id,
+            dry_run = request.dry_run,
+            done = replayed.is_ok(),
+            "replay requested"
+        );
+        let answer = replayed.map(|done| done.to_string()).map_err(|error| format!("{error:#}"));
+        self.ledger.answer_replay_request(request.id, answer).await?;
+        self.objects_registered.notify_waiters();
+        Ok(())
+    }
+}
