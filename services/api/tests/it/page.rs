@@ -194,8 +194,6 @@ async fn only_forms_of_the_page_and_of_an_admin_change_something() {
     assert_eq!(base.act("/-/objects/2/dismiss", "ann", &from_origin).await.status, 404);
     assert_eq!(base.act("/-/objects/2/dismiss", "root", &from_origin).await.status, 303);
     assert_eq!(base.act("/-/objects/1/replay", "ann", &SAME_ORIGIN).await.status, 403);
-    let plan = base.page("/-/objects/1/replay", "root").await.body;
-    assert!(plan.contains("jetline-fetcher replay --object 1 --dry-run"), "{plan}");
 }
 
 #[tokio::test]
