@@ -19,6 +19,7 @@ mod m0016_api_keys;
 mod m0017_intake;
 mod m0018_read_position;
 mod m0019_replay_requests;
+mod m0020_removed_objects;
 mod record_table;
 
 use sea_orm::{
@@ -72,6 +73,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0017_intake::Migration),
             Box::new(m0018_read_position::Migration),
             Box::new(m0019_replay_requests::Migration),
+            Box::new(m0020_removed_objects::Migration),
         ]
     }
 }

@@ -16,7 +16,8 @@ impl MigrationTrait for Migration {
             .col(big_integer("id").primary_key())
             .col(big_integer("object_id"))
             .col(boolean("dry_run"))
-            .col(timestamp_with_time_zone("requested_at"))
+            // Who asked does not wait longer.
+            .col(timestamp_with_time_zone("expires_at"))
             .col(boolean("is_taken").default(false))
             .col(text_null("answer"))
             .col(boolean("is_refused").default(false))

@@ -94,7 +94,9 @@ async fn invalid_setting_is_named_and_not_quoted_if_secret() {
         let mut process = deployment.start(program);
         let status = process.wait(TIMEOUT).unwrap();
         let output = process.output();
-        assert_eq!(status.code(), Some(2), "{program} with {setting}={value}: {output}");
+        // What only a source or a server reads is found later.
+        let expected = if *setting == "AWS_ENDPOINT_URL" { 1 } else { 2 };
+        assert_eq!(status.code(), Some(expected), "{program} with {setting}={value}: {output}");
         assert!(output.contains(words), "{program} with {setting}={value}: {output}");
         assert!(!output.contains("hunter2"), "{setting}: {output}");
         assert!(!output.contains("panicked"), "{setting}: {output}");
@@ -158,7 +160,7 @@ fn everything_that_is_wrong_is_named_at_once() {
     contradictory.args(["--header-timeout", "2m"]);
     for (mut command, expected) in [
         (missing, &["NATS_URL", "REDIS_URL", "DATABASE_URL", "PROGRESS_EVERY"][..]),
-        (malformed, &["--chunk-bytes", "--lease", "--watch"]),
+        (malformed, &["'many' for '--chunk-bytes", "'10' for '--lease", "'soon' for '--watch"]),
         (contradictory, &["REDIS_URL", "LEASE", "IDLE_TIMEOUT"]),
     ] {
         let output = command.output().unwrap();
@@ -189,7 +191,11 @@ fn help_begins_with_examples_and_completions_and_manual_pages_are_made_of_it() {
     let directory = tempfile::tempdir().unwrap();
     for Program { name, .. } in PROGRAMS {
         let run = |arguments: &[&str]| {
-            let output = program(name).args(arguments).output().unwrap();
+            let output = program(name)
+                .args(arguments)
+                .env("DATABASE_URL", "sqlite://other.db")
+                .output()
+                .unwrap();
             assert!(output.status.success(), "{name} {arguments:?}: {output:?}");
             String::from_utf8(output.stdout).unwrap()
         };

@@ -77,13 +77,13 @@ impl App {
         let cors = cors(&settings.cors_origins, may_post);
         let limit = statement_timeout(settings.request_timeout);
         let pool = ReadPool::new(self.database.clone(), limit);
+        let budget = ResponseBudget::new(settings.answer_bytes, limit);
+        let encoders = budget.clone();
         let keys = settings.api_keys.then(|| Keys::new(pool.clone()));
         let authenticator = Authenticator::new(self.users.clone(), keys, randomness);
         let endpoint = self
-            .routes(settings, pool)
+            .routes(settings, pool, budget)
             .around(with_overview)
-            .around(with_compression)
-            .around(with_head)
             .with(CatchPanic::new().with_handler(PanicResponse))
             .around(move |endpoint, request| with_rate_limit(endpoint, request, rate_limit.clone()))
             .around(move |endpoint, request| {
@@ -96,13 +96,15 @@ impl App {
         let others = page.clone().with_if(cors.is_some(), cors.unwrap_or_default()).boxed();
         ByPath { page, others }
             .catch_all_error(async |error| problem::of_error(error))
+            // Outside of what sets `Vary` for origins.
+            .around(move |endpoint, request| with_compression(endpoint, request, encoders.clone()))
+            .around(with_head)
             .around(move |endpoint, request| with_log(endpoint, request, requests.clone()))
             .boxed()
     }
 
-    fn routes(self, settings: &ApiSettings, pool: ReadPool) -> Route {
+    fn routes(self, settings: &ApiSettings, pool: ReadPool, budget: ResponseBudget) -> Route {
         let limit = statement_timeout(settings.request_timeout);
-        let budget = ResponseBudget::new(settings.answer_bytes, limit);
         let cache = (settings.cache_time, settings.cache_bytes);
         let served = Served::new(pool.clone(), budget.clone(), cache, self.shutdown.clone());
         let Changes { intake, actions } = self.changes;
@@ -187,7 +189,12 @@ fn cors(origins: &[String], may_post: bool) -> Option<Cors> {
         [header::ETAG, header::LAST_MODIFIED, header::LINK, header::LOCATION, header::RETRY_AFTER];
     let cors = Cors::new()
         .allow_methods(methods)
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_NONE_MATCH])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_MODIFIED_SINCE,
+            header::IF_NONE_MATCH,
+        ])
         .allow_headers(["idempotency-key", "prefer"])
         .expose_headers(exposed)
         .expose_header("x-request-id")

@@ -28,7 +28,7 @@ Examples:
   echo 'the password' | jetline-api hash-password ann --role admin >> users
   jetline-api keys create shop --of orders
 
-The settings that most need, each a flag and a variable:
+The most common settings, each a flag and a variable:
   DATABASE_URL  postgres://user:password@host/name
   LISTEN        the address of the API and the page
   USERS_FILE    users and their passwords
@@ -93,7 +93,7 @@ impl Cli {
         let changes_something = self.api.has_users() && self.database.database_url.is_some();
         let actions = if changes_something {
             let database = self.database.open_for_writing(&self.api).await?;
-            let timeout = self.api.request_timeout / 2;
+            let timeout = self.api.request_timeout * 9 / 10;
             let replay = RequestedReplay { database: database.clone(), timeout };
             Some(Actions { database, replay: Some(Arc::new(replay)) })
         } else {

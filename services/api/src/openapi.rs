@@ -1,6 +1,6 @@
 //! The OpenAPI document.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use poem::{Endpoint, IntoResponse, Request, Response, endpoint::make};
 use poem_openapi::{ContactObject, LicenseObject, OpenApi, OpenApiService, registry::Registry};
@@ -42,8 +42,12 @@ pub(crate) fn service(endpoints: Endpoints) -> OpenApiService<Endpoints, ()> {
 
 /// The values of an enumeration of the document; none where that is none.
 pub(crate) fn values(type_name: &str) -> Vec<String> {
-    let mut registry = Registry::new();
-    Endpoints::register(&mut registry);
+    static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
+        let mut registry = Registry::new();
+        Endpoints::register(&mut registry);
+        registry
+    });
+    let registry = &*REGISTRY;
     let schema = registry.schemas.get(type_name);
     let values = schema.into_iter().flat_map(|schema| &schema.enum_items);
     values.filter_map(|value| value.as_str().map(str::to_owned)).collect()

@@ -84,7 +84,7 @@ pub struct ApiSettings {
     /// Accept API keys that `jetline-api keys create` made, as bearer tokens.
     ///
     /// When true, everything but /healthz and /readyz requires one, or a user of `USERS_FILE`.
-    #[arg(long, env, value_name = "BOOL", default_value_t = false, action = ArgAction::Set, num_args = 0..=1,
+    #[arg(long, env, value_name = "BOOL", default_value_t = false, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
         default_missing_value = "true")]
     pub api_keys: bool,
 

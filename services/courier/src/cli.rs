@@ -18,7 +18,7 @@ Examples:
   jetline-courier --nats-url nats://nats:4222 --database-url postgres://user:password@db/name
   jetline-courier redeliver crm
 
-The settings that most need, each a flag and a variable:
+The most common settings, each a flag and a variable:
   DATABASE_URL     postgres://user:password@host/name
   NATS_URL         the queue, nats://host:4222
   DELIVER_TIMEOUT  the timeout of a request

@@ -29,7 +29,7 @@ pub struct CourierSettings {
 
     /// Deliver also to private, link-local and loopback addresses
     #[arg(long, env, value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set,
-        num_args = 0..=1, default_missing_value = "true")]
+        num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub deliver_private: bool,
 
     /// CA file for the certificates of destinations, in PEM, besides the system's CAs

@@ -27,7 +27,7 @@ Examples:
   jetline-fetcher status
   jetline-fetcher replay --object 7 --dry-run
 
-The settings that most need, each a flag and a variable:
+The most common settings, each a flag and a variable:
   SOURCE          what to load: s3://bucket/prefix, directories, files
   WATCH           list the sources again at this interval
   NATS_URL        the queue, nats://host:4222

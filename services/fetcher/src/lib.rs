@@ -129,6 +129,8 @@ pub async fn run(
         run.spawn_wakeups(&stop);
         if settings.watch.is_some() {
             tokio::spawn(run.retention().run(stop.clone()));
+            let (ledger, datasets) = (run.ledger.clone(), run.datasets.clone());
+            tokio::spawn(Retention::measure(ledger, datasets, stop.clone()));
             tokio::spawn(run.replay_requests().run(stop.clone()));
         }
         let polled = run.poll_until_settled(&stop, &mut readers).await;
@@ -138,12 +140,12 @@ pub async fn run(
         }
         polled?;
     }
-    let elapsed = begin.elapsed();
+    let retention = run.retention();
+    let report = run.report(begin.elapsed()).await.context("cannot read the objects' final state");
     if settings.watch.is_none() {
-        let retention = run.retention();
         shutdown.soft.run_until_cancelled(retention.remove(Utc::now())).await;
     }
-    run.report(elapsed).await.context("cannot read the objects' final state")
+    report
 }
 
 fn create_counters() {
@@ -333,7 +335,6 @@ impl Run {
             self.queue.clone(),
             self.sources.roots(),
             &self.settings,
-            self.datasets.clone(),
             randomness,
         );
         let mut progress = Progress::on_terminal(Utc::now, self.settings.watch.is_some());

@@ -7,9 +7,8 @@ use std::{
 };
 
 use jetline_core::{EpochId, ObjectId};
-use jetline_datasets::Datasets;
 use jetline_queue::Queue;
-use jetline_runtime::metrics::{OBJECTS, OBJECTS_LOADING, TABLE_BYTES, UNKNOWN_FIELDS, as_f64};
+use jetline_runtime::metrics::{OBJECTS, OBJECTS_LOADING, UNKNOWN_FIELDS, as_f64};
 use jetline_store::{
     Error, ObjectLedger,
     objects::{LoadingObject, RejectLimit},
@@ -20,9 +19,6 @@ use tokio::time::Instant;
 use crate::FetcherSettings;
 
 const COUNT_INTERVAL: Duration = Duration::from_secs(2);
-
-/// How often the sizes of tables are read.
-const MEASURE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How many times in `RECONCILE_AFTER` the loading objects are polled.
 const POLLS_PER_RECONCILE_AFTER: u32 = 10;
@@ -43,8 +39,6 @@ pub(crate) struct Reconciler {
     /// settled.
     unreadable: HashSet<ObjectId>,
     counted: Option<Instant>,
-    datasets: Datasets,
-    measured: Option<Instant>,
     reconciled: Option<Instant>,
 }
 
@@ -62,7 +56,6 @@ impl Reconciler {
         queue: Arc<dyn Queue>,
         roots: Vec<String>,
         settings: &FetcherSettings,
-        datasets: Datasets,
         randomness: StdRng,
     ) -> Self {
         Self {
@@ -75,8 +68,6 @@ impl Reconciler {
             progress: HashMap::new(),
             unreadable: HashSet::new(),
             counted: None,
-            datasets,
-            measured: None,
             reconciled: None,
         }
     }
@@ -93,7 +84,7 @@ impl Reconciler {
         self.count().await
     }
 
-    /// Sets the gauges of objects that are not yet done or failed, of unknown fields, and of tables; at longer intervals, since only
+    /// Sets the gauges of objects that are not yet done or failed, and of unknown fields; at longer intervals, since only
     /// graphs and alerts depend on them.
     async fn count(&mut self) -> Result<(), Error> {
         let now = Instant::now();
@@ -104,12 +95,6 @@ impl Reconciler {
                 metrics::gauge!(UNKNOWN_FIELDS, "dataset" => dataset).set(as_f64(paths));
             }
             self.counted = Some(now);
-        }
-        if self.measured.is_none_or(|at| now - at >= MEASURE_INTERVAL) {
-            for (table, bytes) in self.ledger.table_bytes(&self.datasets).await? {
-                metrics::gauge!(TABLE_BYTES, "table" => table).set(as_f64(bytes));
-            }
-            self.measured = Some(now);
         }
         Ok(())
     }

@@ -83,6 +83,11 @@ pub async fn replay(
     match outcome {
         ReplayOutcome::Opened(objects) => Ok(Replayed { objects, dry_run }),
         ReplayOutcome::Unknown => bail!(unknown_object(from)),
+        ReplayOutcome::Removed(last) => bail!(
+            "object {from} cannot be replayed: entries up to object {last} were removed (KEEP_OBJECTS), and what these objects had \
+             would have to be read again too. Objects from {} on can be; put older files into the source again as new ones",
+            last.next()
+        ),
         ReplayOutcome::Missing(missing) => bail!(
             "cannot replay from object {from} on: every later object must be read again, and these no longer exist in \
              the sources (SOURCE) in the version that was read: {}",

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jetline_store::ObjectLedger;
+use anyhow::Context;
+use jetline_store::{ObjectLedger, objects::ReplayRequest};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{FetcherSettings, ReplaySettings, Sources, replay};
+use crate::{FetcherSettings, ReplaySettings, Replayed, Sources, replay};
 
 /// Interval of looking for requests.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -37,13 +38,7 @@ impl ReplayRequests {
 
     async fn answer(&self) -> Result<(), jetline_store::Error> {
         let Some(request) = self.ledger.take_replay_request().await? else { return Ok(()) };
-        let which = ReplaySettings {
-            object: u32::try_from(request.object_id).ok(),
-            dry_run: request.dry_run,
-            ..ReplaySettings::default()
-        };
-        let replayed =
-            replay(&which, &self.settings, &self.sources, &self.ledger, rand::random()).await;
+        let replayed = self.replay(&request).await;
         tracing::info!(
             object = request.object_id,
             dry_run = request.dry_run,
@@ -54,5 +49,14 @@ impl ReplayRequests {
         self.ledger.answer_replay_request(request.id, answer).await?;
         self.objects_registered.notify_waiters();
         Ok(())
+    }
+
+    async fn replay(&self, request: &ReplayRequest) -> anyhow::Result<Replayed> {
+        let which = ReplaySettings {
+            object: Some(request.object_id.try_into().context("there is no such object")?),
+            dry_run: request.dry_run,
+            ..ReplaySettings::default()
+        };
+        replay(&which, &self.settings, &self.sources, &self.ledger, rand::random()).await
     }
 }

@@ -4,7 +4,11 @@ use std::{collections::HashSet, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jetline_core::{ObjectId, ObjectVersion};
-use jetline_runtime::settings;
+use jetline_datasets::Datasets;
+use jetline_runtime::{
+    metrics::{TABLE_BYTES, as_f64},
+    settings,
+};
 use jetline_store::{ObjectLedger, objects::Stored};
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +18,12 @@ use crate::{
 };
 
 const INTERVAL: Duration = Duration::from_hours(1);
+
+/// How often the sizes of tables are read.
+const MEASURE_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How many versions that are not listed are looked up at a time; each is a request.
+const MAX_LOOKUPS: usize = 10_000;
 
 /// How long something is kept: a time such as `30d`, or `forever`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +95,24 @@ impl Retention {
         stop.run_until_cancelled(run).await;
     }
 
+    /// Shows the sizes of tables in the metrics, until it is stopped.
+    pub(crate) async fn measure(ledger: ObjectLedger, datasets: Datasets, stop: CancellationToken) {
+        let mut times = tokio::time::interval(MEASURE_INTERVAL);
+        while stop.run_until_cancelled(times.tick()).await.is_some() {
+            match ledger.table_bytes(&datasets).await {
+                Ok(tables) => {
+                    for (table, bytes) in tables {
+                        metrics::gauge!(TABLE_BYTES, "table" => table).set(as_f64(bytes));
+                    }
+                }
+                Err(error) => {
+                    let error = jetline_runtime::causes(&error);
+                    tracing::debug!(error, "measure tables failed");
+                }
+            }
+        }
+    }
+
     /// Removes what is too old now. What could not be removed is removed the next time.
     pub(crate) async fn remove(&self, now: DateTime<Utc>) {
         match self.ledger.remove_rejects(self.rejects.cutoff(now)).await {
@@ -118,21 +146,30 @@ impl Retention {
         if roots.is_empty() {
             return Ok(0);
         }
-        let (mut after, mut removed) = (None::<ObjectId>, 0);
-        loop {
+        let (mut after, mut removed, mut lookups) = (None::<ObjectId>, 0, 0);
+        while lookups < MAX_LOOKUPS {
             let ended = self.ledger.ended_versions(&roots, after, ended_before).await?;
-            let Some(last) = ended.last() else { return Ok(removed) };
+            let Some(last) = ended.last() else { break };
             after = Some(last.object);
             let mut gone = Vec::new();
             for one in ended {
-                let object = one.object;
-                let is_listed = listed.contains(&stored(one.version.clone()));
-                if !is_listed && !self.sources.has(&one.version).await? {
-                    gone.push(object);
+                if listed.contains(&stored(one.version.clone())) {
+                    continue;
+                }
+                lookups += 1;
+                match self.sources.has(&one.version).await {
+                    Ok(true) => {}
+                    Ok(false) => gone.push(one.object),
+                    // Perhaps it is there.
+                    Err(error) => {
+                        let error = jetline_runtime::causes(&error);
+                        tracing::debug!(object = one.object.get(), error, "look up version failed");
+                    }
                 }
             }
             removed += self.ledger.remove_objects(&gone).await?;
         }
+        Ok(removed)
     }
 }
 

@@ -151,9 +151,9 @@ impl FetcherSettings {
     pub fn check(&self, datasets: &Datasets, max_body_bytes: usize) -> anyhow::Result<()> {
         anyhow::ensure!(
             !self.source.is_empty(),
-            Invalid::new(format!(
+            Invalid::new(
                 "nothing to fetch: set --source or SOURCE, as in s3://bucket/prefix or ./directory, or `source` in a declaration"
-            ))
+            )
         );
         self.check_datasets(datasets)?;
         self.check_sizes(max_body_bytes)
@@ -162,6 +162,7 @@ impl FetcherSettings {
     /// Refuses limits with which no object can be read, or that exceed the queue's message size.
     pub(crate) fn check_sizes(&self, max_body_bytes: usize) -> anyhow::Result<()> {
         let limit = max_body_bytes as u64;
+        self.check_limits()?;
         anyhow::ensure!(
             self.chunk_bytes <= limit,
             Invalid::new(format!(
@@ -214,7 +215,7 @@ impl FetcherSettings {
         );
         anyhow::ensure!(
             self.lease >= Duration::from_secs(1),
-            Invalid::new(format!("LEASE must be 1s or more: a lease is renewed every third of it"))
+            Invalid::new("LEASE must be 1s or more: a lease is renewed every third of it")
         );
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use jetline_core::ObjectId;
 use jetline_datasets::Datasets;
-use jetline_runtime::{StartupSettings, settings::Invalid};
+use jetline_runtime::StartupSettings;
 use jetline_source::{
     IntakeStore, Location, ObjectVersion, OwnDatabase, S3Config, Skipped, Source,
 };
@@ -90,12 +90,7 @@ impl Sources {
         for location in settings.locations() {
             let opened = jetline_source::open_without(location, s3, own).await;
             let failed = || format!("cannot open the source {location} (SOURCE)");
-            let source = opened.map_err(|error| match error {
-                jetline_source::Error::Refused { .. } => {
-                    Invalid::new(format!("{}: {error}", failed())).into()
-                }
-                other => anyhow::Error::new(other).context(failed()),
-            })?;
+            let source = opened.with_context(failed)?;
             all.push(Configured { source, location: location.clone() });
         }
         let startup_timeout = startup.startup_timeout;

@@ -13,7 +13,7 @@ const HELP: &str = "\
 Examples:
   jetline-migrate --database-url postgres://user:password@db/name --datasets datasets/
 
-The settings that most need, each a flag and a variable:
+The most common settings, each a flag and a variable:
   DATABASE_URL  postgres://user:password@host/name
   DATASETS      the declarations of datasets
 ";

@@ -43,7 +43,7 @@ Examples:
   jetline check in/orders.csv                       validate a file, write nothing
   jetline status                                    show what was loaded
 
-The settings that most need, each a flag and a variable:
+The most common settings, each a flag and a variable:
   SOURCE        what to load: files, directories, s3://bucket/prefix
   DATASETS      the declarations of datasets
   DATABASE_URL  postgres://user:password@host/name instead of ./jetline.db

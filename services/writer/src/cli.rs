@@ -7,8 +7,7 @@ use jetline_dedup::DedupSettings;
 use jetline_queue::JetStreamConfig;
 use jetline_runtime::{
     HealthCommand, LifecycleSettings, Observation, ObserveSettings, Shutdown, StartupSettings,
-    TelemetrySettings, metrics,
-    settings::{self, Invalid},
+    TelemetrySettings, metrics, settings,
 };
 use jetline_store::{Database, DatabaseSettings, Ledger, RedactionSettings};
 
@@ -20,7 +19,7 @@ Examples:
   jetline-writer --nats-url nats://nats:4222 --redis-url redis://redis:6379 --database-url postgres://user:password@db/name
   jetline-writer healthcheck
 
-The settings that most need, each a flag and a variable:
+The most common settings, each a flag and a variable:
   NATS_URL        the queue, nats://host:4222
   REDIS_URL       the dedup store, redis://host:6379
   DATABASE_URL    postgres://user:password@host/name
@@ -61,14 +60,14 @@ pub struct Cli {
 impl Cli {
     /// Runs the writer until the shutdown.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<ExitCode> {
-        let writer = self.writer.with_ack_wait(self.queue.nats_ack_wait);
+        let writer = || self.writer.with_ack_wait(self.queue.nats_ack_wait);
         settings::check([
-            writer.as_ref().map(drop).map_err(|error| Invalid::new(error.to_string()).into()),
+            writer().map(drop),
             self.queue.check(),
             self.dedup.check(),
             self.database.check(),
         ])?;
-        let settings = WriterSettings { redact_key: self.redaction.redact_key, ..writer? };
+        let settings = WriterSettings { redact_key: self.redaction.redact_key, ..writer()? };
         let metrics = metrics::install(&shutdown)?;
         let observation = Observation::start(&self.observe, metrics, &shutdown).await?;
         let write = async |database: Database| {

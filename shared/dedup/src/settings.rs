@@ -60,7 +60,10 @@ impl DedupSettings {
         let url = required(self.redis.redis_url.as_ref(), "REDIS_URL", purpose)?;
         let url = url.parse("REDIS_URL")?;
         ensure!(
-            matches!(url.scheme(), "redis" | "rediss" | "unix" | "redis+unix"),
+            matches!(
+                url.scheme(),
+                "redis" | "rediss" | "valkey" | "valkeys" | "unix" | "redis+unix" | "valkey+unix"
+            ),
             Invalid::new("REDIS_URL must begin with redis://, rediss:// or unix://")
         );
         Ok(url)

@@ -25,7 +25,7 @@ pub async fn run(
         work(shutdown).await
     };
     match worked.await {
-        Err(error) if error.is::<Invalid>() || error.chain().any(|cause| cause.is::<Invalid>()) => {
+        Err(error) if error.is::<Invalid>() => {
             report(&error, settings.log_format);
             Ok(ExitCode::from(INVALID_SETTINGS))
         }

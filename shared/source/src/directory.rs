@@ -148,8 +148,10 @@ impl Source for Directory {
             let path = directory.path.join(&key);
             match fs::metadata(&path) {
                 Ok(metadata) => Ok(metadata.is_file().then(|| directory.version(key, &metadata))),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(failed("list", &path, error)),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
+                    _ => Err(failed("list", &path, error)),
+                },
             }
         })
         .await

@@ -125,9 +125,9 @@ impl Database {
 
     /// Fails on a database without the ledger's tables.
     pub async fn check_schema(&self) -> Result<(), Error> {
-        // The table is of the last migration.
-        let sql = "SELECT COUNT(last_object)
-             FROM ledger, epoch, objects, chunks, rejected_lines, declarations, unknown_fields, deliveries, api_keys, intake
+        // The column is of the last migration.
+        let sql = "SELECT COUNT(removed_object)
+             FROM ledger, epoch, objects, chunks, rejected_lines, declarations, unknown_fields, deliveries, api_keys, intake, replay_requests
              WHERE 1 = 0";
         let action = "find the ledger's tables: run jetline-migrate, or start jetline once";
         execute(&self.0, action, sql, []).await.map(drop)

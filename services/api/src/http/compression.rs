@@ -9,20 +9,26 @@ use async_compression::{
     Level,
     brotli::EncoderParams,
     tokio::bufread::{BrotliEncoder, GzipEncoder, ZstdEncoder},
+    zstd::CParameter,
 };
+use futures::StreamExt;
 use poem::{
     Body, Endpoint, Request, Response, Result,
     http::{HeaderMap, HeaderValue, StatusCode, header},
 };
-use tokio::io::BufReader;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::io::StreamReader;
 
-use super::body;
+use super::{body, response_budget::ResponseBudget};
 
 /// Shorter answers are not compressed.
 const MIN_BYTES: u64 = 1 << 10;
 
-/// Memory of Brotli's encoder is a multiple of its window; these are its 256 KiB instead of 4 MiB.
-const BROTLI_WINDOW_BITS: i32 = 18;
+/// The binary logarithm of the encoders' windows: their memory is a multiple of them.
+const WINDOW_BITS: u8 = 17;
+
+/// Memory of an encoder, which it has until its answer is sent.
+const ENCODER_BYTES: usize = 1 << 20;
 
 /// An encoding, with the preferred ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,14 +69,25 @@ impl Encoding {
         best.0
     }
 
-    fn encode(self, body: Body) -> Body {
-        let reader = BufReader::new(body.into_async_read());
+    /// `memory` is held until the encoder is dropped.
+    fn encode(self, body: Body, memory: OwnedSemaphorePermit) -> Body {
+        let blocks = body.into_bytes_stream().inspect(move |_| {
+            let _held = &memory;
+        });
+        let reader = StreamReader::new(Box::pin(blocks));
         match self {
-            Self::Zstd => Body::from_async_read(ZstdEncoder::with_quality(reader, Level::Fastest)),
+            Self::Zstd => {
+                let window = [CParameter::window_log(WINDOW_BITS.into())];
+                Body::from_async_read(ZstdEncoder::with_quality_and_params(
+                    reader,
+                    Level::Fastest,
+                    &window,
+                ))
+            }
             Self::Brotli => {
                 let parameters = EncoderParams::default()
                     .quality(Level::Fastest)
-                    .window_size(BROTLI_WINDOW_BITS);
+                    .window_size(WINDOW_BITS.into());
                 Body::from_async_read(BrotliEncoder::with_params(reader, parameters))
             }
             Self::Gzip => Body::from_async_read(GzipEncoder::with_quality(reader, Level::Fastest)),
@@ -92,23 +109,25 @@ fn weighted(item: &str) -> Option<(&str, f32)> {
     }
 }
 
-/// Compresses the answer if it is long enough.
+/// Compresses the answer if it is long enough, and there is memory for an encoder.
 pub(crate) async fn with_compression<E: Endpoint<Output = Response>>(
     endpoint: Arc<E>,
     request: Request,
+    budget: ResponseBudget,
 ) -> Result<Response> {
     let accepted = Encoding::accepted(request.headers());
     let mut response = endpoint.call(request).await?;
-    if body::length(&mut response).is_some_and(|length| length < MIN_BYTES)
-        || response.status() == StatusCode::NOT_MODIFIED
-        || is_of_events(&response)
-    {
+    let is_unchanged = response.status() == StatusCode::NOT_MODIFIED;
+    let is_short = body::length(&mut response).is_some_and(|length| length < MIN_BYTES);
+    if is_of_events(&response) || (is_short && !is_unchanged) {
         return Ok(response);
     }
     let vary = HeaderValue::from_static("accept-encoding");
     response.headers_mut().append(header::VARY, vary);
-    if let Some(encoding) = accepted {
-        let body = encoding.encode(response.take_body());
+    if let Some(encoding) = accepted.filter(|_| !is_unchanged)
+        && let Some(memory) = budget.hold(ENCODER_BYTES)
+    {
+        let body = encoding.encode(response.take_body(), memory);
         response.set_body(body);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));

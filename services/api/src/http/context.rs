@@ -1,6 +1,9 @@
 //! What is known of the request that a task answers.
 
-use std::{net::IpAddr, sync::OnceLock};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::OnceLock,
+};
 
 use ipnet::IpNet;
 use poem::{
@@ -48,15 +51,23 @@ pub(crate) fn client_behind(request: &Request, trusted: &[IpNet]) -> Option<IpAd
 fn forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let mut client = peer;
     let lines = headers.get_all("x-forwarded-for").iter();
-    let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+    // What cannot be read ends the trust in what is before it.
+    let lines: Vec<&str> = lines.map(|line| line.to_str().unwrap_or_default()).collect();
     let mut forwarded = lines.iter().rev().flat_map(|line| line.rsplit(','));
     while trusted.iter().any(|network| network.contains(&client)) {
-        match forwarded.next().and_then(|address| address.trim().parse::<IpAddr>().ok()) {
+        match forwarded.next().and_then(address) {
             Some(address) => client = address.to_canonical(),
             None => break,
         }
     }
     client
+}
+
+/// An address, which may have a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let with_port = || text.parse().map(|address: SocketAddr| address.ip());
+    text.parse().or_else(|_| with_port()).ok()
 }
 
 fn peer(request: &Request) -> Option<IpAddr> {
@@ -70,7 +81,7 @@ mod tests {
     fn client_of(peer: &str, lines: &[&'static str]) -> String {
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append("x-forwarded-for", HeaderValue::from_static(line));
+            headers.append("x-forwarded-for", HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
         let trusted = ["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()];
         forwarded(peer.parse().unwrap(), &headers, &trusted).to_string()
@@ -86,5 +97,7 @@ mod tests {
         assert_eq!(client_of("10.1.1.1", &[]), "10.1.1.1");
         assert_eq!(client_of("10.1.1.1", &["198.51.100.1, unknown"]), "10.1.1.1");
         assert_eq!(client_of("10.1.1.1", &["2001:db8::1"]), "2001:db8::1");
+        assert_eq!(client_of("10.1.1.1", &["198.51.100.1:5678"]), "198.51.100.1");
+        assert_eq!(client_of("10.1.1.1", &["6.6.6.6", "\u{ff}"]), "10.1.1.1");
     }
 }

@@ -115,7 +115,7 @@ pub(crate) async fn with_log<E: Endpoint<Output = Response>>(
     requests.series.count(&kind, seconds);
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
-    // Of a refusal, the time would say why.
+    // The time of a refusal may tell what was checked.
     if status < 400
         && let Ok(timing) = HeaderValue::try_from(format!("total;dur={:.3}", seconds * 1e3))
     {

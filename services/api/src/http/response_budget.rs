@@ -47,6 +47,12 @@ impl ResponseBudget {
         }
     }
 
+    /// Holds memory that sending a response needs, if there is any left.
+    pub(crate) fn hold(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(units(bytes)).unwrap_or(u32::MAX);
+        self.permits.clone().try_acquire_many_owned(units).ok()
+    }
+
     /// Counts a response that exists already; an error where the budget is exhausted.
     pub(crate) fn count(&self, body: Vec<u8>) -> Result<Bytes, Error> {
         if is_small(&body) {

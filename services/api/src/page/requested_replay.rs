@@ -26,7 +26,7 @@ impl Replay for RequestedReplay {
     async fn replay(&self, object: u32, dry_run: bool) -> anyhow::Result<String> {
         let ledger = Ledger::new(&self.database, Utc::now).objects;
         let request = ReplayRequest { id: rand::random(), object_id: object.into(), dry_run };
-        ledger.request_replay(&request).await?;
+        ledger.request_replay(&request, self.timeout).await?;
         let until = Instant::now() + self.timeout;
         while Instant::now() < until {
             sleep(POLL_INTERVAL).await;

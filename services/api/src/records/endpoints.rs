@@ -106,8 +106,8 @@ impl RecordApi {
         /// Tags that the caller has; when the record's is among them, the answer is 304.
         #[oai(name = "If-None-Match")]
         if_none_match: Header<Option<Vec<String>>>,
-        /// The `Last-Modified` that the caller has; when the record has not changed since, the answer is 304. Without effect beside
-        /// `If-None-Match`.
+        /// The `Last-Modified` that the caller has; when the record has not changed since, the answer is 304. Ignored if there is
+        /// an `If-None-Match`.
         #[oai(name = "If-Modified-Since")]
         if_modified_since: Header<Option<String>>,
     ) -> Result<GetRecord, Failure> {

@@ -328,6 +328,9 @@ async fn replay_is_asked_of_a_fetcher_and_its_answer_is_shown() {
 #[tokio::test]
 async fn replay_without_a_fetcher_is_withdrawn_and_the_page_says_what_to_do() {
     let base = guarded().await;
+    // One for whose answer nobody waits any more.
+    let expired = "INSERT INTO replay_requests (id, object_id, dry_run, expires_at) VALUES (5, 1, FALSE, '2026-01-01')";
+    base.execute(expired, []).await;
     let plan = base.page("/-/objects/1/replay", "root").await;
     assert!(
         plan.body.contains("WATCH") && plan.body.contains("replay --object 1"),

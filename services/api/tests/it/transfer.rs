@@ -4,7 +4,7 @@ use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder}
 use chrono::{TimeDelta, Utc};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::fixtures::{TestApi, product};
+use crate::fixtures::{TestApi, product, settings};
 
 async fn decoded(encoding: &str, body: &[u8]) -> String {
     let mut decoder: Box<dyn AsyncRead + Unpin + '_> = match encoding {
@@ -38,6 +38,31 @@ async fn long_answer_is_compressed_as_the_client_accepts_it() {
         head.assert_header("content-encoding", encoding);
         head.assert_header_is_not_exist("content-length");
     }
+}
+
+#[tokio::test]
+async fn caches_are_told_that_the_encoding_and_the_origin_matter() {
+    let mut settings = settings();
+    settings.cors_origins = vec!["https://shop.example".to_owned()];
+    let base = TestApi::sqlite_with(&settings).await;
+    let headers = [("origin", "https://shop.example"), ("accept-encoding", "gzip")];
+    let document = base.client().get("/openapi.json");
+    let document =
+        headers.iter().fold(document, |request, (name, value)| request.header(*name, *value));
+    let document = document.send().await.0;
+    let vary = |headers: &poem::http::HeaderMap| {
+        let mut all: Vec<String> = headers
+            .get_all("vary")
+            .iter()
+            .map(|value| value.to_str().unwrap().to_lowercase())
+            .collect();
+        all.sort();
+        all.join(",")
+    };
+    assert_eq!(vary(document.headers()), "accept-encoding,origin");
+    let tag = document.header("etag").unwrap().to_owned();
+    let unchanged = base.get_with("/openapi.json", &[("if-none-match", &tag)]).await;
+    assert_eq!((unchanged.status, &*vary(unchanged.headers())), (304, "accept-encoding"));
 }
 
 #[tokio::test]

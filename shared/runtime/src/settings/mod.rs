@@ -31,8 +31,11 @@ pub fn parse_with<Cli>(
     command: Command,
     read: impl FnOnce(&ArgMatches) -> Result<Cli, clap::Error>,
 ) -> Cli {
-    let is_empty = |name: &_| env::var_os(name).is_some_and(|value| value.is_empty());
-    let mut command = pages::add_to(without_variables(command, is_empty));
+    // What only prints pages does not depend on them.
+    let prints_pages = env::args_os().any(|argument| pages::is_asked_for(&argument));
+    let is_unset =
+        |name: &_| prints_pages || env::var_os(name).is_some_and(|value| value.is_empty());
+    let mut command = pages::add_to(without_variables(command, is_unset));
     // Parsing changes it.
     let unparsed = command.clone();
     let arguments = order::settings_first(env::args_os(), &command);

@@ -15,12 +15,15 @@ pub(super) fn settings_first(
     let mut place = word + 1;
     while let Some(argument) = arguments.get(place).filter(|argument| *argument != "--") {
         let is_of_command = knows(command, argument);
-        match flag(program, argument).filter(|_| !is_of_command) {
-            Some(flag) => {
-                let has_value = takes_next(flag, argument) && place + 1 < arguments.len();
-                moved.extend(arguments.drain(place..=place + usize::from(has_value)));
+        let width = flag(program, argument)
+            .filter(|_| !is_of_command)
+            .map(|flag| if takes_next(flag, argument) { 2 } else { 1 });
+        match width {
+            // Before the command, a flag whose value is missing would take the command for it.
+            Some(width) if place + width <= arguments.len() => {
+                moved.extend(arguments.drain(place..place + width));
             }
-            None => place += 1,
+            _ => place += 1,
         }
     }
     arguments.splice(word..word, moved);
@@ -76,7 +79,7 @@ mod tests {
         source: Option<String>,
         #[arg(long)]
         watch: bool,
-        #[arg(long, num_args = 0..=1)]
+        #[arg(long, num_args = 0..=1, require_equals = true)]
         keys: Option<String>,
         #[command(subcommand)]
         command: Option<Sub>,
@@ -114,7 +117,7 @@ mod tests {
             // What the command has itself stays, and so does what is no setting.
             ("status --watch --source in", "--source in status --watch"),
             ("replay --object 7 -- --source in", "replay --object 7 -- --source in"),
-            ("replay --nothing in --source", "--source replay --nothing in"),
+            ("replay --nothing in --source", "replay --nothing in --source"),
             ("file replay --source in", "file replay --source in"),
             ("--source in", "--source in"),
         ] {

@@ -1,10 +1,18 @@
 //! Completions for shells and manual pages, made from the command line.
 
-use std::{io, path::PathBuf, process::exit};
+use std::{ffi::OsStr, path::PathBuf, process::exit};
 
 use anyhow::Context;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
+
+use crate::output;
+
+/// Whether an argument asks for one of them.
+pub(super) fn is_asked_for(argument: &OsStr) -> bool {
+    let flag = argument.to_str().map(|text| text.split('=').next().unwrap_or_default());
+    matches!(flag, Some("--completions" | "--manual-pages"))
+}
 
 /// Adds the flags that print them instead of running the program.
 pub(super) fn add_to(command: Command) -> Command {
@@ -28,8 +36,11 @@ pub(super) fn add_to(command: Command) -> Command {
 pub(super) fn print(mut command: Command, matches: &ArgMatches) {
     let name = command.get_name().to_owned();
     if let Some(shell) = matches.get_one::<Shell>("completions") {
-        clap_complete::generate(*shell, &mut command, name, &mut io::stdout());
-        exit(0);
+        let mut completions = Vec::new();
+        clap_complete::generate(*shell, &mut command, name, &mut completions);
+        // A closed pipe is not an error.
+        let printed = output::print(String::from_utf8_lossy(&completions).trim_end());
+        exit(i32::from(printed.is_err()));
     }
     if let Some(directory) = matches.get_one::<PathBuf>("manual_pages") {
         let made = clap_mangen::generate_to(without_help(command), directory);

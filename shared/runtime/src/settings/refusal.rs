@@ -3,7 +3,7 @@
 use std::{env, ffi::OsString};
 
 use clap::{
-    Arg, Command, Error,
+    Command, Error,
     builder::ValueParser,
     error::{ContextKind, ContextValue, ErrorKind},
 };
@@ -23,20 +23,23 @@ pub(super) fn print_others(first: &Error, command: &Command, arguments: &[OsStri
     }
 }
 
-/// The errors that follow when each malformed setting is taken as it is.
-fn others(first: &Error, command: &Command, arguments: &[OsString]) -> Vec<Error> {
-    let (mut command, mut all) = (command.clone(), Vec::new());
-    let mut place = flag_of(first);
-    while let Some(flag) = place {
-        let is_it = |arg: &Arg| arg.get_long() == Some(&*flag);
-        let Some(id) =
-            command.get_arguments().find(|arg| is_it(arg)).map(|arg| arg.get_id().clone())
-        else {
-            break;
-        };
-        command = command.mut_arg(id, |arg| arg.value_parser(ValueParser::os_string()));
+/// The errors that follow when the values of malformed settings are not looked at.
+fn others(first: &Error, unparsed: &Command, arguments: &[OsString]) -> Vec<Error> {
+    let (mut ignored, mut all) = (Vec::new(), Vec::new());
+    let mut flag = flag_of(first);
+    // A flag whose value is missing is wrong again, however its value is parsed.
+    while let Some(name) = flag.filter(|name| !ignored.contains(name)) {
+        ignored.push(name);
+        let mut command = unparsed.clone().mut_args(|arg| {
+            let is_ignored =
+                arg.get_long().is_some_and(|long| ignored.iter().any(|one| one == long));
+            if is_ignored { arg.value_parser(ValueParser::os_string()) } else { arg }
+        });
         let Err(error) = command.try_get_matches_from_mut(arguments) else { break };
-        place = flag_of(&error);
+        flag = flag_of(&error);
+        if flag.is_none() {
+            break;
+        }
         all.push(error);
     }
     all
@@ -152,6 +155,21 @@ mod tests {
             let error = refusal(arguments, &[&secret[0]]);
             assert!(!error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn every_malformed_setting_is_found_and_a_missing_value_ends_the_search() {
+        let found = |arguments: &[&str]| {
+            let arguments: Vec<OsString> =
+                [&["test"], arguments].concat().into_iter().map(OsString::from).collect();
+            let first = Cli::command().try_get_matches_from(&arguments).unwrap_err();
+            let others = others(&first, &Cli::command(), &arguments);
+            others.iter().filter_map(flag_of).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&["--numbers", "x", "--bytes", "many"]), ["bytes"]);
+        assert_eq!(found(&["--bytes", "many", "--numbers", "x"]), ["numbers"]);
+        assert_eq!(found(&["--bytes", "many"]), [""; 0]);
+        assert_eq!(found(&["--numbers", "1", "--bytes"]), [""; 0]);
     }
 
     #[test]

@@ -158,14 +158,16 @@ impl Source for S3 {
         // A listing, so that the version is the one of listings. The key is the first of those that begin with it.
         let uri = self.uri(key);
         let mut pages = Pages::new(&self.client, &self.bucket, key, uri, self.max_keys);
-        let page = pages.next().await?.unwrap_or_default();
-        let found = page.into_iter().find(|entry| entry.key == key && entry.escaped.is_none());
-        let version = found.map(|entry| version::read(&self.root, entry)).transpose();
-        version.map_err(|reason| Error::Refused {
-            action: "list",
-            uri: self.uri(key),
-            reason: reason.to_string(),
-        })
+        // Pages of deleted versions are empty.
+        while let Some(page) = pages.next().await? {
+            let found = page.into_iter().find(|entry| entry.key == key && entry.escaped.is_none());
+            if let Some(found) = found {
+                return version::read(&self.root, found).map(Some).map_err(|reason| {
+                    Error::Refused { action: "list", uri: self.uri(key), reason: reason.to_owned() }
+                });
+            }
+        }
+        Ok(None)
     }
 
     fn read(&self, object: &ObjectVersion, range: Range<u64>) -> ByteStream {

@@ -144,8 +144,9 @@ pub(crate) trait Dialect: Sync {
     /// Ends what must not outlast the process.
     async fn close(&self, db: &DatabaseConnection);
 
-    /// The query for the names of the tables of the schema, or one for all of them together, with the bytes that each takes on disk.
-    fn table_bytes(&self) -> &'static str;
+    /// The query for the bytes on disk of tables whose names are the parameters, with their names; or of all tables together, called
+    /// `all`.
+    fn table_bytes(&self, names: &str) -> String;
 
     /// Whether a table has row security policies.
     async fn has_row_security(

@@ -16,6 +16,7 @@ use crate::{
     database::begin_exclusive,
     epochs::epoch,
     statement::{commit, execute, placeholders, query},
+    watermark::Number,
 };
 
 /// Maximum number of objects in one statement.
@@ -69,6 +70,9 @@ pub enum ReplayOutcome {
     Opened(Vec<Replayed>),
     /// Nothing was changed: these would have to be read again and are not in the sources any more with the same `ETag`.
     Missing(Vec<Replayed>),
+    /// Nothing was changed: the entries of objects up to this number were removed (`KEEP_OBJECTS`), so that it is not known what a
+    /// replay from there on would have to read.
+    Removed(ObjectId),
     /// Nothing was changed: no object has this number.
     Unknown,
 }
@@ -108,7 +112,7 @@ impl ObjectLedger {
     pub async fn replay(&self, replay: &Replay<'_>) -> Result<ReplayOutcome, Error> {
         let tx = begin_exclusive(&self.db).await?;
         let rows = rows(&tx, replay.from).await?;
-        let outcome = plan(&rows, replay);
+        let outcome = plan(&rows, replay, removed(&tx).await?);
         if let ReplayOutcome::Opened(objects) = &outcome {
             for batch in objects.chunks(BATCH) {
                 reopen(&tx, batch, replay).await?;
@@ -121,7 +125,7 @@ impl ObjectLedger {
 
     /// What [`Ledger::replay`] would do now; changes nothing.
     pub async fn replay_plan(&self, replay: &Replay<'_>) -> Result<ReplayOutcome, Error> {
-        Ok(plan(&rows(&self.db, replay.from).await?, replay))
+        Ok(plan(&rows(&self.db, replay.from).await?, replay, removed(&self.db).await?))
     }
 }
 
@@ -133,8 +137,18 @@ async fn rows(db: &impl ConnectionTrait, from: ObjectId) -> Result<Vec<Row>, Err
     query(db, "read the objects", sql, [from.get().into()]).await
 }
 
-fn plan(rows: &[Row], replay: &Replay<'_>) -> ReplayOutcome {
+/// The highest number of an object whose entry was removed.
+async fn removed(db: &impl ConnectionTrait) -> Result<Option<ObjectId>, Error> {
+    let sql = "SELECT removed_object AS number FROM ledger";
+    let found: Vec<Number> = query(db, "read the removed objects", sql, []).await?;
+    Ok(found.first().filter(|row| row.number > 0).and_then(|row| ObjectId::new(row.number)))
+}
+
+fn plan(rows: &[Row], replay: &Replay<'_>, removed: Option<ObjectId>) -> ReplayOutcome {
     let from = replay.from.get();
+    if let Some(removed) = removed.filter(|removed| removed.get() >= from) {
+        return ReplayOutcome::Removed(removed);
+    }
     if rows.first().is_none_or(|row| row.id != from) {
         return ReplayOutcome::Unknown;
     }

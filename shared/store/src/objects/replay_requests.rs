@@ -1,6 +1,8 @@
-//! Replays that an api asks for and a fetcher makes: only fetchers reach the sources.
+//! Replays that an api asks for and a fetcher makes: only fetchers reach the sources. A request expires when nobody waits for its
+//! answer any more.
 
-use chrono::TimeDelta;
+use std::time::Duration;
+
 use sea_orm::FromQueryResult;
 
 use super::ObjectLedger;
@@ -8,9 +10,6 @@ use crate::{
     Error,
     statement::{execute, query},
 };
-
-/// How long a request is kept.
-const KEPT: TimeDelta = TimeDelta::days(1);
 
 /// A replay that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
@@ -30,24 +29,28 @@ struct Answer {
 }
 
 impl ObjectLedger {
-    /// Asks the fetchers for a replay, and forgets old requests.
-    pub async fn request_replay(&self, request: &ReplayRequest) -> Result<(), Error> {
+    /// Asks the fetchers for a replay, which one of them begins within this time or not at all.
+    pub async fn request_replay(
+        &self,
+        request: &ReplayRequest,
+        within: Duration,
+    ) -> Result<(), Error> {
         let now = (self.now)();
-        let sql = "DELETE FROM replay_requests WHERE requested_at < $1";
-        execute(&self.db, "forget replay requests", sql, [(now - KEPT).into()]).await?;
-        let sql = "INSERT INTO replay_requests (id, object_id, dry_run, requested_at) VALUES ($1, $2, $3, $4)";
+        let sql = "DELETE FROM replay_requests WHERE expires_at < $1";
+        execute(&self.db, "forget replay requests", sql, [now.into()]).await?;
+        let sql = "INSERT INTO replay_requests (id, object_id, dry_run, expires_at) VALUES ($1, $2, $3, $4)";
         let ReplayRequest { id, object_id, dry_run } = *request;
-        let values = [id.into(), object_id.into(), dry_run.into(), now.into()];
+        let values = [id.into(), object_id.into(), dry_run.into(), (now + within).into()];
         execute(&self.db, "request a replay", sql, values).await.map(drop)
     }
 
     /// Takes the oldest request that no fetcher has taken.
     pub async fn take_replay_request(&self) -> Result<Option<ReplayRequest>, Error> {
         let sql = "UPDATE replay_requests SET is_taken = TRUE
-             WHERE id = (SELECT id FROM replay_requests WHERE NOT is_taken ORDER BY requested_at, id LIMIT 1)
+             WHERE id = (SELECT id FROM replay_requests WHERE NOT is_taken AND expires_at > $1 ORDER BY expires_at, id LIMIT 1)
                  AND NOT is_taken
              RETURNING id, object_id, dry_run";
-        let taken = query(&self.db, "take a replay request", sql, []).await?;
+        let taken = query(&self.db, "take a replay request", sql, [(self.now)().into()]).await?;
         Ok(taken.into_iter().next())
     }
 

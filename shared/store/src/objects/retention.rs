@@ -70,15 +70,14 @@ impl ObjectLedger {
     /// The bytes on disk of the ledger's tables, of those of datasets and their histories, and of the outbox, by table; in SQLite of
     /// all of them together.
     pub async fn table_bytes(&self, datasets: &Datasets) -> Result<Vec<(String, u64)>, Error> {
-        let sql = dialect::of(&self.db).table_bytes();
-        let tables: Vec<TableBytes> = query(&self.db, "measure the tables", sql, []).await?;
-        let of_dataset = |table: &str| {
-            datasets.get(table).is_some()
-                || datasets.iter().any(|one| one.has_history && one.history_table() == table)
-        };
-        let is_ours = |table: &str| TABLES.contains(&table) || of_dataset(table);
-        let ours = tables.into_iter().filter(|one| is_ours(&one.name));
-        Ok(ours.map(|one| (one.name, one.bytes.cast_unsigned())).collect())
+        let mut names: Vec<Value> = TABLES.map(Value::from).into();
+        for dataset in datasets.iter() {
+            names.push(dataset.name.as_str().into());
+            names.extend(dataset.has_history.then(|| dataset.history_table().into()));
+        }
+        let sql = dialect::of(&self.db).table_bytes(&placeholders(1, names.len()));
+        let tables: Vec<TableBytes> = query(&self.db, "measure the tables", &sql, names).await?;
+        Ok(tables.into_iter().map(|one| (one.name, one.bytes.cast_unsigned())).collect())
     }
 
     /// Removes rejected lines of objects that ended before a time, and those beyond the number that is stored. They stay counted.
@@ -157,6 +156,10 @@ impl ObjectLedger {
         if objects.is_empty() {
             return Ok(0);
         }
+        // There may be very many, and the transaction excludes commits.
+        for object in objects {
+            self.remove_rejects_of(&Pruned { id: object.get(), is_old: true }).await?;
+        }
         let tx = begin_exclusive(&self.db).await?;
         let settled = settled(&tx).await?.get();
         let ids = placeholders(2, objects.len());
@@ -168,6 +171,11 @@ impl ObjectLedger {
             let sql = format!("DELETE FROM {table} WHERE object_id IN ({removed})");
             execute(&tx, "remove what was committed", &sql, values.clone()).await?;
         }
+        let sql = format!(
+            "UPDATE ledger SET removed_object =
+                 (SELECT MAX(id) FROM (SELECT id FROM ({removed}) AS removed UNION ALL SELECT removed_object FROM ledger) AS last)"
+        );
+        execute(&tx, "record removed objects", &sql, values.clone()).await?;
         let sql = format!("DELETE FROM objects WHERE id IN ({removed})");
         let removed = execute(&tx, "remove objects", &sql, values).await?;
         commit(tx, "remove objects").await?;

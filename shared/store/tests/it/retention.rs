@@ -1,8 +1,13 @@
 //! What is kept for a limited time.
 
+use std::{collections::HashSet, num::NonZeroU32};
+
 use chrono::{DateTime, TimeDelta, Utc};
 use jetline_datasets::{Reason, Rejection};
-use jetline_store::{ChunkRows, RejectedLine, objects::STORED_REJECTS};
+use jetline_store::{
+    ChunkRows, RejectedLine,
+    objects::{Replay, ReplayOutcome, STORED_REJECTS, Stored},
+};
 
 use crate::fixtures::{
     ROOT, TestDatabase, both, chunk, complete, epoch_id, id, listed, range, read, register,
@@ -23,6 +28,18 @@ fn rejected(object: i64, lines_before: u32, lines: u32, reason: Reason) -> Chunk
         })
         .collect();
     rejected
+}
+
+fn replay(from: i64, stored: &HashSet<Stored>) -> Replay<'_> {
+    Replay {
+        from: id(from),
+        stored,
+        incarnation: "again",
+        chunk_bytes: 100,
+        chunk_lines: NonZeroU32::MIN,
+        max_line_bytes: 50,
+        rewrite: false,
+    }
 }
 
 async fn settle(base: &TestDatabase) {
@@ -123,6 +140,22 @@ async fn entries_of_ended_objects_are_removed_but_not_the_last_one() {
         assert_eq!(base.ledger.objects.remove_objects(&all).await.unwrap(), 2);
         assert_eq!(base.number("SELECT COUNT(*) FROM objects").await, Some(3));
         assert!(base.product(1).await.is_some());
+        // What the removed ones had would have to be read again too.
+        for (from, outcome) in [
+            (1, ReplayOutcome::Removed(id(3))),
+            (2, ReplayOutcome::Removed(id(3))),
+            (4, ReplayOutcome::Opened(Vec::new())),
+        ] {
+            let stored = HashSet::new();
+            let plan = base.ledger.objects.replay_plan(&replay(from, &stored)).await.unwrap();
+            match (plan, outcome) {
+                (
+                    ReplayOutcome::Opened(_) | ReplayOutcome::Missing(_),
+                    ReplayOutcome::Opened(_),
+                ) => {}
+                (plan, outcome) => assert_eq!(plan, outcome, "{from}"),
+            }
+        }
 
         base.run("UPDATE objects SET state = 'done', done_at = registered_at").await;
         assert_eq!(base.ledger.objects.remove_objects(&all).await.unwrap(), 2);

@@ -37,13 +37,11 @@ pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[ChunkRows]) -> R
     let mut lines: Vec<(i64, &RejectedLine)> = Vec::new();
     for chunk in chunks {
         let object = chunk.range.object.get();
-        let mut room = room(tx, chunk).await?;
-        let stored = chunk.rejected.iter().filter(|line| {
-            let is_stored = room > 0 || line.rejection.reason.is_of_database();
-            room = room.saturating_sub(1);
-            is_stored
-        });
-        lines.extend(stored.map(|line| (object, line)));
+        let room = room(tx, chunk).await?;
+        let stored = (0..)
+            .zip(&chunk.rejected)
+            .filter(|(number, line)| *number < room || line.rejection.reason.is_of_database());
+        lines.extend(stored.map(|(_, line)| (object, line)));
     }
     // All writers lock lines in the same order, as they do for rows, so that they cannot deadlock.
     lines.sort_unstable_by_key(|(object, line)| (*object, line.line));
@@ -62,18 +60,26 @@ pub(super) async fn insert(tx: &impl ConnectionTrait, chunks: &[ChunkRows]) -> R
     Ok(())
 }
 
-/// How many rejected lines of a chunk are stored: of an object, the first ones. Where chunks are committed in another order than that
-/// of their lines, too many are stored at first.
+/// A chunk with fewer rejected lines is stored as it is.
+const FEW: usize = 64;
+
+/// How many chunks before one are looked at.
+const CHUNKS_BEFORE: u64 = 4096;
+
+/// How many rejected lines of a chunk are stored: of an object, about the first ones. Too many are stored at first where chunks are
+/// committed together, or in another order than that of their lines, or have few rejected lines each.
 async fn room(tx: &impl ConnectionTrait, chunk: &ChunkRows) -> Result<u64, Error> {
     let range = &chunk.range;
     let most = u64::from(range.first_line) - 1 + chunk.rejected.len() as u64;
-    if chunk.rejected.is_empty() || most <= STORED_REJECTS {
+    if chunk.rejected.len() < FEW || most <= STORED_REJECTS {
         return Ok(STORED_REJECTS);
     }
-    let sql = "SELECT CAST(COALESCE(SUM(rejected), 0) AS BIGINT) AS number FROM chunks
-         WHERE object_id = $1 AND start_offset < $2";
+    let sql = format!(
+        "SELECT CAST(COALESCE(SUM(rejected), 0) AS BIGINT) AS number FROM
+         (SELECT rejected FROM chunks WHERE object_id = $1 AND start_offset < $2 ORDER BY start_offset LIMIT {CHUNKS_BEFORE}) AS first"
+    );
     let values = [range.object.get().into(), range.start.cast_signed().into()];
-    let before: Vec<Number> = query(tx, "count rejected lines", sql, values).await?;
+    let before: Vec<Number> = query(tx, "count rejected lines", &sql, values).await?;
     let before = before.first().map_or(0, |row| row.number.cast_unsigned());
     Ok(STORED_REJECTS.saturating_sub(before))
 }

@@ -202,9 +202,12 @@ impl Dialect for Postgres {
 
     async fn close(&self, _: &DatabaseConnection) {}
 
-    fn table_bytes(&self) -> &'static str {
-        "SELECT CAST(relname AS TEXT) AS name, pg_total_relation_size(oid) AS bytes FROM pg_class
-         WHERE relkind = 'r' AND relnamespace = to_regnamespace(current_schema())"
+    /// A table that is dropped meanwhile has no size.
+    fn table_bytes(&self, names: &str) -> String {
+        format!(
+            "SELECT CAST(relname AS TEXT) AS name, COALESCE(pg_total_relation_size(oid), 0) AS bytes FROM pg_class
+             WHERE relkind = 'r' AND relnamespace = to_regnamespace(current_schema()) AND relname IN ({names})"
+        )
     }
 
     async fn has_row_security(

@@ -54,8 +54,11 @@ impl Dialect for Sqlite {
         "rowid"
     }
 
-    fn table_bytes(&self) -> &'static str {
-        "SELECT 'all' AS name, page_count * page_size AS bytes FROM pragma_page_count, pragma_page_size"
+    fn table_bytes(&self, names: &str) -> String {
+        format!(
+            "SELECT 'all' AS name, page_count * page_size AS bytes FROM pragma_page_count, pragma_page_size
+             WHERE 'all' IN ({names})"
+        )
     }
 
     /// The level cannot be changed in a transaction: a crash of the machine may lose the last ones.
