@@ -126,7 +126,7 @@ fn help_documents_every_setting_and_shows_no_secret() {
                 continue;
             };
             flags += 1;
-            let flag = flag.split(' ').next().unwrap();
+            let flag = flag.split([' ', '[']).next().unwrap();
             assert!(lines[number + 1].len() > 10, "{name}: {flag}");
             let variable = flag.to_uppercase().replace('-', "_");
             let documented = help.contains(&format!("[env: {variable}"));

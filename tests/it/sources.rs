@@ -176,7 +176,7 @@ async fn what_was_loaded_is_served_without_any_source() {
     let running = home.start(&[]);
     home.loaded(1).await;
     let answer = http::get(home.address, "/shops/1", &[]).await.unwrap();
-    assert_eq!(answer.body, r#"{"id":1}"#);
+    assert_eq!(answer.body, "{\"id\":1}\n");
     running.signal(Signal::INT);
     let output = succeeded(finish(running));
     assert!(output.contains("Nothing is loaded: no file is given"), "{output}");

@@ -176,7 +176,7 @@ async fn retry_is_a_span_event_and_its_log_line_has_chunk_and_trace() {
     let chunk = &line["span"];
     let published = collector.named("publish ");
     let publication = published.iter().find(|seen| seen.trace_id() == chunk["trace_id"]).unwrap();
-    assert_eq!(chunk["object"], "1");
+    assert_eq!(chunk["object"], 1);
     let start = publication.number("jetline.chunk.start");
     assert_eq!(chunk["chunk.start"], start);
     assert!(publication.has_event("retry"), "{publication:?}");

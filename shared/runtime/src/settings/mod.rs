@@ -35,13 +35,14 @@ pub fn parse_with<Cli>(
     let prints_pages = env::args_os().any(|argument| pages::is_asked_for(&argument));
     let is_unset =
         |name: &_| prints_pages || env::var_os(name).is_some_and(|value| value.is_empty());
-    let mut command = pages::add_to(without_variables(command, is_unset));
+    let documented = pages::add_to(command);
+    let mut command = without_variables(documented.clone(), is_unset);
     // Parsing changes it.
     let unparsed = command.clone();
     let arguments = order::settings_first(env::args_os(), &command);
     let parsed = command.try_get_matches_from_mut(&arguments);
     if let Ok(matches) = &parsed {
-        pages::print(unparsed.clone(), matches);
+        pages::print(documented, matches);
     }
     let parsed = parsed.and_then(|matches| read(&matches));
     parsed.unwrap_or_else(|error| {

@@ -27,8 +27,7 @@ pub(super) fn print_others(first: &Error, command: &Command, arguments: &[OsStri
 fn others(first: &Error, unparsed: &Command, arguments: &[OsString]) -> Vec<Error> {
     let (mut ignored, mut all) = (Vec::new(), Vec::new());
     let mut flag = flag_of(first);
-    // A flag whose value is missing is wrong again, however its value is parsed.
-    while let Some(name) = flag.filter(|name| !ignored.contains(name)) {
+    while let Some(name) = flag {
         ignored.push(name);
         let mut command = unparsed.clone().mut_args(|arg| {
             let is_ignored =
@@ -36,11 +35,9 @@ fn others(first: &Error, unparsed: &Command, arguments: &[OsString]) -> Vec<Erro
             if is_ignored { arg.value_parser(ValueParser::os_string()) } else { arg }
         });
         let Err(error) = command.try_get_matches_from_mut(arguments) else { break };
-        flag = flag_of(&error);
-        if flag.is_none() {
-            break;
-        }
-        all.push(error);
+        // A flag whose value is missing is wrong again, however its value is parsed.
+        flag = flag_of(&error).filter(|name| !ignored.contains(name));
+        all.extend(flag.is_some().then_some(error));
     }
     all
 }
