@@ -263,7 +263,7 @@ async fn results_are_printed_as_json_where_that_is_wanted() {
     assert_eq!(object["reasons"]["invalid_json"], 3, "{summary}");
 
     let status = documents(&["--output", "json", "status"], 0);
-    assert_eq!(status, [object.clone()]);
+    assert_eq!(status, std::slice::from_ref(object));
     let rejects = documents(&["rejects", "--output", "json", "--reason", "invalid_json"], 0);
     assert_eq!(rejects.len(), 3);
     assert!(rejects[0]["uri"].as_str().unwrap().ends_with("a.jsonl"), "{}", rejects[0]);

@@ -8,7 +8,7 @@ use jetline_core::{ObjectId, Position};
 use jetline_datasets::{
     Dataset, Datasets, Origin, Rejection, Unknown, UnknownField, UnknownFields,
 };
-use jetline_formats::{Format, Parser, records};
+use jetline_formats::{Parser, records};
 use jetline_source::{Location, Skipped};
 use serde::{Serialize, Serializer};
 
@@ -52,8 +52,7 @@ fn entries<S: Serializer>(skipped: &Skipped, serializer: S) -> Result<S::Ok, S::
 struct CheckedObject {
     uri: String,
     dataset: String,
-    #[serde(serialize_with = "name")]
-    format: Option<Format>,
+    format: Option<&'static str>,
     valid: u64,
     rejected: BTreeMap<&'static str, u64>,
     /// The first ones, by line.
@@ -64,10 +63,6 @@ struct CheckedObject {
     #[serde(skip)]
     policy: Unknown,
     error: Option<String>,
-}
-
-fn name<S: Serializer>(format: &Option<Format>, serializer: S) -> Result<S::Ok, S::Error> {
-    format.map(Format::name).serialize(serializer)
 }
 
 fn rejects<S: Serializer>(first: &[(u32, Rejection)], serializer: S) -> Result<S::Ok, S::Error> {
@@ -160,7 +155,7 @@ impl CheckedObject {
             let mut chunks =
                 Chunks::open(found.source, &found.object, settings, dataset.format).await?;
             let format = chunks.detected.format;
-            checked.format = Some(format);
+            checked.format = Some(format.name());
             let header = chunks.detected.header.clone();
             let mut parser = Parser::new(format, &header, dataset);
             let read = checked
@@ -226,7 +221,7 @@ impl fmt::Display for Checked {
 impl fmt::Display for CheckedObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rejected: u64 = self.rejected.values().sum();
-        let format = self.format.map_or("unknown format", Format::name);
+        let format = self.format.unwrap_or("unknown format");
         write!(
             f,
             "{} ({}, {format}): {} valid, {rejected} rejected",

@@ -182,7 +182,6 @@ impl Reader {
             tracing::info!(object = id.get(), key, attempt = leased.object.attempts, "read object");
             match gaps {
                 Ok(gaps) => {
-                    let destination = self.queue.destination();
                     let window_log = self.settings.window_log();
                     let declared = if leased.object.is_posted {
                         // JSON Lines, whatever files have.
@@ -193,11 +192,10 @@ impl Reader {
                     let mut reading = ObjectReading::new(
                         leased,
                         stored,
-                        destination,
+                        &*self.queue,
                         self.seed,
                         window_log,
                         declared,
-                        self.queue.max_body_bytes(),
                         position.clone(),
                     );
                     let reading = reading.run(&gaps, &mut publisher, &mut watermark);

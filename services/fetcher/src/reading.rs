@@ -17,7 +17,7 @@ use jetline_formats::{
     Compression, Detected, Format, HEAD_BYTES, NotAFormat, detect,
     split::{Limits, RawChunk, SplitError, Splitter},
 };
-use jetline_queue::{Chunk, Destination};
+use jetline_queue::{Chunk, Destination, Queue};
 use jetline_runtime::{
     Backoff,
     metrics::{READ_BYTES, RETRIES},
@@ -105,11 +105,10 @@ impl ObjectReading {
     pub(crate) fn new(
         leased: Leased,
         prefetched: Option<ByteStream>,
-        destination: Destination,
+        queue: &dyn Queue,
         seed: u64,
         window_log: u32,
         declared: DeclaredFormat,
-        max_body_bytes: usize,
         position: Arc<ReadPosition>,
     ) -> Self {
         let object = &leased.object;
@@ -137,7 +136,7 @@ impl ObjectReading {
             },
             leased,
             prefetched,
-            destination,
+            destination: queue.destination(),
             is_compressed: None,
             began: SystemTime::now(),
             failures: 0,
@@ -145,7 +144,7 @@ impl ObjectReading {
             seed,
             window_log,
             declared,
-            max_body_bytes,
+            max_body_bytes: queue.max_body_bytes(),
             position,
         }
     }

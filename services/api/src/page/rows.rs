@@ -91,7 +91,7 @@ impl Progress {
             if object.total_bytes.is_none() && total != object.bytes { "about " } else { "" };
         let mut text = format!("{committed} of {about}{}", human::bytes(total));
         if read > object.committed_bytes && read < total {
-            text += &format!(", {} read", human::bytes(read));
+            text.extend([", ", &human::bytes(read), " read"]);
         }
         if let Some(left) = time_left(total - object.committed_bytes, rate) {
             text += ", ";

@@ -11,7 +11,7 @@ use super::Report;
 #[derive(Serialize)]
 pub(super) struct Object<'a> {
     #[serde(flatten)]
-    object: &'a ObjectStatus,
+    status: &'a ObjectStatus,
     lines: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasons: Option<BTreeMap<&'a str, i64>>,
@@ -22,7 +22,7 @@ impl<'a> Object<'a> {
         let reasons = rejects.map(|rejects| {
             rejects.reasons.iter().map(|(reason, lines)| (&**reason, *lines)).collect()
         });
-        Self { object, lines: object.lines(), reasons }
+        Self { status: object, lines: object.lines(), reasons }
     }
 }
 
