@@ -143,9 +143,9 @@ fn parse<T: Args>(settings: &[Setting]) -> anyhow::Result<T> {
     let flag = |(name, value): &Setting| {
         let mut known = command.get_arguments();
         let known = known.find(|known| known.get_env() == Some(name.as_ref()))?;
-        Some([format!("--{}", known.get_long()?), value.clone()])
+        Some(format!("--{}={value}", known.get_long()?))
     };
-    let flags: Vec<String> = settings.iter().filter_map(flag).flatten().collect();
+    let flags: Vec<String> = settings.iter().filter_map(flag).collect();
     Ok(T::from_arg_matches(&command.try_get_matches_from(flags)?)?)
 }
 
