@@ -74,7 +74,7 @@ async fn file_of_a_declared_dataset_is_loaded_and_served() {
     let gift = r#"{"path":"/gift","records":1,"types":["boolean"],"object":1,"line":2}"#;
     let name = r#"{"path":"/customer/name","records":1,"types":["string"],"object":1,"line":1}"#;
     let fields = get(&home, "/datasets/orders/fields").await.1;
-    assert_eq!(fields, format!("[{name},{gift}]"));
+    assert_eq!(fields, format!("[{name},{gift}]\n"));
     running.signal(Signal::INT);
     succeeded(finish(running));
 
@@ -92,7 +92,7 @@ async fn file_of_a_declared_dataset_is_loaded_and_served() {
     let (_, first) = get(&home, "/orders/A-1").await;
     assert!(first.contains(r#""total":19.9,"#), "{first}");
     let fields = get(&home, "/datasets/orders/fields").await.1;
-    assert_eq!(fields, format!("[{}]", name.replace(":1,\"types", ":2,\"types")));
+    assert_eq!(fields, format!("[{}]\n", name.replace(":1,\"types", ":2,\"types")));
     running.signal(Signal::INT);
     succeeded(finish(running));
 }

@@ -37,7 +37,7 @@ const WATCH: Duration = Duration::from_secs(10);
 /// What `--help` begins with.
 const HELP: &str = "\
 Examples:
-  jetline orders.csv --infer                        load a file, by a declaration that its records propose
+  jetline orders.csv --infer                        load a file, with columns as its records have them
   jetline 'in/*.jsonl.gz' --exit                    load files and exit with a summary
   jetline --source s3://bucket/orders/ --watch 30s  load what is in a bucket, and what comes
   jetline check in/orders.csv                       validate a file, write nothing

@@ -98,11 +98,11 @@ impl Service {
     }
 
     /// Sends a request without reading the response. With HTTP/1.0 it is not chunked, and ends with the connection.
-    async fn ask(&self, path: &str) -> TcpStream {
+    async fn ask(&self, path: &str, headers: &str) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let mut stream = socket.connect(self.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.0\r\nHost: test\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.0\r\nHost: test\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
     }
@@ -110,7 +110,7 @@ impl Service {
     /// The head and the body of a response.
     async fn get(&self, path: &str) -> (String, Vec<u8>) {
         let mut answer = Vec::new();
-        let mut stream = self.ask(path).await;
+        let mut stream = self.ask(path, "").await;
         stream.read_to_end(&mut answer).await.unwrap();
         let head = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap();
         let body = answer.split_off(head + 4);
@@ -219,7 +219,9 @@ async fn clients_that_do_not_read_responses_use_limited_memory_and_do_not_block_
             many.clone(),
         ]
     });
-    let asked = paths.take(500).map(async |path| service.ask(&path).await);
+    let encodings = ["", "Accept-Encoding: zstd\r\n", "Accept-Encoding: br\r\n"];
+    let asked = paths.take(500).zip(encodings.into_iter().cycle());
+    let asked = asked.map(async |(path, encoding)| service.ask(&path, encoding).await);
     let mut client = join_all(asked).await;
     for stream in &mut client {
         let status = status(stream).await;
