@@ -153,7 +153,7 @@ impl Dist {
         let program = tools.join("bin/cargo-deb");
         let (_, version) = CARGO_DEB.split_once('@').context("no version is wanted")?;
         let has_it =
-            output(Command::new(&program).arg("--version")).is_ok_and(|had| had == version);
+            output(Command::new(&program).arg("--version")).is_ok_and(|had| had.ends_with(version));
         if !has_it {
             let mut install = cargo();
             install.args(["install", "--locked", "--root"]).arg(&tools).arg(CARGO_DEB);
