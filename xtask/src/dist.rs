@@ -22,7 +22,7 @@ const LICENCES: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "NOTICE", "UNLICEN
 
 /// Make archives of the programs, with completions, manual pages and licences, a Debian package, and their checksums.
 ///
-/// The same sources and the same compiler make the same archive, in any directory.
+/// Neither the directory nor the time of the build is in them.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Without the Debian package, for which cargo-deb is compiled.
