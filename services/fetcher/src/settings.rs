@@ -184,11 +184,11 @@ impl FetcherSettings {
     /// Refuses locations whose dataset is not declared.
     pub(crate) fn check_datasets(&self, datasets: &Datasets) -> anyhow::Result<()> {
         for location in self.locations() {
-            let name = self.dataset_of(location, datasets).with_context(|| {
+            let name = self.dataset_of(location, datasets).ok_or_else(|| {
                 let names = datasets.names();
-                format!(
+                Invalid::new(format!(
                     "source {location} names no dataset, as in NAME={location}; there are: {names}"
-                )
+                ))
             })?;
             anyhow::ensure!(
                 datasets.get(name).is_some(),

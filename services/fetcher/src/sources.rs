@@ -190,9 +190,9 @@ impl Sources {
         Ok(existing)
     }
 
-    /// Whether a source has this version, whether or not it matches.
+    /// Whether a source has this version, whether or not it matches. That of an unknown root may exist.
     pub(crate) async fn has(&self, version: &ObjectVersion) -> Result<bool, RegisterError> {
-        let Some(source) = self.with_root(&version.root) else { return Ok(false) };
+        let Some(source) = self.with_root(&version.root) else { return Ok(true) };
         let found = source.find(&version.key).await;
         let found =
             found.map_err(|source| RegisterError::List { location: version.uri(), source })?;

@@ -135,7 +135,7 @@ async fn entries_of_ended_objects_are_removed_but_not_the_last_one() {
         let others = base.ledger.objects.ended_versions(&elsewhere, None, later(1)).await;
         assert_eq!(others.unwrap(), []);
 
-        // Whoever asks, the failed one and the open ones stay.
+        // The failed one and the open ones stay, also if they are asked for.
         let all: Vec<_> = (1..=5).map(id).collect();
         assert_eq!(base.ledger.objects.remove_objects(&all).await.unwrap(), 2);
         assert_eq!(base.number("SELECT COUNT(*) FROM objects").await, Some(3));
