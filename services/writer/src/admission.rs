@@ -1,6 +1,6 @@
 //! Discards chunks of another incarnation of their object before they are claimed: they were published before a replay, or
 //! before the database was restored. Their claims would never be committed, and would supersede lines of the object that
-//! has the number now.
+//! has the number now. So would those of a dead chunk that a writer still has.
 
 use std::collections::HashSet;
 
@@ -61,6 +61,7 @@ impl Admissions {
         if !new.is_empty() {
             match self.ledger.admit(epoch.id, &new).await? {
                 Admission::All => admitted.add(epoch.id, &new),
+                Admission::AllNow => {}
                 other => return Ok(other),
             }
         }

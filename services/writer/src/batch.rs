@@ -176,7 +176,9 @@ impl Batch {
     pub(crate) fn discard(&mut self, stale: &[ChunkRange]) {
         for chunk in self.chunks.extract_if(.., |chunk| stale.contains(&chunk.range)) {
             chunk.chunk.log_span().in_scope(|| {
-                tracing::warn!("chunk discarded: its object failed, or has another incarnation");
+                tracing::warn!(
+                    "chunk discarded: it is dead, or its object failed or has another incarnation"
+                );
             });
             self.ended.push((chunk.range, ChunkEnd::Discarded));
         }

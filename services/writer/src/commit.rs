@@ -176,7 +176,7 @@ impl Committer {
         }
         let ranges: Vec<&ChunkRange> = chunks.iter().map(|chunk| &chunk.range).collect();
         match self.admissions.admit(epoch, &ranges).await? {
-            Admission::All => Ok(Admitted { epoch, chunks }),
+            Admission::All | Admission::AllNow => Ok(Admitted { epoch, chunks }),
             Admission::Except(stale) => Err(Failure::DiscardBeforeClaim(stale)),
             Admission::EpochEnded => Err(Failure::EpochEnded),
         }

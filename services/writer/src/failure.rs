@@ -23,7 +23,7 @@ pub enum Failure {
     Again,
     /// Take the steps again under the next epoch.
     EpochEnded,
-    /// Discard these chunks: their object has another incarnation, or is not registered.
+    /// Discard these chunks: their object has another incarnation, or is not registered, or they are dead.
     DiscardBeforeClaim(Vec<ChunkRange>),
     /// Discard these chunks: their object has another incarnation, is not registered, or has failed. Their claims will
     /// never be committed, which ends the epoch.

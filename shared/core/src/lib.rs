@@ -2,6 +2,7 @@
 //!
 //! No I/O, no database, no queue.
 
+mod change;
 mod chunk;
 mod epoch;
 mod fingerprint;
@@ -11,6 +12,7 @@ mod object;
 mod position;
 mod verdict;
 
+pub use change::Change;
 pub use chunk::{ChunkRange, Counts};
 pub use epoch::{Epoch, EpochId, Mode};
 pub use fingerprint::Fingerprint;
@@ -18,4 +20,4 @@ pub use key::Key;
 pub use ledger_identity::LedgerIdentity;
 pub use object::ObjectVersion;
 pub use position::{ObjectId, Position, Rank};
-pub use verdict::Verdict;
+pub use verdict::{Entry, Verdict};

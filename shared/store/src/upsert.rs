@@ -7,8 +7,7 @@ pub(crate) mod change;
 
 use std::ops::AddAssign;
 
-use change::Change;
-use jetline_core::{Fingerprint, Key, Position, Rank};
+use jetline_core::{Change, Fingerprint, Key, Position, Rank};
 use jetline_datasets::{ChangeKind, Dataset, Row, Value};
 
 use crate::outbox::ChangedRow;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use jetline_core::{EpochId, Fingerprint, Key, Mode, ObjectId, Rank, Verdict};
+use jetline_core::{Entry, EpochId, Key, Mode, ObjectId, Verdict};
 use jetline_dedup::{Claim, Claimed, Dedup, Error};
 
 /// Entries in this process.
@@ -19,14 +19,6 @@ pub struct InMemory {
 struct State {
     epoch: Option<EpochId>,
     entries: BTreeMap<EpochId, BTreeMap<(String, Key), Entry>>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    rank: Rank,
-    fingerprint: Fingerprint,
-    /// Its line was unchanged: the row has this content.
-    is_stored: bool,
 }
 
 impl InMemory {
@@ -61,13 +53,9 @@ impl Dedup for InMemory {
         let entries = state.entries.entry(*epoch).or_default();
         let verdicts = claims.iter().map(|claim| {
             let id = (dataset.to_owned(), claim.key.clone());
-            let verdict = decide(entries.get(&id), claim, trusted);
-            if !matches!(verdict, Verdict::Superseded(_)) {
-                let entry = Entry {
-                    rank: claim.rank,
-                    fingerprint: claim.fingerprint,
-                    is_stored: verdict == Verdict::Unchanged,
-                };
+            let Claim { rank, fingerprint, .. } = *claim;
+            let verdict = Verdict::of(entries.get(&id), rank, fingerprint, trusted);
+            if let Some(entry) = verdict.entry(rank, fingerprint) {
                 entries.insert(id, entry);
             }
             verdict
@@ -91,19 +79,5 @@ impl Dedup for InMemory {
         state.epoch = state.epoch.filter(|epoch| !ended.contains(epoch));
         let removed = ended.iter().filter_map(|epoch| state.entries.remove(epoch));
         Ok(removed.map(|entries| entries.len() as u64).sum())
-    }
-}
-
-fn decide(held: Option<&Entry>, claim: &Claim, trusted: ObjectId) -> Verdict {
-    let Some(held) = held else {
-        return Verdict::WriteIfChanged;
-    };
-    let is_stored = held.is_stored || held.rank.position.object() < trusted;
-    if held.rank > claim.rank {
-        Verdict::Superseded(held.rank.position)
-    } else if held.fingerprint == claim.fingerprint && is_stored {
-        Verdict::Unchanged
-    } else {
-        Verdict::Write
     }
 }

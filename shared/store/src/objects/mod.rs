@@ -29,6 +29,7 @@ pub use replay_requests::ReplayRequest;
 pub use retention::{EndedVersion, STORED_REJECTS};
 use sea_orm::DatabaseConnection;
 pub use settle::Ended;
+pub use superseded::{Blocked, Blocker};
 
 use crate::{
     Database, Error,

@@ -25,7 +25,7 @@ const BATCH: usize = 500;
 
 /// The objects that may not end.
 #[derive(Debug, Default)]
-pub(super) struct Blocked {
+pub struct Blocked {
     /// Objects that wait for lines of others.
     by_others: HashSet<i64>,
     /// Objects that wait for lines of their own.
@@ -37,18 +37,41 @@ pub(super) struct Blocked {
 }
 
 impl Blocked {
+    /// Adds that lines of a committed chunk of `object` were superseded by others. `blocker` is the object of those,
+    /// which is not settled, if it is registered.
+    pub fn add(&mut self, object: i64, by: &SupersededBy, blocker: Option<&Blocker>) {
+        if object == by.object.get() {
+            // Of a complete object, all chunks that are not dead are committed. Missing chunks of an unreadable object are
+            // not claimed again.
+            if blocker.is_some_and(|own| !own.has_ended && own.is_dead(by)) {
+                self.by_own.insert(object);
+                self.needs_epoch = true;
+            }
+            return;
+        }
+        match blocker.map_or(State::Never, |blocker| blocker.state(by)) {
+            State::Committed => return,
+            State::Open => drop(self.blockers.insert(by.object.get())),
+            State::Never => self.needs_epoch = true,
+        }
+        self.by_others.insert(object);
+    }
+
     /// Whether an object may end.
-    pub(super) fn may_end(&self, object: i64) -> bool {
+    #[must_use]
+    pub fn may_end(&self, object: i64) -> bool {
         self.may_end_incomplete(object) && !self.by_own.contains(&object)
     }
 
     /// Whether an object may end while chunks of it are missing.
-    pub(super) fn may_end_incomplete(&self, object: i64) -> bool {
+    #[must_use]
+    pub fn may_end_incomplete(&self, object: i64) -> bool {
         !self.by_others.contains(&object)
     }
 
     /// Whether a new epoch is needed.
-    pub(super) fn needs_epoch(&self) -> bool {
+    #[must_use]
+    pub fn needs_epoch(&self) -> bool {
         self.needs_epoch
     }
 }
@@ -119,22 +142,7 @@ pub(super) async fn blocked(db: &impl ConnectionTrait, objects: &[i64]) -> Resul
         let blockers = load_blockers(db, batch).await?;
         for id in batch {
             for (object, by) in &by_object[id] {
-                let superseding = blockers.get(id);
-                if object == id {
-                    // Of a complete object, all chunks that are not dead are committed. Missing chunks of an unreadable
-                    // object are not claimed again.
-                    if superseding.is_some_and(|own| !own.has_ended && own.is_dead(by)) {
-                        blocked.by_own.insert(*object);
-                        blocked.needs_epoch = true;
-                    }
-                    continue;
-                }
-                match superseding.map_or(State::Never, |superseding| superseding.state(by)) {
-                    State::Committed => continue,
-                    State::Open => drop(blocked.blockers.insert(*id)),
-                    State::Never => blocked.needs_epoch = true,
-                }
-                blocked.by_others.insert(*object);
+                blocked.add(*object, by, blockers.get(id));
             }
         }
     }
@@ -151,12 +159,12 @@ enum State {
 }
 
 /// An object with superseding lines.
-#[derive(Default)]
-struct Blocker {
+#[derive(Clone, Debug, Default)]
+pub struct Blocker {
     /// Its missing chunks will not be committed.
-    has_ended: bool,
+    pub has_ended: bool,
     /// Its committed and dead chunks: first line, the line after the last, whether it is dead and may have claims.
-    chunks: Vec<(i64, i64, bool)>,
+    pub chunks: Vec<(i64, i64, bool)>,
 }
 
 impl Blocker {

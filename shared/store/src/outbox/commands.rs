@@ -1,6 +1,6 @@
 //! What commands change: deliveries are made again, or for records that a destination was never told of.
 
-use jetline_core::{Key, Position, Rank};
+use jetline_core::Key;
 use jetline_datasets::{ChangeKind, Column, Dataset, Value};
 use sea_orm::{DatabaseTransaction, DbErr, FromQueryResult, QueryResult};
 
@@ -129,19 +129,10 @@ async fn page(
     );
     let rows: Vec<StoredWithDelay> = query(tx, ACTION, &sql, after.map(value)).await?;
     let changed = rows.into_iter().map(|StoredWithDelay { row, delay }| {
-        let (key, StoredRow { rank: (version, position), fingerprint }) = row.with_key(dataset)?;
-        let position = Position::from_number(position)
-            .ok_or_else(|| DbErr::Type("a position is negative".to_owned()))?;
+        let (key, StoredRow { rank, fingerprint }) = row.with_key(dataset)?;
         let mut delays = vec![Value::Null; dataset.destinations.len()];
         delays[at] = delay.map_or(Value::Null, Value::Bigint);
-        Ok(ChangedRow {
-            key,
-            rank: Rank { version, position },
-            fingerprint,
-            kind: ChangeKind::Inserted,
-            is_new: false,
-            delays,
-        })
+        Ok(ChangedRow { key, rank, fingerprint, kind: ChangeKind::Inserted, is_new: false, delays })
     });
     changed.collect::<Result<_, DbErr>>().map_err(|error| Error::classify(ACTION, error))
 }

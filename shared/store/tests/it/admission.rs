@@ -19,3 +19,20 @@ async fn chunks_of_registered_objects_may_be_claimed_in_the_epoch_in_force() {
         assert_eq!(admit(epoch_id(7), &[&first]).await, Admission::EpochEnded);
     }
 }
+
+/// Its claims would be of an epoch in which it was dead before.
+#[tokio::test]
+async fn dead_chunk_that_a_writer_still_has_may_not_be_claimed() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        let (dead, other) = (range(1, 0, 1), range(1, 1, 1));
+        for _ in 0..2 {
+            base.ledger.chunks.suspect(&dead, 1).await.unwrap();
+        }
+        let admit = async |chunks: &[_]| base.ledger.chunks.admit(epoch.id, chunks).await.unwrap();
+        assert_eq!(admit(&[&dead, &other]).await, Admission::Except(vec![dead.clone()]));
+        // Not for the rest of the epoch: another one of the object may be dead soon.
+        assert_eq!(admit(&[&other]).await, Admission::AllNow);
+        assert_eq!(admit(&[&range(2, 0, 1)]).await, Admission::All);
+    }
+}

@@ -209,6 +209,25 @@ async fn unchanged_row_is_written_in_order_while_an_older_object_is_to_be_read()
     }
 }
 
+/// As if the process before had read it to its end, and found only then that this one took over.
+#[tokio::test]
+async fn unchanged_row_is_written_in_order_while_an_older_object_lacks_chunks() {
+    for base in both().await {
+        register(&base.ledger, 3).await;
+        let epoch = begin(&base.ledger, Mode::InOrder, None, 1).await;
+        base.counts(&epoch, if_changed(chunk(1, 0, &[(1, "A")]))).await;
+        read(&base.ledger, &complete(1)).await;
+        read(&base.ledger, &complete(1)).await;
+        let position = base.position("products", 1).await;
+        base.counts(&epoch, if_changed(chunk(3, 0, &[(1, "A")]))).await;
+        assert_ne!(base.position("products", 1).await, position);
+        let next = begin(&base.ledger, Mode::InOrder, None, 2).await;
+        let late = base.counts(&next, if_changed(chunk(2, 0, &[(1, "B")]))).await;
+        assert_eq!(late.superseded, 1);
+        assert_eq!(base.product(1).await.unwrap().0, "A");
+    }
+}
+
 /// As after a restore or a failover: commits may have been undone.
 #[tokio::test]
 async fn restarted_database_server_ends_the_epoch() {

@@ -134,7 +134,7 @@ impl Writer {
         if without != Some(Rule::Registered) {
             let ranges: Vec<&ChunkRange> = parsed.iter().map(|parsed| &parsed.range).collect();
             match self.admissions.admit(&epoch, &ranges).await.unwrap() {
-                Admission::All => {}
+                Admission::All | Admission::AllNow => {}
                 Admission::Except(stale) => return self.discard(&stale),
                 Admission::EpochEnded => return self.after(epoch.id, without).await,
             }

@@ -95,6 +95,13 @@ struct ObjectRow {
     unread: Option<i64>,
 }
 
+/// The first object of which chunks may still be committed. One that another process read to its end may have lost
+/// chunks with it, if that was about to find that this one took over.
+const FIRST_OPEN: &str = "SELECT MIN(id) FROM objects WHERE state IN ('registered', 'reading')
+     OR (state = 'loading' AND total_bytes > (
+         SELECT COALESCE(SUM(c.end_offset - c.start_offset), 0) FROM chunks c
+         WHERE c.object_id = objects.id AND c.state IN ('committed', 'dead')))";
+
 pub(super) async fn check(
     tx: &impl ConnectionTrait,
     epoch: EpochId,
@@ -107,8 +114,7 @@ pub(super) async fn check(
         "SELECT e.id AS epoch, {} AS in_force, o.id AS id,
              o.registration AS incarnation, o.state AS state, o.rewrite AS rewrite,
              o.state = 'done' OR (o.state = 'failed' AND o.folded_bytes = o.total_bytes) AS complete,
-             CASE WHEN e.mode = 'in_order'
-                 THEN (SELECT MIN(id) FROM objects WHERE state IN ('registered', 'reading')) END AS unread
+             CASE WHEN e.mode = 'in_order' THEN ({FIRST_OPEN}) END AS unread
          FROM epoch e LEFT JOIN objects o ON o.id IN ({})",
         in_force(tx, "e"),
         placeholders(1, ids.len())

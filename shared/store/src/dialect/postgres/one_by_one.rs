@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use jetline_core::Position;
+use jetline_core::{Change, Position};
 use jetline_datasets::Dataset;
 use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 
@@ -18,7 +18,7 @@ use crate::{
         class::{UNAVAILABLE_CLASSES, UNAVAILABLE_CODES},
     },
     statement::{execute, query},
-    upsert::{SentRow, UpsertRow, Upserted, change::Change, columns, on_conflict, rank},
+    upsert::{SentRow, UpsertRow, Upserted, columns, on_conflict, rank},
 };
 
 /// Number of rows that are written at a time. With one refused row in a hundred, six parts of seven have none. Rows that

@@ -8,7 +8,7 @@
 use std::{collections::HashMap, fmt::Write as _};
 
 use chrono::{DateTime, Utc};
-use jetline_core::Key;
+use jetline_core::{Change, Key, Rank};
 use jetline_datasets::{self as datasets, Dataset};
 use sea_orm::{ConnectionTrait, FromQueryResult, Value, sea_query::ArrayType};
 
@@ -18,7 +18,7 @@ use crate::{
     statement::{execute, query, value},
     upsert::{
         SentRow, UpsertRow, Upserted, Written,
-        change::{Change, StoredRow, UntypedRow},
+        change::{StoredRow, UntypedRow},
         on_conflict,
     },
 };
@@ -60,7 +60,7 @@ pub(super) async fn to_write(
     let mut write = Vec::with_capacity(rows.len());
     let mut stays = None;
     for ((chunk, new), id) in rows.into_iter().zip(ids) {
-        match Change::of(stored[id].as_ref(), &new, rewrite) {
+        match StoredRow::change(stored[id].as_ref(), &new, rewrite) {
             _ if stays == Some(id) => written[chunk].superseded += 1,
             Change::Superseded => written[chunk].superseded += 1,
             Change::Nothing => {
@@ -162,7 +162,7 @@ async fn not_written(
     let keys: Vec<&Key> = sent.iter().map(|(_, sent)| &sent.key).collect();
     let rows = look_up(tx, dataset, &keys).await?;
     for ((chunk, sent), row) in sent.iter().zip(rows) {
-        let rank = (sent.version, sent.position.get());
+        let rank = Rank { version: sent.version, position: sent.position };
         if row.is_some_and(|row| row.rank >= rank) {
             upserted.written[*chunk].superseded += 1;
         } else {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use jetline_core::{Key, Position};
+use jetline_core::{Change, Key, Position};
 use jetline_datasets::Dataset;
 use sea_orm::{ConnectionTrait, Value};
 
@@ -16,7 +16,7 @@ use crate::{
     statement::{execute, query, value},
     upsert::{
         SentRow, UpsertRow, Upserted,
-        change::{Change, StoredRow, UntypedRow},
+        change::{StoredRow, UntypedRow},
         columns, on_conflict,
     },
 };
@@ -38,7 +38,7 @@ pub(super) async fn upsert(
     let mut changes = Vec::with_capacity(rows.len());
     for (chunk, new) in rows {
         let row = SentRow::of(dataset, &new);
-        match Change::of(stored.get(&new.row.key), &new, rewrite) {
+        match StoredRow::change(stored.get(&new.row.key), &new, rewrite) {
             change @ (Change::Superseded | Change::Nothing) => {
                 upserted.count(dataset, chunk, change, row);
             }
@@ -189,7 +189,7 @@ async fn not_written(
     let rows = read(tx, dataset, &keys).await?;
     let missing = sent
         .iter()
-        .filter(|(key, position)| rows.get(key).is_none_or(|row| row.rank.1 != position.get()));
+        .filter(|(key, position)| rows.get(key).is_none_or(|row| row.rank.position != *position));
     let missing = missing.map(|(_, position)| *position);
     upserted.suppressed.extend(missing);
     Ok(())
