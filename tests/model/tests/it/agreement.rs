@@ -55,7 +55,7 @@ async fn agree(db: Database, seeds: std::ops::Range<u64>) {
         let mut random = StdRng::seed_from_u64(seed);
         let limit = random.random_bool(0.3).then_some(0);
         let mut pair = Pair {
-            real: RealLedger::new(&db, noon),
+            real: RealLedger::new(&db, Utc::now),
             dataset: declared.dataset.clone(),
             model: Ledger::new(2),
             scenario: Scenario {
@@ -73,10 +73,6 @@ async fn agree(db: Database, seeds: std::ops::Range<u64>) {
             assert_eq!(real, model, "seed {seed}: {:#?}", pair.log);
         }
     }
-}
-
-fn noon() -> DateTime<Utc> {
-    DateTime::from_timestamp(1_700_000_000, 0).unwrap()
 }
 
 struct Pair {
