@@ -57,6 +57,8 @@ pub struct Chunk {
     pub rejected: u8,
     /// It was committed at some time: the table has what it wrote.
     pub was_committed: bool,
+    /// It was committed since its object was registered or replayed.
+    pub has_counts: bool,
     /// Inserted, updated, deleted, unchanged, superseded, rejected.
     pub counts: [u8; 6],
 }
@@ -579,7 +581,7 @@ impl Ledger {
             };
         }
         entry.state = ChunkState::Committed;
-        entry.was_committed = true;
+        (entry.was_committed, entry.has_counts) = (true, true);
         entry.rejected = rejected;
         let by = if rules.has(Rule::Waiting) { &chunk.superseded_by[..] } else { &[] };
         entry.superseded_by = by.to_vec();
@@ -755,7 +757,7 @@ impl Ledger {
     pub fn can_replay(&self, number: u8) -> bool {
         let has_content = |object: &Object| {
             let committed = [ChunkState::Committed, ChunkState::Forgotten];
-            object.chunks.iter().any(|chunk| committed.contains(&chunk.state))
+            object.chunks.iter().any(|chunk| committed.contains(&chunk.state) || chunk.has_counts)
         };
         (number..self.next_object()).all(|at| {
             let object = self.object(at);

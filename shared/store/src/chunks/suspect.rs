@@ -23,6 +23,9 @@ struct Recorded {
 impl ChunkLedger {
     /// Records an attempt to commit a suspected chunk alone, before it is made. After `limit` attempts without a commit
     /// the chunk is dead.
+    ///
+    /// A forgotten chunk stays one: that it is to be committed again matters more. A dead one stays dead, also for a
+    /// writer with a higher limit: this epoch may count on it that it is not claimed.
     pub async fn suspect(&self, chunk: &ChunkRange, limit: u32) -> Result<SuspectAction, Error> {
         let sql = "INSERT INTO chunks (object_id, start_offset, end_offset, first_line, line_count,
                  state, attempts, committed_at)
@@ -30,8 +33,10 @@ impl ChunkLedger {
              WHERE id = $1 AND registration = $8 AND state NOT IN ('done', 'failed')
              ON CONFLICT (object_id, start_offset) DO UPDATE SET
                  attempts = chunks.attempts + 1,
-                 state = CASE WHEN chunks.state = 'committed' THEN 'committed'
-                     WHEN chunks.attempts >= $7 THEN 'dead' ELSE 'suspect' END
+                 unclaimed = chunks.unclaimed AND chunks.state = 'dead',
+                 state = CASE WHEN chunks.state IN ('committed', 'dead') THEN chunks.state
+                     WHEN chunks.attempts >= $7 THEN 'dead'
+                     WHEN chunks.state = 'forgotten' THEN 'forgotten' ELSE 'suspect' END
              RETURNING state";
         let values = [
             chunk.object.get().into(),

@@ -54,7 +54,7 @@ pub enum State {
     Committed,
     /// It was committed, and is to be committed again because a new epoch began. Its counts are kept.
     Forgotten,
-    /// It was delivered so often that it is tried alone.
+    /// It was delivered so often that it is tried alone, and was not committed before.
     Suspect,
     /// It is suspected of having crashed its writer too often, and is not tried any more.
     Dead,

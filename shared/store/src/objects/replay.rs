@@ -130,8 +130,11 @@ impl ObjectLedger {
 }
 
 async fn rows(db: &impl ConnectionTrait, from: ObjectId) -> Result<Vec<Row>, Error> {
-    let sql = "SELECT o.id, o.root, o.key, o.etag, o.size, o.folded_bytes > 0 OR EXISTS (
-             SELECT 1 FROM chunks c WHERE c.object_id = o.id AND c.state IN ('committed', 'forgotten'))
+    // A dead chunk that was committed before has counts.
+    let sql = "SELECT o.id, o.root, o.key, o.etag, o.size, o.folded_bytes > 0
+             OR o.inserted + o.updated + o.deleted + o.unchanged + o.superseded + o.rejected > 0 OR EXISTS (
+             SELECT 1 FROM chunks c WHERE c.object_id = o.id AND (c.state IN ('committed', 'forgotten')
+                 OR c.inserted + c.updated + c.deleted + c.unchanged + c.superseded + c.rejected > 0))
              AS has_content
          FROM objects o WHERE o.id >= $1 ORDER BY o.id";
     query(db, "read the objects", sql, [from.get().into()]).await

@@ -6,13 +6,13 @@ use jetline_core::{Counts, Mode};
 use jetline_datasets::{Reason, Rejection};
 use jetline_store::{
     ChunkOutcome, CommitOutcome, RejectedLine,
-    entities::objects::State,
+    entities::{chunks, objects::State},
     objects::{Replay, ReplayOutcome, Stored},
 };
 
 use crate::fixtures::{
     LEASE_TERM, NO_COUNTS, ROOT, TestDatabase, begin, both, chunk, commit, complete, declare,
-    epoch_id, id, if_changed, lease, read, register, rows, watermark,
+    epoch_id, id, if_changed, lease, range, read, register, rows, watermark,
 };
 
 /// The objects in the source: all but the `gone` ones.
@@ -256,5 +256,21 @@ async fn replay_by_another_declaration_writes_what_it_changes() {
             let filled = base.number("SELECT COUNT(*) FROM things WHERE a = 'x'").await;
             assert_eq!(filled, Some(1));
         }
+    }
+}
+
+/// Its rows of the first commit are in the table.
+#[tokio::test]
+async fn dead_chunk_that_was_committed_before_prevents_the_replay_of_a_missing_object() {
+    for base in both().await {
+        let (base, epoch) = base.with_objects(2).await;
+        base.counts(&epoch, chunk(2, 0, &[(1, "a")])).await;
+        begin(&base.ledger, Mode::Shared, Some(epoch.id), 2).await;
+        for _ in 0..2 {
+            base.ledger.chunks.suspect(&range(2, 0, 1), 1).await.unwrap();
+        }
+        assert_eq!(base.chunks().await[0].state, chunks::State::Dead);
+        let outcome = base.ledger.objects.replay(&replay(1, &stored(2, &[2]))).await;
+        assert!(matches!(outcome.unwrap(), ReplayOutcome::Missing(_)));
     }
 }

@@ -23,6 +23,8 @@ async fn suspicious_chunk_is_tried_so_often_and_then_dead() {
             assert_eq!(suspicion, SuspectAction::DeadLetter);
             assert_eq!(base.chunks().await[0].state, State::Dead);
         }
+        let suspicion = base.ledger.chunks.suspect(&chunk, 9).await.unwrap();
+        assert_eq!(suspicion, SuspectAction::DeadLetter);
     }
 }
 
