@@ -82,19 +82,21 @@ fn candidates(ledger: &Ledger, scenario: &Scenario, key: u8) -> Vec<Candidate> {
 }
 
 fn is_inexact(object: &Object, chunk: &Chunk, file: &File, (line, of): (u8, Line)) -> bool {
-    if matches!(chunk.state, ChunkState::Dead | ChunkState::Missing) {
+    // A replay takes the counts away; what a new epoch is to commit again has them.
+    if chunk.state == ChunkState::Dead || !chunk.has_counts {
         return true;
     }
     if object.state != ObjectState::Failed {
         return false;
     }
     // A line of its own that was never committed may have superseded it.
-    let mut own = (0..).zip(&object.chunks).filter(|(_, own)| !own.was_committed);
-    let is_superseded = own.any(|(at, own)| {
+    let mut own = (0..)
+        .zip(&object.chunks)
+        .filter(|(_, own)| !own.has_counts && own.state != ChunkState::Dead);
+    let is_superseded = own.any(|(at, _)| {
         let mut lines = (first_line(file, at)..).zip(&file[usize::from(at)]);
         let is_higher = |at, own: &Line| (own.version, at) > (of.version, line);
-        own.state == ChunkState::Missing
-            && lines.any(|(at, own)| own.key == of.key && is_higher(at, own))
+        lines.any(|(at, own)| own.key == of.key && is_higher(at, own))
     });
     object.unreadable || is_superseded
 }

@@ -118,6 +118,8 @@ pub enum Fault {
     Restore,
     /// A writer crashes after it began an epoch in the store and before it did so in the database.
     CrashInBegin,
+    /// A chunk is tried alone: it was delivered too often.
+    Suspect,
     /// A chunk is dead: it crashed its writers too often.
     Dead,
     /// What is missing of an object cannot be read any more.
@@ -139,6 +141,7 @@ impl Fault {
             Self::FailOver => "Redis failed over",
             Self::Restore => "database restored",
             Self::CrashInBegin => "crash in the beginning of an epoch",
+            Self::Suspect => "chunk tried alone",
             Self::Dead => "dead chunk",
             Self::Vanish => "object overwritten",
             Self::Replay => "replay",
@@ -187,7 +190,7 @@ impl Scenario {
             limit,
             any_order: false,
             max_rejects: None,
-            counts: false,
+            counts: true,
             mode: Mode::Shared,
             own_files: 0,
         }

@@ -38,6 +38,8 @@ pub enum ChunkState {
     Committed,
     /// It is to be committed again, in a new epoch.
     Forgotten,
+    /// It was delivered too often, and is tried alone.
+    Suspect,
     /// It crashed its writers too often.
     Dead,
 }
@@ -593,6 +595,21 @@ impl Ledger {
         self.write(&chunks, false, None, rules);
     }
 
+    /// A chunk was delivered too often, and is tried alone.
+    pub fn suspect(&mut self, chunk: &Message, rules: Rules) {
+        if !self.is_current(chunk) || self.object(chunk.object).is_some_and(Object::has_ended) {
+            return;
+        }
+        let entry = &mut self.object_mut(chunk.object).chunks[usize::from(chunk.chunk)];
+        match entry.state {
+            ChunkState::Missing => entry.state = ChunkState::Suspect,
+            ChunkState::Forgotten if !rules.has(Rule::SuspectStaysForgotten) => {
+                entry.state = ChunkState::Suspect;
+            }
+            _ => {}
+        }
+    }
+
     /// A chunk crashed its writers too often; returns whether it is dead now.
     pub fn dead_letter(&mut self, chunk: &Message) -> bool {
         if !self.is_current(chunk) || self.object(chunk.object).is_some_and(Object::has_ended) {
@@ -602,6 +619,7 @@ impl Ledger {
         if entry.state == ChunkState::Committed {
             return false;
         }
+        entry.unclaimed &= entry.state == ChunkState::Dead;
         entry.state = ChunkState::Dead;
         true
     }

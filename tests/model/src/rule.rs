@@ -61,6 +61,8 @@ pub enum Rule {
     Refusal,
     /// An object that a new epoch reads again does not fail because of its rejected lines before that.
     ForgottenStays,
+    /// A chunk that is tried alone is still to be committed again.
+    SuspectStaysForgotten,
     /// A replay also reads everything again that was registered later.
     Later,
     /// A replay ends the epoch.
@@ -75,7 +77,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::Settled,
         Self::Stored,
         Self::Raise,
@@ -105,6 +107,7 @@ impl Rule {
         Self::FailedEndsEpoch,
         Self::Refusal,
         Self::ForgottenStays,
+        Self::SuspectStaysForgotten,
         Self::Later,
         Self::ReplayEndsEpoch,
         Self::Tombstone,
@@ -158,6 +161,9 @@ impl Rule {
             }
             Self::ForgottenStays => {
                 "an object that a new epoch reads again does not fail because of its rejected lines before that"
+            }
+            Self::SuspectStaysForgotten => {
+                "a chunk that is tried alone is still to be committed again"
             }
             Self::Later => "a replay also reads everything again that was registered later",
             Self::ReplayEndsEpoch => "a replay ends the epoch",

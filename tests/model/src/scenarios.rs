@@ -7,7 +7,7 @@ use crate::{
 };
 use Fault::{
     Crash, CrashInBegin, Dead, FailOver, Flush, LoseStream, Redeliver, Replay, Restart, Restore,
-    Vanish,
+    Suspect, Vanish,
 };
 
 /// All scenarios, each of which is visited completely.
@@ -21,9 +21,7 @@ pub fn all() -> Vec<Scenario> {
     for rule in Rule::ALL {
         let of_rule = of(rule);
         if scenarios.iter().all(|one| one.name != of_rule.name) {
-            // With more events there are too many states.
-            let limit = of_rule.limit.min(if of_rule.any_order { 1 } else { 2 });
-            scenarios.push(Scenario { limit, ..of_rule });
+            scenarios.push(of_rule);
         }
     }
     scenarios
@@ -73,7 +71,8 @@ pub fn of(rule: Rule) -> Scenario {
         Rule::Restored => Scenario::new("restore", &["xA", "xA"], &[Restore], 1),
         Rule::Admission => Scenario {
             any_order: true,
-            ..Scenario::new("another object", &["xA,xA", "xB"], &[Restore, LoseStream, Crash], 3)
+            writers: 1,
+            ..Scenario::new("another object", &["xA,xA", "xB"], &[Restore, Crash], 2)
         },
         Rule::DeadNotClaimed => Scenario {
             batch: 2,
@@ -100,6 +99,11 @@ pub fn of(rule: Rule) -> Scenario {
         Rule::ForgottenStays => Scenario {
             max_rejects: Some(0),
             ..Scenario::new("reject limit", &["xA", "y! xB xA"], &[Flush], 2)
+        },
+        Rule::SuspectStaysForgotten => Scenario {
+            max_rejects: Some(0),
+            writers: 1,
+            ..Scenario::new("reject limit, tried alone", &["xA", "y! xB xA"], &[Flush, Suspect], 2)
         },
         Rule::Later => {
             Scenario { counts: true, ..Scenario::new("replay", &["xA", "xB"], &[Replay], 1) }

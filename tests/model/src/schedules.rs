@@ -1,6 +1,7 @@
 //! Random schedules of sizes that cannot be visited completely. A seed repeats each exactly.
 
 use std::{
+    mem::{self, discriminant},
     ops::Range,
     sync::{
         Mutex, PoisonError,
@@ -16,7 +17,7 @@ use crate::{
     input::{Content, Fault, File, Line, Scenario},
 };
 
-const FAULTS: [Fault; 11] = [
+const FAULTS: [Fault; 12] = [
     Fault::Crash,
     Fault::Redeliver,
     Fault::LoseStream,
@@ -25,6 +26,7 @@ const FAULTS: [Fault; 11] = [
     Fault::FailOver,
     Fault::Restore,
     Fault::CrashInBegin,
+    Fault::Suspect,
     Fault::Dead,
     Fault::Vanish,
     Fault::Replay,
@@ -75,8 +77,10 @@ pub fn run(seed: u64, rules: Rules) -> Result<(), Box<Wrong>> {
         actions.clear();
         system.enabled(&state, &mut actions);
         let Some(action) = choose(&mut random, &actions) else { break };
-        taken.push((state.clone(), action));
-        state = system.after(&state, action);
+        let next = system.after(&state, action);
+        if next != state {
+            taken.push((mem::replace(&mut state, next), action));
+        }
     }
     system.verify(&state).map_err(|why| {
         let steps = taken.iter().map(|(state, action)| system.describe(state, *action)).collect();
@@ -84,12 +88,17 @@ pub fn run(seed: u64, rules: Rules) -> Result<(), Box<Wrong>> {
     })
 }
 
-/// Faults are as likely as all other steps together are eight times.
+/// One action in eight is an event, of each kind with the same probability.
 fn choose(random: &mut StdRng, actions: &[Action]) -> Option<Action> {
-    let (faults, steps): (Vec<Action>, Vec<Action>) =
+    let (events, steps): (Vec<Action>, Vec<Action>) =
         actions.iter().partition(|action| action.is_event());
-    let of = if random.random_ratio(1, 8) { [&faults, &steps] } else { [&steps, &faults] };
-    of[0].choose(random).or_else(|| of[1].choose(random)).copied()
+    let is_event = steps.is_empty() || random.random_ratio(1, 8);
+    let mut kinds: Vec<_> = events.iter().map(discriminant).collect();
+    kinds.dedup();
+    let kind = kinds.choose(random).copied().filter(|_| is_event);
+    let of_kind: Vec<Action> =
+        events.into_iter().filter(|event| kind == Some(discriminant(event))).collect();
+    of_kind.choose(random).or_else(|| steps.choose(random)).copied()
 }
 
 fn scenario(random: &mut StdRng) -> Scenario {

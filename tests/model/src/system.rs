@@ -155,6 +155,8 @@ pub enum Action {
     Restore,
     /// A writer begins an epoch in the store and crashes.
     CrashInBegin(u8),
+    /// A chunk is tried alone.
+    Suspect(u8),
     /// A chunk is dead.
     Dead(u8),
     /// What is missing of an object is gone.
@@ -338,6 +340,9 @@ impl System {
         if allows(Fault::Dead) {
             actions.extend((0..state.queue.len() as u8).map(Action::Dead));
         }
+        if allows(Fault::Suspect) {
+            actions.extend((0..state.queue.len() as u8).map(Action::Suspect));
+        }
         for (number, object) in (1..).zip(&state.ledger.objects) {
             let may_vanish = object.state == ObjectState::Registered && object.is_read;
             if may_vanish && allows(Fault::Vanish) {
@@ -414,6 +419,10 @@ impl System {
                 state.store.begin(new);
                 self.apply_crash(state, writer);
             }
+            Action::Suspect(message) => {
+                let chunk = state.queue[usize::from(message)];
+                state.ledger.suspect(&chunk, rules);
+            }
             Action::Dead(message) => {
                 let message = usize::from(message);
                 if state.ledger.dead_letter(&state.queue[message]) {
@@ -478,8 +487,8 @@ impl System {
             None => self.begin(state, at, Some(epoch.id)),
             Some(stale) if stale.is_empty() => {
                 let writer = &mut state.writers[at];
-                // Where no number can get another object, all are admitted.
-                if self.scenario.allows(Fault::Restore) || self.scenario.allows(Fault::Replay) {
+                // Where no number can get another object and no chunk can be dead, all are admitted.
+                if self.splits_admission() {
                     let stays = new.iter().filter(|one| !state.ledger.has_dead(one.object));
                     writer.admitted.extend(stays.map(|one| (one.object, one.incarnation)));
                     writer.admitted.sort_unstable();
@@ -809,6 +818,7 @@ impl System {
             Action::CrashInBegin(writer) => {
                 format!("crash beginning an epoch with {}", held(writer))
             }
+            Action::Suspect(message) => format!("{} is tried alone", queued(message)),
             Action::Dead(message) => format!("{} is dead", queued(message)),
             Action::Vanish(number) => format!("{number} is overwritten"),
             Action::Replay(number) => format!("replay {number}"),
@@ -816,7 +826,8 @@ impl System {
     }
 
     fn splits_admission(&self) -> bool {
-        self.scenario.allows(Fault::Restore) || self.scenario.allows(Fault::Replay)
+        let faults = [Fault::Restore, Fault::Replay, Fault::Dead];
+        faults.into_iter().any(|fault| self.scenario.allows(fault))
     }
 }
 
@@ -877,6 +888,7 @@ impl Action {
                 | Self::FailOver
                 | Self::Restore
                 | Self::CrashInBegin(_)
+                | Self::Suspect(_)
                 | Self::Dead(_)
                 | Self::Vanish(_)
                 | Self::Replay(_)

@@ -33,7 +33,7 @@ const DECLARATION: &str = "key = \"id\"\nunknown = \"ignore\"\n[columns]\nid = \
 #[tokio::test]
 async fn ledger_of_the_model_agrees_on_sqlite() {
     let db = Database::connect("sqlite::memory:", 1).await.unwrap();
-    agree(db, 0..150).await;
+    agree(db, 0..80).await;
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ struct ObjectRow {
 }
 
 /// The first object of which chunks may still be committed. One that another process read to its end may have lost
-/// chunks with it, if that was about to find that this one took over. The condition is that of the index `objects_open`.
+/// chunks with it, if that was about to find that this one took over. The first condition is that of the index `objects_open`.
 const FIRST_OPEN: &str = "SELECT MIN(id) FROM objects WHERE state NOT IN ('done', 'failed')
      AND (state <> 'loading' OR total_bytes > (
          SELECT COALESCE(SUM(c.end_offset - c.start_offset), 0) FROM chunks c
