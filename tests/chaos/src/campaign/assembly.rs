@@ -15,13 +15,12 @@ use jetline_store::{Database, Ledger};
 use jetline_testkit::postgres::statements::StatementProxy;
 
 use super::{
-    fault::Part,
     injector::Injector,
     plan::Plan,
     ports::{Breaker, FaultyDedup, FaultyQueue, FaultySource},
     receiver::Receiver,
     refusal::{ROLE, Refusal},
-    slot::Slot,
+    slot::{Part, Slot},
     statements::FaultyDatabase,
     step::Role,
 };

@@ -8,7 +8,8 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    fault::{DELAY, Disruption, Fault, Kind},
+    disruptions::Disruption,
+    fault::{DELAY, Fault, Kind},
     step::Step,
 };
 
@@ -21,7 +22,7 @@ pub(crate) struct Injector {
 
 /// A request for a disruption while a step is held.
 pub(crate) struct Request {
-    pub(crate) disruption: Disruption,
+    pub(crate) disruption: &'static dyn Disruption,
     pub(crate) by: Instance,
     /// Notified when the disruption has happened, and the step may continue.
     pub(crate) broken: oneshot::Sender<()>,
@@ -108,7 +109,7 @@ impl Injector {
         Some(fault.kind)
     }
 
-    async fn disrupt(&self, disruption: Disruption, by: Instance) {
+    async fn disrupt(&self, disruption: &'static dyn Disruption, by: Instance) {
         let (broken, done) = oneshot::channel();
         let request = Request { disruption, by, broken };
         // An error means that the run has ended.

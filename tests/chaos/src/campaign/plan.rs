@@ -10,7 +10,8 @@ use crate::{
 };
 
 use super::{
-    fault::{Disruption, Fault, Kind, NetworkFault, Part},
+    disruptions::{self, Disruption, Network, PostgresCrashed, RedisFlushed, StreamDeleted},
+    fault::{Fault, Kind},
     refusal::Refusal,
     step::{Role, Step},
 };
@@ -53,6 +54,17 @@ pub(crate) enum Mode {
     Embedded,
 }
 
+impl Mode {
+    /// The steps while a part of an object has been read.
+    pub(super) fn steps_of_reading(self) -> &'static [Step] {
+        match self {
+            Self::InProcess | Self::Embedded => &[Step::Read],
+            // The settled watermark is read while chunks are published.
+            Self::Programs => &[Step::Gaps],
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Changing {
     pub(crate) file: usize,
@@ -87,8 +99,8 @@ impl Plan {
         }
     }
 
-    /// The run of a seed.
-    pub(crate) fn of(seed: u64) -> Self {
+    /// The run of a seed, with the faults that have a text in their names.
+    pub(crate) fn of(seed: u64, fault: &str) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let mode = if !seed.is_multiple_of(RUNS_PER_PROGRAMS) {
             Mode::InProcess
@@ -97,11 +109,11 @@ impl Plan {
         } else {
             Mode::Programs
         };
-        let faults = faults(seed, mode, &mut random);
+        let faults = faults(seed, mode, fault, &mut random);
         let mixture = Mixture::random(&mut random);
         let count = random.random_range(1..=4);
         let mut files: Vec<File> = (0..count).map(|n| mixture.file(n, &mut random)).collect();
-        let changing = faults.iter().any(|fault| fault.kind.changes_an_object());
+        let changing = faults.iter().any(changes_an_object);
         let changing = changing.then(|| {
             files[0].compression = None;
             "changing.jsonl".clone_into(&mut files[0].key);
@@ -130,7 +142,7 @@ impl Plan {
             && (faults.iter().any(|fault| fault.step.role() == Role::Courier)
                 || faults.iter().any(|fault| fault.step == Step::Append)
                 || random.random_bool(0.25));
-        Self {
+        let mut plan = Self {
             couriers: if is_delivering { random.random_range(1..=3) } else { 0 },
             seed,
             mode,
@@ -139,16 +151,22 @@ impl Plan {
             changing,
             refusal,
             fetchers: random.random_range(1..=2),
-            writers: random.random_range(1..=3).max(least_writers(&faults)),
+            writers: random.random_range(1..=3),
             workers: random.random_range(1..=3),
             chunks_per_commit: random.random_range(1..=4),
             chunk_bytes: random.random_range(300..4000),
             part_bytes: random.random_range(2000..20_000),
             stream_bytes: if random.random_bool(0.3) { 30_000 } else { 16 << 20 },
-            dedup: random.random_bool(0.85) || faults.iter().copied().any(needs_dedup),
+            dedup: random.random_bool(0.85) || faults.iter().any(|fault| fault.step.needs_dedup()),
             drain: random.random_bool(0.25),
             faults,
+        };
+        for fault in plan.faults.clone() {
+            if let Kind::Disruption(disruption) = fault.kind {
+                disruption.prepare(&mut plan);
+            }
         }
+        plan
     }
 }
 
@@ -157,37 +175,14 @@ fn refusal_of(index: u64) -> Refusal {
     all[usize::try_from(index).unwrap_or_default() % all.len()]
 }
 
-/// A split needs at least two writers.
-fn least_writers(faults: &[Fault]) -> usize {
-    let is_split = |fault: &Fault| fault.kind == Kind::Disruption(Disruption::RedisSplit);
-    if faults.iter().any(is_split) { 2 } else { 1 }
-}
-
-fn needs_dedup(fault: Fault) -> bool {
-    let step =
-        matches!(fault.step, Step::Claim | Step::BeginStore | Step::ListEpochs | Step::Sweep);
-    let disruption = matches!(
-        fault.kind,
-        Kind::Disruption(
-            Disruption::RedisFlushed
-                | Disruption::RedisLost
-                | Disruption::RedisSnapshot
-                | Disruption::RedisSplit
-                | Disruption::Network(_, Part::Redis, _)
-        )
-    );
-    step || disruption
-}
-
-impl Kind {
-    fn changes_an_object(self) -> bool {
-        matches!(self, Self::Disruption(Disruption::ObjectOverwritten | Disruption::ObjectDeleted))
-    }
+fn changes_an_object(fault: &Fault) -> bool {
+    matches!(fault.kind, Kind::Disruption(disruption) if disruption.changes_an_object())
 }
 
 /// The next faults of the cycle, so that successive runs cover everything, and the faults that they require.
-fn faults(seed: u64, mode: Mode, random: &mut StdRng) -> Vec<Fault> {
-    let all = everything(mode);
+fn faults(seed: u64, mode: Mode, of: &str, random: &mut StdRng) -> Vec<Fault> {
+    let mut all = everything(mode);
+    all.retain(|(_, kind)| kind.name().contains(of));
     // The runs of each mode are numbered separately, and cycle through all faults.
     let index = match mode {
         Mode::Programs => {
@@ -196,11 +191,11 @@ fn faults(seed: u64, mode: Mode, random: &mut StdRng) -> Vec<Fault> {
         Mode::Embedded => seed / (RUNS_PER_PROGRAMS * RUNS_PER_EMBEDDED),
         Mode::InProcess => seed - seed / RUNS_PER_PROGRAMS - 1,
     };
-    let each = if mode == Mode::Embedded { 1 } else { 3 };
+    let each = if mode == Mode::Embedded { 1 } else { 3 }.min(all.len());
     let first = usize::try_from(index).unwrap_or_default().wrapping_mul(each);
     let mut faults = Vec::new();
     for (step, kind) in (first..first + each).map(|n| all[n % all.len()]) {
-        faults.push(Fault { step, nth: nth(step, random), kind });
+        faults.push(Fault { step, nth: random.random_range(1..=step.max_nth()), kind });
         faults.extend(leads_to(step));
     }
     faults
@@ -209,8 +204,7 @@ fn faults(seed: u64, mode: Mode, random: &mut StdRng) -> Vec<Fault> {
 /// Every kind of fault at every step, in a fixed order.
 fn everything(mode: Mode) -> Vec<(Step, Kind)> {
     if mode == Mode::Embedded {
-        let kinds = [Kind::Disruption(Disruption::DatabaseDiskFull), Kind::CrashBefore];
-        return kinds.map(|kind| (Step::CommitChunks, kind)).into();
+        return [Kind::DiskFull, Kind::CrashBefore].map(|kind| (Step::CommitChunks, kind)).into();
     }
     let mut all = Vec::new();
     for step in Step::ALL.iter().copied() {
@@ -219,14 +213,13 @@ fn everything(mode: Mode) -> Vec<(Step, Kind)> {
         }
         all.extend(kinds(step).iter().map(|kind| (step, *kind)));
     }
-    let places = places(mode);
-    for (n, disruption) in Disruption::all().into_iter().enumerate() {
-        let is_of_programs = matches!(disruption, Disruption::Stopped | Disruption::ReaderStopped);
-        if disruption == Disruption::DatabaseDiskFull || mode == Mode::InProcess && is_of_programs {
+    let usual: Vec<Step> = usual_steps(mode);
+    for (n, disruption) in disruptions::all().into_iter().enumerate() {
+        if mode == Mode::InProcess && disruption.is_of_programs() {
             continue;
         }
-        let own = own_places(disruption, mode);
-        let steps = if own.is_empty() { &places } else { &own };
+        let own = disruption.steps(mode);
+        let steps = if own.is_empty() { &usual } else { own };
         all.extend(
             (0..3).map(|more| (steps[(n + more * 5) % steps.len()], Kind::Disruption(disruption))),
         );
@@ -256,7 +249,7 @@ fn kinds(step: Step) -> &'static [Kind] {
 }
 
 /// The steps at which disruptions happen: between any two steps that change something.
-fn places(mode: Mode) -> Vec<Step> {
+fn usual_steps(mode: Mode) -> Vec<Step> {
     let steps = [
         Step::Receive,
         Step::Admit,
@@ -276,74 +269,17 @@ fn places(mode: Mode) -> Vec<Step> {
     all.filter(|step| mode == Mode::InProcess || !step.is_port()).collect()
 }
 
-fn own_places(disruption: Disruption, mode: Mode) -> Vec<Step> {
-    let read = match mode {
-        Mode::InProcess | Mode::Embedded => Step::Read,
-        // The settled watermark is read while chunks are published.
-        Mode::Programs => Step::Gaps,
-    };
-    match disruption {
-        Disruption::ObjectOverwritten
-        | Disruption::ObjectDeleted
-        | Disruption::S3(_)
-        | Disruption::Network(_, Part::S3, _) => vec![read],
-        // A courier that continues after its lease has expired may send an older content, which only its receiver can tell.
-        Disruption::Stopped => {
-            vec![Step::Admit, Step::Check, Step::Rows, Step::Entries, Step::CommitChunks]
-        }
-        Disruption::Network(Role::Courier, _, _) => {
-            vec![Step::FindDue, Step::WriteLeases, Step::WriteOutcomes]
-        }
-        // While it holds a lease.
-        Disruption::ReaderStopped => vec![Step::Gaps, Step::Renew, Step::Finish],
-        _ => Vec::new(),
-    }
-}
-
-/// At which execution it happens: some steps are executed once or twice in a run, others for each chunk.
-fn nth(step: Step, random: &mut StdRng) -> u32 {
-    match step {
-        Step::Read | Step::Publish | Step::Published | Step::Ack => random.random_range(1..=20),
-        Step::Receive
-        | Step::Admit
-        | Step::Claim
-        | Step::Check
-        | Step::Known
-        | Step::Look
-        | Step::Rows
-        | Step::Entries
-        | Step::CommitChunks
-        | Step::History
-        | Step::Append
-        | Step::Send => random.random_range(1..=8),
-        Step::Loading
-        | Step::Rejects
-        | Step::TakeChanges
-        | Step::FoldChanges
-        | Step::CommitFold
-        | Step::FindDue
-        | Step::WriteLeases
-        | Step::CommitLeases
-        | Step::WriteOutcomes
-        | Step::CommitOutcomes => random.random_range(1..=3),
-        _ => 1,
-    }
-}
-
 /// The faults without which a step is not executed.
 fn leads_to(step: Step) -> Vec<Fault> {
-    let disruption =
-        |step, nth, disruption| Fault { step, nth, kind: Kind::Disruption(disruption) };
+    let disruption = |step, nth, disruption: &'static dyn Disruption| {
+        vec![Fault { step, nth, kind: Kind::Disruption(disruption) }]
+    };
     let again = |step, times: u32, kind| (1..=times).map(move |nth| Fault { step, nth, kind });
     match step {
-        Step::Reread | Step::Pending => vec![disruption(Step::Admit, 2, Disruption::StreamDeleted)],
-        Step::Sweep => vec![disruption(Step::Admit, 3, Disruption::PostgresCrashed)],
-        Step::Forget => vec![disruption(Step::Check, 3, Disruption::RedisFlushed)],
-        Step::Renew => vec![disruption(
-            Step::Gaps,
-            1,
-            Disruption::Network(Role::Fetcher, Part::S3, NetworkFault::Stalled),
-        )],
+        Step::Reread | Step::Pending => disruption(Step::Admit, 2, &StreamDeleted),
+        Step::Sweep => disruption(Step::Admit, 3, &PostgresCrashed),
+        Step::Forget => disruption(Step::Check, 3, &RedisFlushed),
+        Step::Renew => disruption(Step::Gaps, 1, Network::S3_STALLED),
         Step::Progress => again(Step::Admit, 2, Kind::Delay).collect(),
         // Each of up to six workers has a chunk of its own, and has to crash four times with the same one.
         Step::Suspect => again(Step::Check, 12, Kind::CrashBefore).collect(),
@@ -359,7 +295,7 @@ mod tests {
 
     #[test]
     fn runs_have_every_kind_of_dataset_and_declarations_that_change() {
-        let plans: Vec<Plan> = (0..600).map(Plan::of).collect();
+        let plans: Vec<Plan> = (0..600).map(|seed| Plan::of(seed, "")).collect();
         let has = |what: &str| plans.iter().filter(|plan| plan.of_datasets() == Some(what)).count();
         assert!(has("several declared datasets") > 60);
         assert!(has("declarations change while files are loaded") > 60);
@@ -370,9 +306,19 @@ mod tests {
     }
 
     #[test]
+    fn every_disruption_is_planned() {
+        let planned: HashSet<(Step, Kind)> =
+            [Mode::InProcess, Mode::Programs].into_iter().flat_map(everything).collect();
+        for disruption in disruptions::all() {
+            let kind = Kind::Disruption(disruption);
+            assert!(planned.iter().any(|(_, planned)| *planned == kind), "{disruption:?}");
+        }
+    }
+
+    #[test]
     fn successive_runs_cover_all_faults() {
         let planned: HashSet<(Step, Kind)> = (0..1000)
-            .flat_map(|seed| Plan::of(seed).faults)
+            .flat_map(|seed| Plan::of(seed, "").faults)
             .map(|fault| (fault.step, fault.kind))
             .collect();
         for mode in [Mode::InProcess, Mode::Programs, Mode::Embedded] {

@@ -22,8 +22,9 @@ use tokio::{
 use crate::{files::File, kinds};
 
 use super::{
-    assembly::{ACK_WAIT, BUCKET, LEASE, Site},
-    fault::{Disruption, Fault, Kind},
+    assembly::{BUCKET, Site},
+    disruptions::Disruption,
+    fault::{Fault, Kind},
     injector::{Injector, Instance, Request},
     plan::{Mode, Plan},
     receiver::Receiver,
@@ -91,7 +92,7 @@ pub(crate) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::
         started: 0,
         failures: Vec::new(),
         later: JoinSet::new(),
-        network: Vec::new(),
+        effects: Vec::new(),
         progress: 0,
         moved: Instant::now(),
         begun: Instant::now(),
@@ -114,18 +115,19 @@ pub(crate) async fn run(slot: &Arc<Slot>, plan: Plan, folder: &Path) -> anyhow::
     })
 }
 
-struct Run {
-    site: Arc<Site>,
-    ledger: Ledger,
+/// A run, as disruptions see it.
+pub(super) struct Run {
+    pub(super) site: Arc<Site>,
+    pub(super) ledger: Ledger,
     random: StdRng,
     requests: mpsc::Receiver<Request>,
-    services: Vec<Service>,
+    pub(super) services: Vec<Service>,
     started: usize,
     /// Instances that ended with an error that is not wrong: a server was unavailable at the start.
     failures: Vec<String>,
-    later: JoinSet<anyhow::Result<()>>,
-    /// The network faults, and the counter of the link before each.
-    network: Vec<(Disruption, u64)>,
+    pub(super) later: JoinSet<anyhow::Result<()>>,
+    /// The disruptions that can happen without an effect, and how many there were before each.
+    effects: Vec<(&'static dyn Disruption, u64)>,
     /// The progress counter, and when it last increased.
     progress: u32,
     moved: Instant,
@@ -379,36 +381,19 @@ impl Run {
     async fn disrupt(&mut self, request: Request) -> anyhow::Result<()> {
         let Request { disruption, by, broken } = request;
         tracing::debug!(?disruption, "disruption");
-        match disruption {
-            Disruption::AllKilled => self.services.iter_mut().for_each(Service::crash),
-            Disruption::Stopped => self.stop_for_a_while(by, ACK_WAIT * 2),
-            Disruption::ReaderStopped => self.stop_for_a_while(by, LEASE * 3),
-            Disruption::BackendsTerminated => {
-                let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                     WHERE datname = current_database() AND pid <> pg_backend_pid()";
-                self.ledger.run(sql).await?;
-            }
-            Disruption::ObjectOverwritten | Disruption::ObjectDeleted => {
-                self.change(disruption).await?;
-            }
-            _ => {
-                let slot = self.site.slot.clone();
-                self.network.extend(slot.effects_of(disruption).map(|met| (disruption, met)));
-                slot.disrupt(disruption, &self.site.stream, &mut self.later)
-                    .await
-                    .with_context(|| format!("disruption failed: {}", disruption.name()))?;
-            }
-        }
+        self.effects.extend(disruption.effects(self.slot()).map(|before| (disruption, before)));
+        let happened = disruption.happen(self, by).await;
+        happened.with_context(|| format!("disruption failed: {}", disruption.name()))?;
         // The step may have been cancelled meanwhile.
         let _ = broken.send(());
         Ok(())
     }
 
-    /// The faults that have happened. A network fault counts where it met a connection, a byte or a caller.
+    /// The faults that have happened, without those that had no effect.
     fn fired(&self) -> Vec<Fault> {
         let mut fired = self.site.injector.fired();
-        for (disruption, before) in &self.network {
-            if self.site.slot.effects_of(*disruption) <= Some(*before) {
+        for (disruption, before) in &self.effects {
+            if disruption.effects(self.slot()) <= Some(*before) {
                 let place =
                     fired.iter().position(|fault| fault.kind == Kind::Disruption(*disruption));
                 if let Some(place) = place {
@@ -419,7 +404,11 @@ impl Run {
         fired
     }
 
-    fn stop_for_a_while(&mut self, by: Instance, time: Duration) {
+    pub(super) fn slot(&self) -> &Arc<Slot> {
+        &self.site.slot
+    }
+
+    pub(super) fn stop_for_a_while(&mut self, by: Instance, time: Duration) {
         let Some(service) = self.services.iter().find(|service| service.instance == by) else {
             return;
         };
@@ -431,18 +420,6 @@ impl Run {
             let _ = rustix::process::kill_process(pid, Signal::CONT);
             Ok(())
         });
-    }
-
-    async fn change(&self, disruption: Disruption) -> anyhow::Result<()> {
-        let plan = &self.site.plan;
-        let changing = plan.changing.as_ref().context("a plan without a changing object")?;
-        let bucket = bucket(plan);
-        if disruption == Disruption::ObjectDeleted {
-            self.site.slot.s3.delete(&bucket, &changing.new.key);
-        } else {
-            put(&self.site.slot, &bucket, &changing.new, plan.files.len()).await;
-        }
-        Ok(())
     }
 }
 
@@ -471,7 +448,7 @@ async fn declare(url: &str, changed: bool, is_delivering: bool) -> anyhow::Resul
     Ok(())
 }
 
-async fn put(slot: &Slot, bucket: &str, file: &File, number: usize) {
+pub(super) async fn put(slot: &Slot, bucket: &str, file: &File, number: usize) {
     slot.s3.put(bucket, &file.key, file.stored().await);
     let second = FIRST_MODIFIED + i64::try_from(number).unwrap_or_default();
     if let Some(time) = chrono::DateTime::from_timestamp(second, 0) {

@@ -2,35 +2,50 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use anyhow::Context;
 use async_nats::jetstream::{self, ErrorCode, context::GetStreamErrorKind, stream::Stream};
+use clap::ValueEnum;
 use futures::TryStreamExt;
 use jetline_testkit::{
     disk::SmallDisk,
-    nats::{NatsDamage, NatsOptions, NatsServer},
+    nats::{NatsOptions, NatsServer},
     postgres::PostgresServer,
     proxy::{Proxy, Toxic},
     redis::RedisServer,
-    s3::{Fault as S3Fault, S3Server},
+    s3::S3Server,
 };
-use tokio::task::{JoinSet, block_in_place};
+use serde::{Deserialize, Serialize};
+use tokio::task::block_in_place;
 use url::Url;
 
-use super::{
-    fault::{Disruption, LINKS, NetworkFault, Part, S3Response},
-    injector::Instance,
-    step::Role,
-};
+use super::{injector::Instance, step::Role};
 
-/// How long a toxic lasts: longer than the services' timeouts.
-const TOXIC_TIME: Duration = Duration::from_millis(1300);
+/// A server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+pub(crate) enum Part {
+    Postgres,
+    Nats,
+    Redis,
+    S3,
+}
 
-/// How long writers use two servers: enough for some changes of the epoch, whose delays grow.
-const SPLIT: Duration = Duration::from_secs(3);
+/// A connection between a service and a server.
+pub(super) type Link = (Role, Part);
+
+pub(super) const LINKS: [Link; 8] = [
+    (Role::Fetcher, Part::S3),
+    (Role::Fetcher, Part::Nats),
+    (Role::Fetcher, Part::Postgres),
+    (Role::Writer, Part::Nats),
+    (Role::Writer, Part::Redis),
+    (Role::Writer, Part::Postgres),
+    (Role::Courier, Part::Nats),
+    (Role::Courier, Part::Postgres),
+];
 
 /// The timeout of requests to NATS, which is slow on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,21 +53,18 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// The size of the disk of NATS, in bytes.
 const DISK_BYTES: u64 = 128 << 20;
 
-/// The age of a snapshot of Redis when the server is killed and loads it.
-const SNAPSHOT_AGE: Duration = Duration::from_millis(120);
-
 /// The servers of a slot.
 pub(crate) struct Slot {
     postgres: Mutex<PostgresServer>,
     nats: Mutex<NatsServer>,
     /// The disk of NATS.
-    disk: SmallDisk,
+    pub(super) disk: SmallDisk,
     redis: Mutex<RedisServer>,
     /// The server of half of the writers when Redis is split, and their proxy.
     other_redis: RedisServer,
     half: Proxy,
     pub(crate) s3: S3Server,
-    links: Vec<((Role, Part), Proxy)>,
+    links: Vec<(Link, Proxy)>,
     urls: Urls,
 }
 
@@ -114,7 +126,7 @@ impl Slot {
 
     /// The address of a server for a service: that of its network proxy.
     pub(crate) fn address(&self, role: Role, part: Part) -> SocketAddr {
-        self.link(role, part).address()
+        self.link((role, part)).address()
     }
 
     /// The URL of a server for a service.
@@ -149,14 +161,6 @@ impl Slot {
             self.half.redirect(redis);
         }
         self.s3.forget_faults();
-    }
-
-    /// How often a network fault had an effect so far; `None` for other disruptions.
-    pub(crate) fn effects_of(&self, disruption: Disruption) -> Option<u64> {
-        match disruption {
-            Disruption::Network(role, part, _) => Some(self.link(role, part).faults()),
-            _ => None,
-        }
     }
 
     /// How many messages a stream has; 0 if it is missing.
@@ -194,115 +198,35 @@ impl Slot {
         on(&self.redis, |redis| redis.flush_all())
     }
 
-    /// Disrupts a server or a network. Tasks in `later` end temporary disruptions.
-    pub(crate) async fn disrupt(
-        self: &Arc<Self>,
-        disruption: Disruption,
-        stream: &str,
-        later: &mut JoinSet<anyhow::Result<()>>,
+    pub(super) fn postgres(
+        &self,
+        act: impl FnOnce(&mut PostgresServer) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        match disruption {
-            Disruption::RedisFlushed => on(&self.redis, |redis| redis.flush_all())?,
-            Disruption::RedisLost => on(&self.redis, RedisServer::restart_empty)?,
-            Disruption::RedisSnapshot => {
-                on(&self.redis, |redis| redis.save())?;
-                let slot = self.clone();
-                later.spawn(async move {
-                    tokio::time::sleep(SNAPSHOT_AGE).await;
-                    on(&slot.redis, RedisServer::restart)
-                });
-            }
-            Disruption::NatsCrashed => on(&self.nats, NatsServer::restart)?,
-            Disruption::NatsWiped => on(&self.nats, NatsServer::wipe_and_restart)?,
-            Disruption::NatsDiskFull => {
-                self.disk.fill()?;
-                let slot = self.clone();
-                later.spawn(async move {
-                    tokio::time::sleep(TOXIC_TIME).await;
-                    slot.disk.free()?;
-                    // It does not write again by itself when there is space.
-                    on(&slot.nats, NatsServer::restart)
-                });
-            }
-            Disruption::StreamDeleted => self.delete_stream(stream).await?,
-            Disruption::ConsumerDeleted => self.delete_consumers(stream).await?,
-            Disruption::NatsMessagesDamaged => {
-                on(&self.nats, |nats| nats.damage_and_restart(NatsDamage::Messages))?;
-            }
-            Disruption::NatsConsumersDamaged => {
-                on(&self.nats, |nats| nats.damage_and_restart(NatsDamage::Consumers))?;
-            }
-            Disruption::RedisSplit => self.split_redis(later)?,
-            Disruption::PostgresRestarted => on(&self.postgres, PostgresServer::restart)?,
-            Disruption::PostgresCrashed => on(&self.postgres, PostgresServer::crash)?,
-            Disruption::Network(role, part, fault) => self.network_fault(role, part, fault, later),
-            Disruption::S3(response) => self.s3_response(response),
-            // Not of a server.
-            Disruption::BackendsTerminated
-            | Disruption::ObjectOverwritten
-            | Disruption::ObjectDeleted
-            | Disruption::DatabaseDiskFull
-            | Disruption::Stopped
-            | Disruption::ReaderStopped
-            | Disruption::AllKilled => {}
-        }
+        on(&self.postgres, act)
+    }
+
+    pub(super) fn nats(
+        &self,
+        act: impl FnOnce(&mut NatsServer) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        on(&self.nats, act)
+    }
+
+    pub(super) fn redis(
+        &self,
+        act: impl FnOnce(&mut RedisServer) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        on(&self.redis, act)
+    }
+
+    /// Whether half of the writers use the other server.
+    pub(super) fn split_redis(&self, is_split: bool) -> anyhow::Result<()> {
+        let url = if is_split { &self.other_redis.url() } else { &self.urls.redis };
+        self.half.redirect(local(url)?);
         Ok(())
     }
 
-    fn network_fault(
-        self: &Arc<Self>,
-        role: Role,
-        part: Part,
-        fault: NetworkFault,
-        later: &mut JoinSet<anyhow::Result<()>>,
-    ) {
-        let toxic = match fault {
-            NetworkFault::Reset => return self.link(role, part).reset_connections(),
-            NetworkFault::Refused => Toxic::Refuse,
-            NetworkFault::Stalled => Toxic::Stall,
-            NetworkFault::Slow => {
-                Toxic::Slow { delay: Duration::from_millis(15), bytes_per_second: 200_000 }
-            }
-        };
-        self.link(role, part).set(toxic);
-        let slot = self.clone();
-        later.spawn(async move {
-            tokio::time::sleep(TOXIC_TIME).await;
-            slot.link(role, part).set(Toxic::None);
-            Ok(())
-        });
-    }
-
-    fn split_redis(
-        self: &Arc<Self>,
-        later: &mut JoinSet<anyhow::Result<()>>,
-    ) -> anyhow::Result<()> {
-        self.half.redirect(local(&self.other_redis.url())?);
-        let slot = self.clone();
-        later.spawn(async move {
-            tokio::time::sleep(SPLIT).await;
-            slot.half.redirect(local(&slot.urls.redis)?);
-            Ok(())
-        });
-        Ok(())
-    }
-
-    fn s3_response(&self, response: S3Response) {
-        let (times, fault) = match response {
-            S3Response::Status500 => (3, S3Fault::Status(500)),
-            S3Response::Status503 => (3, S3Fault::Status(503)),
-            S3Response::Truncated => (3, S3Fault::CutBody(700)),
-            S3Response::Reset => (3, S3Fault::Reset),
-            S3Response::Expired => (3, S3Fault::refusal(400, "ExpiredToken", "injected fault")),
-            S3Response::Late => (1, S3Fault::Delay(TOXIC_TIME)),
-            S3Response::Trickle => {
-                (2, S3Fault::Trickle { block: 400, every: Duration::from_millis(20) })
-            }
-        };
-        self.s3.fail_next_gets(times, &fault);
-    }
-
-    async fn delete_stream(&self, name: &str) -> anyhow::Result<()> {
+    pub(super) async fn delete_stream(&self, name: &str) -> anyhow::Result<()> {
         let jetstream = self.jetstream().await?;
         if self.stream(&jetstream, name).await?.is_some() {
             jetstream.delete_stream(name).await?;
@@ -310,7 +234,7 @@ impl Slot {
         Ok(())
     }
 
-    async fn delete_consumers(&self, stream: &str) -> anyhow::Result<()> {
+    pub(super) async fn delete_consumers(&self, stream: &str) -> anyhow::Result<()> {
         let Some(stream) = self.stream(&self.jetstream().await?, stream).await? else {
             return Ok(());
         };
@@ -348,8 +272,8 @@ impl Slot {
         }
     }
 
-    fn link(&self, role: Role, part: Part) -> &Proxy {
-        let link = self.links.iter().find(|(link, _)| *link == (role, part));
+    pub(super) fn link(&self, of: Link) -> &Proxy {
+        let link = self.links.iter().find(|(link, _)| *link == of);
         &link.expect("fetchers do not use Redis, and writers do not use S3").1
     }
 }

@@ -1,9 +1,7 @@
 //! The steps of fetchers, writers and couriers. A fault can happen before and after each.
 
-use serde::{Deserialize, Serialize};
-
 /// The service of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Fetcher,
     Writer,
@@ -32,9 +30,9 @@ pub(crate) enum Via {
 }
 
 macro_rules! steps {
-    ($($step:ident: $role:ident, $name:literal, $via:expr;)*) => {
+    ($($step:ident: $role:ident, $name:literal, $nth:literal, $via:expr;)*) => {
         /// A step, with its name in reports.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub(crate) enum Step { $($step),* }
 
         impl Step {
@@ -48,6 +46,12 @@ macro_rules! steps {
                 match self { $(Self::$step => Role::$role),* }
             }
 
+            /// The last execution at which a fault is planned: some steps are executed once or twice in a run, others for
+            /// each chunk.
+            pub(crate) fn max_nth(self) -> u32 {
+                match self { $(Self::$step => $nth),* }
+            }
+
             pub(crate) fn via(self) -> Via {
                 match self { $(Self::$step => $via),* }
             }
@@ -56,54 +60,54 @@ macro_rules! steps {
 }
 
 steps! {
-    List: Fetcher, "list", Via::Port;
-    Register: Fetcher, "register", Via::Statement("register objects");
-    CommitRegister: Fetcher, "register: commit", Via::CommitAfter(Step::Register);
-    Lease: Fetcher, "lease", Via::Statement("lease objects");
-    Renew: Fetcher, "renew lease", Via::Statement("renew leases");
-    Gaps: Fetcher, "find gaps", Via::Statement("read the chunks of objects");
-    Read: Fetcher, "read", Via::Port;
-    Publish: Fetcher, "publish", Via::Port;
-    Published: Fetcher, "wait until published", Via::Port;
-    Finish: Fetcher, "finish read", Via::Statement("finish objects");
-    Loading: Fetcher, "list loading objects", Via::Statement("read the loading objects");
-    Done: Fetcher, "end objects", Via::Statement("end objects");
-    Fold: Fetcher, "fold chunks", Via::Statement("fold chunks");
-    Unfold: Fetcher, "remove folded chunks", Via::Statement("remove folded chunks");
-    CommitEnds: Fetcher, "end objects: commit", Via::CommitAfter(Step::Done);
-    Pending: Fetcher, "count pending", Via::Port;
-    Reread: Fetcher, "reopen for lost chunks", Via::Statement("have objects read again");
-    SeeEpoch: Writer, "read epoch", Via::Statement("read the epoch");
-    BeginStore: Writer, "begin epoch in the dedup store", Via::Port;
-    BeginEpoch: Writer, "begin epoch", Via::Statement("write the epoch");
-    Forget: Writer, "forget chunks", Via::Statement("forget chunks");
-    CommitEpoch: Writer, "begin epoch: commit", Via::CommitAfter(Step::BeginEpoch);
-    ListEpochs: Writer, "list old epochs", Via::Port;
-    Sweep: Writer, "remove old epochs", Via::Port;
-    Receive: Writer, "receive", Via::Port;
-    Suspect: Writer, "record suspect", Via::Statement("record a suspected chunk");
-    Admit: Writer, "admit", Via::Statement("look up objects");
-    Claim: Writer, "claim", Via::Port;
-    Check: Writer, "check epoch", Via::Statement("check the epoch");
-    Known: Writer, "find ledger entries", Via::Statement("read ledger entries");
-    Look: Writer, "find rows", Via::Statement("read rows");
-    Rows: Writer, "upsert rows", Via::Statement("upsert records");
-    History: Writer, "write history", Via::Statement("write the history");
-    Rejects: Writer, "insert rejected lines", Via::Statement("write rejected lines");
-    Append: Writer, "append changes", Via::Statement("append changes");
-    Entries: Writer, "insert ledger entries", Via::Statement("write ledger entries");
-    CommitChunks: Writer, "commit", Via::CommitAfter(Step::Entries);
-    Progress: Writer, "report progress", Via::Port;
-    Ack: Writer, "ack", Via::Port;
-    TakeChanges: Courier, "take changes", Via::Statement("take changes");
-    FoldChanges: Courier, "fold changes", Via::Statement("write folded deliveries");
-    CommitFold: Courier, "fold changes: commit", Via::CommitAfter(Step::FoldChanges);
-    FindDue: Courier, "find due deliveries", Via::Statement("lock due deliveries");
-    WriteLeases: Courier, "lease deliveries", Via::Statement("write leases");
-    CommitLeases: Courier, "lease deliveries: commit", Via::CommitAfter(Step::WriteLeases);
-    Send: Courier, "send", Via::Port;
-    WriteOutcomes: Courier, "record outcomes", Via::Statement("write outcomes");
-    CommitOutcomes: Courier, "record outcomes: commit", Via::CommitAfter(Step::WriteOutcomes);
+    List: Fetcher, "list", 1, Via::Port;
+    Register: Fetcher, "register", 1, Via::Statement("register objects");
+    CommitRegister: Fetcher, "register: commit", 1, Via::CommitAfter(Step::Register);
+    Lease: Fetcher, "lease", 1, Via::Statement("lease objects");
+    Renew: Fetcher, "renew lease", 1, Via::Statement("renew leases");
+    Gaps: Fetcher, "find gaps", 1, Via::Statement("read the chunks of objects");
+    Read: Fetcher, "read", 20, Via::Port;
+    Publish: Fetcher, "publish", 20, Via::Port;
+    Published: Fetcher, "wait until published", 20, Via::Port;
+    Finish: Fetcher, "finish read", 1, Via::Statement("finish objects");
+    Loading: Fetcher, "list loading objects", 3, Via::Statement("read the loading objects");
+    Done: Fetcher, "end objects", 1, Via::Statement("end objects");
+    Fold: Fetcher, "fold chunks", 1, Via::Statement("fold chunks");
+    Unfold: Fetcher, "remove folded chunks", 1, Via::Statement("remove folded chunks");
+    CommitEnds: Fetcher, "end objects: commit", 1, Via::CommitAfter(Step::Done);
+    Pending: Fetcher, "count pending", 1, Via::Port;
+    Reread: Fetcher, "reopen for lost chunks", 1, Via::Statement("have objects read again");
+    SeeEpoch: Writer, "read epoch", 1, Via::Statement("read the epoch");
+    BeginStore: Writer, "begin epoch in the dedup store", 1, Via::Port;
+    BeginEpoch: Writer, "begin epoch", 1, Via::Statement("write the epoch");
+    Forget: Writer, "forget chunks", 1, Via::Statement("forget chunks");
+    CommitEpoch: Writer, "begin epoch: commit", 1, Via::CommitAfter(Step::BeginEpoch);
+    ListEpochs: Writer, "list old epochs", 1, Via::Port;
+    Sweep: Writer, "remove old epochs", 1, Via::Port;
+    Receive: Writer, "receive", 8, Via::Port;
+    Suspect: Writer, "record suspect", 1, Via::Statement("record a suspected chunk");
+    Admit: Writer, "admit", 8, Via::Statement("look up objects");
+    Claim: Writer, "claim", 8, Via::Port;
+    Check: Writer, "check epoch", 8, Via::Statement("check the epoch");
+    Known: Writer, "find ledger entries", 8, Via::Statement("read ledger entries");
+    Look: Writer, "find rows", 8, Via::Statement("read rows");
+    Rows: Writer, "upsert rows", 8, Via::Statement("upsert records");
+    History: Writer, "write history", 8, Via::Statement("write the history");
+    Rejects: Writer, "insert rejected lines", 3, Via::Statement("write rejected lines");
+    Append: Writer, "append changes", 8, Via::Statement("append changes");
+    Entries: Writer, "insert ledger entries", 8, Via::Statement("write ledger entries");
+    CommitChunks: Writer, "commit", 8, Via::CommitAfter(Step::Entries);
+    Progress: Writer, "report progress", 1, Via::Port;
+    Ack: Writer, "ack", 20, Via::Port;
+    TakeChanges: Courier, "take changes", 3, Via::Statement("take changes");
+    FoldChanges: Courier, "fold changes", 3, Via::Statement("write folded deliveries");
+    CommitFold: Courier, "fold changes: commit", 3, Via::CommitAfter(Step::FoldChanges);
+    FindDue: Courier, "find due deliveries", 3, Via::Statement("lock due deliveries");
+    WriteLeases: Courier, "lease deliveries", 3, Via::Statement("write leases");
+    CommitLeases: Courier, "lease deliveries: commit", 3, Via::CommitAfter(Step::WriteLeases);
+    Send: Courier, "send", 8, Via::Port;
+    WriteOutcomes: Courier, "record outcomes", 3, Via::Statement("write outcomes");
+    CommitOutcomes: Courier, "record outcomes: commit", 3, Via::CommitAfter(Step::WriteOutcomes);
 }
 
 impl Step {
@@ -127,6 +131,11 @@ impl Step {
             _ => false,
         };
         Self::ALL.iter().copied().find(ends)
+    }
+
+    /// Whether it is a step of a writer with a dedup store only.
+    pub(crate) fn needs_dedup(self) -> bool {
+        matches!(self, Self::Claim | Self::BeginStore | Self::ListEpochs | Self::Sweep)
     }
 
     pub(crate) fn is_port(self) -> bool {

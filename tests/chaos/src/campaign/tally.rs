@@ -6,14 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::table::table;
 
-use super::{
-    fault::{Disruption, Kind},
-    plan::Mode,
-    refusal::Refusal,
-    run::Outcome,
-    step::Step,
-    verdict::Verdict,
-};
+use super::{fault::Kind, plan::Mode, run::Outcome, step::Step, verdict::Verdict};
+
+/// How often a fault has to be planned until it is wrong that it never happened: some need a state that not all runs have.
+const ENOUGH: u64 = 10;
+
+/// In this many runs every fault is planned several times, and has to happen.
+const COMPLETE: u64 = 1000;
 
 /// The totals of some runs.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -25,6 +24,8 @@ pub(crate) struct Tally {
     pub(crate) failures: Vec<Failure>,
     /// Per fault.
     rows: BTreeMap<String, Row>,
+    /// Per step, how often a fault was planned.
+    planned: BTreeMap<String, u64>,
     /// Per step, how often each fault happened.
     steps: BTreeMap<String, BTreeMap<String, u64>>,
     /// Per step, how often it was executed.
@@ -72,6 +73,7 @@ impl Tally {
             *self.taken.entry(taken.name().to_owned()).or_default() += u64::from(*count);
         }
         for fault in &outcome.planned {
+            *self.planned.entry(fault.step.name().to_owned()).or_default() += 1;
             self.row(fault.step, fault.kind, outcome.mode).planned += 1;
         }
         if let Some(refusal) = outcome.refusal {
@@ -101,15 +103,16 @@ impl Tally {
         }
     }
 
-    /// Steps without faults, and disruptions that never happened.
+    /// The faults, and the steps with faults, that were planned often enough and never happened.
     pub(crate) fn missed(&self) -> Vec<String> {
-        let all = Step::ALL.iter().map(|step| step.name());
-        let never = all.filter(|name| !self.steps.contains_key(*name));
-        let mut missed: Vec<String> = never.map(|name| format!("step {name}")).collect();
-        let disruptions = Disruption::all().into_iter().map(Disruption::name);
-        let others = disruptions.chain(Refusal::ALL.map(Refusal::name));
-        missed.extend(others.filter(|name| self.rows.get(name).is_none_or(|row| row.fired == 0)));
-        missed
+        let enough = if self.runs < COMPLETE { ENOUGH } else { 1 };
+        let steps = self
+            .planned
+            .iter()
+            .filter(|(step, planned)| **planned >= enough && !self.steps.contains_key(*step));
+        let rows = self.rows.iter().filter(|(_, row)| row.planned >= enough && row.fired == 0);
+        let steps = steps.map(|(step, _)| format!("step {step}"));
+        steps.chain(rows.map(|(fault, _)| fault.clone())).collect()
     }
 
     /// As Markdown tables.
@@ -150,7 +153,7 @@ impl Tally {
 fn name(step: Step, kind: Kind, mode: Mode) -> String {
     let who = step.role().name();
     match (kind, mode) {
-        (Kind::Disruption(disruption), _) => disruption.name(),
+        (Kind::Disruption(_) | Kind::DiskFull, _) => kind.name(),
         (_, Mode::Embedded) => "jetline: SIGKILL".to_owned(),
         (Kind::CrashBefore | Kind::CrashAfter, Mode::Programs) => {
             format!("{who}: SIGKILL at a statement")
@@ -181,5 +184,40 @@ fn how(step: Step, kind: Kind, mode: Mode) -> &'static str {
 }
 
 fn column(kind: Kind) -> String {
-    if matches!(kind, Kind::Disruption(_)) { "other".to_owned() } else { kind.name() }
+    if matches!(kind, Kind::Disruption(_) | Kind::DiskFull) {
+        "other".to_owned()
+    } else {
+        kind.name()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaign::{fault::Fault, plan::Plan};
+
+    #[test]
+    fn fault_that_never_happens_is_missed_unless_it_was_planned_rarely() {
+        let fault = Plan::of(1, "").faults[0];
+        let happens = |happens| Outcome {
+            planned: vec![fault],
+            fired: if happens { vec![fault] } else { Vec::new() },
+            mode: Mode::InProcess,
+            refusal: None,
+            of_datasets: None,
+            verdict: Verdict::default(),
+            steps: BTreeMap::new(),
+        };
+        let mut tally = Tally::default();
+        for seed in 1..ENOUGH {
+            tally.add(seed, &happens(false));
+        }
+        assert!(tally.missed().is_empty());
+        tally.add(ENOUGH, &happens(false));
+        let Fault { step, kind, .. } = fault;
+        let expected = [format!("step {}", step.name()), name(step, kind, Mode::InProcess)];
+        assert_eq!(tally.missed(), expected);
+        tally.add(ENOUGH + 1, &happens(true));
+        assert!(tally.missed().is_empty());
+    }
 }
