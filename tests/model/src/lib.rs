@@ -62,6 +62,12 @@ impl Rules {
         Self { without: Some(rule), mode: Mode::Shared }
     }
 
+    /// These rules in another mode.
+    #[must_use]
+    pub const fn with_mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
+    }
+
     /// Whether writers have a dedup store.
     #[must_use]
     pub fn is_shared(self) -> bool {

@@ -177,7 +177,7 @@ impl System {
     /// A scenario with some rules.
     #[must_use]
     pub fn new(scenario: Scenario, rules: Rules) -> Self {
-        let rules = Rules { mode: scenario.mode, ..rules };
+        let rules = rules.with_mode(scenario.mode);
         Self { scenario, rules }
     }
 

@@ -6,16 +6,18 @@
 use std::{collections::HashSet, num::NonZeroU32, time::Duration};
 
 use chrono::{DateTime, Utc};
-use jetline_core::{ChunkRange, EpochId, Key, Mode, ObjectId, ObjectVersion, Position};
+use jetline_core::{
+    ChunkRange, EpochId, Key, Mode as CoreMode, ObjectId, ObjectVersion, Position, Rank,
+};
 use jetline_datasets::{Dataset, Reason, Rejection, Row as DatasetRow, UnknownFields, Value};
 use jetline_model::{
-    Content, Rules, Scenario,
+    Content, Mode, Rules, Scenario,
     ledger::{By, ChunkState, ClaimedChunk, Commit, Ledger, Message, NewRow, ObjectState},
 };
 use jetline_store::{
     ChunkRows, CommitOutcome, Database, DeclarationFile, Ledger as RealLedger, RejectedLine,
     SupersededBy, UpsertRow,
-    chunks::{Admission, SuspectAction},
+    chunks::{Admission, RefusedRow, SuspectAction},
     entities::{chunks, objects},
     objects::{LeaseLimits, NewObject, ReadOutcome, RejectLimit, Replay, ReplayOutcome, Stored},
 };
@@ -27,26 +29,31 @@ const ROOT: &str = "file:///files";
 const LINE_BYTES: u64 = 10;
 const CHUNKS: u8 = 3;
 const STEPS: usize = 60;
-const DECLARATION: &str = "key = \"id\"\nunknown = \"ignore\"\n[columns]\nid = \"bigint\"\n\
-                           text = { type = \"text\", optional = true }\n";
+const DECLARATION: &str = "key = \"id\"\nversion = \"at\"\nunknown = \"ignore\"\n[columns]\nid = \"bigint\"\n\
+                           text = \"text\"\nat = \"bigint\"\n";
 
 #[tokio::test]
 async fn ledger_of_the_model_agrees_on_sqlite() {
     let db = Database::connect("sqlite::memory:", 1).await.unwrap();
-    agree(db, 0..80).await;
+    agree(db, 0..120, false).await;
 }
 
 #[tokio::test]
 async fn ledger_of_the_model_agrees_on_postgres() {
     let database = TemporaryDatabase::create("model").await;
     let db = Database::connect(&database.url(), 2).await.unwrap();
-    agree(db, 1_000..1_040).await;
+    agree(db, 1_000..1_060, true).await;
 }
 
-async fn agree(db: Database, seeds: std::ops::Range<u64>) {
+/// With `refuses`, the database refuses rows with [`Content::Refused`].
+async fn agree(db: Database, seeds: std::ops::Range<u64>, refuses: bool) {
     jetline_migrations::migrate(db.connection()).await.unwrap();
     let declared = DeclarationFile::new("records", "records.toml", DECLARATION).unwrap();
     db.declare(std::slice::from_ref(&declared)).await.unwrap();
+    if refuses {
+        let check = "ALTER TABLE records ADD CHECK (text <> 'Refused')";
+        db.connection().execute_unprepared(check).await.unwrap();
+    }
     for seed in seeds {
         let tables = ["chunks", "rejected_lines", "objects", "epoch", "records"];
         for table in tables {
@@ -54,6 +61,7 @@ async fn agree(db: Database, seeds: std::ops::Range<u64>) {
         }
         let mut random = StdRng::seed_from_u64(seed);
         let limit = random.random_bool(0.3).then_some(0);
+        let mode = if random.random() { Mode::Shared } else { Mode::InOrder };
         let mut pair = Pair {
             real: RealLedger::new(&db, Utc::now),
             dataset: declared.dataset.clone(),
@@ -62,6 +70,8 @@ async fn agree(db: Database, seeds: std::ops::Range<u64>) {
                 counts: true,
                 ..Scenario::new("agreement", &["xA xA xA"], &[], 0)
             },
+            rules: Rules::all().with_mode(mode),
+            refuses,
             random,
             next: 0,
             limit,
@@ -80,14 +90,14 @@ struct Pair {
     dataset: Dataset,
     model: Ledger,
     scenario: Scenario,
+    rules: Rules,
+    refuses: bool,
     random: StdRng,
     /// The last id of an epoch or an incarnation.
     next: u8,
     limit: Option<u8>,
     log: Vec<String>,
 }
-
-const RULES: Rules = Rules::all();
 
 impl Pair {
     async fn step(&mut self) {
@@ -186,9 +196,9 @@ impl Pair {
         let seen = self.model.epoch.map(|epoch| epoch.id).filter(|_| self.random.random());
         let new = self.take_next();
         let ready = async { Ok::<(), std::convert::Infallible>(()) };
-        let begun = self.real.epochs.begin(Mode::Shared, seen.map(epoch), epoch(new), ready).await;
-        let begun = begun.unwrap();
-        let (expected, _) = self.model.begin(seen, new, RULES);
+        let mode = if self.rules.is_shared() { CoreMode::Shared } else { CoreMode::InOrder };
+        let begun = self.real.epochs.begin(mode, seen.map(epoch), epoch(new), ready).await.unwrap();
+        let (expected, _) = self.model.begin(seen, new, self.rules);
         assert_eq!(begun.id, epoch(expected.id));
     }
 
@@ -197,18 +207,21 @@ impl Pair {
         let seen = if self.random.random() { current } else { 99 };
         let new = self.take_next();
         self.real.epochs.end(epoch(seen), epoch(new)).await.unwrap();
-        self.model.end(seen, new, RULES);
+        self.model.end(seen, new, self.rules);
     }
 
     async fn write_through(&mut self) {
+        if !self.rules.is_shared() {
+            return;
+        }
         let new = self.take_next();
         self.real.epochs.write_through("records", epoch(new)).await.unwrap();
-        self.model.write_through(0, new, RULES);
+        self.model.write_through(0, new, self.rules);
     }
 
     async fn admit(&mut self) {
         let (message, current) = (self.message(), self.model.epoch.map_or(0, |epoch| epoch.id));
-        let expected = self.model.admit(current, &[message], RULES);
+        let expected = self.model.admit(current, &[message], self.rules);
         match self.real.chunks.admit(epoch(current), &[&range(message)]).await.unwrap() {
             Admission::All | Admission::AllNow => assert_eq!(expected, Some(Vec::new())),
             Admission::Except(_) => assert_eq!(expected, Some(vec![message])),
@@ -236,13 +249,13 @@ impl Pair {
         let new = self.take_next();
         let limit = self.limit.map(|limit| RejectLimit::Lines(limit.into()));
         self.real.objects.settle(epoch(new), limit).await.unwrap();
-        self.model.settle(new, self.limit, RULES);
+        self.model.settle(new, self.limit, self.rules);
     }
 
     async fn fail(&mut self) {
         let (number, new) = (self.number(), self.take_next());
         let failed = self.real.objects.fail(id(number), epoch(new)).await.unwrap();
-        assert_eq!(failed, self.model.fail(number, new, RULES));
+        assert_eq!(failed, self.model.fail(number, new, self.rules));
     }
 
     async fn replay(&mut self) {
@@ -270,7 +283,7 @@ impl Pair {
         match self.real.objects.replay(&replay).await.unwrap() {
             ReplayOutcome::Opened(_) => {
                 assert!(self.model.can_replay(number));
-                self.model.replay(number, incarnation, RULES);
+                self.model.replay(number, incarnation, self.rules);
             }
             ReplayOutcome::Missing(_) => assert!(!self.model.can_replay(number)),
             outcome => {
@@ -283,7 +296,7 @@ impl Pair {
     async fn restore(&mut self) {
         let sql = "UPDATE epoch SET server_started_at = 'before the restore'";
         self.real.database().connection().execute_unprepared(sql).await.unwrap();
-        self.model = self.model.restored(RULES);
+        self.model = self.model.restored(self.rules);
     }
 
     /// A chunk, sometimes of another incarnation of its object.
@@ -295,10 +308,45 @@ impl Pair {
         Message { object, chunk, file: 0, incarnation, settled: 0 }
     }
 
+    /// Commits one or two chunks of an object.
     async fn commit(&mut self) {
         let Some(current) = self.model.epoch.map(|epoch| epoch.id) else { return };
         let under = if self.random.random_bool(0.1) { 97 } else { current };
-        let message = self.message();
+        let first = self.message();
+        let mut chunks = vec![self.claimed(first, 0)];
+        if self.random.random() {
+            let second = Message { chunk: (first.chunk + 1) % CHUNKS, ..first };
+            chunks.push(self.claimed(second, 1));
+        }
+        let rows = || chunks.iter().map(real_rows).collect::<Vec<_>>();
+        let (ledger, dataset) = (self.real.chunks.clone(), self.dataset.clone());
+        let real = ledger.commit(epoch(under), &dataset, rows()).await;
+        let model = self.model.commit(under, &chunks, false, &self.scenario, self.rules);
+        self.log.push(format!("{chunks:?} under {under}: {model:?}"));
+        if let Commit::Refused(_) = model {
+            assert!(real.unwrap_err().may_be_caused_by_row(), "{:?}", self.log);
+            let mut reject = |refused: Vec<RefusedRow>| rejected(&chunks, &refused);
+            let real = ledger.commit_and_reject(epoch(under), &dataset, rows(), &mut reject).await;
+            let model = self.model.commit(under, &chunks, true, &self.scenario, self.rules);
+            assert_eq!(model, Commit::Committed(true));
+            assert!(matches!(real.unwrap(), CommitOutcome::Committed(_)));
+            return;
+        }
+        let ranges = |of: &[Message]| of.iter().copied().map(range).collect::<Vec<_>>();
+        let agrees = match (&real, &model) {
+            (Ok(CommitOutcome::Committed(_)), Commit::Committed(false))
+            | (Ok(CommitOutcome::EpochEnded), Commit::EpochEnded) => true,
+            (Ok(CommitOutcome::Stale(real)), Commit::Stale(model))
+            | (Ok(CommitOutcome::Repeated(real)), Commit::Repeated(model)) => {
+                *real == ranges(model)
+            }
+            _ => false,
+        };
+        assert!(agrees, "{real:?}: {:#?}", self.log);
+    }
+
+    /// A chunk of one line, of which something was found: a commit has a row of each id once.
+    fn claimed(&mut self, message: Message, key: u8) -> ClaimedChunk {
         let mut chunk = ClaimedChunk {
             message,
             rows: Vec::new(),
@@ -319,23 +367,16 @@ impl Pair {
             }
             3 => chunk.rejected = 1,
             _ => {
-                let content = if self.random.random() { Content::A } else { Content::B };
-                let position = position(message);
-                let rank = jetline_core::Rank { version: 0, position };
-                let (key, if_changed) = (self.random.random_range(0..2), self.random.random());
+                let contents = [Content::A, Content::B, Content::Refused];
+                let some = if self.refuses { &contents[..] } else { &contents[..2] };
+                let content = some[self.random.random_range(0..some.len())];
+                let version = self.random.random_range(0..2);
+                let rank = Rank { version, position: position(message) };
+                let if_changed = self.random.random();
                 chunk.rows.push(NewRow { key, rank, content, if_changed });
             }
         }
-        let rows = vec![real_rows(&chunk)];
-        let real = self.real.chunks.commit(epoch(under), &self.dataset, rows).await.unwrap();
-        let model = self.model.commit(under, &[chunk], false, &self.scenario, RULES);
-        let agrees = match &real {
-            CommitOutcome::Committed(_) => model == Commit::Committed(false),
-            CommitOutcome::EpochEnded => model == Commit::EpochEnded,
-            CommitOutcome::Stale(_) => model == Commit::Stale(vec![message]),
-            _ => false,
-        };
-        assert!(agrees, "{real:?}, {model:?}: {:?}", self.log);
+        chunk
     }
 
     /// The state of the real ledger, as lines of text.
@@ -380,13 +421,14 @@ impl Pair {
                 one.object_id, one.first_line, one.state
             ));
         }
-        let sql = "SELECT id, text, jetline_position FROM records ORDER BY id";
+        let sql = "SELECT id, text, at, jetline_position FROM records ORDER BY id";
         let rows = Statement::from_string(db.get_database_backend(), sql);
         for row in db.query_all_raw(rows).await.unwrap() {
-            let (id, position): (i64, i64) =
-                (row.try_get("", "id").unwrap(), row.try_get("", "jetline_position").unwrap());
+            let numbers = ["id", "at", "jetline_position"];
+            let [id, version, position]: [i64; 3] =
+                numbers.map(|name| row.try_get("", name).unwrap());
             let text: String = row.try_get("", "text").unwrap();
-            lines.push(format!("row {id}: {text} of {position}"));
+            lines.push(format!("row {id}: {text} of {version}, {position}"));
         }
         if let Some(current) = self.real.epochs.current().await.unwrap() {
             let one = current.epoch;
@@ -427,7 +469,12 @@ impl Pair {
         }
         for (key, row) in self.model.rows.iter().enumerate() {
             if let Some(row) = row {
-                lines.push(format!("row {key}: {:?} of {}", row.content, row.rank.position.get()));
+                let Rank { version, position } = row.rank;
+                lines.push(format!(
+                    "row {key}: {:?} of {version}, {}",
+                    row.content,
+                    position.get()
+                ));
             }
         }
         if let Some(one) = self.model.epoch {
@@ -448,19 +495,18 @@ fn real_rows(chunk: &ClaimedChunk) -> ChunkRows {
     let rows = chunk.rows.iter().map(|new| UpsertRow {
         row: DatasetRow {
             key: Key::Int(new.key.into()),
-            version: 0,
-            fingerprint: new.content.fingerprint(0),
-            values: vec![Value::Bigint(new.key.into()), Value::Text(format!("{:?}", new.content))],
+            version: new.rank.version,
+            fingerprint: new.content.fingerprint(new.rank.version),
+            values: vec![
+                Value::Bigint(new.key.into()),
+                Value::Text(format!("{:?}", new.content)),
+                Value::Bigint(new.rank.version),
+            ],
         },
         position: new.rank.position,
         if_changed: new.if_changed,
     });
-    let rejected = (chunk.rejected == 1).then(|| RejectedLine {
-        line: u32::from(chunk.message.chunk) + 1,
-        offset: 0,
-        rejection: Rejection::new(Reason::InvalidJson, String::new()),
-        raw: Vec::new(),
-    });
+    let rejected = (chunk.rejected == 1).then(|| rejected_line(chunk));
     let superseded_by = chunk.superseded_by.iter().map(|by| SupersededBy {
         object: id(by.object),
         first_line: by.first.into(),
@@ -477,6 +523,25 @@ fn real_rows(chunk: &ClaimedChunk) -> ChunkRows {
         blank: 0,
         superseded_by: superseded_by.collect(),
         unknown: UnknownFields::default(),
+    }
+}
+
+/// The rejected lines of each chunk, with those of its refused rows.
+fn rejected(chunks: &[ClaimedChunk], refused: &[RefusedRow]) -> Vec<Vec<RejectedLine>> {
+    let of = |chunk: &ClaimedChunk| {
+        let is_refused = refused.iter().any(|row| row.position == position(chunk.message));
+        let is_rejected = chunk.rejected == 1 || is_refused;
+        is_rejected.then(|| rejected_line(chunk)).into_iter().collect()
+    };
+    chunks.iter().map(of).collect()
+}
+
+fn rejected_line(chunk: &ClaimedChunk) -> RejectedLine {
+    RejectedLine {
+        line: u32::from(chunk.message.chunk) + 1,
+        offset: 0,
+        rejection: Rejection::new(Reason::InvalidJson, String::new()),
+        raw: Vec::new(),
     }
 }
 
