@@ -33,7 +33,8 @@ pub(crate) fn check(ledger: &Ledger, scenario: &Scenario, rules: Rules) -> Resul
             expected.contains(&found) || (gone && expected.contains(&Some(Content::Delete)));
         if !is_right {
             let name = char::from(b'x' + key);
-            return Err(format!("{name} is {found:?}, the fold is {:?}", expected[0]));
+            let text = |content: Option<Content>| content.map_or("no row", Content::text);
+            return Err(format!("{name} has {}, not {}", text(found), text(expected[0])));
         }
     }
     if ledger.ended_in_vain {

@@ -22,6 +22,17 @@ pub enum Content {
 }
 
 impl Content {
+    /// What a row of it is, in words.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::B => "B",
+            Self::Refused => "a refused row",
+            Self::Invalid => "an invalid row",
+            Self::Delete => "a deleted row",
+        }
+    }
+
     /// Its fingerprint, which covers the version.
     #[must_use]
     pub fn fingerprint(self, version: i64) -> Fingerprint {
@@ -222,7 +233,7 @@ impl Scenario {
     #[must_use]
     pub fn events_text(&self) -> String {
         let events: Vec<&str> = self.faults.iter().map(|fault| fault.text()).collect();
-        format!("{} of: {}", self.limit, events.join(", "))
+        format!("at most {} of: {}", self.limit, events.join(", "))
     }
 
     pub(crate) fn lines(&self, file: u8, chunk: u8) -> &[Line] {

@@ -41,8 +41,8 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         seed: u64,
         /// Without this rule.
-        #[arg(long)]
-        without: Option<String>,
+        #[arg(long, value_name = "RULE", value_parser = rule)]
+        without: Option<Rule>,
     },
 }
 
@@ -51,10 +51,17 @@ fn main() -> ExitCode {
         Command::Check { names, large } => {
             let mut scenarios = if large { scenarios::large() } else { scenarios::all() };
             scenarios.retain(|one| names.is_empty() || names.iter().any(|name| name == one.name));
+            if scenarios.len() < names.len() {
+                println!("some of these scenarios do not exist; without names, all are checked");
+                return ExitCode::FAILURE;
+            }
             check(scenarios).is_some()
         }
         Command::Document => document().inspect_err(|error| println!("{PAGE}: {error}")).is_ok(),
-        Command::Random { runs, seed, without } => random(seed, runs, without.as_deref()),
+        Command::Random { runs, seed, without } => {
+            let rules = without.map_or(Rules::default(), Rules::without);
+            random(seed, runs, rules)
+        }
     };
     if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -99,9 +106,13 @@ fn replace(page: &str, name: &str, with: &str) -> io::Result<String> {
     Ok(format!("{before}{begin}\n{with}\n{begin}{after}"))
 }
 
-fn random(first: u64, runs: u64, without: Option<&str>) -> bool {
-    let rule = |name| Rule::ALL.into_iter().find(|rule| format!("{rule:?}") == name);
-    let rules = without.and_then(rule).map_or(Rules::default(), Rules::without);
+fn rule(name: &str) -> Result<Rule, String> {
+    let names = || Rule::ALL.map(|rule| format!("{rule:?}"));
+    let found = Rule::ALL.into_iter().zip(names()).find(|(_, one)| one == name);
+    found.map(|(rule, _)| rule).ok_or_else(|| format!("the rules are {}", names().join(", ")))
+}
+
+fn random(first: u64, runs: u64, rules: Rules) -> bool {
     let started = Instant::now();
     let wrong = schedules::run_all(first..first + runs, rules);
     if let Some((seed, wrong)) = &wrong {

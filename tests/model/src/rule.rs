@@ -139,7 +139,9 @@ impl Rule {
             Self::Recovery => {
                 "nothing is trusted until everything is settled that was registered before the epoch"
             }
-            Self::Restored => "a database that was restored, or restarted, begins a new epoch",
+            Self::Restored => {
+                "a database that was restored, restarted or crashed begins a new epoch"
+            }
             Self::Flushed => "a store that was flushed is noticed by its missing key",
             Self::Restarted => "a store that restarted is noticed by its missing script",
             Self::FailedOver => "a store that failed over is noticed by its replication id",
@@ -149,13 +151,17 @@ impl Rule {
             Self::Waiting => {
                 "no object ends while a line of it is superseded by one that is not committed"
             }
-            Self::WaitingForOwn => "so it is with a line of its own in a dead chunk",
-            Self::LostClaim => "where that line will never be committed, the epoch ends",
+            Self::WaitingForOwn => {
+                "no object ends while a line of it is superseded by one of its own in a dead chunk"
+            }
+            Self::LostClaim => {
+                "where a line is superseded by one that will never be committed, the epoch ends"
+            }
             Self::Unclaimed => "a chunk that was dead before the epoch began has no claims in it",
             Self::AtWatermark => {
                 "an object without all of its chunks ends only when everything below it has"
             }
-            Self::FailedEndsEpoch => "with such an object, the epoch ends",
+            Self::FailedEndsEpoch => "the epoch ends when an object ends without all of its chunks",
             Self::Refusal => {
                 "a record that the database refuses after its claim ends the epoch, and its dataset is written without claims"
             }

@@ -770,8 +770,9 @@ impl System {
             names.collect::<Vec<_>>().join(" and ")
         };
         let held = |writer: u8| {
-            let writer = &state.writers[usize::from(writer)];
-            of(&mut writer.messages.iter().map(|held| &held.message))
+            let Writer { messages, read, .. } = &state.writers[usize::from(writer)];
+            let next = read.iter().filter(|_| messages.is_empty()).take(1);
+            of(&mut messages.iter().map(|held| &held.message).chain(next))
         };
         let queued = |message: u8| of(&mut state.queue.get(usize::from(message)).into_iter());
         match action {
@@ -790,9 +791,6 @@ impl System {
             }
             Action::Start(process) => format!("process {} begins", process + 1),
             Action::ReadOwn(process, number) => format!("process {} reads {number}", process + 1),
-            Action::Step(writer) if self.rules.mode == Mode::InOrder => {
-                format!("step of process {}", writer + 1)
-            }
             Action::Step(writer) => {
                 let verb = match state.writers[usize::from(writer)].stage {
                     Stage::Received if state.writers[usize::from(writer)].epoch.is_none() => {
@@ -804,7 +802,11 @@ impl System {
                     Stage::Claimed(..) if !self.rules.has(Rule::Transaction) => "write",
                     _ => "commit",
                 };
-                format!("{verb} {}", held(writer))
+                let process = match self.rules.mode {
+                    Mode::InOrder => format!("process {}: ", writer + 1),
+                    _ => String::new(),
+                };
+                format!("{process}{verb} {}", held(writer))
             }
             Action::Crash(writer) => format!("crash with {}", held(writer)),
             Action::Redeliver(writer) => format!("redeliver {}", held(writer)),
