@@ -20,6 +20,7 @@ mod m0017_intake;
 mod m0018_read_position;
 mod m0019_replay_requests;
 mod m0020_removed_objects;
+mod m0021_epoch_unlogged;
 mod record_table;
 
 use sea_orm::{
@@ -74,6 +75,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0018_read_position::Migration),
             Box::new(m0019_replay_requests::Migration),
             Box::new(m0020_removed_objects::Migration),
+            Box::new(m0021_epoch_unlogged::Migration),
         ]
     }
 }

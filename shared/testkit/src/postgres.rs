@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
 
 use crate::{
@@ -29,6 +30,9 @@ const USER: &str = "jetline";
 
 /// The timeout of stopping a server, which writes a checkpoint first.
 const STOP_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// What the server logs when it accepts connections.
+const ACCEPTS: &str = "database system is ready to accept connections";
 
 /// A PostgreSQL server in a temporary directory, on a port of 127.0.0.1. It keeps its port and its data when it is
 /// stopped and started; both go when it is dropped.
@@ -137,6 +141,20 @@ impl PostgresServer {
     pub fn crash(&mut self) -> anyhow::Result<()> {
         self.stop_immediate()?;
         self.start_again()
+    }
+
+    /// Ends one of its backends with SIGKILL, and waits until the server has recovered: it ends all others, and has the same
+    /// start time afterwards.
+    pub fn kill_backend(&mut self, pid: i32) -> anyhow::Result<()> {
+        let recovered = |log: &str| log.matches(ACCEPTS).count();
+        let before = recovered(&self.output());
+        let pid = Pid::from_raw(pid).context("not a process id")?;
+        kill_process(pid, Signal::KILL).context("cannot kill a backend")?;
+        let log = self.directory.path().join("log");
+        let process = self.process.as_mut().context("PostgreSQL does not run")?;
+        process.wait_until("recovers", || {
+            fs::read_to_string(&log).is_ok_and(|log| recovered(&log) > before)
+        })
     }
 
     /// Stops it with an immediate shutdown, without writing buffers. SIGKILL would prevent the next start for as long as an

@@ -51,6 +51,13 @@ pub(crate) trait Dialect: Sync {
     /// failover or a restore of its files; and the file of the table `epoch`, after a restore of a dump into a server that runs.
     fn instance(&self) -> &'static str;
 
+    /// Whether no crash of the server may have undone commits since an epoch began, as an SQL expression; `epoch` is the table or
+    /// an alias.
+    fn survived(&self, epoch: &str) -> String;
+
+    /// The statement that notes the id of a new epoch, its parameter, for [`Dialect::survived`].
+    fn note_epoch(&self) -> Option<&'static str>;
+
     /// Milliseconds since 1970 by the database's clock, as an SQL expression: the clocks of fetchers may differ.
     fn milliseconds(&self) -> &'static str;
 
@@ -65,6 +72,10 @@ pub(crate) trait Dialect: Sync {
 
     /// The statement by which a transaction is durable when its commit returns, where that is not certain.
     fn commit_durably(&self) -> Option<&'static str>;
+
+    /// The statement by which the commit of a transaction does not wait for the disk. The next one that waits makes it
+    /// durable, too.
+    fn commit_without_waiting(&self) -> Option<&'static str>;
 
     /// The condition of a text for being one of those that are the parameter with this number.
     fn is_any_text(&self, number: usize) -> String;

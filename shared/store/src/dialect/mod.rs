@@ -17,11 +17,11 @@ pub(crate) fn of(db: &impl ConnectionTrait) -> &'static dyn Dialect {
     }
 }
 
-/// Whether an epoch is in force, as an SQL expression; `epoch` is a table or an alias. A restart of the server or a restore
-/// may have undone commits, and a replay ends the epoch.
+/// Whether an epoch is in force, as an SQL expression; `epoch` is a table or an alias. A crash or a restart of the server, or a
+/// restore, may have undone commits, and a replay ends the epoch.
 pub(crate) fn in_force(db: &impl ConnectionTrait, epoch: &str) -> String {
-    let now = of(db).instance();
-    format!("({epoch}.server_started_at = {now} AND NOT {epoch}.replayed)")
+    let (now, survived) = (of(db).instance(), of(db).survived(epoch));
+    format!("({epoch}.server_started_at = {now} AND {survived} AND NOT {epoch}.replayed)")
 }
 
 /// Whether an object is to be read and has no valid lease, as an SQL expression.

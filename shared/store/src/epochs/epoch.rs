@@ -225,6 +225,9 @@ async fn replace(
         now.into(),
     ];
     execute(tx, "write the epoch", &sql, values).await?;
+    if let Some(sql) = dialect::of(tx).note_epoch() {
+        execute(tx, "note the epoch", sql, [new.to_string().into()]).await?;
+    }
     Ok(epoch)
 }
 

@@ -1,13 +1,17 @@
 //! The rows and counts of commits.
 
-use jetline_core::Counts;
-use jetline_core::Position;
+use jetline_core::{Counts, Mode, Position};
 use jetline_datasets::{Reason, Rejection};
-use jetline_store::{ChunkOutcome, CommitOutcome, Error, RejectedLine, entities::rejected_lines};
+use jetline_store::{
+    ChunkOutcome, CommitOutcome, Error, RejectedLine,
+    entities::{objects, rejected_lines},
+};
+use jetline_testkit::postgres::PostgresServer;
 use sea_orm::{EntityTrait, QueryOrder};
 
 use crate::fixtures::{
-    NO_COUNTS, TestDatabase, both, chunk, id, if_changed, postgres, products, unchanged,
+    NO_COUNTS, TestDatabase, begin, both, chunk, complete, epoch_id, id, if_changed, postgres,
+    postgres_on, products, read, register, unchanged,
 };
 
 fn inserted(inserted: u64) -> Counts {
@@ -247,4 +251,59 @@ async fn commit_that_one_table_refuses_is_rolled_back() {
         let again = base.counts(&epoch, lines).await;
         assert_eq!((again.inserted, again.rejected, again.lines()), (1, 1, 2));
     }
+}
+
+/// How a transaction commits is seen by triggers of the tables that it writes.
+#[tokio::test]
+async fn only_commits_of_chunks_in_shared_mode_do_not_wait_for_the_disk() {
+    let server = PostgresServer::start().unwrap();
+    for (mode, of_chunks) in [(Mode::Shared, "off"), (Mode::Off, "on"), (Mode::InOrder, "on")] {
+        let base = postgres_on(&server).await;
+        register(&base.ledger, 1).await;
+        base.run(
+            "CREATE TABLE seen (of_table TEXT PRIMARY KEY, setting TEXT);
+             CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+                 'BEGIN INSERT INTO seen VALUES (TG_TABLE_NAME, current_setting(''synchronous_commit''))
+                      ON CONFLICT (of_table) DO UPDATE SET setting = excluded.setting; RETURN NULL; END';
+             CREATE TRIGGER see AFTER INSERT ON epoch FOR EACH ROW EXECUTE FUNCTION see();
+             CREATE TRIGGER see AFTER INSERT ON chunks FOR EACH ROW EXECUTE FUNCTION see();
+             CREATE TRIGGER see AFTER UPDATE ON objects FOR EACH ROW EXECUTE FUNCTION see();",
+        )
+        .await;
+        let seen = async || {
+            base.text(
+                "SELECT string_agg(of_table || ' ' || setting, ', ' ORDER BY of_table) FROM seen",
+            )
+            .await
+        };
+        let epoch = begin(&base.ledger, mode, None, 1).await;
+        base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
+        assert_eq!(seen().await, format!("chunks {of_chunks}, epoch on"));
+        read(&base.ledger, &complete(1)).await;
+        base.run("DELETE FROM seen").await;
+        assert_eq!(base.ledger.objects.settle(epoch_id(9), None).await.unwrap().len(), 1);
+        assert_eq!(seen().await, "objects on");
+    }
+}
+
+/// Where the server crashes, rows and ledger entries of the last commits are lost together, or not at all; those of an object
+/// that has ended stay.
+#[tokio::test]
+async fn crash_of_the_server_takes_rows_back_with_their_ledger_entries() {
+    let mut server = PostgresServer::start_with(&[("wal_writer_delay", "10s")]).unwrap();
+    let (base, epoch) = postgres_on(&server).await.with_objects(2).await;
+    base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
+    read(&base.ledger, &complete(1)).await;
+    assert_eq!(base.ledger.objects.settle(epoch_id(9), None).await.unwrap().len(), 1);
+    base.counts(&epoch, chunk(2, 0, &[(2, "b")])).await;
+    server.crash().unwrap();
+    let base = base.connected_again().await;
+    assert!(base.product(1).await.is_some());
+    assert_eq!(base.object(1).await.state, objects::State::Done);
+    let entries = base.chunks().await;
+    assert_eq!(entries.len(), usize::from(base.product(2).await.is_some()));
+    assert!(!base.ledger.epochs.current().await.unwrap().unwrap().in_force);
+    let next = begin(&base.ledger, Mode::Shared, Some(epoch.id), 2).await;
+    base.counts(&next, chunk(2, 0, &[(2, "b")])).await;
+    assert!(base.product(2).await.is_some());
 }

@@ -244,3 +244,21 @@ async fn restarted_database_server_ends_the_epoch() {
     assert_eq!(next.id, epoch_id(2));
     assert_eq!(in_force(&base).await, Some(next));
 }
+
+/// The server recovers without a restart: its start time stays.
+#[tokio::test]
+async fn killed_backend_ends_the_epoch() {
+    let mut server = PostgresServer::start_with(&[("fsync", "off")]).unwrap();
+    let (base, epoch) = postgres_on(&server).await.with_objects(1).await;
+    let start_time = "SELECT pg_postmaster_start_time()::text";
+    let started_at = base.text(start_time).await;
+    let pid = base.number("SELECT pg_backend_pid()::bigint").await.unwrap();
+    server.kill_backend(i32::try_from(pid).unwrap()).unwrap();
+    let base = base.connected_again().await;
+    assert_eq!(base.text(start_time).await, started_at);
+    assert!(!base.ledger.epochs.current().await.unwrap().unwrap().in_force);
+    let outcome = base.commit(&epoch, &[chunk(1, 0, &[(1, "a")])]).await;
+    assert_eq!(outcome, CommitOutcome::EpochEnded);
+    let next = begin(&base.ledger, Mode::Shared, None, 2).await;
+    assert_eq!(in_force(&base).await, Some(next));
+}

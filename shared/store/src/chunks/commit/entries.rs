@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use jetline_core::{ChunkRange, Counts, EpochId};
+use jetline_core::{ChunkRange, Counts, EpochId, Mode};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QueryTrait,
     Set, Value,
@@ -36,9 +36,15 @@ pub(super) struct Known {
     complete: HashSet<i64>,
     unread: Option<i64>,
     rewrites: bool,
+    is_shared: bool,
 }
 
 impl Known {
+    /// Whether the epoch is of the shared mode.
+    pub(super) fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
     /// Whether one of the objects is replayed with `rewrite`; then all rows of the commit are written.
     pub(super) fn rewrites(&self) -> bool {
         self.rewrites
@@ -86,6 +92,7 @@ fn key(range: &ChunkRange) -> (i64, i64) {
 #[derive(FromQueryResult)]
 struct ObjectRow {
     epoch: String,
+    mode: String,
     in_force: bool,
     id: Option<i64>,
     incarnation: Option<String>,
@@ -111,7 +118,7 @@ pub(super) async fn check(
     ids.sort_unstable();
     ids.dedup();
     let sql = format!(
-        "SELECT e.id AS epoch, {} AS in_force, o.id AS id,
+        "SELECT e.id AS epoch, e.mode AS mode, {} AS in_force, o.id AS id,
              o.registration AS incarnation, o.state AS state, o.rewrite AS rewrite,
              o.state = 'done' OR (o.state = 'failed' AND o.folded_bytes = o.total_bytes) AS complete,
              CASE WHEN e.mode = 'in_order' THEN ({FIRST_OPEN}) END AS unread
@@ -121,10 +128,10 @@ pub(super) async fn check(
     );
     let rows: Vec<ObjectRow> =
         query(tx, "check the epoch", &sql, ids.into_iter().map(Value::from)).await?;
-    let in_force = rows.first().is_some_and(|row| row.in_force && row.epoch == epoch.to_string());
-    if !in_force {
+    let is_in_force = |row: &&ObjectRow| row.in_force && row.epoch == epoch.to_string();
+    let Some(first) = rows.first().filter(is_in_force) else {
         return Ok(Check::EpochEnded);
-    }
+    };
     let objects: HashMap<i64, &ObjectRow> =
         rows.iter().filter_map(|row| Some((row.id?, row))).collect();
     let complete =
@@ -132,8 +139,9 @@ pub(super) async fn check(
     let known = Known {
         entries: entries(tx, chunks).await?,
         complete: complete.collect(),
-        unread: rows.first().and_then(|row| row.unread),
+        unread: first.unread,
         rewrites: rows.iter().any(|row| row.rewrite == Some(true)),
+        is_shared: first.mode == Mode::Shared.as_str(),
     };
     let stale: Vec<ChunkRange> = chunks
         .iter()

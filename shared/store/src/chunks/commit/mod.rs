@@ -20,7 +20,7 @@ use crate::{
     dialect::{self, Lock},
     history::Versions,
     outbox,
-    statement::{begin, commit},
+    statement::{begin, commit, execute},
     upsert::{UpsertRow, Written},
 };
 
@@ -198,6 +198,13 @@ impl ChunkLedger {
         }
         if !repeated.is_empty() {
             return Ok(ControlFlow::Break(CommitOutcome::Repeated(repeated)));
+        }
+        // A crash of the database ends the epoch, and what of the last commits it takes back is read again. The commit that
+        // ends an object waits for the disk, and thereby for those of its chunks.
+        if known.is_shared()
+            && let Some(sql) = dialect::of(&tx).commit_without_waiting()
+        {
+            execute(&tx, "commit without waiting", sql, []).await?;
         }
         Ok(ControlFlow::Continue(Begun { tx, known, now: (self.now)() }))
     }

@@ -58,6 +58,18 @@ impl Dialect for Postgres {
         "(pg_postmaster_start_time()::text || ' ' || pg_relation_filepath('epoch'))"
     }
 
+    /// A crash empties an unlogged table. After that of a backend, the server recovers with the same start time.
+    fn survived(&self, epoch: &str) -> String {
+        format!("EXISTS (SELECT FROM epoch_unlogged note WHERE note.id = {epoch}.id)")
+    }
+
+    fn note_epoch(&self) -> Option<&'static str> {
+        Some(
+            "INSERT INTO epoch_unlogged (slot, id) VALUES (1, $1)
+             ON CONFLICT (slot) DO UPDATE SET id = excluded.id",
+        )
+    }
+
     fn milliseconds(&self) -> &'static str {
         "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
     }
@@ -76,6 +88,10 @@ impl Dialect for Postgres {
 
     fn commit_durably(&self) -> Option<&'static str> {
         Some("SET LOCAL synchronous_commit = on")
+    }
+
+    fn commit_without_waiting(&self) -> Option<&'static str> {
+        Some("SET LOCAL synchronous_commit = off")
     }
 
     fn is_any_text(&self, number: usize) -> String {

@@ -66,6 +66,18 @@ impl Dialect for Sqlite {
         None
     }
 
+    fn commit_without_waiting(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn survived(&self, _epoch: &str) -> String {
+        "TRUE".to_owned()
+    }
+
+    fn note_epoch(&self) -> Option<&'static str> {
+        None
+    }
+
     fn is_any_text(&self, number: usize) -> String {
         format!("IN (SELECT value FROM json_each(${number}))")
     }

@@ -2,6 +2,7 @@
 //! Plans then contain it, and a campaign fails if it is planned again and again and never happens.
 
 mod all_killed;
+mod backend_killed;
 mod backends_terminated;
 mod consumer_deleted;
 mod nats_consumers_damaged;
@@ -60,6 +61,7 @@ pub(super) fn all() -> Vec<&'static dyn Disruption> {
         &consumer_deleted::ConsumerDeleted,
         &postgres_restarted::PostgresRestarted,
         &postgres_crashed::PostgresCrashed,
+        &backend_killed::BackendKilled,
         &backends_terminated::BackendsTerminated,
         &object_overwritten::ObjectOverwritten,
         &object_deleted::ObjectDeleted,
