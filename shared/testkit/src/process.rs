@@ -6,6 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
@@ -26,10 +27,19 @@ const LOG_LINES: usize = 12;
 /// The interval of polling a process that is starting or ending: there is no event to wait for.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
+/// The folders in which programs are looked for first.
+static PREFERRED: OnceLock<Vec<PathBuf>> = OnceLock::new();
+
+/// Looks for servers' programs in these folders first, from now on. The first call counts.
+pub fn prefer_programs_in(folders: Vec<PathBuf>) {
+    let _ = PREFERRED.set(folders);
+}
+
 /// The path of a server's program: in `PATH`, `/usr/sbin`, or where Debian keeps PostgreSQL.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = env::split_paths(&path).collect();
+    let mut folders = PREFERRED.get().cloned().unwrap_or_default();
+    folders.extend(env::split_paths(&path));
     folders.push("/usr/sbin".into());
     let mut postgres: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()

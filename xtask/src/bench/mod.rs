@@ -5,6 +5,7 @@ mod cases;
 mod data;
 mod freshness;
 mod intake;
+mod peers;
 mod postgres;
 mod processes;
 mod read;
@@ -19,7 +20,7 @@ use std::{
 
 use anyhow::Context;
 use clap::ValueEnum;
-use jetline_testkit::{installation::Installation, programs};
+use jetline_testkit::{installation::Installation, process::prefer_programs_in, programs};
 
 use crate::{generate, install, signals::Interrupt};
 use report::{Measured, Outcome, Run};
@@ -57,6 +58,12 @@ pub(crate) struct Arguments {
     /// How long reads are measured each time.
     #[arg(long, default_value = "10")]
     seconds: NonZeroU64,
+    /// Which servers: those of this machine, or PostgreSQL 18 and NATS 2.15, which are installed in the target directory.
+    #[arg(long, value_enum, default_value = "installed")]
+    servers: Versions,
+    /// Delays each flush of PostgreSQL's log by so many milliseconds, as on a slow disk.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=100))]
+    flush_delay: u16,
     /// There is nothing else to measure than `jetline`.
     #[arg(long, hide = true, value_parser = ["jetline"])]
     only: Option<String>,
@@ -69,6 +76,13 @@ pub(crate) struct Arguments {
     /// How often the programs of each directory are measured with `--against`.
     #[arg(long, default_value = "7")]
     turns: NonZeroUsize,
+}
+
+/// Versions of the servers.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Versions {
+    Installed,
+    Current,
 }
 
 /// The benchmarks, by name.
@@ -104,10 +118,15 @@ enum Benchmark {
     Deliver,
     /// Records that are posted, one in each request.
     Intake,
+    /// What a user would pick instead.
+    Peers,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     install::missing_servers()?;
+    if arguments.servers == Versions::Current {
+        prefer_programs_in(install::current_servers()?);
+    }
     let bench = Bench {
         arguments,
         interrupt: Interrupt::listen()?,
@@ -160,6 +179,7 @@ impl Benchmark {
             Self::Outbox => cases::outbox(bench),
             Self::Deliver => cases::deliver(bench),
             Self::Intake => intake::run(bench),
+            Self::Peers => peers::run(bench),
         }
     }
 }

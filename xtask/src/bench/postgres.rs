@@ -6,22 +6,25 @@ use jetline_testkit::postgres::PostgresServer;
 use tokio::runtime::Runtime;
 
 /// Safe for data, and with room: a default installation's log would force a checkpoint every few seconds. Images of pages,
-/// the first change of each after a checkpoint, are compressed as compose.yaml has it.
+/// the first change of each after a checkpoint, are compressed, by what every build has.
 const SETTINGS: &[(&str, &str)] = &[
     ("fsync", "on"),
     ("synchronous_commit", "on"),
     ("shared_buffers", "256MB"),
     ("max_wal_size", "16GB"),
     ("checkpoint_timeout", "30min"),
-    ("wal_compression", "zstd"),
+    ("wal_compression", "on"),
 ];
 
 /// A running server.
 pub(super) struct Postgres(PostgresServer);
 
 impl Postgres {
-    pub(super) fn start() -> anyhow::Result<Self> {
-        Ok(Self(PostgresServer::start_with(SETTINGS)?))
+    /// With a delay in milliseconds, a commit that waits for the disk waits longer by it; others wait with it.
+    pub(super) fn start(flush_delay: u16) -> anyhow::Result<Self> {
+        let delay = (u32::from(flush_delay) * 1000).to_string();
+        let slow = [("commit_delay", delay.as_str()), ("commit_siblings", "0")];
+        Ok(Self(PostgresServer::start_with(&[SETTINGS, &slow].concat())?))
     }
 
     pub(super) fn url(&self) -> &str {
@@ -49,6 +52,14 @@ impl Postgres {
         let rows = self.query(&sql)?.concat();
         ensure!(rows == ids.to_string(), "{rows} rows for {ids} ids");
         Ok(())
+    }
+
+    /// A sum over all columns of all products that depends on each.
+    pub(super) fn sum_of_products(&self) -> anyhow::Result<String> {
+        let sql = "SELECT sum(hashtextextended(
+                 concat_ws(E'\\x1f', id, title, price, category, brand, url, description), 0))::text AS text
+             FROM products";
+        Ok(self.query(sql)?.concat())
     }
 
     /// How many bytes of its log were written so far.

@@ -54,7 +54,7 @@ impl<'a> Servers<'a> {
     pub(super) fn start(bench: &'a Bench<'a>) -> anyhow::Result<Self> {
         let servers = Self {
             bench,
-            postgres: Postgres::start()?,
+            postgres: Postgres::start(bench.arguments.flush_delay)?,
             nats: NatsServer::start()?,
             redis: RedisServer::start()?,
         };
