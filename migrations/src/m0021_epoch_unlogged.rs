@@ -1,11 +1,7 @@
 //! An unlogged table with the id of the epoch. PostgreSQL empties it when it recovers from a crash, of one backend too, by which
 //! commits may be lost that did not wait for the disk.
 
-use sea_orm_migration::{
-    prelude::*,
-    schema::{integer, text},
-    sea_orm::DbBackend,
-};
+use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -16,11 +12,9 @@ impl MigrationTrait for Migration {
         if manager.get_database_backend() != DbBackend::Postgres {
             return Ok(());
         }
-        let slot = integer("slot").primary_key().check(Expr::col("slot").eq(1)).take();
-        let table = Table::create().table("epoch_unlogged").col(slot).col(text("id")).take();
-        manager.create_table(table).await?;
-        let connection = manager.get_connection();
-        connection.execute_unprepared("ALTER TABLE epoch_unlogged SET UNLOGGED").await.map(drop)
+        let table = "CREATE UNLOGGED TABLE epoch_unlogged
+             (slot INTEGER PRIMARY KEY CHECK (slot = 1), id TEXT NOT NULL)";
+        manager.get_connection().execute_unprepared(table).await.map(drop)
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {

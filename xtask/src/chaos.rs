@@ -10,7 +10,7 @@ use crate::{exit_code::exit_code, install};
 /// Inject faults into a running pipeline, and compare the result with an oracle.
 ///
 /// Finds or installs the servers as `cargo xtask test` does, builds the programs, and hands everything else to
-/// `jetline-chaos`: without a subcommand a campaign of random runs, or `outage`, `soak` and `report`; `cargo xtask chaos
+/// `jetline-chaos`: without a subcommand a campaign of random runs, or `outage` and `soak`; `cargo xtask chaos
 /// -- --help` shows their flags.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

@@ -34,7 +34,7 @@ const SQLITE_PREFIX: &str = "sqlite_";
 const OWN_PREFIX: &str = "jetline_";
 
 /// Names that no dataset can have: tables of the ledger, and routes and operations of the API, some of them planned.
-const RESERVED_DATASETS: [&str; 23] = [
+const RESERVED_DATASETS: [&str; 25] = [
     "api_keys",
     "chunks",
     "dataset",
@@ -46,6 +46,7 @@ const RESERVED_DATASETS: [&str; 23] = [
     "delivery_destinations",
     "docs",
     "epoch",
+    "epoch_unlogged",
     "healthz",
     "intake",
     "ledger",
@@ -56,6 +57,7 @@ const RESERVED_DATASETS: [&str; 23] = [
     "reject",
     "rejected_lines",
     "rejects",
+    "replay_requests",
     "seaql_migrations",
     "unknown_fields",
 ];

@@ -125,12 +125,16 @@ impl Database {
 
     /// Fails on a database without the ledger's tables.
     pub async fn check_schema(&self) -> Result<(), Error> {
-        // The column is of the last migration.
+        // The column is of the last migration that both databases have.
         let sql = "SELECT COUNT(removed_object)
              FROM ledger, epoch, objects, chunks, rejected_lines, declarations, unknown_fields, deliveries, api_keys, intake, replay_requests
              WHERE 1 = 0";
         let action = "find the ledger's tables: run jetline-migrate, or start jetline once";
-        execute(&self.0, action, sql, []).await.map(drop)
+        execute(&self.0, action, sql, []).await?;
+        match dialect::of(&self.0).find_tables() {
+            Some(sql) => execute(&self.0, action, sql, []).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// The identity of the ledger: a copy of the database has the same, a newly created one another.
@@ -238,6 +242,9 @@ fn not_connected(url: &str, error: DbErr) -> Error {
 pub(crate) async fn begin_exclusive(db: &DatabaseConnection) -> Result<DatabaseTransaction, Error> {
     let tx = begin(db).await?;
     dialect::of(&tx).lock(&tx, Lock::EpochExclusive).await?;
+    if let Some(sql) = dialect::of(&tx).commit_durably() {
+        execute(&tx, "commit durably", sql, []).await?;
+    }
     Ok(tx)
 }
 

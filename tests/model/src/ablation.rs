@@ -49,6 +49,9 @@ pub fn table() -> String {
     for rule in Rule::ALL {
         let files = scenarios::of(rule).files_text();
         let (steps, why) = match counterexample(rule) {
+            Some(Counterexample { steps, why }) if steps.is_empty() => {
+                ("(no step)".to_owned(), why)
+            }
             Some(Counterexample { steps, why }) => (steps.join("; "), why),
             None => Default::default(),
         };

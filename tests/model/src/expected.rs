@@ -37,6 +37,13 @@ pub(crate) fn check(ledger: &Ledger, scenario: &Scenario, rules: Rules) -> Resul
             return Err(format!("{name} has {}, not {}", text(found), text(expected[0])));
         }
     }
+    for (number, object) in (1..).zip(&ledger.objects) {
+        let mut chunks = object.chunks.iter();
+        let is_whole = chunks.all(|chunk| chunk.state == ChunkState::Committed);
+        if object.state == ObjectState::Done && !is_whole {
+            return Err(format!("{number} is done without all of its chunks"));
+        }
+    }
     if ledger.ended_in_vain {
         return Err("an epoch ended because of a chunk that had no claims in it".to_owned());
     }
@@ -83,12 +90,12 @@ fn candidates(ledger: &Ledger, scenario: &Scenario, key: u8) -> Vec<Candidate> {
 }
 
 fn is_inexact(object: &Object, chunk: &Chunk, file: &File, (line, of): (u8, Line)) -> bool {
+    if object.state != ObjectState::Failed {
+        return false;
+    }
     // A replay takes the counts away; what a new epoch is to commit again has them.
     if chunk.state == ChunkState::Dead || !chunk.has_counts {
         return true;
-    }
-    if object.state != ObjectState::Failed {
-        return false;
     }
     // A line of its own that was never committed may have superseded it.
     let mut own = (0..)

@@ -33,10 +33,10 @@ pub fn large() -> Vec<Scenario> {
     vec![
         Scenario::new("large order", &["xA xB", "xA xB"], &[Crash, Redeliver, LoseStream], 2),
         Scenario::new("large losses", &["xA xB", "xA"], &[Flush, Restart, FailOver, Crash], 3),
-        Scenario::new("large restore", &["xA xB", "xA"], &[Restore, Flush], 2),
+        Scenario::new("large restore", &["xA xB", "xA"], &[Restore], 1),
         Scenario::new("large refusals", &["xA xR", "xR xA"], &[Crash, Redeliver, Flush], 2),
         Scenario::new("large failures", &["xA xB", "xA"], &[Crash, Dead, Vanish, Flush], 3),
-        Scenario::new("large replays", &["xA xB", "xA"], &[Replay, Flush], 2),
+        Scenario::new("large replays", &["xA xB", "xA"], &[Replay, Flush], 1),
     ]
 }
 

@@ -21,8 +21,8 @@ use crate::{
 pub struct CurrentEpoch {
     /// The epoch.
     pub epoch: Epoch,
-    /// Whether the database server has not restarted, the database was not restored, and no object was replayed since it
-    /// began.
+    /// Whether the database server has neither restarted nor crashed, the database was not restored, and no object was replayed
+    /// since it began.
     pub in_force: bool,
 }
 

@@ -256,33 +256,41 @@ async fn commit_that_one_table_refuses_is_rolled_back() {
 /// How a transaction commits is seen by triggers of the tables that it writes.
 #[tokio::test]
 async fn only_commits_of_chunks_in_shared_mode_do_not_wait_for_the_disk() {
-    let server = PostgresServer::start().unwrap();
-    for (mode, of_chunks) in [(Mode::Shared, "off"), (Mode::Off, "on"), (Mode::InOrder, "on")] {
-        let base = postgres_on(&server).await;
-        register(&base.ledger, 1).await;
-        base.run(
-            "CREATE TABLE seen (of_table TEXT PRIMARY KEY, setting TEXT);
-             CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
-                 'BEGIN INSERT INTO seen VALUES (TG_TABLE_NAME, current_setting(''synchronous_commit''))
-                      ON CONFLICT (of_table) DO UPDATE SET setting = excluded.setting; RETURN NULL; END';
-             CREATE TRIGGER see AFTER INSERT ON epoch FOR EACH ROW EXECUTE FUNCTION see();
-             CREATE TRIGGER see AFTER INSERT ON chunks FOR EACH ROW EXECUTE FUNCTION see();
-             CREATE TRIGGER see AFTER UPDATE ON objects FOR EACH ROW EXECUTE FUNCTION see();",
-        )
-        .await;
-        let seen = async || {
-            base.text(
-                "SELECT string_agg(of_table || ' ' || setting, ', ' ORDER BY of_table) FROM seen",
+    let replicated = [("synchronous_standby_names", "replica"), ("synchronous_commit", "local")];
+    let servers: [(&[_], _, _); 3] = [
+        (&[], "on", "off"),
+        (&[("synchronous_commit", "off")], "off", "off"),
+        (&replicated, "local", "local"),
+    ];
+    for (settings, default, of_shared) in servers {
+        let server = PostgresServer::start_with(settings).unwrap();
+        for mode in [Mode::Shared, Mode::Off, Mode::InOrder] {
+            let base = postgres_on(&server).await;
+            register(&base.ledger, 1).await;
+            base.run(
+                "CREATE TABLE seen (of_table TEXT PRIMARY KEY, setting TEXT);
+                 CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+                     'BEGIN INSERT INTO seen VALUES (TG_TABLE_NAME, current_setting(''synchronous_commit''))
+                          ON CONFLICT (of_table) DO UPDATE SET setting = excluded.setting; RETURN NULL; END';
+                 CREATE TRIGGER see AFTER INSERT ON epoch FOR EACH ROW EXECUTE FUNCTION see();
+                 CREATE TRIGGER see AFTER INSERT ON chunks FOR EACH ROW EXECUTE FUNCTION see();
+                 CREATE TRIGGER see AFTER UPDATE ON objects FOR EACH ROW EXECUTE FUNCTION see();",
             )
-            .await
-        };
-        let epoch = begin(&base.ledger, mode, None, 1).await;
-        base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
-        assert_eq!(seen().await, format!("chunks {of_chunks}, epoch on"));
-        read(&base.ledger, &complete(1)).await;
-        base.run("DELETE FROM seen").await;
-        assert_eq!(base.ledger.objects.settle(epoch_id(9), None).await.unwrap().len(), 1);
-        assert_eq!(seen().await, "objects on");
+            .await;
+            let seen = async || {
+                let all = "SELECT string_agg(of_table || ' ' || setting, ', ' ORDER BY of_table) FROM seen";
+                base.text(all).await
+            };
+            let durable = if default == "off" { "on" } else { default };
+            let of_chunks = if mode == Mode::Shared { of_shared } else { default };
+            let epoch = begin(&base.ledger, mode, None, 1).await;
+            base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
+            assert_eq!(seen().await, format!("chunks {of_chunks}, epoch {durable}"));
+            read(&base.ledger, &complete(1)).await;
+            base.run("DELETE FROM seen").await;
+            assert_eq!(base.ledger.objects.settle(epoch_id(9), None).await.unwrap().len(), 1);
+            assert_eq!(seen().await, format!("objects {durable}"));
+        }
     }
 }
 

@@ -262,3 +262,12 @@ async fn killed_backend_ends_the_epoch() {
     let next = begin(&base.ledger, Mode::Shared, None, 2).await;
     assert_eq!(in_force(&base).await, Some(next));
 }
+
+#[tokio::test]
+async fn schema_that_lacks_the_last_table_is_refused() {
+    let base = postgres().await;
+    base.database.check_schema().await.unwrap();
+    base.run("DROP TABLE epoch_unlogged").await;
+    let error = base.database.check_schema().await.unwrap_err();
+    assert!(error.to_string().contains("run jetline-migrate"), "{error}");
+}

@@ -50,14 +50,16 @@ impl Injector {
 
     /// To be called before a step: returns its fault, unless that is one after the step. Waits for delays and disruptions.
     pub(crate) async fn before(&self, step: Step, by: Instance) -> Option<Kind> {
-        let kind = self.next(step, false)?;
-        match kind {
+        let fault = self.next(step, false)?;
+        match fault.kind {
             Kind::Delay => {
                 tokio::time::sleep(DELAY).await;
                 None
             }
             Kind::Disruption(disruption) => {
-                self.disrupt(disruption, by).await;
+                if self.disrupt(disruption, by).await {
+                    self.lock().fired.push(fault);
+                }
                 None
             }
             kind => Some(kind),
@@ -66,7 +68,7 @@ impl Injector {
 
     /// To be called after a step: returns its fault.
     pub(crate) fn after(&self, step: Step) -> Option<Kind> {
-        self.next(step, true)
+        self.next(step, true).map(|fault| fault.kind)
     }
 
     /// How often each step was begun.
@@ -94,7 +96,8 @@ impl Injector {
         self.lock().fired.clone()
     }
 
-    fn next(&self, step: Step, after: bool) -> Option<Kind> {
+    /// The fault that is due. A disruption has happened only when it was executed.
+    fn next(&self, step: Step, after: bool) -> Option<Fault> {
         let mut state = self.lock();
         let taken = if after { &mut state.ended } else { &mut state.begun };
         let nth = taken.entry(step).or_default();
@@ -105,17 +108,18 @@ impl Injector {
         };
         let due = state.left.iter().position(is_due)?;
         let fault = state.left.remove(due);
-        state.fired.push(Fault { nth, ..fault });
-        Some(fault.kind)
+        let fault = Fault { nth, ..fault };
+        if !matches!(fault.kind, Kind::Disruption(_)) {
+            state.fired.push(fault);
+        }
+        Some(fault)
     }
 
-    async fn disrupt(&self, disruption: &'static dyn Disruption, by: Instance) {
+    /// Whether it happened: not where the run has ended.
+    async fn disrupt(&self, disruption: &'static dyn Disruption, by: Instance) -> bool {
         let (broken, done) = oneshot::channel();
         let request = Request { disruption, by, broken };
-        // An error means that the run has ended.
-        if self.disruptions.send(request).await.is_ok() {
-            let _ = done.await;
-        }
+        self.disruptions.send(request).await.is_ok() && done.await.is_ok()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

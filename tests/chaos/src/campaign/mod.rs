@@ -77,6 +77,11 @@ pub(crate) fn run(arguments: &Campaign) -> anyhow::Result<ExitCode> {
 }
 
 async fn campaign(arguments: &Campaign) -> anyhow::Result<ExitCode> {
+    let fault = &arguments.fault;
+    anyhow::ensure!(
+        Plan::knows(fault),
+        "no fault has {fault:?} in its name: the report has all names"
+    );
     let begin = Instant::now();
     let next = Arc::new(AtomicU64::new(arguments.seed));
     let end = arguments.seed + arguments.runs;

@@ -71,6 +71,9 @@ pub(crate) struct Changing {
     pub(crate) new: File,
 }
 
+/// At how many steps a disruption is planned, of the usual ones.
+const STEPS: usize = 3;
+
 /// One in this many runs uses programs.
 const RUNS_PER_PROGRAMS: u64 = 5;
 
@@ -97,6 +100,12 @@ impl Plan {
             true => Some("several declared datasets"),
             false => None,
         }
+    }
+
+    /// Whether a fault has this text in its name.
+    pub(crate) fn knows(fault: &str) -> bool {
+        let modes = [Mode::InProcess, Mode::Programs, Mode::Embedded].into_iter();
+        modes.flat_map(everything).any(|(_, kind)| kind.name().contains(fault))
     }
 
     /// The run of a seed, with the faults that have a text in their names.
@@ -218,11 +227,12 @@ fn everything(mode: Mode) -> Vec<(Step, Kind)> {
         if mode == Mode::InProcess && disruption.is_of_programs() {
             continue;
         }
-        let own = disruption.steps(mode);
-        let steps = if own.is_empty() { &usual } else { own };
-        all.extend(
-            (0..3).map(|more| (steps[(n + more * 5) % steps.len()], Kind::Disruption(disruption))),
-        );
+        let mut steps = disruption.steps(mode).to_vec();
+        if steps.is_empty() {
+            steps = (0..STEPS).map(|more| usual[(n + more * 5) % usual.len()]).collect();
+        }
+        let steps = steps.iter().cycle().take(steps.len().max(STEPS));
+        all.extend(steps.map(|step| (*step, Kind::Disruption(disruption))));
     }
     all.shuffle(&mut StdRng::seed_from_u64(1));
     all
@@ -312,6 +322,12 @@ mod tests {
         for disruption in disruptions::all() {
             let kind = Kind::Disruption(disruption);
             assert!(planned.iter().any(|(_, planned)| *planned == kind), "{disruption:?}");
+            for mode in [Mode::InProcess, Mode::Programs] {
+                let is_taken = |step: &Step| mode == Mode::InProcess || !step.is_port();
+                for step in disruption.steps(mode) {
+                    assert!(is_taken(step) && planned.contains(&(*step, kind)), "{disruption:?}");
+                }
+            }
         }
     }
 

@@ -87,11 +87,23 @@ impl Dialect for Postgres {
     }
 
     fn commit_durably(&self) -> Option<&'static str> {
-        Some("SET LOCAL synchronous_commit = on")
+        Some(
+            "SELECT set_config('synchronous_commit', 'on', TRUE)
+             WHERE current_setting('synchronous_commit') = 'off'",
+        )
     }
 
+    /// With synchronous replicas, a failover to one of them loses no commit that it has confirmed: that stays.
     fn commit_without_waiting(&self) -> Option<&'static str> {
-        Some("SET LOCAL synchronous_commit = off")
+        Some(
+            "SELECT set_config('synchronous_commit', 'off', TRUE)
+             WHERE current_setting('synchronous_standby_names') = ''",
+        )
+    }
+
+    /// Without reading it, which a hot standby refuses.
+    fn find_tables(&self) -> Option<&'static str> {
+        Some("SELECT 'epoch_unlogged'::regclass")
     }
 
     fn is_any_text(&self, number: usize) -> String {

@@ -70,6 +70,10 @@ impl Dialect for Sqlite {
         None
     }
 
+    fn find_tables(&self) -> Option<&'static str> {
+        None
+    }
+
     fn survived(&self, _epoch: &str) -> String {
         "TRUE".to_owned()
     }

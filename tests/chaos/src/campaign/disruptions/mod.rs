@@ -1,5 +1,6 @@
 //! Faults outside the services. To add one: write a file with a type that implements [`Disruption`], and list it in [`all`].
-//! Plans then contain it, and a campaign fails if it is planned again and again and never happens.
+//! Plans then contain it. A campaign of 1,000 runs fails if it never happens, and so do ten with `--fault` and its name. With another
+//! fault, a seed has another plan.
 
 mod all_killed;
 mod backend_killed;
@@ -83,7 +84,8 @@ pub(crate) trait Disruption: Send + Sync {
     /// Its name in reports, which no other one has.
     fn name(&self) -> String;
 
-    /// Lets it happen, while a step of the instance is held. What ends it later is spawned in `run.later`.
+    /// Lets it happen, while a step of the instance is held. What takes time, or ends it, is spawned in `run.later`: the run waits
+    /// for this method.
     async fn happen(&self, run: &mut Run, by: Instance) -> anyhow::Result<()>;
 
     /// The steps at which it is planned; empty for the usual ones.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jetline_testkit::s3::Fault;
 
 use super::{DURATION, Disruption};
-use crate::campaign::{injector::Instance, plan::Mode, run::Run, step::Step};
+use crate::campaign::{injector::Instance, plan::Mode, run::Run, slot::Slot, step::Step};
 
 /// A fault of the next responses with data.
 #[derive(Clone, Copy)]
@@ -59,6 +59,10 @@ impl Disruption for S3Response {
         };
         run.slot().s3.fail_next_gets(times, &fault);
         Ok(())
+    }
+
+    fn effects(&self, slot: &Slot) -> Option<u64> {
+        Some(slot.s3.fired().all())
     }
 
     fn steps(&self, mode: Mode) -> &'static [Step] {
