@@ -33,6 +33,7 @@ const BY_HAND: (&str, &str) = ("by_hand.sh", include_str!("../../peers/by_hand.s
 const DUCKDB: (&str, &str) = ("with_duckdb.py", include_str!("../../peers/with_duckdb.py"));
 const DUCKDB_PACKAGES: &[&str] = &["duckdb==1.5.5", "duckdb-extension-postgres-scanner==1.5.5"];
 const CHANGED: &[&str] = &["WHERE p IS DISTINCT FROM excluded"];
+
 const PEERS: &[Peer] = &[
     Peer { name: "by hand", script: BY_HAND, arguments: &[], packages: &[] },
     Peer { name: "by hand, changed rows", script: BY_HAND, arguments: CHANGED, packages: &[] },

@@ -222,7 +222,7 @@ fn everything(mode: Mode) -> Vec<(Step, Kind)> {
         }
         all.extend(kinds(step).iter().map(|kind| (step, *kind)));
     }
-    let usual: Vec<Step> = usual_steps(mode);
+    let usual = usual_steps(mode);
     for (n, disruption) in disruptions::all().into_iter().enumerate() {
         if mode == Mode::InProcess && disruption.is_of_programs() {
             continue;
