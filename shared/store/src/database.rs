@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jetline_core::LedgerIdentity;
-use sea_orm::{ConnectOptions, DatabaseConnection, DatabaseTransaction, DbErr, FromQueryResult};
+use sea_orm::{ConnectOptions, DatabaseConnection, DbErr, FromQueryResult};
 
 use self::url::is_sqlite;
 pub use self::{
@@ -17,7 +17,8 @@ pub use self::{
 use crate::{
     DriverError, Error,
     dialect::{self, Lock, postgres, sqlite::file},
-    statement::{begin, execute, query},
+    statement::{execute, query},
+    transaction::Transaction,
 };
 
 /// Timeout for getting a connection of the pool, and for SQLite's lock.
@@ -239,8 +240,8 @@ fn not_connected(url: &str, error: DbErr) -> Error {
 }
 
 /// Begins a transaction that excludes commits and changes of the epoch.
-pub(crate) async fn begin_exclusive(db: &DatabaseConnection) -> Result<DatabaseTransaction, Error> {
-    let tx = begin(db).await?;
+pub(crate) async fn begin_exclusive(db: &DatabaseConnection) -> Result<Transaction, Error> {
+    let tx = Transaction::begin(db).await?;
     dialect::of(&tx).lock(&tx, Lock::EpochExclusive).await?;
     if let Some(sql) = dialect::of(&tx).commit_durably() {
         execute(&tx, "commit durably", sql, []).await?;

@@ -7,13 +7,14 @@ use std::{collections::HashSet, mem};
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, Position};
 use jetline_datasets::{Column, Dataset};
-use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use sea_orm::ConnectionTrait;
 
 use crate::{
     ChunkRows, Error, RefusedRow,
     declarations::table,
     dialect,
     statement::execute,
+    transaction::Transaction,
     upsert::{UpsertRow, columns, update},
 };
 
@@ -36,7 +37,7 @@ impl Versions {
     /// Writes them, except for refused ones, in the transaction of their commit.
     pub(crate) async fn write(
         self,
-        tx: &DatabaseTransaction,
+        tx: &Transaction,
         dataset: &Dataset,
         refused: &[RefusedRow],
         now: DateTime<Utc>,

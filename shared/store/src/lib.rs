@@ -18,6 +18,7 @@ mod ledger;
 pub mod objects;
 pub mod outbox;
 mod statement;
+mod transaction;
 mod unknown_fields;
 mod upsert;
 mod watermark;

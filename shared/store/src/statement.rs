@@ -1,10 +1,7 @@
-//! SQL statements with their names, and transactions.
+//! SQL statements with their names.
 
 use jetline_core::Key;
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, FromQueryResult,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
-};
+use sea_orm::{ConnectionTrait, FromQueryResult, Statement, Value};
 
 use crate::error::Error;
 
@@ -82,8 +79,13 @@ impl Conditions {
 
 /// A statement with its name as a comment, by which `pg_stat_statements` and logs of the server show it.
 pub(crate) fn named(action: &str, mut statement: Statement) -> Statement {
-    statement.sql.insert_str(0, &format!("/* {action} */ "));
+    statement.sql = named_sql(action, &statement.sql);
     statement
+}
+
+/// The text of a statement with its name.
+pub(crate) fn named_sql(action: &str, sql: &str) -> String {
+    format!("/* {action} */ {sql}")
 }
 
 /// Runs a statement and returns the number of affected rows.
@@ -129,20 +131,4 @@ pub(crate) async fn query_built<T: FromQueryResult>(
     let failed = |error| Error::classify(action, error);
     let rows = db.query_all_raw(named(action, statement)).await.map_err(failed)?;
     rows.iter().map(|row| T::from_query_result(row, "").map_err(failed)).collect()
-}
-
-/// Begins a transaction that will write: SQLite takes its lock at once, so that it cannot fail to get it half-way.
-pub(crate) async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, Error> {
-    let options = TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..TransactionOptions::default()
-    };
-    db.begin_with_options(options)
-        .await
-        .map_err(|error| Error::classify("begin a transaction", error))
-}
-
-/// Commits a transaction.
-pub(crate) async fn commit(tx: DatabaseTransaction, action: &'static str) -> Result<(), Error> {
-    tx.commit().await.map_err(|error| Error::classify(action, error))
 }

@@ -7,7 +7,7 @@ use crate::{
     dialect::{self, Lock},
     epochs::epoch::outdate,
     history, outbox,
-    statement::{commit, execute, query},
+    statement::{execute, query},
     watermark::Number,
 };
 
@@ -59,7 +59,7 @@ impl Database {
             }
         }
         outdate(&tx).await?;
-        commit(tx, "drop a dataset").await?;
+        tx.commit("drop a dataset").await?;
         Ok(true)
     }
 }

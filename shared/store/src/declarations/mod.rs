@@ -22,7 +22,7 @@ use crate::{
     dialect::{self, Lock},
     epochs::epoch::outdate,
     history, outbox,
-    statement::{commit, execute, query},
+    statement::{execute, query},
     watermark::Number,
 };
 
@@ -76,7 +76,7 @@ impl Database {
             // Writers know the columns of a table as of the beginning of the epoch.
             outdate(&tx).await?;
         }
-        commit(tx, "declare datasets").await?;
+        tx.commit("declare datasets").await?;
         Ok(done)
     }
 }

@@ -1,16 +1,15 @@
 //! The queries of declarations: they may read datasets, and are checked.
 
 use jetline_datasets::{Dataset, Datasets};
-use sea_orm::{DatabaseTransaction, TransactionTrait};
 
-use crate::{Error, dialect};
+use crate::{Error, dialect, transaction::Transaction};
 
 /// What to do where the role of queries is missing.
 const NO_ROLE: &str = "its queries need the role jetline_queries, which this user may not create or take: run \
     `CREATE ROLE jetline_queries` and `GRANT jetline_queries TO` this user as one that may";
 
 /// Lets queries read the tables of these datasets. Does nothing where there are no queries.
-pub(super) async fn grant(tx: &DatabaseTransaction, datasets: &Datasets) -> Result<(), Error> {
+pub(super) async fn grant(tx: &Transaction, datasets: &Datasets) -> Result<(), Error> {
     let Some(first) = datasets.iter().find(|dataset| !dataset.queries.is_empty()) else {
         return Ok(());
     };
@@ -30,27 +29,25 @@ pub(super) async fn grant(tx: &DatabaseTransaction, datasets: &Datasets) -> Resu
 /// Fails on a query that the database refuses, or that has not the declared columns. Those of other datasets than the `changed`
 /// ones are only reported: a table that they read may have been dropped.
 pub(super) async fn check(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     datasets: &Datasets,
     changed: &[&str],
 ) -> Result<(), Error> {
     for dataset in datasets.iter() {
-        let savepoint = tx.begin().await;
-        let savepoint = savepoint.map_err(|error| Error::classify("set a savepoint", error))?;
-        match check_all(&savepoint, dataset).await {
+        tx.set_savepoint().await?;
+        match check_all(tx, dataset).await {
             Err(error @ Error::Declaration { .. }) if !changed.contains(&&*dataset.name) => {
                 let error = jetline_runtime::causes(&error);
                 tracing::warn!(error, "a query of an earlier declaration cannot be run");
             }
             checked => checked?,
         }
-        let back = savepoint.rollback().await;
-        back.map_err(|error| Error::classify("roll back to a savepoint", error))?;
+        tx.roll_back_to_savepoint().await?;
     }
     Ok(())
 }
 
-async fn check_all(tx: &DatabaseTransaction, dataset: &Dataset) -> Result<(), Error> {
+async fn check_all(tx: &Transaction, dataset: &Dataset) -> Result<(), Error> {
     for query in &dataset.queries {
         let refused = |reason: String| Error::Declaration {
             dataset: dataset.name.clone(),

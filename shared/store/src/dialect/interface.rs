@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, ObjectVersion};
 use jetline_datasets::{self as datasets, Column, Dataset, Query, Type};
-use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, Statement, Value};
+use sea_orm::{DatabaseConnection, DbErr, QueryResult, Statement, Value};
 
 use crate::{
     error::Error,
+    transaction::Transaction,
     upsert::{UpsertRow, Upserted},
 };
 
@@ -147,7 +148,7 @@ pub(crate) trait Dialect: Sync {
     fn keepable_connections(&self, db: &DatabaseConnection) -> u32;
 
     /// Takes a lock until the end of the transaction.
-    async fn lock(&self, tx: &DatabaseTransaction, lock: Lock) -> Result<(), Error>;
+    async fn lock(&self, tx: &Transaction, lock: Lock) -> Result<(), Error>;
 
     /// Checks a database after the first connection.
     async fn check(&self, db: &DatabaseConnection, url: &str) -> Result<(), Error>;
@@ -163,17 +164,13 @@ pub(crate) trait Dialect: Sync {
     fn table_bytes(&self, names: &str) -> String;
 
     /// Whether a table has row security policies.
-    async fn has_row_security(
-        &self,
-        tx: &DatabaseTransaction,
-        dataset: &Dataset,
-    ) -> Result<bool, Error>;
+    async fn has_row_security(&self, tx: &Transaction, dataset: &Dataset) -> Result<bool, Error>;
 
     /// Writes rows, which are sorted by key, and each with the index of its chunk. With `rewrite`, also those whose
     /// stored content seems to be the same.
     async fn upsert(
         &self,
-        tx: &DatabaseTransaction,
+        tx: &Transaction,
         dataset: &Dataset,
         rows: Vec<(usize, UpsertRow)>,
         now: DateTime<Utc>,
@@ -184,7 +181,7 @@ pub(crate) trait Dialect: Sync {
     /// Writes rows to the history of a dataset; `conflict` is the clause for rows that it has.
     async fn insert_history(
         &self,
-        tx: &DatabaseTransaction,
+        tx: &Transaction,
         dataset: &Dataset,
         rows: Vec<UpsertRow>,
         now: DateTime<Utc>,
@@ -194,7 +191,7 @@ pub(crate) trait Dialect: Sync {
     /// Runs the statement that writes a row, so that it writes none: an error is not caused by the row then.
     async fn upsert_nothing(
         &self,
-        tx: &DatabaseTransaction,
+        tx: &Transaction,
         dataset: &Dataset,
         row: UpsertRow,
         now: DateTime<Utc>,
@@ -207,18 +204,10 @@ pub(crate) trait Dialect: Sync {
     fn query_column(&self, column: &Column) -> String;
 
     /// Lets queries read tables, and nothing else, where the database has roles.
-    async fn grant_to_queries(
-        &self,
-        tx: &DatabaseTransaction,
-        tables: &[String],
-    ) -> Result<(), Error>;
+    async fn grant_to_queries(&self, tx: &Transaction, tables: &[String]) -> Result<(), Error>;
 
     /// Fails on a query that the database refuses. Returns why its columns are not the declared ones, if they are not.
-    async fn check_query(
-        &self,
-        tx: &DatabaseTransaction,
-        query: &Query,
-    ) -> Result<Option<String>, Error>;
+    async fn check_query(&self, tx: &Transaction, query: &Query) -> Result<Option<String>, Error>;
 
     /// Runs the statement of a query, which cannot write, for a limited time. `take` gets the rows until it returns `false`.
     async fn run_query(

@@ -12,7 +12,7 @@ use crate::{
     Error,
     database::begin_exclusive,
     dialect::{self, in_force},
-    statement::{commit, execute, query},
+    statement::{execute, query},
     watermark::{next_object, settled},
 };
 
@@ -80,7 +80,7 @@ impl EpochLedger {
         if mode == Mode::InOrder {
             reopen_in_order(&tx).await?;
         }
-        commit(tx, "begin an epoch").await?;
+        tx.commit("begin an epoch").await?;
         Ok(epoch)
     }
 
@@ -92,7 +92,7 @@ impl EpochLedger {
         if current(&tx).await?.is_some_and(|current| current.epoch.id == seen) {
             end(&tx, new, (self.now)()).await?;
         }
-        commit(tx, "end an epoch").await
+        tx.commit("end an epoch").await
     }
 
     /// Disables claims for a dataset until a replay; returns whether they were enabled.
@@ -113,7 +113,7 @@ impl EpochLedger {
         let sql = "UPDATE epoch SET write_through = $1";
         execute(&tx, "disable claims", sql, [names.join(",").into()]).await?;
         end(&tx, new, (self.now)()).await?;
-        commit(tx, "disable claims").await?;
+        tx.commit("disable claims").await?;
         Ok(true)
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     Error,
     database::begin_exclusive,
     entities::objects::{self, State},
-    statement::{commit, execute, query_built},
+    statement::{execute, query_built},
 };
 
 #[derive(FromQueryResult)]
@@ -60,7 +60,7 @@ impl ObjectLedger {
         }
         let sql = "UPDATE objects SET dismissed = TRUE WHERE id = $1";
         execute(&tx, "dismiss an object", sql, [object.get().into()]).await?;
-        commit(tx, "dismiss an object").await?;
+        tx.commit("dismiss an object").await?;
         if found.state == State::Failed || self.fail(object, new_epoch).await? {
             return Ok(Dismissal::Dismissed);
         }

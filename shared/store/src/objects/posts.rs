@@ -14,7 +14,8 @@ use crate::{
     Error,
     dialect::{self, Lock},
     entities::objects::State,
-    statement::{begin, commit, execute, placeholders, query},
+    statement::{execute, placeholders, query},
+    transaction::Transaction,
 };
 
 /// Parameters of a row of `intake`.
@@ -120,7 +121,7 @@ impl ObjectLedger {
         declaration: i64,
         posts: &[NewPost],
     ) -> Result<PostsOutcome, Error> {
-        let tx = begin(&self.db).await?;
+        let tx = Transaction::begin(&self.db).await?;
         dialect::of(&tx).lock(&tx, Lock::Registration).await?;
         if let Some(sql) = dialect::of(&tx).commit_durably() {
             execute(&tx, "commit posts durably", sql, []).await?;
@@ -141,7 +142,7 @@ impl ObjectLedger {
         for batch in posts.chunks(BATCH) {
             insert_posts(&tx, id, &object.dataset, batch, (self.now)()).await?;
         }
-        commit(tx, "register posts").await?;
+        tx.commit("register posts").await?;
         Ok(PostsOutcome::Registered(id))
     }
 

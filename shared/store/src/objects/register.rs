@@ -17,7 +17,8 @@ use crate::{
     Error,
     dialect::{self, Lock},
     entities::objects,
-    statement::{begin, commit, execute_built, query, query_built},
+    statement::{execute_built, query, query_built},
+    transaction::Transaction,
     watermark::next_object,
 };
 
@@ -93,11 +94,11 @@ impl ObjectLedger {
         if unknown(&self.db, listed).await?.is_empty() {
             return Ok(0);
         }
-        let tx = begin(&self.db).await?;
+        let tx = Transaction::begin(&self.db).await?;
         dialect::of(&tx).lock(&tx, Lock::Registration).await?;
         let new = unknown(&tx, listed).await?;
         insert(&tx, &new, (self.now)()).await?;
-        commit(tx, "register objects").await?;
+        tx.commit("register objects").await?;
         Ok(new.len())
     }
 }

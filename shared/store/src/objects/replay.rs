@@ -15,7 +15,7 @@ use crate::{
     Error,
     database::begin_exclusive,
     epochs::epoch,
-    statement::{commit, execute, placeholders, query},
+    statement::{execute, placeholders, query},
     watermark::Number,
 };
 
@@ -118,7 +118,7 @@ impl ObjectLedger {
                 reopen(&tx, batch, replay).await?;
             }
             epoch::outdate(&tx).await?;
-            commit(tx, "replay objects").await?;
+            tx.commit("replay objects").await?;
         }
         Ok(outcome)
     }

@@ -11,7 +11,7 @@ use crate::{
     Error,
     database::begin_exclusive,
     dialect,
-    statement::{commit, execute, placeholders, query},
+    statement::{execute, placeholders, query},
     watermark::settled,
 };
 
@@ -178,7 +178,7 @@ impl ObjectLedger {
         execute(&tx, "record removed objects", &sql, values.clone()).await?;
         let sql = format!("DELETE FROM objects WHERE id IN ({removed})");
         let removed = execute(&tx, "remove objects", &sql, values).await?;
-        commit(tx, "remove objects").await?;
+        tx.commit("remove objects").await?;
         Ok(removed)
     }
 }

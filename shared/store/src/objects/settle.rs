@@ -14,7 +14,7 @@ use crate::{
     Error,
     database::begin_exclusive,
     epochs::epoch,
-    statement::{commit, execute, placeholders, query},
+    statement::{execute, placeholders, query},
     unknown_fields,
     watermark::settled,
 };
@@ -99,7 +99,7 @@ impl ObjectLedger {
             ended.retain(|one| one.object < epoch.base);
         }
         fold(&tx).await?;
-        commit(tx, "settle objects").await?;
+        tx.commit("settle objects").await?;
         Ok(ended)
     }
 
@@ -107,7 +107,7 @@ impl ObjectLedger {
     pub async fn forget_claims(&self, new: EpochId) -> Result<(), Error> {
         let tx = begin_exclusive(&self.db).await?;
         epoch::end(&tx, new, (self.now)()).await?;
-        commit(tx, "end an epoch").await
+        tx.commit("end an epoch").await
     }
 
     /// Fails an object that cannot be completed, if everything below it is settled and no line of it is superseded by
@@ -128,7 +128,7 @@ impl ObjectLedger {
         if failed {
             epoch::end(&tx, new_epoch, (self.now)()).await?;
             fold(&tx).await?;
-            commit(tx, "fail an object").await?;
+            tx.commit("fail an object").await?;
         }
         Ok(failed)
     }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use jetline_core::{Fingerprint, Key, Rank};
 use jetline_datasets::{ChangeKind, Dataset, Datasets, Destination, Value};
-use sea_orm::{DatabaseTransaction, DbErr, FromQueryResult, QueryResult};
+use sea_orm::{DbErr, FromQueryResult, QueryResult};
 
 use super::{
     Outbox,
@@ -18,7 +18,8 @@ use crate::{
     Error,
     catalog::deliveries::rank,
     dialect::{self, Lock, Scalar},
-    statement::{begin, commit, query},
+    statement::query,
+    transaction::Transaction,
 };
 
 /// The kind of a change that deletes a record that the table did not have.
@@ -43,7 +44,7 @@ pub(crate) struct ChangedRow {
 /// Appends changed rows for each destination, in the transaction of their commit. Their rows in the table are locked, so
 /// that the changes of a key have the order of their commits.
 pub(crate) async fn append(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     dataset: &Dataset,
     changed: &[ChangedRow],
 ) -> Result<(), Error> {
@@ -55,7 +56,7 @@ pub(crate) async fn append(
 
 /// Appends changed rows for a destination, of which `at` is the number in the dataset.
 pub(super) async fn append_to(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     destination: &Destination,
     at: usize,
     changed: &[ChangedRow],
@@ -160,7 +161,7 @@ impl Outbox {
         if !self.has_changes().await? {
             return Ok(Folded::default());
         }
-        let tx = begin(&self.db).await?;
+        let tx = Transaction::begin(&self.db).await?;
         // The declarations stay as they are: what is wanted depends on them.
         dialect::of(&tx).lock(&tx, Lock::EpochShared).await?;
         dialect::of(&tx).lock(&tx, Lock::Fold).await?;
@@ -187,7 +188,7 @@ impl Outbox {
         for (id, changes) in groups {
             dead.extend(fold(&tx, by_id[&id], changes, now).await?);
         }
-        commit(tx, "fold changes").await?;
+        tx.commit("fold changes").await?;
         Ok(Folded { changes, is_outdated, dead })
     }
 
@@ -207,7 +208,7 @@ struct Id {
 /// Deletes the oldest changes, and returns them. Of a key, those that were committed earlier have lower ids, so that all
 /// before one are taken with it or were.
 async fn take(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     destinations: impl Iterator<Item = i64>,
 ) -> Result<Vec<Appended>, Error> {
     let row = dialect::of(tx).row_address();
@@ -227,7 +228,7 @@ async fn take(
 
 /// Folds changes into the deliveries of a destination; returns those that are dead by it.
 async fn fold(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     destination: &Destination,
     mut changes: Vec<Change>,
     now: i64,

@@ -2,7 +2,7 @@
 
 use jetline_core::Key;
 use jetline_datasets::{ChangeKind, Column, Dataset, Value};
-use sea_orm::{DatabaseTransaction, DbErr, FromQueryResult, QueryResult};
+use sea_orm::{DbErr, FromQueryResult, QueryResult};
 
 use super::{
     Outbox,
@@ -13,7 +13,8 @@ use super::{
 use crate::{
     Error,
     dialect::{self, Lock},
-    statement::{begin, commit, execute, query, value},
+    statement::{execute, query, value},
+    transaction::Transaction,
     upsert::change::{StoredRow, UntypedRow},
 };
 
@@ -56,7 +57,7 @@ impl Outbox {
         let destination = &dataset.destinations[at];
         let (mut after, mut count) = (None, 0);
         loop {
-            let tx = begin(&self.db).await?;
+            let tx = Transaction::begin(&self.db).await?;
             // The declarations stay as they are, and so does the table.
             dialect::of(&tx).lock(&tx, Lock::EpochShared).await?;
             if !is_current(&tx, dataset).await? {
@@ -79,7 +80,7 @@ impl Outbox {
             let told: Vec<String> = told.map(|known| known.key).collect();
             rows.retain(|row| told.binary_search(&row.key.to_string()).is_err());
             append_to(&tx, destination, at, &rows).await?;
-            commit(tx, "backfill").await?;
+            tx.commit("backfill").await?;
             count += rows.len() as u64;
         }
     }
@@ -99,7 +100,7 @@ impl FromQueryResult for StoredWithDelay {
 
 /// The next rows that are not deleted, in the order of their keys; locked, so that no commit changes them meanwhile.
 async fn page(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     dataset: &Dataset,
     at: usize,
     after: Option<&Key>,

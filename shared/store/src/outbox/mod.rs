@@ -25,7 +25,8 @@ pub use self::destinations::Backlog;
 pub(crate) use self::destinations::{declare, forget, number};
 use crate::{
     Database, Error, dialect,
-    statement::{begin, commit, execute, query},
+    statement::{execute, query},
+    transaction::Transaction,
     watermark::Number,
 };
 
@@ -59,7 +60,7 @@ impl Outbox {
         term: Duration,
         limit: usize,
     ) -> Result<Vec<Attempt>, Error> {
-        let tx = begin(&self.db).await?;
+        let tx = Transaction::begin(&self.db).await?;
         if let Some(sql) = dialect::of(&tx).commit_durably() {
             execute(&tx, "commit leases durably", sql, []).await?;
         }
@@ -70,7 +71,7 @@ impl Outbox {
         let now = table::now(&tx).await?;
         let attempts = due.iter_mut().map(|delivery| delivery.begin(token, now, term)).collect();
         table::write(&tx, "write leases", destination.id, due).await?;
-        commit(tx, "lease deliveries").await?;
+        tx.commit("lease deliveries").await?;
         Ok(attempts)
     }
 
@@ -86,7 +87,7 @@ impl Outbox {
         destination: &Destination,
         outcomes: &[(Attempt, AttemptOutcome)],
     ) -> Result<Vec<bool>, Error> {
-        let tx = begin(&self.db).await?;
+        let tx = Transaction::begin(&self.db).await?;
         let mut order: Vec<usize> = (0..outcomes.len()).collect();
         order.sort_unstable_by(|a, b| outcomes[*a].0.key.cmp(&outcomes[*b].0.key));
         let keys = order.iter().map(|at| outcomes[*at].0.key.clone()).collect();
@@ -112,7 +113,7 @@ impl Outbox {
         }
         table::write(&tx, "write outcomes", destination.id, ended).await?;
         table::write_cancellations(&tx, destination.id, cancelled, now).await?;
-        commit(tx, "record deliveries").await?;
+        tx.commit("record deliveries").await?;
         Ok(valid)
     }
 

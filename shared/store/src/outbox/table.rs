@@ -2,7 +2,7 @@
 
 use jetline_core::Fingerprint;
 use jetline_datasets::Dataset;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, FromQueryResult, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Value};
 
 use super::delivery::{Cancellation, Delivery, Lease};
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     catalog::deliveries::{kind, rank, state},
     dialect::{self, Scalar},
     statement::{execute, query},
+    transaction::Transaction,
 };
 
 /// Maximum number of rows of one statement.
@@ -117,7 +118,7 @@ pub(super) async fn now(db: &impl ConnectionTrait) -> Result<i64, Error> {
 
 /// The rows of these keys, which are locked in their order until the end of the transaction.
 pub(super) async fn lock(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     action: &'static str,
     destination: i64,
     keys: Vec<String>,
@@ -135,7 +136,7 @@ pub(super) async fn lock(
 /// The rows that are due, the oldest first; they are locked until the end of the transaction. Rows that are locked
 /// by others are skipped. There are none where the dataset has another declaration now.
 pub(super) async fn lock_due(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     dataset: &Dataset,
     destination: i64,
     limit: usize,
@@ -158,7 +159,7 @@ pub(super) async fn lock_due(
 
 /// Writes rows, which are locked or new.
 pub(super) async fn write(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     action: &'static str,
     destination: i64,
     deliveries: Vec<Delivery>,
@@ -179,7 +180,7 @@ pub(super) async fn write(
 
 /// Records cancellations.
 pub(super) async fn write_cancellations(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     destination: i64,
     cancelled: Vec<Cancellation>,
     now: i64,
@@ -213,7 +214,7 @@ pub(super) async fn write_cancellations(
 
 /// Runs a statement for rows, a limited number at a time.
 pub(super) async fn insert<const N: usize>(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     action: &'static str,
     sql: &str,
     destination: i64,

@@ -6,6 +6,7 @@ mod admission;
 mod commits;
 #[cfg(test)]
 mod connections;
+mod copies;
 #[cfg(test)]
 mod datasets;
 mod declarations;

@@ -11,7 +11,6 @@ use chrono::{DateTime, Utc};
 use entries::Known;
 use jetline_core::{ChunkRange, Counts, EpochId};
 use jetline_datasets::{Dataset, Rejection, UnknownFields};
-use sea_orm::DatabaseTransaction;
 pub use search::RefusedRow;
 use search::{Found, Search};
 
@@ -20,7 +19,8 @@ use crate::{
     dialect::{self, Lock},
     history::Versions,
     outbox,
-    statement::{begin, commit, execute},
+    statement::execute,
+    transaction::Transaction,
     upsert::{UpsertRow, Written},
 };
 
@@ -98,7 +98,7 @@ pub enum ChunkOutcome {
 
 /// A transaction in which chunks may be committed.
 struct Begun {
-    tx: DatabaseTransaction,
+    tx: Transaction,
     known: Known,
     now: DateTime<Utc>,
 }
@@ -179,7 +179,7 @@ impl ChunkLedger {
         if chunks.is_empty() {
             return Ok(ControlFlow::Break(CommitOutcome::Committed(Vec::new())));
         }
-        let tx = begin(&self.db).await?;
+        let tx = Transaction::begin(&self.db).await?;
         dialect::of(&tx).lock(&tx, Lock::EpochShared).await?;
         let known = match entries::check(&tx, epoch, chunks).await? {
             entries::Check::EpochEnded => {
@@ -234,7 +234,7 @@ async fn finish_commit(
     if !entries::insert(&tx, chunks, &counts, now).await? {
         return Ok(CommitOutcome::Raced);
     }
-    commit(tx, "commit chunks").await?;
+    tx.commit("commit chunks").await?;
     let outcomes = counts.into_iter().map(ChunkOutcome::Committed);
     Ok(CommitOutcome::Committed(outcomes.collect()))
 }

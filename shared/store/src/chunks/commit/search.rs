@@ -11,14 +11,15 @@ use std::{
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, ObjectId, Position};
 use jetline_datasets::{Dataset, Reason, Rejection};
-use sea_orm::{DatabaseTransaction, FromQueryResult, TransactionTrait, Value};
+use sea_orm::{FromQueryResult, Value};
 
 use super::table;
 use crate::{
     ChunkLedger, Error,
     dialect::{self, postgres::one_by_one},
     error::class::{is_caused_by_table, with_sqlstate},
-    statement::{begin, commit, execute, placeholders, query},
+    statement::{execute, placeholders, query},
+    transaction::Transaction,
     upsert::{UpsertRow, Upserted},
 };
 
@@ -51,7 +52,7 @@ impl ChunkLedger {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let tx = begin(&self.db).await?;
+        let tx = Transaction::begin(&self.db).await?;
         let rewrite = rewrites(&tx, &rows).await?;
         let rows: Vec<(usize, UpsertRow)> = rows.into_iter().map(|row| (0, row)).collect();
         let mut search = Search::new(self, tx, dataset, (self.now)(), rewrite, 1);
@@ -61,7 +62,7 @@ impl ChunkLedger {
 }
 
 /// Whether one of the rows' objects is replayed with `rewrite`.
-async fn rewrites(tx: &DatabaseTransaction, rows: &[UpsertRow]) -> Result<bool, Error> {
+async fn rewrites(tx: &Transaction, rows: &[UpsertRow]) -> Result<bool, Error> {
     let objects: BTreeSet<i64> = rows.iter().map(|row| row.position.object().get()).collect();
     let sql = format!(
         "SELECT 1 AS one FROM objects WHERE rewrite AND id IN ({}) LIMIT 1",
@@ -80,7 +81,7 @@ struct One {
 
 /// The result of writing rows in a transaction.
 pub(super) struct Found {
-    pub(super) tx: DatabaseTransaction,
+    pub(super) tx: Transaction,
     /// The rows that were refused.
     pub(super) refused: Vec<RefusedRow>,
     pub(super) upserted: Upserted,
@@ -89,7 +90,7 @@ pub(super) struct Found {
 /// Writes rows in a transaction except for those that the database refuses.
 pub(super) struct Search<'a> {
     ledger: &'a ChunkLedger,
-    tx: DatabaseTransaction,
+    tx: Transaction,
     dataset: &'a Dataset,
     now: DateTime<Utc>,
     /// Whether rows are written whose stored content seems to be the same: those may be refused as well.
@@ -105,7 +106,7 @@ pub(super) struct Search<'a> {
 impl<'a> Search<'a> {
     pub(super) fn new(
         ledger: &'a ChunkLedger,
-        tx: DatabaseTransaction,
+        tx: Transaction,
         dataset: &'a Dataset,
         now: DateTime<Utc>,
         rewrite: bool,
@@ -234,22 +235,20 @@ impl<'a> Search<'a> {
         &mut self,
         rows: &[(usize, UpsertRow)],
     ) -> Result<Result<Upserted, Error>, Error> {
-        let part = self.tx.begin().await;
-        let part = part.map_err(|error| Error::classify("set a savepoint", error))?;
+        self.tx.set_savepoint().await?;
         let chunks = self.upserted.written.len();
-        match table::upsert(&part, self.dataset, rows.to_vec(), chunks, self.now, self.rewrite)
+        match table::upsert(&self.tx, self.dataset, rows.to_vec(), chunks, self.now, self.rewrite)
             .await
         {
             Ok(upserted) => {
-                commit(part, "release a savepoint").await?;
+                self.tx.release_savepoint().await?;
                 Ok(Ok(upserted))
             }
             Err(error) if error.may_be_caused_by_row() => {
-                let back = part.rollback().await;
-                let back = back.map_err(|error| Error::classify("roll back to a savepoint", error));
+                let back = self.tx.roll_back_to_savepoint().await;
                 if dialect::of(&self.tx).trigger_ends_transaction() && back.is_err() {
                     // RAISE(ROLLBACK) in a trigger has ended the transaction.
-                    self.tx = begin(&self.ledger.db).await?;
+                    self.tx = Transaction::begin(&self.ledger.db).await?;
                     self.is_interrupted = true;
                 } else {
                     back?;

@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use jetline_datasets::Dataset;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, FromQueryResult};
+use sea_orm::{ConnectionTrait, FromQueryResult};
 
 use crate::{
     ChunkLedger, Error, dialect,
     statement::query,
+    transaction::Transaction,
     upsert::{self, UpsertRow, Upserted},
 };
 
@@ -37,7 +38,7 @@ pub(super) async fn check(db: &impl ConnectionTrait, dataset: &Dataset) -> Resul
 
 /// Writes rows, each with the index of its chunk. With `rewrite`, also those whose stored content seems to be the same.
 pub(super) async fn upsert(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     dataset: &Dataset,
     mut rows: Vec<(usize, UpsertRow)>,
     chunks: usize,

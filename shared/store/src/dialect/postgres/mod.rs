@@ -1,5 +1,6 @@
 //! PostgreSQL.
 
+mod copy;
 pub(crate) mod one_by_one;
 mod pooler;
 mod queries;
@@ -14,7 +15,7 @@ use chrono::{DateTime, Utc};
 use jetline_core::{Key, ObjectVersion};
 use jetline_datasets::{self as datasets, Column, Dataset, Query, Type};
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, RuntimeErr, Statement, Value,
+    DatabaseConnection, DbErr, QueryResult, RuntimeErr, Statement, Value,
     sea_query::ArrayType,
     sqlx::{Connection, PgConnection, postgres::PgConnectOptions},
 };
@@ -24,6 +25,7 @@ use crate::{
     dialect::interface::{Dialect, Lock, Scalar},
     error::Error,
     statement::{execute, value},
+    transaction::Transaction,
     upsert::{UpsertRow, Upserted},
 };
 
@@ -209,7 +211,7 @@ impl Dialect for Postgres {
         db.get_postgres_connection_pool().options().get_max_connections()
     }
 
-    async fn lock(&self, tx: &DatabaseTransaction, lock: Lock) -> Result<(), Error> {
+    async fn lock(&self, tx: &Transaction, lock: Lock) -> Result<(), Error> {
         let (function, key) = match lock {
             Lock::EpochShared => ("pg_advisory_xact_lock_shared", EPOCH_LOCK),
             Lock::EpochExclusive => ("pg_advisory_xact_lock", EPOCH_LOCK),
@@ -238,11 +240,7 @@ impl Dialect for Postgres {
         )
     }
 
-    async fn has_row_security(
-        &self,
-        tx: &DatabaseTransaction,
-        dataset: &Dataset,
-    ) -> Result<bool, Error> {
+    async fn has_row_security(&self, tx: &Transaction, dataset: &Dataset) -> Result<bool, Error> {
         let sql = "SELECT 1 FROM pg_class WHERE oid = to_regclass($1) AND relrowsecurity";
         let name = format!("\"{}\"", dataset.name);
         let found = execute(tx, "read the table's policies", sql, [name.into()]).await?;
@@ -251,7 +249,7 @@ impl Dialect for Postgres {
 
     async fn upsert(
         &self,
-        tx: &DatabaseTransaction,
+        tx: &Transaction,
         dataset: &Dataset,
         rows: Vec<(usize, UpsertRow)>,
         now: DateTime<Utc>,
@@ -263,7 +261,7 @@ impl Dialect for Postgres {
 
     async fn insert_history(
         &self,
-        tx: &DatabaseTransaction,
+        tx: &Transaction,
         dataset: &Dataset,
         rows: Vec<UpsertRow>,
         now: DateTime<Utc>,
@@ -274,7 +272,7 @@ impl Dialect for Postgres {
 
     async fn upsert_nothing(
         &self,
-        tx: &DatabaseTransaction,
+        tx: &Transaction,
         dataset: &Dataset,
         row: UpsertRow,
         now: DateTime<Utc>,
@@ -290,19 +288,11 @@ impl Dialect for Postgres {
         queries::column(column)
     }
 
-    async fn grant_to_queries(
-        &self,
-        tx: &DatabaseTransaction,
-        tables: &[String],
-    ) -> Result<(), Error> {
+    async fn grant_to_queries(&self, tx: &Transaction, tables: &[String]) -> Result<(), Error> {
         queries::grant(tx, tables).await
     }
 
-    async fn check_query(
-        &self,
-        tx: &DatabaseTransaction,
-        query: &Query,
-    ) -> Result<Option<String>, Error> {
+    async fn check_query(&self, tx: &Transaction, query: &Query) -> Result<Option<String>, Error> {
         queries::check(tx, query).await
     }
 

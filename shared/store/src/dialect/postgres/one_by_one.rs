@@ -54,7 +54,8 @@ pub(crate) async fn write(
     rewrite: bool,
     upserted: &mut Upserted,
 ) -> Result<HashMap<Position, Option<(String, String)>>, Error> {
-    let mut write = to_write(tx, dataset, rows, rewrite, &mut upserted.written).await?;
+    let write = to_write(tx, dataset, rows, rewrite, &mut upserted.written).await?;
+    let mut write: Vec<_> = write.into_iter().map(|(_, row)| row).collect();
     // All rows are passed before the first of them is locked.
     let mut passed = Vec::new();
     while !write.is_empty() {

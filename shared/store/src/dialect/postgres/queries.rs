@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use jetline_datasets::{Column, Query, Type};
 use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    QueryResult, Statement, StreamTrait, TransactionTrait,
+    AccessMode, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement,
+    StreamTrait, TransactionTrait,
 };
 
 use super::{Postgres, values};
@@ -14,6 +14,7 @@ use crate::{
     Error,
     catalog::queries::{is_read_as_text, name, of_query},
     statement::{execute, named},
+    transaction::Transaction,
 };
 
 /// The role of queries. Roles are those of all databases of a server; its privileges are of one.
@@ -34,7 +35,7 @@ const CREATE_ROLE: &str = "DO $jetline$ BEGIN
          END IF;
      END $jetline$";
 
-pub(super) async fn grant(tx: &DatabaseTransaction, tables: &[String]) -> Result<(), Error> {
+pub(super) async fn grant(tx: &Transaction, tables: &[String]) -> Result<(), Error> {
     execute(tx, "create the role of queries", CREATE_ROLE, []).await?;
     let usage = "DO $jetline$ BEGIN
              EXECUTE format('GRANT USAGE ON SCHEMA %I TO jetline_queries', current_schema());
@@ -43,9 +44,9 @@ pub(super) async fn grant(tx: &DatabaseTransaction, tables: &[String]) -> Result
     let tables: Vec<String> = tables.iter().map(|table| format!("{table:?}")).collect();
     let sql = format!("GRANT SELECT ON {} TO {ROLE}", tables.join(", "));
     execute(tx, "let queries read datasets", &sql, []).await?;
-    let trial = savepoint(tx).await?;
-    take_role(&trial).await?;
-    roll_back(trial).await
+    tx.set_savepoint().await?;
+    take_role(tx).await?;
+    tx.roll_back_to_savepoint().await
 }
 
 /// Takes the role until the end of the transaction or savepoint, with the same schemas: one of them may be called like the user.
@@ -57,15 +58,6 @@ async fn take_role(tx: &impl ConnectionTrait) -> Result<(), Error> {
 const TAKE_ROLE: &str = "SELECT set_config('search_path', COALESCE(
          (SELECT string_agg(quote_ident(name), ', ') FROM unnest(current_schemas(false)) AS name), ''), true),
      set_config('standard_conforming_strings', 'on', true), set_config('role', 'jetline_queries', true)";
-
-async fn savepoint(tx: &DatabaseTransaction) -> Result<DatabaseTransaction, Error> {
-    tx.begin().await.map_err(|error| Error::classify("set a savepoint", error))
-}
-
-async fn roll_back(savepoint: DatabaseTransaction) -> Result<(), Error> {
-    let back = savepoint.rollback().await;
-    back.map_err(|error| Error::classify("roll back to a savepoint", error))
-}
 
 /// The value of a column as an SQL expression. [`check`] allows only types whose values stay what they are.
 pub(super) fn column(column: &Column) -> String {
@@ -94,10 +86,7 @@ const fn types(of: Type) -> &'static [&'static str] {
 }
 
 /// Reads the types of the columns. The query itself is not run: nothing of it is joined.
-pub(super) async fn check(
-    tx: &DatabaseTransaction,
-    query: &Query,
-) -> Result<Option<String>, Error> {
+pub(super) async fn check(tx: &Transaction, query: &Query) -> Result<Option<String>, Error> {
     const ACTION: &str = "check a query";
     let types_of = query.columns.iter().map(|column| format!("pg_typeof({})::text", name(column)));
     let sql = format!(
@@ -108,10 +97,10 @@ pub(super) async fn check(
     let failed = |error| Error::classify(ACTION, error);
     let nulls = query.parameters.iter().map(|parameter| values::null(parameter.column_type));
     let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, nulls);
-    let checking = savepoint(tx).await?;
-    take_role(&checking).await?;
-    let row = checking.query_one_raw(named(ACTION, statement)).await;
-    roll_back(checking).await?;
+    tx.set_savepoint().await?;
+    take_role(tx).await?;
+    let row = tx.query_one_raw(named(ACTION, statement)).await;
+    tx.roll_back_to_savepoint().await?;
     let row = row.map_err(failed)?;
     for (at, column) in query.columns.iter().enumerate() {
         let found: Option<String> =

@@ -4,6 +4,9 @@
 //! The first reads the stored rows by their ids: a record that needs no write is not sent, and its row is neither
 //! locked nor written to the WAL. The second writes the others. A concurrent transaction may have written in between:
 //! therefore the `WHERE` of its `ON CONFLICT` decides, and its result is what counts.
+//!
+//! Records of ids that nobody has claimed before, and that are not in the table, are [copied](copy) before that: a concurrent
+//! transaction with the same id has claimed it later, and writes it with the second statement.
 
 use std::{collections::HashMap, fmt::Write as _};
 
@@ -12,10 +15,11 @@ use jetline_core::{Change, Key, Rank};
 use jetline_datasets::{self as datasets, Dataset};
 use sea_orm::{ConnectionTrait, FromQueryResult, Value, sea_query::ArrayType};
 
-use super::values;
+use super::{copy, values};
 use crate::{
     error::Error,
     statement::{execute, query, value},
+    transaction::Transaction,
     upsert::{
         SentRow, UpsertRow, Upserted, Written,
         change::{StoredRow, UntypedRow},
@@ -28,14 +32,15 @@ use crate::{
 pub(super) const MAX_ROWS: usize = 2000;
 
 pub(super) async fn upsert(
-    tx: &impl ConnectionTrait,
+    tx: &Transaction,
     dataset: &Dataset,
     rows: Vec<(usize, UpsertRow)>,
     now: DateTime<Utc>,
     rewrite: bool,
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
-    let mut write = to_write(tx, dataset, rows, rewrite, &mut upserted.written).await?;
+    let write = to_write(tx, dataset, rows, rewrite, &mut upserted.written).await?;
+    let mut write = without_copied(tx, dataset, write, now, upserted).await?;
     while !write.is_empty() {
         let rest = write.split_off(MAX_ROWS.min(write.len()));
         insert(tx, dataset, write, now, upserted).await?;
@@ -44,15 +49,44 @@ pub(super) async fn upsert(
     Ok(())
 }
 
-/// The rows that need a write; the others are counted. Rows of one id follow each other, the one with the highest rank
-/// first: where that is in the table, the others are superseded.
+/// Copies the new rows if they are many; returns the rows that are left.
+async fn without_copied(
+    tx: &Transaction,
+    dataset: &Dataset,
+    rows: Vec<(Change, (usize, UpsertRow))>,
+    now: DateTime<Utc>,
+    upserted: &mut Upserted,
+) -> Result<Vec<(usize, UpsertRow)>, Error> {
+    let may_be_copied = |(change, (_, new)): &(Change, (usize, UpsertRow))| {
+        matches!(change, Change::Insert) && new.if_changed
+    };
+    if rows.iter().filter(|row| may_be_copied(row)).count() < copy::MIN_ROWS {
+        return Ok(rows.into_iter().map(|(_, row)| row).collect());
+    }
+    let (new, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(may_be_copied);
+    let new: Vec<_> = new.into_iter().map(|(_, row)| row).collect();
+    let mut left: Vec<_> = others.into_iter().map(|(_, row)| row).collect();
+    if copy::copy(tx, dataset, &new, now).await? {
+        upserted.any_written = true;
+        for (chunk, new) in new {
+            upserted.count(dataset, chunk, Change::Insert, SentRow::of(dataset, &new));
+        }
+    } else {
+        left.extend(new);
+        left.sort_by(|(_, a), (_, b)| a.row.key.cmp(&b.row.key));
+    }
+    Ok(left)
+}
+
+/// The rows that need a write, with the changes that they would make now; the others are counted. Rows of one id follow each
+/// other, the one with the highest rank first: where that is in the table, the others are superseded.
 pub(super) async fn to_write(
     tx: &impl ConnectionTrait,
     dataset: &Dataset,
     rows: Vec<(usize, UpsertRow)>,
     rewrite: bool,
     written: &mut [Written],
-) -> Result<Vec<(usize, UpsertRow)>, Error> {
+) -> Result<Vec<(Change, (usize, UpsertRow))>, Error> {
     let mut keys: Vec<&Key> = rows.iter().map(|(_, new)| &new.row.key).collect();
     keys.dedup();
     let stored = look_up(tx, dataset, &keys).await?;
@@ -67,7 +101,7 @@ pub(super) async fn to_write(
                 written[chunk].unchanged += 1;
                 stays = Some(id);
             }
-            Change::Insert | Change::Update | Change::Raise => write.push((chunk, new)),
+            change => write.push((change, (chunk, new))),
         }
     }
     Ok(write)

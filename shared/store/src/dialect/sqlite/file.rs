@@ -12,7 +12,8 @@ use super::primary_code;
 use crate::{
     database::url,
     error::{DriverError, Error},
-    statement::{begin, execute},
+    statement::execute,
+    transaction::Transaction,
 };
 
 /// Timeout for closing all connections, with which the WAL is checkpointed.
@@ -54,10 +55,9 @@ pub(super) async fn check(db: &DatabaseConnection, url: &str) -> Result<(), Erro
 /// On a read-only file, `BEGIN` succeeds, and the first write fails.
 async fn write_nothing(db: &DatabaseConnection) -> Result<(), Error> {
     const ACTION: &str = "write to the database";
-    let transaction = begin(db).await?;
+    let transaction = Transaction::begin(db).await?;
     execute(&transaction, ACTION, "PRAGMA user_version = 0", []).await?;
-    let undone = transaction.rollback().await;
-    undone.map_err(|error| Error::classify(ACTION, error))
+    transaction.roll_back(ACTION).await
 }
 
 /// The permanent error of a file that cannot be used; any other error is returned as it was.

@@ -11,14 +11,13 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use jetline_core::{Key, ObjectVersion};
 use jetline_datasets::{self as datasets, Column, Dataset, Query, Type};
-use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, RuntimeErr, Statement, Value,
-};
+use sea_orm::{DatabaseConnection, DbErr, QueryResult, RuntimeErr, Statement, Value};
 
 use crate::{
     dialect::interface::{Dialect, Lock, Scalar},
     error::Error,
     error::class::primary,
+    transaction::Transaction,
     upsert::{UpsertRow, Upserted},
 };
 
@@ -187,7 +186,7 @@ impl Dialect for Sqlite {
     }
 
     /// Writing transactions exclude each other anyway.
-    async fn lock(&self, _: &DatabaseTransaction, _: Lock) -> Result<(), Error> {
+    async fn lock(&self, _: &Transaction, _: Lock) -> Result<(), Error> {
         Ok(())
     }
 
@@ -203,13 +202,13 @@ impl Dialect for Sqlite {
         file::close(db).await;
     }
 
-    async fn has_row_security(&self, _: &DatabaseTransaction, _: &Dataset) -> Result<bool, Error> {
+    async fn has_row_security(&self, _: &Transaction, _: &Dataset) -> Result<bool, Error> {
         Ok(false)
     }
 
     async fn upsert(
         &self,
-        tx: &DatabaseTransaction,
+        tx: &Transaction,
         dataset: &Dataset,
         rows: Vec<(usize, UpsertRow)>,
         now: DateTime<Utc>,
@@ -221,7 +220,7 @@ impl Dialect for Sqlite {
 
     async fn insert_history(
         &self,
-        tx: &DatabaseTransaction,
+        tx: &Transaction,
         dataset: &Dataset,
         rows: Vec<UpsertRow>,
         now: DateTime<Utc>,
@@ -232,7 +231,7 @@ impl Dialect for Sqlite {
 
     async fn upsert_nothing(
         &self,
-        tx: &DatabaseTransaction,
+        tx: &Transaction,
         dataset: &Dataset,
         row: UpsertRow,
         now: DateTime<Utc>,
@@ -248,15 +247,11 @@ impl Dialect for Sqlite {
         queries::column(column)
     }
 
-    async fn grant_to_queries(&self, _: &DatabaseTransaction, _: &[String]) -> Result<(), Error> {
+    async fn grant_to_queries(&self, _: &Transaction, _: &[String]) -> Result<(), Error> {
         Ok(())
     }
 
-    async fn check_query(
-        &self,
-        tx: &DatabaseTransaction,
-        query: &Query,
-    ) -> Result<Option<String>, Error> {
+    async fn check_query(&self, tx: &Transaction, query: &Query) -> Result<Option<String>, Error> {
         queries::check(tx, query).await
     }
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use futures::TryStreamExt;
 use jetline_datasets::{Column, Query, Type};
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, SqlxSqliteConnector, Statement,
-    StreamTrait, sqlx::sqlite::SqlitePoolOptions,
+    DatabaseConnection, DbErr, QueryResult, SqlxSqliteConnector, Statement, StreamTrait,
+    sqlx::sqlite::SqlitePoolOptions,
 };
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     catalog::queries::{name, of_query},
     dialect::sqlite::Sqlite,
     statement::execute,
+    transaction::Transaction,
 };
 
 /// Number of instructions of SQLite's virtual machine between two looks at the clock: less than a millisecond.
@@ -29,10 +30,7 @@ pub(super) fn column(column: &Column) -> String {
     }
 }
 
-pub(super) async fn check(
-    tx: &DatabaseTransaction,
-    query: &Query,
-) -> Result<Option<String>, Error> {
+pub(super) async fn check(tx: &Transaction, query: &Query) -> Result<Option<String>, Error> {
     let columns: Vec<String> = query.columns.iter().map(name).collect();
     let relation = of_query(&Sqlite, query);
     let sql = format!("SELECT {} FROM {relation} LIMIT 0", columns.join(", "));

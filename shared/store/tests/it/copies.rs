@@ -1,0 +1,245 @@
+//! Many new rows, which are copied into PostgreSQL's table; and what an upsert has to write.
+
+use jetline_core::{Counts, Epoch};
+use jetline_datasets::Dataset;
+use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome};
+use sea_orm::{ConnectionTrait, TransactionTrait};
+
+use crate::fixtures::{
+    NO_COUNTS, TestDatabase, chunk, declare, if_changed, postgres, products, rows,
+};
+
+/// A column of each type, which may be null.
+const TYPES: &str = r#"
+key = "id"
+
+[columns]
+id = "bigint"
+a_text = { type = "text", optional = true }
+a_bigint = { type = "bigint", optional = true }
+a_numeric = { type = "numeric", optional = true }
+a_double = { type = "double", optional = true }
+a_boolean = { type = "boolean", optional = true }
+a_date = { type = "date", optional = true }
+a_timestamp = { type = "timestamp", optional = true }
+a_uuid = { type = "uuid", optional = true }
+a_json = { type = "json", optional = true }
+"#;
+
+const ROWS: i64 = 200;
+
+/// More rows than one message has.
+fn records() -> Vec<String> {
+    let record = |id: i64| match id % 4 {
+        0 => format!(r#"{{"id":{id}}}"#),
+        1 => format!(
+            r#"{{"id":{id},"a_text":"","a_bigint":{},"a_numeric":-0.10,"a_double":-1.5e-300,"a_boolean":false,
+             "a_date":"0001-01-01","a_timestamp":"1960-02-29T23:59:59.999999Z","a_json":null}}"#,
+            i64::MIN
+        ),
+        2 => format!(
+            r#"{{"id":{id},"a_text":"Zürich \\ \"1\"\t🦀","a_numeric":79228162514264337593543950335,"a_double":0,"a_boolean":true,
+             "a_date":"9999-12-31","a_timestamp":"2026-11-28T10:00:00+02:00","a_uuid":"00112233-4455-6677-8899-aabbccddeeff",
+             "a_json":{{"b":[1,2.50,null],"a":"\\"}}}}"#
+        ),
+        _ => format!(
+            r#"{{"id":{id},"a_text":"{}","a_bigint":{id},"a_numeric":0.000000000000000001,"a_json":"text"}}"#,
+            "long".repeat(300)
+        ),
+    };
+    (1..=ROWS).map(record).collect()
+}
+
+fn typed(dataset: &Dataset) -> ChunkRows {
+    let records = records();
+    let records: Vec<&str> = records.iter().map(String::as_str).collect();
+    rows(dataset, 1, &records)
+}
+
+/// A database that notes by which statements rows are inserted into a table.
+async fn noting(base: TestDatabase, table: &str) -> (TestDatabase, Epoch) {
+    base.run(&format!(
+        "CREATE TABLE noted (statement text);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO noted VALUES (current_query()); RETURN NULL; END';
+         CREATE TRIGGER note AFTER INSERT ON {table} EXECUTE FUNCTION note()"
+    ))
+    .await;
+    base.with_objects(3).await
+}
+
+/// How often rows were copied, and how often upserted.
+async fn statements(base: &TestDatabase) -> (i64, i64) {
+    let of = async |name: &str| {
+        let sql = format!("SELECT COUNT(*) FROM noted WHERE statement LIKE '%/* {name} */%'");
+        base.number(&sql).await.unwrap()
+    };
+    (of("copy records").await, of("upsert records").await)
+}
+
+async fn commit(base: &TestDatabase, epoch: &Epoch, dataset: &Dataset, chunk: ChunkRows) -> Counts {
+    let outcome = base.ledger.chunks.commit(epoch.id, dataset, vec![chunk]).await.unwrap();
+    match outcome {
+        CommitOutcome::Committed(outcomes) => match outcomes[..] {
+            [ChunkOutcome::Committed(counts)] => counts,
+            _ => panic!("{outcomes:?}"),
+        },
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+async fn content(base: &TestDatabase, dataset: &Dataset) -> String {
+    let columns = dataset.stored().map(|column| format!("\"{}\"", column.name));
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    base.text(&format!(
+        "SELECT string_agg(ROW({columns}, jetline_fingerprint, jetline_position)::text, E'\\n' ORDER BY id)
+         FROM {}",
+        dataset.name
+    ))
+    .await
+}
+
+fn inserted(count: i64) -> Counts {
+    Counts { inserted: count.cast_unsigned(), ..NO_COUNTS }
+}
+
+/// Products with the ids from 1.
+fn new_products(object: i64, lines_before: u32) -> ChunkRows {
+    let titles: Vec<(i64, &str)> = (1..=ROWS).map(|id| (id, "new")).collect();
+    if_changed(chunk(object, lines_before, &titles))
+}
+
+#[tokio::test]
+async fn copied_rows_are_those_that_an_upsert_writes() {
+    let mut contents = Vec::new();
+    for copied in [true, false] {
+        let base = postgres().await;
+        let dataset = declare(&base.database, "typed", TYPES).await;
+        let (base, epoch) = noting(base, "typed").await;
+        let chunk = typed(&dataset);
+        let chunk = if copied { if_changed(chunk) } else { chunk };
+        assert_eq!(commit(&base, &epoch, &dataset, chunk).await, inserted(ROWS));
+        assert_eq!(statements(&base).await, if copied { (1, 0) } else { (0, 1) });
+        contents.push(content(&base, &dataset).await);
+    }
+    assert_eq!(contents[0], contents[1]);
+}
+
+#[tokio::test]
+async fn only_rows_that_the_table_has_not_are_copied() {
+    let (base, epoch) = noting(postgres().await, "products").await;
+    let old = if_changed(chunk(1, 0, &[(7, "old"), (8, "new"), (900, "other")]));
+    assert_eq!(base.counts(&epoch, old).await, inserted(3));
+    assert_eq!(statements(&base).await, (0, 1));
+    let counts = base.counts(&epoch, new_products(2, 0)).await;
+    assert_eq!(counts, Counts { updated: 1, unchanged: 1, ..inserted(ROWS - 2) });
+    assert_eq!(statements(&base).await, (1, 2));
+    assert_eq!(base.product(7).await.unwrap().0, "new");
+    // Few rows are not worth it.
+    let few: Vec<(i64, &str)> = (1000..1020).map(|id| (id, "new")).collect();
+    assert_eq!(base.counts(&epoch, if_changed(chunk(3, 0, &few))).await, inserted(20));
+    assert_eq!(statements(&base).await, (1, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_ids_that_another_writer_inserts_meanwhile_are_upserted() {
+    let (base, epoch) = noting(postgres().await, "products").await;
+    let tx = base.db().begin().await.unwrap();
+    for (id, object, title) in [(7, 1, "lower"), (8, 3, "higher")] {
+        let insert = format!(
+            "INSERT INTO products VALUES (decode(repeat('01', 16), 'hex'), {object}::bigint << 32, now(), {id}, '{title}', 1, 'c', 'b', 'u', 'd')"
+        );
+        tx.execute_unprepared(&insert).await.unwrap();
+    }
+    let (ledger, chunk) = (base.ledger.clone(), new_products(2, 0));
+    let copying = tokio::spawn(async move {
+        ledger.chunks.commit(epoch.id, &products(), vec![chunk]).await.unwrap()
+    });
+    let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()
+        AND wait_event_type = 'Lock' AND query LIKE '%COPY%'";
+    while base.number(waiting).await != Some(1) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    tx.commit().await.unwrap();
+    let counts = Counts { updated: 1, superseded: 1, ..inserted(ROWS - 2) };
+    let committed = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
+    assert_eq!(copying.await.unwrap(), committed);
+    assert_eq!(statements(&base).await, (0, 1));
+    assert_eq!(base.product(7).await.unwrap().0, "new");
+    assert_eq!(base.product(8).await.unwrap().0, "higher");
+}
+
+/// The bytes of a value are another value in a column of another type.
+#[tokio::test]
+async fn table_whose_columns_have_other_types_is_not_copied_to() {
+    for altered in [
+        "ALTER TABLE typed ALTER a_bigint TYPE double precision",
+        "ALTER TABLE typed ALTER a_timestamp TYPE timestamp",
+        "ALTER TABLE typed ALTER a_text TYPE varchar(2000)",
+        "ALTER TABLE typed ALTER a_json TYPE json",
+        "ALTER TABLE typed ALTER jetline_position TYPE numeric",
+    ] {
+        let mut contents = Vec::new();
+        for new in [true, false] {
+            let base = postgres().await;
+            let dataset = declare(&base.database, "typed", TYPES).await;
+            base.run(altered).await;
+            let (base, epoch) = noting(base, "typed").await;
+            let chunk = typed(&dataset);
+            let chunk = if new { if_changed(chunk) } else { chunk };
+            let outcome = base.ledger.chunks.commit(epoch.id, &dataset, vec![chunk]).await;
+            assert_eq!(statements(&base).await.0, 0, "{altered}");
+            contents.push(match outcome {
+                Ok(outcome) => {
+                    assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
+                    content(&base, &dataset).await
+                }
+                Err(error) => error.to_string(),
+            });
+        }
+        assert_eq!(contents[0], contents[1], "{altered}");
+    }
+}
+
+#[tokio::test]
+async fn table_with_row_security_is_not_copied_to() {
+    let base = postgres().await;
+    base.run(
+        "DO $$ BEGIN CREATE ROLE jetline_copies LOGIN PASSWORD 'jetline_copies';
+             EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+         GRANT ALL ON ALL TABLES IN SCHEMA public TO jetline_copies;
+         ALTER TABLE products ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY all_rows ON products USING (true)",
+    )
+    .await;
+    let (base, epoch) = noting(base, "products").await;
+    base.run("GRANT INSERT ON noted TO jetline_copies").await;
+    let user = base.connected_as("jetline_copies").await;
+    assert_eq!(user.counts(&epoch, new_products(1, 0)).await, inserted(ROWS));
+    let base = user.connected_again().await;
+    assert_eq!(base.number("SELECT COUNT(*) FROM products").await, Some(ROWS));
+}
+
+#[tokio::test]
+async fn rows_that_the_table_refuses_are_found_among_new_ones() {
+    for fault in [
+        "ALTER TABLE products ADD CHECK (id <> 70)",
+        "CREATE UNIQUE INDEX one ON products ((CASE WHEN id IN (70, 71) THEN 0 ELSE id END))",
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF new.id = 70 THEN RETURN NULL; END IF; RETURN new; END';
+         CREATE TRIGGER refuse BEFORE INSERT ON products FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ] {
+        let base = postgres().await;
+        base.run(fault).await;
+        let (base, epoch) = noting(base, "products").await;
+        let chunk = new_products(1, 0);
+        let outcome = base.ledger.chunks.commit(epoch.id, &products(), vec![chunk.clone()]).await;
+        match outcome {
+            Ok(outcome) => assert_eq!(outcome, CommitOutcome::NotWritten, "{fault}"),
+            Err(error) => assert!(error.may_be_caused_by_row(), "{fault}: {error:?}"),
+        }
+        let refused = base.ledger.chunks.refused(&products(), chunk.rows).await.unwrap();
+        assert_eq!(refused.len(), 1, "{fault}: {refused:?}");
+        assert_eq!(base.number("SELECT COUNT(*) FROM products").await, Some(0), "{fault}");
+    }
+}
