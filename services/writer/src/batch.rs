@@ -27,6 +27,8 @@ pub struct Batch {
     chunks: Vec<BatchChunk>,
     /// The last commit failed, perhaps because the database refuses a row.
     pub(crate) may_have_refused_row: bool,
+    /// Its lines were claimed in an attempt that failed.
+    pub(crate) is_claimed: bool,
     pub(crate) ended: Vec<(ChunkRange, ChunkEnd)>,
 }
 
@@ -61,6 +63,7 @@ impl ParsedBatch {
             redact_key,
             chunks: Vec::new(),
             may_have_refused_row: false,
+            is_claimed: false,
             ended: Vec::new(),
         };
         let mut new = Self { batch, chunks: Vec::new() };
@@ -108,12 +111,13 @@ impl Batch {
 
     /// One batch per chunk.
     pub(crate) fn split(self) -> impl Iterator<Item = Self> {
-        let Self { dataset, redact_key, chunks, mut ended, .. } = self;
+        let Self { dataset, redact_key, chunks, is_claimed, mut ended, .. } = self;
         chunks.into_iter().map(move |chunk| Self {
             dataset: dataset.clone(),
             redact_key: redact_key.clone(),
             chunks: vec![chunk],
             may_have_refused_row: false,
+            is_claimed,
             ended: mem::take(&mut ended),
         })
     }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use jetline_core::{Epoch, Key, Mode, ObjectId, Position, Verdict};
 use jetline_datasets::Dataset;
 use jetline_dedup::{Claimed, Dedup, Error};
-use jetline_store::{ChunkRows, SupersededBy, UpsertRow};
+use jetline_store::{ChunkRows, IdClaim, SupersededBy, UpsertRow};
 
-use crate::parse::Parsed;
+use crate::parse::{Parsed, ParsedRecord};
 
 /// Claims the records of chunks, all of one dataset, in one call; `None` where the store has lost entries of the epoch.
 /// Where the epoch does not claim the dataset, all records are written, each unless its row has a higher rank.
@@ -50,7 +50,7 @@ pub async fn claim(
 /// All valid records of a chunk.
 fn history(chunk: &Parsed, mode: Mode) -> Vec<UpsertRow> {
     let records = chunk.records.iter().chain(&chunk.superseded).cloned();
-    records.map(|record| record.into_row(mode == Mode::InOrder)).collect()
+    records.map(|record| record.into_row(mode == Mode::InOrder, IdClaim::None)).collect()
 }
 
 /// Assigns verdicts to the records that were claimed, and turns the chunks into rows; with the replacements of refused
@@ -161,16 +161,23 @@ fn rows_of(
             Some(Verdict::Superseded(_)) => rows.superseded += 1,
             None => {
                 rows.superseded += 1;
-                rows.replacements.extend(mode.map(|mode| record.into_row(mode == Mode::InOrder)));
+                let row = |mode| record.into_row(mode == Mode::InOrder, IdClaim::None);
+                rows.replacements.extend(mode.map(row));
             }
-            Some(verdict) => {
-                rows.rows.push(record.into_row(*verdict == Verdict::WriteIfChanged));
+            Some(Verdict::WriteIfChanged) => {
+                rows.rows.push(record.into_row(true, IdClaim::First));
+            }
+            Some(Verdict::Write) => {
+                let is_claimed = mode.is_none();
+                let claimed = if is_claimed { IdClaim::Later } else { IdClaim::None };
+                rows.rows.push(record.into_row(false, claimed));
             }
         }
     }
     if let Some(mode) = mode {
         let superseded = chunk.superseded.into_iter();
-        let rows_of = superseded.map(|record| record.into_row(mode == Mode::InOrder));
+        let row = |record: ParsedRecord| record.into_row(mode == Mode::InOrder, IdClaim::None);
+        let rows_of = superseded.map(row);
         rows.replacements.extend(rows_of);
     }
     rows

@@ -4,6 +4,7 @@ mod failures;
 
 use std::{
     collections::HashSet,
+    mem,
     sync::{Arc, Mutex},
 };
 
@@ -184,22 +185,26 @@ impl Committer {
 
     async fn claim<'a>(
         &self,
-        batch: &Batch,
+        batch: &mut Batch,
         Admitted { epoch, chunks }: Admitted<'a>,
     ) -> Result<ClaimedRows<'a>, Failure> {
-        let dataset = &*batch.dataset;
+        let dataset = batch.dataset.clone();
         let is_claimed = epoch.claims(&dataset.name);
         let kind = if is_claimed { SpanKind::Client } else { SpanKind::Internal };
         let span = BatchSpan::begin(&kind, "claim", batch.queue_chunks());
         if is_claimed {
             span.set("db.system.name", "redis");
         }
-        let rows = claim(&*self.dedup, epoch, batch.settled(), dataset, chunks).await;
+        let rows = claim(&*self.dedup, epoch, batch.settled(), &dataset, chunks).await;
         if let Ok(rows) = &rows {
             span.set("jetline.claim.lost", rows.is_none());
         }
         span.end_with(&rows);
-        Ok(ClaimedRows { epoch, rows: rows?.ok_or(Failure::EpochEnded)? })
+        let mut rows = rows?.ok_or(Failure::EpochEnded)?;
+        if mem::replace(&mut batch.is_claimed, true) {
+            rows.iter_mut().for_each(ChunkRows::forget_earlier_claims);
+        }
+        Ok(ClaimedRows { epoch, rows })
     }
 
     async fn commit_claimed(

@@ -10,7 +10,7 @@ use jetline_datasets::{Dataset, Origin, Reason, RedactionKey, Rejection, Row, Un
 use jetline_dedup::Claim;
 use jetline_formats::{Parser, Record, record_text, records};
 use jetline_queue::Chunk;
-use jetline_store::{RejectedLine, UpsertRow};
+use jetline_store::{IdClaim, RejectedLine, UpsertRow};
 
 /// A chunk whose lines are parsed.
 #[derive(Clone, Debug)]
@@ -45,8 +45,8 @@ impl ParsedRecord {
         Rank { version: self.row.version, position: self.position }
     }
 
-    pub(crate) fn into_row(self, if_changed: bool) -> UpsertRow {
-        UpsertRow { row: self.row, position: self.position, if_changed }
+    pub(crate) fn into_row(self, if_changed: bool, claim: IdClaim) -> UpsertRow {
+        UpsertRow { row: self.row, position: self.position, if_changed, claim }
     }
 
     pub(crate) fn claim(&self) -> Claim {

@@ -131,6 +131,20 @@ pub struct UpsertRow {
     pub position: Position,
     /// Do not touch a row with the same content; otherwise such a row takes the new rank.
     pub if_changed: bool,
+    /// How its id was claimed.
+    pub claim: IdClaim,
+}
+
+/// Whether the id of a row was claimed before it is written. It only decides how a row that the table does not have is
+/// written: claims may be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdClaim {
+    /// No line of it was claimed before: a transaction with another line of it comes later.
+    First,
+    /// Another line of it was claimed before: its transaction may not have committed.
+    Later,
+    /// It was not claimed.
+    None,
 }
 
 impl UpsertRow {

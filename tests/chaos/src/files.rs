@@ -26,10 +26,15 @@ pub(crate) struct Mixture {
 impl Mixture {
     pub(crate) fn random(random: &mut StdRng) -> Self {
         Self {
-            ids: *[1, 3, 10, 40, 200].choose(random).unwrap_or(&10),
+            ids: *[1, 3, 10, 40, 200, 400].choose(random).unwrap_or(&10),
             contents: random.random_range(2..=4),
             lines: random.random_range(60..500),
         }
+    }
+
+    /// The same with so many ids that rows are copied.
+    pub(crate) fn of_many_ids(self) -> Self {
+        Self { ids: 400, lines: self.lines.max(200), ..self }
     }
 
     /// A file of this mixture.

@@ -13,7 +13,8 @@ use jetline_migrations::Migrator;
 use jetline_runtime::{PrometheusHandle, Shutdown};
 use jetline_source::S3Config;
 use jetline_store::{
-    ChunkRows, CommitOutcome, Database, DeclarationFile, Ledger, UpsertRow, objects::NewObject,
+    ChunkRows, CommitOutcome, Database, DeclarationFile, IdClaim, Ledger, UpsertRow,
+    objects::NewObject,
 };
 use jetline_testkit::postgres::TemporaryDatabase;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -180,6 +181,7 @@ impl TestApi {
             row: dataset.parse_json(record.as_bytes()).unwrap(),
             position: Position::new(object, line),
             if_changed: false,
+            claim: IdClaim::None,
         });
         let rows: Vec<UpsertRow> = rows.collect();
         let history = if dataset.has_history { rows.clone() } else { Vec::new() };

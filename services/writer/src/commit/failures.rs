@@ -6,7 +6,7 @@ use std::{
 };
 
 use jetline_core::{Epoch, EpochId, Key, Mode};
-use jetline_store::{ChunkRows, CommitOutcome, RejectedLine, UpsertRow};
+use jetline_store::{ChunkRows, CommitOutcome, IdClaim, RejectedLine, UpsertRow};
 
 use super::Committer;
 use crate::{
@@ -146,6 +146,7 @@ fn latest(chunks: &[Parsed], mode: Mode, of: impl Fn(&Key) -> bool) -> Vec<Upser
         row: record.row.clone(),
         position: record.position,
         if_changed: mode == Mode::InOrder,
+        claim: IdClaim::None,
     });
     rows.collect()
 }

@@ -1,8 +1,8 @@
 //! Many new rows, which are copied into PostgreSQL's table; and what an upsert has to write.
 
-use jetline_core::{Counts, Epoch};
+use jetline_core::{Counts, Epoch, Key};
 use jetline_datasets::Dataset;
-use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome};
+use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, IdClaim};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 
 use crate::fixtures::{
@@ -167,6 +167,53 @@ async fn rows_of_ids_that_another_writer_inserts_meanwhile_are_upserted() {
     assert_eq!(statements(&base).await, (0, 1));
     assert_eq!(base.product(7).await.unwrap().0, "new");
     assert_eq!(base.product(8).await.unwrap().0, "higher");
+}
+
+/// Rows of which one is of an id that another transaction has claimed before.
+fn claimed_before(object: i64, id: i64) -> ChunkRows {
+    let mut chunk = new_products(object, 0);
+    for row in chunk.rows.iter_mut().filter(|row| row.row.key == Key::Int(id)) {
+        (row.claim, row.if_changed) = (IdClaim::Later, false);
+    }
+    chunk
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_that_another_transaction_claimed_before_is_awaited_without_its_lock() {
+    let (base, epoch) = noting(postgres().await, "products").await;
+    base.counts(&epoch, if_changed(chunk(1, 0, &[(3, "stored")]))).await;
+    let chunk = claimed_before(2, 7);
+    let tx = base.db().begin().await.unwrap();
+    tx.execute_unprepared(
+        "INSERT INTO products
+             VALUES (decode(repeat('01', 16), 'hex'), 1::bigint << 32, now(), 7, 'lower', 1, 'c', 'b', 'u', 'd')",
+    )
+    .await
+    .unwrap();
+    let ledger = base.ledger.clone();
+    let waiting = tokio::spawn(async move {
+        ledger.chunks.commit(epoch.id, &products(), vec![chunk]).await.unwrap()
+    });
+    // It has copied its new rows, and has not written its others: this takes the lock of the stored one.
+    let copied = "SELECT COUNT(*) FROM pg_locks WHERE relation = 'products'::regclass AND mode = 'RowExclusiveLock'";
+    while base.number(copied).await != Some(2) {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let lock = "SELECT id FROM products WHERE id = 3 FOR UPDATE NOWAIT";
+    tx.execute_unprepared(lock).await.unwrap();
+    tx.commit().await.unwrap();
+    let counts = Counts { updated: 2, ..inserted(ROWS - 2) };
+    let committed = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
+    assert_eq!(waiting.await.unwrap(), committed);
+    assert_eq!(statements(&base).await, (1, 2));
+    assert_eq!(base.product(7).await.unwrap().0, "new");
+}
+
+#[tokio::test]
+async fn row_that_never_comes_is_inserted_in_its_place() {
+    let (base, epoch) = noting(postgres().await, "products").await;
+    assert_eq!(base.counts(&epoch, claimed_before(1, 7)).await, inserted(ROWS));
+    assert_eq!(statements(&base).await, (1, 1));
 }
 
 /// The bytes of a value are another value in a column of another type.

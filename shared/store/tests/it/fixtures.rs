@@ -9,7 +9,8 @@ use jetline_core::{
 use jetline_datasets::{Dataset, Datasets, PRODUCTS, UnknownFields};
 use jetline_migrations::migrate;
 use jetline_store::{
-    Catalog, ChunkOutcome, ChunkRows, CommitOutcome, Database, DeclarationFile, Ledger, UpsertRow,
+    Catalog, ChunkOutcome, ChunkRows, CommitOutcome, Database, DeclarationFile, IdClaim, Ledger,
+    UpsertRow,
     catalog::objects::ObjectStatus,
     entities::{chunks, objects},
     objects::{Gap, LeaseLimits, LeasedObject, NewObject, ReadOutcome},
@@ -301,6 +302,7 @@ pub(crate) fn chunk(object: i64, lines_before: u32, titles: &[(i64, &str)]) -> C
 pub(crate) fn if_changed(mut chunk: ChunkRows) -> ChunkRows {
     for row in &mut chunk.rows {
         row.if_changed = true;
+        row.claim = IdClaim::First;
     }
     chunk
 }
@@ -341,6 +343,7 @@ pub(crate) fn upsert_row(dataset: &Dataset, record: &str, object: i64, line: u32
         row: dataset.parse_json(record.as_bytes()).unwrap(),
         position: Position::new(id(object), line),
         if_changed: false,
+        claim: IdClaim::None,
     }
 }
 

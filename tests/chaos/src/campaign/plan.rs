@@ -119,7 +119,11 @@ impl Plan {
             Mode::Programs
         };
         let faults = faults(seed, mode, fault, &mut random);
-        let mixture = Mixture::random(&mut random);
+        let is_copying = faults.iter().any(|fault| fault.step == Step::Copy);
+        let mut mixture = Mixture::random(&mut random);
+        if is_copying {
+            mixture = mixture.of_many_ids();
+        }
         let count = random.random_range(1..=4);
         let mut files: Vec<File> = (0..count).map(|n| mixture.file(n, &mut random)).collect();
         let changing = faults.iter().any(changes_an_object);
@@ -163,7 +167,7 @@ impl Plan {
             writers: random.random_range(1..=3),
             workers: random.random_range(1..=3),
             chunks_per_commit: random.random_range(1..=4),
-            chunk_bytes: random.random_range(300..4000),
+            chunk_bytes: random.random_range(if is_copying { 12_000..20_000 } else { 300..4000 }),
             part_bytes: random.random_range(2000..20_000),
             stream_bytes: if random.random_bool(0.3) { 30_000 } else { 16 << 20 },
             dedup: random.random_bool(0.85) || faults.iter().any(|fault| fault.step.needs_dedup()),

@@ -91,6 +91,7 @@ steps! {
     Check: Writer, "check epoch", 8, Via::Statement("check the epoch");
     Known: Writer, "find ledger entries", 8, Via::Statement("read ledger entries");
     Look: Writer, "find rows", 8, Via::Statement("read rows");
+    Copy: Writer, "copy rows", 2, Via::Statement("copy records");
     Rows: Writer, "upsert rows", 8, Via::Statement("upsert records");
     History: Writer, "write history", 8, Via::Statement("write the history");
     Rejects: Writer, "insert rejected lines", 3, Via::Statement("write rejected lines");
@@ -135,7 +136,7 @@ impl Step {
 
     /// Whether it is a step of a writer with a dedup store only.
     pub(crate) fn needs_dedup(self) -> bool {
-        matches!(self, Self::Claim | Self::BeginStore | Self::ListEpochs | Self::Sweep)
+        matches!(self, Self::Claim | Self::BeginStore | Self::ListEpochs | Self::Sweep | Self::Copy)
     }
 
     pub(crate) fn is_port(self) -> bool {

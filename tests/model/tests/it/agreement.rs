@@ -15,8 +15,8 @@ use jetline_model::{
     ledger::{By, ChunkState, ClaimedChunk, Commit, Ledger, Message, NewRow, ObjectState},
 };
 use jetline_store::{
-    ChunkRows, CommitOutcome, Database, DeclarationFile, Ledger as RealLedger, RejectedLine,
-    SupersededBy, UpsertRow,
+    ChunkRows, CommitOutcome, Database, DeclarationFile, IdClaim, Ledger as RealLedger,
+    RejectedLine, SupersededBy, UpsertRow,
     chunks::{Admission, RefusedRow, SuspectAction},
     entities::{chunks, objects},
     objects::{LeaseLimits, NewObject, ReadOutcome, RejectLimit, Replay, ReplayOutcome, Stored},
@@ -313,10 +313,10 @@ impl Pair {
         let Some(current) = self.model.epoch.map(|epoch| epoch.id) else { return };
         let under = if self.random.random_bool(0.1) { 97 } else { current };
         let first = self.message();
-        let mut chunks = vec![self.claimed(first, 0)];
+        let mut chunks = vec![self.claim(first, 0)];
         if self.random.random() {
             let second = Message { chunk: (first.chunk + 1) % CHUNKS, ..first };
-            chunks.push(self.claimed(second, 1));
+            chunks.push(self.claim(second, 1));
         }
         let rows = || chunks.iter().map(real_rows).collect::<Vec<_>>();
         let (ledger, dataset) = (self.real.chunks.clone(), self.dataset.clone());
@@ -505,6 +505,7 @@ fn real_rows(chunk: &ClaimedChunk) -> ChunkRows {
         },
         position: new.rank.position,
         if_changed: new.if_changed,
+        claim: if new.if_changed { IdClaim::First } else { IdClaim::None },
     });
     let rejected = (chunk.rejected == 1).then(|| rejected_line(chunk));
     let superseded_by = chunk.superseded_by.iter().map(|by| SupersededBy {

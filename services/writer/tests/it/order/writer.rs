@@ -11,7 +11,7 @@ use jetline_datasets::{Dataset, Rejection};
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
 use jetline_store::{
-    ChunkRows, CommitOutcome, Error, Ledger, RefusedRow, UpsertRow, chunks::Admission,
+    ChunkRows, CommitOutcome, Error, IdClaim, Ledger, RefusedRow, UpsertRow, chunks::Admission,
 };
 use jetline_writer::{
     admission::Admissions,
@@ -54,7 +54,7 @@ pub(crate) struct Writer {
 
 enum Stage {
     Received,
-    Claimed(EpochId, Arc<Dataset>, Vec<ChunkRows>, non_atomic::Entries),
+    IdClaim(EpochId, Arc<Dataset>, Vec<ChunkRows>, non_atomic::Entries),
     Committed,
 }
 
@@ -83,7 +83,7 @@ impl Writer {
         match self.stage {
             Stage::Received if self.messages.is_empty() => "idle",
             Stage::Received => "received",
-            Stage::Claimed(..) => "claimed",
+            Stage::IdClaim(..) => "claimed",
             Stage::Committed => "committed",
         }
     }
@@ -92,7 +92,7 @@ impl Writer {
     pub(crate) async fn advance(&mut self, servers: &Servers, without: Option<Rule>) {
         match std::mem::replace(&mut self.stage, Stage::Received) {
             Stage::Received => self.claim(servers, without).await,
-            Stage::Claimed(epoch, dataset, mut rows, unstored) => {
+            Stage::IdClaim(epoch, dataset, mut rows, unstored) => {
                 if without == Some(Rule::SupersededBy) {
                     for chunk in &mut rows {
                         chunk.superseded_by.clear();
@@ -100,7 +100,7 @@ impl Writer {
                 }
                 if let (Store::NonAtomic(store), false) = (&servers.store, unstored.is_empty()) {
                     store.store(unstored);
-                    self.stage = Stage::Claimed(epoch, dataset, rows, Vec::new());
+                    self.stage = Stage::IdClaim(epoch, dataset, rows, Vec::new());
                 } else {
                     self.commit(epoch, rows, &dataset, without).await;
                 }
@@ -148,7 +148,7 @@ impl Writer {
                     Store::NonAtomic(store) => store.unstored(),
                     _ => Vec::new(),
                 };
-                self.stage = Stage::Claimed(epoch.id, dataset, rows, unstored);
+                self.stage = Stage::IdClaim(epoch.id, dataset, rows, unstored);
             }
             None => self.after(epoch.id, without).await,
         }
@@ -235,6 +235,7 @@ impl Writer {
                 row: record.row,
                 position: record.position,
                 if_changed: false,
+                claim: IdClaim::None,
             });
             let refused = self.ledger.chunks.refused(dataset, rows.collect()).await.unwrap();
             if refused.is_empty() {

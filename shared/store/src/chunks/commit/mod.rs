@@ -21,7 +21,7 @@ use crate::{
     outbox,
     statement::execute,
     transaction::Transaction,
-    upsert::{UpsertRow, Written},
+    upsert::{IdClaim, UpsertRow, Written},
 };
 
 /// A chunk whose lines are parsed and claimed.
@@ -50,6 +50,13 @@ pub struct ChunkRows {
 }
 
 impl ChunkRows {
+    /// For chunks that were claimed twice: the earlier claims of their ids may be their own.
+    pub fn forget_earlier_claims(&mut self) {
+        for row in self.rows.iter_mut().filter(|row| row.claim == IdClaim::Later) {
+            row.claim = IdClaim::None;
+        }
+    }
+
     /// All lines except blank ones.
     fn lines(&self) -> u64 {
         (self.rows.len() + self.rejected.len()) as u64 + self.unchanged + self.superseded

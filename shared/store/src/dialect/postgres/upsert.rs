@@ -5,10 +5,11 @@
 //! locked nor written to the WAL. The second writes the others. A concurrent transaction may have written in between:
 //! therefore the `WHERE` of its `ON CONFLICT` decides, and its result is what counts.
 //!
-//! Records of ids that nobody has claimed before, and that are not in the table, are [copied](copy) before that: a concurrent
-//! transaction with the same id has claimed it later, and writes it with the second statement.
+//! Many records of ids that nobody has claimed before, and that are not in the table, are [copied](copy). A transaction with
+//! a later line of such an id waits until the row is there, before it writes its others by the second statement. What it has
+//! copied by then is awaited only by transactions whose claims came after its own, so that no two wait for each other.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::{collections::HashMap, fmt::Write as _, mem, time::Duration};
 
 use chrono::{DateTime, Utc};
 use jetline_core::{Change, Key, Rank};
@@ -21,7 +22,7 @@ use crate::{
     statement::{execute, query, value},
     transaction::Transaction,
     upsert::{
-        SentRow, UpsertRow, Upserted, Written,
+        IdClaim, SentRow, UpsertRow, Upserted, Written,
         change::{StoredRow, UntypedRow},
         on_conflict,
     },
@@ -31,6 +32,11 @@ use crate::{
 /// beyond a few thousand rows, that costs memory and saves no time.
 pub(super) const MAX_ROWS: usize = 2000;
 
+/// How often a transaction looks for rows that others have claimed, and the pause between two looks. A commit takes less time than
+/// all pauses together.
+const LOOKS: usize = 250;
+const PAUSE: Duration = Duration::from_millis(2);
+
 pub(super) async fn upsert(
     tx: &Transaction,
     dataset: &Dataset,
@@ -39,43 +45,34 @@ pub(super) async fn upsert(
     rewrite: bool,
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
-    let write = to_write(tx, dataset, rows, rewrite, &mut upserted.written).await?;
-    let mut write = without_copied(tx, dataset, write, now, upserted).await?;
+    let (mut write, mut new, mut awaited) = (Vec::new(), Vec::new(), Vec::new());
+    for (change, row) in to_write(tx, dataset, rows, rewrite, &mut upserted.written).await? {
+        match (change, row.1.claim) {
+            (Change::Insert, IdClaim::First) => new.push(row),
+            (Change::Insert, IdClaim::Later) => awaited.push(row),
+            _ => write.push(row),
+        }
+    }
+    if new.len() >= copy::MIN_ROWS && copy::copy(tx, dataset, &new, now).await? {
+        upserted.any_written = true;
+        for (chunk, new) in mem::take(&mut new) {
+            upserted.count(dataset, chunk, Change::Insert, SentRow::of(dataset, &new));
+        }
+    }
+    write.extend(new);
+    if !awaited.is_empty() {
+        await_rows(tx, dataset, &awaited).await?;
+        let awaited = to_write(tx, dataset, awaited, rewrite, &mut upserted.written).await?;
+        write.extend(awaited.into_iter().map(|(_, row)| row));
+    }
+    // Rows of one id stay in the order of their ranks.
+    write.sort_by(|(_, a), (_, b)| a.row.key.cmp(&b.row.key));
     while !write.is_empty() {
         let rest = write.split_off(MAX_ROWS.min(write.len()));
         insert(tx, dataset, write, now, upserted).await?;
         write = rest;
     }
     Ok(())
-}
-
-/// Copies the new rows if they are many; returns the rows that are left.
-async fn without_copied(
-    tx: &Transaction,
-    dataset: &Dataset,
-    rows: Vec<(Change, (usize, UpsertRow))>,
-    now: DateTime<Utc>,
-    upserted: &mut Upserted,
-) -> Result<Vec<(usize, UpsertRow)>, Error> {
-    let may_be_copied = |(change, (_, new)): &(Change, (usize, UpsertRow))| {
-        matches!(change, Change::Insert) && new.if_changed
-    };
-    if rows.iter().filter(|row| may_be_copied(row)).count() < copy::MIN_ROWS {
-        return Ok(rows.into_iter().map(|(_, row)| row).collect());
-    }
-    let (new, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(may_be_copied);
-    let new: Vec<_> = new.into_iter().map(|(_, row)| row).collect();
-    let mut left: Vec<_> = others.into_iter().map(|(_, row)| row).collect();
-    if copy::copy(tx, dataset, &new, now).await? {
-        upserted.any_written = true;
-        for (chunk, new) in new {
-            upserted.count(dataset, chunk, Change::Insert, SentRow::of(dataset, &new));
-        }
-    } else {
-        left.extend(new);
-        left.sort_by(|(_, a), (_, b)| a.row.key.cmp(&b.row.key));
-    }
-    Ok(left)
 }
 
 /// The rows that need a write, with the changes that they would make now; the others are counted. Rows of one id follow each
@@ -105,6 +102,31 @@ pub(super) async fn to_write(
         }
     }
     Ok(write)
+}
+
+/// Waits for the rows of ids that other transactions have claimed before, which have not committed: written now, they would
+/// be in the way of those transactions, which have locked others by then. A row may never come, as that of a writer that
+/// crashed.
+async fn await_rows(
+    tx: &impl ConnectionTrait,
+    dataset: &Dataset,
+    rows: &[(usize, UpsertRow)],
+) -> Result<(), Error> {
+    let mut missing: Vec<&Key> = rows.iter().map(|(_, new)| &new.row.key).collect();
+    for _ in 0..LOOKS {
+        // One transaction commits many rows: until the first one is there, the others are not looked for.
+        let found = look_up(tx, dataset, missing.get(..1).unwrap_or_default()).await?;
+        if found.iter().any(Option::is_some) {
+            let found = look_up(tx, dataset, &missing).await?;
+            let mut found = found.iter();
+            missing.retain(|_| found.next().is_some_and(Option::is_none));
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
 }
 
 /// The number of the id of each row.
