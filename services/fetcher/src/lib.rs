@@ -64,7 +64,7 @@ pub use crate::{
     replay::{ReplaySettings, Replayed, replay},
     report::{Report, StatusSettings},
     retention::Keep,
-    settings::FetcherSettings,
+    settings::{FetcherSettings, OrderBy},
     sources::{RegisterError, Registered, Sources},
 };
 use crate::{
@@ -161,6 +161,13 @@ type ReaderResult = Result<(), jetline_queue::Error>;
 
 fn reader_result(ended: Result<ReaderResult, JoinError>) -> anyhow::Result<()> {
     ended.context("a reader crashed")?.context("publish chunks failed")
+}
+
+/// Whether a poll succeeded.
+async fn poll(reconciler: &mut Reconciler) -> bool {
+    let Err(error) = reconciler.poll().await else { return true };
+    tracing::warn!(error = jetline_runtime::causes(&error), "poll ledger failed, retrying");
+    false
 }
 
 struct Run {
@@ -352,17 +359,25 @@ impl Run {
                 _ = polls.tick() => {}
             }
             let began = Instant::now();
-            let polled = reconciler.poll().await;
+            let polled = poll(&mut reconciler).await;
             let interval = began.elapsed() * POLL_BACKOFF_FACTOR;
             polls.reset_after(interval.clamp(POLL_INTERVAL, MAX_POLL_INTERVAL));
-            if let Err(error) = polled {
-                tracing::warn!(
-                    error = jetline_runtime::causes(&error),
-                    "poll ledger failed, retrying"
-                );
+            if !polled {
                 continue;
             }
-            self.list_if_due(&mut next_list, &mut backoff).await;
+            // A large bucket is listed for minutes, in which objects end.
+            let listed = CancellationToken::new();
+            let list = async {
+                stop.run_until_cancelled(self.list_if_due(&mut next_list, &mut backoff)).await;
+                listed.cancel();
+            };
+            let poll = async {
+                let pause = || tokio::time::sleep(MAX_POLL_INTERVAL);
+                while listed.run_until_cancelled(pause()).await.is_some() {
+                    poll(&mut reconciler).await;
+                }
+            };
+            tokio::join!(list, poll);
             if let Some(progress) = &mut progress {
                 progress.draw(&self.catalog).await;
             }

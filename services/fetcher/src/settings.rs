@@ -9,10 +9,13 @@ use anyhow::Context;
 use jetline_datasets::Datasets;
 use jetline_formats::split::Limits;
 use jetline_runtime::settings::{self, Invalid};
-use jetline_source::{Location, Locations};
-use jetline_store::objects::RejectLimit;
+use jetline_source::{IntakeStore, Location, Locations, ObjectVersion};
+use jetline_store::objects::{NewObject, RejectLimit};
 
 use crate::retention::Keep;
+
+/// Why a file of a dataset with redacted columns is skipped.
+const CLEAR_VALUES: &str = "its dataset has redacted columns: post its records to the api, which redacts them, or see REDACT_FILES";
 
 /// What a fetcher reads, and its limits.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,6 +35,10 @@ pub struct FetcherSettings {
     /// List the sources again at this interval; without it, exit when every object has ended
     #[arg(long, env, value_name = "DURATION", value_parser = settings::duration)]
     pub watch: Option<Duration>,
+
+    /// In which order objects are numbered that one listing finds: a line of a later object wins
+    #[arg(long, env, value_enum, default_value = "time")]
+    pub order_by: OrderBy,
 
     /// How many bytes of whole lines a chunk has at most
     #[arg(long, env, value_name = "BYTES", value_parser = settings::bytes, default_value = "256KiB")]
@@ -89,6 +96,30 @@ pub struct FetcherSettings {
     pub keep_objects: Keep,
 }
 
+/// The order of objects that one listing finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum OrderBy {
+    /// When they were last modified, then by their keys. S3 has the start of a multipart upload for it.
+    Time,
+    /// By their keys, for producers that put the date there.
+    Key,
+}
+
+impl OrderBy {
+    pub(crate) fn sort(self, objects: &mut [NewObject]) {
+        match self {
+            Self::Time => objects.sort_by(|a, b| {
+                let (a, b) = (&a.version, &b.version);
+                (a.last_modified, &a.key).cmp(&(b.last_modified, &b.key))
+            }),
+            Self::Key => objects.sort_by(|a, b| {
+                let (a, b) = (&a.version, &b.version);
+                (&a.key, a.last_modified).cmp(&(&b.key, b.last_modified))
+            }),
+        }
+    }
+}
+
 impl FetcherSettings {
     /// With the sources of the declarations where none is given.
     pub fn with_declared_sources(&self, datasets: &Datasets) -> anyhow::Result<Self> {
@@ -130,6 +161,34 @@ impl FetcherSettings {
             all.next().filter(|_| all.next().is_none()).map(|only| &*only.name)
         };
         given.or_else(of_file).or_else(only)
+    }
+
+    /// A listed object as it is registered.
+    pub(crate) fn new_object(
+        &self,
+        version: ObjectVersion,
+        location: &Location,
+        datasets: &Datasets,
+        is_posted: bool,
+        incarnation: String,
+    ) -> NewObject {
+        NewObject {
+            incarnation,
+            dataset: self.dataset_of(location, datasets).unwrap_or_default().to_owned(),
+            is_posted,
+            version,
+            chunk_bytes: self.chunk_bytes,
+            chunk_lines: self.chunk_lines,
+            max_line_bytes: self.max_line_bytes,
+        }
+    }
+
+    /// Why an object is not taken, if it is not.
+    pub(crate) fn refuses(&self, object: &NewObject, datasets: &Datasets) -> Option<&'static str> {
+        let is_redacted = object.is_posted && object.version.key.ends_with(IntakeStore::REDACTED);
+        let dataset = datasets.get(&object.dataset);
+        let has_redaction = dataset.is_some_and(|dataset| dataset.has_redaction());
+        (has_redaction && !is_redacted && !self.redact_files).then_some(CLEAR_VALUES)
     }
 
     /// What decides where objects that are registered now are split.

@@ -7,19 +7,17 @@ use std::{
 };
 
 use anyhow::Context;
+use futures::StreamExt as _;
 use jetline_core::ObjectId;
 use jetline_datasets::Datasets;
 use jetline_runtime::StartupSettings;
 use jetline_source::{
     IntakeStore, Location, ObjectVersion, OwnDatabase, S3Config, Skipped, Source,
 };
-use jetline_store::{ObjectLedger, objects::NewObject};
+use jetline_store::ObjectLedger;
 use rand::{Rng, RngCore};
 
 use crate::{FetcherSettings, deferral::Deferrals};
-
-/// Why a file of a dataset with redacted columns is skipped.
-const CLEAR_VALUES: &str = "its dataset has redacted columns: post its records to the api, which redacts them, or see REDACT_FILES";
 
 /// All sources of a fetcher.
 pub struct Sources {
@@ -68,6 +66,22 @@ pub struct Registered {
 struct Configured {
     source: Arc<dyn Source>,
     location: Location,
+}
+
+impl Configured {
+    fn not_listed(&self, source: jetline_source::Error) -> RegisterError {
+        RegisterError::List { location: self.location.to_string(), source }
+    }
+}
+
+impl Registered {
+    /// Adds the result of another source.
+    fn add(&mut self, other: Self) {
+        self.listed += other.listed;
+        self.failed.extend(other.failed);
+        self.skipped.extend(other.skipped);
+        self.missing.extend(other.missing);
+    }
 }
 
 /// The objects that apis write. They register them, and no listing does.
@@ -151,25 +165,25 @@ impl Sources {
         self.intake.as_ref().is_some_and(|intake| uri.starts_with(&intake.prefix))
     }
 
+    /// Whether a listed object is one of the location's: those of the intake have datasets of their own, unless the location is
+    /// one of them.
+    fn takes(&self, of: &Configured, object: &ObjectVersion) -> bool {
+        !self.is_of_intake(&object.uri()) || {
+            let prefix = format!("{}/{}", of.source.root(), of.location.key_prefix());
+            self.is_of_intake(&prefix)
+        }
+    }
+
     /// The contents of the sources.
     pub(crate) async fn list(&self) -> Result<Listed<'_>, RegisterError> {
         let mut all = Listed::default();
         for one in &self.all {
-            let listing = one.source.list().await;
-            let listing = listing.map_err(|source| RegisterError::List {
-                location: one.location.to_string(),
-                source,
-            })?;
+            let listing = one.source.list().await.map_err(|source| one.not_listed(source))?;
             if listing.is_missing {
                 all.missing.push(&one.location);
             }
             all.skipped.extend(listing.skipped);
-            // Those of the intake have datasets of their own, unless the location is one of them.
-            let prefix = format!("{}/{}", one.source.root(), one.location.key_prefix());
-            let is_taken = |object: &ObjectVersion| {
-                self.is_of_intake(&prefix) || !self.is_of_intake(&object.uri())
-            };
-            let objects = listing.objects.into_iter().filter(is_taken);
+            let objects = listing.objects.into_iter().filter(|object| self.takes(one, object));
             all.objects.extend(objects.map(|object| (object, &one.location)));
         }
         Ok(all)
@@ -229,44 +243,52 @@ impl Sources {
         ledger: &ObjectLedger,
         randomness: &mut (impl RngCore + Send),
     ) -> Result<Registered, RegisterError> {
-        let Listed { objects: mut listed, mut skipped, missing } = self.list().await?;
-        // One order over all sources: it decides which of two lines is later.
-        listed.sort_by(|(a, _), (b, _)| (a.last_modified, &a.key).cmp(&(b.last_modified, &b.key)));
-        let mut objects = Vec::with_capacity(listed.len());
-        for (object, location) in listed {
-            let uri = object.uri();
-            if self.deferrals.defers(&uri) {
-                continue;
+        let mut all = Registered::default();
+        let mut unknown = Vec::new();
+        for one in &self.all {
+            let (first, mut registered) = (unknown.len(), Registered::default());
+            let mut pages = one.source.pages();
+            while let Some(page) = pages.next().await {
+                let page = page.map_err(|source| one.not_listed(source))?;
+                if page.replaces {
+                    unknown.truncate(first);
+                    registered = Registered::default();
+                }
+                registered.skipped.extend(page.skipped);
+                registered.missing.extend(page.is_missing.then(|| one.location.to_string()));
+                let mut objects = Vec::with_capacity(page.objects.len());
+                for object in page.objects.into_iter().filter(|object| self.takes(one, object)) {
+                    let uri = object.uri();
+                    if self.deferrals.defers(&uri) {
+                        continue;
+                    }
+                    let incarnation = format!("{:016x}", randomness.random::<u64>());
+                    let is_posted = self.is_of_intake(&uri);
+                    let object = settings.new_object(
+                        object,
+                        &one.location,
+                        datasets,
+                        is_posted,
+                        incarnation,
+                    );
+                    match settings.refuses(&object, datasets).or_else(|| ledger.refuses(&object)) {
+                        Some(reason) => registered.skipped.add(&uri, reason),
+                        None => objects.push(object),
+                    }
+                }
+                registered.listed += objects.len();
+                // What the ledger has takes no memory.
+                let split = ledger.split_known(objects).await?;
+                unknown.extend(split.unknown);
+                registered.failed.extend(split.failed);
             }
-            let object = NewObject {
-                incarnation: format!("{:016x}", randomness.random::<u64>()),
-                dataset: settings.dataset_of(location, datasets).unwrap_or_default().to_owned(),
-                is_posted: self.is_of_intake(&uri),
-                version: object,
-                chunk_bytes: settings.chunk_bytes,
-                chunk_lines: settings.chunk_lines,
-                max_line_bytes: settings.max_line_bytes,
-            };
-            let is_redacted =
-                object.is_posted && object.version.key.ends_with(IntakeStore::REDACTED);
-            let has_redaction = !settings.redact_files
-                && datasets.get(&object.dataset).is_some_and(|dataset| dataset.has_redaction());
-            match ledger.refuses(&object) {
-                Some(reason) => skipped.add(&uri, reason),
-                None if has_redaction && !is_redacted => skipped.add(&uri, CLEAR_VALUES),
-                None => objects.push(object),
-            }
+            all.add(registered);
         }
-        self.log_skipped(&skipped);
-        let new = ledger.register(&objects).await?;
-        let failed = ledger.failed(&objects).await?;
-        Ok(Registered {
-            listed: objects.len(),
-            new,
-            failed: failed.into_iter().collect(),
-            skipped,
-            missing: missing.into_iter().map(ToString::to_string).collect(),
-        })
+        self.log_skipped(&all.skipped);
+        // One order over all pages and sources: it decides which of two lines is later.
+        settings.order_by.sort(&mut unknown);
+        all.new = ledger.register(&unknown).await?;
+        Ok(all)
     }
 
     /// Logs each entry once, however often the sources are listed.

@@ -21,7 +21,10 @@ use std::{
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use futures::{StreamExt, stream};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use tokio::task;
 
 use self::{file_read::FileRead, upload::FileWriter};
@@ -137,9 +140,10 @@ impl Source for Directory {
         &self.root
     }
 
-    async fn list(&self) -> Result<Listing, Error> {
+    /// One page.
+    fn pages(&self) -> BoxStream<'_, Result<Listing, Error>> {
         let directory = self.clone();
-        blocking(move || directory.list_files()).await
+        stream::once(blocking(move || directory.list_files())).boxed()
     }
 
     async fn find(&self, key: &str) -> Result<Option<ObjectVersion>, Error> {

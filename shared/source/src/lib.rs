@@ -21,7 +21,7 @@ use std::{ops::Range, path::Path, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 pub use directory::Directory;
-use futures::stream::BoxStream;
+use futures::{TryStreamExt as _, stream::BoxStream};
 pub use glob::InvalidPattern;
 pub use intake_store::IntakeStore;
 pub use jetline_core::ObjectVersion;
@@ -95,13 +95,23 @@ pub trait Source: Send + Sync {
     /// What keys are relative to: `s3://bucket` or `file:///directory`. Object versions carry it.
     fn root(&self) -> &str;
 
-    /// Every current object version that matches, on all pages.
+    /// Every current object version that matches, page by page.
     ///
     /// Hidden files and directory placeholders are excluded: keys with a segment that starts with `.` or `_` below the
     /// location where the pattern's segment does not, and keys that end in `/`. An entry that matches and cannot be read as
     /// it is does not fail the listing: it is returned as skipped. So is a key that only lies below a directory of the
     /// location, if its name does not end in the extension of a format.
-    async fn list(&self) -> Result<Listing, Error>;
+    fn pages(&self) -> BoxStream<'_, Result<Listing, Error>>;
+
+    /// All pages, in memory.
+    async fn list(&self) -> Result<Listing, Error> {
+        let mut pages = self.pages();
+        let mut listing = Listing::default();
+        while let Some(page) = pages.try_next().await? {
+            listing.add(page);
+        }
+        Ok(listing.in_order())
+    }
 
     /// The current version of the object with this key, whether or not it matches; `None` if there is none.
     async fn find(&self, key: &str) -> Result<Option<ObjectVersion>, Error>;

@@ -7,19 +7,31 @@ use crate::ObjectVersion;
 /// How many skipped entries are named; the others are only counted.
 const MAX_NAMED: usize = 20;
 
-/// The contents of a source.
+/// The contents of a source, or a page of them.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
-    /// Every object version that matches, in (last-modified, key) order.
+    /// The object versions that match: of a source in (last-modified, key) order, of a page in any.
     pub objects: Vec<ObjectVersion>,
     /// Matching entries that cannot be read, or have no format's extension.
     pub skipped: Skipped,
     /// Whether nothing has the location's name or matches its pattern. An existing, empty directory or bucket is not
     /// missing.
     pub is_missing: bool,
+    /// The pages before this one do not count: a better match was found.
+    pub replaces: bool,
 }
 
 impl Listing {
+    /// Adds the next page.
+    pub(crate) fn add(&mut self, page: Self) {
+        if page.replaces {
+            *self = Self::default();
+        }
+        self.objects.extend(page.objects);
+        self.skipped.extend(page.skipped);
+        self.is_missing |= page.is_missing;
+    }
+
     pub(crate) fn in_order(mut self) -> Self {
         self.objects.sort_by(|a, b| (a.last_modified, &a.key).cmp(&(b.last_modified, &b.key)));
         self

@@ -5,6 +5,7 @@ mod cases;
 mod data;
 mod freshness;
 mod intake;
+mod listing;
 mod peers;
 mod postgres;
 mod processes;
@@ -118,6 +119,8 @@ enum Benchmark {
     Deliver,
     /// Records that are posted, one in each request.
     Intake,
+    /// A listing of a bucket whose objects are all known; `--lines` is their number.
+    Listing,
     /// What a user would pick instead.
     Peers,
 }
@@ -178,6 +181,7 @@ impl Benchmark {
             Self::Csv => cases::csv(bench),
             Self::Outbox => cases::outbox(bench),
             Self::Deliver => cases::deliver(bench),
+            Self::Listing => listing::run(bench),
             Self::Intake => intake::run(bench),
             Self::Peers => peers::run(bench),
         }

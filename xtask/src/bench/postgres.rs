@@ -68,7 +68,8 @@ impl Postgres {
         Ok(self.query(sql)?.concat().parse()?)
     }
 
-    fn query(&self, sql: &str) -> anyhow::Result<Vec<String>> {
+    /// The column `text` of the rows of a query.
+    pub(super) fn query(&self, sql: &str) -> anyhow::Result<Vec<String>> {
         Runtime::new()?.block_on(async { Ok(Ledger::connect(self.url()).await?.texts(sql).await?) })
     }
 }

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod faults;
 mod formats;
+mod listing;
 #[cfg(test)]
 mod open;
 mod outcomes;

@@ -13,7 +13,7 @@ use chrono::Utc;
 use jetline_core::ChunkRange;
 use jetline_core::{Epoch, Mode, ObjectId};
 use jetline_datasets::{Dataset, Datasets, UnknownFields};
-use jetline_fetcher::{FetcherSettings, Keep, Report, Sources, run};
+use jetline_fetcher::{FetcherSettings, Keep, OrderBy, Registered, Report, Sources, run};
 use jetline_migrations::migrate;
 use jetline_queue::{
     Chunk, Delivery, Destination, Error, InProcess, PublishAck, Queue, Subject, Wakeup,
@@ -91,12 +91,12 @@ impl Scene {
     }
 
     /// Registers the bucket's objects, as another fetcher would.
-    pub(crate) async fn register(&self) {
+    pub(crate) async fn register(&self) -> Registered {
         let sources = self.sources().await;
         let mut randomness = StdRng::seed_from_u64(5);
         let (datasets, ledger) = (Datasets::built_in().unwrap(), &self.ledger.objects);
         let new = sources.register(&self.settings, &datasets, ledger, &mut randomness);
-        new.await.unwrap();
+        new.await.unwrap()
     }
 
     pub(crate) async fn fetch(&self) -> Report {
@@ -220,6 +220,7 @@ fn products() -> Arc<Dataset> {
 
 pub(crate) fn settings() -> FetcherSettings {
     FetcherSettings {
+        order_by: OrderBy::Time,
         keep_rejects: Keep::Forever,
         keep_objects: Keep::Forever,
         redact_files: false,

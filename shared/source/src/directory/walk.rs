@@ -31,7 +31,7 @@ pub(super) fn walk(directory: &Directory) -> Result<Listing, Error> {
         let entry = entry.map_err(|error| failed("list", &directory.path, error))?;
         walk.entry(&entry, "");
     }
-    let mut listing = walk.listing.in_order();
+    let mut listing = walk.listing;
     listing.is_missing =
         directory.files.is_glob() && listing.objects.is_empty() && listing.skipped.count() == 0;
     Ok(listing)

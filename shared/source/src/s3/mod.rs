@@ -20,7 +20,10 @@ use async_trait::async_trait;
 use aws_sdk_s3::{Client, error::ProvideErrorMetadata};
 use aws_types::SdkConfig;
 use clap::Args;
-use futures::{StreamExt, stream};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use jetline_runtime::settings;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -102,28 +105,45 @@ impl S3 {
     }
 }
 
-/// The best matches of a listing so far.
-struct BestMatches {
+/// A listing that is being read.
+struct Reading<'a> {
+    s3: &'a S3,
+    pages: Pages,
     best: Fit,
-    listing: Listing,
+    /// Whether the prefix is that of a key, or the pattern matches one.
+    exists: bool,
 }
 
-impl BestMatches {
+impl Reading<'_> {
+    /// The best matches of the next page; `None` after the last one.
+    async fn next(&mut self) -> Result<Option<Listing>, Error> {
+        let Some(page) = self.pages.next().await? else { return Ok(None) };
+        let mut listing = Listing::default();
+        for entry in page {
+            self.add(entry, &mut listing);
+        }
+        Ok(Some(listing))
+    }
+
     /// An entry of higher precedence replaces all before it: `a.jsonl` replaces `a.jsonl.old`.
-    fn add(&mut self, s3: &S3, entry: Listed) {
-        let Some(fit) = s3.keys.fit(&entry.key) else {
+    fn add(&mut self, entry: Listed, listing: &mut Listing) {
+        let keys = &self.s3.keys;
+        // A prefix exists if any key is below it; a pattern, if any key matches.
+        self.exists |= !keys.is_glob() && entry.key.starts_with(keys.prefix());
+        let Some(fit) = keys.fit(&entry.key) else {
             return;
         };
+        self.exists = true;
         if fit > self.best {
             self.best = fit;
-            self.listing = Listing::default();
+            *listing = Listing { replaces: true, ..Listing::default() };
         }
         if fit == self.best {
-            let name = s3.uri(entry.escaped.as_ref().unwrap_or(&entry.key));
-            match version::read(&s3.root, entry) {
-                Ok(version) if s3.keys.takes(&version.key) => self.listing.objects.push(version),
-                Ok(_) => self.listing.skipped.add_other(&name, no_format()),
-                Err(reason) => self.listing.skipped.add(&name, reason),
+            let name = self.s3.uri(entry.escaped.as_ref().unwrap_or(&entry.key));
+            match version::read(&self.s3.root, entry) {
+                Ok(version) if keys.takes(&version.key) => listing.objects.push(version),
+                Ok(_) => listing.skipped.add_other(&name, no_format()),
+                Err(reason) => listing.skipped.add(&name, reason),
             }
         }
     }
@@ -135,23 +155,20 @@ impl Source for S3 {
         &self.root
     }
 
-    async fn list(&self) -> Result<Listing, Error> {
+    fn pages(&self) -> BoxStream<'_, Result<Listing, Error>> {
         let uri = self.uri(self.keys.as_str());
         let prefix = self.keys.listing_prefix();
-        let mut pages = Pages::new(&self.client, &self.bucket, prefix, uri, self.max_keys);
-        let mut found = BestMatches { best: Fit::Matches, listing: Listing::default() };
-        let mut exists = self.keys.as_str().is_empty();
-        while let Some(page) = pages.next().await? {
-            for entry in page {
-                // A prefix exists if any key is below it; a pattern, if any key matches.
-                exists |= !self.keys.is_glob() && entry.key.starts_with(self.keys.prefix());
-                found.add(self, entry);
-            }
-        }
-        let mut listing = found.listing;
-        let is_empty = listing.objects.is_empty() && listing.skipped.count() == 0;
-        listing.is_missing = is_empty && !exists;
-        Ok(listing.in_order())
+        let pages = Pages::new(&self.client, &self.bucket, prefix, uri, self.max_keys);
+        let exists = self.keys.as_str().is_empty();
+        let reading = Reading { s3: self, pages, best: Fit::Matches, exists };
+        stream::try_unfold(Some(reading), async |reading| {
+            let Some(mut reading) = reading else { return Ok(None) };
+            let page = reading.next().await?;
+            let is_missing = page.is_none() && !reading.exists;
+            let next = page.is_some().then_some(reading);
+            Ok(Some((page.unwrap_or(Listing { is_missing, ..Listing::default() }), next)))
+        })
+        .boxed()
     }
 
     async fn find(&self, key: &str) -> Result<Option<ObjectVersion>, Error> {

@@ -1,28 +1,16 @@
 //! Dismissal: an operator accepts that an object has failed, or gives up one that stays open because reading it is
 //! refused.
 
-use std::collections::HashSet;
-
 use jetline_core::{EpochId, ObjectId};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
-    QuerySelect, QueryTrait,
-};
+use sea_orm::{ConnectionTrait, EntityTrait, QueryTrait};
 
-use super::{NewObject, ObjectLedger, register::Version};
+use super::ObjectLedger;
 use crate::{
     Error,
     database::begin_exclusive,
     entities::objects::{self, State},
     statement::{execute, query_built},
 };
-
-#[derive(FromQueryResult)]
-struct Failed {
-    id: i64,
-    #[sea_orm(nested)]
-    version: Version,
-}
 
 /// The outcome of a dismissal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,33 +53,6 @@ impl ObjectLedger {
             return Ok(Dismissal::Dismissed);
         }
         Ok(Dismissal::Ending)
-    }
-
-    /// The listed object versions that have failed and are not dismissed.
-    pub async fn failed(&self, listed: &[NewObject]) -> Result<Vec<ObjectId>, Error> {
-        let select = objects::Entity::find()
-            .select_only()
-            .columns([
-                objects::Column::Id,
-                objects::Column::Root,
-                objects::Column::Key,
-                objects::Column::Etag,
-                objects::Column::LastModified,
-                objects::Column::Size,
-                objects::Column::Dataset,
-            ])
-            .filter(objects::Column::State.eq(State::Failed))
-            .filter(objects::Column::Dismissed.eq(false))
-            .order_by_asc(objects::Column::Id)
-            .build(self.db.get_database_backend());
-        let failed: Vec<Failed> = query_built(&self.db, "look for failed objects", select).await?;
-        if failed.is_empty() {
-            return Ok(Vec::new());
-        }
-        let listed: HashSet<Version> = listed.iter().map(NewObject::stored_version).collect();
-        let failed = failed.into_iter().filter(|row| listed.contains(&row.version));
-        let failed = failed.filter_map(|row| ObjectId::new(row.id));
-        Ok(failed.collect())
     }
 }
 

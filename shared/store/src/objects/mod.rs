@@ -22,7 +22,7 @@ pub use lease::{LeaseLimits, LeasedObject, ReadOutcome};
 pub use loading::LoadingObject;
 pub use posts::{NewPost, Post, PostOutcome, PostsOutcome};
 pub use refusals::{OpenObject, Refusal};
-pub use register::NewObject;
+pub use register::{NewObject, Split};
 pub use reject_limit::{InvalidRejectLimit, RejectLimit};
 pub use replay::{Replay, ReplayOutcome, Replayed, Stored};
 pub use replay_requests::ReplayRequest;

@@ -16,7 +16,7 @@ use super::ObjectLedger;
 use crate::{
     Error,
     dialect::{self, Lock},
-    entities::objects,
+    entities::objects::{self, State},
     statement::{execute_built, query, query_built},
     transaction::Transaction,
     watermark::next_object,
@@ -45,7 +45,7 @@ pub struct NewObject {
 }
 
 /// What identifies an object version in the ledger.
-#[derive(PartialEq, Eq, Hash, FromQueryResult)]
+#[derive(Clone, PartialEq, Eq, Hash, FromQueryResult)]
 pub(super) struct Version {
     root: String,
     key: String,
@@ -53,6 +53,24 @@ pub(super) struct Version {
     last_modified: DateTime<Utc>,
     size: i64,
     dataset: String,
+}
+
+#[derive(FromQueryResult)]
+struct KnownObject {
+    id: i64,
+    state: State,
+    dismissed: bool,
+    #[sea_orm(nested)]
+    version: Version,
+}
+
+/// Listed object versions, as far as the ledger has them.
+#[derive(Debug, Default)]
+pub struct Split {
+    /// Those that it has not.
+    pub unknown: Vec<NewObject>,
+    /// Those that have failed and are not dismissed.
+    pub failed: Vec<ObjectId>,
 }
 
 impl Version {
@@ -89,9 +107,29 @@ impl ObjectLedger {
         dialect::of(&self.db).refuses(&object.version)
     }
 
+    /// Splits object versions into those that are not in the ledger with their dataset, and the others.
+    pub async fn split_known(&self, listed: Vec<NewObject>) -> Result<Split, Error> {
+        let mut split = Split::default();
+        let mut known: HashMap<Version, KnownObject> = HashMap::new();
+        for batch in listed.chunks(BATCH) {
+            let found: Vec<KnownObject> = find_known(&self.db, batch).await?;
+            known.extend(found.into_iter().map(|object| (object.version.clone(), object)));
+        }
+        for object in listed {
+            match known.get(&object.stored_version()) {
+                None => split.unknown.push(object),
+                Some(KnownObject { state: State::Failed, dismissed: false, id, .. }) => {
+                    split.failed.extend(ObjectId::new(*id));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(split)
+    }
+
     /// Registers the object versions that are not in the ledger with their dataset, in the order given; returns their number.
     pub async fn register(&self, listed: &[NewObject]) -> Result<usize, Error> {
-        if unknown(&self.db, listed).await?.is_empty() {
+        if listed.is_empty() {
             return Ok(0);
         }
         let tx = Transaction::begin(&self.db).await?;
@@ -155,27 +193,37 @@ async fn unknown<'a>(
 ) -> Result<Vec<&'a NewObject>, Error> {
     let mut known: HashSet<Version> = HashSet::new();
     for batch in listed.chunks(BATCH) {
-        let keys = batch.iter().map(|object| object.version.key.as_str());
-        let roots: HashSet<&str> =
-            batch.iter().map(|object| object.version.root.as_str()).collect();
-        let select = objects::Entity::find()
-            .select_only()
-            .columns([
-                objects::Column::Root,
-                objects::Column::Key,
-                objects::Column::Etag,
-                objects::Column::LastModified,
-                objects::Column::Size,
-                objects::Column::Dataset,
-            ])
-            .filter(objects::Column::Root.is_in(roots))
-            .filter(objects::Column::Key.is_in(keys))
-            .build(db.get_database_backend());
-        let found = query_built::<Version>(db, "read the known objects", select).await?;
-        known.extend(found);
+        let found = find_known(db, batch).await?;
+        known.extend(found.into_iter().map(|object| object.version));
     }
     let new = listed.iter().filter(|object| known.insert(object.stored_version()));
     Ok(new.collect())
+}
+
+/// The objects of the ledger that have the keys of some.
+async fn find_known(
+    db: &impl ConnectionTrait,
+    batch: &[NewObject],
+) -> Result<Vec<KnownObject>, Error> {
+    let keys = batch.iter().map(|object| object.version.key.as_str());
+    let roots: HashSet<&str> = batch.iter().map(|object| object.version.root.as_str()).collect();
+    let select = objects::Entity::find()
+        .select_only()
+        .columns([
+            objects::Column::Id,
+            objects::Column::State,
+            objects::Column::Dismissed,
+            objects::Column::Root,
+            objects::Column::Key,
+            objects::Column::Etag,
+            objects::Column::LastModified,
+            objects::Column::Size,
+            objects::Column::Dataset,
+        ])
+        .filter(objects::Column::Root.is_in(roots))
+        .filter(objects::Column::Key.is_in(keys))
+        .build(db.get_database_backend());
+    query_built(db, "read the known objects", select).await
 }
 
 #[derive(FromQueryResult)]

@@ -24,7 +24,7 @@ async fn refuse(base: &TestDatabase, object: i64) {
 }
 
 async fn failed(base: &TestDatabase, listed: &[NewObject]) -> Vec<i64> {
-    let failed = base.ledger.objects.failed(listed).await.unwrap();
+    let failed = base.ledger.objects.split_known(listed.to_vec()).await.unwrap().failed;
     failed.into_iter().map(jetline_core::ObjectId::get).collect()
 }
 

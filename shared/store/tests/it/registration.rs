@@ -75,8 +75,8 @@ async fn object_is_registered_once_for_each_dataset() {
         assert_eq!(ledger.register(std::slice::from_ref(&wrong)).await.unwrap(), 1);
         base.run("UPDATE objects SET state = 'failed'").await;
         assert_eq!(ledger.register(&[wrong.clone(), right.clone()]).await.unwrap(), 1);
-        assert_eq!(ledger.failed(&[wrong]).await.unwrap(), [id(1)]);
-        assert_eq!(ledger.failed(&[right]).await.unwrap(), []);
+        assert_eq!(ledger.split_known(vec![wrong]).await.unwrap().failed, [id(1)]);
+        assert_eq!(ledger.split_known(vec![right]).await.unwrap().failed, []);
     }
 }
 

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::{StreamExt, stream};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use jetline_core::{EpochId, LedgerIdentity, Mode, ObjectId};
 use jetline_dedup::{Claim, Claimed, Dedup, StoreInfo};
 use jetline_queue::{Acker, Chunk, Delivery, Destination, PublishAck, Queue, Subject, Wakeup};
@@ -85,10 +88,14 @@ impl Source for FaultySource {
         self.inner.root()
     }
 
-    async fn list(&self) -> Result<Listing, jetline_source::Error> {
-        let broken = || source_error(self.inner.root());
-        let list = || self.inner.list();
-        self.breaker.take(Step::List, broken, list).await
+    /// One page: a listing is one step.
+    fn pages(&self) -> BoxStream<'_, Result<Listing, jetline_source::Error>> {
+        let listing = async {
+            let broken = || source_error(self.inner.root());
+            let list = || self.inner.list();
+            self.breaker.take(Step::List, broken, list).await
+        };
+        stream::once(listing).boxed()
     }
 
     async fn find(&self, key: &str) -> Result<Option<ObjectVersion>, jetline_source::Error> {

@@ -313,10 +313,10 @@ impl Pair {
         let Some(current) = self.model.epoch.map(|epoch| epoch.id) else { return };
         let under = if self.random.random_bool(0.1) { 97 } else { current };
         let first = self.message();
-        let mut chunks = vec![self.claim(first, 0)];
+        let mut chunks = vec![self.claimed(first, 0)];
         if self.random.random() {
             let second = Message { chunk: (first.chunk + 1) % CHUNKS, ..first };
-            chunks.push(self.claim(second, 1));
+            chunks.push(self.claimed(second, 1));
         }
         let rows = || chunks.iter().map(real_rows).collect::<Vec<_>>();
         let (ledger, dataset) = (self.real.chunks.clone(), self.dataset.clone());

@@ -54,7 +54,7 @@ pub(crate) struct Writer {
 
 enum Stage {
     Received,
-    IdClaim(EpochId, Arc<Dataset>, Vec<ChunkRows>, non_atomic::Entries),
+    Claimed(EpochId, Arc<Dataset>, Vec<ChunkRows>, non_atomic::Entries),
     Committed,
 }
 
@@ -83,7 +83,7 @@ impl Writer {
         match self.stage {
             Stage::Received if self.messages.is_empty() => "idle",
             Stage::Received => "received",
-            Stage::IdClaim(..) => "claimed",
+            Stage::Claimed(..) => "claimed",
             Stage::Committed => "committed",
         }
     }
@@ -92,7 +92,7 @@ impl Writer {
     pub(crate) async fn advance(&mut self, servers: &Servers, without: Option<Rule>) {
         match std::mem::replace(&mut self.stage, Stage::Received) {
             Stage::Received => self.claim(servers, without).await,
-            Stage::IdClaim(epoch, dataset, mut rows, unstored) => {
+            Stage::Claimed(epoch, dataset, mut rows, unstored) => {
                 if without == Some(Rule::SupersededBy) {
                     for chunk in &mut rows {
                         chunk.superseded_by.clear();
@@ -100,7 +100,7 @@ impl Writer {
                 }
                 if let (Store::NonAtomic(store), false) = (&servers.store, unstored.is_empty()) {
                     store.store(unstored);
-                    self.stage = Stage::IdClaim(epoch, dataset, rows, Vec::new());
+                    self.stage = Stage::Claimed(epoch, dataset, rows, Vec::new());
                 } else {
                     self.commit(epoch, rows, &dataset, without).await;
                 }
@@ -143,12 +143,14 @@ impl Writer {
         self.claims = epoch.claims(&dataset.name);
         let claimed = claim(&*self.dedup, &epoch, settled, &dataset, parsed).await;
         match claimed.unwrap() {
-            Some(rows) => {
+            Some(mut rows) => {
                 let unstored = match &servers.store {
                     Store::NonAtomic(store) => store.unstored(),
                     _ => Vec::new(),
                 };
-                self.stage = Stage::IdClaim(epoch.id, dataset, rows, unstored);
+                // One writer runs at a time here: nobody else commits the rows that it would wait for.
+                rows.iter_mut().for_each(ChunkRows::forget_earlier_claims);
+                self.stage = Stage::Claimed(epoch.id, dataset, rows, unstored);
             }
             None => self.after(epoch.id, without).await,
         }

@@ -1,0 +1,76 @@
+//! Listings of several pages.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use jetline_core::ObjectId;
+use jetline_fetcher::OrderBy;
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+
+use crate::scene::{BUCKET, Scene};
+
+/// The keys of a page.
+const PAGE: usize = 1000;
+
+/// A bucket with a page of objects that were modified today, and behind it one of yesterday.
+async fn two_pages() -> Scene {
+    let scene = Scene::new(1).await;
+    let today: DateTime<Utc> = "2026-11-28T12:00:00Z".parse().unwrap();
+    for number in 0..PAGE {
+        put(&scene, &format!("in/{number:04}.jsonl"), today);
+    }
+    put(&scene, "in/z.jsonl", today - TimeDelta::days(1));
+    scene
+}
+
+fn put(scene: &Scene, key: &str, time: DateTime<Utc>) {
+    scene.s3.put(BUCKET, key, "");
+    scene.s3.set_last_modified(BUCKET, key, time);
+}
+
+async fn keys(scene: &Scene) -> Vec<String> {
+    let db = scene.ledger.database().connection();
+    let select = Statement::from_string(DbBackend::Sqlite, "SELECT key FROM objects ORDER BY id");
+    let rows = db.query_all_raw(select).await.unwrap();
+    rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn objects_of_all_pages_are_numbered_in_one_order() {
+    for (order_by, first, last) in [
+        (OrderBy::Time, "in/z.jsonl", "in/0999.jsonl"),
+        (OrderBy::Key, "in/0000.jsonl", "in/z.jsonl"),
+    ] {
+        let mut scene = two_pages().await;
+        scene.settings.order_by = order_by;
+        let registered = scene.register().await;
+        assert_eq!((registered.listed, registered.new), (PAGE + 1, PAGE + 1));
+        let keys = keys(&scene).await;
+        assert_eq!((&*keys[0], &*keys[PAGE]), (first, last), "{order_by:?}");
+    }
+}
+
+#[tokio::test]
+async fn known_objects_are_counted_and_those_that_failed_are_named() {
+    let scene = two_pages().await;
+    scene.register().await;
+    put(&scene, "in/new.jsonl", Utc::now());
+    let failed = "UPDATE objects SET state = 'failed', dismissed = id = 2 WHERE id IN (1, 2, 1001)";
+    scene.ledger.database().connection().execute_unprepared(failed).await.unwrap();
+    let registered = scene.register().await;
+    assert_eq!((registered.listed, registered.new), (PAGE + 2, 1));
+    let failed: Vec<i64> = registered.failed.into_iter().map(ObjectId::get).collect();
+    assert_eq!(failed, [1, 1001]);
+}
+
+/// `in/a*` as a name excludes what matches it as a pattern, also on pages before.
+#[tokio::test]
+async fn better_match_on_a_later_page_replaces_those_before_it() {
+    let mut scene = Scene::new(1).await;
+    for number in 0..PAGE {
+        put(&scene, &format!("in/a!{number:04}.jsonl"), Utc::now());
+    }
+    put(&scene, "in/a*.jsonl", Utc::now());
+    scene.settings.source = vec![format!("s3://{BUCKET}/in/a*.jsonl").parse().unwrap()];
+    let registered = scene.register().await;
+    assert_eq!((registered.listed, registered.new), (1, 1));
+    assert_eq!(keys(&scene).await, ["in/a*.jsonl"]);
+}

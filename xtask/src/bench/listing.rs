@@ -1,0 +1,80 @@
+//! A listing of a bucket whose objects are all known.
+
+use std::time::Instant;
+
+use anyhow::ensure;
+use chrono::DateTime;
+use jetline_testkit::{installation::Installation, s3::S3Server, usage::Scope};
+
+use super::{
+    Bench, case,
+    processes::Processes,
+    report::{Outcome, Run, number},
+    services::Servers,
+};
+
+const BUCKET: &str = "bench";
+const FIRST: &str = "files/000000000.first.jsonl";
+
+/// Registers the objects of which the ledger has none as copies of the first one.
+const COPY: &str = "WITH copied AS (
+         INSERT INTO objects SELECT (jsonb_populate_record(o, jsonb_build_object(
+             'id', o.id + n, 'incarnation', to_hex(n), 'key', 'files/' || lpad(n::text, 9, '0') || '.jsonl'))).*
+         FROM objects o, generate_series(1, $) n RETURNING 1)
+     SELECT count(*)::text AS text FROM copied";
+
+/// As many objects as there would be lines.
+pub(super) fn run(bench: &Bench) -> Outcome {
+    let keys = bench.arguments.lines.get();
+    let listed = |source: &'static str| {
+        move || {
+            let servers = Servers::start(bench)?;
+            let s3 = S3Server::start()?;
+            let folder = tempfile::tempdir()?;
+            let mut installation = servers.installation(folder.path());
+            installation.set("AWS_ENDPOINT_URL", &s3.endpoint());
+            installation.set("AWS_ACCESS_KEY_ID", s3.access_key());
+            installation.set("AWS_SECRET_ACCESS_KEY", s3.secret_key());
+            installation.set("SOURCE", &format!("products=s3://{BUCKET}/files/*.first.jsonl"));
+            put(&s3, FIRST);
+            list(bench, &servers, &installation)?;
+            for number in 1..keys {
+                put(&s3, &format!("files/{number:09}.jsonl"));
+            }
+            let copied = servers.postgres.query(&COPY.replace('$', &(keys - 1).to_string()))?;
+            ensure!(copied.concat() == (keys - 1).to_string(), "{copied:?} objects are known");
+            servers.postgres.vacuum()?;
+            installation.set("SOURCE", &format!("products=s3://{BUCKET}/files/{source}"));
+            let before = s3.lists();
+            let mut run = list(bench, &servers, &installation)?;
+            let known = servers.postgres.query("SELECT count(*)::text AS text FROM objects")?;
+            ensure!(known.concat() == keys.to_string(), "{known:?} objects are known in the end");
+            run.work = Some(keys);
+            run.figures.insert("lists", number(s3.lists() - before));
+            Ok(run)
+        }
+    };
+    let cases = vec![
+        case("all match and are known", listed("*.jsonl")),
+        case("one matches: the time of the pages", listed("*.first.jsonl")),
+    ];
+    Ok((format!("{keys} keys of S3 over HTTP"), bench.measure(cases)?))
+}
+
+/// An empty object, which has no chunk.
+fn put(s3: &S3Server, key: &str) {
+    s3.put(BUCKET, key, "");
+    s3.set_last_modified(BUCKET, key, DateTime::UNIX_EPOCH);
+}
+
+/// From the start of a fetcher that lists once to its end.
+fn list(bench: &Bench, servers: &Servers, installation: &Installation) -> anyhow::Result<Run> {
+    let mut processes = Processes::new(&bench.interrupt);
+    processes.watch("postgres", servers.postgres.pid()?, Scope::WithChildren)?;
+    let begin = Instant::now();
+    let mut fetcher = installation.start("jetline-fetcher", &[])?;
+    processes.watch("jetline-fetcher", fetcher.id(), Scope::Alone)?;
+    processes.until_done("the fetcher", &mut fetcher)?;
+    let time = begin.elapsed();
+    Ok(Run { time, work: None, figures: [].into(), processes: processes.usage() })
+}
