@@ -1,61 +1,72 @@
-//! Transactions.
-//!
-//! In PostgreSQL a transaction is the driver's own: sea-orm's has no `COPY`, and copies the parameters of each statement.
+//! Transactions of the driver: those of sea-orm have no `COPY`, and copy the parameters of each statement.
 
 use async_trait::async_trait;
 use sea_orm::{
-    ConnectionTrait, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr, ExecResult,
-    QueryResult, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait, sea_query::Values,
+    ConnectionTrait, DatabaseBackend, DatabaseConnection, DbErr, ExecResult, QueryResult,
+    RuntimeErr, Statement, sea_query::Values,
 };
 use sea_query_sqlx::SqlxValues;
-use sqlx::{AssertSqlSafe, Postgres, postgres::PgConnection, query::Query};
+use sqlx::{AssertSqlSafe, Postgres, Sqlite, postgres::PgConnection};
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::error::Error;
 
 /// A transaction, which is rolled back unless it is committed.
 pub(crate) enum Transaction {
-    /// Of PostgreSQL.
     Postgres(Mutex<sqlx::Transaction<'static, Postgres>>),
-    /// Of SQLite.
-    Sqlite(DatabaseTransaction),
+    Sqlite(Mutex<sqlx::Transaction<'static, Sqlite>>),
+}
+
+/// Does the same with a transaction of either database.
+macro_rules! either {
+    ($of:expr, $tx:ident => $does:expr) => {
+        match $of {
+            Transaction::Postgres($tx) => $does,
+            Transaction::Sqlite($tx) => $does,
+        }
+    };
+}
+
+/// Runs a prepared statement by one of the driver's methods. The parameters are moved.
+macro_rules! run {
+    ($of:expr, $statement:expr, $method:ident, $into:expr) => {
+        either!($of, tx => {
+            let values = SqlxValues($statement.values.unwrap_or(Values(Vec::new())));
+            let query = sqlx::query_with(AssertSqlSafe($statement.sql), values);
+            query.$method(&mut **tx.lock().await).await.map($into).map_err(failed)
+        })
+    };
 }
 
 impl Transaction {
     /// Begins a transaction that will write: SQLite takes its lock at once, so that it cannot fail to get it half-way.
     pub(crate) async fn begin(db: &DatabaseConnection) -> Result<Self, Error> {
-        let begun = if db.get_database_backend() == DatabaseBackend::Postgres {
-            let begun = db.get_postgres_connection_pool().begin().await;
-            begun
-                .map(|tx| Self::Postgres(Mutex::new(tx)))
-                .map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))
-        } else {
-            let options = TransactionOptions {
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-                ..TransactionOptions::default()
-            };
-            db.begin_with_options(options).await.map(Self::Sqlite)
+        let begun = match db.get_database_backend() {
+            DatabaseBackend::Postgres => {
+                let begun = db.get_postgres_connection_pool().begin().await;
+                begun.map(|tx| Self::Postgres(Mutex::new(tx)))
+            }
+            _ => {
+                let begun = db.get_sqlite_connection_pool().begin_with("BEGIN IMMEDIATE").await;
+                begun.map(|tx| Self::Sqlite(Mutex::new(tx)))
+            }
         };
-        begun.map_err(|error| Error::classify("begin a transaction", error))
+        begun.map_err(|error| {
+            let error = DbErr::Conn(RuntimeErr::SqlxError(error.into()));
+            Error::classify("begin a transaction", error)
+        })
     }
 
     /// Commits.
     pub(crate) async fn commit(self, action: &'static str) -> Result<(), Error> {
-        let committed = match self {
-            Self::Postgres(tx) => tx.into_inner().commit().await.map_err(failed),
-            Self::Sqlite(tx) => tx.commit().await,
-        };
-        committed.map_err(|error| Error::classify(action, error))
+        let committed = either!(self, tx => tx.into_inner().commit().await);
+        committed.map_err(|error| Error::classify(action, failed(error)))
     }
 
     /// Rolls back; returns when that is done.
     pub(crate) async fn roll_back(self, action: &'static str) -> Result<(), Error> {
-        let undone = match self {
-            Self::Postgres(tx) => tx.into_inner().rollback().await.map_err(failed),
-            Self::Sqlite(tx) => tx.rollback().await,
-        };
-        undone.map_err(|error| Error::classify(action, error))
+        let undone = either!(self, tx => tx.into_inner().rollback().await);
+        undone.map_err(|error| Error::classify(action, failed(error)))
     }
 
     /// Sets a savepoint. One that is set while there is another one has to end first.
@@ -93,11 +104,6 @@ fn failed(error: sqlx::Error) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 
-fn prepare(sql: String, values: Option<Values>) -> Query<'static, Postgres, SqlxValues> {
-    let values = values.unwrap_or_else(|| Values(Vec::new()));
-    sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values))
-}
-
 #[async_trait]
 impl ConnectionTrait for Transaction {
     fn get_database_backend(&self) -> DatabaseBackend {
@@ -108,46 +114,24 @@ impl ConnectionTrait for Transaction {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        match self {
-            Self::Postgres(tx) => {
-                let query = prepare(statement.sql, statement.values);
-                let done = query.execute(&mut **tx.lock().await).await;
-                done.map(ExecResult::from).map_err(failed)
-            }
-            Self::Sqlite(tx) => tx.execute_raw(statement).await,
-        }
+        run!(self, statement, execute, ExecResult::from)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        match self {
-            Self::Postgres(tx) => {
-                let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **tx.lock().await).await;
-                done.map(ExecResult::from).map_err(failed)
-            }
-            Self::Sqlite(tx) => tx.execute_unprepared(sql).await,
-        }
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql));
+        either!(self, tx => {
+            let done = sql.execute(&mut **tx.lock().await).await;
+            done.map(ExecResult::from).map_err(failed)
+        })
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        match self {
-            Self::Postgres(tx) => {
-                let query = prepare(statement.sql, statement.values);
-                let row = query.fetch_optional(&mut **tx.lock().await).await;
-                row.map(|row| row.map(QueryResult::from)).map_err(failed)
-            }
-            Self::Sqlite(tx) => tx.query_one_raw(statement).await,
-        }
+        run!(self, statement, fetch_optional, |row| row.map(QueryResult::from))
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        match self {
-            Self::Postgres(tx) => {
-                let query = prepare(statement.sql, statement.values);
-                let rows = query.fetch_all(&mut **tx.lock().await).await;
-                let rows = rows.map_err(failed)?;
-                Ok(rows.into_iter().map(QueryResult::from).collect())
-            }
-            Self::Sqlite(tx) => tx.query_all_raw(statement).await,
-        }
+        run!(self, statement, fetch_all, |rows| {
+            rows.into_iter().map(QueryResult::from).collect()
+        })
     }
 }
