@@ -248,7 +248,8 @@ impl Sources {
         for one in &self.all {
             let (first, mut registered) = (unknown.len(), Registered::default());
             let mut pages = one.source.pages();
-            while let Some(page) = pages.next().await {
+            let mut next = pages.next().await;
+            while let Some(page) = next {
                 let page = page.map_err(|source| one.not_listed(source))?;
                 if page.replaces {
                     unknown.truncate(first);
@@ -278,7 +279,9 @@ impl Sources {
                 }
                 registered.listed += objects.len();
                 // What the ledger has takes no memory.
-                let split = ledger.split_known(objects).await?;
+                let split;
+                (split, next) = tokio::join!(ledger.split_known(objects), pages.next());
+                let split = split?;
                 unknown.extend(split.unknown);
                 registered.failed.extend(split.failed);
             }

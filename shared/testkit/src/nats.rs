@@ -156,7 +156,10 @@ impl NatsServer {
     /// it.
     pub fn damage_and_restart(&mut self, damage: NatsDamage) -> anyhow::Result<()> {
         self.process.signal(Signal::TERM);
-        self.process.wait(STOP_TIMEOUT)?;
+        if self.process.wait(STOP_TIMEOUT).is_err() {
+            // 2.9.10 was seen to hang when it is stopped.
+            self.process.kill();
+        }
         for file in files(&store(self.folder.path(), &self.options))? {
             if damage.hits(&file) {
                 let bytes = fs::read(&file)?;

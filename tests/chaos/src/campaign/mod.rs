@@ -112,11 +112,13 @@ async fn campaign(arguments: &Campaign) -> anyhow::Result<ExitCode> {
             return conclude(&tally, arguments, begin);
         }
     }
+    let mut not_executed = None;
     while let Some(slot) = slots.join_next().await {
-        slot??;
+        not_executed = not_executed.or(slot?.err());
     }
     println!("\n{}", tally.markdown());
-    conclude(&tally, arguments, begin)
+    let concluded = conclude(&tally, arguments, begin)?;
+    not_executed.map_or(Ok(concluded), Err)
 }
 
 async fn one(slot: &Arc<Slot>, seed: u64, fault: &str, verbose: bool) -> anyhow::Result<Outcome> {
