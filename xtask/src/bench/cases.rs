@@ -163,6 +163,7 @@ fn load_embedded(bench: &Bench, data: &Data) -> anyhow::Result<Run> {
     let output = jetline.output();
     let mut sums = output.lines().filter_map(|line| line.strip_prefix("in all"));
     let sums = sums.next().unwrap_or_default().split_whitespace().take(2);
+    let sums = sums.map(|sum| sum.replace(',', ""));
     let all = sums.eq([data.lines.to_string(), data.ids.to_string()]);
     ensure!(all, "not all is there: {output}");
     Ok(Run { time, work: Some(data.lines), figures: [].into(), processes: processes.usage() })
