@@ -5,6 +5,7 @@
 
 use std::{borrow::Cow, fmt};
 
+use memchr::memchr;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{MapAccess, Visitor},
@@ -133,12 +134,12 @@ impl JsonType {
 pub(crate) fn string(text: &str) -> Result<Cow<'_, str>, Rejection> {
     let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     let string = match inner {
-        Some(inner) if !inner.contains('\\') => Cow::Borrowed(inner),
+        Some(inner) if memchr(b'\\', inner.as_bytes()).is_none() => Cow::Borrowed(inner),
         _ => {
             serde_json::from_str::<String>(text).map(Cow::Owned).map_err(|error| invalid(&error))?
         }
     };
-    if string.contains('\0') {
+    if memchr(0, string.as_bytes()).is_some() {
         return Err(Rejection::new(Reason::NulCharacter, "a text holds the character U+0000"));
     }
     Ok(string)

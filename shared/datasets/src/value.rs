@@ -3,6 +3,7 @@
 use std::{borrow::Cow, fmt, io::Write as _};
 
 use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, Utc};
+use memchr::memchr;
 use rust_decimal::Decimal;
 
 use crate::{
@@ -125,7 +126,7 @@ impl Type {
             Self::Bigint | Self::Numeric | Self::Double if has_leading_zero() => {
                 Err(self.wrong(text))
             }
-            Self::Text if text.contains('\0') => {
+            Self::Text if memchr(0, text.as_bytes()).is_some() => {
                 let message = "a text holds the character U+0000";
                 Err(Rejection::new(Reason::NulCharacter, message))
             }
