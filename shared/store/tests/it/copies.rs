@@ -218,13 +218,14 @@ async fn row_that_never_comes_is_inserted_in_its_place() {
 
 /// The bytes of a value are another value in a column of another type.
 #[tokio::test]
-async fn table_whose_columns_have_other_types_is_not_copied_to() {
+async fn table_with_rules_or_other_types_is_not_copied_to() {
     for altered in [
         "ALTER TABLE typed ALTER a_bigint TYPE double precision",
         "ALTER TABLE typed ALTER a_timestamp TYPE timestamp",
         "ALTER TABLE typed ALTER a_text TYPE varchar(2000)",
         "ALTER TABLE typed ALTER a_json TYPE json",
         "ALTER TABLE typed ALTER jetline_position TYPE numeric",
+        "CREATE RULE note AS ON INSERT TO typed DO ALSO NOTHING",
     ] {
         let mut contents = Vec::new();
         for new in [true, false] {

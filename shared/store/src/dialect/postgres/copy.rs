@@ -61,8 +61,8 @@ pub(super) async fn copy(
     }
 }
 
-/// Sets a savepoint, and answers whether the table can be copied to: without row security, and where the columns have the very
-/// types that are sent. An upsert casts values to the types of the columns; a copy would take their bytes for others.
+/// Sets a savepoint, and answers whether the table can be copied to: without row security and rules, and where the columns have
+/// the very types that are sent. An upsert casts values to the types of the columns; a copy would take their bytes for others.
 async fn may_copy(connection: &mut PgConnection, dataset: &Dataset) -> Result<bool, Error> {
     let types = dataset.stored().map(|column| (&*column.name, sql_type(column.column_type)));
     let own = [
@@ -73,7 +73,7 @@ async fn may_copy(connection: &mut PgConnection, dataset: &Dataset) -> Result<bo
     let types: Vec<String> =
         types.chain(own).map(|(name, of)| format!("('{name}', '{of}'::regtype)")).collect();
     let sql = format!(
-        "SAVEPOINT jetline; SELECT NOT row_security_active(oid) AND relkind IN ('r', 'p')
+        "SAVEPOINT jetline; SELECT NOT row_security_active(oid) AND relkind IN ('r', 'p') AND NOT relhasrules
              AND {} = (SELECT count(*) FROM pg_attribute WHERE attrelid = oid AND (attname, atttypid) IN ({}))
          FROM pg_class WHERE oid = '\"{}\"'::regclass",
         types.len(),
