@@ -368,7 +368,8 @@ impl Run {
             // A large bucket is listed for minutes, in which objects end.
             let listed = CancellationToken::new();
             let list = async {
-                stop.run_until_cancelled(self.list_if_due(&mut next_list, &mut backoff)).await;
+                let list = Box::pin(self.list_if_due(&mut next_list, &mut backoff));
+                stop.run_until_cancelled(list).await;
                 listed.cancel();
             };
             let poll = async {

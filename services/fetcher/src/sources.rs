@@ -278,7 +278,7 @@ impl Sources {
                     }
                 }
                 registered.listed += objects.len();
-                // What the ledger has takes no memory.
+                // What the ledger has is not kept.
                 let split;
                 (split, next) = tokio::join!(ledger.split_known(objects), pages.next());
                 let split = split?;

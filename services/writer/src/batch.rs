@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use jetline_core::{ChunkRange, Key, ObjectId};
+use jetline_core::{ChunkRange, EpochId, Key, ObjectId};
 use jetline_datasets::{Dataset, RedactionKey, Rejection};
 use jetline_queue::Chunk;
 use jetline_runtime::{
@@ -27,8 +27,8 @@ pub struct Batch {
     chunks: Vec<BatchChunk>,
     /// The last commit failed, perhaps because the database refuses a row.
     pub(crate) may_have_refused_row: bool,
-    /// Its lines were claimed in an attempt that failed.
-    pub(crate) is_claimed: bool,
+    /// The epoch under which its lines were claimed in an attempt that failed, or may have been.
+    pub(crate) claimed_under: Option<EpochId>,
     pub(crate) ended: Vec<(ChunkRange, ChunkEnd)>,
 }
 
@@ -63,7 +63,7 @@ impl ParsedBatch {
             redact_key,
             chunks: Vec::new(),
             may_have_refused_row: false,
-            is_claimed: false,
+            claimed_under: None,
             ended: Vec::new(),
         };
         let mut new = Self { batch, chunks: Vec::new() };
@@ -111,13 +111,13 @@ impl Batch {
 
     /// One batch per chunk.
     pub(crate) fn split(self) -> impl Iterator<Item = Self> {
-        let Self { dataset, redact_key, chunks, is_claimed, mut ended, .. } = self;
+        let Self { dataset, redact_key, chunks, claimed_under, mut ended, .. } = self;
         chunks.into_iter().map(move |chunk| Self {
             dataset: dataset.clone(),
             redact_key: redact_key.clone(),
             chunks: vec![chunk],
             may_have_refused_row: false,
-            is_claimed,
+            claimed_under,
             ended: mem::take(&mut ended),
         })
     }

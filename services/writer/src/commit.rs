@@ -4,7 +4,6 @@ mod failures;
 
 use std::{
     collections::HashSet,
-    mem,
     sync::{Arc, Mutex},
 };
 
@@ -195,13 +194,15 @@ impl Committer {
         if is_claimed {
             span.set("db.system.name", "redis");
         }
+        // A call that fails may have claimed.
+        let is_claimed_again = batch.claimed_under.replace(epoch.id) == Some(epoch.id);
         let rows = claim(&*self.dedup, epoch, batch.settled(), &dataset, chunks).await;
         if let Ok(rows) = &rows {
             span.set("jetline.claim.lost", rows.is_none());
         }
         span.end_with(&rows);
         let mut rows = rows?.ok_or(Failure::EpochEnded)?;
-        if mem::replace(&mut batch.is_claimed, true) {
+        if is_claimed_again {
             rows.iter_mut().for_each(ChunkRows::forget_earlier_claims);
         }
         Ok(ClaimedRows { epoch, rows })

@@ -11,6 +11,8 @@ use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::error::Error;
 
+const SAVEPOINT: &str = "jetline";
+
 /// A transaction, which is rolled back unless it is committed.
 pub(crate) enum Transaction {
     Postgres(Mutex<sqlx::Transaction<'static, Postgres>>),
@@ -41,15 +43,12 @@ macro_rules! run {
 impl Transaction {
     /// Begins a transaction that will write: SQLite takes its lock at once, so that it cannot fail to get it half-way.
     pub(crate) async fn begin(db: &DatabaseConnection) -> Result<Self, Error> {
-        let begun = match db.get_database_backend() {
-            DatabaseBackend::Postgres => {
-                let begun = db.get_postgres_connection_pool().begin().await;
-                begun.map(|tx| Self::Postgres(Mutex::new(tx)))
-            }
-            _ => {
-                let begun = db.get_sqlite_connection_pool().begin_with("BEGIN IMMEDIATE").await;
-                begun.map(|tx| Self::Sqlite(Mutex::new(tx)))
-            }
+        let begun = if db.get_database_backend() == DatabaseBackend::Postgres {
+            let begun = db.get_postgres_connection_pool().begin().await;
+            begun.map(|tx| Self::Postgres(Mutex::new(tx)))
+        } else {
+            let begun = db.get_sqlite_connection_pool().begin_with("BEGIN IMMEDIATE").await;
+            begun.map(|tx| Self::Sqlite(Mutex::new(tx)))
         };
         begun.map_err(|error| {
             let error = DbErr::Conn(RuntimeErr::SqlxError(error.into()));
@@ -71,18 +70,28 @@ impl Transaction {
 
     /// Sets a savepoint. One that is set while there is another one has to end first.
     pub(crate) async fn set_savepoint(&self) -> Result<(), Error> {
-        self.run("set a savepoint", "SAVEPOINT jetline").await
+        self.run("set a savepoint", &format!("SAVEPOINT {SAVEPOINT}")).await
     }
 
     /// Ends the last savepoint, and keeps what was written since then.
     pub(crate) async fn release_savepoint(&self) -> Result<(), Error> {
-        self.run("release a savepoint", "RELEASE SAVEPOINT jetline").await
+        self.release(SAVEPOINT).await
     }
 
     /// Ends the last savepoint, and takes back what was written since then.
     pub(crate) async fn roll_back_to_savepoint(&self) -> Result<(), Error> {
-        self.run("roll back to a savepoint", "ROLLBACK TO SAVEPOINT jetline").await?;
-        self.release_savepoint().await
+        self.roll_back_to(SAVEPOINT).await
+    }
+
+    /// The same with a savepoint of another name.
+    pub(crate) async fn roll_back_to(&self, savepoint: &str) -> Result<(), Error> {
+        let sql = format!("ROLLBACK TO SAVEPOINT {savepoint}");
+        self.run("roll back to a savepoint", &sql).await?;
+        self.release(savepoint).await
+    }
+
+    async fn release(&self, savepoint: &str) -> Result<(), Error> {
+        self.run("release a savepoint", &format!("RELEASE SAVEPOINT {savepoint}")).await
     }
 
     async fn run(&self, action: &'static str, sql: &str) -> Result<(), Error> {

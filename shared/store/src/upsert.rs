@@ -135,15 +135,15 @@ pub struct UpsertRow {
     pub claim: IdClaim,
 }
 
-/// Whether the id of a row was claimed before it is written. It only decides how a row that the table does not have is
-/// written: claims may be lost.
+/// What is known of earlier claims of a row's id. It only decides how a row that the table does not have is written: claims
+/// may be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdClaim {
-    /// No line of it was claimed before: a transaction with another line of it comes later.
+    /// No line of it was claimed before: a transaction with another line of it comes later, if there is one.
     First,
     /// Another line of it was claimed before: its transaction may not have committed.
     Later,
-    /// It was not claimed.
+    /// Nothing: it was not claimed, or in an earlier attempt, too.
     None,
 }
 

@@ -17,7 +17,7 @@ const BUCKET: &str = "bench";
 const FIRST: &str = "files/000000000.first.jsonl";
 
 /// Registers the objects of which the ledger has none as copies of the first one.
-const COPY: &str = "WITH copied AS (
+const REGISTER: &str = "WITH copied AS (
          INSERT INTO objects SELECT (jsonb_populate_record(o, jsonb_build_object(
              'id', o.id + n, 'incarnation', to_hex(n), 'key', 'files/' || lpad(n::text, 9, '0') || '.jsonl'))).*
          FROM objects o, generate_series(1, $) n RETURNING 1)
@@ -41,7 +41,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
             for number in 1..keys {
                 put(&s3, &format!("files/{number:09}.jsonl"));
             }
-            let copied = servers.postgres.query(&COPY.replace('$', &(keys - 1).to_string()))?;
+            let copied = servers.postgres.query(&REGISTER.replace('$', &(keys - 1).to_string()))?;
             ensure!(copied.concat() == (keys - 1).to_string(), "{copied:?} objects are known");
             servers.postgres.vacuum()?;
             installation.set("SOURCE", &format!("products=s3://{BUCKET}/files/{source}"));

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod faults;
 mod formats;
+#[cfg(test)]
 mod listing;
 #[cfg(test)]
 mod open;

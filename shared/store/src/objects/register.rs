@@ -45,7 +45,7 @@ pub struct NewObject {
 }
 
 /// What identifies an object version in the ledger.
-#[derive(Clone, PartialEq, Eq, Hash, FromQueryResult)]
+#[derive(PartialEq, Eq, Hash, FromQueryResult)]
 pub(super) struct Version {
     root: String,
     key: String,
@@ -110,21 +110,27 @@ impl ObjectLedger {
     /// Splits object versions into those that are not in the ledger with their dataset, and the others.
     pub async fn split_known(&self, listed: Vec<NewObject>) -> Result<Split, Error> {
         let mut split = Split::default();
-        let mut known: HashMap<Version, KnownObject> = HashMap::new();
-        for batch in listed.chunks(BATCH) {
-            let found: Vec<KnownObject> = find_known(&self.db, batch).await?;
-            known.extend(found.into_iter().map(|object| (object.version.clone(), object)));
-        }
-        for object in listed {
-            match known.get(&object.stored_version()) {
-                None => split.unknown.push(object),
-                Some(KnownObject { state: State::Failed, dismissed: false, id, .. }) => {
-                    split.failed.extend(ObjectId::new(*id));
+        let mut listed = listed.into_iter();
+        loop {
+            let batch: Vec<NewObject> = listed.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                return Ok(split);
+            }
+            let found = find_known(&self.db, &batch).await?.into_iter();
+            let known: HashMap<Version, (i64, bool)> = found
+                .map(|found| {
+                    let has_failed = found.state == State::Failed && !found.dismissed;
+                    (found.version, (found.id, has_failed))
+                })
+                .collect();
+            for object in batch {
+                match known.get(&object.stored_version()) {
+                    None => split.unknown.push(object),
+                    Some((id, true)) => split.failed.extend(ObjectId::new(*id)),
+                    Some((_, false)) => {}
                 }
-                Some(_) => {}
             }
         }
-        Ok(split)
     }
 
     /// Registers the object versions that are not in the ledger with their dataset, in the order given; returns their number.

@@ -225,6 +225,7 @@ async fn table_with_rules_or_other_types_is_not_copied_to() {
         "ALTER TABLE typed ALTER a_text TYPE varchar(2000)",
         "ALTER TABLE typed ALTER a_json TYPE json",
         "ALTER TABLE typed ALTER jetline_position TYPE numeric",
+        "ALTER TABLE typed ALTER id ADD GENERATED ALWAYS AS IDENTITY",
         "CREATE RULE note AS ON INSERT TO typed DO ALSO NOTHING",
     ] {
         let mut contents = Vec::new();

@@ -6,6 +6,7 @@ mod admission;
 mod commits;
 #[cfg(test)]
 mod connections;
+#[cfg(test)]
 mod copies;
 #[cfg(test)]
 mod datasets;

@@ -22,6 +22,8 @@ use crate::{
 
 const ACTION: &str = "copy records";
 
+const SAVEPOINT: &str = "jetline_copy";
+
 /// An upsert of fewer rows takes less time than the statements around a copy.
 pub(super) const MIN_ROWS: usize = 64;
 
@@ -45,25 +47,27 @@ pub(super) async fn copy(
     let Some(mut connection) = tx.postgres().await else {
         return Ok(false);
     };
-    if !may_copy(&mut connection, dataset).await? {
+    if !set_savepoint_and_check(&mut connection, dataset).await? {
         return Ok(false);
     }
     let copied = send(&mut connection, dataset, rows, now).await;
     drop(connection);
     match copied {
-        // The savepoint ends with the transaction.
         Ok(written) if written == rows.len() as u64 => Ok(true),
-        Ok(_) => tx.roll_back_to_savepoint().await.map(|()| false),
+        Ok(_) => tx.roll_back_to(SAVEPOINT).await.map(|()| false),
         Err(error) if error.may_be_caused_by_row() => {
-            tx.roll_back_to_savepoint().await.map(|()| false)
+            tx.roll_back_to(SAVEPOINT).await.map(|()| false)
         }
         Err(error) => Err(error),
     }
 }
 
-/// Sets a savepoint, and answers whether the table can be copied to: without row security and rules, and where the columns have
-/// the very types that are sent. An upsert casts values to the types of the columns; a copy would take their bytes for others.
-async fn may_copy(connection: &mut PgConnection, dataset: &Dataset) -> Result<bool, Error> {
+/// Sets a savepoint, which ends with the transaction unless it is rolled back to, and answers whether the table can be copied to: without row security and rules, and where the columns have
+/// the very types that are sent, and take what is given. An upsert casts values to the types of the columns; a copy would take their bytes for others.
+async fn set_savepoint_and_check(
+    connection: &mut PgConnection,
+    dataset: &Dataset,
+) -> Result<bool, Error> {
     let types = dataset.stored().map(|column| (&*column.name, sql_type(column.column_type)));
     let own = [
         ("jetline_fingerprint", "bytea"),
@@ -73,8 +77,9 @@ async fn may_copy(connection: &mut PgConnection, dataset: &Dataset) -> Result<bo
     let types: Vec<String> =
         types.chain(own).map(|(name, of)| format!("('{name}', '{of}'::regtype)")).collect();
     let sql = format!(
-        "SAVEPOINT jetline; SELECT NOT row_security_active(oid) AND relkind IN ('r', 'p') AND NOT relhasrules
-             AND {} = (SELECT count(*) FROM pg_attribute WHERE attrelid = oid AND (attname, atttypid) IN ({}))
+        "SAVEPOINT {SAVEPOINT}; SELECT NOT row_security_active(oid) AND relkind IN ('r', 'p') AND NOT relhasrules
+             AND {} = (SELECT count(*) FROM pg_attribute WHERE attrelid = oid AND attidentity = '' AND attgenerated = ''
+                 AND (attname, atttypid) IN ({}))
          FROM pg_class WHERE oid = '\"{}\"'::regclass",
         types.len(),
         types.join(", "),
@@ -85,6 +90,7 @@ async fn may_copy(connection: &mut PgConnection, dataset: &Dataset) -> Result<bo
     row.and_then(|row| row.try_get(0)).map_err(failed)
 }
 
+/// Not to be dropped half-way: the driver would return the connection to the pool with an answer that nobody has read.
 async fn send(
     connection: &mut PgConnection,
     dataset: &Dataset,

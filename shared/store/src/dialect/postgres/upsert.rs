@@ -9,7 +9,12 @@
 //! a later line of such an id waits until the row is there, before it writes its others by the second statement. What it has
 //! copied by then is awaited only by transactions whose claims came after its own, so that no two wait for each other.
 
-use std::{collections::HashMap, fmt::Write as _, mem, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    mem,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use jetline_core::{Change, Key, Rank};
@@ -32,10 +37,10 @@ use crate::{
 /// beyond a few thousand rows, that costs memory and saves no time.
 pub(super) const MAX_ROWS: usize = 2000;
 
-/// How often a transaction looks for rows that others have claimed, and the pause between two looks. A commit takes less time than
-/// all pauses together.
-const LOOKS: usize = 250;
+/// How long a transaction waits for rows that others have claimed, and the pause between two looks. A commit takes less time.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(2);
+const LOOKS_PER_LOCK_CHECK: u32 = 8;
 
 pub(super) async fn upsert(
     tx: &Transaction,
@@ -45,11 +50,13 @@ pub(super) async fn upsert(
     rewrite: bool,
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
-    let (mut write, mut new, mut awaited) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut write, mut absent) = (Vec::new(), Vec::new());
+    let (mut new, mut awaited) = (Vec::new(), Vec::new());
     for (change, row) in to_write(tx, dataset, rows, rewrite, &mut upserted.written).await? {
         match (change, row.1.claim) {
             (Change::Insert, IdClaim::First) => new.push(row),
             (Change::Insert, IdClaim::Later) => awaited.push(row),
+            (Change::Insert, IdClaim::None) => absent.push(row),
             _ => write.push(row),
         }
     }
@@ -59,18 +66,33 @@ pub(super) async fn upsert(
             upserted.count(dataset, chunk, Change::Insert, SentRow::of(dataset, &new));
         }
     }
-    write.extend(new);
+    // Not copied, or claimed by nobody that is known: the table has not these either.
+    absent.extend(new);
     if !awaited.is_empty() {
         await_rows(tx, dataset, &awaited).await?;
-        let awaited = to_write(tx, dataset, awaited, rewrite, &mut upserted.written).await?;
-        write.extend(awaited.into_iter().map(|(_, row)| row));
+        for (change, row) in to_write(tx, dataset, awaited, rewrite, &mut upserted.written).await? {
+            if change == Change::Insert { &mut absent } else { &mut write }.push(row);
+        }
     }
+    // Who waits for a row that another transaction copies has locked none of those that it will update.
+    insert_sorted(tx, dataset, absent, now, upserted).await?;
+    insert_sorted(tx, dataset, write, now, upserted).await
+}
+
+/// Writes rows by the second statement, in the order of their ids.
+async fn insert_sorted(
+    tx: &Transaction,
+    dataset: &Dataset,
+    mut rows: Vec<(usize, UpsertRow)>,
+    now: DateTime<Utc>,
+    upserted: &mut Upserted,
+) -> Result<(), Error> {
     // Rows of one id stay in the order of their ranks.
-    write.sort_by(|(_, a), (_, b)| a.row.key.cmp(&b.row.key));
-    while !write.is_empty() {
-        let rest = write.split_off(MAX_ROWS.min(write.len()));
-        insert(tx, dataset, write, now, upserted).await?;
-        write = rest;
+    rows.sort_by(|(_, a), (_, b)| a.row.key.cmp(&b.row.key));
+    while !rows.is_empty() {
+        let rest = rows.split_off(MAX_ROWS.min(rows.len()));
+        insert(tx, dataset, rows, now, upserted).await?;
+        rows = rest;
     }
     Ok(())
 }
@@ -105,15 +127,18 @@ pub(super) async fn to_write(
 }
 
 /// Waits for the rows of ids that other transactions have claimed before, which have not committed: written now, they would
-/// be in the way of those transactions, which have locked others by then. A row may never come, as that of a writer that
-/// crashed.
+/// be in the way of those transactions. A row may never come, as that of a writer that crashed.
+///
+/// Who wants an advisory lock exclusively waits for this transaction, and those that want it shared for him: the others may be
+/// among them.
 async fn await_rows(
     tx: &impl ConnectionTrait,
     dataset: &Dataset,
     rows: &[(usize, UpsertRow)],
 ) -> Result<(), Error> {
     let mut missing: Vec<&Key> = rows.iter().map(|(_, new)| &new.row.key).collect();
-    for _ in 0..LOOKS {
+    let end = Instant::now() + LONGEST_WAIT;
+    for look in 1_u32.. {
         // One transaction commits many rows: until the first one is there, the others are not looked for.
         let found = look_up(tx, dataset, missing.get(..1).unwrap_or_default()).await?;
         if found.iter().any(Option::is_some) {
@@ -121,12 +146,22 @@ async fn await_rows(
             let mut found = found.iter();
             missing.retain(|_| found.next().is_some_and(Option::is_none));
         }
-        if missing.is_empty() {
-            return Ok(());
+        if missing.is_empty() || Instant::now() > end {
+            break;
+        }
+        if look.is_multiple_of(LOOKS_PER_LOCK_CHECK) && is_in_the_way(tx).await? {
+            break;
         }
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
+}
+
+/// Whether a transaction waits for an advisory lock that others hold shared.
+async fn is_in_the_way(tx: &impl ConnectionTrait) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND NOT granted
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) LIMIT 1";
+    Ok(execute(tx, "look for waiting transactions", sql, []).await? > 0)
 }
 
 /// The number of the id of each row.
