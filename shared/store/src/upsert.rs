@@ -143,7 +143,9 @@ pub enum IdClaim {
     First,
     /// Another line of it was claimed before: its transaction may not have committed.
     Later,
-    /// Nothing: it was not claimed, or in an earlier attempt, too.
+    /// A line of it was claimed before, perhaps this one, in an attempt that failed.
+    Unknown,
+    /// It is not claimed, nor by anybody else.
     None,
 }
 

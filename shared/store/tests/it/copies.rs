@@ -125,6 +125,45 @@ async fn copied_rows_are_those_that_an_upsert_writes() {
     assert_eq!(contents[0], contents[1]);
 }
 
+/// Text ids, versions, deletes and a history.
+const KINDS: &str = r#"
+key = "id"
+version = "revision"
+history = true
+deleted = { column = "op", equals = "D" }
+
+[columns]
+id = "text"
+revision = "bigint"
+op = "text"
+"#;
+
+#[tokio::test]
+async fn copied_rows_are_counted_and_kept_as_those_of_an_upsert() {
+    let mut outcomes = Vec::new();
+    for copied in [true, false] {
+        let base = postgres().await;
+        let dataset = declare(&base.database, "kinds", KINDS).await;
+        let (base, epoch) = noting(base, "kinds").await;
+        let record = |id: i64| {
+            let op = if id % 5 == 0 { "D" } else { "I" };
+            format!(r#"{{"id":"é{id}","revision":{},"op":"{op}"}}"#, -id)
+        };
+        let records: Vec<String> = (1..=ROWS).map(record).collect();
+        let records: Vec<&str> = records.iter().map(String::as_str).collect();
+        let chunk = rows(&dataset, 1, &records);
+        let chunk = if copied { if_changed(chunk) } else { chunk };
+        let history = chunk.rows.clone();
+        let counts = commit(&base, &epoch, &dataset, ChunkRows { history, ..chunk }).await;
+        assert_eq!(counts, Counts { deleted: 40, ..inserted(ROWS - 40) });
+        assert_eq!(statements(&base).await, if copied { (1, 0) } else { (0, 1) });
+        let history = "SELECT string_agg(row::text, E'\\n' ORDER BY row::text)
+             FROM (SELECT to_jsonb(h) - 'jetline_changed_at' AS row FROM kinds_history h) rows";
+        outcomes.push((content(&base, &dataset).await, base.text(history).await));
+    }
+    assert_eq!(outcomes[0], outcomes[1]);
+}
+
 #[tokio::test]
 async fn only_rows_that_the_table_has_not_are_copied() {
     let (base, epoch) = noting(postgres().await, "products").await;

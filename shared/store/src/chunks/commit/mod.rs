@@ -53,7 +53,7 @@ impl ChunkRows {
     /// For chunks that were claimed twice: the earlier claims of their ids may be their own.
     pub fn forget_earlier_claims(&mut self) {
         for row in self.rows.iter_mut().filter(|row| row.claim == IdClaim::Later) {
-            row.claim = IdClaim::None;
+            row.claim = IdClaim::Unknown;
         }
     }
 

@@ -56,7 +56,7 @@ pub(super) async fn upsert(
         match (change, row.1.claim) {
             (Change::Insert, IdClaim::First) => new.push(row),
             (Change::Insert, IdClaim::Later) => awaited.push(row),
-            (Change::Insert, IdClaim::None) => absent.push(row),
+            (Change::Insert, IdClaim::Unknown) => absent.push(row),
             _ => write.push(row),
         }
     }
@@ -66,7 +66,6 @@ pub(super) async fn upsert(
             upserted.count(dataset, chunk, Change::Insert, SentRow::of(dataset, &new));
         }
     }
-    // Not copied, or claimed by nobody that is known: the table has not these either.
     absent.extend(new);
     if !awaited.is_empty() {
         await_rows(tx, dataset, &awaited).await?;
