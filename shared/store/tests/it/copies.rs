@@ -135,7 +135,6 @@ deleted = { column = "op", equals = "D" }
 [columns]
 id = "text"
 revision = "bigint"
-op = "text"
 "#;
 
 #[tokio::test]
