@@ -62,8 +62,9 @@ pub(super) async fn copy(
     }
 }
 
-/// Sets a savepoint, which ends with the transaction unless it is rolled back to, and answers whether the table can be copied to: without row security and rules, and where the columns have
-/// the very types that are sent, and take what is given. An upsert casts values to the types of the columns; a copy would take their bytes for others.
+/// Sets a savepoint, which ends with the transaction unless it is rolled back to, and returns whether the table can be copied
+/// to: it has no row security and no rules, and its columns are neither generated nor identities and have the very types that
+/// are sent. An upsert casts values to the types of the columns; a copy would take their bytes for other values.
 async fn set_savepoint_and_check(
     connection: &mut PgConnection,
     dataset: &Dataset,
@@ -90,7 +91,7 @@ async fn set_savepoint_and_check(
     row.and_then(|row| row.try_get(0)).map_err(failed)
 }
 
-/// Not to be dropped half-way: the driver would return the connection to the pool with an answer that nobody has read.
+/// Copies rows, and returns how many were written. Not to be dropped half-way: the driver would return the connection to the pool with an answer that nobody has read.
 async fn send(
     connection: &mut PgConnection,
     dataset: &Dataset,

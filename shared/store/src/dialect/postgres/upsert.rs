@@ -128,8 +128,8 @@ pub(super) async fn to_write(
 /// Waits for the rows of ids that other transactions have claimed before, which have not committed: written now, they would
 /// be in the way of those transactions. A row may never come, as that of a writer that crashed.
 ///
-/// Who wants an advisory lock exclusively waits for this transaction, and those that want it shared for him: the others may be
-/// among them.
+/// A transaction that wants the epoch's lock exclusively waits for this one, and later requests queue behind it, perhaps those of
+/// the awaited transactions: the wait ends then.
 async fn await_rows(
     tx: &impl ConnectionTrait,
     dataset: &Dataset,
