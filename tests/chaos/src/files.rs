@@ -34,7 +34,7 @@ impl Mixture {
 
     /// The same with so many ids that rows are copied.
     pub(crate) fn of_many_ids(self) -> Self {
-        Self { ids: 400, lines: self.lines.max(200), ..self }
+        Self { ids: 1000, lines: self.lines.max(400), ..self }
     }
 
     /// A file of this mixture.

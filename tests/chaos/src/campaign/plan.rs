@@ -83,6 +83,9 @@ const RUNS_PER_EMBEDDED: u64 = 5;
 /// One of this many runs has several declared datasets, unless it is about something else.
 const RUNS_PER_DECLARED: u64 = 2;
 
+/// Two of this many runs have files of many ids in large chunks, so that new rows are copied, whatever their faults are.
+const RUNS_PER_COPYING: u64 = 7;
+
 /// In one of this many runs the table refuses rows.
 const RUNS_PER_REFUSAL: u64 = 3;
 
@@ -119,7 +122,8 @@ impl Plan {
             Mode::Programs
         };
         let faults = faults(seed, mode, fault, &mut random);
-        let is_copying = faults.iter().any(|fault| fault.step == Step::Copy);
+        let is_copying =
+            seed % RUNS_PER_COPYING < 2 || faults.iter().any(|fault| fault.step == Step::Copy);
         let mut mixture = Mixture::random(&mut random);
         if is_copying {
             mixture = mixture.of_many_ids();
@@ -269,6 +273,7 @@ fn usual_steps(mode: Mode) -> Vec<Step> {
         Step::Admit,
         Step::Claim,
         Step::Check,
+        Step::Copy,
         Step::Rows,
         Step::Entries,
         Step::CommitChunks,
