@@ -1,6 +1,7 @@
-//! `read`: records by id through the API, asked by wrk: connections that are kept, a request on each at a time.
+//! `read`: records by id through the API, asked by wrk: connections that are kept, a request on each at a time. pgbench selects
+//! the same rows from PostgreSQL itself.
 
-use std::{fs, net::SocketAddr, process::Command, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, ensure};
 use jetline_testkit::{
@@ -25,6 +26,12 @@ use crate::install;
 
 const CLIENTS: [usize; 3] = [1, 16, 64];
 
+/// What pgbench selects: the columns that the API reads.
+const SELECT: &str = "SELECT * FROM products WHERE id = :id;";
+
+/// What is in front of the number of transactions.
+const SELECTED: &str = "number of transactions actually processed:";
+
 /// Ids that are asked for again and again.
 const HOT: u64 = 1000;
 
@@ -42,6 +49,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         [
             case(&format!("any id, {name}"), move || api.read(clients, any)),
             case(&format!("hot ids, {name}"), move || api.read_updated(clients, hot)),
+            case(&format!("pgbench, {name}"), move || api.pgbench(clients, any)),
         ]
     });
     let what = format!(
@@ -101,6 +109,41 @@ impl<'a> Api<'a> {
         })
     }
 
+    /// Rows from 1 on are selected at random.
+    fn pgbench(&self, clients: usize, ids: u64) -> anyhow::Result<Run> {
+        let postgres = self.servers.postgres.pid()?;
+        let mut processes = Processes::new(&self.bench.interrupt);
+        processes.watch("postgres", postgres, Scope::WithChildren)?;
+        let folder = tempfile::tempdir()?;
+        let script = folder.path().join("select.sql");
+        fs::write(&script, format!("\\set id random(1, {ids})\n{SELECT}\n"))?;
+        let seconds = self.bench.arguments.seconds;
+        let mut command = Command::new(program("pgbench")?);
+        command
+            .args(["--no-vacuum", "--protocol=prepared", "--log", "--sampling-rate=0.1"])
+            .arg(format!("--log-prefix={}", folder.path().join("latencies").display()))
+            .arg(format!("--jobs={}", clients.min(cores())))
+            .arg(format!("--client={clients}"))
+            .arg(format!("--time={seconds}"))
+            .arg("--file")
+            .arg(script)
+            .arg(self.servers.postgres.url());
+        let mut pgbench = Process::start(command, &folder.path().join("pgbench"))?;
+        processes.watch("pgbench", pgbench.id(), Scope::Alone)?;
+        processes.until_done("pgbench", &mut pgbench)?;
+        let output = pgbench.output();
+        let selected = output.lines().find_map(|line| line.strip_prefix(SELECTED));
+        let selected = selected.with_context(|| format!("pgbench said {output}"))?;
+        let latencies = latencies(folder.path())?;
+        Ok(Run {
+            time: Duration::from_secs(seconds.into()),
+            work: Some(selected.trim().parse()?),
+            figures: [("p50, ms", rank(&latencies, 50)?), ("p99, ms", rank(&latencies, 99)?)]
+                .into(),
+            processes: processes.usage(),
+        })
+    }
+
     /// The same while rows are updated, with the age of the oldest answer.
     fn read_updated(&self, clients: usize, ids: u64) -> anyhow::Result<Run> {
         let runtime = Runtime::new()?;
@@ -115,6 +158,29 @@ impl<'a> Api<'a> {
         run.figures.insert("oldest, ms", oldest * 1000.0);
         Ok(run)
     }
+}
+
+/// The latencies in pgbench's logs in milliseconds, in their order.
+fn latencies(folder: &Path) -> anyhow::Result<Vec<f64>> {
+    let mut latencies = Vec::new();
+    for file in fs::read_dir(folder)? {
+        let file = file?;
+        if file.file_name().to_string_lossy().starts_with("latencies") {
+            for line in fs::read_to_string(file.path())?.lines() {
+                // After the client and the number of its transaction.
+                let micros =
+                    line.split(' ').nth(2).with_context(|| format!("pgbench logged {line}"))?;
+                latencies.push(micros.parse::<f64>()? / 1000.0);
+            }
+        }
+    }
+    latencies.sort_by(f64::total_cmp);
+    Ok(latencies)
+}
+
+/// The value that so many percent do not exceed.
+fn rank(sorted: &[f64], percent: usize) -> anyhow::Result<f64> {
+    sorted.get(sorted.len() * percent / 100).copied().context("pgbench logged nothing")
 }
 
 /// What wrk says in its last line.
