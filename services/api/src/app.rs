@@ -34,7 +34,7 @@ use crate::{
     page::{Actions, Page, is_of_page, with_overview},
     queries::QueryApi,
     readiness::Readiness,
-    records::{DatasetApi, HistoryApi, OriginApi, RecordApi, Served},
+    records::{DatasetApi, Direct, HistoryApi, OriginApi, RecordApi, Served},
     settings::ANY_ORIGIN,
 };
 
@@ -79,10 +79,13 @@ impl App {
         let pool = ReadPool::new(self.database.clone(), limit);
         let budget = ResponseBudget::new(settings.answer_bytes, limit);
         let encoders = budget.clone();
+        let cache = (settings.cache_time, settings.cache_bytes);
+        let served = Served::new(pool.clone(), budget.clone(), cache, self.shutdown.clone());
         let keys = settings.api_keys.then(|| Keys::new(pool.clone()));
         let authenticator = Authenticator::new(self.users.clone(), keys, randomness);
+        let direct = (served.clone(), budget.clone(), authenticator.clone(), rate_limit.clone());
         let endpoint = self
-            .routes(settings, pool, budget)
+            .routes(settings, served, pool, budget)
             .around(with_overview)
             .with(CatchPanic::new().with_handler(PanicResponse))
             .around(move |endpoint, request| with_rate_limit(endpoint, request, rate_limit.clone()))
@@ -94,19 +97,25 @@ impl App {
             .boxed();
         let page = Arc::new(endpoint);
         let others = page.clone().with_if(cors.is_some(), cors.unwrap_or_default()).boxed();
-        ByPath { page, others }
+        let router = ByPath { page, others }
             .catch_all_error(async |error| problem::of_error(error))
             // Outside of what sets `Vary` for origins.
             .around(move |endpoint, request| with_compression(endpoint, request, encoders.clone()))
-            .around(with_head)
+            .around(with_head);
+        let (served, budget, authenticator, rate_limit) = direct;
+        Direct { served, authenticator, rate_limit, limits, budget, router }
             .around(move |endpoint, request| with_log(endpoint, request, requests.clone()))
             .boxed()
     }
 
-    fn routes(self, settings: &ApiSettings, pool: ReadPool, budget: ResponseBudget) -> Route {
+    fn routes(
+        self,
+        settings: &ApiSettings,
+        served: Served,
+        pool: ReadPool,
+        budget: ResponseBudget,
+    ) -> Route {
         let limit = statement_timeout(settings.request_timeout);
-        let cache = (settings.cache_time, settings.cache_bytes);
-        let served = Served::new(pool.clone(), budget.clone(), cache, self.shutdown.clone());
         let Changes { intake, actions } = self.changes;
         let intake = intake.map(|parts| {
             Intake::start(&settings.intake, parts, settings.request_timeout, &self.shutdown)

@@ -74,6 +74,12 @@ impl<T> Refreshed<T> {
         }
     }
 
+    /// The value, unless it is older.
+    pub(crate) fn recent(&self, age: Duration) -> Option<Arc<T>> {
+        let state = self.state();
+        (!state.is_older_than(age)).then_some(state.value)
+    }
+
     /// The value as it is now. Requests that ask at a time wait for one of them, which reads it.
     pub(crate) async fn as_of_now<F>(&self, read: impl FnOnce(Arc<T>) -> F) -> Result<Arc<T>, Error>
     where

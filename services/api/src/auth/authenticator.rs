@@ -120,6 +120,19 @@ impl Authenticator {
         }
     }
 
+    /// Who sends the request, where that is known without a wait: neither are passwords verified, nor keys read or failures counted.
+    pub(crate) fn recognize(&self, request: &Request) -> Option<Caller> {
+        match Credentials::of(request)? {
+            Credentials::Password(credentials) => {
+                let client = self.client(&credentials, network(request));
+                let is_delayed = self.failures.wait_of_user(client).is_some();
+                let digest = self.digest(b"credentials", &credentials);
+                (!is_delayed && self.is_cached(&digest)).then(|| self.caller(&credentials))?
+            }
+            Credentials::Key(key) => self.keys.as_ref()?.recognize(&key),
+        }
+    }
+
     async fn with_key(&self, keys: &Keys, key: &str, network: Option<IpAddr>) -> Authentication {
         match keys.find(key).await {
             Ok(Some(caller)) => return Authentication::Accepted(caller),
@@ -141,8 +154,7 @@ impl Authenticator {
         credentials: Vec<u8>,
         network: Option<IpAddr>,
     ) -> Authentication {
-        let name = credentials.split(|byte| *byte == b':').next().unwrap_or_default();
-        let client = Client { network, name: self.digest(b"name", name) };
+        let client = self.client(&credentials, network);
         // Before the cache, which would tell at once whether a password is right.
         if let Some(wait) = self.failures.wait_of_user(client) {
             return Authentication::Delayed(wait);
@@ -225,15 +237,17 @@ impl Authenticator {
 
     /// Accepts the user whose credentials are known to be right.
     fn user(&self, credentials: &[u8]) -> Authentication {
-        let name = credentials.split(|byte| *byte == b':').next();
-        let name = name.and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default();
-        match self.users.as_ref().and_then(|users| users.rights(name)) {
-            Some(rights) => Authentication::Accepted(Caller {
-                name: Some(name.to_owned()),
-                rights: rights.clone(),
-            }),
-            None => Authentication::Rejected,
-        }
+        self.caller(credentials).map_or(Authentication::Rejected, Authentication::Accepted)
+    }
+
+    fn caller(&self, credentials: &[u8]) -> Option<Caller> {
+        let name = std::str::from_utf8(user_name(credentials)).ok()?;
+        let rights = self.users.as_ref()?.rights(name)?.clone();
+        Some(Caller { name: Some(name.to_owned()), rights })
+    }
+
+    fn client(&self, credentials: &[u8], network: Option<IpAddr>) -> Client {
+        Client { network, name: self.digest(b"name", user_name(credentials)) }
     }
 
     fn is_right(&self, credentials: &[u8]) -> bool {
@@ -259,6 +273,11 @@ impl Credentials {
             _ => None,
         }
     }
+}
+
+/// The user of `user:password`.
+fn user_name(credentials: &[u8]) -> &[u8] {
+    credentials.split(|byte| *byte == b':').next().unwrap_or_default()
 }
 
 /// The address of the client. Of an IPv6 address, the part that a client cannot choose.

@@ -52,6 +52,11 @@ impl Keys {
         Ok(None)
     }
 
+    /// Whose key this is, where the keys were read lately.
+    pub(crate) fn recognize(&self, key: &str) -> Option<Caller> {
+        self.known.recent(MAX_AGE)?.get(&hash(key)).cloned()
+    }
+
     async fn read(&self) -> Result<HashMap<Hash, Caller>, Error> {
         let keys = self.pool.run(self.pool.database().api_keys()).await?;
         Ok(keys.into_iter().filter_map(usable).collect())

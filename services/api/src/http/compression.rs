@@ -32,7 +32,7 @@ const ENCODER_BYTES: usize = 1 << 20;
 
 /// An encoding, with the preferred ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Encoding {
+pub(crate) enum Encoding {
     Zstd,
     Brotli,
     Gzip,
@@ -50,7 +50,7 @@ impl Encoding {
     }
 
     /// The one with the greatest weight in `Accept-Encoding`; none where no encoding at all is preferred.
-    fn accepted(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn accepted(headers: &HeaderMap) -> Option<Self> {
         let lines = headers.get_all(header::ACCEPT_ENCODING).into_iter();
         let items = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
         let accepted: Vec<(&str, f32)> = items.filter_map(weighted).collect();
@@ -116,15 +116,24 @@ pub(crate) async fn with_compression<E: Endpoint<Output = Response>>(
     budget: ResponseBudget,
 ) -> Result<Response> {
     let accepted = Encoding::accepted(request.headers());
-    let mut response = endpoint.call(request).await?;
+    Ok(compress(endpoint.call(request).await?, accepted, &budget))
+}
+
+/// The response in an encoding, if it is long enough.
+pub(crate) fn compress(
+    mut response: Response,
+    accepted: Option<Encoding>,
+    budget: &ResponseBudget,
+) -> Response {
     let is_unchanged = response.status() == StatusCode::NOT_MODIFIED;
     let is_short = body::length(&mut response).is_some_and(|length| length < MIN_BYTES);
     if is_of_events(&response) || (is_short && !is_unchanged) {
-        return Ok(response);
+        return response;
     }
     let vary = HeaderValue::from_static("accept-encoding");
     response.headers_mut().append(header::VARY, vary);
-    if let Some(encoding) = accepted.filter(|_| !is_unchanged)
+    if !is_unchanged
+        && let Some(encoding) = accepted
         && let Some(memory) = budget.hold(ENCODER_BYTES)
     {
         let body = encoding.encode(response.take_body(), memory);
@@ -133,7 +142,7 @@ pub(crate) async fn with_compression<E: Endpoint<Output = Response>>(
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
         weaken_tag(headers);
     }
-    Ok(response)
+    response
 }
 
 /// Whether it is a stream of events, which would be kept back until there are enough of them.

@@ -33,11 +33,18 @@ pub(crate) async fn with_limits<E: Endpoint<Output = Response>>(
         let detail = format!("the body is longer than {} bytes", limits.body_bytes);
         return Ok(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response());
     }
-    let Ok(answer) = tokio::time::timeout(limits.time, endpoint.call(request)).await else {
+    within(limits, endpoint.call(request)).await.unwrap_or_else(Ok)
+}
+
+/// The result of a request; a problem where it takes too long.
+pub(crate) async fn within<T>(
+    limits: Limits,
+    result: impl Future<Output = T>,
+) -> std::result::Result<T, Response> {
+    tokio::time::timeout(limits.time, result).await.map_err(|_| {
         let detail = format!("the request took longer than {:?}", limits.time);
-        return Ok(Problem::new(StatusCode::REQUEST_TIMEOUT, detail).into_response());
-    };
-    answer
+        Problem::new(StatusCode::REQUEST_TIMEOUT, detail).into_response()
+    })
 }
 
 /// Whether records are posted to a dataset.

@@ -23,6 +23,16 @@ impl RateLimit {
         Arc::new(Self { limiter: RateLimiter::keyed(Quota::per_second(per_second)) })
     }
 
+    /// Counts a request; the response where its client has sent too many.
+    pub(crate) fn refuse(&self, request: &Request, caller: &Caller) -> Option<Response> {
+        let client = match &caller.name {
+            Some(name) => format!("user {name}"),
+            None => network(request).map_or_else(String::new, |network| network.to_string()),
+        };
+        let seconds = self.check(&client).err()?;
+        Some(too_many("too many requests", seconds).into_response())
+    }
+
     /// Counts a request, or returns after how many seconds it would be accepted.
     fn check(&self, client: &String) -> std::result::Result<(), u64> {
         if self.limiter.len() > MANY_CLIENTS {
@@ -45,13 +55,9 @@ pub(crate) async fn with_rate_limit<E: Endpoint<Output = Response>>(
     let Some(limit) = limit.filter(|_| !PUBLIC_PATHS.contains(&request.uri().path())) else {
         return endpoint.call(request).await;
     };
-    let name = request.extensions().get::<Caller>().and_then(|caller| caller.name.as_ref());
-    let client = match name {
-        Some(name) => format!("user {name}"),
-        None => network(&request).map_or_else(String::new, |network| network.to_string()),
-    };
-    match limit.check(&client) {
-        Ok(()) => endpoint.call(request).await,
-        Err(seconds) => Ok(too_many("too many requests", seconds).into_response()),
+    let caller = request.extensions().get::<Caller>().cloned().unwrap_or_else(Caller::anonymous);
+    match limit.refuse(&request, &caller) {
+        Some(refused) => Ok(refused),
+        None => endpoint.call(request).await,
     }
 }

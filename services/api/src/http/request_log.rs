@@ -1,6 +1,7 @@
 //! The id, the log message, the metrics and the span of every request.
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -156,7 +157,7 @@ fn end(span: Span, method: &Method, path: &str, route: &str, status: u16) {
 }
 
 /// The pattern of the path instead of the path: every value is a time series of its own.
-fn route(response: &Response) -> Arc<str> {
+fn route(response: &Response) -> Cow<'static, str> {
     let Some(pattern) = response.data::<PathPattern>() else {
         return UNKNOWN.into();
     };
@@ -166,7 +167,7 @@ fn route(response: &Response) -> Arc<str> {
         "/:param0" => "/:dataset".into(),
         "/:param0/:param1" => "/:dataset/:id".into(),
         "/:param0/:param1/origin" => "/:dataset/:id/origin".into(),
-        _ => pattern.0.clone(),
+        other => other.to_owned().into(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Metrics of requests: caches the handles of a time series for each kind of request.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{PoisonError, RwLock},
 };
 
 use jetline_runtime::metrics::{API_REQUESTS, API_SECONDS};
@@ -15,7 +16,7 @@ pub(crate) struct Series(RwLock<HashMap<Kind, Handles>>);
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Kind {
     pub(crate) method: &'static str,
-    pub(crate) route: Arc<str>,
+    pub(crate) route: Cow<'static, str>,
     pub(crate) status: u16,
 }
 

@@ -25,8 +25,8 @@ use crate::{
     },
     intake::{IntakeApi, PostRecords},
     records::{
-        deleted, no_dataset, no_record, page, parameters, rendered::Rendered, served::Served,
-        stream,
+        deleted, loader::RecordLoader, no_dataset, no_record, page, parameters, rendered::Rendered,
+        served::Served, stream,
     },
 };
 
@@ -45,7 +45,7 @@ pub(crate) struct RecordApi {
 }
 
 #[derive(ApiResponse)]
-enum GetRecord {
+pub(super) enum GetRecord {
     /// The record.
     #[oai(status = 200)]
     Found(
@@ -114,27 +114,7 @@ impl RecordApi {
         let Some(loader) = self.served.loader(&dataset.0, caller.0).await? else {
             return Ok(GetRecord::NotFound(no_dataset(&dataset.0)));
         };
-        let key = parameters::key(loader.dataset(), "id", &id.0)?;
-        let found = match loader.load(key).await {
-            Err(Error::Failed) if self.served.is_dropped(&dataset.0).await => {
-                return Ok(GetRecord::NotFound(no_dataset(&dataset.0)));
-            }
-            found => found?,
-        };
-        let Some(found) = found else {
-            return Ok(GetRecord::NotFound(no_record(&dataset.0, &id.0)));
-        };
-        if found.is_deleted {
-            return Ok(GetRecord::Deleted(deleted(&dataset.0, &id.0)));
-        }
-        let is_current = match (if_none_match.0, &found.modified) {
-            (Some(tags), _) => entity_tag::matches(&tags, &found.tag),
-            (None, Some(modified)) => {
-                is_unmodified(if_modified_since.0.as_deref(), (*modified).into())
-            }
-            (None, None) => false,
-        };
-        Ok(respond(&found, is_current))
+        find(&self.served, &loader, &id.0, if_none_match.0, if_modified_since.0).await
     }
 
     /// The records in the order of their ids, or several by their ids.
@@ -210,6 +190,36 @@ impl RecordApi {
         let keys = keys(dataset, ids)?;
         Ok((stream::respond(dataset, &self.pool, &self.budget, keys).await?, None))
     }
+}
+
+/// One record of the loader's dataset.
+pub(super) async fn find(
+    served: &Served,
+    loader: &RecordLoader,
+    id: &str,
+    if_none_match: Option<Vec<String>>,
+    if_modified_since: Option<String>,
+) -> Result<GetRecord, Failure> {
+    let dataset = &loader.dataset().name;
+    let key = parameters::key(loader.dataset(), "id", id)?;
+    let found = match loader.load(key).await {
+        Err(Error::Failed) if served.is_dropped(dataset).await => {
+            return Ok(GetRecord::NotFound(no_dataset(dataset)));
+        }
+        found => found?,
+    };
+    let Some(found) = found else {
+        return Ok(GetRecord::NotFound(no_record(dataset, id)));
+    };
+    if found.is_deleted {
+        return Ok(GetRecord::Deleted(deleted(dataset, id)));
+    }
+    let is_current = match (if_none_match, &found.modified) {
+        (Some(tags), _) => entity_tag::matches(&tags, &found.tag),
+        (None, Some(modified)) => is_unmodified(if_modified_since.as_deref(), (*modified).into()),
+        (None, None) => false,
+    };
+    Ok(respond(&found, is_current))
 }
 
 fn keys(dataset: &Dataset, ids: &[String]) -> Result<Vec<Key>, Failure> {

@@ -2,6 +2,7 @@
 
 mod cache;
 mod datasets;
+mod direct;
 pub(crate) mod document;
 mod endpoints;
 mod history;
@@ -14,6 +15,7 @@ mod served;
 mod stream;
 
 pub(crate) use datasets::DatasetApi;
+pub(crate) use direct::Direct;
 pub(crate) use endpoints::RecordApi;
 pub(crate) use history::HistoryApi;
 pub(crate) use origin::OriginApi;

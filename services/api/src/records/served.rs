@@ -65,6 +65,11 @@ impl Served {
         Ok(state.loaders.get(name).cloned())
     }
 
+    /// The loader of a dataset, if the declarations were read lately and have it. Reads nothing.
+    pub(crate) fn known(&self, name: &str) -> Option<Arc<RecordLoader>> {
+        self.0.state.recent(MAX_AGE)?.loaders.get(name).cloned()
+    }
+
     /// Whether a dataset, of which a statement failed, was dropped since the declarations were read.
     pub(crate) async fn is_dropped(&self, name: &str) -> bool {
         let state = self.0.state.as_of_now(|before| self.0.read(before)).await;

@@ -1,6 +1,10 @@
 //! The endpoints of records.
 
+use std::collections::BTreeSet;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
 use chrono::{DateTime, Utc};
+use jetline_api::auth::{Rights, Users, hash_password};
 use serde_json::json;
 
 use crate::fixtures::{TestApi, product};
@@ -161,4 +165,82 @@ async fn deleted_record_is_gone_and_in_no_list() {
         base.load("orders", &[r#"{"id":"b","total":2}"#.to_owned()]).await;
         assert_eq!(base.get("/orders").await.column("total"), [1, 2]);
     }
+}
+
+/// The usual GET is answered in front of the router, one with an origin behind it.
+#[tokio::test]
+async fn record_is_answered_alike_with_and_without_the_router() {
+    const ORDERS: &str = "key = 'id'\ndeleted = { column = 'op', equals = 'D' }\n
+        columns = { id = 'text', note = 'text' }";
+    let line = hash_password("ann", "x", &Rights::default(), &mut rand::rng()).unwrap();
+    let users = Users::parse(&format!("{line}:read:orders")).unwrap();
+    let ann = format!("Basic {}", BASE64_STANDARD.encode("ann:x"));
+    for (base, statuses) in [
+        (TestApi::sqlite().await, &[200, 304, 400, 404, 410][..]),
+        (TestApi::guarded(Some(users)).await, &[200, 304, 400, 401, 404, 410]),
+    ] {
+        base.declare("orders", ORDERS).await;
+        base.store(1, "1", noon()).await;
+        let long = "long ".repeat(1_000);
+        let orders = [
+            r#"{"id":"a","note":"short"}"#.to_owned(),
+            format!(r#"{{"id":"b","note":"{long}"}}"#),
+            r#"{"id":"c","note":""}"#.to_owned(),
+        ];
+        base.load("orders", &orders).await;
+        base.load("orders", &[r#"{"id":"c","op":"D"}"#.to_owned()]).await;
+        // The declarations are read, and the password verified.
+        base.get_with("/orders/a", &[("authorization", &ann)]).await;
+
+        let mut seen = BTreeSet::new();
+        for path in [
+            "/orders/a",
+            "/orders/b",
+            "/orders/c",
+            "/orders/d",
+            "/orders/",
+            "/orders/%61",
+            "/orders/%00",
+            "/orders/a?x=1",
+            "/orders/a/origin",
+            "//a",
+            "/products/1",
+            "/products/x",
+            "/missing/1",
+            "/objects/1",
+            "/-/objects",
+        ] {
+            for headers in [
+                &[][..],
+                &[("authorization", &*ann)],
+                &[("authorization", &*ann), ("accept-encoding", "gzip, zstd;q=0.5")],
+                &[("authorization", &*ann), ("if-none-match", "*")],
+                &[("authorization", &*ann), ("if-modified-since", "Sat, 21 Nov 2026 12:00:00 GMT")],
+            ] {
+                let headers = [headers, &[("x-request-id", "r")]].concat();
+                let routed = [&headers[..], &[("origin", "https://example.org")]].concat();
+                let (direct, routed) = (raw(&base, path, &headers), raw(&base, path, &routed));
+                let (direct, routed) = (direct.await, routed.await);
+                assert_eq!(direct, routed, "{path} {headers:?}");
+                seen.insert(direct.0);
+            }
+        }
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), statuses);
+    }
+}
+
+/// The status, the headers and the body of an answer, without the time that it took.
+async fn raw(
+    base: &TestApi,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> (u16, BTreeSet<String>, Vec<u8>) {
+    let mut request = base.client().get(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = request.send().await.0;
+    let headers = response.headers().iter().filter(|(name, _)| *name != "server-timing");
+    let headers = headers.map(|(name, value)| format!("{name}: {value:?}")).collect();
+    (response.status().as_u16(), headers, response.into_body().into_vec().await.unwrap())
 }
