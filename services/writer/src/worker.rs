@@ -1,6 +1,8 @@
 //! Receives chunks from the queue and takes them through parse, claim and commit to their acknowledgement.
 
-use std::{collections::VecDeque, future, iter, slice, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque, future, iter, panic::resume_unwind, slice, sync::Arc, time::Duration,
+};
 
 use futures::future::join_all;
 use jetline_core::ChunkRange;
@@ -11,12 +13,15 @@ use jetline_runtime::{
     telemetry::Span,
 };
 use jetline_store::chunks::SuspectAction;
-use tokio::time::Instant;
+use tokio::{
+    task::{JoinError, spawn_blocking},
+    time::Instant,
+};
 use tracing::Instrument;
 
 use crate::{
     Error, WriterSettings,
-    commit::{Batch, Committer, Ended},
+    commit::{Batch, Committer, Ended, ParsedBatch},
     commit_order::{CommitOrder, Ticket},
     failure::{Failed, Failure},
     outcome::ChunkEnd,
@@ -196,11 +201,9 @@ impl Worker {
         permit: impl Future<Output = G>,
     ) -> Result<(), Error> {
         let committer = self.committer.clone();
-        let parse =
-            |part: &[InFlight]| committer.parse(part.iter().map(InFlight::traced_chunk).collect());
         // Usually there is one part, which is parsed while waiting for the permit.
         let (part, mut rest) = split_off_that_fit(in_flight);
-        let mut batches = VecDeque::from(parse(part));
+        let mut batches = VecDeque::from(parse(&committer, part).await);
         let _permit = permit.await;
         loop {
             while let Some(batch) = batches.pop_front() {
@@ -225,7 +228,7 @@ impl Worker {
             }
             let part;
             (part, rest) = split_off_that_fit(rest);
-            batches = parse(part).into();
+            batches = parse(&committer, part).await.into();
         }
     }
 
@@ -264,6 +267,20 @@ impl Worker {
             "operation failed, will retry"
         );
         tokio::time::sleep(delay).await;
+    }
+}
+
+/// Parses chunks on a thread for blocking work. On one of the runtime's own it would keep waiting whoever was woken there before,
+/// such as the worker whose turn it is to commit.
+async fn parse(committer: &Arc<Committer>, part: &[InFlight]) -> Vec<ParsedBatch> {
+    let chunks = part.iter().map(InFlight::traced_chunk).collect();
+    let (committer, span) = (committer.clone(), tracing::Span::current());
+    let parsed = spawn_blocking(move || span.in_scope(|| committer.parse(chunks))).await;
+    match parsed.map_err(JoinError::try_into_panic) {
+        Ok(parsed) => parsed,
+        Err(Ok(panic)) => resume_unwind(panic),
+        // The runtime ends.
+        Err(Err(_)) => future::pending().await,
     }
 }
 

@@ -143,7 +143,7 @@ pub(super) fn embedded(bench: &Bench) -> Outcome {
     Ok((what, bench.measure(cases)?))
 }
 
-fn load_embedded(bench: &Bench, data: &Data) -> anyhow::Result<Run> {
+pub(super) fn load_embedded(bench: &Bench, data: &Data) -> anyhow::Result<Run> {
     let folder = tempfile::tempdir()?;
     let database = folder.path().join("jetline.db");
     let mut installation = bench.installation(folder.path(), &[]);

@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use jetline_testkit::{installation::Installation, process::prefer_programs_in, programs};
 
@@ -50,6 +50,9 @@ pub(crate) struct Arguments {
     /// Writers at the same time: one for each of two cores.
     #[arg(long, default_value = "2")]
     writers: NonZeroUsize,
+    /// Measure only the cases that have one of these texts in their names.
+    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
+    cases: Vec<String>,
     /// How often each case is measured, in turns.
     #[arg(long, default_value = "3")]
     runs: NonZeroUsize,
@@ -229,7 +232,12 @@ impl Bench<'_> {
     }
 
     /// Measures all cases in turns: a machine whose speed varies is the same for all of them.
-    fn measure(&self, cases: Vec<Case>) -> anyhow::Result<Measured> {
+    fn measure(&self, mut cases: Vec<Case>) -> anyhow::Result<Measured> {
+        let texts = &self.arguments.cases;
+        if !texts.is_empty() {
+            cases.retain(|(name, _)| texts.iter().any(|text| name.contains(text)));
+            ensure!(!cases.is_empty(), "no case has {} in its name", texts.join(" or "));
+        }
         let mut measured: Vec<Vec<Run>> = cases.iter().map(|_| Vec::new()).collect();
         for number in 1..=self.runs {
             for ((name, measure), runs) in cases.iter().zip(&mut measured) {

@@ -9,7 +9,7 @@ use jetline_testkit::{process::Process, programs::target_directory, usage::Scope
 
 use super::{
     Bench, case,
-    cases::job,
+    cases::{job, load_embedded},
     data::Data,
     postgres::Postgres,
     processes::Processes,
@@ -32,6 +32,8 @@ struct Peer {
 const BY_HAND: (&str, &str) = ("by_hand.sh", include_str!("../../peers/by_hand.sh"));
 const DUCKDB: (&str, &str) = ("with_duckdb.py", include_str!("../../peers/with_duckdb.py"));
 const DUCKDB_PACKAGES: &[&str] = &["duckdb==1.5.5", "duckdb-extension-postgres-scanner==1.5.5"];
+const DLT: (&str, &str) = ("with_dlt.py", include_str!("../../peers/with_dlt.py"));
+const DLT_PACKAGES: &[&str] = &["dlt[postgres]==1.31.0"];
 const CHANGED: &[&str] = &["WHERE p IS DISTINCT FROM excluded"];
 
 const PEERS: &[Peer] = &[
@@ -43,6 +45,13 @@ const PEERS: &[Peer] = &[
         script: DUCKDB,
         arguments: CHANGED,
         packages: DUCKDB_PACKAGES,
+    },
+    Peer { name: "dlt", script: DLT, arguments: &[], packages: DLT_PACKAGES },
+    Peer {
+        name: "dlt, the last line of an id",
+        script: DLT,
+        arguments: &["last"],
+        packages: DLT_PACKAGES,
     },
 ];
 
@@ -66,7 +75,8 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         load("next day", Some(&first), (&second, "second")),
     ];
     let commands = PEERS.iter().map(Peer::prepare).collect::<anyhow::Result<Vec<_>>>()?;
-    let mut cases = Vec::new();
+    let embedded = case("first load: jetline --exit", || load_embedded(bench, &first));
+    let mut cases = vec![embedded];
     for load in &loads {
         cases.push(case(&format!("{}: jetline", load.name), || load.with_jetline(bench)));
         for (peer, command) in PEERS.iter().zip(&commands) {

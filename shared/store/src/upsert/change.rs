@@ -14,10 +14,10 @@ pub(crate) struct StoredRow {
 
 /// A stored row as it is read, before the type of its key is known.
 pub(crate) struct UntypedRow {
-    id: Result<i64, String>,
-    version: i64,
-    position: i64,
-    fingerprint: Vec<u8>,
+    pub(crate) id: Result<i64, String>,
+    pub(crate) version: i64,
+    pub(crate) position: i64,
+    pub(crate) fingerprint: Vec<u8>,
 }
 
 impl FromQueryResult for UntypedRow {

@@ -6,9 +6,11 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use futures::future;
 use jetline_core::{Change, Key, Position};
 use jetline_datasets::Dataset;
-use sea_orm::{ConnectionTrait, Value};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, Value};
+use serde::Deserialize;
 
 use super::values::{parameter, version};
 use crate::{
@@ -63,13 +65,14 @@ async fn read(
     dataset: &Dataset,
     keys: &[Key],
 ) -> Result<HashMap<Key, StoredRow>, Error> {
+    const ACTION: &str = "read rows";
     let mut stored = HashMap::with_capacity(keys.len());
     let mut rest = keys;
     for size in batch_sizes(keys.len(), MAX_PARAMETERS) {
         let batch;
         (batch, rest) = rest.split_at(size);
         let sql = format!(
-            "SELECT \"{id}\" AS id, \"jetline_position\", \"jetline_fingerprint\", {version} AS version
+            "SELECT json_group_array(json_array(\"{id}\", {version}, \"jetline_position\", hex(\"jetline_fingerprint\"))) AS rows
              FROM \"{name}\" WHERE \"{id}\" IN ({keys})",
             id = dataset.key().name,
             name = dataset.name,
@@ -77,14 +80,48 @@ async fn read(
             keys = parameters(batch.len()),
         );
         let keys = batch.iter().map(value);
-        let found: Vec<UntypedRow> = query(tx, "read rows", &sql, keys).await?;
-        for row in found {
-            let (key, row) =
-                row.with_key(dataset).map_err(|error| Error::classify("read rows", error))?;
-            stored.insert(key, row);
+        for found in query::<Found>(tx, ACTION, &sql, keys).await? {
+            for row in found.rows().map_err(|error| Error::classify(ACTION, error))? {
+                let (key, row) =
+                    row.with_key(dataset).map_err(|error| Error::classify(ACTION, error))?;
+                stored.insert(key, row);
+            }
         }
     }
     Ok(stored)
+}
+
+/// Rows in one text: SQLite's thread would wake this task for each row of a result, which takes longer than to find it.
+#[derive(FromQueryResult)]
+struct Found {
+    rows: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Int(i64),
+    Text(String),
+}
+
+impl Found {
+    fn rows(&self) -> Result<impl Iterator<Item = UntypedRow>, DbErr> {
+        let rows: Result<Vec<(Id, i64, i64, String)>, _> = serde_json::from_str(&self.rows);
+        let rows = rows.map_err(|error| DbErr::Type(error.to_string()))?;
+        Ok(rows.into_iter().map(|(id, version, position, digits)| UntypedRow {
+            id: match id {
+                Id::Int(id) => Ok(id),
+                Id::Text(id) => Err(id),
+            },
+            version,
+            position,
+            // Another length is refused later.
+            fingerprint: match u128::from_str_radix(&digits, 16) {
+                Ok(number) if digits.len() == 32 => number.to_be_bytes().into(),
+                _ => Vec::new(),
+            },
+        }))
+    }
 }
 
 /// The sizes of batches of up to `most` rows: powers of two, so that there are few different statements to prepare.
@@ -109,20 +146,29 @@ async fn insert(
     now: DateTime<Utc>,
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
+    let mut sizes = batch_sizes(rows.len(), MAX_PARAMETERS / columns(dataset).len());
     let mut rows = rows.into_iter();
-    for size in batch_sizes(rows.len(), MAX_PARAMETERS / columns(dataset).len()) {
-        let sql = statement(dataset, &tuples(dataset, size));
+    let mut next = || {
+        let size = sizes.next()?;
         let mut sent = Vec::with_capacity(size);
         let mut values = Vec::with_capacity(size * columns(dataset).len());
         for new in rows.by_ref().take(size) {
             sent.push((new.row.key.clone(), new.position));
             values.extend(self::values(new, now));
         }
-        let written = execute(tx, "upsert records", &sql, values).await?;
+        Some((statement(dataset, &tuples(dataset, size)), sent, values))
+    };
+    let mut batch = next();
+    while let Some((sql, sent, values)) = batch {
+        // The next statement is built while SQLite's thread runs this one.
+        let run = execute(tx, "upsert records", &sql, values);
+        let (written, built) = future::join(run, async { next() }).await;
+        let written = written?;
         upserted.any_written |= written > 0;
-        if written != size as u64 {
+        if written != sent.len() as u64 {
             not_written(tx, dataset, &sent, upserted).await?;
         }
+        batch = built;
     }
     Ok(())
 }
