@@ -4,10 +4,12 @@
 //! served for a limited time after its query was *sent*, not after it was answered, so that every commit is visible to
 //! requests that come later than that time after it.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use jetline_core::Key;
-use moka::ops::compute::Op;
 use tokio::time::Instant;
 
 /// Memory overhead of an entry, besides its id and its value: the hash table and the usage statistics of the cache.
@@ -17,6 +19,8 @@ const ENTRY_BYTES: usize = 512;
 pub(crate) struct Cache<T> {
     time: Duration,
     entries: moka::sync::Cache<Key, Entry<T>>,
+    /// Held while an entry is compared and replaced. That costs less than the cache's own lock for each key.
+    puts: Mutex<()>,
 }
 
 #[derive(Clone)]
@@ -38,7 +42,7 @@ impl<T: Clone + Send + Sync + 'static> Cache<T> {
             .weigher(size)
             .time_to_live(time)
             .build();
-        Self { time, entries }
+        Self { time, entries, puts: Mutex::default() }
     }
 
     /// The value for the key, unless it is too old at the time `now`.
@@ -56,11 +60,10 @@ impl<T: Clone + Send + Sync + 'static> Cache<T> {
         if self.time.is_zero() {
             return;
         }
-        let new = Entry { value, bytes, queried };
-        self.entries.entry(key).and_compute_with(|old| match old {
-            Some(old) if old.value().queried > queried => Op::Nop,
-            _ => Op::Put(new),
-        });
+        let _put = self.puts.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.entries.get(&key).is_none_or(|old| old.queried <= queried) {
+            self.entries.insert(key, Entry { value, bytes, queried });
+        }
     }
 }
 
