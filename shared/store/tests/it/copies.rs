@@ -125,7 +125,7 @@ async fn copied_rows_are_those_that_an_upsert_writes() {
     assert_eq!(contents[0], contents[1]);
 }
 
-/// Text ids, versions, deletes and a history.
+/// Text ids, versions, deletes, a history and a destination.
 const KINDS: &str = r#"
 key = "id"
 version = "revision"
@@ -135,6 +135,10 @@ deleted = { column = "op", equals = "D" }
 [columns]
 id = "text"
 revision = "bigint"
+
+[[deliver]]
+name = "crm"
+url = "${CRM_URL}"
 "#;
 
 #[tokio::test]
@@ -158,7 +162,11 @@ async fn copied_rows_are_counted_and_kept_as_those_of_an_upsert() {
         assert_eq!(statements(&base).await, if copied { (1, 0) } else { (0, 1) });
         let history = "SELECT string_agg(row::text, E'\\n' ORDER BY row::text)
              FROM (SELECT to_jsonb(h) - 'jetline_changed_at' AS row FROM kinds_history h) rows";
-        outcomes.push((content(&base, &dataset).await, base.text(history).await));
+        let changes = "SELECT string_agg(row::text, E'\\n' ORDER BY row::text)
+             FROM (SELECT key, kind, version, position, fingerprint, error FROM delivery_changes) row";
+        assert_eq!(base.number("SELECT COUNT(*) FROM delivery_changes").await, Some(ROWS));
+        let kept = [base.text(history).await, base.text(changes).await];
+        outcomes.push((content(&base, &dataset).await, kept));
     }
     assert_eq!(outcomes[0], outcomes[1]);
 }
