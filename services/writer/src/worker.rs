@@ -270,8 +270,8 @@ impl Worker {
     }
 }
 
-/// Parses chunks on a thread for blocking work. On one of the runtime's own it would keep waiting whoever was woken there before,
-/// such as the worker whose turn it is to commit.
+/// Parses chunks on a thread for blocking work. On a thread of the runtime, a task that was woken on the same thread would wait
+/// meanwhile, such as the worker whose turn it is to commit. After a failure, they are parsed where the worker runs.
 async fn parse(committer: &Arc<Committer>, part: &[InFlight]) -> Vec<ParsedBatch> {
     let chunks = part.iter().map(InFlight::traced_chunk).collect();
     let (committer, span) = (committer.clone(), tracing::Span::current());

@@ -223,7 +223,8 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
                 .pragma("journal_mode", "WAL")
                 .pragma("synchronous", "NORMAL")
                 // A transaction writes about 4 MiB. With the defaults there is a checkpoint after each of them, and
-                // rows that are written again are mostly read from the file. The log is of 128 MiB.
+                // rows that are written again are mostly read from the file. A checkpoint begins
+                // when the log has 128 MiB.
                 .pragma("wal_autocheckpoint", "32768")
                 .pragma("cache_size", "-32768")
                 .busy_timeout(ACQUIRE_TIMEOUT)

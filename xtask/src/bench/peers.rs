@@ -97,6 +97,8 @@ impl Load<'_> {
         }
         let (data, prefix) = self.measured;
         let mut run = servers.run(&job(bench, data, prefix))?;
+        let rows = servers.postgres.products()?.into_iter().collect();
+        self.rows.borrow_mut().get_or_insert(rows);
         run.figures.insert("wrong rows", self.wrong_rows(&servers.postgres)?);
         Ok(run)
     }
@@ -115,8 +117,9 @@ impl Load<'_> {
     /// How many rows are other than Jetline's, missing, or there several times.
     fn wrong_rows(&self, postgres: &Postgres) -> anyhow::Result<f64> {
         let rows = postgres.products()?;
-        let mut known = self.rows.borrow_mut();
-        let expected = known.get_or_insert_with(|| rows.iter().cloned().collect());
+        let known = self.rows.borrow();
+        let expected =
+            known.as_ref().context("Jetline's rows are not known: measure it as well")?;
         let found: HashSet<&String> = rows.iter().filter(|row| expected.contains(*row)).collect();
         let missing = expected.len() - found.len();
         Ok(number(missing.max(rows.len().abs_diff(expected.len())) as u64))

@@ -26,7 +26,7 @@ use crate::install;
 
 const CLIENTS: [usize; 3] = [1, 16, 64];
 
-/// What pgbench selects: the columns that the API reads.
+/// What pgbench selects.
 const SELECT: &str = "SELECT * FROM products WHERE id = :id;";
 
 /// What is in front of the number of transactions.
@@ -37,6 +37,7 @@ const HOT: u64 = 1000;
 
 pub(super) fn run(bench: &Bench) -> Outcome {
     install::missing(&[("wrk", "wrk", "wrk")])?;
+    program("pgbench")?;
     let data = Data::get(&bench.lines())?;
     let servers = Servers::start(bench)?;
     servers.run(&job(bench, &data, "files"))?;
@@ -120,6 +121,7 @@ impl<'a> Api<'a> {
         let seconds = self.bench.arguments.seconds;
         let mut command = Command::new(program("pgbench")?);
         command
+            .env("LC_ALL", "C")
             .args(["--no-vacuum", "--protocol=prepared", "--log", "--sampling-rate=0.1"])
             .arg(format!("--log-prefix={}", folder.path().join("latencies").display()))
             .arg(format!("--jobs={}", clients.min(cores())))

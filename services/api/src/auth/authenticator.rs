@@ -120,7 +120,7 @@ impl Authenticator {
         }
     }
 
-    /// Who sends the request, where that is known without a wait: neither are passwords verified, nor keys read or failures counted.
+    /// Who sends the request, where that is known without a wait. It verifies no password, reads no keys and counts no failure.
     pub(crate) fn recognize(&self, request: &Request) -> Option<Caller> {
         match Credentials::of(request)? {
             Credentials::Password(credentials) => {

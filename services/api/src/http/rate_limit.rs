@@ -24,8 +24,8 @@ impl RateLimit {
     }
 
     /// Counts a request; the response where its client has sent too many.
-    pub(crate) fn refuse(&self, request: &Request, caller: &Caller) -> Option<Response> {
-        let client = match &caller.name {
+    pub(crate) fn refuse(&self, request: &Request, user: Option<&str>) -> Option<Response> {
+        let client = match user {
             Some(name) => format!("user {name}"),
             None => network(request).map_or_else(String::new, |network| network.to_string()),
         };
@@ -55,8 +55,8 @@ pub(crate) async fn with_rate_limit<E: Endpoint<Output = Response>>(
     let Some(limit) = limit.filter(|_| !PUBLIC_PATHS.contains(&request.uri().path())) else {
         return endpoint.call(request).await;
     };
-    let caller = request.extensions().get::<Caller>().cloned().unwrap_or_else(Caller::anonymous);
-    match limit.refuse(&request, &caller) {
+    let user = request.extensions().get::<Caller>().and_then(|caller| caller.name.as_deref());
+    match limit.refuse(&request, user) {
         Some(refused) => Ok(refused),
         None => endpoint.call(request).await,
     }

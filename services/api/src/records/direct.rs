@@ -1,7 +1,8 @@
 //! Answers a GET of one record without the router and the middleware, which take longer than looking it up.
 //!
-//! Only the usual request is answered here: whoever sends it is known, nothing in it asks for anything special, and its dataset is
-//! one that was read before. All others go through the router, and would be answered the same there.
+//! A request is answered here if it has a plain path and none of the [headers](SPECIAL) that change the answer, its caller is
+//! known without a wait, and the declaration of its dataset was read lately. Every other one goes through the router, which would
+//! answer the same.
 
 use std::{convert::identity, panic::AssertUnwindSafe, sync::Arc};
 
@@ -54,9 +55,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Direct<E> {
             return self.router.call(request).await;
         };
         let answer = AssertUnwindSafe(self.answer(&request, &record)).catch_unwind().await;
-        let mut response = answer.unwrap_or_else(|panic| PanicResponse.get_response(panic));
-        response.set_data(PathPattern(ROUTE.into()));
-        Ok(response)
+        Ok(answer.unwrap_or_else(|panic| PanicResponse.get_response(panic)))
     }
 }
 
@@ -69,22 +68,16 @@ struct Asked<'a> {
 
 impl<E> Direct<E> {
     fn asked<'a>(&self, request: &'a Request) -> Option<Asked<'a>> {
-        let (dataset, id) = request.uri().path().strip_prefix('/')?.split_once('/')?;
-        let is_plain = !id.is_empty() && !id.contains(['/', '%']);
-        let has = |name| request.headers().contains_key(name);
-        if request.method() != Method::GET
-            || !is_plain
-            || request.uri().query().is_some()
-            || SPECIAL.iter().any(has)
-        {
-            return None;
-        }
-        let loader = self.served.known(dataset)?;
+        let (dataset, id) = plain(request)?;
+        // Before the dataset, so that the time of a refusal does not tell which ones exist.
         let caller = match &self.authenticator {
             None => Caller::anonymous(),
             Some(authenticator) => authenticator.recognize(request)?,
         };
-        caller.may_read(dataset).then_some(Asked { caller, loader, id })
+        if !caller.may_read(dataset) {
+            return None;
+        }
+        Some(Asked { loader: self.served.known(dataset)?, caller, id })
     }
 
     async fn answer(&self, request: &Request, asked: &Asked<'_>) -> Response {
@@ -92,16 +85,53 @@ impl<E> Direct<E> {
             context::set_user(name);
         }
         let limit = self.rate_limit.as_ref();
-        if let Some(refused) = limit.and_then(|limit| limit.refuse(request, &asked.caller)) {
+        if let Some(refused) =
+            limit.and_then(|limit| limit.refuse(request, asked.caller.name.as_deref()))
+        {
             return refused;
         }
         let found = async {
-            match find(&self.served, &asked.loader, asked.id, None, None).await {
+            let mut response = match find(&self.served, &asked.loader, asked.id, None, None).await {
                 Ok(found) => found.into_response(),
                 Err(failure) => failure.into_response(),
-            }
+            };
+            response.set_data(PathPattern(ROUTE.into()));
+            response
         };
         let response = within(self.limits, found).await.unwrap_or_else(identity);
         compress(response, Encoding::accepted(request.headers()), &self.budget)
+    }
+}
+
+/// The dataset and the id of a GET whose path is plain, without anything else that changes the answer.
+fn plain(request: &Request) -> Option<(&str, &str)> {
+    let (dataset, id) = request.uri().path().strip_prefix('/')?.split_once('/')?;
+    let is_path_plain = !dataset.is_empty() && !id.is_empty() && !id.contains(['/', '%']);
+    let is_special = SPECIAL.iter().any(|name| request.headers().contains_key(name));
+    let is_plain = request.method() == Method::GET
+        && is_path_plain
+        && request.uri().query().is_none()
+        && !is_special;
+    is_plain.then_some((dataset, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_requests_are_answered_without_the_router() {
+        let get = |uri: &'static str| Request::builder().uri_str(uri);
+        assert_eq!(plain(&get("/orders/a.b-1").finish()), Some(("orders", "a.b-1")));
+        let known = get("/orders/a").header("accept-encoding", "gzip").header("authorization", "x");
+        assert_eq!(plain(&known.finish()), Some(("orders", "a")));
+        for uri in ["/", "/orders", "/orders/", "//a", "/orders/%61", "/orders/a?b", "/orders/a/b"]
+        {
+            assert_eq!(plain(&get(uri).finish()), None, "{uri}");
+        }
+        assert_eq!(plain(&get("/orders/a").method(Method::HEAD).finish()), None);
+        for name in SPECIAL {
+            assert_eq!(plain(&get("/orders/a").header(&name, "1").finish()), None, "{name}");
+        }
     }
 }

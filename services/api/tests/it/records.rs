@@ -167,7 +167,7 @@ async fn deleted_record_is_gone_and_in_no_list() {
     }
 }
 
-/// The usual GET is answered in front of the router, one with an origin behind it.
+/// A plain GET is answered in front of the router, one with `Origin` by the router.
 #[tokio::test]
 async fn record_is_answered_alike_with_and_without_the_router() {
     const ORDERS: &str = "key = 'id'\ndeleted = { column = 'op', equals = 'D' }\n

@@ -3,7 +3,7 @@
 use jetline_core::{Counts, Epoch, Key};
 use jetline_datasets::Dataset;
 use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, IdClaim};
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, TransactionTrait};
 
 use crate::fixtures::{
     NO_COUNTS, TestDatabase, chunk, declare, if_changed, postgres, products, rows,
@@ -210,7 +210,7 @@ async fn rows_of_ids_that_another_writer_inserts_meanwhile_are_upserted() {
     let counts = Counts { updated: 1, superseded: 1, ..inserted(ROWS - 2) };
     let committed = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
     assert_eq!(copying.await.unwrap(), committed);
-    assert_eq!(statements(&base).await, (0, 1));
+    assert_eq!(statements(&base).await, (0, 2));
     assert_eq!(base.product(7).await.unwrap().0, "new");
     assert_eq!(base.product(8).await.unwrap().0, "higher");
 }
@@ -230,12 +230,7 @@ async fn row_that_another_transaction_claimed_before_is_awaited_without_its_lock
     base.counts(&epoch, if_changed(chunk(1, 0, &[(3, "stored")]))).await;
     let chunk = claimed_before(2, 7);
     let tx = base.db().begin().await.unwrap();
-    tx.execute_unprepared(
-        "INSERT INTO products
-             VALUES (decode(repeat('01', 16), 'hex'), 1::bigint << 32, now(), 7, 'lower', 1, 'c', 'b', 'u', 'd')",
-    )
-    .await
-    .unwrap();
+    insert(&tx, 7).await;
     let ledger = base.ledger.clone();
     let waiting = tokio::spawn(async move {
         ledger.chunks.commit(epoch.id, &products(), vec![chunk]).await.unwrap()
@@ -251,7 +246,6 @@ async fn row_that_another_transaction_claimed_before_is_awaited_without_its_lock
     let counts = Counts { updated: 2, ..inserted(ROWS - 2) };
     let committed = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
     assert_eq!(waiting.await.unwrap(), committed);
-    assert_eq!(statements(&base).await, (1, 2));
     assert_eq!(base.product(7).await.unwrap().0, "new");
 }
 
@@ -259,7 +253,50 @@ async fn row_that_another_transaction_claimed_before_is_awaited_without_its_lock
 async fn row_that_never_comes_is_inserted_in_its_place() {
     let (base, epoch) = noting(postgres().await, "products").await;
     assert_eq!(base.counts(&epoch, claimed_before(1, 7)).await, inserted(ROWS));
-    assert_eq!(statements(&base).await, (1, 1));
+    assert_eq!(statements(&base).await, (0, 1));
+}
+
+/// Inserts a product in a transaction.
+async fn insert(tx: &DatabaseTransaction, id: i64) {
+    let sql = format!(
+        "INSERT INTO products
+             VALUES (decode(repeat('01', 16), 'hex'), 1::bigint << 32, now(), {id}, 'lower', 1, 'c', 'b', 'u', 'd')"
+    );
+    tx.execute_unprepared(&sql).await.unwrap();
+}
+
+/// A lock on the row would be out of order: who has it waits for rows with higher ids, and others with locks on these wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_that_came_meanwhile_is_not_locked_while_others_are_inserted() {
+    let (base, epoch) = postgres().await.with_objects(2).await;
+    let [first, second] = [base.db().begin().await.unwrap(), base.db().begin().await.unwrap()];
+    insert(&first, 5).await;
+    insert(&second, 9).await;
+    let ledger = base.ledger.clone();
+    let chunk = if_changed(chunk(2, 0, &[(5, "new"), (9, "new")]));
+    let inserting = tokio::spawn(async move {
+        ledger.chunks.commit(epoch.id, &products(), vec![chunk]).await.unwrap()
+    });
+    let waiting_for = async |tx: &DatabaseTransaction| {
+        let xid = "SELECT pg_current_xact_id()::text AS xid";
+        let xid = tx.query_one_raw(Statement::from_string(DbBackend::Postgres, xid)).await;
+        let xid: String = xid.unwrap().unwrap().try_get("", "xid").unwrap();
+        let waiting = format!(
+            "SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND transactionid = '{xid}'::xid"
+        );
+        while base.number(&waiting).await != Some(1) {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    waiting_for(&first).await;
+    first.commit().await.unwrap();
+    waiting_for(&second).await;
+    let lock = "SELECT id FROM products WHERE id = 5 FOR UPDATE NOWAIT";
+    second.execute_unprepared(lock).await.unwrap();
+    second.commit().await.unwrap();
+    let counts = Counts { updated: 2, ..NO_COUNTS };
+    let committed = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
+    assert_eq!(inserting.await.unwrap(), committed);
 }
 
 /// The bytes of a value are another value in a column of another type.

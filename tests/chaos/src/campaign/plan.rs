@@ -83,7 +83,8 @@ const RUNS_PER_EMBEDDED: u64 = 5;
 /// One of this many runs has several declared datasets, unless it is about something else.
 const RUNS_PER_DECLARED: u64 = 2;
 
-/// Two of this many runs have files of many ids in large chunks, so that new rows are copied, whatever their faults are.
+/// Two of this many runs, of those with PostgreSQL, have files of many ids in large chunks, so that new rows are copied, whatever
+/// their faults are.
 const RUNS_PER_COPYING: u64 = 7;
 
 /// In one of this many runs the table refuses rows.
@@ -122,8 +123,8 @@ impl Plan {
             Mode::Programs
         };
         let faults = faults(seed, mode, fault, &mut random);
-        let is_copying =
-            seed % RUNS_PER_COPYING < 2 || faults.iter().any(|fault| fault.step == Step::Copy);
+        let is_copying = (mode != Mode::Embedded && seed % RUNS_PER_COPYING < 2)
+            || faults.iter().any(|fault| fault.step == Step::Copy);
         let mut mixture = Mixture::random(&mut random);
         if is_copying {
             mixture = mixture.of_many_ids();

@@ -62,6 +62,11 @@ pub(super) async fn copy(
     }
 }
 
+/// Takes back what [`copy`] has written.
+pub(super) async fn take_back(tx: &Transaction) -> Result<(), Error> {
+    tx.roll_back_to(SAVEPOINT).await
+}
+
 /// Sets a savepoint, which ends with the transaction unless it is rolled back to, and returns whether the table can be copied
 /// to: it has no row security and no rules, and its columns are neither generated nor identities and have the very types that
 /// are sent. An upsert casts values to the types of the columns; a copy would take their bytes for other values.

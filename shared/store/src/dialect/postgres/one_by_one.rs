@@ -18,7 +18,7 @@ use crate::{
         class::{UNAVAILABLE_CLASSES, UNAVAILABLE_CODES},
     },
     statement::{execute, query},
-    upsert::{SentRow, UpsertRow, Upserted, columns, on_conflict, rank},
+    upsert::{IdClaim, SentRow, UpsertRow, Upserted, columns, on_conflict, rank},
 };
 
 /// Number of rows that are written at a time. With one refused row in a hundred, six parts of seven have none. Rows that
@@ -54,7 +54,11 @@ pub(crate) async fn write(
     rewrite: bool,
     upserted: &mut Upserted,
 ) -> Result<HashMap<Position, Option<(String, String)>>, Error> {
-    let write = to_write(tx, dataset, rows, rewrite, &mut upserted.written).await?;
+    let mut write = to_write(tx, dataset, rows, rewrite, &mut upserted.written).await?;
+    // In the order of other commits: where ids are claimed, they write new rows before they lock stored ones.
+    if write.iter().any(|(_, (_, row))| row.claim != IdClaim::None) {
+        write.sort_by_key(|(change, _)| *change != Change::Insert);
+    }
     let mut write: Vec<_> = write.into_iter().map(|(_, row)| row).collect();
     // All rows are passed before the first of them is locked.
     let mut passed = Vec::new();

@@ -6,13 +6,15 @@
 //! therefore the `WHERE` of its `ON CONFLICT` decides, and its result is what counts.
 //!
 //! Many records of ids that nobody has claimed before, and that are not in the table, are [copied](copy). A transaction with
-//! a later line of such an id waits until the row is there, before it writes its others by the second statement. What it has
-//! copied by then is awaited only by transactions whose claims came after its own, so that no two wait for each other.
+//! a later line of such an id looks for the row again and again until it is there, and waits for no lock meanwhile.
+//!
+//! No two transactions wait for each other: each writes all of its new rows in the order of their ids, by one copy or by inserts that
+//! leave existing rows alone, and then locks the existing ones in the order of their ids. Who waits for an existing row waits for
+//! a transaction that wants no new ones any more.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::Write as _,
-    mem,
     time::{Duration, Instant},
 };
 
@@ -60,22 +62,58 @@ pub(super) async fn upsert(
             _ => write.push(row),
         }
     }
-    if new.len() >= copy::MIN_ROWS && copy::copy(tx, dataset, &new, now).await? {
-        upserted.any_written = true;
-        for (chunk, new) in mem::take(&mut new) {
-            upserted.count(dataset, chunk, Change::Insert, SentRow::of(dataset, &new));
-        }
-    }
-    absent.extend(new);
+    let is_copied = new.len() >= copy::MIN_ROWS && copy::copy(tx, dataset, &new, now).await?;
     if !awaited.is_empty() {
         await_rows(tx, dataset, &awaited).await?;
         for (change, row) in to_write(tx, dataset, awaited, rewrite, &mut upserted.written).await? {
             if change == Change::Insert { &mut absent } else { &mut write }.push(row);
         }
     }
-    // Who waits for a row that another transaction copies has locked none of those that it will update.
-    insert_sorted(tx, dataset, absent, now, upserted).await?;
+    if is_copied && absent.is_empty() {
+        upserted.any_written = true;
+        for (chunk, new) in new {
+            upserted.count(dataset, chunk, Change::Insert, SentRow::of(dataset, &new));
+        }
+    } else {
+        if is_copied {
+            // All new rows of a transaction are written in the order of their ids.
+            copy::take_back(tx).await?;
+        }
+        absent.extend(new);
+    }
+    write.extend(insert_absent(tx, dataset, absent, now, upserted).await?);
     insert_sorted(tx, dataset, write, now, upserted).await
+}
+
+/// Inserts rows that the table did not have, in the order of their ids. Returns those that it has by now, without a lock on them.
+async fn insert_absent(
+    tx: &Transaction,
+    dataset: &Dataset,
+    mut rows: Vec<(usize, UpsertRow)>,
+    now: DateTime<Utc>,
+    upserted: &mut Upserted,
+) -> Result<Vec<(usize, UpsertRow)>, Error> {
+    rows.sort_by(|(_, a), (_, b)| a.row.key.cmp(&b.row.key));
+    let unless_there = format!("ON CONFLICT (\"{}\") DO NOTHING", dataset.key().name);
+    let sql = statement(dataset, "", &unless_there);
+    let mut left = Vec::new();
+    while !rows.is_empty() {
+        let rest = rows.split_off(MAX_ROWS.min(rows.len()));
+        let (_, values) = arrays(dataset, rows.clone(), now);
+        let done: Vec<Done> = query(tx, "upsert records", &sql, values).await?;
+        let inserted: HashSet<i64> =
+            done.into_iter().filter_map(|done| done.inserted).flatten().collect();
+        upserted.any_written |= !inserted.is_empty();
+        for (chunk, new) in rows {
+            if inserted.contains(&new.position.get()) {
+                upserted.count(dataset, chunk, Change::Insert, SentRow::of(dataset, &new));
+            } else {
+                left.push((chunk, new));
+            }
+        }
+        rows = rest;
+    }
+    Ok(left)
 }
 
 /// Writes rows by the second statement, in the order of their ids.
@@ -216,7 +254,7 @@ async fn insert(
     upserted: &mut Upserted,
 ) -> Result<(), Error> {
     let (sent, values) = arrays(dataset, rows, now);
-    let sql = statement(dataset, "");
+    let sql = statement(dataset, "", &on_conflict(dataset));
     let done: Vec<Done> = query(tx, "upsert records", &sql, values).await?;
     let mut sent: HashMap<i64, (usize, SentRow)> =
         sent.into_iter().map(|(chunk, sent)| (sent.position.get(), (chunk, sent))).collect();
@@ -270,7 +308,7 @@ pub(super) async fn insert_nothing(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let (_, values) = arrays(dataset, vec![(0, row)], now);
-    let sql = statement(dataset, "WHERE false");
+    let sql = statement(dataset, "WHERE false", &on_conflict(dataset));
     query::<Done>(tx, "upsert records", &sql, values).await.map(drop)
 }
 
@@ -382,7 +420,7 @@ pub(super) fn columns(dataset: &Dataset) -> Columns {
 ///
 /// `unnest` is in the select list, where PostgreSQL iterates over all arrays in parallel; in a `FROM` it would first
 /// copy each of them to a tuplestore. Nothing in the plan sorts or joins, so that the order is kept.
-fn statement(dataset: &Dataset, condition: &str) -> String {
+fn statement(dataset: &Dataset, condition: &str, on_conflict: &str) -> String {
     let Columns { unnested, selected, into, .. } = columns(dataset);
     format!(
         "WITH new AS (
@@ -394,6 +432,5 @@ fn statement(dataset: &Dataset, condition: &str) -> String {
              array_agg(\"jetline_position\") FILTER (WHERE NOT inserted AND NOT changed) AS raised
          FROM new",
         name = dataset.name,
-        on_conflict = on_conflict(dataset),
     )
 }
