@@ -189,7 +189,9 @@ pub(crate) async fn hold_in_the_middle(
     gate
 }
 
-pub(crate) const SMALL_CHUNKS: [&str; 3] = ["--exit", "--chunk-bytes", "1KiB"];
+/// So many small transactions that a load can be held in the middle.
+pub(crate) const SMALL_CHUNKS: [&str; 5] =
+    ["--exit", "--chunk-bytes", "1KiB", "--writer-chunks", "1"];
 
 #[tokio::test]
 async fn load_resumes_after_a_kill() {
