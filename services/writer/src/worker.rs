@@ -1,8 +1,6 @@
 //! Receives chunks from the queue and takes them through parse, claim and commit to their acknowledgement.
 
-use std::{
-    collections::VecDeque, future, iter, panic::resume_unwind, slice, sync::Arc, time::Duration,
-};
+use std::{collections::VecDeque, future, iter, slice, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use jetline_core::ChunkRange;
@@ -13,15 +11,12 @@ use jetline_runtime::{
     telemetry::Span,
 };
 use jetline_store::chunks::SuspectAction;
-use tokio::{
-    task::{JoinError, spawn_blocking},
-    time::Instant,
-};
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::{
     Error, WriterSettings,
-    commit::{Batch, Committer, Ended, ParsedBatch},
+    commit::{Batch, Committer, Ended},
     commit_order::{CommitOrder, Ticket},
     failure::{Failed, Failure},
     outcome::ChunkEnd,
@@ -201,9 +196,11 @@ impl Worker {
         permit: impl Future<Output = G>,
     ) -> Result<(), Error> {
         let committer = self.committer.clone();
+        let parse =
+            |part: &[InFlight]| committer.parse(part.iter().map(InFlight::traced_chunk).collect());
         // Usually there is one part, which is parsed while waiting for the permit.
         let (part, mut rest) = split_off_that_fit(in_flight);
-        let mut batches = VecDeque::from(parse(&committer, part).await);
+        let mut batches = VecDeque::from(parse(part));
         let _permit = permit.await;
         loop {
             while let Some(batch) = batches.pop_front() {
@@ -228,7 +225,7 @@ impl Worker {
             }
             let part;
             (part, rest) = split_off_that_fit(rest);
-            batches = parse(&committer, part).await.into();
+            batches = parse(part).into();
         }
     }
 
@@ -267,20 +264,6 @@ impl Worker {
             "operation failed, will retry"
         );
         tokio::time::sleep(delay).await;
-    }
-}
-
-/// Parses chunks on a thread for blocking work. On a thread of the runtime, a task that was woken on the same thread would wait
-/// meanwhile, such as the worker whose turn it is to commit. After a failure, they are parsed where the worker runs.
-async fn parse(committer: &Arc<Committer>, part: &[InFlight]) -> Vec<ParsedBatch> {
-    let chunks = part.iter().map(InFlight::traced_chunk).collect();
-    let (committer, span) = (committer.clone(), tracing::Span::current());
-    let parsed = spawn_blocking(move || span.in_scope(|| committer.parse(chunks))).await;
-    match parsed.map_err(JoinError::try_into_panic) {
-        Ok(parsed) => parsed,
-        Err(Ok(panic)) => resume_unwind(panic),
-        // The runtime ends.
-        Err(Err(_)) => future::pending().await,
     }
 }
 
