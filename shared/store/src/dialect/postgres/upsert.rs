@@ -10,7 +10,8 @@
 //!
 //! No two transactions wait for each other: each writes all of its new rows in the order of their ids, by one copy or by inserts that
 //! leave existing rows alone, and then locks the existing ones in the order of their ids. Who waits for an existing row waits for
-//! a transaction that wants no new ones any more.
+//! a transaction that wants no new ones any more. [Rows that are written one by one](super::one_by_one) are an exception where a new
+//! row has come meanwhile: it is locked at once.
 
 use std::{
     collections::{HashMap, HashSet},
