@@ -21,6 +21,7 @@ mod m0018_read_position;
 mod m0019_replay_requests;
 mod m0020_removed_objects;
 mod m0021_epoch_unlogged;
+mod m0022_listed_objects;
 mod record_table;
 
 use sea_orm::{
@@ -76,6 +77,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0019_replay_requests::Migration),
             Box::new(m0020_removed_objects::Migration),
             Box::new(m0021_epoch_unlogged::Migration),
+            Box::new(m0022_listed_objects::Migration),
         ]
     }
 }

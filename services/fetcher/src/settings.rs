@@ -106,18 +106,24 @@ pub enum OrderBy {
 }
 
 impl OrderBy {
-    pub(crate) fn sort(self, objects: &mut [NewObject]) {
+    /// The function of a version whose bytes have this order.
+    pub(crate) fn position(self) -> fn(&ObjectVersion) -> Vec<u8> {
         match self {
-            Self::Time => objects.sort_by(|a, b| {
-                let (a, b) = (&a.version, &b.version);
-                (a.last_modified, &a.key).cmp(&(b.last_modified, &b.key))
-            }),
-            Self::Key => objects.sort_by(|a, b| {
-                let (a, b) = (&a.version, &b.version);
-                (&a.key, a.last_modified).cmp(&(&b.key, b.last_modified))
-            }),
+            Self::Time => |version| [&time(version), version.key.as_bytes()].concat(),
+            // A key that begins with another one is behind it.
+            Self::Key => |version| [version.key.as_bytes(), &[0], &time(version)].concat(),
         }
     }
+}
+
+/// The time of a version, whose bytes have the order of times.
+fn time(version: &ObjectVersion) -> [u8; 12] {
+    let time = version.last_modified;
+    let seconds = (time.timestamp() ^ i64::MIN).to_be_bytes();
+    let mut bytes = [0; 12];
+    bytes[..8].copy_from_slice(&seconds);
+    bytes[8..].copy_from_slice(&time.timestamp_subsec_nanos().to_be_bytes());
+    bytes
 }
 
 impl FetcherSettings {

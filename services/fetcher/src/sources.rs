@@ -24,6 +24,8 @@ pub struct Sources {
     all: Vec<Configured>,
     intake: Option<Intake>,
     startup_timeout: Duration,
+    /// The id of its listings.
+    listing: String,
     pub(crate) deferrals: Deferrals,
     /// The skipped entries that were logged.
     logged: Mutex<HashSet<String>>,
@@ -112,6 +114,7 @@ impl Sources {
             all,
             intake: Intake::open(intake, s3).await?,
             startup_timeout,
+            listing: format!("{:016x}", rand::random::<u64>()),
             deferrals: Deferrals::new(settings.watch.is_none()),
             logged: Mutex::default(),
         })
@@ -244,15 +247,16 @@ impl Sources {
         randomness: &mut (impl RngCore + Send),
     ) -> Result<Registered, RegisterError> {
         let mut all = Registered::default();
-        let mut unknown = Vec::new();
+        // One order over all pages and sources: it decides which of two lines is later.
+        let mut new = ledger.listed_objects(&self.listing, settings.order_by.position());
         for one in &self.all {
-            let (first, mut registered) = (unknown.len(), Registered::default());
+            let (first, mut registered) = (new.next(), Registered::default());
             let mut pages = one.source.pages();
             let mut next = pages.next().await;
             while let Some(page) = next {
                 let page = page.map_err(|source| one.not_listed(source))?;
                 if page.replaces {
-                    unknown.truncate(first);
+                    new.remove_from(first).await?;
                     registered = Registered::default();
                 }
                 registered.skipped.extend(page.skipped);
@@ -282,15 +286,13 @@ impl Sources {
                 let split;
                 (split, next) = tokio::join!(ledger.split_known(objects), pages.next());
                 let split = split?;
-                unknown.extend(split.unknown);
+                new.add(split.unknown).await?;
                 registered.failed.extend(split.failed);
             }
             all.add(registered);
         }
         self.log_skipped(&all.skipped);
-        // One order over all pages and sources: it decides which of two lines is later.
-        settings.order_by.sort(&mut unknown);
-        all.new = ledger.register(&unknown).await?;
+        all.new = new.register().await?;
         Ok(all)
     }
 

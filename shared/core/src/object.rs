@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 /// An object with one content. An overwritten key is another object version.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ObjectVersion {
     /// The source's root.
     pub root: String,

@@ -34,7 +34,7 @@ const SQLITE_PREFIX: &str = "sqlite_";
 const OWN_PREFIX: &str = "jetline_";
 
 /// Names that no dataset can have: tables of the ledger, and routes and operations of the API, some of them planned.
-const RESERVED_DATASETS: [&str; 25] = [
+const RESERVED_DATASETS: [&str; 26] = [
     "api_keys",
     "chunks",
     "dataset",
@@ -50,6 +50,7 @@ const RESERVED_DATASETS: [&str; 25] = [
     "healthz",
     "intake",
     "ledger",
+    "listed_objects",
     "metrics",
     "object",
     "objects",

@@ -1,6 +1,9 @@
-//! A listing of a bucket whose objects are all known.
+//! Listings of a bucket: its objects are known, or new.
 
-use std::time::Instant;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::ensure;
 use chrono::DateTime;
@@ -12,6 +15,11 @@ use super::{
     report::{Outcome, Run, number},
     services::Servers,
 };
+
+/// What a fetcher logs.
+const REGISTERED: &str = "object versions registered";
+
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 const BUCKET: &str = "bench";
 const FIRST: &str = "files/000000000.first.jsonl";
@@ -26,7 +34,7 @@ const REGISTER: &str = "WITH copied AS (
 /// As many objects as there would be lines.
 pub(super) fn run(bench: &Bench) -> Outcome {
     let keys = bench.arguments.lines.get();
-    let listed = |source: &'static str| {
+    let listed = |source: &'static str, known: u64| {
         move || {
             let servers = Servers::start(bench)?;
             let s3 = S3Server::start()?;
@@ -37,16 +45,18 @@ pub(super) fn run(bench: &Bench) -> Outcome {
             installation.set("AWS_SECRET_ACCESS_KEY", s3.secret_key());
             installation.set("SOURCE", &format!("products=s3://{BUCKET}/files/*.first.jsonl"));
             put(&s3, FIRST);
-            list(bench, &servers, &installation)?;
+            list(bench, &servers, &installation, End::Done)?;
             for number in 1..keys {
                 put(&s3, &format!("files/{number:09}.jsonl"));
             }
-            let copied = servers.postgres.query(&REGISTER.replace('$', &(keys - 1).to_string()))?;
-            ensure!(copied.concat() == (keys - 1).to_string(), "{copied:?} objects are known");
+            let copied = (known - 1).to_string();
+            let registered = servers.postgres.query(&REGISTER.replace('$', &copied))?;
+            ensure!(registered.concat() == copied, "{registered:?} objects are known");
             servers.postgres.vacuum()?;
             installation.set("SOURCE", &format!("products=s3://{BUCKET}/files/{source}"));
             let before = s3.lists();
-            let mut run = list(bench, &servers, &installation)?;
+            let end = if known < keys { End::Registered } else { End::Done };
+            let mut run = list(bench, &servers, &installation, end)?;
             let known = servers.postgres.query("SELECT count(*)::text AS text FROM objects")?;
             ensure!(known.concat() == keys.to_string(), "{known:?} objects are known in the end");
             run.work = Some(keys);
@@ -55,8 +65,9 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         }
     };
     let cases = vec![
-        case("all match and are known", listed("*.jsonl")),
-        case("one matches: the time of the pages", listed("*.first.jsonl")),
+        case("all match and are known", listed("*.jsonl", keys)),
+        case("one matches: the time of the pages", listed("*.first.jsonl", keys)),
+        case("all match and are new", listed("*.jsonl", 1)),
     ];
     Ok((format!("{keys} keys of S3 over HTTP"), bench.measure(cases)?))
 }
@@ -67,14 +78,38 @@ fn put(s3: &S3Server, key: &str) {
     s3.set_last_modified(BUCKET, key, DateTime::UNIX_EPOCH);
 }
 
-/// From the start of a fetcher that lists once to its end.
-fn list(bench: &Bench, servers: &Servers, installation: &Installation) -> anyhow::Result<Run> {
+/// When a fetcher that lists once has done what is measured.
+#[derive(Clone, Copy)]
+enum End {
+    /// When it ends.
+    Done,
+    /// When the objects are registered: it would read all of them.
+    Registered,
+}
+
+/// From the start of a fetcher that lists once to the end.
+fn list(
+    bench: &Bench,
+    servers: &Servers,
+    installation: &Installation,
+    end: End,
+) -> anyhow::Result<Run> {
     let mut processes = Processes::new(&bench.interrupt);
     processes.watch("postgres", servers.postgres.pid()?, Scope::WithChildren)?;
     let begin = Instant::now();
     let mut fetcher = installation.start("jetline-fetcher", &[])?;
     processes.watch("jetline-fetcher", fetcher.id(), Scope::Alone)?;
-    processes.until_done("the fetcher", &mut fetcher)?;
+    match end {
+        End::Done => processes.until_done("the fetcher", &mut fetcher)?,
+        End::Registered => {
+            while !fetcher.output().contains(REGISTERED) {
+                ensure!(fetcher.try_wait()?.is_none(), "it ended: {}", fetcher.end_of_log());
+                bench.interrupt.check()?;
+                thread::sleep(POLL_INTERVAL);
+            }
+            processes.sample();
+        }
+    }
     let time = begin.elapsed();
     Ok(Run { time, work: None, figures: [].into(), processes: processes.usage() })
 }

@@ -91,9 +91,9 @@ impl Processes {
         Ok(())
     }
 
-    fn sample(&mut self) {
+    /// What they used until now; of one that is gone, the last sample stays.
+    pub(super) fn sample(&mut self) {
         for process in &mut self.watched {
-            // A process that was waited for is gone, and its last sample stays.
             if let Some(usage) = Usage::of(process.pid, process.scope) {
                 let used = &mut process.used;
                 used.cpu = used.cpu.max(usage.cpu.saturating_sub(process.before));

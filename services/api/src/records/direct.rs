@@ -117,7 +117,50 @@ fn plain(request: &Request) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use jetline_datasets::PRODUCTS;
+    use jetline_runtime::Shutdown;
+    use jetline_store::{Database, DeclarationFile};
+    use poem::{endpoint::make_sync, http::StatusCode};
+    use sea_orm_migration::MigratorTrait;
+
     use super::*;
+    use crate::database::ReadPool;
+
+    /// What the router of the test answers.
+    const ROUTED: StatusCode = StatusCode::IM_A_TEAPOT;
+
+    #[tokio::test]
+    async fn record_is_answered_without_the_router_once_its_declaration_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}?mode=rwc", directory.path().join("test.db").display());
+        let db = sea_orm::Database::connect(url).await.unwrap();
+        jetline_migrations::Migrator::up(&db, None).await.unwrap();
+        let database = Database::from(db);
+        let products = DeclarationFile::new("products", "products.toml", PRODUCTS).unwrap();
+        database.declare(&[products]).await.unwrap();
+        let minute = Duration::from_mins(1);
+        let budget = ResponseBudget::new(1_000_000, minute);
+        let pool = ReadPool::new(database, minute);
+        let served = Served::new(pool, budget.clone(), (minute, 1_000), Shutdown::new());
+        let direct = Direct {
+            served: served.clone(),
+            authenticator: None,
+            rate_limit: None,
+            limits: Limits { time: minute, body_bytes: 0 },
+            budget,
+            router: make_sync(|_| ROUTED.into_response()),
+        };
+        let get = async |id: &str| {
+            let request = Request::builder().uri_str(format!("/products/{id}")).finish();
+            direct.call(request).await.unwrap().status()
+        };
+        assert_eq!(get("1").await, ROUTED);
+        served.loader("products", &Caller::anonymous()).await.unwrap().unwrap();
+        assert_eq!(get("%31").await, ROUTED);
+        assert_eq!(get("1").await, StatusCode::NOT_FOUND);
+    }
 
     #[test]
     fn only_plain_requests_are_answered_without_the_router() {

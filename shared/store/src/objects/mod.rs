@@ -3,6 +3,7 @@
 mod dismiss;
 mod gaps;
 mod lease;
+mod listed;
 mod loading;
 mod no_accepted_lines;
 mod posts;
@@ -19,6 +20,7 @@ pub use dismiss::Dismissal;
 pub use gaps::Gap;
 use jetline_core::ObjectId;
 pub use lease::{LeaseLimits, LeasedObject, ReadOutcome};
+pub use listed::ListedObjects;
 pub use loading::LoadingObject;
 pub use posts::{NewPost, Post, PostOutcome, PostsOutcome};
 pub use refusals::{OpenObject, Refusal};

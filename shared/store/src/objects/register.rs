@@ -23,10 +23,10 @@ use crate::{
 };
 
 /// Maximum number of keys or rows in one statement.
-const BATCH: usize = 500;
+pub(super) const BATCH: usize = 500;
 
 /// An object version as it was listed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct NewObject {
     /// The version.
     pub version: ObjectVersion,
@@ -140,11 +140,31 @@ impl ObjectLedger {
         }
         let tx = Transaction::begin(&self.db).await?;
         dialect::of(&tx).lock(&tx, Lock::Registration).await?;
-        let new = unknown(&tx, listed).await?;
-        insert(&tx, &new, (self.now)()).await?;
+        let now = (self.now)();
+        let mut new = 0;
+        for batch in listed.chunks(BATCH) {
+            new += register_all(&tx, batch, now).await?;
+        }
         tx.commit("register objects").await?;
-        Ok(new.len())
+        Ok(new)
     }
+}
+
+/// Registers those of a batch that are not in the ledger with their dataset; returns their number. In the transaction that has
+/// the lock.
+pub(super) async fn register_all(
+    tx: &impl ConnectionTrait,
+    batch: &[NewObject],
+    now: DateTime<Utc>,
+) -> Result<usize, Error> {
+    let found = find_known(tx, batch).await?;
+    let mut known: HashSet<Version> = found.into_iter().map(|object| object.version).collect();
+    let new = batch.iter().filter(|object| known.insert(object.stored_version()));
+    let new: Vec<&NewObject> = new.collect();
+    if !new.is_empty() {
+        insert(tx, &new, now).await?;
+    }
+    Ok(new.len())
 }
 
 /// Inserts new object versions, bound to the current declarations of their datasets; returns the number of the first. In
@@ -191,19 +211,6 @@ pub(super) async fn find(
     let found = query_built::<objects::Model>(tx, "find an object", select).await?;
     let found = found.into_iter().find(|model| Version::of(model) == version);
     Ok(found.and_then(|model| ObjectId::new(model.id)))
-}
-
-async fn unknown<'a>(
-    db: &impl ConnectionTrait,
-    listed: &'a [NewObject],
-) -> Result<Vec<&'a NewObject>, Error> {
-    let mut known: HashSet<Version> = HashSet::new();
-    for batch in listed.chunks(BATCH) {
-        let found = find_known(db, batch).await?;
-        known.extend(found.into_iter().map(|object| object.version));
-    }
-    let new = listed.iter().filter(|object| known.insert(object.stored_version()));
-    Ok(new.collect())
 }
 
 /// The objects of the ledger that have the keys of some.

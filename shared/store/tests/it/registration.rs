@@ -1,6 +1,7 @@
 //! Registration: object versions get their numbers once, in the order of the list.
 
 use chrono::TimeDelta;
+use jetline_core::ObjectVersion;
 use jetline_store::{entities::objects, objects::NewObject};
 use sea_orm::{EntityTrait, QueryOrder};
 
@@ -96,6 +97,85 @@ async fn thousands_of_objects_are_registered_at_once() {
         assert_eq!(base.ledger.objects.register(&objects).await.unwrap(), 1_200);
         let expected = (1..).zip(objects.iter().map(|one| one.version.key.clone()));
         assert_eq!(keys(&base).await, expected.collect::<Vec<_>>());
+    }
+}
+
+/// By time, as fetchers register by default.
+fn position(version: &ObjectVersion) -> Vec<u8> {
+    version.last_modified.timestamp().to_be_bytes().to_vec()
+}
+
+/// Pages of objects, each older than the one before it.
+fn pages(count: i64) -> impl Iterator<Item = Vec<NewObject>> {
+    (0..count).rev().map(|page| {
+        (page * 400..(page + 1) * 400).map(|n| listed(&format!("{n:05}"), n / 2)).collect()
+    })
+}
+
+async fn stored(base: &TestDatabase, listing: &str) -> i64 {
+    let count = format!("SELECT COUNT(*) FROM listed_objects WHERE listing = '{listing}'");
+    base.number(&count).await.unwrap()
+}
+
+#[tokio::test]
+async fn objects_of_many_pages_are_numbered_in_one_order() {
+    for base in both().await {
+        let known = [listed("00007", 3), listed("01999", 999)];
+        base.ledger.objects.register(&known).await.unwrap();
+        let mut new = base.ledger.objects.listed_objects("a", position);
+        for page in pages(5) {
+            // A better match on the page after it replaces another one.
+            let first = new.next();
+            new.add(vec![listed("worse", 0); 400]).await.unwrap();
+            new.remove_from(first).await.unwrap();
+            new.add(page).await.unwrap();
+        }
+        assert!(stored(&base, "a").await >= 1_200);
+        assert_eq!(new.register().await.unwrap(), 1_998);
+        assert_eq!(stored(&base, "a").await, 0);
+        let numbers = (0..2_000).map(|n| format!("{n:05}"));
+        let unknown = numbers.filter(|key| known.iter().all(|one| one.version.key != *key));
+        let expected = known.iter().map(|one| one.version.key.clone()).chain(unknown);
+        assert_eq!(keys(&base).await, (1..).zip(expected).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn listing_whose_objects_are_lost_registers_nothing() {
+    for base in both().await {
+        let mut new = base.ledger.objects.listed_objects("a", position);
+        for page in pages(4) {
+            new.add(page).await.unwrap();
+        }
+        base.run("DELETE FROM listed_objects WHERE number = 5").await;
+        let error = new.register().await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        assert_eq!(keys(&base).await, []);
+    }
+}
+
+#[tokio::test]
+async fn listings_that_were_abandoned_are_removed() {
+    for base in both().await {
+        let objects = &base.ledger.objects;
+        for listing in ["a", "b", "c"] {
+            let mut new = objects.listed_objects(listing, position);
+            for page in pages(3) {
+                new.add(page).await.unwrap();
+            }
+        }
+        // Those of b are of yesterday, and those of c are of the process that lists again.
+        base.run(
+            "UPDATE listed_objects SET listed_at = '2026-01-01 00:00:00+00:00' WHERE listing = 'b'",
+        )
+        .await;
+        let mut new = objects.listed_objects("c", position);
+        for page in pages(3) {
+            new.add(page).await.unwrap();
+        }
+        assert_eq!(stored(&base, "a").await, 1_200);
+        assert_eq!(stored(&base, "b").await, 0);
+        assert_eq!(stored(&base, "c").await, 1_200);
     }
 }
 

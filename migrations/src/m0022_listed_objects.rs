@@ -1,0 +1,36 @@
+//! The new objects of listings, until they are registered. PostgreSQL empties the table when it recovers from a crash: the sources
+//! are then listed again.
+
+use sea_orm_migration::{
+    prelude::*,
+    schema::{big_integer, binary, text, timestamp_with_time_zone},
+    sea_orm::DbBackend,
+};
+
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let table = Table::create()
+            .table("listed_objects")
+            .col(text("listing"))
+            .col(binary("position"))
+            .col(big_integer("number"))
+            .col(text("object"))
+            .col(timestamp_with_time_zone("listed_at"))
+            .primary_key(Index::create().col("listing").col("position").col("number"))
+            .take();
+        manager.create_table(table).await?;
+        if manager.get_database_backend() == DbBackend::Postgres {
+            let unlogged = "ALTER TABLE listed_objects SET UNLOGGED";
+            manager.get_connection().execute_unprepared(unlogged).await?;
+        }
+        Ok(())
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table("listed_objects").take()).await
+    }
+}
