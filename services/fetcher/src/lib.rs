@@ -265,9 +265,9 @@ impl Run {
         let registered = self.sources.register(settings, datasets, ledger, randomness).await?;
         let Registered { listed, new, .. } = registered;
         self.listed = Some(registered);
-        let open = self.ledger.open(&self.sources.roots()).await?;
-        self.has_open = !open.is_empty();
-        self.open_before.extend(open.into_iter().filter(|object| *object < new_from));
+        let roots = self.sources.roots();
+        self.has_open = !self.ledger.all_settled(&roots).await?;
+        self.open_before.extend(self.ledger.open_before(new_from, &roots).await?);
         if new > 0 {
             tracing::info!(listed, new, "object versions registered");
             self.objects_registered.notify_waiters();

@@ -106,17 +106,20 @@ pub enum OrderBy {
 }
 
 impl OrderBy {
-    /// The function of a version whose bytes have this order.
-    pub(crate) fn position(self) -> fn(&ObjectVersion) -> Vec<u8> {
+    /// Returns the bytes by which versions are compared.
+    pub(crate) fn order_key(self) -> fn(&ObjectVersion) -> Vec<u8> {
         match self {
             Self::Time => |version| [&time(version), version.key.as_bytes()].concat(),
-            // A key that begins with another one is behind it.
-            Self::Key => |version| [version.key.as_bytes(), &[0], &time(version)].concat(),
+            Self::Key => |version| {
+                // Two zeros end the key: what begins with another key is behind it.
+                let key = version.key.replace('\0', "\0\u{1}");
+                [key.as_bytes(), &[0, 0], &time(version)].concat()
+            },
         }
     }
 }
 
-/// The time of a version, whose bytes have the order of times.
+/// The time of a version: these bytes are compared as times are.
 fn time(version: &ObjectVersion) -> [u8; 12] {
     let time = version.last_modified;
     let seconds = (time.timestamp() ^ i64::MIN).to_be_bytes();
@@ -283,5 +286,40 @@ impl FetcherSettings {
             Invalid::new("LEASE must be 1s or more: a lease is renewed every third of it")
         );
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, TimeDelta};
+
+    use super::*;
+
+    #[test]
+    fn bytes_are_compared_as_times_and_keys_are() {
+        let second = |seconds, nanos| {
+            DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds) + TimeDelta::nanoseconds(nanos)
+        };
+        let times = [second(-1, 0), second(0, 0), second(0, 1), second(256, 0), second(1 << 33, 0)];
+        let keys = ["a", "a\0", "a\0b", "a\u{1}", "a-b", "a/b", "ab", "b", "ä", "\u{fffd}", "😀"];
+        let all = times.into_iter().flat_map(|last_modified| {
+            keys.map(|key| ObjectVersion {
+                root: String::new(),
+                key: key.to_owned(),
+                etag: String::new(),
+                size: 0,
+                last_modified,
+            })
+        });
+        let all: Vec<ObjectVersion> = all.collect();
+        let (by_time, by_key) = (OrderBy::Time.order_key(), OrderBy::Key.order_key());
+        for a in &all {
+            for b in &all {
+                let of_times = a.last_modified.cmp(&b.last_modified);
+                let of_keys = a.key.cmp(&b.key);
+                assert_eq!(by_time(a).cmp(&by_time(b)), of_times.then(of_keys), "{a:?} {b:?}");
+                assert_eq!(by_key(a).cmp(&by_key(b)), of_keys.then(of_times), "{a:?} {b:?}");
+            }
+        }
     }
 }

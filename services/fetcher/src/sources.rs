@@ -14,7 +14,7 @@ use jetline_runtime::StartupSettings;
 use jetline_source::{
     IntakeStore, Location, ObjectVersion, OwnDatabase, S3Config, Skipped, Source,
 };
-use jetline_store::ObjectLedger;
+use jetline_store::{ObjectLedger, objects::ListedObjects};
 use rand::{Rng, RngCore};
 
 use crate::{FetcherSettings, deferral::Deferrals};
@@ -24,8 +24,6 @@ pub struct Sources {
     all: Vec<Configured>,
     intake: Option<Intake>,
     startup_timeout: Duration,
-    /// The id of its listings.
-    listing: String,
     pub(crate) deferrals: Deferrals,
     /// The skipped entries that were logged.
     logged: Mutex<HashSet<String>>,
@@ -114,7 +112,6 @@ impl Sources {
             all,
             intake: Intake::open(intake, s3).await?,
             startup_timeout,
-            listing: format!("{:016x}", rand::random::<u64>()),
             deferrals: Deferrals::new(settings.watch.is_none()),
             logged: Mutex::default(),
         })
@@ -246,17 +243,35 @@ impl Sources {
         ledger: &ObjectLedger,
         randomness: &mut (impl RngCore + Send),
     ) -> Result<Registered, RegisterError> {
-        let mut all = Registered::default();
         // One order over all pages and sources: it decides which of two lines is later.
-        let mut new = ledger.listed_objects(&self.listing, settings.order_by.position());
+        let listing_id = random_id(randomness);
+        let mut new = ledger.listed_objects(listing_id, settings.order_by.order_key());
+        let registered = self.register_by(&mut new, settings, datasets, ledger, randomness).await;
+        if let Err(error) = new.clear().await {
+            // They are removed with what is too old.
+            let error = jetline_runtime::causes(&error);
+            tracing::warn!(error, "remove listed objects failed");
+        }
+        registered
+    }
+
+    async fn register_by(
+        &self,
+        new: &mut ListedObjects,
+        settings: &FetcherSettings,
+        datasets: &Datasets,
+        ledger: &ObjectLedger,
+        randomness: &mut (impl RngCore + Send),
+    ) -> Result<Registered, RegisterError> {
+        let mut all = Registered::default();
         for one in &self.all {
-            let (first, mut registered) = (new.next(), Registered::default());
+            let (first, mut registered) = (new.count(), Registered::default());
             let mut pages = one.source.pages();
             let mut next = pages.next().await;
             while let Some(page) = next {
                 let page = page.map_err(|source| one.not_listed(source))?;
                 if page.replaces {
-                    new.remove_from(first).await?;
+                    new.truncate(first).await?;
                     registered = Registered::default();
                 }
                 registered.skipped.extend(page.skipped);
@@ -267,7 +282,7 @@ impl Sources {
                     if self.deferrals.defers(&uri) {
                         continue;
                     }
-                    let incarnation = format!("{:016x}", randomness.random::<u64>());
+                    let incarnation = random_id(randomness);
                     let is_posted = self.is_of_intake(&uri);
                     let object = settings.new_object(
                         object,
@@ -311,6 +326,10 @@ impl Sources {
     }
 }
 
+fn random_id(randomness: &mut impl RngCore) -> String {
+    format!("{:016x}", randomness.random::<u64>())
+}
+
 impl Intake {
     async fn open(store: &IntakeStore, s3: &S3Config) -> anyhow::Result<Option<Self>> {
         let Some(location) = &store.intake_store else { return Ok(None) };
@@ -349,10 +368,11 @@ impl RegisterError {
     /// Whether a retry may help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::List { source: jetline_source::Error::Unavailable { .. }, .. }
-                | Self::Ledger(jetline_store::Error::Unavailable { .. })
-        )
+        match self {
+            Self::List { source, .. } => {
+                matches!(source, jetline_source::Error::Unavailable { .. })
+            }
+            Self::Ledger(error) => error.is_transient(),
+        }
     }
 }

@@ -126,9 +126,9 @@ impl Database {
 
     /// Fails on a database without the ledger's tables.
     pub async fn check_schema(&self) -> Result<(), Error> {
-        // The last table is of the last migration.
+        // The column is of the last migration that both databases have; `find_tables` knows later ones.
         let sql = "SELECT COUNT(removed_object)
-             FROM ledger, epoch, objects, chunks, rejected_lines, declarations, unknown_fields, deliveries, api_keys, intake, replay_requests, listed_objects
+             FROM ledger, epoch, objects, chunks, rejected_lines, declarations, unknown_fields, deliveries, api_keys, intake, replay_requests
              WHERE 1 = 0";
         let action = "find the ledger's tables: run jetline-migrate, or start jetline once";
         execute(&self.0, action, sql, []).await?;

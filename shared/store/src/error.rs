@@ -101,6 +101,17 @@ pub enum Error {
     /// The ledger has a value that cannot be.
     #[error("the ledger is corrupt: {0}")]
     Corrupt(String),
+    /// Objects that were listed are not in the table any more.
+    #[error(
+        "only {read} of {listed} listed objects are left in the table listed_objects, which PostgreSQL empties after a \
+         crash: the sources are listed again"
+    )]
+    ListingLost {
+        /// How many there are.
+        read: usize,
+        /// How many were listed.
+        listed: usize,
+    },
     /// In the in-order mode, another process took the database over.
     #[error(
         "another process took this database over: only one may read and write it without REDIS_URL and NATS_URL; stop \
@@ -124,7 +135,7 @@ impl Error {
     /// Whether a retry may succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::ListingLost { .. })
     }
 
     /// Whether a row may be the cause: the database returned an error that is not about its own state or the

@@ -47,7 +47,7 @@ pub struct S3Config {
     #[arg(long, env, value_name = "NUMBER", default_value = "4")]
     pub s3_parallel_parts: NonZeroUsize,
     /// How many keys a listing may have, matching or not, with 256 bytes of key and `ETag` for each; a larger or endless
-    /// one is refused. It bounds the memory of a listing.
+    /// one is refused.
     #[arg(long, env, value_name = "NUMBER", default_value = "1000000")]
     pub s3_max_keys: u64,
     /// Endpoint, region and credentials; `None` for those of the AWS environment: `AWS_ACCESS_KEY_ID`, `AWS_REGION`,

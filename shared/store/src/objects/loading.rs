@@ -63,14 +63,19 @@ impl ObjectLedger {
         Ok(loading.collect())
     }
 
-    /// The objects of these roots that are neither done nor failed, in order.
-    pub async fn open(&self, roots: &[String]) -> Result<Vec<ObjectId>, Error> {
+    /// The objects of these roots with a lower number that are neither done nor failed, in order.
+    pub async fn open_before(
+        &self,
+        number: ObjectId,
+        roots: &[String],
+    ) -> Result<Vec<ObjectId>, Error> {
         if roots.is_empty() {
             return Ok(Vec::new());
         }
-        let sql = format!("SELECT id {} ORDER BY id", of_open(roots));
-        let roots = roots.iter().map(Value::from);
-        let rows: Vec<Id> = query(&self.db, "read the open objects", &sql, roots).await?;
+        let next = roots.len() + 1;
+        let sql = format!("SELECT id {} AND id < ${next} ORDER BY id", of_open(roots));
+        let values = roots.iter().map(Value::from).chain([number.get().into()]);
+        let rows: Vec<Id> = query(&self.db, "read the open objects", &sql, values).await?;
         Ok(ids(rows))
     }
 

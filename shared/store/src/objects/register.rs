@@ -143,7 +143,7 @@ impl ObjectLedger {
         let now = (self.now)();
         let mut new = 0;
         for batch in listed.chunks(BATCH) {
-            new += register_all(&tx, batch, now).await?;
+            new += register_new(&tx, batch, now).await?;
         }
         tx.commit("register objects").await?;
         Ok(new)
@@ -152,7 +152,7 @@ impl ObjectLedger {
 
 /// Registers those of a batch that are not in the ledger with their dataset; returns their number. In the transaction that has
 /// the lock.
-pub(super) async fn register_all(
+pub(super) async fn register_new(
     tx: &impl ConnectionTrait,
     batch: &[NewObject],
     now: DateTime<Utc>,

@@ -22,13 +22,14 @@ pub const STORED_REJECTS: u64 = 100_000;
 const BATCH: u64 = 500;
 
 /// The tables that grow with what is loaded, beside those of datasets; `all` is for databases that measure no single table.
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "all",
     "chunks",
     "deliveries",
     "delivery_cancellations",
     "delivery_changes",
     "intake",
+    "listed_objects",
     "objects",
     "rejected_lines",
     "unknown_fields",

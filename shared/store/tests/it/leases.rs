@@ -124,9 +124,13 @@ async fn only_objects_of_the_own_roots_are_leased() {
             let leased = base.ledger.objects.lease("a", roots, LEASE_TERM, ONE_OBJECT).await;
             assert_eq!(leased.unwrap(), []);
         }
-        assert_eq!(base.ledger.objects.open(&other).await.unwrap(), []);
-        assert_eq!(base.ledger.objects.open(&[]).await.unwrap(), []);
-        assert_eq!(base.ledger.objects.open(&[ROOT.to_owned()]).await.unwrap(), [id(1)]);
+        let own = [ROOT.to_owned()];
+        for (number, roots, open) in
+            [(2, &other[..], &[][..]), (2, &[], &[]), (1, &own, &[]), (2, &own, &[id(1)])]
+        {
+            let found = base.ledger.objects.open_before(id(number), roots).await;
+            assert_eq!(found.unwrap(), open, "{number} {roots:?}");
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! Registration: object versions get their numbers once, in the order of the list.
 
-use chrono::TimeDelta;
+use chrono::{TimeDelta, Utc};
 use jetline_core::ObjectVersion;
-use jetline_store::{entities::objects, objects::NewObject};
+use jetline_store::{
+    entities::objects,
+    objects::{ListedObjects, NewObject},
+};
 use sea_orm::{EntityTrait, QueryOrder};
 
 use crate::fixtures::{TestDatabase, both, declare, id, listed, watermark};
@@ -100,9 +103,12 @@ async fn thousands_of_objects_are_registered_at_once() {
     }
 }
 
-/// By time, as fetchers register by default.
-fn position(version: &ObjectVersion) -> Vec<u8> {
+fn by_time(version: &ObjectVersion) -> Vec<u8> {
     version.last_modified.timestamp().to_be_bytes().to_vec()
+}
+
+fn listed_objects(base: &TestDatabase, listing: &str) -> ListedObjects {
+    base.ledger.objects.listed_objects(listing.to_owned(), by_time)
 }
 
 /// Pages of objects, each older than the one before it.
@@ -112,8 +118,17 @@ fn pages(count: i64) -> impl Iterator<Item = Vec<NewObject>> {
     })
 }
 
-async fn stored(base: &TestDatabase, listing: &str) -> i64 {
-    let count = format!("SELECT COUNT(*) FROM listed_objects WHERE listing = '{listing}'");
+/// More of them than are held in memory.
+async fn list(base: &TestDatabase, listing: &str) -> ListedObjects {
+    let mut new = listed_objects(base, listing);
+    for page in pages(4) {
+        new.add(page).await.unwrap();
+    }
+    new
+}
+
+async fn in_table(base: &TestDatabase, listing: &str) -> i64 {
+    let count = format!("SELECT COUNT(*) FROM listed_objects WHERE listing_id = '{listing}'");
     base.number(&count).await.unwrap()
 }
 
@@ -122,17 +137,20 @@ async fn objects_of_many_pages_are_numbered_in_one_order() {
     for base in both().await {
         let known = [listed("00007", 3), listed("01999", 999)];
         base.ledger.objects.register(&known).await.unwrap();
-        let mut new = base.ledger.objects.listed_objects("a", position);
+        let mut new = listed_objects(&base, "a");
         for page in pages(5) {
             // A better match on the page after it replaces another one.
-            let first = new.next();
-            new.add(vec![listed("worse", 0); 400]).await.unwrap();
-            new.remove_from(first).await.unwrap();
+            let count = new.count();
+            new.add(vec![listed("worse", 0); 700]).await.unwrap();
+            new.truncate(count).await.unwrap();
+            // Two sources have it.
+            new.add(page.clone()).await.unwrap();
             new.add(page).await.unwrap();
         }
-        assert!(stored(&base, "a").await >= 1_200);
+        assert!(in_table(&base, "a").await > 2_000);
         assert_eq!(new.register().await.unwrap(), 1_998);
-        assert_eq!(stored(&base, "a").await, 0);
+        new.clear().await.unwrap();
+        assert_eq!(in_table(&base, "a").await, 0);
         let numbers = (0..2_000).map(|n| format!("{n:05}"));
         let unknown = numbers.filter(|key| known.iter().all(|one| one.version.key != *key));
         let expected = known.iter().map(|one| one.version.key.clone()).chain(unknown);
@@ -140,42 +158,45 @@ async fn objects_of_many_pages_are_numbered_in_one_order() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_listings_register_each_object_once() {
+    for base in both().await {
+        let (mut one, mut other) = (list(&base, "a").await, list(&base, "b").await);
+        let (one, other) = tokio::join!(one.register(), other.register());
+        let mut new = [one.unwrap(), other.unwrap()];
+        new.sort_unstable();
+        assert_eq!(new, [0, 1_600]);
+        let expected = (0..1_600).map(|n| format!("{n:05}"));
+        assert_eq!(keys(&base).await, (1..).zip(expected).collect::<Vec<_>>());
+    }
+}
+
 #[tokio::test]
 async fn listing_whose_objects_are_lost_registers_nothing() {
     for base in both().await {
-        let mut new = base.ledger.objects.listed_objects("a", position);
-        for page in pages(4) {
-            new.add(page).await.unwrap();
-        }
-        base.run("DELETE FROM listed_objects WHERE number = 5").await;
+        let mut new = list(&base, "a").await;
+        base.run("DELETE FROM listed_objects WHERE sequence = 5").await;
         let error = new.register().await.unwrap_err();
         assert!(error.is_transient(), "{error}");
+        assert!(error.to_string().contains("only 1599 of 1600"), "{error}");
         assert_eq!(keys(&base).await, []);
+        new.clear().await.unwrap();
+        assert_eq!(in_table(&base, "a").await, 0);
+        assert_eq!(list(&base, "b").await.register().await.unwrap(), 1_600);
     }
 }
 
 #[tokio::test]
 async fn listings_that_were_abandoned_are_removed() {
     for base in both().await {
-        let objects = &base.ledger.objects;
-        for listing in ["a", "b", "c"] {
-            let mut new = objects.listed_objects(listing, position);
-            for page in pages(3) {
-                new.add(page).await.unwrap();
-            }
-        }
-        // Those of b are of yesterday, and those of c are of the process that lists again.
-        base.run(
-            "UPDATE listed_objects SET listed_at = '2026-01-01 00:00:00+00:00' WHERE listing = 'b'",
-        )
-        .await;
-        let mut new = objects.listed_objects("c", position);
-        for page in pages(3) {
-            new.add(page).await.unwrap();
-        }
-        assert_eq!(stored(&base, "a").await, 1_200);
-        assert_eq!(stored(&base, "b").await, 0);
-        assert_eq!(stored(&base, "c").await, 1_200);
+        drop(list(&base, "a").await);
+        let now = Utc::now();
+        let ledger = &base.ledger.objects;
+        let hours = TimeDelta::hours;
+        assert_eq!(ledger.remove_abandoned_listings(now + hours(5)).await.unwrap(), 0);
+        assert!(in_table(&base, "a").await > 1_000);
+        assert!(ledger.remove_abandoned_listings(now + hours(7)).await.unwrap() > 1_000);
+        assert_eq!(in_table(&base, "a").await, 0);
     }
 }
 
