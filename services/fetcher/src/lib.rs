@@ -140,6 +140,7 @@ pub async fn run(
         }
         polled?;
     }
+    run.sources.remove_unfinished(&run.ledger).await;
     let retention = run.retention();
     let report = run.report(begin.elapsed()).await.context("cannot read the objects' final state");
     if settings.watch.is_none() {

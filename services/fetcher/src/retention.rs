@@ -123,9 +123,13 @@ impl Retention {
                 tracing::warn!(error, "remove old rejected lines failed");
             }
         }
-        if let Err(error) = self.ledger.remove_abandoned_listings(now).await {
-            let error = jetline_runtime::causes(&error);
-            tracing::warn!(error, "remove abandoned listings failed");
+        match self.ledger.remove_abandoned_listings(now).await {
+            Ok(0) => {}
+            Ok(objects) => tracing::info!(objects, "abandoned listings removed"),
+            Err(error) => {
+                let error = jetline_runtime::causes(&error);
+                tracing::warn!(error, "remove abandoned listings failed");
+            }
         }
         let Some(ended_before) = self.objects.cutoff(now) else { return };
         match self.remove_objects(ended_before).await {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -25,6 +25,8 @@ pub struct Sources {
     intake: Option<Intake>,
     startup_timeout: Duration,
     pub(crate) deferrals: Deferrals,
+    /// Listings of which objects may be in the ledger's table: those that are under way or were cancelled.
+    unfinished: Mutex<Vec<String>>,
     /// The skipped entries that were logged.
     logged: Mutex<HashSet<String>>,
 }
@@ -113,6 +115,7 @@ impl Sources {
             intake: Intake::open(intake, s3).await?,
             startup_timeout,
             deferrals: Deferrals::new(settings.watch.is_none()),
+            unfinished: Mutex::default(),
             logged: Mutex::default(),
         })
     }
@@ -245,14 +248,27 @@ impl Sources {
     ) -> Result<Registered, RegisterError> {
         // One order over all pages and sources: it decides which of two lines is later.
         let listing_id = random_id(randomness);
-        let mut new = ledger.listed_objects(listing_id, settings.order_by.order_key());
+        lock(&self.unfinished).push(listing_id.clone());
+        let mut new = ledger.listed_objects(listing_id.clone(), settings.order_by.order_key());
         let registered = self.register_by(&mut new, settings, datasets, ledger, randomness).await;
-        if let Err(error) = new.clear().await {
-            // They are removed with what is too old.
-            let error = jetline_runtime::causes(&error);
-            tracing::warn!(error, "remove listed objects failed");
+        if !new.uses_table() {
+            lock(&self.unfinished).retain(|id| *id != listing_id);
         }
+        self.remove_unfinished(ledger).await;
         registered
+    }
+
+    /// Removes what listings have left in the ledger's table, those that were cancelled too.
+    pub(crate) async fn remove_unfinished(&self, ledger: &ObjectLedger) {
+        let unfinished = lock(&self.unfinished).clone();
+        for listing_id in unfinished {
+            if let Err(error) = ledger.remove_listing(&listing_id).await {
+                let error = jetline_runtime::causes(&error);
+                tracing::warn!(error, "remove listed objects failed");
+                return;
+            }
+            lock(&self.unfinished).retain(|id| *id != listing_id);
+        }
     }
 
     async fn register_by(
@@ -313,7 +329,7 @@ impl Sources {
 
     /// Logs each entry once, however often the sources are listed.
     fn log_skipped(&self, skipped: &Skipped) {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logged = lock(&self.logged);
         let named: HashSet<String> = skipped.named().iter().cloned().collect();
         for entry in named.difference(&logged) {
             tracing::warn!(entry, "source entry skipped");
@@ -324,6 +340,10 @@ impl Sources {
         }
         *logged = named;
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn random_id(randomness: &mut impl RngCore) -> String {

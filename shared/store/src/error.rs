@@ -103,8 +103,8 @@ pub enum Error {
     Corrupt(String),
     /// Objects that were listed are not in the table any more.
     #[error(
-        "only {read} of {listed} listed objects are left in the table listed_objects, which PostgreSQL empties after a \
-         crash: the sources are listed again"
+        "only {read} of {listed} listed objects are left in the table listed_objects; PostgreSQL empties it after a crash, \
+         and a listing that stores nothing for a day is removed: the sources are listed again"
     )]
     ListingLost {
         /// How many there are.

@@ -1,6 +1,7 @@
 //! PostgreSQL: a private server for a test that crashes or restarts it, and a separate [`Database`] for every test.
 
 use std::{
+    env,
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -54,20 +55,31 @@ impl PostgresServer {
 
     /// Starts a server with settings of `postgresql.conf`, such as `("fsync", "off")`.
     pub fn start_with(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        Self::start_as(settings, None)
+        Self::start_as(&env::temp_dir(), settings, None)
+    }
+
+    /// The same, with its data below this directory.
+    pub fn start_in(directory: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::start_as(directory, settings, None)
     }
 
     /// Starts a server that requires TLS. Its URL does not verify the certificate.
     pub fn start_with_tls(tls: &ServerTls) -> anyhow::Result<Self> {
-        Self::start_as(&[], Some(tls))
+        Self::start_as(&env::temp_dir(), &[], Some(tls))
     }
 
-    fn start_as(settings: &[(&str, &str)], tls: Option<&ServerTls>) -> anyhow::Result<Self> {
+    fn start_as(
+        directory: &Path,
+        settings: &[(&str, &str)],
+        tls: Option<&ServerTls>,
+    ) -> anyhow::Result<Self> {
         let port = free_port()?;
         let password = format!("{:016x}", rand::random::<u64>());
         let mut server = Self {
             process: None,
-            directory: tempfile::Builder::new().prefix("jetline-postgres-").tempdir()?,
+            directory: tempfile::Builder::new()
+                .prefix("jetline-postgres-")
+                .tempdir_in(directory)?,
             account: Account::instead_of_root()?,
             port,
             url: format!("postgres://{USER}:{password}@127.0.0.1:{port}/postgres"),

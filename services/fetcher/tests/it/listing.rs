@@ -33,6 +33,12 @@ async fn keys(scene: &Scene) -> Vec<String> {
     rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
 }
 
+async fn left_in_table(scene: &Scene) -> i64 {
+    let db = scene.ledger.database().connection();
+    let select = Statement::from_string(DbBackend::Sqlite, "SELECT COUNT(*) FROM listed_objects");
+    db.query_one_raw(select).await.unwrap().unwrap().try_get_by_index(0).unwrap()
+}
+
 #[tokio::test]
 async fn objects_of_all_pages_are_numbered_in_one_order() {
     for (order_by, first, last) in [
@@ -61,11 +67,28 @@ async fn known_objects_are_counted_and_those_that_failed_are_named() {
     assert_eq!(failed, [1, 1001]);
 }
 
+/// The third page is refused; the objects of those before it are in the table by then.
+#[tokio::test]
+async fn listing_that_fails_leaves_no_objects_in_the_table() {
+    let mut scene = Scene::new(1).await;
+    for number in 0..=2 * PAGE {
+        put(&scene, &format!("in/{number:04}.jsonl"), Utc::now());
+    }
+    scene.max_keys = 2 * PAGE as u64;
+    let error = scene.try_register().await.unwrap_err();
+    assert!(!error.is_transient(), "{error}");
+    assert_eq!(keys(&scene).await, [""; 0]);
+    assert_eq!(left_in_table(&scene).await, 0);
+    scene.max_keys += 1;
+    assert_eq!(scene.register().await.new, 2 * PAGE + 1);
+    assert_eq!(left_in_table(&scene).await, 0);
+}
+
 /// `in/a*` as a name excludes what matches it as a pattern, also on pages before.
 #[tokio::test]
 async fn better_match_on_a_later_page_replaces_those_before_it() {
     let mut scene = Scene::new(1).await;
-    for number in 0..PAGE {
+    for number in 0..2 * PAGE {
         put(&scene, &format!("in/a!{number:04}.jsonl"), Utc::now());
     }
     put(&scene, "in/a*.jsonl", Utc::now());

@@ -13,7 +13,9 @@ use chrono::Utc;
 use jetline_core::ChunkRange;
 use jetline_core::{Epoch, Mode, ObjectId};
 use jetline_datasets::{Dataset, Datasets, UnknownFields};
-use jetline_fetcher::{FetcherSettings, Keep, OrderBy, Registered, Report, Sources, run};
+use jetline_fetcher::{
+    FetcherSettings, Keep, OrderBy, RegisterError, Registered, Report, Sources, run,
+};
 use jetline_migrations::migrate;
 use jetline_queue::{
     Chunk, Delivery, Destination, Error, InProcess, PublishAck, Queue, Subject, Wakeup,
@@ -38,6 +40,7 @@ pub(crate) struct Scene {
     pub(crate) shutdown: Shutdown,
     pub(crate) received: Arc<Mutex<Vec<Chunk>>>,
     part_size: u64,
+    pub(crate) max_keys: u64,
     _directory: TempDir,
 }
 
@@ -72,6 +75,7 @@ impl Scene {
             shutdown: Shutdown::new(),
             received: Arc::default(),
             part_size: 150,
+            max_keys: 1_000_000,
             _directory: directory,
         }
     }
@@ -80,7 +84,7 @@ impl Scene {
         let config = S3Config {
             s3_part_size: self.part_size,
             s3_parallel_parts: NonZeroUsize::MIN,
-            s3_max_keys: 1_000_000,
+            s3_max_keys: self.max_keys,
             sdk: Some(self.s3.sdk_config()),
         };
         let startup = StartupSettings { startup_timeout: Duration::from_secs(5) };
@@ -92,11 +96,15 @@ impl Scene {
 
     /// Registers the bucket's objects, as another fetcher would.
     pub(crate) async fn register(&self) -> Registered {
+        self.try_register().await.unwrap()
+    }
+
+    pub(crate) async fn try_register(&self) -> Result<Registered, RegisterError> {
         let sources = self.sources().await;
         let mut randomness = StdRng::seed_from_u64(5);
         let (datasets, ledger) = (Datasets::built_in().unwrap(), &self.ledger.objects);
         let new = sources.register(&self.settings, &datasets, ledger, &mut randomness);
-        new.await.unwrap()
+        new.await
     }
 
     pub(crate) async fn fetch(&self) -> Report {

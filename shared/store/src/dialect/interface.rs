@@ -78,8 +78,8 @@ pub(crate) trait Dialect: Sync {
     /// durable, too.
     fn commit_without_waiting(&self) -> Option<&'static str>;
 
-    /// The statement that fails where tables are missing that only this database has.
-    fn find_tables(&self) -> Option<&'static str>;
+    /// The statement that fails where the newest tables are missing.
+    fn find_tables(&self) -> &'static str;
 
     /// The condition of a text for being one of those that are the parameter with this number.
     fn is_any_text(&self, number: usize) -> String;

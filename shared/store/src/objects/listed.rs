@@ -16,11 +16,11 @@ use crate::{
     transaction::Transaction,
 };
 
-/// More objects than this are in the table, not in memory.
+/// When there are more in memory, all are moved to the table.
 const MAX_IN_MEMORY: usize = 1_000;
 
-/// A listing whose objects are so long in the table has ended without removing them.
-const LONGEST_LISTING: TimeDelta = TimeDelta::hours(6);
+/// A listing that has stored nothing for this time is taken for abandoned.
+const ABANDONED_AFTER: TimeDelta = TimeDelta::days(1);
 
 const COLUMNS: usize = 5;
 
@@ -29,12 +29,13 @@ pub struct ListedObjects {
     ledger: ObjectLedger,
     listing_id: String,
     order_key: fn(&ObjectVersion) -> Vec<u8>,
-    /// The last ones; those before them are in the table.
+    /// Those that were added last; all before them are in the table.
     in_memory: Vec<Listed>,
     count: usize,
+    uses_table: bool,
 }
 
-/// An object, ordered by its key of order and then by its number in the listing.
+/// An object. Objects are ordered by their keys of order, and then as they were added.
 struct Listed {
     order_key: Vec<u8>,
     sequence: i64,
@@ -57,14 +58,27 @@ impl ObjectLedger {
         listing_id: String,
         order_key: fn(&ObjectVersion) -> Vec<u8>,
     ) -> ListedObjects {
-        let ledger = self.clone();
-        ListedObjects { ledger, listing_id, order_key, in_memory: Vec::new(), count: 0 }
+        ListedObjects {
+            ledger: self.clone(),
+            listing_id,
+            order_key,
+            in_memory: Vec::new(),
+            count: 0,
+            uses_table: false,
+        }
     }
 
-    /// Removes the objects of listings that ended without removing them; returns their number.
+    /// Removes the objects of a listing from the table.
+    pub async fn remove_listing(&self, listing_id: &str) -> Result<(), Error> {
+        let sql = "DELETE FROM listed_objects WHERE listing_id = $1";
+        execute(&self.db, "remove listed objects", sql, [listing_id.into()]).await.map(drop)
+    }
+
+    /// Removes the objects of listings that ended without removing them; returns how many objects.
     pub async fn remove_abandoned_listings(&self, now: DateTime<Utc>) -> Result<u64, Error> {
-        let sql = "DELETE FROM listed_objects WHERE listed_at < $1";
-        let values = [(now - LONGEST_LISTING).into()];
+        let sql = "DELETE FROM listed_objects WHERE listing_id NOT IN
+             (SELECT listing_id FROM listed_objects WHERE listed_at >= $1)";
+        let values = [(now - ABANDONED_AFTER).into()];
         execute(&self.db, "remove abandoned listings", sql, values).await
     }
 }
@@ -76,6 +90,12 @@ impl ListedObjects {
         self.count
     }
 
+    /// Whether the table may have some of them. They stay there until they are [removed](ObjectLedger::remove_listing).
+    #[must_use]
+    pub fn uses_table(&self) -> bool {
+        self.uses_table
+    }
+
     fn in_table(&self) -> usize {
         self.count - self.in_memory.len()
     }
@@ -84,7 +104,7 @@ impl ListedObjects {
     pub async fn add(&mut self, objects: Vec<NewObject>) -> Result<(), Error> {
         for object in objects {
             let order_key = (self.order_key)(&object.version);
-            self.in_memory.push(Listed { order_key, sequence: sequence(self.count), object });
+            self.in_memory.push(Listed { order_key, sequence: to_i64(self.count), object });
             self.count += 1;
             if self.in_memory.len() > MAX_IN_MEMORY {
                 self.store().await?;
@@ -93,24 +113,23 @@ impl ListedObjects {
         Ok(())
     }
 
-    /// Keeps as many of the first ones.
+    /// Keeps only as many of the first ones.
     pub async fn truncate(&mut self, count: usize) -> Result<(), Error> {
         let in_table = self.in_table();
-        self.in_memory.truncate(count.saturating_sub(in_table));
-        self.count = self.count.min(count);
         if in_table > count {
             let sql = "DELETE FROM listed_objects WHERE listing_id = $1 AND sequence >= $2";
-            let values = [self.listing_id.as_str().into(), sequence(count).into()];
+            let values = [self.listing_id.as_str().into(), to_i64(count).into()];
             execute(&self.ledger.db, "remove listed objects", sql, values).await?;
         }
+        self.in_memory.truncate(count.saturating_sub(in_table));
+        self.count = self.count.min(count);
         Ok(())
     }
 
-    /// Registers those that are not in the ledger with their dataset; returns their number.
+    /// Registers those that are not in the ledger with their dataset; returns how many.
     pub async fn register(&mut self) -> Result<usize, Error> {
-        if self.in_table() == 0 {
+        if !self.uses_table {
             let mut listed = std::mem::take(&mut self.in_memory);
-            self.count = 0;
             listed.sort_by(|a, b| (&a.order_key, a.sequence).cmp(&(&b.order_key, b.sequence)));
             let objects: Vec<NewObject> = listed.into_iter().map(|listed| listed.object).collect();
             return self.ledger.register(&objects).await;
@@ -139,11 +158,6 @@ impl ListedObjects {
         Ok(new)
     }
 
-    /// Removes all objects.
-    pub async fn clear(mut self) -> Result<(), Error> {
-        self.truncate(0).await
-    }
-
     async fn rows(
         &self,
         tx: &Transaction,
@@ -158,8 +172,9 @@ impl ListedObjects {
         query(tx, "read listed objects", &sql, values).await
     }
 
-    /// Moves those in memory into the table. Where that fails, some may be there.
+    /// Moves those in memory to the table. After a failure they are no longer in memory, and any of them may be in the table.
     async fn store(&mut self) -> Result<(), Error> {
+        self.uses_table = true;
         let now = (self.ledger.now)();
         for batch in std::mem::take(&mut self.in_memory).chunks(BATCH) {
             let mut values: Vec<Value> = Vec::with_capacity(batch.len() * COLUMNS);
@@ -186,6 +201,6 @@ impl ListedObjects {
     }
 }
 
-fn sequence(count: usize) -> i64 {
+fn to_i64(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
