@@ -1,10 +1,9 @@
-//! The writer on real servers, and the order of lines under random schedules.
+//! The writer on real servers.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod contention;
 mod doubles;
 mod fixtures;
-mod order;
 mod outages;
 mod writing;

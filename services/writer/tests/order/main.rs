@@ -6,6 +6,8 @@
 //! A schedule that fails prints its seed: `ORDER_SEED=123` runs that seed alone and prints its steps, and
 //! `ORDER_RUNS=5000` sets the number of seeds.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 mod check;
 mod declarations;
 mod directed;
