@@ -11,7 +11,7 @@ use jetline_testkit::{installation::Installation, s3::S3Server, usage::Scope};
 
 use super::{
     Bench, case,
-    processes::Processes,
+    processes::{Processes, WORK_TIMEOUT},
     report::{Outcome, Run, number},
     services::Servers,
 };
@@ -104,6 +104,7 @@ fn list(
         End::Registered => {
             while !fetcher.output().contains(REGISTERED) {
                 ensure!(fetcher.try_wait()?.is_none(), "it ended: {}", fetcher.end_of_log());
+                ensure!(begin.elapsed() < WORK_TIMEOUT, "not done after {WORK_TIMEOUT:?}");
                 bench.interrupt.check()?;
                 thread::sleep(POLL_INTERVAL);
             }

@@ -15,7 +15,7 @@ use jetline_testkit::{
 use crate::signals::Interrupt;
 
 /// How long any piece of work may take: that of ten gigabytes takes minutes.
-const WORK_TIMEOUT: Duration = Duration::from_hours(1);
+pub(super) const WORK_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// Between two samples of CPU and memory.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);

@@ -128,8 +128,8 @@ impl<'a> Search<'a> {
     /// Writes rows, each with the index of its chunk. Of several rows of an id, those that are not refused and have a lower
     /// rank than another one are superseded. Fails with an error that is not caused by a row.
     pub(super) async fn write(&mut self, mut rows: Vec<(usize, UpsertRow)>) -> Result<(), Error> {
-        // Rows are locked in the order of other commits, which is that of ids or, with claims, new rows before stored ones. What takes the place of a refused row is
-        // written before the next id: a second round would lock ids out of order, and could deadlock.
+        // Rows are locked in the order of other commits, which is that of ids or, with claims, new rows before stored ones.
+        // What takes the place of a refused row is written before the next id: a second round would lock ids out of order, and could deadlock.
         rows.sort_unstable_by(|(_, a), (_, b)| {
             a.row.key.cmp(&b.row.key).then_with(|| b.rank().cmp(&a.rank()))
         });
