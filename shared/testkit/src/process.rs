@@ -6,7 +6,10 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::OnceLock,
+    sync::{
+        LazyLock, OnceLock,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -26,6 +29,10 @@ const LOG_LINES: usize = 12;
 
 /// The interval of polling a process that is starting or ending: there is no event to wait for.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The first port that servers get, and how many there are.
+const FIRST_PORT: u16 = 15_000;
+const PORT_COUNT: u32 = 17_000;
 
 /// The folders in which programs are looked for first.
 static PREFERRED: OnceLock<Vec<PathBuf>> = OnceLock::new();
@@ -65,7 +72,8 @@ pub fn server(variable: &str) -> String {
 
 /// A TCP port of 127.0.0.1 that was just free.
 ///
-/// It is below the ephemeral port range: it stays free while its server restarts, and no client that retries meanwhile can
+/// A process gets every other port of the range before it gets this one again: the server that it is for may not have
+/// bound it yet, or may be stopped. The range is below the ephemeral ports, so that no client that retries meanwhile can
 /// connect to itself.
 pub fn free_port() -> anyhow::Result<u16> {
     Ok(listen_on_free_port()?.local_addr()?.port())
@@ -73,10 +81,12 @@ pub fn free_port() -> anyhow::Result<u16> {
 
 /// A listener on such a port, for a server in this process.
 pub(crate) fn listen_on_free_port() -> anyhow::Result<TcpListener> {
-    (0..1000)
-        .map(|_| rand::random_range(15_000..32_000))
+    /// Processes begin at different ports.
+    static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(rand::random()));
+    (0..PORT_COUNT)
+        .map(|_| FIRST_PORT + (NEXT.fetch_add(1, Relaxed) % PORT_COUNT) as u16)
         .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
-        .context("no free port between 15000 and 32000")
+        .with_context(|| format!("none of {PORT_COUNT} ports from {FIRST_PORT} on is free"))
 }
 
 /// A process that is killed when this is dropped.
@@ -201,5 +211,19 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn port_is_not_handed_out_again_at_once() {
+        let ports: HashSet<u16> = (0..1000).map(|_| free_port().unwrap()).collect();
+
+        assert_eq!(ports.len(), 1000);
     }
 }
