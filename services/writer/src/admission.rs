@@ -9,7 +9,7 @@ use jetline_store::{ChunkLedger, Error, chunks::Admission};
 use tokio::sync::Mutex;
 
 /// Maximum number of cached objects; beyond it the cache is cleared.
-const CACHED_OBJECTS: usize = 10_000;
+const MAX_CACHED_OBJECTS: usize = 10_000;
 
 /// Checks objects against the ledger, once per epoch.
 pub struct Admissions {
@@ -30,7 +30,7 @@ impl Cache {
     }
 
     fn add(&mut self, epoch: EpochId, chunks: &[&ChunkRange]) {
-        if self.epoch != Some(epoch) || self.objects.len() > CACHED_OBJECTS {
+        if self.epoch != Some(epoch) || self.objects.len() > MAX_CACHED_OBJECTS {
             self.epoch = Some(epoch);
             self.objects.clear();
         }

@@ -101,7 +101,7 @@ impl Batch {
     }
 
     /// Parses lines again that the database refused.
-    pub(crate) fn forget_refusals(&mut self, parsed: &mut [Parsed]) {
+    pub(crate) fn clear_refusals(&mut self, parsed: &mut [Parsed]) {
         for (chunk, parsed) in self.chunks.iter_mut().zip(parsed) {
             if !mem::take(&mut chunk.refused).is_empty() {
                 *parsed = chunk.parse(&self.dataset, self.redact_key.as_deref());

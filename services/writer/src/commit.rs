@@ -61,7 +61,7 @@ pub struct Committer {
 }
 
 impl Committer {
-    /// A committer.
+    /// A committer that redacts nothing.
     #[must_use]
     pub fn new(ledger: Ledger, dedup: Arc<dyn Dedup>, epochs: Epochs, wakeup: Wakeup) -> Self {
         Self {
@@ -95,8 +95,11 @@ impl Committer {
         Ok(())
     }
 
-    /// Reads the declarations from the ledger if it has not those of all these chunks.
-    pub async fn learn(&self, mut chunks: impl Iterator<Item = &Chunk>) -> Result<(), Failure> {
+    /// Reads the declarations from the ledger if that of one of these chunks is not known.
+    pub async fn read_unknown_declarations(
+        &self,
+        mut chunks: impl Iterator<Item = &Chunk>,
+    ) -> Result<(), Failure> {
         if chunks.any(|chunk| !self.knows_declaration(chunk)) {
             self.declarations.read().await?;
         }
@@ -159,7 +162,7 @@ impl Committer {
         let Err(failure) = steps.await else {
             return Ok(());
         };
-        self.handle(&epoch, batch, failure).await?;
+        self.prepare_retry(&epoch, batch, failure).await?;
         Err(Failure::Again)
     }
 
@@ -172,7 +175,7 @@ impl Committer {
         if epoch.claims(&batch.dataset.name) {
             // Lines that were refused under an earlier epoch may be accepted now. Without them, the lines that they
             // supersede would be claimed in their place.
-            batch.forget_refusals(&mut chunks);
+            batch.clear_refusals(&mut chunks);
         }
         let ranges: Vec<&ChunkRange> = chunks.iter().map(|chunk| &chunk.range).collect();
         match self.admissions.admit(epoch, &ranges).await? {

@@ -64,8 +64,10 @@ impl Ticket {
         }
     }
 
-    /// Marks its chunks as committed and lets the next ticket commit.
-    pub(crate) fn complete(self) {
+    /// Marks its chunks as committed and lets the next ticket commit. Waits for all earlier ones: this one may have had nothing
+    /// to commit.
+    pub(crate) async fn complete(self) {
+        self.wait().await;
         if let Some((counters, number)) = self.0 {
             counters.current.send_replace(number + 1);
         }
@@ -83,9 +85,21 @@ mod tests {
         let order = CommitOrder::in_order();
         let (first, second) = (order.issue_ticket(), order.issue_ticket());
         assert!(second.wait().now_or_never().is_none());
-        first.wait().await;
-        first.complete();
+        first.complete().await;
         second.wait().await;
+    }
+
+    #[tokio::test]
+    async fn ticket_with_nothing_to_commit_lets_no_other_one_overtake() {
+        let order = CommitOrder::in_order();
+        let (first, empty, last) =
+            (order.issue_ticket(), order.issue_ticket(), order.issue_ticket());
+        let mut completed = Box::pin(empty.complete());
+        assert!(poll!(&mut completed).is_pending());
+        assert!(last.wait().now_or_never().is_none());
+        first.complete().await;
+        completed.await;
+        last.wait().await;
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ pub struct Declarations {
 #[derive(Default)]
 struct Known {
     datasets: Datasets,
-    /// The epoch in force when they were read.
+    /// The latest epoch under which they were read, from its begin or later.
     epoch: Option<EpochId>,
 }
 
@@ -29,13 +29,8 @@ impl Declarations {
 
     /// Reads the declarations from the ledger.
     pub async fn read(&self) -> Result<Datasets, Error> {
-        self.read_under(None).await
-    }
-
-    async fn read_under(&self, epoch: Option<EpochId>) -> Result<Datasets, Error> {
         let datasets = self.database.datasets().await?;
-        let known = Known { datasets: datasets.clone(), epoch };
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        self.known.write().unwrap_or_else(PoisonError::into_inner).datasets = datasets.clone();
         Ok(datasets)
     }
 
@@ -61,7 +56,9 @@ impl Declarations {
                 return Ok(known.datasets.declaration(number).unwrap_or(dataset).clone());
             }
         }
-        let datasets = self.read_under(Some(epoch)).await?;
+        let datasets = self.database.datasets().await?;
+        let known = Known { datasets: datasets.clone(), epoch: Some(epoch) };
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(datasets.declaration(number).unwrap_or(dataset).clone())
     }
 }

@@ -7,7 +7,7 @@ use jetline_dedup::Dedup;
 use jetline_runtime::metrics::EPOCHS;
 use jetline_store::{Ledger, epochs::BeginError};
 use rand::{SeedableRng, rngs::StdRng};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::contention::Contention;
 
@@ -42,19 +42,19 @@ impl Epochs {
 
     /// The epoch in force: that of the ledger, or a new one where that has ended.
     pub async fn current(&self) -> Result<Epoch, Error> {
-        let mut state = self.state.lock().await;
-        if let Some(epoch) = &state.current {
-            return Ok(epoch.clone());
+        let state = self.state.lock().await;
+        match &state.current {
+            Some(epoch) => Ok(epoch.clone()),
+            None => self.begin(state, None).await,
         }
-        self.begin(&mut state, None).await
     }
 
     /// The epoch that follows one that has ended, or of which the dedup store lost entries.
     pub async fn after(&self, ended: EpochId) -> Result<Epoch, Error> {
-        let mut state = self.state.lock().await;
+        let state = self.state.lock().await;
         match &state.current {
             Some(epoch) if epoch.id != ended => Ok(epoch.clone()),
-            _ => self.begin(&mut state, Some(ended)).await,
+            _ => self.begin(state, Some(ended)).await,
         }
     }
 
@@ -63,7 +63,13 @@ impl Epochs {
         EpochId::random(&mut self.state.lock().await.randomness)
     }
 
-    async fn begin(&self, state: &mut State, seen: Option<EpochId>) -> Result<Epoch, Error> {
+    /// Begins an epoch, or joins the one in force. Where it begins one, and at start, also removes the entries of ended ones,
+    /// while the other workers go on.
+    async fn begin(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        seen: Option<EpochId>,
+    ) -> Result<Epoch, Error> {
         let new = EpochId::random(&mut state.randomness);
         let mode = self.dedup.mode();
         let check = self.contention.log_and_delay_if_contended(seen).await;
@@ -77,7 +83,9 @@ impl Epochs {
             }
         }
         state.current = Some(epoch.clone());
+        drop(state);
         if mode == Mode::Shared
+            && (epoch.id == new || seen.is_none())
             && let Err(error) = self.remove_ended().await
         {
             tracing::warn!(

@@ -33,7 +33,7 @@ pub enum Failure {
     /// Reject the lines of refused rows in the next commit.
     RejectInNextCommit(jetline_store::Error),
     /// Search for refused rows, and reject their lines.
-    Reject(Option<jetline_store::Error>),
+    Search(Option<jetline_store::Error>),
     /// Take each chunk alone: the database refuses them together and accepts each alone.
     Split,
     /// Take the steps again after a delay: this part failed. Errors that are not transient are retried as well: no chunk is dead-lettered
@@ -102,12 +102,12 @@ pub(crate) fn outcomes_or_failure(
         Ok(CommitOutcome::EpochEnded) => Failure::EpochEnded,
         Ok(CommitOutcome::Stale(stale)) => Failure::DiscardAfterClaim(stale),
         Ok(CommitOutcome::Repeated(repeated)) => Failure::Repeated(repeated),
-        Ok(CommitOutcome::NotWritten) => Failure::Reject(None),
+        Ok(CommitOutcome::NotWritten) => Failure::Search(None),
         Err(error) if !error.may_be_caused_by_row() => error.into(),
         Err(error) if on_refused_row == OnRefusedRow::RejectInNextCommit => {
             Failure::RejectInNextCommit(error)
         }
-        Err(error) => Failure::Reject(Some(error)),
+        Err(error) => Failure::Search(Some(error)),
     })
 }
 

@@ -96,7 +96,7 @@ impl Worker {
             };
             match received {
                 Ok((deliveries, ticket)) => {
-                    let work = self.handle(deliveries, ticket);
+                    let work = self.commit_deliveries(deliveries, ticket);
                     match shutdown.hard.run_until_cancelled(work).await {
                         Some(result) => result?,
                         None => return Ok(()),
@@ -115,24 +115,26 @@ impl Worker {
         Ok((deliveries, self.commit_order.issue_ticket()))
     }
 
-    async fn handle(&mut self, deliveries: Vec<Delivery>, ticket: Ticket) -> Result<(), Error> {
+    async fn commit_deliveries(
+        &mut self,
+        deliveries: Vec<Delivery>,
+        ticket: Ticket,
+    ) -> Result<(), Error> {
         let committer = self.committer.clone();
         let every = self.settings.progress_every.unwrap_or(PROGRESS_INTERVAL);
         let since = Instant::now();
-        let chunks = || deliveries.iter().map(|delivery| &delivery.chunk);
-        while let Err(failure) = committer.learn(chunks()).await {
-            self.wait_or_fail(failure, &[]).await?;
-        }
-        let (known, unknown): (Vec<_>, Vec<_>) = deliveries
-            .into_iter()
-            .partition(|delivery| committer.knows_declaration(&delivery.chunk));
-        discard_unknown(unknown).await;
-        let in_flight = known.into_iter().map(|delivery| {
+        let in_flight = deliveries.into_iter().map(|delivery| {
             let span = self.destination.processing(&delivery);
             InFlight { delivery, span, since }
         });
+        let in_flight: Vec<InFlight> = in_flight.collect();
+        let work = self.read_declarations(&in_flight);
+        with_progress(in_flight.iter(), every, work).await?;
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            in_flight.into_iter().partition(|one| committer.knows_declaration(one.chunk()));
+        discard_unknown(unknown).await;
         let (suspects, ordinary): (Vec<_>, Vec<_>) =
-            in_flight.partition(|one| one.delivery.attempt > MAX_ORDINARY_DELIVERIES);
+            known.into_iter().partition(|one| one.delivery.attempt > MAX_ORDINARY_DELIVERIES);
         let mut suspects = VecDeque::from(suspects);
         if !ordinary.is_empty() {
             let permit = async {
@@ -153,7 +155,17 @@ impl Worker {
             with_progress(held, every, work).await?;
             acknowledge(vec![suspect]).await;
         }
-        ticket.complete();
+        ticket.complete().await;
+        Ok(())
+    }
+
+    /// Reads the declarations from the ledger if those of some chunks are not known; retries until it succeeds.
+    async fn read_declarations(&mut self, in_flight: &[InFlight]) -> Result<(), Error> {
+        let committer = self.committer.clone();
+        let chunks = || in_flight.iter().map(InFlight::chunk);
+        while let Err(failure) = committer.read_unknown_declarations(chunks()).await {
+            self.wait_or_fail(failure, in_flight).await?;
+        }
         Ok(())
     }
 
@@ -272,18 +284,16 @@ fn split_off_that_fit(in_flight: &[InFlight]) -> (&[InFlight], &[InFlight]) {
     in_flight.split_at(count_that_fits(in_flight.iter().map(InFlight::chunk)))
 }
 
-/// Discards chunks of declarations that the ledger has not: it has those of all its objects, so that they are of another one, or
-/// of the time before it was restored.
-async fn discard_unknown(deliveries: Vec<Delivery>) {
-    for delivery in deliveries {
-        let Chunk { dataset, declaration, .. } = &delivery.chunk;
-        delivery.chunk.log_span().in_scope(|| {
+/// Discards chunks of declarations that the ledger has not: their dataset was dropped, they are of another ledger, or of the time
+/// before it was restored.
+async fn discard_unknown(in_flight: Vec<InFlight>) {
+    for one in &in_flight {
+        let Chunk { dataset, declaration, .. } = one.chunk();
+        one.chunk().log_span().in_scope(|| {
             tracing::warn!(dataset, declaration, "chunk discarded: its declaration is unknown");
         });
-        if let Err(error) = delivery.ack().await {
-            tracing::debug!(%error, "acknowledge chunk failed, it will be redelivered");
-        }
     }
+    acknowledge(in_flight).await;
 }
 
 /// Records in their traces what became of chunks, and how long it took; one that was delivered twice has two traces.

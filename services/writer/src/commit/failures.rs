@@ -17,7 +17,7 @@ use crate::{
 
 impl Committer {
     /// Does what a failure requires before the steps are taken again; returns what only the worker can handle.
-    pub(super) async fn handle(
+    pub(super) async fn prepare_retry(
         &self,
         epoch: &Epoch,
         batch: &mut Batch,
@@ -37,7 +37,7 @@ impl Committer {
                 tracing::debug!(%error, "commit failed, will reject the lines of refused rows");
                 batch.may_have_refused_row = true;
             }
-            Failure::Reject(error) => Box::pin(self.reject_refused(epoch, batch, error)).await?,
+            Failure::Search(error) => Box::pin(self.reject_refused(epoch, batch, error)).await?,
             Failure::Again | Failure::Split | Failure::Retry(..) | Failure::Fatal(_) => {
                 return Err(failure);
             }

@@ -1,14 +1,21 @@
 //! Writers that end each other's epochs again and again are delayed, and the ledger says which stores they use.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use futures::FutureExt;
 use jetline_core::EpochId;
 use jetline_store::Ledger;
 use jetline_testkit::redis::{RedisServer, shared, unique_prefix};
 use jetline_writer::epochs::Epochs;
 use sea_orm::ConnectionTrait;
 
-use crate::fixtures::{database, dedup_at, eventually};
+use crate::{
+    doubles::Gated,
+    fixtures::{database, dedup, dedup_at, eventually},
+};
 
 /// Two writers alternately begin an epoch, as they do when each loses the other's; returns how long that took.
 async fn alternate(one: &Epochs, other: &Epochs, times: usize) -> (EpochId, Duration) {
@@ -42,6 +49,22 @@ async fn writers_with_two_dedup_stores_are_delayed_and_recorded() {
     assert_eq!((last.epoch, last.returns), (epoch, 3));
     assert_eq!(last.address, Some(one.url().to_string()));
     assert!(last.identity.unwrap().contains("replication"));
+}
+
+#[tokio::test]
+async fn other_workers_go_on_while_entries_of_ended_epochs_are_removed() {
+    let (_database, ledger) = database("removal").await;
+    let gated = Gated::new(dedup("removal").await, None);
+    let epochs = Arc::new(Epochs::new(ledger, gated.clone(), 1));
+    let ended = epochs.current().await.unwrap().id;
+    let worker = tokio::spawn({
+        let epochs = epochs.clone();
+        async move { epochs.after(ended).await.unwrap().id }
+    });
+    eventually("entries are being removed", async || gated.log() == ["forget"]).await;
+    let current = epochs.current().now_or_never().expect("it waits for the other worker");
+    gated.open();
+    assert_eq!(current.unwrap().id, worker.await.unwrap());
 }
 
 #[tokio::test]

@@ -109,24 +109,25 @@ impl Acker for CountingAcker {
     }
 }
 
-/// A dedup store in which claims of one id, once made, do not return before the gate is opened.
+/// A dedup store in which claims of one id, once made, do not return before the gate is opened; or, without an id, in which no
+/// entries are removed before.
 pub(crate) struct Gated {
     inner: Arc<dyn Dedup>,
-    id: i64,
+    id: Option<i64>,
     gate: Semaphore,
     log: Mutex<Vec<String>>,
 }
 
 impl Gated {
-    pub(crate) fn new(inner: Arc<dyn Dedup>, id: i64) -> Arc<Self> {
-        Arc::new(Self { inner, id, gate: Semaphore::new(0), log: Mutex::default() })
+    pub(crate) fn new(inner: Arc<dyn Dedup>, id: impl Into<Option<i64>>) -> Arc<Self> {
+        Arc::new(Self { inner, id: id.into(), gate: Semaphore::new(0), log: Mutex::default() })
     }
 
     pub(crate) fn open(&self) {
         self.gate.add_permits(Semaphore::MAX_PERMITS / 2);
     }
 
-    /// `claim` with the ids for each claim, `through` with the ids where it has passed the gate.
+    /// `claim` with the ids for each claim, `through` with the ids where it has passed the gate, and `forget`.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
@@ -153,7 +154,7 @@ impl Dedup for Gated {
         let mut ids: Vec<String> = claims.iter().map(|claim| claim.key.to_string()).collect();
         ids.sort();
         self.note(format!("claim {}", ids.join(" ")));
-        if claims.iter().any(|claim| claim.key == Key::Int(self.id)) {
+        if self.id.is_some_and(|id| claims.iter().any(|claim| claim.key == Key::Int(id))) {
             drop(self.gate.acquire().await.unwrap());
             self.note(format!("through {}", ids.join(" ")));
         }
@@ -169,6 +170,10 @@ impl Dedup for Gated {
     }
 
     async fn forget(&self, ended: &[EpochId]) -> Result<u64, jetline_dedup::Error> {
+        if self.id.is_none() {
+            self.note("forget".to_owned());
+            drop(self.gate.acquire().await.unwrap());
+        }
         self.inner.forget(ended).await
     }
 }

@@ -1,6 +1,6 @@
 //! A writer while a server is unavailable, and with chunks that are suspected of crashing writers.
 
-use jetline_queue::Queue;
+use jetline_queue::{Chunk, Queue};
 use jetline_store::entities::{chunks, objects};
 use jetline_testkit::{
     postgres::{PostgresServer, TemporaryDatabase},
@@ -35,6 +35,26 @@ async fn chunk_is_held_while_the_database_is_unavailable_and_then_committed() {
     let again: Vec<_> = titles(&ledger).await.into_values().collect();
     assert_eq!(again.len(), 1);
     assert_eq!(again[0].0, "b");
+}
+
+#[tokio::test]
+async fn chunk_of_an_unknown_declaration_is_held_while_the_database_is_unavailable() {
+    let mut server = PostgresServer::start_with(&[("fsync", "off")]).unwrap();
+    let database = TemporaryDatabase::create_on(&server).await;
+    let ledger = ledger(&database).await;
+    let (queue, dedup) = (CountingQueue::new(), dedup("unknown").await);
+    let chunks = object(&ledger, "1", &[&[product(1, "a")], &[product(1, "b")]]).await;
+    let writer = RunningWriter::start(queue.clone(), dedup, &ledger);
+    publish(&*queue, &chunks[..1]).await;
+    drained(&*queue, chunks[0].object).await;
+    server.stop().unwrap();
+    let unknown = Chunk { declaration: chunks[1].declaration + 1, ..chunks[1].clone() };
+    publish(&*queue, &[unknown]).await;
+    held(&queue).await;
+    server.start_again().unwrap();
+    drained(&*queue, chunks[1].object).await;
+    writer.stop().await;
+    assert_eq!(title(&ledger, 1).await.as_deref(), Some("a"));
 }
 
 #[tokio::test]

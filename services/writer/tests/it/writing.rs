@@ -145,7 +145,7 @@ async fn writer_that_dies_between_commit_and_acknowledgement_changes_nothing() {
 
 /// Commits chunks of one dataset, with servers that are available.
 async fn commit(committer: &Committer, chunks: Vec<Chunk>) {
-    committer.learn(chunks.iter()).await.unwrap();
+    committer.read_unknown_declarations(chunks.iter()).await.unwrap();
     let mut parsed = committer.parse(chunks).remove(0);
     while let Err(failed) = committer.commit(parsed).await {
         assert!(matches!(failed.failure, Failure::Again), "{:?}", failed.failure);
