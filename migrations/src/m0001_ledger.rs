@@ -21,14 +21,6 @@ impl MigrationTrait for Migration {
         manager.create_table(rejected_lines()).await?;
         manager.create_table(epoch()).await
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in ["epoch", "rejected_lines", "chunks", "objects"] {
-            let drop = Table::drop().table(table).take();
-            manager.drop_table(drop).await?;
-        }
-        Ok(())
-    }
 }
 
 fn objects() -> TableCreateStatement {

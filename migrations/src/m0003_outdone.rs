@@ -17,12 +17,4 @@ impl MigrationTrait for Migration {
             Table::alter().table("epoch").add_column(text("write_through").default("")).take();
         manager.alter_table(write_through).await
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for (table, column) in [("chunks", "outdone_by"), ("epoch", "write_through")] {
-            let alter = Table::alter().table(table).drop_column(column).take();
-            manager.alter_table(alter).await?;
-        }
-        Ok(())
-    }
 }

@@ -22,12 +22,4 @@ impl MigrationTrait for Migration {
         }
         Ok(())
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for column in ["retry_at", "refusals", "refusal"] {
-            let drop = Table::alter().table("objects").drop_column(column).take();
-            manager.alter_table(drop).await?;
-        }
-        Ok(())
-    }
 }

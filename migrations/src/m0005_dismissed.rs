@@ -19,17 +19,6 @@ impl MigrationTrait for Migration {
         }
         manager.create_index(failed()).await
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let mut index = Index::drop();
-        index.name(FAILED).table("objects");
-        manager.drop_index(index).await?;
-        for name in COLUMNS {
-            let drop = Table::alter().table("objects").drop_column(name).take();
-            manager.alter_table(drop).await?;
-        }
-        Ok(())
-    }
 }
 
 /// The failed objects that are not dismissed: few, and queried with every listing of the sources.

@@ -12,9 +12,4 @@ impl MigrationTrait for Migration {
             Table::alter().table("objects").add_column(big_integer_null("chunk_lines")).take();
         manager.alter_table(add).await
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let drop = Table::alter().table("objects").drop_column("chunk_lines").take();
-        manager.alter_table(drop).await
-    }
 }

@@ -28,15 +28,6 @@ impl MigrationTrait for Migration {
         }
         Ok(())
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for column in columns() {
-            let name = column.get_column_name();
-            let alter = Table::alter().table("epoch").drop_column(name).take();
-            manager.alter_table(alter).await?;
-        }
-        manager.drop_table(Table::drop().table("ledger").take()).await
-    }
 }
 
 fn ledger() -> TableCreateStatement {

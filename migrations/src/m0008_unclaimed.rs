@@ -18,12 +18,4 @@ impl MigrationTrait for Migration {
         }
         Ok(())
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for (table, column) in [("chunks", "unclaimed"), ("epoch", "store_before")] {
-            let alter = Table::alter().table(table).drop_column(column).take();
-            manager.alter_table(alter).await?;
-        }
-        Ok(())
-    }
 }

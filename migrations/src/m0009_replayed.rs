@@ -14,11 +14,4 @@ impl MigrationTrait for Migration {
         let update = "UPDATE epoch SET replayed = TRUE WHERE server_started_at = 'before a replay'";
         manager.get_connection().execute_unprepared(update).await.map(drop)
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let update = "UPDATE epoch SET server_started_at = 'before a replay' WHERE replayed";
-        manager.get_connection().execute_unprepared(update).await?;
-        let alter = Table::alter().table("epoch").drop_column("replayed").take();
-        manager.alter_table(alter).await
-    }
 }

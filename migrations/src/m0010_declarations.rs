@@ -56,16 +56,4 @@ impl MigrationTrait for Migration {
         }
         Ok(())
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let db = manager.get_connection();
-        for (old, new) in RENAMED {
-            let rename = format!("ALTER TABLE products RENAME COLUMN {new} TO {old}");
-            db.execute_unprepared(&rename).await?;
-        }
-        manager
-            .alter_table(Table::alter().table("objects").drop_column("declaration").take())
-            .await?;
-        manager.drop_table(Table::drop().table("declarations").take()).await
-    }
 }

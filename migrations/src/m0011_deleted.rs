@@ -16,11 +16,4 @@ impl MigrationTrait for Migration {
         }
         Ok(())
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in TABLES {
-            manager.alter_table(Table::alter().table(table).drop_column("deleted").take()).await?;
-        }
-        Ok(())
-    }
 }

@@ -13,10 +13,6 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         replace_index(manager, VERSION.iter().chain(&["dataset"])).await
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        replace_index(manager, VERSION.iter()).await
-    }
 }
 
 async fn replace_index(

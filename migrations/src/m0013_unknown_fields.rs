@@ -24,11 +24,4 @@ impl MigrationTrait for Migration {
             .take();
         manager.create_table(of_dataset).await
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table("unknown_fields").take()).await?;
-        manager
-            .alter_table(Table::alter().table("chunks").drop_column("unknown_fields").take())
-            .await
-    }
 }

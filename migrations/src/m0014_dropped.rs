@@ -16,11 +16,4 @@ impl MigrationTrait for Migration {
         }
         Ok(())
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for name in COLUMNS {
-            manager.alter_table(Table::alter().table("ledger").drop_column(name).take()).await?;
-        }
-        Ok(())
-    }
 }

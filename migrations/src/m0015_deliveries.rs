@@ -6,9 +6,6 @@ use sea_orm_migration::{
     schema::{big_integer, big_integer_null, binary, binary_null, text, text_null},
 };
 
-const TABLES: [&str; 4] =
-    ["delivery_cancellations", "deliveries", "delivery_changes", "delivery_destinations"];
-
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
@@ -117,14 +114,6 @@ impl MigrationTrait for Migration {
             .col("key")
             .take();
         manager.create_index(of_key).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in TABLES {
-            manager.drop_table(Table::drop().table(table).take()).await?;
-        }
-        let last = Table::alter().table("ledger").drop_column("last_destination").take();
-        manager.alter_table(last).await
     }
 }
 

@@ -23,8 +23,4 @@ impl MigrationTrait for Migration {
             .take();
         manager.create_table(keys).await
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table("api_keys").take()).await
-    }
 }

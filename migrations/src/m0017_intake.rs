@@ -42,10 +42,4 @@ impl MigrationTrait for Migration {
             Index::create().name("intake_created_at").table("intake").col("created_at").take();
         manager.create_index(age).await
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table("intake").take()).await?;
-        let posted = Table::alter().table("objects").drop_column("is_posted").take();
-        manager.alter_table(posted).await
-    }
 }

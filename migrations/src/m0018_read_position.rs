@@ -17,11 +17,4 @@ impl MigrationTrait for Migration {
         }
         Ok(())
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for column in COLUMNS {
-            manager.alter_table(Table::alter().table("objects").drop_column(column).take()).await?;
-        }
-        Ok(())
-    }
 }

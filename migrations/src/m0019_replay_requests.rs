@@ -24,8 +24,4 @@ impl MigrationTrait for Migration {
             .take();
         manager.create_table(requests).await
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table("replay_requests").take()).await
-    }
 }

@@ -11,9 +11,4 @@ impl MigrationTrait for Migration {
         let removed = big_integer("removed_object").default(0).take();
         manager.alter_table(Table::alter().table("ledger").add_column(removed).take()).await
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let removed = "removed_object";
-        manager.alter_table(Table::alter().table("ledger").drop_column(removed).take()).await
-    }
 }

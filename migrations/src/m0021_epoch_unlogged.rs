@@ -16,9 +16,4 @@ impl MigrationTrait for Migration {
              (slot INTEGER PRIMARY KEY CHECK (slot = 1), id TEXT NOT NULL)";
         manager.get_connection().execute_unprepared(table).await.map(drop)
     }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let drop = Table::drop().table("epoch_unlogged").if_exists().take();
-        manager.drop_table(drop).await
-    }
 }
