@@ -4,7 +4,7 @@
 use std::{num::NonZeroUsize, time::Duration};
 
 use jetline_store::ObjectState as State;
-use jetline_testkit::s3::{Change, Fault, Moment};
+use jetline_testkit::s3::Fault;
 
 use crate::scene::{BUCKET, Scene, ended, gzip, lines, until};
 
@@ -132,8 +132,7 @@ async fn run_ends_without_an_object_that_keeps_changing_and_the_next_one_reads_i
     scene.s3.put(BUCKET, "a.jsonl", lines(10));
     scene.s3.put(BUCKET, "b.jsonl", lines(10));
     for (read, more) in (1..=100).zip(1..) {
-        let next = Change::overwrite(BUCKET, "b.jsonl", lines(10 + more));
-        scene.s3.change_in_get(read, Moment::Arrival, next);
+        scene.s3.overwrite_before_get(read, BUCKET, "b.jsonl", lines(10 + more));
     }
     scene.spawn_writer();
     let report = scene.fetch().await;

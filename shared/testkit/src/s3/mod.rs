@@ -20,7 +20,6 @@ use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_types::{SdkConfig, region::Region};
 use buckets::{Buckets, Content, Object};
 use bytes::Bytes;
-pub use changes::{Change, Moment};
 use chrono::{DateTime, Utc};
 use faults::Traffic;
 pub use faults::{Fault, Fired};
@@ -165,21 +164,20 @@ impl Endpoint {
         self.traffic.fired()
     }
 
-    /// Changes an object while it is being read: in its nth read from now on, counted from one. Reads with an injected
-    /// fault before the object is accessed do not count.
-    pub fn change_in_get(&self, nth: usize, moment: Moment, change: Change) {
-        self.buckets.changes.plan(nth, moment, change);
+    /// Overwrites an object before its nth read from now on, counted from one. Reads that an injected fault answers do not count.
+    pub fn overwrite_before_get(
+        &self,
+        nth: usize,
+        bucket: &str,
+        key: &str,
+        content: impl Into<Bytes>,
+    ) {
+        self.buckets.changes.plan(nth, bucket, key, content.into());
     }
 
-    /// Removes all planned changes, except within responses that are being sent.
+    /// Removes all planned overwrites.
     pub fn forget_changes(&self) {
         self.buckets.changes.forget();
-    }
-
-    /// The number of planned changes that have not happened yet.
-    #[must_use]
-    pub fn planned_changes(&self) -> usize {
-        self.buckets.changes.planned()
     }
 
     /// Serves all connections. Dropping the future closes all connections of its runtime's tasks.

@@ -149,7 +149,7 @@ impl S3 for Buckets {
         request: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let input = request.input;
-        let later = self.changes_at_get(&input.bucket, &input.key);
+        self.change_before_get(&input.bucket, &input.key);
         let object = self.object(&input.bucket, &input.key, input.if_match.as_ref())?;
         let range = match input.range {
             Some(range) => range.check(object.size)?,
@@ -161,7 +161,7 @@ impl S3 for Buckets {
         });
         Ok(S3Response::new(GetObjectOutput {
             content_length: Some(signed(range.end - range.start)?),
-            body: Some(later.within(body(object.content, range).await?)),
+            body: Some(body(object.content, range).await?),
             content_range,
             e_tag: Some(ETag::Strong(object.etag)),
             last_modified: Some(Timestamp::from(object.last_modified)),

@@ -11,7 +11,7 @@ use aws_sdk_s3::{
     config::{BehaviorVersion, Config, Credentials, Region},
     presigning::PresigningConfig,
 };
-use jetline_testkit::s3::{Change, Fault, Fired, Moment, S3Server};
+use jetline_testkit::s3::{Fault, Fired, S3Server};
 
 /// The timeout of everything here.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -145,75 +145,14 @@ async fn faults_with_an_effect_are_counted() {
 }
 
 #[tokio::test]
-async fn object_is_overwritten_when_its_second_read_arrives() {
+async fn object_is_overwritten_before_its_second_read() {
     let scene = Scene::start();
-    let change = Change::overwrite("shop", "a", "new");
-    scene.server.change_in_get(2, Moment::Arrival, change);
+    scene.server.overwrite_before_get(2, "shop", "a", "new");
     let first = answer(&mut scene.ask("a", None).await);
     assert_eq!(first.body, b"0123456789");
     scene.assert_content("b", "b").await;
-    assert_eq!(scene.server.planned_changes(), 1);
 
     let second = answer(&mut scene.ask("a", first.etag.as_deref()).await);
     assert_eq!(second.status, 412);
-    assert_eq!(scene.server.planned_changes(), 0);
     scene.assert_content("a", "new").await;
-}
-
-#[tokio::test]
-async fn object_is_deleted_when_its_read_arrives() {
-    let scene = Scene::start();
-    let change = Change::delete("shop", "a");
-    scene.server.change_in_get(1, Moment::Arrival, change);
-    assert_eq!(scene.get("a").await.0, 404);
-    scene.assert_content("b", "b").await;
-}
-
-#[tokio::test]
-async fn object_changes_during_a_response_that_continues_unchanged() {
-    let scene = Scene::start();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    // More than the buffers between the endpoint and its client hold.
-    let length = 128 << 20;
-    file.as_file().set_len(length as u64).unwrap();
-    scene.server.put_file("shop", "a", file.path()).unwrap();
-    let change = Change::overwrite("shop", "a", "new");
-    let moment = Moment::Body(length - 100);
-    scene.server.change_in_get(1, moment, change);
-
-    let mut reading = scene.ask("a", None).await;
-    reading.read_exact(&mut [0; 1000]).unwrap();
-    assert_eq!(scene.server.planned_changes(), 1);
-    let rest = answer_length(&mut reading);
-    assert!(rest > length - 1000 && rest < length, "{rest}");
-    assert_eq!(scene.server.planned_changes(), 0);
-    scene.assert_content("a", "new").await;
-}
-
-fn answer_length(stream: &mut TcpStream) -> usize {
-    let length = std::io::copy(stream, &mut std::io::sink()).unwrap();
-    usize::try_from(length).unwrap()
-}
-
-#[tokio::test]
-async fn changes_within_a_body_happen_in_order_even_if_it_ends_before() {
-    let scene = Scene::start();
-    for (moment, content) in [(100, "third"), (5, "second"), (0, "first")] {
-        let change = Change::overwrite("shop", "a", content);
-        scene.server.change_in_get(1, Moment::Body(moment), change);
-    }
-    scene.assert_content("a", "0123456789").await;
-    scene.assert_content("a", "third").await;
-    assert_eq!(scene.server.planned_changes(), 0);
-}
-
-#[tokio::test]
-async fn change_within_a_body_happens_even_if_its_connection_breaks() {
-    let scene = Scene::start();
-    let change = Change::delete("shop", "a");
-    scene.server.change_in_get(1, Moment::Body(8), change);
-    scene.server.fail_next_gets(1, &Fault::CutBody(3));
-    let cut = answer(&mut scene.ask("a", None).await);
-    assert_eq!(cut.body, b"012");
-    assert_eq!(scene.get("a").await.0, 404);
 }

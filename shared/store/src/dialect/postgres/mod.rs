@@ -198,7 +198,7 @@ impl Dialect for Postgres {
         (sql, format!("\"{}\"", dataset.name))
     }
 
-    fn refuses(&self, version: &ObjectVersion) -> Option<&'static str> {
+    fn skip_reason(&self, version: &ObjectVersion) -> Option<&'static str> {
         let ObjectVersion { root, key, etag, .. } = version;
         if [root, key, etag].iter().any(|text| text.contains('\0')) {
             return Some("its key has U+0000, which no text of PostgreSQL can hold");
@@ -315,7 +315,6 @@ impl Dialect for Postgres {
     }
 }
 
-/// The permanent error of a connection that is refused, by TLS or by a connection pooler.
 /// Fails with the cause where PostgreSQL cannot be connected to: a pool would try until its timeout, and not say why.
 pub(crate) async fn reach(url: &str) -> Result<(), Error> {
     let Ok(options) = PgConnectOptions::from_str(url) else { return Ok(()) };
