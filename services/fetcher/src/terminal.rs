@@ -1,28 +1,6 @@
-//! Escapes untrusted text for a terminal: keys, and messages that quote lines.
+//! Untrusted text for a terminal: keys, and messages that quote lines.
 
-use std::fmt::{self, Write};
-
-/// The text on one line, with every character escaped that could move the cursor, set colours, or reorder the text.
-pub(crate) struct Escaped<'a>(pub(crate) &'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for char in self.0.chars() {
-            if is_hostile(char) {
-                write!(f, "{}", char.escape_default())?;
-            } else {
-                f.write_char(char)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Control characters, line and paragraph separators, and characters that change the text direction.
-fn is_hostile(char: char) -> bool {
-    char.is_control()
-        || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
+pub(crate) use jetline_runtime::terminal::Escaped;
 
 /// The beginning of a text, with an ellipsis if there is more.
 pub(crate) fn shortened(text: &str, chars: usize) -> String {
@@ -42,13 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_control_characters_are_escaped() {
-        let forged = "a\u{1b}[31mRED\u{9b}0m\nfake.jsonl  done\u{202e}";
-        assert_eq!(
-            Escaped(forged).to_string(),
-            r"a\u{1b}[31mRED\u{9b}0m\nfake.jsonl  done\u{202e}"
-        );
-        assert_eq!(Escaped("Größe 1 ✓.jsonl").to_string(), "Größe 1 ✓.jsonl");
+    fn file_name_is_escaped() {
         assert_eq!(escaped_file_name("s3://bucket/a/b\r.jsonl"), r"b\r.jsonl");
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    fmt::{self, Display, Formatter, Write as _},
     io::{self, IsTerminal, Write},
     sync::LazyLock,
 };
@@ -43,6 +44,28 @@ pub fn width() -> Option<usize> {
     is_terminal(&io::stdout()).then_some(usize::from(size.1))
 }
 
+/// The text on one line, with every character escaped that could move the cursor, set colours, or reorder the text: for keys, and
+/// messages that quote lines.
+pub struct Escaped<'a>(pub &'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|char| {
+            if is_hostile(char) {
+                write!(f, "{}", char.escape_default())
+            } else {
+                f.write_char(char)
+            }
+        })
+    }
+}
+
+/// Control characters, line and paragraph separators, and characters that change the text direction.
+fn is_hostile(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Standard error for the log, whose lines are written above the bars.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LogOutput;
@@ -66,5 +89,24 @@ impl Write for LogOutput {
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_characters_that_change_others_are_escaped() {
+        for (text, expected) in [
+            (
+                "a\u{1b}[31mRED\u{9b}0m\nfake.jsonl  done\u{202e}",
+                r"a\u{1b}[31mRED\u{9b}0m\nfake.jsonl  done\u{202e}",
+            ),
+            ("Größe 1 ✓'.jsonl", "Größe 1 ✓'.jsonl"),
+            ("", ""),
+        ] {
+            assert_eq!(Escaped(text).to_string(), expected);
+        }
     }
 }

@@ -25,7 +25,7 @@ use futures::{TryStreamExt as _, stream::BoxStream};
 pub use glob::InvalidPattern;
 pub use intake_store::IntakeStore;
 pub use jetline_core::ObjectVersion;
-use listing::Escaped;
+use jetline_runtime::terminal::Escaped;
 pub use listing::{Listing, Skipped};
 use location::Place;
 pub use location::{InvalidLocation, Location};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use jetline_runtime::terminal::Escaped;
+
 use crate::ObjectVersion;
 
 /// How many skipped entries are named; the others are only counted.
@@ -88,33 +90,9 @@ impl Skipped {
     }
 }
 
-/// Text for a terminal: control characters are escaped.
-pub(crate) struct Escaped<'a>(pub(crate) &'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in self.0.split_inclusive(char::is_control) {
-            match part.char_indices().next_back() {
-                Some((at, last)) if last.is_control() => {
-                    write!(f, "{}{}", &part[..at], last.escape_default())?;
-                }
-                _ => f.write_str(part)?,
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_control_characters_are_escaped() {
-        let shown = Escaped("a\u{1b}[31mü'\n\u{9b}").to_string();
-        assert_eq!(shown, "a\\u{1b}[31mü'\\n\\u{9b}");
-        assert_eq!(Escaped("").to_string(), "");
-    }
 
     #[test]
     fn entries_beyond_the_first_are_counted() {
