@@ -32,7 +32,7 @@ pub(crate) enum ReadError {
     Format(#[from] NotAFormat),
     #[error(transparent)]
     Split(#[from] SplitError),
-    #[error("content ends at byte {at}, but had {end} bytes in an earlier read")]
+    #[error("content ends at byte {at}, but had at least {end} bytes in an earlier read")]
     Short { at: u64, end: u64 },
     #[error(transparent)]
     Interrupted(#[from] Error),

@@ -27,18 +27,18 @@ pub struct InferSettings {
     pub key: Option<String>,
 
     /// How many records of each object are read
-    #[arg(long, default_value_t = RECORDS)]
+    #[arg(long, default_value_t = DEFAULT_RECORDS)]
     pub records: NonZeroU64,
 }
 
 /// How many records of an object are read unless something else is asked for.
-const RECORDS: NonZeroU64 = NonZeroU64::new(10_000).unwrap();
+const DEFAULT_RECORDS: NonZeroU64 = NonZeroU64::new(10_000).unwrap();
 
 impl InferSettings {
     /// A declaration of these files.
     #[must_use]
     pub fn of(files: Vec<Location>) -> Self {
-        Self { files, key: None, records: RECORDS }
+        Self { files, key: None, records: DEFAULT_RECORDS }
     }
 }
 

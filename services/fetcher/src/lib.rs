@@ -77,10 +77,10 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// When a poll takes long, the next one follows after this many times its duration, up to the maximum.
 const POLL_BACKOFF_FACTOR: u32 = 2;
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Of how many objects the lines are counted that were committed before a run.
 const MAX_COUNTED_OBJECTS: usize = 500;
-const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest delay between two attempts to list the sources.
 const MAX_DELAY: Duration = Duration::from_secs(10);
@@ -112,8 +112,8 @@ pub async fn run(
         catalog: Catalog::new(database),
         randomness: StdRng::seed_from_u64(seed),
         objects_registered: Arc::new(Notify::new()),
-        new_from: None,
-        lines_before: 0,
+        first_new_object: None,
+        lines_before: Some(0),
         open_before: BTreeSet::new(),
         has_open: false,
         listed: None,
@@ -141,7 +141,7 @@ pub async fn run(
         polled?;
     }
     run.sources.remove_unfinished(&run.ledger).await;
-    let retention = run.retention();
+    let mut retention = run.retention();
     let report = run.report(begin.elapsed()).await.context("cannot read the objects' final state");
     if settings.watch.is_none() {
         shutdown.soft.run_until_cancelled(retention.remove(Utc::now())).await;
@@ -181,11 +181,11 @@ struct Run {
     catalog: Catalog,
     randomness: StdRng,
     objects_registered: Arc<Notify>,
-    /// First number that this run registers. The report covers a range, so that memory does not grow while the sources
-    /// are watched.
-    new_from: Option<ObjectId>,
-    /// Lines of objects with lower numbers that were committed before this run.
-    lines_before: i64,
+    /// The lowest number that this run may register. The report reads from it on, so that nothing is kept of each object while
+    /// the sources are watched.
+    first_new_object: Option<ObjectId>,
+    /// Lines of objects with lower numbers that were committed before this run, if they were counted.
+    lines_before: Option<i64>,
     /// Objects with lower numbers that were open, or are replayed.
     open_before: BTreeSet<ObjectId>,
     /// Whether any object was open when the sources were last listed.
@@ -254,21 +254,21 @@ impl Run {
 
     async fn register_once(&mut self) -> Result<(), RegisterError> {
         // Read first: a registration may be committed although its call fails, and the retry would find nothing new.
-        let new_from = if let Some(new_from) = self.new_from {
-            new_from
+        let first_new_object = if let Some(first_new_object) = self.first_new_object {
+            first_new_object
         } else {
             // The cause of a refusal may have been removed since the last run.
             self.ledger.retry_refused(&self.sources.roots()).await?;
             self.ledger.next().await?
         };
-        self.new_from = Some(new_from);
+        self.first_new_object = Some(first_new_object);
         let Self { settings, datasets, ledger, randomness, .. } = self;
         let registered = self.sources.register(settings, datasets, ledger, randomness).await?;
         let Registered { listed, new, .. } = registered;
         self.listed = Some(registered);
         let roots = self.sources.roots();
         self.has_open = !self.ledger.all_settled(&roots).await?;
-        self.open_before.extend(self.ledger.open_before(new_from, &roots).await?);
+        self.open_before.extend(self.ledger.open_before(first_new_object, &roots).await?);
         if new > 0 {
             tracing::info!(listed, new, "object versions registered");
             self.objects_registered.notify_waiters();
@@ -276,14 +276,17 @@ impl Run {
         Ok(())
     }
 
-    /// Counts what was committed of open objects before this run: its rate is of what it commits itself.
+    /// Counts the lines that were committed before this run, of open objects. The rate of the run is shown without them, and not
+    /// at all where they are not counted: of very many objects, it is not worth the time.
     async fn count_lines_before(&mut self) {
-        // Of very many, it is not worth the time.
-        let open: Vec<i64> =
-            self.open_before.iter().map(|object| object.get()).take(MAX_COUNTED_OBJECTS).collect();
+        self.lines_before = None;
+        if self.open_before.len() > MAX_COUNTED_OBJECTS {
+            return;
+        }
+        let open: Vec<i64> = self.open_before.iter().map(|object| object.get()).collect();
         match self.catalog.objects_with(&open).await {
             Ok(objects) => {
-                self.lines_before = objects.iter().map(ObjectStatus::lines).sum();
+                self.lines_before = Some(objects.iter().map(ObjectStatus::lines).sum());
             }
             Err(error) => tracing::debug!(
                 error = jetline_runtime::causes(&error),
@@ -306,7 +309,7 @@ impl Run {
                     let error = jetline_runtime::causes(&error);
                     tracing::warn!(
                         error,
-                        "subscribe to wake-ups failed: readers look by themselves"
+                        "subscribe to wake-ups failed, objects are read at the next poll"
                     );
                 }
             }
@@ -367,19 +370,30 @@ impl Run {
                 continue;
             }
             // A large bucket is listed for minutes, in which objects end.
-            let listed = CancellationToken::new();
+            let (listed, listing) = (CancellationToken::new(), stop.child_token());
             let list = async {
                 let list = Box::pin(self.list_if_due(&mut next_list, &mut backoff));
-                stop.run_until_cancelled(list).await;
+                listing.run_until_cancelled(list).await;
                 listed.cancel();
             };
             let poll = async {
-                let pause = || tokio::time::sleep(MAX_POLL_INTERVAL);
-                while listed.run_until_cancelled(pause()).await.is_some() {
+                loop {
+                    tokio::select! {
+                        biased;
+                        () = listed.cancelled() => break None,
+                        Some(reader) = readers.join_next() => {
+                            listing.cancel();
+                            break Some(reader);
+                        }
+                        () = tokio::time::sleep(MAX_POLL_INTERVAL) => {}
+                    }
                     poll(&mut reconciler).await;
                 }
             };
-            tokio::join!(list, poll);
+            if let ((), Some(reader)) = tokio::join!(list, poll) {
+                reader_result(reader)?;
+                break;
+            }
             if let Some(progress) = &mut progress {
                 progress.draw(&self.catalog).await;
             }
@@ -421,9 +435,9 @@ impl Run {
 
     async fn report(self, elapsed: Duration) -> Result<Report, jetline_store::Error> {
         let mut objects: Vec<ObjectId> = self.open_before.into_iter().collect();
-        if let Some(new_from) = self.new_from {
+        if let Some(first_new_object) = self.first_new_object {
             let roots = self.sources.roots();
-            objects.extend(self.ledger.registered_since(new_from, &roots).await?);
+            objects.extend(self.ledger.registered_since(first_new_object, &roots).await?);
         }
         let listed = self.listed.as_ref();
         let mut report = Report::read(&self.catalog, listed, &objects, elapsed).await?;

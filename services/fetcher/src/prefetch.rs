@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 const MAX_BATCH_BYTES: u64 = 4 << 20;
 
 /// How many objects are read from their source at the same time.
-const CONCURRENCY: usize = 8;
+const MAX_CONCURRENT_READS: usize = 8;
 
 /// A leased object and its source.
 pub(crate) struct Leased {
@@ -52,7 +52,7 @@ pub(crate) fn prefetch(
             Prefetched { leased, gaps, stored: stored.map(|blocks| stream::iter(blocks).boxed()) }
         }
     });
-    prefetched.buffered(CONCURRENCY)
+    prefetched.buffered(MAX_CONCURRENT_READS)
 }
 
 fn nothing_committed(gaps: &Result<Vec<Gap>, Error>) -> bool {

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::FetcherSettings;
 
-const COUNT_INTERVAL: Duration = Duration::from_secs(2);
+const GAUGE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How many times in `RECONCILE_AFTER` the loading objects are polled.
 const POLLS_PER_RECONCILE_AFTER: u32 = 10;
@@ -88,7 +88,7 @@ impl Reconciler {
     /// graphs and alerts depend on them.
     async fn count(&mut self) -> Result<(), Error> {
         let now = Instant::now();
-        if self.counted.is_none_or(|at| now - at >= COUNT_INTERVAL) {
+        if self.counted.is_none_or(|at| now - at >= GAUGE_INTERVAL) {
             let open = self.ledger.count_open(&self.roots).await?;
             metrics::gauge!(OBJECTS_LOADING).set(as_f64(open));
             for (dataset, paths) in self.ledger.count_unknown_fields().await? {
@@ -141,12 +141,10 @@ impl Reconciler {
         for one in unreadable {
             self.fail(one.object).await?;
         }
-        let objects = |loading: Vec<&LoadingObject>| loading.iter().map(|one| one.object).collect();
-        let (lost, complete): (Vec<ObjectId>, Vec<ObjectId>) = (objects(lost), objects(complete));
         for batch in lost.chunks(REOPEN_BATCH) {
             self.reread(batch).await?;
         }
-        self.end_epoch_if_claims_lost(complete).await
+        self.end_epoch_if_claims_lost(complete.iter().map(|one| one.object).collect()).await
     }
 
     /// A complete object is settled when every lower object is, or when the lines that superseded its own are committed. If
@@ -171,7 +169,7 @@ impl Reconciler {
                 "objects wait for claims whose chunks are not in the queue, ending the epoch"
             );
             let next = EpochId::random(&mut self.randomness);
-            self.ledger.forget_claims(next).await?;
+            self.ledger.end_epoch(next).await?;
         }
         for object in complete {
             self.progress.remove(&object);
@@ -221,11 +219,21 @@ impl Reconciler {
         Ok(())
     }
 
-    async fn reread(&mut self, objects: &[ObjectId]) -> Result<(), Error> {
-        for object in self.ledger.reread(objects).await? {
-            tracing::warn!(object = object.get(), "chunks lost, reading them again");
+    async fn reread(&mut self, loading: &[&LoadingObject]) -> Result<(), Error> {
+        let objects: Vec<ObjectId> = loading.iter().map(|one| one.object).collect();
+        for object in self.ledger.reread(&objects).await? {
+            let is_forgotten = loading.iter().any(|one| one.object == object && one.forgotten);
+            let object = object.get();
+            if is_forgotten {
+                tracing::info!(
+                    object,
+                    "chunks were committed in an ended epoch, reading them again"
+                );
+            } else {
+                tracing::warn!(object, "chunks lost, reading them again");
+            }
         }
-        for object in objects {
+        for object in &objects {
             self.progress.remove(object);
         }
         Ok(())

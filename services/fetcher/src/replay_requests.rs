@@ -39,13 +39,12 @@ impl ReplayRequests {
     async fn answer(&self) -> Result<(), jetline_store::Error> {
         let Some(request) = self.ledger.take_replay_request().await? else { return Ok(()) };
         let replayed = self.replay(&request).await;
-        tracing::info!(
-            object = request.object_id,
-            dry_run = request.dry_run,
-            done = replayed.is_ok(),
-            "replay requested"
-        );
         let answer = replayed.map(|done| done.to_string()).map_err(|error| format!("{error:#}"));
+        let (object, dry_run) = (request.object_id, request.dry_run);
+        match &answer {
+            Ok(_) => tracing::info!(object, dry_run, "replay request answered"),
+            Err(error) => tracing::warn!(object, dry_run, error, "replay request failed"),
+        }
         self.ledger.answer_replay_request(request.id, answer).await?;
         self.objects_registered.notify_waiters();
         Ok(())

@@ -43,8 +43,8 @@ pub struct Report {
     pub failed_before: usize,
     /// The duration of the run.
     pub elapsed: Duration,
-    /// Lines of the objects that were committed before the run.
-    pub(crate) lines_before: i64,
+    /// Lines of the objects that were committed before the run, if they were counted.
+    pub(crate) lines_before: Option<i64>,
     /// Entries of the sources that are not taken.
     pub skipped: Skipped,
     /// The locations that match no object.

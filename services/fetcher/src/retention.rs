@@ -71,6 +71,8 @@ pub(crate) struct Retention {
     sources: Arc<Sources>,
     rejects: Keep,
     objects: Keep,
+    /// Up to which object versions were looked up.
+    looked_up: Option<ObjectId>,
 }
 
 impl Retention {
@@ -80,11 +82,11 @@ impl Retention {
         settings: &FetcherSettings,
     ) -> Self {
         let (rejects, objects) = (settings.keep_rejects, settings.keep_objects);
-        Self { ledger, sources, rejects, objects }
+        Self { ledger, sources, rejects, objects, looked_up: None }
     }
 
     /// Removes now and every hour, until it is stopped.
-    pub(crate) async fn run(self, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut times = tokio::time::interval(INTERVAL);
         let run = async {
             loop {
@@ -114,7 +116,7 @@ impl Retention {
     }
 
     /// Removes what is too old now. What could not be removed is removed the next time.
-    pub(crate) async fn remove(&self, now: DateTime<Utc>) {
+    pub(crate) async fn remove(&mut self, now: DateTime<Utc>) {
         match self.ledger.remove_rejects(self.rejects.cutoff(now)).await {
             Ok(0) => {}
             Ok(lines) => tracing::info!(lines, "old rejected lines removed"),
@@ -144,7 +146,7 @@ impl Retention {
 
     /// Removes the entries of objects whose versions no source has any more: one that is listed again would be registered as new,
     /// and its old lines would win. A listing alone does not say that, as it has only what matches.
-    async fn remove_objects(&self, ended_before: DateTime<Utc>) -> Result<u64, RegisterError> {
+    async fn remove_objects(&mut self, ended_before: DateTime<Utc>) -> Result<u64, RegisterError> {
         let listed = self.sources.existing().await?.into_iter();
         let listed: HashSet<Stored> = listed.map(stored).collect();
         // A root without any object may be a disk that is not mounted.
@@ -154,11 +156,13 @@ impl Retention {
         if roots.is_empty() {
             return Ok(0);
         }
-        let (mut after, mut removed, mut lookups) = (None::<ObjectId>, 0, 0);
+        let (mut removed, mut lookups) = (0, 0);
         while lookups < MAX_LOOKUPS {
-            let ended = self.ledger.ended_versions(&roots, after, ended_before).await?;
-            let Some(last) = ended.last() else { break };
-            after = Some(last.object);
+            let ended = self.ledger.ended_versions(&roots, self.looked_up, ended_before).await?;
+            self.looked_up = ended.last().map(|last| last.object);
+            if ended.is_empty() {
+                break;
+            }
             let mut gone = Vec::new();
             for one in ended {
                 if listed.contains(&stored(one.version.clone())) {

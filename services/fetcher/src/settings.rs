@@ -193,7 +193,11 @@ impl FetcherSettings {
     }
 
     /// Why an object is not taken, if it is not.
-    pub(crate) fn refuses(&self, object: &NewObject, datasets: &Datasets) -> Option<&'static str> {
+    pub(crate) fn skip_reason(
+        &self,
+        object: &NewObject,
+        datasets: &Datasets,
+    ) -> Option<&'static str> {
         let is_redacted = object.is_posted && object.version.key.ends_with(IntakeStore::REDACTED);
         let dataset = datasets.get(&object.dataset);
         let has_redaction = dataset.is_some_and(|dataset| dataset.has_redaction());

@@ -307,7 +307,10 @@ impl Sources {
                         is_posted,
                         incarnation,
                     );
-                    match settings.refuses(&object, datasets).or_else(|| ledger.refuses(&object)) {
+                    match settings
+                        .skip_reason(&object, datasets)
+                        .or_else(|| ledger.skip_reason(&object))
+                    {
                         Some(reason) => registered.skipped.add(&uri, reason),
                         None => objects.push(object),
                     }

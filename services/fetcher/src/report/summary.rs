@@ -116,14 +116,14 @@ impl Report {
         Ok(())
     }
 
-    /// The lines of this run in a second; none where it took less.
+    /// The lines of this run in a second; none where it took less, or where earlier lines were not counted.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         reason = "a rate for people"
     )]
     fn rate(&self) -> Option<i64> {
-        let lines = self.objects.iter().map(ObjectStatus::lines).sum::<i64>() - self.lines_before;
+        let lines = self.objects.iter().map(ObjectStatus::lines).sum::<i64>() - self.lines_before?;
         let seconds = self.elapsed.as_secs_f64();
         (seconds >= 1.0).then(|| (lines.max(0) as f64 / seconds).round() as i64)
     }

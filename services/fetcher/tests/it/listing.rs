@@ -1,11 +1,15 @@
 //! Listings of several pages.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use jetline_core::ObjectId;
 use jetline_fetcher::OrderBy;
+use jetline_queue::Error;
+use jetline_testkit::s3::Fault;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
-use crate::scene::{BUCKET, Scene};
+use crate::scene::{BUCKET, Scene, TIMEOUT, ended, eventually, lines, until};
 
 /// The keys of a page.
 const PAGE: usize = 1000;
@@ -82,6 +86,42 @@ async fn listing_that_fails_leaves_no_objects_in_the_table() {
     scene.max_keys += 1;
     assert_eq!(scene.register().await.new, 2 * PAGE + 1);
     assert_eq!(left_in_table(&scene).await, 0);
+}
+
+/// The fourth page is not answered; the objects of the first two are in the table by then.
+#[tokio::test]
+async fn listing_that_is_stopped_leaves_no_objects_in_the_table() {
+    let scene = Scene::new(1 << 20).await;
+    for number in 0..=3 * PAGE {
+        put(&scene, &format!("in/{number:04}.jsonl"), Utc::now());
+    }
+    scene.s3.fail_next(3, &Fault::Delay(Duration::ZERO));
+    scene.s3.fail_next(1, &Fault::Delay(TIMEOUT));
+    let fetcher = scene.spawn_fetcher().await;
+    until(&scene, "SELECT COUNT(*) > 0 FROM listed_objects").await;
+    scene.shutdown.soft.cancel();
+    let report = ended(fetcher).await;
+    assert!(!report.is_listed && report.objects.is_empty(), "{report}");
+    assert_eq!(keys(&scene).await, [""; 0]);
+    assert_eq!(left_in_table(&scene).await, 0);
+}
+
+/// The second listing is not answered.
+#[tokio::test]
+async fn reader_that_fails_ends_the_run_while_the_sources_are_listed() {
+    let mut scene = Scene::new(1 << 20).await;
+    scene.settings.watch = Some(Duration::from_millis(1));
+    scene.queue.set_error(Some(|| Error::Full));
+    scene.s3.put(BUCKET, "a.jsonl", lines(1));
+    let fetcher = scene.spawn_fetcher().await;
+    eventually("the object is read", || scene.s3.gets() > 0).await;
+    let lists = scene.s3.lists();
+    scene.s3.fail_next(1_000, &Fault::Delay(TIMEOUT));
+    eventually("the sources are listed", || scene.s3.lists() > lists).await;
+    scene.queue.set_error(Some(|| Error::Closed));
+    let error = tokio::time::timeout(TIMEOUT / 2, fetcher).await.expect("the fetcher does not end");
+    let error = format!("{:#}", error.unwrap().unwrap_err());
+    assert!(error.contains("the queue is closed"), "{error}");
 }
 
 /// `in/a*` as a name excludes what matches it as a pattern, also on pages before.

@@ -144,10 +144,10 @@ async fn only_lost_chunks_are_read_again() {
 async fn fetcher_waits_for_a_full_queue_and_loses_nothing() {
     let scene = Scene::new(120).await;
     scene.s3.put(BUCKET, "a.jsonl", lines(300));
-    scene.queue.set_full(true);
+    scene.queue.set_error(Some(|| jetline_queue::Error::Full));
     let fetcher = scene.spawn_fetcher().await;
     until(&scene, "SELECT COUNT(*) = 1 FROM objects WHERE state = 'reading'").await;
-    scene.queue.set_full(false);
+    scene.queue.set_error(None);
     scene.spawn_writer();
     let report = ended(fetcher).await;
     assert!(report.is_complete());

@@ -205,6 +205,14 @@ impl Scene {
     }
 }
 
+pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + TIMEOUT;
+    while !holds() {
+        assert!(Instant::now() < end, "timeout waiting until {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Waits until a condition on the ledger holds.
 pub(crate) async fn until(scene: &Scene, sql: &str) {
     let end = Instant::now() + TIMEOUT;
@@ -280,12 +288,12 @@ fn rows(chunk: &Chunk) -> ChunkRows {
 pub(crate) struct LossyQueue {
     queue: InProcess,
     lose: Mutex<HashSet<u64>>,
-    refuses: Mutex<bool>,
+    error: Mutex<Option<fn() -> Error>>,
 }
 
 impl LossyQueue {
     fn new(capacity: u32) -> Self {
-        Self { queue: InProcess::new(capacity), lose: Mutex::default(), refuses: Mutex::default() }
+        Self { queue: InProcess::new(capacity), lose: Mutex::default(), error: Mutex::default() }
     }
 
     /// Loses the chunks that start at these offsets.
@@ -293,17 +301,17 @@ impl LossyQueue {
         self.lose.lock().unwrap().extend(starts);
     }
 
-    /// Sets whether publishing fails because the queue is full.
-    pub(crate) fn set_full(&self, full: bool) {
-        *self.refuses.lock().unwrap() = full;
+    /// Sets the error of publishing, if it fails.
+    pub(crate) fn set_error(&self, error: Option<fn() -> Error>) {
+        *self.error.lock().unwrap() = error;
     }
 }
 
 #[async_trait]
 impl Queue for LossyQueue {
     async fn publish(&self, chunk: Chunk) -> Result<PublishAck, Error> {
-        if *self.refuses.lock().unwrap() {
-            return Ok(Box::pin(async { Err(Error::Full) }));
+        if let Some(error) = *self.error.lock().unwrap() {
+            return Ok(Box::pin(async move { Err(error()) }));
         }
         if self.lose.lock().unwrap().remove(&chunk.start) {
             return Ok(Box::pin(async { Ok(()) }));

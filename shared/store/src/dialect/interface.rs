@@ -142,7 +142,7 @@ pub(crate) trait Dialect: Sync {
     fn drop_not_null(&self, table: &str, column: &str) -> Option<String>;
 
     /// Why an object of this version cannot be stored, if it cannot.
-    fn refuses(&self, version: &ObjectVersion) -> Option<&'static str>;
+    fn skip_reason(&self, version: &ObjectVersion) -> Option<&'static str>;
 
     /// Maximum number of connections that are worth keeping between queries.
     fn keepable_connections(&self, db: &DatabaseConnection) -> u32;

@@ -103,8 +103,8 @@ impl NewObject {
 impl ObjectLedger {
     /// Why the database cannot store such an object, if it cannot.
     #[must_use]
-    pub fn refuses(&self, object: &NewObject) -> Option<&'static str> {
-        dialect::of(&self.db).refuses(&object.version)
+    pub fn skip_reason(&self, object: &NewObject) -> Option<&'static str> {
+        dialect::of(&self.db).skip_reason(&object.version)
     }
 
     /// Splits object versions into those that are not in the ledger with their dataset, and the others.

@@ -104,7 +104,7 @@ impl ObjectLedger {
     }
 
     /// Ends the epoch in force, if it is a shared one, because some of its claims will not be committed soon.
-    pub async fn forget_claims(&self, new: EpochId) -> Result<(), Error> {
+    pub async fn end_epoch(&self, new: EpochId) -> Result<(), Error> {
         let tx = begin_exclusive(&self.db).await?;
         epoch::end(&tx, new, (self.now)()).await?;
         tx.commit("end an epoch").await

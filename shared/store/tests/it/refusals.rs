@@ -115,16 +115,16 @@ async fn key_that_the_database_cannot_store_is_refused_alone() {
         let is_postgres = base.ledger.chunks.system() == "postgresql";
         let mut nul = listed("1", 1);
         nul.version.key = "nul\0.jsonl".to_owned();
-        assert_eq!(base.ledger.objects.refuses(&nul).is_some(), is_postgres);
-        assert_eq!(base.ledger.objects.refuses(&listed("1", 1)), None);
+        assert_eq!(base.ledger.objects.skip_reason(&nul).is_some(), is_postgres);
+        assert_eq!(base.ledger.objects.skip_reason(&listed("1", 1)), None);
         // An accepted key can be registered: random, as PostgreSQL compresses texts.
         let mut long = listed("2", 2);
         let mut number = 7_u64;
-        while base.ledger.objects.refuses(&long).is_none() && long.version.key.len() < 5_000 {
+        while base.ledger.objects.skip_reason(&long).is_none() && long.version.key.len() < 5_000 {
             number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             write!(long.version.key, "{:x}", number >> 60).unwrap();
         }
-        assert_eq!(base.ledger.objects.refuses(&long).is_some(), is_postgres);
+        assert_eq!(base.ledger.objects.skip_reason(&long).is_some(), is_postgres);
         long.version.key.truncate(long.version.key.len() - 1);
         assert_eq!(base.ledger.objects.register(&[long]).await.unwrap(), 1);
     }

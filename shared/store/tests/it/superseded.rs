@@ -146,7 +146,7 @@ async fn unread_objects_that_others_wait_for_are_listed() {
         assert_eq!(unread(ROOT).await, []);
         assert!(lease(&base.ledger, "me").await.is_some());
         assert_eq!(unread("another").await, []);
-        base.ledger.objects.forget_claims(epoch_id(3)).await.unwrap();
+        base.ledger.objects.end_epoch(epoch_id(3)).await.unwrap();
         assert_eq!(epoch_in_force(&base).await, epoch_id(3));
     }
 }

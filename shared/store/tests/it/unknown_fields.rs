@@ -44,7 +44,7 @@ async fn fields_of_settled_objects_are_added_to_those_of_the_dataset_once() {
         settle(&base).await;
         assert_eq!(found(&base).await, []);
         // What is committed again in another epoch counts once.
-        base.ledger.objects.forget_claims(epoch_id(2)).await.unwrap();
+        base.ledger.objects.end_epoch(epoch_id(2)).await.unwrap();
         let epoch = begin(&base.ledger, Mode::Shared, Some(epoch_id(2)), 3).await;
         base.counts(&epoch, with(1, 1, &[("/a", String)])).await;
         base.counts(&epoch, with(1, 0, &[])).await;

@@ -177,7 +177,7 @@ impl Dialect for Sqlite {
         (sql, dataset.name.clone())
     }
 
-    fn refuses(&self, _: &ObjectVersion) -> Option<&'static str> {
+    fn skip_reason(&self, _: &ObjectVersion) -> Option<&'static str> {
         None
     }
 
