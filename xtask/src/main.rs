@@ -14,6 +14,7 @@ mod bench;
 mod catalogue;
 mod chaos;
 mod check_deploy;
+mod command;
 mod dist;
 mod exit_code;
 mod generate;

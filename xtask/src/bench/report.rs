@@ -5,11 +5,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::ensure;
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use jetline_testkit::{process::program, usage::Usage};
 use procfs::{CpuInfo, Current};
 use serde_json::{Map, Value, json};
+
+use crate::command::output;
 
 /// One measurement.
 pub(super) struct Run {
@@ -157,12 +158,6 @@ pub(super) fn number(count: u64) -> f64 {
 /// Cores of this machine.
 pub(super) fn cores() -> usize {
     available_parallelism().map_or(1, NonZeroUsize::get)
-}
-
-fn output(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.output()?;
-    ensure!(output.status.success(), "{command:?}: {}", output.status);
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 #[cfg(test)]
