@@ -1,11 +1,10 @@
 //! `cargo xtask chaos`: the fault campaign, long outages and the soak, on programs that it builds.
 
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
-use anyhow::Context;
 use jetline_testkit::programs;
 
-use crate::{exit_code::exit_code, install};
+use crate::{command::succeed, install};
 
 /// Inject faults into a running pipeline, and compare the result with an oracle.
 ///
@@ -23,13 +22,9 @@ pub(crate) struct Arguments {
     chaos: Vec<String>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     install::missing_servers()?;
     let programs = programs::build(arguments.release)?;
     // In this process's group: Ctrl-C reaches it, and it stops what it has started.
-    let status = Command::new(programs.join("jetline-chaos"))
-        .args(&arguments.chaos)
-        .status()
-        .context("cannot run jetline-chaos")?;
-    Ok(exit_code(status))
+    succeed(Command::new(programs.join("jetline-chaos")).args(&arguments.chaos))
 }

@@ -16,7 +16,6 @@ mod chaos;
 mod check_deploy;
 mod command;
 mod dist;
-mod exit_code;
 mod generate;
 mod install;
 mod lines;
@@ -44,13 +43,14 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Chaos(arguments) => chaos::run(&arguments),
         #[cfg(target_os = "linux")]
-        Command::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
-        Command::Dist(arguments) => dist::run(&arguments).map(|()| ExitCode::SUCCESS),
-        Command::Generate(arguments) => generate::write(&arguments).map(|()| ExitCode::SUCCESS),
-        Command::CheckDeploy => check_deploy::run().map(|()| ExitCode::SUCCESS),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Dist(arguments) => dist::run(&arguments),
+        Command::Generate(arguments) => generate::write(&arguments),
+        Command::CheckDeploy => check_deploy::run(),
     };
-    done.unwrap_or_else(|error| {
+    if let Err(error) = done {
         eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }

@@ -4,16 +4,16 @@ use std::{
     env, fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::PathBuf,
-    process::{Child, ExitCode, ExitStatus},
+    process::{Child, ExitStatus},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use jetline_testkit::{nats::NatsServer, postgres::PostgresServer, programs, redis::RedisServer};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::{exit_code::exit_code, install, signals::Interrupt};
+use crate::{install, signals::Interrupt};
 
 /// How long the tests may take to end after Ctrl-C.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     cargo: Vec<String>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     install::missing_servers()?;
     install::missing_browser()?;
     let interrupt = Interrupt::listen()?;
@@ -76,7 +76,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .process_group(0)
         .spawn()
         .context("cannot run cargo")?;
-    Ok(exit_code(Tests(cargo).wait(&interrupt)?))
+    let status = Tests(cargo).wait(&interrupt)?;
+    ensure!(status.success(), "cargo test ended with {status}");
+    Ok(())
 }
 
 /// Where the server has its data. Each test creates a database of 300 files and drops it: in memory, those of the store take 70 s
