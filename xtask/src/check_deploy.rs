@@ -26,15 +26,15 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let root = Path::new(ROOT);
     promtool(&root.join("deploy/prometheus"))?;
     let programs = programs::build(false)?;
-    let mut containers = Containers::default();
+    let mut deployment = Deployment::default();
     for (file, text) in files(root, &["yaml", "yml"])? {
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text)
             .with_context(|| format!("cannot read {}", file.display()))?;
         for document in &documents {
-            containers.find(document, "");
+            deployment.find(document, "");
         }
     }
-    let mut problems = containers.problems(|program| known(&programs.join(program)))?;
+    let mut problems = deployment.problems(|program| known(&programs.join(program)))?;
     problems.extend(unknown_metrics(root)?);
     ensure!(problems.is_empty(), "{}", problems.join("\n       "));
     println!("all variables and metrics are known");
@@ -80,20 +80,25 @@ fn known(program: &Path) -> anyhow::Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// Containers of Kubernetes and services of compose, found wherever they stand: in patches of kustomizations too.
+/// What the files describe, wherever it stands in them: in patches of kustomizations too.
 #[derive(Default)]
-struct Containers {
-    /// What each gets, by its name.
-    variables: BTreeMap<String, BTreeSet<String>>,
-    /// The `ConfigMap`s that each gets whole.
-    config_maps: BTreeMap<String, BTreeSet<String>>,
-    /// What each runs. A patch does not say it: it goes by the name.
-    programs: BTreeMap<String, String>,
+struct Deployment {
+    /// Containers of Kubernetes and services of compose, by name.
+    containers: BTreeMap<String, Container>,
     /// The variables of each `ConfigMap`.
-    literals: BTreeMap<String, BTreeSet<String>>,
+    config_maps: BTreeMap<String, BTreeSet<String>>,
 }
 
-impl Containers {
+#[derive(Default)]
+struct Container {
+    /// What it runs. A patch does not say it: it goes by the name.
+    program: Option<String>,
+    variables: BTreeSet<String>,
+    /// The `ConfigMap`s that it gets whole.
+    config_maps: BTreeSet<String>,
+}
+
+impl Deployment {
     /// `key` is what the value is called where it stands.
     fn find(&mut self, value: &Value, key: &str) {
         match value {
@@ -115,21 +120,17 @@ impl Containers {
         let name = object.get("name").and_then(Value::as_str);
         let name = name.unwrap_or(key).to_owned();
         if key == "configMapGenerator" {
-            let literals = texts(object, "literals", "").into_iter();
+            let literals = texts(object, "literals", "");
             let names = literals.filter_map(|literal| Some(literal.split_once('=')?.0.to_owned()));
-            self.literals.entry(name).or_default().extend(names);
+            self.config_maps.entry(name).or_default().extend(names);
             return;
         }
-        if let Some(program) = texts(object, "command", "").into_iter().next() {
-            self.programs.insert(name.clone(), program);
-        }
-        let maps = texts(object, "envFrom", "/configMapRef/name");
-        let all = self.config_maps.entry(name.clone()).or_default();
-        all.extend(maps);
+        let container = self.containers.entry(name).or_default();
+        container.program = texts(object, "command", "").next().or(container.program.take());
+        container.config_maps.extend(texts(object, "envFrom", "/configMapRef/name"));
         let compose = object.get("environment").and_then(Value::as_object);
-        let compose = compose.into_iter().flat_map(Map::keys).cloned();
-        let variables = compose.chain(texts(object, "env", "/name"));
-        self.variables.entry(name).or_default().extend(variables);
+        container.variables.extend(compose.into_iter().flat_map(Map::keys).cloned());
+        container.variables.extend(texts(object, "env", "/name"));
     }
 
     /// `known` says which variables a program knows.
@@ -138,14 +139,15 @@ impl Containers {
         known: impl Fn(&str) -> anyhow::Result<BTreeSet<String>>,
     ) -> anyhow::Result<Vec<String>> {
         let mut problems = Vec::new();
-        for (name, program) in &self.programs {
-            if !program.starts_with("jetline") {
+        for (name, container) in &self.containers {
+            let ours = container.program.as_ref().filter(|program| program.starts_with("jetline"));
+            let Some(program) = ours else {
                 continue;
-            }
+            };
             let known = known(program)?;
-            let mut variables: BTreeSet<&String> = self.variables[name].iter().collect();
-            for map in &self.config_maps[name] {
-                match self.literals.get(map) {
+            let mut variables: BTreeSet<&String> = container.variables.iter().collect();
+            for map in &container.config_maps {
+                match self.config_maps.get(map) {
                     Some(literals) => variables.extend(literals),
                     None => problems.push(format!("{name}: there is no ConfigMap {map}")),
                 }
@@ -164,11 +166,9 @@ impl Containers {
 }
 
 /// A list of texts, or what is found in each element of a list.
-fn texts(object: &Map<String, Value>, list: &str, pointer: &str) -> Vec<String> {
-    let list = object.get(list).and_then(Value::as_array);
-    let list = list.into_iter().flatten();
-    let texts = list.filter_map(|one| one.pointer(pointer)?.as_str());
-    texts.map(str::to_owned).collect()
+fn texts(object: &Map<String, Value>, list: &str, pointer: &str) -> impl Iterator<Item = String> {
+    let list = object.get(list).and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(move |one| Some(one.pointer(pointer)?.as_str()?.to_owned()))
 }
 
 /// The metrics that rules and dashboards ask for and no program registers.
@@ -232,11 +232,11 @@ mod tests {
 
     #[test]
     fn variables_that_programs_do_not_know_are_found_wherever_they_stand() {
-        let mut containers = Containers::default();
+        let mut deployment = Deployment::default();
         for yaml in [KUSTOMIZATION, COMPOSE] {
-            containers.find(&serde_saphyr::from_str(yaml).unwrap(), "");
+            deployment.find(&serde_saphyr::from_str(yaml).unwrap(), "");
         }
-        let problems = containers.problems(|_| Ok(["LOG".to_owned()].into()));
+        let problems = deployment.problems(|_| Ok(["LOG".to_owned()].into()));
         assert_eq!(
             problems.unwrap(),
             [
