@@ -1,7 +1,5 @@
 //! The benchmarks that load files.
 
-use std::time::Instant;
-
 use anyhow::{Context, ensure};
 use jetline_testkit::{redis::RedisServer, usage::Scope};
 use redis::InfoDict;
@@ -61,10 +59,7 @@ pub(super) fn reload(bench: &Bench) -> Outcome {
     let first = job(bench, &data, "files");
     // Without a writer: there is nothing to write, and if there was, the fetcher would wait for it in vain.
     let again = Job { writers: 0, ..first };
-    let same_files = || {
-        let run = load_last(bench, &[first, again])?;
-        Ok(Run { work: None, ..run })
-    };
+    let same_files = || load_last(bench, &[first, again]);
     let new_keys = || load_last(bench, &[first, job(bench, &data, "copies")]);
     let cases = vec![case("the same files", same_files), case("new keys", new_keys)];
     let what = format!("{}, after they were loaded and the tables vacuumed", data.description);
@@ -153,11 +148,9 @@ pub(super) fn load_embedded(bench: &Bench, data: &Data) -> anyhow::Result<Run> {
     installation.unset("NATS_URL");
     installation.unset("REDIS_URL");
     let mut processes = Processes::new(&bench.interrupt);
-    let begin = Instant::now();
-    let mut jetline = installation.start("jetline", &["--exit", "--listen", "127.0.0.1:0"])?;
-    processes.watch("jetline", jetline.id(), Scope::Alone)?;
-    processes.until_done("jetline", &mut jetline)?;
-    let time = begin.elapsed();
+    let flags = ["--exit", "--listen", "127.0.0.1:0"];
+    let (time, jetline) =
+        processes.time("jetline", Scope::Alone, || installation.start("jetline", &flags))?;
 
     // The last line of the summary begins with the lines and the new records.
     let output = jetline.output();
@@ -166,7 +159,7 @@ pub(super) fn load_embedded(bench: &Bench, data: &Data) -> anyhow::Result<Run> {
     let sums = sums.map(|sum| sum.replace(',', ""));
     let all = sums.eq([data.lines.to_string(), data.ids.to_string()]);
     ensure!(all, "not all is there: {output}");
-    Ok(Run { time, work: Some(data.lines), figures: [].into(), processes: processes.usage() })
+    Ok(processes.run(time, Some(data.lines), []))
 }
 
 /// A declaration with the key alone, beside one with all fields as columns.

@@ -1,29 +1,20 @@
 //! `intake`: single records that are posted to the API by wrk, until they are served.
 
 use std::{
-    fs,
     net::SocketAddr,
-    process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::ensure;
-use bytes::Bytes;
-use http_body_util::Full;
-use jetline_testkit::{
-    http,
-    process::{Process, Signal, program},
-    usage::Scope,
-};
+use jetline_testkit::{http, process::Signal, usage::Scope};
 use tokio::{runtime::Runtime, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Bench, case,
-    processes::Processes,
-    read::Answers,
-    report::{Outcome, Run, cores},
+    report::{Outcome, Run, percentiles},
     services::Servers,
+    wrk::wrk,
 };
 use crate::install;
 
@@ -54,8 +45,7 @@ fn post(bench: &Bench) -> anyhow::Result<Run> {
     let store = folder.path().join("intake");
     installation.set("INTAKE_STORE", &store.display().to_string());
     installation.set("WATCH", "1h");
-    let mut processes = Processes::new(&bench.interrupt);
-    processes.watch("postgres", servers.postgres.pid()?, Scope::WithChildren)?;
+    let mut processes = servers.watch()?;
     let mut loading = Vec::new();
     for name in ["jetline-writer", "jetline-fetcher"] {
         let process = installation.start(name, &[])?;
@@ -68,52 +58,24 @@ fn post(bench: &Bench) -> anyhow::Result<Run> {
 
     let ended = CancellationToken::new();
     let visible = runtime.spawn(times_until_visible(address, ended.clone()));
-    let script = folder.path().join("intake.lua");
-    fs::write(&script, include_str!("intake.lua"))?;
-    let mut command = Command::new(program("wrk")?);
-    command
-        .arg(format!("--threads={}", CLIENTS.min(cores())))
-        .arg(format!("--connections={CLIENTS}"))
-        .arg(format!("--duration={}s", bench.arguments.seconds))
-        .arg("--script")
-        .arg(script)
-        .arg(format!("http://{address}"));
-    let mut wrk = Process::start(command, &folder.path().join("wrk"))?;
-    processes.watch("wrk", wrk.id(), Scope::Alone)?;
-    processes.until_done("wrk", &mut wrk)?;
+    let mut run = wrk(&servers, &mut processes, address, CLIENTS, "intake.lua", &[])?;
     ended.cancel();
-    let mut visible = runtime.block_on(visible)??;
-    visible.sort_unstable();
-    let answers = Answers::of(&wrk)?;
+    let [p50, p99] = percentiles(runtime.block_on(visible)??)?;
+    run.figures.extend([("until visible, p50, ms", p50), ("until visible, p99, ms", p99)]);
     for mut process in loading {
         process.signal(Signal::TERM);
         processes.until_done("the services", &mut process)?;
     }
     api.stop(Signal::TERM)?;
-    Ok(Run {
-        time: Duration::from_micros(answers.micros),
-        work: Some(answers.requests),
-        figures: [
-            ("p50, ms", answers.p50),
-            ("p99, ms", answers.p99),
-            ("until visible, p50, ms", percentile(&visible, 50)),
-            ("until visible, p99, ms", percentile(&visible, 99)),
-        ]
-        .into(),
-        processes: processes.usage(),
-    })
+    Ok(Run { processes: processes.usage(), ..run })
 }
 
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
-    let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(at).map_or(f64::NAN, |time| time.as_secs_f64() * 1_000.0)
-}
-
-/// Posts a record now and then, and asks for it until it is served; returns the times from the beginning of the posts.
+/// Posts a record now and then, and asks for it until it is served; returns the times from the beginning of the posts, in
+/// milliseconds.
 async fn times_until_visible(
     address: SocketAddr,
     ended: CancellationToken,
-) -> anyhow::Result<Vec<Duration>> {
+) -> anyhow::Result<Vec<f64>> {
     const FIRST_ID: u64 = 1 << 60;
     let mut times = Vec::new();
     for id in FIRST_ID.. {
@@ -121,16 +83,15 @@ async fn times_until_visible(
             break;
         }
         let begin = Instant::now();
-        let record = Full::<Bytes>::from(format!("{{\"id\":{id},\"name\":\"sample\"}}"));
+        let record = format!("{{\"id\":{id},\"name\":\"sample\"}}");
         let headers = [("content-type", "application/json")];
         let answer = http::post(address, "/users", &headers, record).await?;
         ensure!(answer.status == 202, "a post was answered {}: {}", answer.status, answer.body);
         while http::get(address, &format!("/users/{id}"), &[]).await?.status != 200 {
             sleep(POLL_INTERVAL).await;
         }
-        times.push(begin.elapsed());
+        times.push(begin.elapsed().as_secs_f64() * 1000.0);
         sleep(SAMPLE_INTERVAL).await;
     }
-    ensure!(!times.is_empty(), "no record was visible in time");
     Ok(times)
 }

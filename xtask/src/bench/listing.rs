@@ -1,25 +1,19 @@
 //! Listings of a bucket: its objects are known, or new.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use chrono::DateTime;
 use jetline_testkit::{installation::Installation, s3::S3Server, usage::Scope};
 
 use super::{
     Bench, case,
-    processes::{Processes, WORK_TIMEOUT},
     report::{Outcome, Run, number},
     services::Servers,
 };
 
 /// What a fetcher logs.
 const REGISTERED: &str = "object versions registered";
-
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 const BUCKET: &str = "bench";
 const FIRST: &str = "files/000000000.first.jsonl";
@@ -45,7 +39,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
             installation.set("AWS_SECRET_ACCESS_KEY", s3.secret_key());
             installation.set("SOURCE", &format!("products=s3://{BUCKET}/files/*.first.jsonl"));
             put(&s3, FIRST);
-            list(bench, &servers, &installation, End::Done)?;
+            list(&servers, &installation, None)?;
             for number in 1..keys {
                 put(&s3, &format!("files/{number:09}.jsonl"));
             }
@@ -55,8 +49,8 @@ pub(super) fn run(bench: &Bench) -> Outcome {
             servers.postgres.vacuum()?;
             installation.set("SOURCE", &format!("products=s3://{BUCKET}/files/{source}"));
             let before = s3.lists();
-            let end = if known < keys { End::Registered } else { End::Done };
-            let mut run = list(bench, &servers, &installation, end)?;
+            let logged = (known < keys).then_some(REGISTERED);
+            let mut run = list(&servers, &installation, logged)?;
             let known = servers.postgres.query("SELECT count(*)::text AS text FROM objects")?;
             ensure!(known.concat() == keys.to_string(), "{known:?} objects are known in the end");
             run.work = Some(keys);
@@ -78,39 +72,22 @@ fn put(s3: &S3Server, key: &str) {
     s3.set_last_modified(BUCKET, key, DateTime::UNIX_EPOCH);
 }
 
-/// When a fetcher that lists once has done what is measured.
-#[derive(Clone, Copy)]
-enum End {
-    /// When it ends.
-    Done,
-    /// When the objects are registered: it would read all of them.
-    Registered,
-}
-
-/// From the start of a fetcher that lists once to the end.
+/// Starts a fetcher that lists once, and waits until it has logged something, or until it ends: it would read all that it
+/// registers.
 fn list(
-    bench: &Bench,
     servers: &Servers,
     installation: &Installation,
-    end: End,
+    logged: Option<&str>,
 ) -> anyhow::Result<Run> {
-    let mut processes = Processes::new(&bench.interrupt);
-    processes.watch("postgres", servers.postgres.pid()?, Scope::WithChildren)?;
+    let mut processes = servers.watch()?;
     let begin = Instant::now();
     let mut fetcher = installation.start("jetline-fetcher", &[])?;
     processes.watch("jetline-fetcher", fetcher.id(), Scope::Alone)?;
-    match end {
-        End::Done => processes.until_done("the fetcher", &mut fetcher)?,
-        End::Registered => {
-            while !fetcher.output().contains(REGISTERED) {
-                ensure!(fetcher.try_wait()?.is_none(), "it ended: {}", fetcher.end_of_log());
-                ensure!(begin.elapsed() < WORK_TIMEOUT, "not done after {WORK_TIMEOUT:?}");
-                bench.interrupt.check()?;
-                thread::sleep(POLL_INTERVAL);
-            }
-            processes.sample();
-        }
+    match logged {
+        None => processes.until_done("the fetcher", &mut fetcher)?,
+        Some(logged) => processes
+            .until(|| fetcher.output().contains(logged))
+            .with_context(|| fetcher.end_of_log())?,
     }
-    let time = begin.elapsed();
-    Ok(Run { time, work: None, figures: [].into(), processes: processes.usage() })
+    Ok(processes.run(begin.elapsed(), None, []))
 }

@@ -12,6 +12,7 @@ mod processes;
 mod read;
 mod report;
 mod services;
+mod wrk;
 
 use std::{
     env, fs,

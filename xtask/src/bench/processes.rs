@@ -12,10 +12,11 @@ use jetline_testkit::{
     usage::{Scope, Usage, has_ended},
 };
 
+use super::report::Run;
 use crate::signals::Interrupt;
 
 /// How long any piece of work may take: that of ten gigabytes takes minutes.
-pub(super) const WORK_TIMEOUT: Duration = Duration::from_hours(1);
+const WORK_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// Between two samples of CPU and memory.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);
@@ -36,7 +37,7 @@ struct Watched {
     before: Duration,
     /// Since then: the CPU time and the peak of the memory.
     used: Usage,
-    expected_to_run: bool,
+    is_awaited: bool,
 }
 
 impl Processes {
@@ -54,45 +55,59 @@ impl Processes {
             scope,
             before: before.with_context(|| format!("{name} has ended"))?.cpu,
             used: Usage::default(),
-            expected_to_run: true,
+            is_awaited: false,
         });
         Ok(())
     }
 
-    /// Samples all until a process has ended, which is to end well. Fails when another one ends before it: the work
-    /// would never end.
+    /// Starts a process and samples all until it has ended, which is to end well; returns how long that took.
+    pub(super) fn time(
+        &mut self,
+        name: &str,
+        scope: Scope,
+        start: impl FnOnce() -> anyhow::Result<Process>,
+    ) -> anyhow::Result<(Duration, Process)> {
+        let begin = Instant::now();
+        let mut process = start()?;
+        self.watch(name, process.id(), scope)?;
+        self.until_done(name, &mut process)?;
+        Ok((begin.elapsed(), process))
+    }
+
+    /// Samples all until a process has ended, which is to end well.
     pub(super) fn until_done(&mut self, name: &str, process: &mut Process) -> anyhow::Result<()> {
-        self.until_ended(process.id())
+        let pid = process.id();
+        for watched in self.watched.iter_mut().filter(|watched| watched.pid == pid) {
+            watched.is_awaited = true;
+        }
+        self.until(|| has_ended(pid))
             .with_context(|| format!("{name}: {}", process.end_of_log()))?;
         process.ended()
     }
 
-    fn until_ended(&mut self, pid: u32) -> anyhow::Result<()> {
+    /// Samples all until a condition holds. Fails when a process ends that nobody waits for: the work would never end.
+    pub(super) fn until(&mut self, is_done: impl Fn() -> bool) -> anyhow::Result<()> {
         let begin = Instant::now();
         let mut sampled = None::<Instant>;
-        while !has_ended(pid) {
+        while !is_done() {
             ensure!(begin.elapsed() < WORK_TIMEOUT, "not done after {WORK_TIMEOUT:?}");
             if sampled.is_none_or(|at| at.elapsed() >= SAMPLE_INTERVAL) {
                 self.sample();
                 sampled = Some(Instant::now());
                 self.interrupt.check()?;
-                let mut others = self.watched.iter().filter(|other| other.pid != pid);
-                let ended = others.find(|other| other.expected_to_run && has_ended(other.pid));
-                if let Some(other) = ended {
+                let mut others = self.watched.iter().filter(|watched| !watched.is_awaited);
+                if let Some(other) = others.find(|other| has_ended(other.pid)) {
                     bail!("{} ended in the middle of the work", other.name);
                 }
             }
             thread::sleep(POLL_INTERVAL);
         }
         self.sample();
-        for watched in self.watched.iter_mut().filter(|watched| watched.pid == pid) {
-            watched.expected_to_run = false;
-        }
         Ok(())
     }
 
     /// What they used until now; of one that is gone, the last sample stays.
-    pub(super) fn sample(&mut self) {
+    fn sample(&mut self) {
         for process in &mut self.watched {
             if let Some(usage) = Usage::of(process.pid, process.scope) {
                 let used = &mut process.used;
@@ -100,6 +115,16 @@ impl Processes {
                 used.peak_bytes = used.peak_bytes.max(usage.peak_bytes);
             }
         }
+    }
+
+    /// A measurement of them, with other figures.
+    pub(super) fn run<const N: usize>(
+        &self,
+        time: Duration,
+        work: Option<u64>,
+        figures: [(&'static str, f64); N],
+    ) -> Run {
+        Run { time, work, figures: figures.into(), processes: self.usage() }
     }
 
     /// What each used; of several with the same name, the CPU in all and the peak of the largest.
@@ -127,17 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn process_is_measured_to_its_end_alone_and_as_a_child() {
-        let mut busy = shell("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done");
+    fn process_is_measured_to_its_end() {
+        let busy = || Ok(shell("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"));
         let mut processes = Processes::new(&Interrupt::default());
-        processes.watch("busy", busy.id(), Scope::Alone).unwrap();
-        let parent = std::process::id();
-        processes.watch("parent", parent, Scope::WithChildren).unwrap();
-        processes.until_done("busy", &mut busy).unwrap();
-        let usage = processes.usage();
-        assert!(usage["busy"].cpu >= Duration::from_millis(20));
-        assert!(usage["parent"].cpu >= Duration::from_millis(20));
-        assert!(usage["busy"].peak_bytes > 100_000);
+        processes.time("busy", Scope::Alone, busy).unwrap();
+        assert!(processes.usage()["busy"].cpu >= Duration::from_millis(20));
     }
 
     #[test]

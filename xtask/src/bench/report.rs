@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::ensure;
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use jetline_testkit::{process::program, usage::Usage};
 use procfs::{CpuInfo, Current};
@@ -144,6 +145,13 @@ pub(super) fn short(figure: f64) -> String {
 /// Millions of bytes.
 pub(super) fn megabytes(bytes: u64) -> f64 {
     number(bytes) / 1e6
+}
+
+/// What half of the values do not exceed, and 99 % of them.
+pub(super) fn percentiles(mut values: Vec<f64>) -> anyhow::Result<[f64; 2]> {
+    ensure!(!values.is_empty(), "there is nothing to take percentiles of");
+    values.sort_by(f64::total_cmp);
+    Ok([50, 99].map(|percent| values[values.len() * percent / 100]))
 }
 
 /// For rates and averages.

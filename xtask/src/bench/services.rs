@@ -33,7 +33,7 @@ pub(super) struct Job<'a> {
 
 /// Real servers, and a database that the services can use.
 pub(super) struct Servers<'a> {
-    bench: &'a Bench<'a>,
+    pub(super) bench: &'a Bench<'a>,
     pub(super) postgres: Postgres,
     nats: NatsServer,
     pub(super) redis: RedisServer,
@@ -63,6 +63,13 @@ impl<'a> Servers<'a> {
         Ok(servers)
     }
 
+    /// Watches PostgreSQL, with the processes of its connections.
+    pub(super) fn watch(&self) -> anyhow::Result<Processes> {
+        let mut processes = Processes::new(&self.bench.interrupt);
+        processes.watch("postgres", self.postgres.pid()?, Scope::WithChildren)?;
+        Ok(processes)
+    }
+
     /// Declares a dataset.
     pub(super) fn declare(&self, dataset: &str, declaration: &str) -> anyhow::Result<()> {
         let folder = tempfile::tempdir()?;
@@ -82,8 +89,7 @@ impl<'a> Servers<'a> {
         let mut s3 = serve(&mut installation, job)?;
         self.postgres.checkpoint()?;
         let wal = self.postgres.wal()?;
-        let mut processes = Processes::new(&self.bench.interrupt);
-        processes.watch("postgres", self.postgres.pid()?, Scope::WithChildren)?;
+        let mut processes = self.watch()?;
         processes.watch("nats-server", self.nats.pid(), Scope::Alone)?;
         processes.watch("redis-server", self.redis.pid(), Scope::Alone)?;
         processes.watch("s3-files", s3.id(), Scope::Alone)?;
@@ -117,12 +123,9 @@ impl<'a> Servers<'a> {
             ("lists", number(lists)),
             ("GETs", number(gets)),
         ];
-        Ok(Run {
-            time,
-            work: Some(job.data.lines),
-            figures: figures.into(),
-            processes: processes.usage(),
-        })
+        // Without a writer there was nothing to do.
+        let work = (job.writers > 0).then_some(job.data.lines);
+        Ok(processes.run(time, work, figures))
     }
 
     /// Delivers `count` of the changes that wait to an endpoint that answers at once.
@@ -137,8 +140,7 @@ impl<'a> Servers<'a> {
         installation.set("CRM_URL", &format!("http://{address}/"));
         installation.set("DELIVER_PRIVATE", "true");
         self.postgres.checkpoint()?;
-        let mut processes = Processes::new(&self.bench.interrupt);
-        processes.watch("postgres", self.postgres.pid()?, Scope::WithChildren)?;
+        let mut processes = self.watch()?;
         processes.watch("test-crm", endpoint.id(), Scope::Alone)?;
         let begin = Instant::now();
         let mut courier = installation.start("jetline-courier", &[])?;
@@ -149,7 +151,7 @@ impl<'a> Servers<'a> {
         let time = begin.elapsed();
         courier.signal(Signal::TERM);
         processes.until_done("the courier", &mut courier)?;
-        Ok(Run { time, work: Some(count), figures: [].into(), processes: processes.usage() })
+        Ok(processes.run(time, Some(count), []))
     }
 
     /// The services with their settings: every one that any of them needs, in one place.

@@ -1,4 +1,4 @@
--- Asks for products by random ids below a limit, which is the first argument, and sums up as JSON.
+-- Asks for products by random ids below a limit, which is the first argument.
 
 local threads = 0
 
@@ -23,11 +23,4 @@ function request()
   return before .. math.random(1, ids) .. behind
 end
 
-function done(summary, latency)
-  local errors = summary.errors
-  io.write(string.format(
-    '{"requests":%d,"micros":%d,"p50":%.3f,"p99":%.3f,"failed":%d}\n',
-    summary.requests, summary.duration, latency:percentile(50) / 1000, latency:percentile(99) / 1000,
-    errors.status + errors.connect + errors.read + errors.write + errors.timeout
-  ))
-end
+dofile("done.lua")
