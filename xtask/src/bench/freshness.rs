@@ -3,14 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use hyper::{
     Request,
     client::conn::http1::{SendRequest, handshake},
 };
 use hyper_util::rt::TokioIo;
-use sea_orm::{ConnectionTrait, Database};
+use jetline_oracle::ledger::Ledger;
 use serde_json::Value;
 use tokio::{net::TcpStream, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +28,7 @@ pub(super) async fn oldest_answer(
     ids: u64,
     ended: CancellationToken,
 ) -> anyhow::Result<Duration> {
-    let database = Database::connect(database).await?;
+    let database = Ledger::connect(&database).await?;
     let (mut api, connection) = handshake(TokioIo::new(api)).await?;
     tokio::spawn(connection);
     let mut oldest = Duration::ZERO;
@@ -38,7 +37,7 @@ pub(super) async fn oldest_answer(
         price += 1;
         let id = rand::random_range(1..=ids);
         let update = format!("UPDATE products SET price = {price} WHERE id = {id}");
-        database.execute_unprepared(&update).await?;
+        database.run(&update).await?;
         let committed = Instant::now();
         loop {
             let age = committed.elapsed();
@@ -54,10 +53,10 @@ pub(super) async fn oldest_answer(
 }
 
 /// What a product costs.
-async fn get_price(api: &mut SendRequest<Empty<Bytes>>, id: u64) -> anyhow::Result<Value> {
+async fn get_price(api: &mut SendRequest<String>, id: u64) -> anyhow::Result<Value> {
     let request = Request::get(format!("/products/{id}")).header("host", "bench");
     api.ready().await?;
-    let answer = api.send_request(request.body(Empty::new())?).await?;
+    let answer = api.send_request(request.body(String::new())?).await?;
     let body = answer.into_body().collect().await?.to_bytes();
     Ok(serde_json::from_slice::<Value>(&body)?["price"].take())
 }
