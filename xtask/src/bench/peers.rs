@@ -1,8 +1,6 @@
 //! What a user would pick instead, in turns with Jetline, and whether the rows are the same.
 
-use std::{
-    cell::RefCell, collections::HashSet, env, fs, path::PathBuf, process::Command, time::Instant,
-};
+use std::{cell::RefCell, collections::HashSet, path::Path, process::Command};
 
 use anyhow::Context;
 use jetline_testkit::{process::Process, programs::target_directory, usage::Scope};
@@ -18,41 +16,29 @@ use super::{
 };
 use crate::{generate, install};
 
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
+
+/// What the scripts need of the Python Package Index.
+const PACKAGES: &[&str] =
+    &["duckdb==1.5.5", "duckdb-extension-postgres-scanner==1.5.5", "dlt[postgres]==1.31.0"];
+
 /// Another tool: a script that loads the files of a directory into the table `products`.
 struct Peer {
     name: &'static str,
-    /// The name of the file and its text.
-    script: (&'static str, &'static str),
+    script: &'static str,
     /// After the URL of the database and the directory.
     arguments: &'static [&'static str],
-    /// From the Python Package Index.
-    packages: &'static [&'static str],
 }
 
-const BY_HAND: (&str, &str) = ("by_hand.sh", include_str!("../../peers/by_hand.sh"));
-const DUCKDB: (&str, &str) = ("with_duckdb.py", include_str!("../../peers/with_duckdb.py"));
-const DUCKDB_PACKAGES: &[&str] = &["duckdb==1.5.5", "duckdb-extension-postgres-scanner==1.5.5"];
-const DLT: (&str, &str) = ("with_dlt.py", include_str!("../../peers/with_dlt.py"));
-const DLT_PACKAGES: &[&str] = &["dlt[postgres]==1.31.0"];
 const CHANGED: &[&str] = &["WHERE p IS DISTINCT FROM excluded"];
 
-const PEERS: &[Peer] = &[
-    Peer { name: "by hand", script: BY_HAND, arguments: &[], packages: &[] },
-    Peer { name: "by hand, changed rows", script: BY_HAND, arguments: CHANGED, packages: &[] },
-    Peer { name: "DuckDB", script: DUCKDB, arguments: &[], packages: DUCKDB_PACKAGES },
-    Peer {
-        name: "DuckDB, changed rows",
-        script: DUCKDB,
-        arguments: CHANGED,
-        packages: DUCKDB_PACKAGES,
-    },
-    Peer { name: "dlt", script: DLT, arguments: &[], packages: DLT_PACKAGES },
-    Peer {
-        name: "dlt, the last line of an id",
-        script: DLT,
-        arguments: &["last"],
-        packages: DLT_PACKAGES,
-    },
+const PEERS: [Peer; 6] = [
+    Peer { name: "by hand", script: "by_hand.sh", arguments: &[] },
+    Peer { name: "by hand, changed rows", script: "by_hand.sh", arguments: CHANGED },
+    Peer { name: "DuckDB", script: "with_duckdb.py", arguments: &[] },
+    Peer { name: "DuckDB, changed rows", script: "with_duckdb.py", arguments: CHANGED },
+    Peer { name: "dlt", script: "with_dlt.py", arguments: &[] },
+    Peer { name: "dlt, the last line of an id", script: "with_dlt.py", arguments: &["last"] },
 ];
 
 /// What is loaded before the measurement, and in it.
@@ -74,14 +60,15 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         load("the same content", Some(&first), (&first, "again")),
         load("next day", Some(&first), (&second, "second")),
     ];
-    let commands = PEERS.iter().map(Peer::prepare).collect::<anyhow::Result<Vec<_>>>()?;
+    let python = target_directory()?.join("peers/python");
+    install::python(&python, PACKAGES)?;
     let embedded = case("first load: jetline --exit", || load_embedded(bench, &first));
     let mut cases = vec![embedded];
     for load in &loads {
         cases.push(case(&format!("{}: jetline", load.name), || load.with_jetline(bench)));
-        for (peer, command) in PEERS.iter().zip(&commands) {
+        for peer in &PEERS {
             let name = format!("{}: {}", load.name, peer.name);
-            cases.push(case(&name, || load.with_peer(bench, peer, command)));
+            cases.push(case(&name, || load.with_peer(bench, peer, &python)));
         }
     }
     let what = format!("{}; the tables are vacuumed before the last files", first.description);
@@ -103,13 +90,13 @@ impl Load<'_> {
         Ok(run)
     }
 
-    fn with_peer(&self, bench: &Bench, peer: &Peer, command: &[PathBuf]) -> anyhow::Result<Run> {
+    fn with_peer(&self, bench: &Bench, peer: &Peer, python: &Path) -> anyhow::Result<Run> {
         let postgres = Postgres::start(bench.arguments.flush_delay)?;
         if let Some(before) = self.before {
-            peer.load(bench, command, &postgres, before)?;
+            peer.load(bench, python, &postgres, before)?;
             postgres.vacuum()?;
         }
-        let mut run = peer.load(bench, command, &postgres, self.measured.0)?;
+        let mut run = peer.load(bench, python, &postgres, self.measured.0)?;
         run.figures.insert("wrong rows", self.wrong_rows(&postgres)?);
         Ok(run)
     }
@@ -127,46 +114,26 @@ impl Load<'_> {
 }
 
 impl Peer {
-    /// Installs it in the target directory; returns its command.
-    fn prepare(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let directory = target_directory()?.join("peers");
-        let python = directory.join("python");
-        fs::create_dir_all(&directory)?;
-        let (name, text) = self.script;
-        let script = directory.join(name);
-        fs::write(&script, text)?;
-        if !self.packages.is_empty() {
-            install::python(&python, self.packages)?;
-        }
-        let is_python = script.extension().is_some_and(|extension| extension == "py");
-        Ok(vec![if is_python { python.join("bin/python") } else { "sh".into() }, script])
-    }
-
     fn load(
         &self,
         bench: &Bench,
-        command: &[PathBuf],
+        python: &Path,
         postgres: &Postgres,
         data: &Data,
     ) -> anyhow::Result<Run> {
-        let (program, script) = command.split_first().context("no command")?;
         let log = tempfile::NamedTempFile::new()?;
+        let script = Path::new(SCRIPTS).join(self.script);
+        let is_python = script.extension().is_some_and(|extension| extension == "py");
+        let program = if is_python { python.join("bin/python") } else { "sh".into() };
         let mut command = Command::new(program);
-        command.args(script).arg(postgres.url()).arg(&data.directory).args(self.arguments);
-        let mut path = vec![target_directory()?.join("peers/python/bin")];
-        path.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
-        command.env("PATH", env::join_paths(path)?);
+        command.arg(script).arg(postgres.url()).arg(&data.directory).args(self.arguments);
         postgres.checkpoint()?;
         let wal = postgres.wal()?;
         let mut processes = Processes::new(&bench.interrupt);
         processes.watch("postgres", postgres.pid()?, Scope::WithChildren)?;
-        let begin = Instant::now();
-        let mut process = Process::start(command, log.path())?;
-        processes.watch(self.name, process.id(), Scope::WithChildren)?;
-        processes.until_done(self.name, &mut process)?;
-        let time = begin.elapsed();
-        let figures = [("WAL, MB", megabytes(postgres.wal()? - wal))];
-        let processes = processes.usage();
-        Ok(Run { time, work: Some(data.lines), figures: figures.into(), processes })
+        let start = || Process::start(command, log.path());
+        let (time, _) = processes.time(self.name, Scope::WithChildren, start)?;
+        let wal = megabytes(postgres.wal()? - wal);
+        Ok(processes.run(time, Some(data.lines), [("WAL, MB", wal)]))
     }
 }
