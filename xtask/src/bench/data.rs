@@ -12,7 +12,10 @@ use jetline_testkit::programs::target_directory;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::generate;
+use crate::{
+    generate::{self, Content, Size},
+    install::once,
+};
 
 /// Files of lines.
 pub(super) struct Data {
@@ -37,45 +40,34 @@ struct Record<'a> {
 
 impl Data {
     /// Generated, or left by an earlier benchmark.
-    pub(super) fn get(kind: &generate::Arguments) -> anyhow::Result<Self> {
-        let generate::Arguments { lines, ids, files, seed, changed, spread, .. } = kind;
-        let changed = changed.map_or_else(String::new, |percent| format!("-changed-{percent}"));
-        let spread = if *spread { "-spread" } else { "" };
+    pub(super) fn get(content: impl Into<Content>) -> anyhow::Result<Self> {
+        let content = content.into();
+        let Size { lines, files, seed, .. } = content.size;
+        let ids = content.size.ids();
+        let changed =
+            content.changed.map_or_else(String::new, |percent| format!("-changed-{percent}"));
+        let spread = if content.spread { "-spread" } else { "" };
         let name = format!("lines-{lines}-ids-{ids}-files-{files}-seed-{seed}{changed}{spread}");
         let directory = target_directory()?.join("bench-data").join(name);
-        if !directory.exists() {
-            println!("generating {lines} lines in {}", directory.display());
-            // Under another name first: a directory that is there is complete.
-            let unfinished = directory.with_extension("unfinished");
-            let _ = fs::remove_dir_all(&unfinished);
-            generate::write(&generate::Arguments { out: unfinished.clone(), ..kind.clone() })?;
-            fs::rename(&unfinished, &directory).context("cannot rename the finished files")?;
-        }
-        Ok(Self {
-            directory,
-            lines: *lines,
-            ids: *ids,
-            description: format!("{lines} lines, {ids} ids, {files} files, seed {seed}"),
-        })
+        once(&directory, |directory| generate::write(&content, directory))?;
+        let description = format!("{lines} lines, {ids} ids, {files} files, seed {seed}");
+        Ok(Self { directory, lines, ids, description })
     }
 
     /// The same records in files of CSV.
     pub(super) fn as_csv(&self) -> anyhow::Result<Self> {
         let directory = self.directory.with_extension("csv");
-        if !directory.exists() {
-            println!("writing CSV to {}", directory.display());
-            let unfinished = directory.with_extension("unfinished");
-            let _ = fs::remove_dir_all(&unfinished);
-            fs::create_dir_all(&unfinished)?;
+        once(&directory, |directory| {
+            fs::create_dir(directory)?;
             for file in fs::read_dir(&self.directory)? {
                 let file = file?.path();
                 let name = file.file_name().context("a file has no name")?;
-                let csv = unfinished.join(name).with_extension("csv");
+                let csv = directory.join(name).with_extension("csv");
                 write_csv(&file, &csv)
                     .with_context(|| format!("cannot write {}", csv.display()))?;
             }
-            fs::rename(&unfinished, &directory).context("cannot rename the finished files")?;
-        }
+            Ok(())
+        })?;
         Ok(Self { directory, description: self.description.clone(), ..*self })
     }
 }

@@ -15,17 +15,53 @@ mod services;
 mod wrk;
 
 use std::{
-    env, fs,
+    env, fs, iter,
     num::{NonZeroU64, NonZeroUsize},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, ensure};
-use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use jetline_testkit::{installation::Installation, process::prefer_programs_in, programs};
 
-use crate::{generate, install, signals::Interrupt};
-use report::{Measured, Outcome, Run};
+use crate::{generate::Size, install, signals::Interrupt};
+use report::{Outcome, Run};
+
+/// Its name, what it measures, and how.
+type Benchmark = (&'static str, &'static str, fn(&Bench) -> Outcome);
+
+const BENCHMARKS: [Benchmark; 16] = [
+    ("load", "New data into an empty database", cases::load),
+    ("reload", "The same files again, and the same content under new keys", cases::reload),
+    ("next-day", "The next day's files, in which 1 % of the records has changed", cases::next_day),
+    (
+        "large-object",
+        "One object of `--gib`, and the same lines as four objects",
+        cases::large_object,
+    ),
+    ("small-objects", "Objects of 100 lines", cases::small_objects),
+    ("embedded", "`jetline --exit` on SQLite", cases::embedded),
+    ("read", "GET by id, and how old the answers may be while rows are updated", read::run),
+    ("dedup-memory", "What a record costs in Redis", cases::dedup_memory),
+    ("scaling", "1, 2, 4 and 8 writers", cases::scaling),
+    ("documents", "Every field but the key kept as JSON", cases::documents),
+    ("csv", "The same records as CSV", cases::csv),
+    ("outbox", "A destination for the changes, without a courier", cases::outbox),
+    ("deliver", "Deliveries to an endpoint that answers at once", cases::deliver),
+    ("intake", "Records that are posted, one in each request", intake::run),
+    (
+        "listing",
+        "A listing of a bucket whose objects are all known; `--lines` is their number",
+        listing::run,
+    ),
+    ("peers", "What a user would pick instead", peers::run),
+];
+
+/// Stands for every one of them.
+const ALL: &str = "all";
+
+/// The servers that are installed in the target directory.
+const CURRENT: &str = "current";
 
 /// Measure speed and memory on real servers.
 ///
@@ -34,20 +70,10 @@ use report::{Measured, Outcome, Run};
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// What to measure; several are separated by commas.
-    #[arg(value_enum, value_delimiter = ',', default_value = "load")]
-    benchmarks: Vec<Benchmark>,
-    /// Lines in all files together.
-    #[arg(long, default_value = "1000000")]
-    lines: NonZeroU64,
-    /// Different ids; four fifths of the lines when not given.
-    #[arg(long)]
-    ids: Option<NonZeroU64>,
-    /// Files.
-    #[arg(long, default_value = "4")]
-    files: NonZeroU64,
-    /// Seed of the lines.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    #[arg(value_parser = names(), value_delimiter = ',', default_value = "load")]
+    benchmarks: Vec<String>,
+    #[command(flatten)]
+    size: Size,
     /// Writers at the same time: one for each of two cores.
     #[arg(long, default_value = "2")]
     writers: NonZeroUsize,
@@ -64,14 +90,11 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "10")]
     seconds: NonZeroU64,
     /// Which servers: those of this machine, or PostgreSQL 18 and NATS 2.15, which are installed in the target directory.
-    #[arg(long, value_enum, default_value = "installed")]
-    servers: Versions,
+    #[arg(long, default_value = "installed", value_parser = ["installed", CURRENT])]
+    servers: String,
     /// Delays each flush of PostgreSQL's log by so many milliseconds, as on a slow disk.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=100))]
     flush_delay: u16,
-    /// There is nothing else to measure than `jetline`.
-    #[arg(long, hide = true, value_parser = ["jetline"])]
-    only: Option<String>,
     /// Measure programs that are built already, instead of building them.
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
@@ -83,55 +106,15 @@ pub(crate) struct Arguments {
     turns: NonZeroUsize,
 }
 
-/// Versions of the servers.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Versions {
-    Installed,
-    Current,
-}
-
-/// The benchmarks, by name.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Benchmark {
-    /// All of the following.
-    All,
-    /// New data into an empty database.
-    Load,
-    /// The same files again, and the same content under new keys.
-    Reload,
-    /// The next day's files, in which 1 % of the records has changed.
-    NextDay,
-    /// One object of `--gib`, and the same lines as four objects.
-    LargeObject,
-    /// Objects of 100 lines.
-    SmallObjects,
-    /// `jetline --exit` on SQLite.
-    Embedded,
-    /// GET by id, and how old the answers may be while rows are updated.
-    Read,
-    /// What a record costs in Redis.
-    DedupMemory,
-    /// 1, 2, 4 and 8 writers.
-    Scaling,
-    /// Every field but the key kept as JSON.
-    Documents,
-    /// The same records as CSV.
-    Csv,
-    /// A destination for the changes, without a courier.
-    Outbox,
-    /// Deliveries to an endpoint that answers at once.
-    Deliver,
-    /// Records that are posted, one in each request.
-    Intake,
-    /// A listing of a bucket whose objects are all known; `--lines` is their number.
-    Listing,
-    /// What a user would pick instead.
-    Peers,
+fn names() -> PossibleValuesParser {
+    let all = PossibleValue::new(ALL).help("All of the following");
+    let each = BENCHMARKS.map(|(name, what, _)| PossibleValue::new(name).help(what));
+    iter::once(all).chain(each).into()
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     install::missing_servers()?;
-    if arguments.servers == Versions::Current {
+    if arguments.servers == CURRENT {
         prefer_programs_in(install::current_servers()?);
     }
     let bench = Bench {
@@ -143,56 +126,33 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         },
         runs: arguments.runs.get(),
     };
-    let benchmarks = match &arguments.benchmarks[..] {
-        all if all.contains(&Benchmark::All) => &Benchmark::value_variants()[1..],
-        some => some,
-    };
+    let benchmarks = chosen(&arguments.benchmarks);
     if let Some(other) = &arguments.against {
-        return against::compare(&bench, other, benchmarks, arguments.turns.get());
+        return against::compare(&bench, other, &benchmarks, arguments.turns.get());
     }
     let results = programs::target_directory()?.join("bench");
     fs::create_dir_all(&results)?;
-    for benchmark in benchmarks {
-        println!("benchmark {}", benchmark.name());
-        let (what, cases) = benchmark.measure(&bench)?;
+    for (name, _, measure) in benchmarks {
+        println!("benchmark {name}");
+        let (what, cases) = measure(&bench)?;
         let report = report::report(what, &cases)?;
         println!("\n{}", report::markdown(&report));
         if !arguments.cases.is_empty() {
             continue;
         }
-        let file = results.join(format!("{}.json", benchmark.name()));
+        let file = results.join(format!("{name}.json"));
         fs::write(&file, serde_json::to_string_pretty(&report)?)?;
         println!("as JSON: {}", file.display());
     }
     Ok(())
 }
 
-impl Benchmark {
-    fn name(self) -> String {
-        let value = self.to_possible_value();
-        value.map_or_else(String::new, |value| value.get_name().to_owned())
+fn chosen(names: &[String]) -> Vec<Benchmark> {
+    if names.iter().any(|name| name == ALL) {
+        return BENCHMARKS.to_vec();
     }
-
-    fn measure(self, bench: &Bench) -> Outcome {
-        match self {
-            Self::All | Self::Load => cases::load(bench),
-            Self::Reload => cases::reload(bench),
-            Self::NextDay => cases::next_day(bench),
-            Self::LargeObject => cases::large_object(bench),
-            Self::SmallObjects => cases::small_objects(bench),
-            Self::Embedded => cases::embedded(bench),
-            Self::Read => read::run(bench),
-            Self::DedupMemory => cases::dedup_memory(bench),
-            Self::Scaling => cases::scaling(bench),
-            Self::Documents => cases::documents(bench),
-            Self::Csv => cases::csv(bench),
-            Self::Outbox => cases::outbox(bench),
-            Self::Deliver => cases::deliver(bench),
-            Self::Listing => listing::run(bench),
-            Self::Intake => intake::run(bench),
-            Self::Peers => peers::run(bench),
-        }
-    }
+    let find = |chosen: &String| BENCHMARKS.into_iter().find(|(name, ..)| name == chosen);
+    names.iter().filter_map(find).collect()
 }
 
 /// What every benchmark works with.
@@ -222,21 +182,8 @@ impl Bench<'_> {
         installation
     }
 
-    /// The lines that the arguments describe.
-    fn lines(&self) -> generate::Arguments {
-        let lines = self.arguments.lines.get();
-        let ids = self.arguments.ids;
-        generate::Arguments {
-            lines,
-            ids: ids.map_or((lines * 4).div_ceil(5), Into::into),
-            files: self.arguments.files.get(),
-            seed: self.arguments.seed,
-            ..generate::Arguments::default()
-        }
-    }
-
     /// Measures all cases in turns: a machine whose speed varies is the same for all of them.
-    fn measure(&self, mut cases: Vec<Case>) -> anyhow::Result<Measured> {
+    fn measure(&self, what: String, mut cases: Vec<Case>) -> Outcome {
         let texts = &self.arguments.cases;
         if !texts.is_empty() {
             cases.retain(|(name, _)| texts.iter().any(|text| name.contains(text)));
@@ -252,7 +199,7 @@ impl Bench<'_> {
             }
         }
         let names = cases.into_iter().map(|(name, _)| name);
-        Ok(names.zip(measured).collect())
+        Ok((what, names.zip(measured).collect()))
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     report::{Outcome, Run, megabytes, number},
     services::Servers,
 };
-use crate::{generate, install};
+use crate::{generate::Content, install};
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
 
@@ -52,8 +52,9 @@ struct Load<'a> {
 }
 
 pub(super) fn run(bench: &Bench) -> Outcome {
-    let first = Data::get(&bench.lines())?;
-    let second = Data::get(&generate::Arguments { changed: Some(1), ..bench.lines() })?;
+    let size = bench.arguments.size;
+    let first = Data::get(size)?;
+    let second = Data::get(Content { changed: Some(1), ..size.into() })?;
     let load = |name, before, measured| Load { name, before, measured, rows: RefCell::default() };
     let loads = [
         load("first load", None, (&first, "first")),
@@ -72,7 +73,7 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         }
     }
     let what = format!("{}; the tables are vacuumed before the last files", first.description);
-    Ok((what, bench.measure(cases)?))
+    bench.measure(what, cases)
 }
 
 impl Load<'_> {

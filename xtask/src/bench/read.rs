@@ -37,7 +37,7 @@ const HOT: u64 = 1000;
 pub(super) fn run(bench: &Bench) -> Outcome {
     install::missing(&[("wrk", "wrk", "wrk")])?;
     program("pgbench")?;
-    let data = Data::get(&bench.lines())?;
+    let data = Data::get(bench.arguments.size)?;
     let servers = Servers::start(bench)?;
     servers.run(&job(bench, &data, "files"))?;
     servers.postgres.vacuum()?;
@@ -56,9 +56,9 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         "GET by id, at random out of {} or {HOT} ids, {} s each",
         data.ids, bench.arguments.seconds
     );
-    let measured = bench.measure(cases.collect())?;
+    let outcome = bench.measure(what, cases.collect())?;
     api.process.stop(Signal::TERM)?;
-    Ok((what, measured))
+    Ok(outcome)
 }
 
 /// The running API.
