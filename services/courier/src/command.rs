@@ -75,9 +75,9 @@ impl DeliveryCommand {
     pub async fn run(&self, database: &Database) -> anyhow::Result<String> {
         let outbox = Outbox::new(database);
         match self {
-            Self::Redeliver(which) => which.run(database, &outbox).await,
-            Self::Backfill(which) => {
-                let (dataset, at) = which.find(database).await?;
+            Self::Redeliver(args) => args.run(database, &outbox).await,
+            Self::Backfill(args) => {
+                let (dataset, at) = args.find(database).await?;
                 let destination = &dataset.destinations[at];
                 ensure!(
                     destination.wants(jetline_datasets::ChangeKind::Inserted),
@@ -88,15 +88,15 @@ impl DeliveryCommand {
                 let count = outbox.backfill(&dataset, at).await?;
                 Ok(format!("To be delivered to {} of {}: {count}.", destination.name, dataset.name))
             }
-            Self::Enable(which) => {
-                let (dataset, at) = which.find(database).await?;
+            Self::Enable(args) => {
+                let (dataset, at) = args.find(database).await?;
                 outbox.enable(&dataset.destinations[at]).await?;
-                Ok(format!("{} of {} is enabled.", which.name, dataset.name))
+                Ok(format!("{} of {} is enabled.", args.name, dataset.name))
             }
-            Self::Disable(which) => {
-                let (dataset, at) = which.find(database).await?;
+            Self::Disable(args) => {
+                let (dataset, at) = args.find(database).await?;
                 outbox.disable(&dataset.destinations[at], "by command").await?;
-                Ok(format!("{} of {} is disabled.", which.name, dataset.name))
+                Ok(format!("{} of {} is disabled.", args.name, dataset.name))
             }
         }
     }
@@ -104,7 +104,7 @@ impl DeliveryCommand {
 
 impl RedeliverSettings {
     async fn run(&self, database: &Database, outbox: &Outbox) -> anyhow::Result<String> {
-        let which = match &self.what {
+        let args = match &self.what {
             What { since: Some(time), .. } => Redeliver::Since(time.timestamp_millis()),
             What { key: Some(key), .. } => Redeliver::Key(key.clone()),
             What { .. } => Redeliver::Dead,
@@ -112,7 +112,7 @@ impl RedeliverSettings {
         let destinations = find(database, self.to.as_deref(), self.of.as_deref()).await?;
         let mut count = 0;
         for (dataset, at) in destinations {
-            count += outbox.redeliver(dataset.destinations[at].id, &which).await?;
+            count += outbox.redeliver(dataset.destinations[at].id, &args).await?;
         }
         Ok(format!("To be delivered again: {count}."))
     }

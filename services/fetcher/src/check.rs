@@ -6,7 +6,7 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 use jetline_core::{ObjectId, Position};
 use jetline_datasets::{
-    Dataset, Datasets, Origin, Rejection, Unknown, UnknownField, UnknownFields,
+    Dataset, Datasets, Origin, Rejection, UnknownField, UnknownFieldPolicy, UnknownFields,
 };
 use jetline_formats::{Parser, records};
 use jetline_source::{Location, Skipped};
@@ -61,7 +61,7 @@ struct CheckedObject {
     #[serde(serialize_with = "fields")]
     unknown: UnknownFields,
     #[serde(skip)]
-    policy: Unknown,
+    policy: UnknownFieldPolicy,
     error: Option<String>,
 }
 
@@ -85,7 +85,7 @@ fn fields<S: Serializer>(unknown: &UnknownFields, serializer: S) -> Result<S::Ok
 
 /// Checks objects against the declarations of their datasets.
 pub async fn check(
-    which: &CheckSettings,
+    args: &CheckSettings,
     settings: &FetcherSettings,
     datasets: &Datasets,
     sources: &Sources,
@@ -95,7 +95,7 @@ pub async fn check(
         objects: Vec::new(),
         skipped: Skipped::default(),
     };
-    if which.files.is_empty() {
+    if args.files.is_empty() {
         return Ok(checked);
     }
     settings.check_datasets(datasets)?;
@@ -105,7 +105,7 @@ pub async fn check(
         let name = settings.dataset_of(found.location, datasets);
         let dataset =
             name.and_then(|name| datasets.get(name)).context("an object has no dataset")?;
-        checked.objects.push(CheckedObject::read(&found, dataset, which, settings).await);
+        checked.objects.push(CheckedObject::read(&found, dataset, args, settings).await);
     }
     Ok(checked)
 }
@@ -137,7 +137,7 @@ impl CheckedObject {
     async fn read(
         found: &Found<'_>,
         dataset: &Dataset,
-        which: &CheckSettings,
+        args: &CheckSettings,
         settings: &FetcherSettings,
     ) -> Self {
         let mut checked = Self {
@@ -159,7 +159,7 @@ impl CheckedObject {
             let header = chunks.detected.header.clone();
             let mut parser = Parser::new(format, &header, dataset);
             let read = checked
-                .parse(&mut chunks, &mut parser, found.object.last_modified, which.show)
+                .parse(&mut chunks, &mut parser, found.object.last_modified, args.show)
                 .await;
             checked.unknown = parser.into_unknown_fields();
             read
@@ -251,9 +251,9 @@ impl CheckedObject {
             return Ok(());
         }
         let policy = match self.policy {
-            Unknown::Keep => "kept",
-            Unknown::Ignore => "ignored",
-            Unknown::Reject => "rejected",
+            UnknownFieldPolicy::Keep => "kept",
+            UnknownFieldPolicy::Ignore => "ignored",
+            UnknownFieldPolicy::Reject => "rejected",
         };
         write!(f, "\n  fields that no column takes, which are {policy}:")?;
         for (path, UnknownField { records, first, .. }) in self.unknown.iter().take(SHOWN_UNKNOWN) {

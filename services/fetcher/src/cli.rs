@@ -148,17 +148,17 @@ impl Command {
         let ledger = Ledger::new(database, chrono::Utc::now).objects;
         let seed = rand::random();
         Ok(match self {
-            Self::Replay(which) => {
+            Self::Replay(args) => {
                 let (settings, sources) = sources.await?;
                 if settings.source.is_empty() {
                     bail!(Invalid::new(
                         "give the sources that the objects are in: SOURCE, or --source"
                     ));
                 }
-                replay(which, &settings, &sources, &ledger, seed).await?.to_string()
+                replay(args, &settings, &sources, &ledger, seed).await?.to_string()
             }
-            Self::Dismiss(which) => dismiss(which, &ledger, seed).await?.to_string(),
-            Self::Drop(which) => drop_dataset(which, database).await?,
+            Self::Dismiss(args) => dismiss(args, &ledger, seed).await?.to_string(),
+            Self::Drop(args) => drop_dataset(args, database).await?,
             Self::Health(_) | Self::Ledger(_) => String::new(),
         })
     }

@@ -27,11 +27,11 @@ pub struct Dismissed {
 /// Dismisses a failed object, or an open one whose read is refused: it fails once everything before it is settled.
 /// `seed` generates the id of an epoch.
 pub async fn dismiss(
-    which: &DismissSettings,
+    args: &DismissSettings,
     ledger: &ObjectLedger,
     seed: u64,
 ) -> anyhow::Result<Dismissed> {
-    let object = which.object;
+    let object = args.object;
     let unknown = || unknown_object(object);
     let id = ObjectId::new(object.into()).with_context(unknown)?;
     let next = EpochId::random(&mut StdRng::seed_from_u64(seed));

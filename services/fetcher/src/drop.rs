@@ -23,14 +23,14 @@ pub struct DropSettings {
 
 /// Removes a dataset with its table, after a confirmation; returns what was done.
 pub(crate) async fn drop_dataset(
-    which: &DropSettings,
+    args: &DropSettings,
     database: &Database,
 ) -> anyhow::Result<String> {
-    let name = &which.name;
+    let name = &args.name;
     let Some(objects) = database.objects_of(name).await? else {
         bail!("there is no dataset {name}; there are: {}", database.datasets().await?.names());
     };
-    ensure!(which.yes || confirm(name, objects).await?, "nothing was dropped");
+    ensure!(args.yes || confirm(name, objects).await?, "nothing was dropped");
     ensure!(database.drop_dataset(name).await?, "there is no dataset {name} any more");
     Ok(format!(
         "Dataset {name} is dropped; objects: {objects}. The files of its sources are as they were. Where a declaration of it \

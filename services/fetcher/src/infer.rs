@@ -59,7 +59,7 @@ impl fmt::Display for Inferred {
 
 /// Proposes a declaration.
 pub async fn infer(
-    which: &InferSettings,
+    args: &InferSettings,
     settings: &FetcherSettings,
     sources: &Sources,
 ) -> anyhow::Result<Inferred> {
@@ -69,12 +69,12 @@ pub async fn infer(
         tracing::warn!(entry, "source entry skipped");
     }
     for Found { source, object, .. } in found {
-        add(&mut inference, source, &object, which, settings)
+        add(&mut inference, source, &object, args, settings)
             .await
             .with_context(|| format!("cannot read {}", object.uri()))?;
     }
-    let declaration = inference.declaration(which.key.as_deref())?;
-    let files: Vec<String> = which.files.iter().map(ToString::to_string).collect();
+    let declaration = inference.declaration(args.key.as_deref())?;
+    let files: Vec<String> = args.files.iter().map(ToString::to_string).collect();
     let records = inference.records();
     let declaration = format!(
         "# Proposed from {records} records of {}. `jetline check` tells whether all records fit.\n{declaration}",
@@ -88,7 +88,7 @@ async fn add(
     inference: &mut Inference,
     source: &dyn Source,
     object: &ObjectVersion,
-    which: &InferSettings,
+    args: &InferSettings,
     settings: &FetcherSettings,
 ) -> anyhow::Result<()> {
     let failed = |error| anyhow::Error::msg(with_causes(&error));
@@ -109,7 +109,7 @@ async fn add(
                 first_error.get_or_insert((record.line, rejection));
             }
             read += 1;
-            if read == which.records.get() {
+            if read == args.records.get() {
                 break 'object;
             }
         }

@@ -31,8 +31,8 @@ impl LedgerCommand {
         let show = async |database: Database| {
             let catalog = Catalog::new(&database);
             match self {
-                Self::Status(which) => status(which, &catalog).await,
-                Self::Rejects(which) => rejects(which, &catalog).await.map(|()| ExitCode::SUCCESS),
+                Self::Status(args) => status(args, &catalog).await,
+                Self::Rejects(args) => rejects(args, &catalog).await.map(|()| ExitCode::SUCCESS),
             }
         };
         database.read_ledger(startup, shutdown, show).await

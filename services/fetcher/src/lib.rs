@@ -65,7 +65,7 @@ pub use crate::{
     report::{Report, StatusSettings},
     retention::Keep,
     settings::{FetcherSettings, OrderBy},
-    sources::{RegisterError, Registered, Sources},
+    sources::{ListingResult, RegisterError, Sources},
 };
 use crate::{
     declared::DeclaredFormats, progress::Progress, reader::Reader, reconcile::Reconciler,
@@ -191,7 +191,7 @@ struct Run {
     /// Whether any object was open when the sources were last listed.
     has_open: bool,
     /// The result of the last listing.
-    listed: Option<Registered>,
+    listed: Option<ListingResult>,
 }
 
 impl Run {
@@ -214,7 +214,7 @@ impl Run {
 
     /// Fails when no location matches any object: the locations are wrong.
     fn refuse_empty_sources(&self) -> anyhow::Result<()> {
-        if let Some(Registered { listed: 0, missing, .. }) = &self.listed {
+        if let Some(ListingResult { listed: 0, missing, .. }) = &self.listed {
             anyhow::ensure!(
                 missing.is_empty(),
                 "there is nothing to read: no object matches {} (SOURCE)",
@@ -264,7 +264,7 @@ impl Run {
         self.first_new_object = Some(first_new_object);
         let Self { settings, datasets, ledger, randomness, .. } = self;
         let registered = self.sources.register(settings, datasets, ledger, randomness).await?;
-        let Registered { listed, new, .. } = registered;
+        let ListingResult { listed, new, .. } = registered;
         self.listed = Some(registered);
         let roots = self.sources.roots();
         self.has_open = !self.ledger.all_settled(&roots).await?;

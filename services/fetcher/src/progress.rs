@@ -1,5 +1,5 @@
 //! What a run does, on a terminal: a bar for each of the first open objects, a line for all of them, and, where the sources are
-//! watched, a line for each object that ended.
+//! watched, a line for each object that was settled.
 
 use std::{
     collections::HashMap,
@@ -32,8 +32,8 @@ const MIN_REST_FACTOR: u32 = 20;
 /// A rate over less time says nothing.
 const MIN_RATE_TIME: Duration = Duration::from_secs(1);
 
-/// The most objects that ended at a time of which each is shown.
-const MAX_ENDED: usize = 20;
+/// The most objects that were settled at a time of which each is shown.
+const MAX_SETTLED_SHOWN: usize = 20;
 
 /// The progress of a run.
 pub(crate) struct Progress {
@@ -46,22 +46,22 @@ pub(crate) struct Progress {
     first: Option<(Instant, RunTotals)>,
     next: Instant,
     /// Objects that ended up to then were shown; none where they are not.
-    ended: Option<DateTime<Utc>>,
+    settled_until: Option<DateTime<Utc>>,
 }
 
 impl Progress {
     /// The progress of a run that begins now, if a terminal shows it. `watches` says that the run does not end by itself.
     pub(crate) fn on_terminal(now: fn() -> DateTime<Utc>, watches: bool) -> Option<Self> {
-        let shows_ended = watches && terminal::is_terminal(&std::io::stdout());
+        let shows_settled = watches && terminal::is_terminal(&std::io::stdout());
         let shows_bars = terminal::is_terminal(&std::io::stderr());
-        (shows_bars || shows_ended).then(|| Self {
+        (shows_bars || shows_settled).then(|| Self {
             shown: HashMap::new(),
             all: None,
             now,
             began: now(),
             first: None,
             next: Instant::now(),
-            ended: shows_ended.then(now),
+            settled_until: shows_settled.then(now),
         })
     }
 
@@ -71,7 +71,7 @@ impl Progress {
         if begin < self.next {
             return;
         }
-        self.print_ended(catalog).await;
+        self.print_settled(catalog).await;
         if terminal::is_terminal(&std::io::stderr()) {
             self.draw_bars(catalog).await;
         }
@@ -96,7 +96,7 @@ impl Progress {
             self.bar(&object);
         }
         match catalog.run_totals(self.began).await {
-            Ok(totals) if totals.ended < totals.objects => self.draw_totals(totals),
+            Ok(totals) if totals.settled < totals.objects => self.draw_totals(totals),
             _ => self.clear_totals(),
         }
     }
@@ -144,14 +144,17 @@ impl Progress {
         }
     }
 
-    /// Prints a line for each object that ended since the last time.
-    async fn print_ended(&mut self, catalog: &Catalog) {
-        let Some(since) = self.ended else { return };
-        let Ok(ended) = catalog.ended_since(since, MAX_ENDED as u64 + 1).await else { return };
-        let Some(last) = ended.iter().filter_map(|object| object.done_at).max() else { return };
-        self.ended = Some(last);
-        let mut lines: Vec<String> = ended.iter().take(MAX_ENDED).map(ended_line).collect();
-        if ended.len() > MAX_ENDED {
+    /// Prints a line for each object that was settled since the last time.
+    async fn print_settled(&mut self, catalog: &Catalog) {
+        let Some(since) = self.settled_until else { return };
+        let Ok(settled) = catalog.settled_since(since, MAX_SETTLED_SHOWN as u64 + 1).await else {
+            return;
+        };
+        let Some(last) = settled.iter().filter_map(|object| object.done_at).max() else { return };
+        self.settled_until = Some(last);
+        let mut lines: Vec<String> =
+            settled.iter().take(MAX_SETTLED_SHOWN).map(settled_line).collect();
+        if settled.len() > MAX_SETTLED_SHOWN {
             lines.push("more objects ended; `status` shows them".to_owned());
         }
         terminal::bars().suspend(|| {
@@ -162,7 +165,7 @@ impl Progress {
 
     /// Removes the bars.
     pub(crate) async fn end(mut self, catalog: &Catalog) {
-        self.print_ended(catalog).await;
+        self.print_settled(catalog).await;
         self.shown.clear();
         self.clear_totals();
         // A closed terminal shows nothing.
@@ -178,7 +181,7 @@ impl Progress {
 )]
 fn totals_line(now: RunTotals, first: RunTotals, elapsed: Duration) -> String {
     let mut parts = vec![
-        format!("{} of {} objects", human::count(now.ended), human::count(now.objects)),
+        format!("{} of {} objects", human::count(now.settled), human::count(now.objects)),
         bytes_of(now.done_bytes, now.bytes),
     ];
     if elapsed >= MIN_RATE_TIME {
@@ -207,7 +210,7 @@ fn bytes_of(some: i64, all: i64) -> String {
 }
 
 /// Such as `3  products-3.jsonl  done: 2,500 records, 2,161 inserted, 1 rejected`.
-fn ended_line(object: &ObjectStatus) -> String {
+fn settled_line(object: &ObjectStatus) -> String {
     let state = match object.state {
         State::Failed => terminal::red("failed"),
         _ => "done".to_owned(),
@@ -235,8 +238,8 @@ mod tests {
     #[test]
     fn line_for_all_objects_fits_80_columns_and_has_no_rate_below_a_second() {
         let first =
-            RunTotals { objects: 64, ended: 0, bytes: 8_400_000_000, done_bytes: 0, lines: 0 };
-        let now = RunTotals { ended: 12, done_bytes: 3_100_000_000, lines: 3_220_000, ..first };
+            RunTotals { objects: 64, settled: 0, bytes: 8_400_000_000, done_bytes: 0, lines: 0 };
+        let now = RunTotals { settled: 12, done_bytes: 3_100_000_000, lines: 3_220_000, ..first };
         let line = totals_line(now, first, Duration::from_secs(35));
         let expected = "12 of 64 objects, 3.1 of 8.4 GB, 92,000 records/s, 0:59 left";
         assert_eq!(line, expected);
@@ -244,14 +247,14 @@ mod tests {
         assert_eq!(line, "12 of 64 objects, 3.1 of 8.4 GB");
         let many = RunTotals {
             objects: 100_000,
-            ended: 99_999,
+            settled: 99_999,
             bytes: 999_900_000_000,
             done_bytes: 899_900_000_000,
             lines: 999_999_999,
         };
         let line = totals_line(
             many,
-            RunTotals { objects: 0, ended: 0, bytes: 0, done_bytes: 0, lines: 0 },
+            RunTotals { objects: 0, settled: 0, bytes: 0, done_bytes: 0, lines: 0 },
             Duration::from_secs(9_999),
         );
         assert!(line.len() <= 80, "{line}");

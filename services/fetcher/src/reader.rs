@@ -23,7 +23,7 @@ use crate::{
     error::Error,
     prefetch::{self, Leased, Prefetched},
     publish::Publisher,
-    reading::{ObjectReading, ReadEnd, ReadPosition},
+    reading::{ReadAttempt, ReadEnd, ReadProgress},
     sources::Sources,
     watermark::WatermarkCache,
 };
@@ -31,8 +31,8 @@ use crate::{
 /// How often an idle reader polls for work: the expiry of another fetcher's lease is no event.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often the position in a large object is recorded.
-const POSITION_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the progress of reading a large object is recorded.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// One of a fetcher's readers.
 pub(crate) struct Reader {
@@ -104,13 +104,13 @@ impl Reader {
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         let objects: Vec<ObjectId> = leased.iter().map(|leased| leased.object.id).collect();
-        let position = Arc::new(ReadPosition::default());
+        let progress = Arc::new(ReadProgress::default());
         let read = tokio::select! {
             biased;
             () = stop.cancelled() => None,
             () = self.keep_leases(&objects) => None,
-            () = self.record_position(&objects, &position) => None,
-            read = self.read_batch(leased, &position) => Some(read),
+            () = self.record_progress(&objects, &progress) => None,
+            read = self.read_batch(leased, &progress) => Some(read),
         };
         match read {
             Some(Ok(())) => Ok(()),
@@ -147,16 +147,16 @@ impl Reader {
     }
 
     /// Records how far a large object is read, until it is read. It is only for those who watch: an error is ignored.
-    async fn record_position(&self, objects: &[ObjectId], position: &ReadPosition) {
+    async fn record_progress(&self, objects: &[ObjectId], progress: &ReadProgress) {
         let [object] = objects else { return std::future::pending().await };
-        let mut ticks = tokio::time::interval(POSITION_INTERVAL);
+        let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
         ticks.tick().await;
         loop {
             ticks.tick().await;
-            let (bytes, stored) = position.get();
+            let (bytes, stored) = progress.get();
             let recorded = self.ledger.record_read(*object, &self.owner, bytes, stored).await;
             if let Err(error) = recorded {
-                tracing::debug!(error = jetline_runtime::causes(&error), "record position failed");
+                tracing::debug!(error = jetline_runtime::causes(&error), "record progress failed");
             }
         }
     }
@@ -165,7 +165,7 @@ impl Reader {
     async fn read_batch(
         &self,
         leased: Vec<Leased>,
-        position: &Arc<ReadPosition>,
+        progress: &Arc<ReadProgress>,
     ) -> Result<(), Error> {
         let totals: Vec<_> =
             leased.iter().map(|leased| (leased.object.id, leased.object.total_bytes)).collect();
@@ -189,14 +189,14 @@ impl Reader {
                     } else {
                         self.declared.of(&leased.object).await?
                     };
-                    let mut reading = ObjectReading::new(
+                    let mut reading = ReadAttempt::new(
                         leased,
                         stored,
                         &*self.queue,
                         self.seed,
                         window_log,
                         declared,
-                        position.clone(),
+                        progress.clone(),
                     );
                     let reading = reading.run(&gaps, &mut publisher, &mut watermark);
                     match reading.await? {

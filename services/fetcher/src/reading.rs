@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// One read attempt of an object.
-pub(crate) struct ObjectReading {
+pub(crate) struct ReadAttempt {
     leased: Leased,
     /// The stored bytes, if they were prefetched.
     prefetched: Option<ByteStream>,
@@ -55,17 +55,17 @@ pub(crate) struct ObjectReading {
     window_log: u32,
     declared: DeclaredFormat,
     max_body_bytes: usize,
-    position: Arc<ReadPosition>,
+    progress: Arc<ReadProgress>,
 }
 
 /// How far an object is read.
 #[derive(Default)]
-pub(crate) struct ReadPosition {
+pub(crate) struct ReadProgress {
     bytes: AtomicU64,
     stored_bytes: AtomicU64,
 }
 
-impl ReadPosition {
+impl ReadProgress {
     /// Bytes, decompressed and as stored.
     pub(crate) fn get(&self) -> (u64, u64) {
         (self.bytes.load(Ordering::Relaxed), self.stored_bytes.load(Ordering::Relaxed))
@@ -101,7 +101,7 @@ impl Cursor {
     }
 }
 
-impl ObjectReading {
+impl ReadAttempt {
     pub(crate) fn new(
         leased: Leased,
         prefetched: Option<ByteStream>,
@@ -109,7 +109,7 @@ impl ObjectReading {
         seed: u64,
         window_log: u32,
         declared: DeclaredFormat,
-        position: Arc<ReadPosition>,
+        progress: Arc<ReadProgress>,
     ) -> Self {
         let object = &leased.object;
         Self {
@@ -145,7 +145,7 @@ impl ObjectReading {
             window_log,
             declared,
             max_body_bytes: queue.max_body_bytes(),
-            position,
+            progress,
         }
     }
 
@@ -351,7 +351,7 @@ impl ObjectReading {
             };
             return Ok((at, self.open(stored).await?));
         }
-        if !self.is_compressed().await? {
+        if !self.detect_compression().await? {
             let begin = self.beginning(gap, at);
             let stored = self.stored_range(begin.offset..gap.end.unwrap_or(size));
             return Ok((begin, stored.map_err(DecodeError::Source).boxed()));
@@ -362,7 +362,7 @@ impl ObjectReading {
     }
 
     /// Whether stored and decoded offsets differ. If they do not, the format is detected too.
-    async fn is_compressed(&mut self) -> Result<bool, ReadError> {
+    async fn detect_compression(&mut self) -> Result<bool, ReadError> {
         if let Some(known) = self.is_compressed {
             return Ok(known);
         }
@@ -421,12 +421,12 @@ impl ObjectReading {
 
     /// Counts the stored bytes that are read, from `start` on.
     fn counted(&self, blocks: ByteStream, start: u64) -> ByteStream {
-        let position = self.position.clone();
-        position.stored_bytes.store(start, Ordering::Relaxed);
+        let progress = self.progress.clone();
+        progress.stored_bytes.store(start, Ordering::Relaxed);
         let counted = blocks.inspect_ok(move |block| {
             let bytes = block.len() as u64;
             metrics::counter!(READ_BYTES).increment(bytes);
-            position.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
+            progress.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
         });
         counted.boxed()
     }
@@ -440,7 +440,7 @@ impl ObjectReading {
         self.template.settled = output.watermark.at_most(self.leased.object.id).await?;
         self.backoff.reset();
         *at = Cursor::after(&raw);
-        self.position.bytes.store(raw.end, Ordering::Relaxed);
+        self.progress.bytes.store(raw.end, Ordering::Relaxed);
         let chunk = Chunk {
             start: raw.start,
             end: raw.end,

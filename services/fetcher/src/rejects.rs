@@ -47,13 +47,13 @@ pub struct RejectsSettings {
 }
 
 /// Prints the rejected lines, or writes them into a file.
-pub(crate) async fn rejects(which: &RejectsSettings, catalog: &Catalog) -> anyhow::Result<()> {
-    if let Some(number) = which.object {
+pub(crate) async fn rejects(args: &RejectsSettings, catalog: &Catalog) -> anyhow::Result<()> {
+    if let Some(number) = args.object {
         let known = catalog.object(number.into()).await?.is_some();
         ensure!(known, unknown_object(number));
     }
-    let pages = Pages::new(which, catalog);
-    match &which.out {
+    let pages = Pages::new(args, catalog);
+    match &args.out {
         Some(path) => write(pages, catalog, path).await,
         None if output::is_json() => {
             each_whole(pages, catalog, |line| output::print_json(line)).await.map(drop)
@@ -71,9 +71,9 @@ struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    fn new(which: &RejectsSettings, catalog: &'a Catalog) -> Self {
+    fn new(args: &RejectsSettings, catalog: &'a Catalog) -> Self {
         let filter =
-            Filter { datasets: None, object: which.object.map(i64::from), reason: which.reason };
+            Filter { datasets: None, object: args.object.map(i64::from), reason: args.reason };
         Self { catalog, filter, after: None, has_more: true }
     }
 

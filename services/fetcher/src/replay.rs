@@ -7,7 +7,7 @@ use jetline_core::ObjectId;
 use jetline_datasets::Reason;
 use jetline_store::{
     ObjectLedger,
-    objects::{self, Replay, ReplayOutcome, Stored},
+    objects::{self, ExistingVersion, Replay, ReplayOutcome},
 };
 
 use crate::{FetcherSettings, Sources, error::unknown_object, terminal::Escaped};
@@ -52,23 +52,20 @@ pub struct Replayed {
 ///
 /// Fails and changes nothing if one of them no longer exists in the sources in the version that was read.
 pub async fn replay(
-    which: &ReplaySettings,
+    args: &ReplaySettings,
     settings: &FetcherSettings,
     sources: &Sources,
     ledger: &ObjectLedger,
     incarnation: u64,
 ) -> anyhow::Result<Replayed> {
     settings.check_limits()?;
-    let dry_run = which.dry_run;
-    let Some(from) = first(which, ledger).await? else {
+    let dry_run = args.dry_run;
+    let Some(from) = first(args, ledger).await? else {
         let objects = Vec::new();
         return Ok(Replayed { objects, dry_run });
     };
     let existing = sources.existing().await.context("cannot replay")?;
-    let stored: HashSet<Stored> = existing
-        .into_iter()
-        .map(|object| Stored { root: object.root, key: object.key, etag: object.etag })
-        .collect();
+    let stored: HashSet<ExistingVersion> = existing.into_iter().map(Into::into).collect();
     let replay = Replay {
         from,
         stored: &stored,
@@ -76,7 +73,7 @@ pub async fn replay(
         chunk_bytes: settings.chunk_bytes,
         chunk_lines: settings.chunk_lines,
         max_line_bytes: settings.max_line_bytes,
-        rewrite: which.rewrite,
+        rewrite: args.rewrite,
     };
     let outcome =
         if dry_run { ledger.replay_plan(&replay).await? } else { ledger.replay(&replay).await? };
@@ -96,9 +93,9 @@ pub async fn replay(
     }
 }
 
-async fn first(which: &ReplaySettings, ledger: &ObjectLedger) -> anyhow::Result<Option<ObjectId>> {
-    let Some(number) = which.object else {
-        return Ok(ledger.oldest_rejected(which.reason).await?);
+async fn first(args: &ReplaySettings, ledger: &ObjectLedger) -> anyhow::Result<Option<ObjectId>> {
+    let Some(number) = args.object else {
+        return Ok(ledger.oldest_rejected(args.reason).await?);
     };
     let id = ObjectId::new(number.into());
     id.map(Some).with_context(|| unknown_object(number))

@@ -51,11 +51,11 @@ impl ReplayRequests {
     }
 
     async fn replay(&self, request: &ReplayRequest) -> anyhow::Result<Replayed> {
-        let which = ReplaySettings {
+        let args = ReplaySettings {
             object: Some(request.object_id.try_into().context("there is no such object")?),
             dry_run: request.dry_run,
             ..ReplaySettings::default()
         };
-        replay(&which, &self.settings, &self.sources, &self.ledger, rand::random()).await
+        replay(&args, &self.settings, &self.sources, &self.ledger, rand::random()).await
     }
 }

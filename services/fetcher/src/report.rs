@@ -22,7 +22,7 @@ use jetline_store::{
 
 pub use self::status::StatusSettings;
 pub(crate) use self::status::status;
-use crate::Registered;
+use crate::ListingResult;
 
 /// How many objects one query returns at most.
 const PAGE_SIZE: u64 = 1000;
@@ -59,7 +59,7 @@ impl Report {
     /// Reads the objects' state from the ledger.
     pub(crate) async fn read(
         catalog: &Catalog,
-        registered: Option<&Registered>,
+        registered: Option<&ListingResult>,
         wanted: &[ObjectId],
         elapsed: Duration,
     ) -> Result<Self, Error> {

@@ -3,13 +3,13 @@
 use std::{collections::HashSet, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jetline_core::{ObjectId, ObjectVersion};
+use jetline_core::ObjectId;
 use jetline_datasets::Datasets;
 use jetline_runtime::{
     metrics::{TABLE_BYTES, as_f64},
     settings,
 };
-use jetline_store::{ObjectLedger, objects::Stored};
+use jetline_store::{ObjectLedger, objects::ExistingVersion};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -148,7 +148,7 @@ impl Retention {
     /// and its old lines would win. A listing alone does not say that, as it has only what matches.
     async fn remove_objects(&mut self, ended_before: DateTime<Utc>) -> Result<u64, RegisterError> {
         let listed = self.sources.existing().await?.into_iter();
-        let listed: HashSet<Stored> = listed.map(stored).collect();
+        let listed: HashSet<ExistingVersion> = listed.map(Into::into).collect();
         // A root without any object may be a disk that is not mounted.
         let mut roots: Vec<String> = listed.iter().map(|one| one.root.clone()).collect();
         roots.sort_unstable();
@@ -158,14 +158,14 @@ impl Retention {
         }
         let (mut removed, mut lookups) = (0, 0);
         while lookups < MAX_LOOKUPS {
-            let ended = self.ledger.ended_versions(&roots, self.looked_up, ended_before).await?;
+            let ended = self.ledger.settled_versions(&roots, self.looked_up, ended_before).await?;
             self.looked_up = ended.last().map(|last| last.object);
             if ended.is_empty() {
                 break;
             }
             let mut gone = Vec::new();
             for one in ended {
-                if listed.contains(&stored(one.version.clone())) {
+                if listed.contains(&one.version.clone().into()) {
                     continue;
                 }
                 lookups += 1;
@@ -183,10 +183,6 @@ impl Retention {
         }
         Ok(removed)
     }
-}
-
-fn stored(version: ObjectVersion) -> Stored {
-    Stored { root: version.root, key: version.key, etag: version.etag }
 }
 
 #[cfg(test)]

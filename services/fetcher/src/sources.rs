@@ -21,7 +21,7 @@ use crate::{FetcherSettings, deferral::Deferrals};
 
 /// All sources of a fetcher.
 pub struct Sources {
-    all: Vec<Configured>,
+    all: Vec<ConfiguredSource>,
     intake: Option<Intake>,
     startup_timeout: Duration,
     pub(crate) deferrals: Deferrals,
@@ -52,7 +52,7 @@ pub(crate) struct Found<'a> {
 
 /// The result of listing and registering.
 #[derive(Clone, Debug, Default)]
-pub struct Registered {
+pub struct ListingResult {
     /// Objects of the sources, without skipped and deferred ones.
     pub listed: usize,
     /// How many of them are new.
@@ -65,18 +65,18 @@ pub struct Registered {
     pub missing: Vec<String>,
 }
 
-struct Configured {
+struct ConfiguredSource {
     source: Arc<dyn Source>,
     location: Location,
 }
 
-impl Configured {
+impl ConfiguredSource {
     fn not_listed(&self, source: jetline_source::Error) -> RegisterError {
         RegisterError::List { location: self.location.to_string(), source }
     }
 }
 
-impl Registered {
+impl ListingResult {
     /// Adds the result of another source.
     fn add(&mut self, other: Self) {
         self.listed += other.listed;
@@ -107,7 +107,7 @@ impl Sources {
             let opened = jetline_source::open_without(location, s3, own).await;
             let failed = || format!("cannot open the source {location} (SOURCE)");
             let source = opened.with_context(failed)?;
-            all.push(Configured { source, location: location.clone() });
+            all.push(ConfiguredSource { source, location: location.clone() });
         }
         let startup_timeout = startup.startup_timeout;
         Ok(Self {
@@ -170,7 +170,7 @@ impl Sources {
 
     /// Whether a listed object is one of the location's: those of the intake have datasets of their own, unless the location is
     /// one of them.
-    fn takes(&self, of: &Configured, object: &ObjectVersion) -> bool {
+    fn takes(&self, of: &ConfiguredSource, object: &ObjectVersion) -> bool {
         !self.is_of_intake(&object.uri()) || {
             let prefix = format!("{}/{}", of.source.root(), of.location.key_prefix());
             self.is_of_intake(&prefix)
@@ -245,12 +245,13 @@ impl Sources {
         datasets: &Datasets,
         ledger: &ObjectLedger,
         randomness: &mut (impl RngCore + Send),
-    ) -> Result<Registered, RegisterError> {
+    ) -> Result<ListingResult, RegisterError> {
         // One order over all pages and sources: it decides which of two lines is later.
         let listing_id = random_id(randomness);
         lock(&self.unfinished).push(listing_id.clone());
         let mut new = ledger.listed_objects(listing_id.clone(), settings.order_by.order_key());
-        let registered = self.register_by(&mut new, settings, datasets, ledger, randomness).await;
+        let registered =
+            self.list_and_register(&mut new, settings, datasets, ledger, randomness).await;
         if !new.uses_table() {
             lock(&self.unfinished).retain(|id| *id != listing_id);
         }
@@ -271,24 +272,24 @@ impl Sources {
         }
     }
 
-    async fn register_by(
+    async fn list_and_register(
         &self,
         new: &mut ListedObjects,
         settings: &FetcherSettings,
         datasets: &Datasets,
         ledger: &ObjectLedger,
         randomness: &mut (impl RngCore + Send),
-    ) -> Result<Registered, RegisterError> {
-        let mut all = Registered::default();
+    ) -> Result<ListingResult, RegisterError> {
+        let mut all = ListingResult::default();
         for one in &self.all {
-            let (first, mut registered) = (new.count(), Registered::default());
+            let (first, mut registered) = (new.count(), ListingResult::default());
             let mut pages = one.source.pages();
             let mut next = pages.next().await;
             while let Some(page) = next {
                 let page = page.map_err(|source| one.not_listed(source))?;
                 if page.replaces {
                     new.truncate(first).await?;
-                    registered = Registered::default();
+                    registered = ListingResult::default();
                 }
                 registered.skipped.extend(page.skipped);
                 registered.missing.extend(page.is_missing.then(|| one.location.to_string()));

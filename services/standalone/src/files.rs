@@ -27,9 +27,9 @@ pub(crate) async fn declare_missing(cli: &Cli, database: &Database) -> anyhow::R
     }
     let mut proposed = Vec::new();
     for (name, files) in missing {
-        let which = InferSettings::of(files);
-        let (settings, sources) = parts::sources_of(cli, &which.files).await?;
-        let inferred = infer(&which, &settings, &sources).await.with_context(|| {
+        let args = InferSettings::of(files);
+        let (settings, sources) = parts::sources_of(cli, &args.files).await?;
+        let inferred = infer(&args, &settings, &sources).await.with_context(|| {
             format!("cannot propose a declaration of {name}: write {DECLARATIONS}/{name}.toml, for example by `jetline infer`")
         })?;
         proposed.push(DeclarationFile::new(name, &format!("{name}.toml"), &inferred.declaration)?);

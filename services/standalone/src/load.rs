@@ -24,8 +24,8 @@ pub(crate) async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<ExitCode
     cli.output.apply();
     match &cli.command {
         None => parts::check(&cli)?,
-        Some(Command::Check(which)) => return shutdown.started(check(&cli, which)).await,
-        Some(Command::Infer(which)) => return shutdown.started(infer(&cli, which)).await,
+        Some(Command::Check(args)) => return shutdown.started(check(&cli, args)).await,
+        Some(Command::Infer(args)) => return shutdown.started(infer(&cli, args)).await,
         Some(Command::Fetcher(jetline_fetcher::Command::Ledger(command))) => {
             return command.run(&cli.database, &cli.startup, &shutdown).await;
         }
@@ -73,7 +73,7 @@ async fn change(
     Ok(ExitCode::SUCCESS)
 }
 
-async fn check(cli: &Cli, which: &CheckSettings) -> anyhow::Result<ExitCode> {
+async fn check(cli: &Cli, args: &CheckSettings) -> anyhow::Result<ExitCode> {
     let declared = cli.datasets.read()?;
     let numbered = (1..).zip(&declared).map(|(declaration, file)| {
         let mut dataset = file.dataset.clone();
@@ -81,16 +81,16 @@ async fn check(cli: &Cli, which: &CheckSettings) -> anyhow::Result<ExitCode> {
         dataset
     });
     let datasets = numbered.collect();
-    let (settings, sources) = parts::sources_of(cli, &which.files).await?;
-    files::check(&which.files, &settings, &datasets)?;
-    let checked = jetline_fetcher::check(which, &settings, &datasets, &sources).await?;
+    let (settings, sources) = parts::sources_of(cli, &args.files).await?;
+    files::check(&args.files, &settings, &datasets)?;
+    let checked = jetline_fetcher::check(args, &settings, &datasets, &sources).await?;
     output::print_result(&checked)?;
     Ok(if checked.is_valid() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn infer(cli: &Cli, which: &InferSettings) -> anyhow::Result<ExitCode> {
-    let (settings, sources) = parts::sources_of(cli, &which.files).await?;
-    output::print_result(&jetline_fetcher::infer(which, &settings, &sources).await?)?;
+async fn infer(cli: &Cli, args: &InferSettings) -> anyhow::Result<ExitCode> {
+    let (settings, sources) = parts::sources_of(cli, &args.files).await?;
+    output::print_result(&jetline_fetcher::infer(args, &settings, &sources).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -39,9 +39,9 @@ impl Replay for Replayer {
     async fn replay(&self, object: u32, dry_run: bool) -> anyhow::Result<String> {
         let Self { fetcher, intake, s3, startup, own, database } = self;
         let sources = Sources::open(fetcher, intake, s3, startup, own).await?;
-        let which = ReplaySettings { object: Some(object), dry_run, ..ReplaySettings::default() };
+        let args = ReplaySettings { object: Some(object), dry_run, ..ReplaySettings::default() };
         let ledger = Ledger::new(database, Utc::now).objects;
-        let replayed = replay(&which, fetcher, &sources, &ledger, rand::random()).await?;
+        let replayed = replay(&args, fetcher, &sources, &ledger, rand::random()).await?;
         Ok(replayed.to_string())
     }
 }

@@ -16,7 +16,7 @@ use jetline_runtime::{
 use jetline_store::{ChunkOutcome, RefusedRow, RejectedLine};
 
 use crate::{
-    outcome::{ChunkEnd, count},
+    outcome::{ChunkEnd, count_chunk},
     parse::{self, Parsed},
 };
 
@@ -201,7 +201,7 @@ impl Batch {
         for ((chunk, outcome), rejected) in self.chunks.drain(..).zip(outcomes).zip(rejected) {
             let outcome = match outcome {
                 ChunkOutcome::Committed(counts) => {
-                    count(&self.dataset.name, &chunk.range, rejected, counts);
+                    count_chunk(&self.dataset.name, &chunk.range, rejected, counts);
                     ChunkEnd::Committed(*counts)
                 }
                 ChunkOutcome::AlreadyCommitted => {

@@ -7,7 +7,7 @@ use jetline_datasets::Dataset;
 use jetline_dedup::{Claimed, Dedup, Error};
 use jetline_store::{ChunkRows, IdClaim, SupersededBy, UpsertRow};
 
-use crate::parse::{Parsed, ParsedRecord};
+use crate::parse::Parsed;
 
 /// Claims the records of chunks, all of one dataset, in one call; `None` where the store has lost entries of the epoch.
 /// Where the epoch does not claim the dataset, all records are written, each unless its row has a higher rank.
@@ -40,7 +40,7 @@ pub async fn claim(
     let unclaimed = if is_claimed { None } else { Some(epoch) };
     let with_history: &[Parsed] = if dataset.has_history { &chunks } else { &[] };
     let history: Vec<_> = with_history.iter().map(|chunk| history(chunk, epoch.mode)).collect();
-    let mut rows = apply(chunks, &winners, &verdicts, unclaimed);
+    let mut rows = rows_by_verdict(chunks, &winners, &verdicts, unclaimed);
     for (chunk, history) in rows.iter_mut().zip(history) {
         chunk.history = history;
     }
@@ -50,12 +50,12 @@ pub async fn claim(
 /// All valid records of a chunk.
 fn history(chunk: &Parsed, mode: Mode) -> Vec<UpsertRow> {
     let records = chunk.records.iter().chain(&chunk.superseded).cloned();
-    records.map(|record| record.into_row(mode == Mode::InOrder, IdClaim::None)).collect()
+    records.map(|record| record.into_unclaimed_row(mode)).collect()
 }
 
-/// Assigns verdicts to the records that were claimed, and turns the chunks into rows; with the replacements of refused
-/// ones where an epoch does not claim.
-fn apply(
+/// Turns chunks into rows by the verdicts of their records; where `unclaimed` is an epoch that does not claim, also into the rows
+/// that replace refused ones.
+fn rows_by_verdict(
     chunks: Vec<Parsed>,
     winners: &[(usize, usize)],
     verdicts: &[Verdict],
@@ -135,13 +135,13 @@ fn winners(epoch: &Epoch, chunks: &[Parsed]) -> Vec<(usize, usize)> {
     winners.into_values().collect()
 }
 
-/// The rows of a chunk, by the verdicts of its records; records that were not claimed are superseded. `mode` is that of an
-/// epoch that does not claim.
+/// The rows of a chunk, by the verdicts of its records; records that were not claimed are superseded. `unclaimed` is the mode of
+/// an epoch that does not claim.
 fn rows_of(
     chunk: Parsed,
     verdicts: &[Option<Verdict>],
     superseded_by: Vec<SupersededBy>,
-    mode: Option<Mode>,
+    unclaimed: Option<Mode>,
 ) -> ChunkRows {
     let mut rows = ChunkRows {
         range: chunk.range,
@@ -161,24 +161,20 @@ fn rows_of(
             Some(Verdict::Superseded(_)) => rows.superseded += 1,
             None => {
                 rows.superseded += 1;
-                let row = |mode| record.into_row(mode == Mode::InOrder, IdClaim::None);
-                rows.replacements.extend(mode.map(row));
+                rows.replacements.extend(unclaimed.map(|mode| record.into_unclaimed_row(mode)));
             }
             Some(Verdict::WriteIfChanged) => {
                 rows.rows.push(record.into_row(true, IdClaim::First));
             }
             Some(Verdict::Write) => {
-                let is_claimed = mode.is_none();
-                let claimed = if is_claimed { IdClaim::Later } else { IdClaim::None };
-                rows.rows.push(record.into_row(false, claimed));
+                let claim = if unclaimed.is_none() { IdClaim::Later } else { IdClaim::None };
+                rows.rows.push(record.into_row(false, claim));
             }
         }
     }
-    if let Some(mode) = mode {
+    if let Some(mode) = unclaimed {
         let superseded = chunk.superseded.into_iter();
-        let row = |record: ParsedRecord| record.into_row(mode == Mode::InOrder, IdClaim::None);
-        let rows_of = superseded.map(row);
-        rows.replacements.extend(rows_of);
+        rows.replacements.extend(superseded.map(|record| record.into_unclaimed_row(mode)));
     }
     rows
 }

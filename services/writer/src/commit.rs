@@ -231,7 +231,7 @@ impl Committer {
             self.ledger.chunks.commit(epoch.id, &dataset, rows).await
         };
         if let Ok(outcome) = &outcome {
-            span.set("jetline.commit.outcome", name(outcome));
+            span.set("jetline.commit.outcome", outcome_name(outcome));
         }
         span.end_with(&outcome);
         let outcomes = outcomes_or_failure(outcome, on_refused_row)?;
@@ -248,7 +248,7 @@ fn changes_content(outcome: &ChunkOutcome) -> bool {
     matches!(outcome, ChunkOutcome::Committed(counts) if counts.inserted + counts.updated + counts.deleted > 0)
 }
 
-fn name(outcome: &CommitOutcome) -> &'static str {
+fn outcome_name(outcome: &CommitOutcome) -> &'static str {
     match outcome {
         CommitOutcome::Committed(_) => "committed",
         CommitOutcome::Raced => "raced",

@@ -46,7 +46,12 @@ impl ChunkEnd {
 }
 
 /// Counts a committed chunk.
-pub(crate) fn count(dataset: &str, chunk: &ChunkRange, rejected: &[RejectedLine], counts: &Counts) {
+pub(crate) fn count_chunk(
+    dataset: &str,
+    chunk: &ChunkRange,
+    rejected: &[RejectedLine],
+    counts: &Counts,
+) {
     metrics::counter!(CHUNKS_COMMITTED).increment(1);
     metrics::counter!(COMMITTED_BYTES).increment(chunk.end - chunk.start);
     count_lines(dataset, counts);

@@ -5,7 +5,7 @@ use std::{
     mem,
 };
 
-use jetline_core::{ChunkRange, Key, Position, Rank};
+use jetline_core::{ChunkRange, Key, Mode, Position, Rank};
 use jetline_datasets::{Dataset, Origin, Reason, RedactionKey, Rejection, Row, UnknownFields};
 use jetline_dedup::Claim;
 use jetline_formats::{Parser, Record, record_text, records};
@@ -49,6 +49,11 @@ impl ParsedRecord {
         UpsertRow { row: self.row, position: self.position, if_changed, claim }
     }
 
+    /// The row of a record that is not claimed.
+    pub(crate) fn into_unclaimed_row(self, mode: Mode) -> UpsertRow {
+        self.into_row(mode == Mode::InOrder, IdClaim::None)
+    }
+
     pub(crate) fn claim(&self) -> Claim {
         let Row { key, fingerprint, .. } = &self.row;
         Claim { key: key.clone(), fingerprint: *fingerprint, rank: self.rank() }
@@ -65,11 +70,11 @@ pub fn parse(
     refused: &BTreeMap<u32, Rejection>,
 ) -> Parsed {
     if !dataset.has_redaction() {
-        return parse_as(chunk, dataset, refused);
+        return parse_lines(chunk, dataset, refused);
     }
     let mut parsed = match key {
-        _ if chunk.is_redacted => parse_as(chunk, &dataset.redacted(), refused),
-        Some(key) => redacted(parse_as(chunk, dataset, refused), dataset, key),
+        _ if chunk.is_redacted => parse_lines(chunk, &dataset.redacted(), refused),
+        Some(key) => redacted(parse_lines(chunk, dataset, refused), dataset, key),
         None => reject_all(chunk, dataset),
     };
     for rejected in &mut parsed.rejected {
@@ -95,10 +100,10 @@ fn reject_all(chunk: &Chunk, dataset: &Dataset) -> Parsed {
     let rejection = Rejection::new(Reason::InvalidValue, message);
     let lines = split(chunk).filter(|record| !record.text.is_empty());
     let refused = lines.map(|record| (record.line, rejection.clone())).collect();
-    parse_as(chunk, dataset, &refused)
+    parse_lines(chunk, dataset, &refused)
 }
 
-fn parse_as(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection>) -> Parsed {
+fn parse_lines(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection>) -> Parsed {
     let expected = chunk.max_lines();
     let mut parser = ChunkParser {
         parsed: Parsed {

@@ -18,7 +18,7 @@ pub(crate) const HISTORY_SUFFIX: &str = "_history";
 /// What happens to fields that no column takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Unknown {
+pub enum UnknownFieldPolicy {
     /// They are stored, and given back with the record.
     #[default]
     Keep,
@@ -108,7 +108,7 @@ pub struct Dataset {
     /// The other columns of the table, which other declarations have: they become null.
     pub absent: Vec<String>,
     /// What happens to fields that no column takes.
-    pub unknown: Unknown,
+    pub unknown: UnknownFieldPolicy,
     /// How a record says that it deletes.
     pub deleted: Option<Deleted>,
     /// Where its objects are, where SOURCE is not set.
@@ -140,7 +140,7 @@ impl Dataset {
         key: usize,
         version: Option<usize>,
         deleted: Option<Deleted>,
-        unknown: Unknown,
+        unknown: UnknownFieldPolicy,
     ) -> Self {
         let mut fields = Tree::default();
         for (index, column) in columns.iter().enumerate() {
@@ -154,7 +154,7 @@ impl Dataset {
         let mut by_name: Vec<usize> = (0..columns.len()).collect();
         by_name.sort_by(|a, b| columns[*a].name.cmp(&columns[*b].name));
         let own = [
-            (unknown == Unknown::Keep).then(Column::extra),
+            (unknown == UnknownFieldPolicy::Keep).then(Column::extra),
             deleted.is_some().then(Column::deleted),
         ];
         Self {

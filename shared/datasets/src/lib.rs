@@ -24,7 +24,7 @@ mod unknown;
 mod value;
 
 pub use constraints::{Constraint, Format};
-pub use dataset::{Column, Dataset, Deleted, MAX_KEY_BYTES, Unknown};
+pub use dataset::{Column, Dataset, Deleted, MAX_KEY_BYTES, UnknownFieldPolicy};
 pub use datasets::{Datasets, PRODUCTS};
 pub use declaration::{DeclarationError, MAX_COLUMNS, is_name, parse};
 pub use declared_format::DeclaredFormat;

@@ -7,7 +7,7 @@ use jetline_core::{Fingerprint, Key, Position};
 
 use crate::{
     Reason, Rejection,
-    dataset::{Column, Dataset, Deleted, MAX_KEY_BYTES, Node, Tree, Unknown},
+    dataset::{Column, Dataset, Deleted, MAX_KEY_BYTES, Node, Tree, UnknownFieldPolicy},
     declaration::is_name,
     json::{self, Fields, JsonType},
     unknown::{Path, UnknownFields},
@@ -289,9 +289,9 @@ impl<'d> Reader<'d> {
         let listed = self.can_show(&name).then_some(path);
         self.unknown.count(listed, of, self.origin.position);
         match self.dataset.unknown {
-            Unknown::Ignore => {}
-            Unknown::Keep => extra.0.push((name, Kept::Value(json()))),
-            Unknown::Reject => {
+            UnknownFieldPolicy::Ignore => {}
+            UnknownFieldPolicy::Keep => extra.0.push((name, Kept::Value(json()))),
+            UnknownFieldPolicy::Reject => {
                 let message = format!("no column takes the field {}", self.shown(path));
                 return Err(Rejection::new(Reason::UnknownField, message));
             }
@@ -395,7 +395,7 @@ impl<'d> Reader<'d> {
         };
         let Self { mut values, is_deleted, .. } = self;
         values.truncate(dataset.columns.len());
-        if dataset.unknown == Unknown::Keep {
+        if dataset.unknown == UnknownFieldPolicy::Keep {
             values.push(extra.map_or(Value::Null, Value::Json));
         }
         if dataset.deleted.is_some() {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     Row,
-    dataset::{Dataset, Node, Tree, Unknown},
+    dataset::{Dataset, Node, Tree, UnknownFieldPolicy},
     json::{self, Fields, JsonType},
     value::Value,
 };
@@ -33,7 +33,7 @@ impl Dataset {
     /// takes are no JSON object, which those of a parsed row are.
     pub fn write_record(&self, row: &Row, json: &mut Vec<u8>) -> serde_json::Result<()> {
         let extra = match row.values.get(self.columns.len()) {
-            Some(Value::Json(extra)) if self.unknown == Unknown::Keep => Some(&**extra),
+            Some(Value::Json(extra)) if self.unknown == UnknownFieldPolicy::Keep => Some(&**extra),
             _ => None,
         };
         self.write_json(&row.values, extra, json)?;

@@ -76,13 +76,17 @@ impl Processes {
 
     /// Samples all until a process has ended, which is to end well.
     pub(super) fn until_done(&mut self, name: &str, process: &mut Process) -> anyhow::Result<()> {
+        self.until_ended(name, process)?;
+        process.ended()
+    }
+
+    /// Samples all until a process has ended, with whatever status.
+    pub(super) fn until_ended(&mut self, name: &str, process: &Process) -> anyhow::Result<()> {
         let pid = process.id();
         for watched in self.watched.iter_mut().filter(|watched| watched.pid == pid) {
             watched.is_awaited = true;
         }
-        self.until(|| has_ended(pid))
-            .with_context(|| format!("{name}: {}", process.end_of_log()))?;
-        process.ended()
+        self.until(|| has_ended(pid)).with_context(|| format!("{name}: {}", process.end_of_log()))
     }
 
     /// Samples all until a condition holds. Fails when a process ends that nobody waits for: the work would never end.

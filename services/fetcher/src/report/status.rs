@@ -21,9 +21,9 @@ pub struct StatusSettings {
 }
 
 /// Prints the objects, page by page. It is a failure if one of them has failed and is not dismissed.
-pub(crate) async fn status(which: &StatusSettings, catalog: &Catalog) -> anyhow::Result<ExitCode> {
+pub(crate) async fn status(args: &StatusSettings, catalog: &Catalog) -> anyhow::Result<ExitCode> {
     let mut status = Status { catalog, table: Table::default(), shown: 0, has_failed: false };
-    if let Some(number) = which.object {
+    if let Some(number) = args.object {
         let object = catalog.object(number.into()).await?;
         status.print(&[object.with_context(|| unknown_object(number))?]).await?;
     } else {

@@ -14,7 +14,7 @@ use jetline_core::ChunkRange;
 use jetline_core::{Epoch, Mode, ObjectId};
 use jetline_datasets::{Dataset, Datasets, UnknownFields};
 use jetline_fetcher::{
-    FetcherSettings, Keep, OrderBy, RegisterError, Registered, Report, Sources, run,
+    FetcherSettings, Keep, ListingResult, OrderBy, RegisterError, Report, Sources, run,
 };
 use jetline_migrations::migrate;
 use jetline_queue::{
@@ -95,11 +95,11 @@ impl Scene {
     }
 
     /// Registers the bucket's objects, as another fetcher would.
-    pub(crate) async fn register(&self) -> Registered {
+    pub(crate) async fn register(&self) -> ListingResult {
         self.try_register().await.unwrap()
     }
 
-    pub(crate) async fn try_register(&self) -> Result<Registered, RegisterError> {
+    pub(crate) async fn try_register(&self) -> Result<ListingResult, RegisterError> {
         let sources = self.sources().await;
         let mut randomness = StdRng::seed_from_u64(5);
         let (datasets, ledger) = (Datasets::built_in().unwrap(), &self.ledger.objects);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use jetline_core::{Epoch, EpochId, Key, Mode};
-use jetline_store::{ChunkRows, CommitOutcome, IdClaim, RejectedLine, UpsertRow};
+use jetline_store::{ChunkRows, CommitOutcome, RejectedLine, UpsertRow};
 
 use super::Committer;
 use crate::{
@@ -142,11 +142,5 @@ fn latest(chunks: &[Parsed], mode: Mode, of: impl Fn(&Key) -> bool) -> Vec<Upser
             entry => drop(entry.insert_entry(new)),
         }
     }
-    let rows = latest.into_values().map(|record| UpsertRow {
-        row: record.row.clone(),
-        position: record.position,
-        if_changed: mode == Mode::InOrder,
-        claim: IdClaim::None,
-    });
-    rows.collect()
+    latest.into_values().map(|record| record.clone().into_unclaimed_row(mode)).collect()
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use jetline_core::ObjectId;
 use jetline_store::{
     chunks::SuspectAction,
-    objects::{Replay, ReplayOutcome, Stored},
+    objects::{ExistingVersion, Replay, ReplayOutcome},
 };
 use rand::Rng;
 
@@ -28,7 +28,7 @@ impl Simulation<'_> {
             }
             return;
         }
-        let stored = self.objects().await.into_iter().map(|object| Stored {
+        let stored = self.objects().await.into_iter().map(|object| ExistingVersion {
             root: object.root,
             key: object.key,
             etag: object.etag,

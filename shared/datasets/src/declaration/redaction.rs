@@ -3,7 +3,7 @@
 use super::shape::ColumnTable;
 use crate::{
     Redaction,
-    dataset::{Column, Unknown},
+    dataset::{Column, UnknownFieldPolicy},
     value::Type,
 };
 
@@ -25,9 +25,12 @@ pub(super) fn check_column(of: Type, table: &ColumnTable) -> Result<(), String> 
 }
 
 /// Checks that no field is kept that could be a misspelt one of a redacted column. An error has the index of the column.
-pub(super) fn check_unknown(unknown: Unknown, columns: &[Column]) -> Result<(), (usize, String)> {
+pub(super) fn check_unknown(
+    unknown: UnknownFieldPolicy,
+    columns: &[Column],
+) -> Result<(), (usize, String)> {
     match columns.iter().position(|column| column.redact.is_some()) {
-        Some(at) if unknown == Unknown::Keep => {
+        Some(at) if unknown == UnknownFieldPolicy::Keep => {
             let message = "redact: unknown = \"keep\", the default, would store a misspelt field in clear: declare unknown = \"reject\" or \"ignore\"";
             Err((at, format!("{}: {message}", columns[at].name)))
         }

@@ -9,7 +9,7 @@ use serde::{
 use toml::Spanned;
 
 use super::{deliver::DeliverDeclaration, queries::QueryDeclaration};
-use crate::{Redaction, dataset::Unknown};
+use crate::{Redaction, dataset::UnknownFieldPolicy};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,7 +22,7 @@ pub(super) struct Declaration {
     pub(super) format: Option<Spanned<String>>,
     pub(super) delimiter: Option<Spanned<String>>,
     #[serde(default)]
-    pub(super) unknown: Unknown,
+    pub(super) unknown: UnknownFieldPolicy,
     pub(super) one_of: Option<Spanned<Vec<String>>>,
     pub(super) columns: Entries<ColumnDeclaration>,
     #[serde(default)]

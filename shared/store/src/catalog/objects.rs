@@ -135,7 +135,7 @@ impl Catalog {
     }
 
     /// Up to `limit` of the objects that ended after this time, in the order of their ids.
-    pub async fn ended_since(
+    pub async fn settled_since(
         &self,
         time: DateTime<Utc>,
         limit: u64,

@@ -51,16 +51,16 @@ impl DatasetTotals {
     }
 }
 
-/// The objects of a run: those that are open, and those that ended since it began.
+/// The objects of a run: those that are open, and those that were settled since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromQueryResult)]
 pub struct RunTotals {
     /// Their number.
     pub objects: i64,
-    /// How many of them ended.
-    pub ended: i64,
+    /// How many of them are settled.
+    pub settled: i64,
     /// Bytes, as stored.
     pub bytes: i64,
-    /// Bytes of those that ended, and, at most as many as are stored, committed bytes of the others.
+    /// Bytes of those that are settled, and, at most as many as are stored, committed bytes of the others.
     pub done_bytes: i64,
     /// Lines whose outcome is known.
     pub lines: i64,
@@ -112,7 +112,7 @@ impl Catalog {
                      folded_bytes + COALESCE(c.bytes, 0) AS committed
                  FROM (SELECT * FROM objects WHERE done_at IS NULL OR done_at >= $1) AS each
                  LEFT JOIN c ON c.object_id = each.id)
-             SELECT COUNT(*) AS objects, COUNT(done_at) AS ended, CAST(COALESCE(SUM(size), 0) AS bigint) AS bytes,
+             SELECT COUNT(*) AS objects, COUNT(done_at) AS settled, CAST(COALESCE(SUM(size), 0) AS bigint) AS bytes,
                  CAST(COALESCE(SUM(CASE WHEN done_at IS NULL AND committed < size THEN committed ELSE size END), 0) AS bigint)
                      AS done_bytes,
                  CAST(COALESCE(SUM(lines), 0) AS bigint) AS lines FROM o",

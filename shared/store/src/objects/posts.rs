@@ -83,7 +83,7 @@ pub struct PostOutcome {
 }
 
 #[derive(FromQueryResult)]
-struct EndedRow {
+struct SettledRow {
     object_id: i64,
 }
 
@@ -188,7 +188,7 @@ impl ObjectLedger {
                 "SELECT id AS object_id FROM objects WHERE id IN ({of}) AND state IN ('done', 'failed')"
             );
             let values = batch.iter().map(|object| object.get().into());
-            let rows: Vec<EndedRow> = query(&self.db, "find ended objects", &sql, values).await?;
+            let rows: Vec<SettledRow> = query(&self.db, "find ended objects", &sql, values).await?;
             ended.extend(rows.into_iter().filter_map(|row| ObjectId::new(row.object_id)));
         }
         Ok(ended)

@@ -6,7 +6,7 @@
 
 use std::{collections::HashSet, num::NonZeroU32};
 
-use jetline_core::ObjectId;
+use jetline_core::{ObjectId, ObjectVersion};
 use jetline_datasets::Reason;
 use sea_orm::{ConnectionTrait, FromQueryResult, Value};
 
@@ -24,7 +24,7 @@ const BATCH: usize = 500;
 
 /// A version of an object in a source, identified by its `ETag`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Stored {
+pub struct ExistingVersion {
     /// The source's root.
     pub root: String,
     /// The path below the root.
@@ -33,13 +33,19 @@ pub struct Stored {
     pub etag: String,
 }
 
+impl From<ObjectVersion> for ExistingVersion {
+    fn from(ObjectVersion { root, key, etag, .. }: ObjectVersion) -> Self {
+        Self { root, key, etag }
+    }
+}
+
 /// The parameters of a replay.
 #[derive(Clone, Copy, Debug)]
 pub struct Replay<'a> {
     /// The first object.
     pub from: ObjectId,
     /// The objects that are in the sources now.
-    pub stored: &'a HashSet<Stored>,
+    pub stored: &'a HashSet<ExistingVersion>,
     /// Random: the new incarnation of the objects. Chunks that were published before the replay are discarded.
     pub incarnation: &'a str,
     /// The new target size of chunks, in bytes.
@@ -170,8 +176,8 @@ fn plan(rows: &[Row], replay: &Replay<'_>, removed: Option<ObjectId>) -> ReplayO
 }
 
 impl Row {
-    fn stored(&self) -> Stored {
-        Stored { root: self.root.clone(), key: self.key.clone(), etag: self.etag.clone() }
+    fn stored(&self) -> ExistingVersion {
+        ExistingVersion { root: self.root.clone(), key: self.key.clone(), etag: self.etag.clone() }
     }
 
     fn replayed(&self) -> Replayed {

@@ -50,7 +50,7 @@ struct Pruned {
 
 /// An object version that ended before a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndedVersion {
+pub struct SettledVersion {
     /// Its number.
     pub object: ObjectId,
     /// The version.
@@ -58,7 +58,7 @@ pub struct EndedVersion {
 }
 
 #[derive(FromQueryResult)]
-struct EndedRow {
+struct SettledRow {
     id: i64,
     root: String,
     key: String,
@@ -129,12 +129,12 @@ impl ObjectLedger {
 
     /// The next versions below these roots that ended before a time, in the order of their numbers; see
     /// [`ObjectLedger::remove_objects`].
-    pub async fn ended_versions(
+    pub async fn settled_versions(
         &self,
         roots: &[String],
         after: Option<ObjectId>,
         ended_before: DateTime<Utc>,
-    ) -> Result<Vec<EndedVersion>, Error> {
+    ) -> Result<Vec<SettledVersion>, Error> {
         let sql = format!(
             "SELECT id, root, key, etag, size, last_modified FROM objects
              WHERE id > $1 AND id < $2 AND done_at < $3 AND {REMOVABLE} AND root IN ({})
@@ -145,8 +145,8 @@ impl ObjectLedger {
         let mut values: Vec<Value> =
             vec![after.map_or(0, ObjectId::get).into(), settled.into(), ended_before.into()];
         values.extend(roots.iter().map(|root| root.as_str().into()));
-        let rows: Vec<EndedRow> = query(&self.db, "find ended objects", &sql, values).await?;
-        Ok(rows.into_iter().filter_map(EndedRow::version).collect())
+        let rows: Vec<SettledRow> = query(&self.db, "find ended objects", &sql, values).await?;
+        Ok(rows.into_iter().filter_map(SettledRow::version).collect())
     }
 
     /// Removes the entries of ended objects, with their counts and rejected lines; returns how many. The caller knows that no
@@ -189,10 +189,10 @@ const REMOVABLE: &str = "(state = 'done' OR state = 'failed' AND dismissed)
      AND id < (SELECT MAX(id) FROM objects)
      AND NOT EXISTS (SELECT 1 FROM intake WHERE object_id = objects.id)";
 
-impl EndedRow {
-    fn version(self) -> Option<EndedVersion> {
+impl SettledRow {
+    fn version(self) -> Option<SettledVersion> {
         let Self { id, root, key, etag, size, last_modified } = self;
         let version = ObjectVersion { root, key, etag, size: size.cast_unsigned(), last_modified };
-        Some(EndedVersion { object: ObjectId::new(id)?, version })
+        Some(SettledVersion { object: ObjectId::new(id)?, version })
     }
 }

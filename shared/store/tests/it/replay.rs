@@ -7,7 +7,7 @@ use jetline_datasets::{Reason, Rejection};
 use jetline_store::{
     ChunkOutcome, CommitOutcome, RejectedLine,
     entities::{chunks, objects::State},
-    objects::{Replay, ReplayOutcome, Stored},
+    objects::{ExistingVersion, Replay, ReplayOutcome},
 };
 
 use crate::fixtures::{
@@ -16,10 +16,10 @@ use crate::fixtures::{
 };
 
 /// The objects in the source: all but the `gone` ones.
-fn stored(count: i64, gone: &[i64]) -> HashSet<Stored> {
+fn stored(count: i64, gone: &[i64]) -> HashSet<ExistingVersion> {
     let there = (1..=count).filter(|number| !gone.contains(number));
     there
-        .map(|number| Stored {
+        .map(|number| ExistingVersion {
             root: ROOT.to_owned(),
             key: number.to_string(),
             etag: "e".to_owned(),
@@ -27,7 +27,7 @@ fn stored(count: i64, gone: &[i64]) -> HashSet<Stored> {
         .collect()
 }
 
-fn replay(from: i64, stored: &HashSet<Stored>) -> Replay<'_> {
+fn replay(from: i64, stored: &HashSet<ExistingVersion>) -> Replay<'_> {
     Replay {
         from: id(from),
         stored,

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jetline_datasets::{Reason, Rejection};
 use jetline_store::{
     ChunkRows, RejectedLine,
-    objects::{Replay, ReplayOutcome, STORED_REJECTS, Stored},
+    objects::{ExistingVersion, Replay, ReplayOutcome, STORED_REJECTS},
 };
 
 use crate::fixtures::{
@@ -30,7 +30,7 @@ fn rejected(object: i64, lines_before: u32, lines: u32, reason: Reason) -> Chunk
     rejected
 }
 
-fn replay(from: i64, stored: &HashSet<Stored>) -> Replay<'_> {
+fn replay(from: i64, stored: &HashSet<ExistingVersion>) -> Replay<'_> {
     Replay {
         from: id(from),
         stored,
@@ -126,13 +126,13 @@ async fn entries_of_ended_objects_are_removed_but_not_the_last_one() {
         base.run("UPDATE objects SET state = 'failed' WHERE id = 2").await;
         let roots = [ROOT.to_owned()];
         let ended = async |before| {
-            let ended = base.ledger.objects.ended_versions(&roots, None, before).await.unwrap();
+            let ended = base.ledger.objects.settled_versions(&roots, None, before).await.unwrap();
             ended.iter().map(|one| one.object.get()).collect::<Vec<_>>()
         };
         assert_eq!(ended(later(-1)).await, [0; 0]);
         assert_eq!(ended(later(1)).await, [1, 3]);
         let elsewhere = ["s3://elsewhere".to_owned()];
-        let others = base.ledger.objects.ended_versions(&elsewhere, None, later(1)).await;
+        let others = base.ledger.objects.settled_versions(&elsewhere, None, later(1)).await;
         assert_eq!(others.unwrap(), []);
 
         // The failed one and the open ones stay, also if they are asked for.

@@ -19,7 +19,9 @@ use jetline_store::{
     RejectedLine, SupersededBy, UpsertRow,
     chunks::{Admission, RefusedRow, SuspectAction},
     entities::{chunks, objects},
-    objects::{LeaseLimits, NewObject, ReadOutcome, RejectLimit, Replay, ReplayOutcome, Stored},
+    objects::{
+        ExistingVersion, LeaseLimits, NewObject, ReadOutcome, RejectLimit, Replay, ReplayOutcome,
+    },
 };
 use jetline_testkit::postgres::TemporaryDatabase;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -260,11 +262,11 @@ impl Pair {
 
     async fn replay(&mut self) {
         let number = self.number();
-        let stored: HashSet<Stored> = self
+        let stored: HashSet<ExistingVersion> = self
             .model
             .numbers()
             .filter(|number| !self.model.object(*number).unwrap().unreadable)
-            .map(|number| Stored {
+            .map(|number| ExistingVersion {
                 root: ROOT.to_owned(),
                 key: number.to_string(),
                 etag: "e".to_owned(),
