@@ -122,6 +122,7 @@ pub async fn run(
     let begin = Instant::now();
     let registered = stop.run_until_cancelled(run.register()).await.transpose()?;
     run.count_lines_before().await;
+    let mut ended = Ok(());
     if registered.is_some() && !run.has_work() {
         run.refuse_empty_sources()?;
     } else if registered.is_some() {
@@ -133,14 +134,14 @@ pub async fn run(
             tokio::spawn(Retention::measure(ledger, datasets, stop.clone()));
             tokio::spawn(run.replay_requests().run(stop.clone()));
         }
-        let polled = run.poll_until_settled(&stop, &mut readers).await;
+        ended = run.poll_until_settled(&stop, &mut readers).await;
         stop.cancel();
         while let Some(reader) = readers.join_next().await {
-            reader_result(reader)?;
+            ended = ended.and(reader_result(reader));
         }
-        polled?;
     }
     run.sources.remove_unfinished(&run.ledger).await;
+    ended?;
     let mut retention = run.retention();
     let report = run.report(begin.elapsed()).await.context("cannot read the objects' final state");
     if settings.watch.is_none() {

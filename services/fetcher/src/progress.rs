@@ -45,7 +45,7 @@ pub(crate) struct Progress {
     /// The totals when they were read first.
     first: Option<(Instant, RunTotals)>,
     next: Instant,
-    /// Objects that ended up to then were shown; none where they are not.
+    /// Objects that were settled up to then were shown; none where they are not.
     settled_until: Option<DateTime<Utc>>,
 }
 

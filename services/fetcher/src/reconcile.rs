@@ -227,7 +227,7 @@ impl Reconciler {
             if is_forgotten {
                 tracing::info!(
                     object,
-                    "chunks were committed in an ended epoch, reading them again"
+                    "chunks are not committed in this epoch, reading them again"
                 );
             } else {
                 tracing::warn!(object, "chunks lost, reading them again");

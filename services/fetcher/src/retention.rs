@@ -159,10 +159,10 @@ impl Retention {
         let (mut removed, mut lookups) = (0, 0);
         while lookups < MAX_LOOKUPS {
             let ended = self.ledger.settled_versions(&roots, self.looked_up, ended_before).await?;
-            self.looked_up = ended.last().map(|last| last.object);
-            if ended.is_empty() {
+            let Some(last) = ended.last().map(|last| last.object) else {
+                self.looked_up = None;
                 break;
-            }
+            };
             let mut gone = Vec::new();
             for one in ended {
                 if listed.contains(&one.version.clone().into()) {
@@ -180,6 +180,7 @@ impl Retention {
                 }
             }
             removed += self.ledger.remove_objects(&gone).await?;
+            self.looked_up = Some(last);
         }
         Ok(removed)
     }

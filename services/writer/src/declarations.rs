@@ -16,7 +16,7 @@ pub struct Declarations {
 #[derive(Default)]
 struct Known {
     datasets: Datasets,
-    /// The latest epoch under which they were read, from its begin or later.
+    /// The epoch in force when they were read.
     epoch: Option<EpochId>,
 }
 
@@ -29,8 +29,14 @@ impl Declarations {
 
     /// Reads the declarations from the ledger.
     pub async fn read(&self) -> Result<Datasets, Error> {
+        // Perhaps as they were before the epoch in force: they are read again under it.
+        self.read_under(None).await
+    }
+
+    async fn read_under(&self, epoch: Option<EpochId>) -> Result<Datasets, Error> {
         let datasets = self.database.datasets().await?;
-        self.known.write().unwrap_or_else(PoisonError::into_inner).datasets = datasets.clone();
+        let known = Known { datasets: datasets.clone(), epoch };
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(datasets)
     }
 
@@ -56,9 +62,7 @@ impl Declarations {
                 return Ok(known.datasets.declaration(number).unwrap_or(dataset).clone());
             }
         }
-        let datasets = self.database.datasets().await?;
-        let known = Known { datasets: datasets.clone(), epoch: Some(epoch) };
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        let datasets = self.read_under(Some(epoch)).await?;
         Ok(datasets.declaration(number).unwrap_or(dataset).clone())
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use jetline_core::{Epoch, EpochId, Mode};
+use jetline_core::{Epoch, EpochId};
 use jetline_dedup::Dedup;
-use jetline_runtime::metrics::EPOCHS;
+use jetline_runtime::{Backoff, metrics::EPOCHS};
 use jetline_store::{Ledger, epochs::BeginError};
-use rand::{SeedableRng, rngs::StdRng};
-use tokio::sync::{Mutex, MutexGuard};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::sync::Mutex;
 
 use crate::contention::Contention;
 
@@ -17,6 +17,8 @@ pub struct Epochs {
     dedup: Arc<dyn Dedup>,
     contention: Contention,
     state: Mutex<State>,
+    /// Held while entries of ended epochs are removed.
+    removal: Arc<Mutex<()>>,
 }
 
 struct State {
@@ -37,24 +39,25 @@ impl Epochs {
             ledger,
             dedup,
             state: Mutex::new(state),
+            removal: Arc::default(),
         }
     }
 
     /// The epoch in force: that of the ledger, or a new one where that has ended.
     pub async fn current(&self) -> Result<Epoch, Error> {
-        let state = self.state.lock().await;
+        let mut state = self.state.lock().await;
         match &state.current {
             Some(epoch) => Ok(epoch.clone()),
-            None => self.begin(state, None).await,
+            None => self.begin(&mut state, None).await,
         }
     }
 
     /// The epoch that follows one that has ended, or of which the dedup store lost entries.
     pub async fn after(&self, ended: EpochId) -> Result<Epoch, Error> {
-        let state = self.state.lock().await;
+        let mut state = self.state.lock().await;
         match &state.current {
             Some(epoch) if epoch.id != ended => Ok(epoch.clone()),
-            _ => self.begin(state, Some(ended)).await,
+            _ => self.begin(&mut state, Some(ended)).await,
         }
     }
 
@@ -63,16 +66,14 @@ impl Epochs {
         EpochId::random(&mut self.state.lock().await.randomness)
     }
 
-    /// Begins an epoch, or joins the one in force. Where it begins one, and at start, also removes the entries of ended ones,
-    /// while the other workers go on.
-    async fn begin(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        seen: Option<EpochId>,
-    ) -> Result<Epoch, Error> {
+    /// Begins an epoch, or joins the one in force. Where it begins one, and at start, the entries of ended ones are removed
+    /// meanwhile.
+    async fn begin(&self, state: &mut State, seen: Option<EpochId>) -> Result<Epoch, Error> {
         let new = EpochId::random(&mut state.randomness);
         let mode = self.dedup.mode();
         let check = self.contention.log_and_delay_if_contended(seen).await;
+        // Before this epoch begins: whoever is about to begin another one of these will find this one.
+        let stored = self.dedup.epochs().await.map_err(BeginError::Dedup)?;
         let activate = async { self.dedup.begin(&new).await };
         let epoch = self.ledger.epochs.begin(mode, seen, new, activate).await?;
         if epoch.id == new {
@@ -83,33 +84,43 @@ impl Epochs {
             }
         }
         state.current = Some(epoch.clone());
-        drop(state);
-        if mode == Mode::Shared
-            && (epoch.id == new || seen.is_none())
-            && let Err(error) = self.remove_ended().await
-        {
-            tracing::warn!(
-                error = jetline_runtime::causes(&error),
-                "remove entries of ended epochs failed"
-            );
+        let ended: Vec<EpochId> = stored.into_iter().filter(|id| *id != epoch.id).collect();
+        if (epoch.id == new || seen.is_none()) && !ended.is_empty() {
+            let backoff = Backoff::for_calls(state.randomness.random());
+            let removal = remove_entries(self.dedup.clone(), self.removal.clone(), ended, backoff);
+            tokio::spawn(removal);
         }
         Ok(epoch)
     }
+}
 
-    /// Removes the entries of ended epochs from the dedup store.
-    ///
-    /// An id that was seen in the store and is not in force now will never be in force again: entries are written only
-    /// under an id that was in force before, and ids are random.
-    async fn remove_ended(&self) -> Result<(), Error> {
-        let seen = self.dedup.epochs().await.map_err(BeginError::Dedup)?;
-        let Some(current) = self.ledger.epochs.current().await? else {
-            return Ok(());
+/// Removes the entries of ended epochs from the dedup store, one sweep at a time; retries until it succeeds.
+///
+/// At the start of a writer, one of these epochs may just be beginning. Without its entries it is lost, and the next one begins.
+async fn remove_entries(
+    dedup: Arc<dyn Dedup>,
+    removal: Arc<Mutex<()>>,
+    mut ended: Vec<EpochId>,
+    mut backoff: Backoff,
+) {
+    let _one_at_a_time = removal.lock().await;
+    loop {
+        let removed = async {
+            let stored = dedup.epochs().await?;
+            ended.retain(|id| stored.contains(id));
+            dedup.forget(&ended).await
         };
-        let ended: Vec<EpochId> = seen.into_iter().filter(|id| *id != current.epoch.id).collect();
-        if !ended.is_empty() {
-            let removed = self.dedup.forget(&ended).await.map_err(BeginError::Dedup)?;
-            tracing::info!(removed, "entries of ended epochs removed");
-        }
-        Ok(())
+        let delay = match removed.await {
+            Ok(removed) => {
+                tracing::info!(removed, "entries of ended epochs removed");
+                return;
+            }
+            Err(error) => {
+                let (error, delay) = (jetline_runtime::causes(&error), backoff.next_delay());
+                tracing::warn!(error, "remove entries of ended epochs failed, retrying");
+                delay
+            }
+        };
+        tokio::time::sleep(delay).await;
     }
 }

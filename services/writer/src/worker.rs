@@ -132,7 +132,7 @@ impl Worker {
         with_progress(in_flight.iter(), every, work).await?;
         let (known, unknown): (Vec<_>, Vec<_>) =
             in_flight.into_iter().partition(|one| committer.knows_declaration(one.chunk()));
-        discard_unknown(unknown).await;
+        with_progress(known.iter(), every, discard_unknown(unknown)).await;
         let (suspects, ordinary): (Vec<_>, Vec<_>) =
             known.into_iter().partition(|one| one.delivery.attempt > MAX_ORDINARY_DELIVERIES);
         let mut suspects = VecDeque::from(suspects);
@@ -292,6 +292,7 @@ async fn discard_unknown(in_flight: Vec<InFlight>) {
         one.chunk().log_span().in_scope(|| {
             tracing::warn!(dataset, declaration, "chunk discarded: its declaration is unknown");
         });
+        ChunkEnd::Discarded.record(&one.span);
     }
     acknowledge(in_flight).await;
 }

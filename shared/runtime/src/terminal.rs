@@ -63,7 +63,7 @@ impl Display for Escaped<'_> {
 /// Control characters, line and paragraph separators, and characters that change the text direction.
 fn is_hostile(char: char) -> bool {
     char.is_control()
-        || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Standard error for the log, whose lines are written above the bars.
@@ -103,6 +103,7 @@ mod tests {
                 "a\u{1b}[31mRED\u{9b}0m\nfake.jsonl  done\u{202e}",
                 r"a\u{1b}[31mRED\u{9b}0m\nfake.jsonl  done\u{202e}",
             ),
+            ("\u{61c}\u{200f}\u{2028}\u{2067}", r"\u{61c}\u{200f}\u{2028}\u{2067}"),
             ("Größe 1 ✓'.jsonl", "Größe 1 ✓'.jsonl"),
             ("", ""),
         ] {

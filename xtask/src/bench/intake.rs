@@ -46,12 +46,10 @@ fn post(bench: &Bench) -> anyhow::Result<Run> {
     installation.set("INTAKE_STORE", &store.display().to_string());
     installation.set("WATCH", "1h");
     let mut processes = servers.watch()?;
-    let mut loading = Vec::new();
-    for name in ["jetline-writer", "jetline-fetcher"] {
-        let process = installation.start(name, &[])?;
-        processes.watch(name, process.id(), Scope::Alone)?;
-        loading.push(process);
-    }
+    let mut writer = installation.start("jetline-writer", &[])?;
+    processes.watch("jetline-writer", writer.id(), Scope::Alone)?;
+    let fetcher = installation.start("jetline-fetcher", &[])?;
+    processes.watch("jetline-fetcher", fetcher.id(), Scope::Alone)?;
     let runtime = Runtime::new()?;
     let (mut api, address) = runtime.block_on(installation.serve("jetline-api", "/readyz"))?;
     processes.watch("jetline-api", api.id(), Scope::Alone)?;
@@ -62,11 +60,12 @@ fn post(bench: &Bench) -> anyhow::Result<Run> {
     ended.cancel();
     let [p50, p99] = percentiles(runtime.block_on(visible)??)?;
     run.figures.extend([("until visible, p50, ms", p50), ("until visible, p99, ms", p99)]);
-    for process in loading {
+    for process in [&writer, &fetcher] {
         process.signal(Signal::TERM);
-        // A fetcher that is interrupted says by its status that not all is loaded.
-        processes.until_ended("the services", &process)?;
+        processes.until_ended("the services", process)?;
     }
+    // A fetcher that is interrupted says by its status that not all is loaded.
+    writer.ended()?;
     api.stop(Signal::TERM)?;
     Ok(Run { processes: processes.usage(), ..run })
 }

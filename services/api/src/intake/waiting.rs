@@ -54,7 +54,7 @@ impl EndedObjects {
             if objects.is_empty() {
                 return;
             }
-            match ledger.ended_among(&objects).await {
+            match ledger.settled_among(&objects).await {
                 Ok(ended) => {
                     let mut waiting = self.waiting();
                     for ended in ended.iter().filter_map(|object| waiting.remove(object)) {

@@ -113,7 +113,7 @@ impl Writer {
     }
 
     async fn claim(&mut self, servers: &Servers, without: Option<Rule>) {
-        let Some(mut dataset) = self.learn().await else {
+        let Some(mut dataset) = self.read_declarations().await else {
             return self.messages.clear();
         };
         let mut epoch = self.current(without).await;
@@ -200,7 +200,7 @@ impl Writer {
     }
 
     /// The declaration of its messages; none if the ledger does not have it.
-    async fn learn(&self) -> Option<Arc<Dataset>> {
+    async fn read_declarations(&self) -> Option<Arc<Dataset>> {
         let chunk = &self.messages.first()?.chunk;
         if self.declarations.of(chunk).is_none() {
             self.declarations.read().await.unwrap();

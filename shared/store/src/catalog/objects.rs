@@ -134,7 +134,7 @@ impl Catalog {
         self.read_objects(conditions, "id DESC", limit).await
     }
 
-    /// Up to `limit` of the objects that ended after this time, in the order of their ids.
+    /// Up to `limit` of the objects that were settled after this time, in the order of their ids.
     pub async fn settled_since(
         &self,
         time: DateTime<Utc>,

@@ -180,7 +180,7 @@ impl ObjectLedger {
     }
 
     /// Those of the objects that have ended.
-    pub async fn ended_among(&self, objects: &[ObjectId]) -> Result<Vec<ObjectId>, Error> {
+    pub async fn settled_among(&self, objects: &[ObjectId]) -> Result<Vec<ObjectId>, Error> {
         let mut ended = Vec::new();
         for batch in objects.chunks(BATCH) {
             let of = placeholders(1, batch.len());

@@ -48,7 +48,7 @@ struct Pruned {
     is_old: bool,
 }
 
-/// An object version that ended before a time.
+/// An object version that was settled before a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettledVersion {
     /// Its number.
@@ -81,7 +81,7 @@ impl ObjectLedger {
         Ok(tables.into_iter().map(|one| (one.name, one.bytes.cast_unsigned())).collect())
     }
 
-    /// Removes rejected lines of objects that ended before a time, and those beyond the number that is stored. They stay counted.
+    /// Removes rejected lines of objects that were settled before a time, and those beyond the number that is stored. They stay counted.
     /// Those of posts stay as long as the posts. Returns how many were removed.
     pub async fn remove_rejects(&self, ended_before: Option<DateTime<Utc>>) -> Result<u64, Error> {
         let (mut after, mut removed) = (0, 0);
@@ -127,7 +127,7 @@ impl ObjectLedger {
         }
     }
 
-    /// The next versions below these roots that ended before a time, in the order of their numbers; see
+    /// The next versions below these roots that were settled before a time, in the order of their numbers; see
     /// [`ObjectLedger::remove_objects`].
     pub async fn settled_versions(
         &self,

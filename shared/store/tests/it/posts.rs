@@ -74,12 +74,12 @@ async fn outcome_of_a_post_is_that_of_its_lines() {
         let waiting =
             |rejected| PostOutcome { state: ObjectState::Registered, error: None, rejected };
         assert_eq!((outcome(1).await, outcome(3).await), (waiting(1), waiting(2)));
-        assert!(ledger.ended_among(&[id(1), id(9)]).await.unwrap().is_empty());
+        assert!(ledger.settled_among(&[id(1), id(9)]).await.unwrap().is_empty());
         base.run("UPDATE objects SET state = 'failed', error = 'broken'").await;
         let failed =
             PostOutcome { state: ObjectState::Failed, error: Some("broken".into()), rejected: 1 };
         assert_eq!(outcome(1).await, failed);
-        assert_eq!(ledger.ended_among(&[id(1), id(9)]).await.unwrap(), [id(1)]);
+        assert_eq!(ledger.settled_among(&[id(1), id(9)]).await.unwrap(), [id(1)]);
     }
 }
 
