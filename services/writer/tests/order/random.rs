@@ -11,7 +11,7 @@ use super::{
     files::{File, Lines, REFUSED},
     non_atomic::NonAtomic,
     rule::Rule,
-    servers::{Servers, Store},
+    servers::{RUNNING, Servers, Store},
     simulation::Simulation,
 };
 
@@ -100,6 +100,7 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 async fn run(servers: &Servers, seed: u64, without: Option<Rule>) -> Result<(), String> {
+    let _running = RUNNING.read().await;
     let mut random = StdRng::seed_from_u64(seed);
     let refuses = seed.is_multiple_of(3);
     let (kind, declaration, changes) = declarations::random(&mut random, refuses);

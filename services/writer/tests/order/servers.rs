@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use futures::future::join_all;
 use jetline_dedup::{Dedup, Redis, RedisConfig};
 use jetline_migrations::migrate;
 use jetline_store::{Database, DeclarationFile, Ledger};
 use jetline_testkit::{dedup::InMemory, postgres::TemporaryDatabase, redis::RedisServer};
-use sea_orm::{ConnectionTrait, DbBackend};
+use sea_orm::{ConnectionTrait, DbBackend, TransactionTrait};
+use tokio::sync::RwLock;
 
 use super::{
     declarations::{Declaration, Kind},
@@ -19,6 +21,13 @@ use super::{
 /// The tables of the ledger that a backup of the database holds.
 const LEDGER: [&str; 6] =
     ["objects", "chunks", "rejected_lines", "unknown_fields", "epoch", "declarations"];
+
+/// Held shared by each schedule. Schedules on databases in this process compute all the time, and a new process of PostgreSQL gets
+/// no core beside them for longer than a connection may take.
+pub(crate) static RUNNING: RwLock<()> = RwLock::const_new(());
+
+/// The connections to PostgreSQL.
+const CONNECTIONS: u32 = 4;
 
 /// A database and a dedup store.
 pub(crate) struct Servers {
@@ -80,8 +89,13 @@ impl Servers {
     }
 
     pub(crate) async fn postgres(store: Store) -> Self {
+        let _alone = RUNNING.write().await;
         let database = TemporaryDatabase::create("order").await;
-        let db = Database::connect(&database.url(), 4).await.unwrap();
+        let db = Database::connect(&database.url(), CONNECTIONS).await.unwrap();
+        // All are opened now.
+        let connections = join_all((0..CONNECTIONS).map(|_| db.connection().begin())).await;
+        assert!(connections.iter().all(Result::is_ok));
+        drop(connections);
         Self::new(db, store, Some(database)).await
     }
 
