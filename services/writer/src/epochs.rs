@@ -72,7 +72,7 @@ impl Epochs {
         let new = EpochId::random(&mut state.randomness);
         let mode = self.dedup.mode();
         let check = self.contention.log_and_delay_if_contended(seen).await;
-        // Before this epoch begins: whoever is about to begin another one of these will find this one.
+        // Read before this epoch begins: a writer that is about to begin one of these finds this one in force, and joins it.
         let stored = self.dedup.epochs().await.map_err(BeginError::Dedup)?;
         let activate = async { self.dedup.begin(&new).await };
         let epoch = self.ledger.epochs.begin(mode, seen, new, activate).await?;

@@ -7,6 +7,7 @@ use std::{
 
 use futures::FutureExt;
 use jetline_core::EpochId;
+use jetline_dedup::Dedup;
 use jetline_store::Ledger;
 use jetline_testkit::redis::{RedisServer, shared, unique_prefix};
 use jetline_writer::epochs::Epochs;
@@ -62,9 +63,12 @@ async fn other_workers_go_on_while_entries_of_ended_epochs_are_removed() {
         async move { epochs.after(ended).await.unwrap().id }
     });
     eventually("entries are being removed", async || gated.log() == ["forget"]).await;
-    let current = epochs.current().now_or_never().expect("it waits for the other worker");
+    let current = epochs.current().now_or_never().expect("it waits for the removal");
+    let current = current.unwrap().id;
+    assert_eq!(worker.await.unwrap(), current);
     gated.open();
-    assert_eq!(current.unwrap().id, worker.await.unwrap());
+    eventually("they are removed", async || gated.epochs().await.unwrap() == [current]).await;
+    assert_eq!(gated.log(), ["forget", "forget"]);
 }
 
 #[tokio::test]

@@ -110,7 +110,7 @@ impl Acker for CountingAcker {
 }
 
 /// A dedup store in which claims of one id, once made, do not return before the gate is opened; or, without an id, in which no
-/// entries are removed before.
+/// entries are removed before, and the first attempt fails.
 pub(crate) struct Gated {
     inner: Arc<dyn Dedup>,
     id: Option<i64>,
@@ -173,6 +173,13 @@ impl Dedup for Gated {
         if self.id.is_none() {
             self.note("forget".to_owned());
             drop(self.gate.acquire().await.unwrap());
+            if self.log().len() == 1 {
+                return Err(jetline_dedup::Error::Unavailable {
+                    action: "forget an epoch",
+                    url: String::new(),
+                    source: "the first attempt fails".into(),
+                });
+            }
         }
         self.inner.forget(ended).await
     }
