@@ -6,7 +6,7 @@ use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, IdClaim};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, TransactionTrait};
 
 use crate::fixtures::{
-    NO_COUNTS, TestDatabase, chunk, declare, if_changed, postgres, products, rows,
+    NO_COUNTS, TestDatabase, chunk, declare, epoch_id, if_changed, postgres, products, rows,
 };
 
 /// A column of each type, which may be null.
@@ -236,8 +236,10 @@ async fn row_that_another_transaction_claimed_before_is_awaited_without_its_lock
         ledger.chunks.commit(epoch.id, &products(), vec![chunk]).await.unwrap()
     });
     // It has copied its new rows, and has not written its others: this takes the lock of the stored one.
-    let copied = "SELECT COUNT(*) FROM pg_locks WHERE relation = 'products'::regclass AND mode = 'RowExclusiveLock'";
+    let copied = "SELECT COUNT(*) FROM pg_locks JOIN pg_database d ON d.oid = database AND datname = current_database()
+        WHERE relation = 'products'::regclass AND mode = 'RowExclusiveLock'";
     while base.number(copied).await != Some(2) {
+        assert!(!waiting.is_finished(), "{:?}", waiting.await);
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
     let lock = "SELECT id FROM products WHERE id = 3 FOR UPDATE NOWAIT";
@@ -247,6 +249,98 @@ async fn row_that_another_transaction_claimed_before_is_awaited_without_its_lock
     let committed = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
     assert_eq!(waiting.await.unwrap(), committed);
     assert_eq!(base.product(7).await.unwrap().0, "new");
+}
+
+/// The key of the lock that commits hold shared.
+const EPOCH_LOCK: i64 = 0x6a65_746c_696e_6501;
+
+/// A commit in progress, which has inserted the product 900. The server ends it if it does nothing for longer than a wait for it may take.
+async fn begin_commit(base: &TestDatabase) -> DatabaseTransaction {
+    let tx = base.db().begin().await.unwrap();
+    let begin = format!(
+        "SET LOCAL idle_in_transaction_session_timeout = '3s';
+         SELECT pg_advisory_xact_lock_shared({EPOCH_LOCK})"
+    );
+    tx.execute_unprepared(&begin).await.unwrap();
+    insert(&tx, 900).await;
+    tx
+}
+
+type Committing = tokio::task::JoinHandle<CommitOutcome>;
+
+/// Commits rows of which the one with the id 7 is awaited; returns when it waits.
+async fn await_row(base: &TestDatabase, epoch: &Epoch) -> Committing {
+    let (ledger, epoch, chunk) = (base.ledger.clone(), epoch.id, claimed_before(2, 7));
+    let waiting = tokio::spawn(async move {
+        ledger.chunks.commit(epoch, &products(), vec![chunk]).await.unwrap()
+    });
+    until_it_looks(base, &waiting, "0").await;
+    waiting
+}
+
+/// Until a transaction that began so long ago has looked for others.
+async fn until_it_looks(base: &TestDatabase, waiting: &Committing, after: &str) {
+    let looked = format!(
+        "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()
+             AND query LIKE '%look for other transactions%' AND pid <> pg_backend_pid()
+             AND xact_start <= clock_timestamp() - interval '{after}'"
+    );
+    while base.number(&looked).await != Some(1) {
+        assert!(!waiting.is_finished());
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_is_awaited_while_a_commit_from_before_is_in_progress() {
+    let (base, epoch) = noting(postgres().await, "products").await;
+    let before = begin_commit(&base).await;
+    let waiting = await_row(&base, &epoch).await;
+    until_it_looks(&base, &waiting, "700 milliseconds").await;
+    insert(&before, 7).await;
+    before.commit().await.unwrap();
+    let counts = Counts { updated: 1, ..inserted(ROWS - 1) };
+    let committed = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
+    assert_eq!(waiting.await.unwrap(), committed);
+    assert_eq!(statements(&base).await, (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_is_not_awaited_while_a_commit_from_later_is_in_progress() {
+    let (base, epoch) = noting(postgres().await, "products").await;
+    let waiting = await_row(&base, &epoch).await;
+    let later = begin_commit(&base).await;
+    assert!(matches!(waiting.await.unwrap(), CommitOutcome::Committed(_)));
+    later.commit().await.unwrap();
+    assert_eq!(statements(&base).await.0, 0);
+}
+
+/// They would wait for each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_is_not_awaited_while_the_commit_from_before_waits_for_a_copied_one() {
+    let (base, epoch) = noting(postgres().await, "products").await;
+    let before = begin_commit(&base).await;
+    let waiting = await_row(&base, &epoch).await;
+    before.execute_unprepared("SET LOCAL statement_timeout = '3s'").await.unwrap();
+    insert(&before, 10).await;
+    before.commit().await.unwrap();
+    let counts = Counts { updated: 1, ..inserted(ROWS - 1) };
+    let committed = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
+    assert_eq!(waiting.await.unwrap(), committed);
+    assert_eq!(statements(&base).await.0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_is_not_awaited_long_while_the_lock_is_wanted() {
+    let (base, epoch) = noting(postgres().await, "products").await;
+    let before = begin_commit(&base).await;
+    let waiting = await_row(&base, &epoch).await;
+    let ledger = base.ledger.clone();
+    let ending = tokio::spawn(async move { ledger.objects.end_epoch(epoch_id(2)).await });
+    assert!(matches!(waiting.await.unwrap(), CommitOutcome::Committed(_)));
+    before.commit().await.unwrap();
+    ending.await.unwrap().unwrap();
+    assert_eq!(statements(&base).await.0, 0);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use jetline_core::{Change, Key, Rank};
 use jetline_datasets::{self as datasets, Dataset};
 use sea_orm::{ConnectionTrait, FromQueryResult, Value, sea_query::ArrayType};
 
-use super::{copy, values};
+use super::{EPOCH_LOCK, copy, values};
 use crate::{
     error::Error,
     statement::{execute, query, value},
@@ -40,10 +40,19 @@ use crate::{
 /// beyond a few thousand rows, that costs memory and saves no time.
 pub(super) const MAX_ROWS: usize = 2000;
 
-/// How long a transaction waits for rows that others have claimed, and the pause between two looks. A commit takes less time.
-const LONGEST_WAIT: Duration = Duration::from_millis(500);
-const PAUSE: Duration = Duration::from_millis(2);
-const LOOKS_PER_LOCK_CHECK: u32 = 8;
+/// How long a transaction waits for rows that others have claimed when none before it is in progress. Not zero, because a claim is
+/// made before its transaction begins.
+const WAIT_AS_FIRST: Duration = Duration::from_millis(500);
+
+/// How long it waits at most: one before it may hang.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// How long it waits at most when another transaction wants the epoch's lock exclusively.
+const LONGEST_WAIT_IF_WANTED: Duration = Duration::from_millis(500);
+
+/// The pauses between two looks: an eighth of the time waited so far, within these bounds.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(20));
+const LOOKS_PER_LOCK_CHECK: u32 = 4;
 
 pub(super) async fn upsert(
     tx: &Transaction,
@@ -167,15 +176,18 @@ pub(super) async fn to_write(
 /// Waits for the rows of ids that other transactions have claimed before, which have not committed: written now, they would
 /// be in the way of those transactions. A row may never come, as that of a writer that crashed.
 ///
+/// The wait goes on while transactions with lower ids are in progress. So no two wait for each other longer than [`WAIT_AS_FIRST`].
+///
 /// A transaction that wants the epoch's lock exclusively waits for this one, and later requests queue behind it, perhaps those of
-/// the awaited transactions: the wait ends then.
+/// the awaited transactions: those before this one are awaited for a short time then, others not at all.
 async fn await_rows(
     tx: &impl ConnectionTrait,
     dataset: &Dataset,
     rows: &[(usize, UpsertRow)],
 ) -> Result<(), Error> {
     let mut missing: Vec<&Key> = rows.iter().map(|(_, new)| &new.row.key).collect();
-    let end = Instant::now() + LONGEST_WAIT;
+    let begun = Instant::now();
+    let mut wanted_since = None;
     for look in 1_u32.. {
         // One transaction commits many rows: until the first one is there, the others are not looked for.
         let found = look_up(tx, dataset, missing.get(..1).unwrap_or_default()).await?;
@@ -184,22 +196,61 @@ async fn await_rows(
             let mut found = found.iter();
             missing.retain(|_| found.next().is_some_and(Option::is_none));
         }
-        if missing.is_empty() || Instant::now() > end {
+        let waited = begun.elapsed();
+        if missing.is_empty() || waited > LONGEST_WAIT {
             break;
         }
-        if look.is_multiple_of(LOOKS_PER_LOCK_CHECK) && is_in_the_way(tx).await? {
-            break;
+        if look.is_multiple_of(LOOKS_PER_LOCK_CHECK) {
+            let others = Others::of(tx, dataset).await?;
+            if others.is_lock_wanted {
+                let since = *wanted_since.get_or_insert_with(Instant::now);
+                if !others.any_before || since.elapsed() > LONGEST_WAIT_IF_WANTED {
+                    break;
+                }
+            } else if !others.any_before && waited > WAIT_AS_FIRST {
+                break;
+            }
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep((waited / 8).clamp(PAUSES.0, PAUSES.1)).await;
     }
     Ok(())
 }
 
-/// Whether a transaction waits for an advisory lock that others hold shared.
-async fn is_in_the_way(tx: &impl ConnectionTrait) -> Result<bool, Error> {
-    let sql = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND NOT granted
-         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) LIMIT 1";
-    Ok(execute(tx, "look for waiting transactions", sql, []).await? > 0)
+/// What is known of the other transactions in progress.
+#[derive(FromQueryResult)]
+struct Others {
+    /// Whether there is a commit to the same table that began to write before this one, and waits for no lock.
+    any_before: bool,
+    /// Whether one wants the epoch's lock, which this one has shared, exclusively.
+    is_lock_wanted: bool,
+}
+
+impl Others {
+    async fn of(tx: &impl ConnectionTrait, dataset: &Dataset) -> Result<Self, Error> {
+        // `age` counts from this transaction's id, or from the next one if it has none yet. A lock to extend a file is held only
+        // for a moment.
+        let sql = format!(
+            "WITH locks AS (
+                SELECT pid, mode, granted OR locktype = 'extend' AS granted,
+                    CASE WHEN mode = 'ExclusiveLock' THEN age(transactionid) END AS age,
+                    is_here AND relation = '{table:?}'::regclass AS is_table,
+                    is_here AND locktype = 'advisory' AND objsubid = 1
+                        AND (classid::bigint << 32 | objid::bigint) = $1 AS is_epoch
+                FROM pg_locks CROSS JOIN LATERAL (
+                    SELECT database = (SELECT oid FROM pg_database WHERE datname = current_database()) AS is_here) here),
+            backends AS (
+                SELECT bool_or(is_epoch AND mode = 'ExclusiveLock' AND NOT granted) AS wants_lock,
+                    bool_or(is_epoch AND mode = 'ShareLock') AND bool_or(is_table)
+                        AND bool_and(granted) AND max(age) > 0 AS is_before
+                FROM locks GROUP BY pid)
+            SELECT COALESCE(bool_or(is_before), FALSE) AS any_before,
+                COALESCE(bool_or(wants_lock), FALSE) AS is_lock_wanted
+            FROM backends",
+            table = dataset.name
+        );
+        let found = query(tx, "look for other transactions", &sql, [EPOCH_LOCK.into()]).await?;
+        Ok(found.into_iter().next().unwrap_or(Self { any_before: false, is_lock_wanted: false }))
+    }
 }
 
 /// The number of the id of each row.
