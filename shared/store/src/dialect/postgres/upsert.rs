@@ -176,7 +176,8 @@ pub(super) async fn to_write(
 /// Waits for the rows of ids that other transactions have claimed before, which have not committed: written now, they would
 /// be in the way of those transactions. A row may never come, as that of a writer that crashed.
 ///
-/// The wait goes on while transactions with lower ids are in progress. So no two wait for each other longer than [`WAIT_AS_FIRST`].
+/// The wait goes on while commits to the table with lower transaction ids are in progress. So no two wait for each other longer than
+/// [`WAIT_AS_FIRST`].
 ///
 /// A transaction that wants the epoch's lock exclusively waits for this one, and later requests queue behind it, perhaps those of
 /// the awaited transactions: those before this one are awaited for a short time then, others not at all.
