@@ -10,7 +10,7 @@ use crate::{
 };
 
 use super::{
-    disruptions::{self, Disruption, Network, PostgresCrashed, RedisFlushed, StreamDeleted},
+    disruptions::{self, Disruption, Nats, Network, Postgres, Redis},
     fault::{Fault, Kind},
     refusal::Refusal,
     step::{Role, Step},
@@ -296,9 +296,9 @@ fn leads_to(step: Step) -> Vec<Fault> {
     };
     let again = |step, times: u32, kind| (1..=times).map(move |nth| Fault { step, nth, kind });
     match step {
-        Step::Reread | Step::Pending => disruption(Step::Admit, 2, &StreamDeleted),
-        Step::Sweep => disruption(Step::Admit, 3, &PostgresCrashed),
-        Step::Forget => disruption(Step::Check, 3, &RedisFlushed),
+        Step::Reread | Step::Pending => disruption(Step::Admit, 2, &Nats::StreamDeleted),
+        Step::Sweep => disruption(Step::Admit, 3, &Postgres::Crashed),
+        Step::Forget => disruption(Step::Check, 3, &Redis::Flushed),
         Step::Renew => disruption(Step::Gaps, 1, Network::S3_STALLED),
         Step::Progress => again(Step::Admit, 2, Kind::Delay).collect(),
         // Each of up to six workers has a chunk of its own, and has to crash four times with the same one.

@@ -1,29 +1,11 @@
-//! Faults outside the services. To add one: write a file with a type that implements [`Disruption`], and list it in [`all`].
-//! Plans then contain it. A campaign of 1,000 runs fails if it never happens, and so do ten with `--fault` and its name. With another
-//! fault, a seed has another plan.
+//! Faults outside the services. To add one: add a variant to a type that implements [`Disruption`], or write such a
+//! type, and list it in [`all`]. Plans then contain it. A campaign of 1,000 runs fails if it never happens, and so do
+//! ten with `--fault` and its name. With another fault, a seed has another plan.
 
-mod all_killed;
-mod backend_killed;
-mod backends_terminated;
-mod consumer_deleted;
-mod nats_consumers_damaged;
-mod nats_crashed;
-mod nats_disk_full;
-mod nats_messages_damaged;
-mod nats_wiped;
 mod network;
-mod object_deleted;
-mod object_overwritten;
-mod postgres_crashed;
-mod postgres_restarted;
-mod reader_stopped;
-mod redis_flushed;
-mod redis_lost;
-mod redis_snapshot;
-mod redis_split;
 mod s3_response;
-mod stopped;
-mod stream_deleted;
+mod servers;
+mod services;
 
 use std::{
     fmt::{self, Debug, Formatter},
@@ -33,11 +15,11 @@ use std::{
 
 use async_trait::async_trait;
 
-use self::s3_response::S3Response;
 pub(super) use self::{
-    network::Network, postgres_crashed::PostgresCrashed, redis_flushed::RedisFlushed,
-    stream_deleted::StreamDeleted,
+    network::Network,
+    servers::{Nats, Postgres, Redis},
 };
+use self::{s3_response::S3Response, servers::Object, services::Services};
 use super::{
     injector::Instance,
     plan::{Mode, Plan},
@@ -49,26 +31,26 @@ use super::{
 /// All disruptions, with those that have parameters once for each value.
 pub(super) fn all() -> Vec<&'static dyn Disruption> {
     let mut all: Vec<&'static dyn Disruption> = vec![
-        &redis_flushed::RedisFlushed,
-        &redis_lost::RedisLost,
-        &redis_snapshot::RedisSnapshot,
-        &redis_split::RedisSplit,
-        &nats_crashed::NatsCrashed,
-        &nats_wiped::NatsWiped,
-        &nats_disk_full::NatsDiskFull,
-        &nats_messages_damaged::NatsMessagesDamaged,
-        &nats_consumers_damaged::NatsConsumersDamaged,
-        &stream_deleted::StreamDeleted,
-        &consumer_deleted::ConsumerDeleted,
-        &postgres_restarted::PostgresRestarted,
-        &postgres_crashed::PostgresCrashed,
-        &backend_killed::BackendKilled,
-        &backends_terminated::BackendsTerminated,
-        &object_overwritten::ObjectOverwritten,
-        &object_deleted::ObjectDeleted,
-        &stopped::Stopped,
-        &reader_stopped::ReaderStopped,
-        &all_killed::AllKilled,
+        &Redis::Flushed,
+        &Redis::Lost,
+        &Redis::Snapshot,
+        &Redis::Split,
+        &Nats::Crashed,
+        &Nats::Wiped,
+        &Nats::DiskFull,
+        &Nats::MessagesDamaged,
+        &Nats::ConsumersDamaged,
+        &Nats::StreamDeleted,
+        &Nats::ConsumersDeleted,
+        &Postgres::Restarted,
+        &Postgres::Crashed,
+        &Postgres::BackendKilled,
+        &Postgres::BackendsTerminated,
+        &Object::Overwritten,
+        &Object::Deleted,
+        &Services::Stopped,
+        &Services::ReaderStopped,
+        &Services::AllKilled,
     ];
     all.extend(Network::all().iter().map(|fault| fault as &dyn Disruption));
     all.extend(S3Response::ALL.iter().map(|fault| fault as &dyn Disruption));
