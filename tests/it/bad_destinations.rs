@@ -6,13 +6,13 @@ use hyper::Version;
 use jetline_testkit::{
     crm::{Behaviour, CrmServer, Script},
     http,
-    process::{Process, Signal},
+    process::Process,
     tls::Authority,
 };
 use serde_json::Value;
 
 use crate::{
-    deployment::{failed, finish, succeeded},
+    deployment::{failed, finish, succeeded, terminate},
     standalone::Home,
     wait::until,
 };
@@ -31,10 +31,9 @@ fn home(ids: u32, deliver: &str) -> Home {
 }
 
 fn start(home: &Home, flags: &[&str], settings: &[(&str, &str)]) -> Process {
-    let mut command = home.command(&[flags, &["samples/customers.jsonl"]].concat());
-    command.env("DELIVER_BACKOFF", "10ms").env("DELIVER_TIMEOUT", "1s");
-    command.envs(settings.iter().copied());
-    Process::start(command, &home.folder.path().join("log")).unwrap()
+    let flags = [flags, &["samples/customers.jsonl"]].concat();
+    let common = [("DELIVER_BACKOFF", "10ms"), ("DELIVER_TIMEOUT", "1s")];
+    home.start_with(&flags, [&common[..], settings].concat())
 }
 
 fn answer(status: u16, headers: &[(&'static str, &str)], body: &'static str) -> Script {
@@ -112,8 +111,7 @@ async fn every_answer_has_its_end() {
     let redelivered = home.command(&["redeliver", "--dead"]).output().unwrap();
     assert_eq!(String::from_utf8(redelivered.stdout).unwrap(), "To be delivered again: 3.\n");
     until("they are delivered", async || (crm.effects().len() == 7).then_some(())).await;
-    process.signal(Signal::TERM);
-    succeeded(finish(process));
+    succeeded(terminate(process));
 }
 
 #[tokio::test]
@@ -187,8 +185,7 @@ async fn private_address_and_certificate_of_another_ca_are_refused() {
             shown[0]["error"].as_str()?.contains(expected).then_some(())
         })
         .await;
-        process.signal(Signal::TERM);
-        finish(process);
+        terminate(process);
     }
     assert_eq!((plain.calls(), secure.calls()), (0, 0));
     let home = home(1, "url = '${CRM_URL}'");

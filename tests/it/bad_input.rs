@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use jetline_testkit::{http, process::Signal};
+use jetline_testkit::http;
 
 use crate::{
-    deployment::{finish, succeeded},
+    deployment::{interrupt, succeeded},
     standalone::Home,
 };
 
@@ -132,8 +132,7 @@ async fn wrong_value_costs_its_record_and_is_named() {
     assert!(first.contains(r#""n":0,"d":123456789012345678.5"#), "{first}");
     let second = http::get(home.address, "/values/2", &[]).await.unwrap().body;
     assert!(second.contains(r#""t":"1969-12-31T22:59:59.500Z","day":"1901-02-03""#), "{second}");
-    running.signal(Signal::INT);
-    succeeded(finish(running));
+    succeeded(interrupt(running));
 }
 
 #[test]

@@ -6,13 +6,10 @@ use jetline_oracle::{
     catalogue::{Compression, compress, line, lines, lines_with_bad_ones},
     fold,
 };
-use jetline_testkit::{
-    process::{Signal, free_port},
-    s3::Fault,
-};
+use jetline_testkit::{process::free_port, s3::Fault};
 
 use crate::{
-    deployment::{BUCKET, Deployment, failed, finish, succeeded},
+    deployment::{BUCKET, Deployment, failed, finish, succeeded, terminate},
     wait::until,
 };
 
@@ -146,8 +143,7 @@ async fn watching_fetcher_waits_for_a_bucket_that_is_created_later() {
         Some(())
     })
     .await;
-    fetcher.signal(Signal::TERM);
-    succeeded(finish(fetcher));
+    succeeded(terminate(fetcher));
     deployment.ledger.assert_holds(&fold(&[&content])).await;
 
     deployment.set("SOURCE", "s3://never");

@@ -8,13 +8,10 @@ use std::{
 };
 
 use jetline_oracle::{catalogue::lines, fold, ledger::Ledger};
-use jetline_testkit::{
-    disk::SmallDisk,
-    process::{Process, Signal},
-};
+use jetline_testkit::{disk::SmallDisk, process::Process};
 
 use crate::{
-    deployment::{failed, finish, succeeded},
+    deployment::{failed, finish, succeeded, terminate},
     standalone::Home,
     wait::until,
 };
@@ -123,8 +120,7 @@ async fn full_disk_is_retried_and_nothing_is_lost() {
         disk.free().unwrap();
         home.loaded(usize::try_from(number).unwrap() + 1).await;
     }
-    process.signal(Signal::TERM);
-    succeeded(finish(process));
+    succeeded(terminate(process));
     let copy = home.folder.path().join("copy.db");
     fs::copy(disk.folder().join("t.db"), &copy).unwrap();
     let ledger = Ledger::connect(&format!("sqlite://{}", copy.display())).await.unwrap();

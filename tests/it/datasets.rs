@@ -15,7 +15,7 @@ use rustix::{
 };
 
 use crate::{
-    deployment::{failed, finish, succeeded},
+    deployment::{failed, finish, interrupt, succeeded},
     standalone::Home,
     wait::until,
 };
@@ -75,8 +75,7 @@ async fn file_of_a_declared_dataset_is_loaded_and_served() {
     let name = r#"{"path":"/customer/name","records":1,"types":["string"],"object":1,"line":1}"#;
     let fields = get(&home, "/datasets/orders/fields").await.1;
     assert_eq!(fields, format!("[{name},{gift}]\n"));
-    running.signal(Signal::INT);
-    succeeded(finish(running));
+    succeeded(interrupt(running));
 
     // Another column, which a later version of a record has; and an older version, which does not win.
     let wider = ORDERS
@@ -93,8 +92,7 @@ async fn file_of_a_declared_dataset_is_loaded_and_served() {
     assert!(first.contains(r#""total":19.9,"#), "{first}");
     let fields = get(&home, "/datasets/orders/fields").await.1;
     assert_eq!(fields, format!("[{}]\n", name.replace(":1,\"types", ":2,\"types")));
-    running.signal(Signal::INT);
-    succeeded(finish(running));
+    succeeded(interrupt(running));
 }
 
 #[test]
@@ -203,8 +201,7 @@ async fn dropped_dataset_is_loaded_again_where_it_is_declared_again() {
     assert!(status == 200 && order.contains(r#""order_id":"A-1""#), "{order}");
     assert_eq!(get(&home, "/objects/1").await.0, 404);
     assert!(get(&home, "/objects/2").await.1.contains(r#""inserted":2"#));
-    running.signal(Signal::INT);
-    succeeded(finish(running));
+    succeeded(interrupt(running));
 }
 
 /// Runs `drop orders` with a terminal, and does something once it asks.

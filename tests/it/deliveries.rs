@@ -16,7 +16,7 @@ use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::{Value, json};
 
 use crate::{
-    deployment::{Deployment, finish, succeeded},
+    deployment::{Deployment, finish, succeeded, terminate},
     standalone::{Home, workspace},
     wait::{TIMEOUT, logs, until},
 };
@@ -80,13 +80,9 @@ fn customers_reach_a_bad_crm_once() {
     fs::write(folder.join("datasets/customers.toml"), declaration()).unwrap();
     let load = |content: &str, second: u64| {
         home.put("customers.csv", second, content.as_bytes());
-        let mut command = home.command(&["--exit", "samples/customers.csv"]);
-        command
-            .env("CRM_URL", crm.url())
-            .env("DELIVER_PRIVATE", "true")
-            .env("DELIVER_BACKOFF", "20ms");
-        let process = Process::start(command, &folder.join("log")).unwrap();
-        succeeded(finish(process))
+        let settings =
+            [("CRM_URL", &*crm.url()), ("DELIVER_PRIVATE", "true"), ("DELIVER_BACKOFF", "20ms")];
+        succeeded(finish(home.start_with(&["--exit", "samples/customers.csv"], settings)))
     };
     let output = load(&customers, 0);
     assert!(output.contains("crm of customers: delivered 1000, waiting 0, dead 0"), "{output}");
@@ -109,19 +105,17 @@ async fn customers_reach_a_crm_despite_crashes(couriers: usize, writers: usize) 
     // So slow that there is something left when it goes down.
     let delay = Duration::from_millis(20);
     let crm = CrmServer::start(Behaviour { delay, ..BAD }).unwrap();
-    for (name, value) in [
-        ("CRM_URL", crm.url()),
-        ("DELIVER_PRIVATE", "true".to_owned()),
-        ("DELIVER_BACKOFF", "20ms".to_owned()),
-        ("DELIVER_TIMEOUT", "1s".to_owned()),
-        ("DELIVER_LEASE", "3s".to_owned()),
-        ("SOURCE", "customers=s3://shop".to_owned()),
-    ] {
-        deployment.set(name, &value);
-    }
     let file = deployment.folder().join("customers.toml");
     fs::write(&file, declaration()).unwrap();
-    deployment.set("DATASETS", file.to_str().unwrap());
+    deployment.set_all([
+        ("CRM_URL", &*crm.url()),
+        ("DELIVER_PRIVATE", "true"),
+        ("DELIVER_BACKOFF", "20ms"),
+        ("DELIVER_TIMEOUT", "1s"),
+        ("DELIVER_LEASE", "3s"),
+        ("SOURCE", "customers=s3://shop"),
+        ("DATASETS", file.to_str().unwrap()),
+    ]);
     succeeded(finish(deployment.start("jetline-migrate")));
     let start_all = |program: &str, count: usize| -> Vec<Process> {
         (0..count).map(|_| deployment.start(program)).collect()
@@ -188,23 +182,20 @@ async fn courier_ends_in_time_without_its_database() {
     let crm = CrmServer::start(Behaviour { delay, ..Behaviour::default() }).unwrap();
     let file = deployment.folder().join("customers.toml");
     fs::write(&file, declaration()).unwrap();
-    for (name, value) in [
-        ("CRM_URL", crm.url()),
-        ("DELIVER_PRIVATE", "true".to_owned()),
-        ("SOURCE", "customers=s3://shop".to_owned()),
-        ("SHUTDOWN_DEADLINE", "2s".to_owned()),
-        ("DATASETS", file.display().to_string()),
-    ] {
-        deployment.set(name, &value);
-    }
+    deployment.set_all([
+        ("CRM_URL", &*crm.url()),
+        ("DELIVER_PRIVATE", "true"),
+        ("SOURCE", "customers=s3://shop"),
+        ("SHUTDOWN_DEADLINE", "2s"),
+        ("DATASETS", file.to_str().unwrap()),
+    ]);
     succeeded(finish(deployment.start("jetline-migrate")));
     deployment.put("customers.csv", 0, customers().as_bytes());
     succeeded(deployment.load());
-    let mut courier = deployment.start("jetline-courier");
+    let courier = deployment.start("jetline-courier");
     until("a request is under way", async || (crm.calls() > 0).then_some(())).await;
     server.stop().unwrap();
-    courier.signal(Signal::TERM);
-    courier.wait(TIMEOUT).unwrap();
+    terminate(courier);
 }
 
 fn updates() -> Vec<Value> {
@@ -320,48 +311,40 @@ async fn only_the_highest_version_of_an_account_calls_back_whatever_the_order() 
         fs::write(folder.join("datasets/accounts.toml"), accounts_declaration()).unwrap();
         let updates = if seed == 0 { self::updates() } else { shuffled(seed) };
         home.put("accounts.json", 0, &serde_json::to_vec_pretty(&updates).unwrap());
-        let mut command = home.command(&["--exit", "--chunk-lines", "8", "samples/accounts.json"]);
-        command
-            .env("CALLBACK_URL", crm.url())
-            .env("DELIVER_PRIVATE", "true")
-            .env("WRITER_CHUNKS", "1");
-        let process = Process::start(command, &folder.join("log")).unwrap();
-        succeeded(finish(process));
+        let settings =
+            [("CALLBACK_URL", &*crm.url()), ("DELIVER_PRIVATE", "true"), ("WRITER_CHUNKS", "1")];
+        let flags = ["--exit", "--chunk-lines", "8", "samples/accounts.json"];
+        succeeded(finish(home.start_with(&flags, settings)));
         let ledger = home.ledger().await;
         let object = ledger.objects().await.unwrap().remove(0);
         assert_eq!(object.rejected, 2);
         let committed = usize::try_from(object.inserted + object.updated).unwrap();
         let cancelled = ledger.cancelled_deliveries().await.unwrap();
         assert_called_back(&crm, &updates, committed, cancelled);
-        let mut command = home.command(&["samples/accounts.json"]);
-        command.env("CALLBACK_URL", crm.url()).env("DELIVER_PRIVATE", "true");
-        let process = Process::start(command, &folder.join("log")).unwrap();
+        let process = home.start_with(&["samples/accounts.json"], settings);
         logs(&process, "Serving").await;
         assert_served(home.address, &updates).await;
         let id = updates[0]["id"].as_str().unwrap();
         let path = format!("/accounts/{id}/deliveries");
         let shown = http::get(home.address, &path, &[]).await.unwrap().json();
         assert_eq!(shown["deliveries"][0]["state"], "delivered", "{shown}");
-        process.signal(Signal::TERM);
-        succeeded(finish(process));
+        succeeded(terminate(process));
     }
 }
 
 /// Services that load accounts, and call this CRM back.
 async fn accounts_deployment(name: &str, crm: &CrmServer, declaration: &str) -> Deployment {
     let mut deployment = Deployment::shared(name).await;
-    for (name, value) in [
-        ("CALLBACK_URL", crm.url()),
-        ("DELIVER_PRIVATE", "true".to_owned()),
-        ("SOURCE", "accounts=s3://shop".to_owned()),
-        ("CHUNK_LINES", "4".to_owned()),
-        ("WRITER_CHUNKS", "1".to_owned()),
-    ] {
-        deployment.set(name, &value);
-    }
     let file = deployment.folder().join("accounts.toml");
     fs::write(&file, declaration).unwrap();
-    deployment.set("DATASETS", file.to_str().unwrap());
+    deployment.set_all([
+        ("CALLBACK_URL", &*crm.url()),
+        ("DELIVER_PRIVATE", "true"),
+        ("SOURCE", "accounts=s3://shop"),
+        ("CHUNK_LINES", "4"),
+        ("WRITER_CHUNKS", "1"),
+        ("DATASETS", file.to_str().unwrap()),
+    ]);
     succeeded(finish(deployment.start("jetline-migrate")));
     deployment
 }

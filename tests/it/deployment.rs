@@ -11,8 +11,12 @@ use std::{
 use chrono::{DateTime, Utc};
 use jetline_oracle::{MAX_LINE, ledger::Ledger};
 use jetline_testkit::{
-    installation::Installation, nats, postgres::TemporaryDatabase, process::Process, programs,
-    redis, s3::S3Server,
+    installation::Installation,
+    nats,
+    postgres::TemporaryDatabase,
+    process::{Process, Signal},
+    programs, redis,
+    s3::S3Server,
 };
 use tempfile::TempDir;
 use url::Url;
@@ -103,6 +107,15 @@ impl Deployment {
         }
     }
 
+    pub(crate) fn set_all(
+        &mut self,
+        settings: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str>)>,
+    ) {
+        for (name, value) in settings {
+            self.set(name.as_ref(), value.as_ref());
+        }
+    }
+
     /// Puts an object with a modification time in seconds after the first.
     pub(crate) fn put(&self, key: &str, second: i64, content: &[u8]) {
         self.s3.put(BUCKET, key, content.to_vec());
@@ -176,6 +189,18 @@ pub(crate) fn program(name: &str) -> Command {
 pub(crate) fn finish(mut process: Process) -> (bool, String) {
     let status = process.wait(TIMEOUT).unwrap();
     (status.success(), process.output())
+}
+
+/// Terminates a program like a process supervisor; returns whether it succeeded, and its output.
+pub(crate) fn terminate(process: Process) -> (bool, String) {
+    process.signal(Signal::TERM);
+    finish(process)
+}
+
+/// Interrupts a program like a terminal; returns whether it succeeded, and its output.
+pub(crate) fn interrupt(process: Process) -> (bool, String) {
+    process.signal(Signal::INT);
+    finish(process)
 }
 
 /// The output of a program that must have succeeded.

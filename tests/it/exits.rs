@@ -14,7 +14,7 @@ use jetline_oracle::{
 use jetline_testkit::process::Signal;
 
 use crate::{
-    deployment::{failed, finish, succeeded},
+    deployment::{failed, finish, succeeded, terminate},
     standalone::{Home, SMALL_CHUNKS, hold_in_the_middle, put_many, put_samples},
     wait::{TIMEOUT, logs},
 };
@@ -71,8 +71,7 @@ async fn database_is_one_file_after_serving_and_after_a_failed_start() {
     let expected = put_samples(&home).await;
     let process = home.start(&[]);
     logs(&process, "Serving").await;
-    process.signal(Signal::TERM);
-    succeeded(finish(process));
+    succeeded(terminate(process));
     alone(&home).await.1.assert_holds(&expected).await;
 
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, home.address.port())).unwrap();

@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use jetline_testkit::{
     http, nats,
     postgres::{PostgresServer, TemporaryDatabase},
-    process::{Process, Signal, free_port},
+    process::{Process, free_port},
     programs::{PROGRAMS, Program},
     redis,
 };
 
 use crate::{
-    deployment::{Deployment, failed, finish, succeeded},
+    deployment::{Deployment, failed, finish, succeeded, terminate},
     wait::{logs, until},
 };
 
@@ -97,8 +97,7 @@ async fn service_that_retries_a_server_is_alive_and_ends_at_a_signal() {
             assert_eq!(ready.status, 503, "{name}");
             assert!(ready.body.contains("starting"), "{name}: {}", ready.body);
         }
-        process.signal(Signal::TERM);
-        let (content, output) = finish(process);
+        let (content, output) = terminate(process);
         assert!(!content, "{name}: {output}");
         assert!(output.contains("shutdown before the start"), "{name}: {output}");
         assert!(!output.contains("cannot start without"), "{name}: {output}");

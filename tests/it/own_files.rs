@@ -7,11 +7,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use jetline_testkit::{http, process::Signal};
+use jetline_testkit::http;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    deployment::{failed, finish, succeeded},
+    deployment::{failed, finish, interrupt, succeeded},
     standalone::{Home, workspace},
 };
 
@@ -167,8 +167,7 @@ async fn goes_through(case: Case) {
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         assert_eq!(without_nulls(&answer.json()), without_nulls(record), "{declaration}");
     }
-    running.signal(Signal::INT);
-    succeeded(finish(running));
+    succeeded(interrupt(running));
 }
 
 #[tokio::test]
@@ -266,8 +265,7 @@ async fn declared_delimiter_is_used_whatever_the_file_is_called() {
     home.loaded(1).await;
     let answer = http::get(home.address, "/notes/1", &[]).await.unwrap();
     assert_eq!(answer.json(), json!({ "id": 1, "note": "a,b,c" }));
-    running.signal(Signal::INT);
-    succeeded(finish(running));
+    succeeded(interrupt(running));
 }
 
 #[test]
@@ -291,8 +289,7 @@ async fn undeclared_file_is_served_at_once_if_asked_for() {
     home.loaded(1).await;
     let answer = http::get(home.address, "/people/2", &[]).await.unwrap();
     assert_eq!(answer.json(), json!({ "id": 2, "name": "Grace" }));
-    running.signal(Signal::INT);
-    assert!(succeeded(finish(running)).contains("The dataset people is declared"));
+    assert!(succeeded(interrupt(running)).contains("The dataset people is declared"));
     // Declared once, it stays as it is.
     fs::write(path("people.csv"), "id,name,age\n3,Edsger,72\n").unwrap();
     succeeded(finish(home.start(&["people.csv", "--infer", "--exit"])));

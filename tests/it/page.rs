@@ -5,14 +5,14 @@ use std::{collections::BTreeSet, time::Duration};
 use fantoccini::Locator;
 use jetline_testkit::{
     http,
-    process::{Process, Signal},
+    process::Process,
     s3::{Fault, S3Server},
 };
 use serde_json::json;
 
 use crate::{
     browser::Browser,
-    deployment::{BUCKET, finish, program},
+    deployment::{BUCKET, program, terminate},
     standalone::Home,
     wait::until,
 };
@@ -31,18 +31,10 @@ fn products(ids: std::ops::Range<u32>) -> String {
 
 async fn serve(home: &Home, s3: &S3Server) -> Process {
     let source = format!("s3://{BUCKET}");
-    let mut command = home.command(&["--source", &source, "--watch", "500ms"]);
-    command.envs(s3.settings()).envs([
-        ("CHUNK_BYTES", "16KiB"),
-        ("S3_PART_SIZE", "64KiB"),
-        ("S3_PARALLEL_PARTS", "1"),
-    ]);
-    let process = Process::start(command, &home.folder.path().join("log")).unwrap();
-    until("it serves", async || {
-        http::get(home.address, "/readyz", &[]).await.ok().filter(|answer| answer.status == 200)
-    })
-    .await;
-    process
+    let small = [("CHUNK_BYTES", "16KiB"), ("S3_PART_SIZE", "64KiB"), ("S3_PARALLEL_PARTS", "1")];
+    let small = small.map(|(name, value)| (name, value.to_owned()));
+    let settings = s3.settings().into_iter().chain(small);
+    home.serve(&["--source", &source, "--watch", "500ms"], settings).await
 }
 
 #[tokio::test]
@@ -127,8 +119,7 @@ async fn load_is_watched_and_its_rejects_and_records_are_found() {
         }
     }
     phone.close().await;
-    process.signal(Signal::TERM);
-    finish(process);
+    terminate(process);
 }
 
 #[tokio::test]
@@ -141,9 +132,7 @@ async fn admin_replays_from_the_page() {
     std::fs::write(home.folder.path().join("password"), "x").unwrap();
     hashing.stdin(std::fs::File::open(home.folder.path().join("password")).unwrap());
     std::fs::write(&users, hashing.output().unwrap().stdout).unwrap();
-    let mut command = home.command(&["--watch", "500ms"]);
-    command.env("USERS_FILE", &users);
-    let process = Process::start(command, &home.folder.path().join("log")).unwrap();
+    let process = home.start_with(&["--watch", "500ms"], [("USERS_FILE", &users)]);
     let headers = [("authorization", "Basic cm9vdDp4"), ("sec-fetch-site", "same-origin")];
     let done = async || {
         let answer = http::get(home.address, "/objects?state=done", &headers).await.ok()?;
@@ -167,6 +156,5 @@ async fn admin_replays_from_the_page() {
         (303, &"../../../-/objects/1?done=replayed".parse().unwrap())
     );
     until("it is loaded again", async || done().await.filter(|again| *again != first)).await;
-    process.signal(Signal::TERM);
-    finish(process);
+    terminate(process);
 }

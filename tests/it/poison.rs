@@ -5,11 +5,11 @@ use jetline_oracle::{
     fold,
     ledger::Ledger,
 };
-use jetline_testkit::{http, process::Signal};
+use jetline_testkit::http;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
 
 use crate::{
-    deployment::{Deployment, finish, succeeded},
+    deployment::{Deployment, finish, succeeded, terminate},
     metrics::value,
     wait::until,
 };
@@ -64,14 +64,12 @@ impl Trap {
 #[tokio::test]
 async fn chunk_that_kills_its_writers_is_dead_lettered_alone_and_loaded_by_a_replay() {
     let mut deployment = Deployment::shared("poison").await;
-    for (name, setting) in [
+    deployment.set_all([
         ("NATS_ACK_WAIT", "1s"),
         ("MAX_DELIVER", "2"),
         ("WRITER_WORKERS", "1"),
         ("FETCH_OBJECTS", "1"),
-    ] {
-        deployment.set(name, setting);
-    }
+    ]);
     // The last object repeats the first one, which leaves only the position of the row: the poisoned one, committed later,
     // must not supersede it.
     let first = lines(1, 30, 20);
@@ -106,8 +104,7 @@ async fn chunk_that_kills_its_writers_is_dead_lettered_alone_and_loaded_by_a_rep
     .await;
     let without = fold(&[&first[..], b"", &last]);
     deployment.ledger.assert_rows(&without.rows).await;
-    fetcher.signal(Signal::TERM);
-    let (_, output) = finish(fetcher);
+    let (_, output) = terminate(fetcher);
     assert!(output.contains(dead_lettered), "{output}");
 
     trap.remove().await;

@@ -4,10 +4,9 @@ use jetline_oracle::{
     catalogue::{line, lines},
     fold,
 };
-use jetline_testkit::process::Signal;
 
 use crate::{
-    deployment::{BUCKET, Deployment, failed, finish, succeeded},
+    deployment::{BUCKET, Deployment, failed, finish, succeeded, terminate},
     wait::until,
 };
 
@@ -66,8 +65,7 @@ async fn refused_lines_become_rows_after_a_fix_and_later_lines_still_win() {
     let expected = fold(&contents);
     assert_eq!(expected.rejects.len(), 0);
     deployment.ledger.assert_replayed(&expected).await;
-    watching.signal(Signal::TERM);
-    succeeded(finish(watching));
+    succeeded(terminate(watching));
 }
 
 #[tokio::test]

@@ -1,9 +1,7 @@
 //! URLs with passwords: no program shows a password in any error or at any log level.
 
-use jetline_testkit::process::Signal;
-
 use crate::{
-    deployment::{Deployment, finish, program},
+    deployment::{Deployment, finish, program, terminate},
     wait::until,
 };
 
@@ -89,8 +87,7 @@ async fn api_shows_no_password_of_its_database() {
             (serves || process.try_wait().unwrap().is_some()).then_some(())
         })
         .await;
-        process.signal(Signal::TERM);
-        let (_, output) = finish(process);
+        let (_, output) = terminate(process);
         assert!(!output.contains("hunter2"), "{address}: {output}");
     }
 }

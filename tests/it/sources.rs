@@ -3,10 +3,10 @@
 use std::fs;
 
 use jetline_oracle::{catalogue::lines, fold};
-use jetline_testkit::{http, process::Signal};
+use jetline_testkit::http;
 
 use crate::{
-    deployment::{failed, finish, succeeded},
+    deployment::{failed, finish, interrupt, succeeded},
     standalone::Home,
 };
 
@@ -40,8 +40,7 @@ async fn other_extensions_in_a_directory_are_skipped_and_named_once() {
     home.loaded(1).await;
     home.put("b.json", 3, &contents[1]);
     home.loaded(2).await;
-    watching.signal(Signal::INT);
-    let output = succeeded(finish(watching));
+    let output = succeeded(interrupt(watching));
     for name in ["README.md", "data"] {
         let named = format!("/{name}: only names in .jsonl, .ndjson, .json,");
         let named: Vec<&str> = output.lines().filter(|line| line.contains(&named)).collect();
@@ -177,8 +176,7 @@ async fn what_was_loaded_is_served_without_any_source() {
     home.loaded(1).await;
     let answer = http::get(home.address, "/shops/1", &[]).await.unwrap();
     assert_eq!(answer.body, "{\"id\":1}\n");
-    running.signal(Signal::INT);
-    let output = succeeded(finish(running));
+    let output = succeeded(interrupt(running));
     assert!(output.contains("Nothing is loaded: no file is given"), "{output}");
     let output = failed(finish(home.start(&["--exit"])));
     assert!(output.contains("there is nothing to load: give files"), "{output}");

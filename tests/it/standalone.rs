@@ -1,6 +1,7 @@
 //! `jetline` with embedded parts: a directory, SQLite, one process.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr},
     os::unix::process::ExitStatusExt,
@@ -27,7 +28,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 
 use crate::{
-    deployment::{BUCKET, failed, finish, program, succeeded},
+    deployment::{BUCKET, failed, finish, interrupt, program, succeeded},
     wait::{TIMEOUT, until},
 };
 
@@ -70,6 +71,31 @@ impl Home {
 
     pub(crate) fn start(&self, flags: &[&str]) -> Process {
         Process::start(self.command(flags), &self.folder.path().join("log")).unwrap()
+    }
+
+    /// Starts it with further settings.
+    pub(crate) fn start_with(
+        &self,
+        flags: &[&str],
+        settings: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    ) -> Process {
+        let mut command = self.command(flags);
+        command.envs(settings);
+        Process::start(command, &self.folder.path().join("log")).unwrap()
+    }
+
+    /// Starts it with further settings, and waits until it is ready.
+    pub(crate) async fn serve(
+        &self,
+        flags: &[&str],
+        settings: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    ) -> Process {
+        let process = self.start_with(flags, settings);
+        until("it is ready", async || {
+            http::get(self.address, "/readyz", &[]).await.ok().filter(|answer| answer.status == 200)
+        })
+        .await;
+        process
     }
 
     /// Waits until so many objects are done.
@@ -153,8 +179,7 @@ async fn api_is_served_until_sigint() {
     assert_eq!(answer.json()["title"], product["title"]);
     let rejects = http::get(home.address, "/rejects", &[]).await.unwrap().json();
     assert_eq!(rejects.as_array().unwrap().len(), 3);
-    process.signal(Signal::INT);
-    succeeded(finish(process));
+    succeeded(interrupt(process));
     assert!(http::get(home.address, "/healthz", &[]).await.is_err());
 }
 
@@ -230,9 +255,8 @@ async fn load_interrupted_while_nothing_is_written_reports_the_ledger() {
     s3.create_bucket(BUCKET);
     s3.put(BUCKET, "a.jsonl", lines(1, 10, 10));
     s3.fail_next_gets(100, &Fault::Delay(Duration::from_hours(1)));
-    let mut command = home.command(&["--exit", "--source", &format!("s3://{BUCKET}")]);
-    command.envs(s3.settings());
-    let process = Process::start(command, &home.folder.path().join("log")).unwrap();
+    let source = format!("s3://{BUCKET}");
+    let process = home.start_with(&["--exit", "--source", &source], s3.settings());
     let ledger = home.ledger().await;
     until("the object is being read", async || {
         let objects = ledger.objects().await.ok()?;
@@ -240,8 +264,7 @@ async fn load_interrupted_while_nothing_is_written_reports_the_ledger() {
         Some(())
     })
     .await;
-    process.signal(Signal::INT);
-    let output = failed(finish(process));
+    let output = failed(interrupt(process));
     assert!(output.contains("a.jsonl") && output.contains("Interrupted"), "{output}");
     assert!(!output.contains("Nothing to do"), "{output}");
 }

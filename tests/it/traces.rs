@@ -9,15 +9,15 @@ use async_nats::jetstream::{self, stream::Stream};
 use jetline_oracle::{catalogue::lines, fold};
 use jetline_testkit::{
     http, nats,
-    process::{Process, Signal, free_port},
+    process::{Signal, free_port},
 };
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::Value;
 
 use crate::{
     collector::{Collector, Seen},
-    deployment::{Deployment, finish, succeeded},
-    wait::{TIMEOUT, logs, until},
+    deployment::{Deployment, finish, succeeded, terminate},
+    wait::{logs, until},
 };
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
@@ -29,12 +29,6 @@ async fn deployment(name: &str, endpoint: &str) -> (Deployment, Vec<u8>) {
     let content = lines(1, 200, 60);
     deployment.put("a.jsonl", 0, &content);
     (deployment, content)
-}
-
-/// Terminates a program like a process supervisor.
-fn terminate(process: Process) -> String {
-    process.signal(Signal::TERM);
-    succeeded(finish(process))
 }
 
 fn below<'a>(parent: &Seen, spans: &'a [Seen]) -> Vec<&'a Seen> {
@@ -57,7 +51,7 @@ async fn chunk_is_traced_from_its_read_to_its_commit() {
     deployment.set("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test");
     let writer = deployment.start("jetline-writer");
     succeeded(deployment.fetch());
-    terminate(writer);
+    succeeded(terminate(writer));
     deployment.ledger.assert_holds(&fold(&[&content])).await;
 
     let spans = collector.spans();
@@ -136,7 +130,7 @@ async fn cancelled_delivery_and_the_next_one_are_in_the_same_trace() {
     deployment.blocked().await;
     writer.signal(Signal::TERM);
     logs(&writer, "shutdown begins").await;
-    terminate(writer);
+    succeeded(terminate(writer));
     let cancelled = collector.named("process ");
     assert!(!cancelled.is_empty());
     assert!(cancelled.iter().all(Seen::has_failed), "{cancelled:?}");
@@ -144,7 +138,7 @@ async fn cancelled_delivery_and_the_next_one_are_in_the_same_trace() {
     gate.rollback().await.unwrap();
     let writer = deployment.start("jetline-writer");
     succeeded(finish(fetcher));
-    terminate(writer);
+    succeeded(terminate(writer));
     deployment.ledger.assert_holds(&fold(&[&content])).await;
     let publications = collector.named("publish ");
     let processed = collector.named("process ");
@@ -191,7 +185,7 @@ async fn request_is_a_child_span_of_its_caller() {
     let (api, address) = deployment.serve("jetline-api").await;
     let caller = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01");
     assert_eq!(http::get(address, "/products/7", &[caller]).await.unwrap().status, 404);
-    let log = terminate(api);
+    let log = succeeded(terminate(api));
     assert!(log.contains("trace_id=0af7651916cd43dd8448eb211c80319c"), "{log}");
     let requests = collector.named("GET /:dataset/");
     assert_eq!(requests.len(), 1, "{requests:?}");
@@ -217,7 +211,7 @@ async fn unavailable_or_silent_collector_has_no_other_effect() {
         let writer = deployment.start("jetline-writer");
         succeeded(deployment.fetch());
         deployment.ledger.assert_holds(&fold(&[&content])).await;
-        let log = terminate(writer);
+        let log = succeeded(terminate(writer));
         assert!(log.contains(message) && !log.contains("panicked"), "{log}");
     }
 }
@@ -234,9 +228,7 @@ async fn first_header(deployment: &Deployment) -> Option<String> {
     let stream = stream_of(deployment).await;
     let message =
         until("a chunk is published", async || stream.get_raw_message(1).await.ok()).await;
-    fetcher.signal(Signal::TERM);
-    let mut fetcher = fetcher;
-    fetcher.wait(TIMEOUT).unwrap();
+    terminate(fetcher);
     Some(message.headers.get("traceparent")?.to_string())
 }
 

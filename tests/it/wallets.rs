@@ -8,16 +8,15 @@ use http_body_util::Full;
 use jetline_testkit::{
     http::{self, Response},
     nats,
-    process::{Process, Signal},
+    process::Process,
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
     collector::Collector,
-    deployment::{BUCKET, Deployment, finish, succeeded},
+    deployment::{BUCKET, Deployment, finish, succeeded, terminate},
     standalone::{Home, workspace},
-    wait::until,
 };
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -148,29 +147,23 @@ fn secret_is_found() {
 async fn one_process_stores_no_number_of_a_card() {
     let home = Home::new();
     fs::remove_dir(home.folder.path().join("samples")).unwrap();
-    let mut command = home.command(&[]);
-    command.env("DATASETS", declarations()).envs([
-        ("INTAKE", "open"),
-        ("REDACT_KEY", KEY),
-        ("LOG", "trace"),
-    ]);
     // A file of cards is not loaded.
     let file = format!("{{\"id\":\"f\",\"wallet_id\":\"w\",\"number\":\"{}\"}}", SECRETS[0]);
     fs::write(home.folder.path().join("cards.jsonl"), &file).unwrap();
-    let process = Process::start(command, &home.folder.path().join("log")).unwrap();
-    until("it serves", async || {
-        http::get(home.address, "/readyz", &[]).await.ok().filter(|a| a.status == 200)
-    })
-    .await;
+    let declarations = declarations();
+    let settings =
+        [("DATASETS", &*declarations), ("INTAKE", "open"), ("REDACT_KEY", KEY), ("LOG", "trace")];
+    let process = home.serve(&[], settings).await;
     let mut client = Client { address: home.address, answers: Vec::new() };
     client.walk().await;
-    process.signal(Signal::TERM);
-    finish(process);
+    terminate(process);
     assert_has_no_secret("an answer", client.answers.join("\n").as_bytes());
-    let mut command = home.command(&["--exit", "cards.jsonl"]);
-    command.envs([("DATASETS", &*declarations()), ("LOG", "trace")]);
-    let process = Process::start(command, &home.folder.path().join("second-log")).unwrap();
-    let (_, output) = finish(process);
+    let load = |log: &str, settings: &[(&str, &str)]| {
+        let mut command = home.command(&["--exit", "cards.jsonl"]);
+        command.env("DATASETS", &declarations).envs(settings.iter().copied());
+        finish(Process::start(command, &home.folder.path().join(log)).unwrap())
+    };
+    let (_, output) = load("second-log", &[("LOG", "trace")]);
     assert!(output.contains("its dataset has redacted columns: post its records"), "{output}");
     // With the key, and where it is accepted, it is: the first card is the one that was posted.
     let lines = [
@@ -181,20 +174,10 @@ async fn one_process_stores_no_number_of_a_card() {
     ];
     let lines = lines.map(|line| line.to_string()).join("\n");
     fs::write(home.folder.path().join("cards.jsonl"), lines).unwrap();
-    let mut command = home.command(&["--exit", "cards.jsonl"]);
-    command.envs([("DATASETS", &*declarations()), ("REDACT_FILES", "true")]);
-    let process = Process::start(command, &home.folder.path().join("third-log")).unwrap();
-    let (status, output) = finish(process);
+    let (status, output) = load("third-log", &[("REDACT_FILES", "true")]);
     assert!(!status && output.contains("--redact-key"), "{output}");
-    let mut command = home.command(&["--exit", "cards.jsonl"]);
-    command.envs([
-        ("DATASETS", &*declarations()),
-        ("REDACT_FILES", "true"),
-        ("REDACT_KEY", KEY),
-        ("LOG", "trace"),
-    ]);
-    let process = Process::start(command, &home.folder.path().join("fourth-log")).unwrap();
-    let (_, output) = finish(process);
+    let settings = [("REDACT_FILES", "true"), ("REDACT_KEY", KEY), ("LOG", "trace")];
+    let (_, output) = load("fourth-log", &settings);
     let totals = output.lines().find_map(|line| line.strip_prefix("in all")).unwrap();
     let totals: Vec<&str> = totals.split_whitespace().collect();
     // Inserted: 1, unchanged: 1, rejected: 2.
@@ -207,7 +190,7 @@ async fn one_process_stores_no_number_of_a_card() {
 async fn services_store_and_send_no_number_of_a_card() {
     let mut deployment = Deployment::shared("wallets").await;
     let collector = Collector::start();
-    for (name, value) in [
+    deployment.set_all([
         ("DATASETS", &*declarations()),
         ("SOURCE", &format!("users=s3://{BUCKET}/users/")),
         ("INTAKE", "open"),
@@ -216,9 +199,7 @@ async fn services_store_and_send_no_number_of_a_card() {
         ("WATCH", "1h"),
         ("LOG", "trace"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url()),
-    ] {
-        deployment.set(name, value);
-    }
+    ]);
     succeeded(finish(deployment.start("jetline-migrate")));
     let nats = async_nats::connect(nats::shared().as_str()).await.unwrap();
     let mut messages = nats.subscribe(format!("{}.>", deployment.stream)).await.unwrap();
@@ -231,8 +212,7 @@ async fn services_store_and_send_no_number_of_a_card() {
     assert_has_no_secret("an answer", client.answers.join("\n").as_bytes());
     processes.push(api);
     for process in processes {
-        process.signal(Signal::TERM);
-        assert_has_no_secret("a log", finish(process).1.as_bytes());
+        assert_has_no_secret("a log", terminate(process).1.as_bytes());
     }
     assert_files_have_no_secret(deployment.folder());
     for key in deployment.s3.keys(BUCKET) {

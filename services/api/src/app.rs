@@ -93,12 +93,12 @@ impl App {
                 authenticated(endpoint, request, authenticator.clone())
             })
             .around(move |endpoint, request| with_limits(endpoint, request, limits))
-            .catch_all_error(async |error| problem::of_error(error))
+            .catch_all_error(async |error| problem::of_error(error, openapi::values))
             .boxed();
         let page = Arc::new(endpoint);
         let others = page.clone().with_if(cors.is_some(), cors.unwrap_or_default()).boxed();
         let router = ByPath { page, others }
-            .catch_all_error(async |error| problem::of_error(error))
+            .catch_all_error(async |error| problem::of_error(error, openapi::values))
             // Outside of what sets `Vary` for origins.
             .around(move |endpoint, request| with_compression(endpoint, request, encoders.clone()))
             .around(with_head);

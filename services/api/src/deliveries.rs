@@ -106,7 +106,7 @@ struct CancelledView {
 
 /// A change of a record.
 #[derive(Clone, Copy, Debug, Enum, Serialize)]
-#[oai(rename_all = "snake_case")]
+#[oai(remote = "ChangeKind", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 enum Change {
     /// The record is new to the destination.
@@ -119,7 +119,7 @@ enum Change {
 
 /// The state of a delivery.
 #[derive(Clone, Copy, Debug, Enum, Serialize)]
-#[oai(rename = "DeliveryState", rename_all = "snake_case")]
+#[oai(rename = "DeliveryState", remote = "DeliveryState", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 enum State {
     /// It is to be delivered when it is due.
@@ -261,38 +261,6 @@ impl From<CancelledDelivery> for CancelledView {
             by_sequence: cancelled.by.sequence(),
             by_version: cancelled.by.version,
             cancelled_at: cancelled.at,
-        }
-    }
-}
-
-impl From<ChangeKind> for Change {
-    fn from(kind: ChangeKind) -> Self {
-        match kind {
-            ChangeKind::Inserted => Self::Inserted,
-            ChangeKind::Updated => Self::Updated,
-            ChangeKind::Deleted => Self::Deleted,
-        }
-    }
-}
-
-impl From<DeliveryState> for State {
-    fn from(state: DeliveryState) -> Self {
-        match state {
-            DeliveryState::Waiting => Self::Waiting,
-            DeliveryState::Delivered => Self::Delivered,
-            DeliveryState::Dead => Self::Dead,
-            DeliveryState::Ignored => Self::Ignored,
-        }
-    }
-}
-
-impl From<State> for DeliveryState {
-    fn from(state: State) -> Self {
-        match state {
-            State::Waiting => Self::Waiting,
-            State::Delivered => Self::Delivered,
-            State::Dead => Self::Dead,
-            State::Ignored => Self::Ignored,
         }
     }
 }

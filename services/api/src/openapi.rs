@@ -40,7 +40,7 @@ pub(crate) fn service(endpoints: Endpoints) -> OpenApiService<Endpoints, ()> {
         .description("Records by id and in pages, where they come from, and the state of every object, rejected line and delivery.")
 }
 
-/// The values of an enumeration of the document; none where that is none.
+/// The values of an enumeration of the document; none of another type.
 pub(crate) fn values(type_name: &str) -> Vec<String> {
     static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
         let mut registry = Registry::new();

@@ -15,16 +15,16 @@ pub enum DeliveryCommand {
     /// Deliver again what was delivered or is dead, with the same ids of messages
     Redeliver(RedeliverSettings),
     /// Deliver all records that a destination was never told of, as new ones: after it was added to a dataset that is loaded
-    Backfill(Which),
+    Backfill(DestinationArgs),
     /// Deliver to a destination again that was disabled, or that answered 410
-    Enable(Which),
+    Enable(DestinationArgs),
     /// Deliver nothing to a destination until it is enabled; changes wait meanwhile
-    Disable(Which),
+    Disable(DestinationArgs),
 }
 
 /// A destination.
 #[derive(Args, Clone, Debug)]
-pub struct Which {
+pub struct DestinationArgs {
     /// The name of the destination
     #[arg(value_name = "NAME")]
     name: String,
@@ -37,7 +37,7 @@ pub struct Which {
 #[derive(Args, Clone, Debug)]
 pub struct RedeliverSettings {
     #[command(flatten)]
-    what: What,
+    what: DeliverySelection,
     /// Only those to the destination of this name
     #[arg(long, value_name = "NAME")]
     to: Option<String>,
@@ -48,7 +48,7 @@ pub struct RedeliverSettings {
 
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = false)]
-struct What {
+struct DeliverySelection {
     /// Those that are dead
     #[arg(long)]
     dead: bool,
@@ -105,9 +105,11 @@ impl DeliveryCommand {
 impl RedeliverSettings {
     async fn run(&self, database: &Database, outbox: &Outbox) -> anyhow::Result<String> {
         let args = match &self.what {
-            What { since: Some(time), .. } => Redeliver::Since(time.timestamp_millis()),
-            What { key: Some(key), .. } => Redeliver::Key(key.clone()),
-            What { .. } => Redeliver::Dead,
+            DeliverySelection { since: Some(time), .. } => {
+                Redeliver::Since(time.timestamp_millis())
+            }
+            DeliverySelection { key: Some(key), .. } => Redeliver::Key(key.clone()),
+            DeliverySelection { .. } => Redeliver::Dead,
         };
         let destinations = find(database, self.to.as_deref(), self.of.as_deref()).await?;
         let mut count = 0;
@@ -118,7 +120,7 @@ impl RedeliverSettings {
     }
 }
 
-impl Which {
+impl DestinationArgs {
     async fn find(&self, database: &Database) -> anyhow::Result<(Dataset, usize)> {
         let mut found = find(database, Some(&self.name), self.of.as_deref()).await?;
         if let [(first, _), (second, _), ..] = &found[..] {

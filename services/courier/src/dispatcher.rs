@@ -24,7 +24,7 @@ use crate::{
     CourierSettings,
     breaker::{Breaker, Permission},
     message::{Message, message},
-    recorder::{Ended, RECORDED_TOGETHER, Recorder, report_retry},
+    recorder::{EndedAttempt, RECORDED_TOGETHER, Recorder, report_retry},
     target::{Answer, Target},
 };
 
@@ -230,7 +230,7 @@ impl Dispatcher {
         self: Arc<Self>,
         attempts: Vec<UnderWay>,
         mut records: HashMap<String, StoredRecord>,
-        ended: &mpsc::Sender<Ended>,
+        ended: &mpsc::Sender<EndedAttempt>,
         sending: &TaskTracker,
         stop: &CancellationToken,
     ) -> usize {

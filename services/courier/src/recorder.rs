@@ -21,7 +21,7 @@ use crate::target::Target;
 pub(crate) const RECORDED_TOGETHER: usize = 500;
 
 /// An attempt with its outcome.
-pub(crate) type Ended = (Attempt, AttemptOutcome);
+pub(crate) type EndedAttempt = (Attempt, AttemptOutcome);
 
 /// Records outcomes.
 pub(crate) struct Recorder {
@@ -33,7 +33,7 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     /// Records outcomes, until all senders are dropped. While the database is not available, they are kept.
-    pub(crate) async fn run(self, mut ended: mpsc::Receiver<Ended>) {
+    pub(crate) async fn run(self, mut ended: mpsc::Receiver<EndedAttempt>) {
         let mut outcomes = Vec::with_capacity(RECORDED_TOGETHER);
         self.create_counters();
         let mut backoff = Backoff::for_calls(rand::random());

@@ -40,7 +40,7 @@ impl Deferrals {
     }
 
     /// Records that a version could not be read to its end.
-    pub(crate) fn failed(&self, uri: &str, seed: u64) {
+    pub(crate) fn on_failed(&self, uri: &str, seed: u64) {
         let now = Instant::now();
         let mut objects = self.lock();
         objects.retain(|_, object| object.earliest.is_none_or(|at| at + EXPIRY > now));
@@ -64,7 +64,7 @@ impl Deferrals {
     }
 
     /// Records that a version was read to its end.
-    pub(crate) fn read(&self, uri: &str) {
+    pub(crate) fn on_read(&self, uri: &str) {
         self.lock().remove(uri);
     }
 
@@ -82,7 +82,7 @@ impl Deferrals {
     }
 
     /// Records that the sources were listed, with or without success, by a call that began at `began`.
-    pub(crate) fn listed(&self, began: Instant) {
+    pub(crate) fn on_listed(&self, began: Instant) {
         for object in self.lock().values_mut() {
             object.listed_since_earliest |= object.earliest.is_some_and(|at| at <= began);
         }
@@ -103,17 +103,17 @@ mod tests {
             let changing = Deferrals::new(without_watch);
             let mut waits = Vec::new();
             for _ in 1..MAX_VERSIONS {
-                changing.failed("a", 1);
+                changing.on_failed("a", 1);
                 assert!(changing.defers("a") && !changing.defers("b"));
                 let due = changing.next_listing().unwrap();
                 waits.push(due - Instant::now());
                 tokio::time::sleep_until(due).await;
                 assert!(!changing.defers("a"));
-                changing.listed(Instant::now());
+                changing.on_listed(Instant::now());
                 assert_eq!(changing.next_listing(), None);
             }
             assert!(waits.last().unwrap() > &(waits[0] * 2), "{waits:?}");
-            changing.failed("a", 1);
+            changing.on_failed("a", 1);
             assert_eq!(changing.next_listing().is_none(), without_watch);
             assert!(changing.defers("a"));
         }
@@ -122,12 +122,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn object_that_was_read_or_no_longer_fails_is_forgotten() {
         let changing = Deferrals::new(false);
-        changing.failed("a", 1);
-        changing.read("a");
+        changing.on_failed("a", 1);
+        changing.on_read("a");
         assert!(changing.next_listing().is_none() && !changing.defers("a"));
-        changing.failed("b", 1);
+        changing.on_failed("b", 1);
         tokio::time::sleep(EXPIRY * 2).await;
-        changing.failed("c", 1);
+        changing.on_failed("c", 1);
         assert_eq!(changing.lock().len(), 1);
     }
 }

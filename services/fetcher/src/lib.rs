@@ -415,7 +415,7 @@ impl Run {
         let due = [*next, self.sources.deferrals.next_listing()];
         if due.into_iter().flatten().any(|at| at <= now) {
             let delay = self.register_again(backoff).await;
-            self.sources.deferrals.listed(now);
+            self.sources.deferrals.on_listed(now);
             *next = delay.map(|delay| Instant::now() + delay);
         }
     }

@@ -1,4 +1,4 @@
-//! Publishes chunks in order, with a bounded number of unacknowledged ones.
+//! Publishes chunks, with a bounded number of unacknowledged ones. One whose publication failed is sent again behind later ones.
 //!
 //! While the queue is full or unavailable the fetcher waits; it loses no chunk and fails no object.
 
@@ -156,7 +156,7 @@ mod tests {
     use async_trait::async_trait;
     use bytes::Bytes;
     use jetline_core::ObjectId;
-    use jetline_queue::{Delivery, Destination, Subject, Wakeup};
+    use jetline_queue::{QueueDestination, ReceivedChunk, Subject, Wakeup};
     use jetline_runtime::telemetry::SpanKind;
 
     use super::*;
@@ -191,7 +191,7 @@ mod tests {
             Ok(Box::pin(async { Ok(()) }))
         }
 
-        async fn receive(&self, _: usize) -> Result<Vec<Delivery>, Error> {
+        async fn receive(&self, _: usize) -> Result<Vec<ReceivedChunk>, Error> {
             unreachable!("not called")
         }
 
@@ -203,8 +203,8 @@ mod tests {
             1
         }
 
-        fn destination(&self) -> Destination {
-            Destination { system: "test", name: "small".to_owned() }
+        fn destination(&self) -> QueueDestination {
+            QueueDestination { system: "test", name: "small".to_owned() }
         }
 
         fn wakeup(&self, _: Subject) -> Wakeup {

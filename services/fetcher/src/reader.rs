@@ -23,7 +23,7 @@ use crate::{
     error::Error,
     prefetch::{self, Leased, Prefetched},
     publish::Publisher,
-    reading::{ReadAttempt, ReadEnd, ReadProgress},
+    reading::{ReadAttempt, ReadProgress, ReadResult},
     sources::Sources,
     watermark::WatermarkCache,
 };
@@ -200,8 +200,8 @@ impl Reader {
                     );
                     let reading = reading.run(&gaps, &mut publisher, &mut watermark);
                     match reading.await? {
-                        ReadEnd::Refused(refusal) => outcome.refused.push(refusal),
-                        ReadEnd::Read(reading) => {
+                        ReadResult::Refused(refusal) => outcome.refused.push(refusal),
+                        ReadResult::Read(reading) => {
                             self.update_deferral(&uri, &reading);
                             outcome.read.push((id, reading));
                         }
@@ -218,17 +218,17 @@ impl Reader {
 
     /// Delays the next version of an object that could not be read to its end.
     fn update_deferral(&self, uri: &str, reading: &ReadOutcome) {
-        if matches!(reading, ReadOutcome::Complete { error: None, .. }) {
-            self.sources.deferrals.read(uri);
+        if matches!(reading, ReadOutcome::EndReached { error: None, .. }) {
+            self.sources.deferrals.on_read(uri);
         } else {
-            self.sources.deferrals.failed(uri, self.seed);
+            self.sources.deferrals.on_failed(uri, self.seed);
         }
     }
 
     /// Records the outcomes, retrying until that succeeds: what was published need not be read again.
     async fn finish(&self, outcome: &BatchOutcome) {
         let mut backoff = Backoff::for_calls(self.seed);
-        while let Err(error) = self.ledger.finish(&outcome.read, &self.owner).await {
+        while let Err(error) = self.ledger.record_outcomes(&outcome.read, &self.owner).await {
             tokio::time::sleep(log_and_next_delay(&mut backoff, &error)).await;
         }
         while let Err(error) = self.ledger.record_refusals(&outcome.refused, &self.owner).await {

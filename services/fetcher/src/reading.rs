@@ -17,7 +17,7 @@ use jetline_formats::{
     Compression, Detected, Format, HEAD_BYTES, NotAFormat, detect,
     split::{Limits, RawChunk, SplitError, Splitter},
 };
-use jetline_queue::{Chunk, Destination, Queue};
+use jetline_queue::{Chunk, Queue, QueueDestination};
 use jetline_runtime::{
     Backoff,
     metrics::{READ_BYTES, RETRIES},
@@ -42,7 +42,7 @@ pub(crate) struct ReadAttempt {
     leased: Leased,
     /// The stored bytes, if they were prefetched.
     prefetched: Option<ByteStream>,
-    destination: Destination,
+    destination: QueueDestination,
     template: Chunk,
     /// Whether it is compressed, if that was needed and is known.
     is_compressed: Option<bool>,
@@ -73,7 +73,7 @@ impl ReadProgress {
 }
 
 /// How reading an object ended.
-pub(crate) enum ReadEnd {
+pub(crate) enum ReadResult {
     /// It was read as far as possible.
     Read(ReadOutcome),
     /// It could not be read, for a reason outside the object.
@@ -155,10 +155,10 @@ impl ReadAttempt {
         gaps: &[Gap],
         publisher: &mut Publisher,
         watermark: &mut WatermarkCache,
-    ) -> Result<ReadEnd, Error> {
+    ) -> Result<ReadResult, Error> {
         let mut output = Output { publisher, watermark };
         let object = &self.leased.object;
-        let mut reading = ReadOutcome::Complete {
+        let mut reading = ReadOutcome::EndReached {
             bytes: object.total_bytes.unwrap_or_default(),
             lines: object.total_lines.unwrap_or_default(),
             error: None,
@@ -173,7 +173,7 @@ impl ReadAttempt {
                 ControlFlow::Break(end) => return Ok(end),
             }
         }
-        Ok(ReadEnd::Read(reading))
+        Ok(ReadResult::Read(reading))
     }
 
     /// Publishes a gap, with retries while the source fails; or returns how the read ends.
@@ -181,7 +181,7 @@ impl ReadAttempt {
         &mut self,
         gap: Gap,
         output: &mut Output<'_>,
-    ) -> Result<ControlFlow<ReadEnd, Cursor>, Error> {
+    ) -> Result<ControlFlow<ReadResult, Cursor>, Error> {
         let mut at = Cursor { offset: gap.start, line: gap.first_line };
         self.began = SystemTime::now();
         loop {
@@ -191,11 +191,11 @@ impl ReadAttempt {
                 Err(error) => error,
             };
             if error.is_refusal() {
-                return Ok(ControlFlow::Break(ReadEnd::Refused(self.refused(&error))));
+                return Ok(ControlFlow::Break(ReadResult::Refused(self.refused(&error))));
             }
             if !error.is_transient() {
                 let outcome = self.permanent_outcome(gap, at, &error);
-                return Ok(ControlFlow::Break(ReadEnd::Read(outcome)));
+                return Ok(ControlFlow::Break(ReadResult::Read(outcome)));
             }
             let delay = self.backoff.next_delay();
             metrics::counter!(RETRIES, "part" => "source").increment(1);
@@ -490,7 +490,7 @@ fn bytes_between(content: Content, from: u64, end: Option<u64>) -> Content {
 }
 
 fn complete(at: Cursor, error: Option<String>) -> ReadOutcome {
-    ReadOutcome::Complete { bytes: at.offset, lines: at.line - 1, error }
+    ReadOutcome::EndReached { bytes: at.offset, lines: at.line - 1, error }
 }
 
 fn saturating_usize(bytes: u64) -> usize {

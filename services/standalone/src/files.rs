@@ -11,7 +11,7 @@ use jetline_store::{Database, DeclarationFile};
 
 use crate::{
     cli::{Cli, DECLARATIONS},
-    parts,
+    sources::sources_of,
 };
 
 /// Declares the datasets of files that are not declared, as their records propose.
@@ -28,7 +28,7 @@ pub(crate) async fn declare_missing(cli: &Cli, database: &Database) -> anyhow::R
     let mut proposed = Vec::new();
     for (name, files) in missing {
         let args = InferSettings::of(files);
-        let (settings, sources) = parts::sources_of(cli, &args.files).await?;
+        let (settings, sources) = sources_of(cli, &args.files).await?;
         let inferred = infer(&args, &settings, &sources).await.with_context(|| {
             format!("cannot propose a declaration of {name}: write {DECLARATIONS}/{name}.toml, for example by `jetline infer`")
         })?;

@@ -16,6 +16,7 @@ use crate::{
     files,
     parts::{self, Parts},
     replayer::Replayer,
+    sources::{sources, sources_of},
     terminal,
 };
 
@@ -33,7 +34,7 @@ pub(crate) async fn run(cli: Cli, shutdown: Shutdown) -> anyhow::Result<ExitCode
             // The declarations may have what is to be dropped, or was.
             let is_declared = !matches!(command, jetline_fetcher::Command::Drop(_));
             let work = async |database: &Database| {
-                Box::pin(command.run(parts::sources(&cli, database), database)).await
+                Box::pin(command.run(sources(&cli, database), database)).await
             };
             return change(&cli, &shutdown, is_declared, work).await;
         }
@@ -81,7 +82,7 @@ async fn check(cli: &Cli, args: &CheckSettings) -> anyhow::Result<ExitCode> {
         dataset
     });
     let datasets = numbered.collect();
-    let (settings, sources) = parts::sources_of(cli, &args.files).await?;
+    let (settings, sources) = sources_of(cli, &args.files).await?;
     files::check(&args.files, &settings, &datasets)?;
     let checked = jetline_fetcher::check(args, &settings, &datasets, &sources).await?;
     output::print_result(&checked)?;
@@ -89,7 +90,7 @@ async fn check(cli: &Cli, args: &CheckSettings) -> anyhow::Result<ExitCode> {
 }
 
 async fn infer(cli: &Cli, args: &InferSettings) -> anyhow::Result<ExitCode> {
-    let (settings, sources) = parts::sources_of(cli, &args.files).await?;
+    let (settings, sources) = sources_of(cli, &args.files).await?;
     output::print_result(&jetline_fetcher::infer(args, &settings, &sources).await?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -6,6 +6,7 @@ mod files;
 mod load;
 mod parts;
 mod replayer;
+mod sources;
 mod terminal;
 
 use jetline_runtime::{healthcheck, service};

@@ -1,8 +1,8 @@
 //! The parts of the process, embedded or on servers, and their construction.
 
-use std::{num::NonZeroUsize, path::Path, sync::Arc};
+use std::{num::NonZeroUsize, sync::Arc};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use jetline_core::Mode;
 use jetline_dedup::{Dedup, DedupMode, WithoutStore};
 use jetline_fetcher::{FetcherSettings, Sources};
@@ -12,15 +12,11 @@ use jetline_runtime::{
     Shutdown,
     settings::{self, Invalid},
 };
-use jetline_source::{Location, Locations, OwnDatabase};
-use jetline_store::{Catalog, Database, DatasetSettings, Ledger, catalog::objects::Filter};
+use jetline_store::{Database, DatasetSettings, Ledger};
 use jetline_writer::{Writer, WriterSettings};
 use tokio::task::JoinHandle;
 
-use crate::{
-    cli::{Cli, SAMPLES},
-    files,
-};
+use crate::{cli::Cli, files, sources::sources};
 
 /// The capacity of the in-process queue, in bytes of lines.
 const IN_PROCESS_CAPACITY: u32 = 16 << 20;
@@ -97,54 +93,6 @@ impl Parts {
         let (shutdown, tasks) = (shutdown.clone(), shutdown.tasks.clone());
         Ok(tasks.spawn(async move { writer.run(&shutdown).await }))
     }
-}
-
-/// The sources: those of the settings, or that are declared, or the default; with settings to read them. There are none if the
-/// default does not exist, and what was loaded before is to be served.
-pub(crate) async fn sources(
-    cli: &Cli,
-    database: &Database,
-) -> anyhow::Result<(FetcherSettings, Sources)> {
-    let mut settings = cli.fetcher.clone();
-    if cli.has_default_source {
-        settings.source.clear();
-        settings = settings.with_declared_sources(&database.datasets().await?)?;
-        if settings.source.is_empty() && Path::new(SAMPLES).exists() {
-            settings.source.clone_from(&cli.fetcher.source);
-        } else if settings.source.is_empty()
-            && !cli.takes_records()
-            && (cli.exit || !is_used(database).await?)
-        {
-            bail!(Invalid::new(format!(
-                "there is nothing to load: give files, as in `jetline orders.jsonl`, or SOURCE; the default {SAMPLES} does not \
-                 exist"
-            )));
-        }
-    }
-    Ok((settings.clone(), open(cli, &settings).await?))
-}
-
-/// Whether there are objects in the ledger.
-async fn is_used(database: &Database) -> anyhow::Result<bool> {
-    let objects = Catalog::new(database).objects(&Filter::default(), None, 1).await?;
-    Ok(!objects.is_empty())
-}
-
-/// These sources instead of those of the settings, with settings to read them once.
-pub(crate) async fn sources_of(
-    cli: &Cli,
-    files: &[Location],
-) -> anyhow::Result<(FetcherSettings, Sources)> {
-    let source = files.iter().cloned().map(Locations::from).collect();
-    let settings = FetcherSettings { source, watch: None, ..cli.fetcher.clone() };
-    let sources = open(cli, &settings).await?;
-    Ok((settings, sources))
-}
-
-/// Opens sources, without the files of the database.
-async fn open(cli: &Cli, settings: &FetcherSettings) -> anyhow::Result<Sources> {
-    let own = OwnDatabase::new(cli.database.file());
-    Sources::open(settings, &cli.intake_store, &cli.s3, &cli.startup, &own).await
 }
 
 /// Applies the migrations that are missing.

@@ -16,7 +16,7 @@ use jetline_runtime::{
 use jetline_store::{ChunkOutcome, RefusedRow, RejectedLine};
 
 use crate::{
-    outcome::{ChunkEnd, count_chunk},
+    outcome::{ChunkResult, count_chunk},
     parse::{self, Parsed},
 };
 
@@ -29,7 +29,7 @@ pub struct Batch {
     pub(crate) may_have_refused_row: bool,
     /// The epoch under which its lines were claimed in an attempt that failed, or may have been.
     pub(crate) claimed_under: Option<EpochId>,
-    pub(crate) ended: Vec<(ChunkRange, ChunkEnd)>,
+    pub(crate) ended: Vec<(ChunkRange, ChunkResult)>,
 }
 
 struct BatchChunk {
@@ -176,7 +176,7 @@ impl Batch {
         by_chunk
     }
 
-    /// Removes chunks that are stale: their object failed, or has another incarnation.
+    /// Removes chunks that are stale or dead.
     pub(crate) fn discard(&mut self, stale: &[ChunkRange]) {
         for chunk in self.chunks.extract_if(.., |chunk| stale.contains(&chunk.range)) {
             chunk.chunk.log_span().in_scope(|| {
@@ -184,7 +184,7 @@ impl Batch {
                     "chunk discarded: it is dead, or its object failed or has another incarnation"
                 );
             });
-            self.ended.push((chunk.range, ChunkEnd::Discarded));
+            self.ended.push((chunk.range, ChunkResult::Discarded));
         }
     }
 
@@ -192,7 +192,7 @@ impl Batch {
     pub(crate) fn remove_repeated(&mut self, repeated: &[ChunkRange]) {
         for chunk in self.chunks.extract_if(.., |chunk| repeated.contains(&chunk.range)) {
             metrics::counter!(CHUNKS_REPEATED).increment(1);
-            self.ended.push((chunk.range, ChunkEnd::Repeated));
+            self.ended.push((chunk.range, ChunkResult::AlreadyCommitted));
         }
     }
 
@@ -202,11 +202,11 @@ impl Batch {
             let outcome = match outcome {
                 ChunkOutcome::Committed(counts) => {
                     count_chunk(&self.dataset.name, &chunk.range, rejected, counts);
-                    ChunkEnd::Committed(*counts)
+                    ChunkResult::Committed(*counts)
                 }
                 ChunkOutcome::AlreadyCommitted => {
                     metrics::counter!(CHUNKS_REPEATED).increment(1);
-                    ChunkEnd::Repeated
+                    ChunkResult::AlreadyCommitted
                 }
             };
             self.ended.push((chunk.range, outcome));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use jetline_core::{Epoch, Key, Mode, ObjectId, Position, Verdict};
 use jetline_datasets::Dataset;
 use jetline_dedup::{Claimed, Dedup, Error};
-use jetline_store::{ChunkRows, IdClaim, SupersededBy, UpsertRow};
+use jetline_store::{ChunkRows, KeyClaim, SupersededBy, UpsertRow};
 
 use crate::parse::Parsed;
 
@@ -164,10 +164,11 @@ fn rows_of(
                 rows.replacements.extend(unclaimed.map(|mode| record.into_unclaimed_row(mode)));
             }
             Some(Verdict::WriteIfChanged) => {
-                rows.rows.push(record.into_row(true, IdClaim::First));
+                rows.rows.push(record.into_row(true, KeyClaim::First));
             }
             Some(Verdict::Write) => {
-                let claim = if unclaimed.is_none() { IdClaim::Later } else { IdClaim::None };
+                let claim =
+                    if unclaimed.is_none() { KeyClaim::AfterAnother } else { KeyClaim::None };
                 rows.rows.push(record.into_row(false, claim));
             }
         }

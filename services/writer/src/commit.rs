@@ -25,8 +25,8 @@ use crate::{
     claim::claim,
     declarations::Declarations,
     epochs::Epochs,
-    failure::{Failed, Failure, OnRefusedRow, outcomes_or_failure},
-    outcome::{ChunkEnd, count_lines},
+    failure::{Failed, FailureAction, OnRefusedRow, outcomes_or_failure},
+    outcome::{ChunkResult, count_lines},
     parse::Parsed,
 };
 
@@ -43,7 +43,7 @@ struct ClaimedRows<'a> {
 }
 
 /// What became of the chunks of a batch.
-pub struct Ended(pub(crate) Vec<(ChunkRange, ChunkEnd)>);
+pub struct ChunkResults(pub(crate) Vec<(ChunkRange, ChunkResult)>);
 
 /// Commits batches; any number of them concurrently.
 pub struct Committer {
@@ -84,12 +84,12 @@ impl Committer {
     }
 
     /// Checks that the tables can be written, and joins the epoch in force or begins one.
-    pub async fn begin(&self) -> Result<(), Failure> {
-        let datasets = self.declarations.read().await.map_err(Failure::at_start)?;
+    pub async fn begin(&self) -> Result<(), FailureAction> {
+        let datasets = self.declarations.read().await.map_err(FailureAction::at_start)?;
         for dataset in datasets.iter() {
             count_lines(&dataset.name, &Counts::default());
             let checked = self.ledger.chunks.check_table(dataset).await;
-            checked.map_err(Failure::at_start)?;
+            checked.map_err(FailureAction::at_start)?;
         }
         self.epochs.current().await?;
         Ok(())
@@ -99,7 +99,7 @@ impl Committer {
     pub async fn read_unknown_declarations(
         &self,
         mut chunks: impl Iterator<Item = &Chunk>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), FailureAction> {
         if chunks.any(|chunk| !self.knows_declaration(chunk)) {
             self.declarations.read().await?;
         }
@@ -130,20 +130,24 @@ impl Committer {
     }
 
     /// Records that a suspected chunk is about to be tried alone, or that it is dead after `limit` attempts.
-    pub async fn suspect(&self, chunk: &Chunk, limit: u32) -> Result<SuspectAction, Failure> {
+    pub async fn suspect(&self, chunk: &Chunk, limit: u32) -> Result<SuspectAction, FailureAction> {
         Ok(self.ledger.chunks.suspect(&chunk.range(), limit).await?)
     }
 
     /// Takes a batch through all steps. After a failure, also does what has to be done before they are taken again.
-    pub async fn commit(&self, parsed: ParsedBatch) -> Result<Ended, Failed> {
+    pub async fn commit(&self, parsed: ParsedBatch) -> Result<ChunkResults, Failed> {
         let ParsedBatch { mut batch, chunks } = parsed;
         match self.attempt(&mut batch, chunks).await {
-            Ok(()) => Ok(Ended(batch.ended)),
+            Ok(()) => Ok(ChunkResults(batch.ended)),
             Err(failure) => Err(Failed { batch, failure }),
         }
     }
 
-    async fn attempt(&self, batch: &mut Batch, mut chunks: Vec<Parsed>) -> Result<(), Failure> {
+    async fn attempt(
+        &self,
+        batch: &mut Batch,
+        mut chunks: Vec<Parsed>,
+    ) -> Result<(), FailureAction> {
         if chunks.is_empty() {
             return Ok(());
         }
@@ -163,7 +167,7 @@ impl Committer {
             return Ok(());
         };
         self.prepare_retry(&epoch, batch, failure).await?;
-        Err(Failure::Again)
+        Err(FailureAction::Again)
     }
 
     async fn admit<'a>(
@@ -171,7 +175,7 @@ impl Committer {
         epoch: &'a Epoch,
         batch: &mut Batch,
         mut chunks: Vec<Parsed>,
-    ) -> Result<Admitted<'a>, Failure> {
+    ) -> Result<Admitted<'a>, FailureAction> {
         if epoch.claims(&batch.dataset.name) {
             // Lines that were refused under an earlier epoch may be accepted now. Without them, the lines that they
             // supersede would be claimed in their place.
@@ -180,8 +184,8 @@ impl Committer {
         let ranges: Vec<&ChunkRange> = chunks.iter().map(|chunk| &chunk.range).collect();
         match self.admissions.admit(epoch, &ranges).await? {
             Admission::All | Admission::AllNow => Ok(Admitted { epoch, chunks }),
-            Admission::Except(stale) => Err(Failure::DiscardBeforeClaim(stale)),
-            Admission::EpochEnded => Err(Failure::EpochEnded),
+            Admission::Except(stale) => Err(FailureAction::DiscardBeforeClaim(stale)),
+            Admission::EpochEnded => Err(FailureAction::EpochEnded),
         }
     }
 
@@ -189,7 +193,7 @@ impl Committer {
         &self,
         batch: &mut Batch,
         Admitted { epoch, chunks }: Admitted<'a>,
-    ) -> Result<ClaimedRows<'a>, Failure> {
+    ) -> Result<ClaimedRows<'a>, FailureAction> {
         let dataset = batch.dataset.clone();
         let is_claimed = epoch.claims(&dataset.name);
         let kind = if is_claimed { SpanKind::Client } else { SpanKind::Internal };
@@ -204,7 +208,7 @@ impl Committer {
             span.set("jetline.claim.lost", rows.is_none());
         }
         span.end_with(&rows);
-        let mut rows = rows?.ok_or(Failure::EpochEnded)?;
+        let mut rows = rows?.ok_or(FailureAction::EpochEnded)?;
         if is_claimed_again {
             rows.iter_mut().for_each(ChunkRows::forget_earlier_claims);
         }
@@ -215,7 +219,7 @@ impl Committer {
         &self,
         batch: &mut Batch,
         ClaimedRows { epoch, rows }: ClaimedRows<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), FailureAction> {
         let dataset = batch.dataset.clone();
         let span = BatchSpan::begin(&SpanKind::Client, "commit", batch.queue_chunks());
         span.set("db.system.name", self.ledger.chunks.system());

@@ -94,7 +94,7 @@ impl Contention {
             address: check.store.address,
             identity: check.store.identity,
             returns: check.returns,
-            is_return: check.is_contended,
+            is_contended: check.is_contended,
         };
         if let Err(error) = self.ledger.epochs.record_dedup_store(epoch, store).await {
             let error = jetline_runtime::causes(&error);

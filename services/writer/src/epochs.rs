@@ -108,7 +108,7 @@ async fn remove_entries(
         let removed = async {
             let stored = dedup.epochs().await?;
             ended.retain(|id| stored.contains(id));
-            dedup.forget(&ended).await
+            dedup.remove(&ended).await
         };
         let delay = match removed.await {
             Ok(removed) => {

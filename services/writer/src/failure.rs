@@ -12,12 +12,12 @@ pub struct Failed {
     /// The batch, whose chunks are to be parsed again.
     pub batch: Batch,
     /// How the failure is handled.
-    pub failure: Failure,
+    pub failure: FailureAction,
 }
 
-/// How the failure of a step is handled. In every case except [`Failure::Fatal`], the steps are taken again.
+/// How the failure of a step is handled. In every case except [`FailureAction::Fatal`], the steps are taken again.
 #[derive(Debug)]
-pub enum Failure {
+pub enum FailureAction {
     /// Take the steps again at once: a concurrent transaction committed one of the chunks, or the committer has handled the
     /// failure.
     Again,
@@ -43,7 +43,7 @@ pub enum Failure {
     Fatal(crate::Error),
 }
 
-impl From<jetline_store::Error> for Failure {
+impl From<jetline_store::Error> for FailureAction {
     fn from(error: jetline_store::Error) -> Self {
         use jetline_store::Error::{ModeMismatch, TakenOver};
         match error {
@@ -53,7 +53,7 @@ impl From<jetline_store::Error> for Failure {
     }
 }
 
-impl Failure {
+impl FailureAction {
     /// At start, a table that cannot be written ends the writer; later, it is waited for.
     pub(crate) fn at_start(error: jetline_store::Error) -> Self {
         match error {
@@ -65,13 +65,13 @@ impl Failure {
     }
 }
 
-impl From<jetline_dedup::Error> for Failure {
+impl From<jetline_dedup::Error> for FailureAction {
     fn from(error: jetline_dedup::Error) -> Self {
         Self::Retry("dedup", Box::new(error))
     }
 }
 
-impl From<epochs::Error> for Failure {
+impl From<epochs::Error> for FailureAction {
     fn from(error: epochs::Error) -> Self {
         match error {
             epochs::Error::Ledger(error) => error.into(),
@@ -95,19 +95,19 @@ pub(crate) enum OnRefusedRow {
 pub(crate) fn outcomes_or_failure(
     outcome: Result<CommitOutcome, jetline_store::Error>,
     on_refused_row: OnRefusedRow,
-) -> Result<Vec<ChunkOutcome>, Failure> {
+) -> Result<Vec<ChunkOutcome>, FailureAction> {
     Err(match outcome {
         Ok(CommitOutcome::Committed(outcomes)) => return Ok(outcomes),
-        Ok(CommitOutcome::Raced) => Failure::Again,
-        Ok(CommitOutcome::EpochEnded) => Failure::EpochEnded,
-        Ok(CommitOutcome::Stale(stale)) => Failure::DiscardAfterClaim(stale),
-        Ok(CommitOutcome::Repeated(repeated)) => Failure::Repeated(repeated),
-        Ok(CommitOutcome::NotWritten) => Failure::Search(None),
+        Ok(CommitOutcome::Raced) => FailureAction::Again,
+        Ok(CommitOutcome::EpochEnded) => FailureAction::EpochEnded,
+        Ok(CommitOutcome::Stale(stale)) => FailureAction::DiscardAfterClaim(stale),
+        Ok(CommitOutcome::Repeated(repeated)) => FailureAction::Repeated(repeated),
+        Ok(CommitOutcome::NotWritten) => FailureAction::Search(None),
         Err(error) if !error.may_be_caused_by_row() => error.into(),
         Err(error) if on_refused_row == OnRefusedRow::RejectInNextCommit => {
-            Failure::RejectInNextCommit(error)
+            FailureAction::RejectInNextCommit(error)
         }
-        Err(error) => Failure::Search(Some(error)),
+        Err(error) => FailureAction::Search(Some(error)),
     })
 }
 
@@ -121,7 +121,10 @@ mod tests {
             table: "products".to_owned(),
             column: "colour".to_owned(),
         };
-        assert!(matches!(Failure::from(added()), Failure::Retry("database", _)));
-        assert!(matches!(Failure::at_start(added()), Failure::Fatal(crate::Error::Table(_))));
+        assert!(matches!(FailureAction::from(added()), FailureAction::Retry("database", _)));
+        assert!(matches!(
+            FailureAction::at_start(added()),
+            FailureAction::Fatal(crate::Error::Table(_))
+        ));
     }
 }

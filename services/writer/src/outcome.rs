@@ -9,22 +9,22 @@ use jetline_store::RejectedLine;
 
 /// What became of a chunk.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum ChunkEnd {
+pub(crate) enum ChunkResult {
     Committed(Counts),
     /// It was committed before.
-    Repeated,
-    /// It is stale: its object failed, or has another incarnation.
+    AlreadyCommitted,
+    /// It is stale or dead, or its declaration is not known.
     Discarded,
     /// It is suspected of having crashed its writers too often.
     Dead,
 }
 
-impl ChunkEnd {
+impl ChunkResult {
     /// Sets the attributes of a span.
     pub(crate) fn record(&self, span: &Span) {
         let name = match self {
             Self::Committed(_) => "committed",
-            Self::Repeated => "repeated",
+            Self::AlreadyCommitted => "repeated",
             Self::Discarded => "discarded",
             Self::Dead => "dead",
         };

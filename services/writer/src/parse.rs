@@ -10,7 +10,7 @@ use jetline_datasets::{Dataset, Origin, Reason, RedactionKey, Rejection, Row, Un
 use jetline_dedup::Claim;
 use jetline_formats::{Parser, Record, record_text, records};
 use jetline_queue::Chunk;
-use jetline_store::{IdClaim, RejectedLine, UpsertRow};
+use jetline_store::{KeyClaim, RejectedLine, UpsertRow};
 
 /// A chunk whose lines are parsed.
 #[derive(Clone, Debug)]
@@ -45,13 +45,13 @@ impl ParsedRecord {
         Rank { version: self.row.version, position: self.position }
     }
 
-    pub(crate) fn into_row(self, if_changed: bool, claim: IdClaim) -> UpsertRow {
+    pub(crate) fn into_row(self, if_changed: bool, claim: KeyClaim) -> UpsertRow {
         UpsertRow { row: self.row, position: self.position, if_changed, claim }
     }
 
     /// The row of a record that is not claimed.
     pub(crate) fn into_unclaimed_row(self, mode: Mode) -> UpsertRow {
-        self.into_row(mode == Mode::InOrder, IdClaim::None)
+        self.into_row(mode == Mode::InOrder, KeyClaim::None)
     }
 
     pub(crate) fn claim(&self) -> Claim {
@@ -60,21 +60,21 @@ impl ParsedRecord {
     }
 }
 
-/// Parses a chunk. Clear values of redacted columns are redacted by the key. `refused` has the lines, by number, that the
-/// database refused: they are rejected.
+/// Parses a chunk. Clear values of redacted columns are redacted by the key. `rejections` has lines that
+/// are rejected whatever they hold, by number.
 #[must_use]
 pub fn parse(
     chunk: &Chunk,
     dataset: &Dataset,
     key: Option<&RedactionKey>,
-    refused: &BTreeMap<u32, Rejection>,
+    rejections: &BTreeMap<u32, Rejection>,
 ) -> Parsed {
     if !dataset.has_redaction() {
-        return parse_lines(chunk, dataset, refused);
+        return parse_lines(chunk, dataset, rejections);
     }
     let mut parsed = match key {
-        _ if chunk.is_redacted => parse_lines(chunk, &dataset.redacted(), refused),
-        Some(key) => redacted(parse_lines(chunk, dataset, refused), dataset, key),
+        _ if chunk.is_redacted => parse_lines(chunk, &dataset.redacted(), rejections),
+        Some(key) => redacted(parse_lines(chunk, dataset, rejections), dataset, key),
         None => reject_all(chunk, dataset),
     };
     for rejected in &mut parsed.rejected {
@@ -99,11 +99,11 @@ fn reject_all(chunk: &Chunk, dataset: &Dataset) -> Parsed {
     );
     let rejection = Rejection::new(Reason::InvalidValue, message);
     let lines = split(chunk).filter(|record| !record.text.is_empty());
-    let refused = lines.map(|record| (record.line, rejection.clone())).collect();
-    parse_lines(chunk, dataset, &refused)
+    let all = lines.map(|record| (record.line, rejection.clone())).collect();
+    parse_lines(chunk, dataset, &all)
 }
 
-fn parse_lines(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejection>) -> Parsed {
+fn parse_lines(chunk: &Chunk, dataset: &Dataset, rejections: &BTreeMap<u32, Rejection>) -> Parsed {
     let expected = chunk.max_lines();
     let mut parser = ChunkParser {
         parsed: Parsed {
@@ -127,7 +127,7 @@ fn parse_lines(chunk: &Chunk, dataset: &Dataset, refused: &BTreeMap<u32, Rejecti
             continue;
         }
         parser.parsed.blank += u64::from(record.lines.saturating_sub(1));
-        if let Some(rejection) = refused.get(&record.line) {
+        if let Some(rejection) = rejections.get(&record.line) {
             parser.reject(&record, rejection.clone());
             continue;
         }

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, future, iter, slice, sync::Arc, time::Duration}
 
 use futures::future::join_all;
 use jetline_core::ChunkRange;
-use jetline_queue::{Chunk, Delivery, Destination, Queue};
+use jetline_queue::{Chunk, Queue, QueueDestination, ReceivedChunk};
 use jetline_runtime::{
     Backoff, Shutdown,
     metrics::{CHUNK_SECONDS, CHUNKS_IN_FLIGHT, RETRIES, as_f64},
@@ -16,10 +16,10 @@ use tracing::Instrument;
 
 use crate::{
     Error, WriterSettings,
-    commit::{Batch, Committer, Ended},
+    commit::{Batch, ChunkResults, Committer},
     commit_order::{CommitOrder, Ticket},
-    failure::{Failed, Failure},
-    outcome::ChunkEnd,
+    failure::{Failed, FailureAction},
+    outcome::ChunkResult,
     parse_memory::count_that_fits,
 };
 
@@ -32,7 +32,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// One of a writer's workers.
 pub(crate) struct Worker {
     queue: Arc<dyn Queue>,
-    destination: Destination,
+    destination: QueueDestination,
     committer: Arc<Committer>,
     commit_order: CommitOrder,
     settings: WriterSettings,
@@ -41,7 +41,7 @@ pub(crate) struct Worker {
 
 /// A delivery and the span of its processing, which ends with the acknowledgement.
 struct InFlight {
-    delivery: Delivery,
+    delivery: ReceivedChunk,
     span: Span,
     since: Instant,
 }
@@ -108,7 +108,7 @@ impl Worker {
         }
     }
 
-    async fn receive(&self) -> Result<(Vec<Delivery>, Ticket), jetline_queue::Error> {
+    async fn receive(&self) -> Result<(Vec<ReceivedChunk>, Ticket), jetline_queue::Error> {
         let _receiving = self.commit_order.lock_receive().await;
         let max = self.settings.writer_chunks.get();
         let deliveries = self.queue.receive(max).await?;
@@ -117,7 +117,7 @@ impl Worker {
 
     async fn commit_deliveries(
         &mut self,
-        deliveries: Vec<Delivery>,
+        deliveries: Vec<ReceivedChunk>,
         ticket: Ticket,
     ) -> Result<(), Error> {
         let committer = self.committer.clone();
@@ -179,7 +179,7 @@ impl Worker {
                 Err(failure) => self.wait_or_fail(failure, alone).await?,
             }
         }
-        ChunkEnd::Dead.record(&suspect.span);
+        ChunkResult::Dead.record(&suspect.span);
         suspect.chunk().log_span().in_scope(|| {
             tracing::error!("chunk dead-lettered: too many attempts ended without a result");
         });
@@ -217,11 +217,11 @@ impl Worker {
         loop {
             while let Some(batch) = batches.pop_front() {
                 match Box::pin(committer.commit(batch)).await {
-                    Ok(Ended(ends)) => {
+                    Ok(ChunkResults(ends)) => {
                         self.backoff.reset();
                         record_ends(&ends, in_flight);
                     }
-                    Err(Failed { batch, failure: Failure::Split }) => {
+                    Err(Failed { batch, failure: FailureAction::Split }) => {
                         self.backoff.reset();
                         let split: Vec<_> = batch.split().map(Batch::parse).collect();
                         split.into_iter().rev().for_each(|one| batches.push_front(one));
@@ -244,12 +244,12 @@ impl Worker {
     /// Waits before a retry where the failure requires it, or ends the writer.
     async fn wait_or_fail(
         &mut self,
-        failure: Failure,
+        failure: FailureAction,
         in_flight: &[InFlight],
     ) -> Result<(), Error> {
         match failure {
-            Failure::Fatal(error) => return Err(error),
-            Failure::Retry(part, error) => self.back_off(part, &*error, in_flight).await,
+            FailureAction::Fatal(error) => return Err(error),
+            FailureAction::Retry(part, error) => self.back_off(part, &*error, in_flight).await,
             // The committer has handled it.
             _ => {}
         }
@@ -292,13 +292,13 @@ async fn discard_unknown(in_flight: Vec<InFlight>) {
         one.chunk().log_span().in_scope(|| {
             tracing::warn!(dataset, declaration, "chunk discarded: its declaration is unknown");
         });
-        ChunkEnd::Discarded.record(&one.span);
+        ChunkResult::Discarded.record(&one.span);
     }
     acknowledge(in_flight).await;
 }
 
 /// Records in their traces what became of chunks, and how long it took; one that was delivered twice has two traces.
-fn record_ends(ends: &[(ChunkRange, ChunkEnd)], in_flight: &[InFlight]) {
+fn record_ends(ends: &[(ChunkRange, ChunkResult)], in_flight: &[InFlight]) {
     for one in in_flight {
         let range = one.chunk().range();
         if let Some((_, end)) = ends.iter().find(|(ended, _)| *ended == range) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The number of an object version, assigned at registration: 1, 2, 3, … in (last-modified, key) order.
+/// The number of an object version, assigned at registration: 1, 2, 3, … in the order of `ORDER_BY`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId(u32);
 

@@ -1,70 +1,25 @@
 //! Declarations of datasets: TOML files, whose errors name the line.
 
+mod columns;
 mod deliver;
 mod queries;
 mod redaction;
 mod shape;
 
-use std::{collections::HashMap, ops::Range};
+use std::ops::Range;
 
-use chrono::{DateTime, Utc};
 use toml::Spanned;
 
-use self::shape::{ColumnDeclaration, ColumnTable, Declaration, DeletedDeclaration, Entries};
+use self::shape::{Declaration, DeletedDeclaration, Fault};
 use crate::{
     DeclaredFormat, Redaction,
-    constraints::{self, Constraint},
     dataset::{Column, Dataset, Deleted, HISTORY_SUFFIX},
+    names::{MAX_NAME_BYTES, check_dataset_name},
     value::{Type, Value},
 };
 
-/// Maximum number of bytes of a name, as in PostgreSQL.
-const MAX_NAME_BYTES: usize = 63;
-
 /// Maximum number of columns. A statement of PostgreSQL can select 1,664, and an optional column needs two.
 pub const MAX_COLUMNS: usize = 800;
-
-/// Columns that PostgreSQL has in every table.
-const SYSTEM_COLUMNS: [&str; 6] = ["cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"];
-
-/// The prefix of tables that are SQLite's.
-const SQLITE_PREFIX: &str = "sqlite_";
-
-/// The prefix of Jetline's own columns.
-const OWN_PREFIX: &str = "jetline_";
-
-/// Names that no dataset can have: tables of the ledger, and routes and operations of the API, some of them planned.
-const RESERVED_DATASETS: [&str; 26] = [
-    "api_keys",
-    "chunks",
-    "dataset",
-    "datasets",
-    "declarations",
-    "deliveries",
-    "delivery_cancellations",
-    "delivery_changes",
-    "delivery_destinations",
-    "docs",
-    "epoch",
-    "epoch_unlogged",
-    "healthz",
-    "intake",
-    "ledger",
-    "listed_objects",
-    "metrics",
-    "object",
-    "objects",
-    "readyz",
-    "reject",
-    "rejected_lines",
-    "rejects",
-    "replay_requests",
-    "seaql_migrations",
-    "unknown_fields",
-];
-
-/// Names that no indexed column can have: parameters of lists, some of them planned.
-const RESERVED_FILTERS: [&str; 3] = ["after", "id", "limit"];
 
 /// What is wrong with a declaration, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,9 +32,6 @@ pub struct DeclarationError {
     /// What is wrong, and what is allowed.
     pub message: String,
 }
-
-/// A message about a part of the text.
-type Fault = (Range<usize>, String);
 
 /// Parses and checks the declaration of the dataset `name`. `file` is for the error.
 pub fn parse(name: &str, file: &str, text: &str) -> Result<Dataset, DeclarationError> {
@@ -98,11 +50,7 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Dataset, DeclarationE
 }
 
 fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
-    check_name(name, "dataset").map_err(|message| (0..0, message))?;
-    let lower = name.to_ascii_lowercase();
-    if RESERVED_DATASETS.contains(&&*lower) || lower.starts_with(SQLITE_PREFIX) {
-        return Err((0..0, format!("no dataset can be called {name}: Jetline uses the name")));
-    }
+    check_dataset_name(name).map_err(|message| (0..0, message))?;
     let Declaration {
         source,
         key,
@@ -123,7 +71,7 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
         return Err((0..0, format!("more than {MAX_COLUMNS} columns")));
     }
     let spans: Vec<Range<usize>> = columns.0.iter().map(|(name, _)| name.span()).collect();
-    let columns = self::columns(columns)?;
+    let columns = columns::columns(columns)?;
     check_paths(&columns)
         .and_then(|()| redaction::check_unknown(unknown, &columns))
         .map_err(|(at, message)| (spans[at].clone(), message))?;
@@ -160,17 +108,6 @@ fn dataset(name: &str, declaration: Declaration) -> Result<Dataset, Fault> {
     let dataset = Dataset::new(name, columns, dropped, key_at, version, deleted, unknown);
     let queries = queries::queries(queries)?;
     Ok(Dataset { source, format, one_of, has_history, queries, destinations, ..dataset })
-}
-
-fn columns(declared: Entries<ColumnDeclaration>) -> Result<Vec<Column>, Fault> {
-    let spans: Vec<Range<usize>> = declared.0.iter().map(|(name, _)| name.span()).collect();
-    let columns = declared.0.into_iter().map(|(name, ColumnDeclaration(table))| {
-        let span = name.span();
-        column(name.into_inner(), table).map_err(|message| (span, message))
-    });
-    let columns = columns.collect::<Result<Vec<Column>, Fault>>()?;
-    check_names(&columns).map_err(|(at, message)| (spans[at].clone(), message))?;
-    Ok(columns)
 }
 
 /// The place of a column in a row. An error says what is allowed.
@@ -279,113 +216,6 @@ fn require(
     Ok(())
 }
 
-/// Whether a dataset or a column can be called so, unless the name is reserved.
-#[must_use]
-pub fn is_name(text: &str) -> bool {
-    let is_first = |character: char| character.is_ascii_alphabetic() || character == '_';
-    text.starts_with(is_first)
-        && text.len() <= MAX_NAME_BYTES
-        && text.chars().all(|character| is_first(character) || character.is_ascii_digit())
-}
-
-fn check_name(name: &str, of: &str) -> Result<(), String> {
-    if is_name(name) {
-        return Ok(());
-    }
-    Err(format!(
-        "{name:?} cannot be the name of a {of}: use letters, digits and _, at most {MAX_NAME_BYTES}, no digit first"
-    ))
-}
-
-/// Checks that a column can have this name.
-pub(crate) fn check_column_name(name: &str) -> Result<(), String> {
-    check_name(name, "column")?;
-    let lower = name.to_ascii_lowercase();
-    if lower.starts_with(OWN_PREFIX) {
-        return Err(format!("{name}: names that begin with {OWN_PREFIX} are Jetline's"));
-    }
-    if SYSTEM_COLUMNS.contains(&&*lower) {
-        return Err(format!("{name}: PostgreSQL has a column of this name in every table"));
-    }
-    Ok(())
-}
-
-fn column(name: String, table: ColumnTable) -> Result<Column, String> {
-    check_column_name(&name)?;
-    if table.index && RESERVED_FILTERS.contains(&&*name) {
-        return Err(format!(
-            "{name}: an indexed column cannot be called so, lists have this parameter"
-        ));
-    }
-    let column_type = Type::ALL.into_iter().find(|of| of.name() == table.column_type);
-    let column_type = column_type.ok_or_else(|| {
-        let names = Type::ALL.map(Type::name).join(", ");
-        format!("{name}: there is no type {:?}; there are: {names}", table.column_type)
-    })?;
-    let path = match &table.path {
-        Some(path) => pointer(path).map_err(|message| format!("{name}: path: {message}"))?,
-        None => vec![name.clone()],
-    };
-    if table.index && column_type == Type::Json {
-        return Err(format!("{name}: a json column cannot be indexed"));
-    }
-    redaction::check_column(column_type, &table).map_err(|message| format!("{name}: {message}"))?;
-    let (optional, index, redact) = (table.optional, table.index, table.redact);
-    let default = table.default.clone();
-    let constraints =
-        constraints(column_type, table.rules()).map_err(|message| format!("{name}: {message}"))?;
-    let column =
-        Column { name, path, column_type, optional, default: None, index, constraints, redact };
-    let default = default.map(|value| {
-        self::default(&column, &value)
-            .map_err(|message| format!("{}: default: {message}", column.name))
-    });
-    Ok(Column { default: default.transpose()?, ..column })
-}
-
-fn default(column: &Column, value: &toml::Value) -> Result<Value, String> {
-    if column.optional {
-        return Err("the column is optional: a missing value is null".to_owned());
-    }
-    if column.redact.is_some() {
-        return Err("the column is redacted".to_owned());
-    }
-    let value = constraints::read(column.column_type, value)?;
-    let checked = column.check(&value, DateTime::<Utc>::MIN_UTC);
-    checked.map_err(|rejection| rejection.message)?;
-    Ok(value)
-}
-
-/// The names of a JSON Pointer. It leads through objects only.
-fn pointer(path: &str) -> Result<Vec<String>, String> {
-    let names = path
-        .strip_prefix('/')
-        .ok_or_else(|| format!("{path:?} is no JSON Pointer to a field: it must begin with /"))?;
-    let mut unescaped = Vec::new();
-    for name in names.split('/') {
-        let mut escapes = name.split('~').skip(1);
-        if !escapes.all(|rest| rest.starts_with(['0', '1'])) {
-            return Err(format!("{path:?} is no JSON Pointer: ~ must be followed by 0 or 1"));
-        }
-        unescaped.push(name.replace("~1", "/").replace("~0", "~"));
-    }
-    Ok(unescaped)
-}
-
-/// SQLite does not distinguish upper and lower case in names.
-fn check_names(columns: &[Column]) -> Result<(), (usize, String)> {
-    let mut known = HashMap::new();
-    for (at, column) in columns.iter().enumerate() {
-        if let Some(other) = known.insert(column.name.to_ascii_lowercase(), &column.name) {
-            return Err((
-                at,
-                format!("{}: the name differs from {other} only in case", column.name),
-            ));
-        }
-    }
-    Ok(())
-}
-
 /// No two columns have the same path, and none has a path inside that of another one.
 fn check_paths(columns: &[Column]) -> Result<(), (usize, String)> {
     let mut sorted: Vec<(usize, &Column)> = columns.iter().enumerate().collect();
@@ -416,18 +246,6 @@ fn deleted(declared: DeletedDeclaration, columns: &[Column]) -> Result<Deleted, 
         _ => return Err("deleted: equals must be a text, an integer or a boolean".to_owned()),
     };
     Ok(Deleted { field: column, equals })
-}
-
-fn constraints(
-    of: Type,
-    rules: Vec<(&'static str, toml::Value)>,
-) -> Result<Vec<Constraint>, String> {
-    rules
-        .into_iter()
-        .map(|(name, value)| {
-            Constraint::new(of, name, &value).map_err(|message| format!("{name}: {message}"))
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{fmt, num::NonZeroU32, time::Duration};
 
 use serde::Deserialize;
 
-use crate::{declaration::is_name, value::Value};
+use crate::{names::is_name, value::Value};
 
 /// The longest delay of a delivery.
 const MAX_DELAY: Duration = Duration::from_hours(10 * 365 * 24);

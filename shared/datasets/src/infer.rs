@@ -7,9 +7,8 @@ use std::{
 };
 
 use crate::{
-    MAX_COLUMNS, MAX_KEY_BYTES, Rejection,
-    declaration::check_column_name,
-    json,
+    MAX_COLUMNS, MAX_KEY_BYTES, Rejection, json,
+    names::check_column_name,
     record::{object, utf8},
     value::Type,
 };

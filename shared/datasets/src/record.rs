@@ -8,8 +8,8 @@ use jetline_core::{Fingerprint, Key, Position};
 use crate::{
     Reason, Rejection,
     dataset::{Column, Dataset, Deleted, MAX_KEY_BYTES, Node, Tree, UnknownFieldPolicy},
-    declaration::is_name,
     json::{self, Fields, JsonType},
+    names::is_name,
     unknown::{Path, UnknownFields},
     value::{Type, Value},
 };

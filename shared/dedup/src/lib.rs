@@ -67,9 +67,9 @@ pub trait Dedup: Send + Sync {
     /// The epochs that may still have entries.
     async fn epochs(&self) -> Result<Vec<EpochId>, Error>;
 
-    /// Removes all entries of ended epochs, and returns how many keys or entries that were. Forgetting an epoch that has
+    /// Removes all entries of ended epochs, and returns how many keys or entries that were. Removing those of an epoch that has
     /// not ended ends it.
-    async fn forget(&self, ended: &[EpochId]) -> Result<u64, Error>;
+    async fn remove(&self, ended: &[EpochId]) -> Result<u64, Error>;
 }
 
 /// The latest line of one record in a chunk.

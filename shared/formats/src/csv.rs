@@ -7,11 +7,14 @@ use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 use jetline_datasets::{Reason, Rejection};
 
 use crate::{
-    Detected, Format, HEAD_BYTES, NotAFormat,
+    Detected, Format, NotAFormat,
     format::Delimiter,
     framing::CsvFraming,
     text::{without_ending, without_mark},
 };
+
+/// How many first bytes of an object [`detect`](crate::detect()) needs; a CSV header is within them.
+pub const HEAD_BYTES: usize = 64 << 10;
 
 /// The format of CSV with this beginning.
 pub(crate) fn detect(head: &[u8], delimiter: Option<Delimiter>) -> Result<Detected, NotAFormat> {

@@ -5,6 +5,7 @@
 
 mod compression;
 mod csv;
+mod detect;
 mod format;
 mod framing;
 mod parser;
@@ -15,9 +16,9 @@ pub mod split;
 mod text;
 
 pub use compression::{Compression, Mismatch};
-pub use format::{
-    Delimiter, Detected, Format, HEAD_BYTES, NotAFormat, detect, extension, extensions, stem,
-};
+pub use csv::HEAD_BYTES;
+pub use detect::detect;
+pub use format::{Delimiter, Detected, Format, NotAFormat, extension, extensions, stem};
 pub use framing::Damaged;
 pub use parser::Parser;
 pub use records::{Record, record_text, records};

@@ -12,7 +12,9 @@ use futures::future;
 use jetline_core::ObjectId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::{Acker, Chunk, Delivery, Destination, Error, PublishAck, Queue, Subject, Wakeup};
+use crate::{
+    Acker, Chunk, Error, PublishAck, Queue, QueueDestination, ReceivedChunk, Subject, Wakeup,
+};
 
 /// The queue of `jetline` without NATS.
 ///
@@ -64,7 +66,7 @@ impl Queue for InProcess {
         Ok(Box::pin(future::ready(Ok(()))))
     }
 
-    async fn receive(&self, max: usize) -> Result<Vec<Delivery>, Error> {
+    async fn receive(&self, max: usize) -> Result<Vec<ReceivedChunk>, Error> {
         loop {
             // Created before the check, so that an arrival between check and wait is not missed.
             let arrival = self.shared.arrival.notified();
@@ -86,8 +88,8 @@ impl Queue for InProcess {
         self.capacity as usize
     }
 
-    fn destination(&self) -> Destination {
-        Destination { system: "in_process", name: "chunks".to_owned() }
+    fn destination(&self) -> QueueDestination {
+        QueueDestination { system: "in_process", name: "chunks".to_owned() }
     }
 
     fn wakeup(&self, subject: Subject) -> Wakeup {
@@ -136,7 +138,7 @@ impl Shared {
         self.arrival.notify_waiters();
     }
 
-    fn take(shared: &Arc<Self>, max: usize) -> Vec<Delivery> {
+    fn take(shared: &Arc<Self>, max: usize) -> Vec<ReceivedChunk> {
         let mut state = shared.state();
         std::iter::from_fn(|| state.waiting.pop_first())
             .take(max)
@@ -145,7 +147,7 @@ impl Shared {
                 let (chunk, attempt) = (held.chunk.clone(), held.attempts);
                 let acker =
                     InFlight { shared: Arc::clone(shared), order, held: Mutex::new(Some(held)) };
-                Delivery::new(chunk, attempt, Box::new(acker))
+                ReceivedChunk::new(chunk, attempt, Box::new(acker))
             })
             .collect()
     }

@@ -19,7 +19,7 @@ use jetline_core::ObjectId;
 #[doc(hidden)]
 pub use jetstream::message;
 pub use jetstream::{JetStream, JetStreamConfig, NatsUrls, OwnLedger, ReadIdentity};
-pub use trace::Destination;
+pub use trace::QueueDestination;
 pub use wakeup::{Listener, Subject, Wakeup};
 
 /// Delivers chunks from fetchers to writers at least once, unless the queue loses them.
@@ -35,7 +35,7 @@ pub trait Queue: Send + Sync {
     ///
     /// A delivery is redelivered if it is dropped, or if it is neither acknowledged nor reported in progress within the
     /// acknowledgement wait. The call is cancel safe.
-    async fn receive(&self, max: usize) -> Result<Vec<Delivery>, Error>;
+    async fn receive(&self, max: usize) -> Result<Vec<ReceivedChunk>, Error>;
 
     /// How many chunks of each object are not acknowledged: waiting or in flight.
     async fn pending(&self, objects: &[ObjectId]) -> Result<Vec<u64>, Error>;
@@ -44,7 +44,7 @@ pub trait Queue: Send + Sync {
     fn max_body_bytes(&self) -> usize;
 
     /// Its name in traces.
-    fn destination(&self) -> Destination;
+    fn destination(&self) -> QueueDestination;
 
     /// Notifications about a subject, in all processes that use the queue.
     fn wakeup(&self, subject: Subject) -> Wakeup;
@@ -54,7 +54,7 @@ pub trait Queue: Send + Sync {
 pub type PublishAck = BoxFuture<'static, Result<(), Error>>;
 
 /// A chunk delivered to a writer.
-pub struct Delivery {
+pub struct ReceivedChunk {
     /// The chunk, as published.
     pub chunk: Chunk,
     /// The number of this delivery of the chunk: 1, 2, …
@@ -62,7 +62,7 @@ pub struct Delivery {
     acker: Box<dyn Acker>,
 }
 
-impl Delivery {
+impl ReceivedChunk {
     /// A delivery that is acknowledged through `acker`.
     pub fn new(chunk: Chunk, attempt: u64, acker: Box<dyn Acker>) -> Self {
         Self { chunk, attempt, acker }
@@ -79,12 +79,12 @@ impl Delivery {
     }
 }
 
-/// The adapter's part of a [`Delivery`].
+/// The adapter's part of a [`ReceivedChunk`].
 #[async_trait]
 pub trait Acker: Send + Sync {
-    /// See [`Delivery::ack`].
+    /// See [`ReceivedChunk::ack`].
     async fn ack(&self) -> Result<(), Error>;
-    /// See [`Delivery::progress`].
+    /// See [`ReceivedChunk::progress`].
     async fn progress(&self) -> Result<(), Error>;
 }
 

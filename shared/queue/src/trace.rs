@@ -5,18 +5,18 @@ use std::time::SystemTime;
 
 use jetline_runtime::telemetry::{Span, SpanKind};
 
-use crate::{Chunk, Delivery};
+use crate::{Chunk, ReceivedChunk};
 
 /// The name of a queue in traces.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
+pub struct QueueDestination {
     /// The messaging system.
     pub system: &'static str,
     /// Its name.
     pub name: String,
 }
 
-impl Destination {
+impl QueueDestination {
     /// Begins the trace of a chunk, at the time when reading its bytes began. The span ends with the acknowledgement; the
     /// chunk must carry its context.
     pub fn publishing(&self, chunk: &Chunk, begin: SystemTime) -> Span {
@@ -29,7 +29,7 @@ impl Destination {
     }
 
     /// Begins the span of processing a delivery, which ends with its acknowledgement.
-    pub fn processing(&self, delivery: &Delivery) -> Span {
+    pub fn processing(&self, delivery: &ReceivedChunk) -> Span {
         let name = format!("process {}", self.name);
         let span = Span::begin(SpanKind::Consumer, name, delivery.chunk.trace);
         span.set("messaging.operation.name", "process");

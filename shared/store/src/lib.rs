@@ -38,4 +38,4 @@ pub use error::{DriverError, Error};
 pub use ledger::{Clock, Ledger};
 pub use objects::ObjectLedger;
 pub use outbox::Outbox;
-pub use upsert::{IdClaim, UpsertRow};
+pub use upsert::{KeyClaim, UpsertRow};

@@ -10,8 +10,6 @@ use std::ops::AddAssign;
 use jetline_core::{Change, Fingerprint, Key, Position, Rank};
 use jetline_datasets::{ChangeKind, Dataset, Row, Value};
 
-use crate::outbox::ChangedRow;
-
 /// The outcomes of the rows of one chunk in an upsert, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Written {
@@ -48,6 +46,19 @@ impl AddAssign for Written {
         self.unchanged += other.unchanged;
         self.superseded += other.superseded;
     }
+}
+
+/// A written row whose content changed.
+#[derive(Clone, Debug)]
+pub(crate) struct ChangedRow {
+    pub(crate) key: Key,
+    pub(crate) rank: Rank,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) kind: ChangeKind,
+    /// Whether the table had no row.
+    pub(crate) is_new: bool,
+    /// The value of the column with the delay, for each destination.
+    pub(crate) delays: Vec<Value>,
 }
 
 /// The result of an upsert.
@@ -132,17 +143,17 @@ pub struct UpsertRow {
     /// Do not touch a row with the same content; otherwise such a row takes the new rank.
     pub if_changed: bool,
     /// How its id was claimed.
-    pub claim: IdClaim,
+    pub claim: KeyClaim,
 }
 
 /// What is known of earlier claims of a row's id. It only decides how a row that the table does not have is written: claims
 /// may be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdClaim {
+pub enum KeyClaim {
     /// No line of it was claimed before: a transaction with another line of it comes later, if there is one.
     First,
     /// Another line of it was claimed before: its transaction may not have committed.
-    Later,
+    AfterAnother,
     /// A line of it was claimed before, perhaps this one, in an attempt that failed.
     Unknown,
     /// It is not claimed, nor by anybody else.

@@ -74,7 +74,7 @@ impl Dedup for InMemory {
         Ok(self.state().entries.keys().copied().collect())
     }
 
-    async fn forget(&self, ended: &[EpochId]) -> Result<u64, Error> {
+    async fn remove(&self, ended: &[EpochId]) -> Result<u64, Error> {
         let mut state = self.state();
         state.epoch = state.epoch.filter(|epoch| !ended.contains(epoch));
         let removed = ended.iter().filter_map(|epoch| state.entries.remove(epoch));

@@ -182,7 +182,7 @@ impl Dedup for Claiming<'_> {
         Ok(Vec::new())
     }
 
-    async fn forget(&self, _: &[EpochId]) -> Result<u64, Error> {
+    async fn remove(&self, _: &[EpochId]) -> Result<u64, Error> {
         Ok(0)
     }
 }

@@ -14,7 +14,7 @@ use poem_openapi::{
 };
 use serde::Serialize;
 
-use crate::{database, http::context, openapi};
+use crate::{database, http::context};
 
 /// The content type of all errors.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -222,10 +222,13 @@ pub(crate) fn internal() -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
 }
 
+/// The values of an enumeration, by the name of its type; none of another type.
+type EnumValues = fn(&str) -> Vec<String>;
+
 /// An error of the framework as a problem, with the route in its data.
-pub(crate) fn of_error(error: Error) -> Response {
+pub(crate) fn of_error(error: Error, values: EnumValues) -> Response {
     let route = error.data::<PathPattern>().cloned();
-    let mut response = response(error, route.as_ref());
+    let mut response = response(error, route.as_ref(), values);
     if let Some(route) = route {
         response.set_data(route);
     }
@@ -243,10 +246,10 @@ fn path_parameter(route: Option<&PathPattern>, numbered: &str) -> &'static str {
 }
 
 /// A parameter that the framework refuses. It names the types of this program, and no values of an enumeration.
-fn invalid(parameter: &str, reason: &str) -> Problem {
+fn invalid(parameter: &str, reason: &str, values: EnumValues) -> Problem {
     let type_name =
         reason.strip_prefix("failed to parse \"").and_then(|rest| rest.split('"').next());
-    let values = type_name.map(openapi::values).filter(|values| !values.is_empty());
+    let values = type_name.map(values).filter(|values| !values.is_empty());
     let detail = match (type_name, values) {
         (_, Some(values)) => format!("must be one of {}", values.join(", ")),
         (Some(name), _) if name.starts_with("integer") => "must be a whole number".to_owned(),
@@ -272,7 +275,7 @@ fn rule(text: &str) -> Option<String> {
     })
 }
 
-fn response(error: Error, route: Option<&PathPattern>) -> Response {
+fn response(error: Error, route: Option<&PathPattern>, values: EnumValues) -> Response {
     if error.is::<MethodNotAllowedError>() {
         // That of a dataset.
         let is_parameter = |path: &str| path.starts_with(':') && !path.contains('/');
@@ -292,10 +295,10 @@ fn response(error: Error, route: Option<&PathPattern>) -> Response {
         return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
     }
     if let Some(error) = error.downcast_ref::<ParsePathError>() {
-        return invalid(path_parameter(route, error.name), &error.reason).into_response();
+        return invalid(path_parameter(route, error.name), &error.reason, values).into_response();
     }
     if let Some(error) = error.downcast_ref::<ParseParamError>() {
-        return invalid(error.name, &error.reason).into_response();
+        return invalid(error.name, &error.reason, values).into_response();
     }
     if error.is_from_response() {
         return error.into_response();

@@ -79,7 +79,7 @@ struct ObjectView {
 
 /// The state of an object.
 #[derive(Clone, Copy, Debug, Enum, Serialize)]
-#[oai(rename_all = "snake_case")]
+#[oai(remote = "State", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 enum ObjectState {
     /// Registered, not read yet.
@@ -191,29 +191,5 @@ impl From<objects::ObjectStatus> for ObjectView {
 impl ObjectState {
     fn word(self) -> String {
         format!("{self:?}").to_ascii_lowercase()
-    }
-}
-
-impl From<State> for ObjectState {
-    fn from(state: State) -> Self {
-        match state {
-            State::Registered => Self::Registered,
-            State::Reading => Self::Reading,
-            State::Loading => Self::Loading,
-            State::Done => Self::Done,
-            State::Failed => Self::Failed,
-        }
-    }
-}
-
-impl From<ObjectState> for State {
-    fn from(state: ObjectState) -> Self {
-        match state {
-            ObjectState::Registered => Self::Registered,
-            ObjectState::Reading => Self::Reading,
-            ObjectState::Loading => Self::Loading,
-            ObjectState::Done => Self::Done,
-            ObjectState::Failed => Self::Failed,
-        }
     }
 }

@@ -18,9 +18,9 @@ use tokio::{
 
 use super::{
     body::Hash,
-    memory::Reserved,
-    spool::SMALL_BYTES,
-    writer::{ObjectWriter, WriteError},
+    memory::{Reserved, SMALL_BYTES},
+    write_error::WriteError,
+    writer::ObjectWriter,
 };
 
 /// Maximum number of bytes of lines in a shared object.

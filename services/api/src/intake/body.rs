@@ -15,7 +15,7 @@ use jetline_formats::{
 use poem::{Request, http::header};
 use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
 
-use super::{spool::Spool, writer::WriteError};
+use super::{spool::Spool, write_error::WriteError};
 
 /// The limits of chunks and records, as those of files have by default.
 pub(super) const LIMITS: Limits =

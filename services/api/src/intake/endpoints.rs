@@ -21,7 +21,7 @@ use super::{
     body::{BodyError, Rejected, Summary},
     headers::{Preferences, idempotency_key},
     posting::{Intake, PostError, PostRequest, Posted},
-    writer::WriteError,
+    write_error::WriteError,
 };
 use crate::{
     auth::{Caller, Role},

@@ -9,7 +9,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{spool::SMALL_BYTES, writer::WriteError};
+use super::write_error::WriteError;
+
+/// Lines of more bytes are an object of their own; shorter ones share one with others.
+pub(super) const SMALL_BYTES: usize = 1 << 20;
 
 /// Memory of a long body: two parts of an upload, lines, and buffers.
 pub(super) const LONG_BYTES: usize = 20 << 20;

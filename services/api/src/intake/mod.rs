@@ -10,6 +10,7 @@ mod parts;
 mod posting;
 mod spool;
 mod waiting;
+mod write_error;
 mod writer;
 
 pub(crate) use endpoints::{IntakeApi, PostRecords};

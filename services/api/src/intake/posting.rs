@@ -22,7 +22,8 @@ use super::{
     memory::Memory,
     spool::{Spool, Spooled},
     waiting::EndedObjects,
-    writer::{ObjectWriter, WriteError, of_ledger},
+    write_error::{WriteError, of_ledger},
+    writer::ObjectWriter,
 };
 
 /// How long posts are known by their ids and keys.

@@ -6,12 +6,9 @@ use bytes::Bytes;
 use jetline_source::{ObjectStore, ObjectVersion, Upload};
 
 use super::{
-    memory::Reserved,
-    writer::{WriteError, of_store},
+    memory::{Reserved, SMALL_BYTES},
+    write_error::{WriteError, of_store},
 };
-
-/// Lines of more bytes are an object of their own; shorter ones share one with others.
-pub(super) const SMALL_BYTES: usize = 1 << 20;
 
 /// Lines that are collected.
 pub(super) struct Spool {

@@ -12,34 +12,17 @@ use jetline_store::{
     objects::{NewObject, NewPost, PostsOutcome},
 };
 
-use super::{body::LIMITS, parts::ObjectsWakeup};
+use super::{
+    body::LIMITS,
+    parts::ObjectsWakeup,
+    write_error::{WriteError, of_ledger, of_store},
+};
 
 /// How many objects a second are registered for a dataset in the long run: the 2^31 numbers of objects last for years.
 const OBJECTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 /// How many objects may be registered beyond that at a time.
 const BURST_OBJECTS: NonZeroU32 = NonZeroU32::new(36_000).unwrap();
-
-/// Why an object was not written, or it is not known whether it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum WriteError {
-    /// The store or the database is not available.
-    #[error(
-        "it is not known whether the records were taken: post them again, with the same Idempotency-Key"
-    )]
-    Unavailable,
-    /// The dataset was declared anew, or dropped, since the records were validated.
-    #[error(
-        "the declaration of the dataset changed meanwhile, and nothing was taken: post them again"
-    )]
-    Outdated,
-    /// Too much is waiting.
-    #[error("too many records are being posted")]
-    Busy,
-    /// A retry will not succeed.
-    #[error("the records cannot be written; the service's log says why")]
-    Failed,
-}
 
 /// Writes and registers objects.
 pub(super) struct ObjectWriter {
@@ -123,17 +106,4 @@ impl ObjectWriter {
             tokio::time::sleep(until.wait_time_from(self.limit.clock().now())).await;
         }
     }
-}
-
-pub(super) fn of_store(error: &jetline_source::Error) -> WriteError {
-    tracing::warn!(error = jetline_runtime::causes(error), "write object failed");
-    match error {
-        jetline_source::Error::Unavailable { .. } => WriteError::Unavailable,
-        _ => WriteError::Failed,
-    }
-}
-
-pub(super) fn of_ledger(error: &jetline_store::Error) -> WriteError {
-    tracing::warn!(error = jetline_runtime::causes(error), "register posts failed");
-    if error.is_transient() { WriteError::Unavailable } else { WriteError::Failed }
 }

@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use askama::Template;
-use jetline_datasets::ChangeKind;
 use jetline_store::{
     catalog::deliveries::{Cursor, DeliveryStatus, Filter},
     outbox::DeliveryState,
@@ -80,11 +79,7 @@ impl DeliveryRow {
             dataset: delivery.dataset.clone(),
             key: delivery.key.clone(),
             key_parameter: byte_serialize(delivery.key.as_bytes()).collect(),
-            change: match delivery.kind {
-                ChangeKind::Inserted => "inserted",
-                ChangeKind::Updated => "updated",
-                ChangeKind::Deleted => "deleted",
-            },
+            change: delivery.kind.name(),
             state: delivery.state.name(),
             attempts: delivery.attempts,
             status: delivery.status.map_or("–".to_owned(), |status| status.to_string()),

@@ -2,33 +2,24 @@
 
 use std::num::NonZeroU32;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use jetline_api::auth::{Rights, Users, hash_password};
-
-use crate::fixtures::{TestApi, settings};
+use crate::fixtures::{TestApi, basic, settings, users};
 
 async fn guarded() -> TestApi {
-    let line = hash_password("ann", "open: sesame", &Rights::default(), &mut rand::rng()).unwrap();
-    TestApi::guarded(Some(Users::parse(&line).unwrap())).await
-}
-
-fn basic(credentials: &str) -> String {
-    format!("Basic {}", BASE64_STANDARD.encode(credentials))
+    TestApi::guarded(users(&[("ann", "open: sesame", "")])).await
 }
 
 #[tokio::test]
 async fn only_a_user_with_the_right_password_is_served() {
     let base = guarded().await;
     for credentials in ["ann:wrong", "eve:open: sesame", "ann", ":"] {
-        let answer = base.get_with("/objects", &[("authorization", &basic(credentials))]).await;
+        let answer = base.get_as("/objects", &basic(credentials)).await;
         answer.problem(401);
         let challenge = answer.header("www-authenticate").unwrap();
         assert!(challenge.starts_with("Basic realm="), "{challenge}");
     }
     let right = basic("ann:open: sesame");
     for _ in 0..2 {
-        let answer = base.get_with("/objects", &[("authorization", &right)]).await;
-        assert_eq!(answer.status, 200);
+        assert_eq!(base.get_as("/objects", &right).await.status, 200);
     }
 }
 
@@ -70,12 +61,8 @@ async fn response_is_the_same_for_all_wrong_credentials() {
 
 #[tokio::test]
 async fn who_fails_too_often_has_to_wait_and_other_users_do_not() {
-    let lines = ["ann", "bob"]
-        .map(|name| hash_password(name, "sesame", &Rights::default(), &mut rand::rng()).unwrap());
-    let base = TestApi::guarded(Some(Users::parse(&lines.join("\n")).unwrap())).await;
-    let get = async |credentials: &str| {
-        base.get_with("/objects", &[("authorization", &basic(credentials))]).await
-    };
+    let base = TestApi::guarded(users(&[("ann", "sesame", ""), ("bob", "sesame", "")])).await;
+    let get = async |credentials: &str| base.get_as("/objects", &basic(credentials)).await;
     assert_eq!(get("bob:sesame").await.status, 200);
     // Each further failure doubles the wait, so that one of these comes in time.
     let mut statuses = Vec::new();
@@ -144,8 +131,7 @@ async fn pages_of_allowed_origins_may_read() {
 #[tokio::test]
 async fn document_says_how_users_authenticate() {
     let base = guarded().await;
-    let right = basic("ann:open: sesame");
-    let document = base.get_with("/openapi.json", &[("authorization", &right)]).await.json();
+    let document = base.get_as("/openapi.json", &basic("ann:open: sesame")).await.json();
     assert_eq!(document["components"]["securitySchemes"]["basic"]["scheme"], "basic");
     assert_eq!(document["security"][0]["basic"], serde_json::json!([]));
     let document = TestApi::sqlite().await.get("/openapi.json").await.json();

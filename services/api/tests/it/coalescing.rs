@@ -4,11 +4,11 @@ use chrono::Utc;
 use futures::future::join_all;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::fixtures::TestApi;
+use crate::fixtures::{TestApi, metric_of_products};
 
 #[tokio::test]
 async fn every_request_gets_its_own_record() {
-    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
+    for base in TestApi::both().await {
         let ids = || (0..300).map(|n| n % 60);
         for id in (0..60).filter(|id| id % 3 != 0) {
             base.store(id, "1", Utc::now()).await;
@@ -39,15 +39,9 @@ async fn waiting_requests_share_one_statement() {
         async move { base.get(&format!("/products/{id}")).await }
     });
     join_all(asks).await;
-    let text = recorder.handle().render();
-    let of = |name: &str| -> u32 {
-        let mut lines = text.lines();
-        let start = format!("{name}{{dataset=\"products\"}} ");
-        let line = lines.find_map(|line| line.strip_prefix(&start));
-        line.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
-    };
-    assert_eq!(of("jetline_api_batch_ids_sum"), 256);
-    assert!(of("jetline_api_batch_ids_count") < 16, "{text}");
+    assert_eq!(metric_of_products(&recorder, "jetline_api_batch_ids_sum"), 256);
+    let statements = metric_of_products(&recorder, "jetline_api_batch_ids_count");
+    assert!(statements < 16, "{statements}");
 }
 
 #[tokio::test]

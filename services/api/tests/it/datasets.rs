@@ -24,7 +24,7 @@ const FIRST: &str =
 const PATH: &str = "/orders/A%202%2F%C3%A4/origin";
 
 async fn both() -> [TestApi; 2] {
-    let both = [TestApi::sqlite().await, TestApi::postgres().await];
+    let both = TestApi::both().await;
     for base in &both {
         base.declare("orders", ORDERS).await;
     }

@@ -2,10 +2,12 @@
 
 use std::{convert::Infallible, num::NonZeroU32, sync::Arc, time::Duration};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use chrono::{DateTime, Utc};
 use jetline_api::{
     Actions, ApiSettings, App, Changes, IntakeMode, IntakeParts, IntakeSettings, ObjectsWakeup,
-    RequestedReplay, auth::Users,
+    RequestedReplay,
+    auth::{Rights, Users, hash_password},
 };
 use jetline_core::{ChunkRange, Mode, ObjectVersion, Position};
 use jetline_datasets::{Datasets, PRODUCTS, UnknownFields};
@@ -13,11 +15,11 @@ use jetline_migrations::Migrator;
 use jetline_runtime::{PrometheusHandle, Shutdown};
 use jetline_source::S3Config;
 use jetline_store::{
-    ChunkRows, CommitOutcome, Database, DeclarationFile, IdClaim, Ledger, UpsertRow,
+    ChunkRows, CommitOutcome, Database, DeclarationFile, KeyClaim, Ledger, UpsertRow,
     objects::NewObject,
 };
 use jetline_testkit::postgres::TemporaryDatabase;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use poem::{
     Response,
     endpoint::BoxEndpoint,
@@ -38,6 +40,15 @@ pub(crate) struct TestApi {
 }
 
 impl TestApi {
+    /// One on each of the databases.
+    pub(crate) async fn both() -> [Self; 2] {
+        Self::both_with(&settings()).await
+    }
+
+    pub(crate) async fn both_with(settings: &ApiSettings) -> [Self; 2] {
+        [Self::sqlite_with(settings).await, Self::postgres_with(settings).await]
+    }
+
     pub(crate) async fn sqlite() -> Self {
         Self::sqlite_with(&settings()).await
     }
@@ -46,9 +57,9 @@ impl TestApi {
         Self::on_sqlite(None, settings).await
     }
 
-    /// With authentication, if there are users.
-    pub(crate) async fn guarded(users: Option<Users>) -> Self {
-        Self::on_sqlite(users, &settings()).await
+    /// With authentication.
+    pub(crate) async fn guarded(users: Users) -> Self {
+        Self::guarded_with(users, &settings()).await
     }
 
     pub(crate) async fn guarded_with(users: Users, settings: &ApiSettings) -> Self {
@@ -134,6 +145,28 @@ impl TestApi {
         Answer { path: path.split('?').next().unwrap().to_owned(), ..answer }
     }
 
+    pub(crate) async fn get_as(&self, path: &str, authorization: &str) -> Answer {
+        self.get_with(path, &[("authorization", authorization)]).await
+    }
+
+    /// The pages of a list, from the first one on.
+    pub(crate) async fn pages(&self, first: &str) -> Vec<Answer> {
+        let mut path = Some(first.to_owned());
+        let mut pages = Vec::new();
+        while let Some(page) = path {
+            let answer = self.get(&page).await;
+            assert_eq!(answer.status, 200, "{page}: {}", answer.body);
+            path = answer.next();
+            pages.push(answer);
+        }
+        pages
+    }
+
+    /// One field of the entries of each page.
+    pub(crate) async fn columns(&self, first: &str, field: &str) -> Vec<Vec<serde_json::Value>> {
+        self.pages(first).await.iter().map(|page| page.column(field)).collect()
+    }
+
     pub(crate) fn client(&self) -> &TestClient<BoxEndpoint<'static, Response>> {
         &self.client
     }
@@ -181,7 +214,7 @@ impl TestApi {
             row: dataset.parse_json(record.as_bytes()).unwrap(),
             position: Position::new(object, line),
             if_changed: false,
-            claim: IdClaim::None,
+            claim: KeyClaim::None,
         });
         let rows: Vec<UpsertRow> = rows.collect();
         let history = if dataset.has_history { rows.clone() } else { Vec::new() };
@@ -271,8 +304,30 @@ pub(crate) fn settings() -> ApiSettings {
     }
 }
 
+/// Users with these names and passwords, and rights as their lines in the file have them, such as `:read:orders`.
+pub(crate) fn users(users: &[(&str, &str, &str)]) -> Users {
+    let lines = users.iter().map(|(name, password, rights)| {
+        let line = hash_password(name, password, &Rights::default(), &mut rand::rng()).unwrap();
+        format!("{line}{rights}\n")
+    });
+    Users::parse(&lines.collect::<String>()).unwrap()
+}
+
+/// The header by which a user authenticates, with credentials such as `ann:sesame`.
+pub(crate) fn basic(credentials: &str) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(credentials))
+}
+
 pub(crate) fn metrics() -> PrometheusHandle {
     PrometheusBuilder::new().build_recorder().handle()
+}
+
+/// The value of a metric of the products.
+pub(crate) fn metric_of_products(recorder: &PrometheusRecorder, name: &str) -> u32 {
+    let text = recorder.handle().render();
+    let start = format!("{name}{{dataset=\"products\"}} ");
+    let value = text.lines().find_map(|line| line.strip_prefix(&start));
+    value.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
 }
 
 pub(crate) fn client_with(

@@ -6,7 +6,7 @@ use chrono::Utc;
 use futures::future::join_all;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::fixtures::{TestApi, settings};
+use crate::fixtures::{TestApi, metric_of_products, settings};
 
 /// Every commit is visible to requests after this time.
 const PROMISE: Duration = Duration::from_secs(1);
@@ -87,7 +87,7 @@ async fn cached_record_is_never_older_than_promised() {
 async fn cached_record_is_served_until_it_expires() {
     let mut settings = settings();
     settings.cache_time = Duration::from_hours(1);
-    for base in [TestApi::sqlite_with(&settings).await, TestApi::postgres_with(&settings).await] {
+    for base in TestApi::both_with(&settings).await {
         let tag = base.store(1, "1", Utc::now()).await;
         let first = base.get("/products/1").await;
         base.get("/products/2").await.problem(404);
@@ -132,11 +132,6 @@ async fn waiting_requests_for_the_same_id_are_loaded_once() {
     for answer in join_all(asks).await {
         assert_eq!(answer.status, 200);
     }
-    let text = recorder.handle().render();
-    let of = |name: &str| -> u32 {
-        let start = format!("{name}{{dataset=\"products\"}} ");
-        let line = text.lines().find_map(|line| line.strip_prefix(&start));
-        line.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
-    };
-    assert_eq!(of("jetline_api_batch_ids_sum"), of("jetline_api_batch_ids_count"), "{text}");
+    let of = |name: &str| metric_of_products(&recorder, name);
+    assert_eq!(of("jetline_api_batch_ids_sum"), of("jetline_api_batch_ids_count"));
 }

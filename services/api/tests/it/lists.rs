@@ -23,31 +23,14 @@ fn order(id: &str, customer: i64, status: &str) -> String {
     )
 }
 
-async fn both() -> [TestApi; 2] {
-    [TestApi::sqlite().await, TestApi::postgres().await]
-}
-
 /// APIs with the orders, declared.
 async fn both_with(orders: &[String]) -> [TestApi; 2] {
-    let both = both().await;
+    let both = TestApi::both().await;
     for base in &both {
         base.declare("orders", ORDERS).await;
         base.load("orders", orders).await;
     }
     both
-}
-
-/// One field of the entries of each page, from the first page on.
-async fn pages(base: &TestApi, first: &str, field: &str) -> Vec<Vec<Value>> {
-    let mut path = Some(first.to_owned());
-    let mut pages = Vec::new();
-    while let Some(page) = path {
-        let answer = base.get(&page).await;
-        assert_eq!(answer.status, 200, "{page}: {}", answer.body);
-        pages.push(answer.column(field));
-        path = answer.next();
-    }
-    pages
 }
 
 #[tokio::test]
@@ -66,11 +49,11 @@ async fn every_record_is_on_one_page_in_the_order_of_ids() {
         let sorted: Vec<Value> = sorted.iter().map(id).collect();
         let records: Vec<String> =
             sorted.iter().rev().map(|id| json!({ "key": id }).to_string()).collect();
-        for base in both().await {
+        for base in TestApi::both().await {
             base.declare("things", &format!("key = 'key'\ncolumns = {{ key = '{of}' }}")).await;
             base.load("things", &records).await;
             for limit in [1, 2, sorted.len()] {
-                let pages = pages(&base, &format!("/things?limit={limit}"), "key").await;
+                let pages = base.columns(&format!("/things?limit={limit}"), "key").await;
                 assert_eq!(pages.len(), sorted.len().div_ceil(limit), "{of} {limit}");
                 assert_eq!(pages.concat(), sorted, "{of} {limit}");
             }
@@ -81,7 +64,7 @@ async fn every_record_is_on_one_page_in_the_order_of_ids() {
 #[tokio::test]
 async fn page_has_a_hundred_records_or_the_requested_number() {
     let records: Vec<String> = (1..=300).map(|id| product(id, "1")).collect();
-    for base in both().await {
+    for base in TestApi::both().await {
         assert_eq!(base.get("/products").await.json(), json!([]));
         base.load("products", &records).await;
         let first = base.get("/products").await;
@@ -90,7 +73,7 @@ async fn page_has_a_hundred_records_or_the_requested_number() {
         let start = format!("[{},{}", product(1, "1"), product(2, "1"));
         assert!(first.body.starts_with(&start), "{}", first.body);
         for limit in [127, 128, 129, 299, 300, 1_000] {
-            let pages = pages(&base, &format!("/products?limit={limit}"), "id").await;
+            let pages = base.columns(&format!("/products?limit={limit}"), "id").await;
             assert_eq!(pages[0].len(), limit.min(300), "{limit}");
             assert_eq!(pages.concat(), (1..=300).collect::<Vec<_>>(), "{limit}");
         }
@@ -105,7 +88,7 @@ async fn record_that_is_inserted_between_pages_changes_no_other_place() {
         let first = base.get("/orders?limit=2").await;
         assert_eq!(first.column("order_id"), ["b", "d"]);
         base.load("orders", &["a", "c", "e", "z"].map(|id| order(id, 7, "open"))).await;
-        let rest = pages(&base, &first.next().unwrap(), "order_id").await;
+        let rest = base.columns(&first.next().unwrap(), "order_id").await;
         assert_eq!(json!(rest), json!([["e", "f"], ["h", "z"]]));
     }
 }
@@ -116,7 +99,7 @@ async fn records_are_filtered_by_columns_with_an_index_alone_and_combined() {
         .map(|n| order(&n.to_string(), n % 3, if n % 2 == 0 { "open" } else { "A b&\u{e9}" }))
         .collect();
     for base in both_with(&orders).await {
-        let list = async |path: &str| json!(pages(&base, path, "order_id").await);
+        let list = async |path: &str| json!(base.columns(path, "order_id").await);
         let of_customer = (10..40).filter(|n| n % 3 == 1).map(|n: i32| n.to_string());
         let of_customer: Vec<String> = of_customer.collect();
         assert_eq!(list("/orders?customer=1").await, json!([of_customer]));
@@ -182,19 +165,16 @@ async fn page_of_large_records_ends_early_and_the_next_one_continues() {
         product(id, "1").replace("\"d\"}", &format!("\"{text}\"}}"))
     };
     let records: Vec<String> = (1..=20).map(long).collect();
-    for base in both().await {
+    for base in TestApi::both().await {
         base.load("products", &records).await;
-        let mut path = Some("/products?limit=1000".to_owned());
         let mut sizes = Vec::new();
         let mut found = Vec::new();
-        while let Some(page) = path {
-            let answer = base.get(&page).await;
-            let ids = answer.column("id");
-            assert!(answer.body.len() <= 1 << 20 || ids == [4], "{}", answer.body.len());
+        for page in base.pages("/products?limit=1000").await {
+            let ids = page.column("id");
+            assert!(page.body.len() <= 1 << 20 || ids == [4], "{}", page.body.len());
             sizes.push(ids.len());
-            let parsed: Vec<Value> = serde_json::from_str(&answer.body).unwrap();
+            let parsed: Vec<Value> = serde_json::from_str(&page.body).unwrap();
             found.extend(parsed);
-            path = answer.next();
         }
         let expected = records.iter().map(|record| serde_json::from_str::<Value>(record).unwrap());
         assert!(found.into_iter().eq(expected));

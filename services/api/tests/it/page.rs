@@ -2,34 +2,28 @@
 
 use std::time::Duration;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use chrono::Utc;
 use futures::StreamExt;
-use jetline_api::auth::{Rights, Users, hash_password};
 use jetline_store::Ledger;
 use poem::http::header;
 
-use crate::fixtures::{Answer, TestApi};
+use crate::fixtures::{self, Answer, TestApi, product, settings, users};
 
 /// Users with a password like their name: one who may do everything, one who may with a dataset, and one who reads.
 async fn guarded() -> TestApi {
-    let lines = ["root:admin", "ann:admin:orders", "joe:read"].map(|user| {
-        let (name, rights) = user.split_once(':').unwrap();
-        let line = hash_password(name, name, &Rights::default(), &mut rand::rng()).unwrap();
-        format!("{line}:{rights}")
-    });
-    let base = TestApi::guarded(Some(Users::parse(&lines.join("\n")).unwrap())).await;
+    let (root, ann) = (("root", "root", ":admin"), ("ann", "ann", ":admin:orders"));
+    let base = TestApi::guarded(users(&[root, ann, ("joe", "joe", ":read")])).await;
     base.with_two_datasets().await;
     base
 }
 
 fn basic(user: &str) -> String {
-    format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{user}")))
+    fixtures::basic(&format!("{user}:{user}"))
 }
 
 impl TestApi {
     async fn page(&self, path: &str, user: &str) -> Answer {
-        self.get_with(path, &[("authorization", &basic(user))]).await
+        self.get_as(path, &basic(user)).await
     }
 
     async fn act(&self, path: &str, user: &str, from: &[(&str, &str)]) -> Answer {
@@ -215,8 +209,8 @@ async fn dead_deliveries_of_ones_own_datasets_are_made_again() {
 
 #[tokio::test]
 async fn lists_go_on_where_a_page_ends() {
-    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
-        let records: Vec<String> = (1..=120).map(|id| crate::fixtures::product(id, "1")).collect();
+    for base in TestApi::both().await {
+        let records: Vec<String> = (1..=120).map(|id| product(id, "1")).collect();
         base.load("products", &records).await;
         let mut path = "/-/datasets/products".to_owned();
         let mut pages = 0;
@@ -235,9 +229,9 @@ async fn lists_go_on_where_a_page_ends() {
 
 #[tokio::test]
 async fn objects_are_listed_by_their_state_and_rejects() {
-    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
+    for base in TestApi::both().await {
         for id in 1..=60 {
-            base.load("products", &[crate::fixtures::product(id, "1")]).await;
+            base.load("products", &[product(id, "1")]).await;
         }
         base.execute("UPDATE objects SET state = 'done' WHERE id > 2", []).await;
         base.execute("UPDATE objects SET rejected = 1 WHERE id = 7", []).await;
@@ -266,12 +260,10 @@ async fn objects_are_listed_by_their_state_and_rejects() {
 
 #[tokio::test]
 async fn page_takes_its_forms_where_other_origins_may_read_the_api() {
-    let lines = hash_password("root", "root", &Rights::default(), &mut rand::rng()).unwrap();
-    let users = Users::parse(&format!("{lines}:admin")).unwrap();
-    let mut settings = crate::fixtures::settings();
+    let mut settings = settings();
     settings.cors_origins = vec!["https://shop.example".to_owned()];
-    let base = TestApi::guarded_with(users, &settings).await;
-    base.load("products", &[crate::fixtures::product(1, "1")]).await;
+    let base = TestApi::guarded_with(users(&[("root", "root", ":admin")]), &settings).await;
+    base.load("products", &[product(1, "1")]).await;
     base.execute("UPDATE objects SET state = 'failed', error = 'it is broken'", []).await;
     let own = [("origin", "http://jetline"), ("sec-fetch-site", "same-origin")];
     let done = base.act("/-/objects/1/dismiss", "root", &own).await;

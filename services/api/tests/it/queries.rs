@@ -36,10 +36,6 @@ async fn with_accounts(base: &TestApi, sql: &str, rest: &str) {
     base.load("accounts", &accounts).await;
 }
 
-async fn both() -> [TestApi; 2] {
-    [TestApi::sqlite().await, TestApi::postgres().await]
-}
-
 async fn refusal(base: &TestApi, text: &str) -> String {
     let file = DeclarationFile::new("accounts", "accounts.toml", text).unwrap();
     let refused = base.database().declare(&[file]).await.unwrap_err();
@@ -61,7 +57,7 @@ async fn query_is_run_with_its_parameters_and_typed_the_same_in_both_databases()
     let rest = "columns = { kind = 'text', most = 'bigint', price = 'numeric', last = 'timestamp', accounts = 'bigint',
         total = 'numeric', is_rich = 'boolean' }
         parameters = { below = { type = 'bigint', optional = true, maximum = 100 }, not = 'text' }";
-    for base in both().await {
+    for base in TestApi::both().await {
         with_accounts(
             &base,
             &sql.replace(
@@ -107,7 +103,7 @@ async fn query_returns_a_limited_number_of_rows_and_bytes_in_their_order() {
     let sql = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < :rows)
         SELECT n, replace(CAST(:wide AS text), '0', 'xxxxxxxxxxxxxxxx') AS text FROM n ORDER BY -n";
     let rest = "columns = { n = 'bigint', text = 'text' }\nparameters = { rows = 'bigint', wide = 'text' }";
-    for base in both().await {
+    for base in TestApi::both().await {
         with_accounts(&base, sql, rest).await;
         let seen = async |rows: i64, wide: usize| {
             let path = format!("/accounts/queries/q?rows={rows}&wide={}", "0".repeat(wide));
@@ -135,7 +131,7 @@ async fn query_that_takes_too_long_ends_and_blocks_nobody() {
     slow.request_timeout = Duration::from_secs(10);
     let sql = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n)
         SELECT count(*) AS n FROM n";
-    for base in [TestApi::sqlite_with(&slow).await, TestApi::postgres_with(&slow).await] {
+    for base in TestApi::both_with(&slow).await {
         with_accounts(&base, sql, "columns = { n = 'bigint' }").await;
         let problem = base.get("/accounts/queries/q").await.problem(408);
         assert_eq!(problem, "the query took longer than 4.5s");
@@ -146,7 +142,7 @@ async fn query_that_takes_too_long_ends_and_blocks_nobody() {
 #[tokio::test]
 async fn query_that_the_database_refuses_is_no_declaration() {
     let columns = "columns = { a = 'bigint' }";
-    for base in both().await {
+    for base in TestApi::both().await {
         for (sql, rest, message) in [
             ("SELECT 1 AS a FROM nowhere", columns, "nowhere"),
             ("SELECT 1 AS b", columns, "q.a"),
@@ -221,7 +217,7 @@ async fn query_without_an_answer_says_why() {
     let of_postgres = "SELECT repeat('x', CAST(:n AS integer)) AS text, CAST(:text AS jsonb) AS json, 10 / :n AS n";
     let of_sqlite =
         "SELECT replace(hex(zeroblob(:n)), '00', 'x') AS text, :text AS json, 10 / :n AS n";
-    for base in both().await {
+    for base in TestApi::both().await {
         with_accounts(&base, if base.is_postgres() { of_postgres } else { of_sqlite }, rest).await;
         let get = async |n: &str, text: &str| {
             base.get(&format!("/accounts/queries/q?n={n}&text={text}")).await

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use chrono::{DateTime, Utc};
-use jetline_api::auth::{Rights, Users, hash_password};
 use serde_json::json;
 
-use crate::fixtures::{TestApi, product};
+use crate::fixtures::{TestApi, basic, product, users};
 
 fn noon() -> DateTime<Utc> {
     "2026-11-21T12:00:00.25Z".parse().unwrap()
@@ -15,7 +13,7 @@ fn noon() -> DateTime<Utc> {
 
 #[tokio::test]
 async fn record_is_served_with_the_values_of_its_line() {
-    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
+    for base in TestApi::both().await {
         let fingerprint = base.store(151_000, "7072.16", noon()).await;
         let answer = base.get("/products/151000").await;
         assert_eq!(answer.status, 200);
@@ -29,7 +27,7 @@ async fn record_is_served_with_the_values_of_its_line() {
 
 #[tokio::test]
 async fn price_with_more_digits_than_a_float_is_exact() {
-    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
+    for base in TestApi::both().await {
         let price = "12345678901234567890.12345678";
         base.store(1, price, noon()).await;
         assert_eq!(base.get("/products/1").await.raw("price"), price);
@@ -68,7 +66,7 @@ async fn tags_on_several_lines_are_one_list() {
 
 #[tokio::test]
 async fn large_records_are_served_with_duplicate_and_missing_ids() {
-    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
+    for base in TestApi::both().await {
         let long = |id: i64| format!("\u{e9}\"{}", id.to_string().repeat(400_000));
         for id in 1..=3 {
             base.store(id, "1", noon()).await;
@@ -119,7 +117,7 @@ async fn error_for_an_invalid_id_names_its_parameter() {
 
 #[tokio::test]
 async fn several_records_come_in_the_order_of_the_request() {
-    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
+    for base in TestApi::both().await {
         for id in [1, 2, 3] {
             base.store(id, "1", noon()).await;
         }
@@ -145,7 +143,7 @@ async fn one_to_a_hundred_records_can_be_requested() {
 async fn deleted_record_is_gone_and_in_no_list() {
     const ORDERS: &str = "key = 'id'\ndeleted = { column = 'op', equals = 'D' }\n
         columns = { id = 'text', total = { type = 'bigint', index = true } }";
-    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
+    for base in TestApi::both().await {
         base.declare("orders", ORDERS).await;
         for orders in [
             &[r#"{"id":"a","total":1}"#, r#"{"id":"b","total":1}"#][..],
@@ -172,12 +170,11 @@ async fn deleted_record_is_gone_and_in_no_list() {
 async fn record_is_answered_alike_with_and_without_the_router() {
     const ORDERS: &str = "key = 'id'\ndeleted = { column = 'op', equals = 'D' }\n
         columns = { id = 'text', note = 'text' }";
-    let line = hash_password("ann", "x", &Rights::default(), &mut rand::rng()).unwrap();
-    let users = Users::parse(&format!("{line}:read:orders")).unwrap();
-    let ann = format!("Basic {}", BASE64_STANDARD.encode("ann:x"));
+    let users = users(&[("ann", "x", ":read:orders")]);
+    let ann = basic("ann:x");
     for (base, statuses) in [
         (TestApi::sqlite().await, &[200, 304, 400, 404, 410][..]),
-        (TestApi::guarded(Some(users)).await, &[200, 304, 400, 401, 404, 410]),
+        (TestApi::guarded(users).await, &[200, 304, 400, 401, 404, 410]),
     ] {
         base.declare("orders", ORDERS).await;
         base.store(1, "1", noon()).await;
@@ -190,7 +187,7 @@ async fn record_is_answered_alike_with_and_without_the_router() {
         base.load("orders", &orders).await;
         base.load("orders", &[r#"{"id":"c","op":"D"}"#.to_owned()]).await;
         // The declarations are read, and the password verified.
-        base.get_with("/orders/a", &[("authorization", &ann)]).await;
+        base.get_as("/orders/a", &ann).await;
 
         let mut seen = BTreeSet::new();
         for path in [

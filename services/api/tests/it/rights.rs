@@ -1,10 +1,9 @@
 //! Users and keys that are limited to datasets, and API keys.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::Parser;
-use jetline_api::auth::{KeyCommand, Rights, Users, hash_password};
+use jetline_api::auth::KeyCommand;
 
-use crate::fixtures::{Answer, TestApi, settings};
+use crate::fixtures::{TestApi, basic, settings, users};
 
 const DATASETS: [&str; 2] = ["orders", "secrets"];
 
@@ -33,10 +32,6 @@ impl TestApi {
         arguments.command.run(&self.database()).await
     }
 
-    async fn get_as(&self, path: &str, authorization: &str) -> Answer {
-        self.get_with(path, &[("authorization", authorization)]).await
-    }
-
     /// A record, a rejected line and a delivery in each of two datasets.
     pub(crate) async fn with_two_datasets(&self) {
         for (number, name) in (1_i64..).zip(DATASETS) {
@@ -56,9 +51,7 @@ impl TestApi {
 }
 
 async fn limited() -> TestApi {
-    let line = hash_password("ann", "x", &Rights::default(), &mut rand::rng()).unwrap();
-    let users = Users::parse(&format!("{line}:read:orders")).unwrap();
-    let base = TestApi::guarded(Some(users)).await;
+    let base = TestApi::guarded(users(&[("ann", "x", ":read:orders")])).await;
     base.with_two_datasets().await;
     base
 }
@@ -66,7 +59,7 @@ async fn limited() -> TestApi {
 #[tokio::test]
 async fn user_who_is_limited_to_a_dataset_sees_nothing_of_another() {
     let base = limited().await;
-    let ann = format!("Basic {}", BASE64_STANDARD.encode("ann:x"));
+    let ann = basic("ann:x");
     let get = async |path: &str| base.get_as(path, &ann).await;
     for (path, field, expected) in [
         ("/datasets", "name", vec!["orders"]),
@@ -130,7 +123,7 @@ async fn user_who_is_limited_to_a_dataset_sees_nothing_of_another() {
 async fn key_opens_what_it_allows_until_it_is_revoked() {
     let mut with_keys = settings();
     with_keys.api_keys = true;
-    for base in [TestApi::sqlite_with(&with_keys).await, TestApi::postgres_with(&with_keys).await] {
+    for base in TestApi::both_with(&with_keys).await {
         base.with_two_datasets().await;
         assert_eq!(base.keys(&["list"]).await.unwrap(), "No keys.");
         let key = base.keys(&["create", "shop", "--role", "write", "--of", "orders"]).await;

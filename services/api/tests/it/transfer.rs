@@ -95,7 +95,7 @@ async fn tag_of_a_compressed_document_is_weak_and_matches() {
 
 #[tokio::test]
 async fn record_that_was_not_modified_since_is_not_sent_again() {
-    for base in [TestApi::sqlite().await, TestApi::postgres().await] {
+    for base in TestApi::both().await {
         let changed_at = Utc::now() - TimeDelta::minutes(2);
         let tag = base.store(1, "1", changed_at).await;
         let first = base.get("/products/1").await;

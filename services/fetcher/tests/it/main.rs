@@ -1,20 +1,14 @@
 //! The fetcher with an S3 endpoint, a queue and a ledger.
 
-#[cfg(test)]
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 mod faults;
 mod formats;
-#[cfg(test)]
 mod listing;
-#[cfg(test)]
 mod open;
 mod outcomes;
-#[cfg(test)]
 mod reading;
-#[cfg(test)]
 mod refusals;
-#[cfg(test)]
 mod replay_requests;
-#[cfg(test)]
 mod retention;
-#[cfg(test)]
 mod scene;

@@ -18,7 +18,7 @@ use jetline_fetcher::{
 };
 use jetline_migrations::migrate;
 use jetline_queue::{
-    Chunk, Delivery, Destination, Error, InProcess, PublishAck, Queue, Subject, Wakeup,
+    Chunk, Error, InProcess, PublishAck, Queue, QueueDestination, ReceivedChunk, Subject, Wakeup,
 };
 use jetline_runtime::{Shutdown, StartupSettings};
 use jetline_source::{IntakeStore, OwnDatabase, S3Config};
@@ -319,7 +319,7 @@ impl Queue for LossyQueue {
         self.queue.publish(chunk).await
     }
 
-    async fn receive(&self, max: usize) -> Result<Vec<Delivery>, Error> {
+    async fn receive(&self, max: usize) -> Result<Vec<ReceivedChunk>, Error> {
         self.queue.receive(max).await
     }
 
@@ -331,7 +331,7 @@ impl Queue for LossyQueue {
         self.queue.max_body_bytes()
     }
 
-    fn destination(&self) -> Destination {
+    fn destination(&self) -> QueueDestination {
         self.queue.destination()
     }
 

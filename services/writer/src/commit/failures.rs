@@ -11,7 +11,7 @@ use jetline_store::{ChunkRows, CommitOutcome, RejectedLine, UpsertRow};
 use super::Committer;
 use crate::{
     batch::Batch,
-    failure::{Failure, OnRefusedRow},
+    failure::{FailureAction, OnRefusedRow},
     parse::{Parsed, ParsedRecord},
 };
 
@@ -21,24 +21,29 @@ impl Committer {
         &self,
         epoch: &Epoch,
         batch: &mut Batch,
-        failure: Failure,
-    ) -> Result<(), Failure> {
+        failure: FailureAction,
+    ) -> Result<(), FailureAction> {
         match failure {
-            Failure::EpochEnded => drop(self.epochs.after(epoch.id).await?),
-            Failure::DiscardBeforeClaim(stale) => batch.discard(&stale),
-            Failure::DiscardAfterClaim(stale) => {
+            FailureAction::EpochEnded => drop(self.epochs.after(epoch.id).await?),
+            FailureAction::DiscardBeforeClaim(stale) => batch.discard(&stale),
+            FailureAction::DiscardAfterClaim(stale) => {
                 if stale.iter().any(|range| range.object >= epoch.base) {
                     self.ledger.epochs.end(epoch.id, self.epochs.next_id().await).await?;
                 }
                 batch.discard(&stale);
             }
-            Failure::Repeated(repeated) => batch.remove_repeated(&repeated),
-            Failure::RejectInNextCommit(error) => {
+            FailureAction::Repeated(repeated) => batch.remove_repeated(&repeated),
+            FailureAction::RejectInNextCommit(error) => {
                 tracing::debug!(%error, "commit failed, will reject the lines of refused rows");
                 batch.may_have_refused_row = true;
             }
-            Failure::Search(error) => Box::pin(self.reject_refused(epoch, batch, error)).await?,
-            Failure::Again | Failure::Split | Failure::Retry(..) | Failure::Fatal(_) => {
+            FailureAction::Search(error) => {
+                Box::pin(self.reject_refused(epoch, batch, error)).await?;
+            }
+            FailureAction::Again
+            | FailureAction::Split
+            | FailureAction::Retry(..)
+            | FailureAction::Fatal(_) => {
                 return Err(failure);
             }
         }
@@ -96,7 +101,7 @@ impl Committer {
         epoch: &Epoch,
         batch: &mut Batch,
         error: Option<jetline_store::Error>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), FailureAction> {
         let dataset = batch.dataset.clone();
         let mut parsed = batch.parsed();
         let mut rows = latest(&parsed, epoch.mode, |_| true);
@@ -126,7 +131,7 @@ impl Committer {
             return Ok(());
         }
         if parsed.len() > 1 {
-            return Err(Failure::Split);
+            return Err(FailureAction::Split);
         }
         Err(error.unwrap_or(jetline_store::Error::Suppressed).into())
     }

@@ -62,13 +62,13 @@ async fn other_workers_go_on_while_entries_of_ended_epochs_are_removed() {
         let epochs = epochs.clone();
         async move { epochs.after(ended).await.unwrap().id }
     });
-    eventually("entries are being removed", async || gated.log() == ["forget"]).await;
+    eventually("entries are being removed", async || gated.log() == ["remove"]).await;
     let current = epochs.current().now_or_never().expect("it waits for the removal");
     let current = current.unwrap().id;
     assert_eq!(worker.await.unwrap(), current);
     gated.open();
     eventually("they are removed", async || gated.epochs().await.unwrap() == [current]).await;
-    assert_eq!(gated.log(), ["forget", "forget"]);
+    assert_eq!(gated.log(), ["remove", "remove"]);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use jetline_core::{EpochId, Key, Mode, ObjectId};
 use jetline_dedup::{Claim, Claimed, Dedup};
 use jetline_queue::{
-    Acker, Chunk, Delivery, Destination, InProcess, PublishAck, Queue, Subject, Wakeup,
+    Acker, Chunk, InProcess, PublishAck, Queue, QueueDestination, ReceivedChunk, Subject, Wakeup,
 };
 use tokio::sync::Semaphore;
 
@@ -52,7 +52,7 @@ impl Queue for CountingQueue {
         self.inner.publish(chunk).await
     }
 
-    async fn receive(&self, max: usize) -> Result<Vec<Delivery>, jetline_queue::Error> {
+    async fn receive(&self, max: usize) -> Result<Vec<ReceivedChunk>, jetline_queue::Error> {
         let deliveries = self.inner.receive(max).await?;
         self.received.fetch_add(deliveries.len() as u64, Ordering::SeqCst);
         let deliveries = deliveries.into_iter().map(|delivery| {
@@ -61,7 +61,7 @@ impl Queue for CountingQueue {
                 delivery: Mutex::new(Some(delivery)),
                 progress: self.progress.clone(),
             };
-            Delivery::new(chunk, attempt, Box::new(acker))
+            ReceivedChunk::new(chunk, attempt, Box::new(acker))
         });
         Ok(deliveries.collect())
     }
@@ -74,7 +74,7 @@ impl Queue for CountingQueue {
         self.inner.max_body_bytes()
     }
 
-    fn destination(&self) -> Destination {
+    fn destination(&self) -> QueueDestination {
         self.inner.destination()
     }
 
@@ -84,12 +84,12 @@ impl Queue for CountingQueue {
 }
 
 struct CountingAcker {
-    delivery: Mutex<Option<Delivery>>,
+    delivery: Mutex<Option<ReceivedChunk>>,
     progress: Arc<AtomicU64>,
 }
 
 impl CountingAcker {
-    fn take(&self) -> Option<Delivery> {
+    fn take(&self) -> Option<ReceivedChunk> {
         self.delivery.lock().unwrap().take()
     }
 }
@@ -127,7 +127,7 @@ impl Gated {
         self.gate.add_permits(Semaphore::MAX_PERMITS / 2);
     }
 
-    /// `claim` with the ids for each claim, `through` with the ids where it has passed the gate, and `forget`.
+    /// `claim` with the ids for each claim, `through` with the ids where it has passed the gate, and `remove`.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
@@ -169,18 +169,18 @@ impl Dedup for Gated {
         self.inner.epochs().await
     }
 
-    async fn forget(&self, ended: &[EpochId]) -> Result<u64, jetline_dedup::Error> {
+    async fn remove(&self, ended: &[EpochId]) -> Result<u64, jetline_dedup::Error> {
         if self.id.is_none() {
-            self.note("forget".to_owned());
+            self.note("remove".to_owned());
             drop(self.gate.acquire().await.unwrap());
             if self.log().len() == 1 {
                 return Err(jetline_dedup::Error::Unavailable {
-                    action: "forget an epoch",
+                    action: "remove an epoch",
                     url: String::new(),
                     source: "the first attempt fails".into(),
                 });
             }
         }
-        self.inner.forget(ended).await
+        self.inner.remove(ended).await
     }
 }

@@ -110,8 +110,8 @@ pub(crate) async fn object(ledger: &Ledger, key: &str, bodies: &[&[String]]) -> 
             body: Bytes::from(text),
         });
     }
-    let outcome = ReadOutcome::Complete { bytes, lines: lines.into(), error: None };
-    assert_eq!(ledger.objects.finish(&[(object, outcome)], key).await.unwrap(), 1);
+    let outcome = ReadOutcome::EndReached { bytes, lines: lines.into(), error: None };
+    assert_eq!(ledger.objects.record_outcomes(&[(object, outcome)], key).await.unwrap(), 1);
     chunks
 }
 

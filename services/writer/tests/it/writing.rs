@@ -8,7 +8,7 @@ use jetline_store::{
     entities::{objects, rejected_lines},
 };
 use jetline_testkit::nats;
-use jetline_writer::{Error, commit::Committer, epochs::Epochs, failure::Failure};
+use jetline_writer::{Error, commit::Committer, epochs::Epochs, failure::FailureAction};
 use sea_orm::{ConnectionTrait, EntityTrait};
 use std::sync::Arc;
 
@@ -148,7 +148,7 @@ async fn commit(committer: &Committer, chunks: Vec<Chunk>) {
     committer.read_unknown_declarations(chunks.iter()).await.unwrap();
     let mut parsed = committer.parse(chunks).remove(0);
     while let Err(failed) = committer.commit(parsed).await {
-        assert!(matches!(failed.failure, Failure::Again), "{:?}", failed.failure);
+        assert!(matches!(failed.failure, FailureAction::Again), "{:?}", failed.failure);
         parsed = failed.batch.parse();
     }
 }

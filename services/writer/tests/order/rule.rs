@@ -112,8 +112,8 @@ impl Dedup for WithoutRule {
         self.inner.epochs().await
     }
 
-    async fn forget(&self, ended: &[EpochId]) -> Result<u64, Error> {
-        self.inner.forget(ended).await
+    async fn remove(&self, ended: &[EpochId]) -> Result<u64, Error> {
+        self.inner.remove(ended).await
     }
 }
 

@@ -158,8 +158,8 @@ impl<'a> Simulation<'a> {
         if limit.is_some() {
             ledger.objects.release(&[id], FETCHER).await.unwrap();
         } else {
-            let outcome = ReadOutcome::Complete { bytes, lines, error: None };
-            let finished = ledger.objects.finish(&[(id, outcome)], FETCHER).await;
+            let outcome = ReadOutcome::EndReached { bytes, lines, error: None };
+            let finished = ledger.objects.record_outcomes(&[(id, outcome)], FETCHER).await;
             assert_eq!(finished.unwrap(), 1);
         }
         true

@@ -11,7 +11,7 @@ use jetline_datasets::{Dataset, Rejection};
 use jetline_dedup::Dedup;
 use jetline_queue::Chunk;
 use jetline_store::{
-    ChunkRows, CommitOutcome, Error, IdClaim, Ledger, RefusedRow, UpsertRow, chunks::Admission,
+    ChunkRows, CommitOutcome, Error, KeyClaim, Ledger, RefusedRow, UpsertRow, chunks::Admission,
 };
 use jetline_writer::{
     admission::Admissions,
@@ -237,7 +237,7 @@ impl Writer {
                 row: record.row,
                 position: record.position,
                 if_changed: false,
-                claim: IdClaim::None,
+                claim: KeyClaim::None,
             });
             let refused = self.ledger.chunks.refused(dataset, rows.collect()).await.unwrap();
             if refused.is_empty() {

@@ -2,13 +2,13 @@
 
 use std::{num::NonZeroU32, ops::Range};
 
-use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Fault, is_name};
+use super::shape::{DelayDeclaration, DeliverDeclaration, Fault};
 use crate::{
     dataset::Column,
-    destination::{ChangeKind, Delay, Destination, Template, Unit},
+    destination::{ChangeKind, Delay, Destination, Template},
+    names::is_name,
     value::Type,
 };
 
@@ -17,25 +17,6 @@ const CONCURRENCY: NonZeroU32 = NonZeroU32::new(16).unwrap();
 
 /// Maximum of `concurrency`: each request may need memory for a record and an answer.
 const MAX_CONCURRENCY: u32 = 1_000;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DeliverDeclaration {
-    name: Spanned<String>,
-    url: Spanned<String>,
-    secret: Option<Spanned<String>>,
-    on: Option<Spanned<Vec<ChangeKind>>>,
-    delay: Option<Spanned<DelayDeclaration>>,
-    concurrency: Option<Spanned<NonZeroU32>>,
-    rate: Option<NonZeroU32>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table such as { column = \"wait\", unit = \"s\" }")]
-struct DelayDeclaration {
-    column: String,
-    unit: Unit,
-}
 
 pub(super) fn destinations(
     declared: Vec<DeliverDeclaration>,

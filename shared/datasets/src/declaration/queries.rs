@@ -2,29 +2,20 @@
 
 use std::ops::Range;
 
-use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Fault, columns, is_name,
-    shape::{ColumnDeclaration, Entries},
+    columns::columns,
+    shape::{ColumnDeclaration, Entries, Fault, QueryDeclaration},
 };
 use crate::{
     dataset::Column,
+    names::is_name,
     query::{Query, Statement},
 };
 
 /// The ends of paths of records: a record may have the key `queries`.
 const RESERVED: [&str; 3] = ["deliveries", "history", "origin"];
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct QueryDeclaration {
-    sql: Spanned<String>,
-    #[serde(default)]
-    parameters: Entries<ColumnDeclaration>,
-    columns: Entries<ColumnDeclaration>,
-}
 
 pub(super) fn queries(declared: Entries<QueryDeclaration>) -> Result<Vec<Query>, Fault> {
     declared.0.into_iter().map(|(name, declared)| query(name, declared)).collect()

@@ -1,6 +1,6 @@
 //! The shape of a declaration in TOML.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, num::NonZeroU32, ops::Range};
 
 use serde::{
     Deserialize, Deserializer,
@@ -8,8 +8,14 @@ use serde::{
 };
 use toml::Spanned;
 
-use super::{deliver::DeliverDeclaration, queries::QueryDeclaration};
-use crate::{Redaction, dataset::UnknownFieldPolicy};
+use crate::{
+    Redaction,
+    dataset::UnknownFieldPolicy,
+    destination::{ChangeKind, Unit},
+};
+
+/// A message about a part of the text.
+pub(super) type Fault = (Range<usize>, String);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,6 +96,34 @@ impl<'de> Deserialize<'de> for ColumnDeclaration {
 
         deserializer.deserialize_any(ColumnVisitor)
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeliverDeclaration {
+    pub(super) name: Spanned<String>,
+    pub(super) url: Spanned<String>,
+    pub(super) secret: Option<Spanned<String>>,
+    pub(super) on: Option<Spanned<Vec<ChangeKind>>>,
+    pub(super) delay: Option<Spanned<DelayDeclaration>>,
+    pub(super) concurrency: Option<Spanned<NonZeroU32>>,
+    pub(super) rate: Option<NonZeroU32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table such as { column = \"wait\", unit = \"s\" }")]
+pub(super) struct DelayDeclaration {
+    pub(super) column: String,
+    pub(super) unit: Unit,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QueryDeclaration {
+    pub(super) sql: Spanned<String>,
+    #[serde(default)]
+    pub(super) parameters: Entries<ColumnDeclaration>,
+    pub(super) columns: Entries<ColumnDeclaration>,
 }
 
 /// The entries of a table in their order.

@@ -152,12 +152,12 @@ impl Dedup for Redis {
         listed.map_err(|error| self.failure("list epochs", error))
     }
 
-    async fn forget(&self, ended: &[EpochId]) -> Result<u64, Error> {
+    async fn remove(&self, ended: &[EpochId]) -> Result<u64, Error> {
         let mut keys = 0;
         for epoch in ended {
-            keys += sweep::forget(&mut self.connection.clone(), &self.keys, *epoch)
+            keys += sweep::remove(&mut self.connection.clone(), &self.keys, *epoch)
                 .await
-                .map_err(|error| self.failure("forget an epoch", error))?;
+                .map_err(|error| self.failure("remove an epoch", error))?;
         }
         Ok(keys)
     }

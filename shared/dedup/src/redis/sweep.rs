@@ -18,7 +18,7 @@ pub(super) async fn epochs(
 }
 
 /// Removes an epoch's entries, and then its id, so that an interrupted sweep is repeated.
-pub(super) async fn forget(
+pub(super) async fn remove(
     connection: &mut ConnectionManager,
     keys: &Keys,
     epoch: EpochId,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jetline_core::Key;
+use jetline_core::{EpochId, Key};
 use jetline_dedup::{Dedup, Error, Redis, RedisConfig};
 use jetline_testkit::redis::{RedisOptions, RedisServer, shared, unique_prefix};
 use url::Url;
@@ -30,6 +30,14 @@ pub(crate) async fn connect_with(url: &Url, prefix: &str) -> Result<Redis, Error
     Redis::connect(url, &config).await
 }
 
+/// A server of the test's own, a store on it, and the epoch that has begun there.
+pub(crate) async fn started() -> (RedisServer, Redis, EpochId) {
+    let server = RedisServer::start().unwrap();
+    let redis = connect_with(&server.url(), "jetline").await.unwrap();
+    let epoch = begin(&redis).await;
+    (server, redis, epoch)
+}
+
 /// An error with its sources, as it would be logged.
 pub(crate) fn error_text(error: Error) -> String {
     format!("{:#}", anyhow::Error::from(error))
@@ -45,8 +53,8 @@ async fn prefixes_separate_deployments() {
     assert!(!is_lost(&one, &epoch).await);
     assert!(is_lost(&one, &other_epoch).await);
     assert!(!is_lost(&other, &other_epoch).await);
-    assert_eq!(other.forget(&[epoch]).await.unwrap(), 0);
-    assert_eq!(other.forget(&[other_epoch]).await.unwrap(), 1);
+    assert_eq!(other.remove(&[epoch]).await.unwrap(), 0);
+    assert_eq!(other.remove(&[other_epoch]).await.unwrap(), 1);
     assert_eq!(one.epochs().await.unwrap(), [epoch]);
     assert!(!is_lost(&one, &epoch).await);
 }
@@ -81,7 +89,7 @@ async fn user_without_permission_is_refused() {
         .unwrap();
     let url = server.url().as_str().replace("redis://", "redis://reader:pw@");
     let redis = connect_with(&url.parse().unwrap(), "p").await.unwrap();
-    let epoch = jetline_core::EpochId::random(&mut rand::rng());
+    let epoch = EpochId::random(&mut rand::rng());
     let error = redis.begin(&epoch).await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error:?}");
     assert!(error_text(error).contains("REDIS_URL"));
@@ -110,10 +118,8 @@ async fn cluster_is_refused() {
 
 #[tokio::test]
 async fn keys_of_another_type_are_refused_and_not_changed() {
-    let server = RedisServer::start().unwrap();
-    let redis = connect_with(&server.url(), "p").await.unwrap();
-    let epoch = begin(&redis).await;
-    server.command(&["SET", &format!("p:{epoch}:products:1"), "theirs"]).unwrap();
+    let (server, redis, epoch) = started().await;
+    server.command(&["SET", &format!("jetline:{epoch}:products:1"), "theirs"]).unwrap();
     let claims = [claim(Key::Int(0), b'a', 1, 1), claim(Key::Int(64), b'a', 1, 1)];
     let error =
         redis.claim(&epoch, crate::conformance::object(0), "products", &claims).await.unwrap_err();

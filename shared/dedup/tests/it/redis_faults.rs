@@ -8,7 +8,7 @@ use jetline_testkit::redis::{RedisOptions, RedisServer};
 
 use crate::{
     conformance::{begin, claim, is_lost, judged, object},
-    redis::{connect_with, error_text},
+    redis::{connect_with, error_text, started},
 };
 
 /// One claim of one product.
@@ -37,7 +37,7 @@ async fn starts_over(redis: &Redis, ended: EpochId, server: &RedisServer) {
     let epoch = begin(redis).await;
     let verdicts = judged(redis, &epoch, 9, &line(b'a', 1)).await;
     assert_eq!(verdicts, [Verdict::WriteIfChanged]);
-    redis.forget(&[ended]).await.unwrap();
+    redis.remove(&[ended]).await.unwrap();
     assert_eq!(redis.epochs().await.unwrap(), [epoch]);
     assert_eq!(entry_keys(server), [format!("jetline:{epoch}:products:0")]);
 }
@@ -49,9 +49,7 @@ fn entry_keys(server: &RedisServer) -> Vec<String> {
 
 #[tokio::test]
 async fn flushed_server_has_lost_the_epoch() {
-    let server = RedisServer::start().unwrap();
-    let redis = connect(&server).await;
-    let epoch = begin(&redis).await;
+    let (server, redis, epoch) = started().await;
     judged(&redis, &epoch, 0, &line(b'a', 1)).await;
     server.flush_all().unwrap();
     assert!(is_lost(&redis, &epoch).await);
@@ -60,9 +58,7 @@ async fn flushed_server_has_lost_the_epoch() {
 
 #[tokio::test]
 async fn server_without_its_scripts_has_lost_the_epoch() {
-    let server = RedisServer::start().unwrap();
-    let redis = connect(&server).await;
-    let epoch = begin(&redis).await;
+    let (server, redis, epoch) = started().await;
     judged(&redis, &epoch, 0, &line(b'a', 1)).await;
     server.command(&["SCRIPT", "FLUSH"]).unwrap();
     assert!(is_lost(&redis, &epoch).await);
@@ -72,9 +68,7 @@ async fn server_without_its_scripts_has_lost_the_epoch() {
 
 #[tokio::test]
 async fn server_restarted_empty_has_lost_the_epoch() {
-    let mut server = RedisServer::start().unwrap();
-    let redis = connect(&server).await;
-    let epoch = begin(&redis).await;
+    let (mut server, redis, epoch) = started().await;
     server.restart_empty().unwrap();
     assert!(is_lost_after_reconnecting(&redis, &epoch).await);
     starts_over(&redis, epoch, &server).await;
@@ -82,9 +76,7 @@ async fn server_restarted_empty_has_lost_the_epoch() {
 
 #[tokio::test]
 async fn server_restarted_from_a_snapshot_with_the_epoch_has_lost_it() {
-    let mut server = RedisServer::start().unwrap();
-    let redis = connect(&server).await;
-    let epoch = begin(&redis).await;
+    let (mut server, redis, epoch) = started().await;
     judged(&redis, &epoch, 0, &line(b'a', 1)).await;
     server.save().unwrap();
     judged(&redis, &epoch, 0, &line(b'b', 2)).await;
@@ -102,9 +94,7 @@ async fn server_restarted_from_a_snapshot_with_the_epoch_has_lost_it() {
 
 #[tokio::test]
 async fn script_of_another_deployment_does_not_hide_a_loss() {
-    let mut server = RedisServer::start().unwrap();
-    let redis = connect(&server).await;
-    let epoch = begin(&redis).await;
+    let (mut server, redis, epoch) = started().await;
     server.save().unwrap();
     server.restart().unwrap();
     let other = connect_with(&server.url(), "other").await.unwrap();
@@ -169,9 +159,7 @@ async fn epoch_cannot_begin_at_a_replica() {
 
 #[tokio::test]
 async fn unreachable_server_is_unavailable_and_named() {
-    let mut server = RedisServer::start().unwrap();
-    let redis = connect(&server).await;
-    let epoch = begin(&redis).await;
+    let (mut server, redis, epoch) = started().await;
     server.stop();
     let port = server.url().port().unwrap().to_string();
     for _ in 0..2 {

@@ -6,7 +6,7 @@ use jetline_testkit::redis::RedisServer;
 
 use crate::{
     conformance::{begin, claim, judged, versioned},
-    redis::connect_with,
+    redis::{connect_with, started},
 };
 
 fn keys(server: &RedisServer) -> Vec<String> {
@@ -23,9 +23,7 @@ fn encoding(server: &RedisServer, key: &str) -> String {
 
 #[tokio::test]
 async fn full_hashes_are_listpacks() {
-    let server = RedisServer::start().unwrap();
-    let redis = connect_with(&server.url(), "jetline").await.unwrap();
-    let epoch = begin(&redis).await;
+    let (server, redis, epoch) = started().await;
     let integers = (0..128).map(|id| claim(Key::Int(id), b'a', 1, 1));
     let versioned = (128..192).map(|id| versioned(Key::Int(id), b'a', -1, 1, 1));
     let texts = (0..64).map(|id| claim(Key::Text(format!("{id:064}")), b'a', 1, 1));
@@ -43,9 +41,7 @@ async fn full_hashes_are_listpacks() {
 
 #[tokio::test]
 async fn long_text_id_is_stored_too() {
-    let server = RedisServer::start().unwrap();
-    let redis = connect_with(&server.url(), "jetline").await.unwrap();
-    let epoch = begin(&redis).await;
+    let (_server, redis, epoch) = started().await;
     let claims = [claim(Key::Text("x".repeat(100_000)), b'a', 1, 1)];
     assert_eq!(judged(&redis, &epoch, 2, &claims).await, [Verdict::WriteIfChanged]);
     assert_eq!(judged(&redis, &epoch, 2, &claims).await, [Verdict::Unchanged]);
@@ -63,7 +59,7 @@ async fn only_the_current_epoch_has_keys_after_a_sweep() {
     let current = begin(&redis).await;
     judged(&redis, &current, 0, &claims[..1]).await;
 
-    assert_eq!(redis.forget(&ended).await.unwrap(), 5_000);
+    assert_eq!(redis.remove(&ended).await.unwrap(), 5_000);
     let mut left = vec![
         "jetline:epoch".to_owned(),
         "jetline:epochs".to_owned(),

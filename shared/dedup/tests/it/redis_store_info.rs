@@ -4,7 +4,7 @@ use jetline_core::LedgerIdentity;
 use jetline_dedup::{Dedup, Redis, StoreInfo};
 use jetline_testkit::redis::RedisServer;
 
-use crate::{conformance::begin, redis::connect_with};
+use crate::redis::{connect_with, started};
 
 async fn store_info(redis: &Redis) -> StoreInfo {
     redis.store_info().await.unwrap().unwrap()
@@ -29,9 +29,7 @@ async fn identity_differs_by_server_database_and_prefix_but_not_by_host_name() {
 
 #[tokio::test]
 async fn ledger_whose_epoch_began_last_is_recorded() {
-    let server = RedisServer::start().unwrap();
-    let redis = connect_with(&server.url(), "a").await.unwrap();
-    begin(&redis).await;
+    let (server, redis, _) = started().await;
     assert_eq!(store_info(&redis).await.ledger, None);
     let ledger = LedgerIdentity::new("a1", "shop");
     redis.set_ledger(&ledger).await.unwrap();

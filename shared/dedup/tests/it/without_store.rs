@@ -16,7 +16,7 @@ async fn judges_every_line(store: WithoutStore, verdict: Verdict) {
     let other = EpochId::random(&mut rand::rng());
     assert!(!is_lost(&store, &other).await);
     assert_eq!(store.epochs().await.unwrap(), []);
-    assert_eq!(store.forget(&[epoch]).await.unwrap(), 0);
+    assert_eq!(store.remove(&[epoch]).await.unwrap(), 0);
 }
 
 #[tokio::test]

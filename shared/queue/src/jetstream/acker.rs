@@ -6,7 +6,7 @@ use async_nats::jetstream::{AckKind, message::Acker as NatsAcker};
 use async_trait::async_trait;
 
 use super::broker::Broker;
-use crate::{Acker, Chunk, Delivery, Error};
+use crate::{Acker, Chunk, Error, ReceivedChunk};
 
 /// The delivery of a chunk that was received in a message.
 pub(super) fn delivery(
@@ -14,9 +14,9 @@ pub(super) fn delivery(
     attempt: u64,
     acker: NatsAcker,
     broker: &Arc<Broker>,
-) -> Delivery {
+) -> ReceivedChunk {
     let broker = Arc::clone(broker);
-    Delivery::new(chunk, attempt, Box::new(MessageAcker { acker, broker }))
+    ReceivedChunk::new(chunk, attempt, Box::new(MessageAcker { acker, broker }))
 }
 
 struct MessageAcker {

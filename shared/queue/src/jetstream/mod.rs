@@ -40,7 +40,7 @@ use self::{
     connection::Connection,
     pull::Puller,
 };
-use crate::{Chunk, Delivery, Destination, Error, PublishAck, Queue, Subject, Wakeup};
+use crate::{Chunk, Error, PublishAck, Queue, QueueDestination, ReceivedChunk, Subject, Wakeup};
 
 /// From this number of objects on, one count over all subjects is cheaper than one per object.
 const COUNT_ALL_FROM: usize = 4;
@@ -133,7 +133,7 @@ impl Queue for JetStream {
         }))
     }
 
-    async fn receive(&self, max: usize) -> Result<Vec<Delivery>, Error> {
+    async fn receive(&self, max: usize) -> Result<Vec<ReceivedChunk>, Error> {
         self.puller.lock().await.receive(max).await
     }
 
@@ -157,8 +157,8 @@ impl Queue for JetStream {
         payload.saturating_sub(message::MAX_HEADER_BYTES)
     }
 
-    fn destination(&self) -> Destination {
-        Destination { system: "nats", name: self.broker.config.nats_stream.clone() }
+    fn destination(&self) -> QueueDestination {
+        QueueDestination { system: "nats", name: self.broker.config.nats_stream.clone() }
     }
 
     fn wakeup(&self, subject: Subject) -> Wakeup {

@@ -26,7 +26,7 @@ use super::{
     other_ledger::OtherLedger,
     watchdog::Watchdog,
 };
-use crate::{Delivery, Error};
+use crate::{Error, ReceivedChunk};
 
 const ACTION: &str = "receive chunks";
 
@@ -44,7 +44,7 @@ const MAX_PULL_BYTES: usize = 32 << 20;
 pub(super) struct Puller {
     broker: Arc<Broker>,
     /// Received and not yet returned.
-    ready: VecDeque<Delivery>,
+    ready: VecDeque<ReceivedChunk>,
     open: Option<Pull>,
     /// Whether the next pull request waits, because there were no messages.
     wait: bool,
@@ -72,7 +72,7 @@ impl Puller {
     }
 
     /// Waits for at least one delivery and returns up to `max`.
-    pub(super) async fn receive(&mut self, max: usize) -> Result<Vec<Delivery>, Error> {
+    pub(super) async fn receive(&mut self, max: usize) -> Result<Vec<ReceivedChunk>, Error> {
         let max = max.max(1);
         self.gauge.get_or_insert_with(|| Gauge::start(&self.broker));
         while self.ready.is_empty() || self.open.is_some() {

@@ -7,7 +7,7 @@ use futures::{
     StreamExt,
     future::{join_all, select_all},
 };
-use jetline_queue::{Delivery, JetStream, JetStreamConfig, Queue};
+use jetline_queue::{JetStream, JetStreamConfig, Queue, ReceivedChunk};
 use jetline_testkit::nats::{self, NatsDamage, NatsOptions, NatsServer};
 use tokio::time::{sleep, timeout};
 
@@ -109,7 +109,7 @@ async fn starting_program_replaces_a_stream_without_a_consumer() {
 /// Every idle receiver sends a probe with each check.
 async fn nothing_is_replaced_while_progress_is_reported(
     name: &str,
-    report: impl AsyncFn(&Delivery, &async_nats::Client, &str),
+    report: impl AsyncFn(&ReceivedChunk, &async_nats::Client, &str),
 ) {
     let (url, config) = (nats::shared(), settings(name));
     let working = jetstream(&url, &config).await;
@@ -144,7 +144,8 @@ async fn nothing_is_replaced_while_progress_is_reported(
 
 #[tokio::test]
 async fn nothing_is_replaced_while_one_of_several_receivers_reports_progress() {
-    let report = async |delivery: &Delivery, _: &_, _: &str| delivery.progress().await.unwrap();
+    let report =
+        async |delivery: &ReceivedChunk, _: &_, _: &str| delivery.progress().await.unwrap();
     nothing_is_replaced_while_progress_is_reported("working", report).await;
 }
 

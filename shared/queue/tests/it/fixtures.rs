@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use bytes::Bytes;
 use clap::Parser;
 use jetline_core::ObjectId;
-use jetline_queue::{Chunk, Delivery, Error, InProcess, JetStream, JetStreamConfig, Queue};
+use jetline_queue::{Chunk, Error, InProcess, JetStream, JetStreamConfig, Queue, ReceivedChunk};
 use jetline_runtime::telemetry::TraceContext;
 use jetline_testkit::nats;
 use tokio::time::{Instant, sleep, timeout};
@@ -89,7 +89,7 @@ pub(crate) async fn publish_with_retries(queue: &dyn Queue, chunk: Chunk) {
 }
 
 /// Receives exactly `count` deliveries with retries, as a writer does.
-pub(crate) async fn receive(queue: &dyn Queue, count: usize) -> Vec<Delivery> {
+pub(crate) async fn receive(queue: &dyn Queue, count: usize) -> Vec<ReceivedChunk> {
     let mut received = Vec::new();
     while received.len() < count {
         match within(queue.receive(count - received.len())).await {
@@ -101,7 +101,7 @@ pub(crate) async fn receive(queue: &dyn Queue, count: usize) -> Vec<Delivery> {
     received
 }
 
-pub(crate) async fn receive_one(queue: &dyn Queue) -> Delivery {
+pub(crate) async fn receive_one(queue: &dyn Queue) -> ReceivedChunk {
     receive(queue, 1).await.remove(0)
 }
 
@@ -113,7 +113,7 @@ pub(crate) async fn await_pending(queue: &dyn Queue, number: i64, count: u64) {
     .await;
 }
 
-pub(crate) fn starts(deliveries: &[Delivery]) -> Vec<u64> {
+pub(crate) fn starts(deliveries: &[ReceivedChunk]) -> Vec<u64> {
     deliveries.iter().map(|delivery| delivery.chunk.start).collect()
 }
 

@@ -1,7 +1,7 @@
 //! Deliveries, and those that newer ones cancelled.
 
 use chrono::{DateTime, Utc};
-use jetline_core::{Position, Rank};
+use jetline_core::Rank;
 use jetline_datasets::ChangeKind;
 use sea_orm::{DbErr, FromQueryResult, QueryResult, Statement, Value};
 
@@ -9,7 +9,7 @@ use super::{Catalog, shorten};
 use crate::{
     Error,
     database::query_failed,
-    outbox::DeliveryState,
+    outbox::{DeliveryState, kind, rank, state},
     statement::{Conditions, named},
 };
 
@@ -172,25 +172,6 @@ impl FromQueryResult for CancelledDelivery {
             at: time(row, "cancelled_at")?.unwrap_or_default(),
         })
     }
-}
-
-pub(crate) fn kind(row: &QueryResult) -> Result<ChangeKind, DbErr> {
-    let name: String = row.try_get("", "kind")?;
-    let kind = ChangeKind::ALL.into_iter().find(|kind| kind.name() == name);
-    kind.ok_or_else(|| DbErr::Type(format!("no kind of change: {name}")))
-}
-
-pub(crate) fn state(row: &QueryResult) -> Result<DeliveryState, DbErr> {
-    let name: String = row.try_get("", "state")?;
-    let state = DeliveryState::ALL.into_iter().find(|state| state.name() == name);
-    state.ok_or_else(|| DbErr::Type(format!("no state of a delivery: {name}")))
-}
-
-/// The rank in two columns.
-pub(crate) fn rank(row: &QueryResult, version: &str, position: &str) -> Result<Rank, DbErr> {
-    let position = Position::from_number(row.try_get("", position)?);
-    let position = position.ok_or_else(|| DbErr::Type("a position is negative".to_owned()))?;
-    Ok(Rank { version: row.try_get("", version)?, position })
 }
 
 fn time(row: &QueryResult, column: &str) -> Result<Option<DateTime<Utc>>, DbErr> {

@@ -9,7 +9,10 @@ use super::Catalog;
 use crate::{
     Error,
     database::query_failed,
-    dialect::{self, Dialect},
+    dialect::{
+        self, Dialect,
+        query::{is_read_as_text, of_query},
+    },
     statement::named,
 };
 
@@ -115,11 +118,6 @@ fn read(
     Ok(Ok(values))
 }
 
-/// Whether a column of a query is a text in the result, of which not every one is a value of its type.
-pub(crate) const fn is_read_as_text(of: Type) -> bool {
-    matches!(of, Type::Numeric | Type::Uuid | Type::Json)
-}
-
 /// The statement of a query, with one row more than are returned. Its last column has the bytes of the texts; where they are
 /// too many, the texts are not in the result.
 fn statement(dialect: &dyn Dialect, query: &Query, limits: QueryLimits) -> String {
@@ -139,17 +137,7 @@ fn statement(dialect: &dyn Dialect, query: &Query, limits: QueryLimits) -> Strin
         }
     });
     let columns: Vec<String> = columns.collect();
-    let (columns, of_query) = (columns.join(", "), of_query(dialect, query));
+    let of_query = of_query(query, |number, of| dialect.placeholder(number, of));
+    let columns = columns.join(", ");
     format!("SELECT {columns}, CAST({bytes} AS bigint) FROM {of_query} LIMIT {}", limits.rows + 1)
-}
-
-/// The statement of a query as a relation `q`. It may end with a comment.
-pub(crate) fn of_query(dialect: &dyn Dialect, query: &Query) -> String {
-    let placeholder = |number: usize, of: Type| dialect.placeholder(number, of);
-    format!("(\n{}\n) AS q", query.sql(placeholder))
-}
-
-/// A column of a query's relation.
-pub(crate) fn name(column: &Column) -> String {
-    format!("q.{:?}", column.name)
 }

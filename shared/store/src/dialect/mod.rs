@@ -2,6 +2,7 @@
 
 mod interface;
 pub(crate) mod postgres;
+pub(crate) mod query;
 pub(crate) mod sqlite;
 
 use sea_orm::{ConnectionTrait, DbBackend};

@@ -38,7 +38,7 @@ pub struct NewDedupStore {
     /// included.
     pub returns: u32,
     /// Whether this epoch did.
-    pub is_return: bool,
+    pub is_contended: bool,
 }
 
 #[derive(FromQueryResult)]
@@ -78,7 +78,7 @@ impl EpochLedger {
         epoch: EpochId,
         store: NewDedupStore,
     ) -> Result<(), Error> {
-        let changed_at = if store.is_return { "$4" } else { "COALESCE(store_changed_at, $4)" };
+        let changed_at = if store.is_contended { "$4" } else { "COALESCE(store_changed_at, $4)" };
         let sql = format!(
             "UPDATE epoch SET store_address = $1, store_identity = $2, store_changes = $3,
              store_before = CASE WHEN store_identity = $2 THEN store_before ELSE store_identity END,

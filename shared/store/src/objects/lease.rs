@@ -79,7 +79,7 @@ impl TryFrom<objects::Model> for LeasedObject {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadOutcome {
     /// Everything up to `bytes` was published: up to the end, or up to where the object is damaged.
-    Complete {
+    EndReached {
         /// Bytes read, decompressed.
         bytes: u64,
         /// Lines in them, blank ones included.
@@ -107,7 +107,7 @@ impl ReadOutcome {
     /// Bytes, lines, error, and whether what is missing is unreadable.
     fn values(&self) -> [Value; 4] {
         match self {
-            Self::Complete { bytes, lines, error } => [
+            Self::EndReached { bytes, lines, error } => [
                 bytes.cast_signed().into(),
                 lines.cast_signed().into(),
                 error.clone().into(),
@@ -225,7 +225,7 @@ impl ObjectLedger {
     }
 
     /// Records the outcomes of read attempts and ends their leases; returns the number of those that `owner` still had.
-    pub async fn finish(
+    pub async fn record_outcomes(
         &self,
         outcomes: &[(ObjectId, ReadOutcome)],
         owner: &str,

@@ -30,7 +30,7 @@ pub use replay::{ExistingVersion, Replay, ReplayOutcome, Replayed};
 pub use replay_requests::ReplayRequest;
 pub use retention::{STORED_REJECTS, SettledVersion};
 use sea_orm::DatabaseConnection;
-pub use settle::Ended;
+pub use settle::EndedObject;
 pub use superseded::{Blocked, Blocker};
 
 use crate::{

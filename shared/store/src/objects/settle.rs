@@ -24,7 +24,7 @@ const BATCH: usize = 500;
 
 /// An object that ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct EndedObject {
     /// Its number.
     pub object: ObjectId,
     /// Why it failed, if it did.
@@ -69,7 +69,7 @@ impl ObjectLedger {
         &self,
         new_epoch: EpochId,
         max_rejects: Option<RejectLimit>,
-    ) -> Result<Vec<Ended>, Error> {
+    ) -> Result<Vec<EndedObject>, Error> {
         if !Candidates::of(&self.db, max_rejects).await?.may_change() {
             return Ok(Vec::new());
         }
@@ -89,7 +89,7 @@ impl ObjectLedger {
             if settled(&tx).await?.get() == id && blocked(&tx, &[id]).await?.may_end_incomplete(id)
             {
                 self.end_failed(&tx, id, &error).await?;
-                ended.extend(as_ended(id, Some(error)));
+                ended.extend(ended_object(id, Some(error)));
             }
         }
         if (ended.len() > complete || candidates.blocked.needs_epoch())
@@ -138,7 +138,7 @@ impl ObjectLedger {
         tx: &impl ConnectionTrait,
         objects: &[Complete],
         max_rejects: Option<RejectLimit>,
-        ended: &mut Vec<Ended>,
+        ended: &mut Vec<EndedObject>,
     ) -> Result<(), Error> {
         let sql = format!(
             "UPDATE objects SET done_at = $1,
@@ -170,7 +170,7 @@ impl ObjectLedger {
                 self.end_failed(tx, object.id, &why).await?;
                 error = Some(why);
             }
-            ended.extend(as_ended(object.id, error));
+            ended.extend(ended_object(object.id, error));
         }
         Ok(())
     }
@@ -189,8 +189,8 @@ impl ObjectLedger {
     }
 }
 
-fn as_ended(id: i64, error: Option<String>) -> Option<Ended> {
-    ObjectId::new(id).map(|object| Ended { object, error })
+fn ended_object(id: i64, error: Option<String>) -> Option<EndedObject> {
+    ObjectId::new(id).map(|object| EndedObject { object, error })
 }
 
 /// The objects that may end.

@@ -4,22 +4,21 @@
 
 use std::collections::HashMap;
 
-use jetline_core::{Fingerprint, Key, Rank};
-use jetline_datasets::{ChangeKind, Dataset, Datasets, Destination, Value};
+use jetline_datasets::{ChangeKind, Dataset, Datasets, Destination};
 use sea_orm::{DbErr, FromQueryResult, QueryResult};
 
 use super::{
     Outbox,
     delivery::{Change, Delivery, DeliveryState, milliseconds},
     is_current,
-    table::{self, fingerprint},
+    table::{self, fingerprint, rank},
 };
 use crate::{
     Error,
-    catalog::deliveries::rank,
     dialect::{self, Lock, Scalar},
     statement::query,
     transaction::Transaction,
+    upsert::ChangedRow,
 };
 
 /// The kind of a change that deletes a record that the table did not have.
@@ -27,19 +26,6 @@ const ABSENT: &str = "absent";
 
 /// Maximum number of changes that are folded in one transaction.
 const FOLDED_TOGETHER: i64 = 20_000;
-
-/// A written row whose content changed.
-#[derive(Clone, Debug)]
-pub(crate) struct ChangedRow {
-    pub(crate) key: Key,
-    pub(crate) rank: Rank,
-    pub(crate) fingerprint: Fingerprint,
-    pub(crate) kind: ChangeKind,
-    /// Whether the table had no row.
-    pub(crate) is_new: bool,
-    /// The value of the column with the delay, for each destination.
-    pub(crate) delays: Vec<Value>,
-}
 
 /// Appends changed rows for each destination, in the transaction of their commit. Their rows in the table are locked, so
 /// that the changes of a key have the order of their commits.

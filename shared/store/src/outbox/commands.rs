@@ -4,18 +4,16 @@ use jetline_core::Key;
 use jetline_datasets::{ChangeKind, Column, Dataset, Value};
 use sea_orm::{DbErr, FromQueryResult, QueryResult};
 
-use super::{
-    Outbox,
-    changes::{ChangedRow, append_to},
-    delivery::DeliveryState,
-    is_current, table,
-};
+use super::{Outbox, changes::append_to, delivery::DeliveryState, is_current, table};
 use crate::{
     Error,
     dialect::{self, Lock},
     statement::{execute, query, value},
     transaction::Transaction,
-    upsert::change::{StoredRow, UntypedRow},
+    upsert::{
+        ChangedRow,
+        change::{StoredRow, UntypedRow},
+    },
 };
 
 /// Maximum number of rows that are read and locked in one transaction.

@@ -17,12 +17,13 @@ use std::time::Duration;
 use jetline_datasets::{Dataset, Destination};
 use sea_orm::{ConnectionTrait, DatabaseConnection, FromQueryResult};
 
-pub(crate) use self::changes::{ChangedRow, append};
+pub(crate) use self::changes::append;
 pub use self::changes::{DeadDelivery, Folded};
 pub use self::commands::Redeliver;
 pub use self::delivery::{Attempt, AttemptOutcome, DeliveryState};
 pub use self::destinations::Backlog;
 pub(crate) use self::destinations::{declare, forget, number};
+pub(crate) use self::table::{kind, rank, state};
 use crate::{
     Database, Error, dialect,
     statement::{execute, query},

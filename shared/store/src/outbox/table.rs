@@ -1,13 +1,12 @@
 //! The rows of the outbox: read with a lock, and written.
 
-use jetline_core::Fingerprint;
-use jetline_datasets::Dataset;
+use jetline_core::{Fingerprint, Position, Rank};
+use jetline_datasets::{ChangeKind, Dataset};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Value};
 
-use super::delivery::{Cancellation, Delivery, Lease};
+use super::delivery::{Cancellation, Delivery, DeliveryState, Lease};
 use crate::{
     Error,
-    catalog::deliveries::{kind, rank, state},
     dialect::{self, Scalar},
     statement::{execute, query},
     transaction::Transaction,
@@ -232,4 +231,23 @@ pub(super) async fn insert<const N: usize>(
         execute(tx, action, sql, [destination.into()].into_iter().chain(values)).await?;
     }
     Ok(())
+}
+
+pub(crate) fn kind(row: &QueryResult) -> Result<ChangeKind, DbErr> {
+    let name: String = row.try_get("", "kind")?;
+    let kind = ChangeKind::ALL.into_iter().find(|kind| kind.name() == name);
+    kind.ok_or_else(|| DbErr::Type(format!("no kind of change: {name}")))
+}
+
+pub(crate) fn state(row: &QueryResult) -> Result<DeliveryState, DbErr> {
+    let name: String = row.try_get("", "state")?;
+    let state = DeliveryState::ALL.into_iter().find(|state| state.name() == name);
+    state.ok_or_else(|| DbErr::Type(format!("no state of a delivery: {name}")))
+}
+
+/// The rank in two columns.
+pub(crate) fn rank(row: &QueryResult, version: &str, position: &str) -> Result<Rank, DbErr> {
+    let position = Position::from_number(row.try_get("", position)?);
+    let position = position.ok_or_else(|| DbErr::Type("a position is negative".to_owned()))?;
+    Ok(Rank { version: row.try_get("", version)?, position })
 }

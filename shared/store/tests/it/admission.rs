@@ -26,9 +26,7 @@ async fn dead_chunk_that_a_writer_still_has_may_not_be_claimed() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         let (dead, other) = (range(1, 0, 1), range(1, 1, 1));
-        for _ in 0..2 {
-            base.ledger.chunks.suspect(&dead, 1).await.unwrap();
-        }
+        base.dead_letter(1, 0, 1).await;
         let admit = async |chunks: &[_]| base.ledger.chunks.admit(epoch.id, chunks).await.unwrap();
         assert_eq!(admit(&[&dead, &other]).await, Admission::Except(vec![dead.clone()]));
         // Not for the rest of the epoch: another one of the object may be dead soon.

@@ -1,7 +1,7 @@
 //! The rows and counts of commits.
 
 use jetline_core::{Counts, Mode, Position};
-use jetline_datasets::{Reason, Rejection};
+use jetline_datasets::Reason;
 use jetline_store::{
     ChunkOutcome, CommitOutcome, Error, RejectedLine,
     entities::{objects, rejected_lines},
@@ -10,8 +10,8 @@ use jetline_testkit::postgres::PostgresServer;
 use sea_orm::{EntityTrait, QueryOrder};
 
 use crate::fixtures::{
-    NO_COUNTS, TestDatabase, begin, both, chunk, complete, epoch_id, id, if_changed, postgres,
-    postgres_on, products, read, register, unchanged,
+    NO_COUNTS, TestDatabase, begin, both, chunk, complete, id, if_changed, postgres, postgres_on,
+    products, read, register, rejected_line, unchanged,
 };
 
 fn inserted(inserted: u64) -> Counts {
@@ -19,12 +19,7 @@ fn inserted(inserted: u64) -> Counts {
 }
 
 pub(crate) fn rejected(line: u32, message: &str, raw: &[u8]) -> RejectedLine {
-    RejectedLine {
-        line,
-        offset: u64::from(line - 1) * 10,
-        rejection: Rejection::new(Reason::InvalidUtf8, message),
-        raw: raw.to_owned(),
-    }
+    rejected_line(line, Reason::InvalidUtf8, message, raw)
 }
 
 async fn rejects(base: &TestDatabase) -> Vec<rejected_lines::Model> {
@@ -288,7 +283,7 @@ async fn only_commits_of_chunks_in_shared_mode_do_not_wait_for_the_disk() {
             assert_eq!(seen().await, format!("chunks {of_chunks}, epoch {durable}"));
             read(&base.ledger, &complete(1)).await;
             base.run("DELETE FROM seen").await;
-            assert_eq!(base.ledger.objects.settle(epoch_id(9), None).await.unwrap().len(), 1);
+            assert_eq!(base.settle().await.len(), 1);
             assert_eq!(seen().await, format!("objects {durable}"));
         }
     }
@@ -302,7 +297,7 @@ async fn crash_of_the_server_takes_rows_back_with_their_ledger_entries() {
     let (base, epoch) = postgres_on(&server).await.with_objects(2).await;
     base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
     read(&base.ledger, &complete(1)).await;
-    assert_eq!(base.ledger.objects.settle(epoch_id(9), None).await.unwrap().len(), 1);
+    assert_eq!(base.settle().await.len(), 1);
     base.counts(&epoch, chunk(2, 0, &[(2, "b")])).await;
     server.crash().unwrap();
     let base = base.connected_again().await;

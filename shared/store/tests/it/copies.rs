@@ -2,11 +2,13 @@
 
 use jetline_core::{Counts, Epoch, Key};
 use jetline_datasets::Dataset;
-use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, IdClaim};
+use jetline_store::{ChunkRows, CommitOutcome, KeyClaim};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, TransactionTrait};
+use tokio::task::JoinHandle;
 
 use crate::fixtures::{
-    NO_COUNTS, TestDatabase, chunk, declare, epoch_id, if_changed, postgres, products, rows,
+    NO_COUNTS, TestDatabase, chunk, commit, counts_of, declare, epoch_id, if_changed, postgres,
+    products, rows,
 };
 
 /// A column of each type, which may be null.
@@ -50,12 +52,6 @@ fn records() -> Vec<String> {
     (1..=ROWS).map(record).collect()
 }
 
-fn typed(dataset: &Dataset) -> ChunkRows {
-    let records = records();
-    let records: Vec<&str> = records.iter().map(String::as_str).collect();
-    rows(dataset, 1, &records)
-}
-
 /// A database that notes by which statements rows are inserted into a table.
 async fn noting(base: TestDatabase, table: &str) -> (TestDatabase, Epoch) {
     base.run(&format!(
@@ -75,17 +71,6 @@ async fn statements(base: &TestDatabase) -> (i64, i64) {
         base.number(&sql).await.unwrap()
     };
     (of("copy records").await, of("upsert records").await)
-}
-
-async fn commit(base: &TestDatabase, epoch: &Epoch, dataset: &Dataset, chunk: ChunkRows) -> Counts {
-    let outcome = base.ledger.chunks.commit(epoch.id, dataset, vec![chunk]).await.unwrap();
-    match outcome {
-        CommitOutcome::Committed(outcomes) => match outcomes[..] {
-            [ChunkOutcome::Committed(counts)] => counts,
-            _ => panic!("{outcomes:?}"),
-        },
-        outcome => panic!("{outcome:?}"),
-    }
 }
 
 async fn content(base: &TestDatabase, dataset: &Dataset) -> String {
@@ -116,7 +101,7 @@ async fn copied_rows_are_those_that_an_upsert_writes() {
         let base = postgres().await;
         let dataset = declare(&base.database, "typed", TYPES).await;
         let (base, epoch) = noting(base, "typed").await;
-        let chunk = typed(&dataset);
+        let chunk = rows(&dataset, 1, &records());
         let chunk = if copied { if_changed(chunk) } else { chunk };
         assert_eq!(commit(&base, &epoch, &dataset, chunk).await, inserted(ROWS));
         assert_eq!(statements(&base).await, if copied { (1, 0) } else { (0, 1) });
@@ -153,7 +138,6 @@ async fn copied_rows_are_counted_and_kept_as_those_of_an_upsert() {
             format!(r#"{{"id":"é{id}","revision":{},"op":"{op}"}}"#, -id)
         };
         let records: Vec<String> = (1..=ROWS).map(record).collect();
-        let records: Vec<&str> = records.iter().map(String::as_str).collect();
         let chunk = rows(&dataset, 1, &records);
         let chunk = if copied { if_changed(chunk) } else { chunk };
         let history = chunk.rows.clone();
@@ -197,10 +181,7 @@ async fn rows_of_ids_that_another_writer_inserts_meanwhile_are_upserted() {
         );
         tx.execute_unprepared(&insert).await.unwrap();
     }
-    let (ledger, chunk) = (base.ledger.clone(), new_products(2, 0));
-    let copying = tokio::spawn(async move {
-        ledger.chunks.commit(epoch.id, &products(), vec![chunk]).await.unwrap()
-    });
+    let copying = base.spawn_commit(&epoch, new_products(2, 0));
     let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()
         AND wait_event_type = 'Lock' AND query LIKE '%COPY%'";
     while base.number(waiting).await != Some(1) {
@@ -208,8 +189,7 @@ async fn rows_of_ids_that_another_writer_inserts_meanwhile_are_upserted() {
     }
     tx.commit().await.unwrap();
     let counts = Counts { updated: 1, superseded: 1, ..inserted(ROWS - 2) };
-    let committed = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
-    assert_eq!(copying.await.unwrap(), committed);
+    assert_eq!(counts_of(&copying.await.unwrap()), counts);
     assert_eq!(statements(&base).await, (0, 2));
     assert_eq!(base.product(7).await.unwrap().0, "new");
     assert_eq!(base.product(8).await.unwrap().0, "higher");
@@ -219,7 +199,7 @@ async fn rows_of_ids_that_another_writer_inserts_meanwhile_are_upserted() {
 fn claimed_before(object: i64, id: i64) -> ChunkRows {
     let mut chunk = new_products(object, 0);
     for row in chunk.rows.iter_mut().filter(|row| row.row.key == Key::Int(id)) {
-        (row.claim, row.if_changed) = (IdClaim::Later, false);
+        (row.claim, row.if_changed) = (KeyClaim::AfterAnother, false);
     }
     chunk
 }
@@ -228,13 +208,9 @@ fn claimed_before(object: i64, id: i64) -> ChunkRows {
 async fn row_that_another_transaction_claimed_before_is_awaited_without_its_lock() {
     let (base, epoch) = noting(postgres().await, "products").await;
     base.counts(&epoch, if_changed(chunk(1, 0, &[(3, "stored")]))).await;
-    let chunk = claimed_before(2, 7);
     let tx = base.db().begin().await.unwrap();
     insert(&tx, 7).await;
-    let ledger = base.ledger.clone();
-    let waiting = tokio::spawn(async move {
-        ledger.chunks.commit(epoch.id, &products(), vec![chunk]).await.unwrap()
-    });
+    let waiting = base.spawn_commit(&epoch, claimed_before(2, 7));
     // It has copied its new rows, and has not written its others: this takes the lock of the stored one.
     let copied = "SELECT COUNT(*) FROM pg_locks JOIN pg_database d ON d.oid = database AND datname = current_database()
         WHERE relation = 'products'::regclass AND mode = 'RowExclusiveLock'";
@@ -246,8 +222,7 @@ async fn row_that_another_transaction_claimed_before_is_awaited_without_its_lock
     tx.execute_unprepared(lock).await.unwrap();
     tx.commit().await.unwrap();
     let counts = Counts { updated: 2, ..inserted(ROWS - 2) };
-    let committed = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
-    assert_eq!(waiting.await.unwrap(), committed);
+    assert_eq!(counts_of(&waiting.await.unwrap()), counts);
     assert_eq!(base.product(7).await.unwrap().0, "new");
 }
 
@@ -258,7 +233,7 @@ const EPOCH_LOCK: i64 = 0x6a65_746c_696e_6501;
 async fn begin_commit(base: &TestDatabase) -> DatabaseTransaction {
     let tx = base.db().begin().await.unwrap();
     let begin = format!(
-        "SET LOCAL idle_in_transaction_session_timeout = '3s';
+        "SET LOCAL idle_in_transaction_session_timeout = '4s';
          SELECT pg_advisory_xact_lock_shared({EPOCH_LOCK})"
     );
     tx.execute_unprepared(&begin).await.unwrap();
@@ -266,20 +241,15 @@ async fn begin_commit(base: &TestDatabase) -> DatabaseTransaction {
     tx
 }
 
-type Committing = tokio::task::JoinHandle<CommitOutcome>;
-
 /// Commits rows of which the one with the id 7 is awaited; returns when it waits.
-async fn await_row(base: &TestDatabase, epoch: &Epoch) -> Committing {
-    let (ledger, epoch, chunk) = (base.ledger.clone(), epoch.id, claimed_before(2, 7));
-    let waiting = tokio::spawn(async move {
-        ledger.chunks.commit(epoch, &products(), vec![chunk]).await.unwrap()
-    });
+async fn await_row(base: &TestDatabase, epoch: &Epoch) -> JoinHandle<CommitOutcome> {
+    let waiting = base.spawn_commit(epoch, claimed_before(2, 7));
     until_it_looks(base, &waiting, "0").await;
     waiting
 }
 
 /// Until a transaction that began so long ago has looked for others.
-async fn until_it_looks(base: &TestDatabase, waiting: &Committing, after: &str) {
+async fn until_it_looks(base: &TestDatabase, waiting: &JoinHandle<CommitOutcome>, after: &str) {
     let looked = format!(
         "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()
              AND query LIKE '%look for other transactions%' AND pid <> pg_backend_pid()
@@ -300,8 +270,7 @@ async fn row_is_awaited_while_a_commit_from_before_is_in_progress() {
     insert(&before, 7).await;
     before.commit().await.unwrap();
     let counts = Counts { updated: 1, ..inserted(ROWS - 1) };
-    let committed = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
-    assert_eq!(waiting.await.unwrap(), committed);
+    assert_eq!(counts_of(&waiting.await.unwrap()), counts);
     assert_eq!(statements(&base).await, (1, 1));
 }
 
@@ -321,12 +290,11 @@ async fn row_is_not_awaited_while_the_commit_from_before_waits_for_a_copied_one(
     let (base, epoch) = noting(postgres().await, "products").await;
     let before = begin_commit(&base).await;
     let waiting = await_row(&base, &epoch).await;
-    before.execute_unprepared("SET LOCAL statement_timeout = '3s'").await.unwrap();
+    before.execute_unprepared("SET LOCAL statement_timeout = '4s'").await.unwrap();
     insert(&before, 10).await;
     before.commit().await.unwrap();
     let counts = Counts { updated: 1, ..inserted(ROWS - 1) };
-    let committed = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
-    assert_eq!(waiting.await.unwrap(), committed);
+    assert_eq!(counts_of(&waiting.await.unwrap()), counts);
     assert_eq!(statements(&base).await.0, 0);
 }
 
@@ -366,11 +334,7 @@ async fn row_that_came_meanwhile_is_not_locked_while_others_are_inserted() {
     let [first, second] = [base.db().begin().await.unwrap(), base.db().begin().await.unwrap()];
     insert(&first, 5).await;
     insert(&second, 9).await;
-    let ledger = base.ledger.clone();
-    let chunk = if_changed(chunk(2, 0, &[(5, "new"), (9, "new")]));
-    let inserting = tokio::spawn(async move {
-        ledger.chunks.commit(epoch.id, &products(), vec![chunk]).await.unwrap()
-    });
+    let inserting = base.spawn_commit(&epoch, if_changed(chunk(2, 0, &[(5, "new"), (9, "new")])));
     let waiting_for = async |tx: &DatabaseTransaction| {
         let xid = "SELECT pg_current_xact_id()::text AS xid";
         let xid = tx.query_one_raw(Statement::from_string(DbBackend::Postgres, xid)).await;
@@ -389,8 +353,7 @@ async fn row_that_came_meanwhile_is_not_locked_while_others_are_inserted() {
     second.execute_unprepared(lock).await.unwrap();
     second.commit().await.unwrap();
     let counts = Counts { updated: 2, ..NO_COUNTS };
-    let committed = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
-    assert_eq!(inserting.await.unwrap(), committed);
+    assert_eq!(counts_of(&inserting.await.unwrap()), counts);
 }
 
 /// The bytes of a value are another value in a column of another type.
@@ -411,7 +374,7 @@ async fn table_with_rules_or_other_types_is_not_copied_to() {
             let dataset = declare(&base.database, "typed", TYPES).await;
             base.run(altered).await;
             let (base, epoch) = noting(base, "typed").await;
-            let chunk = typed(&dataset);
+            let chunk = rows(&dataset, 1, &records());
             let chunk = if new { if_changed(chunk) } else { chunk };
             let outcome = base.ledger.chunks.commit(epoch.id, &dataset, vec![chunk]).await;
             assert_eq!(statements(&base).await.0, 0, "{altered}");

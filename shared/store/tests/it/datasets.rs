@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use jetline_core::{Counts, Epoch, Key};
 use jetline_datasets::{Dataset, Value, parse};
-use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, Database};
+use jetline_store::{ChunkRows, Database};
 use sea_orm::ConnectionTrait;
 
 use crate::fixtures::{
-    NO_COUNTS, TestDatabase, both, chunk, declare, if_changed, postgres, products, range,
-    upsert_row,
+    NO_COUNTS, TestDatabase, both, chunk, commit, declare, if_changed, postgres, products, rows,
 };
 
 /// Places, with a column whose name the upsert also uses.
@@ -82,22 +81,11 @@ impl Place {
 }
 
 fn places(object: i64, places: &[Place]) -> ChunkRows {
-    let lines = u32::try_from(places.len()).unwrap();
-    let dataset = dataset();
-    let rows =
-        (1..).zip(places).map(|(line, place)| upsert_row(&dataset, &place.json(), object, line));
-    ChunkRows { range: range(object, 0, lines), rows: rows.collect(), ..chunk(object, 0, &[]) }
+    rows(&dataset(), object, &places.iter().map(Place::json).collect::<Vec<_>>())
 }
 
 async fn counts(base: &TestDatabase, epoch: &Epoch, chunk: ChunkRows) -> Counts {
-    let outcome = base.ledger.chunks.commit(epoch.id, &dataset(), vec![chunk]).await;
-    let CommitOutcome::Committed(outcomes) = outcome.unwrap() else {
-        panic!("not committed");
-    };
-    let [ChunkOutcome::Committed(counts)] = outcomes[..] else {
-        panic!("{outcomes:?}");
-    };
-    counts
+    commit(base, epoch, &dataset(), chunk).await
 }
 
 async fn stored(base: &TestDatabase, name: &str) -> Vec<Value> {

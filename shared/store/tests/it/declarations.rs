@@ -1,17 +1,15 @@
 //! Declarations in the ledger, and the tables that they make.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
-
 use std::sync::Arc;
 
-use jetline_core::{Key, Mode};
-use jetline_datasets::{Dataset, Reason, Rejection};
-use jetline_store::{CommitOutcome, DeclarationFile, Error, RejectedLine, objects::NewObject};
-use sea_orm::{ConnectionTrait, DbBackend};
+use jetline_core::{Counts, Key, Mode};
+use jetline_datasets::{Dataset, Reason};
+use jetline_store::{CommitOutcome, DeclarationFile, Error, objects::NewObject};
+use sea_orm::DbBackend;
 
 use crate::fixtures::{
-    NO_COUNTS, TestDatabase, begin, both, both_in_english, commit, declare, id, listed, postgres,
-    register, rows, sqlite, watermark,
+    NO_COUNTS, TestDatabase, begin, both, both_in_english, commit, commit_either, declare, id,
+    listed, postgres, register, rejected_line, rows, sqlite, watermark,
 };
 
 const EVERY_TYPE: &str = r#"
@@ -57,19 +55,14 @@ async fn value_of_every_type_comes_back_from_both_databases_in_the_same_words() 
         assert_eq!(json(&base, &dataset, "00000000-0000-0000-0000-000000000001").await, empty);
         // An older version does not win, and the same record changes nothing.
         let older = FULL.replace("59.123456Z", "59.123455Z").replace("true", "false");
-        let later = rows(&dataset, 2, &[&older, EMPTY]);
-        let outcome = base.ledger.chunks.commit(epoch.id, &dataset, vec![later]).await.unwrap();
-        let counts = jetline_core::Counts { unchanged: 1, superseded: 1, ..NO_COUNTS };
-        let committed = jetline_store::ChunkOutcome::Committed(counts);
-        assert_eq!(outcome, CommitOutcome::Committed(vec![committed]));
+        let later = rows(&dataset, 2, &[older.as_str(), EMPTY]);
+        let counts = Counts { unchanged: 1, superseded: 1, ..NO_COUNTS };
+        assert_eq!(commit(&base, &epoch, &dataset, later).await, counts);
         assert_eq!(json(&base, &dataset, "6ba7b810-9dad-11d1-80b4-00c04fd430c8").await, full);
         // Rows that are written one by one travel in another way.
         base.run("DELETE FROM things").await;
         let again = rows(&dataset, 3, &[FULL, EMPTY]);
-        let reject = &mut |_| panic!("a row was refused");
-        let chunks = &base.ledger.chunks;
-        let done = chunks.commit_and_reject(epoch.id, &dataset, vec![again], reject).await;
-        assert!(matches!(done, Ok(CommitOutcome::Committed(_))), "{done:?}");
+        commit_either(&base, &epoch, &dataset, again, true).await;
         assert_eq!(json(&base, &dataset, "6ba7b810-9dad-11d1-80b4-00c04fd430c8").await, full);
         assert_eq!(json(&base, &dataset, "00000000-0000-0000-0000-000000000001").await, empty);
     }
@@ -206,14 +199,11 @@ async fn text_keys_are_in_the_order_of_their_bytes() {
         let dataset = declare(&base.database, "things", text).await;
         let (base, epoch) = base.with_objects(1).await;
         let records = ["B", "a", "ä", "Z"].map(|id| format!(r#"{{"key":"{id}"}}"#));
-        let records: Vec<&str> = records.iter().map(String::as_str).collect();
         commit(&base, &epoch, &dataset, rows(&dataset, 1, &records)).await;
         let kind = if base.backend() == DbBackend::Sqlite { "group_concat" } else { "string_agg" };
         let sql =
             format!("SELECT {kind}(key, ',') AS ids FROM (SELECT key FROM things ORDER BY key) t");
-        let found = base.db().query_one_raw(sea_orm::Statement::from_string(base.backend(), sql));
-        let ids: String = found.await.unwrap().unwrap().try_get_by_index(0).unwrap();
-        assert_eq!(ids, "B,Z,a,ä");
+        assert_eq!(base.text(&sql).await, "B,Z,a,ä");
         assert_eq!(json(&base, &dataset, "ä").await, r#"{"key":"ä"}"#);
     }
 }
@@ -231,7 +221,7 @@ async fn dropped_dataset_leaves_nothing_and_its_numbers_are_not_given_again() {
         base.ledger.objects.register(&things).await.unwrap();
         let epoch = begin(&base.ledger, Mode::Shared, None, 1).await;
         let mut chunk = rows(&first, 2, &[r#"{"id":1}"#]);
-        chunk.rejected.push(rejected_line());
+        chunk.rejected.push(rejected_line(2, Reason::InvalidJson, "no", b"?"));
         commit(&base, &epoch, &first, chunk).await;
         assert_eq!(base.database.objects_of("things").await.unwrap(), Some(2));
 
@@ -263,9 +253,4 @@ async fn dropped_dataset_leaves_nothing_and_its_numbers_are_not_given_again() {
         base.database.drop_dataset("products").await.unwrap();
         assert_eq!(watermark(&base.ledger).await, 6);
     }
-}
-
-fn rejected_line() -> RejectedLine {
-    let rejection = Rejection::new(Reason::InvalidJson, "no");
-    RejectedLine { line: 2, offset: 10, rejection, raw: b"?".to_vec() }
 }

@@ -4,36 +4,14 @@ use std::sync::Arc;
 
 use jetline_core::{Counts, Epoch, Mode};
 use jetline_datasets::{Dataset, Value};
-use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, catalog::pages::Filter};
+use jetline_store::catalog::pages::Filter;
 
-use crate::fixtures::{NO_COUNTS, TestDatabase, begin, both, declare, if_changed, rows};
+use crate::fixtures::{
+    NO_COUNTS, TestDatabase, begin, both, commit, commit_either, declare, if_changed, rows,
+};
 
 const ORDERS: &str = "key = 'id'\ndeleted = { column = 'op', equals = 'D' }\n
     columns = { id = 'text', total = { type = 'numeric', index = true } }";
-
-/// Some of the rows are written by a commit, and some by one that can reject.
-async fn counts(
-    base: &TestDatabase,
-    epoch: &Epoch,
-    dataset: &Dataset,
-    chunk: ChunkRows,
-    rejects: bool,
-) -> Counts {
-    let (chunks, ledger) = (vec![chunk], &base.ledger.chunks);
-    let reject = &mut |refused| panic!("{refused:?}");
-    let outcome = if rejects {
-        ledger.commit_and_reject(epoch.id, dataset, chunks, reject).await
-    } else {
-        ledger.commit(epoch.id, dataset, chunks).await
-    };
-    match outcome.unwrap() {
-        CommitOutcome::Committed(outcomes) => match outcomes[..] {
-            [ChunkOutcome::Committed(counts)] => counts,
-            _ => panic!("{outcomes:?}"),
-        },
-        outcome => panic!("{outcome:?}"),
-    }
-}
 
 /// The keys that a list has.
 async fn listed(base: &TestDatabase, dataset: &Arc<Dataset>) -> Vec<String> {
@@ -69,7 +47,8 @@ async fn delete_is_a_row_that_is_counted_and_not_listed() {
             ];
             for (object, (records, expected, left)) in (1..).zip(steps) {
                 let chunk = rows(&dataset, object, records);
-                assert_eq!(counts(&base, &epoch, &dataset, chunk, rejects).await, expected);
+                let counts = commit_either(&base, &epoch, &dataset, chunk, rejects).await;
+                assert_eq!(counts, expected);
                 assert_eq!(listed(&base, &dataset).await, left);
             }
             let keys = vec![dataset.read_key("b").unwrap()];
@@ -104,9 +83,8 @@ async fn delete_has_the_rank_of_its_version() {
             (7, order(7, "D"), Counts { deleted: 1, ..NO_COUNTS }),
             (8, order(6, "U"), Counts { superseded: 1, ..NO_COUNTS }),
         ] {
-            let chunk = rows(&dataset, object, &[&record]);
-            let chunk = if_changed(chunk);
-            assert_eq!(counts(&base, &epoch, &dataset, chunk, false).await, expected, "{record}");
+            let chunk = if_changed(rows(&dataset, object, &[&record]));
+            assert_eq!(commit(&base, &epoch, &dataset, chunk).await, expected, "{record}");
         }
         assert!(listed(&base, &dataset).await.is_empty());
     }
@@ -120,7 +98,7 @@ async fn deletes_can_be_declared_later_and_no_more() {
         let first = declare(&base.database, "orders", without).await;
         let (base, epoch) = base.with_objects(3).await;
         let one = async |epoch: &Epoch, dataset: &Dataset, object, record: &str| {
-            counts(&base, epoch, dataset, rows(dataset, object, &[record]), false).await
+            commit(&base, epoch, dataset, rows(dataset, object, &[record])).await
         };
         let inserted = Counts { inserted: 1, ..NO_COUNTS };
         assert_eq!(one(&epoch, &first, 1, r#"{"id":"a","total":1}"#).await, inserted);

@@ -39,7 +39,7 @@ async fn failed_objects_are_those_that_are_listed_and_not_dismissed() {
         }
         let all: Vec<_> = (1..=3).map(|n| listed(&n.to_string(), n)).collect();
         assert!(failed(&base, &all).await.is_empty());
-        base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
+        base.settle().await;
         assert_eq!(failed(&base, &all).await, [1, 2]);
         // An overwritten object is another version.
         let mut overwritten = all.clone();
@@ -55,7 +55,7 @@ async fn failed_objects_are_those_that_are_listed_and_not_dismissed() {
         assert_eq!(dismiss(&base, 3).await, Dismissal::Done);
         assert_eq!(dismiss(&base, 4).await, Dismissal::Unknown);
         // It had ended: there are no open claims of it.
-        assert_eq!(base.ledger.epochs.current().await.unwrap().unwrap().epoch, epoch);
+        assert_eq!(base.epoch_in_force().await, epoch);
     }
 }
 
@@ -95,13 +95,13 @@ async fn dismissed_refused_object_waits_for_everything_below_it_and_its_reader_l
         lease(&base.ledger, "me").await.unwrap();
         refuse(&base, 2).await;
         assert_eq!(dismiss(&base, 2).await, Dismissal::Ending);
-        assert_eq!(base.ledger.epochs.current().await.unwrap().unwrap().epoch, epoch);
-        let finished = base.ledger.objects.finish(&[(id(2), complete(3))], "me").await;
+        assert_eq!(base.epoch_in_force().await, epoch);
+        let finished = base.ledger.objects.record_outcomes(&[(id(2), complete(3))], "me").await;
         assert_eq!(finished.unwrap(), 0);
         assert!(!base.ledger.objects.fail(id(2), epoch_id(9)).await.unwrap());
 
         base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
-        let finished = base.ledger.objects.finish(&[(id(1), complete(1))], "other").await;
+        let finished = base.ledger.objects.record_outcomes(&[(id(1), complete(1))], "other").await;
         assert_eq!(finished.unwrap(), 1);
         base.ledger.objects.settle(epoch_id(8), None).await.unwrap();
         assert!(base.ledger.objects.loading().await.unwrap()[0].unreadable);

@@ -100,7 +100,7 @@ async fn new_epoch_forgets_chunks_that_are_not_settled_and_keeps_their_counts() 
         for lines in [1, 5, 5, 1] {
             read(&base.ledger, &complete(lines)).await;
         }
-        assert_eq!(base.ledger.objects.settle(epoch_id(9), None).await.unwrap().len(), 2);
+        assert_eq!(base.settle().await.len(), 2);
         assert_eq!(base.object(4).await.state, State::Done);
 
         let next = begin(&base.ledger, Mode::Shared, Some(first.id), 2).await;
@@ -118,7 +118,7 @@ async fn new_epoch_forgets_chunks_that_are_not_settled_and_keeps_their_counts() 
         }
         // The chunks are committed again, and counted once.
         base.counts(&next, chunk(4, 0, &[(4, "d")])).await;
-        assert_eq!(base.ledger.objects.settle(epoch_id(9), None).await.unwrap().len(), 1);
+        assert_eq!(base.settle().await.len(), 1);
         let status = base.status(4).await;
         assert_eq!((status.state, status.inserted), (State::Done, 1));
         assert_eq!(status.lines(), 1);
@@ -150,7 +150,7 @@ async fn mode_changes_only_when_everything_is_settled() {
         }
         base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
         read(&base.ledger, &complete(1)).await;
-        base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
+        base.settle().await;
         let off = begin(&base.ledger, Mode::Off, None, 2).await;
         assert_eq!((off.mode, off.base), (Mode::Off, id(2)));
         let outcome = base.commit(&epoch, &[chunk(1, 0, &[(1, "a")])]).await;

@@ -6,18 +6,19 @@ use chrono::{DateTime, Utc};
 use jetline_core::{
     ChunkRange, Counts, Epoch, EpochId, Key, Mode, ObjectId, ObjectVersion, Position,
 };
-use jetline_datasets::{Dataset, Datasets, PRODUCTS, UnknownFields};
+use jetline_datasets::{Dataset, Datasets, PRODUCTS, Reason, Rejection, UnknownFields};
 use jetline_migrations::migrate;
 use jetline_store::{
-    Catalog, ChunkOutcome, ChunkRows, CommitOutcome, Database, DeclarationFile, IdClaim, Ledger,
-    UpsertRow,
+    Catalog, ChunkOutcome, ChunkRows, CommitOutcome, Database, DeclarationFile, KeyClaim, Ledger,
+    RejectedLine, UpsertRow,
     catalog::objects::ObjectStatus,
     entities::{chunks, objects},
-    objects::{Gap, LeaseLimits, LeasedObject, NewObject, ReadOutcome},
+    objects::{EndedObject, Gap, LeaseLimits, LeasedObject, NewObject, ReadOutcome},
 };
 use jetline_testkit::postgres::{self, PostgresServer};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QueryOrder, Statement};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 pub(crate) const ROOT: &str = "s3://bucket";
 pub(crate) const LINE_BYTES: u64 = 10;
@@ -174,15 +175,44 @@ impl TestDatabase {
 
     /// Commits one new chunk and returns its counts.
     pub(crate) async fn counts(&self, epoch: &Epoch, chunk: ChunkRows) -> Counts {
-        let outcome = self.commit(epoch, &[chunk]).await;
-        let CommitOutcome::Committed(outcomes) = &outcome else {
-            panic!("{outcome:?}");
-        };
-        let [ChunkOutcome::Committed(counts)] = outcomes[..] else {
-            panic!("{outcomes:?}");
-        };
-        counts
+        counts_of(&self.commit(epoch, &[chunk]).await)
     }
+
+    /// Commits a chunk in a task.
+    pub(crate) fn spawn_commit(
+        &self,
+        epoch: &Epoch,
+        chunk: ChunkRows,
+    ) -> JoinHandle<CommitOutcome> {
+        let (ledger, epoch) = (self.ledger.clone(), epoch.id);
+        tokio::spawn(
+            async move { ledger.chunks.commit(epoch, &products(), vec![chunk]).await.unwrap() },
+        )
+    }
+
+    /// Ends the objects that can end; if that ends the epoch too, the epoch 9 follows.
+    pub(crate) async fn settle(&self) -> Vec<EndedObject> {
+        self.ledger.objects.settle(epoch_id(9), None).await.unwrap()
+    }
+
+    pub(crate) async fn epoch_in_force(&self) -> Epoch {
+        self.ledger.epochs.current().await.unwrap().unwrap().epoch
+    }
+
+    /// Makes a chunk dead.
+    pub(crate) async fn dead_letter(&self, object: i64, lines_before: u32, lines: u32) {
+        for _ in 0..2 {
+            let chunk = range(object, lines_before, lines);
+            self.ledger.chunks.suspect(&chunk, 1).await.unwrap();
+        }
+    }
+}
+
+/// The counts of a commit of one new chunk.
+pub(crate) fn counts_of(outcome: &CommitOutcome) -> Counts {
+    let CommitOutcome::Committed(chunks) = outcome else { panic!("{outcome:?}") };
+    let [ChunkOutcome::Committed(counts)] = chunks[..] else { panic!("{chunks:?}") };
+    counts
 }
 
 pub(crate) const ALREADY_COMMITTED: ChunkOutcome = ChunkOutcome::AlreadyCommitted;
@@ -234,11 +264,11 @@ pub(crate) async fn register(ledger: &Ledger, count: i64) {
 }
 
 pub(crate) fn complete(lines: u64) -> ReadOutcome {
-    ReadOutcome::Complete { bytes: lines * LINE_BYTES, lines, error: None }
+    ReadOutcome::EndReached { bytes: lines * LINE_BYTES, lines, error: None }
 }
 
 pub(crate) fn damaged(lines: u64) -> ReadOutcome {
-    ReadOutcome::Complete {
+    ReadOutcome::EndReached {
         bytes: lines * LINE_BYTES,
         lines,
         error: Some("gzip data is damaged".to_owned()),
@@ -259,7 +289,7 @@ pub(crate) async fn lease(ledger: &Ledger, owner: &str) -> Option<LeasedObject> 
 pub(crate) async fn read(ledger: &Ledger, reading: &ReadOutcome) -> ObjectId {
     let object = lease(ledger, "me").await.unwrap().id;
     let readings = [(object, reading.clone())];
-    assert_eq!(ledger.objects.finish(&readings, "me").await.unwrap(), 1);
+    assert_eq!(ledger.objects.record_outcomes(&readings, "me").await.unwrap(), 1);
     object
 }
 
@@ -302,24 +332,40 @@ pub(crate) fn chunk(object: i64, lines_before: u32, titles: &[(i64, &str)]) -> C
 pub(crate) fn if_changed(mut chunk: ChunkRows) -> ChunkRows {
     for row in &mut chunk.rows {
         row.if_changed = true;
-        row.claim = IdClaim::First;
+        row.claim = KeyClaim::First;
     }
     chunk
 }
 
 /// A chunk whose lines are all unchanged.
 pub(crate) fn unchanged(object: i64, lines_before: u32, lines: u32) -> ChunkRows {
-    ChunkRows {
-        range: range(object, lines_before, lines),
-        rows: Vec::new(),
-        unchanged: u64::from(lines),
-        superseded: 0,
-        replacements: Vec::new(),
-        history: Vec::new(),
-        rejected: Vec::new(),
-        blank: 0,
-        superseded_by: Vec::new(),
-        unknown: UnknownFields::default(),
+    ChunkRows { unchanged: u64::from(lines), ..uncounted(object, lines_before, lines) }
+}
+
+/// A chunk of lines that are not counted.
+pub(crate) fn uncounted(object: i64, lines_before: u32, lines: u32) -> ChunkRows {
+    ChunkRows { range: range(object, lines_before, lines), ..chunk(object, lines_before, &[]) }
+}
+
+/// A chunk whose lines are all rejected.
+pub(crate) fn rejected(
+    object: i64,
+    lines_before: u32,
+    lines: u32,
+    reason: Reason,
+    message: &str,
+) -> ChunkRows {
+    let numbers = lines_before + 1..=lines_before + lines;
+    let rejected = numbers.map(|line| rejected_line(line, reason, message, b"{}"));
+    ChunkRows { rejected: rejected.collect(), ..uncounted(object, lines_before, lines) }
+}
+
+pub(crate) fn rejected_line(line: u32, reason: Reason, message: &str, raw: &[u8]) -> RejectedLine {
+    RejectedLine {
+        line,
+        offset: u64::from(line - 1) * LINE_BYTES,
+        rejection: Rejection::new(reason, message),
+        raw: raw.to_vec(),
     }
 }
 
@@ -343,26 +389,44 @@ pub(crate) fn upsert_row(dataset: &Dataset, record: &str, object: i64, line: u32
         row: dataset.parse_json(record.as_bytes()).unwrap(),
         position: Position::new(id(object), line),
         if_changed: false,
-        claim: IdClaim::None,
+        claim: KeyClaim::None,
     }
 }
 
 /// A chunk with a line for each of these records.
-pub(crate) fn rows(dataset: &Dataset, object: i64, records: &[&str]) -> ChunkRows {
+pub(crate) fn rows(dataset: &Dataset, object: i64, records: &[impl AsRef<str>]) -> ChunkRows {
     let lines = u32::try_from(records.len()).unwrap();
-    let rows = (1..).zip(records).map(|(line, record)| upsert_row(dataset, record, object, line));
-    ChunkRows { range: range(object, 0, lines), rows: rows.collect(), ..chunk(object, 0, &[]) }
+    let rows =
+        (1..).zip(records).map(|(line, record)| upsert_row(dataset, record.as_ref(), object, line));
+    ChunkRows { rows: rows.collect(), ..uncounted(object, 0, lines) }
 }
 
-/// Commits one chunk of a dataset.
+/// Commits one new chunk of a dataset and returns its counts.
 pub(crate) async fn commit(
     base: &TestDatabase,
     epoch: &Epoch,
     dataset: &Dataset,
     chunk: ChunkRows,
-) {
-    let outcome = base.ledger.chunks.commit(epoch.id, dataset, vec![chunk]).await.unwrap();
-    assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
+) -> Counts {
+    let outcome = base.ledger.chunks.commit(epoch.id, dataset, vec![chunk]).await;
+    counts_of(&outcome.unwrap())
+}
+
+/// Like [`commit`], but by the commit that can reject if `rejects`.
+pub(crate) async fn commit_either(
+    base: &TestDatabase,
+    epoch: &Epoch,
+    dataset: &Dataset,
+    chunk: ChunkRows,
+    rejects: bool,
+) -> Counts {
+    if !rejects {
+        return commit(base, epoch, dataset, chunk).await;
+    }
+    let reject = &mut |refused| panic!("{refused:?}");
+    let ledger = &base.ledger.chunks;
+    let outcome = ledger.commit_and_reject(epoch.id, dataset, vec![chunk], reject).await;
+    counts_of(&outcome.unwrap())
 }
 
 fn product(id: i64, title: &str) -> String {

@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 use jetline_core::{Key, Mode};
 use jetline_datasets::{Dataset, Value};
 use jetline_store::{
-    ChunkRows, CommitOutcome, DeclarationFile, RejectedLine, UpsertRow, catalog::history::Filter,
+    ChunkRows, CommitOutcome, DeclarationFile, UpsertRow, catalog::history::Filter,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use crate::fixtures::{
-    TestDatabase, begin, both, commit, declare, if_changed, postgres, range, rows, upsert_row,
+    TestDatabase, begin, both, commit, declare, if_changed, postgres, rejected_line, rows,
+    uncounted, upsert_row,
 };
 
 const ACCOUNTS: &str = "key = 'id'\nversion = 'version'\nhistory = true\n
@@ -64,11 +65,10 @@ fn with_history(dataset: &Dataset, object: i64, before: u32, updates: &[Update])
     let lines = u32::try_from(all.len()).unwrap();
     let superseded = (all.len() - highest.len()) as u64;
     ChunkRows {
-        range: range(object, before, lines),
         rows: highest.into_values().collect(),
         superseded,
         history: all,
-        ..rows(dataset, object, &[])
+        ..uncounted(object, before, lines)
     }
 }
 
@@ -179,8 +179,8 @@ async fn refused_row_is_in_no_history() {
     let reject = &mut |refused: Vec<jetline_store::RefusedRow>| {
         let [row] = &refused[..] else { panic!("{refused:?}") };
         assert_eq!(row.position.line(), 2);
-        let rejection = row.rejection.clone();
-        vec![vec![RejectedLine { line: 2, offset: 10, rejection, raw: b"x".to_vec() }]]
+        let rejection = &row.rejection;
+        vec![vec![rejected_line(2, rejection.reason, &rejection.message, b"x")]]
     };
     let done = base.ledger.chunks.commit_and_reject(epoch.id, &dataset, vec![chunk], reject).await;
     assert!(matches!(done, Ok(CommitOutcome::Committed(_))), "{done:?}");
@@ -198,7 +198,6 @@ async fn history_is_read_as_of_a_version_and_in_pages() {
         let at = |second: u32| format!("2026-01-01T00:00:0{second}.5Z");
         let records: Vec<String> =
             (0..4).map(|second| format!(r#"{{"id":7,"at":"{}"}}"#, at(second))).collect();
-        let records: Vec<&str> = records.iter().map(String::as_str).collect();
         let mut chunk = rows(&dataset, 1, &records);
         chunk.history = std::mem::take(&mut chunk.rows);
         chunk.rows = vec![chunk.history[3].clone()];
@@ -242,7 +241,7 @@ async fn history_that_is_declared_later_begins_with_the_rows_of_the_table() {
         let plain = declare(&base.database, "accounts", &without_history(ACCOUNTS)).await;
         assert!(!plain.has_history);
         let (base, epoch) = base.with_objects(5).await;
-        let first = rows(&plain, 1, &[&update(1, 1).json()]);
+        let first = rows(&plain, 1, &[update(1, 1).json()]);
         commit(&base, &epoch, &plain, first).await;
         let kept = declare(&base.database, "accounts", ACCOUNTS).await;
         let epoch = begin(&base.ledger, Mode::Shared, Some(epoch.id), 2).await;
@@ -255,8 +254,8 @@ async fn history_that_is_declared_later_begins_with_the_rows_of_the_table() {
         declare(&base.database, "accounts", &without_history(ACCOUNTS)).await;
         let epoch = begin(&base.ledger, Mode::Shared, Some(epoch.id), 3).await;
         let plain = read(&base, "accounts").await;
-        commit(&base, &epoch, &plain, rows(&plain, 3, &[&update(3, 3).json()])).await;
-        commit(&base, &epoch, &plain, rows(&plain, 4, &[&update(4, 4).json()])).await;
+        commit(&base, &epoch, &plain, rows(&plain, 3, &[update(3, 3).json()])).await;
+        commit(&base, &epoch, &plain, rows(&plain, 4, &[update(4, 4).json()])).await;
         let wide = declare(&base.database, "accounts", &wide).await;
         let epoch = begin(&base.ledger, Mode::Shared, Some(epoch.id), 4).await;
         let text = async |base: &TestDatabase| {

@@ -24,7 +24,7 @@ async fn dedup_store_is_recorded_only_for_the_epoch_in_force() {
             address: address.to_owned(),
             identity: "replication a".to_owned(),
             returns: 2,
-            is_return: true,
+            is_contended: true,
         };
         let note = base.ledger.epochs.record_dedup_store(epoch.id, store("redis://one"));
         note.await.unwrap();

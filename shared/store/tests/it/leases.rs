@@ -72,7 +72,7 @@ async fn leases_of_several_objects_are_renewed_finished_and_released_one_by_one(
         assert_eq!(kept.len(), 3);
         assert!(!kept.contains(&id(2)));
         let readings = [(id(1), complete(7)), (id(2), complete(8)), (id(3), unreadable())];
-        let finished = base.ledger.objects.finish(&readings, "a").await;
+        let finished = base.ledger.objects.record_outcomes(&readings, "a").await;
         assert_eq!(finished.unwrap(), 2);
         base.ledger.objects.release(&all, "a").await.unwrap();
         let mut states = Vec::new();
@@ -144,7 +144,7 @@ async fn expired_lease_is_taken_over_and_its_owner_notices() {
         assert_eq!((taken_over.id, taken_over.readings), (1, 2));
         let kept = base.ledger.objects.renew(&[id(1)], "a", LEASE_TERM).await;
         assert_eq!(kept.unwrap(), []);
-        let finished = base.ledger.objects.finish(&[(id(1), complete(1))], "a").await;
+        let finished = base.ledger.objects.record_outcomes(&[(id(1), complete(1))], "a").await;
         assert_eq!(finished.unwrap(), 0);
         base.ledger.objects.release(&[id(1)], "a").await.unwrap();
         assert_eq!(base.object(1).await.lease_owner.as_deref(), Some("b"));
@@ -199,7 +199,7 @@ async fn no_two_fetchers_lease_the_same_object() {
                 let lease = || ledger.objects.lease(&owner, &roots, LEASE_TERM, ONE_OBJECT);
                 while let Some(object) = lease().await.unwrap().pop() {
                     let reading = [(object.id, complete(1))];
-                    assert_eq!(ledger.objects.finish(&reading, &owner).await.unwrap(), 1);
+                    assert_eq!(ledger.objects.record_outcomes(&reading, &owner).await.unwrap(), 1);
                     held.push(object.id);
                 }
                 held
@@ -295,7 +295,7 @@ async fn position_of_the_owner_is_recorded_and_says_how_large_the_object_is() {
         base.run("UPDATE objects SET key = 'a.jsonl'").await;
         assert_eq!(base.status(1).await.estimated_bytes(), Some(1_000));
 
-        base.ledger.objects.finish(&[(id(1), complete(50))], "a").await.unwrap();
+        base.ledger.objects.record_outcomes(&[(id(1), complete(50))], "a").await.unwrap();
         let status = base.status(1).await;
         assert_eq!((status.read_bytes, status.estimated_bytes()), (500, Some(500)));
     }

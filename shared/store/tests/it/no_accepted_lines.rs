@@ -1,32 +1,21 @@
 //! Objects without accepted lines fail.
 
-use jetline_datasets::{Reason, Rejection};
-use jetline_store::{ChunkRows, RejectedLine, entities::objects::State, objects::Ended};
+use jetline_datasets::Reason;
+use jetline_store::{ChunkRows, entities::objects::State};
 
 use crate::fixtures::{
-    TestDatabase, both, chunk, complete, epoch_id, id, lease, read, unchanged, watermark,
+    self, TestDatabase, both, chunk, complete, id, lease, read, unchanged, uncounted, watermark,
 };
 
-/// A chunk whose lines are all rejected, after others.
+/// A chunk of these lines, which are all rejected.
 fn rejected(object: i64, lines_before: u32, raw: &[&str]) -> ChunkRows {
     let lines = u32::try_from(raw.len()).unwrap();
-    let mut chunk = unchanged(object, lines_before, lines);
-    chunk.unchanged = 0;
-    chunk.rejected = raw
-        .iter()
-        .zip(lines_before + 1..)
-        .map(|(raw, line)| RejectedLine {
-            line,
-            offset: u64::from(line - 1) * 10,
-            rejection: Rejection::new(Reason::InvalidJson, "no record"),
-            raw: raw.as_bytes().to_vec(),
-        })
-        .collect();
+    let mut chunk =
+        fixtures::rejected(object, lines_before, lines, Reason::InvalidJson, "no record");
+    for (line, raw) in chunk.rejected.iter_mut().zip(raw) {
+        line.raw = raw.as_bytes().to_vec();
+    }
     chunk
-}
-
-async fn settle(base: &TestDatabase) -> Vec<Ended> {
-    base.ledger.objects.settle(epoch_id(9), None).await.unwrap()
 }
 
 /// The end of an object whose first chunks are these.
@@ -40,7 +29,7 @@ async fn end(
         base.counts(epoch, chunk).await;
     }
     read(&base.ledger, &complete(lines.into())).await;
-    let ended = settle(base).await;
+    let ended = base.settle().await;
     assert_eq!(ended.len(), 1);
     ended[0].error.clone()
 }
@@ -64,10 +53,10 @@ async fn object_without_accepted_lines_fails_and_keeps_its_counts() {
         let status = base.status(2).await;
         assert_eq!((status.rejected, status.lines()), (2, 2));
         assert_eq!((status.state, status.error), (State::Failed, Some(error)));
-        assert_eq!(base.ledger.epochs.current().await.unwrap().unwrap().epoch, epoch);
-        let finished = base.ledger.objects.finish(&[(id(1), complete(0))], "other").await;
+        assert_eq!(base.epoch_in_force().await, epoch);
+        let finished = base.ledger.objects.record_outcomes(&[(id(1), complete(0))], "other").await;
         assert_eq!(finished.unwrap(), 1);
-        settle(&base).await;
+        base.settle().await;
         assert_eq!((watermark(&base.ledger).await, base.chunks().await), (3, vec![]));
         assert_eq!(base.status(2).await.rejected, 2);
     }
@@ -114,8 +103,7 @@ async fn object_without_lines_or_with_blank_ones_only_is_done() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
         assert_eq!(end(&base, &epoch, Vec::new()).await, None);
-        let mut blank = unchanged(2, 0, 3);
-        (blank.unchanged, blank.blank) = (0, 3);
+        let blank = ChunkRows { blank: 3, ..uncounted(2, 0, 3) };
         assert_eq!(end(&base, &epoch, vec![blank]).await, None);
         assert_eq!(base.object(2).await.state, State::Done);
     }

@@ -5,11 +5,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use jetline_core::Epoch;
 use jetline_datasets::{Dataset, Destination};
 use jetline_store::{
-    CommitOutcome, Outbox,
+    Outbox,
     outbox::{Attempt, AttemptOutcome, Folded, Redeliver},
 };
 
-use crate::fixtures::{self, LEASE_TERM, TestDatabase, both, declare, postgres, rows};
+use crate::fixtures::{
+    self, LEASE_TERM, TestDatabase, both, commit_either, declare, postgres, rows,
+};
 
 const ORDERS: &str = "key = 'id'\ndeleted = { column = 'op', equals = 'D' }
 columns = { id = 'text', total = 'bigint', wait = { type = 'bigint', optional = true } }\n";
@@ -40,35 +42,27 @@ impl Scene {
     }
 
     /// Commits records such as `a=1`, as the lines of the next object; `a` deletes.
-    async fn commit(&mut self, records: &[&str]) {
-        let records: Vec<String> = records
-            .iter()
-            .map(|record| match record.split_once('=') {
-                Some((id, total)) => format!(r#"{{"id":"{id}","total":{total}}}"#),
-                None => format!(r#"{{"id":"{record}","op":"D"}}"#),
-            })
-            .collect();
-        self.commit_json(&records.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    async fn commit(&mut self, records: &[impl AsRef<str>]) {
+        let json = |record: &str| match record.split_once('=') {
+            Some((id, total)) => format!(r#"{{"id":"{id}","total":{total}}}"#),
+            None => format!(r#"{{"id":"{record}","op":"D"}}"#),
+        };
+        let records: Vec<String> = records.iter().map(|record| json(record.as_ref())).collect();
+        self.commit_json(&records).await;
     }
 
     /// Commits records, and folds the changes.
-    async fn commit_json(&mut self, records: &[&str]) {
+    async fn commit_json(&mut self, records: &[impl AsRef<str>]) {
         self.append_json(records).await;
         self.fold().await;
     }
 
     /// Some objects are committed by the commit that can reject.
-    async fn append_json(&mut self, records: &[&str]) {
+    async fn append_json(&mut self, records: &[impl AsRef<str>]) {
         self.objects += 1;
-        let chunk = vec![rows(&self.dataset, self.objects, records)];
-        let (epoch, chunks) = (self.epoch.id, &self.base.ledger.chunks);
-        let outcome = if self.objects % 2 == 0 {
-            let reject = &mut |refused| panic!("{refused:?}");
-            chunks.commit_and_reject(epoch, &self.dataset, chunk, reject).await
-        } else {
-            chunks.commit(epoch, &self.dataset, chunk).await
-        };
-        assert!(matches!(outcome, Ok(CommitOutcome::Committed(_))), "{outcome:?}");
+        let chunk = rows(&self.dataset, self.objects, records);
+        let rejects = self.objects % 2 == 0;
+        commit_either(&self.base, &self.epoch, &self.dataset, chunk, rejects).await;
     }
 
     async fn fold(&self) {
@@ -321,13 +315,13 @@ async fn delay_counts_from_the_commit_and_a_newer_version_cancels_the_callback()
     for base in both().await {
         let mut scene = Scene::with(base, &deliver).await;
         let order = |wait: &str| format!(r#"{{"id":"a","total":1,"wait":{wait}}}"#);
-        scene.commit_json(&[&order("2")]).await;
+        scene.commit_json(&[order("2")]).await;
         let next = scene.outbox.next_due(scene.destination()).await.unwrap().unwrap();
         assert!(next > Duration::from_mins(119) && next <= Duration::from_hours(2), "{next:?}");
-        scene.commit_json(&[&order("1")]).await;
+        scene.commit_json(&[order("1")]).await;
         let next = scene.outbox.next_due(scene.destination()).await.unwrap().unwrap();
         assert!(next <= Duration::from_hours(1), "{next:?}");
-        scene.commit_json(&[&order("null")]).await;
+        scene.commit_json(&[order("null")]).await;
         assert_eq!(
             scene
                 .number("SELECT COUNT(*) FROM delivery_cancellations WHERE by_position - position = 4294967296")
@@ -336,12 +330,12 @@ async fn delay_counts_from_the_commit_and_a_newer_version_cancels_the_callback()
         );
         // An attempt that is under way may be the one that arrives: it is cancelled when it fails.
         let third = scene.lease().await.remove(0);
-        scene.commit_json(&[&order("0")]).await;
+        scene.commit_json(&[order("0")]).await;
         assert_eq!(scene.number("SELECT COUNT(*) FROM delivery_cancellations").await, 2);
         assert!(scene.end(&third, retry(Duration::ZERO)).await);
         assert_eq!(scene.number("SELECT COUNT(*) FROM delivery_cancellations").await, 3);
         assert_eq!(scene.deliver().await, ["inserted a"]);
-        scene.commit_json(&[&order("null")]).await;
+        scene.commit_json(&[order("null")]).await;
         assert_eq!(scene.deliver().await, ["updated a"]);
         assert_eq!(scene.number("SELECT COUNT(*) FROM delivery_cancellations").await, 3);
     }
@@ -479,7 +473,7 @@ async fn delivery_is_leased_only_by_the_current_declaration() {
 async fn concurrent_couriers_lease_different_deliveries() {
     let mut scene = Scene::with(postgres().await, ANY).await;
     let records: Vec<String> = (0..400).map(|number| format!("k{number:03}=1")).collect();
-    scene.commit(&records.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    scene.commit(&records).await;
     let couriers = (0..8)
         .map(|_| scene.outbox.lease(&scene.current, scene.destination(), "me", LEASE_TERM, 50));
     let leased = futures::future::try_join_all(couriers).await.unwrap();

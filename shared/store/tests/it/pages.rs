@@ -22,8 +22,7 @@ async fn stored(
 ) -> (TestDatabase, Arc<Dataset>) {
     let dataset = declare(&base.database, "things", declaration).await;
     let (base, epoch) = base.with_objects(1).await;
-    let records: Vec<&str> = records.iter().map(String::as_str).collect();
-    commit(&base, &epoch, &dataset, rows(&dataset, 1, &records)).await;
+    commit(&base, &epoch, &dataset, rows(&dataset, 1, records)).await;
     (base, dataset)
 }
 
@@ -139,14 +138,12 @@ async fn record_that_is_inserted_between_pages_changes_no_other_place() {
         let records = [10, 20, 30, 40].map(record);
         let dataset = declare(&base.database, "things", declaration).await;
         let (base, epoch) = base.with_objects(2).await;
-        let first: Vec<&str> = records.iter().map(String::as_str).collect();
-        commit(&base, &epoch, &dataset, rows(&dataset, 1, &first)).await;
+        commit(&base, &epoch, &dataset, rows(&dataset, 1, &records)).await;
         let mut filter = Filter::default();
         let page = base.catalog.records_page(&dataset, &filter, 2, ONE_MEBIBYTE).await.unwrap();
         assert_eq!((keys(&page), page.has_more), (vec!["10".to_owned(), "20".to_owned()], true));
 
         let between = [5, 15, 25, 50].map(record);
-        let between: Vec<&str> = between.iter().map(String::as_str).collect();
         commit(&base, &epoch, &dataset, rows(&dataset, 2, &between)).await;
         filter.after = Some(Key::Int(20));
         let rest = pages(&base.catalog, &dataset, filter, 2).await;

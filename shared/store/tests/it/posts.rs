@@ -1,13 +1,12 @@
 //! Posts of records over HTTP.
 
 use chrono::{TimeDelta, Utc};
-use jetline_core::ObjectId;
 use jetline_store::{
     DeclarationFile, ObjectState,
     objects::{NewObject, NewPost, Post, PostOutcome, PostsOutcome},
 };
 
-use crate::fixtures::{TestDatabase, both, listed};
+use crate::fixtures::{TestDatabase, both, id, listed};
 
 fn post(caller: &str, key: Option<&str>, first_line: u32) -> NewPost {
     NewPost {
@@ -21,10 +20,6 @@ fn post(caller: &str, key: Option<&str>, first_line: u32) -> NewPost {
 
 async fn register(base: &TestDatabase, object: &NewObject, posts: &[NewPost]) -> PostsOutcome {
     base.ledger.objects.register_posts(object, 1, posts).await.unwrap()
-}
-
-fn id(number: i64) -> ObjectId {
-    ObjectId::new(number).unwrap()
 }
 
 #[tokio::test]

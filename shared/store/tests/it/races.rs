@@ -3,23 +3,14 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use jetline_core::Counts;
-use jetline_core::{Epoch, Mode, Position};
-use jetline_store::{ChunkOutcome, ChunkRows, CommitOutcome, Database, Error, Ledger};
+use jetline_core::{Counts, Mode, Position};
+use jetline_store::{ChunkOutcome, CommitOutcome, Database, Ledger};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 
 use crate::fixtures::{
-    NO_COUNTS, TestDatabase, already_committed, begin, both, chunk, complete, epoch_id, id,
-    if_changed, postgres, products, read, sqlite,
+    NO_COUNTS, TestDatabase, already_committed, begin, both, chunk, complete, counts_of, epoch_id,
+    id, if_changed, postgres, products, read, sqlite,
 };
-
-type Outcome = Result<CommitOutcome, Error>;
-
-/// Commits in a task.
-fn spawn(base: &TestDatabase, epoch: &Epoch, chunk: ChunkRows) -> tokio::task::JoinHandle<Outcome> {
-    let (ledger, epoch) = (base.ledger.clone(), epoch.id);
-    tokio::spawn(async move { ledger.chunks.commit(epoch, &products(), vec![chunk]).await })
-}
 
 fn is_first(outcome: &CommitOutcome) -> bool {
     matches!(outcome, CommitOutcome::Committed(chunks) if matches!(chunks[..], [ChunkOutcome::Committed(_)]))
@@ -40,10 +31,10 @@ async fn one_of_two_writers_commits_a_chunk_and_the_other_finds_it_committed() {
         let (base, epoch) = base.with_objects(1).await;
         for line in 0..30 {
             let chunk = chunk(1, line, &[(i64::from(line) + 1, "a")]);
-            let two = [(); 2].map(|()| spawn(&base, &epoch, chunk.clone()));
+            let two = [(); 2].map(|()| base.spawn_commit(&epoch, chunk.clone()));
             let mut first = 0;
             for one in two {
-                let outcome = one.await.unwrap().unwrap();
+                let outcome = one.await.unwrap();
                 if is_first(&outcome) {
                     first += 1;
                 } else if outcome == CommitOutcome::Raced {
@@ -70,12 +61,12 @@ async fn writer_whose_chunk_is_committed_after_its_check_writes_nothing() {
     let insert = "INSERT INTO products VALUES ('', 1, now(), 5, 't', 1, 'c', 'b', 'u', 'd')";
     tx.execute_unprepared(insert).await.unwrap();
     let chunk = chunk(1, 0, &[(5, "a")]);
-    let two = [(); 2].map(|()| spawn(&base, &epoch, chunk.clone()));
+    let two = [(); 2].map(|()| base.spawn_commit(&epoch, chunk.clone()));
     until_waiting(&base, 2).await;
     tx.rollback().await.unwrap();
     let mut outcomes = Vec::new();
     for one in two {
-        outcomes.push(one.await.unwrap().unwrap());
+        outcomes.push(one.await.unwrap());
     }
     outcomes.sort_by_key(|outcome| !is_first(outcome));
     assert!(is_first(&outcomes[0]), "{outcomes:?}");
@@ -92,15 +83,10 @@ async fn row_that_another_writer_raises_concurrently_keeps_its_higher_rank() {
     let raise =
         "UPDATE products SET jetline_position = 3::bigint << 32, title = 'last' WHERE id = 5";
     tx.execute_unprepared(raise).await.unwrap();
-    let late = spawn(&base, &epoch, if_changed(chunk(2, 0, &[(5, "second")])));
+    let late = base.spawn_commit(&epoch, if_changed(chunk(2, 0, &[(5, "second")])));
     until_waiting(&base, 1).await;
     tx.commit().await.unwrap();
-    let CommitOutcome::Committed(outcomes) = late.await.unwrap().unwrap() else {
-        panic!("not committed");
-    };
-    let [ChunkOutcome::Committed(counts)] = outcomes[..] else {
-        panic!("{outcomes:?}");
-    };
+    let counts = counts_of(&late.await.unwrap());
     assert_eq!((counts.superseded, counts.lines()), (1, 1));
     assert_eq!(base.product(5).await.unwrap().0, "last");
 }
@@ -149,12 +135,11 @@ async fn writers_with_the_same_ids_in_opposite_order_do_not_deadlock() {
         let opposite: Vec<_> = ids.iter().rev().copied().collect();
         for round in 0..8 {
             let chunks = [&ids, &opposite, &ids, &opposite];
-            let commits = (round * 4..).zip(chunks).map(|(part, ids)| {
-                let chunk = chunk(1, part * 300, ids);
-                spawn(&base, &epoch, chunk)
-            });
+            let commits = (round * 4..)
+                .zip(chunks)
+                .map(|(part, ids)| base.spawn_commit(&epoch, chunk(1, part * 300, ids)));
             for commit in commits.collect::<Vec<_>>() {
-                let outcome = commit.await.unwrap().unwrap();
+                let outcome = commit.await.unwrap();
                 assert!(is_first(&outcome), "{outcome:?}");
             }
         }
@@ -169,17 +154,17 @@ async fn epoch_does_not_end_in_the_middle_of_a_commit() {
     let tx = base.db().begin().await.unwrap();
     let insert = "INSERT INTO products VALUES ('', 1, now(), 5, 't', 1, 'c', 'b', 'u', 'd')";
     tx.execute_unprepared(insert).await.unwrap();
-    let within = spawn(&base, &epoch, chunk(1, 0, &[(5, "a")]));
+    let within = base.spawn_commit(&epoch, chunk(1, 0, &[(5, "a")]));
     until_waiting(&base, 1).await;
     let (ledger, seen) = (base.ledger.clone(), epoch.id);
     let next = tokio::spawn(async move { begin(&ledger, Mode::Shared, Some(seen), 2).await });
     until_waiting(&base, 2).await;
-    let second = spawn(&base, &epoch, chunk(1, 1, &[(6, "b")]));
+    let second = base.spawn_commit(&epoch, chunk(1, 1, &[(6, "b")]));
     until_waiting(&base, 3).await;
     tx.rollback().await.unwrap();
-    assert!(is_first(&within.await.unwrap().unwrap()));
+    assert!(is_first(&within.await.unwrap()));
     assert_eq!(next.await.unwrap().id, epoch_id(2));
-    assert_eq!(second.await.unwrap().unwrap(), CommitOutcome::EpochEnded);
+    assert_eq!(second.await.unwrap(), CommitOutcome::EpochEnded);
     assert_eq!(base.product(6).await, None);
 }
 
@@ -197,10 +182,10 @@ async fn many_connections_write_to_one_file() {
     });
     let commits = (0..40).map(|part| {
         let ids: Vec<_> = (0..10).map(|id| (i64::from(part * 7 + id) + 1, "a")).collect();
-        spawn(&base, &epoch, chunk(1, part * 10, &ids))
+        base.spawn_commit(&epoch, chunk(1, part * 10, &ids))
     });
     for commit in commits.collect::<Vec<_>>() {
-        assert!(is_first(&commit.await.unwrap().unwrap()));
+        assert!(is_first(&commit.await.unwrap()));
     }
     assert_eq!(looks.await.unwrap(), 1);
     assert_eq!(base.status(1).await.lines(), 400);

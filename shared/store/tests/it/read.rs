@@ -1,59 +1,18 @@
 //! The queries of the API, on both databases.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
-
 use chrono::{DateTime, SubsecRound, Utc};
 use jetline_core::Key;
 use jetline_datasets::{Datasets, Reason};
-use jetline_migrations::Migrator;
 use jetline_store::{
-    Catalog, Database,
     catalog::{
         objects::Filter,
         rejects::{self, Cursor, Reject, RejectSummary, SHOWN_BYTES},
     },
     entities::{chunks, objects, rejected_lines},
 };
-use jetline_testkit::postgres::TemporaryDatabase;
-use sea_orm::{
-    ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, Set, Statement,
-    Value,
-};
-use sea_orm_migration::MigratorTrait;
-use tempfile::TempDir;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, Set, Statement, Value};
 
-use crate::fixtures::{declare, products};
-
-/// A database that is dropped with the test.
-struct TestDatabase {
-    db: DatabaseConnection,
-    catalog: Catalog,
-    _sqlite: Option<TempDir>,
-    _postgres: Option<TemporaryDatabase>,
-}
-
-async fn both() -> [TestDatabase; 2] {
-    [sqlite().await, postgres().await]
-}
-
-async fn sqlite() -> TestDatabase {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("test.db");
-    let options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", file.display()));
-    let db = sea_orm::Database::connect(options).await.unwrap();
-    Migrator::up(&db, None).await.unwrap();
-    TestDatabase { catalog: catalog(&db), db, _sqlite: Some(directory), _postgres: None }
-}
-
-async fn postgres() -> TestDatabase {
-    let database = TemporaryDatabase::create("read").await;
-    let db = database.connect().await;
-    TestDatabase { catalog: catalog(&db), db, _sqlite: None, _postgres: Some(database) }
-}
-
-fn catalog(db: &DatabaseConnection) -> Catalog {
-    Catalog::new(&Database::from(db.clone()))
-}
+use crate::fixtures::{both, declare, products};
 
 fn now() -> DateTime<Utc> {
     Utc::now().trunc_subsecs(3)
@@ -137,14 +96,15 @@ fn chunk(object: i64, start: i64, state: chunks::State) -> chunks::ActiveModel {
 async fn database_with_tables_is_ready_and_one_without_is_not() {
     for base in both().await {
         base.catalog.check(&Datasets::built_in().unwrap()).await.unwrap();
-        base.db.execute_unprepared("DROP TABLE objects").await.unwrap();
+        base.run("DROP TABLE objects").await;
         assert!(base.catalog.check(&Datasets::built_in().unwrap()).await.is_err());
     }
 }
 
 #[tokio::test]
 async fn records_are_found_by_their_ids_with_fingerprint_and_time() {
-    for TestDatabase { db, catalog, .. } in &both().await {
+    for base in both().await {
+        let (db, catalog) = (base.db(), &base.catalog);
         let at = now();
         let exact = product(2, "12345678901234567890.12345678");
         store(db, &product(1, "7072.16"), at).await;
@@ -165,15 +125,16 @@ async fn records_are_found_by_their_ids_with_fingerprint_and_time() {
 
 #[tokio::test]
 async fn no_ids_find_no_records() {
-    for TestDatabase { catalog, .. } in &both().await {
-        let found = catalog.records(&products(), Vec::new()).await.unwrap();
+    for base in both().await {
+        let found = base.catalog.records(&products(), Vec::new()).await.unwrap();
         assert!(found.is_empty());
     }
 }
 
 #[tokio::test]
 async fn counts_are_of_the_folded_the_committed_and_the_forgotten_chunks() {
-    for TestDatabase { db, catalog, .. } in &both().await {
+    for base in both().await {
+        let (db, catalog) = (base.db(), &base.catalog);
         objects::Entity::insert(object(1, objects::State::Reading)).exec(db).await.unwrap();
         objects::Entity::insert(object(2, objects::State::Done)).exec(db).await.unwrap();
         for (start, state) in [
@@ -208,7 +169,8 @@ async fn counts_are_of_the_folded_the_committed_and_the_forgotten_chunks() {
 
 #[tokio::test]
 async fn objects_are_listed_in_order_by_state_dataset_and_page() {
-    for TestDatabase { db, catalog, .. } in &both().await {
+    for base in both().await {
+        let (db, catalog) = (base.db(), &base.catalog);
         for id in 1..=5 {
             let state = [objects::State::Done, objects::State::Failed][usize::from(id % 2 == 1)];
             objects::Entity::insert(object(id, state)).exec(db).await.unwrap();
@@ -229,7 +191,8 @@ async fn objects_are_listed_in_order_by_state_dataset_and_page() {
 
 #[tokio::test]
 async fn rejected_lines_are_listed_in_order_by_object_and_page() {
-    for TestDatabase { db, catalog, .. } in &both().await {
+    for base in both().await {
+        let (db, catalog) = (base.db(), &base.catalog);
         for (object_id, line, reason) in
             [(2, 1, "invalid_utf8"), (1, 9, "invalid_utf8"), (1, 2, "wrong_type")]
         {
@@ -269,7 +232,8 @@ async fn rejected_lines_are_listed_in_order_by_object_and_page() {
 
 #[tokio::test]
 async fn list_of_rejected_lines_ends_after_the_requested_bytes() {
-    for TestDatabase { db, catalog, .. } in &both().await {
+    for base in both().await {
+        let (db, catalog) = (base.db(), &base.catalog);
         for line in 1..=5 {
             let reject = rejected_lines::ActiveModel {
                 object_id: Set(1),
@@ -314,13 +278,13 @@ async fn list_of_rejected_lines_ends_after_the_requested_bytes() {
 
 #[tokio::test]
 async fn records_come_in_parts_of_the_requested_bytes_in_the_order_of_their_ids() {
-    for TestDatabase { db, catalog, .. } in &both().await {
+    for base in both().await {
+        let (db, catalog) = (base.db(), &base.catalog);
         for id in 1..=4 {
             store(db, &product(id, "1"), now()).await;
         }
         let long = "d".repeat(1_000);
-        let lengthen = format!("UPDATE products SET description = '{long}'");
-        db.execute_unprepared(&lengthen).await.unwrap();
+        base.run(&format!("UPDATE products SET description = '{long}'")).await;
         for (ids, bytes, expected, answered) in [
             (&[4, 9, 2, 4, 1][..], 10_000, &[4, 2, 4, 1][..], 5),
             (&[4, 9, 2, 4, 1], 1, &[4], 1),
@@ -339,16 +303,16 @@ async fn records_come_in_parts_of_the_requested_bytes_in_the_order_of_their_ids(
 
 #[tokio::test]
 async fn records_are_found_by_text_ids_whatever_is_in_them() {
-    for TestDatabase { db, catalog, .. } in &both().await {
-        let backend = db.get_database_backend();
+    for base in both().await {
+        let (db, catalog) = (base.db(), &base.catalog);
         let cities =
             "key = 'id'\ncolumns = { id = 'text', country = { type = 'text', optional = true } }";
-        let cities = declare(&Database::from(db.clone()), "cities", cities).await;
+        let cities = declare(&base.database, "cities", cities).await;
         let ids = ["a", "Zürich", "O'Hare \"1\"", "{x,y}", "", "\\"].map(str::to_owned);
         for id in &ids {
             let values = [id.clone().into(), vec![7_u8; 16].into(), now().into()];
             let sql = "INSERT INTO cities (id, jetline_fingerprint, jetline_changed_at, jetline_position) VALUES ($1, $2, $3, 1)";
-            let insert = Statement::from_sql_and_values(backend, sql, values);
+            let insert = Statement::from_sql_and_values(base.backend(), sql, values);
             db.execute_raw(insert).await.unwrap();
         }
         let mut keys = ids.map(Key::Text).to_vec();
@@ -365,7 +329,8 @@ async fn records_are_found_by_text_ids_whatever_is_in_them() {
 
 #[tokio::test]
 async fn rejected_lines_of_each_object_are_counted_by_reason_and_the_first_is_shown() {
-    for TestDatabase { db, catalog, .. } in &both().await {
+    for base in both().await {
+        let (db, catalog) = (base.db(), &base.catalog);
         let lines = [(1, 9, "a"), (1, 7, "b"), (1, 8, "a"), (2, 3, "c"), (3, 1, "a")];
         let rows = lines.map(|(object, line, reason)| rejected_lines::ActiveModel {
             object_id: Set(object),

@@ -52,7 +52,7 @@ async fn refused_object_is_leased_after_retry_at_and_a_finished_read_clears_the_
         let refusal = refusal(1, Duration::ZERO);
         base.ledger.objects.record_refusals(&refusal, "a").await.unwrap();
         assert_eq!(leased(&base, "a").await, Some(1));
-        let finished = base.ledger.objects.finish(&[(id(1), complete(0))], "a").await;
+        let finished = base.ledger.objects.record_outcomes(&[(id(1), complete(0))], "a").await;
         assert_eq!(finished.unwrap(), 1);
         let object = base.object(1).await;
         let left = (object.refusal, object.refusals, object.retry_at, object.error);

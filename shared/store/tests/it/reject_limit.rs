@@ -1,15 +1,15 @@
 //! Objects over the reject limit fail early.
 
 use jetline_core::Mode;
-use jetline_datasets::{Reason, Rejection};
+use jetline_datasets::Reason;
 use jetline_store::{
-    ChunkRows, CommitOutcome, RejectedLine,
+    ChunkRows, CommitOutcome,
     entities::objects::State,
-    objects::{Ended, RejectLimit},
+    objects::{EndedObject, RejectLimit},
 };
 
 use crate::fixtures::{
-    LEASE_TERM, TestDatabase, begin, both, chunk, complete, epoch_id, id, lease, range, read,
+    self, LEASE_TERM, TestDatabase, begin, both, chunk, complete, epoch_id, id, lease, range, read,
     watermark,
 };
 
@@ -18,27 +18,16 @@ const REASON: &str = "more than 2 lines were rejected (MAX_REJECTS); first: line
 
 /// A chunk of three lines that are all rejected.
 fn rejected(object: i64, lines_before: u32) -> ChunkRows {
-    let mut rejected = chunk(object, lines_before, &[]);
-    rejected.range.lines = 3;
-    rejected.range.end += 30;
-    rejected.rejected = (lines_before + 1..=lines_before + 3)
-        .map(|line| RejectedLine {
-            line,
-            offset: u64::from(line - 1) * 10,
-            rejection: Rejection::new(Reason::MissingField, "no id"),
-            raw: b"{}".to_vec(),
-        })
-        .collect();
-    rejected
+    fixtures::rejected(object, lines_before, 3, Reason::MissingField, "no id")
 }
 
-async fn settle(base: &TestDatabase, limit: u64) -> Vec<Ended> {
+async fn settle(base: &TestDatabase, limit: u64) -> Vec<EndedObject> {
     let ended = base.ledger.objects.settle(epoch_id(9), Some(RejectLimit::Lines(limit))).await;
     ended.unwrap()
 }
 
-fn failed(object: i64) -> Ended {
-    Ended { object: id(object), error: Some(REASON.to_owned()) }
+fn failed(object: i64) -> EndedObject {
+    EndedObject { object: id(object), error: Some(REASON.to_owned()) }
 }
 
 #[tokio::test]
@@ -52,7 +41,7 @@ async fn object_over_the_limit_fails_while_it_is_read_and_ends_the_epoch() {
         assert_eq!(settle(&base, 2).await, [failed(1)]);
         let kept = base.ledger.objects.renew(&[id(1)], "me", LEASE_TERM).await;
         assert_eq!(kept.unwrap(), []);
-        let finished = base.ledger.objects.finish(&[(id(1), complete(9))], "me").await;
+        let finished = base.ledger.objects.record_outcomes(&[(id(1), complete(9))], "me").await;
         assert_eq!(finished.unwrap(), 0);
         let status = base.status(1).await;
         assert_eq!((status.state, status.error.as_deref()), (State::Failed, Some(REASON)));
@@ -80,7 +69,7 @@ async fn object_over_the_limit_ends_only_when_everything_below_it_has() {
         base.counts(&epoch, rejected(2, 0)).await;
         assert_eq!(settle(&base, 2).await, []);
         read(&base.ledger, &complete(0)).await;
-        let done = Ended { object: id(1), error: None };
+        let done = EndedObject { object: id(1), error: None };
         assert_eq!(settle(&base, 2).await, [done, failed(2)]);
     }
 }
@@ -94,7 +83,7 @@ async fn complete_object_over_the_limit_fails_at_once() {
         read(&base.ledger, &complete(3)).await;
         assert_eq!(settle(&base, 2).await, [failed(2)]);
         // Every claim of it was committed: the epoch does not end.
-        assert_eq!(base.ledger.epochs.current().await.unwrap().unwrap().epoch, epoch);
+        assert_eq!(base.epoch_in_force().await, epoch);
         assert_eq!(base.object(2).await.error.as_deref(), Some(REASON));
     }
 }

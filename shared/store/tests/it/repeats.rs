@@ -1,13 +1,12 @@
 //! Redelivered, late and stale chunks.
 
-use jetline_core::Counts;
-use jetline_core::Mode;
+use jetline_core::{Counts, Mode};
 use jetline_store::CommitOutcome;
 
 use crate::commits::rejected;
 use crate::fixtures::{
     ALREADY_COMMITTED, NO_COUNTS, already_committed, begin, both, chunk, complete, damaged,
-    epoch_id, id, range, read, unchanged, unreadable,
+    epoch_id, id, range, read, unchanged, uncounted, unreadable,
 };
 
 #[tokio::test]
@@ -63,7 +62,7 @@ async fn chunks_of_no_open_object_are_stale_and_nothing_is_committed() {
         let (base, _) = base.with_objects(2).await;
         read(&base.ledger, &unreadable()).await;
         assert!(base.ledger.objects.fail(id(1), epoch_id(1)).await.unwrap());
-        let epoch = base.ledger.epochs.current().await.unwrap().unwrap().epoch;
+        let epoch = base.epoch_in_force().await;
         let failed = chunk(1, 0, &[(1, "a")]);
         let unknown = chunk(9, 0, &[(2, "b")]);
         let mut restored = chunk(2, 0, &[(3, "c")]);
@@ -87,12 +86,12 @@ async fn late_chunk_of_a_done_object_is_committed_already_even_after_folding() {
         base.counts(&epoch, second.clone()).await;
         read(&base.ledger, &complete(1)).await;
         read(&base.ledger, &complete(1)).await;
-        base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
+        base.settle().await;
         // Done, but not folded: the first object is not done.
         assert_eq!(base.chunks().await.len(), 1);
         assert_eq!(base.commit(&epoch, std::slice::from_ref(&second)).await, already_committed());
         base.counts(&epoch, first.clone()).await;
-        base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
+        base.settle().await;
         assert_eq!(base.chunks().await, []);
         let both = base.commit(&epoch, &[first, second]).await;
         assert_eq!(both, CommitOutcome::Committed(vec![ALREADY_COMMITTED, ALREADY_COMMITTED]));
@@ -108,7 +107,7 @@ async fn late_chunk_of_an_object_that_is_damaged_after_it_is_committed_already()
         let chunk = chunk(1, 0, &[(1, "a")]);
         base.counts(&epoch, chunk.clone()).await;
         read(&base.ledger, &damaged(1)).await;
-        base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
+        base.settle().await;
         assert_eq!(base.chunks().await, []);
         assert_eq!(base.commit(&epoch, &[chunk]).await, already_committed());
     }
@@ -157,8 +156,7 @@ async fn chunk_that_is_committed_again_counts_what_it_writes_and_rejects_now() {
 async fn chunk_of_blank_lines_is_committed_like_any_other() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
-        let mut blank = unchanged(1, 0, 3);
-        blank.unchanged = 0;
+        let blank = uncounted(1, 0, 3);
         assert_eq!(base.counts(&epoch, blank.clone()).await, NO_COUNTS);
         assert_eq!(base.commit(&epoch, &[blank]).await, already_committed());
         assert_eq!(base.chunks().await[0].line_count, 3);

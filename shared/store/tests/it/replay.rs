@@ -3,16 +3,16 @@
 use std::{collections::HashSet, num::NonZeroU32};
 
 use jetline_core::{Counts, Mode};
-use jetline_datasets::{Reason, Rejection};
+use jetline_datasets::Reason;
 use jetline_store::{
-    ChunkOutcome, CommitOutcome, RejectedLine,
+    CommitOutcome,
     entities::{chunks, objects::State},
     objects::{ExistingVersion, Replay, ReplayOutcome},
 };
 
 use crate::fixtures::{
-    LEASE_TERM, NO_COUNTS, ROOT, TestDatabase, begin, both, chunk, commit, complete, declare,
-    epoch_id, id, if_changed, lease, range, read, register, rows, watermark,
+    LEASE_TERM, NO_COUNTS, ROOT, TestDatabase, begin, both, chunk, commit, commit_either, complete,
+    declare, epoch_id, id, if_changed, lease, read, register, rejected_line, rows, watermark,
 };
 
 /// The objects in the source: all but the `gone` ones.
@@ -27,7 +27,7 @@ fn stored(count: i64, gone: &[i64]) -> HashSet<ExistingVersion> {
         .collect()
 }
 
-fn replay(from: i64, stored: &HashSet<ExistingVersion>) -> Replay<'_> {
+pub(crate) fn replay(from: i64, stored: &HashSet<ExistingVersion>) -> Replay<'_> {
     Replay {
         from: id(from),
         stored,
@@ -54,18 +54,13 @@ async fn three_done(base: TestDatabase) -> (TestDatabase, jetline_core::Epoch) {
         if object == 2 {
             chunk.range.end += 10;
             chunk.range.lines += 1;
-            chunk.rejected.push(RejectedLine {
-                line: 2,
-                offset: 10,
-                rejection: Rejection::new(Reason::InvalidJson, "no"),
-                raw: b"?".to_vec(),
-            });
+            chunk.rejected.push(rejected_line(2, Reason::InvalidJson, "no", b"?"));
         }
         let lines = chunk.range.lines;
         base.counts(&epoch, chunk).await;
         read(&base.ledger, &complete(lines.into())).await;
     }
-    base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
+    base.settle().await;
     assert_eq!((watermark(&base.ledger).await, base.chunks().await), (4, vec![]));
     (base, epoch)
 }
@@ -138,7 +133,7 @@ async fn reader_of_a_replayed_object_loses_its_lease() {
         base.ledger.objects.replay(&replay(1, &stored(1, &[]))).await.unwrap();
         let kept = base.ledger.objects.renew(&[id(1)], "me", LEASE_TERM).await;
         assert_eq!(kept.unwrap(), []);
-        let finished = base.ledger.objects.finish(&[(id(1), complete(3))], "me").await;
+        let finished = base.ledger.objects.record_outcomes(&[(id(1), complete(3))], "me").await;
         assert_eq!(finished.unwrap(), 0);
         let object = base.object(1).await;
         assert_eq!((object.state, object.total_bytes), (State::Registered, None));
@@ -153,7 +148,7 @@ async fn missing_object_prevents_the_replay_unless_nothing_of_it_was_committed()
         let (base, _) = three_done(base).await;
         register(&base.ledger, 4).await;
         read(&base.ledger, &complete(0)).await;
-        base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
+        base.settle().await;
         let before = base.object(2).await;
         let outcome = base.ledger.objects.replay(&replay(2, &stored(4, &[3, 4]))).await;
         let ReplayOutcome::Missing(missing) = outcome.unwrap() else {
@@ -243,16 +238,8 @@ async fn replay_by_another_declaration_writes_what_it_changes() {
             let epoch = begin(&base.ledger, Mode::Shared, None, 2).await;
             let mut chunk = rows(&second, 1, &records);
             chunk.range.incarnation = "again".to_owned();
-            let (ledger, chunks) = (&base.ledger.chunks, vec![chunk]);
-            let outcome = if rejects {
-                let reject = &mut |refused| panic!("{refused:?}");
-                ledger.commit_and_reject(epoch.id, &second, chunks, reject).await
-            } else {
-                ledger.commit(epoch.id, &second, chunks).await
-            };
-            let counts = Counts { updated: 1, unchanged: 1, ..NO_COUNTS };
-            let committed = CommitOutcome::Committed(vec![ChunkOutcome::Committed(counts)]);
-            assert_eq!(outcome.unwrap(), committed);
+            let counts = commit_either(&base, &epoch, &second, chunk, rejects).await;
+            assert_eq!(counts, Counts { updated: 1, unchanged: 1, ..NO_COUNTS });
             let filled = base.number("SELECT COUNT(*) FROM things WHERE a = 'x'").await;
             assert_eq!(filled, Some(1));
         }
@@ -266,9 +253,7 @@ async fn dead_chunk_that_was_committed_before_prevents_the_replay_of_a_missing_o
         let (base, epoch) = base.with_objects(2).await;
         base.counts(&epoch, chunk(2, 0, &[(1, "a")])).await;
         begin(&base.ledger, Mode::Shared, Some(epoch.id), 2).await;
-        for _ in 0..2 {
-            base.ledger.chunks.suspect(&range(2, 0, 1), 1).await.unwrap();
-        }
+        base.dead_letter(2, 0, 1).await;
         assert_eq!(base.chunks().await[0].state, chunks::State::Dead);
         let outcome = base.ledger.objects.replay(&replay(1, &stored(2, &[2]))).await;
         assert!(matches!(outcome.unwrap(), ReplayOutcome::Missing(_)));

@@ -1,50 +1,17 @@
 //! What is kept for a limited time.
 
-use std::{collections::HashSet, num::NonZeroU32};
+use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use jetline_datasets::{Reason, Rejection};
-use jetline_store::{
-    ChunkRows, RejectedLine,
-    objects::{ExistingVersion, Replay, ReplayOutcome, STORED_REJECTS},
-};
+use jetline_datasets::Reason;
+use jetline_store::objects::{ReplayOutcome, STORED_REJECTS};
 
-use crate::fixtures::{
-    ROOT, TestDatabase, both, chunk, complete, epoch_id, id, listed, range, read, register,
+use crate::{
+    fixtures::{ROOT, TestDatabase, both, chunk, complete, id, listed, read, register, rejected},
+    replay::replay,
 };
 
 const CHUNK_LINES: u32 = 45_000;
-
-/// A chunk of which every line is rejected.
-fn rejected(object: i64, lines_before: u32, lines: u32, reason: Reason) -> ChunkRows {
-    let mut rejected = chunk(object, lines_before, &[]);
-    rejected.range = range(object, lines_before, lines);
-    rejected.rejected = (lines_before + 1..=lines_before + lines)
-        .map(|line| RejectedLine {
-            line,
-            offset: u64::from(line - 1) * 10,
-            rejection: Rejection::new(reason, "no"),
-            raw: b"{}".to_vec(),
-        })
-        .collect();
-    rejected
-}
-
-fn replay(from: i64, stored: &HashSet<ExistingVersion>) -> Replay<'_> {
-    Replay {
-        from: id(from),
-        stored,
-        incarnation: "again",
-        chunk_bytes: 100,
-        chunk_lines: NonZeroU32::MIN,
-        max_line_bytes: 50,
-        rewrite: false,
-    }
-}
-
-async fn settle(base: &TestDatabase) {
-    base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
-}
 
 async fn stored(base: &TestDatabase, object: i64) -> i64 {
     let of = format!("SELECT COUNT(*) FROM rejected_lines WHERE object_id = {object}");
@@ -62,19 +29,19 @@ async fn only_the_first_rejected_lines_of_an_object_are_stored_and_all_are_count
         let (base, epoch) = base.with_objects(2).await;
         // Not in the order of their lines: too many are stored at first.
         for before in [2 * CHUNK_LINES, 0, CHUNK_LINES, 3 * CHUNK_LINES] {
-            let chunk = rejected(1, before, CHUNK_LINES, Reason::InvalidJson);
+            let chunk = rejected(1, before, CHUNK_LINES, Reason::InvalidJson, "no");
             assert_eq!(base.counts(&epoch, chunk).await.rejected, u64::from(CHUNK_LINES));
         }
         assert_eq!(stored(&base, 1).await, i64::from(3 * CHUNK_LINES));
         // What the database refused of an open object is always stored.
-        let refused = rejected(1, 4 * CHUNK_LINES, 10, Reason::RefusedByDatabase);
+        let refused = rejected(1, 4 * CHUNK_LINES, 10, Reason::RefusedByDatabase, "no");
         base.counts(&epoch, refused).await;
         assert_eq!(stored(&base, 1).await, i64::from(3 * CHUNK_LINES) + 10);
         base.ledger.objects.remove_rejects(None).await.unwrap();
         assert_eq!(stored(&base, 1).await, i64::from(3 * CHUNK_LINES) + 10);
 
         read(&base.ledger, &complete(u64::from(4 * CHUNK_LINES) + 10)).await;
-        settle(&base).await;
+        base.settle().await;
         let removed = base.ledger.objects.remove_rejects(None).await.unwrap();
         assert_eq!(removed, u64::from(3 * CHUNK_LINES) + 10 - STORED_REJECTS);
         assert_eq!(stored(&base, 1).await, most);
@@ -89,12 +56,12 @@ async fn rejected_lines_of_ended_objects_are_removed_after_a_time() {
     for base in both().await {
         let (base, epoch) = base.with_objects(3).await;
         for object in [1, 2, 3] {
-            base.counts(&epoch, rejected(object, 0, 1_200, Reason::InvalidJson)).await;
+            base.counts(&epoch, rejected(object, 0, 1_200, Reason::InvalidJson, "no")).await;
         }
         for _ in [1, 2] {
             read(&base.ledger, &complete(1_200)).await;
         }
-        settle(&base).await;
+        base.settle().await;
         base.run(
             "INSERT INTO intake (object_id, first_line, dataset, caller, lines, created_at, body_hash)
              VALUES (2, 1, 'products', '', 1200, 0, '')",
@@ -122,7 +89,7 @@ async fn entries_of_ended_objects_are_removed_but_not_the_last_one() {
         for _ in [1, 2, 3] {
             read(&base.ledger, &complete(1)).await;
         }
-        settle(&base).await;
+        base.settle().await;
         base.run("UPDATE objects SET state = 'failed' WHERE id = 2").await;
         let roots = [ROOT.to_owned()];
         let ended = async |before| {

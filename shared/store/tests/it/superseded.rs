@@ -1,29 +1,21 @@
 //! Objects wait for the lines that superseded theirs.
 
-use jetline_core::{EpochId, ObjectId};
-use jetline_store::{ChunkRows, SupersededBy, entities::objects::State, objects::Ended};
+use jetline_core::ObjectId;
+use jetline_store::{ChunkRows, SupersededBy, entities::objects::State};
 
 use crate::fixtures::{
-    ROOT, TestDatabase, both, chunk, complete, epoch_id, id, lease, range, read, unreadable,
+    ROOT, TestDatabase, both, chunk, complete, epoch_id, id, lease, read, uncounted, unreadable,
     watermark,
 };
 
 async fn settle(base: &TestDatabase) -> Vec<ObjectId> {
-    let ended: Vec<Ended> = base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
-    ended.into_iter().map(|one| one.object).collect()
-}
-
-async fn epoch_in_force(base: &TestDatabase) -> EpochId {
-    base.ledger.epochs.current().await.unwrap().unwrap().epoch.id
+    base.settle().await.into_iter().map(|one| one.object).collect()
 }
 
 /// A chunk with one line that lines of object 2 superseded.
 fn superseded(object: i64, first_line: u32, last_line: u32) -> ChunkRows {
-    let mut chunk = chunk(object, 0, &[]);
-    chunk.range = range(object, 0, 1);
-    chunk.superseded = 1;
-    chunk.superseded_by = vec![SupersededBy { object: id(2), first_line, last_line }];
-    chunk
+    let superseded_by = vec![SupersededBy { object: id(2), first_line, last_line }];
+    ChunkRows { superseded: 1, superseded_by, ..uncounted(object, 0, 1) }
 }
 
 #[tokio::test]
@@ -39,7 +31,7 @@ async fn object_ends_when_the_lines_that_superseded_its_own_are_committed() {
         base.counts(&epoch, chunk(2, 2, &[(3, "c")])).await;
         assert_eq!(settle(&base).await, [id(1)]);
         assert_eq!(watermark(&base.ledger).await, 2);
-        assert_eq!(epoch_in_force(&base).await, epoch.id);
+        assert_eq!(base.epoch_in_force().await.id, epoch.id);
     }
 }
 
@@ -49,13 +41,11 @@ async fn dead_superseding_chunk_ends_the_epoch() {
         let (base, epoch) = base.with_objects(2).await;
         base.counts(&epoch, superseded(1, 1, 1)).await;
         read(&base.ledger, &complete(1)).await;
-        for _ in 0..2 {
-            base.ledger.chunks.suspect(&range(2, 0, 1), 1).await.unwrap();
-        }
+        base.dead_letter(2, 0, 1).await;
         assert_eq!(settle(&base).await, []);
-        assert_eq!(epoch_in_force(&base).await, epoch_id(9));
+        assert_eq!(base.epoch_in_force().await.id, epoch_id(9));
         // The line is claimed again, and nothing supersedes it.
-        let next = base.ledger.epochs.current().await.unwrap().unwrap().epoch;
+        let next = base.epoch_in_force().await;
         assert_eq!(next.base, id(1));
         base.counts(&next, chunk(1, 0, &[(1, "a")])).await;
         assert_eq!(settle(&base).await, [id(1)]);
@@ -70,7 +60,7 @@ async fn unreadable_superseding_object_ends_the_epoch() {
         read(&base.ledger, &complete(1)).await;
         read(&base.ledger, &unreadable()).await;
         assert_eq!(settle(&base).await, []);
-        assert_eq!(epoch_in_force(&base).await, epoch_id(9));
+        assert_eq!(base.epoch_in_force().await.id, epoch_id(9));
         assert_ne!(epoch.id, epoch_id(9));
         // Nor does it end before the one below it: the new epoch's base would be above what has to be claimed again.
         assert!(!base.ledger.objects.fail(id(2), epoch_id(10)).await.unwrap());
@@ -83,17 +73,15 @@ async fn unreadable_superseding_object_ends_the_epoch() {
 async fn chunk_that_was_dead_before_the_epoch_began_does_not_end_it() {
     for base in both().await {
         let (base, epoch) = base.with_objects(2).await;
-        for _ in 0..2 {
-            base.ledger.chunks.suspect(&range(2, 1, 1), 1).await.unwrap();
-        }
+        base.dead_letter(2, 1, 1).await;
         base.ledger.epochs.end(epoch.id, epoch_id(2)).await.unwrap();
-        let next = base.ledger.epochs.current().await.unwrap().unwrap().epoch;
+        let next = base.epoch_in_force().await;
         base.counts(&next, chunk(2, 0, &[(1, "a")])).await;
         base.counts(&next, chunk(2, 2, &[(2, "b")])).await;
         base.counts(&next, superseded(1, 1, 3)).await;
         read(&base.ledger, &complete(1)).await;
         assert_eq!(settle(&base).await, [id(1)]);
-        assert_eq!(epoch_in_force(&base).await, next.id);
+        assert_eq!(base.epoch_in_force().await.id, next.id);
     }
 }
 
@@ -104,12 +92,10 @@ async fn lines_that_a_dead_chunk_of_their_own_object_superseded_are_claimed_agai
         let mut first = superseded(1, 2, 2);
         first.superseded_by[0].object = id(1);
         base.counts(&epoch, first).await;
-        for _ in 0..2 {
-            base.ledger.chunks.suspect(&range(1, 1, 1), 1).await.unwrap();
-        }
+        base.dead_letter(1, 1, 1).await;
         read(&base.ledger, &complete(2)).await;
         assert_eq!(settle(&base).await, []);
-        let next = base.ledger.epochs.current().await.unwrap().unwrap().epoch;
+        let next = base.epoch_in_force().await;
         assert_ne!(next.id, epoch.id);
         assert_eq!(next.base, id(1));
         base.counts(&next, chunk(1, 0, &[(1, "a")])).await;
@@ -127,7 +113,7 @@ async fn refused_object_that_is_read_now_does_not_end_the_epoch() {
         base.run("UPDATE objects SET refusal = 'expired', refusals = 1 WHERE id = 2").await;
         assert!(lease(&base.ledger, "me").await.is_some());
         assert_eq!(settle(&base).await, []);
-        assert_eq!(epoch_in_force(&base).await, epoch.id);
+        assert_eq!(base.epoch_in_force().await.id, epoch.id);
     }
 }
 
@@ -147,7 +133,7 @@ async fn unread_objects_that_others_wait_for_are_listed() {
         assert!(lease(&base.ledger, "me").await.is_some());
         assert_eq!(unread("another").await, []);
         base.ledger.objects.end_epoch(epoch_id(3)).await.unwrap();
-        assert_eq!(epoch_in_force(&base).await, epoch_id(3));
+        assert_eq!(base.epoch_in_force().await.id, epoch_id(3));
     }
 }
 
@@ -170,14 +156,14 @@ async fn refusal_ends_the_epoch_once_and_the_dataset_is_claimed_again_after_a_re
         let (base, epoch) = base.with_objects(1).await;
         assert!(epoch.claims("products"));
         assert!(base.ledger.epochs.write_through("products", epoch_id(2)).await.unwrap());
-        let next = base.ledger.epochs.current().await.unwrap().unwrap().epoch;
+        let next = base.epoch_in_force().await;
         assert_eq!((next.id, next.claims("products")), (epoch_id(2), false));
         assert!(next.claims("notes"));
         assert!(!base.ledger.epochs.write_through("products", epoch_id(3)).await.unwrap());
-        assert_eq!(epoch_in_force(&base).await, epoch_id(2));
+        assert_eq!(base.epoch_in_force().await.id, epoch_id(2));
         // A loss of the dedup store changes nothing about it.
         base.ledger.epochs.end(epoch_id(2), epoch_id(4)).await.unwrap();
-        let next = base.ledger.epochs.current().await.unwrap().unwrap().epoch;
+        let next = base.epoch_in_force().await;
         assert_eq!((next.id, next.claims("products")), (epoch_id(4), false));
     }
 }

@@ -3,7 +3,7 @@
 use jetline_store::{chunks::SuspectAction, entities::chunks::State};
 
 use crate::fixtures::{
-    NO_COUNTS, already_committed, both, chunk, complete, epoch_id, range, read, unchanged,
+    NO_COUNTS, already_committed, both, chunk, complete, range, read, uncounted,
 };
 
 #[tokio::test]
@@ -49,13 +49,9 @@ async fn suspicious_chunk_that_is_committed_is_like_any_other() {
 async fn chunk_that_was_given_up_and_is_committed_after_all_is_not_dead() {
     for base in both().await {
         let (base, epoch) = base.with_objects(1).await;
-        for _ in 0..2 {
-            base.ledger.chunks.suspect(&range(1, 0, 1), 1).await.unwrap();
-        }
+        base.dead_letter(1, 0, 1).await;
         assert_eq!(base.chunks().await[0].state, State::Dead);
-        let mut blank = unchanged(1, 0, 1);
-        blank.unchanged = 0;
-        assert_eq!(base.counts(&epoch, blank).await, NO_COUNTS);
+        assert_eq!(base.counts(&epoch, uncounted(1, 0, 1)).await, NO_COUNTS);
         assert_eq!(base.chunks().await[0].state, State::Committed);
     }
 }
@@ -66,7 +62,7 @@ async fn chunk_of_an_object_that_ended_or_is_another_one_leaves_no_suspicion() {
         let (base, epoch) = base.with_objects(2).await;
         base.counts(&epoch, chunk(1, 0, &[(1, "a")])).await;
         read(&base.ledger, &complete(1)).await;
-        base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
+        base.settle().await;
         let mut restored = range(2, 0, 1);
         restored.incarnation = "of another database".to_owned();
         for chunk in [range(1, 0, 1), restored, range(7, 0, 1)] {

@@ -4,7 +4,7 @@ use jetline_core::Mode;
 use jetline_datasets::{JsonType, UnknownField};
 use jetline_store::ChunkRows;
 
-use crate::fixtures::{TestDatabase, begin, both, chunk, complete, epoch_id, id, range, read};
+use crate::fixtures::{TestDatabase, begin, both, chunk, complete, epoch_id, id, read};
 
 fn field(records: u64, object: i64, line: u32, of: &[JsonType]) -> UnknownField {
     let first = jetline_core::Position::new(id(object), line);
@@ -13,18 +13,11 @@ fn field(records: u64, object: i64, line: u32, of: &[JsonType]) -> UnknownField 
 
 /// A chunk of one line whose record has these fields, the first line after `lines_before`.
 fn with(object: i64, lines_before: u32, fields: &[(&str, JsonType)]) -> ChunkRows {
-    let mut chunk = ChunkRows {
-        range: range(object, lines_before, 1),
-        ..chunk(object, lines_before, &[(1, "a")])
-    };
+    let mut chunk = chunk(object, lines_before, &[(1, "a")]);
     for (path, of) in fields {
         chunk.unknown.add(path, field(1, object, lines_before + 1, &[*of]));
     }
     chunk
-}
-
-async fn settle(base: &TestDatabase) {
-    base.ledger.objects.settle(epoch_id(9), None).await.unwrap();
 }
 
 async fn found(base: &TestDatabase) -> Vec<(String, UnknownField)> {
@@ -41,7 +34,7 @@ async fn fields_of_settled_objects_are_added_to_those_of_the_dataset_once() {
         read(&base.ledger, &complete(1)).await;
         base.counts(&epoch, with(2, 0, &[("/a", Null), ("/\u{e9}~1", Number)])).await;
         base.counts(&epoch, with(1, 1, &[("/a", String)])).await;
-        settle(&base).await;
+        base.settle().await;
         assert_eq!(found(&base).await, []);
         // What is committed again in another epoch counts once.
         base.ledger.objects.end_epoch(epoch_id(2)).await.unwrap();
@@ -49,13 +42,13 @@ async fn fields_of_settled_objects_are_added_to_those_of_the_dataset_once() {
         base.counts(&epoch, with(1, 1, &[("/a", String)])).await;
         base.counts(&epoch, with(1, 0, &[])).await;
         base.counts(&epoch, with(2, 0, &[("/a", Null), ("/\u{e9}~1", Number)])).await;
-        settle(&base).await;
+        base.settle().await;
         let expected = [
             ("/a".to_owned(), field(2, 1, 2, &[Null, String])),
             ("/\u{e9}~1".to_owned(), field(1, 2, 1, &[Number])),
         ];
         assert_eq!(found(&base).await, expected);
-        settle(&base).await;
+        base.settle().await;
         assert_eq!(found(&base).await, expected);
         let counts = base.ledger.objects.count_unknown_fields().await.unwrap();
         assert_eq!(counts, [("products".to_owned(), 2)]);

@@ -2,76 +2,12 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt::Write,
-    fs, io,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
 };
 
-use bytes::Bytes;
-use s3s::{
-    S3Result,
-    crypto::{Checksum, Md5},
-    dto::{ETagCondition, Metadata},
-    s3_error,
-};
+use s3s::{S3Result, dto::ETagCondition, s3_error};
 
-use super::{changes::Changes, multipart::Uploads};
-
-/// One object version.
-#[derive(Clone)]
-pub(super) struct Object {
-    pub(super) content: Content,
-    pub(super) size: u64,
-    pub(super) etag: String,
-    pub(super) last_modified: SystemTime,
-    pub(super) metadata: Option<Metadata>,
-}
-
-#[derive(Clone)]
-pub(super) enum Content {
-    Memory(Bytes),
-    File(PathBuf),
-}
-
-impl Object {
-    pub(super) fn of_bytes(bytes: Bytes) -> Self {
-        let md5 = Md5::checksum(&bytes);
-        Self {
-            size: bytes.len() as u64,
-            etag: hex(&md5),
-            content: Content::Memory(bytes),
-            last_modified: SystemTime::now(),
-            metadata: None,
-        }
-    }
-
-    /// The `ETag` is derived from metadata, without reading the file: gigabytes are served at once.
-    pub(super) fn of_file(path: &Path) -> io::Result<Self> {
-        let metadata = fs::metadata(path)?;
-        Ok(Self {
-            content: Content::File(path.to_owned()),
-            size: metadata.len(),
-            etag: format!(
-                "{:016x}{:016x}",
-                metadata.ino(),
-                metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec()
-            ),
-            last_modified: metadata.modified()?,
-            metadata: None,
-        })
-    }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
-}
+use super::{changes::Changes, multipart::Uploads, object::Object};
 
 /// Objects by key.
 pub(super) type Bucket = BTreeMap<String, Object>;
@@ -118,5 +54,11 @@ impl Buckets {
         if let Some(bucket) = self.lock().get_mut(bucket) {
             bucket.remove(key);
         }
+    }
+    /// To be called before each read of an object: makes the changes that are due.
+    pub(super) fn change_before_get(&self, bucket: &str, key: &str) {
+        self.changes.make_due(bucket, key, |change| {
+            self.put(&change.bucket, &change.key, Object::of_bytes(change.content));
+        });
     }
 }

@@ -7,49 +7,41 @@ use std::{
 
 use bytes::Bytes;
 
-use super::buckets::{Buckets, Object};
-
 /// New content of an object.
-struct Planned {
+pub(super) struct Change {
     /// How many reads until it is due.
     reads: usize,
-    bucket: String,
-    key: String,
-    content: Bytes,
+    pub(super) bucket: String,
+    pub(super) key: String,
+    pub(super) content: Bytes,
 }
 
 /// The planned changes. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct Changes(Arc<Mutex<Vec<Planned>>>);
+pub(super) struct Changes(Arc<Mutex<Vec<Change>>>);
 
 impl Changes {
     pub(super) fn plan(&self, nth: usize, bucket: &str, key: &str, content: Bytes) {
         let (bucket, key) = (bucket.to_owned(), key.to_owned());
-        self.lock().push(Planned { reads: nth.max(1), bucket, key, content });
+        self.lock().push(Change { reads: nth.max(1), bucket, key, content });
     }
 
     pub(super) fn forget(&self) {
         self.lock().clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Planned>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Buckets {
-    /// To be called before each read of an object: makes the changes that are due.
-    pub(super) fn change_before_get(&self, bucket: &str, key: &str) {
-        let mut all = self.changes.lock();
-        for mut planned in mem::take(&mut *all) {
-            if planned.bucket == bucket && planned.key == key {
-                planned.reads -= 1;
+    /// Counts a read of an object, and makes the changes that are due. Further reads wait for them.
+    pub(super) fn make_due(&self, bucket: &str, key: &str, make: impl Fn(Change)) {
+        let mut all = self.lock();
+        for mut change in mem::take(&mut *all) {
+            if change.bucket == bucket && change.key == key {
+                change.reads -= 1;
             }
-            if planned.reads > 0 {
-                all.push(planned);
-            } else {
-                self.put(&planned.bucket, &planned.key, Object::of_bytes(planned.content));
-            }
+            if change.reads > 0 { all.push(change) } else { make(change) }
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Change>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,6 +6,7 @@ mod buckets;
 mod changes;
 mod faults;
 mod multipart;
+mod object;
 mod operations;
 
 use std::{
@@ -18,13 +19,14 @@ use std::{
 use anyhow::{Context, ensure};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_types::{SdkConfig, region::Region};
-use buckets::{Buckets, Content, Object};
+use buckets::Buckets;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use faults::Traffic;
 pub use faults::{Fault, Fired};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use object::{Content, Object};
 use s3s::{
     auth::SimpleAuth,
     service::{S3Service, S3ServiceBuilder},

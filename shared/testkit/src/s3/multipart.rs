@@ -13,7 +13,7 @@ use s3s::{
     s3_error,
 };
 
-use super::buckets::{Object, hex};
+use super::object::{Object, hex};
 
 /// The smallest part that is not the last one, as in S3.
 const MIN_PART_BYTES: usize = 5 << 20;

@@ -23,7 +23,10 @@ use tokio::{
 };
 use tokio_util::io::ReaderStream;
 
-use super::buckets::{Bucket, Buckets, Content, Object};
+use super::{
+    buckets::{Bucket, Buckets},
+    object::{Content, Object},
+};
 
 /// Keys per page of a listing, as in S3.
 const PAGE: usize = 1000;

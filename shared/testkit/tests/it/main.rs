@@ -1,14 +1,10 @@
 //! Tests of the testkit on real servers.
 
-#[cfg(test)]
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 mod disk;
-#[cfg(test)]
 mod postgres;
-#[cfg(test)]
 mod proxy;
-#[cfg(test)]
 mod s3;
-#[cfg(test)]
 mod s3_stopped;
-#[cfg(test)]
 mod statements;

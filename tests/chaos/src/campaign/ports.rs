@@ -9,7 +9,9 @@ use futures::{
 };
 use jetline_core::{EpochId, LedgerIdentity, Mode, ObjectId};
 use jetline_dedup::{Claim, Claimed, Dedup, StoreInfo};
-use jetline_queue::{Acker, Chunk, Delivery, Destination, PublishAck, Queue, Subject, Wakeup};
+use jetline_queue::{
+    Acker, Chunk, PublishAck, Queue, QueueDestination, ReceivedChunk, Subject, Wakeup,
+};
 use jetline_source::{ByteStream, Listing, ObjectVersion, Source};
 
 use super::{
@@ -161,7 +163,7 @@ impl Queue for FaultyQueue {
         }))
     }
 
-    async fn receive(&self, max: usize) -> Result<Vec<Delivery>, jetline_queue::Error> {
+    async fn receive(&self, max: usize) -> Result<Vec<ReceivedChunk>, jetline_queue::Error> {
         let mut twice = false;
         let injector = &self.breaker.injector;
         match injector.before(Step::Receive, self.breaker.instance).await {
@@ -185,9 +187,9 @@ impl Queue for FaultyQueue {
                 breaker: self.breaker.clone(),
             };
             if twice {
-                broken.push(Delivery::new(chunk.clone(), attempt, Box::new(acker.clone())));
+                broken.push(ReceivedChunk::new(chunk.clone(), attempt, Box::new(acker.clone())));
             }
-            broken.push(Delivery::new(chunk, attempt, Box::new(acker)));
+            broken.push(ReceivedChunk::new(chunk, attempt, Box::new(acker)));
         }
         Ok(broken)
     }
@@ -201,7 +203,7 @@ impl Queue for FaultyQueue {
         self.inner.max_body_bytes()
     }
 
-    fn destination(&self) -> Destination {
+    fn destination(&self) -> QueueDestination {
         self.inner.destination()
     }
 
@@ -213,7 +215,7 @@ impl Queue for FaultyQueue {
 /// The acker of a delivery, perhaps of two copies.
 #[derive(Clone)]
 struct FaultyAcker {
-    delivery: Arc<tokio::sync::Mutex<Option<Delivery>>>,
+    delivery: Arc<tokio::sync::Mutex<Option<ReceivedChunk>>>,
     breaker: Breaker,
 }
 
@@ -289,8 +291,8 @@ impl Dedup for FaultyDedup {
         self.breaker.take(Step::ListEpochs, dedup_error, epochs).await
     }
 
-    async fn forget(&self, ended: &[EpochId]) -> Result<u64, jetline_dedup::Error> {
-        let forget = || self.inner.forget(ended);
-        self.breaker.take(Step::Sweep, dedup_error, forget).await
+    async fn remove(&self, ended: &[EpochId]) -> Result<u64, jetline_dedup::Error> {
+        let remove = || self.inner.remove(ended);
+        self.breaker.take(Step::Sweep, dedup_error, remove).await
     }
 }

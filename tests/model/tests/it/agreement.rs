@@ -15,7 +15,7 @@ use jetline_model::{
     ledger::{By, ChunkState, ClaimedChunk, Commit, Ledger, Message, NewRow, ObjectState},
 };
 use jetline_store::{
-    ChunkRows, CommitOutcome, Database, DeclarationFile, IdClaim, Ledger as RealLedger,
+    ChunkRows, CommitOutcome, Database, DeclarationFile, KeyClaim, Ledger as RealLedger,
     RejectedLine, SupersededBy, UpsertRow,
     chunks::{Admission, RefusedRow, SuspectAction},
     entities::{chunks, objects},
@@ -180,9 +180,12 @@ impl Pair {
         } else {
             self.model.finish_reading(number);
             let lines = u64::from(CHUNKS);
-            ReadOutcome::Complete { bytes: lines * LINE_BYTES, lines, error: None }
+            ReadOutcome::EndReached { bytes: lines * LINE_BYTES, lines, error: None }
         };
-        assert_eq!(self.real.objects.finish(&[(id(number), outcome)], "me").await.unwrap(), 1);
+        assert_eq!(
+            self.real.objects.record_outcomes(&[(id(number), outcome)], "me").await.unwrap(),
+            1
+        );
     }
 
     async fn reread(&mut self) {
@@ -507,7 +510,7 @@ fn real_rows(chunk: &ClaimedChunk) -> ChunkRows {
         },
         position: new.rank.position,
         if_changed: new.if_changed,
-        claim: if new.if_changed { IdClaim::First } else { IdClaim::None },
+        claim: if new.if_changed { KeyClaim::First } else { KeyClaim::None },
     });
     let rejected = (chunk.rejected == 1).then(|| rejected_line(chunk));
     let superseded_by = chunk.superseded_by.iter().map(|by| SupersededBy {

@@ -45,16 +45,16 @@ pub(crate) async fn forgotten_epochs_are_gone_and_the_current_one_stays(writers:
     all.sort_unstable();
     assert_eq!(listed, all);
 
-    assert_eq!(writers.one().forget(ended).await.unwrap(), 6_000);
+    assert_eq!(writers.one().remove(ended).await.unwrap(), 6_000);
     assert_eq!(writers.one().epochs().await.unwrap(), [*current]);
     let verdicts = judged(writers.one(), current, 2, &claims).await;
     assert_eq!(verdicts, vec![Unchanged; claims.len()]);
-    assert_eq!(writers.one().forget(ended).await.unwrap(), 0);
+    assert_eq!(writers.one().remove(ended).await.unwrap(), 0);
 }
 
-pub(crate) async fn forgetting_the_current_epoch_ends_it(writers: &Writers) {
+pub(crate) async fn removing_the_current_epoch_ends_it(writers: &Writers) {
     let epoch = writers.begin().await;
     assert!(!is_lost(writers.one(), &epoch).await);
-    writers.one().forget(&[epoch]).await.unwrap();
+    writers.one().remove(&[epoch]).await.unwrap();
     assert!(is_lost(writers.one(), &epoch).await);
 }

@@ -43,7 +43,7 @@ macro_rules! shared_store_conforms {
             claims_under_an_old_epoch_are_lost,
             new_epoch_begins_empty,
             forgotten_epochs_are_gone_and_the_current_one_stays,
-            forgetting_the_current_epoch_ends_it,
+            removing_the_current_epoch_ends_it,
         );
     };
     ($open:path; $($promise:ident),+ $(,)?) => {

@@ -21,7 +21,7 @@ use crate::{
     outbox,
     statement::execute,
     transaction::Transaction,
-    upsert::{IdClaim, UpsertRow, Written},
+    upsert::{KeyClaim, UpsertRow, Written},
 };
 
 /// A chunk whose lines are parsed and claimed.
@@ -52,8 +52,8 @@ pub struct ChunkRows {
 impl ChunkRows {
     /// For chunks that were claimed twice: the earlier claims of their ids may be their own.
     pub fn forget_earlier_claims(&mut self) {
-        for row in self.rows.iter_mut().filter(|row| row.claim == IdClaim::Later) {
-            row.claim = IdClaim::Unknown;
+        for row in self.rows.iter_mut().filter(|row| row.claim == KeyClaim::AfterAnother) {
+            row.claim = KeyClaim::Unknown;
         }
     }
 

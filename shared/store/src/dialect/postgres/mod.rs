@@ -1,6 +1,7 @@
 //! PostgreSQL.
 
 mod copy;
+mod locks;
 pub(crate) mod one_by_one;
 mod pooler;
 mod queries;
@@ -28,15 +29,6 @@ use crate::{
     transaction::Transaction,
     upsert::{UpsertRow, Upserted},
 };
-
-/// The key of the advisory lock that commits hold shared; changes of the epoch and ends of objects hold it exclusively.
-const EPOCH_LOCK: i64 = 0x6a65_746c_696e_6501;
-
-/// The key of the advisory lock for registering objects.
-const REGISTRATION_LOCK: i64 = 0x6a65_746c_696e_6502;
-
-/// The key of the advisory lock for folding changes into deliveries.
-const FOLD_LOCK: i64 = 0x6a65_746c_696e_6503;
 
 /// Maximum total bytes of root, key and `ETag`: an entry of a B-tree has at most 2,704 bytes.
 const MAX_INDEXED_BYTES: usize = 2_500;
@@ -212,12 +204,7 @@ impl Dialect for Postgres {
     }
 
     async fn lock(&self, tx: &Transaction, lock: Lock) -> Result<(), Error> {
-        let (function, key) = match lock {
-            Lock::EpochShared => ("pg_advisory_xact_lock_shared", EPOCH_LOCK),
-            Lock::EpochExclusive => ("pg_advisory_xact_lock", EPOCH_LOCK),
-            Lock::Registration => ("pg_advisory_xact_lock", REGISTRATION_LOCK),
-            Lock::Fold => ("pg_advisory_xact_lock", FOLD_LOCK),
-        };
+        let (function, key) = locks::call(lock);
         execute(tx, "lock", &format!("SELECT {function}($1)"), [key.into()]).await.map(drop)
     }
 

@@ -18,7 +18,7 @@ use crate::{
         class::{UNAVAILABLE_CLASSES, UNAVAILABLE_CODES},
     },
     statement::{execute, query},
-    upsert::{IdClaim, SentRow, UpsertRow, Upserted, columns, on_conflict, rank},
+    upsert::{KeyClaim, SentRow, UpsertRow, Upserted, columns, on_conflict, rank},
 };
 
 /// Number of rows that are written at a time. With one refused row in a hundred, six parts of seven have none. Rows that
@@ -56,7 +56,7 @@ pub(crate) async fn write(
 ) -> Result<HashMap<Position, Option<(String, String)>>, Error> {
     let mut write = to_write(tx, dataset, rows, rewrite, &mut upserted.written).await?;
     // In the order of other commits: where ids are claimed, they write new rows before they lock stored ones.
-    if write.iter().any(|(_, (_, row))| row.claim != IdClaim::None) {
+    if write.iter().any(|(_, (_, row))| row.claim != KeyClaim::None) {
         write.sort_by_key(|(change, _)| *change != Change::Insert);
     }
     let mut write: Vec<_> = write.into_iter().map(|(_, row)| row).collect();

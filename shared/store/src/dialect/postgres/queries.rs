@@ -9,10 +9,10 @@ use sea_orm::{
     StreamTrait, TransactionTrait,
 };
 
-use super::{Postgres, values};
+use super::values;
 use crate::{
     Error,
-    catalog::queries::{is_read_as_text, name, of_query},
+    dialect::query::{is_read_as_text, name, of_query},
     statement::{execute, named},
     transaction::Transaction,
 };
@@ -92,7 +92,7 @@ pub(super) async fn check(tx: &Transaction, query: &Query) -> Result<Option<Stri
     let sql = format!(
         "SELECT {} FROM (SELECT) AS one LEFT JOIN {} ON false",
         types_of.collect::<Vec<String>>().join(", "),
-        of_query(&Postgres, query)
+        of_query(query, values::placeholder)
     );
     let failed = |error| Error::classify(ACTION, error);
     let nulls = query.parameters.iter().map(|parameter| values::null(parameter.column_type));

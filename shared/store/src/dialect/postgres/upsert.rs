@@ -24,13 +24,13 @@ use jetline_core::{Change, Key, Rank};
 use jetline_datasets::{self as datasets, Dataset};
 use sea_orm::{ConnectionTrait, FromQueryResult, Value, sea_query::ArrayType};
 
-use super::{EPOCH_LOCK, copy, values};
+use super::{copy, locks::EPOCH_LOCK, values};
 use crate::{
     error::Error,
     statement::{execute, query, value},
     transaction::Transaction,
     upsert::{
-        IdClaim, SentRow, UpsertRow, Upserted, Written,
+        KeyClaim, SentRow, UpsertRow, Upserted, Written,
         change::{StoredRow, UntypedRow},
         on_conflict,
     },
@@ -66,9 +66,9 @@ pub(super) async fn upsert(
     let (mut new, mut awaited) = (Vec::new(), Vec::new());
     for (change, row) in to_write(tx, dataset, rows, rewrite, &mut upserted.written).await? {
         match (change, row.1.claim) {
-            (Change::Insert, IdClaim::First) => new.push(row),
-            (Change::Insert, IdClaim::Later) => awaited.push(row),
-            (Change::Insert, IdClaim::Unknown) => absent.push(row),
+            (Change::Insert, KeyClaim::First) => new.push(row),
+            (Change::Insert, KeyClaim::AfterAnother) => awaited.push(row),
+            (Change::Insert, KeyClaim::Unknown) => absent.push(row),
             _ => write.push(row),
         }
     }

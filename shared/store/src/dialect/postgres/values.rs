@@ -5,7 +5,7 @@ use jetline_datasets::{Column, Dataset, Type, Value};
 use rust_decimal::Decimal;
 use sea_orm::{DbErr, QueryResult, sea_query::ArrayType};
 
-use crate::dialect::Scalar;
+use crate::dialect::interface::Scalar;
 
 /// The SQL type of a column.
 pub(super) const fn sql_type(of: Type) -> &'static str {

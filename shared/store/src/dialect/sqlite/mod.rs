@@ -119,8 +119,8 @@ impl Dialect for Sqlite {
         values::parameter(value)
     }
 
-    fn placeholder(&self, number: usize, _: Type) -> String {
-        format!("${number}")
+    fn placeholder(&self, number: usize, of: Type) -> String {
+        values::placeholder(number, of)
     }
 
     fn read(&self, row: &QueryResult, at: usize, of: Type) -> Result<datasets::Value, DbErr> {

@@ -9,10 +9,10 @@ use sea_orm::{
     sqlx::sqlite::SqlitePoolOptions,
 };
 
+use super::values;
 use crate::{
     Error,
-    catalog::queries::{name, of_query},
-    dialect::sqlite::Sqlite,
+    dialect::query::{name, of_query},
     statement::execute,
     transaction::Transaction,
 };
@@ -32,7 +32,7 @@ pub(super) fn column(column: &Column) -> String {
 
 pub(super) async fn check(tx: &Transaction, query: &Query) -> Result<Option<String>, Error> {
     let columns: Vec<String> = query.columns.iter().map(name).collect();
-    let relation = of_query(&Sqlite, query);
+    let relation = of_query(query, values::placeholder);
     let sql = format!("SELECT {} FROM {relation} LIMIT 0", columns.join(", "));
     let nulls = query.parameters.iter().map(|_| sea_orm::Value::String(None));
     execute(tx, "forbid writing", "PRAGMA query_only = on", []).await?;

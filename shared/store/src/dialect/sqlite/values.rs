@@ -3,7 +3,7 @@
 use jetline_datasets::{Column, Type, Value};
 use sea_orm::{DbErr, QueryResult};
 
-use crate::dialect::Scalar;
+use crate::dialect::interface::Scalar;
 
 /// A value as a parameter.
 pub(super) fn parameter(value: Value) -> sea_orm::Value {
@@ -15,6 +15,11 @@ pub(super) fn parameter(value: Value) -> sea_orm::Value {
         Value::Boolean(boolean) => boolean.into(),
         value => value.to_text().into(),
     }
+}
+
+/// The SQL expression for a parameter.
+pub(super) fn placeholder(number: usize, _: Type) -> String {
+    format!("${number}")
 }
 
 /// The value of a column of a result.
