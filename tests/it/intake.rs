@@ -338,6 +338,9 @@ async fn object_of_the_intake_is_listed_only_where_it_is_named() {
         let (_api, address) = deployment.serve("jetline-api").await;
         assert_eq!(users(address).await, ids, "{source}");
     }
+    deployment.unset("SOURCE");
+    let replay = ["replay", "--object", "2", "--dry-run"];
+    succeeded(finish(deployment.start_with("jetline-fetcher", &replay)));
 }
 
 /// Posts users one after another, each until it is acknowledged.

@@ -56,6 +56,7 @@ const MALFORMED: &[(&str, &str, &str, &str)] = &[
     ("jetline-writer", "DEDUP", "maybe", "--dedup"),
     ("jetline-writer", "NATS_ACK_WAIT", "1ms", "--nats-ack-wait"),
     ("jetline-writer", "PROGRESS_EVERY", "30s", "NATS_ACK_WAIT"),
+    ("jetline-writer", "PROGRESS_EVERY", "0s", "--progress-every"),
     ("jetline-writer", "LOG", "a=b=c", "LOG"),
     ("jetline-writer", "LOG", "warning", "off, error, warn, info"),
     ("jetline", "LOG", "info,jetline_writer=loud", "\"loud\""),

@@ -8,7 +8,7 @@ use jetline_core::{ObjectId, Position};
 use jetline_datasets::{
     Dataset, Datasets, Origin, Rejection, UnknownField, UnknownFieldPolicy, UnknownFields,
 };
-use jetline_formats::{Parser, records};
+use jetline_formats::{Parser, oversized_record, records};
 use jetline_source::{Location, Skipped};
 use serde::{Serialize, Serializer};
 
@@ -16,6 +16,7 @@ use crate::{
     FetcherSettings, Sources,
     error::{ReadError, with_causes},
     offline::{Chunks, too_long},
+    report::write_skipped,
     sources::Found,
     terminal::{Escaped, escaped_file_name},
 };
@@ -179,7 +180,9 @@ impl CheckedObject {
         let format = chunks.detected.format;
         while let Some(chunk) = chunks.next().await? {
             if chunk.oversized {
-                self.reject(chunk.first_line, too_long(&chunk), show);
+                if oversized_record(format, &chunk.body, chunk.start, chunk.end).is_some() {
+                    self.reject(chunk.first_line, too_long(&chunk), show);
+                }
                 continue;
             }
             let records = records(format, &chunk.body, chunk.start, chunk.first_line);
@@ -207,9 +210,7 @@ impl fmt::Display for Checked {
         if self.objects.is_empty() {
             return f.write_str(&self.datasets.join("\n"));
         }
-        for entry in self.skipped.named() {
-            writeln!(f, "Skipped: {}", Escaped(entry))?;
-        }
+        write_skipped(&self.skipped, f)?;
         for (number, object) in self.objects.iter().enumerate() {
             let separator = if number == 0 { "" } else { "\n" };
             write!(f, "{separator}{object}")?;

@@ -150,14 +150,14 @@ impl Command {
         Ok(match self {
             Self::Replay(args) => {
                 let (settings, sources) = sources.await?;
-                if settings.source.is_empty() {
+                if settings.source.is_empty() && !sources.have_intake() {
                     bail!(Invalid::new(
-                        "give the sources that the objects are in: SOURCE, or --source"
+                        "give the sources that the objects are in: SOURCE, --source or INTAKE_STORE"
                     ));
                 }
                 replay(args, &settings, &sources, &ledger, seed).await?.to_string()
             }
-            Self::Dismiss(args) => dismiss(args, &ledger, seed).await?.to_string(),
+            Self::Dismiss(args) => dismiss(args, &ledger, seed).await?,
             Self::Drop(args) => drop_dataset(args, database).await?,
             Self::Health(_) | Self::Ledger(_) => String::new(),
         })

@@ -30,7 +30,7 @@ struct Object {
     backoff: Backoff,
     /// When a new version is registered at the earliest; `None` for never in this run.
     earliest: Option<Instant>,
-    /// Whether the sources were listed since then.
+    /// Whether the sources were listed since then, or need not be.
     listed_since_earliest: bool,
 }
 
@@ -39,8 +39,9 @@ impl Deferrals {
         Self { without_watch, objects: Mutex::default() }
     }
 
-    /// Records that a version could not be read to its end.
-    pub(crate) fn on_failed(&self, uri: &str, seed: u64) {
+    /// Records that a version could not be read to its end. Only if it was overwritten or deleted meanwhile, a run with `WATCH`
+    /// lists the sources earlier for the next one.
+    pub(crate) fn on_failed(&self, uri: &str, is_changed: bool, seed: u64) {
         let now = Instant::now();
         let mut objects = self.lock();
         objects.retain(|_, object| object.earliest.is_none_or(|at| at + EXPIRY > now));
@@ -51,7 +52,7 @@ impl Deferrals {
             listed_since_earliest: false,
         });
         object.failed += 1;
-        object.listed_since_earliest = false;
+        object.listed_since_earliest = !is_changed && !self.without_watch;
         let is_tried = !self.without_watch || object.failed < MAX_VERSIONS;
         object.earliest = is_tried.then(|| now + object.backoff.next_delay());
         if !is_tried {
@@ -103,7 +104,7 @@ mod tests {
             let changing = Deferrals::new(without_watch);
             let mut waits = Vec::new();
             for _ in 1..MAX_VERSIONS {
-                changing.on_failed("a", 1);
+                changing.on_failed("a", true, 1);
                 assert!(changing.defers("a") && !changing.defers("b"));
                 let due = changing.next_listing().unwrap();
                 waits.push(due - Instant::now());
@@ -113,7 +114,7 @@ mod tests {
                 assert_eq!(changing.next_listing(), None);
             }
             assert!(waits.last().unwrap() > &(waits[0] * 2), "{waits:?}");
-            changing.on_failed("a", 1);
+            changing.on_failed("a", true, 1);
             assert_eq!(changing.next_listing().is_none(), without_watch);
             assert!(changing.defers("a"));
         }
@@ -122,12 +123,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn object_that_was_read_or_no_longer_fails_is_forgotten() {
         let changing = Deferrals::new(false);
-        changing.on_failed("a", 1);
+        changing.on_failed("a", true, 1);
         changing.on_read("a");
         assert!(changing.next_listing().is_none() && !changing.defers("a"));
-        changing.on_failed("b", 1);
+        changing.on_failed("b", true, 1);
         tokio::time::sleep(EXPIRY * 2).await;
-        changing.on_failed("c", 1);
+        changing.on_failed("c", true, 1);
         assert_eq!(changing.lock().len(), 1);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn damaged_object_has_the_sources_listed_earlier_only_in_a_run_without_watch() {
+        for without_watch in [true, false] {
+            let deferrals = Deferrals::new(without_watch);
+            deferrals.on_failed("a", false, 1);
+            assert_eq!(deferrals.next_listing().is_some(), without_watch);
+            assert!(deferrals.defers("a"));
+            deferrals.on_failed("a", true, 1);
+            assert!(deferrals.next_listing().is_some());
+        }
     }
 }

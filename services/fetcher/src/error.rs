@@ -34,6 +34,11 @@ pub(crate) enum ReadError {
     Split(#[from] SplitError),
     #[error("content ends at byte {at}, but had at least {end} bytes in an earlier read")]
     Short { at: u64, end: u64 },
+    #[error(
+        "a chunk has {bytes} bytes, and the queue's messages hold {max}: raise max_payload of the NATS server, or lower CHUNK_BYTES and \
+         MAX_LINE_BYTES and replay the object"
+    )]
+    TooLongForQueue { bytes: usize, max: usize },
     #[error(transparent)]
     Interrupted(#[from] Error),
 }
@@ -42,6 +47,16 @@ impl ReadError {
     /// Whether a retry may help.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Content(DecodeError::Source(SourceError::Unavailable { .. })))
+    }
+
+    /// Whether the object was overwritten or deleted.
+    pub(crate) fn is_change(&self) -> bool {
+        matches!(
+            self,
+            Self::Content(DecodeError::Source(
+                SourceError::Changed { .. } | SourceError::Deleted { .. }
+            ))
+        )
     }
 
     /// Whether the cause is the configuration or permissions of the fetcher, not the object.
@@ -53,7 +68,7 @@ impl ReadError {
                     | DecodeError::Source(
                         SourceError::Refused { .. } | SourceError::NotFound { .. }
                     )
-            )
+            ) | Self::TooLongForQueue { .. }
         )
     }
 }

@@ -57,7 +57,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::{
     check::{CheckSettings, Checked, check},
     cli::{Cli, Command},
-    dismiss::{DismissSettings, Dismissed, dismiss},
+    dismiss::{DismissSettings, dismiss},
     infer::{InferSettings, Inferred, infer},
     ledger_command::LedgerCommand,
     rejects::RejectsSettings,
@@ -104,6 +104,7 @@ pub async fn run(
     let declared = Arc::new(DeclaredFormats::new(database, datasets.clone()));
     let mut run = Run {
         settings: settings.clone(),
+        database: database.clone(),
         datasets,
         sources: Arc::new(sources),
         declared,
@@ -120,7 +121,7 @@ pub async fn run(
     };
     create_counters();
     let begin = Instant::now();
-    let registered = stop.run_until_cancelled(run.register()).await.transpose()?;
+    let registered = stop.run_until_cancelled(Box::pin(run.register())).await.transpose()?;
     run.count_lines_before().await;
     let mut ended = Ok(());
     if registered.is_some() && !run.has_work() {
@@ -174,6 +175,8 @@ async fn poll(reconciler: &mut Reconciler) -> bool {
 
 struct Run {
     settings: FetcherSettings,
+    database: Database,
+    /// Those at the start, by which locations have their datasets.
     datasets: Datasets,
     sources: Arc<Sources>,
     declared: Arc<DeclaredFormats>,
@@ -263,8 +266,10 @@ impl Run {
             self.ledger.next().await?
         };
         self.first_new_object = Some(first_new_object);
+        let current = self.database.datasets().await?;
         let Self { settings, datasets, ledger, randomness, .. } = self;
-        let registered = self.sources.register(settings, datasets, ledger, randomness).await?;
+        let registered =
+            self.sources.register(settings, datasets, &current, ledger, randomness).await?;
         let ListingResult { listed, new, .. } = registered;
         self.listed = Some(registered);
         let roots = self.sources.roots();

@@ -187,9 +187,15 @@ impl Reader {
                         // JSON Lines, whatever files have.
                         DeclaredFormat::Auto
                     } else {
-                        self.declared.of(&leased.object).await?
+                        match self.declared.of(&leased.object).await {
+                            Ok(declared) => declared,
+                            Err(error) => {
+                                ledger_error = Some(error);
+                                continue;
+                            }
+                        }
                     };
-                    let mut reading = ReadAttempt::new(
+                    let mut attempt = ReadAttempt::new(
                         leased,
                         stored,
                         &*self.queue,
@@ -198,13 +204,15 @@ impl Reader {
                         declared,
                         progress.clone(),
                     );
-                    let reading = reading.run(&gaps, &mut publisher, &mut watermark);
-                    match reading.await? {
-                        ReadResult::Refused(refusal) => outcome.refused.push(refusal),
-                        ReadResult::Read(reading) => {
-                            self.update_deferral(&uri, &reading);
+                    let read = attempt.run(&gaps, &mut publisher, &mut watermark).await;
+                    match read {
+                        Ok(ReadResult::Refused(refusal)) => outcome.refused.push(refusal),
+                        Ok(ReadResult::Read(reading)) => {
+                            self.update_deferral(&uri, &reading, attempt.is_changed);
                             outcome.read.push((id, reading));
                         }
+                        Err(Error::Ledger(error)) => ledger_error = Some(error),
+                        Err(error) => return Err(error),
                     }
                 }
                 // The other objects of the batch are read all the same.
@@ -217,11 +225,11 @@ impl Reader {
     }
 
     /// Delays the next version of an object that could not be read to its end.
-    fn update_deferral(&self, uri: &str, reading: &ReadOutcome) {
+    fn update_deferral(&self, uri: &str, reading: &ReadOutcome, is_changed: bool) {
         if matches!(reading, ReadOutcome::EndReached { error: None, .. }) {
             self.sources.deferrals.on_read(uri);
         } else {
-            self.sources.deferrals.on_failed(uri, self.seed);
+            self.sources.deferrals.on_failed(uri, is_changed, self.seed);
         }
     }
 

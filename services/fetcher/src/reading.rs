@@ -56,6 +56,8 @@ pub(crate) struct ReadAttempt {
     declared: DeclaredFormat,
     max_body_bytes: usize,
     progress: Arc<ReadProgress>,
+    /// Whether the object was overwritten or deleted meanwhile.
+    pub(crate) is_changed: bool,
 }
 
 /// How far an object is read.
@@ -146,6 +148,7 @@ impl ReadAttempt {
             declared,
             max_body_bytes: queue.max_body_bytes(),
             progress,
+            is_changed: false,
         }
     }
 
@@ -234,7 +237,8 @@ impl ReadAttempt {
     ///
     /// Corrupt data is at the same offset in every read: the part before it can be completed. An object that no longer
     /// exists is complete only if nothing after the offset was ever published.
-    fn permanent_outcome(&self, gap: Gap, at: Cursor, error: &ReadError) -> ReadOutcome {
+    fn permanent_outcome(&mut self, gap: Gap, at: Cursor, error: &ReadError) -> ReadOutcome {
+        self.is_changed = error.is_change();
         let message = with_causes(error);
         tracing::error!(
             object = self.template.object.get(),
@@ -335,6 +339,12 @@ impl ReadAttempt {
     ) -> Result<(), ReadError> {
         while let Some(chunk) = splitter.next_chunk()? {
             if chunk.end > at.offset {
+                // The limits are those of the object's registration; the queue may have had another one.
+                let (bytes, max) =
+                    (self.template.header.len() + chunk.body.len(), self.max_body_bytes);
+                if bytes > max {
+                    return Err(ReadError::TooLongForQueue { bytes, max });
+                }
                 self.publish(chunk, at, output).await?;
             }
         }

@@ -21,7 +21,7 @@ use jetline_store::{
 };
 
 pub use self::status::StatusSettings;
-pub(crate) use self::status::status;
+pub(crate) use self::{status::status, summary::write_skipped};
 use crate::ListingResult;
 
 /// How many objects one query returns at most.

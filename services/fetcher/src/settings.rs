@@ -17,6 +17,9 @@ use crate::retention::Keep;
 /// Why a file of a dataset with redacted columns is skipped.
 const CLEAR_VALUES: &str = "its dataset has redacted columns: post its records to the api, which redacts them, or see REDACT_FILES";
 
+/// Why a file is skipped whose dataset was declared when the fetcher started.
+const DROPPED: &str = "its dataset was dropped";
+
 /// What a fetcher reads, and its limits.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Fetcher")]
@@ -198,10 +201,9 @@ impl FetcherSettings {
         object: &NewObject,
         datasets: &Datasets,
     ) -> Option<&'static str> {
+        let Some(dataset) = datasets.get(&object.dataset) else { return Some(DROPPED) };
         let is_redacted = object.is_posted && object.version.key.ends_with(IntakeStore::REDACTED);
-        let dataset = datasets.get(&object.dataset);
-        let has_redaction = dataset.is_some_and(|dataset| dataset.has_redaction());
-        (has_redaction && !is_redacted && !self.redact_files).then_some(CLEAR_VALUES)
+        (dataset.has_redaction() && !is_redacted && !self.redact_files).then_some(CLEAR_VALUES)
     }
 
     /// What decides where objects that are registered now are split.

@@ -238,11 +238,13 @@ impl Sources {
         Ok((found, skipped))
     }
 
-    /// Lists every source and registers what is new.
+    /// Lists every source and registers what is new. The datasets of locations are those of the settings and of `datasets`; what
+    /// they declare now is in `current`.
     pub async fn register(
         &self,
         settings: &FetcherSettings,
         datasets: &Datasets,
+        current: &Datasets,
         ledger: &ObjectLedger,
         randomness: &mut (impl RngCore + Send),
     ) -> Result<ListingResult, RegisterError> {
@@ -251,7 +253,7 @@ impl Sources {
         lock(&self.unfinished).push(listing_id.clone());
         let mut new = ledger.listed_objects(listing_id.clone(), settings.order_by.order_key());
         let registered =
-            self.list_and_register(&mut new, settings, datasets, ledger, randomness).await;
+            self.list_and_register(&mut new, settings, datasets, current, ledger, randomness).await;
         if !new.uses_table() {
             lock(&self.unfinished).retain(|id| *id != listing_id);
         }
@@ -277,6 +279,7 @@ impl Sources {
         new: &mut ListedObjects,
         settings: &FetcherSettings,
         datasets: &Datasets,
+        current: &Datasets,
         ledger: &ObjectLedger,
         randomness: &mut (impl RngCore + Send),
     ) -> Result<ListingResult, RegisterError> {
@@ -309,7 +312,7 @@ impl Sources {
                         incarnation,
                     );
                     match settings
-                        .skip_reason(&object, datasets)
+                        .skip_reason(&object, current)
                         .or_else(|| ledger.skip_reason(&object))
                     {
                         Some(reason) => registered.skipped.add(&uri, reason),

@@ -8,7 +8,7 @@ use std::{
 use jetline_core::{ChunkRange, Key, Mode, Position, Rank};
 use jetline_datasets::{Dataset, Origin, Reason, RedactionKey, Rejection, Row, UnknownFields};
 use jetline_dedup::Claim;
-use jetline_formats::{Parser, Record, record_text, records};
+use jetline_formats::{Parser, Record, oversized_record, records};
 use jetline_queue::Chunk;
 use jetline_store::{KeyClaim, RejectedLine, UpsertRow};
 
@@ -202,14 +202,11 @@ impl ChunkParser {
             chunk.body.len()
         );
         let rejection = Rejection::new(Reason::LineTooLong, message);
-        // A record that is only just too long is kept whole; its line ending is no part of it.
-        let is_kept_whole = chunk.body.len() as u64 + 1 >= chunk.end - chunk.start;
-        let (skipped, text) = record_text(chunk.format, &chunk.body, chunk.start, is_kept_whole);
-        if text.is_empty() {
-            // White space alone.
+        let record = oversized_record(chunk.format, &chunk.body, chunk.start, chunk.end);
+        let Some((skipped, text)) = record else {
             self.parsed.blank += 1;
             return;
-        }
+        };
         let offset = chunk.start + skipped as u64;
         self.reject(&Record { line: chunk.first_line, lines: 1, offset, text }, rejection);
     }
@@ -301,6 +298,20 @@ pub(crate) mod tests {
         let [line] = &parsed.rejected[..] else { panic!("{:?}", parsed.rejected) };
         assert_eq!((line.line, line.offset, line.rejection.reason), (10, 50, Reason::LineTooLong));
         assert_eq!(line.raw, b"{\"id\":1,\"tit");
+    }
+
+    #[test]
+    fn oversized_record_behind_white_space_is_rejected() {
+        for format in [Format::JsonLines, Format::JsonValues, Format::JsonArray] {
+            let mut chunk = chunk(50, "    ");
+            (chunk.format, chunk.oversized, chunk.end, chunk.lines) = (format, true, 5_000_000, 1);
+            let parsed = parsed(&chunk);
+            assert_eq!((parsed.rejected.len(), parsed.blank), (1, 0), "{format}");
+            assert_eq!(parsed.rejected[0].rejection.reason, Reason::LineTooLong);
+            chunk.end = 55;
+            let parsed = self::parsed(&chunk);
+            assert_eq!((parsed.rejected.len(), parsed.blank), (0, 1), "{format}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct WriterSettings {
 
     /// Interval at which the acknowledgement deadline of chunks in progress is extended, below the acknowledgement wait; a
     /// sixth of it if not set
-    #[arg(long, env, value_name = "DURATION", value_parser = settings::duration)]
+    #[arg(long, env, value_name = "DURATION", value_parser = settings::positive_duration)]
     pub progress_every: Option<Duration>,
 
     /// The key by which values of redacted columns are hashed. Without it, all records of files that have clear values are

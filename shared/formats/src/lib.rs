@@ -21,5 +21,5 @@ pub use detect::detect;
 pub use format::{Delimiter, Detected, Format, NotAFormat, extension, extensions, stem};
 pub use framing::Damaged;
 pub use parser::Parser;
-pub use records::{Record, record_text, records};
+pub use records::{Record, oversized_record, records};
 pub use sampler::Sampler;

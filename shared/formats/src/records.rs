@@ -45,10 +45,24 @@ pub fn records(
     })
 }
 
+/// The text of a record that is too long, of which `body` is the beginning, and how many bytes before it are not part of it. None
+/// if it is blank as a whole; of one that only begins with white space, the text is empty.
+#[must_use]
+pub fn oversized_record(
+    format: Format,
+    body: &[u8],
+    start: u64,
+    end: u64,
+) -> Option<(usize, &[u8])> {
+    // One that is only just too long is kept whole; its line ending is no part of it.
+    let is_kept_whole = body.len() as u64 + 1 >= end - start;
+    let (skipped, text) = record_text(format, body, start, is_kept_whole);
+    (!text.is_empty() || !is_kept_whole).then_some((skipped, text))
+}
+
 /// The text of a record at an offset, and how many bytes before it are not part of it. Only one that is whole has a line
 /// ending.
-#[must_use]
-pub fn record_text(format: Format, bytes: &[u8], offset: u64, is_whole: bool) -> (usize, &[u8]) {
+fn record_text(format: Format, bytes: &[u8], offset: u64, is_whole: bool) -> (usize, &[u8]) {
     if matches!(format, Format::JsonValues | Format::JsonArray) {
         let text = value(without_mark(bytes, offset), format == Format::JsonArray, offset == 0);
         return (bytes.len() - text.len(), if text.starts_with(b"]") { &[] } else { text });

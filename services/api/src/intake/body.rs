@@ -9,7 +9,7 @@ use chrono::Utc;
 use jetline_core::{ObjectId, Position};
 use jetline_datasets::{Dataset, DeclaredFormat, Origin, Reason, RedactionKey, Rejection, Row};
 use jetline_formats::{
-    Detected, HEAD_BYTES, Parser, detect, records,
+    Detected, HEAD_BYTES, Parser, detect, oversized_record, records,
     split::{Limits, RawChunk, SplitError, Splitter},
 };
 use poem::{Request, http::header};
@@ -216,8 +216,11 @@ impl<'d> Validator<'d> {
     /// Appends the valid records of a chunk to the lines.
     fn validate(&mut self, chunk: &RawChunk, lines: &mut Vec<u8>) {
         if chunk.oversized {
-            let bytes = chunk.end - chunk.start;
-            return self.reject(chunk.first_line, too_long(bytes));
+            let RawChunk { start, end, first_line, .. } = *chunk;
+            if oversized_record(self.format, &chunk.body, start, end).is_some() {
+                self.reject(first_line, too_long(end - start));
+            }
+            return;
         }
         let records = records(self.format, &chunk.body, chunk.start, chunk.first_line);
         let modified_at = Utc::now();

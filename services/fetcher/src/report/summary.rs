@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use jetline_runtime::human;
+use jetline_source::Skipped;
 use jetline_store::{ObjectState as State, catalog::objects::ObjectStatus};
 
 use super::{
@@ -46,14 +47,7 @@ impl Report {
         for location in &self.missing {
             writeln!(f, "No object matches {} (SOURCE).", Escaped(location))?;
         }
-        for entry in self.skipped.named() {
-            writeln!(f, "Skipped: {}", Escaped(entry))?;
-        }
-        let more = self.skipped.count() - self.skipped.named().len() as u64;
-        if more > 0 {
-            writeln!(f, "Skipped: {more} more entries")?;
-        }
-        Ok(())
+        write_skipped(&self.skipped, f)
     }
 
     fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -126,6 +120,17 @@ impl Report {
         let lines = self.objects.iter().map(ObjectStatus::lines).sum::<i64>() - self.lines_before?;
         let seconds = self.elapsed.as_secs_f64();
         (seconds >= 1.0).then(|| (lines.max(0) as f64 / seconds).round() as i64)
+    }
+}
+
+/// Names the first skipped entries, and counts the others.
+pub(crate) fn write_skipped(skipped: &Skipped, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for entry in skipped.named() {
+        writeln!(f, "Skipped: {}", Escaped(entry))?;
+    }
+    match skipped.count() - skipped.named().len() as u64 {
+        0 => Ok(()),
+        more => writeln!(f, "Skipped: {more} more entries"),
     }
 }
 

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jetline_core::ObjectId;
 use jetline_fetcher::OrderBy;
 use jetline_queue::Error;
+use jetline_store::DeclarationFile;
 use jetline_testkit::s3::Fault;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
@@ -139,4 +140,42 @@ async fn better_match_on_a_later_page_replaces_those_before_it() {
     let registered = scene.register().await;
     assert_eq!((registered.listed, registered.new), (1, 1));
     assert_eq!(keys(&scene).await, ["in/a*.jsonl"]);
+}
+
+#[tokio::test]
+async fn declaration_that_changes_while_a_fetcher_watches_counts_from_the_next_listing_on() {
+    let mut scene = Scene::new(1 << 20).await;
+    let database = scene.ledger.database().clone();
+    let declare = async |column: &str| {
+        let orders = "key = \"id\"\ncolumns = { id = \"bigint\" }";
+        let notes = format!(
+            "key = \"id\"\nunknown = \"ignore\"\n[columns]\nid = \"bigint\"\ntext = {column}\n"
+        );
+        let files = [("orders", orders), ("notes", &notes)];
+        let files = files.map(|(name, text)| DeclarationFile::new(name, name, text).unwrap());
+        database.declare(&files).await.unwrap();
+    };
+    declare("{ type = \"text\", optional = true }").await;
+    scene.settings.dataset = None;
+    let sources = format!("orders=s3://{BUCKET}/a/,notes=s3://{BUCKET}/b/");
+    scene.settings.source = vec![sources.parse().unwrap()];
+    scene.settings.watch = Some(Duration::from_millis(20));
+    let fetcher = scene.spawn_fetcher().await;
+    let order = async |number: u32| {
+        scene.s3.put(BUCKET, &format!("a/{number}.jsonl"), lines(10));
+        until(&scene, &format!("SELECT COUNT(*) = {number} FROM objects")).await;
+    };
+    order(1).await;
+    declare("{ type = \"text\", optional = true, redact = \"hash\" }").await;
+    // The listing that is under way may have the former declaration.
+    order(2).await;
+    scene.s3.put(BUCKET, "b/1.jsonl", lines(10));
+    order(3).await;
+    assert!(database.drop_dataset("notes").await.unwrap());
+    order(4).await;
+    scene.s3.put(BUCKET, "b/2.jsonl", lines(10));
+    order(5).await;
+    scene.shutdown.soft.cancel();
+    let report = ended(fetcher).await;
+    assert_eq!((report.objects.len(), report.skipped.unreadable()), (5, 2), "{report}");
 }

@@ -85,3 +85,19 @@ async fn content_that_is_not_json_lines_fails_and_is_not_published() {
     assert_eq!(report.objects[4].state, State::Done);
     assert_eq!(scene.starts(), [(5, 0)]);
 }
+
+#[tokio::test]
+async fn object_whose_chunks_are_too_long_for_the_queue_stays_open_and_the_others_are_read() {
+    let mut scene = Scene::new(60).await;
+    scene.s3.put(BUCKET, "a.jsonl", lines(30));
+    scene.register().await;
+    scene.settings.chunk_bytes = 60;
+    scene.s3.put(BUCKET, "b.jsonl", lines(10));
+    scene.spawn_writer();
+    let report = scene.fetch().await;
+    assert!(!report.is_complete());
+    let states: Vec<_> = report.objects.iter().map(|object| object.state).collect();
+    assert_eq!(states, [State::Registered, State::Done]);
+    let text = report.to_string();
+    assert!(text.contains("a chunk has 100 bytes, and the queue's messages hold 60"), "{text}");
+}

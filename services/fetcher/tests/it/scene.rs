@@ -103,7 +103,7 @@ impl Scene {
         let sources = self.sources().await;
         let mut randomness = StdRng::seed_from_u64(5);
         let (datasets, ledger) = (Datasets::built_in().unwrap(), &self.ledger.objects);
-        let new = sources.register(&self.settings, &datasets, ledger, &mut randomness);
+        let new = sources.register(&self.settings, &datasets, &datasets, ledger, &mut randomness);
         new.await
     }
 

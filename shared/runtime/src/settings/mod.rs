@@ -71,6 +71,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("{error}; a duration is written as 250ms, 30s or 2m"))
 }
 
+/// Parses a duration above zero.
+pub fn positive_duration(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration.is_zero() { Err("it must be above 0".to_owned()) } else { Ok(duration) }
+}
+
 /// Parses a number of bytes such as `512`, `256KiB` or `1GiB`; KB, MB and GB are powers of 1,000.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic() || unit == ' ');
