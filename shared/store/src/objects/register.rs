@@ -8,8 +8,7 @@ use std::{
 use chrono::{DateTime, SubsecRound, Utc};
 use jetline_core::{ObjectId, ObjectVersion};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect,
-    QueryTrait, Set,
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QueryTrait, Set,
 };
 
 use super::ObjectLedger;
@@ -22,8 +21,11 @@ use crate::{
     watermark::next_object,
 };
 
-/// Maximum number of keys or rows in one statement.
+/// Maximum number of rows in one statement.
 pub(super) const BATCH: usize = 500;
+
+/// Maximum number of keys that one statement looks up: those of a page of S3.
+const PAGE: usize = 1_000;
 
 /// An object version as it was listed.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -112,7 +114,7 @@ impl ObjectLedger {
         let mut split = Split::default();
         let mut listed = listed.into_iter();
         loop {
-            let batch: Vec<NewObject> = listed.by_ref().take(BATCH).collect();
+            let batch: Vec<NewObject> = listed.by_ref().take(PAGE).collect();
             if batch.is_empty() {
                 return Ok(split);
             }
@@ -218,25 +220,18 @@ async fn find_known(
     db: &impl ConnectionTrait,
     batch: &[NewObject],
 ) -> Result<Vec<KnownObject>, Error> {
-    let keys = batch.iter().map(|object| object.version.key.as_str());
-    let roots: HashSet<&str> = batch.iter().map(|object| object.version.root.as_str()).collect();
-    let select = objects::Entity::find()
-        .select_only()
-        .columns([
-            objects::Column::Id,
-            objects::Column::State,
-            objects::Column::Dismissed,
-            objects::Column::Root,
-            objects::Column::Key,
-            objects::Column::Etag,
-            objects::Column::LastModified,
-            objects::Column::Size,
-            objects::Column::Dataset,
-        ])
-        .filter(objects::Column::Root.is_in(roots))
-        .filter(objects::Column::Key.is_in(keys))
-        .build(db.get_database_backend());
-    query_built(db, "read the known objects", select).await
+    let dialect = dialect::of(db);
+    let roots: HashSet<&String> = batch.iter().map(|object| &object.version.root).collect();
+    let roots = roots.into_iter().cloned().collect();
+    let keys = batch.iter().map(|object| object.version.key.clone()).collect();
+    let sql = format!(
+        "SELECT id, state, dismissed, root, key, etag, last_modified, size, dataset FROM objects
+         WHERE root {} AND key {}",
+        dialect.is_any_text(1),
+        dialect.is_any_text(2)
+    );
+    let parameters = [dialect.texts(roots), dialect.texts(keys)];
+    query(db, "read the known objects", &sql, parameters).await
 }
 
 #[derive(FromQueryResult)]
