@@ -301,16 +301,28 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn oversized_record_behind_white_space_is_rejected() {
-        for format in [Format::JsonLines, Format::JsonValues, Format::JsonArray] {
-            let mut chunk = chunk(50, "    ");
-            (chunk.format, chunk.oversized, chunk.end, chunk.lines) = (format, true, 5_000_000, 1);
+    fn oversized_record_behind_white_space_is_rejected_and_what_is_none_is_blank() {
+        let csv = Format::Csv(Delimiter::Comma);
+        for (format, start, end, body, blank) in [
+            (Format::JsonLines, 50, 5_000_000, "    ", 0),
+            (Format::JsonValues, 50, 5_000_000, "    ", 0),
+            (Format::JsonArray, 50, 5_000_000, ",   ", 0),
+            (csv, 50, 5_000_000, "    ", 0),
+            (Format::JsonLines, 50, 55, "    ", 1),
+            (Format::JsonArray, 50, 55, "    ", 1),
+            (Format::JsonArray, 50, 5_000_000, "\n]  ", 1),
+            (csv, 0, 5_000_000, "id,title", 1),
+        ] {
+            let mut chunk = chunk(start, body);
+            (chunk.format, chunk.oversized, chunk.end, chunk.lines) = (format, true, end, 1);
             let parsed = parsed(&chunk);
-            assert_eq!((parsed.rejected.len(), parsed.blank), (1, 0), "{format}");
-            assert_eq!(parsed.rejected[0].rejection.reason, Reason::LineTooLong);
-            chunk.end = 55;
-            let parsed = self::parsed(&chunk);
-            assert_eq!((parsed.rejected.len(), parsed.blank), (0, 1), "{format}");
+            assert_eq!(
+                (parsed.rejected.len() as u64, parsed.blank),
+                (1 - blank, blank),
+                "{body:?}"
+            );
+            let reasons = parsed.rejected.iter().map(|line| line.rejection.reason);
+            assert!(reasons.eq(std::iter::repeat_n(Reason::LineTooLong, parsed.rejected.len())));
         }
     }
 

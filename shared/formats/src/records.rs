@@ -46,7 +46,7 @@ pub fn records(
 }
 
 /// The text of a record that is too long, of which `body` is the beginning, and how many bytes before it are not part of it. None
-/// if it is blank as a whole; of one that only begins with white space, the text is empty.
+/// if there certainly is no record; behind white space alone may be one, whose text is empty then.
 #[must_use]
 pub fn oversized_record(
     format: Format,
@@ -57,7 +57,9 @@ pub fn oversized_record(
     // One that is only just too long is kept whole; its line ending is no part of it.
     let is_kept_whole = body.len() as u64 + 1 >= end - start;
     let (skipped, text) = record_text(format, body, start, is_kept_whole);
-    (!text.is_empty() || !is_kept_whole).then_some((skipped, text))
+    // The header of CSV and the end of an array are no records either, however long they are.
+    let is_blank = is_kept_whole || matches!(format, Format::Csv(_)) || body.contains(&b']');
+    (!text.is_empty() || !is_blank).then_some((skipped, text))
 }
 
 /// The text of a record at an offset, and how many bytes before it are not part of it. Only one that is whole has a line

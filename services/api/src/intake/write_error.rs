@@ -8,7 +8,7 @@ pub(super) enum WriteError {
         "it is not known whether the records were taken: post them again, with the same Idempotency-Key"
     )]
     Unavailable,
-    /// The dataset was declared anew, or dropped, since the records were validated.
+    /// The declaration of the dataset changed, or the dataset was dropped, since the records were validated.
     #[error(
         "the declaration of the dataset changed meanwhile, and nothing was taken: post them again"
     )]
