@@ -131,6 +131,7 @@ mod tests {
         changing.on_failed("c", true, 1);
         assert_eq!(changing.lock().len(), 1);
     }
+
     #[tokio::test(start_paused = true)]
     async fn damaged_object_has_the_sources_listed_earlier_only_in_a_run_without_watch() {
         for without_watch in [true, false] {

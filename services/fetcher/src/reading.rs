@@ -14,7 +14,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jetline_core::ObjectId;
 use jetline_datasets::DeclaredFormat;
 use jetline_formats::{
-    Compression, Detected, Format, HEAD_BYTES, NotAFormat, detect,
+    Compression, Detected, Format, HEAD_BYTES, detect,
     split::{Limits, RawChunk, SplitError, Splitter},
 };
 use jetline_queue::{Chunk, Queue, QueueDestination};
@@ -339,7 +339,8 @@ impl ReadAttempt {
     ) -> Result<(), ReadError> {
         while let Some(chunk) = splitter.next_chunk()? {
             if chunk.end > at.offset {
-                // The limits are those of the object's registration; the queue may have had another one.
+                // The limits are those of the object's registration, without the header of CSV, and the queue may have had
+                // another one.
                 let (bytes, max) =
                     (self.template.header.len() + chunk.body.len(), self.max_body_bytes);
                 if bytes > max {
@@ -383,7 +384,7 @@ impl ReadAttempt {
         let compression = Compression::detect(&version.key, &head).map_err(DecodeError::from)?;
         let is_compressed = compression.is_some();
         if !is_compressed {
-            self.set_format(detect(&version.key, &head, self.declared)?)?;
+            self.set_format(detect(&version.key, &head, self.declared)?);
         }
         self.is_compressed = Some(is_compressed);
         Ok(is_compressed)
@@ -404,24 +405,13 @@ impl ReadAttempt {
         let key = &self.leased.object.version.key;
         let (detected, content) =
             content::open(key, stored, self.window_log, self.declared).await?;
-        self.set_format(detected)?;
+        self.set_format(detected);
         Ok(content)
     }
 
-    /// Sets what every chunk carries, if the largest one with it fits a message of the queue.
-    fn set_format(&mut self, Detected { format, header }: Detected) -> Result<(), NotAFormat> {
-        let (limits, max) = (self.limits(), self.max_body_bytes);
-        // A line is sent with its line ending.
-        let largest = limits.chunk_bytes.max(limits.max_line_bytes + 2);
-        if !header.is_empty() && header.len() + largest > max {
-            return Err(NotAFormat::Header(format!(
-                "with its {} bytes, chunks of up to {largest} bytes exceed the queue's messages of {max}: lower \
-                 CHUNK_BYTES or MAX_LINE_BYTES, and replay the object",
-                header.len()
-            )));
-        }
+    /// Sets what every chunk carries.
+    fn set_format(&mut self, Detected { format, header }: Detected) {
         (self.template.format, self.template.header) = (format, header);
-        Ok(())
     }
 
     fn stored_range(&self, range: std::ops::Range<u64>) -> ByteStream {

@@ -322,8 +322,7 @@ impl Sources {
                     }
                 }
                 registered.listed += objects.len();
-                // What the ledger has is not kept. It is looked up on another thread than the next page is read on: each takes
-                // about half of the time.
+                // What the ledger has is not kept. It is looked up while the next page is parsed, on another thread: both take CPU.
                 let ledger = ledger.clone();
                 let look_up = tokio::spawn(async move { ledger.split_known(objects).await });
                 let split;

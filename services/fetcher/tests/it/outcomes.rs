@@ -93,11 +93,16 @@ async fn object_whose_chunks_are_too_long_for_the_queue_stays_open_and_the_other
     scene.register().await;
     scene.settings.chunk_bytes = 60;
     scene.s3.put(BUCKET, "b.jsonl", lines(10));
+    // Each chunk has the header, too.
+    scene.s3.put(BUCKET, "c.csv", format!("id,{}\n1,x\n", "x".repeat(27)));
     scene.spawn_writer();
     let report = scene.fetch().await;
     assert!(!report.is_complete());
     let states: Vec<_> = report.objects.iter().map(|object| object.state).collect();
-    assert_eq!(states, [State::Registered, State::Done]);
+    assert_eq!(states, [State::Registered, State::Done, State::Registered]);
     let text = report.to_string();
-    assert!(text.contains("a chunk has 100 bytes, and the queue's messages hold 60"), "{text}");
+    for bytes in [100, 65] {
+        let message = format!("a chunk has {bytes} bytes, and the queue's messages hold 60");
+        assert!(text.contains(&message), "{text}");
+    }
 }
